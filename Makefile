@@ -1,0 +1,39 @@
+# Needs Python 3.11+ and a package registry; everything else is installed into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo up test check lock clean
+
+demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
+	$(BIN)/smsq demo
+
+up: $(VENV)/ready        ## Run everything on this machine until Ctrl-C.
+	$(BIN)/smsq up
+
+test: $(VENV)/ready      ## Run all tests.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
+	$(BIN)/python -m pip install --quiet uv
+	cd ops && for extra in worker dev; do \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-annotate --no-config --upgrade --custom-compile-command "make lock" \
+	    --extra $$extra ../pyproject.toml --output-file requirements-$$extra.txt || exit 1; done
+
+$(VENV)/ready: pyproject.toml ops/requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit("smsq needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r ops/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:                   ## Remove what was installed and what was kept.
+	rm -rf $(VENV) .smsq

@@ -1,0 +1,1 @@
+"""The worker's side of smsq: everything that runs."""
