@@ -1,0 +1,33 @@
+"""Every error smsq raises on purpose.
+
+SmsqError
+├── InvalidMessage      (ValueError) an argument of send_sms breaks a rule; nothing was enqueued
+├── SettingsError       (ValueError) the environment or a file of settings is wrong
+└── LedgerUnavailable   Redis could not be reached; nothing was enqueued or read
+
+No text of these carries a phone number, a code or a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SmsqError(Exception):
+    """Root of the tree above."""
+
+
+class InvalidMessage(SmsqError, ValueError):
+    """A message breaks a rule of the contract; the text says which and what is allowed."""
+
+
+class SettingsError(SmsqError, ValueError):
+    """One or more settings are missing or wrong; `problems` has a line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class LedgerUnavailable(SmsqError):
+    """Redis did not answer, so it is not known to hold the message: call again."""
