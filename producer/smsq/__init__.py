@@ -1,1 +1,31 @@
-"""The producer's side of smsq: what a backend imports."""
+"""The producer's side of smsq: what a backend imports.
+
+>>> from smsq import send_sms, status
+>>> result = send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="login-7781")
+>>> status(result.id).state
+'queued'
+"""
+
+from smsq.app import app as _app
+from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError, SmsqError
+from smsq.tasks import send_sms
+from smsq.tracking import Attempt, Status, read_status
+
+__all__ = [
+    "Attempt",
+    "InvalidMessage",
+    "LedgerUnavailable",
+    "SettingsError",
+    "SmsqError",
+    "Status",
+    "send_sms",
+    "status",
+]
+
+
+def status(message_id: str) -> Status | None:
+    """Tell what is known of a message; None where nothing is.
+
+    Raises LedgerUnavailable where Redis does not answer.
+    """
+    return read_status(_app.client, _app.settings.redis_url, message_id)

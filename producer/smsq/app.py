@@ -1,0 +1,96 @@
+"""The producer's own Celery app.
+
+It never becomes `celery.current_app`, shares no task with other apps, and takes its broker from
+SMSQ_ settings alone, whatever the host's app or CELERY_ variables say.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any
+
+import kombu.pools
+from celery import Celery
+from kombu import Connection, Queue
+
+from smsq.connection import Client, connect
+from smsq.contract import REPORT_QUEUE, Lane
+from smsq.enqueue import Entrance
+from smsq.settings import ProducerSettings
+
+QUEUES = (Lane.OTP.queue, REPORT_QUEUE, Lane.NOTICE.queue, Lane.BULK.queue)
+"""All queues, in their order of service."""
+
+
+def shared_config(settings: ProducerSettings) -> dict[str, Any]:
+    """Give the part of Celery's configuration in which producer and worker must agree."""
+    return {
+        "broker_url": settings.broker_url,
+        "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
+        "task_default_queue": Lane.NOTICE.queue,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "broker_transport_options": {
+            # Short, because nothing waits inside Celery: what a dead worker had taken comes
+            # back this soon. Longer than any call (SMSQ_LEASE_S), so that it is not run twice.
+            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            # The defaults would look for such messages only once in some 100 s.
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 30,
+            "queue_order_strategy": "priority",
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "max_connections": 500,
+        },
+    }
+
+
+VISIBILITY_TIMEOUT_S = 120
+
+
+class SmsqApp(Celery):
+    """A Celery app that reads its settings when it is first used, not when it is imported."""
+
+    @cached_property
+    def settings(self) -> ProducerSettings:
+        """Read the environment. Raises SettingsError."""
+        return ProducerSettings.load(os.environ)
+
+    @cached_property
+    def client(self) -> Client:
+        """Give this process' client of the ledger."""
+        return connect(self.settings.redis_url)
+
+    @cached_property
+    def entrance(self) -> Entrance:
+        """Give the way into the ledger."""
+        return Entrance(self.client, self.settings)
+
+    def connection_for_write(  # type: ignore[no-untyped-def]
+        self, url=None, *args, **kwargs
+    ) -> Connection:
+        """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
+        return super().connection_for_write(url or self.settings.broker_url, *args, **kwargs)
+
+    def connection_for_read(  # type: ignore[no-untyped-def]
+        self, url=None, **kwargs
+    ) -> Connection:
+        """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
+        return super().connection_for_read(url or self.settings.broker_url, **kwargs)
+
+
+def _producer_config() -> dict[str, Any]:
+    return shared_config(app.settings) | {
+        # kombu has one pool limit for the process; ours must not resize the host's pools.
+        "broker_pool_limit": kombu.pools.get_limit(),
+        # One quick second try: the ledger already holds the message.
+        "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.1},
+    }
+
+
+app = SmsqApp("smsq", set_as_current=False, fixups=[])
+app.add_defaults(_producer_config)

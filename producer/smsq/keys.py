@@ -1,0 +1,73 @@
+"""The ledger's key schema, written once. All keys start with "smsq:" and live in one database.
+
+| key | type | holds | lives |
+| --- | --- | --- | --- |
+| smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
+| smsq:p:<id>      | string | its payload, JSON [phone, code] | until final |
+| smsq:k:<digest>  | string | id of the message that holds an idempotency key | 24 h |
+| smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S |
+| smsq:early:<mid> | list   | reports whose mid nobody knows (yet), as JSON | SMSQ_REPORT_WAIT_S |
+| smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
+| smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
+| smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
+| smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
+| smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
+
+Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
+
+| field | holds |
+| --- | --- |
+| state, lane, template, reference, notify | as in the contract |
+| phone | masked |
+| reason, stat | why it is where it is; the last stat code reported |
+| enqueued, accepted, finished | times |
+| n | number of the last attempt, its fencing number; absent before the first |
+| <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
+| expires | ttl's end; dropped when final, like all below |
+| hold | "1" where on_ambiguous is hold |
+| resends | resends used up after doubt or a transient report |
+| doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
+| otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
+| published | when its wake-up was last published; 0: the publication failed |
+| overtaken | "1" where later messages of its lane were seen admitted before it |
+
+Scripts derive message keys from ids they read, so the database cannot be a Redis Cluster
+(nor can kombu's broker).
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+PREFIX: Final = "smsq:"
+TIMERS: Final = f"{PREFIX}timers"
+INBOX: Final = f"{PREFIX}inbox"
+PARKED: Final = f"{PREFIX}parked"
+LANES: Final = f"{PREFIX}lanes"
+COUNTERS: Final = f"{PREFIX}counters"
+
+
+def message(message_id: str) -> str:
+    """Key of a message's hash."""
+    return f"{PREFIX}m:{message_id}"
+
+
+def payload(message_id: str) -> str:
+    """Key of a message's number and code."""
+    return f"{PREFIX}p:{message_id}"
+
+
+def idempotency(key: str) -> str:
+    """Key of an idempotency key: a digest, because callers put numbers into theirs."""
+    return f"{PREFIX}k:{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
+def mid(value: str) -> str:
+    """Key that leads from a mid to its message."""
+    return f"{PREFIX}mid:{value}"
+
+
+def early(value: str) -> str:
+    """Key of the reports parked for a mid."""
+    return f"{PREFIX}early:{value}"

@@ -1,0 +1,158 @@
+"""Settings from the environment: frozen, checked once, every bad value reported at once.
+
+A settings class is a frozen dataclass whose fields are made by `setting`. The producer's are
+here; the worker's, in `smsq_worker.settings`, use the same machinery.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from smsq.errors import SettingsError
+
+T = TypeVar("T")
+S = TypeVar("S", bound="ProducerSettings")
+
+
+def setting(
+    env: str, parse: Callable[[str], T], default: T | None = None, *, secret: bool = False
+) -> Any:
+    """Declare a setting: its environment variable, how to read it, and what stands without it.
+
+    `parse` raises ValueError whose text says what is allowed. A secret's value is neither shown
+    by the dataclass's repr nor by an error.
+    """
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"env": env, "parse": parse, "secret": secret},
+    )
+
+
+def number(least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
+    """Read a number from least (with `above`: more than least) to most."""
+    allowed = f"a number {'above' if above else 'from'} {least:g} {'up ' * above}to {most:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(allowed) from None
+        if not least <= value <= most or (above and value == least):
+            raise ValueError(allowed)
+        return value
+
+    return parse
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Read a whole number from least to most."""
+
+    def parse(text: str) -> int:
+        # int() alone would also take "1_000" and digits of other scripts.
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def redis_address(text: str) -> str:
+    """Read a redis:// or rediss:// URL; TLS must be told to check the certificate."""
+    allowed = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(allowed) from None
+    database = parts.path.lstrip("/")
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise ValueError(allowed)
+    if database and not database.isdigit():
+        raise ValueError(f"{allowed}, where db is a number")
+    # kombu takes a bare rediss:// to mean "encrypt, but trust anyone".
+    if parts.scheme == "rediss" and parse_qs(parts.query).get("ssl_cert_reqs") != ["required"]:
+        raise ValueError(allowed)
+    return text
+
+
+def shown_url(url: str) -> str:
+    """Give a URL without its user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducerSettings:
+    """What a backend may set."""
+
+    redis_url: str = setting(
+        "SMSQ_REDIS_URL", redis_address, "redis://127.0.0.1:6379/0", secret=True
+    )
+    broker_url: str = setting("SMSQ_BROKER_URL", redis_address, "", secret=True)
+    retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
+
+    def __post_init__(self) -> None:
+        if not self.broker_url:
+            object.__setattr__(self, "broker_url", self.redis_url)
+
+    @classmethod
+    def load(cls: type[S], environ: Mapping[str, str], *, need: tuple[str, ...] = ()) -> S:
+        """Read the settings from an environment.
+
+        `need` names fields that must not be empty. Raises SettingsError with a line for every
+        bad value: the setting, the value unless it is secret, and what is allowed.
+        """
+        values: dict[str, Any] = {}
+        problems = list(misspelt(cls, environ))
+        for spec in fields(cls):
+            text = environ.get(spec.metadata["env"], "").strip()
+            if not text:
+                continue
+            try:
+                values[spec.name] = spec.metadata["parse"](text)
+            except ValueError as error:
+                shown = "its value" if spec.metadata["secret"] else repr(text)
+                problems.append(f"{spec.metadata['env']}: {shown} is not allowed; it takes {error}")
+        settings = cls(**values)
+        bad = {line.partition(":")[0] for line in problems}
+        problems += [line for line in settings.missing(need) if line.partition(":")[0] not in bad]
+        if not problems:
+            problems += settings.contradictions()
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    def missing(self, need: tuple[str, ...]) -> Iterator[str]:
+        """Name each needed setting that is not set."""
+        by_name = {spec.name: spec for spec in fields(self)}
+        for name in need:
+            if not getattr(self, name):
+                yield f"{by_name[name].metadata['env']}: must be set; it has no default"
+
+    def contradictions(self) -> Iterator[str]:
+        """Name each pair of settings that cannot stand together."""
+        yield from ()
+
+
+def names(cls: type[ProducerSettings]) -> list[str]:
+    """List the environment variables that a settings class reads."""
+    return [_env(spec) for spec in fields(cls)]
+
+
+def misspelt(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Iterator[str]:
+    """Name each SMSQ_ variable that nobody reads but that resembles one somebody does."""
+    known = names(cls)
+    for name in sorted(environ):
+        if name.startswith("SMSQ_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            if near:
+                yield f"{name}: no such setting; did you mean {near[0]}?"
+
+
+def _env(spec: Field[Any]) -> str:
+    return str(spec.metadata["env"])

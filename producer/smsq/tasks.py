@@ -1,0 +1,122 @@
+"""`send_sms` as a backend sees it: check, write to the ledger, publish a wake-up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from celery import Celery, Task
+from celery.result import AsyncResult
+from celery.utils import uuid
+from kombu.exceptions import KombuError, OperationalError
+
+from smsq.app import app
+from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
+from smsq.errors import InvalidMessage, LedgerUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class SendSms(Task):  # type: ignore[type-arg]
+    """Enqueue an SMS with `.delay(phone, template, code, ...)`.
+
+    The message is in the ledger when `.delay()` returns. The Celery message published after that
+    is only a wake-up call and carries no more than the id; where its publication fails, a worker
+    publishes it again. The task itself runs in `smsq_worker`, never here.
+    """
+
+    name = SEND_SMS
+    run = staticmethod(signature_of_send_sms)
+
+    def delay(
+        self,
+        phone: str,
+        template: str,
+        code: str = "",
+        *,
+        lane: str = "notice",
+        ttl_s: float | None = None,
+        key: str | None = None,
+        on_ambiguous: str | None = None,
+        send_at: datetime | str | float | None = None,
+        reference: str | None = None,
+        notify: str | None = None,
+    ) -> AsyncResult[None]:
+        """Enqueue an SMS; the result's `id` is the message's id, for `smsq.status(id)`.
+
+        Raises InvalidMessage where an argument breaks a rule, and nothing is enqueued then.
+        Raises LedgerUnavailable where Redis did not answer: it is not known whether it took the
+        message, so call again with the same `key`. Raises SettingsError for a bad setting.
+        """
+        return self.apply_async(
+            (phone, template, code),
+            {
+                "lane": lane,
+                "ttl_s": ttl_s,
+                "key": key,
+                "on_ambiguous": on_ambiguous,
+                "send_at": send_at,
+                "reference": reference,
+                "notify": notify,
+            },
+        )
+
+    def apply_async(  # type: ignore[override]
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[None]:
+        """Do what `delay` does, with an id of the caller's choice.
+
+        A second call with the same `task_id` changes nothing. Celery's other options are
+        refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
+        """
+        refused = sorted(name for name, value in options.items() if value is not None)
+        if refused:
+            raise InvalidMessage(
+                f"send_sms takes no option {', '.join(refused)}: lane chooses the queue, "
+                "send_at the time, ttl_s the end; only task_id is taken"
+            )
+        message = parse(args or (), kwargs or {})
+        message_id = task_id or uuid()
+        if app.entrance.enter(message_id, message) is State.QUEUED:
+            _wake(message_id, message)
+        return app.AsyncResult(message_id)
+
+
+def publish(
+    celery: Celery, message_id: str, lane: Lane, *, argsrepr: str = "()", **options: Any
+) -> None:
+    """Publish a message's wake-up. Raises kombu's OperationalError."""
+    celery.send_task(
+        SEND_SMS,
+        task_id=message_id,
+        queue=lane.queue,
+        argsrepr=argsrepr,
+        kwargsrepr="{}",
+        ignore_result=True,
+        **options,
+    )
+
+
+def _wake(message_id: str, message: Message) -> None:
+    shown = f"('{mask_phone(message.phone)}', '{message.template}')"
+    try:
+        publish(app, message_id, message.lane, argsrepr=shown)
+    except (OperationalError, KombuError, OSError) as error:
+        log.warning("%s is in the ledger; its wake-up was not published: %s", message_id, error)
+        _ask_the_clock(message_id)
+
+
+def _ask_the_clock(message_id: str) -> None:
+    try:
+        app.entrance.unpublished(message_id)
+    except LedgerUnavailable:
+        log.warning("%s will be woken up by its timer", message_id)
+
+
+send_sms: SendSms = app.register_task(SendSms())

@@ -1,0 +1,91 @@
+"""What happened to a message: `status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from smsq import keys
+from smsq.connection import Client, mapped_errors
+from smsq.contract import FINAL, State
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of the gateway."""
+
+    n: int
+    started_at: datetime
+    mid: str | None
+    outcome: str | None
+    """accepted, refused, not_sent, maybe_sent; None while the call is under way."""
+    stat: str | None
+    """The last stat code that a report gave for this attempt."""
+    detail: str | None
+    """What the gateway or the network said, in a word or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A message as the ledger knows it. The number is masked; all times are aware, in UTC."""
+
+    id: str
+    state: str
+    lane: str
+    template: str | None
+    phone: str | None
+    reason: str | None
+    stat: str | None
+    detail: str | None
+    reference: str | None
+    attempts: tuple[Attempt, ...]
+    enqueued_at: datetime
+    accepted_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def final(self) -> bool:
+        """Tell whether the state is final; a late report can still move it on."""
+        return self.state in FINAL
+
+
+def read_status(client: Client, url: str, message_id: str) -> Status | None:
+    """Read a message; None where nothing is known of it. Raises LedgerUnavailable."""
+    with mapped_errors(url):
+        fields: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
+    if not fields:
+        return None
+    return Status(
+        id=message_id,
+        state=State(fields["state"]).value,
+        lane=fields["lane"],
+        template=fields.get("template"),
+        phone=fields.get("phone"),
+        reason=fields.get("reason"),
+        stat=fields.get("stat"),
+        detail=fields.get("detail"),
+        reference=fields.get("reference"),
+        attempts=tuple(_attempt(fields, n) for n in range(1, int(fields.get("n", 0)) + 1)),
+        enqueued_at=_required_time(fields["enqueued"]),
+        accepted_at=_time(fields.get("accepted")),
+        finished_at=_time(fields.get("finished")),
+    )
+
+
+def _attempt(fields: dict[str, str], n: int) -> Attempt:
+    return Attempt(
+        n=n,
+        started_at=_required_time(fields[f"{n}:at"]),
+        mid=fields.get(f"{n}:mid"),
+        outcome=fields.get(f"{n}:outcome"),
+        stat=fields.get(f"{n}:stat"),
+        detail=fields.get(f"{n}:detail"),
+    )
+
+
+def _required_time(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _time(milliseconds: str | None) -> datetime | None:
+    return None if milliseconds is None else _required_time(milliseconds)

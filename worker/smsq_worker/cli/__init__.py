@@ -1,0 +1,67 @@
+"""The command line, `smsq`. Each command is a module of this package, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import click
+
+COMMANDS: Final = {
+    "demo": "Send messages of all kinds through everything, and check every end.",
+    "up": "Run everything on this machine until Ctrl-C.",
+    "worker": "Start a Celery worker; takes Celery's own options.",
+    "serve": "Serve the HTTP door: reports in, status out.",
+    "sandbox": "Run a gateway that behaves as the vendor's does, and sends no SMS.",
+    "flower": "Start Flower with smsq's settings; takes Flower's own options.",
+    "send": "Enqueue one message.",
+    "status": "Show what is known of a message.",
+    "codes": "List the stat codes, or explain one.",
+}
+
+
+def main() -> None:
+    """Run the command line. Exits with 0, 1 (not so) or 2 (usage, settings)."""
+    try:
+        import click  # noqa: PLC0415 - it comes with the extra
+        import requests  # noqa: F401, PLC0415
+    except ImportError:
+        sys.stderr.write("smsq: the command line needs more packages: pip install 'smsq[worker]'\n")
+        sys.exit(2)
+    from smsq.errors import InvalidMessage, SettingsError, SmsqError  # noqa: PLC0415
+
+    try:
+        _group()(prog_name="smsq")
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(f"smsq: {problem}", err=True)
+        sys.exit(2)
+    except SmsqError as error:
+        click.echo(f"smsq: {error}", err=True)
+        sys.exit(2 if isinstance(error, InvalidMessage) else 1)
+
+
+def _group() -> click.Group:
+    import click  # noqa: PLC0415
+    from click_didyoumean import DYMGroup  # noqa: PLC0415
+
+    class Commands(DYMGroup):
+        """Commands that are imported when they are used."""
+
+        def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+            return list(COMMANDS)
+
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+            if cmd_name not in COMMANDS:
+                return None
+            module = importlib.import_module(f"smsq_worker.cli.{cmd_name}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+
+        def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+            with formatter.section("Commands"):
+                formatter.write_dl(list(COMMANDS.items()))
+
+    return Commands("smsq", help="SMS through Celery workers, with a ledger that knows the end.")

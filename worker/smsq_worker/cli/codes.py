@@ -1,0 +1,201 @@
+"""`smsq codes`: show what each stat code means and what smsq does about it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from smsq.errors import SettingsError
+from smsq_worker.codes import UNTIL_LIFTED_S, Catalogue, Code, CodeClass, normalise
+
+# Wider than the widest row: what is piped into grep is one line for each code.
+_PIPE_COLUMNS = 400
+
+
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq codes                  every code, its class and what smsq does
+  smsq codes MA:0001          one code in plain words
+  smsq codes mo254            the same as MO:0254
+  smsq codes MO:1234          an answer of the upstream gateway
+  smsq codes --json MA:0001   for a script
+  SMSQ_CODES_FILE=codes.toml smsq codes MO:1234
+"""
+
+_CLASS_WORDS = {
+    CodeClass.DELIVERED: "the SMS reached the phone",
+    CodeClass.PENDING: "on its way, a final report is to follow",
+    CodeClass.PERMANENT: "sending it again would end the same way",
+    CodeClass.TRANSIENT: "sending it again later may succeed",
+    CodeClass.UNKNOWN: "neither delivered nor failed for all that is known",
+}
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("stat", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or one object for STAT.")
+def codes(stat: str | None, as_json: bool) -> None:
+    """Show the catalogue of stat codes, or explain one of them.
+
+    STAT is a code as a delivery report carries it; leading zeros, case and a missing colon do
+    not matter. Set SMSQ_CODES_FILE to a TOML file to override what the catalogue says.
+
+    Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
+    """
+    override = _override_path()
+    catalogue = _load(override)
+    if stat is None:
+        _show_all(catalogue, as_json=as_json)
+        return
+    code = catalogue.get(stat)
+    if code is None:
+        _refuse(_unknown(catalogue, stat), exit_code=1)
+    if as_json:
+        _echo_json(as_dict(code))
+    else:
+        click.echo("\n".join(explain(code, override)))
+
+
+def action(code: Code) -> str:
+    """Say in a few words what smsq does about a code and when."""
+    first = {
+        CodeClass.DELIVERED: "finish as delivered",
+        CodeClass.PENDING: "wait for the final report",
+        CodeClass.PERMANENT: "fail for good",
+        CodeClass.TRANSIENT: f"resend after {duration(code.retry_after_s)}",
+        CodeClass.UNKNOWN: "wait for a better report",
+    }[code.code_class]
+    parts = [first]
+    if code.suppress_s >= UNTIL_LIFTED_S:
+        parts.append("suppress the number until lifted")
+    elif code.suppress_s:
+        parts.append(f"suppress the number for {duration(code.suppress_s)}")
+    if code.pause:
+        parts.append(f"pause the {code.pause}" + " on repeat" * (code.pause == "template"))
+    return ", ".join(parts)
+
+
+def duration(seconds: int) -> str:
+    """Write seconds in the largest unit that needs no fraction."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def explain(code: Code, override: Path | None) -> list[str]:
+    """Return the lines that tell all about one code."""
+    return [
+        f"{code.stat}  {code.zh}",
+        f"  meaning   {code.en or 'none is given'}",
+        f"  class     {code.code_class}: {_CLASS_WORDS[code.code_class]}",
+        f"  scope     {code.scope or 'none'}",
+        f"  action    {action(code)}{_limits(code)}",
+        f"  was sent  {_was_sent(code)}",
+        f"  override  {_override_words(code, override)}",
+    ]
+
+
+def as_dict(code: Code) -> dict[str, str | int | bool]:
+    """Return a code as JSON shows it, with the field names of the override file."""
+    return {
+        "stat": code.stat,
+        "zh": code.zh,
+        "en": code.en,
+        "class": code.code_class,
+        "scope": code.scope or "",
+        "retry_after_s": code.retry_after_s,
+        "suppress_s": code.suppress_s,
+        "pause": code.pause,
+        "may_have_been_sent": code.may_have_been_sent,
+        "action": action(code),
+    }
+
+
+def _limits(code: Code) -> str:
+    """Name the settings that bound the action, for whoever wonders why it ended."""
+    if code.code_class is CodeClass.TRANSIENT:
+        return " (at most SMSQ_MAX_RESENDS times, and within the message's ttl)"
+    if code.code_class in {CodeClass.PENDING, CodeClass.UNKNOWN}:
+        return " (unreported after SMSQ_REPORT_WAIT_S)"
+    return ""
+
+
+def _was_sent(code: Code) -> str:
+    if code.may_have_been_sent:
+        return "perhaps: a resend may reach the phone a second time"
+    return {
+        CodeClass.DELIVERED: "yes",
+        CodeClass.PENDING: "yes, but it has not arrived yet",
+        CodeClass.UNKNOWN: "not known",
+    }.get(code.code_class, "no")
+
+
+def _override_words(code: Code, override: Path | None) -> str:
+    table = f'[codes."{code.stat}"]'
+    if override is None:
+        return (
+            f"none: SMSQ_CODES_FILE is not set; {table} in a TOML file it names would change this"
+        )
+    if Catalogue.load().get(code.stat) == code:
+        return f"{override} (SMSQ_CODES_FILE) leaves this as shipped; {table} there would change it"
+    return f"changed by {override} (SMSQ_CODES_FILE)"
+
+
+def _override_path() -> Path | None:
+    name = os.environ.get("SMSQ_CODES_FILE")
+    return Path(name) if name else None
+
+
+def _load(override: Path | None) -> Catalogue:
+    try:
+        return Catalogue.load(override)
+    except SettingsError as error:
+        _refuse("\n".join(error.problems), exit_code=2)
+
+
+def _refuse(why: str, *, exit_code: int) -> NoReturn:
+    click.echo(why, err=True)
+    raise SystemExit(exit_code)
+
+
+def _unknown(catalogue: Catalogue, stat: str) -> str:
+    close = catalogue.nearest(stat)
+    hint = f"did you mean {' or '.join(close)}?" if close else "see them all: smsq codes"
+    return f"{normalise(stat)} is not in the catalogue; {hint}"
+
+
+def _show_all(catalogue: Catalogue, *, as_json: bool) -> None:
+    if as_json:
+        _echo_json([as_dict(code) for code in catalogue])
+        return
+    console = Console()
+    if not console.file.isatty():
+        console.width = _PIPE_COLUMNS
+    console.print(_table(catalogue))
+
+
+def _table(catalogue: Catalogue) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("code", "class", "scope"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("action", "中文", "English"):
+        table.add_column(heading, overflow="fold")  # Chinese has no blanks to wrap at
+    for code in catalogue:
+        row = (code.stat, code.code_class, code.scope or "", action(code), code.zh, code.en)
+        # Text: an override file's [words] are no markup.
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _echo_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -1,0 +1,40 @@
+"""`smsq flower`: Flower with the shipped configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.resources import files
+
+import click
+
+from smsq.errors import SettingsError
+from smsq_worker.local.ports import require_free
+from smsq_worker.settings import Settings, is_loopback
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def flower(options: tuple[str, ...]) -> None:
+    """Start Flower with smsq's settings; takes Flower's own options."""
+    settings = Settings.load(os.environ)
+    host, port = settings.flower_bind
+    if not is_loopback(host) and not os.environ.get("FLOWER_BASIC_AUTH"):
+        raise SettingsError(
+            [
+                f"FLOWER_BASIC_AUTH: must be set to user:password, because SMSQ_FLOWER_BIND "
+                f"({host}) is not the loopback interface"
+            ]
+        )
+    require_free(settings.flower_bind, "SMSQ_FLOWER_BIND")
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "smsq_worker", "flower"),
+        f"--conf={files('smsq_worker').joinpath('flowerconfig.py')}",
+        f"--address={host}",
+        f"--port={port}",
+        *options,
+    ]
+    os.execv(sys.executable, command)  # noqa: S606

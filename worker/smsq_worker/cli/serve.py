@@ -1,0 +1,26 @@
+"""`smsq serve`: the HTTP door."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import click
+
+from smsq_worker.door.server import serve as serve_door
+from smsq_worker.local.ports import listen, shown
+from smsq_worker.settings import Settings
+from smsq_worker.telemetry import FORMAT
+
+
+@click.command()
+def serve() -> None:
+    """Serve the HTTP door on SMSQ_DOOR_BIND: reports in, status out, health.
+
+    Give the gateway http://THIS-HOST/reports/SMSQ_REPORT_TOKEN as its returnurl.
+    """
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    settings = Settings.load(os.environ, need=("report_token",))
+    with listen(settings.door_bind, "SMSQ_DOOR_BIND") as listening:
+        click.echo(f"Door ready: http://{shown(listening.getsockname()[:2])}/")
+        serve_door(os.environ, listening)

@@ -1,0 +1,40 @@
+"""`smsq up`: everything on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+from smsq_worker.local.stack import LOOK_S, Stack, stopping
+from smsq_worker.local.up import REDIS_PORT, addresses, make_plan, start
+
+
+@click.command()
+@click.option(
+    "--redis-port",
+    default=REDIS_PORT,
+    show_default=True,
+    help="Where the embedded Valkey listens; unused with SMSQ_REDIS_URL.",
+)
+def up(redis_port: int) -> None:
+    """Run Redis, gateway, door, worker and Flower on this machine until Ctrl-C.
+
+    Nothing needs to be installed before: Redis is an embedded Valkey unless SMSQ_REDIS_URL is
+    set, the gateway is the sandbox unless SMSQ_GATEWAY_URL is set. Data and logs are kept under
+    SMSQ_HOME.
+    """
+    plan = make_plan(os.environ, redis_port=redis_port)
+    home = plan.settings.home
+    try:
+        with stopping(Stack(home / "logs")) as stack:
+            start(plan, stack, home)
+            for name, address in addresses(plan):
+                click.echo(f"{name:8} {address}")
+            click.echo(f"Logs     {home / 'logs'}\nReady. Ctrl-C ends it.")
+            while True:
+                stack.check()
+                time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        click.echo("Stopped.")

@@ -1,0 +1,73 @@
+"""What must happen later: retries, schedules, dead workers' calls, lost wake-ups. No Celery.
+
+Every worker runs a clock and none is special. The ledger does what is due in one act; the clock
+publishes the wake-ups that follow. If it dies in between, the timer runs out again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from threading import Event
+from typing import Final
+
+from smsq.contract import Lane
+from smsq.errors import LedgerUnavailable
+from smsq_worker.delivery import Backoff
+from smsq_worker.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.5
+"""The longest sleep: a timer set meanwhile by another process is not noticed earlier."""
+REPORT_AGAIN_S: Final = 30.0
+"""When a report that was taken in but not reconciled is woken up again."""
+
+
+class Clock:
+    """Runs out the ledger's timers."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        backoff: Backoff,
+        *,
+        empty_lanes: Callable[[], Iterable[Lane]],
+        publish_message: Callable[[str, Lane], None],
+        publish_report: Callable[[str, str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._backoff = backoff
+        self._empty_lanes = empty_lanes
+        self._publish_message = publish_message
+        self._publish_report = publish_report
+
+    def tick(self) -> float:
+        """Do what is due now; give the seconds until the next look.
+
+        Raises LedgerUnavailable, and what publishing raises; nothing is lost by either.
+        """
+        due = self._ledger.claim(
+            resend_wait_s=self._backoff.wait_s(1), empty=self._empty_lanes()
+        )
+        for message_id, lane in due.wake:
+            self._publish_message(message_id, lane)
+        for mid, stat in self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S):
+            self._publish_report(mid, stat)
+        return POLL_S if due.next_s is None else min(due.next_s, POLL_S)
+
+    def run(self, stop: Event, connection_errors: tuple[type[BaseException], ...]) -> None:
+        """Tick until told to stop; an outage of Redis is logged when it begins and ends."""
+        wait_s, down = 0.0, False
+        expected: tuple[type[BaseException], ...] = (LedgerUnavailable, *connection_errors)
+        while not stop.wait(wait_s):
+            try:
+                wait_s = self.tick()
+            except expected as error:
+                if not down:
+                    log.warning("the clock waits for Redis: %s", error)
+                wait_s, down = POLL_S, True
+            else:
+                if down:
+                    log.warning("the clock goes on")
+                down = False

@@ -1,0 +1,90 @@
+"""A message's way to the gateway: admit, call, record. It knows no Celery."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smsq.contract import State, parse
+from smsq.enqueue import Entrance
+from smsq.errors import InvalidMessage
+from smsq_worker.gateway.client import Gateway
+from smsq_worker.ledger import Go, Ledger, Stay
+from smsq_worker.states import Outcome
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential waiting with jitter, so that what failed together does not return together."""
+
+    first_s: float
+    max_s: float
+
+    def wait_s(self, attempt: int) -> float:
+        """Give the wait after an attempt, counted from 1."""
+        full = min(self.first_s * 2.0 ** min(attempt - 1, 32), self.max_s)
+        return full * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
+
+
+class Delivery:
+    """Sends messages that the ledger holds."""
+
+    def __init__(
+        self, ledger: Ledger, gateway: Gateway, entrance: Entrance, backoff: Backoff
+    ) -> None:
+        self._ledger = ledger
+        self._gateway = gateway
+        self._entrance = entrance
+        self._backoff = backoff
+
+    def deliver(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Send a message if it may go now; say in a word or two what came of it.
+
+        `args` and `kwargs` count only where the ledger does not know the id: then this is a bare
+        Celery message of another language, and it is entered here.
+        """
+        admission = self._ledger.admit(message_id)
+        if isinstance(admission, Stay) and admission.why == "unknown" and (args or kwargs):
+            if self._enter(message_id, args, kwargs) is not State.QUEUED:
+                return "entered"
+            admission = self._ledger.admit(message_id)
+        if isinstance(admission, Go):
+            return self._send(message_id, admission)
+        if admission.why == "unknown":
+            log.warning("%s was woken up, but the ledger does not know it", message_id)
+        return f"{admission.why} {admission.state or ''}".strip()
+
+    def _enter(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
+        try:
+            message = parse(args, kwargs)
+        except InvalidMessage as error:
+            log.warning("%s breaks the rules and failed: %s", message_id, error)
+            return self._entrance.refuse(message_id, str(error))
+        return self._entrance.enter(message_id, message)
+
+    def _send(self, message_id: str, go: Go) -> str:
+        call = self._gateway.send(go.phone, go.template, go.code)
+        state = self._ledger.record(
+            message_id,
+            go.attempt,
+            call.outcome,
+            detail=call.detail,
+            mid=call.mid,
+            wait_s=max(self._backoff.wait_s(go.attempt), call.retry_after_s),
+        )
+        level = logging.INFO if call.outcome is Outcome.ACCEPTED else logging.WARNING
+        log.log(
+            level,
+            "%s attempt %d: %s%s, now %s",
+            message_id,
+            go.attempt,
+            call.outcome,
+            f" ({call.detail})" if call.detail else "",
+            state,
+        )
+        return str(state)

@@ -1,0 +1,112 @@
+"""Understanding what the gateway answered: liberal in reading, strict in concluding.
+
+Documented are {"code": 200, "msg": "ok", "mid": "1151894566D2EDD9"} and
+{"code": 400, "msg": "校验失败", "mid": ""}; `code` is the result, not the HTTP status.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from smsq_worker.states import Outcome
+
+NOT_TAKEN: Final = frozenset({408, 429, 503})
+"""HTTP statuses by which a server says that it has not looked at the request."""
+
+MAX_RETRY_AFTER_S: Final = 3600.0
+_MID: Final = re.compile(r"[!-~]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a call came to."""
+
+    outcome: Outcome
+    detail: str
+    """A word or two for the operator; for a refusal it begins with the message's reason."""
+    mid: str = ""
+    retry_after_s: float = 0
+    connected: bool = True
+    """False where no connection came about, so that an immediate second try is harmless."""
+
+
+def understand(status: int, headers: Mapping[str, str], body: bytes) -> Call:
+    """Conclude from an HTTP answer, whatever it holds, what the call came to."""
+    answer = _json_object(body)
+    code = _code(answer)
+    mid = _mid(answer)
+    if code == 200 and (mid or status < 400):  # noqa: PLR2004
+        return Call(Outcome.ACCEPTED, "" if mid else "no usable mid", mid)
+    if status in NOT_TAKEN:
+        return Call(Outcome.NOT_SENT, f"http {status}", retry_after_s=_retry_after_s(headers))
+    if status >= 500:  # noqa: PLR2004
+        return Call(Outcome.MAYBE_SENT, f"http {status}")
+    if code is not None:
+        return Call(Outcome.REFUSED, f"gateway:{code} {_message(answer)}".strip())
+    if 400 <= status:  # noqa: PLR2004
+        return Call(Outcome.REFUSED, f"gateway:http-{status}")
+    return Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status}")
+
+
+def clean_mid(value: object) -> str:
+    """Read a mid; empty where it is none: printable ASCII without blanks, at most 64."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    text = str(value).strip()
+    return text if _MID.fullmatch(text) else ""
+
+
+def loads(body: bytes) -> Any:
+    """Read JSON with or without a BOM. Raises ValueError for anything else."""
+    try:
+        return json.loads(body.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = loads(body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _code(answer: dict[str, Any]) -> int | None:
+    value = answer.get("code")
+    text = value.strip() if isinstance(value, str) else repr(value)
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
+
+
+def _mid(answer: dict[str, Any]) -> str:
+    return clean_mid(answer.get("mid"))
+
+
+def _message(answer: dict[str, Any]) -> str:
+    """Give the vendor's words, cut short and without anything that could be a number or a code."""
+    words = answer.get("msg")
+    if not isinstance(words, str):
+        return ""
+    printable = "".join(c if c.isprintable() else " " for c in words[:60])
+    return re.sub(r"[0-9]{4,}", "****", printable)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    text = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return 0
+        # An HTTP date without a zone is UTC.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0), MAX_RETRY_AFTER_S)

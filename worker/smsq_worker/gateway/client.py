@@ -1,0 +1,167 @@
+"""Calling the gateway: one GET, and an answer that is always one of four outcomes.
+
+An exception's type does not tell whether the request had left (an SSLError can come before and
+after), so the connection itself says it: what goes wrong while connecting raises NotConnected,
+and everything else that goes wrong may have been sent.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import requests
+import tenacity
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+from smsq_worker.gateway.answer import Call, understand
+from smsq_worker.states import Outcome
+
+MAX_ANSWER: Final = 65_536
+TRIES: Final = 3
+MAX_PAUSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the gateway is and how to speak to it."""
+
+    url: str
+    secret: str = field(repr=False)
+    verify: bool | str = True
+    """True for the system's CAs, the path of a bundle, or False."""
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 10.0
+    connections: int = 64
+
+    @property
+    def longest_call_s(self) -> float:
+        """Bound a call's time, tries and pauses included."""
+        return TRIES * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S + 2 * self.read_timeout_s
+
+
+class NotConnected(Exception):  # noqa: N818
+    """No connection came about, so nothing of the request has left this machine."""
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except Exception as error:
+            raise NotConnected(_name(error)) from error
+
+
+class _SecureConnection(HTTPSConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except Exception as error:
+            raise NotConnected(_name(error)) from error
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+class Gateway:
+    """The vendor's gateway, over kept-alive connections shared by all threads of a process.
+
+    The adapter is used without a Session: it would add cookies, proxies from the environment and
+    a .netrc that replaces our Authorization header.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._adapter = _Adapter(pool_connections=1, pool_maxsize=address.connections)
+        self._request = requests.Request(
+            "GET",
+            address.url,
+            headers={
+                "Authorization": address.secret,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "smsq",
+            },
+        ).prepare()
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda call: not call.connected),
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=tenacity.wait_exponential_jitter(initial=0.1, max=MAX_PAUSE_S, jitter=0.1),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+
+    def send(self, phone: str, template: str, code: str) -> Call:
+        """Ask the gateway once to send an SMS. Never raises.
+
+        Only a connection that did not come about is tried again, at once and a few times.
+        """
+        call: Call = self._retrying(self._send, phone, template, code)
+        return call
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._adapter.close()
+
+    def _send(self, phone: str, template: str, code: str) -> Call:
+        request = self._request.copy()
+        query = {
+            "module": "sms",
+            "file": "send",
+            "action": "send",
+            "mobphone": phone,
+            "code": code,
+            "smstemplate": template,
+        }
+        request.url = f"{self._request.url}?{urlencode(query)}"
+        try:
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(self._address.connect_timeout_s, self._address.read_timeout_s),
+                verify=self._address.verify,
+            )
+        except NotConnected as error:
+            return Call(Outcome.NOT_SENT, str(error), connected=False)
+        except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
+            return Call(Outcome.MAYBE_SENT, _name(error))
+        with response:
+            return self._read(response)
+
+    def _read(self, response: requests.Response) -> Call:
+        body = bytearray()
+        # requests' timeout is for one read; a server that dribbles would keep us for ever.
+        deadline = time.monotonic() + self._address.read_timeout_s
+        trouble = ""
+        try:
+            for chunk in response.iter_content(8192):
+                body += chunk
+                if len(body) > MAX_ANSWER or time.monotonic() > deadline:
+                    trouble = "answer too long or too slow"
+                    break
+        except (requests.RequestException, HTTPError, OSError) as error:
+            trouble = _name(error)
+        call = understand(response.status_code, response.headers, b"" if trouble else bytes(body))
+        if trouble and call.outcome is Outcome.MAYBE_SENT:
+            return Call(Outcome.MAYBE_SENT, trouble)
+        return call
+
+
+def _name(error: BaseException) -> str:
+    """Name an error by its type: its text holds the URL, and so the number and the code."""
+    return type(error).__name__

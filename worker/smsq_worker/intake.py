@@ -1,0 +1,87 @@
+"""Making any Celery message of ours safe to take, whoever wrote it.
+
+Other languages write protocol-2 messages by hand. A mistake there must neither end the worker
+nor block the queue (a missing id does, in Celery), and must not show a number: what cannot be
+understood is turned into arguments that the contract refuses, so that it ends as failed,
+local:invalid, under its id. Celery's eta and expires are refused too: such messages would wait
+in a worker's memory, or vanish.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from celery import Task
+from celery.utils import uuid
+from celery.worker import strategy as celery_strategy
+from celery.worker.request import Request
+
+MAX_ID: Final = 255
+MASK: Final = "(masked)"
+
+
+class MaskedRequest(Request):
+    """A request that shows its arguments nowhere: not in events, remote control or logs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A wake-up's sender masked the number; what a bare message says cannot be trusted.
+        if self.args or self.kwargs:
+            self._argsrepr, self._kwargsrepr = MASK, MASK
+
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002
+        """Describe the request to remote control, and so to Flower."""
+        return super().info(safe=True)
+
+
+def strategy(task: Task[Any, Any], app: Any, consumer: Any, **options: Any) -> Any:
+    """Wrap Celery's default strategy: mend the message, then take it."""
+    take = celery_strategy.default(task, app, consumer, **options)
+
+    def take_safely(message: Any, body: Any, *rest: Any) -> Any:
+        if body is None:
+            mend(message)
+        return take(message, body, *rest)
+
+    return take_safely
+
+
+def mend(message: Any) -> None:
+    """Make a protocol-2 message one that Celery can take."""
+    headers = message.headers
+    problems = {name: True for name in ("eta", "expires") if headers.pop(name, None) is not None}
+    if not _is_id(headers.get("id")):
+        headers["id"] = uuid()
+        problems["bad_id"] = True
+    # Whatever they hold, Celery would trust them.
+    for name in ("argsrepr", "kwargsrepr", "shadow"):
+        if not isinstance(headers.get(name, ""), str):
+            del headers[name]
+    headers.pop("timelimit", None)
+    args, kwargs, rubbish = _arguments(message)
+    if rubbish:
+        problems["bad_body"] = True
+    if problems:
+        _replace_body(message, [args, kwargs | problems, {}])
+
+
+def _arguments(message: Any) -> tuple[list[Any], dict[str, Any], bool]:
+    try:
+        args, kwargs, _ = message.payload
+    except Exception:  # noqa: BLE001 - any decoder may raise anything on rubbish
+        return [], {}, True
+    if isinstance(args, list) and isinstance(kwargs, dict):
+        return args, kwargs, False
+    return [], {}, True
+
+
+def _replace_body(message: Any, body: list[Any]) -> None:
+    message.body = json.dumps(body)
+    message.content_type = "application/json"
+    message.content_encoding = "utf-8"
+    message._decoded_cache = body  # noqa: SLF001 - kombu keeps the decoded body here
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()

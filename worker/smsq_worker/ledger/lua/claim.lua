@@ -1,0 +1,56 @@
+-- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
+--
+-- ARGV[1] how many at the most  ARGV[2] ms to the next question after a wake-up
+-- ARGV[3] ms to wait before the resend of a call whose worker died
+-- ARGV[4...] lanes whose queue is empty
+-- Returns {ms until the next timer or -1, id, lane, id, lane, ...}: wake-ups to publish.
+--
+-- One act, because any number of workers run this at once. One that dies after it, before it
+-- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
+
+local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local empty = {}
+for i = 4, #ARGV do empty[ARGV[i]] = true end
+local answer = {-1}
+
+local function wake(m)
+  if m.state ~= 'queued' then move(m, 'queued') end
+  set(m, 'published', now)
+  redis.call('HDEL', m.key, 'overtaken')
+  timer(m, math.min(now + ask_ms, m.expires))
+  answer[#answer + 1] = m.id
+  answer[#answer + 1] = m.lane
+end
+
+-- A lane is first in, first out: a wake-up is lost only if its queue is empty, or if later ones
+-- have been admitted and it still has not, one question later. To ask about a long backlog
+-- again and again would cost more than to send it, so the questions become rarer.
+local function suspect(m)
+  if m.published == 0 or empty[m.lane] then return wake(m) end
+  local admitted = tonumber(redis.call('HGET', LANES, m.lane) or 0)
+  if m.published < admitted then
+    if m.overtaken then return wake(m) end
+    set(m, 'overtaken', 1)
+    return timer(m, math.min(now + ask_ms, m.expires))
+  end
+  timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
+end
+
+local due = {
+  sending = function(m)  -- its worker died, or lives and will record late
+    set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
+    count('calls:maybe_sent')
+    doubt(m, lost_wait_ms)
+  end,
+  accepted = function(m) finish(m, 'unreported') end,
+  deferred = function(m) if now >= m.expires then expire(m) else wake(m) end end,
+  queued = function(m) if now >= m.expires then expire(m) else suspect(m) end end,
+}
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0, limit)) do
+  local m = load(id)
+  if m and due[m.state] then due[m.state](m) else redis.call('ZREM', TIMERS, id) end
+end
+local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
+if following then answer[1] = math.max(0, tonumber(following) - now) end
+return answer

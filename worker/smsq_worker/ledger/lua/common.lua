@@ -1,0 +1,111 @@
+-- What every act of the ledger shares; prepended to each, after
+--   local NEXT        the table of states.py: NEXT[from][to] is true where there is a way
+--   local RETENTION   ms for which a final message is kept
+--   local REPORT_WAIT ms for which a report is awaited, or parked
+--   local MAX_RESENDS resends after doubt or a transient report
+-- Keys are written down in smsq/keys.py. Times are Unix ms of this server.
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local TIMERS, INBOX, PARKED = 'smsq:timers', 'smsq:inbox', 'smsq:parked'
+local LANES, COUNTERS = 'smsq:lanes', 'smsq:counters'
+local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1}
+
+local function count(name)
+  redis.call('HINCRBY', COUNTERS, name, 1)
+end
+
+-- Read a message: nil where there is none.
+local function load(id)
+  local key = 'smsq:m:' .. id
+  local f = redis.call('HMGET', key, 'state', 'lane', 'n', 'resends', 'expires', 'hold',
+    'otherwise', 'published', 'overtaken', 'doubt')
+  if not f[1] then return nil end
+  return {
+    id = id, key = key, state = f[1], lane = f[2], n = tonumber(f[3] or 0),
+    resends = tonumber(f[4] or 0), expires = tonumber(f[5] or 0), hold = f[6],
+    otherwise = f[7], published = tonumber(f[8] or 0), overtaken = f[9],
+    doubt = f[10],
+  }
+end
+
+local function set(m, ...)
+  redis.call('HSET', m.key, ...)
+end
+
+local function timer(m, at)
+  redis.call('ZADD', TIMERS, at, m.id)
+end
+
+-- Change the state, only along a way of the table.
+local function move(m, to)
+  if not NEXT[m.state][to] then
+    error('smsq: no way from ' .. m.state .. ' to ' .. to)
+  end
+  m.state = to
+  set(m, 'state', to)
+  count('messages:' .. m.lane .. ':' .. to)
+end
+
+-- Come to an end: the number and the code leave the ledger, the rest stays for a while.
+local function finish(m, to, reason)
+  move(m, to)
+  if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
+  set(m, 'finished', now)
+  redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
+    'overtaken')
+  redis.call('DEL', 'smsq:p:' .. m.id)
+  redis.call('ZREM', TIMERS, m.id)
+  redis.call('PEXPIRE', m.key, RETENTION)
+end
+
+-- End a message whose ttl is over. It has expired only if it certainly was not sent.
+local function expire(m)
+  if m.otherwise then finish(m, 'failed', m.otherwise) else finish(m, 'expired') end
+end
+
+-- Wait, but never past the ttl's end.
+local function defer(m, wait_ms)
+  if m.state ~= 'deferred' then move(m, 'deferred') end
+  timer(m, math.min(now + wait_ms, m.expires))
+end
+
+local function hold(m)
+  move(m, 'held')
+  redis.call('ZREM', TIMERS, m.id)
+end
+
+-- Try once more within the budget; fail with the reason otherwise.
+local function resend(m, wait_ms, maybe_sent, otherwise)
+  if m.resends >= MAX_RESENDS or now + wait_ms >= m.expires then
+    return finish(m, 'failed', otherwise)
+  end
+  set(m, 'resends', m.resends + 1, 'otherwise', otherwise)
+  if maybe_sent then set(m, 'doubt', 1) else redis.call('HDEL', m.key, 'doubt') end
+  defer(m, wait_ms)
+end
+
+-- The last attempt may have been sent and nobody can ask: the policy decides.
+local function doubt(m, wait_ms)
+  if m.hold then hold(m) else resend(m, wait_ms, true, 'local:resends') end
+end
+
+-- Apply a report {stat, class, wait_ms, maybe_sent} on attempt n.
+-- Delivered outranks everything; the rest counts only where n is the last attempt.
+local function apply_report(m, n, r)
+  set(m, n .. ':stat', r.stat)
+  if r.class == 'delivered' then
+    set(m, 'stat', r.stat)
+    if m.state ~= 'delivered' then finish(m, 'delivered') end
+    return
+  end
+  if n ~= m.n or (FINAL[m.state] and m.state ~= 'unreported') then return end
+  set(m, 'stat', r.stat)
+  local reason = 'report:' .. r.stat
+  if r.class == 'permanent' or (r.class == 'transient' and m.state == 'unreported') then
+    finish(m, 'failed', reason)
+  elseif r.class == 'transient' and m.state == 'accepted' then
+    if r.maybe_sent and m.hold then hold(m) else resend(m, r.wait_ms, r.maybe_sent, reason) end
+  end
+end

@@ -1,0 +1,46 @@
+-- Write down what a call came to, and do what follows.
+--
+-- ARGV[1] id  ARGV[2] attempt  ARGV[3] outcome  ARGV[4] detail
+-- ARGV[5] mid, "" where there is none  ARGV[6] ms to wait before another attempt
+-- Returns {state, late}: late is 1 where the lease had run out before.
+--
+-- The attempt's number is the fence: an answer that comes after a newer attempt began still
+-- makes its mid known, but moves the state no more. One act, because a report may arrive between
+-- any two.
+
+local m = load(ARGV[1])
+local n, outcome, mid, wait_ms = tonumber(ARGV[2]), ARGV[3], ARGV[5], tonumber(ARGV[6])
+if not m or n > m.n then return {'unknown', 1} end
+
+local known = redis.call('HGET', m.key, n .. ':outcome')
+if known and known ~= 'maybe_sent' then return {m.state, 0} end  -- this command, sent twice
+set(m, n .. ':outcome', outcome, n .. ':detail', ARGV[4])
+count('calls:' .. outcome)
+
+local reports = {}
+if mid ~= '' then
+  set(m, n .. ':mid', mid)
+  redis.call('SET', 'smsq:mid:' .. mid, n .. ' ' .. m.id, 'PX', REPORT_WAIT + RETENTION)
+  reports = redis.call('LRANGE', 'smsq:early:' .. mid, 0, -1)
+  redis.call('DEL', 'smsq:early:' .. mid)
+  redis.call('ZREM', PARKED, mid)
+end
+
+local late = m.state ~= 'sending' or n ~= m.n
+if n == m.n and not FINAL[m.state] then
+  if outcome == 'accepted' then
+    move(m, 'accepted')
+    set(m, 'accepted', now)
+    redis.call('HDEL', m.key, 'doubt', 'otherwise')
+    timer(m, now + REPORT_WAIT)
+  elseif outcome == 'refused' then
+    finish(m, 'failed', ARGV[4])
+  elseif outcome == 'not_sent' then
+    redis.call('HDEL', m.key, 'doubt')
+    defer(m, wait_ms)
+  elseif not late then
+    doubt(m, wait_ms)
+  end
+end
+for _, report in ipairs(reports) do apply_report(m, n, cjson.decode(report)) end
+return {m.state, late and 1 or 0}

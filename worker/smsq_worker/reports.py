@@ -1,0 +1,37 @@
+"""A delivery report's way to its message. It knows no Celery."""
+
+from __future__ import annotations
+
+import logging
+
+from smsq_worker.codes import Catalogue
+from smsq_worker.ledger import Ledger, Report
+
+log = logging.getLogger(__name__)
+
+
+class Reports:
+    """Reconciles reports with messages."""
+
+    def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
+        self._ledger = ledger
+        self._catalogue = catalogue
+
+    def reconcile(self, mid: str, stat: str) -> str:
+        """Apply a report; give the message's state, or "parked" where its mid is not known yet.
+
+        Reports come early, twice and out of order; the ledger moves a message only forward.
+        """
+        code = self._catalogue.classify(stat)
+        listed = self._catalogue.get(stat) is not None
+        report = Report(
+            stat=code.stat,
+            code_class=code.code_class,
+            wait_ms=code.retry_after_s * 1000,
+            maybe_sent=code.may_have_been_sent,
+            # Anyone who knows the address can invent stats; they must not fill the counters.
+            counted_as=f"reports:{code.stat if listed else 'other'}:{code.code_class}",
+        )
+        state, message_id = self._ledger.report(mid, stat, report)
+        log.info("report %s for %s: %s", code.stat, message_id or "an unknown mid", state)
+        return state

@@ -1,0 +1,42 @@
+"""The composition root: everything that runs, put together from settings once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smsq.connection import Client, connect
+from smsq.enqueue import Entrance
+from smsq_worker.codes import Catalogue
+from smsq_worker.delivery import Backoff, Delivery
+from smsq_worker.gateway.client import Gateway
+from smsq_worker.ledger import Ledger
+from smsq_worker.reports import Reports
+from smsq_worker.settings import Settings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a worker process works with. Threads share it."""
+
+    settings: Settings
+    client: Client
+    ledger: Ledger
+    gateway: Gateway
+    delivery: Delivery
+    reports: Reports
+
+    @classmethod
+    def build(cls, settings: Settings) -> Runtime:
+        """Put a worker together; nothing is connected yet. Raises SettingsError."""
+        catalogue = Catalogue.load(settings.codes_file)
+        client = connect(settings.redis_url)
+        ledger = Ledger(client, settings.times)
+        gateway = Gateway(settings.address)
+        backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
+        delivery = Delivery(ledger, gateway, Entrance(client, settings), backoff)
+        return cls(settings, client, ledger, gateway, delivery, Reports(ledger, catalogue))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.gateway.close()
+        self.client.close()

@@ -1,0 +1,77 @@
+"""Run a sandbox in a thread of this process, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from smsq_worker.sandbox.journal import Journal
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 15.0
+
+
+class RunningSandbox:
+    """A sandbox that listens in a thread with an event loop of its own."""
+
+    url: str
+    """Where it listens, without a slash at the end."""
+
+    def __init__(
+        self, listening: Callable[[], AbstractAsyncContextManager[str]], journal: Journal
+    ) -> None:
+        self._listening = listening
+        self._journal = journal
+        self._ready: Future[None] = Future()
+        self._stop: Callable[[], object]
+        self._thread = threading.Thread(target=self._main, name="smsq-sandbox")
+        self._thread.start()
+        self._ready.result(START_TIMEOUT_S)
+
+    @property
+    def total(self) -> int:
+        """How many calls were accepted."""
+        return self._journal.total
+
+    def accepted(self, phone: str) -> int:
+        """Return how many calls were accepted for this number."""
+        return len(self._journal.accepted(phone))
+
+    def mids(self, phone: str) -> list[str]:
+        """Return the mids given out for this number, oldest first."""
+        return [entry.mid for entry in self._journal.accepted(phone)]
+
+    def calls(self, phone: str) -> int:
+        """Return the number of valid calls for this number, accepted or not."""
+        return self._journal.calls(phone)
+
+    def stop(self) -> None:
+        """Stop listening, close all connections, end the thread; may be called again."""
+        if self._thread.is_alive():
+            self._stop()
+        self._thread.join(STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            raise TimeoutError("the sandbox did not stop")
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        async with self._listening() as self.url:
+            self._stop = partial(loop.call_soon_threadsafe, stop.set)
+            self._ready.set_result(None)
+            await stop.wait()

@@ -1,0 +1,112 @@
+"""What the sandbox accepted: the truth about duplicates.
+
+In memory by number and, where a path is given, a line of JSON for each accepted call:
+
+    {"phone", "outcome", "at": "2025-07-06T08:00:00.000+00:00", "mid", "template"}
+
+The file holds whole numbers and is readable by its owner alone. The value of the template's
+variable is in neither. A file of an earlier run is appended to, not read.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One call that was accepted: a message that the vendor would have sent and charged for."""
+
+    at: str
+    mid: str
+    template: str
+
+
+def new_mid() -> str:
+    """Return 16 upper-case hex digits, as the vendor's mids look."""
+    return secrets.token_hex(8).upper()
+
+
+class Journal:
+    """Counts of all calls and a list of the accepted ones.
+
+    Written by the server's thread alone. The methods that take a number, and `total`, may be
+    read by any thread: they touch one entry.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+        self._accepted: dict[str, list[Accepted]] = {}
+        self._calls: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self.total = 0
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep the file open, if there is one; OSError if it cannot be written."""
+        if self._path is None:
+            yield
+            return
+        self._path.touch(mode=0o600)
+        # Line-buffered: a call is in the file before it is answered.
+        with self._path.open("a", buffering=1, encoding="utf-8") as file:
+            self._file = file
+            try:
+                yield
+            finally:
+                self._file = None
+
+    def count_call(self, phone: str, outcome: str) -> int:
+        """Count a valid call; return how many there have been for this number, this one too."""
+        self._outcomes[outcome] += 1
+        self._calls[phone] += 1
+        return self._calls[phone]
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a call that was refused before its number was looked at."""
+        self._outcomes[reason] += 1
+
+    def accept(self, phone: str, template: str, outcome: str) -> str:
+        """Record an accepted call and return its new mid."""
+        entry = Accepted(datetime.now(UTC).isoformat(timespec="milliseconds"), new_mid(), template)
+        self._accepted.setdefault(phone, []).append(entry)
+        self.total += 1
+        if self._file is not None:
+            line = {"phone": phone, "outcome": outcome, **asdict(entry)}
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        return entry.mid
+
+    def accepted(self, phone: str) -> list[Accepted]:
+        """Return what was accepted for this number, oldest first."""
+        return list(self._accepted.get(phone, ()))
+
+    def calls(self, phone: str) -> int:
+        """Return the number of valid calls for this number, accepted or not."""
+        return self._calls[phone]
+
+    def accepted_summary(self) -> dict[str, Any]:
+        """Return {"total", "numbers": {phone: count}}."""
+        numbers = {phone: len(entries) for phone, entries in self._accepted.items()}
+        return {"total": self.total, "numbers": numbers}
+
+    def calls_summary(self) -> dict[str, Any]:
+        """Return {"total", "outcomes": {name: count}, "numbers": {phone: count}}.
+
+        `total` and `outcomes` have all calls, refused ones too; `numbers` the valid ones.
+        """
+        return {
+            "total": self._outcomes.total(),
+            "outcomes": dict(self._outcomes),
+            "numbers": dict(self._calls),
+        }

@@ -1,0 +1,180 @@
+"""All settings of everything that runs, from the environment.
+
+One class for worker, door, sandbox and command line, so that one file of settings serves them
+all and a misspelt name is noticed by each. Each role says which of them it needs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from smsq.settings import ProducerSettings, number, setting, whole
+from smsq_worker.gateway.client import Address
+from smsq_worker.ledger import Times
+
+DAY_S: Final = 86_400
+
+Bind = tuple[str, int]
+
+
+def bind(text: str) -> Bind:
+    """Read HOST:PORT; port 0 means any free one."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+        raise ValueError("HOST:PORT, like 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def flag(text: str) -> bool:
+    """Read 0 or 1."""
+    if text not in {"0", "1"}:
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+def http_url(text: str) -> str:
+    """Read an http or https URL without user, query or fragment."""
+    allowed = "https://host/path, without user, query or fragment"
+    try:
+        parts = urlsplit(text)
+        port_is_wrong = parts.port == 0
+    except ValueError:
+        raise ValueError(allowed) from None
+    rest = parts.query or parts.fragment or "@" in parts.netloc or not text.isprintable()
+    if parts.scheme not in {"http", "https"} or not parts.hostname or rest or port_is_wrong:
+        raise ValueError(allowed)
+    return text
+
+
+def header_text(text: str) -> str:
+    """Read a secret that goes into an HTTP header."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("printable ASCII on one line")
+    return text
+
+
+def path_token(text: str) -> str:
+    """Read a secret that goes into a URL's path."""
+    if not (text.isascii() and text.replace("-", "").replace("_", "").isalnum() and len(text) >= 16):  # noqa: PLR2004
+        raise ValueError("at least 16 letters, digits, - and _")
+    return text
+
+
+def existing_file(text: str) -> Path:
+    """Read the path of a file that is there."""
+    if not Path(text).is_file():
+        raise ValueError("the path of a file that exists")
+    return Path(text)
+
+
+def secret_file(text: str) -> str:
+    """Read a secret from the file of this path."""
+    try:
+        secret = Path(text).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        secret = ""
+    if not secret:
+        raise ValueError("the path of a readable file that holds the secret")
+    return header_text(secret)
+
+
+def ca_bundle(text: str) -> Path:
+    """Read the path of a file of CA certificates."""
+    path = existing_file(text)
+    try:
+        ssl.create_default_context(cafile=path)
+    except (ssl.SSLError, OSError):
+        raise ValueError("the path of a file of CA certificates in PEM form") from None
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ProducerSettings):
+    """What an operator may set; CONTRACT and README say what each means."""
+
+    gateway_url: str = setting("SMSQ_GATEWAY_URL", http_url, "https://sms.1oc.cn/")
+    allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", flag, default=False)
+    app_secret: str = setting("SMSQ_APP_SECRET", header_text, "", secret=True)
+    app_secret_file: str = setting("SMSQ_APP_SECRET_FILE", secret_file, "", secret=True)
+    ca_bundle: Path | None = setting("SMSQ_GATEWAY_CA_BUNDLE", ca_bundle)
+    verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", flag, default=True)
+    connect_timeout_s: float = setting("SMSQ_CONNECT_TIMEOUT_S", number(0, 60, above=True), 3.0)
+    read_timeout_s: float = setting("SMSQ_READ_TIMEOUT_S", number(0, 300, above=True), 10.0)
+    retry_first_s: float = setting("SMSQ_RETRY_FIRST_S", number(0, 3600, above=True), 2.0)
+    retry_max_s: float = setting("SMSQ_RETRY_MAX_S", number(0, DAY_S, above=True), 300.0)
+    max_resends: int = setting("SMSQ_MAX_RESENDS", whole(0, 100), 2)
+    lease_s: float = setting("SMSQ_LEASE_S", number(0, 3600, above=True), 60.0)
+    report_wait_s: int = setting("SMSQ_REPORT_WAIT_S", whole(1, 30 * DAY_S), 3 * DAY_S)
+    codes_file: Path | None = setting("SMSQ_CODES_FILE", existing_file)
+    report_token: str = setting("SMSQ_REPORT_TOKEN", path_token, "", secret=True)
+    relay_secret: str = setting("SMSQ_RELAY_SECRET", header_text, "", secret=True)
+    door_bind: Bind = setting("SMSQ_DOOR_BIND", bind, ("127.0.0.1", 8080))
+    sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
+    sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "")
+    flower_bind: Bind = setting("SMSQ_FLOWER_BIND", bind, ("127.0.0.1", 5555))
+    home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.app_secret:
+            object.__setattr__(self, "app_secret", self.app_secret_file)
+
+    def contradictions(self) -> Iterator[str]:
+        """Name each pair of settings that cannot stand together."""
+        if self.app_secret_file and self.app_secret != self.app_secret_file:
+            yield "SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"
+        if self.gateway_url.startswith("http:") and not (
+            self.allow_plaintext or is_loopback(urlsplit(self.gateway_url).hostname or "")
+        ):
+            yield (
+                f"SMSQ_GATEWAY_URL: {self.gateway_url!r} is plain http to another host, which "
+                "shows the secret and every number to the network; use https, or set "
+                "SMSQ_GATEWAY_ALLOW_PLAINTEXT=1"
+            )
+        if self.retry_first_s > self.retry_max_s:
+            yield (
+                f"SMSQ_RETRY_FIRST_S: {self.retry_first_s:g} is more than "
+                f"SMSQ_RETRY_MAX_S, {self.retry_max_s:g}"
+            )
+        if self.lease_s <= self.address.longest_call_s:
+            yield (
+                f"SMSQ_LEASE_S: {self.lease_s:g} must be more than the longest call with its "
+                "tries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
+                f"{self.address.longest_call_s:g}; or living workers' calls would be repeated"
+            )
+
+    @property
+    def address(self) -> Address:
+        """Give what the gateway's client needs."""
+        return Address(
+            url=self.gateway_url,
+            secret=self.app_secret,
+            verify=str(self.ca_bundle) if self.ca_bundle and self.verify_tls else self.verify_tls,
+            connect_timeout_s=self.connect_timeout_s,
+            read_timeout_s=self.read_timeout_s,
+        )
+
+    @property
+    def times(self) -> Times:
+        """Give what the ledger needs."""
+        return Times(
+            url=self.redis_url,
+            lease_s=self.lease_s,
+            report_wait_s=self.report_wait_s,
+            retention_s=self.retention_s,
+            max_resends=self.max_resends,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine by its very name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

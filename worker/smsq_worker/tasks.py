@@ -1,0 +1,36 @@
+"""The Celery tasks: thin adapters over `delivery` and `reports`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, Task
+
+from smsq.contract import RECONCILE_REPORT, REPORT_QUEUE, SEND_SMS
+
+if TYPE_CHECKING:
+    from smsq_worker.celery import WorkerApp
+
+
+class SafeTask(Task):  # type: ignore[type-arg]
+    """A task whose messages come from anywhere and whose arguments nobody may see."""
+
+    Request = "smsq_worker.intake:MaskedRequest"
+    Strategy = "smsq_worker.intake:strategy"
+
+
+def register(app: WorkerApp) -> None:
+    """Give the app its tasks."""
+
+    @app.task(name=SEND_SMS, base=SafeTask, bind=True, shared=False)
+    def send_sms(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
+        return app.runtime.delivery.deliver(str(self.request.id), args, kwargs)
+
+    @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
+    def reconcile_report(mid: str, stat: str) -> str:
+        return app.runtime.reports.reconcile(mid, stat)
+
+
+def publish_report(app: Celery, mid: str, stat: str) -> None:
+    """Publish a report for reconciliation. Raises kombu's OperationalError."""
+    app.send_task(RECONCILE_REPORT, (mid, stat), queue=REPORT_QUEUE, ignore_result=True)
