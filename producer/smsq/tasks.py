@@ -27,9 +27,6 @@ class SendSms(Task):  # type: ignore[type-arg]
     publishes it again. The task itself runs in `smsq_worker`, never here.
     """
 
-    name = SEND_SMS
-    run = staticmethod(signature_of_send_sms)
-
     def delay(
         self,
         phone: str,
@@ -119,4 +116,5 @@ def _ask_the_clock(message_id: str) -> None:
         log.warning("%s will be woken up by its timer", message_id)
 
 
-send_sms: SendSms = app.register_task(SendSms())
+# Lazy: the task, and with it the environment, is looked at when it is first used.
+send_sms: SendSms = app.task(name=SEND_SMS, base=SendSms, shared=False)(signature_of_send_sms)

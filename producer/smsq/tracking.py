@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -65,11 +66,17 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         stat=fields.get("stat"),
         detail=fields.get("detail"),
         reference=fields.get("reference"),
-        attempts=tuple(_attempt(fields, n) for n in range(1, int(fields.get("n", 0)) + 1)),
+        attempts=tuple(_attempts(fields)),
         enqueued_at=_required_time(fields["enqueued"]),
         accepted_at=_time(fields.get("accepted")),
         finished_at=_time(fields.get("finished")),
     )
+
+
+def _attempts(fields: dict[str, str]) -> Iterator[Attempt]:
+    for n in range(1, int(fields.get("n", 0)) + 1):
+        if f"{n}:at" in fields:  # the ledger forgets old attempts that were not sent
+            yield _attempt(fields, n)
 
 
 def _attempt(fields: dict[str, str], n: int) -> Attempt:

@@ -45,9 +45,8 @@ def main() -> None:
 
 def _group() -> click.Group:
     import click  # noqa: PLC0415
-    from click_didyoumean import DYMGroup  # noqa: PLC0415
 
-    class Commands(DYMGroup):
+    class Commands(click.Group):
         """Commands that are imported when they are used."""
 
         def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

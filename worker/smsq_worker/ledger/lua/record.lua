@@ -1,12 +1,23 @@
 -- Write down what a call came to, and do what follows.
 --
--- ARGV[1] id  ARGV[2] attempt  ARGV[3] outcome  ARGV[4] detail
+-- ARGV[1] id  ARGV[2] attempt  ARGV[3] outcome
+-- ARGV[4] detail; a refusal's first word is the message's reason
 -- ARGV[5] mid, "" where there is none  ARGV[6] ms to wait before another attempt
 -- Returns {state, late}: late is 1 where the lease had run out before.
 --
 -- The attempt's number is the fence: an answer that comes after a newer attempt began still
 -- makes its mid known, but moves the state no more. One act, because a report may arrive between
 -- any two.
+
+local KEEP_ATTEMPTS = 10
+
+-- A gateway that is down for a day makes hundreds of attempts that nobody needs to remember.
+local function forget_old_attempt(m)
+  local old = m.n - KEEP_ATTEMPTS
+  if old > 0 and redis.call('HGET', m.key, old .. ':outcome') == 'not_sent' then
+    redis.call('HDEL', m.key, old .. ':at', old .. ':outcome', old .. ':detail')
+  end
+end
 
 local m = load(ARGV[1])
 local n, outcome, mid, wait_ms = tonumber(ARGV[2]), ARGV[3], ARGV[5], tonumber(ARGV[6])
@@ -34,10 +45,11 @@ if n == m.n and not FINAL[m.state] then
     redis.call('HDEL', m.key, 'doubt', 'otherwise')
     timer(m, now + REPORT_WAIT)
   elseif outcome == 'refused' then
-    finish(m, 'failed', ARGV[4])
+    finish(m, 'failed', string.match(ARGV[4], '^%S+'))
   elseif outcome == 'not_sent' then
     redis.call('HDEL', m.key, 'doubt')
     defer(m, wait_ms)
+    forget_old_attempt(m)
   elseif not late then
     doubt(m, wait_ms)
   end

