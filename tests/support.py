@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TypeVar
 
 import smsq
@@ -29,9 +32,45 @@ def known(message_id: str) -> smsq.Status:
 def becomes(message_id: str, state: str, timeout_s: float = 30.0) -> smsq.Status:
     """Wait until a message has a state, and give its status."""
     try:
-        eventually(
-            lambda: (status := smsq.status(message_id)) and status.state == state, timeout_s
-        )
+        eventually(lambda: (status := smsq.status(message_id)) and status.state == state, timeout_s)
     except AssertionError:
         raise AssertionError(f"expected {state}, got {smsq.status(message_id)}") from None
     return known(message_id)
+
+
+class VendorServer:
+    """An HTTP server written from the vendor's page, sharing no code with the sandbox."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, str]]] = []
+        self.before_answer: Callable[[str], None] = lambda mid: None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.calls.append((self.path, dict(self.headers.items())))
+                mid = f"{len(outer.calls):016X}"
+                outer.before_answer(mid)
+                body = json.dumps({"code": 200, "msg": "ok", "mid": mid}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> VendorServer:
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -70,15 +70,11 @@ class SmsqApp(Celery):
         """Give the way into the ledger."""
         return Entrance(self.client, self.settings)
 
-    def connection_for_write(  # type: ignore[no-untyped-def]
-        self, url=None, *args, **kwargs
-    ) -> Connection:
+    def connection_for_write(self, url: str | None = None, *args: Any, **kwargs: Any) -> Connection:
         """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
         return super().connection_for_write(url or self.settings.broker_url, *args, **kwargs)
 
-    def connection_for_read(  # type: ignore[no-untyped-def]
-        self, url=None, **kwargs
-    ) -> Connection:
+    def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
         return super().connection_for_read(url or self.settings.broker_url, **kwargs)
 

@@ -97,7 +97,7 @@ def mask_phone(phone: str) -> str:
     return f"{phone[:3]}****{phone[-4:]}"
 
 
-def signature_of_send_sms(  # noqa: D417
+def signature_of_send_sms(
     phone: str,
     template: str,
     code: str = "",

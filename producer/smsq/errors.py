@@ -17,7 +17,7 @@ class SmsqError(Exception):
     """Root of the tree above."""
 
 
-class InvalidMessage(SmsqError, ValueError):
+class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
     """A message breaks a rule of the contract; the text says which and what is allowed."""
 
 
@@ -29,5 +29,5 @@ class SettingsError(SmsqError, ValueError):
         super().__init__("\n".join(self.problems))
 
 
-class LedgerUnavailable(SmsqError):
+class LedgerUnavailable(SmsqError):  # noqa: N818 - says what is so
     """Redis did not answer, so it is not known to hold the message: call again."""

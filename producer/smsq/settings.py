@@ -9,13 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from smsq.errors import SettingsError
 
 T = TypeVar("T")
-S = TypeVar("S", bound="ProducerSettings")
 
 
 def setting(
@@ -101,7 +100,7 @@ class ProducerSettings:
             object.__setattr__(self, "broker_url", self.redis_url)
 
     @classmethod
-    def load(cls: type[S], environ: Mapping[str, str], *, need: tuple[str, ...] = ()) -> S:
+    def load(cls, environ: Mapping[str, str], *, need: tuple[str, ...] = ()) -> Self:
         """Read the settings from an environment.
 
         `need` names fields that must not be empty. Raises SettingsError with a line for every

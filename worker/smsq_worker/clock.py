@@ -47,9 +47,7 @@ class Clock:
 
         Raises LedgerUnavailable, and what publishing raises; nothing is lost by either.
         """
-        due = self._ledger.claim(
-            resend_wait_s=self._backoff.wait_s(1), empty=self._empty_lanes()
-        )
+        due = self._ledger.claim(resend_wait_s=self._backoff.wait_s(1), empty=self._empty_lanes())
         for message_id, lane in due.wake:
             self._publish_message(message_id, lane)
         for mid, stat in self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import bootsteps
 from kombu import Connection
@@ -12,12 +12,10 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from smsq.contract import Lane
 from smsq.tasks import publish
+from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
 from smsq_worker.delivery import Backoff
 from smsq_worker.tasks import publish_report
-
-if TYPE_CHECKING:
-    from smsq_worker.celery import WorkerApp
 
 
 class ClockStep(bootsteps.StartStopStep):

@@ -30,7 +30,7 @@ class MaskedRequest(Request):
         if self.args or self.kwargs:
             self._argsrepr, self._kwargsrepr = MASK, MASK
 
-    def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002
         """Describe the request to remote control, and so to Flower."""
         return super().info(safe=True)
 

@@ -19,6 +19,7 @@ from smsq_worker.gateway.client import Address
 from smsq_worker.ledger import Times
 
 DAY_S: Final = 86_400
+MIN_TOKEN: Final = 16
 
 Bind = tuple[str, int]
 
@@ -61,8 +62,10 @@ def header_text(text: str) -> str:
 
 def path_token(text: str) -> str:
     """Read a secret that goes into a URL's path."""
-    if not (text.isascii() and text.replace("-", "").replace("_", "").isalnum() and len(text) >= 16):  # noqa: PLR2004
-        raise ValueError("at least 16 letters, digits, - and _")
+    if not (
+        text.isascii() and text.replace("-", "").replace("_", "").isalnum() and len(text) >= MIN_TOKEN
+    ):
+        raise ValueError(f"at least {MIN_TOKEN} letters, digits, - and _")
     return text
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Celery, Task
 
 from smsq.contract import RECONCILE_REPORT, REPORT_QUEUE, SEND_SMS
-
-if TYPE_CHECKING:
-    from smsq_worker.celery import WorkerApp
+from smsq_worker.app import WorkerApp
 
 
 class SafeTask(Task):  # type: ignore[type-arg]

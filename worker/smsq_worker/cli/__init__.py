@@ -25,12 +25,12 @@ COMMANDS: Final = {
 def main() -> None:
     """Run the command line. Exits with 0, 1 (not so) or 2 (usage, settings)."""
     try:
-        import click  # noqa: PLC0415 - it comes with the extra
-        import requests  # noqa: F401, PLC0415
+        import click
+        import requests  # noqa: F401
     except ImportError:
         sys.stderr.write("smsq: the command line needs more packages: pip install 'smsq[worker]'\n")
         sys.exit(2)
-    from smsq.errors import InvalidMessage, SettingsError, SmsqError  # noqa: PLC0415
+    from smsq.errors import InvalidMessage, SettingsError, SmsqError
 
     try:
         _group()(prog_name="smsq")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _group() -> click.Group:
-    import click  # noqa: PLC0415
+    import click
 
     class Commands(click.Group):
         """Commands that are imported when they are used."""

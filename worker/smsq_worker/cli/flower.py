@@ -23,12 +23,8 @@ def flower(options: tuple[str, ...]) -> None:
     settings = Settings.load(os.environ)
     host, port = settings.flower_bind
     if not is_loopback(host) and not os.environ.get("FLOWER_BASIC_AUTH"):
-        raise SettingsError(
-            [
-                f"FLOWER_BASIC_AUTH: must be set to user:password, because SMSQ_FLOWER_BIND "
-                f"({host}) is not the loopback interface"
-            ]
-        )
+        problem = f"must be user:password, because SMSQ_FLOWER_BIND, {host}, is not loopback"
+        raise SettingsError([f"FLOWER_BASIC_AUTH: {problem}"])
     require_free(settings.flower_bind, "SMSQ_FLOWER_BIND")
     command = [
         *(sys.executable, "-m", "celery", "-A", "smsq_worker", "flower"),

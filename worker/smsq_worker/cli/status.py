@@ -32,8 +32,12 @@ def status(message_id: str, *, as_json: bool) -> None:
         if value is not None:
             click.echo(f"{name:12} {_isoformat(value)}")
     for attempt in attempts:
-        words = [str(attempt[name]) for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
-        click.echo(f"attempt {attempt['n']:<4} {_isoformat(attempt['started_at'])} {' '.join(words)}")
+        words = [
+            str(attempt[name]) for name in ("outcome", "detail", "mid", "stat") if attempt[name]
+        ]
+        click.echo(
+            f"attempt {attempt['n']:<4} {_isoformat(attempt['started_at'])} {' '.join(words)}"
+        )
 
 
 def _isoformat(value: object) -> str:

@@ -91,9 +91,7 @@ class Door:
         except self._publish_errors as error:
             log.warning("a report is safe, but its wake-up was not published: %s", error)
 
-    def message(
-        self, message_id: str, authorization: Annotated[str, Header()] = ""
-    ) -> Status:
+    def message(self, message_id: str, authorization: Annotated[str, Header()] = "") -> Status:
         """Give a message's status."""
         secret = self._settings.relay_secret
         if not secret or not _same(authorization, secret):

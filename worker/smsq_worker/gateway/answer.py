@@ -49,7 +49,7 @@ def understand(status: int, headers: Mapping[str, str], body: bytes) -> Call:
         return Call(Outcome.MAYBE_SENT, f"http {status}")
     if code is not None:
         return Call(Outcome.REFUSED, f"gateway:{code} {_message(answer)}".strip())
-    if 400 <= status:  # noqa: PLR2004
+    if status >= 400:  # noqa: PLR2004
         return Call(Outcome.REFUSED, f"gateway:http-{status}")
     return Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status}")
 

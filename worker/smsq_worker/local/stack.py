@@ -19,7 +19,7 @@ STOP_TIMEOUT_S: Final = 40.0
 LOOK_S: Final = 0.05
 
 
-class ServiceFailed(SmsqError):
+class ServiceFailed(SmsqError):  # noqa: N818 - says what is so
     """A process ended by itself, or did not become ready."""
 
 

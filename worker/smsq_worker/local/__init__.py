@@ -1,0 +1,1 @@
+"""Running the parts of smsq as processes of one machine: `smsq up`, `smsq demo`."""
