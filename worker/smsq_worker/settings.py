@@ -63,7 +63,9 @@ def header_text(text: str) -> str:
 def path_token(text: str) -> str:
     """Read a secret that goes into a URL's path."""
     if not (
-        text.isascii() and text.replace("-", "").replace("_", "").isalnum() and len(text) >= MIN_TOKEN
+        text.isascii()
+        and text.replace("-", "").replace("_", "").isalnum()
+        and len(text) >= MIN_TOKEN
     ):
         raise ValueError(f"at least {MIN_TOKEN} letters, digits, - and _")
     return text
