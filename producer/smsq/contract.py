@@ -124,7 +124,7 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
     try:
         bound = _SIGNATURE.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidMessage(f"send_sms{_SIGNATURE}: {error}") from None
+        raise InvalidMessage(f"send_sms{_SIGNATURE}: {_shown(str(error))}") from None
     bound.apply_defaults()
     given = bound.arguments
     lane = _choice("lane", given["lane"], Lane)
@@ -179,12 +179,10 @@ def _text(name: str, value: object, *, least: int, most: int) -> str:
 
 
 def _choice(name: str, value: object, allowed: type[E]) -> E:
-    try:
-        return allowed(str(value))
-    except ValueError:
-        names = ", ".join(allowed)
-        shown = repr(value[:40]) if isinstance(value, str) else _kind(value)
-        raise InvalidMessage(f"{name} must be one of {names}; got {shown}") from None
+    if isinstance(value, str) and value in list(allowed):
+        return allowed(value)
+    shown = repr(_shown(value)) if isinstance(value, str) else _kind(value)
+    raise InvalidMessage(f"{name} must be one of {', '.join(allowed)}; got {shown}")
 
 
 def _ttl(value: object) -> float:
@@ -192,7 +190,7 @@ def _ttl(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidMessage(f"{rule}; got {_kind(value)}")
     if not 0 < value <= MAX_TTL_S:
-        raise InvalidMessage(f"{rule}; got {value}")
+        raise InvalidMessage(f"{rule}; got {_rounded(value)}")
     return float(value)
 
 
@@ -211,17 +209,18 @@ def _send_at(value: object) -> float:
         case _:
             raise InvalidMessage(f"{rule}; got {_kind(value)}")
     if not 0 <= moment <= datetime.now(UTC).timestamp() + MAX_AHEAD_S:
-        raise InvalidMessage(f"{rule}; got {str(value)[:40]}")
+        shown = _rounded(value) if isinstance(value, int | float) else repr(str(value)[:40])
+        raise InvalidMessage(f"{rule}; got {shown}")
     return float(moment)
 
 
 def _unix_seconds(value: datetime | str, rule: str) -> float:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if moment.tzinfo is not None:
+        if moment.utcoffset() is not None:
             return moment.timestamp()
     except (ValueError, OverflowError):
-        raise InvalidMessage(f"{rule}; got {str(value)[:40]!r}") from None
+        raise InvalidMessage(f"{rule}; got {_kind(value)} that is no such time") from None
     raise InvalidMessage(f"{rule}; got {moment.isoformat()}, which has no time zone")
 
 
@@ -232,3 +231,16 @@ def _optional(rule: Callable[[object], T], value: object, default: T) -> T:
 def _kind(value: object) -> str:
     """Name a value's type: the value itself may be a number or a code in the wrong place."""
     return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _shown(text: str) -> str:
+    """Cut a text short, and hide what may be a number or a code in the wrong place."""
+    return re.sub(r"\d{4,}", "****", text[:80])
+
+
+def _rounded(value: float) -> str:
+    """Write a number with three digits, for the same reason; an int can have thousands."""
+    try:
+        return f"{value:.3g}"
+    except OverflowError:
+        return "a number beyond all bounds"

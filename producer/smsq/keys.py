@@ -10,6 +10,7 @@
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
 | smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
 | smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
+| smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
 
@@ -44,6 +45,7 @@ PREFIX: Final = "smsq:"
 TIMERS: Final = f"{PREFIX}timers"
 INBOX: Final = f"{PREFIX}inbox"
 PARKED: Final = f"{PREFIX}parked"
+HELD: Final = f"{PREFIX}held"
 LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from smsq.errors import SettingsError
+
+MAX_DIGITS: Final = 20
+"""int() refuses thousands of digits with a text of its own."""
+
+REDIS_OPTIONS: Final = frozenset(
+    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
+)
+"""What a URL's query may hold: redis-py and kombu raise a TypeError for what they do not know."""
 
 T = TypeVar("T")
 
@@ -53,7 +61,8 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         # int() alone would also take "1_000" and digits of other scripts.
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        digits = text.isascii() and text.isdigit() and len(text) < MAX_DIGITS
+        if not (digits and least <= int(text) <= most):
             raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
 
@@ -66,23 +75,37 @@ def redis_address(text: str) -> str:
     try:
         parts = urlsplit(text)
         _ = parts.port
+        options = parse_qs(parts.query, keep_blank_values=True)
     except ValueError:
         raise ValueError(allowed) from None
-    database = parts.path.lstrip("/")
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+    # The scheme as written: redis-py takes no capitals.
+    if not text.startswith(("redis://", "rediss://")) or not is_host(parts.hostname or ""):
         raise ValueError(allowed)
-    if database and not database.isdigit():
+    database = parts.path.lstrip("/")
+    if database and not (database.isascii() and database.isdigit()):
         raise ValueError(f"{allowed}, where db is a number")
+    tls = parts.scheme == "rediss"
+    if not options.keys() <= (REDIS_OPTIONS if tls else frozenset()):
+        raise ValueError(f"{allowed}; further options are {', '.join(sorted(REDIS_OPTIONS))}")
     # kombu takes a bare rediss:// to mean "encrypt, but trust anyone".
-    if parts.scheme == "rediss" and parse_qs(parts.query).get("ssl_cert_reqs") != ["required"]:
+    if tls and options.get("ssl_cert_reqs") != ["required"]:
         raise ValueError(allowed)
     return text
 
 
+def is_host(name: str) -> bool:
+    """Tell whether a name can be looked up: of some, Python raises a UnicodeError only then."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(name) and name.isprintable() and " " not in name
+
+
 def shown_url(url: str) -> str:
-    """Give a URL without its user and password."""
+    """Give a URL without its user, password and options."""
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +143,10 @@ class ProducerSettings:
         settings = cls(**values)
         bad = {line.partition(":")[0] for line in problems}
         problems += [line for line in settings.missing(need) if line.partition(":")[0] not in bad]
-        if not problems:
-            problems += settings.contradictions()
+        # What contradicts a bad value's default may well agree with what was meant.
+        problems += [
+            line for line in settings.contradictions() if not any(name in line for name in bad)
+        ]
         if problems:
             raise SettingsError(problems)
         return settings

@@ -15,6 +15,7 @@ from kombu.exceptions import KombuError, OperationalError
 from smsq.app import app
 from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
 from smsq.errors import InvalidMessage, LedgerUnavailable
+from smsq.killpoint import reached
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,9 @@ class SendSms(Task):  # type: ignore[type-arg]
             )
         message = parse(args or (), kwargs or {})
         message_id = task_id or uuid()
-        if app.entrance.enter(message_id, message) is State.QUEUED:
+        state = app.entrance.enter(message_id, message)
+        reached("after entry")
+        if state is State.QUEUED:
             _wake(message_id, message)
         return app.AsyncResult(message_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from threading import Event
 from typing import Any
 
 from smsq.app import SmsqApp, shared_config
@@ -14,6 +15,9 @@ from smsq_worker.settings import Settings
 
 class WorkerApp(SmsqApp):
     """The app of a worker; its runtime is built when the first task needs it."""
+
+    stopping = Event()
+    """Set when this process takes nothing new."""
 
     _runtime: tuple[int, Runtime] | None = None
 

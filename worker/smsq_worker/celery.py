@@ -7,7 +7,9 @@ must end it with one clear message, not with a traceback from within Celery.
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from threading import Thread
 from typing import Any
 
 from celery import signals
@@ -50,6 +52,25 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
         except SettingsError as error:
             _exit_with(error)
         telemetry.hide_bodies()
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _stop(how: str = "", **_: Any) -> None:
+    """Take nothing new at the first signal; at the second, or a cold one, do not even wait.
+
+    Celery calls this from a signal handler, so what talks to Redis runs in a thread.
+    """
+    if how == "Cold" or app.stopping.is_set():
+        Thread(target=_abandon, name="smsq-abandon").start()
+    app.stopping.set()
+
+
+def _abandon() -> None:
+    try:
+        app.runtime.delivery.abandon()
+    finally:
+        # Threads in a call cannot be ended in any other way.
+        os._exit(1)
 
 
 @signals.worker_ready.connect(weak=False)

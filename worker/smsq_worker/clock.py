@@ -13,8 +13,10 @@ from typing import Final
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
+from smsq.killpoint import reached
 from smsq_worker.delivery import Backoff
 from smsq_worker.ledger import Ledger
+from smsq_worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Clock:
         self,
         ledger: Ledger,
         backoff: Backoff,
+        recorder: Recorder,
         *,
         empty_lanes: Callable[[], Iterable[Lane]],
         publish_message: Callable[[str, Lane], None],
@@ -38,6 +41,7 @@ class Clock:
     ) -> None:
         self._ledger = ledger
         self._backoff = backoff
+        self._recorder = recorder
         self._empty_lanes = empty_lanes
         self._publish_message = publish_message
         self._publish_report = publish_report
@@ -47,7 +51,11 @@ class Clock:
 
         Raises LedgerUnavailable, and what publishing raises; nothing is lost by either.
         """
+        # First, so that what a call came to is known before its lease is looked at.
+        self._recorder.replay()
         due = self._ledger.claim(resend_wait_s=self._backoff.wait_s(1), empty=self._empty_lanes())
+        if due.wake:
+            reached("after claim")
         for message_id, lane in due.wake:
             self._publish_message(message_id, lane)
         for mid, stat in self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S):

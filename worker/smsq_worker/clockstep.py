@@ -14,7 +14,6 @@ from smsq.contract import Lane
 from smsq.tasks import publish
 from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
-from smsq_worker.delivery import Backoff
 from smsq_worker.tasks import publish_report
 
 
@@ -40,11 +39,12 @@ class ClockStep(bootsteps.StartStopStep):
             self._thread.join(timeout=10)
 
     def _run(self, app: WorkerApp) -> None:
-        settings = app.runtime.settings
+        runtime = app.runtime
         with app.connection_for_write() as connection:
             clock = Clock(
-                app.runtime.ledger,
-                Backoff(settings.retry_first_s, settings.retry_max_s),
+                runtime.ledger,
+                runtime.backoff,
+                runtime.recorder,
                 empty_lanes=lambda: empty_lanes(connection),
                 publish_message=lambda message_id, lane: publish(app, message_id, lane),
                 publish_report=lambda mid, stat: publish_report(app, mid, stat),

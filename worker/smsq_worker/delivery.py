@@ -11,8 +11,11 @@ from typing import Any
 from smsq.contract import State, parse
 from smsq.enqueue import Entrance
 from smsq.errors import InvalidMessage
+from smsq.killpoint import reached
+from smsq_worker.gateway.answer import Call
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.ledger import Go, Ledger, Stay
+from smsq_worker.recorder import Recorder
 from smsq_worker.states import Outcome
 
 log = logging.getLogger(__name__)
@@ -35,12 +38,19 @@ class Delivery:
     """Sends messages that the ledger holds."""
 
     def __init__(
-        self, ledger: Ledger, gateway: Gateway, entrance: Entrance, backoff: Backoff
+        self,
+        ledger: Ledger,
+        gateway: Gateway,
+        entrance: Entrance,
+        recorder: Recorder,
+        backoff: Backoff,
     ) -> None:
         self._ledger = ledger
         self._gateway = gateway
         self._entrance = entrance
+        self._recorder = recorder
         self._backoff = backoff
+        self._in_flight: set[tuple[str, int]] = set()
 
     def deliver(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Send a message if it may go now; say in a word or two what came of it.
@@ -48,6 +58,7 @@ class Delivery:
         `args` and `kwargs` count only where the ledger does not know the id: then this is a bare
         Celery message of another language, and it is entered here.
         """
+        reached("before admit")
         admission = self._ledger.admit(message_id)
         if isinstance(admission, Stay) and admission.why == "unknown" and (args or kwargs):
             if self._enter(message_id, args, kwargs) is not State.QUEUED:
@@ -68,23 +79,31 @@ class Delivery:
         return self._entrance.enter(message_id, message)
 
     def _send(self, message_id: str, go: Go) -> str:
-        call = self._gateway.send(go.phone, go.template, go.code)
-        state = self._ledger.record(
-            message_id,
-            go.attempt,
-            call.outcome,
-            detail=call.detail,
-            mid=call.mid,
-            wait_s=max(self._backoff.wait_s(go.attempt), call.retry_after_s),
-        )
-        level = logging.INFO if call.outcome is Outcome.ACCEPTED else logging.WARNING
+        reached("after admit")
+        self._in_flight.add((message_id, go.attempt))
+        try:
+            call = self._gateway.send(go.phone, go.template, go.code)
+            reached("after call")
+            return self._record(message_id, go.attempt, call)
+        finally:
+            self._in_flight.discard((message_id, go.attempt))
+
+    def _record(self, message_id: str, attempt: int, call: Call) -> str:
+        wait_s = max(self._backoff.wait_s(attempt), call.retry_after_s)
+        state = self._recorder.record(message_id, attempt, call, wait_s)
+        reached("after record")
         log.log(
-            level,
+            logging.INFO if call.outcome is Outcome.ACCEPTED else logging.WARNING,
             "%s attempt %d: %s%s, now %s",
             message_id,
-            go.attempt,
+            attempt,
             call.outcome,
             f" ({call.detail})" if call.detail else "",
-            state,
+            state or "not recorded yet",
         )
-        return str(state)
+        return str(state or "not recorded yet")
+
+    def abandon(self) -> None:
+        """Record the calls in flight as in doubt, because this process will not see their end."""
+        for message_id, attempt in list(self._in_flight):
+            self._record(message_id, attempt, Call(Outcome.MAYBE_SENT, "worker was stopped"))

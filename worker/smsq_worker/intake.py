@@ -37,6 +37,10 @@ class MaskedRequest(Request):
 
 def strategy(task: Task[Any, Any], app: Any, consumer: Any, **options: Any) -> Any:
     """Wrap Celery's default strategy: mend the message, then take it."""
+    if consumer.event_dispatcher:
+        # Threads fill the dispatcher's buffer without its lock: events would be lost, and Flower
+        # would show tasks that never end. Without a buffer each is sent at once, under the lock.
+        consumer.event_dispatcher.buffer_group = frozenset()
     take = celery_strategy.default(task, app, consumer, **options)
 
     def take_safely(message: Any, body: Any, *rest: Any) -> Any:
@@ -55,10 +59,12 @@ def mend(message: Any) -> None:
         headers["id"] = uuid()
         problems["bad_id"] = True
     # Whatever they hold, Celery would trust them.
-    for name in ("argsrepr", "kwargsrepr", "shadow"):
+    for name in ("argsrepr", "kwargsrepr"):
         if not isinstance(headers.get(name, ""), str):
             del headers[name]
-    headers.pop("timelimit", None)
+    # A name of the sender's own would be shown in place of the task's, whatever is in it.
+    for name in ("shadow", "timelimit"):
+        headers.pop(name, None)
     args, kwargs, rubbish = _arguments(message)
     if rubbish:
         problems["bad_body"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from smsq.killpoint import reached
 from smsq_worker.codes import Catalogue
 from smsq_worker.ledger import Ledger, Report
 
@@ -22,6 +23,7 @@ class Reports:
 
         Reports come early, twice and out of order; the ledger moves a message only forward.
         """
+        reached("before report")
         code = self._catalogue.classify(stat)
         listed = self._catalogue.get(stat) is not None
         report = Report(
@@ -33,5 +35,6 @@ class Reports:
             counted_as=f"reports:{code.stat if listed else 'other'}:{code.code_class}",
         )
         state, message_id = self._ledger.report(mid, stat, report)
+        reached("after report")
         log.info("report %s for %s: %s", code.stat, message_id or "an unknown mid", state)
         return state

@@ -10,8 +10,10 @@ from smsq_worker.codes import Catalogue
 from smsq_worker.delivery import Backoff, Delivery
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.ledger import Ledger
+from smsq_worker.recorder import Recorder
 from smsq_worker.reports import Reports
 from smsq_worker.settings import Settings
+from smsq_worker.spool import Spool
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Runtime:
     client: Client
     ledger: Ledger
     gateway: Gateway
+    recorder: Recorder
+    backoff: Backoff
     delivery: Delivery
     reports: Reports
 
@@ -33,8 +37,10 @@ class Runtime:
         ledger = Ledger(client, settings.times)
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
-        delivery = Delivery(ledger, gateway, Entrance(client, settings), backoff)
-        return cls(settings, client, ledger, gateway, delivery, Reports(ledger, catalogue))
+        recorder = Recorder(ledger, Spool(settings.home / "spool", "calls"))
+        delivery = Delivery(ledger, gateway, Entrance(client, settings), recorder, backoff)
+        reports = Reports(ledger, catalogue)
+        return cls(settings, client, ledger, gateway, recorder, backoff, delivery, reports)
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,6 +7,7 @@ all and a misspelt name is noticed by each. Each role says which of them it need
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from smsq.settings import ProducerSettings, number, setting, whole
+import requests
+
+from smsq.settings import ProducerSettings, is_host, number, setting, whole
 from smsq_worker.gateway.client import Address
 from smsq_worker.ledger import Times
 
 DAY_S: Final = 86_400
+MAX_PORT: Final = 65_535
 MIN_TOKEN: Final = 16
 
 Bind = tuple[str, int]
@@ -26,10 +30,11 @@ Bind = tuple[str, int]
 
 def bind(text: str) -> Bind:
     """Read HOST:PORT; port 0 means any free one."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
         raise ValueError("HOST:PORT, like 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
+    return host, int(port)
 
 
 def flag(text: str) -> bool:
@@ -48,8 +53,13 @@ def http_url(text: str) -> str:
     except ValueError:
         raise ValueError(allowed) from None
     rest = parts.query or parts.fragment or "@" in parts.netloc or not text.isprintable()
-    if parts.scheme not in {"http", "https"} or not parts.hostname or rest or port_is_wrong:
+    host_is_wrong = not is_host(parts.hostname or "")
+    if parts.scheme not in {"http", "https"} or host_is_wrong or rest or port_is_wrong:
         raise ValueError(allowed)
+    try:
+        requests.Request("GET", text).prepare()
+    except (requests.RequestException, UnicodeError):
+        raise ValueError(allowed) from None
     return text
 
 
@@ -73,7 +83,11 @@ def path_token(text: str) -> str:
 
 def existing_file(text: str) -> Path:
     """Read the path of a file that is there."""
-    if not Path(text).is_file():
+    try:
+        is_file = Path(text).is_file()
+    except OSError:  # such as a folder that may not be read
+        is_file = False
+    if not is_file:
         raise ValueError("the path of a file that exists")
     return Path(text)
 
@@ -82,7 +96,7 @@ def secret_file(text: str) -> str:
     """Read a secret from the file of this path."""
     try:
         secret = Path(text).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # a ValueError: of text that is not UTF-8, in it or its path
         secret = ""
     if not secret:
         raise ValueError("the path of a readable file that holds the secret")
@@ -121,7 +135,7 @@ class Settings(ProducerSettings):
     relay_secret: str = setting("SMSQ_RELAY_SECRET", header_text, "", secret=True)
     door_bind: Bind = setting("SMSQ_DOOR_BIND", bind, ("127.0.0.1", 8080))
     sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
-    sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "")
+    sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "", secret=True)
     flower_bind: Bind = setting("SMSQ_FLOWER_BIND", bind, ("127.0.0.1", 5555))
     home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
 
@@ -134,8 +148,9 @@ class Settings(ProducerSettings):
         """Name each pair of settings that cannot stand together."""
         if self.app_secret_file and self.app_secret != self.app_secret_file:
             yield "SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"
-        if self.gateway_url.startswith("http:") and not (
-            self.allow_plaintext or is_loopback(urlsplit(self.gateway_url).hostname or "")
+        gateway = urlsplit(self.gateway_url)
+        if gateway.scheme == "http" and not (
+            self.allow_plaintext or is_loopback(gateway.hostname or "")
         ):
             yield (
                 f"SMSQ_GATEWAY_URL: {self.gateway_url!r} is plain http to another host, which "

@@ -46,7 +46,7 @@ class Spool:
         """Tell whether any process' entries wait to be replayed."""
         return self._file is not None or next(self._left_behind(), None) is not None
 
-    def replay(self, apply: Callable[[dict[str, Any]], None]) -> int:
+    def replay(self, apply: Callable[[dict[str, Any]], object]) -> int:
         """Apply all entries in order; give their number.
 
         What `apply` raises ends the replay, and the entries wait for the next.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import Reject
 
 from smsq.contract import RECONCILE_REPORT, REPORT_QUEUE, SEND_SMS
+from smsq.errors import LedgerUnavailable
 from smsq_worker.app import WorkerApp
 
 
@@ -15,6 +17,8 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
     Request = "smsq_worker.intake:MaskedRequest"
     Strategy = "smsq_worker.intake:strategy"
+    # Expected, and so without a traceback: the ledger's timers bring back what this stops.
+    throws = (LedgerUnavailable,)
 
 
 def register(app: WorkerApp) -> None:
@@ -22,6 +26,8 @@ def register(app: WorkerApp) -> None:
 
     @app.task(name=SEND_SMS, base=SafeTask, bind=True, shared=False)
     def send_sms(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
+        if app.stopping.is_set():
+            raise Reject("the worker is stopping", requeue=True)
         return app.runtime.delivery.deliver(str(self.request.id), args, kwargs)
 
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,8 @@ COMMANDS: Final = {
     "flower": "Start Flower with smsq's settings; takes Flower's own options.",
     "send": "Enqueue one message.",
     "status": "Show what is known of a message.",
+    "held": "List messages in doubt; resend or drop them.",
+    "parked": "List reports whose mid nobody knows.",
     "codes": "List the stat codes, or explain one.",
 }
 
@@ -58,6 +61,18 @@ def _group() -> click.Group:
             module = importlib.import_module(f"smsq_worker.cli.{cmd_name}")
             command: click.Command = getattr(module, cmd_name)
             return command
+
+        def resolve_command(
+            self, ctx: click.Context, args: list[str]
+        ) -> tuple[str | None, click.Command | None, list[str]]:
+            try:
+                return super().resolve_command(ctx, args)
+            except click.UsageError as error:
+                near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+                if not near:
+                    raise
+                told = f"{error.message} Did you mean {near[0]!r}?"
+                raise click.UsageError(told, ctx) from None
 
         def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
             with formatter.section("Commands"):

@@ -20,6 +20,7 @@ from smsq_worker.settings import Settings, is_loopback
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def flower(options: tuple[str, ...]) -> None:
     """Start Flower with smsq's settings; takes Flower's own options."""
+    _refuse_address(options)
     settings = Settings.load(os.environ)
     host, port = settings.flower_bind
     if not is_loopback(host) and not os.environ.get("FLOWER_BASIC_AUTH"):
@@ -34,3 +35,10 @@ def flower(options: tuple[str, ...]) -> None:
         *options,
     ]
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _refuse_address(options: tuple[str, ...]) -> None:
+    """Refuse an address that would go round the check of SMSQ_FLOWER_BIND."""
+    for option in options:
+        if option.lstrip("-").partition("=")[0] in {"address", "port"}:
+            raise SettingsError([f"{option}: set SMSQ_FLOWER_BIND instead"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 
 import click
 
@@ -19,6 +21,9 @@ def serve() -> None:
 
     Give the gateway http://THIS-HOST/reports/SMSQ_REPORT_TOKEN as its returnurl.
     """
+    # uvicorn raises the signal that ended it once more; to be asked to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.INFO, format=FORMAT)
     settings = Settings.load(os.environ, need=("report_token",))
     with listen(settings.door_bind, "SMSQ_DOOR_BIND") as listening:

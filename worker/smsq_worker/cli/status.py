@@ -19,7 +19,8 @@ def status(message_id: str, *, as_json: bool) -> None:
 
     Example: smsq status 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
     """
-    found = smsq.status(message_id)
+    # What is not printable is no id, and may not even be text.
+    found = smsq.status(message_id) if message_id.isprintable() else None
     if found is None:
         click.echo(f"smsq: nothing is known of {message_id!r}", err=True)
         raise SystemExit(1)

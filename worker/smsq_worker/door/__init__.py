@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Header, HTTPException, Request, Response
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from smsq.connection import Client
 from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
-from smsq_worker.door.body import read_body
+from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.gateway import report
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
@@ -55,12 +55,15 @@ class Door:
         client: Client,
         publish_report: Callable[[str, str], None],
         publish_errors: tuple[type[BaseException], ...],
+        *,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._client = client
         self._publish_report = publish_report
         self._publish_errors = publish_errors
+        self._body_timeout_s = body_timeout_s
 
     async def take_reports(self, token: str, request: Request) -> Response:
         """Take one report or several; 200 once they are safe in the ledger.
@@ -69,7 +72,7 @@ class Door:
         """
         if not _same(token, self._settings.report_token):
             raise HTTPException(404, "no such address")
-        body = await read_body(request)
+        body = await read_body(request, self._body_timeout_s)
         reports = report.read(request.headers.get("content-type", ""), body)
         if reports.good:
             await run_in_threadpool(self._keep, reports.good)
@@ -126,13 +129,13 @@ def create_door(door: Door) -> FastAPI:
     return app
 
 
-def answer(code: int, msg: str) -> JSONResponse:
+def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Answer in the vendor's own form."""
-    return JSONResponse({"code": code, "msg": msg}, code)
+    return JSONResponse({"code": code, "msg": msg}, code, headers)
 
 
 def _on_http_error(_: Request, error: Any) -> Response:
-    return answer(error.status_code, str(error.detail))
+    return answer(error.status_code, str(error.detail), error.headers)
 
 
 def _on_invalid(_: Request, __: Any) -> Response:

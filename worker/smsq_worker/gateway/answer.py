@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -36,8 +37,13 @@ class Call:
     """False where no connection came about, so that an immediate second try is harmless."""
 
 
-def understand(status: int, headers: Mapping[str, str], body: bytes) -> Call:
-    """Conclude from an HTTP answer, whatever it holds, what the call came to."""
+def understand(
+    status: int, headers: Mapping[str, str], body: bytes, private: Sequence[str] = ()
+) -> Call:
+    """Conclude from an HTTP answer, whatever it holds, what the call came to.
+
+    `private` are the texts that are masked where the vendor echoes them.
+    """
     answer = _json_object(body)
     code = _code(answer)
     mid = _mid(answer)
@@ -48,7 +54,7 @@ def understand(status: int, headers: Mapping[str, str], body: bytes) -> Call:
     if status >= 500:  # noqa: PLR2004
         return Call(Outcome.MAYBE_SENT, f"http {status}")
     if code is not None:
-        return Call(Outcome.REFUSED, f"gateway:{code} {_message(answer)}".strip())
+        return Call(Outcome.REFUSED, f"gateway:{code} {_message(answer, private)}".strip())
     if status >= 400:  # noqa: PLR2004
         return Call(Outcome.REFUSED, f"gateway:http-{status}")
     return Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status}")
@@ -62,10 +68,15 @@ def clean_mid(value: object) -> str:
     return text if _MID.fullmatch(text) else ""
 
 
+def text_of(body: bytes) -> str:
+    """Read UTF-8 without the BOMs and blanks around it. Raises ValueError for anything else."""
+    return body.decode().strip("\ufeff" + string.whitespace)
+
+
 def loads(body: bytes) -> Any:
-    """Read JSON with or without a BOM. Raises ValueError for anything else."""
+    """Read JSON with or without BOMs and blanks. Raises ValueError for anything else."""
     try:
-        return json.loads(body.decode("utf-8-sig"))
+        return json.loads(text_of(body))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -80,7 +91,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 def _code(answer: dict[str, Any]) -> int | None:
     value = answer.get("code")
-    text = value.strip() if isinstance(value, str) else repr(value)
+    text = str(value).strip() if isinstance(value, str | int) else ""
     return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
 
 
@@ -88,23 +99,26 @@ def _mid(answer: dict[str, Any]) -> str:
     return clean_mid(answer.get("mid"))
 
 
-def _message(answer: dict[str, Any]) -> str:
+def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
     """Give the vendor's words, cut short and without anything that could be a number or a code."""
     words = answer.get("msg")
     if not isinstance(words, str):
         return ""
-    printable = "".join(c if c.isprintable() else " " for c in words[:60])
-    return re.sub(r"[0-9]{4,}", "****", printable)
+    # Four digits or more, however they are grouped.
+    hidden = [*map(re.escape, sorted(filter(None, private), key=len, reverse=True))]
+    hidden.append(r"\d(?:[ -]?\d){3,}")
+    masked = re.sub("|".join(hidden), "****", words, flags=re.IGNORECASE)
+    return "".join(c if c.isprintable() else " " for c in masked[:60])
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:
     text = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]+", text):
         seconds = float(text)
     else:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0
         # An HTTP date without a zone is UTC.
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

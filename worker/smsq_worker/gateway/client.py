@@ -7,8 +7,13 @@ and everything else that goes wrong may have been sent.
 
 from __future__ import annotations
 
+import io
+import logging
+import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPResponse
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -17,7 +22,6 @@ import tenacity
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
 
 from smsq_worker.gateway.answer import Call, understand
 from smsq_worker.states import Outcome
@@ -34,22 +38,61 @@ class Address:
     url: str
     secret: str = field(repr=False)
     verify: bool | str = True
-    """True for the system's CAs, the path of a bundle, or False."""
+    """True for the CAs of the certifi package, the path of a bundle, or False."""
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 10.0
     connections: int = 64
 
     @property
     def longest_call_s(self) -> float:
-        """Bound a call's time, tries and pauses included."""
-        return TRIES * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S + 2 * self.read_timeout_s
+        """Bound a call's time, tries and pauses included, for a name of one address.
+
+        A try to connect may take the timeout twice, for TCP and for TLS. The resolver's time is
+        not bounded here.
+        """
+        connecting = TRIES * 2 * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
+        return connecting + 2 * self.read_timeout_s
 
 
 class NotConnected(Exception):  # noqa: N818
     """No connection came about, so nothing of the request has left this machine."""
 
 
+class _Timely(io.RawIOBase):
+    """Reads from a socket while its timeout, counted from now for all reads together, lasts.
+
+    The socket's own timeout is for one read; a server that dribbles would keep us for ever.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._end = time.monotonic() + (sock.gettimeout() or 0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer came too slowly")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimelyResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Timely(self.fp.detach(), sock))
+
+
 class _Connection(HTTPConnection):
+    response_class = _TimelyResponse
+
     def connect(self) -> None:
         try:
             super().connect()
@@ -58,6 +101,8 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(HTTPSConnection):
+    response_class = _TimelyResponse
+
     def connect(self) -> None:
         try:
             super().connect()
@@ -72,11 +117,20 @@ class _Pool(HTTPConnectionPool):
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
+    def _validate_conn(self, conn: Any) -> None:
+        """Leave out urllib3's warning at each unverified call; connecting comes by itself."""
+
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except OSError as error:  # The bundle has gone.
+            raise NotConnected(_name(error)) from error
 
 
 class Gateway:
@@ -102,9 +156,12 @@ class Gateway:
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda call: not call.connected),
             stop=tenacity.stop_after_attempt(TRIES),
-            wait=tenacity.wait_exponential_jitter(initial=0.1, max=MAX_PAUSE_S, jitter=0.1),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=MAX_PAUSE_S - 0.1)
+            + tenacity.wait_random(max=0.1),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
+        for module in ("urllib3.connection", "urllib3.connectionpool"):
+            logging.getLogger(module).addFilter(_is_not_of_ours)
 
     def send(self, phone: str, template: str, code: str) -> Call:
         """Ask the gateway once to send an SMS. Never raises.
@@ -128,8 +185,8 @@ class Gateway:
             "code": code,
             "smstemplate": template,
         }
-        request.url = f"{self._request.url}?{urlencode(query)}"
         try:
+            request.url = f"{self._request.url}?{urlencode(query)}"
             response = self._adapter.send(
                 request,
                 stream=True,
@@ -141,22 +198,25 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
             return Call(Outcome.MAYBE_SENT, _name(error))
         with response:
-            return self._read(response)
+            return self._read(response, (self._address.secret, phone, code))
 
-    def _read(self, response: requests.Response) -> Call:
+    def _read(self, response: requests.Response, private: Sequence[str]) -> Call:
         body = bytearray()
-        # requests' timeout is for one read; a server that dribbles would keep us for ever.
-        deadline = time.monotonic() + self._address.read_timeout_s
         trouble = ""
         try:
+            if response.status_code < 200:  # noqa: PLR2004
+                # Another answer follows, which the next call would take for its own.
+                response.raw.close()
             for chunk in response.iter_content(8192):
                 body += chunk
-                if len(body) > MAX_ANSWER or time.monotonic() > deadline:
-                    trouble = "answer too long or too slow"
+                if len(body) > MAX_ANSWER:
+                    trouble = "answer too long"
                     break
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the seam's other half
             trouble = _name(error)
-        call = understand(response.status_code, response.headers, b"" if trouble else bytes(body))
+        call = understand(
+            response.status_code, response.headers, b"" if trouble else bytes(body), private
+        )
         if trouble and call.outcome is Outcome.MAYBE_SENT:
             return Call(Outcome.MAYBE_SENT, trouble)
         return call
@@ -165,3 +225,8 @@ class Gateway:
 def _name(error: BaseException) -> str:
     """Name an error by its type: its text holds the URL, and so the number and the code."""
     return type(error).__name__
+
+
+def _is_not_of_ours(record: logging.LogRecord) -> bool:
+    """Drop what urllib3 logs of our URLs: they hold the number and the code."""
+    return "mobphone=" not in record.getMessage()

@@ -11,7 +11,7 @@ from email.parser import BytesParser
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from smsq_worker.gateway.answer import clean_mid, loads
+from smsq_worker.gateway.answer import clean_mid, loads, text_of
 
 MAX_STAT: Final = 64
 
@@ -35,7 +35,7 @@ def read(content_type: str, body: bytes) -> Reports:
 
 def _items(content_type: str, body: bytes) -> list[Any]:
     try:
-        value = loads(body.strip())
+        value = loads(body)
     except ValueError:
         return [_form(content_type, body)]
     return value if isinstance(value, list) else [value]
@@ -43,17 +43,24 @@ def _items(content_type: str, body: bytes) -> list[Any]:
 
 def _form(content_type: str, body: bytes) -> dict[str, str]:
     if content_type.lower().startswith("multipart/form-data"):
-        head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-        parts = BytesParser().parsebytes(head + body).walk()
-        return {
-            str(part.get_param("name", header="content-disposition")): _text(part.get_payload())
-            for part in parts
-            if not part.is_multipart()
-        }
+        try:
+            return _multipart(content_type, body)
+        except Exception:  # noqa: BLE001 - the parser promises nothing about hostile bytes
+            return {}
     try:
-        return dict(parse_qsl(body.decode("utf-8-sig").strip(), max_num_fields=100))
+        return dict(parse_qsl(text_of(body), max_num_fields=100))
     except ValueError:
         return {}
+
+
+def _multipart(content_type: str, body: bytes) -> dict[str, str]:
+    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
+    parts = BytesParser().parsebytes(head + body).walk()
+    return {
+        str(part.get_param("name", header="content-disposition")): _text(part.get_payload())
+        for part in parts
+        if not part.is_multipart()
+    }
 
 
 def _text(value: object) -> str:

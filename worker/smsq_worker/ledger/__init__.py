@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
 from smsq_worker.states import NEXT, Outcome
+
+Decision = Literal["resend", "drop"]
 
 CLAIM_AT_MOST = 200
 REPORTS_PER_MID = 16
@@ -83,6 +86,7 @@ class Ledger:
         self._admit = client.register_script(prelude + _lua("admit"))
         self._record = client.register_script(prelude + _lua("record"))
         self._report = client.register_script(prelude + _lua("report"))
+        self._decide = client.register_script(prelude + _lua("decide"))
         self._claim = client.register_script(prelude + _lua("claim"))
         self._claim_reports = client.register_script(_lua("claim_reports"))
 
@@ -138,6 +142,25 @@ class Ledger:
             due = (seconds + wake_after_s) * 1000
             self._client.zadd(keys.INBOX, {_inbox_member(*report): due for report in reports})
 
+    def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
+        """Resend or drop a held message: ("done", "unknown", "not held" or "too late", state)."""
+        told, state = self._run(self._decide, message_id, decision)
+        return told, State(state) if state else None
+
+    def held(self, at_most: int) -> list[tuple[str, datetime]]:
+        """List held messages, the longest held first: (id, since when)."""
+        return self._oldest(keys.HELD, at_most)
+
+    def parked(self, at_most: int) -> list[tuple[str, datetime]]:
+        """List mids whose reports are parked because nobody knows them: (mid, since when)."""
+        return self._oldest(keys.PARKED, at_most)
+
+    def parked_stats(self, mid: str) -> list[str]:
+        """Give the stats of the reports that are parked for a mid."""
+        with mapped_errors(self._times.url):
+            reports = self._client.lrange(keys.early(mid), 0, -1)
+        return [str(json.loads(report)["stat"]) for report in reports]
+
     def claim(self, *, resend_wait_s: float, empty: Iterable[Lane]) -> Due:
         """Do what is due, and say which wake-ups are to be published."""
         next_ms, *pairs = self._run(
@@ -164,6 +187,11 @@ class Ledger:
         """Ask Redis whether it is there."""
         with mapped_errors(self._times.url):
             self._client.ping()
+
+    def _oldest(self, key: str, at_most: int) -> list[tuple[str, datetime]]:
+        with mapped_errors(self._times.url):
+            found: Any = self._client.zrange(key, 0, at_most - 1, withscores=True)
+        return [(str(name), datetime.fromtimestamp(at / 1000, UTC)) for name, at in found]
 
     def _run(self, script: Any, *args: str | float) -> Any:
         with mapped_errors(self._times.url):

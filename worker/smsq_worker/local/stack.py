@@ -15,7 +15,8 @@ from typing import Final
 from smsq.errors import SmsqError
 
 START_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 40.0
+# Longer than the longest call of the gateway, which a worker finishes.
+STOP_TIMEOUT_S: Final = 60.0
 LOOK_S: Final = 0.05
 
 

@@ -9,6 +9,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local TIMERS, INBOX, PARKED = 'smsq:timers', 'smsq:inbox', 'smsq:parked'
+local HELD = 'smsq:held'
 local LANES, COUNTERS = 'smsq:lanes', 'smsq:counters'
 local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1}
 
@@ -43,6 +44,7 @@ local function move(m, to)
   if not NEXT[m.state][to] then
     error('smsq: no way from ' .. m.state .. ' to ' .. to)
   end
+  if m.state == 'held' then redis.call('ZREM', HELD, m.id) end
   m.state = to
   set(m, 'state', to)
   count('messages:' .. m.lane .. ':' .. to)
@@ -71,8 +73,10 @@ local function defer(m, wait_ms)
   timer(m, math.min(now + wait_ms, m.expires))
 end
 
+-- Wait for an operator, without a timer.
 local function hold(m)
   move(m, 'held')
+  redis.call('ZADD', HELD, now, m.id)
   redis.call('ZREM', TIMERS, m.id)
 end
 

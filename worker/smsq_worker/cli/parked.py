@@ -1,0 +1,40 @@
+"""`smsq parked`: reports for mids that nobody knows."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from smsq.connection import connect
+from smsq_worker.ledger import Ledger
+from smsq_worker.settings import Settings
+
+AT_MOST = 1000
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def parked(*, as_json: bool) -> None:
+    """List reports whose mid belongs to no message known, the oldest first.
+
+    They wait for SMSQ_REPORT_WAIT_S, in case the answer with their mid is recorded late. Many of
+    them mean that answers were lost, or that somebody else sends over the same account.
+    """
+    settings = Settings.load(os.environ)
+    ledger = Ledger(connect(settings.redis_url), settings.times)
+    rows = [
+        {
+            "mid": mid,
+            "since": since.isoformat(timespec="seconds"),
+            "stats": ledger.parked_stats(mid),
+        }
+        for mid, since in ledger.parked(AT_MOST)
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['mid']}  {row['since']}  {' '.join(row['stats'])}")
+    click.echo(f"{len(rows)} mids")

@@ -1,0 +1,75 @@
+"""Writing down what calls came to, against all odds. It knows no Celery.
+
+The answer to a call is known once and to one process alone. While Redis is away it goes to a
+local file, and from there to the ledger when Redis is back, at the next start of a worker on this
+machine at the latest. The ledger takes it late: the attempt's number is its fence.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import tenacity
+
+from smsq.contract import State
+from smsq.errors import LedgerUnavailable
+from smsq_worker.gateway.answer import Call
+from smsq_worker.ledger import Ledger
+from smsq_worker.spool import Spool
+from smsq_worker.states import Outcome
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records calls in the ledger, or on the disk until the ledger can be reached."""
+
+    def __init__(self, ledger: Ledger, spool: Spool) -> None:
+        self._ledger = ledger
+        self._spool = spool
+
+    def record(self, message_id: str, attempt: int, call: Call, wait_s: float) -> State | None:
+        """Write down a call; give the state that follows, None where it is not known yet."""
+        entry = {
+            "id": message_id,
+            "attempt": attempt,
+            "outcome": call.outcome,
+            "detail": call.detail,
+            "mid": call.mid,
+            "wait_s": wait_s,
+        }
+        try:
+            return self._write(entry)
+        except LedgerUnavailable as error:
+            log.warning("%s attempt %d goes to the spool: %s", message_id, attempt, error)
+        try:
+            self._spool.append(entry)
+        except OSError as error:
+            log.critical("the spool cannot be written, so this result waits here: %s", error)
+            return self._write_until_taken(entry)
+        return None
+
+    def replay(self) -> None:
+        """Write down what the spool holds. Raises LedgerUnavailable; nothing is lost by it."""
+        if count := self._spool.replay(self._write):
+            log.warning("%d results of calls came from the spool", count)
+
+    def _write(self, entry: dict[str, Any]) -> State | None:
+        return self._ledger.record(
+            entry["id"],
+            entry["attempt"],
+            Outcome(entry["outcome"]),
+            detail=entry["detail"],
+            mid=entry["mid"],
+            wait_s=entry["wait_s"],
+        )
+
+    def _write_until_taken(self, entry: dict[str, Any]) -> State | None:
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(LedgerUnavailable),
+            wait=tenacity.wait_exponential(max=5),
+        ):
+            with attempt:
+                return self._write(entry)
+        return None  # pragma: no cover - it never stops trying
