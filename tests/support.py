@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Self, TypeVar
 
 import smsq
@@ -44,6 +45,8 @@ class VendorServer:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.before_answer: Callable[[str], None] = lambda mid: None
+        self._gate = Event()
+        self._gate.set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,17 +56,26 @@ class VendorServer:
                 outer.calls.append((self.path, dict(self.headers.items())))
                 mid = f"{len(outer.calls):016X}"
                 outer.before_answer(mid)
+                outer._gate.wait(60)
                 body = json.dumps({"code": 200, "msg": "ok", "mid": mid}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(OSError):  # the caller may be dead
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *args: object) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def withhold(self) -> None:
+        """Take calls, but answer none before `release`."""
+        self._gate.clear()
+
+    def release(self) -> None:
+        self._gate.set()
 
     def __enter__(self) -> Self:
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
