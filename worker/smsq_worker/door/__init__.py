@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Header, HTTPException, Request, Response
@@ -20,14 +20,12 @@ from smsq.connection import Client
 from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
 from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
+from smsq_worker.door.inbox import Inbox
 from smsq_worker.gateway import report
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-WAKE_AFTER_S: Final = 30
-"""When a worker's clock wakes up a report whose own wake-up was lost."""
 
 REPORT_BODY: Final = {
     "requestBody": {
@@ -53,46 +51,42 @@ class Door:
         settings: Settings,
         ledger: Ledger,
         client: Client,
-        publish_report: Callable[[str, str], None],
-        publish_errors: tuple[type[BaseException], ...],
+        inbox: Inbox,
         *,
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._client = client
-        self._publish_report = publish_report
-        self._publish_errors = publish_errors
+        self._inbox = inbox
         self._body_timeout_s = body_timeout_s
 
     async def take_reports(self, token: str, request: Request) -> Response:
-        """Take one report or several; 200 once they are safe in the ledger.
+        """Take one report or several; 200 once they are safe in the ledger or on the disk.
 
         Of a body that is partly malformed the good reports are kept, and the answer is 400.
         """
         if not _same(token, self._settings.report_token):
             raise HTTPException(404, "no such address")
         body = await read_body(request, self._body_timeout_s)
-        reports = report.read(request.headers.get("content-type", ""), body)
-        if reports.good:
-            await run_in_threadpool(self._keep, reports.good)
-        if reports.bad:
+        # In a thread, as a hostile body can take long to read and Redis long to answer.
+        bad = await run_in_threadpool(self._keep, request.headers.get("content-type", ""), body)
+        if bad:
             raise HTTPException(
                 400, 'a report is {"mid": "...", "stat": "..."}, or an array or a form of it'
             )
         return answer(200, "ok")
 
-    def _keep(self, reports: tuple[tuple[str, str], ...]) -> None:
-        try:
-            self._ledger.take_in(reports, wake_after_s=WAKE_AFTER_S)
-        except LedgerUnavailable as error:
-            log.warning("a report could not be kept: %s", error)
-            raise HTTPException(503, "try again") from None
-        try:
-            for mid, stat in reports:
-                self._publish_report(mid, stat)
-        except self._publish_errors as error:
-            log.warning("a report is safe, but its wake-up was not published: %s", error)
+    def _keep(self, content_type: str, body: bytes) -> int:
+        """Keep the good reports of a body; give the number of the others."""
+        reports = report.read(content_type, body)
+        if reports.good:
+            try:
+                self._inbox.keep(reports.good)
+            except OSError as error:
+                log.critical("neither Redis nor the spool takes a report: %s", error)
+                raise HTTPException(503, "try again") from None
+        return reports.bad
 
     def message(self, message_id: str, authorization: Annotated[str, Header()] = "") -> Status:
         """Give a message's status."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from threading import Event, Thread
 from typing import Final
 
 import uvicorn
@@ -12,8 +13,10 @@ from kombu.exceptions import KombuError, OperationalError
 from smsq.app import app as celery
 from smsq.connection import connect
 from smsq_worker.door import Door, create_door
+from smsq_worker.door.inbox import Inbox
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
+from smsq_worker.spool import Spool
 from smsq_worker.tasks import publish_report
 
 MAX_CONNECTIONS: Final = 1000
@@ -24,15 +27,15 @@ def serve(environ: Mapping[str, str], listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
     settings = Settings.load(environ, need=("report_token",))
     client = connect(settings.redis_url)
-    door = Door(
-        settings,
-        Ledger(client, settings.times),
-        client,
+    ledger = Ledger(client, settings.times)
+    inbox = Inbox(
+        ledger,
+        Spool(settings.home / "spool", "reports"),
         publish_report=lambda mid, stat: publish_report(celery, mid, stat),
         publish_errors=(OperationalError, KombuError, OSError),
     )
     config = uvicorn.Config(
-        create_door(door),
+        create_door(Door(settings, ledger, client, inbox)),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -45,4 +48,9 @@ def serve(environ: Mapping[str, str], listening: socket.socket) -> None:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=10,
     )
+    stop = Event()
+    replayer = Thread(target=inbox.run, args=(stop,), name="smsq-spool", daemon=True)
+    replayer.start()
     uvicorn.Server(config).run(sockets=[listening])
+    stop.set()
+    replayer.join(timeout=10)

@@ -47,11 +47,11 @@ class Address:
     def longest_call_s(self) -> float:
         """Bound a call's time, tries and pauses included, for a name of one address.
 
-        A try to connect may take the timeout twice, for TCP and for TLS. The resolver's time is
-        not bounded here.
+        Connecting may take its timeout twice, for TCP and for TLS, and writing once more; the
+        whole answer has the other. The resolver's time is not bounded here.
         """
-        connecting = TRIES * 2 * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
-        return connecting + 2 * self.read_timeout_s
+        connecting = (TRIES * 2 + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
+        return connecting + self.read_timeout_s
 
 
 class NotConnected(Exception):  # noqa: N818

@@ -1,0 +1,745 @@
+"""Settings: what stands without them, what is refused and how, what is never shown."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import kombu
+import pytest
+import trustme
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from conftest import RELAY, SECRET, TOKEN
+from smsq import SettingsError, SmsqError
+from smsq.connection import connect
+from smsq.settings import ProducerSettings, misspelt, names, shown_url
+from smsq_worker.gateway.client import Gateway
+from smsq_worker.local.ports import free_port
+from smsq_worker.settings import Settings
+
+CONTRACT = (
+    "SMSQ_REDIS_URL",
+    "SMSQ_BROKER_URL",
+    "SMSQ_GATEWAY_URL",
+    "SMSQ_GATEWAY_ALLOW_PLAINTEXT",
+    "SMSQ_APP_SECRET",
+    "SMSQ_APP_SECRET_FILE",
+    "SMSQ_GATEWAY_CA_BUNDLE",
+    "SMSQ_GATEWAY_VERIFY_TLS",
+    "SMSQ_CONNECT_TIMEOUT_S",
+    "SMSQ_READ_TIMEOUT_S",
+    "SMSQ_RATE_PER_S",
+    "SMSQ_RATE_BURST",
+    "SMSQ_PHONE_LIMITS",
+    "SMSQ_RETRY_FIRST_S",
+    "SMSQ_RETRY_MAX_S",
+    "SMSQ_MAX_RESENDS",
+    "SMSQ_LEASE_S",
+    "SMSQ_REPORT_WAIT_S",
+    "SMSQ_RETENTION_S",
+    "SMSQ_REPORT_TOKEN",
+    "SMSQ_RELAY_SECRET",
+    "SMSQ_PAYLOAD_KEYS",
+    "SMSQ_WEBHOOK_URL",
+    "SMSQ_WEBHOOK_SECRET",
+    "SMSQ_RETURN_URL",
+    "SMSQ_OUTBOUND_ALLOW",
+    "SMSQ_NOTIFY_BROKER_URL",
+    "SMSQ_NOTIFY_QUEUE",
+    "SMSQ_CODES_FILE",
+    "SMSQ_BULK_HOURS",
+    "SMSQ_DOOR_BIND",
+    "SMSQ_SANDBOX_BIND",
+    "SMSQ_SANDBOX_REPORT_URL",
+    "SMSQ_FLOWER_BIND",
+    "SMSQ_HOME",
+)
+"""Every setting that the contract names, whether or not this version reads it."""
+
+PASSWORD = "hush-hush-77"
+UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def problems(environ: dict[str, str], *need: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environ, need=need)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, SmsqError)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+# --- what stands without them ---------------------------------------------------------------
+
+DEFAULTS = {
+    "redis_url": "redis://127.0.0.1:6379/0",
+    "broker_url": "redis://127.0.0.1:6379/0",
+    "gateway_url": "https://sms.1oc.cn/",
+    "allow_plaintext": False,
+    "app_secret": "",
+    "ca_bundle": None,
+    "verify_tls": True,
+    "connect_timeout_s": 3.0,
+    "read_timeout_s": 10.0,
+    "retry_first_s": 2.0,
+    "retry_max_s": 300.0,
+    "max_resends": 2,
+    "lease_s": 60.0,
+    "report_wait_s": 259_200,
+    "retention_s": 604_800,
+    "report_token": "",
+    "relay_secret": "",
+    "codes_file": None,
+    "door_bind": ("127.0.0.1", 8080),
+    "sandbox_bind": ("127.0.0.1", 8090),
+    "sandbox_report_url": "",
+    "flower_bind": ("127.0.0.1", 5555),
+    "home": Path(".smsq"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), DEFAULTS.items(), ids=DEFAULTS)
+def test_a_default_is_that_of_the_contract(name: str, value: object) -> None:
+    assert getattr(Settings.load({}), name) == value
+
+
+def test_the_producer_and_the_worker_share_defaults() -> None:
+    producer, worker = ProducerSettings.load({}), Settings.load({})
+    for spec in fields(ProducerSettings):
+        assert getattr(producer, spec.name) == getattr(worker, spec.name)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings.load({}).lease_s = 5  # type: ignore[misc]
+
+
+def test_an_empty_value_is_no_value() -> None:
+    assert Settings.load(dict.fromkeys(names(Settings), "  ")) == Settings.load({})
+
+
+def test_blanks_around_a_value_do_not_matter() -> None:
+    settings = Settings.load({"SMSQ_LEASE_S": " 90\n", "SMSQ_APP_SECRET": f" {SECRET}\n"})
+    assert (settings.lease_s, settings.app_secret) == (90.0, SECRET)
+
+
+def test_the_broker_is_the_ledger_unless_it_is_set() -> None:
+    ledger = {"SMSQ_REDIS_URL": "redis://ledger/1"}
+    assert Settings.load(ledger).broker_url == "redis://ledger/1"
+    both = Settings.load(ledger | {"SMSQ_BROKER_URL": "redis://broker/2"})
+    assert (both.redis_url, both.broker_url) == ("redis://ledger/1", "redis://broker/2")
+
+
+# --- what is taken --------------------------------------------------------------------------
+
+# Setting: text, field, value.
+GOOD: dict[str, tuple[str, str, str, object]] = {
+    "whole": ("SMSQ_MAX_RESENDS", "0", "max_resends", 0),
+    "fraction": ("SMSQ_CONNECT_TIMEOUT_S", "0.25", "connect_timeout_s", 0.25),
+    "flag": ("SMSQ_GATEWAY_VERIFY_TLS", "0", "verify_tls", False),
+    "bind-any-port": ("SMSQ_DOOR_BIND", "0.0.0.0:0", "door_bind", ("0.0.0.0", 0)),
+    "bind-name": ("SMSQ_DOOR_BIND", "localhost:65535", "door_bind", ("localhost", 65535)),
+    "bind-ipv6": ("SMSQ_DOOR_BIND", "[::1]:8080", "door_bind", ("::1", 8080)),
+    "home": ("SMSQ_HOME", "var/smsq", "home", Path("var/smsq")),
+    "https": (
+        "SMSQ_GATEWAY_URL",
+        "https://sms.example:8443/api",
+        "gateway_url",
+        "https://sms.example:8443/api",
+    ),
+    "token": ("SMSQ_REPORT_TOKEN", "abcDEF_123-45678", "report_token", "abcDEF_123-45678"),
+}
+
+
+@pytest.mark.parametrize(("env", "text", "name", "value"), GOOD.values(), ids=GOOD)
+def test_a_good_value_is_taken(env: str, text: str, name: str, value: object) -> None:
+    assert getattr(Settings.load({env: text}), name) == value
+
+
+REDIS_URLS = {
+    "host": "redis://redis",
+    "port": "redis://redis:6380",
+    "database": "redis://redis:6380/15",
+    "ipv6": "redis://[::1]:6379/0",
+    "password": f"redis://:{PASSWORD}@redis/0",
+    "user": f"redis://worker:{PASSWORD}@redis/0",
+    "odd-password": "redis://:p%40ss%2Fword%23@redis/0",
+    "tls": "rediss://redis:6380/0?ssl_cert_reqs=required",
+    "tls-with-files": (
+        "rediss://redis/0?ssl_cert_reqs=required&ssl_ca_certs=ca.pem"
+        "&ssl_certfile=own.pem&ssl_keyfile=own.key&ssl_check_hostname=true"
+    ),
+}
+
+
+@pytest.mark.parametrize("url", REDIS_URLS.values(), ids=REDIS_URLS)
+def test_a_redis_address_that_is_taken_is_one_that_redis_py_and_kombu_take(url: str) -> None:
+    settings = Settings.load({"SMSQ_REDIS_URL": url})
+    assert settings.broker_url == url
+    with connect(settings.redis_url) as client:
+        client.connection_pool.make_connection()
+    assert kombu.Connection(settings.broker_url).hostname in {"redis", "::1"}
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+REDIS_RULE = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
+BIND_RULE = "HOST:PORT"
+URL_RULE = "https://host/path, without user, query or fragment"
+SECRET_RULE = "printable ASCII on one line"
+TOKEN_RULE = "at least 16 letters, digits, - and _"
+THOUSANDS_OF_DIGITS = "9" * 5000
+
+# Setting: what is allowed, whether it is secret, values that are not.
+REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
+    "SMSQ_REDIS_URL": (
+        REDIS_RULE,
+        True,
+        (
+            PASSWORD,
+            f"http://:{PASSWORD}@redis/0",
+            f"redis:///{PASSWORD}",
+            f"redis://:{PASSWORD}@redis:port/0",
+            f"redis://:{PASSWORD}@redis:99999/0",
+            f"redis://:{PASSWORD}#@redis/0",
+            f"redis://redis/{PASSWORD}",
+            f"redis://:{PASSWORD}@redis/²",
+            f"redis://:{PASSWORD}@redis/-1",
+            f"redis://:{PASSWORD}@re dis/0",
+            f"redis://:{PASSWORD}@a..b/0",
+            f"redis://:{PASSWORD}@{'a' * 64}.example/0",
+            f"redis://:{PASSWORD}@[::1/0",
+            f"redis://redis/0?password={PASSWORD}",
+            f"redis://:{PASSWORD}@redis/0?socket_timeout=5",
+            f"redis://:{PASSWORD}@redis/0?ssl_cert_reqs=required",
+            f"REDIS://:{PASSWORD}@redis/0",
+            f"unix://{PASSWORD}",
+            f"sentinel://{PASSWORD}:26379",
+        ),
+    ),
+    "SMSQ_BROKER_URL": (
+        REDIS_RULE,
+        True,
+        (
+            f"amqp://:{PASSWORD}@rabbit//",
+            # kombu would encrypt, but trust anyone.
+            f"rediss://:{PASSWORD}@redis/0",
+            f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=none",
+            f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=optional",
+            f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=",
+            f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=required&ssl_cert_reqs=none",
+            f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=required&db=3",
+            f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=required&ssl_min_version=x",
+        ),
+    ),
+    "SMSQ_RETENTION_S": (
+        "a whole number from 60 to 31622400",
+        False,
+        ("59", "31622401", "60.5", "1_000", "１００", "week", "-60", THOUSANDS_OF_DIGITS),
+    ),
+    "SMSQ_GATEWAY_URL": (
+        URL_RULE,
+        False,
+        (
+            "sms.1oc.cn",
+            "ftp://sms.1oc.cn/",
+            "https://",
+            "https:///path",
+            "https://user@sms.1oc.cn/",
+            "https://sms.1oc.cn/?module=sms",
+            "https://sms.1oc.cn/#top",
+            "https://sms.1oc.cn:0/",
+            "https://sms.1oc.cn:99999/",
+            "https://sms.1oc.cn:port/",
+            "https://sms .1oc.cn/",
+            "https://sms.1oc.cn/\x7f",
+            "https://[::1/",
+            "https://a..b/",
+            "https://*.example/",
+            f"https://{'a' * 64}.example/",
+        ),
+    ),
+    "SMSQ_GATEWAY_ALLOW_PLAINTEXT": ("0 or 1", False, ("yes", "true", "2", "00", "１")),
+    "SMSQ_GATEWAY_VERIFY_TLS": ("0 or 1", False, ("no", "off", "-1")),
+    "SMSQ_APP_SECRET": (SECRET_RULE, True, (f"{PASSWORD}\n2", f"{PASSWORD}é", f"{PASSWORD}\x7f")),
+    "SMSQ_APP_SECRET_FILE": (
+        "the path of a readable file that holds the secret",
+        True,
+        (f"no/{PASSWORD}", f"/{PASSWORD}", f"{PASSWORD}\x00", f"{PASSWORD}\ud800", "x" * 5000),
+    ),
+    "SMSQ_GATEWAY_CA_BUNDLE": (
+        "the path of a file",
+        False,
+        ("no/such.pem", ".", "/dev/null", __file__, "x" * 5000, "x\ud800"),
+    ),
+    "SMSQ_CONNECT_TIMEOUT_S": (
+        "a number above 0 up to 60",
+        False,
+        ("0", "-1", "60.1", "nan", "inf", "3s", "three", THOUSANDS_OF_DIGITS),
+    ),
+    "SMSQ_READ_TIMEOUT_S": ("a number above 0 up to 300", False, ("0", "301", "nan")),
+    "SMSQ_RETRY_FIRST_S": ("a number above 0 up to 3600", False, ("0", "3601", "-inf")),
+    "SMSQ_RETRY_MAX_S": ("a number above 0 up to 86400", False, ("0", "86401", "x")),
+    "SMSQ_MAX_RESENDS": (
+        "a whole number from 0 to 100",
+        False,
+        ("-1", "101", "2.0", "+2", "٢", "0x2", THOUSANDS_OF_DIGITS),
+    ),
+    "SMSQ_LEASE_S": ("a number above 0 up to 3600", False, ("0", "3601", "1m")),
+    "SMSQ_REPORT_WAIT_S": ("a whole number from 1 to 2592000", False, ("0", "72h")),
+    "SMSQ_CODES_FILE": ("the path of a file that exists", False, ("no/codes.toml", ".")),
+    "SMSQ_REPORT_TOKEN": (
+        TOKEN_RULE,
+        True,
+        (PASSWORD, f"{PASSWORD}/{PASSWORD}", f"{PASSWORD}é{PASSWORD}", "-" * 16),
+    ),
+    "SMSQ_RELAY_SECRET": (SECRET_RULE, True, (f"{PASSWORD}é", f"{PASSWORD}\r\nX: 1")),
+    "SMSQ_DOOR_BIND": (
+        BIND_RULE,
+        False,
+        (
+            "8080",
+            ":8080",
+            "[]:8080",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:http",
+            "127.0.0.1:-1",
+            "127.0.0.1:65536",
+            "127.0.0.1:８０",
+            f"127.0.0.1:{THOUSANDS_OF_DIGITS}",
+            "a..b:80",
+            "ho st:80",
+            "http://127.0.0.1:80/",
+        ),
+    ),
+    "SMSQ_SANDBOX_BIND": (BIND_RULE, False, ("127.0.0.1:65536",)),
+    "SMSQ_SANDBOX_REPORT_URL": (
+        URL_RULE,
+        True,
+        (f"127.0.0.1/reports/{TOKEN}", f"http://127.0.0.1/reports/{TOKEN}?x=1"),
+    ),
+    "SMSQ_FLOWER_BIND": (BIND_RULE, False, ("127.0.0.1:65536",)),
+}
+
+REFUSED_VALUES = [
+    pytest.param(env, allowed, secret, value, id=f"{env}-{n}")
+    for env, (allowed, secret, values) in REFUSED.items()
+    for n, value in enumerate(values)
+]
+
+
+def test_every_setting_that_can_be_wrong_is_tried() -> None:
+    assert set(REFUSED) == set(names(Settings)) - {"SMSQ_HOME"}
+
+
+@pytest.mark.parametrize(("env", "allowed", "secret", "value"), REFUSED_VALUES)
+def test_a_bad_value_is_told_with_its_setting_and_what_is_allowed(
+    env: str, allowed: str, secret: bool, value: str
+) -> None:
+    (problem,) = problems({env: value})
+
+    shown = "its value" if secret else repr(value)
+    assert problem.startswith(f"{env}: {shown} is not allowed; it takes ")
+    assert allowed in problem
+    if secret:
+        assert value not in problem
+        assert PASSWORD not in problem
+        assert TOKEN not in problem
+
+
+def test_all_bad_values_are_told_at_once() -> None:
+    environ = {env: values[0] for env, (_, _, values) in REFUSED.items()}
+
+    told = [problem.partition(":")[0] for problem in problems(environ)]
+
+    assert sorted(told) == sorted(environ)
+
+
+def test_missing_misspelt_bad_and_contradicting_are_told_at_once() -> None:
+    told = problems(
+        {
+            "SMSQ_APP_SECRETS": "x",
+            "SMSQ_MAX_RESENDS": "many",
+            "SMSQ_RETRY_FIRST_S": "400",
+            "SMSQ_LEASE_S": "5",
+        },
+        "report_token",
+    )
+    assert [problem.partition(":")[0] for problem in told] == [
+        "SMSQ_APP_SECRETS",
+        "SMSQ_MAX_RESENDS",
+        "SMSQ_REPORT_TOKEN",
+        "SMSQ_RETRY_FIRST_S",
+        "SMSQ_LEASE_S",
+    ]
+
+
+def test_what_contradicts_only_the_default_of_a_bad_value_is_not_told() -> None:
+    (problem,) = problems({"SMSQ_RETRY_FIRST_S": "400", "SMSQ_RETRY_MAX_S": "ten minutes"})
+    assert problem.startswith("SMSQ_RETRY_MAX_S: 'ten minutes'")
+
+
+@pytest.mark.parametrize(
+    ("need", "env"), [("report_token", "SMSQ_REPORT_TOKEN"), ("app_secret", "SMSQ_APP_SECRET")]
+)
+def test_what_a_role_needs_must_be_set(need: str, env: str) -> None:
+    assert problems({}, need) == (f"{env}: must be set; it has no default",)
+    assert Settings.load({env: "x" * 16}, need=(need,))
+
+
+def test_a_needed_setting_that_is_wrong_is_told_once() -> None:
+    (problem,) = problems({"SMSQ_REPORT_TOKEN": "short"}, "report_token")
+    assert TOKEN_RULE in problem
+
+
+# --- misspelt names -------------------------------------------------------------------------
+
+MISSPELT = {
+    "SMSQ_REDIS_URI": "SMSQ_REDIS_URL",
+    "SMSQ_REDISURL": "SMSQ_REDIS_URL",
+    "SMSQ_APPSECRET": "SMSQ_APP_SECRET",
+    "SMSQ_APP_SECRETFILE": "SMSQ_APP_SECRET_FILE",
+    "SMSQ_GATEWAY_VERIFY_SSL": "SMSQ_GATEWAY_VERIFY_TLS",
+    "SMSQ_READ_TIMEOUT": "SMSQ_READ_TIMEOUT_S",
+    "SMSQ_LEASE": "SMSQ_LEASE_S",
+    "SMSQ_MAX_RESEND": "SMSQ_MAX_RESENDS",
+    "SMSQ_DOOR_BIND_": "SMSQ_DOOR_BIND",
+    "SMSQ_REPORTS_TOKEN": "SMSQ_REPORT_TOKEN",
+}
+
+
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT.items())
+def test_a_misspelt_name_is_told_with_the_right_one_and_without_its_value(
+    wrong: str, right: str
+) -> None:
+    assert problems({wrong: PASSWORD}) == (f"{wrong}: no such setting; did you mean {right}?",)
+
+
+@pytest.mark.parametrize("cls", [ProducerSettings, Settings])
+@pytest.mark.parametrize("name", CONTRACT)
+def test_no_name_of_the_contract_is_taken_for_a_misspelling(
+    cls: type[ProducerSettings], name: str
+) -> None:
+    assert list(misspelt(cls, {name: "x"})) == []
+
+
+def test_no_name_is_read_that_the_contract_does_not_have() -> None:
+    assert set(names(Settings)) <= set(CONTRACT)
+
+
+@pytest.mark.parametrize("name", ["SMSQ_", "SMSQ_SHOP_NAME", "SMSQX_REDIS_URL", "REDIS_URL"])
+def test_other_variables_are_nobodys_business(name: str) -> None:
+    assert Settings.load({name: "x"}) == Settings.load({})
+
+
+# --- secrets --------------------------------------------------------------------------------
+
+
+def test_the_repr_shows_no_secret() -> None:
+    settings = Settings.load(
+        {
+            "SMSQ_REDIS_URL": f"redis://:{PASSWORD}@redis/0",
+            "SMSQ_BROKER_URL": f"redis://:{PASSWORD}@redis/1",
+            "SMSQ_APP_SECRET": SECRET,
+            "SMSQ_REPORT_TOKEN": TOKEN,
+            "SMSQ_RELAY_SECRET": RELAY,
+            "SMSQ_SANDBOX_REPORT_URL": f"http://127.0.0.1:8080/reports/{TOKEN}",
+        }
+    )
+    for secret in (PASSWORD, SECRET, TOKEN, RELAY):
+        assert secret not in repr(settings)
+        assert secret not in repr(settings.address)
+    assert "max_resends=2" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{PASSWORD}@redis:6379/0",
+        f"redis://user:{PASSWORD}@redis:6379/0",
+        f"redis://:a@{PASSWORD}@redis:6379/0",
+        f"redis://redis:6379/0?password={PASSWORD}",
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str) -> None:
+    assert shown_url(url) == "redis://redis:6379/0"
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "app_secret"
+    path.write_text(f"{SECRET}\n")
+    return path
+
+
+def test_a_secret_may_come_from_a_file(secret_file: Path) -> None:
+    settings = Settings.load({"SMSQ_APP_SECRET_FILE": str(secret_file)}, need=("app_secret",))
+    assert settings.app_secret == settings.address.secret == SECRET
+    assert SECRET not in repr(settings)
+
+
+def test_a_secret_may_be_set_twice_if_it_is_the_same(secret_file: Path) -> None:
+    environ = {"SMSQ_APP_SECRET_FILE": str(secret_file), "SMSQ_APP_SECRET": SECRET}
+    assert Settings.load(environ).app_secret == SECRET
+
+
+def test_two_secrets_that_differ_are_refused_and_neither_is_shown(secret_file: Path) -> None:
+    (problem,) = problems({"SMSQ_APP_SECRET_FILE": str(secret_file), "SMSQ_APP_SECRET": PASSWORD})
+    assert problem.startswith("SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs")
+    assert SECRET not in problem
+    assert PASSWORD not in problem
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe", b"two\nlines", "é".encode()])
+def test_a_file_without_a_usable_secret_is_refused(secret_file: Path, content: bytes) -> None:
+    secret_file.write_bytes(content)
+    (problem,) = problems({"SMSQ_APP_SECRET_FILE": str(secret_file)})
+    assert problem.startswith("SMSQ_APP_SECRET_FILE: its value is not allowed; it takes ")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    for env in ("SMSQ_APP_SECRET_FILE", "SMSQ_CODES_FILE", "SMSQ_GATEWAY_CA_BUNDLE"):
+        (problem,) = problems({env: str(tmp_path)})
+        assert problem.startswith(f"{env}: ")
+
+
+# --- settings that cannot stand together ----------------------------------------------------
+
+PLAIN = {
+    "loopback": ("http://127.0.0.1:8090/", True),
+    "loopback-net": ("http://127.9.9.9/", True),
+    "loopback-ipv6": ("http://[::1]:8090/", True),
+    "localhost": ("http://localhost:8090/", True),
+    "another-host": ("http://sms.1oc.cn/", False),
+    "another-address": ("http://10.0.0.1/", False),
+    "any-address": ("http://0.0.0.0/", False),
+    "looks-like-loopback": ("http://127.0.0.1.example.com/", False),
+    "looks-like-localhost": ("http://localhost.example.com/", False),
+    "in-capitals": ("HTTP://sms.1oc.cn/", False),
+}
+
+
+@pytest.mark.parametrize(("url", "taken"), PLAIN.values(), ids=PLAIN)
+def test_plain_http_goes_to_this_machine_alone_unless_it_is_allowed(url: str, taken: bool) -> None:
+    allowed = {"SMSQ_GATEWAY_URL": url, "SMSQ_GATEWAY_ALLOW_PLAINTEXT": "1"}
+    assert Settings.load(allowed).gateway_url == url
+    if taken:
+        assert Settings.load({"SMSQ_GATEWAY_URL": url}).gateway_url == url
+    else:
+        (problem,) = problems({"SMSQ_GATEWAY_URL": url})
+        assert problem.startswith(f"SMSQ_GATEWAY_URL: {url!r} is plain http to another host")
+        assert "SMSQ_GATEWAY_ALLOW_PLAINTEXT=1" in problem
+
+
+def test_a_lease_must_outlast_the_longest_call() -> None:
+    timeouts = {"SMSQ_CONNECT_TIMEOUT_S": "2", "SMSQ_READ_TIMEOUT_S": "15"}
+    longest = Settings.load(timeouts).address.longest_call_s
+    assert longest > 3 * 2 + 15
+
+    (problem,) = problems(timeouts | {"SMSQ_LEASE_S": f"{longest}"})
+
+    assert problem.startswith(f"SMSQ_LEASE_S: {longest:g} must be more than the longest call")
+    assert "SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S" in problem
+    assert Settings.load(timeouts | {"SMSQ_LEASE_S": f"{longest + 0.5}"})
+
+
+def test_timeouts_too_long_for_the_default_lease_are_told() -> None:
+    (problem,) = problems({"SMSQ_READ_TIMEOUT_S": "300"})
+    assert problem.startswith("SMSQ_LEASE_S: 60 must be more than the longest call")
+
+
+def test_the_first_retry_waits_no_longer_than_the_last() -> None:
+    (problem,) = problems({"SMSQ_RETRY_FIRST_S": "20", "SMSQ_RETRY_MAX_S": "10"})
+    assert problem == "SMSQ_RETRY_FIRST_S: 20 is more than SMSQ_RETRY_MAX_S, 10"
+    assert Settings.load({"SMSQ_RETRY_FIRST_S": "10", "SMSQ_RETRY_MAX_S": "10"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "verify"),
+    [
+        ({}, True),
+        ({"SMSQ_GATEWAY_VERIFY_TLS": "0"}, False),
+        ({"SMSQ_GATEWAY_CA_BUNDLE": "ca.pem"}, "ca.pem"),
+        ({"SMSQ_GATEWAY_CA_BUNDLE": "ca.pem", "SMSQ_GATEWAY_VERIFY_TLS": "0"}, False),
+    ],
+    ids=["system-cas", "off", "bundle", "bundle-and-off"],
+)
+def test_the_gateways_certificate_is_checked_as_the_settings_say(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    verify: bool | str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trustme.CA().cert_pem.write_to_path("ca.pem")
+    assert Settings.load(environ).address.verify == verify
+
+
+# --- whatever comes -------------------------------------------------------------------------
+
+VALUES = (
+    st.text(st.characters(), max_size=40)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.sampled_from(sorted({value for _, _, values in REFUSED.values() for value in values}))
+    | st.builds(
+        "{}://{}{}/{}{}".format,
+        st.sampled_from(["redis", "rediss", "http", "https", "REDIS"]),
+        st.sampled_from(["", "user:pw@", ":%@", "@"]),
+        st.sampled_from(["h", "[::1]", "[", "a..b", "\u2100", "h:1", "h:x", "h:99999", " ", "%"]),
+        st.sampled_from(["", "0", "²", "x", "0/0"]),
+        st.sampled_from(["", "?ssl_cert_reqs=required", "?db=x", "?a=%ff", "#", "?ssl_x=1"]),
+    )
+)
+ENVIRONMENTS = st.dictionaries(
+    st.sampled_from(CONTRACT) | st.text(max_size=9).map("SMSQ_{}".format), VALUES, max_size=6
+)
+
+
+@UNHURRIED
+@given(ENVIRONMENTS, st.sets(st.sampled_from(["app_secret", "report_token"])))
+def test_load_raises_nothing_but_settings_error_and_what_it_takes_can_be_used(
+    environ: dict[str, str], need: set[str]
+) -> None:
+    with contextlib.suppress(SettingsError):
+        settings = Settings.load(environ, need=tuple(need))
+        with connect(settings.redis_url) as client:
+            client.connection_pool.make_connection()
+        kombu.Connection(settings.broker_url)
+        Gateway(settings.address).close()
+
+
+# --- processes ------------------------------------------------------------------------------
+
+CELERY = (sys.executable, "-m", "celery", "-A", "smsq_worker", "worker")
+SMSQ = (sys.executable, "-m", "smsq_worker")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """An environment without settings, and a home of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
+    return kept | {"SMSQ_HOME": str(tmp_path)}
+
+
+def refusal(command: tuple[str, ...], environ: dict[str, str]) -> list[str]:
+    """Run a command that must not start; give what it says on stderr."""
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()
+
+
+ROLES = {
+    "celery-worker": (CELERY, "SMSQ_APP_SECRET"),
+    "smsq-worker": ((*SMSQ, "worker"), "SMSQ_APP_SECRET"),
+    "smsq-serve": ((*SMSQ, "serve"), "SMSQ_REPORT_TOKEN"),
+    "smsq-sandbox": ((*SMSQ, "sandbox"), "SMSQ_APP_SECRET"),
+}
+
+
+@pytest.mark.parametrize(("command", "missing"), ROLES.values(), ids=ROLES)
+def test_a_process_without_what_it_needs_exits_with_2(
+    bare: dict[str, str], command: tuple[str, ...], missing: str
+) -> None:
+    (line,) = refusal(command, bare)
+    assert f"{missing}: " in line
+    assert "set" in line
+
+
+def test_up_with_a_real_gateway_needs_its_secret(bare: dict[str, str]) -> None:
+    environ = bare | {"SMSQ_GATEWAY_URL": "https://sms.1oc.cn/"}
+    (line,) = refusal((*SMSQ, "up", "--redis-port", str(free_port())), environ)
+    assert line == "smsq: SMSQ_APP_SECRET: must be set; it has no default"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [CELERY, (*SMSQ, "worker"), (*SMSQ, "serve"), (*SMSQ, "up"), (*SMSQ, "flower")],
+    ids=["celery-worker", "smsq-worker", "smsq-serve", "smsq-up", "smsq-flower"],
+)
+def test_a_process_with_wrong_settings_tells_all_of_them_and_exits_with_2(
+    bare: dict[str, str], command: tuple[str, ...]
+) -> None:
+    told = refusal(
+        command,
+        bare
+        | {
+            "SMSQ_REDIS_URL": f"http://:{PASSWORD}@redis/0",
+            "SMSQ_LEASE": "90",
+            "SMSQ_MAX_RESENDS": "-1",
+            "SMSQ_DOOR_BIND": "8080",
+            "SMSQ_APP_SECRET": f"{PASSWORD}é",
+            "SMSQ_REPORT_TOKEN": PASSWORD,
+        },
+    )
+    assert [line.split(": ")[:3] for line in told] == [
+        ["smsq", "SMSQ_LEASE", "no such setting; did you mean SMSQ_LEASE_S?"],
+        ["smsq", "SMSQ_REDIS_URL", f"its value is not allowed; it takes {REDIS_RULE}"],
+        ["smsq", "SMSQ_APP_SECRET", f"its value is not allowed; it takes {SECRET_RULE}"],
+        ["smsq", "SMSQ_MAX_RESENDS", "'-1' is not allowed; it takes a whole number from 0 to 100"],
+        ["smsq", "SMSQ_REPORT_TOKEN", f"its value is not allowed; it takes {TOKEN_RULE}"],
+        [
+            "smsq",
+            "SMSQ_DOOR_BIND",
+            "'8080' is not allowed; it takes HOST:PORT, like 127.0.0.1:8080",
+        ],
+    ]
+    assert PASSWORD not in "".join(told)
+
+
+def test_a_sandbox_with_a_wrong_address_exits_with_2(bare: dict[str, str]) -> None:
+    wrong = {"SMSQ_APP_SECRET": SECRET, "SMSQ_SANDBOX_BIND": "8090"}
+    told = " ".join(refusal((*SMSQ, "sandbox"), bare | wrong))
+    assert "SMSQ_SANDBOX_BIND" in told
+    assert "'8090' is not HOST:PORT" in told
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """A HOST:PORT on which somebody listens already."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+IN_USE = {
+    "serve": ("serve", "SMSQ_DOOR_BIND"),
+    "sandbox": ("sandbox", "SMSQ_SANDBOX_BIND"),
+    "flower": ("flower", "SMSQ_FLOWER_BIND"),
+    "up-door": ("up", "SMSQ_DOOR_BIND"),
+    "up-sandbox": ("up", "SMSQ_SANDBOX_BIND"),
+    "up-flower": ("up", "SMSQ_FLOWER_BIND"),
+    "up-redis": ("up", "SMSQ_REDIS_URL"),
+}
+
+
+@pytest.mark.parametrize(("name", "setting"), IN_USE.values(), ids=IN_USE)
+def test_a_port_in_use_is_told_with_the_setting_to_change(
+    bare: dict[str, str], taken: str, name: str, setting: str
+) -> None:
+    binds = ("SMSQ_DOOR_BIND", "SMSQ_SANDBOX_BIND", "SMSQ_FLOWER_BIND")
+    environ = bare | {bind: f"127.0.0.1:{free_port()}" for bind in binds}
+    environ |= {"SMSQ_APP_SECRET": SECRET, "SMSQ_REPORT_TOKEN": TOKEN}
+    redis_port = str(free_port())
+    if setting == "SMSQ_REDIS_URL":
+        redis_port = taken.rpartition(":")[2]
+    else:
+        environ[setting] = taken
+
+    (line,) = refusal((*SMSQ, name, *(["--redis-port", redis_port] * (name == "up"))), environ)
+
+    assert setting in line
+    assert f"cannot listen on {taken}: Address already in use" in line

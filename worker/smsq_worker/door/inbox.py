@@ -1,0 +1,67 @@
+"""Keeping reports safe: in the ledger, or on the disk while Redis is away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import Final
+
+from smsq.errors import LedgerUnavailable
+from smsq_worker.ledger import Ledger
+from smsq_worker.spool import Spool
+
+log = logging.getLogger(__name__)
+
+WAKE_AFTER_S: Final = 30
+"""When a worker's clock wakes up a report whose own wake-up was lost."""
+LOOK_S: Final = 1.0
+
+Report = tuple[str, str]
+
+
+class Inbox:
+    """Takes reports (mid, stat) in."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        publish_report: Callable[[str, str], None],
+        publish_errors: tuple[type[BaseException], ...],
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._publish_report = publish_report
+        self._publish_errors = publish_errors
+        self._behind = Event()
+
+    def keep(self, reports: Sequence[Report]) -> None:
+        """Make reports safe. Raises OSError where neither Redis nor the disk takes them."""
+        # Behind what waits already, and without waiting for Redis at every report of an outage.
+        if not self._behind.is_set():
+            try:
+                return self._take_in(reports)
+            except LedgerUnavailable as error:
+                log.warning("reports go to the spool: %s", error)
+                self._behind.set()
+        return self._spool.append({"reports": reports})
+
+    def run(self, stop: Event) -> None:
+        """Bring the spool into the ledger whenever Redis is there, until told to stop."""
+        while not stop.wait(LOOK_S):
+            try:
+                if self._spool.pending():
+                    count = self._spool.replay(lambda entry: self._take_in(entry["reports"]))
+                    log.warning("%d calls' reports came from the spool", count)
+                self._behind.clear()
+            except (LedgerUnavailable, OSError):
+                self._behind.set()
+
+    def _take_in(self, reports: Sequence[Report]) -> None:
+        self._ledger.take_in(reports, wake_after_s=WAKE_AFTER_S)
+        try:
+            for mid, stat in reports:
+                self._publish_report(mid, stat)
+        except self._publish_errors as error:
+            log.warning("a report is safe, but its wake-up was not published: %s", error)
