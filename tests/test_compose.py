@@ -235,6 +235,10 @@ def test_every_volume_and_secret_is_declared_and_used() -> None:
     assert "version" not in COMPOSE
 
 
+def test_what_a_worker_keeps_for_redis_outlives_its_container() -> None:
+    assert SERVICES["worker"]["volumes"] == [f"worker:{final_stage()['WORKDIR']}"]
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_confined_restarted_and_watched(name: str) -> None:
     service = SERVICES[name]

@@ -100,5 +100,5 @@ def _worker_answers(broker_url: str, name: str) -> bool:
     with Celery(broker=broker_url, set_as_current=False) as app:
         try:
             return bool(app.control.inspect(destination=[name], timeout=0.5).ping())
-        except OperationalError:
+        except (OperationalError, redis.RedisError, OSError):
             return False

@@ -1,0 +1,687 @@
+"""The ledger on a real server against a plain model of it, in any order of events.
+
+The model is written from ARCHITECTURE and the contract: it keeps what became of every call, and
+concludes from that where the ledger keeps flags. Time never passes by waiting: a timer runs out
+by being set to the past, a ttl by its end being set to the past. The waits below are far from
+any of these ends, so that the seconds a run takes make no difference.
+
+For a long run: SMSQ_MODEL_EXAMPLES=3000 pytest tests/test_ledger_model.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
+
+import pytest
+import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
+
+from smsq import keys
+from smsq.connection import connect
+from smsq.contract import FINAL, Lane, State, parse
+from smsq.enqueue import Entrance
+from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report
+from smsq_worker.settings import Settings
+from smsq_worker.states import NEXT, Outcome
+
+LONG_RUN: Final = os.environ.get("SMSQ_MODEL_EXAMPLES")
+EXAMPLES: Final = int(LONG_RUN or 60)
+STEPS: Final = 40
+
+AHEAD_S: Final = 3600
+KEPT_ATTEMPTS: Final = 10
+PERHAPS_SENT: Final = frozenset({Outcome.ACCEPTED, Outcome.MAYBE_SENT})
+DETAIL: Final = "gateway:400 said so"
+PAST: Final = 1
+"""A moment that is over, in Unix milliseconds."""
+
+
+# The model
+
+
+@dataclass
+class Call:
+    """An attempt: what is known of the one HTTP call that it made."""
+
+    outcome: Outcome | None = None
+    mid: str | None = None
+    stat: str | None = None
+    denied: bool = False
+    """A report said that it certainly was not sent."""
+
+    @property
+    def perhaps_sent(self) -> bool:
+        return self.outcome in PERHAPS_SENT and not self.denied
+
+
+@dataclass
+class Modelled:
+    """A message as the model knows it."""
+
+    lane: Lane
+    hold: bool
+    ttl_s: float
+    """From the entry on, with the wait for send_at."""
+    state: State
+    reason: str | None = None
+    stat: str | None = None
+    calls: list[Call] = field(default_factory=list)
+    resends: int = 0
+    last_reason: str | None = None
+    """Why it was last resent."""
+    due: bool | None = None
+    """Its timer has run out, or has not; None where it has none."""
+    over: bool = False
+    """Its ttl has ended."""
+    published: int = 0
+    """The server's time of its wake-up; 0 where the publication failed."""
+    overtaken: bool = False
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    def fits(self, wait_s: float) -> bool:
+        return not self.over and wait_s < self.ttl_s
+
+    def set_timer(self, wait_s: float) -> None:
+        self.due = wait_s == 0 or self.over
+
+
+class Model:
+    """What every act makes of the messages."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.messages: dict[str, Modelled] = {}
+        self.holders: dict[str, str] = {}
+        self.mids: dict[str, tuple[str, int]] = {}
+        self.parked: dict[str, list[Report]] = {}
+        self.counters: Counter[str] = Counter()
+        self.admitted: Counter[Lane] = Counter()
+
+    def enter(self, message_id: str, kind: Kind) -> State:
+        if message_id in self.messages:
+            return self.messages[message_id].state
+        holder = self.holders.setdefault(kind.key, message_id) if kind.key else message_id
+        m = Modelled(kind.lane, kind.hold, kind.lane.ttl_s + kind.ahead_s, State.QUEUED)
+        self.messages[message_id] = m
+        if holder != message_id:
+            m.state, m.reason = State.DUPLICATE, f"duplicate:{holder}"
+        else:
+            m.state = State.DEFERRED if kind.ahead_s else State.QUEUED
+            m.due = False
+        self._count_state(m)
+        return m.state
+
+    def refuse(self, message_id: str) -> State:
+        if message_id not in self.messages:
+            m = Modelled(Lane.NOTICE, False, 0, State.FAILED, reason="local:invalid")
+            self.messages[message_id] = m
+            self._count_state(m)
+        return self.messages[message_id].state
+
+    def unpublished(self, message_id: str) -> None:
+        m = self.messages.get(message_id)
+        if m and m.state is State.QUEUED:
+            m.published, m.due = 0, True
+
+    def admit(self, message_id: str) -> tuple[str, State | int | None]:
+        m = self.messages.get(message_id)
+        if m is None:
+            return "unknown", None
+        if m.state is not State.QUEUED:
+            return "copy", m.state
+        if m.over:
+            self._end_of_ttl(m)
+            return "expired", m.state
+        self._move(m, State.SENDING)
+        self.counters["possible_duplicates"] += bool(m.calls and m.calls[-1].perhaps_sent)
+        self.admitted[m.lane] = max(self.admitted[m.lane], m.published)
+        m.calls.append(Call())
+        m.due = False
+        return "go", len(m.calls)
+
+    def record(
+        self, message_id: str, n: int, outcome: Outcome, mid: str, wait_s: float
+    ) -> State | None:
+        m = self.messages.get(message_id)
+        if m is None or n > len(m.calls):
+            return None
+        call = m.calls[n - 1]
+        if call.outcome not in {None, Outcome.MAYBE_SENT}:
+            return m.state
+        self._learn(call, outcome)
+        if n == len(m.calls) and not m.final:
+            self._follow(m, outcome, wait_s)
+        if mid:
+            call.mid = mid
+            self.mids[mid] = message_id, n
+            for report in self.parked.pop(mid, []):
+                self._apply(m, n, report)
+        return m.state
+
+    def report(self, mid: str, report: Report) -> tuple[str, str | None]:
+        self.counters[report.counted_as] += 1
+        if mid not in self.mids:
+            self.parked[mid] = [*self.parked.get(mid, []), report][-REPORTS_PER_MID:]
+            return "parked", None
+        message_id, n = self.mids[mid]
+        self._apply(self.messages[message_id], n, report)
+        return self.messages[message_id].state, message_id
+
+    def claim(self, resend_wait_s: float, empty: list[Lane]) -> set[tuple[str, Lane]]:
+        """Run out every timer that is due; give the messages to wake up."""
+        due = [(name, m) for name, m in self.messages.items() if m.due]
+        return {(name, m.lane) for name, m in due if self._run_out(m, resend_wait_s, empty)}
+
+    def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
+        m = self.messages.get(message_id)
+        if m is None:
+            return "unknown", None
+        if m.state is not State.HELD:
+            return "not held", m.state
+        if decision == "drop":
+            self._finish(m, State.FAILED, "local:dropped")
+        elif m.over:
+            return "too late", m.state
+        else:
+            m.last_reason = "local:resends"
+            self._defer(m, 0)
+        return "done", m.state
+
+    def _run_out(self, m: Modelled, resend_wait_s: float, empty: list[Lane]) -> bool:
+        """Do what must happen if nothing else does; tell whether that is a wake-up."""
+        if m.state is State.SENDING:
+            self._learn(m.calls[-1], Outcome.MAYBE_SENT)
+            self._doubt(m, resend_wait_s)
+        elif m.state is State.ACCEPTED:
+            self._finish(m, State.UNREPORTED)
+        elif m.over:
+            self._end_of_ttl(m)
+        elif m.state is State.DEFERRED:
+            self._move(m, State.QUEUED)
+            return self._wake(m)
+        else:
+            return self._suspect(m, empty)
+        return False
+
+    def _suspect(self, m: Modelled, empty: list[Lane]) -> bool:
+        overtaken_before = m.overtaken
+        m.overtaken = m.published < self.admitted[m.lane]
+        if m.published == 0 or m.lane in empty or (overtaken_before and m.overtaken):
+            return self._wake(m)
+        m.due = False
+        return False
+
+    def _wake(self, m: Modelled) -> bool:
+        m.due = m.overtaken = False
+        return True
+
+    def _learn(self, call: Call, outcome: Outcome) -> None:
+        self.counters[f"calls:{outcome}"] += call.outcome is not outcome
+        call.outcome = outcome
+
+    def _follow(self, m: Modelled, outcome: Outcome, wait_s: float) -> None:
+        match outcome:
+            case Outcome.ACCEPTED:
+                self._move(m, State.ACCEPTED)
+                m.due = False
+            case Outcome.REFUSED:
+                self._finish(m, State.FAILED, DETAIL.split()[0])
+            case Outcome.NOT_SENT:
+                self._defer(m, wait_s)
+            case Outcome.MAYBE_SENT if m.state is State.SENDING:
+                self._doubt(m, wait_s)
+
+    def _apply(self, m: Modelled, n: int, report: Report) -> None:
+        m.calls[n - 1].stat = report.stat
+        reason = f"report:{report.stat}"
+        if report.code_class == "delivered":
+            m.stat = report.stat
+            if m.state is not State.DELIVERED:
+                self._finish(m, State.DELIVERED)
+            return
+        if n < len(m.calls) or (m.final and m.state is not State.UNREPORTED):
+            return
+        m.stat = report.stat
+        if report.code_class == "permanent":
+            self._finish(m, State.FAILED, reason)
+        elif report.code_class == "transient" and m.state is State.UNREPORTED:
+            self._finish(m, State.FAILED, reason)
+        elif report.code_class == "transient" and m.state is State.ACCEPTED:
+            self._try_again(m, report, reason)
+
+    def _try_again(self, m: Modelled, report: Report, reason: str) -> None:
+        if report.maybe_sent and m.hold:
+            self._hold(m)
+        else:
+            m.calls[-1].denied = not report.maybe_sent
+            self._resend(m, report.wait_ms / 1000, reason)
+
+    def _doubt(self, m: Modelled, wait_s: float) -> None:
+        if m.hold:
+            self._hold(m)
+        else:
+            self._resend(m, wait_s, "local:resends")
+
+    def _resend(self, m: Modelled, wait_s: float, reason: str) -> None:
+        if m.resends >= self.budget or not m.fits(wait_s):
+            self._finish(m, State.FAILED, reason)
+        else:
+            m.resends += 1
+            m.last_reason = reason
+            self._defer(m, wait_s)
+
+    def _end_of_ttl(self, m: Modelled) -> None:
+        """Expired means that it certainly was not sent."""
+        if any(call.outcome in PERHAPS_SENT for call in m.calls):
+            self._finish(m, State.FAILED, m.last_reason)
+        else:
+            self._finish(m, State.EXPIRED)
+
+    def _defer(self, m: Modelled, wait_s: float) -> None:
+        if m.state is not State.DEFERRED:
+            self._move(m, State.DEFERRED)
+        m.set_timer(wait_s)
+
+    def _hold(self, m: Modelled) -> None:
+        self._move(m, State.HELD)
+        m.due = None
+
+    def _finish(self, m: Modelled, state: State, reason: str | None = None) -> None:
+        self._move(m, state)
+        m.reason, m.due = reason, None
+
+    def _move(self, m: Modelled, state: State) -> None:
+        assert state in NEXT[m.state], f"no way from {m.state} to {state}"
+        m.state = state
+        self._count_state(m)
+
+    def _count_state(self, m: Modelled) -> None:
+        self.counters[f"messages:{m.lane}:{m.state}"] += 1
+
+
+# Looking at both
+
+
+@dataclass(frozen=True)
+class View:
+    """What is compared of a message."""
+
+    state: str
+    reason: str | None
+    stat: str | None
+    attempts: dict[int, tuple[str | None, str | None, str | None]]
+    """Outcome, mid and stat; without those that may have been forgotten."""
+    resends: int
+    timer: bool
+    payload: bool
+    held: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the server holds of a message."""
+
+    fields: dict[str, str]
+    payload: bool
+    expires_ms: int
+    timer: float | None
+    held: float | None
+
+    @property
+    def state(self) -> State:
+        return State(self.fields["state"])
+
+    @property
+    def n(self) -> int:
+        return int(self.fields.get("n", 0))
+
+    def view(self) -> View:
+        attempts = {
+            i: (
+                self.fields.get(f"{i}:outcome"),
+                self.fields.get(f"{i}:mid"),
+                self.fields.get(f"{i}:stat"),
+            )
+            for i in range(1, self.n + 1)
+        }
+        return View(
+            state=self.fields["state"],
+            reason=self.fields.get("reason"),
+            stat=self.fields.get("stat"),
+            attempts=remembered(attempts),
+            resends=int(self.fields.get("resends", 0)),
+            timer=self.timer is not None,
+            payload=self.payload,
+            held=self.held is not None,
+        )
+
+
+def expected(m: Modelled) -> View:
+    calls = enumerate(m.calls, start=1)
+    return View(
+        state=m.state,
+        reason=m.reason,
+        stat=m.stat,
+        attempts=remembered({n: (call.outcome, call.mid, call.stat) for n, call in calls}),
+        resends=0 if m.final else m.resends,
+        timer=m.due is not None,
+        payload=not m.final,
+        held=m.state is State.HELD,
+    )
+
+
+def remembered(attempts: dict[int, Any]) -> dict[int, Any]:
+    """Leave out old attempts that were not sent: the ledger may have forgotten them."""
+    newest = max(attempts, default=0)
+    return {
+        n: attempt
+        for n, attempt in attempts.items()
+        if n > newest - KEPT_ATTEMPTS or attempt[0] not in {None, "not_sent"}
+    }
+
+
+def find(client: redis.Redis, message_ids: list[str]) -> Iterator[Found]:
+    with client.pipeline(transaction=False) as pipe:
+        for name in message_ids:
+            pipe.hgetall(keys.message(name))
+            pipe.exists(keys.payload(name))
+            pipe.pttl(keys.message(name))
+            pipe.zscore(keys.TIMERS, name)
+            pipe.zscore(keys.HELD, name)
+        answers = pipe.execute()
+    for i in range(0, len(answers), 5):
+        fields, payload, *rest = answers[i : i + 5]
+        if fields:
+            yield Found(fields, bool(payload), *rest)
+
+
+# The machine
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of message."""
+
+    lane: Lane
+    hold: bool = False
+    key: str | None = None
+    ahead_s: int = 0
+
+
+KINDS: Final = (
+    Kind(Lane.NOTICE),
+    Kind(Lane.OTP),
+    Kind(Lane.NOTICE, hold=True),
+    Kind(Lane.OTP, hold=True, key="login"),
+    Kind(Lane.BULK, key="login"),
+    Kind(Lane.BULK, ahead_s=AHEAD_S),
+    Kind(Lane.NOTICE, hold=True, ahead_s=AHEAD_S, key="other"),
+    Kind(Lane.OTP, key="other"),
+)
+
+REPORTS: Final = tuple(
+    Report(stat, code_class, wait_s * 1000, maybe_sent=maybe_sent, counted_as=f"reports:{stat}")
+    for stat, code_class, wait_s, maybe_sent in (
+        ("DELIVRD", "delivered", 0, False),
+        ("MA:0001", "permanent", 0, False),
+        ("MO:0254", "transient", 60, True),
+        ("MA:0003", "transient", 60, False),
+        ("EXPIRED", "transient", 7200, False),
+        ("MO:9999", "unknown", 0, False),
+        ("ACCEPTD", "pending", 0, False),
+    )
+)
+
+message_ids = st.sampled_from("abcd")
+waits_s = st.sampled_from([0, 60, 7200])
+"""At once; within every ttl; beyond that of an otp, as 300 s are."""
+ages = st.sampled_from([0, 0, 0, 1, 1, 2, 3, -1])
+"""How many attempts ago; -1 is one that has not begun."""
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Does everything to both, and compares them after every act."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        super().__init__()
+        client.flushall()
+        self.client = client
+        self.settings = settings
+        self.entrance = Entrance(client, settings)
+        self.gone: set[tuple[str, int]] = set()
+        self.states: dict[str, State] = {}
+
+    @initialize(budget=st.integers(0, 2))
+    def open(self, budget: int) -> None:
+        self.model = Model(budget)
+        self.ledger = Ledger(self.client, replace(self.settings.times, max_resends=budget))
+
+    @rule(name=message_ids, kind=st.sampled_from(KINDS))
+    def enter(self, name: str, kind: Kind) -> None:
+        options = {
+            "lane": str(kind.lane),
+            "key": kind.key,
+            "on_ambiguous": "hold" if kind.hold else "resend",
+            "send_at": time.time() + kind.ahead_s if kind.ahead_s else None,
+        }
+        is_new = name not in self.model.messages
+        state = self.entrance.enter(name, parse(("13800138000", "SMS_1001", "482913"), options))
+        assert state is self.model.enter(name, kind)
+        if is_new and state not in FINAL:
+            self.take_over_publication(name)
+        self.compare()
+
+    @rule(name=st.sampled_from("cd"))
+    def refuse(self, name: str) -> None:
+        assert self.entrance.refuse(name, "it breaks a rule") is self.model.refuse(name)
+        self.compare()
+
+    @rule(name=message_ids)
+    def unpublished(self, name: str) -> None:
+        self.entrance.unpublished(name)
+        self.model.unpublished(name)
+        self.compare()
+
+    @rule(name=message_ids)
+    def admit(self, name: str) -> None:
+        admission = self.ledger.admit(name)
+        told: tuple[str, State | int | None]
+        if isinstance(admission, Go):
+            told = "go", admission.attempt
+            assert (name, admission.attempt) not in self.gone
+            self.gone.add((name, admission.attempt))
+        else:
+            told = admission.why, admission.state
+        assert told == self.model.admit(name)
+        self.compare()
+
+    @rule(
+        name=message_ids,
+        age=ages,
+        outcome=st.sampled_from(Outcome),
+        has_mid=st.booleans(),
+        wait_s=waits_s,
+    )
+    def record(self, name: str, age: int, outcome: Outcome, has_mid: bool, wait_s: float) -> None:
+        n = self.attempt(name, age)
+        # The gateway's client gives a mid with `accepted` alone.
+        mid = mid_of(name, n) if has_mid and outcome is Outcome.ACCEPTED else ""
+        state = self.ledger.record(name, n, outcome, detail=DETAIL, mid=mid, wait_s=wait_s)
+        assert state is self.model.record(name, n, outcome, mid, wait_s)
+        self.compare()
+
+    @rule(name=message_ids, age=ages, report=st.sampled_from(REPORTS))
+    def report(self, name: str, age: int, report: Report) -> None:
+        """Also of calls whose answer is not recorded yet, or will never be."""
+        mid = mid_of(name, self.attempt(name, age))
+        assert self.ledger.report(mid, report.stat, report) == self.model.report(mid, report)
+        self.compare()
+
+    @rule(name=message_ids)
+    def end_ttl(self, name: str) -> None:
+        m = self.model.messages.get(name)
+        if m and not m.final:
+            self.client.hset(keys.message(name), "expires", PAST)
+            m.over = True
+
+    @rule(resend_wait_s=waits_s, empty=st.lists(st.sampled_from(Lane), max_size=1))
+    def claim(self, resend_wait_s: float, empty: list[Lane]) -> None:
+        woken = self.ledger.claim(resend_wait_s=resend_wait_s, empty=empty).wake
+        assert len(woken) == len(set(woken))
+        assert set(woken) == self.model.claim(resend_wait_s, empty)
+        for name, _ in woken:
+            self.take_over_publication(name)
+        self.compare()
+
+    @rule(name=message_ids, resend_wait_s=waits_s)
+    def run_out(self, name: str, resend_wait_s: float) -> None:
+        self.client.zadd(keys.TIMERS, {name: PAST}, xx=True)
+        m = self.model.messages.get(name)
+        if m and m.due is not None:
+            m.due = True
+        self.claim(resend_wait_s, [])
+
+    @rule(name=message_ids, decision=st.sampled_from(["resend", "drop"]))
+    def decide(self, name: str, decision: Decision) -> None:
+        assert self.ledger.decide(name, decision) == self.model.decide(name, decision)
+        self.compare()
+
+    @rule(name=message_ids)
+    def hurry(self, name: str) -> None:
+        """Bring a message to its next call where it can go, to get further in a few steps."""
+        self.run_out(name, 0)
+        self.run_out(name, 0)
+        self.admit(name)
+
+    @rule(name=st.just("a"))
+    def outage(self, name: str) -> None:
+        """Make more attempts that were not sent than the ledger remembers."""
+        for _ in range(KEPT_ATTEMPTS + 2):
+            self.hurry(name)
+            self.record(name, 0, Outcome.NOT_SENT, False, 0)
+        self.record(name, KEPT_ATTEMPTS + 1, Outcome.NOT_SENT, False, 0)
+
+    def attempt(self, name: str, age: int) -> int:
+        m = self.model.messages.get(name)
+        return max(1, len(m.calls) - age) if m else 1
+
+    def take_over_publication(self, name: str) -> None:
+        """Tell the model the server's time, which is the one thing that it cannot know."""
+        published = self.client.hget(keys.message(name), "published")
+        self.model.messages[name].published = int(str(published))
+
+    def compare(self) -> None:
+        names = list(self.model.messages)
+        found = dict(zip(names, find(self.client, names), strict=True))
+        for name, there in found.items():
+            assert there.view() == expected(self.model.messages[name]), name
+            check_message(there, self.model.budget)
+            before = self.states.get(name, there.state)
+            assert there.state in reachable(before), f"{name}: from {before} to {there.state}"
+            self.states[name] = there.state
+        self.compare_the_rest(found)
+        self.check_duplicates(found)
+
+    def compare_the_rest(self, found: Mapping[str, Found]) -> None:
+        model = self.model
+        mids = [*model.mids, *model.parked]
+        with self.client.pipeline(transaction=False) as pipe:
+            for key in (keys.TIMERS, keys.HELD, keys.PARKED):
+                pipe.zrange(key, 0, -1)
+            pipe.hgetall(keys.COUNTERS)
+            for mid in mids:
+                pipe.get(keys.mid(mid))
+            for mid in mids:
+                pipe.lrange(keys.early(mid), 0, -1)
+            timers, held, parked, counters, *of_mids = pipe.execute()
+        live = {name for name, there in found.items() if there.state not in FINAL}
+        assert set(held) == {name for name in live if found[name].state is State.HELD}
+        assert set(timers) == live - set(held)
+        assert set(parked) == set(model.parked)
+        assert {name: int(count) for name, count in counters.items()} == +model.counters
+        for mid, leads_to, early in zip(
+            mids, of_mids[: len(mids)], of_mids[len(mids) :], strict=True
+        ):
+            name, n = model.mids.get(mid, (None, None))
+            assert leads_to == (f"{n} {name}" if name else None)
+            stats = [report.stat for report in model.parked.get(mid, [])]
+            assert [json.loads(report)["stat"] for report in early] == stats
+
+    def check_duplicates(self, found: Mapping[str, Found]) -> None:
+        """Hold the counter to the calls themselves: none beyond the first goes uncounted."""
+        counted = self.ledger.counters().get("possible_duplicates", 0)
+        repeated = sum(there.n - 1 for there in found.values() if there.n)
+        doubled = sum(max(0, perhaps_sent(m) - 1) for m in self.model.messages.values())
+        assert doubled <= counted <= repeated
+
+
+def mid_of(name: str, n: int) -> str:
+    """Give the mid by which the gateway answers a call, or would have."""
+    return f"MID-{name}-{n}"
+
+
+def perhaps_sent(m: Modelled) -> int:
+    """Count the calls by which the message may have gone out, the one under way included."""
+    return sum(call.perhaps_sent or call.outcome is None for call in m.calls)
+
+
+def reachable(state: State) -> set[State]:
+    """Give the states to which the table leads, in any number of steps: an act can make some."""
+    found = {state}
+    while more := {after for before in found for after in NEXT[before]} - found:
+        found |= more
+    return found
+
+
+def check_message(there: Found, budget: int) -> None:
+    """Hold what the server says of a message to the promises that need no model."""
+    view, final = there.view(), there.state in FINAL
+    assert [final, view.held, view.timer].count(True) == 1
+    assert view.payload is not final
+    assert (there.expires_ms > 0) is final
+    assert view.resends <= budget
+    outcomes = [outcome for outcome, _, _ in view.attempts.values()]
+    assert None not in outcomes[:-1]
+    if there.state is State.SENDING:
+        assert outcomes[-1] is None
+    elif not final:
+        assert None not in outcomes
+    if there.state is State.EXPIRED:
+        assert PERHAPS_SENT.isdisjoint(outcomes)
+    ends = int(there.fields.get("expires", PAST))
+    if there.state in {State.QUEUED, State.DEFERRED} and ends != PAST:
+        assert there.timer is not None
+        assert there.timer <= ends
+
+
+@pytest.mark.timeout(120 + EXAMPLES)
+def test_the_ledger_does_what_the_model_does(base_environ: Mapping[str, str]) -> None:
+    with connect(base_environ["SMSQ_REDIS_URL"]) as client:
+        settings = Settings.load(base_environ)
+        run_state_machine_as_test(
+            cast("type[LedgerMachine]", lambda: LedgerMachine(client, settings)),
+            settings=hypothesis_settings(
+                derandomize=not LONG_RUN,
+                max_examples=EXAMPLES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

