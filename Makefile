@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo up test check lock clean
+.PHONY: demo up test check soak lock clean
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -20,6 +20,14 @@ check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+MESSAGES ?= 2000
+SECONDS  ?= 60
+POLICY   ?= resend
+SEED     ?= 1
+soak: $(VENV)/ready      ## Kill workers, Redis and the door at random under load, and compare.
+	cd tests && ../$(BIN)/python soak.py --messages $(MESSAGES) --seconds $(SECONDS) \
+	  --policy $(POLICY) --seed $(SEED)
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv

@@ -259,9 +259,9 @@ class Model:
         if n < len(m.calls) or (m.final and m.state is not State.UNREPORTED):
             return
         m.stat = report.stat
-        if report.code_class == "permanent":
-            self._finish(m, State.FAILED, reason)
-        elif report.code_class == "transient" and m.state is State.UNREPORTED:
+        if report.code_class == "permanent" or (
+            report.code_class == "transient" and m.state is State.UNREPORTED
+        ):
             self._finish(m, State.FAILED, reason)
         elif report.code_class == "transient" and m.state is State.ACCEPTED:
             self._try_again(m, report, reason)

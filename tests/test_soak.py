@@ -1,0 +1,21 @@
+"""A small soak; `make soak` runs larger ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+def test_nothing_is_lost_stuck_or_doubled_in_silence(
+    base_environ: dict[str, str], policy: str
+) -> None:
+    # In a process of its own, because smsq reads its settings once.
+    script = Path(__file__).with_name("soak.py")
+    command = [sys.executable, script, "--messages", "150", "--seconds", "8", "--policy", policy]
+    done = subprocess.run(command, env=base_environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
