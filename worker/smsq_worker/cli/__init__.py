@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "held": "List messages in doubt; resend or drop them.",
     "parked": "List reports whose mid nobody knows.",
     "codes": "List the stat codes, or explain one.",
+    "doctor": "Look at everything, and say what to change.",
 }
 
 

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from smsq.connection import Client
 from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
+from smsq_worker.door import metrics
 from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.door.inbox import Inbox
 from smsq_worker.gateway import report
@@ -101,6 +102,13 @@ class Door:
             raise HTTPException(404, "no such message")
         return status
 
+    def metrics(self) -> Response:
+        """Give the metrics in Prometheus' text form."""
+        try:
+            return Response(metrics.render(self._ledger), media_type=metrics.CONTENT_TYPE)
+        except LedgerUnavailable:
+            raise HTTPException(503, "Redis does not answer") from None
+
     def ready(self) -> Response:
         """Tell whether Redis is there."""
         try:
@@ -117,6 +125,7 @@ def create_door(door: Door) -> FastAPI:
     app.get("/messages/{message_id}")(door.message)
     app.get("/healthz")(lambda: answer(200, "ok"))
     app.get("/readyz")(door.ready)
+    app.get("/metrics")(door.metrics)
     app.exception_handler(StarletteHTTPException)(_on_http_error)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(Exception)(_on_bug)

@@ -183,6 +183,11 @@ class Ledger:
             found = self._client.hgetall(keys.COUNTERS)
         return {str(name): int(value) for name, value in found.items()}
 
+    def waiting(self) -> tuple[int, int]:
+        """Count the held messages and the mids of parked reports."""
+        with mapped_errors(self._times.url):
+            return self._client.zcard(keys.HELD), self._client.zcard(keys.PARKED)
+
     def ping(self) -> None:
         """Ask Redis whether it is there."""
         with mapped_errors(self._times.url):

@@ -1,0 +1,72 @@
+"""Asking a Redis server, and telling in plain words why it did not answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from smsq.connection import Client
+from smsq.settings import shown_url
+from smsq_worker.local.doctor.finding import Finding, error, one_line, warning
+
+TIMEOUT_S: Final = 3.0
+
+
+def asking(
+    url: str,
+    setting: str,
+    ask: Callable[[Client], Iterator[Finding]],
+    *,
+    follows: bool = False,
+) -> Iterator[Finding]:
+    """Ask a server; where it does not answer, that is the finding.
+
+    `setting` names the server's URL. With `follows` another part tells that the server is away,
+    so here that is only the reason why nothing is known.
+    """
+    try:
+        with closing(_client(url)) as client:
+            yield from ask(client)
+    except (redis.ConnectionError, redis.TimeoutError) as problem:
+        if follows:
+            yield warning(f"not known: {_why(problem)}", "see what is said of the server")
+        else:
+            yield error(f"{shown_url(url)}: {_why(problem)}", _advice(problem, setting))
+    except redis.RedisError as problem:
+        yield error(f"{shown_url(url)}: {_why(problem)}", _advice(problem, setting))
+
+
+def _client(url: str) -> Client:
+    """Give a client that says soon, and after one try, that something is wrong."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        encoding_errors="replace",  # Keys of others may be anything.
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _why(problem: redis.RedisError) -> str:
+    if isinstance(problem, redis.TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    if isinstance(problem, redis.AuthenticationError):
+        return "the user or the password is refused"
+    return re.sub(r"^User \S+ has", "the user has", one_line(problem))
+
+
+def _advice(problem: redis.RedisError, setting: str) -> str:
+    if isinstance(problem, redis.AuthenticationError):
+        return f"put the right user and password into {setting}"
+    if isinstance(problem, redis.exceptions.NoPermissionError):
+        return f"give the user of {setting} the right to all commands and keys but CONFIG"
+    if isinstance(problem, redis.ConnectionError | redis.TimeoutError):
+        return f"start the server, open the way to it, or correct {setting}"
+    return f"look at the server's log, and whether {setting} names the server and database meant"

@@ -1,0 +1,41 @@
+"""The door, if it is to run on this machine: a note, for it may well run on another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+
+from smsq_worker.local.doctor.finding import Finding, ok
+from smsq_worker.local.ports import shown
+from smsq_worker.settings import Bind, Settings
+
+TIMEOUT_S: Final = 2.0
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nobody listens here
+HTTP_OK: Final = 200
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Ask the door of SMSQ_DOOR_BIND whether it is up."""
+    where = shown(settings.door_bind)
+    if not settings.report_token:
+        yield ok("SMSQ_REPORT_TOKEN is not set here, so no door is looked for")
+    elif _answers(settings.door_bind):
+        yield ok(f"it answers at {where}")
+    else:
+        yield ok(
+            f"none answers at {where}",
+            "delivery reports need one: start smsq serve, unless it runs on another host",
+        )
+
+
+def _answers(bind: Bind) -> bool:
+    host, port = bind
+    connection = HTTPConnection(ANYWHERE.get(host, host), port, timeout=TIMEOUT_S)
+    try:
+        with closing(connection):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == HTTP_OK
+    except (OSError, HTTPException, UnicodeError):
+        return False
