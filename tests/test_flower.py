@@ -233,7 +233,6 @@ def test_no_page_shows_a_number_a_code_or_a_secret(running: Running) -> None:
         *(f"task/{each}" for each in running.sent),
         *(f"api/task/info/{each}" for each in running.sent),
     ]
-    # A look at a worker that is busy may fail at first.
     eventually(lambda: running.worker in running.get("api/workers?refresh=true").text)
     texts = {path: page(running, path) for path in paths}
     assert all(each in texts[table] for each in running.sent)
@@ -243,7 +242,13 @@ def test_no_page_shows_a_number_a_code_or_a_secret(running: Running) -> None:
 
 
 def page(running: Running, path: str) -> str:
-    return eventually(lambda: (one := running.get(path)).ok and one.text, 60)
+    """Give a page; a look at a worker that is busy may fail at first."""
+    responses: list[requests.Response] = []
+    try:
+        eventually(lambda: responses.append(running.get(path)) or responses[-1].ok)
+    except AssertionError:
+        pytest.fail(f"{path} answers {responses[-1].status_code}: {responses[-1].text}")
+    return responses[-1].text
 
 
 def test_our_own_messages_are_told_apart_by_masked_numbers(running: Running) -> None:

@@ -6,11 +6,14 @@ import gzip
 import http.client
 import inspect
 import logging
+import os
 import re
 import socket
 import socketserver
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -440,10 +443,45 @@ def test_by_default_an_unknown_authority_is_refused_before_anything_is_sent(
 ) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, bundle)
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", bundle)
     with Server(says(http_answer()), tls) as server, gateway(server.url) as made:
         assert_not_connected(send(made), "SSLCertVerificationError|SSLError")
         eventually(lambda: server.connections == TRIES)
     assert server.requests == []
+
+
+SEND_ONCE = f"""
+import sys
+from smsq_worker.gateway.client import Address, Gateway
+
+url, secret = sys.argv[1:]
+address = Address(url, secret, connect_timeout_s={PATIENCE_S}, read_timeout_s={PATIENCE_S})
+call = Gateway(address).send("{PHONE}", "SMS_1001", "{CODE}")
+print(call.outcome, call.connected)
+"""
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told"), [(True, "accepted True"), (False, "not_sent False")], ids=["in", "not in"]
+)
+def test_by_default_the_systems_authorities_are_trusted(
+    tls: ssl.SSLContext, bundle: str, tmp_path: Path, trusted: bool, told: str
+) -> None:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("SSL_CERT_")}
+    nobody = tmp_path / "empty.pem"
+    nobody.touch()
+    environ = kept | {"SSL_CERT_FILE": bundle if trusted else str(nobody)}
+    with Server(says(http_answer()), tls) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", SEND_ONCE, server.url, SECRET],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_S,
+            check=False,
+        )
+    assert (done.stdout.strip(), done.stderr) == (told, "")
+    assert len(server.requests) == trusted
 
 
 def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, bundle: str) -> None:

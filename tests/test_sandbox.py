@@ -126,8 +126,9 @@ class Receiver:
 
     def close(self) -> None:
         self.gate.set()
-        self._server.shutdown()
-        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join(PATIENCE_S)
         self._server.server_close()
 
 
@@ -712,12 +713,15 @@ class Noticed(logging.Handler):
 def test_a_receiver_that_was_away_gets_its_reports_when_it_is_back() -> None:
     refused = Noticed("not taken: ConnectionRefusedError")
     # Its port is its own all the time, so that nobody else can answer there.
-    with refused, closing(Receiver(away=True)) as receiver:
-        with sandbox_for(receiver.url).serving() as running:
-            mid = send(running.url, "13900008000").json()["mid"]
-            refused.wait()
-            receiver.open()
-            assert receiver.stats(mid, 1) == ["DELIVRD"]
+    with (
+        refused,
+        closing(Receiver(away=True)) as receiver,
+        sandbox_for(receiver.url).serving() as running,
+    ):
+        mid = send(running.url, "13900008000").json()["mid"]
+        refused.wait()
+        receiver.open()
+        assert receiver.stats(mid, 1) == ["DELIVRD"]
 
 
 def test_a_report_is_given_up_in_the_end(

@@ -38,7 +38,10 @@ class Address:
     url: str
     secret: str = field(repr=False)
     verify: bool | str = True
-    """True for the CAs of the certifi package, the path of a bundle, or False."""
+    """True for the CAs that the system trusts, the path of a bundle, or False.
+
+    The system's are those of OpenSSL, which SSL_CERT_FILE and SSL_CERT_DIR may replace.
+    """
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 10.0
     connections: int = 64
@@ -126,9 +129,13 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
-    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        if verify is True:
+            # Where no CAs are named, urllib3 loads the system's; requests would name certifi's.
+            conn.cert_reqs = "CERT_REQUIRED"
+            return
         try:
-            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
         except OSError as error:  # The bundle has gone.
             raise NotConnected(_name(error)) from error
 

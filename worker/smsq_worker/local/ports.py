@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from typing import Final
 
 from smsq.errors import SettingsError
 from smsq_worker.settings import Bind
+
+QUIET_PORTS: Final = (20_000, 32_000)
+"""Below those that Linux gives to outgoing connections, which could take one back at once."""
+
+_dice: Final = random.SystemRandom()
 
 
 def listen(bind: Bind, setting: str) -> socket.socket:
@@ -31,10 +38,14 @@ def require_free(bind: Bind, setting: str) -> None:
 
 def free_port() -> int:
     """Find a port of the loopback interface on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    while True:
+        port = _dice.randrange(*QUIET_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def shown(bind: Bind) -> str:

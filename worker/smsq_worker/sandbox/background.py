@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from smsq_worker.sandbox.journal import Journal
 
-START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 15.0
+# Only a fault reaches them. A POST under way is finished before the stop.
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
 
 
 class RunningSandbox:

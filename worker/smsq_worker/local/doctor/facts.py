@@ -12,9 +12,9 @@ import redis
 
 from smsq.connection import Client
 
-PINGS: Final = 10
-PINGS_S: Final = 1.5
-"""No more PINGs after this time: of a slow server a few tell enough."""
+ROUNDS: Final = 10
+ROUNDS_S: Final = 1.5
+"""No more round trips after this time: of a slow server a few tell enough."""
 ASKED: Final = ("appendfsync", "appendonly", "maxmemory", "maxmemory-policy", "save")
 
 
@@ -26,7 +26,7 @@ class Facts:
     """INFO; empty where the server forbids it."""
     config: Mapping[str, str]
     """CONFIG GET; empty where the server forbids it, as managed ones do."""
-    ping_ms: float
+    round_trip_ms: float
     clock_ahead_s: float
     """How far the server's clock is ahead of this machine's."""
 
@@ -42,31 +42,30 @@ class Facts:
 
 def gather(client: Client) -> Facts:
     """Ask a server. Raises redis.RedisError."""
-    ping_ms = _ping_ms(client)
+    round_trip_ms, clock_ahead_s = _pace(client)
     return Facts(
         info=_unless_forbidden(client.info),
         config=_unless_forbidden(lambda: client.config_get(*ASKED)),
-        ping_ms=ping_ms,
-        clock_ahead_s=_clock_ahead_s(client),
+        round_trip_ms=round_trip_ms,
+        clock_ahead_s=clock_ahead_s,
     )
 
 
-def _ping_ms(client: Client) -> float:
-    client.ping()  # This one also connects.
-    took: list[float] = []
-    end = time.monotonic() + PINGS_S
-    while len(took) < PINGS and (not took or time.monotonic() < end):
-        began = time.monotonic()
-        client.ping()
-        took.append((time.monotonic() - began) * 1000)
-    return statistics.median(took)
+def _pace(client: Client) -> tuple[float, float]:
+    """Give the ms of a round trip, and by how many seconds the server's clock is ahead.
 
-
-def _clock_ahead_s(client: Client) -> float:
-    before = time.time()
-    seconds, micros = client.time()
-    after = time.time()
-    return float(seconds + micros / 1e6 - (before + after) / 2)
+    By TIME, not by PING, which a server that cannot write its snapshots refuses.
+    """
+    client.time()  # This one also connects.
+    took: list[tuple[float, float]] = []
+    end = time.monotonic() + ROUNDS_S
+    while len(took) < ROUNDS and (not took or time.monotonic() < end):
+        began, before = time.monotonic(), time.time()
+        seconds, micros = client.time()
+        round_trip_s = time.monotonic() - began
+        took.append((round_trip_s, seconds + micros / 1e6 - before - round_trip_s / 2))
+    # The quickest tells the clocks' difference best.
+    return statistics.median(trip for trip, _ in took) * 1000, min(took)[1]
 
 
 def _unless_forbidden(ask: Any) -> Mapping[str, Any]:

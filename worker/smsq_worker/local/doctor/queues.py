@@ -69,15 +69,16 @@ def _workers(url: str) -> dict[str, set[str]]:
 
     A busy machine may let the first question's time pass, so it is asked twice.
     """
-    options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
+    options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "max_retries": 1}
+    options |= {"interval_start": 0.1, "interval_step": 0}
     # Celery's remote control without Celery, which would prefer CELERY_BROKER_URL to our URL.
-    control = Mailbox(CONTROL, type="fanout", accept=["json"])
+    control: Any = Mailbox(CONTROL, type="fanout", accept=["json"])
     with Connection(url, transport_options=options) as connection:
         for _ in range(TRIES):
-            answers: Any = control(connection).multi_call("active_queues", timeout=ANSWER_S)
+            answers = control(connection).multi_call("active_queues", timeout=ANSWER_S)
             if answers:
                 return {
-                    name: {queue["name"] for queue in queues}
+                    name: {queue["name"] for queue in queues if isinstance(queue, dict)}
                     for answer in answers
                     for name, queues in answer.items()
                 }

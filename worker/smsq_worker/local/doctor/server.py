@@ -113,8 +113,8 @@ def memory(facts: Facts) -> Finding:
 
 def latency(facts: Facts) -> Finding:
     """Each message takes several round trips."""
-    what = f"a PING takes {facts.ping_ms:.1f} ms"
-    if facts.ping_ms > SLOW_MS:
+    what = f"a round trip takes {facts.round_trip_ms:.1f} ms"
+    if facts.round_trip_ms > SLOW_MS:
         return warning(what, "move workers and server closer together, or find what slows it down")
     return ok(what)
 
