@@ -35,6 +35,11 @@ lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry 
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --no-config --upgrade --custom-compile-command "make lock" \
 	    --extra $$extra ../pyproject.toml --output-file requirements-$$extra.txt || exit 1; done
+	# What builds the wheel in the image, with the very pins of the rest.
+	cd ops && echo hatchling | ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-config \
+	  --custom-compile-command "make lock" --constraint requirements-dev.txt - \
+	  --output-file requirements-build.txt
 
 $(VENV)/ready: pyproject.toml ops/requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit("smsq needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'

@@ -38,7 +38,6 @@ class WorkerApp(SmsqApp):
 def worker_config(settings: Settings) -> dict[str, Any]:
     """Give a worker's configuration of Celery; ARCHITECTURE.md has the reasons."""
     return shared_config(settings) | {
-        "broker_transport": "smsq_worker.transport:Transport",
         "worker_pool": "threads",
         "worker_concurrency": 32,
         "worker_prefetch_multiplier": 1,

@@ -15,13 +15,14 @@ from typing import Any
 from celery import signals
 
 from smsq.errors import SettingsError
-from smsq_worker import tasks, telemetry
+from smsq_worker import tasks, telemetry, transport
 from smsq_worker.app import WorkerApp, worker_config
 from smsq_worker.clockstep import ClockStep
 
 
 def create_app() -> WorkerApp:
     """Put the worker's Celery app together. Raises SettingsError."""
+    transport.install()
     worker_app = WorkerApp("smsq_worker", set_as_current=False, fixups=[])
     _ = worker_app.settings
     worker_app.add_defaults(lambda: worker_config(worker_app.settings))

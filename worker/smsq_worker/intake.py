@@ -10,6 +10,7 @@ in a worker's memory, or vanish.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from celery import Task
@@ -19,6 +20,7 @@ from celery.worker.request import Request
 
 MAX_ID: Final = 255
 MASK: Final = "(masked)"
+OWN_ARGUMENTS: Final = re.compile(r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)")
 
 
 class MaskedRequest(Request):
@@ -26,9 +28,10 @@ class MaskedRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A wake-up's sender masked the number; what a bare message says cannot be trusted.
-        if self.args or self.kwargs:
-            self._argsrepr, self._kwargsrepr = MASK, MASK
+        # Our own wake-ups show a masked number; what any other message says cannot be trusted.
+        if not OWN_ARGUMENTS.fullmatch(f"{self.argsrepr}") or self.args or self.kwargs:
+            self._argsrepr = MASK
+        self._kwargsrepr = MASK
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002
         """Describe the request to remote control, and so to Flower."""

@@ -42,18 +42,21 @@ class Recorder:
         try:
             return self._write(entry)
         except LedgerUnavailable as error:
-            log.warning("%s attempt %d goes to the spool: %s", message_id, attempt, error)
-        try:
-            self._spool.append(entry)
-        except OSError as error:
-            log.critical("the spool cannot be written, so this result waits here: %s", error)
-            return self._write_until_taken(entry)
-        return None
+            return self._keep(entry, error)
 
     def replay(self) -> None:
         """Write down what the spool holds. Raises LedgerUnavailable; nothing is lost by it."""
         if count := self._spool.replay(self._write):
             log.warning("%d results of calls came from the spool", count)
+
+    def _keep(self, entry: dict[str, Any], why: LedgerUnavailable) -> State | None:
+        try:
+            self._spool.append(entry)
+        except OSError as error:
+            log.critical("the spool cannot be written, so this result waits here: %s", error)
+            return self._write_until_taken(entry)
+        log.warning("%s attempt %d is in the spool: %s", entry["id"], entry["attempt"], why)
+        return None
 
     def _write(self, entry: dict[str, Any]) -> State | None:
         return self._ledger.record(

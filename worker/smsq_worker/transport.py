@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -26,3 +27,11 @@ class Transport(kombu_redis.Transport):
     """The transport of the workers."""
 
     Channel = Channel
+
+
+def install() -> None:
+    """Let this process' redis:// and rediss:// URLs mean our transport.
+
+    By the alias and not by Celery's broker_transport, which Flower cannot read.
+    """
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))

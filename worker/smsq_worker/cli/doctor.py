@@ -59,4 +59,4 @@ def _show(found: Iterable[tuple[str, Finding]]) -> None:
             click.echo(f"  {level} {finding.what}")
             if finding.advice:
                 click.echo(f"{'':11}-> {finding.advice}")
-    click.echo(f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} ok")
+    click.echo(", ".join(f"{level}: {counts[level]}" for level in ("error", "warning", "ok")))

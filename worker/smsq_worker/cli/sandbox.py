@@ -6,14 +6,12 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import NoReturn
-from urllib.parse import urlsplit
 
 import click
 
+from smsq.errors import SettingsError
 from smsq_worker.sandbox import OUTCOMES, BindError, Sandbox
-
-_MAX_PORT = 65535
+from smsq_worker.settings import Settings
 
 # What follows \b is printed as it stands.
 _EXAMPLES = """\b
@@ -24,44 +22,16 @@ Examples:
 """
 
 
-class BindType(click.ParamType[tuple[str, int]]):
-    """HOST:PORT, the host in brackets where it is an IPv6 address."""
-
-    name = "host:port"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Return host and port."""
-        host, _, port = str(value).rpartition(":")
-        if not host or not port.isdecimal() or int(port) > _MAX_PORT:
-            self.fail(f"{value!r} is not HOST:PORT with a port from 0 to {_MAX_PORT}", param, ctx)
-        return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _http_url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Refuse what is no address, without repeating it: it holds the door's token."""
-    if value and not (urlsplit(value).scheme in {"http", "https"} and urlsplit(value).hostname):
-        raise click.BadParameter("must begin with http:// or https:// and name a host")
-    return value or None
-
-
 @click.command(epilog=_EXAMPLES)
 @click.option(
     "--bind",
-    type=BindType(),
-    default="127.0.0.1:8090",
-    envvar="SMSQ_SANDBOX_BIND",
-    show_default=True,
-    show_envvar=True,
-    help="Where to listen; port 0 takes a free one.",
+    metavar="HOST:PORT",
+    help="Where to listen, instead of SMSQ_SANDBOX_BIND; port 0 takes a free one.",
 )
 @click.option(
     "--report-url",
-    callback=_http_url,
-    envvar="SMSQ_SANDBOX_REPORT_URL",
-    show_envvar=True,
-    help="Where to POST reports. Without it none are sent.",
+    metavar="URL",
+    help="Where to POST reports, instead of SMSQ_SANDBOX_REPORT_URL. Without it none are sent.",
 )
 @click.option(
     "--report-delay",
@@ -87,7 +57,7 @@ def _http_url(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 @click.option("--json", "as_json", is_flag=True, help="With --outcomes: print JSON.")
 def sandbox(
     *,
-    bind: tuple[str, int],
+    bind: str | None,
     report_url: str | None,
     report_delay: float,
     slow: float,
@@ -107,16 +77,23 @@ def sandbox(
         return
     if as_json:
         raise click.UsageError("--json goes with --outcomes")
+    settings = _settings({"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url})
     gateway = Sandbox(
-        secret=_secret(),
-        report_url=report_url,
-        bind=bind,
+        secret=settings.app_secret,
+        report_url=settings.sandbox_report_url or None,
+        bind=settings.sandbox_bind,
         report_delay_s=report_delay,
         slow_s=slow,
         log_path=log_path,
     )
     _log_to_stderr()
-    _run(gateway, reports=report_url is not None)
+    _run(gateway, reports=bool(settings.sandbox_report_url))
+
+
+def _settings(options: dict[str, str | None]) -> Settings:
+    """Read the settings as if the options that are given had been set in the environment."""
+    given = {name: text for name, text in options.items() if text is not None}
+    return Settings.load(os.environ | given, need=("app_secret",))
 
 
 def _run(gateway: Sandbox, *, reports: bool) -> None:
@@ -128,29 +105,13 @@ def _run(gateway: Sandbox, *, reports: bool) -> None:
     try:
         gateway.run(on_ready)
     except BindError as error:
-        _refuse(f"SMSQ_SANDBOX_BIND (--bind): cannot listen on {error}")
+        raise SettingsError(
+            [f"SMSQ_SANDBOX_BIND (--bind): cannot listen on {error}; set another HOST:PORT"]
+        ) from None
     except OSError as error:
         if error.filename is None:
             raise
-        _refuse(f"--log: cannot write {error.filename}: {error.strerror}")
-
-
-def _refuse(why: str) -> NoReturn:
-    click.echo(why, err=True)
-    raise SystemExit(2)
-
-
-def _secret() -> str:
-    secret = os.environ.get("SMSQ_APP_SECRET", "").strip()
-    path = os.environ.get("SMSQ_APP_SECRET_FILE", "")
-    if not secret and path:
-        try:
-            secret = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            _refuse(f"SMSQ_APP_SECRET_FILE: cannot read {path}: {error.strerror}")
-    if not secret:
-        _refuse("SMSQ_APP_SECRET: set it, or SMSQ_APP_SECRET_FILE, to what callers must show")
-    return secret
+        raise SettingsError([f"--log: cannot write {error.filename}: {error.strerror}"]) from None
 
 
 def _log_to_stderr() -> None:

@@ -8,25 +8,28 @@ import time
 import click
 
 from smsq_worker.local.stack import LOOK_S, Stack, stopping
-from smsq_worker.local.up import REDIS_PORT, addresses, make_plan, start
+from smsq_worker.local.up import REDIS_PORT, addresses, make_folders, make_plan, start
+from smsq_worker.settings import MAX_PORT
 
 
 @click.command()
 @click.option(
     "--redis-port",
+    type=click.IntRange(0, MAX_PORT),
     default=REDIS_PORT,
     show_default=True,
-    help="Where the embedded Valkey listens; unused with SMSQ_REDIS_URL.",
+    help="Where the embedded Valkey listens, 0 for any free port; unused with SMSQ_REDIS_URL.",
 )
 def up(redis_port: int) -> None:
     """Run Redis, gateway, door, worker and Flower on this machine until Ctrl-C.
 
     Nothing needs to be installed before: Redis is an embedded Valkey unless SMSQ_REDIS_URL is
     set, the gateway is the sandbox unless SMSQ_GATEWAY_URL is set. Data and logs are kept under
-    SMSQ_HOME.
+    SMSQ_HOME. A port of 0 in a SMSQ_..._BIND takes a free one.
     """
     plan = make_plan(os.environ, redis_port=redis_port)
     home = plan.settings.home
+    make_folders(home, "logs", *(["redis"] if plan.redis_port is not None else []))
     try:
         with stopping(Stack(home / "logs")) as stack:
             start(plan, stack, home)

@@ -43,7 +43,7 @@ class Inbox:
             try:
                 return self._take_in(reports)
             except LedgerUnavailable as error:
-                log.warning("reports go to the spool: %s", error)
+                log.warning("reports go to the spool from now on: %s", error)
                 self._behind.set()
         return self._spool.append({"reports": reports})
 

@@ -17,23 +17,27 @@ from smsq.contract import FINAL, State
 from smsq.errors import SettingsError
 from smsq_worker.codes import Catalogue, CodeClass
 from smsq_worker.local.expected import ORDINARY, End, expected_ends
-from smsq_worker.local.ports import free_port, require_free, shown
+from smsq_worker.local.ports import require_free, shown
 from smsq_worker.local.services import SandboxOptions
-from smsq_worker.local.up import Plan, make_plan
+from smsq_worker.local.up import Plan, is_set, make_folders, make_plan
 from smsq_worker.settings import Settings
 
 ORDINARY_MESSAGES: Final = 20
-DEADLINE_S: Final = 50.0
 LOOK_S: Final = 0.25
+DEADLINE_S: Final = 240.0
+"""Only a fault reaches it."""
+STILL_S: Final = 15.0
+"""When nothing is expected any more: all messages have settled, and this long nothing changed."""
 
-# Times shortened so that every end is reached within a minute.
+# Shortened so that every end is reached within a minute, and yet long enough for processes that
+# get little of a busy machine: an answer that is slow on purpose (2.5 s) is well in time, and one
+# that dribbles (15 s) is well out of it.
+SANDBOX: Final = SandboxOptions(report_delay_s=0.5, slow_s=2.5)
 QUICK: Final = {
-    "SMSQ_CONNECT_TIMEOUT_S": "1",
-    "SMSQ_READ_TIMEOUT_S": "2",
-    "SMSQ_LEASE_S": "12",
+    "SMSQ_READ_TIMEOUT_S": "8",
     "SMSQ_RETRY_FIRST_S": "0.5",
     "SMSQ_RETRY_MAX_S": "5",
-    "SMSQ_REPORT_WAIT_S": "15",
+    "SMSQ_REPORT_WAIT_S": "25",
 }
 
 
@@ -67,28 +71,23 @@ class Seen:
 
 
 def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
-    """Plan a stack of its own: never the Redis or the gateway of the settings."""
+    """Plan a stack of its own: never the Redis or the gateway of the settings.
+
+    Raises SettingsError.
+    """
     shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("SMSQ_") or name == "SMSQ_FLOWER_BIND"
-    }
+    make_folders(home, "logs", "redis")
+    kept = {name: text for name, text in environ.items() if not name.startswith("SMSQ_")}
     codes = home / "codes.toml"
     codes.write_text(_quick_codes(), encoding="utf-8")
     own = {
         "SMSQ_HOME": str(home),
         "SMSQ_CODES_FILE": str(codes),
-        "SMSQ_SANDBOX_BIND": f"127.0.0.1:{free_port()}",
-        "SMSQ_DOOR_BIND": f"127.0.0.1:{free_port()}",
-        "SMSQ_FLOWER_BIND": _flower_bind(kept),
+        "SMSQ_SANDBOX_BIND": "127.0.0.1:0",
+        "SMSQ_DOOR_BIND": "127.0.0.1:0",
+        "SMSQ_FLOWER_BIND": _flower_bind(environ),
     }
-    return make_plan(
-        kept | QUICK | own,
-        redis_port=free_port(),
-        sandbox_options=SandboxOptions(report_delay_s=0.5, slow_s=1.0),
-    )
+    return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=SANDBOX)
 
 
 def enqueue(plan: Plan) -> list[Sent]:
@@ -110,13 +109,21 @@ def enqueue(plan: Plan) -> list[Sent]:
 
 
 def watch(sent: list[Sent], show: Callable[[Seen], None], check: Callable[[], None]) -> Seen:
-    """Follow the messages until each has settled or the time is over."""
-    deadline = time.monotonic() + DEADLINE_S
+    """Follow the messages until each has its end, or none can be expected any more.
+
+    A report may come late, and still make a settled message what it must be.
+    """
+    began = changed = time.monotonic()
+    before = None
     while True:
         check()
         seen = Seen({one.message_id: _status(one.message_id) for one in sent})
         show(seen)
-        if all(map(seen.settled, sent)) or time.monotonic() > deadline:
+        now = time.monotonic()
+        if seen != before:
+            before, changed = seen, now
+        still = all(map(seen.settled, sent)) and now - changed > STILL_S
+        if all(map(seen.ends, sent)) or still or now - began > DEADLINE_S:
             return seen
         time.sleep(LOOK_S)
 
@@ -145,11 +152,14 @@ def _quick_codes() -> str:
 
 
 def _flower_bind(environ: Mapping[str, str]) -> str:
-    bind = Settings.load(environ).flower_bind
+    """Give Flower's usual place, and another only where nobody asked for that one."""
+    name = "SMSQ_FLOWER_BIND"
+    text = environ.get(name, "")
+    if is_set(name, text):
+        return text
+    usual = Settings().flower_bind
     try:
-        require_free(bind, "SMSQ_FLOWER_BIND")
+        require_free(usual, name)
     except SettingsError:
-        if "SMSQ_FLOWER_BIND" in environ:
-            raise
-        bind = ("127.0.0.1", free_port())
-    return shown(bind)
+        return "127.0.0.1:0"
+    return shown(usual)

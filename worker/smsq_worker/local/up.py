@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
+from smsq.errors import SettingsError
 from smsq.settings import shown_url
 from smsq_worker.local import services
-from smsq_worker.local.ports import require_free, shown
+from smsq_worker.local.ports import Wish, find_ports, shown
 from smsq_worker.local.services import SandboxOptions
 from smsq_worker.local.stack import Stack
 from smsq_worker.settings import Settings
@@ -54,39 +56,57 @@ def make_plan(
 ) -> Plan:
     """Decide what to start: a server that the settings name is used, any other is started.
 
-    Raises SettingsError where the settings are wrong or a port is in use.
+    Port 0 stands for any free one. Raises SettingsError where the settings are wrong or a port
+    is in use.
     """
-    own_redis = not environ.get("SMSQ_REDIS_URL")
-    own_gateway = not environ.get("SMSQ_GATEWAY_URL")
-    full = dict(environ)
-    if own_redis:
-        full["SMSQ_REDIS_URL"] = f"redis://127.0.0.1:{redis_port}/0"
-    full.setdefault("SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24))
-    if own_gateway:
-        if not full.get("SMSQ_APP_SECRET_FILE"):
-            full.setdefault("SMSQ_APP_SECRET", secrets.token_urlsafe(24))
-        binds = Settings.load(environ)
-        full["SMSQ_GATEWAY_URL"] = f"http://{shown(binds.sandbox_bind)}/"
-        full.setdefault(
-            "SMSQ_SANDBOX_REPORT_URL",
-            f"http://{shown(binds.door_bind)}/reports/{full['SMSQ_REPORT_TOKEN']}",
-        )
-        # The sandbox may be told to listen on a network of test machines.
-        full.setdefault("SMSQ_GATEWAY_ALLOW_PLAINTEXT", "1")
+    given = {name: text for name, text in environ.items() if is_set(name, text)}
+    own_redis = "SMSQ_REDIS_URL" not in given
+    own_gateway = "SMSQ_GATEWAY_URL" not in given
+    full = dict(_made_up(given, own_gateway=own_gateway)) | given
+    # Before any port is tried, so that all that is wrong with the settings is told at once.
     settings = Settings.load(full, need=("app_secret", "report_token"))
-    if own_redis:
-        require_free(("127.0.0.1", redis_port), "SMSQ_REDIS_URL")
+    wishes = [
+        Wish("SMSQ_DOOR_BIND", settings.door_bind),
+        Wish("SMSQ_FLOWER_BIND", settings.flower_bind),
+    ]
     if own_gateway:
-        require_free(settings.sandbox_bind, "SMSQ_SANDBOX_BIND")
-    require_free(settings.door_bind, "SMSQ_DOOR_BIND")
-    require_free(settings.flower_bind, "SMSQ_FLOWER_BIND")
+        wishes.append(Wish("SMSQ_SANDBOX_BIND", settings.sandbox_bind))
+    if own_redis:
+        wishes.append(_redis_wish(redis_port))
+    listening = find_ports(wishes)
+    if own_redis:
+        redis = listening.pop("--redis-port")
+        redis_port = redis[1]
+        full["SMSQ_REDIS_URL"] = f"redis://{shown(redis)}/0"
+    full |= {setting: shown(bind) for setting, bind in listening.items()}
+    if own_gateway:
+        full["SMSQ_GATEWAY_URL"] = f"http://{full['SMSQ_SANDBOX_BIND']}/"
+        to_door = f"http://{full['SMSQ_DOOR_BIND']}/reports/{settings.report_token}"
+        full.setdefault("SMSQ_SANDBOX_REPORT_URL", to_door)
     return Plan(
         environ=full,
-        settings=settings,
+        settings=Settings.load(full),
         redis_port=redis_port if own_redis else None,
         with_sandbox=own_gateway,
         sandbox_options=sandbox_options or SandboxOptions(),
     )
+
+
+def is_set(name: str, text: str) -> bool:
+    """Tell whether a variable counts: a setting of nothing but blanks is not set."""
+    return not name.startswith("SMSQ_") or bool(text.strip())
+
+
+def make_folders(home: Path, *names: str) -> None:
+    """Make folders that can be written. Raises SettingsError."""
+    for folder in (home, *(home / name for name in names)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise SettingsError(
+                [f"SMSQ_HOME: cannot keep files in {folder}: {error.strerror}; set another folder"]
+            ) from None
 
 
 def start(plan: Plan, stack: Stack, home: Path) -> None:
@@ -109,3 +129,19 @@ def addresses(plan: Plan) -> list[tuple[str, str]]:
         ("Door", plan.door_url),
         ("Flower", plan.flower_url),
     ]
+
+
+def _made_up(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:
+    """Give what stands where nothing is set, for this one run."""
+    yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
+    if own_gateway:
+        # The sandbox may be told to listen on a network of test machines.
+        yield "SMSQ_GATEWAY_ALLOW_PLAINTEXT", "1"
+        if "SMSQ_APP_SECRET_FILE" not in given:
+            yield "SMSQ_APP_SECRET", secrets.token_urlsafe(24)
+
+
+def _redis_wish(port: int) -> Wish:
+    there = f"redis://127.0.0.1:{port}/0"
+    remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"
+    return Wish("--redis-port", ("127.0.0.1", port), remedy)

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from smsq.connection import Client
 from smsq.settings import shown_url
-from smsq_worker.local.doctor.finding import Finding, error, one_line, warning
+from smsq_worker.local.doctor.finding import Finding, error, ok, one_line, warning
 
 TIMEOUT_S: Final = 3.0
 
@@ -32,6 +32,9 @@ def asking(
     """
     try:
         with closing(_client(url)) as client:
+            if not follows:
+                client.time()
+                yield ok(f"{shown_url(url)} answers")
             yield from ask(client)
     except (redis.ConnectionError, redis.TimeoutError) as problem:
         if follows:

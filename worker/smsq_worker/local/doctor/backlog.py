@@ -21,14 +21,14 @@ def examine(client: Client) -> Iterator[Finding]:
     yield _lag(client, now_ms)
     yield _late_reports(client, now_ms)
     yield _unpublished(client)
-    yield _decisions(
+    yield _none(
         client.zcard(keys.HELD),
-        "messages are held: their call may or may not have sent an SMS",
+        "messages held, as their call may or may not have sent an SMS",
         "decide them: smsq held",
     )
-    yield _decisions(
+    yield _none(
         client.zcard(keys.PARKED),
-        "mids have reports but no message that is known",
+        "mids with reports but no message that is known",
         "look at them: smsq parked",
     )
 
@@ -70,16 +70,16 @@ def _unpublished(client: Client) -> Finding:
         for message_id in ids:
             pipe.hget(keys.message(message_id), "published")
         count = sum(published == "0" for published in pipe.execute())
-    if not count:
-        return ok("no wake-up failed to be published")
-    return warning(
-        f"{count}{'+' * (len(ids) == LOOK_AT)} messages' wake-ups could not be published",
-        "a worker's clock publishes them; look at why the producers do not reach the broker",
+    return _none(
+        count,
+        "wake-ups that could not be published" + f" (of {LOOK_AT} looked at)" * (count == LOOK_AT),
+        "a worker's clock publishes them; look at why producers do not reach the broker",
     )
 
 
-def _decisions(count: int, what: str, advice: str) -> Finding:
-    return warning(f"{count} {what}", advice) if count else ok(f"0 {what.partition(':')[0]}")
+def _none(count: int, what: str, advice: str) -> Finding:
+    told = f"{what}: {count}"
+    return warning(told, advice) if count else ok(told)
 
 
 def _oldest(client: Client, key: str, now_ms: int) -> float:

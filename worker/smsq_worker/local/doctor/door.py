@@ -22,11 +22,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if not settings.report_token:
         yield ok("SMSQ_REPORT_TOKEN is not set here, so no door is looked for")
     elif _answers(settings.door_bind):
-        yield ok(f"it answers at {where}")
+        yield ok(f"the door answers at {where}")
     else:
         yield ok(
-            f"none answers at {where}",
-            "delivery reports need one: start smsq serve, unless it runs on another host",
+            f"no door answers at {where}",
+            "delivery reports need one: smsq serve, here or on another host",
         )
 
 
@@ -35,7 +35,9 @@ def _answers(bind: Bind) -> bool:
     connection = HTTPConnection(ANYWHERE.get(host, host), port, timeout=TIMEOUT_S)
     try:
         with closing(connection):
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == HTTP_OK
+            connection.request("GET", "/healthz", headers={"Connection": "close"})
+            answer = connection.getresponse()
+            answer.read(1000)  # or the door would see a reset
+            return answer.status == HTTP_OK
     except (OSError, HTTPException, UnicodeError):
         return False

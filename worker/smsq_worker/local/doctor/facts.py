@@ -56,7 +56,6 @@ def _pace(client: Client) -> tuple[float, float]:
 
     By TIME, not by PING, which a server that cannot write its snapshots refuses.
     """
-    client.time()  # This one also connects.
     took: list[tuple[float, float]] = []
     end = time.monotonic() + ROUNDS_S
     while len(took) < ROUNDS and (not took or time.monotonic() < end):

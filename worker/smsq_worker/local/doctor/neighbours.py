@@ -20,6 +20,7 @@ from smsq_worker.local.doctor.finding import Finding, ok, warning
 
 LOOK_S: Final = 1.0
 AT_ONCE: Final = 1000
+AT_MOST: Final = 20
 NAMED: Final = 5
 
 SEP: Final = Channel.sep
@@ -51,16 +52,18 @@ class Seen:
 def neighbours(client: Client) -> Iterator[Finding]:
     """Look for keys that are not smsq's. Raises redis.RedisError."""
     seen = _look(client)
+    queues = _queues(client, seen)
     among = "" if seen.complete else f" among the {seen.keys} keys looked at"
-    if seen.foreign_exchanges:
+    if queues:
+        named = ", ".join(queues[:NAMED]) + ", ..." * (len(queues) > NAMED)
         yield warning(
-            f"other applications' queues in this database{among}: {_named(client, seen)}",
+            f"other applications' queues in this database{among}: {named}",
             "give smsq a database of its own: a worker of theirs with a shorter visibility "
             "timeout would have smsq's messages delivered again and again",
         )
     elif seen.foreign_keys:
         yield warning(
-            f"{seen.foreign_keys} keys of other owners in this database{among}",
+            f"keys of other owners in this database{among}: {seen.foreign_keys}",
             "give smsq a database of its own, which nobody flushes or fills up",
         )
     else:
@@ -88,11 +91,10 @@ def _is_ours(key: str) -> bool:
     return key.startswith(keys.PREFIX) or name in QUEUES or shared or name.endswith(".pidbox")
 
 
-def _named(client: Client, seen: Seen) -> str:
-    """Name the queues that are bound to foreign exchanges."""
+def _queues(client: Client, seen: Seen) -> list[str]:
+    """Name the queues that are bound to foreign exchanges; smsq's may be, by other producers."""
     names: set[str] = set()
-    for exchange in sorted(seen.foreign_exchanges)[:NAMED]:
-        bound: Any = client.srandmember(f"{BINDING}{exchange}", NAMED)
+    for exchange in sorted(seen.foreign_exchanges)[:AT_MOST]:
+        bound: Any = client.srandmember(f"{BINDING}{exchange}", AT_MOST)
         names |= {str(member).rpartition(SEP)[2] for member in bound}
-    printable = sorted(filter(str.isprintable, names - set(QUEUES)))
-    return ", ".join(printable[:NAMED]) + ", ..." * (len(printable) > NAMED)
+    return sorted(filter(str.isprintable, names - set(QUEUES)))

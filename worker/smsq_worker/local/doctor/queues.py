@@ -30,7 +30,10 @@ def examine(url: str, client: Client) -> Iterator[Finding]:
     try:
         workers = _workers(url)
     except (KombuError, OperationalError, OSError, redis.RedisError) as problem:
-        yield error(f"workers could not be asked: {type(problem).__name__}", "try once more")
+        yield error(
+            f"workers could not be asked: {type(problem).__name__}",
+            "look at the broker's log: it did answer before",
+        )
         return
     takers = Counter(queue for queues in workers.values() for queue in queues)
     ours = [name for name, queues in workers.items() if not queues.isdisjoint(QUEUES)]

@@ -16,7 +16,7 @@ LEAST_REDIS: Final = 7
 MEMORY_WARN, MEMORY_FAIL = 0.6, 0.9
 SLOW_MS: Final = 50
 CLOCKS_APART_S: Final = 2.0
-OTHER_PRODUCTS: Final = ("dragonfly", "garnet", "keydb", "kvrocks")
+OTHER_PRODUCTS: Final = ("dragonfly", "garnet", "kvrocks")
 
 NO_CONFIG: Final = (
     "the server forbids CONFIG GET, as managed ones do: look at its console, or allow CONFIG|GET"
@@ -174,15 +174,16 @@ def _fsync(policy: str) -> Finding:
 
 
 def writes(facts: Facts) -> Iterator[Finding]:
-    """Tell where the last write to the disk failed: the server soon refuses all commands."""
-    for name, file in {
-        "aof_last_write_status": "append-only file",
-        "aof_last_bgrewrite_status": "rewrite of the append-only file",
-        "rdb_last_bgsave_status": "snapshot",
-    }.items():
+    """Tell what could not be written to the disk; for some of it the server refuses writes."""
+    snapshots = facts.config.get("save", "perhaps")
+    for name, file, refuses in (
+        ("aof_last_write_status", "write to the append-only file", True),
+        ("aof_last_bgrewrite_status", "rewrite of the append-only file", False),
+        ("rdb_last_bgsave_status", "snapshot", bool(snapshots)),
+    ):
         if facts.info.get(name, "ok") != "ok":
-            yield error(
-                f"the last {file} could not be written: the server may refuse to take messages",
+            yield (error if refuses else warning)(
+                f"the last {file} failed{': the server refuses messages' * refuses}",
                 "make room on the server's disk, check its folder's rights; its log tells more",
             )
 
