@@ -12,14 +12,14 @@ up: $(VENV)/ready        ## Run everything on this machine until Ctrl-C.
 	$(BIN)/smsq up
 
 test: $(VENV)/ready      ## Run all tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 MESSAGES ?= 2000
 SECONDS  ?= 60

@@ -110,7 +110,9 @@ def look(url: str, ask: Any = server.examine, **options: Any) -> list[Finding]:
 
 def valkey(config: Mapping[str, str], **options: Any) -> ValkeyServer:
     """A server with a port of its own: the library's may go to several test processes."""
-    return ValkeyServer(port=free_port(), config=dict(config), **options)
+    # The default is 10000 above the port, and perhaps none.
+    bus = {"cluster-port": str(free_port())} if "cluster-enabled" in config else {}
+    return ValkeyServer(port=free_port(), config=dict(config) | bus, **options)
 
 
 def url_of(running: ValkeyServer) -> str:

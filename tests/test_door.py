@@ -610,7 +610,7 @@ def test_without_redis_reports_are_kept_on_the_disk_and_come_in_order_when_it_is
         server.start()
         with serving(environ, tmp_path / "log2"):
             eventually(lambda: ("6", "DELIVRD") in inbox(own))
-        assert not [*(tmp_path / "home" / "spool").iterdir()]
+            eventually(lambda: not [*(tmp_path / "home" / "spool").iterdir()])
         server.stop()
 
 

@@ -816,7 +816,8 @@ def test_what_is_left_of_an_answer_is_not_taken_for_the_next_calls(first: bytes)
         calls = [send(made), send(made)]
         eventually(lambda: len(server.requests) == 2)
     assert [(call.outcome, call.mid) for call in calls] == [(Outcome.MAYBE_SENT, "")] * 2
-    assert [request.connection for request in server.requests] == [1, 2]
+    # In any order: who gives up soon may be ahead of the thread that reads the request.
+    assert sorted(request.connection for request in server.requests) == [1, 2]
 
 
 # --- completeness ---------------------------------------------------------------------------

@@ -8,13 +8,20 @@ import time
 import click
 
 from smsq_worker.local.stack import LOOK_S, Stack, stopping
-from smsq_worker.local.up import REDIS_PORT, addresses, make_folders, make_plan, start
+from smsq_worker.local.up import (
+    REDIS_OPTION,
+    REDIS_PORT,
+    addresses,
+    make_folders,
+    make_plan,
+    start,
+)
 from smsq_worker.settings import MAX_PORT
 
 
 @click.command()
 @click.option(
-    "--redis-port",
+    REDIS_OPTION,
     type=click.IntRange(0, MAX_PORT),
     default=REDIS_PORT,
     show_default=True,

@@ -51,6 +51,8 @@ def serve(environ: Mapping[str, str], listening: socket.socket) -> None:
     stop = Event()
     replayer = Thread(target=inbox.run, args=(stop,), name="smsq-spool", daemon=True)
     replayer.start()
-    uvicorn.Server(config).run(sockets=[listening])
-    stop.set()
-    replayer.join(timeout=10)
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:  # It ends by the signal's SystemExit.
+        stop.set()
+        replayer.join(timeout=10)

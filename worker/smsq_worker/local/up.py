@@ -19,6 +19,7 @@ from smsq_worker.local.stack import Stack
 from smsq_worker.settings import Settings
 
 REDIS_PORT: Final = 6379
+REDIS_OPTION: Final = "--redis-port"
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,12 @@ def make_plan(
     full = dict(_made_up(given, own_gateway=own_gateway)) | given
     # Before any port is tried, so that all that is wrong with the settings is told at once.
     settings = Settings.load(full, need=("app_secret", "report_token"))
-    wishes = [
-        Wish("SMSQ_DOOR_BIND", settings.door_bind),
-        Wish("SMSQ_FLOWER_BIND", settings.flower_bind),
-    ]
-    if own_gateway:
-        wishes.append(Wish("SMSQ_SANDBOX_BIND", settings.sandbox_bind))
-    if own_redis:
-        wishes.append(_redis_wish(redis_port))
+    wishes = _wishes(settings, redis_port if own_redis else None, with_sandbox=own_gateway)
     listening = find_ports(wishes)
-    if own_redis:
-        redis = listening.pop("--redis-port")
-        redis_port = redis[1]
-        full["SMSQ_REDIS_URL"] = f"redis://{shown(redis)}/0"
+    redis = listening.pop(REDIS_OPTION, None)
     full |= {setting: shown(bind) for setting, bind in listening.items()}
+    if redis:
+        full["SMSQ_REDIS_URL"] = f"redis://{shown(redis)}/0"
     if own_gateway:
         full["SMSQ_GATEWAY_URL"] = f"http://{full['SMSQ_SANDBOX_BIND']}/"
         to_door = f"http://{full['SMSQ_DOOR_BIND']}/reports/{settings.report_token}"
@@ -86,7 +79,7 @@ def make_plan(
     return Plan(
         environ=full,
         settings=Settings.load(full),
-        redis_port=redis_port if own_redis else None,
+        redis_port=redis[1] if redis else None,
         with_sandbox=own_gateway,
         sandbox_options=sandbox_options or SandboxOptions(),
     )
@@ -141,7 +134,13 @@ def _made_up(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[s
             yield "SMSQ_APP_SECRET", secrets.token_urlsafe(24)
 
 
-def _redis_wish(port: int) -> Wish:
-    there = f"redis://127.0.0.1:{port}/0"
-    remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"
-    return Wish("--redis-port", ("127.0.0.1", port), remedy)
+def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -> Iterator[Wish]:
+    """Say where what is to be started wants to listen."""
+    if redis_port is not None:
+        there = f"redis://127.0.0.1:{redis_port}/0"
+        remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"
+        yield Wish(REDIS_OPTION, ("127.0.0.1", redis_port), remedy)
+    if with_sandbox:
+        yield Wish("SMSQ_SANDBOX_BIND", settings.sandbox_bind)
+    yield Wish("SMSQ_DOOR_BIND", settings.door_bind)
+    yield Wish("SMSQ_FLOWER_BIND", settings.flower_bind)

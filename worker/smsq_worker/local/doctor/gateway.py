@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.util.ssl_ import create_urllib3_context, ssl_wrap_socket
+from urllib3.util.ssl_ import create_urllib3_context
 
 from smsq_worker.local.doctor.finding import Finding, error, ok, one_line, warning
 from smsq_worker.settings import Settings, is_loopback
@@ -131,20 +130,15 @@ def _handshake(sock: socket.socket, way: Way) -> Finding:
 
 
 def _wrap(sock: socket.socket, way: Way) -> ssl.SSLSocket:
+    """Do what the gateway's own client does: without a bundle, the system's CAs count."""
     context = create_urllib3_context()
-    if way.verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        authorities = None
-    else:
-        context.check_hostname = True
-        context.verify_mode = ssl.CERT_REQUIRED
-        authorities = DEFAULT_CA_BUNDLE_PATH if way.verify is True else way.verify
-    name = way.host.rstrip(".")
-    secured: Any = ssl_wrap_socket(
-        sock, ca_certs=authorities, server_hostname=name, ssl_context=context
-    )
-    return secured  # type: ignore[no-any-return]
+    context.check_hostname = way.verify is not False
+    context.verify_mode = ssl.CERT_NONE if way.verify is False else ssl.CERT_REQUIRED
+    if isinstance(way.verify, str):
+        context.load_verify_locations(way.verify)
+    elif way.verify:
+        context.load_default_certs()
+    return context.wrap_socket(sock, server_hostname=way.host.rstrip("."))
 
 
 def _certificate(certificate: dict[str, Any], version: str) -> Finding:
