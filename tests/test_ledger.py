@@ -445,6 +445,21 @@ def test_a_wake_up_that_was_not_published_is_published_by_the_clock(desk: Desk) 
     assert desk.state == "queued"
 
 
+@pytest.mark.parametrize("state", ["sending", "accepted", "deferred"])
+def test_a_publication_that_seemed_to_fail_but_arrived_disturbs_nothing(
+    desk: Desk, state: str
+) -> None:
+    desk.enter()
+    attempt = desk.go().attempt
+    if state == "accepted":
+        desk.record(attempt, Outcome.ACCEPTED, "A1")
+    elif state == "deferred":
+        desk.record(attempt, Outcome.NOT_SENT, wait_s=60)
+    desk.entrance.unpublished("m1")
+    assert desk.ledger.claim(resend_wait_s=1, empty=[]).wake == ()
+    assert desk.state == state
+
+
 def test_a_message_behind_others_of_its_lane_is_not_woken_up_again(desk: Desk) -> None:
     desk.enter()
     assert desk.run_out() == []

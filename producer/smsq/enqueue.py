@@ -1,4 +1,4 @@
-"""Entering a message in the ledger; `enqueue.lua` is the act itself."""
+"""Entering a message in the ledger; each act is a Lua file beside this one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ class Entrance:
     def __init__(self, client: Client, settings: ProducerSettings) -> None:
         self._client = client
         self._settings = settings
-        self._enqueue = client.register_script(
-            files("smsq").joinpath("enqueue.lua").read_text(encoding="utf-8")
-        )
+        self._enqueue = client.register_script(_lua("enqueue"))
+        self._unpublished = client.register_script(_lua("unpublished"))
 
     def enter(self, message_id: str, message: Message) -> State:
         """Write a message; give its state: queued, deferred, duplicate, or what it was already.
@@ -45,10 +44,8 @@ class Entrance:
 
     def unpublished(self, message_id: str) -> None:
         """Note that a wake-up could not be published, so that the clock does it at once."""
-        with mapped_errors(self._settings.redis_url), self._client.pipeline() as pipe:
-            pipe.hset(keys.message(message_id), "published", 0)
-            pipe.zadd(keys.TIMERS, {message_id: 0}, xx=True)
-            pipe.execute()
+        with mapped_errors(self._settings.redis_url):
+            self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
 
     def _write(
         self,
@@ -85,6 +82,10 @@ class Entrance:
                 ],
             )
         return State(state)
+
+
+def _lua(name: str) -> str:
+    return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _details(message: Message) -> tuple[str, ...]:

@@ -23,8 +23,9 @@ local m = load(ARGV[1])
 local n, outcome, mid, wait_ms = tonumber(ARGV[2]), ARGV[3], ARGV[5], tonumber(ARGV[6])
 if not m or n > m.n then return {'unknown', 1} end
 
-local known = redis.call('HGET', m.key, n .. ':outcome')
-if known and known ~= 'maybe_sent' then return {m.state, 0} end  -- this command, sent twice
+local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
+-- This command sent twice, perhaps about an attempt that has been forgotten since.
+if not begun or (known and known ~= 'maybe_sent') then return {m.state, 0} end
 set(m, n .. ':outcome', outcome, n .. ':detail', ARGV[4])
 count('calls:' .. outcome)
 
