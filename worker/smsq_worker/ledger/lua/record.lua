@@ -27,7 +27,7 @@ local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcom
 -- This command sent twice, perhaps about an attempt that has been forgotten since.
 if not begun or (known and known ~= 'maybe_sent') then return {m.state, 0} end
 set(m, n .. ':outcome', outcome, n .. ':detail', ARGV[4])
-count('calls:' .. outcome)
+if outcome ~= known then count('calls:' .. outcome) end  -- the lease may have counted it
 
 local reports = {}
 if mid ~= '' then
