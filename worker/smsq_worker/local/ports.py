@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from smsq.errors import SettingsError
 from smsq_worker.settings import Bind
+
+QUIET_PORTS: Final = (20_000, 32_000)
+"""Below those that Linux gives to outgoing connections, which could take one back at once."""
+
+_dice: Final = random.SystemRandom()
 
 
 class Wish(NamedTuple):
@@ -49,12 +56,18 @@ def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
     return found
 
 
-def free_port() -> int:
-    """Find a port of the loopback interface on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_port(host: str = "127.0.0.1") -> int:
+    """Find a port on which nobody listens. Raises OSError where the host is none of ours."""
+    while True:
+        port = _dice.randrange(*QUIET_PORTS)
+        with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
 
 
 def shown(bind: Bind) -> str:
@@ -63,12 +76,16 @@ def shown(bind: Bind) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def _listen(wish: Wish) -> socket.socket:
-    family = socket.AF_INET6 if ":" in wish.bind[0] else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    host, port = wish.bind
+    listening = socket.socket(_family(host), socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(wish.bind)
+        listening.bind((host, port or free_port(host)))
         # Another that is bound but does not listen would not be noticed before.
         listening.listen()
     except OSError as error:
