@@ -33,6 +33,9 @@ def base_environ(redis_server: ValkeyServer) -> Mapping[str, str]:
         "SMSQ_APP_SECRET": SECRET,
         "SMSQ_REPORT_TOKEN": TOKEN,
         "SMSQ_RELAY_SECRET": RELAY,
+        # No waiting where it is not what a test is about.
+        "SMSQ_RATE_PER_S": "10000",
+        "SMSQ_RATE_BURST": "10000",
     }
     # The producer reads the process' own environment, once.
     for name in set(os.environ) - set(kept):
@@ -62,4 +65,4 @@ def settings(environ: dict[str, str]) -> Settings:
 
 @pytest.fixture
 def ledger(client: redis.Redis, settings: Settings) -> Ledger:
-    return Ledger(client, settings.times)
+    return Ledger(client, settings.rules)

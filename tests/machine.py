@@ -41,7 +41,7 @@ class Machine:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.client, Settings.load(self.environ).times)
+        return Ledger(self.client, Settings.load(self.environ).rules)
 
     def start_worker(self, *options: str, **environ: str) -> subprocess.Popen[bytes]:
         service = services.worker(self.environ["SMSQ_REDIS_URL"], self.environ | environ)

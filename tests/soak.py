@@ -289,7 +289,7 @@ def soak(plan: Plan, folder: Path) -> Result:
         statuses = settle(plan, sent)
         result = compare(sent, statuses, chaos.accepted())
         settings = Settings.load(chaos.environ)
-        counters = Ledger(connect(settings.redis_url), settings.times).counters()
+        counters = Ledger(connect(settings.redis_url), settings.rules).counters()
         result.doubts_counted = counters.get("possible_duplicates", 0)
         result.kills = chaos.kills
     return result

@@ -548,7 +548,7 @@ def test_the_script_refuses_a_way_that_the_table_does_not_have(
 ) -> None:
     ways = replace_way(State.QUEUED, State.SENDING)
     monkeypatch.setattr("smsq_worker.ledger.NEXT", ways)
-    desk = Desk(client, Ledger(client, settings.times), settings)
+    desk = Desk(client, Ledger(client, settings.rules), settings)
     desk.enter()
     with pytest.raises(Exception, match="no way from queued to sending"):
         desk.ledger.admit("m1")
@@ -557,7 +557,7 @@ def test_the_script_refuses_a_way_that_the_table_does_not_have(
 def test_zero_resends_means_that_doubt_ends_a_message(
     client: redis.Redis, settings: Settings
 ) -> None:
-    strict = Ledger(client, replace(settings.times, max_resends=0))
+    strict = Ledger(client, replace(settings.rules, max_resends=0))
     desk = Desk(client, strict, settings)
     desk.enter()
     desk.record(desk.go().attempt, Outcome.MAYBE_SENT)

@@ -474,7 +474,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(budget=st.integers(0, 2))
     def open(self, budget: int) -> None:
         self.model = Model(budget)
-        self.ledger = Ledger(self.client, replace(self.settings.times, max_resends=budget))
+        self.ledger = Ledger(self.client, replace(self.settings.rules, max_resends=budget))
 
     @rule(name=message_ids, kind=st.sampled_from(KINDS))
     def enter(self, name: str, kind: Kind) -> None:

@@ -1,13 +1,14 @@
 -- Enter a message in the ledger: the write that makes it ours.
 --
 -- KEYS[1] message  KEYS[2] payload  KEYS[3] timers  KEYS[4] counters  KEYS[5] idempotency key
+-- KEYS[6] live counts
 -- ARGV[1] id            ARGV[2] lane        ARGV[3] payload, "" where it is refused
 -- ARGV[4] ttl ms        ARGV[5] send at, Unix ms, 0 for now
 -- ARGV[6] ms until the clock first asks after its wake-up
 -- ARGV[7] ms for which a final message is kept
 -- ARGV[8] ms for which the key is kept, 0 where the message has none
 -- ARGV[9] why it is refused, "" where it is not
--- ARGV[10...] more fields and values: template, phone, reference, notify, hold
+-- ARGV[10...] more fields and values: template, phone, who, reference, notify, hold
 -- Returns the message's state. "queued" asks the caller to publish its wake-up.
 --
 -- One act, because a message without its timer would be lost, and two callers with one
@@ -50,6 +51,7 @@ if state == 'failed' or state == 'duplicate' then
   redis.call('PEXPIRE', KEYS[1], ARGV[7])
 else
   redis.call('SET', KEYS[2], ARGV[3])
+  redis.call('HINCRBY', KEYS[6], ARGV[2] .. ':' .. state, 1)
   local asked = state == 'deferred' and due or math.min(now + tonumber(ARGV[6]), expires)
   redis.call('ZADD', KEYS[3], asked, ARGV[1])
 end

@@ -67,6 +67,7 @@ class Entrance:
                     keys.TIMERS,
                     keys.COUNTERS,
                     keys.idempotency(key or ""),
+                    keys.LIVE,
                 ],
                 args=[
                     message_id,
@@ -92,6 +93,7 @@ def _details(message: Message) -> tuple[str, ...]:
     pairs = {
         "template": message.template,
         "phone": mask_phone(message.phone),
+        "who": keys.who(message.phone),
         "reference": message.reference,
         "notify": message.notify,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,

@@ -13,6 +13,18 @@
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
+| smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
+| smsq:rate        | hash   | limit, burst: set by an operator; tat: the next free turn, in us; slow, slow_at: what the gateway allows | for ever |
+| smsq:calls       | list   | times of the last calls let go, in us, the newest first | a second's worth |
+| smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
+| smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
+| smsq:health      | hash   | refusals in a row; the breaker's window of calls | for ever |
+| smsq:reports:<template> | hash | the template's window of reports | 15 min |
+| smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
+| smsq:released    | set    | templates whose waiting messages go on | until they have |
+| smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON | until then |
+| smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
+| smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 
 Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 
@@ -20,10 +32,12 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | --- | --- |
 | state, lane, template, reference, notify | as in the contract |
 | phone | masked |
+| allowed | where it was too frequent: from when it would be allowed |
 | reason, stat | why it is where it is; the last stat code reported |
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
+| who | digest of the number, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
@@ -48,6 +62,11 @@ PARKED: Final = f"{PREFIX}parked"
 HELD: Final = f"{PREFIX}held"
 LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
+LIVE: Final = f"{PREFIX}live"
+RATE: Final = f"{PREFIX}rate"
+CALLS: Final = f"{PREFIX}calls"
+PAUSES: Final = f"{PREFIX}pauses"
+SUPPRESSED: Final = f"{PREFIX}suppressed"
 
 
 def message(message_id: str) -> str:
@@ -63,6 +82,11 @@ def payload(message_id: str) -> str:
 def idempotency(key: str) -> str:
     """Key of an idempotency key: a digest, because callers put numbers into theirs."""
     return f"{PREFIX}k:{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
+def who(phone: str) -> str:
+    """Digest a number, so that what is kept by number does not show it."""
+    return hashlib.blake2b(phone.encode(), digest_size=16).hexdigest()
 
 
 def mid(value: str) -> str:

@@ -26,17 +26,23 @@ T = TypeVar("T")
 
 
 def setting(
-    env: str, parse: Callable[[str], T], default: T | None = None, *, secret: bool = False
+    env: str,
+    parse: Callable[[str], T],
+    default: T | None = None,
+    *,
+    secret: bool = False,
+    **empty: T | None,
 ) -> Any:
     """Declare a setting: its environment variable, how to read it, and what stands without it.
 
     `parse` raises ValueError whose text says what is allowed. A secret's value is neither shown
-    by the dataclass's repr nor by an error.
+    by the dataclass's repr nor by an error. `empty` is what an empty text means; the default
+    where it is not given.
     """
     return field(
         default=default,
         repr=not secret,
-        metadata={"env": env, "parse": parse, "secret": secret},
+        metadata={"env": env, "parse": parse, "secret": secret, **empty},
     )
 
 
@@ -134,6 +140,8 @@ class ProducerSettings:
         for spec in fields(cls):
             text = environ.get(spec.metadata["env"], "").strip()
             if not text:
+                if "empty" in spec.metadata and spec.metadata["env"] in environ:
+                    values[spec.name] = spec.metadata["empty"]
                 continue
             try:
                 values[spec.name] = spec.metadata["parse"](text)

@@ -43,6 +43,8 @@ class Status:
     enqueued_at: datetime
     accepted_at: datetime | None
     finished_at: datetime | None
+    allowed_at: datetime | None
+    """Where it failed as too frequent for its number: from when one would be allowed."""
 
     @property
     def final(self) -> bool:
@@ -70,6 +72,7 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         enqueued_at=_required_time(fields["enqueued"]),
         accepted_at=_time(fields.get("accepted")),
         finished_at=_time(fields.get("finished")),
+        allowed_at=_time(fields.get("allowed")),
     )
 
 

@@ -31,7 +31,7 @@ class WorkerApp(SmsqApp):
         """Give this process' runtime; a pool's child process builds its own."""
         if self._runtime is None or self._runtime[0] != os.getpid():
             settings = Settings.load(os.environ, need=("app_secret",))
-            self._runtime = os.getpid(), Runtime.build(settings)
+            self._runtime = os.getpid(), Runtime.build(settings, self.stopping)
         return self._runtime[1]
 
 

@@ -1,4 +1,4 @@
-"""What must happen later: retries, schedules, dead workers' calls, lost wake-ups. No Celery.
+"""What must happen later: retries, schedules, dead workers' calls, lost wake-ups, probes.
 
 Every worker runs a clock and none is special. The ledger does what is due in one act; the clock
 publishes the wake-ups that follow. If it dies in between, the timer runs out again.
@@ -15,6 +15,7 @@ from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
 from smsq.killpoint import reached
 from smsq_worker.delivery import Backoff
+from smsq_worker.gate import Gate
 from smsq_worker.ledger import Ledger
 from smsq_worker.recorder import Recorder
 
@@ -35,6 +36,7 @@ class Clock:
         backoff: Backoff,
         recorder: Recorder,
         *,
+        gate: Gate,
         empty_lanes: Callable[[], Iterable[Lane]],
         publish_message: Callable[[str, Lane], None],
         publish_report: Callable[[str, str], None],
@@ -42,6 +44,7 @@ class Clock:
         self._ledger = ledger
         self._backoff = backoff
         self._recorder = recorder
+        self._gate = gate
         self._empty_lanes = empty_lanes
         self._publish_message = publish_message
         self._publish_report = publish_report
@@ -54,6 +57,7 @@ class Clock:
         # First, so that what a call came to is known before its lease is looked at.
         self._recorder.replay()
         due = self._ledger.claim(resend_wait_s=self._backoff.wait_s(1), empty=self._empty_lanes())
+        self._gate.set(due.lanes, due.rate)
         if due.wake:
             reached("after claim")
         for message_id, lane in due.wake:

@@ -14,6 +14,7 @@ from smsq.contract import Lane
 from smsq.tasks import publish
 from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
+from smsq_worker.gate import GATE
 from smsq_worker.tasks import publish_report
 
 
@@ -45,6 +46,7 @@ class ClockStep(bootsteps.StartStopStep):
                 runtime.ledger,
                 runtime.backoff,
                 runtime.recorder,
+                gate=GATE,
                 empty_lanes=lambda: empty_lanes(connection),
                 publish_message=lambda message_id, lane: publish(app, message_id, lane),
                 publish_report=lambda mid, stat: publish_report(app, mid, stat),

@@ -67,9 +67,11 @@ class Scope(StrEnum):
 class Code:
     """Describe one stat code and what smsq does about it.
 
-    `retry_after_s` counts for class transient alone. `suppress_s` > 0 suppresses the number for
-    so long. `pause` is "", "account" or "template". `may_have_been_sent` says that the phone may
-    have got the message in spite of the report, so a resend may be a duplicate.
+    `retry_after_s` counts for class transient alone; in scope frequency nothing is sent to the
+    number for so long. `suppress_s` > 0 suppresses the number for so long. `pause` is "",
+    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` says
+    that calls come too fast. `may_have_been_sent` says that the phone may have got the message
+    in spite of the report, so a resend may be a duplicate.
     """
 
     stat: str
@@ -80,6 +82,7 @@ class Code:
     retry_after_s: int = 0
     suppress_s: int = 0
     pause: str = ""
+    slow_down: bool = False
     may_have_been_sent: bool = False
 
 
@@ -196,6 +199,7 @@ _FIELDS = {
     "retry_after_s": _Field("retry_after_s", _seconds, _TIME),
     "suppress_s": _Field("suppress_s", _seconds, _TIME),
     "pause": _Field("pause", _pause, 'one of account, template, or "" for none'),
+    "slow_down": _Field("slow_down", _flag, "true or false"),
     "may_have_been_sent": _Field("may_have_been_sent", _flag, "true or false"),
 }
 

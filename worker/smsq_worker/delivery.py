@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smsq.contract import State, parse
+from smsq.contract import Lane, State, parse
 from smsq.enqueue import Entrance
 from smsq.errors import InvalidMessage
 from smsq.killpoint import reached
 from smsq_worker.gateway.answer import Call
 from smsq_worker.gateway.client import Gateway
-from smsq_worker.ledger import Go, Ledger, Stay
+from smsq_worker.ledger import Go, Stay
 from smsq_worker.recorder import Recorder
 from smsq_worker.states import Outcome
+from smsq_worker.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
 
@@ -39,31 +40,34 @@ class Delivery:
 
     def __init__(
         self,
-        ledger: Ledger,
+        turnstile: Turnstile,
         gateway: Gateway,
         entrance: Entrance,
         recorder: Recorder,
         backoff: Backoff,
     ) -> None:
-        self._ledger = ledger
+        self._turnstile = turnstile
         self._gateway = gateway
         self._entrance = entrance
         self._recorder = recorder
         self._backoff = backoff
         self._in_flight: set[tuple[str, int]] = set()
 
-    def deliver(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """Send a message if it may go now; say in a word or two what came of it.
+    def deliver(
+        self, message_id: str, lane: Lane, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> str:
+        """Send a message in its turn, if it may go; say in a word or two what came of it.
 
-        `args` and `kwargs` count only where the ledger does not know the id: then this is a bare
-        Celery message of another language, and it is entered here.
+        Raises NotNow where its wake-up is to be given back. `args` and `kwargs` count only where
+        the ledger does not know the id: then this is a bare Celery message of another language,
+        and it is entered here.
         """
         reached("before admit")
-        admission = self._ledger.admit(message_id)
+        admission = self._turnstile.admit(message_id, lane)
         if isinstance(admission, Stay) and admission.why == "unknown" and (args or kwargs):
             if self._enter(message_id, args, kwargs) is not State.QUEUED:
                 return "entered"
-            admission = self._ledger.admit(message_id)
+            admission = self._turnstile.admit(message_id, lane)
         if isinstance(admission, Go):
             return self._send(message_id, admission)
         if admission.why == "unknown":

@@ -40,8 +40,9 @@ class Recorder:
             "wait_s": wait_s,
         }
         try:
-            return self._write(entry)
+            return self._write(entry, trouble=call.trouble, too_fast=call.too_fast)
         except LedgerUnavailable as error:
+            # What it says of the gateway as it is now will be old by then, and is left out.
             return self._keep(entry, error)
 
     def replay(self) -> None:
@@ -58,7 +59,7 @@ class Recorder:
         log.warning("%s attempt %d is in the spool: %s", entry["id"], entry["attempt"], why)
         return None
 
-    def _write(self, entry: dict[str, Any]) -> State | None:
+    def _write(self, entry: dict[str, Any], **signs: bool) -> State | None:
         return self._ledger.record(
             entry["id"],
             entry["attempt"],
@@ -66,6 +67,7 @@ class Recorder:
             detail=entry["detail"],
             mid=entry["mid"],
             wait_s=entry["wait_s"],
+            **signs,
         )
 
     def _write_until_taken(self, entry: dict[str, Any]) -> State | None:

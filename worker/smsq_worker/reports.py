@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from smsq.killpoint import reached
-from smsq_worker.codes import Catalogue
+from smsq_worker.codes import Catalogue, Scope
 from smsq_worker.ledger import Ledger, Report
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ class Reports:
             code_class=code.code_class,
             wait_ms=code.retry_after_s * 1000,
             maybe_sent=code.may_have_been_sent,
+            pause=code.pause,
+            suppress_ms=code.suppress_s * 1000,
+            hold_ms=code.retry_after_s * 1000 if code.scope is Scope.FREQUENCY else 0,
+            slow_down=code.slow_down,
             # Anyone who knows the address can invent stats; they must not fill the counters.
             counted_as=f"reports:{code.stat if listed else 'other'}:{code.code_class}",
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Event
 
 from smsq.connection import Client, connect
 from smsq.enqueue import Entrance
 from smsq_worker.codes import Catalogue
 from smsq_worker.delivery import Backoff, Delivery
+from smsq_worker.gate import GATE
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.ledger import Ledger
 from smsq_worker.recorder import Recorder
 from smsq_worker.reports import Reports
 from smsq_worker.settings import Settings
 from smsq_worker.spool import Spool
+from smsq_worker.turnstile import Turnstile
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,19 @@ class Runtime:
     reports: Reports
 
     @classmethod
-    def build(cls, settings: Settings) -> Runtime:
-        """Put a worker together; nothing is connected yet. Raises SettingsError."""
+    def build(cls, settings: Settings, stopping: Event) -> Runtime:
+        """Put a worker together; nothing is connected yet. Raises SettingsError.
+
+        `stopping` is set when nothing new may begin.
+        """
         catalogue = Catalogue.load(settings.codes_file)
         client = connect(settings.redis_url)
-        ledger = Ledger(client, settings.times)
+        ledger = Ledger(client, settings.rules)
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = Recorder(ledger, Spool(settings.home / "spool", "calls"))
-        delivery = Delivery(ledger, gateway, Entrance(client, settings), recorder, backoff)
+        turnstile = Turnstile(ledger, GATE, stopping)
+        delivery = Delivery(turnstile, gateway, Entrance(client, settings), recorder, backoff)
         reports = Reports(ledger, catalogue)
         return cls(settings, client, ledger, gateway, recorder, backoff, delivery, reports)
 

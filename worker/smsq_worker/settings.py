@@ -19,10 +19,13 @@ import requests
 
 from smsq.settings import ProducerSettings, is_host, number, setting, whole
 from smsq_worker.gateway.client import Address
-from smsq_worker.ledger import Times
+from smsq_worker.ledger.rules import Rules
+from smsq_worker.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone_limits
 
 DAY_S: Final = 86_400
 MAX_PORT: Final = 65_535
+MAX_RATE: Final = 10_000
+MAX_BURST: Final = 10_000
 MIN_TOKEN: Final = 16
 
 Bind = tuple[str, int]
@@ -125,6 +128,14 @@ class Settings(ProducerSettings):
     verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", flag, default=True)
     connect_timeout_s: float = setting("SMSQ_CONNECT_TIMEOUT_S", number(0, 60, above=True), 3.0)
     read_timeout_s: float = setting("SMSQ_READ_TIMEOUT_S", number(0, 300, above=True), 10.0)
+    rate_per_s: float = setting("SMSQ_RATE_PER_S", number(0, MAX_RATE, above=True), 10.0)
+    rate_burst: int = setting("SMSQ_RATE_BURST", whole(1, MAX_BURST), 1)
+    phone_limits: tuple[PhoneLimit, ...] = setting(
+        "SMSQ_PHONE_LIMITS", phone_limits, phone_limits("1/60,5/3600,10/86400"), empty=()
+    )
+    bulk_hours: Hours | None = setting("SMSQ_BULK_HOURS", hours)
+    breaker: Breaker | None = setting("SMSQ_BREAKER", breaker, breaker("10/50/60"), empty=None)
+    probe_s: float = setting("SMSQ_PROBE_S", number(0, 3600, above=True), 30.0)
     retry_first_s: float = setting("SMSQ_RETRY_FIRST_S", number(0, 3600, above=True), 2.0)
     retry_max_s: float = setting("SMSQ_RETRY_MAX_S", number(0, DAY_S, above=True), 300.0)
     max_resends: int = setting("SMSQ_MAX_RESENDS", whole(0, 100), 2)
@@ -181,14 +192,20 @@ class Settings(ProducerSettings):
         )
 
     @property
-    def times(self) -> Times:
+    def rules(self) -> Rules:
         """Give what the ledger needs."""
-        return Times(
+        return Rules(
             url=self.redis_url,
             lease_s=self.lease_s,
             report_wait_s=self.report_wait_s,
             retention_s=self.retention_s,
             max_resends=self.max_resends,
+            rate_per_s=self.rate_per_s,
+            rate_burst=self.rate_burst,
+            phone_limits=self.phone_limits,
+            bulk_hours=self.bulk_hours,
+            breaker=self.breaker,
+            probe_s=self.probe_s,
         )
 
 

@@ -6,7 +6,7 @@ The ledger's scripts enforce `NEXT`, ARCHITECTURE.md prints it, and a test compa
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from smsq.contract import State
 
@@ -22,6 +22,10 @@ class Outcome(StrEnum):
     """The call certainly did not arrive, or was certainly not taken: try again."""
     MAYBE_SENT = "maybe_sent"
     """Nobody can know: the message's policy decides."""
+
+
+Lanes = Literal["open", "probe", "closed"]
+"""Whether wake-ups are taken; `probe`: one, to find out whether a pause is over."""
 
 
 NEXT: Final[dict[State, frozenset[State]]] = {

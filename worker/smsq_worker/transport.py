@@ -1,21 +1,58 @@
-"""kombu's Redis transport, without its crash on a connection that was closed meanwhile."""
+"""kombu's Redis transport, which asks the gate, and without its crash on a closed connection."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from smsq_worker.gate import GATE
+
+SHORT_POLL_S: Final = 0.1
+"""How soon a queue is looked at again that is closed for a moment only."""
+
+
+class OpenQueues:
+    """The queues in their order of service, without those that the gate keeps closed.
+
+    It has the form of kombu's own cycles (kombu.utils.scheduling).
+    """
+
+    def __init__(self) -> None:
+        self._queues: list[str] = []
+
+    def update(self, queues: Iterable[str]) -> None:
+        """Take from these queues from now on."""
+        self._queues = list(queues)
+
+    def consume(self, n: int) -> list[str]:
+        """Give the queues to take the next message from."""
+        return GATE.open_queues(self._queues[:n])
+
+    def rotate(self, last_used: str) -> None:
+        """Note from which queue a message was taken."""
+        GATE.taken(last_used)
+
 
 class Channel(kombu_redis.Channel):
-    """A channel that says that it is closed.
+    """A channel that takes from open queues, and says that it is closed.
 
     kombu's own looks up an attribute of None then. The AttributeError ends a worker (celery 5.7
     at each restart of Redis, 5.6 when it is stopped while Redis is away), where a connection
     error makes it reconnect.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._queue_cycle = OpenQueues()
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if timeout is None and GATE.crowded():
+            timeout = SHORT_POLL_S
+        super()._brpop_start(timeout)  # type: ignore[misc]
 
     def _connparams(self, *args: Any, **kwargs: Any) -> Any:
         if self.connection is None or self.connection.client is None:

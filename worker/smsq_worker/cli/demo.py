@@ -92,7 +92,7 @@ def _summarise(console: Console, plan: Plan, seen: Seen) -> None:
         table.add_row(*row, str(count))
     console.print(table)
     settings = plan.settings
-    ledger = Ledger(connect(settings.redis_url), settings.times)
+    ledger = Ledger(connect(settings.redis_url), settings.rules)
     counted = ledger.counters().get("possible_duplicates", 0)
     console.print(f"Resends after doubt, each counted as a possible duplicate: {counted}")
 

@@ -37,7 +37,7 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     settings = Settings.load(os.environ)
     client = connect(settings.redis_url)
     rows = []
-    for message_id, since in Ledger(client, settings.times).held(AT_MOST):
+    for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
         status = read_status(client, settings.redis_url, message_id)
         if status is not None:
             rows.append(
@@ -77,7 +77,7 @@ def _decide(ids: tuple[str, ...], decision: Decision, *, everything: bool) -> No
     if bool(ids) == everything:
         raise click.UsageError("name the messages' ids, or say --all")
     settings = Settings.load(os.environ)
-    ledger = Ledger(connect(settings.redis_url), settings.times)
+    ledger = Ledger(connect(settings.redis_url), settings.rules)
     wrong = 0
     for message_id in ids or [message_id for message_id, _ in ledger.held(AT_MOST)]:
         told, state = ledger.decide(message_id, decision)

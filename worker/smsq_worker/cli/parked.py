@@ -23,7 +23,7 @@ def parked(*, as_json: bool) -> None:
     them mean that answers were lost, or that somebody else sends over the same account.
     """
     settings = Settings.load(os.environ)
-    ledger = Ledger(connect(settings.redis_url), settings.times)
+    ledger = Ledger(connect(settings.redis_url), settings.rules)
     rows = [
         {
             "mid": mid,

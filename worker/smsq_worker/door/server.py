@@ -27,7 +27,7 @@ def serve(environ: Mapping[str, str], listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
     settings = Settings.load(environ, need=("report_token",))
     client = connect(settings.redis_url)
-    ledger = Ledger(client, settings.times)
+    ledger = Ledger(client, settings.rules)
     inbox = Inbox(
         ledger,
         Spool(settings.home / "spool", "reports"),

@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 from smsq_worker.states import Outcome
 
 NOT_TAKEN: Final = frozenset({408, 429, 503})
 """HTTP statuses by which a server says that it has not looked at the request."""
+TOO_FAST: Final = frozenset({429, 503})
 
 MAX_RETRY_AFTER_S: Final = 3600.0
 _MID: Final = re.compile(r"[!-~]{1,64}")
@@ -35,6 +37,10 @@ class Call:
     retry_after_s: float = 0
     connected: bool = True
     """False where no connection came about, so that an immediate second try is harmless."""
+    too_fast: bool = False
+    """The gateway wants fewer calls."""
+    trouble: bool = False
+    """The gateway was out of reach or did not do what a gateway does: a sign of an outage."""
 
 
 def understand(
@@ -50,14 +56,21 @@ def understand(
     if code == 200 and (mid or status < 400):  # noqa: PLR2004
         return Call(Outcome.ACCEPTED, "" if mid else "no usable mid", mid)
     if status in NOT_TAKEN:
-        return Call(Outcome.NOT_SENT, f"http {status}", retry_after_s=_retry_after_s(headers))
+        return Call(
+            Outcome.NOT_SENT,
+            f"http {status}",
+            retry_after_s=_retry_after_s(headers),
+            too_fast=status in TOO_FAST,
+            # One that counts our calls is at work.
+            trouble=status != HTTPStatus.TOO_MANY_REQUESTS,
+        )
     if status >= 500:  # noqa: PLR2004
-        return Call(Outcome.MAYBE_SENT, f"http {status}")
+        return Call(Outcome.MAYBE_SENT, f"http {status}", trouble=True)
     if code is not None:
         return Call(Outcome.REFUSED, f"gateway:{code} {_message(answer, private)}".strip())
     if status >= 400:  # noqa: PLR2004
         return Call(Outcome.REFUSED, f"gateway:http-{status}")
-    return Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status}")
+    return Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status}", trouble=True)
 
 
 def clean_mid(value: object) -> str:

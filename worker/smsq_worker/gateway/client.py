@@ -201,9 +201,9 @@ class Gateway:
                 verify=self._address.verify,
             )
         except NotConnected as error:
-            return Call(Outcome.NOT_SENT, str(error), connected=False)
+            return Call(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
         except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
-            return Call(Outcome.MAYBE_SENT, _name(error))
+            return Call(Outcome.MAYBE_SENT, _name(error), trouble=True)
         with response:
             return self._read(response, (self._address.secret, phone, code))
 
@@ -225,7 +225,7 @@ class Gateway:
             response.status_code, response.headers, b"" if trouble else bytes(body), private
         )
         if trouble and call.outcome is Outcome.MAYBE_SENT:
-            return Call(Outcome.MAYBE_SENT, trouble)
+            return Call(Outcome.MAYBE_SENT, trouble, trouble=True)
         return call
 
 

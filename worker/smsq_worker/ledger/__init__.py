@@ -7,33 +7,25 @@ entry (`smsq.enqueue`) nothing else writes these keys.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any, Literal
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
-from smsq_worker.states import NEXT, Outcome
+from smsq_worker.ledger.rules import Rules, Scripts
+from smsq_worker.states import Lanes, Outcome
+
+log = logging.getLogger(__name__)
 
 Decision = Literal["resend", "drop"]
 
 CLAIM_AT_MOST = 200
 REPORTS_PER_MID = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """What the ledger needs to know of the settings."""
-
-    url: str
-    lease_s: float
-    report_wait_s: int
-    retention_s: int
-    max_resends: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +42,20 @@ class Go:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """A message may be sent later: ask again then."""
+
+    seconds: float
+    booked: bool
+    """Whether a turn has been booked for it, which the next question must say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stay:
-    """A message may not be sent now: it is unknown, expired or this is a copy of its wake-up."""
+    """A message is not sent by this wake-up.
+
+    `why` is unknown, copy, expired, ended, deferred, or paused: then the wake-up is given back.
+    """
 
     why: str
     state: State | None
@@ -66,6 +70,10 @@ class Report:
     wait_ms: int
     maybe_sent: bool
     counted_as: str
+    pause: str = ""
+    suppress_ms: int = 0
+    hold_ms: int = 0
+    slow_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +82,35 @@ class Due:
 
     wake: tuple[tuple[str, Lane], ...]
     next_s: float | None
+    lanes: Lanes = "open"
+    rate: float = 0
 
 
 class Ledger:
     """The acts on the ledger. Every method raises LedgerUnavailable where Redis fails."""
 
-    def __init__(self, client: Client, times: Times) -> None:
+    def __init__(self, client: Client, rules: Rules) -> None:
         self._client = client
-        self._times = times
-        prelude = _prelude(times)
-        self._admit = client.register_script(prelude + _lua("admit"))
-        self._record = client.register_script(prelude + _lua("record"))
-        self._report = client.register_script(prelude + _lua("report"))
-        self._decide = client.register_script(prelude + _lua("decide"))
-        self._claim = client.register_script(prelude + _lua("claim"))
-        self._claim_reports = client.register_script(_lua("claim_reports"))
+        self._rules = rules
+        scripts = Scripts(client, rules)
+        self._admit = scripts.act("admit")
+        self._record = scripts.act("record")
+        self._report = scripts.act("report")
+        self._decide = scripts.act("decide")
+        self._claim = scripts.act("claim")
+        self._claim_reports = scripts.plain("claim_reports")
 
-    def admit(self, message_id: str) -> Go | Stay:
-        """Let a message go, if it may."""
-        answer = self._run(self._admit, message_id, round(self._times.lease_s * 1000))
-        if answer[0] == "go":
-            phone, code = json.loads(answer[2])
-            return Go(attempt=int(answer[1]), phone=phone, template=answer[3], code=code)
-        return Stay(answer[0], State(answer[1]) if len(answer) > 1 else None)
+    def admit(self, message_id: str, *, booked: bool = False) -> Go | Wait | Stay:
+        """Let a message go, if it may. `booked` says that a turn was booked, and has come."""
+        lease_ms = round(self._rules.lease_s * 1000)
+        told, *rest = self._run(self._admit, message_id, lease_ms, "1" if booked else "")
+        if told == "go":
+            attempt, payload, template = rest
+            phone, code = json.loads(payload)
+            return Go(attempt=int(attempt), phone=phone, template=template, code=code)
+        if told in {"wait", "booked"}:
+            return Wait(int(rest[0]) / 1_000_000, booked=told == "booked")
+        return Stay(told, State(rest[0]) if rest else None)
 
     def record(
         self,
@@ -107,13 +121,24 @@ class Ledger:
         detail: str,
         mid: str = "",
         wait_s: float = 0,
+        trouble: bool = False,
+        too_fast: bool = False,
     ) -> State | None:
         """Write down what a call came to; give the state that follows, None where unknown.
 
-        `wait_s` is how long to wait before another attempt, should there be one.
+        `wait_s` is how long to wait before another attempt, should there be one. `trouble` and
+        `too_fast` are what the call said of the gateway as it is now.
         """
-        state, _ = self._run(
-            self._record, message_id, attempt, outcome, detail, mid, round(wait_s * 1000)
+        (state,) = self._run(
+            self._record,
+            message_id,
+            attempt,
+            outcome,
+            detail,
+            mid,
+            round(wait_s * 1000),
+            "1" if trouble else "",
+            "1" if too_fast else "",
         )
         return None if state == "unknown" else State(state)
 
@@ -128,6 +153,10 @@ class Ledger:
                 "class": report.code_class,
                 "wait_ms": report.wait_ms,
                 "maybe_sent": report.maybe_sent,
+                "pause": report.pause,
+                "suppress_ms": report.suppress_ms,
+                "hold_ms": report.hold_ms,
+                "slow_down": report.slow_down,
             }
         )
         state, message_id = self._run(
@@ -137,7 +166,7 @@ class Ledger:
 
     def take_in(self, reports: Iterable[tuple[str, str]], *, wake_after_s: float) -> None:
         """Keep reports (mid, stat) safe until they are reconciled."""
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             seconds, _ = self._client.time()
             due = (seconds + wake_after_s) * 1000
             self._client.zadd(keys.INBOX, {_inbox_member(*report): due for report in reports})
@@ -157,21 +186,22 @@ class Ledger:
 
     def parked_stats(self, mid: str) -> list[str]:
         """Give the stats of the reports that are parked for a mid."""
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             reports = self._client.lrange(keys.early(mid), 0, -1)
         return [str(json.loads(report)["stat"]) for report in reports]
 
     def claim(self, *, resend_wait_s: float, empty: Iterable[Lane]) -> Due:
         """Do what is due, and say which wake-ups are to be published."""
-        next_ms, *pairs = self._run(
+        next_ms, lanes, rate, *pairs = self._run(
             self._claim, CLAIM_AT_MOST, FIRST_CHECK_S * 1000, round(resend_wait_s * 1000), *empty
         )
         wake = tuple(zip(pairs[::2], map(Lane, pairs[1::2]), strict=True))
-        return Due(wake, None if int(next_ms) < 0 else int(next_ms) / 1000)
+        next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
+        return Due(wake, next_s, lanes, float(rate))
 
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Give reports (mid, stat) whose wake-up was lost."""
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             members = self._claim_reports(
                 keys=[keys.INBOX], args=[CLAIM_AT_MOST, round(wake_after_s * 1000)]
             )
@@ -179,46 +209,33 @@ class Ledger:
 
     def counters(self) -> dict[str, int]:
         """Read all counters."""
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             found = self._client.hgetall(keys.COUNTERS)
         return {str(name): int(value) for name, value in found.items()}
 
     def waiting(self) -> tuple[int, int]:
         """Count the held messages and the mids of parked reports."""
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             return self._client.zcard(keys.HELD), self._client.zcard(keys.PARKED)
 
     def ping(self) -> None:
         """Ask Redis whether it is there."""
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             self._client.ping()
 
     def _oldest(self, key: str, at_most: int) -> list[tuple[str, datetime]]:
-        with mapped_errors(self._times.url):
+        with mapped_errors(self._rules.url):
             found: Any = self._client.zrange(key, 0, at_most - 1, withscores=True)
         return [(str(name), datetime.fromtimestamp(at / 1000, UTC)) for name, at in found]
 
     def _run(self, script: Any, *args: str | float) -> Any:
-        with mapped_errors(self._times.url):
-            return script(args=list(args))
+        with mapped_errors(self._rules.url):
+            events, *answer = script(args=list(args))
+        for event in events:
+            # Told to the one whose act brought it about, so that it is logged once.
+            log.warning("%s", event)
+        return answer
 
 
 def _inbox_member(mid: str, stat: str) -> str:
     return json.dumps([mid, stat])
-
-
-def _lua(name: str) -> str:
-    return files(__name__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-
-
-def _prelude(times: Times) -> str:
-    ways = ",".join(
-        f"{before}={{{','.join(f'{after}=true' for after in sorted(afters))}}}"
-        for before, afters in NEXT.items()
-    )
-    return (
-        f"local NEXT = {{{ways}}}\n"
-        f"local RETENTION = {times.retention_s * 1000}\n"
-        f"local REPORT_WAIT = {times.report_wait_s * 1000}\n"
-        f"local MAX_RESENDS = {times.max_resends}\n" + _lua("common")
-    )

@@ -1,23 +1,151 @@
 -- May this message go now? If so it is `sending` from here on, under a lease.
 --
--- ARGV[1] id  ARGV[2] ms of the lease
--- Returns {'go', attempt, payload, template}, {'unknown'}, {'copy', state} or {'expired', state}
+-- ARGV[1] id  ARGV[2] ms of the lease  ARGV[3] '1' where a turn has been booked and has come
+-- Returns {events, 'go', attempt, payload, template}
+--   {events, 'wait', us}        ask again then
+--   {events, 'booked', us}      a turn is booked: ask again then, with ARGV[3]
+--   {events, 'paused'}          nothing goes: give the wake-up back
+--   {events, why, state}        it does not go: copy, expired, ended or deferred
+--   {events, 'unknown'}
 --
--- One act, because of two copies of one wake-up only one may go, and because a worker that dies
--- after it must leave a lease behind.
+-- One act, because of two copies of one wake-up only one may go, because a worker that dies
+-- after it must leave a lease behind, and because limits hold only if asking is taking.
+-- Whoever dies while it waits has taken a turn at most: nothing was called.
+
+-- How far ahead a lane may book, in us: less is less in the way of the lanes before it.
+local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
+-- A message in doubt is the last to be a probe: each probe that comes to nothing costs a resend.
+local PROBE_IN_DOUBT = 4 * PROBE
+local GUARD = 1.02  -- the window is this much longer than a second, for jitter on the way
 
 local m = load(ARGV[1])
-if not m then return {'unknown'} end
-if m.state ~= 'queued' then return {'copy', m.state} end
+if not m then return {events, 'unknown'} end
+if m.state ~= 'queued' then return {events, 'copy', m.state} end
+
+local function ended(why)
+  return {events, why or 'ended', m.state}
+end
+
 if now >= m.expires then
   expire(m)
-  return {'expired', m.state}
+  return ended('expired')
 end
 local payload = redis.call('GET', 'smsq:p:' .. m.id)
 if not payload then
   -- A server with an eviction policy took it.
   finish(m, 'failed', 'local:lost')
-  return {'copy', m.state}
+  return ended()
+end
+
+-- The number: suppressed, held by the gateway's own limit, or asked for too often?
+
+local function too_often(allowed)
+  set(m, 'allowed', allowed)
+  finish(m, 'failed', 'local:frequency')
+  return ended()
+end
+
+local suppressed = m.who and redis.call('HGET', 'smsq:suppressed', m.who)
+if suppressed then
+  local entry = cjson.decode(suppressed)
+  if now < entry['until'] then
+    set(m, 'detail', 'suppressed: ' .. entry.reason)
+    finish(m, 'failed', 'local:suppressed')
+    return ended()
+  end
+  redis.call('HDEL', 'smsq:suppressed', m.who)
+end
+
+local held_until = m.who and tonumber(redis.call('GET', 'smsq:hold:' .. m.who) or 0)
+if held_until and now < held_until then
+  if held_until >= m.expires then return too_often(held_until) end
+  defer(m, held_until - now)
+  return ended('deferred')
+end
+
+local limited = PHONE_LIMITS[1] and m.who and m.lane == 'otp' and m.n == 0
+local sent_key = limited and 'smsq:sent:' .. m.who
+if limited then
+  local sent, allowed = redis.call('LRANGE', sent_key, 0, -1), 0
+  for _, limit in ipairs(PHONE_LIMITS) do
+    local oldest = tonumber(sent[limit[1]] or 0)
+    if now < oldest + limit[2] then allowed = math.max(allowed, oldest + limit[2]) end
+  end
+  if allowed > 0 then return too_often(allowed) end
+end
+
+-- The hour, for bulk.
+
+if BULK_HOURS and m.lane == 'bulk' then
+  local from, to = BULK_HOURS[1], BULK_HOURS[2]
+  local minute = (now / 60000 + 480) % 1440  -- Asia/Shanghai is 8 h ahead, without summer time
+  if (minute - from) % 1440 >= (to - from) % 1440 then
+    defer(m, math.ceil((from - minute) % 1440 * 60000))
+    return ended('deferred')
+  end
+end
+
+-- Pauses.
+
+local probes = {}
+local function stopped(scope, text)
+  if not text then return false end
+  local p = cjson.decode(text)
+  if not p.permit then return true end
+  if scope == 'breaker' and m.doubt and now < p.permit + PROBE_IN_DOUBT then return true end
+  probes[scope] = p
+  return false
+end
+
+local template = 'template:' .. m.template
+local pauses = redis.call('HMGET', PAUSES, 'account', 'breaker', template)
+if stopped('account', pauses[1]) or stopped('breaker', pauses[2]) then
+  return {events, 'paused'}
+end
+if stopped(template, pauses[3]) then
+  wait_for_template(m)
+  return ended('deferred')
+end
+
+-- The rate. Turns are booked one gap apart (GCRA), so that late workers lose none of them; and
+-- the window is counted where a call is let go, so that late ones do not crowd together.
+
+local us = clock[1] * 1000000 + clock[2]
+local function in_us(number)
+  return string.format('%.0f', number)
+end
+
+local r = rate()
+if ARGV[3] ~= '1' then
+  local gap = 1000000 / r.now
+  local wait = math.max(0, r.tat - (r.burst - 1) * gap - us)
+  if wait > AHEAD[m.lane] then return {events, 'wait', math.ceil(wait - AHEAD[m.lane])} end
+  redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(r.tat, us) + gap))
+  if wait > 0 then return {events, 'booked', math.ceil(wait)} end
+end
+local in_a_second = math.floor(r.now + r.burst)
+local second = 1000000 * math.min(GUARD, in_a_second / (0.995 * r.now))
+local oldest = redis.call('LINDEX', 'smsq:calls', in_a_second - 1)
+if oldest and us - oldest < second then
+  return {events, 'booked', math.ceil(oldest + second - us)}
+end
+
+-- It goes.
+
+redis.call('LPUSH', 'smsq:calls', in_us(us))
+redis.call('LTRIM', 'smsq:calls', 0, math.floor(r.limit + r.burst))
+for scope, p in pairs(probes) do
+  p.permit = nil
+  keep(scope, p)
+end
+if limited then
+  local most, longest = 0, 0
+  for _, limit in ipairs(PHONE_LIMITS) do
+    most, longest = math.max(most, limit[1]), math.max(longest, limit[2])
+  end
+  redis.call('LPUSH', sent_key, now)
+  redis.call('LTRIM', sent_key, 0, most - 1)
+  redis.call('PEXPIRE', sent_key, longest)
 end
 m.n = m.n + 1
 move(m, 'sending')
@@ -27,4 +155,4 @@ if m.doubt then count('possible_duplicates') end
 if m.published > tonumber(redis.call('HGET', LANES, m.lane) or 0) then
   redis.call('HSET', LANES, m.lane, m.published)
 end
-return {'go', m.n, payload, redis.call('HGET', m.key, 'template')}
+return {events, 'go', m.n, payload, m.template}

@@ -3,7 +3,8 @@
 -- ARGV[1] how many at the most  ARGV[2] ms to the next question after a wake-up
 -- ARGV[3] ms to wait before the resend of a call whose worker died
 -- ARGV[4...] lanes whose queue is empty
--- Returns {ms until the next timer or -1, id, lane, id, lane, ...}: wake-ups to publish.
+-- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
+--   calls a second, id, lane, id, lane, ...}: the rest are wake-ups to publish.
 --
 -- One act, because any number of workers run this at once. One that dies after it, before it
 -- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
@@ -11,7 +12,7 @@
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local empty = {}
 for i = 4, #ARGV do empty[ARGV[i]] = true end
-local answer = {-1}
+local answer = {events, -1, 'open', ''}
 
 local function wake(m)
   if m.state ~= 'queued' then move(m, 'queued') end
@@ -36,6 +37,34 @@ local function suspect(m)
   timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
 end
 
+-- Let one message through a pause now and then. A permit that nobody used does not keep the
+-- next from a template's waiting room: the one before may have expired.
+local function permit_probe(scope, p)
+  p.permit, p.probe_at = now, now + probe_wait(scope)
+  keep(scope, p)
+  if scope:sub(1, 9) == 'template:' then
+    local first = redis.call('ZPOPMIN', waiting_room(scope:sub(10)))[1]
+    if first then redis.call('ZADD', TIMERS, 'XX', now, first) end
+  end
+end
+
+local scopes = redis.call('HGETALL', PAUSES)
+for i = 1, #scopes, 2 do
+  local scope, p = scopes[i], cjson.decode(scopes[i + 1])
+  if p.cause ~= 'operator' and now >= p.probe_at then permit_probe(scope, p) end
+  if scope == 'account' or scope == 'breaker' then
+    if not p.permit then answer[3] = 'closed' elseif answer[3] == 'open' then answer[3] = 'probe' end
+  end
+end
+answer[4] = tostring(rate().now)
+
+-- Those who waited for a template go on, so many at a time.
+for _, template in ipairs(redis.call('SMEMBERS', RELEASED)) do
+  local ids = redis.call('ZPOPMIN', waiting_room(template), limit)
+  for i = 1, #ids, 2 do redis.call('ZADD', TIMERS, 'XX', now, ids[i]) end
+  if #ids < 2 * limit then redis.call('SREM', RELEASED, template) end
+end
+
 local due = {
   sending = function(m)  -- its worker died, or lives and will record late
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
@@ -52,5 +81,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0,
   if m and due[m.state] then due[m.state](m) else redis.call('ZREM', TIMERS, id) end
 end
 local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
-if following then answer[1] = math.max(0, tonumber(following) - now) end
+if following then answer[2] = math.max(0, tonumber(following) - now) end
 return answer

@@ -1,4 +1,4 @@
--- What every act of the ledger shares; prepended to each, after
+-- What every act of the ledger shares; prepended to each, after the constants of `scripts.py`:
 --   local NEXT        the table of states.py: NEXT[from][to] is true where there is a way
 --   local RETENTION   ms for which a final message is kept
 --   local REPORT_WAIT ms for which a report is awaited, or parked
@@ -9,9 +9,15 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local TIMERS, INBOX, PARKED = 'smsq:timers', 'smsq:inbox', 'smsq:parked'
-local HELD = 'smsq:held'
+local HELD, LIVE = 'smsq:held', 'smsq:live'
 local LANES, COUNTERS = 'smsq:lanes', 'smsq:counters'
 local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1}
+
+-- What an operator must hear of, in words; every act returns it first, to be logged once.
+local events = {}
+local function tell(words)
+  events[#events + 1] = words
+end
 
 local function count(name)
   redis.call('HINCRBY', COUNTERS, name, 1)
@@ -21,13 +27,13 @@ end
 local function load(id)
   local key = 'smsq:m:' .. id
   local f = redis.call('HMGET', key, 'state', 'lane', 'n', 'resends', 'expires', 'hold',
-    'otherwise', 'published', 'overtaken', 'doubt')
+    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who')
   if not f[1] then return nil end
   return {
     id = id, key = key, state = f[1], lane = f[2], n = tonumber(f[3] or 0),
     resends = tonumber(f[4] or 0), expires = tonumber(f[5] or 0), hold = f[6],
     otherwise = f[7], published = tonumber(f[8] or 0), overtaken = f[9],
-    doubt = f[10],
+    doubt = f[10], template = f[11], who = f[12],
   }
 end
 
@@ -45,6 +51,8 @@ local function move(m, to)
     error('smsq: no way from ' .. m.state .. ' to ' .. to)
   end
   if m.state == 'held' then redis.call('ZREM', HELD, m.id) end
+  if not FINAL[m.state] then redis.call('HINCRBY', LIVE, m.lane .. ':' .. m.state, -1) end
+  if not FINAL[to] then redis.call('HINCRBY', LIVE, m.lane .. ':' .. to, 1) end
   m.state = to
   set(m, 'state', to)
   count('messages:' .. m.lane .. ':' .. to)
@@ -56,7 +64,7 @@ local function finish(m, to, reason)
   if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
   set(m, 'finished', now)
   redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken')
+    'overtaken', 'who')
   redis.call('DEL', 'smsq:p:' .. m.id)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)
@@ -93,23 +101,4 @@ end
 -- The last attempt may have been sent and nobody can ask: the policy decides.
 local function doubt(m, wait_ms)
   if m.hold then hold(m) else resend(m, wait_ms, true, 'local:resends') end
-end
-
--- Apply a report {stat, class, wait_ms, maybe_sent} on attempt n.
--- Delivered outranks everything; the rest counts only where n is the last attempt.
-local function apply_report(m, n, r)
-  set(m, n .. ':stat', r.stat)
-  if r.class == 'delivered' then
-    set(m, 'stat', r.stat)
-    if m.state ~= 'delivered' then finish(m, 'delivered') end
-    return
-  end
-  if n ~= m.n or (FINAL[m.state] and m.state ~= 'unreported') then return end
-  set(m, 'stat', r.stat)
-  local reason = 'report:' .. r.stat
-  if r.class == 'permanent' or (r.class == 'transient' and m.state == 'unreported') then
-    finish(m, 'failed', reason)
-  elseif r.class == 'transient' and m.state == 'accepted' then
-    if r.maybe_sent and m.hold then hold(m) else resend(m, r.wait_ms, r.maybe_sent, reason) end
-  end
 end

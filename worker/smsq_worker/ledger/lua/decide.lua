@@ -1,20 +1,20 @@
 -- Do with a held message what the operator decided.
 --
 -- ARGV[1] id  ARGV[2] "resend" or "drop"
--- Returns {what became of it, state}: done, unknown, not held, or too late, where the ttl is over
+-- Returns {events, what became of it, state}: done, unknown, not held, or too late, where the ttl is over
 -- and only dropping is left.
 --
 -- One act, because a late answer or report may settle the message at the same moment.
 
 local m = load(ARGV[1])
-if not m then return {'unknown', ''} end
-if m.state ~= 'held' then return {'not held', m.state} end
+if not m then return {events, 'unknown', ''} end
+if m.state ~= 'held' then return {events, 'not held', m.state} end
 if ARGV[2] == 'drop' then
   finish(m, 'failed', 'local:dropped')
 elseif now >= m.expires then
-  return {'too late', m.state}
+  return {events, 'too late', m.state}
 else
   set(m, 'doubt', 1, 'otherwise', 'local:resends')
   defer(m, 0)
 end
-return {'done', m.state}
+return {events, 'done', m.state}

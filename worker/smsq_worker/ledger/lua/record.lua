@@ -3,7 +3,8 @@
 -- ARGV[1] id  ARGV[2] attempt  ARGV[3] outcome
 -- ARGV[4] detail; a refusal's first word is the message's reason
 -- ARGV[5] mid, "" where there is none  ARGV[6] ms to wait before another attempt
--- Returns {state, late}: late is 1 where the lease had run out before.
+-- ARGV[7] '1' where the gateway is in trouble  ARGV[8] '1' where it says that we are too fast
+-- Returns {events, state}
 --
 -- The attempt's number is the fence: an answer that comes after a newer attempt began still
 -- makes its mid known, but moves the state no more. One act, because a report may arrive between
@@ -21,13 +22,16 @@ end
 
 local m = load(ARGV[1])
 local n, outcome, mid, wait_ms = tonumber(ARGV[2]), ARGV[3], ARGV[5], tonumber(ARGV[6])
-if not m or n > m.n then return {'unknown', 1} end
+if not m or n > m.n then return {events, 'unknown'} end
 
 local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
 -- This command sent twice, perhaps about an attempt that has been forgotten since.
-if not begun or (known and known ~= 'maybe_sent') then return {m.state, 0} end
+if not begun or (known and known ~= 'maybe_sent') then return {events, m.state} end
 set(m, n .. ':outcome', outcome, n .. ':detail', ARGV[4])
 if outcome ~= known then count('calls:' .. outcome) end  -- the lease may have counted it
+
+local excused = heed_call(outcome, ARGV[4], begun, ARGV[7] == '1')
+if ARGV[8] == '1' then slow_down(begun, ARGV[4]) end
 
 local reports = {}
 if mid ~= '' then
@@ -45,6 +49,8 @@ if n == m.n and not FINAL[m.state] then
     set(m, 'accepted', now)
     redis.call('HDEL', m.key, 'doubt', 'otherwise')
     timer(m, now + REPORT_WAIT)
+  elseif outcome == 'refused' and excused then
+    defer(m, wait_ms)
   elseif outcome == 'refused' then
     finish(m, 'failed', string.match(ARGV[4], '^%S+'))
   elseif outcome == 'not_sent' then
@@ -56,4 +62,4 @@ if n == m.n and not FINAL[m.state] then
   end
 end
 for _, report in ipairs(reports) do apply_report(m, n, cjson.decode(report)) end
-return {m.state, late and 1 or 0}
+return {events, m.state}

@@ -1,9 +1,9 @@
 -- Apply a delivery report, or park it until its mid is known.
 --
--- ARGV[1] mid  ARGV[2] the report as JSON {stat, class, wait_ms, maybe_sent}
+-- ARGV[1] mid  ARGV[2] the report as JSON, see apply_report
 -- ARGV[3] how many reports may be parked for one mid  ARGV[4] the report's member in the inbox
 -- ARGV[5] name under which it is counted
--- Returns {state, id}, or {'parked', ''}
+-- Returns {events, state, id}, or {events, 'parked', ''}
 --
 -- One act, because the call's answer may be recorded at the same moment.
 
@@ -17,7 +17,7 @@ local n, id = string.match(known or '', '^(%d+) (.*)$')
 local m = id and load(id)
 if m then
   apply_report(m, tonumber(n), report)
-  return {m.state, m.id}
+  return {events, m.state, m.id}
 end
 
 local early = 'smsq:early:' .. ARGV[1]
@@ -30,4 +30,4 @@ if redis.call('ZCARD', PARKED) > MAX_PARKED then  -- a flood of mids that nobody
   redis.call('DEL', 'smsq:early:' .. redis.call('ZPOPMIN', PARKED)[1])
   count('reports_dropped')
 end
-return {'parked', ''}
+return {events, 'parked', ''}

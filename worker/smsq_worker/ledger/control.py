@@ -1,0 +1,184 @@
+"""What an operator sees and sets for all workers: rate, pauses, suppressed numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from smsq import keys
+from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.rules import Rules, Scripts
+
+ACCOUNT: Final = "account"
+BREAKER: Final = "breaker"
+_TEMPLATE: Final = "template:"
+
+
+def template_scope(name: str) -> str:
+    """Name the scope of a template's pause."""
+    return _TEMPLATE + name
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Calls a second for all workers together."""
+
+    limit: float
+    burst: int
+    now: float
+    """Less than the limit while the gateway wants fewer; it comes back step by step."""
+    by_operator: bool
+    """Whether it was set at run time; otherwise the settings say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why nothing is sent, for the account, during an outage, or of one template."""
+
+    scope: str
+    """account, breaker, or template:<name>."""
+    cause: str
+    """operator, report, refusals or outage."""
+    detail: str
+    since: datetime
+    probe_at: datetime | None
+    """When the next message may find out whether it is over; None where an operator decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A number to which nothing is sent. `phone` is "" where only its digest is known."""
+
+    phone: str = field(repr=False)
+    reason: str
+    since: datetime
+    until: datetime
+
+
+class Control:
+    """The switches. Every method raises LedgerUnavailable where Redis fails."""
+
+    def __init__(self, client: Client, rules: Rules) -> None:
+        self._client = client
+        self._url = rules.url
+        scripts = Scripts(client, rules)
+        self._pause = scripts.act("pause")
+        self._rate = scripts.act("rate")
+
+    def rate(self) -> Rate:
+        """Read the rate as it is now."""
+        with mapped_errors(self._url):
+            _, limit, burst, now, by_operator = self._rate()
+        return Rate(float(limit), int(float(burst)), float(now), bool(by_operator))
+
+    def set_rate(self, limit: float, burst: int) -> None:
+        """Set the rate of all workers from now on, and forget what the gateway wanted."""
+        with mapped_errors(self._url), self._client.pipeline() as pipe:
+            pipe.hset(keys.RATE, mapping={"limit": f"{limit:.17g}", "burst": burst})
+            pipe.hdel(keys.RATE, "slow", "slow_at")
+            pipe.execute()
+
+    def reset_rate(self) -> None:
+        """Go back to what the settings say."""
+        with mapped_errors(self._url):
+            self._client.hdel(keys.RATE, "limit", "burst", "slow", "slow_at")
+
+    def pause(self, scope: str, detail: str) -> bool:
+        """Pause until `resume`; False where an operator has done so before."""
+        return self._switch("pause", scope, detail)
+
+    def resume(self, scope: str, why: str) -> bool:
+        """End a pause, whatever its cause; False where there is none."""
+        return self._switch("resume", scope, why)
+
+    def pauses(self) -> list[Pause]:
+        """List the pauses, the oldest first."""
+        with mapped_errors(self._url):
+            found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
+        pauses = [_pause(scope, json.loads(text)) for scope, text in found.items()]
+        return sorted(pauses, key=lambda pause: pause.since)
+
+    def suppress(self, phone: str, reason: str, until: datetime) -> None:
+        """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
+        entry = {"phone": phone, "reason": reason, "since": self._now(), "until": _ms(until)}
+        self._keep_suppressed(((phone, entry),))
+
+    def take_over(self, rows: Iterable[Suppressed]) -> int:
+        """Suppress numbers as another list says, replacing what is known; give how many."""
+        return self._keep_suppressed(
+            (
+                row.phone,
+                {
+                    "phone": row.phone,
+                    "reason": row.reason,
+                    "since": _ms(row.since),
+                    "until": _ms(row.until),
+                },
+            )
+            for row in rows
+        )
+
+    def unsuppress(self, phone: str) -> bool:
+        """Send to a number again; False where it was not suppressed."""
+        with mapped_errors(self._url):
+            return bool(self._client.hdel(keys.SUPPRESSED, keys.who(phone)))
+
+    def suppressed(self) -> Iterator[Suppressed]:
+        """Go through the suppressed numbers, in no order; one may come twice while they change."""
+        now = self._now()
+        with mapped_errors(self._url):
+            for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
+                entry = json.loads(text)
+                if entry["until"] > now:
+                    yield Suppressed(
+                        entry["phone"], entry["reason"], _at(entry["since"]), _at(entry["until"])
+                    )
+
+    def live(self) -> dict[str, int]:
+        """Count live messages, by "<lane>:<state>"."""
+        with mapped_errors(self._url):
+            found = self._client.hgetall(keys.LIVE)
+        return {str(name): int(value) for name, value in found.items()}
+
+    def _keep_suppressed(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
+        count = 0
+        with mapped_errors(self._url), self._client.pipeline(transaction=False) as pipe:
+            for phone, entry in rows:
+                pipe.hset(keys.SUPPRESSED, keys.who(phone), json.dumps(entry))
+                count += 1
+                if count % 1000 == 0:
+                    pipe.execute()
+            pipe.execute()
+        return count
+
+    def _switch(self, what: str, scope: str, words: str) -> bool:
+        with mapped_errors(self._url):
+            _, changed = self._pause(args=[what, scope, words])
+        return bool(changed)
+
+    def _now(self) -> int:
+        with mapped_errors(self._url):
+            seconds, micros = self._client.time()
+        return seconds * 1000 + micros // 1000
+
+
+def _pause(scope: str, found: dict[str, Any]) -> Pause:
+    by_operator = found["cause"] == "operator"
+    return Pause(
+        scope=scope,
+        cause=found["cause"],
+        detail=found["detail"],
+        since=_at(found["since"]),
+        probe_at=None if by_operator else _at(found["probe_at"]),
+    )
+
+
+def _at(ms: float) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

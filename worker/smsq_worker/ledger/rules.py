@@ -1,0 +1,76 @@
+"""What the ledger's scripts need to know of the settings, and how they are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from smsq.connection import Client
+from smsq_worker.limits import Breaker, Hours, PhoneLimit
+from smsq_worker.states import NEXT
+
+SHARED: Final = ("common", "pauses")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the ledger needs to know of the settings."""
+
+    url: str
+    lease_s: float
+    report_wait_s: int
+    retention_s: int
+    max_resends: int
+    rate_per_s: float
+    rate_burst: int
+    phone_limits: tuple[PhoneLimit, ...]
+    bulk_hours: Hours | None
+    breaker: Breaker | None
+    probe_s: float
+
+
+class Scripts:
+    """Registers scripts: the constants of the rules, what all share, and the act itself."""
+
+    def __init__(self, client: Client, rules: Rules) -> None:
+        self._client = client
+        self._prelude = _constants(rules) + "".join(map(_lua, SHARED))
+
+    def act(self, name: str) -> Any:
+        """Give the script `lua/<name>.lua`."""
+        return self._client.register_script(self._prelude + _lua(name))
+
+    def plain(self, name: str) -> Any:
+        """Give a script that needs nothing of what the others share."""
+        return self._client.register_script(_lua(name))
+
+
+def _lua(name: str) -> str:
+    return files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _constants(rules: Rules) -> str:
+    ways = (
+        f"{before}={_table(f'{after}=true' for after in sorted(afters))}"
+        for before, afters in NEXT.items()
+    )
+    limits = (_table((one.messages, one.seconds * 1000)) for one in rules.phone_limits)
+    breaker = rules.breaker and _table((*rules.breaker[:2], rules.breaker.seconds * 1000))
+    values = {
+        "NEXT": _table(ways),
+        "RETENTION": rules.retention_s * 1000,
+        "REPORT_WAIT": rules.report_wait_s * 1000,
+        "MAX_RESENDS": rules.max_resends,
+        "RATE": rules.rate_per_s,
+        "BURST": rules.rate_burst,
+        "PHONE_LIMITS": _table(limits),
+        "BULK_HOURS": _table(rules.bulk_hours) if rules.bulk_hours else "nil",
+        "BREAKER": breaker or "nil",
+        "PROBE": round(rules.probe_s * 1000),
+    }
+    return "".join(f"local {name} = {value}\n" for name, value in values.items())
+
+
+def _table(parts: Any) -> str:
+    return f"{{{','.join(map(str, parts))}}}"

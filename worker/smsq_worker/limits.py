@@ -1,0 +1,70 @@
+"""Limits as an operator writes them in settings. Each reader raises ValueError, which says how."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+MAX_LIMIT: Final = 1000
+MAX_SECONDS: Final = 31 * 86_400
+DAY_MIN: Final = 1440
+
+
+class PhoneLimit(NamedTuple):
+    """So many otp messages to one number in so many seconds."""
+
+    messages: int
+    seconds: int
+
+
+class Breaker(NamedTuple):
+    """An outage: so many failed calls, and such a share of all, in so many seconds."""
+
+    calls: int
+    percent: int
+    seconds: int
+
+
+class Hours(NamedTuple):
+    """Minutes of the day in Asia/Shanghai, from start to end, over midnight where end is less."""
+
+    start: int
+    end: int
+
+
+def phone_limits(text: str) -> tuple[PhoneLimit, ...]:
+    """Read MESSAGES/SECONDS, any number of them, with commas between."""
+    found = [re.fullmatch(r"\s*([0-9]{1,9})/([0-9]{1,9})\s*", part) for part in text.split(",")]
+    limits = [PhoneLimit(int(one[1]), int(one[2])) for one in found if one]
+    if len(limits) != len(found) or not all(map(_allowed, limits)):
+        raise ValueError(
+            "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, of at most "
+            f"{MAX_LIMIT} messages and {MAX_SECONDS} seconds; empty turns it off"
+        )
+    return tuple(limits)
+
+
+def breaker(text: str) -> Breaker:
+    """Read CALLS/PERCENT/SECONDS."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,3})/([0-9]{1,4})", text)
+    if found:
+        one = Breaker(int(found[1]), int(found[2]), int(found[3]))
+        if one.calls >= 1 and 1 <= one.percent <= 100 and 1 <= one.seconds <= 3600:  # noqa: PLR2004
+            return one
+    raise ValueError(
+        "CALLS/PERCENT/SECONDS, like 10/50/60, of at most 3600 seconds; empty turns it off"
+    )
+
+
+def hours(text: str) -> Hours:
+    """Read HH:MM-HH:MM."""
+    found = re.fullmatch(r"([0-9]{2}):([0-5][0-9])-([0-9]{2}):([0-5][0-9])", text)
+    if found:
+        start, end = (int(found[n]) * 60 + int(found[n + 1]) for n in (1, 3))
+        if start < DAY_MIN and end <= DAY_MIN and start != end % DAY_MIN:
+            return Hours(start, end % DAY_MIN)
+    raise ValueError("HH:MM-HH:MM, like 08:00-21:00, in Asia/Shanghai, of two different times")
+
+
+def _allowed(one: PhoneLimit) -> bool:
+    return 1 <= one.messages <= MAX_LIMIT and 1 <= one.seconds <= MAX_SECONDS
