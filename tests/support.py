@@ -9,6 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Self, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import smsq
 
@@ -39,12 +40,22 @@ def becomes(message_id: str, state: str, timeout_s: float = 30.0) -> smsq.Status
     return known(message_id)
 
 
+def accepted(mid: str) -> tuple[int, dict[str, object]]:
+    return 200, {"code": 200, "msg": "ok", "mid": mid}
+
+
+def refused(mid: str) -> tuple[int, dict[str, object]]:
+    return 200, {"code": 400, "msg": "校验失败", "mid": ""}
+
+
 class VendorServer:
     """An HTTP server written from the vendor's page, sharing no code with the sandbox."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.before_answer: Callable[[str], None] = lambda mid: None
+        self.answer: Callable[[str], tuple[int, dict[str, object]]] = accepted
+        """Gives the HTTP status and the JSON of an answer, for a mid that is new."""
         self._gate = Event()
         self._gate.set()
         outer = self
@@ -57,9 +68,10 @@ class VendorServer:
                 mid = f"{len(outer.calls):016X}"
                 outer.before_answer(mid)
                 outer._gate.wait(60)
-                body = json.dumps({"code": 200, "msg": "ok", "mid": mid}).encode()
+                status, answer = outer.answer(mid)
+                body = json.dumps(answer).encode()
                 with suppress(OSError):  # the caller may be dead
-                    self.send_response(200)
+                    self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
@@ -69,6 +81,10 @@ class VendorServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def phones(self) -> list[str]:
+        """Give the number of each call, in order."""
+        return [parse_qs(urlsplit(path).query)["mobphone"][0] for path, _ in self.calls]
 
     def withhold(self) -> None:
         """Take calls, but answer none before `release`."""

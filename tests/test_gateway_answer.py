@@ -31,6 +31,10 @@ def concluded(status: int, body: str | bytes, **headers: str) -> Call:
     return understand(status, {name.replace("_", "-"): v for name, v in headers.items()}, data)
 
 
+def unreadable(status: int) -> Call:
+    return Call(MAYBE_SENT, f"unreadable answer, http {status}", trouble=True)
+
+
 # --- the table ------------------------------------------------------------------------------
 
 
@@ -124,7 +128,15 @@ def test_another_code_or_a_clients_error_is_refused(status: int, body: str, deta
     assert concluded(status, body) == Call(REFUSED, detail)
 
 
-@pytest.mark.parametrize("status", [408, 429, 503])
+# What each says besides: that calls come too fast, that the gateway is in trouble.
+NOT_TAKEN = {
+    408: {"too_fast": False, "trouble": True},
+    429: {"too_fast": True, "trouble": False},
+    503: {"too_fast": True, "trouble": True},
+}
+
+
+@pytest.mark.parametrize("status", NOT_TAKEN)
 @pytest.mark.parametrize(
     "body",
     [
@@ -135,7 +147,7 @@ def test_another_code_or_a_clients_error_is_refused(status: int, body: str, deta
     ],
 )
 def test_a_request_that_was_not_taken_was_not_sent(status: int, body: str) -> None:
-    assert concluded(status, body) == Call(NOT_SENT, f"http {status}")
+    assert concluded(status, body) == Call(NOT_SENT, f"http {status}", **NOT_TAKEN[status])
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 504, 507, 520, 599, 999])
@@ -149,7 +161,8 @@ def test_a_request_that_was_not_taken_was_not_sent(status: int, body: str) -> No
     ],
 )
 def test_after_a_servers_error_nobody_can_know(status: int, body: str) -> None:
-    assert concluded(status, body, Retry_After="9") == Call(MAYBE_SENT, f"http {status}")
+    call = concluded(status, body, Retry_After="9")
+    assert call == Call(MAYBE_SENT, f"http {status}", trouble=True)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +200,12 @@ def test_after_a_servers_error_nobody_can_know(status: int, body: str) -> None:
 )
 @pytest.mark.parametrize("status", [200, 302])
 def test_an_answer_that_cannot_be_read_may_have_been_sent(status: int, body: str | bytes) -> None:
-    assert concluded(status, body) == Call(MAYBE_SENT, f"unreadable answer, http {status}")
+    assert concluded(status, body) == unreadable(status)
 
 
 @pytest.mark.parametrize("status", [101, 103, 204, 301, 302, 303, 304, 307, 308])
 def test_neither_a_redirect_nor_an_early_answer_says_anything(status: int) -> None:
-    assert concluded(status, "") == Call(MAYBE_SENT, f"unreadable answer, http {status}")
+    assert concluded(status, "") == unreadable(status)
 
 
 def test_the_content_type_has_no_say() -> None:
@@ -230,10 +243,10 @@ def test_the_content_type_has_no_say() -> None:
         pytest.param("Mon, 01 Jan 0001 00:00:00 +2359", 0, id="the beginning of time"),
     ],
 )
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", NOT_TAKEN)
 def test_retry_after_is_read_and_bounded(status: int, value: str, seconds: float) -> None:
     call = concluded(status, PAGE, Retry_After=value)
-    assert call == Call(NOT_SENT, f"http {status}", retry_after_s=seconds)
+    assert call == Call(NOT_SENT, f"http {status}", retry_after_s=seconds, **NOT_TAKEN[status])
 
 
 def test_retry_after_may_be_a_date() -> None:
@@ -338,6 +351,9 @@ def test_every_answer_has_exactly_one_sensible_outcome(
     assert not call.mid or call.outcome is ACCEPTED
     assert 0 <= call.retry_after_s <= MAX_RETRY_AFTER_S
     assert not call.retry_after_s or call.outcome is NOT_SENT
+    assert call.too_fast == (call.outcome is NOT_SENT and status in {429, 503})
+    in_trouble = call.outcome is NOT_SENT and status != 429
+    assert call.trouble == (call.outcome is MAYBE_SENT or in_trouble)
     assert call.detail.isprintable()
     assert len(call.detail) <= 80
     assert call.detail.startswith("gateway:") == (call.outcome is REFUSED)

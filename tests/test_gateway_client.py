@@ -255,8 +255,12 @@ def count_tries(made: Gateway, fail: Callable[[int], None] = lambda _: None) -> 
 
 
 def assert_not_connected(call: Call, detail: str) -> None:
-    assert (call.outcome, call.connected, call.mid) == (Outcome.NOT_SENT, False, "")
+    assert call == Call(Outcome.NOT_SENT, call.detail, connected=False, trouble=True)
     assert re.fullmatch(detail, call.detail)
+
+
+def in_doubt(detail: str) -> Call:
+    return Call(Outcome.MAYBE_SENT, detail, trouble=True)
 
 
 def assert_hidden(shown: str, *private: str) -> None:
@@ -398,7 +402,7 @@ def test_a_redirect_is_not_followed_and_the_secret_goes_nowhere_else(status: str
         moved = http_answer(b"", f"Location: {elsewhere.url}", status=status)
         with Server(says(moved)) as server, gateway(server.url) as made:
             call = send(made)
-    assert call == Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status[:3]}")
+    assert call == in_doubt(f"unreadable answer, http {status[:3]}")
     assert (len(server.requests), elsewhere.connections) == (1, 0)
 
 
@@ -567,7 +571,7 @@ def test_what_goes_wrong_in_tls_after_the_request_may_have_been_sent(
     ends = script if script is resets else lambda *given: script(*given) and False
     with Server(ends, tls) as server, gateway(server.url, verify=bundle) as made:
         call = send(made)
-    assert (call.outcome, call.connected) == (Outcome.MAYBE_SENT, True)
+    assert call == in_doubt(call.detail)
     assert len(server.requests) == 1
 
 
@@ -727,7 +731,7 @@ def test_after_a_connection_trouble_may_have_been_sent_and_is_not_tried_again(
     ):
         call = send(made)
         eventually(lambda: server.requests)
-    assert (call.outcome, call.mid, call.connected) == (Outcome.MAYBE_SENT, "", True)
+    assert call == in_doubt(call.detail)
     assert re.fullmatch(
         "[A-Za-z]+|http 500|answer too long|unreadable answer, http [0-9]{3}", call.detail
     )
@@ -742,31 +746,29 @@ def test_a_kept_connection_that_dies_under_a_request_is_not_tried_again() -> Non
         return first
 
     with Server(once) as server, gateway(server.url) as made:
-        calls = [send(made).outcome, send(made).outcome]
-    assert calls == [Outcome.ACCEPTED, Outcome.MAYBE_SENT]
+        calls = [send(made), send(made)]
+    assert calls == [Call(Outcome.ACCEPTED, "", MID), in_doubt(calls[1].detail)]
     assert [request.connection for request in server.requests] == [1, 1]
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"),
+    ("status", "expected"),
     [
-        ("429 Slow Down", Outcome.NOT_SENT),
-        ("503 Unavailable", Outcome.NOT_SENT),
-        ("408 Timeout", Outcome.NOT_SENT),
-        ("500 Oops", Outcome.MAYBE_SENT),
-        ("502 Bad Gateway", Outcome.MAYBE_SENT),
-        ("504 Gateway Timeout", Outcome.MAYBE_SENT),
-        ("401 Unauthorized", Outcome.REFUSED),
-        ("403 Forbidden", Outcome.REFUSED),
-        ("404 Not Found", Outcome.REFUSED),
+        ("429 Slow Down", Call(Outcome.NOT_SENT, "http 429", "", 7, too_fast=True)),
+        ("503 Unavailable", Call(Outcome.NOT_SENT, "http 503", "", 7, too_fast=True, trouble=True)),
+        ("408 Timeout", Call(Outcome.NOT_SENT, "http 408", "", 7, trouble=True)),
+        ("500 Oops", in_doubt("http 500")),
+        ("502 Bad Gateway", in_doubt("http 502")),
+        ("504 Gateway Timeout", in_doubt("http 504")),
+        ("401 Unauthorized", Call(Outcome.REFUSED, "gateway:http-401")),
+        ("403 Forbidden", Call(Outcome.REFUSED, "gateway:http-403")),
+        ("404 Not Found", Call(Outcome.REFUSED, "gateway:http-404")),
     ],
 )
-def test_an_answer_of_any_status_is_not_tried_again(status: str, outcome: Outcome) -> None:
+def test_an_answer_of_any_status_is_not_tried_again(status: str, expected: Call) -> None:
     page = http_answer(b"<html>no</html>", "Retry-After: 7", status=status)
     with Server(says(page)) as server, gateway(server.url) as made:
-        call = send(made)
-    assert (call.outcome, call.connected) == (outcome, True)
-    assert call.retry_after_s == (7 if outcome is Outcome.NOT_SENT else 0)
+        assert send(made) == expected
     assert len(server.requests) == 1
 
 
@@ -815,7 +817,7 @@ def test_what_is_left_of_an_answer_is_not_taken_for_the_next_calls(first: bytes)
     with Server(script) as server, gateway(server.url, read_timeout_s=SOON_S) as made:
         calls = [send(made), send(made)]
         eventually(lambda: len(server.requests) == 2)
-    assert [(call.outcome, call.mid) for call in calls] == [(Outcome.MAYBE_SENT, "")] * 2
+    assert calls == [in_doubt(call.detail) for call in calls]
     # In any order: who gives up soon may be ahead of the thread that reads the request.
     assert sorted(request.connection for request in server.requests) == [1, 2]
 
@@ -907,7 +909,7 @@ def test_whatever_the_adapter_raises_may_have_been_sent(kind: type[Exception]) -
 
     with gateway("http://gateway.invalid/") as made:
         made._adapter.send = fail
-        assert send(made) == Call(Outcome.MAYBE_SENT, kind.__name__)
+        assert send(made) == in_doubt(kind.__name__)
     assert len(calls) == 1
 
 
@@ -931,7 +933,7 @@ def test_whatever_is_raised_while_reading_may_have_been_sent(kind: type[Exceptio
     with gateway("http://gateway.invalid/") as made:
         made._adapter.send = lambda *_, **__: answer
         call = send(made)
-    assert (call.outcome, call.connected) == (Outcome.MAYBE_SENT, True)
+    assert call == in_doubt(kind.__name__)
     assert answer.raw.closed
 
 
@@ -989,7 +991,7 @@ def test_what_the_vendor_echoes_is_masked(code: str, message: str) -> None:
     answer = http_answer(f'{{"code": 400, "msg": "{message}"}}'.encode())
     with Server(says(answer)) as server, gateway(server.url) as made:
         call = send(made, code)
-    assert call.outcome is Outcome.REFUSED
+    assert call == Call(Outcome.REFUSED, call.detail)
     assert call.detail.startswith("gateway:400 ")
     assert "****" in call.detail or "无" * 56 in call.detail
     assert_hidden(f"{call!r} {call}", code, code.lower(), "ABC", "0013", "001 380", "4829")

@@ -1,0 +1,146 @@
+"""Days on which nothing goes out: an outage, a wrong secret, no balance, an operator's pause.
+
+Real workers meet a gateway that fails; what counts is that no message pays for it. Probes come
+when a test rewrites their time, and calls are counted, so that nothing here depends on speed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+import smsq
+from machine import Machine, machine
+from smsq import keys
+from smsq.contract import Lane
+from smsq_worker.codes import Catalogue
+from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control
+from smsq_worker.reports import Reports
+from smsq_worker.settings import Settings
+from support import accepted, becomes, eventually, known, refused
+
+NO_PROBE = {"SMSQ_PROBE_S": "3600"}
+"""Only when a test says so."""
+
+
+@pytest.fixture
+def day(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
+    with machine(environ | NO_PROBE, tmp_path) as running:
+        yield running
+
+
+def send(count: int, **options: str) -> list[str]:
+    return [smsq.send_sms.delay(f"138{n:08}", "SMS_1", "1", **options).id for n in range(count)]
+
+
+def control(day: Machine) -> Control:
+    return Control(day.client, Settings.load(day.environ).rules)
+
+
+def scopes(day: Machine) -> list[str]:
+    return [pause.scope for pause in control(day).pauses()]
+
+
+def states(ids: list[str]) -> set[str]:
+    return {known(message_id).state for message_id in ids}
+
+
+def in_queue(client: redis.Redis) -> int:
+    return client.llen(Lane.NOTICE.queue)
+
+
+def probe_now(day: Machine, scope: str) -> None:
+    """Let the time of the next probe come."""
+    pause = json.loads(str(day.client.hget(keys.PAUSES, scope)))
+    day.client.hset(keys.PAUSES, scope, json.dumps(pause | {"probe_at": 0}))
+
+
+def report(day: Machine, mid: str, stat: str) -> None:
+    Reports(day.ledger, Catalogue.load()).reconcile(mid, stat)
+
+
+def logged(day: Machine, words: str) -> int:
+    return sum(log.read_text().count(words) for log in day.logs.glob("worker*.log"))
+
+
+def test_an_operators_pause_leaves_the_queue_alone_until_resumed(day: Machine) -> None:
+    day.start_worker()
+    assert control(day).pause(ACCOUNT, "the finance department asked")
+    ids = send(30)
+    # What a worker had taken before it knew is given back, and it takes no more.
+    eventually(lambda: in_queue(day.client) == 30)
+    assert not day.vendor.calls
+    assert states(ids) == {"queued"}
+
+    assert control(day).resume(ACCOUNT, "go on")
+    for message_id in ids:
+        becomes(message_id, "accepted")
+    assert len(day.vendor.calls) == 30
+
+
+def test_an_outage_costs_no_message_and_few_calls(day: Machine) -> None:
+    day.vendor.answer = lambda mid: (500, {})
+    for _ in range(2):
+        day.start_worker()
+    ids = send(150)
+    eventually(lambda: scopes(day) == [BREAKER])
+    for probes in range(3):
+        calls = len(day.vendor.calls)
+        probe_now(day, BREAKER)
+        eventually(lambda calls=calls: len(day.vendor.calls) > calls)
+        assert scopes(day) == [BREAKER], probes
+    assert len(day.vendor.calls) < 100
+    assert states(ids) <= {"queued", "deferred", "sending"}
+
+    day.vendor.answer = accepted
+    probe_now(day, BREAKER)
+    for message_id in ids:
+        becomes(message_id, "accepted")
+    assert scopes(day) == []
+    assert logged(day, "paused breaker") == logged(day, "resumed breaker") == 1
+
+
+def test_a_wrong_secret_burns_a_handful_and_not_the_backlog(day: Machine) -> None:
+    day.vendor.answer = refused
+    for _ in range(2):
+        day.start_worker()
+    ids = send(200)
+    eventually(lambda: scopes(day) == [ACCOUNT])
+    eventually(lambda: "sending" not in states(ids))
+    failed = [one for one in ids if known(one).state == "failed"]
+    assert len(failed) == 20
+    assert logged(day, "paused account") == 1
+
+    day.vendor.answer = accepted
+    control(day).resume(ACCOUNT, "the secret is right now")
+    for message_id in set(ids) - set(failed):
+        becomes(message_id, "accepted")
+    assert {known(one).state for one in failed} == {"failed"}
+
+
+def test_no_balance_pauses_all_workers_and_a_probe_finds_it_healed(day: Machine) -> None:
+    for _ in range(3):
+        day.start_worker()
+    (first,) = send(1)
+    mid = becomes(first, "accepted").attempts[0].mid
+    assert mid
+    report(day, mid, "MA:0015")
+    assert known(first).state == "deferred"
+    ids = send(60)
+    eventually(lambda: in_queue(day.client) == 60)
+    assert len(day.vendor.calls) == 1, "a worker called the gateway while the account was paused"
+
+    probe_now(day, ACCOUNT)
+    eventually(lambda: len(day.vendor.calls) == 2)
+    eventually(lambda: in_queue(day.client) == 59)
+    assert scopes(day) == [ACCOUNT], "a probe that was accepted has not been paid for yet"
+    report(day, f"{2:016X}", "DELIVRD")
+    assert scopes(day) == []
+    for message_id in ids:
+        eventually(lambda message_id=message_id: known(message_id).state != "queued")
+    day.run_out(first)
+    assert becomes(first, "accepted").reason is None

@@ -1,0 +1,129 @@
+"""The order of service, in one ordinary worker that takes from all queues."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+import smsq
+from machine import Machine, dies, ends, machine
+from smsq.contract import Lane
+from smsq_worker.gate import FEWEST, Gate
+from support import becomes, eventually, known
+
+QUEUES = ["sms.otp", "sms.report", "sms.notice", "sms.bulk"]
+
+
+@pytest.fixture
+def slow_rate(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
+    rate = {"SMSQ_RATE_PER_S": "10", "SMSQ_RATE_BURST": "1"}
+    with machine(environ | rate, tmp_path) as running:
+        yield running
+
+
+def send(count: int, lane: str, start: int = 0) -> list[str]:
+    return [
+        smsq.send_sms.delay(f"138{n:08}", "SMS_1", "1", lane=lane).id
+        for n in range(start, start + count)
+    ]
+
+
+def test_an_otp_does_not_stand_behind_a_campaign(slow_rate: Machine) -> None:
+    seen = Event()
+    slow_rate.vendor.before_answer = lambda mid: seen.set() if mid.endswith("14") else None
+    send(400, "bulk")
+    slow_rate.start_worker()
+    assert seen.wait(60), "twenty bulk messages must go, so that the worker is full of them"
+    (otp,) = send(1, "otp", start=90_000_000)
+    before = len(slow_rate.vendor.calls)
+    becomes(otp, "accepted")
+    bulk_first = slow_rate.vendor.phones().index("13890000000") - before
+    # Those that had booked a turn, or had their call under way.
+    assert bulk_first <= 10, f"{bulk_first} bulk messages went first"
+
+
+def test_a_worker_takes_no_more_of_a_lane_than_it_sends_soon(slow_rate: Machine) -> None:
+    slow_rate.vendor.withhold()
+    send(100, "bulk")
+    slow_rate.start_worker()
+    eventually(lambda: len(slow_rate.vendor.calls) >= 3)
+    taken = 100 - slow_rate.client.llen(Lane.BULK.queue)
+    assert taken <= len(slow_rate.vendor.calls) + 10
+
+
+def test_who_dies_while_it_waits_leaves_no_doubt(slow_rate: Machine) -> None:
+    worker = slow_rate.start_worker(SMSQ_TEST_KILL_AT="while waiting")
+    ids = send(5, "notice")
+    dies(worker)
+    called = set(slow_rate.vendor.phones())
+    waiting = [one for n, one in enumerate(ids) if f"138{n:08}" not in called]
+    assert waiting, "the second message must have waited"
+    assert {known(one).state for one in waiting} == {"queued"}
+    assert all(not known(one).attempts for one in waiting)
+
+    slow_rate.start_worker()
+    for one in waiting:
+        slow_rate.run_out(one)
+        becomes(one, "accepted")
+    assert slow_rate.possible_duplicates() == 0
+
+
+def test_a_worker_that_stops_gives_back_what_waits(slow_rate: Machine) -> None:
+    worker = slow_rate.start_worker(SMSQ_RATE_PER_S="0.01")
+    ids = send(4, "notice")
+    becomes(ids[0], "accepted")
+    worker.send_signal(signal.SIGTERM)
+    ends(worker, 0)
+    assert slow_rate.client.llen(Lane.NOTICE.queue) == 3
+    assert {known(one).state for one in ids[1:]} == {"queued"}
+    assert slow_rate.client.hlen("unacked") == 0
+
+
+def test_the_gate_opens_all_queues_in_their_order() -> None:
+    gate = Gate()
+    assert gate.open_queues(QUEUES) == QUEUES
+    gate.set("open", 10)
+    assert gate.open_queues(QUEUES) == QUEUES
+    assert gate.open_queues(["sms.bulk", "foreign"]) == ["sms.bulk", "foreign"]
+
+
+def test_the_gate_keeps_reports_open_in_a_pause() -> None:
+    gate = Gate()
+    gate.set("open", 10)
+    gate.close()
+    assert gate.open_queues(QUEUES) == ["sms.report"]
+
+
+def test_the_gate_takes_one_wake_up_as_a_probe() -> None:
+    gate = Gate()
+    gate.set("probe", 10)
+    assert gate.open_queues(QUEUES) == QUEUES
+    gate.taken("sms.report")
+    assert gate.open_queues(QUEUES) == QUEUES
+    gate.taken("sms.bulk")
+    assert gate.open_queues(QUEUES) == ["sms.report"]
+    gate.set("probe", 10)
+    assert gate.open_queues(QUEUES) == QUEUES
+
+
+def test_a_gate_whose_clock_is_stuck_opens() -> None:
+    gate = Gate()
+    gate.close()
+    gate._until = 0
+    assert gate.open_queues(QUEUES) == QUEUES
+
+
+def test_a_lane_is_closed_while_enough_of_it_waits() -> None:
+    gate = Gate()
+    gate.set("open", 1)
+    with gate.waiting(Lane.BULK):
+        assert not gate.crowded()
+        with gate.waiting(Lane.BULK):
+            assert FEWEST == 2
+            assert gate.crowded()
+            assert gate.open_queues(QUEUES) == ["sms.otp", "sms.report", "sms.notice"]
+        assert gate.open_queues(QUEUES) == QUEUES
