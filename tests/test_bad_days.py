@@ -16,11 +16,14 @@ import redis
 import smsq
 from machine import Machine, machine
 from smsq import keys
+from smsq.connection import connect
 from smsq.contract import Lane
 from smsq_worker.codes import Catalogue
+from smsq_worker.ledger import Go, Ledger, Wait
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control
 from smsq_worker.reports import Reports
 from smsq_worker.settings import Settings
+from smsq_worker.states import Outcome
 from support import accepted, becomes, eventually, known, refused
 
 NO_PROBE = {"SMSQ_PROBE_S": "3600"}
@@ -69,6 +72,7 @@ def logged(day: Machine, words: str) -> int:
 
 def test_an_operators_pause_leaves_the_queue_alone_until_resumed(day: Machine) -> None:
     day.start_worker()
+    day.start_worker("-Q", "sms.notice")
     assert control(day).pause(ACCOUNT, "the finance department asked")
     ids = send(30)
     # What a worker had taken before it knew is given back, and it takes no more.
@@ -144,3 +148,19 @@ def test_no_balance_pauses_all_workers_and_a_probe_finds_it_healed(day: Machine)
         eventually(lambda message_id=message_id: known(message_id).state != "queued")
     day.run_out(first)
     assert becomes(first, "accepted").reason is None
+
+
+def test_a_silent_gateway_is_not_called_on_and_on(environ: dict[str, str]) -> None:
+    settings = Settings.load(environ | {"SMSQ_RATE_PER_S": "1"})
+    ledger = Ledger(connect(settings.redis_url), settings.rules)
+    *first, last = send(21)
+    gone = [ledger.admit(message_id) for message_id in first]
+    assert all(isinstance(one, Go) for one in gone)
+    assert isinstance(ledger.admit(last), Wait), "20 calls are under way without an answer"
+
+    ledger.record(first[0], 1, Outcome.MAYBE_SENT, detail="ReadTimeout", trouble=True)
+    (newer,) = send(1)
+    assert isinstance(ledger.admit(newer), Go), "one of them has come to something"
+    assert isinstance(ledger.admit(last), Wait)
+    ledger.record(first[1], 1, Outcome.ACCEPTED, detail="", mid="M1")
+    assert isinstance(ledger.admit(last), Go), "the gateway answers"

@@ -174,6 +174,17 @@ def test_transient_codes_and_only_they_have_a_time_to_retry(catalogue: Catalogue
         assert (code.retry_after_s > 0) == (code.code_class is CodeClass.TRANSIENT), code.stat
 
 
+def test_too_many_messages_to_a_number_hold_that_number(catalogue: Catalogue) -> None:
+    held = {code.stat: code.retry_after_s for code in catalogue if code.scope is Scope.FREQUENCY}
+    assert held == {"MA:0022": 1800}
+
+
+def test_an_empty_account_is_asked_again_soon_because_its_pause_holds_the_rest_back(
+    catalogue: Catalogue,
+) -> None:
+    assert catalogue.classify("MA:0015").retry_after_s == 60
+
+
 def test_only_codes_about_the_recipient_suppress_its_number(catalogue: Catalogue) -> None:
     suppressing = {code.stat: code.suppress_s // DAY_S for code in catalogue if code.suppress_s}
     assert suppressing == {
@@ -190,12 +201,15 @@ def test_only_codes_about_the_recipient_suppress_its_number(catalogue: Catalogue
     )
 
 
-def test_the_codes_that_pause_or_may_have_been_sent_are_these(catalogue: Catalogue) -> None:
+def test_the_codes_that_pause_slow_down_or_may_have_been_sent_are_these(
+    catalogue: Catalogue,
+) -> None:
     assert {code.stat: code.pause for code in catalogue if code.pause} == {
         "MA:0015": "account",
         "MA:0017": "template",
         "MA:0024": "template",
     }
+    assert {code.stat for code in catalogue if code.slow_down} == {"MO:0008"}
     assert {code.stat for code in catalogue if code.may_have_been_sent} == {
         "MA:0026",
         "MO:0254",
@@ -323,6 +337,7 @@ scope = "account"
 zh = "测试"
 en = "a test"
 pause = "account"
+slow_down = true
 suppress_s = 5
 """,
         encoding="utf-8",
@@ -334,7 +349,7 @@ suppress_s = 5
         "MO:0012", code_class=CodeClass.TRANSIENT, retry_after_s=30
     )
     assert added.classify("mk:0001") == Code(
-        *("MK:0001", "测试", "a test", CodeClass.PERMANENT, Scope.ACCOUNT, 0, 5, "account")
+        *("MK:0001", "测试", "a test", CodeClass.PERMANENT, Scope.ACCOUNT, 0, 5, "account", True)
     )
     assert [code.stat for code in added][-2:] == ["MO:0012", "MK:0001"]
 
@@ -419,6 +434,11 @@ MISTAKES = {
         '[codes."MO:0254"]\nretry_after_s = 1.5',
         "field retry_after_s: 1.5 is not allowed",
         "whole number",
+    ),
+    "text for a bool": (
+        '[codes."MO:0008"]\nslow_down = "yes"',
+        'field slow_down: "yes" is not allowed',
+        "true or false",
     ),
     "number for a bool": (
         '[codes."MO:0254"]\nmay_have_been_sent = 1',
@@ -529,8 +549,10 @@ def test_the_command_lists_every_code_on_a_line_of_its_own(catalogue: Catalogue)
         assert code.en in lines[code.stat]
     assert "fail for good, suppress the number for 180 d" in lines["MA:0001"]
     assert "fail for good, suppress the number until lifted" in lines["MA:0023"]
-    assert "resend after 10 min, pause the account" in lines["MA:0015"]
+    assert "resend after 1 min, pause the account" in lines["MA:0015"]
     assert "fail for good, pause the template on repeat" in lines["MA:0017"]
+    assert "resend after 30 min, hold the number for 30 min" in lines["MA:0022"]
+    assert "resend after 1 min, slow down" in lines["MO:0008"]
 
 
 EXPLAINED = {
@@ -542,6 +564,42 @@ EXPLAINED = {
     "wildcard itself": ("MO:NNNN", ("MO:*", '[codes."MO:*"]')),
     "how to override": ("DELIVRD", ("SMSQ_CODES_FILE is not set", '[codes."DELIVRD"]')),
 }
+
+
+@pytest.mark.parametrize("stat", ["MO:0254", "MA:0022", "MO:0008"])
+def test_the_command_says_what_bounds_the_resends(stat: str) -> None:
+    bound = "(at most SMSQ_MAX_RESENDS times, and within the message's ttl)"
+    assert bound in run(stat).stdout
+
+
+def test_only_the_ttl_bounds_the_resends_while_the_account_is_paused() -> None:
+    told = run("MA:0015").stdout
+    assert "pause the account (as often as it takes within the message's ttl: " in told
+    assert "SMSQ_MAX_RESENDS" not in told
+
+
+ACTIONS = {
+    "held though it failed": (
+        'class = "permanent"\nscope = "frequency"\nretry_after_s = 90',
+        "fail for good, hold the number for 90 s",
+    ),
+    "no time to hold it for": (
+        'class = "permanent"\nscope = "frequency"',
+        "fail for good",
+    ),
+    "everything at once": (
+        'suppress_s = 120\npause = "account"\nslow_down = true',
+        "wait for a better report, suppress the number for 2 min, pause the account, slow down",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "words"), cases(ACTIONS))
+def test_the_action_names_all_that_follows_for_other_messages(
+    override: Path, fields: str, words: str
+) -> None:
+    override.write_text(f'[codes."MO:1"]\n{fields}\n', encoding="utf-8")
+    assert json.loads(run("--json", "MO:1", override=override).stdout)["action"] == words
 
 
 @pytest.mark.parametrize(("stat", "words"), cases(EXPLAINED))
@@ -585,6 +643,7 @@ def test_the_command_prints_json_with_the_fields_of_the_override_file(
         "retry_after_s": 60,
         "suppress_s": 0,
         "pause": "",
+        "slow_down": False,
         "may_have_been_sent": True,
         "action": "resend after 1 min",
     }

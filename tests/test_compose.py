@@ -88,10 +88,10 @@ def seconds(duration: str) -> float:
     return int(match[1]) * {"ms": 0.001, "s": 1, "m": 60}[match[2]]
 
 
-def environment(name: str) -> dict[str, str]:
+def environment(name: str, variables: Mapping[str, str] = SANDBOX_ENV) -> dict[str, str]:
     """Give a service's environment; a name without a value is handed on where it is set."""
-    given = SERVICES[name].get("environment", {}).items()
-    handed_on = {key: SANDBOX_ENV.get(key) if value is None else value for key, value in given}
+    given = interpolate(RAW, variables)["services"][name].get("environment", {}).items()
+    handed_on = {key: variables.get(key) if value is None else value for key, value in given}
     return {key: value for key, value in handed_on.items() if value is not None}
 
 
@@ -328,6 +328,15 @@ def test_every_setting_reaches_a_container() -> None:
     assert smsqs | {"SMSQ_BROKER_URL", "SMSQ_APP_SECRET"} == set(names(Settings))
     interpolated = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     assert not list(misspelt(Settings, dict.fromkeys(interpolated, "")))
+
+
+@pytest.mark.parametrize("name", ["worker", "door"])
+def test_what_is_not_set_stays_so_in_a_container_and_what_is_empty_arrives_empty(
+    name: str,
+) -> None:
+    limits = {"SMSQ_PHONE_LIMITS": "", "SMSQ_BREAKER": ""}
+    assert not limits.keys() & environment(name).keys()
+    assert limits.items() <= environment(name, SANDBOX_ENV | limits).items()
 
 
 def test_each_secret_goes_only_where_it_is_needed() -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import kombu
@@ -23,6 +23,8 @@ from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.settings import ProducerSettings, misspelt, names, shown_url
 from smsq_worker.gateway.client import Gateway
+from smsq_worker.ledger.rules import Rules
+from smsq_worker.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.local.ports import free_port
 from smsq_worker.settings import Settings
 
@@ -65,6 +67,9 @@ CONTRACT = (
 )
 """Every setting that the contract names, whether or not this version reads it."""
 
+OURS = ("SMSQ_BREAKER", "SMSQ_PROBE_S")
+"""What we read besides."""
+
 PASSWORD = "hush-hush-77"
 UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -90,6 +95,12 @@ DEFAULTS = {
     "verify_tls": True,
     "connect_timeout_s": 3.0,
     "read_timeout_s": 10.0,
+    "rate_per_s": 10.0,
+    "rate_burst": 1,
+    "phone_limits": (PhoneLimit(1, 60), PhoneLimit(5, 3600), PhoneLimit(10, 86_400)),
+    "bulk_hours": None,
+    "breaker": Breaker(10, 50, 60),
+    "probe_s": 30.0,
     "retry_first_s": 2.0,
     "retry_max_s": 300.0,
     "max_resends": 2,
@@ -123,8 +134,22 @@ def test_settings_are_frozen() -> None:
         Settings.load({}).lease_s = 5  # type: ignore[misc]
 
 
+EMPTY_IS_OFF = {"SMSQ_PHONE_LIMITS": ("phone_limits", ()), "SMSQ_BREAKER": ("breaker", None)}
+
+
 def test_an_empty_value_is_no_value() -> None:
-    assert Settings.load(dict.fromkeys(names(Settings), "  ")) == Settings.load({})
+    others = set(names(Settings)) - set(EMPTY_IS_OFF)
+    assert Settings.load(dict.fromkeys(others, "  ")) == Settings.load({})
+
+
+@pytest.mark.parametrize("env", EMPTY_IS_OFF)
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_limit_is_off_and_only_one_that_is_not_set_has_its_default(
+    env: str, text: str
+) -> None:
+    name, off = EMPTY_IS_OFF[env]
+    assert Settings.load({env: text}) == replace(Settings.load({}), **{name: off})
+    assert getattr(Settings.load({}), name) != off
 
 
 def test_blanks_around_a_value_do_not_matter() -> None:
@@ -157,12 +182,40 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
         "https://sms.example:8443/api",
     ),
     "token": ("SMSQ_REPORT_TOKEN", "abcDEF_123-45678", "report_token", "abcDEF_123-45678"),
+    "rate-below-one": ("SMSQ_RATE_PER_S", "0.2", "rate_per_s", 0.2),
+    "fastest": ("SMSQ_RATE_PER_S", "10000", "rate_per_s", 10_000.0),
+    "burst": ("SMSQ_RATE_BURST", "10000", "rate_burst", 10_000),
+    "one-limit": ("SMSQ_PHONE_LIMITS", "1/60", "phone_limits", ((1, 60),)),
+    "limits-with-blanks": (
+        "SMSQ_PHONE_LIMITS",
+        " 10/86400 , 1/60 ",
+        "phone_limits",
+        ((10, 86_400), (1, 60)),
+    ),
+    "longest-limit": ("SMSQ_PHONE_LIMITS", "1000/2678400", "phone_limits", ((1000, 2_678_400),)),
+    "hours": ("SMSQ_BULK_HOURS", "08:00-21:30", "bulk_hours", Hours(480, 1290)),
+    "hours-over-midnight": ("SMSQ_BULK_HOURS", "22:00-06:00", "bulk_hours", Hours(1320, 360)),
+    "hours-to-midnight": ("SMSQ_BULK_HOURS", "08:00-24:00", "bulk_hours", Hours(480, 0)),
+    "hours-from-midnight": ("SMSQ_BULK_HOURS", "00:00-06:00", "bulk_hours", Hours(0, 360)),
+    "breaker": ("SMSQ_BREAKER", "5/20/3600", "breaker", Breaker(5, 20, 3600)),
+    "shyest-breaker": ("SMSQ_BREAKER", "1/1/1", "breaker", Breaker(1, 1, 1)),
+    "breaker-of-all": ("SMSQ_BREAKER", "999999/100/60", "breaker", Breaker(999_999, 100, 60)),
+    "probe": ("SMSQ_PROBE_S", "0.5", "probe_s", 0.5),
 }
 
 
 @pytest.mark.parametrize(("env", "text", "name", "value"), GOOD.values(), ids=GOOD)
 def test_a_good_value_is_taken(env: str, text: str, name: str, value: object) -> None:
     assert getattr(Settings.load({env: text}), name) == value
+
+
+def test_the_ledger_is_told_what_is_set() -> None:
+    texts = {name: (env, text) for env, text, name, _ in GOOD.values()}
+    told = {spec.name for spec in fields(Rules)} & set(texts)
+    assert {"rate_per_s", "rate_burst", "phone_limits", "bulk_hours", "breaker", "probe_s"} <= told
+    settings = Settings.load(dict(texts[name] for name in told))
+    for name in told:
+        assert getattr(settings.rules, name) == getattr(settings, name) != DEFAULTS[name]
 
 
 REDIS_URLS = {
@@ -197,6 +250,10 @@ BIND_RULE = "HOST:PORT"
 URL_RULE = "https://host/path, without user, query or fragment"
 SECRET_RULE = "printable ASCII on one line"
 TOKEN_RULE = "at least 16 letters, digits, - and _"
+PHONE_LIMITS_RULE = (
+    "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, of at most 1000 messages and "
+    "2678400 seconds; empty turns it off"
+)
 THOUSANDS_OF_DIGITS = "9" * 5000
 
 # Setting: what is allowed, whether it is secret, values that are not.
@@ -287,6 +344,79 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         ("0", "-1", "60.1", "nan", "inf", "3s", "three", THOUSANDS_OF_DIGITS),
     ),
     "SMSQ_READ_TIMEOUT_S": ("a number above 0 up to 300", False, ("0", "301", "nan")),
+    "SMSQ_RATE_PER_S": (
+        "a number above 0 up to 10000",
+        False,
+        ("0", "-1", "10000.5", "nan", "inf", "10/s", THOUSANDS_OF_DIGITS),
+    ),
+    "SMSQ_RATE_BURST": ("a whole number from 1 to 10000", False, ("0", "10001", "1.5", "-1")),
+    "SMSQ_PHONE_LIMITS": (
+        PHONE_LIMITS_RULE,
+        False,
+        (
+            "1",
+            "0/60",
+            "1/0",
+            "1001/60",
+            "1/2678401",
+            "1/60,",
+            ",",
+            "1/60,0/60",
+            "1/60 5/3600",
+            "1/60;5/3600",
+            "1/60/1",
+            "-1/60",
+            "1.5/60",
+            "1/1m",
+            "1 / 60",
+            "１/60",
+            "off",
+            f"1/{THOUSANDS_OF_DIGITS}",
+        ),
+    ),
+    "SMSQ_BULK_HOURS": (
+        "HH:MM-HH:MM, like 08:00-21:00, in Asia/Shanghai, of two different times",
+        False,
+        (
+            "8:00-21:00",
+            "08-21",
+            "08:00",
+            "08:00-",
+            "08:00 - 21:00",
+            "08:00–21:00",
+            "08:00-08:00",
+            "00:00-24:00",
+            "24:00-08:00",
+            "08:00-24:01",
+            "08:00-25:00",
+            "08:60-21:00",
+            "08:00-21:00,22:00-23:00",
+            "０8:00-21:00",
+            "off",
+        ),
+    ),
+    "SMSQ_BREAKER": (
+        "CALLS/PERCENT/SECONDS, like 10/50/60, of at most 3600 seconds; empty turns it off",
+        False,
+        (
+            "10",
+            "10/50",
+            "10/50/60/1",
+            "0/50/60",
+            "10/0/60",
+            "10/101/60",
+            "10/50/0",
+            "10/50/3601",
+            "10/50%/60",
+            "10 / 50 / 60",
+            "-10/50/60",
+            "10/50/1.5",
+            "１0/50/60",
+            "off",
+            f"{THOUSANDS_OF_DIGITS}/50/60",
+        ),
+    ),
+    "SMSQ_PROBE_S": ("a number above 0 up to 3600", False, ("0", "3601", "-1", "30s")),
     "SMSQ_RETRY_FIRST_S": ("a number above 0 up to 3600", False, ("0", "3601", "-inf")),
     "SMSQ_RETRY_MAX_S": ("a number above 0 up to 86400", False, ("0", "86401", "x")),
     "SMSQ_MAX_RESENDS": (
@@ -415,6 +545,11 @@ MISSPELT = {
     "SMSQ_MAX_RESEND": "SMSQ_MAX_RESENDS",
     "SMSQ_DOOR_BIND_": "SMSQ_DOOR_BIND",
     "SMSQ_REPORTS_TOKEN": "SMSQ_REPORT_TOKEN",
+    "SMSQ_RATES_PER_S": "SMSQ_RATE_PER_S",
+    "SMSQ_PHONE_LIMIT": "SMSQ_PHONE_LIMITS",
+    "SMSQ_BULK_HOUR": "SMSQ_BULK_HOURS",
+    "SMSQ_BREAKERS": "SMSQ_BREAKER",
+    "SMSQ_PROBE": "SMSQ_PROBE_S",
 }
 
 
@@ -426,15 +561,15 @@ def test_a_misspelt_name_is_told_with_the_right_one_and_without_its_value(
 
 
 @pytest.mark.parametrize("cls", [ProducerSettings, Settings])
-@pytest.mark.parametrize("name", CONTRACT)
+@pytest.mark.parametrize("name", CONTRACT + OURS)
 def test_no_name_of_the_contract_is_taken_for_a_misspelling(
     cls: type[ProducerSettings], name: str
 ) -> None:
     assert list(misspelt(cls, {name: "x"})) == []
 
 
-def test_no_name_is_read_that_the_contract_does_not_have() -> None:
-    assert set(names(Settings)) <= set(CONTRACT)
+def test_no_name_is_read_that_is_not_listed_here() -> None:
+    assert set(names(Settings)) <= set(CONTRACT + OURS)
 
 
 @pytest.mark.parametrize("name", ["SMSQ_", "SMSQ_SHOP_NAME", "SMSQX_REDIS_URL", "REDIS_URL"])
@@ -602,7 +737,7 @@ VALUES = (
     )
 )
 ENVIRONMENTS = st.dictionaries(
-    st.sampled_from(CONTRACT) | st.text(max_size=9).map("SMSQ_{}".format), VALUES, max_size=6
+    st.sampled_from(CONTRACT + OURS) | st.text(max_size=9).map("SMSQ_{}".format), VALUES, max_size=6
 )
 
 

@@ -129,8 +129,8 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
     given = bound.arguments
     lane = _choice("lane", given["lane"], Lane)
     return Message(
-        phone=_phone(given["phone"]),
-        template=_text("template", given["template"], least=1, most=64),
+        phone=parse_phone(given["phone"]),
+        template=parse_template(given["template"]),
         code=_text("code", given["code"], least=0, most=500),
         lane=lane,
         ttl_s=_optional(_ttl, given["ttl_s"], float(lane.ttl_s)),
@@ -155,13 +155,19 @@ _PHONE_RULE: Final = (
 _PHONE: Final = re.compile(r"(?:\+86|0086|86)?(1[3-9][0-9]{9})")
 
 
-def _phone(value: object) -> str:
+def parse_phone(value: object) -> str:
+    """Give a number's 11 digits, however it is written. Raises InvalidMessage."""
     if not isinstance(value, str):
         raise InvalidMessage(f"{_PHONE_RULE}; got {_kind(value)}, not a str")
     match = _PHONE.fullmatch(value.replace(" ", "").replace("-", ""))
     if match is None:
         raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
     return match[1]
+
+
+def parse_template(value: object) -> str:
+    """Give a template's name. Raises InvalidMessage."""
+    return _text("template", value, least=1, most=64)
 
 
 def _text(name: str, value: object, *, least: int, most: int) -> str:

@@ -18,7 +18,7 @@
 | smsq:calls       | list   | times of the last calls let go, in us, the newest first | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
-| smsq:health      | hash   | refusals in a row; the breaker's window of calls | for ever |
+| smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer; the breaker's window of calls | for ever |
 | smsq:reports:<template> | hash | the template's window of reports | 15 min |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |

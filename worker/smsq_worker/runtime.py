@@ -33,7 +33,7 @@ class Runtime:
     reports: Reports
 
     @classmethod
-    def build(cls, settings: Settings, stopping: Event) -> Runtime:
+    def build(cls, settings: Settings, stopping: Event | None = None) -> Runtime:
         """Put a worker together; nothing is connected yet. Raises SettingsError.
 
         `stopping` is set when nothing new may begin.
@@ -44,7 +44,7 @@ class Runtime:
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = Recorder(ledger, Spool(settings.home / "spool", "calls"))
-        turnstile = Turnstile(ledger, GATE, stopping)
+        turnstile = Turnstile(ledger, GATE, stopping or Event())
         delivery = Delivery(turnstile, gateway, Entrance(client, settings), recorder, backoff)
         reports = Reports(ledger, catalogue)
         return cls(settings, client, ledger, gateway, recorder, backoff, delivery, reports)

@@ -54,6 +54,13 @@ class Channel(kombu_redis.Channel):
             timeout = SHORT_POLL_S
         super()._brpop_start(timeout)  # type: ignore[misc]
 
+    def _do_restore_message(self, *args: Any, **kwargs: Any) -> None:
+        """Give a message back to the end from which it was taken: it keeps its place.
+
+        kombu puts one that was rejected behind all others.
+        """
+        super()._do_restore_message(*args[:4], leftmost=False)  # type: ignore[misc]
+
     def _connparams(self, *args: Any, **kwargs: Any) -> Any:
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("the connection was closed")

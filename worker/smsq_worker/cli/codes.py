@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smsq.errors import SettingsError
-from smsq_worker.codes import UNTIL_LIFTED_S, Catalogue, Code, CodeClass, normalise
+from smsq_worker.codes import UNTIL_LIFTED_S, Catalogue, Code, CodeClass, Scope, normalise
 
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
@@ -74,14 +75,7 @@ def action(code: Code) -> str:
         CodeClass.TRANSIENT: f"resend after {duration(code.retry_after_s)}",
         CodeClass.UNKNOWN: "wait for a better report",
     }[code.code_class]
-    parts = [first]
-    if code.suppress_s >= UNTIL_LIFTED_S:
-        parts.append("suppress the number until lifted")
-    elif code.suppress_s:
-        parts.append(f"suppress the number for {duration(code.suppress_s)}")
-    if code.pause:
-        parts.append(f"pause the {code.pause}" + " on repeat" * (code.pause == "template"))
-    return ", ".join(parts)
+    return ", ".join([first, *_consequences(code)])
 
 
 def duration(seconds: int) -> str:
@@ -116,13 +110,30 @@ def as_dict(code: Code) -> dict[str, str | int | bool]:
         "retry_after_s": code.retry_after_s,
         "suppress_s": code.suppress_s,
         "pause": code.pause,
+        "slow_down": code.slow_down,
         "may_have_been_sent": code.may_have_been_sent,
         "action": action(code),
     }
 
 
+def _consequences(code: Code) -> Iterator[str]:
+    """Say what follows for other messages."""
+    if code.scope is Scope.FREQUENCY and code.retry_after_s:
+        yield f"hold the number for {duration(code.retry_after_s)}"
+    if code.suppress_s >= UNTIL_LIFTED_S:
+        yield "suppress the number until lifted"
+    elif code.suppress_s:
+        yield f"suppress the number for {duration(code.suppress_s)}"
+    if code.pause:
+        yield f"pause the {code.pause}" + " on repeat" * (code.pause == "template")
+    if code.slow_down:
+        yield "slow down"
+
+
 def _limits(code: Code) -> str:
     """Name the settings that bound the action, for whoever wonders why it ended."""
+    if code.code_class is CodeClass.TRANSIENT and code.pause == "account":
+        return " (as often as it takes within the message's ttl: the account is at fault)"
     if code.code_class is CodeClass.TRANSIENT:
         return " (at most SMSQ_MAX_RESENDS times, and within the message's ttl)"
     if code.code_class in {CodeClass.PENDING, CodeClass.UNKNOWN}:

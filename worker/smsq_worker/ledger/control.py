@@ -15,6 +15,8 @@ from smsq_worker.ledger.rules import Rules, Scripts
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
 _TEMPLATE: Final = "template:"
+# With `tat`: the next turn at a very low rate may be hours away.
+_OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
 
 def template_scope(name: str) -> str:
@@ -30,6 +32,8 @@ class Rate:
     burst: int
     now: float
     """Less than the limit while the gateway wants fewer; it comes back step by step."""
+    back_at: datetime | None
+    """When it will be at the limit again, if the gateway is content; None where it is now."""
     by_operator: bool
     """Whether it was set at run time; otherwise the settings say it."""
 
@@ -71,20 +75,26 @@ class Control:
     def rate(self) -> Rate:
         """Read the rate as it is now."""
         with mapped_errors(self._url):
-            _, limit, burst, now, by_operator = self._rate()
-        return Rate(float(limit), int(float(burst)), float(now), bool(by_operator))
+            _, limit, burst, now, by_operator, back_ms = self._rate()
+        return Rate(
+            limit=float(limit),
+            burst=int(float(burst)),
+            now=float(now),
+            back_at=_at(back_ms) if back_ms else None,
+            by_operator=bool(by_operator),
+        )
 
     def set_rate(self, limit: float, burst: int) -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         with mapped_errors(self._url), self._client.pipeline() as pipe:
             pipe.hset(keys.RATE, mapping={"limit": f"{limit:.17g}", "burst": burst})
-            pipe.hdel(keys.RATE, "slow", "slow_at")
+            pipe.hdel(keys.RATE, *_OF_THE_RATE_BEFORE)
             pipe.execute()
 
     def reset_rate(self) -> None:
         """Go back to what the settings say."""
         with mapped_errors(self._url):
-            self._client.hdel(keys.RATE, "limit", "burst", "slow", "slow_at")
+            self._client.hdel(keys.RATE, "limit", "burst", *_OF_THE_RATE_BEFORE)
 
     def pause(self, scope: str, detail: str) -> bool:
         """Pause until `resume`; False where an operator has done so before."""

@@ -14,9 +14,15 @@
 
 -- How far ahead a lane may book, in us: less is less in the way of the lanes before it.
 local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
--- A message in doubt is the last to be a probe: each probe that comes to nothing costs a resend.
+-- A message in doubt is no probe of the gateway while others can be: each probe that comes to
+-- nothing costs it a resend.
 local PROBE_IN_DOUBT = 4 * PROBE
-local GUARD = 1.02  -- the window is this much longer than a second, for jitter on the way
+-- Calls crowd a little on their way to the gateway: so much of the rate is used, and the window
+-- is up to so much longer than a second, that it does not see more than the limit.
+local SHARE, GUARD = 0.994, 1.02
+-- So many calls, or two seconds' worth, may be under way without an answer to any: where the
+-- gateway has fallen silent, that is known only when the first of them time out.
+local UNANSWERED = 20
 
 local m = load(ARGV[1])
 if not m then return {events, 'unknown'} end
@@ -91,16 +97,18 @@ local probes = {}
 local function stopped(scope, text)
   if not text then return false end
   local p = cjson.decode(text)
-  if not p.permit then return true end
-  if scope == 'breaker' and m.doubt and now < p.permit + PROBE_IN_DOUBT then return true end
   probes[scope] = p
-  return false
+  return not p.permit
 end
 
 local template = 'template:' .. m.template
 local pauses = redis.call('HMGET', PAUSES, 'account', 'breaker', template)
 if stopped('account', pauses[1]) or stopped('breaker', pauses[2]) then
   return {events, 'paused'}
+end
+if m.doubt and probes.breaker and now < probes.breaker.permit + PROBE_IN_DOUBT then
+  defer(m, PROBE)
+  return ended('deferred')
 end
 if stopped(template, pauses[3]) then
   wait_for_template(m)
@@ -116,22 +124,26 @@ local function in_us(number)
 end
 
 local r = rate()
+if unanswered() >= math.max(UNANSWERED, 2 * r.now) then return {events, 'wait', 100000} end
 if ARGV[3] ~= '1' then
-  local gap = 1000000 / r.now
-  local wait = math.max(0, r.tat - (r.burst - 1) * gap - us)
+  local gap = 1000000 / (SHARE * r.now)
+  -- None is booked further ahead, but before the rate was raised or the clock was set back.
+  local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
+  local wait = math.max(0, tat - (r.burst - 1) * gap - us)
   if wait > AHEAD[m.lane] then return {events, 'wait', math.ceil(wait - AHEAD[m.lane])} end
-  redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(r.tat, us) + gap))
+  redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(tat, us) + gap))
   if wait > 0 then return {events, 'booked', math.ceil(wait)} end
 end
 local in_a_second = math.floor(r.now + r.burst)
-local second = 1000000 * math.min(GUARD, in_a_second / (0.995 * r.now))
-local oldest = redis.call('LINDEX', 'smsq:calls', in_a_second - 1)
-if oldest and us - oldest < second then
+local second = 1000000 * math.min(GUARD, in_a_second / (SHARE * r.now))
+local oldest = tonumber(redis.call('LINDEX', 'smsq:calls', in_a_second - 1) or 0)
+if oldest <= us and us < oldest + second then
   return {events, 'booked', math.ceil(oldest + second - us)}
 end
 
 -- It goes.
 
+redis.call('HINCRBY', HEALTH, 'unanswered', 1)
 redis.call('LPUSH', 'smsq:calls', in_us(us))
 redis.call('LTRIM', 'smsq:calls', 0, math.floor(r.limit + r.burst))
 for scope, p in pairs(probes) do

@@ -40,7 +40,7 @@ end
 -- Let one message through a pause now and then. A permit that nobody used does not keep the
 -- next from a template's waiting room: the one before may have expired.
 local function permit_probe(scope, p)
-  p.permit, p.probe_at = now, now + probe_wait(scope)
+  p.permit, p.probe_at = p.permit or now, now + probe_wait(scope)
   keep(scope, p)
   if scope:sub(1, 9) == 'template:' then
     local first = redis.call('ZPOPMIN', waiting_room(scope:sub(10)))[1]
@@ -69,6 +69,7 @@ local due = {
   sending = function(m)  -- its worker died, or lives and will record late
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
     count('calls:maybe_sent')
+    answered(false)
     doubt(m, lost_wait_ms)
   end,
   accepted = function(m) finish(m, 'unreported') end,

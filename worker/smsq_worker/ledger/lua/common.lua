@@ -45,12 +45,18 @@ local function timer(m, at)
   redis.call('ZADD', TIMERS, at, m.id)
 end
 
+-- Where messages wait while their template is paused.
+local function waiting_room(template)
+  return 'smsq:waiting:' .. template
+end
+
 -- Change the state, only along a way of the table.
 local function move(m, to)
   if not NEXT[m.state][to] then
     error('smsq: no way from ' .. m.state .. ' to ' .. to)
   end
   if m.state == 'held' then redis.call('ZREM', HELD, m.id) end
+  if m.state == 'deferred' then redis.call('ZREM', waiting_room(m.template), m.id) end
   if not FINAL[m.state] then redis.call('HINCRBY', LIVE, m.lane .. ':' .. m.state, -1) end
   if not FINAL[to] then redis.call('HINCRBY', LIVE, m.lane .. ':' .. to, 1) end
   m.state = to

@@ -18,10 +18,6 @@ local TEMPLATE_REPORTS, TEMPLATE_PERCENT, TEMPLATE_WINDOW = 5, 20, 900000
 local SLOWEST = 1 / 16          -- of the limit
 local RECOVERY, RECOVERY_MS = 1 / 10, 10000  -- of the limit, each so many ms
 
-local function waiting_room(template)
-  return 'smsq:waiting:' .. template
-end
-
 local function paused(scope)
   local text = redis.call('HGET', PAUSES, scope)
   return text and cjson.decode(text)
@@ -44,6 +40,7 @@ local function pause(scope, cause, detail)
   local before = paused(scope)
   if before and (before.cause == 'operator' or cause ~= 'operator') then return false end
   keep(scope, {cause = cause, detail = detail, since = now, probe_at = now + probe_wait(scope)})
+  if scope:sub(1, 9) == 'template:' then redis.call('SREM', RELEASED, scope:sub(10)) end
   tell('paused ' .. scope .. ' (' .. cause .. '): ' .. detail)
   return true
 end
@@ -91,9 +88,9 @@ local function rate()
   local f = redis.call('HMGET', RATE_KEY, 'limit', 'burst', 'tat', 'slow', 'slow_at')
   local r = {limit = tonumber(f[1] or RATE), burst = tonumber(f[2] or BURST),
     tat = tonumber(f[3] or 0), slow_at = tonumber(f[5] or 0)}
-  local steps = math.floor((now - r.slow_at) / RECOVERY_MS)
+  local steps = math.max(0, math.floor((now - r.slow_at) / RECOVERY_MS))
   local slow = f[4] and tonumber(f[4]) + steps * RECOVERY * r.limit or r.limit
-  r.now = math.min(r.limit, slow)
+  r.now = math.min(r.limit, math.max(slow, r.limit * SLOWEST))
   return r
 end
 
@@ -150,8 +147,10 @@ end
 -- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down} on
 -- attempt n. Delivered outranks everything; the rest counts only where n is the last attempt.
 local function apply_report(m, n, r)
+  local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat'))
   set(m, n .. ':stat', r.stat)
-  heed_report(m, redis.call('HGET', m.key, n .. ':at') or 0, r)
+  -- One that is repeated is no pattern.
+  if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
     set(m, 'stat', r.stat)
     if m.state ~= 'delivered' then finish(m, 'delivered') end
@@ -161,11 +160,14 @@ local function apply_report(m, n, r)
   if n ~= m.n or (FINAL[m.state] and m.state ~= 'unreported') then return end
   set(m, 'stat', r.stat)
   local reason = 'report:' .. r.stat
-  if m.state == 'accepted' and r.pause == 'template' and paused('template:' .. m.template) then
-    -- It did not come, and the template is known to be at fault: it waits with the others.
+  local came_not = m.state == 'accepted' and not r.maybe_sent
+  if came_not and r.pause == 'template' and paused('template:' .. m.template) then
+    -- The template is known to be at fault: it waits with the others.
+    set(m, 'otherwise', reason)
     wait_for_template(m)
-  elseif m.state == 'accepted' and r.pause == 'account' and r.class == 'transient' then
-    -- It did not come, and the account is at fault: that uses up nothing.
+  elseif came_not and r.pause == 'account' and r.class == 'transient' then
+    -- The account is at fault: that uses up nothing.
+    set(m, 'otherwise', reason)
     defer(m, r.wait_ms)
   elseif r.class == 'permanent' or (r.class == 'transient' and m.state == 'unreported') then
     finish(m, 'failed', reason)
@@ -174,12 +176,26 @@ local function apply_report(m, n, r)
   end
 end
 
+-- How many calls were let go since the last answer and have not come to anything.
+local function unanswered()
+  return tonumber(redis.call('HGET', HEALTH, 'unanswered') or 0)
+end
+
+local function answered(by_the_gateway)
+  if by_the_gateway then
+    redis.call('HDEL', HEALTH, 'unanswered')
+  elseif unanswered() > 0 then
+    redis.call('HINCRBY', HEALTH, 'unanswered', -1)
+  end
+end
+
 -- What a call's outcome says of the account and the gateway. True where the message is to wait
 -- for the account instead of failing.
 local function heed_call(outcome, detail, begun, trouble)
   local alive = outcome == 'accepted' or outcome == 'refused'
+  answered(alive)
+  if alive then heal('breaker', 'outage', begun) end
   if BREAKER and (alive or trouble) and since_resumed('breaker', begun) then
-    if alive then heal('breaker', 'outage', begun) end
     local good, bad = tally(HEALTH, BREAKER[3], trouble)
     if trouble and bad >= BREAKER[1] and bad * 100 >= BREAKER[2] * (good + bad) then
       pause('breaker', 'outage', detail)

@@ -1,5 +1,12 @@
--- Read the rate as it is now: {events, limit, burst, calls a second now, set by an operator}.
+-- Read the rate as it is now:
+-- {events, limit, burst, calls a second now, 1 where an operator set it,
+--   ms of when it is at the limit again, or 0 where it is now}.
 
 local r = rate()
-local set_here = redis.call('HEXISTS', RATE_KEY, 'limit')
-return {events, tostring(r.limit), tostring(r.burst), tostring(r.now), set_here}
+local set_here, back_at = redis.call('HEXISTS', RATE_KEY, 'limit'), 0
+if r.now < r.limit then
+  local slow = tonumber(redis.call('HGET', RATE_KEY, 'slow'))
+  local steps = math.ceil((r.limit - slow) / (RECOVERY * r.limit))
+  back_at = r.slow_at + steps * RECOVERY_MS
+end
+return {events, tostring(r.limit), tostring(r.burst), tostring(r.now), set_here, back_at}

@@ -28,9 +28,11 @@ local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcom
 -- This command sent twice, perhaps about an attempt that has been forgotten since.
 if not begun or (known and known ~= 'maybe_sent') then return {events, m.state} end
 set(m, n .. ':outcome', outcome, n .. ':detail', ARGV[4])
-if outcome ~= known then count('calls:' .. outcome) end  -- the lease may have counted it
-
-local excused = heed_call(outcome, ARGV[4], begun, ARGV[7] == '1')
+local excused = false
+if outcome ~= known then  -- the lease may have counted it
+  count('calls:' .. outcome)
+  excused = heed_call(outcome, ARGV[4], begun, ARGV[7] == '1')
+end
 if ARGV[8] == '1' then slow_down(begun, ARGV[4]) end
 
 local reports = {}
@@ -50,6 +52,7 @@ if n == m.n and not FINAL[m.state] then
     redis.call('HDEL', m.key, 'doubt', 'otherwise')
     timer(m, now + REPORT_WAIT)
   elseif outcome == 'refused' and excused then
+    redis.call('HDEL', m.key, 'doubt')
     defer(m, wait_ms)
   elseif outcome == 'refused' then
     finish(m, 'failed', string.match(ARGV[4], '^%S+'))

@@ -1,0 +1,83 @@
+"""From times to figures, and figures as text."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Arrival(NamedTuple):
+    """A call as the gateway noted it."""
+
+    at: float
+    """On the monotonic clock, which all processes of a machine share."""
+    wall: float
+    phone: str
+    worker: str
+    mode: str
+    mid: str
+
+
+@dataclass
+class Report:
+    """What a scenario shows."""
+
+    title: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    """The promises that were not kept."""
+
+    def promise(self, kept: bool, words: str) -> None:
+        """Note a promise that was not kept."""
+        if not kept:
+            self.broken.append(words)
+
+    def text(self) -> str:
+        """Write it for a reader."""
+        told = [f"{self.title}: {words}" for words in self.broken] or ["all as promised"]
+        return "\n".join([f"== {self.title}", table(self.rows), *self.notes, *told, ""])
+
+
+def most_in_a_second(times: Iterable[float]) -> int:
+    """Give the most in any second that includes its beginning and not its end."""
+    ordered = sorted(times)
+    return max(
+        (bisect.bisect_left(ordered, at + 1.0) - n for n, at in enumerate(ordered)), default=0
+    )
+
+
+def within(arrivals: Iterable[Arrival], start: float, end: float) -> list[Arrival]:
+    """Give what came in that time."""
+    return [one for one in arrivals if start <= one.at < end]
+
+
+def part(values: Sequence[float], percent: float) -> float:
+    """Give the value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)] if ordered else float("nan")
+
+
+def ms(seconds: float) -> str:
+    """Write a time."""
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def parts(seconds: Sequence[float]) -> str:
+    """Write p50, p99 and the largest."""
+    return " / ".join(ms(part(seconds, percent)) for percent in (50, 99, 100))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay rows out in columns; one row alone is laid out in lines."""
+    if len(rows) == 1:
+        wide = max(map(len, rows[0]))
+        return "\n".join(f"{name:<{wide}}  {value}" for name, value in rows[0].items())
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:>{wide}}" for cell, wide in zip(line, widths, strict=True))
+        for line in cells
+    )

@@ -1,0 +1,438 @@
+"""The one rate of all workers: turns, lanes, the window, and what the gateway allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+import redis
+
+from scene import DELIVRD, Scene, stat
+from smsq import keys
+from smsq.connection import connect
+from smsq.contract import Lane
+from smsq_worker.gate import Gate
+from smsq_worker.ledger import Go, Ledger, Stay, Wait
+from smsq_worker.settings import Settings
+from smsq_worker.states import Outcome
+from smsq_worker.turnstile import NotNow, Turnstile
+
+SECOND = 1_000_000
+HARDLY_EVER = 0.001
+"""A rate at which no second turn comes while a test runs."""
+TOO_FAST = stat("MO:0008", "transient", 60, slow_down=True)
+
+Build = Callable[..., Scene]
+
+
+@pytest.fixture
+def build(client: redis.Redis, settings: Settings) -> Build:
+    def make(rate: float, burst: int = 1, **rules: Any) -> Scene:
+        return Scene(client, settings, rate_per_s=rate, rate_burst=burst, **rules)
+
+    return make
+
+
+def ask(scene: Scene, lane: Lane, ahead_us: int) -> Go | Wait | Stay:
+    """Ask for a turn while the next free one is so far ahead.
+
+    Ask anew where the machine took so long over it that the turn was nearer.
+    """
+    for n in range(1000):
+        name = f"{lane}-{n}"
+        scene.enter(name, lane=str(lane), phone=f"138{n:08}")
+        before = scene.now_us()
+        scene.client.hset(keys.RATE, "tat", before + ahead_us)
+        answer = scene.admit(name)
+        if scene.now_us() - before < 20_000:
+            return answer
+    raise AssertionError("the machine is too slow")
+
+
+# Turns
+
+
+def test_turns_are_one_gap_apart(build: Build) -> None:
+    rate = 50
+    scene = build(rate)
+    tats: list[int] = []
+    certain = 0
+    for n in range(20):
+        scene.enter(f"m{n}", lane="otp", phone=f"138{n:08}")
+        scene.admit(f"m{n}")
+        tats.append(int(str(scene.client.hget(keys.RATE, "tat"))))
+        if n and tats[-2] >= scene.now_us():
+            # It was booked while there was a queue, so without any slack between the turns.
+            assert tats[-1] - tats[-2] == pytest.approx(SECOND / rate, rel=0.02)
+            certain += 1
+        elif n:
+            assert tats[-1] - tats[-2] >= SECOND / rate
+    assert certain
+
+
+def test_a_booked_turn_is_as_far_ahead_as_the_answer_says(build: Build) -> None:
+    scene = build(10)
+    answer = ask(scene, Lane.OTP, 700_000)
+    assert isinstance(answer, Wait)
+    assert answer.booked
+    assert 0.68 <= answer.seconds <= 0.7
+
+
+def test_a_burst_goes_at_once_and_the_next_waits(build: Build) -> None:
+    scene = build(HARDLY_EVER, burst=3)
+    for n in range(4):
+        scene.enter(f"m{n}")
+    assert [scene.go(f"m{n}") for n in range(3)] == [1, 1, 1]
+    answer = scene.admit("m3")
+    assert isinstance(answer, Wait)
+    assert not answer.booked
+    assert answer.seconds > 900
+
+
+def test_waiting_uses_up_nothing(build: Build) -> None:
+    scene = build(HARDLY_EVER)
+    scene.enter("m1")
+    scene.go("m1")
+    scene.enter("m2")
+    before = scene.client.hgetall(keys.message("m2")), scene.client.hgetall(keys.RATE)
+    assert isinstance(scene.admit("m2"), Wait)
+    assert (scene.client.hgetall(keys.message("m2")), scene.client.hgetall(keys.RATE)) == before
+
+
+# Lanes
+
+
+@pytest.mark.parametrize(
+    ("lane", "ahead_us", "booked"),
+    [
+        (Lane.BULK, 70_000, True),
+        (Lane.BULK, 150_000, False),
+        (Lane.NOTICE, 220_000, True),
+        (Lane.NOTICE, 300_000, False),
+        (Lane.OTP, 970_000, True),
+        (Lane.OTP, 1_050_000, False),
+    ],
+)
+def test_each_lane_books_so_far_ahead_and_no_further(
+    build: Build, lane: Lane, ahead_us: int, booked: bool
+) -> None:
+    answer = ask(build(10), lane, ahead_us)
+    assert isinstance(answer, Wait)
+    assert answer.booked is booked
+    assert answer.seconds <= ahead_us / SECOND
+
+
+def test_an_otp_is_booked_before_bulk_that_came_earlier(build: Build) -> None:
+    scene = build(0.1)
+    scene.enter("bulk", lane="bulk")
+    earlier = ask(scene, Lane.BULK, 500_000)
+    assert isinstance(earlier, Wait)
+    assert not earlier.booked
+    otp = ask(scene, Lane.OTP, 500_000)
+    assert isinstance(otp, Wait)
+    assert otp.booked
+    behind = scene.admit("bulk")
+    assert isinstance(behind, Wait)
+    assert not behind.booked
+    assert behind.seconds > 5
+
+
+# The window
+
+
+def test_a_booked_turn_that_comes_late_waits_until_the_window_has_room(build: Build) -> None:
+    scene = build(10)
+    for n in range(1000):
+        scene.enter(f"m{n}")
+        now = scene.now_us()
+        scene.client.delete(keys.CALLS)
+        scene.client.rpush(keys.CALLS, *[now] * 11)
+        answer = scene.admit(f"m{n}", booked=True)
+        if scene.now_us() - now < SECOND / 2:
+            break
+    assert isinstance(answer, Wait)
+    assert answer.booked
+    assert 0.5 < answer.seconds <= 1.02
+    scene.client.delete(keys.CALLS)
+    scene.client.rpush(keys.CALLS, *[now] * 10, now - 2 * SECOND)
+    assert isinstance(scene.admit(f"m{n}", booked=True), Go)
+
+
+def test_what_is_remembered_of_calls_is_bounded(build: Build) -> None:
+    scene = build(5000, burst=3)
+    scene.client.rpush(keys.CALLS, *[scene.now_us() - 2 * SECOND] * 9000)
+    scene.enter()
+    scene.go()
+    assert scene.client.llen(keys.CALLS) == 5004
+
+
+def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
+    """A property of the decisions, however late the workers come to make them."""
+    rate, burst, workers = 100, 10, 8
+    scene = build(rate, burst)
+    names = [f"m{n}" for n in range(300)]
+    lanes = list(Lane)
+    for n, name in enumerate(names):
+        scene.enter(name, lane=str(lanes[n % 3]), phone=f"138{n:08}")
+
+    def work(share: list[str]) -> None:
+        with connect(scene.settings.redis_url) as own:
+            turnstile = Turnstile(Ledger(own, scene.rules), Gate(), Event())
+            for name in share:
+                assert isinstance(patiently(turnstile, name, Lane(scene.status(name).lane)), Go)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, [names[n::workers] for n in range(workers)]))
+    at = sorted(int(str(scene.field(name, "1:at"))) for name in names)
+    most = rate + burst
+    assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
+
+
+def patiently(turnstile: Turnstile, name: str, lane: Lane) -> Go | Stay:
+    while True:
+        try:
+            return turnstile.admit(name, lane)
+        except NotNow:
+            continue
+
+
+# Set at run time
+
+
+def test_a_new_rate_counts_for_the_next_question_of_every_worker(build: Build) -> None:
+    scene, other = build(10_000, 10_000), build(10_000, 10_000)
+    for name in ("m1", "m2", "m3", "m4", "m5"):
+        scene.enter(name)
+    scene.go("m1")
+    scene.control.set_rate(HARDLY_EVER, 1)
+    for worker in (scene, other):
+        rate = worker.control.rate()
+        assert (rate.limit, rate.burst, rate.by_operator) == (HARDLY_EVER, 1, True)
+    while isinstance(scene.admit("m2"), Wait):  # until what was let go before is a second old
+        scene.client.delete(keys.CALLS)
+        scene.client.hdel(keys.RATE, "tat")
+    assert isinstance(other.admit("m3"), Wait)
+    scene.control.set_rate(10_000, 10_000)
+    other.go("m3")
+    scene.control.set_rate(HARDLY_EVER, 1)
+    assert isinstance(other.admit("m4"), Wait)
+    scene.control.reset_rate()
+    scene.go("m5")
+    assert not scene.control.rate().by_operator
+
+
+def test_the_turns_of_a_low_rate_do_not_hold_back_a_higher_one(build: Build) -> None:
+    scene = build(HARDLY_EVER)
+    scene.enter("m1")
+    scene.go("m1")
+    scene.control.set_rate(10, 1)
+    scene.enter("m2")
+    answer = scene.admit("m2")
+    assert isinstance(answer, Go) or answer.seconds < 2
+
+
+def test_a_clock_that_was_set_back_stops_nothing(build: Build) -> None:
+    scene = build(10)
+    later = scene.now_us() + 3600 * SECOND
+    scene.client.hset(keys.RATE, mapping={"tat": later, "slow": 5, "slow_at": later // 1000})
+    scene.client.rpush(keys.CALLS, *[later] * 11)
+    assert scene.control.rate().now == 5
+    scene.enter()
+    answer = scene.admit()
+    assert isinstance(answer, Wait)
+    assert answer.seconds < 2
+    scene.client.hdel(keys.RATE, "tat")
+    scene.go()
+
+
+# What the gateway allows
+
+
+@pytest.fixture
+def scene(build: Build) -> Scene:
+    return build(100, 1000)
+
+
+def slow_down(scene: Scene, name: str) -> None:
+    scene.call(name, Outcome.NOT_SENT, detail="http 429", too_fast=True)
+
+
+def recovering(scene: Scene, steps: int) -> float:
+    """Let so many steps and a half pass since the last slow-down; give the rate."""
+    at = scene.now_ms() - round((steps + 0.5) * 10_000)
+    scene.client.hset(keys.RATE, "slow_at", at)
+    return scene.control.rate().now
+
+
+def test_the_rate_halves_when_the_gateway_wants_less_and_never_below_a_sixteenth(
+    scene: Scene,
+) -> None:
+    assert scene.control.rate().now == 100
+    seen = []
+    for n in range(6):
+        slow_down(scene, f"m{n}")
+        seen.append(scene.control.rate().now)
+    assert seen == [50, 25, 12.5, 6.25, 6.25, 6.25]
+    assert scene.control.rate().limit == 100
+
+
+def test_the_lower_rate_is_kept_by_every_worker(build: Build, scene: Scene) -> None:
+    slow_down(scene, "m1")
+    assert build(100, 1000).control.rate().now == 50
+    assert scene.claim().rate == 50
+
+
+def test_the_rate_comes_back_step_by_step(scene: Scene) -> None:
+    slow_down(scene, "m1")
+    seen = [recovering(scene, steps) for steps in range(7)]
+    assert seen == [50, 60, 70, 80, 90, 100, 100]
+
+
+def test_a_rate_on_its_way_back_is_halved_again(scene: Scene) -> None:
+    slow_down(scene, "m1")
+    assert recovering(scene, 3) == 80
+    slow_down(scene, "m2")
+    assert scene.control.rate().now == 40
+
+
+def test_calls_begun_before_the_last_slow_down_do_not_slow_it_further(scene: Scene) -> None:
+    for name in ("m1", "m2"):
+        scene.enter(name)
+        scene.go(name)
+    for name in ("m1", "m2"):
+        if name == "m2":
+            scene.began_long_ago(name)
+        scene.record(name, Outcome.NOT_SENT, detail="http 429", too_fast=True)
+    assert scene.control.rate().now == 50
+
+
+def test_a_report_of_flow_control_slows_down_once(scene: Scene) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    for _ in range(3):
+        scene.report("m1", TOO_FAST)
+    assert scene.control.rate().now == 50
+    assert scene.state("m1") == "deferred"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_the_operators_new_rate_ends_it(scene: Scene, back: bool) -> None:
+    slow_down(scene, "m1")
+    if back:
+        scene.control.reset_rate()
+    else:
+        scene.control.set_rate(80, 2)
+    rate = scene.control.rate()
+    assert (rate.limit, rate.now) == ((100, 100) if back else (80, 80))
+
+
+def test_a_slow_down_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    slow_down(scene, "m1")
+    scene.control.rate()
+    scene.claim()
+    assert caplog.messages == ["slowed down to 50 of 100 calls a second: http 429"]
+
+
+# The turnstile
+
+
+@pytest.fixture
+def slow(build: Build) -> Scene:
+    """Give a ledger whose next turn never comes; its messages m1 and m2 wait."""
+    scene = build(HARDLY_EVER)
+    scene.enter("first")
+    scene.go("first")
+    scene.enter("m1")
+    scene.enter("m2")
+    return scene
+
+
+class Stoppable(Event):
+    """An event whose waiting ends when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asleep, self.go_on = Event(), Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asleep.set()
+        assert self.go_on.wait(60)
+        return self.is_set()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_a_message_goes_through(slow: Scene) -> None:
+    slow.control.set_rate(10, 10)
+    slow.client.delete(keys.CALLS)
+    turnstile = Turnstile(slow.ledger, Gate(), Event())
+    assert isinstance(turnstile.admit("m1", Lane.NOTICE), Go)
+    assert turnstile.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
+
+
+def test_a_worker_that_stops_gives_a_waiting_message_back(
+    slow: Scene, pool: ThreadPoolExecutor
+) -> None:
+    stopping = Stoppable()
+    turnstile = Turnstile(slow.ledger, Gate(), stopping)
+    waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
+    assert stopping.asleep.wait(60)
+    stopping.set()
+    stopping.go_on.set()
+    with pytest.raises(NotNow, match="stopping"):
+        waiting.result(60)
+    assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
+    with pytest.raises(NotNow, match="stopping"):
+        turnstile.admit("m2", Lane.NOTICE)
+
+
+def test_a_turn_that_does_not_come_soon_gives_the_message_back(
+    slow: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smsq_worker.turnstile.WAIT_AT_MOST_S", 0.01)
+    turnstile = Turnstile(slow.ledger, Gate(), Event())
+    for name in ("m1", "m2"):
+        with pytest.raises(NotNow, match="no turn soon"):
+            turnstile.admit(name, Lane.NOTICE)
+
+
+def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
+    gate = Gate()
+    turnstile = Turnstile(slow.ledger, gate, Event())
+    slow.control.pause("account", "by hand")
+    with pytest.raises(NotNow, match="paused"):
+        turnstile.admit("m1", Lane.NOTICE)
+    assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
+    slow.control.resume("account", "by hand")
+    slow.control.set_rate(10, 10)
+    slow.client.delete(keys.CALLS)
+    assert isinstance(turnstile.admit("m2", Lane.NOTICE), Go)
+
+
+def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
+    slow: Scene, pool: ThreadPoolExecutor
+) -> None:
+    stopping = Stoppable()
+    turnstile = Turnstile(slow.ledger, Gate(), stopping)
+    # The window, and not the turn, is what it waits for, as after a booking.
+    slow.client.hset(keys.RATE, "tat", 1)
+    slow.client.delete(keys.CALLS)
+    slow.client.rpush(keys.CALLS, slow.now_us())
+    waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
+    assert stopping.asleep.wait(60)
+    assert turnstile.admit("nobody", Lane.NOTICE) == Stay("unknown", None)
+    assert not waiting.done()
+    slow.client.delete(keys.CALLS)
+    stopping.go_on.set()
+    assert isinstance(waiting.result(60), Go)
+
+
+def test_reports_go_on_whatever_the_rate(slow: Scene) -> None:
+    slow.record("first", Outcome.ACCEPTED)
+    assert slow.report("first", DELIVRD) == "delivered"
