@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo up test check soak lock clean
+.PHONY: demo up test check soak bench lock clean
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -28,6 +28,15 @@ SEED     ?= 1
 soak: $(VENV)/ready      ## Kill workers, Redis and the door at random under load, and compare.
 	cd tests && ../$(BIN)/python soak.py --messages $(MESSAGES) --seconds $(SECONDS) \
 	  --policy $(POLICY) --seed $(SEED)
+
+ONLY     ?= rate,otp,outage,secret,balance
+WORKERS  ?= 1,2,4,8
+RATES    ?= 20,200
+WINDOW   ?= 30
+SCALE    ?= 10
+bench: $(VENV)/ready     ## Measure rate, lanes and pauses as the gateway sees them.
+	cd tests && ../$(BIN)/python -m bench --only $(ONLY) --workers $(WORKERS) \
+	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE)
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv

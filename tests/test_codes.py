@@ -578,6 +578,11 @@ def test_only_the_ttl_bounds_the_resends_while_the_account_is_paused() -> None:
     assert "SMSQ_MAX_RESENDS" not in told
 
 
+def test_they_are_counted_even_then_where_the_message_may_have_been_sent(override: Path) -> None:
+    override.write_text('[codes."MA:0015"]\nmay_have_been_sent = true\n', encoding="utf-8")
+    assert "at most SMSQ_MAX_RESENDS times" in run("MA:0015", override=override).stdout
+
+
 ACTIONS = {
     "held though it failed": (
         'class = "permanent"\nscope = "frequency"\nretry_after_s = 90',

@@ -15,6 +15,7 @@ from smsq.contract import parse
 from smsq.enqueue import Entrance
 from smsq_worker.door.metrics import render
 from smsq_worker.ledger import Go, Ledger, Report
+from smsq_worker.overview import Lookout
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome
 from support import known
@@ -131,14 +132,17 @@ def test_a_flood_of_unknown_mids_is_bounded_and_what_it_drops_is_counted(
     assert ledger.counters()["reports_dropped"] == 1
 
 
-def test_the_metrics_are_those_of_the_ledger(ledger: Ledger, held: list[str]) -> None:
+def test_the_metrics_are_those_of_the_ledger(
+    ledger: Ledger, held: list[str], client: redis.Redis, settings: Settings
+) -> None:
     ledger.report("B7", "MA:0001", FAILED)
     ledger.decide("m1", "resend")
     ledger.claim(resend_wait_s=1, empty=[])
     ledger.admit("m1")
+    lookout = Lookout(client, settings.rules, settings.broker_url)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(render(ledger).decode())
+        for family in text_string_to_metric_families(render(lookout).decode())
         for sample in family.samples
     }
     assert samples["smsq_messages_total", "notice", "held"] == 3

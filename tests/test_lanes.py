@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,11 +75,17 @@ def test_who_dies_while_it_waits_leaves_no_doubt(slow_rate: Machine) -> None:
 
 def test_a_worker_that_stops_gives_back_what_waits(slow_rate: Machine) -> None:
     worker = slow_rate.start_worker(SMSQ_RATE_PER_S="0.01")
-    ids = send(4, "notice")
+    ids = send(6, "notice")
     becomes(ids[0], "accepted")
+    eventually(lambda: slow_rate.client.llen(Lane.NOTICE.queue) == 5 - FEWEST)
     worker.send_signal(signal.SIGTERM)
     ends(worker, 0)
-    assert slow_rate.client.llen(Lane.NOTICE.queue) == 3
+    queue = [
+        json.loads(text)["headers"]["id"]
+        for text in slow_rate.client.lrange(Lane.NOTICE.queue, 0, -1)
+    ]
+    assert queue[:3] == ids[:2:-1], "what was not taken"
+    assert set(queue[3:]) == set(ids[1:3]), "what was given back is the next to be taken"
     assert {known(one).state for one in ids[1:]} == {"queued"}
     assert slow_rate.client.hlen("unacked") == 0
 

@@ -547,7 +547,7 @@ def test_the_script_refuses_a_way_that_the_table_does_not_have(
     client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways = replace_way(State.QUEUED, State.SENDING)
-    monkeypatch.setattr("smsq_worker.ledger.NEXT", ways)
+    monkeypatch.setattr("smsq_worker.ledger.rules.NEXT", ways)
     desk = Desk(client, Ledger(client, settings.rules), settings)
     desk.enter()
     with pytest.raises(Exception, match="no way from queued to sending"):

@@ -251,7 +251,7 @@ URL_RULE = "https://host/path, without user, query or fragment"
 SECRET_RULE = "printable ASCII on one line"
 TOKEN_RULE = "at least 16 letters, digits, - and _"
 PHONE_LIMITS_RULE = (
-    "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, of at most 1000 messages and "
+    "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, from 1 to 1000 messages and "
     "2678400 seconds; empty turns it off"
 )
 THOUSANDS_OF_DIGITS = "9" * 5000
@@ -345,7 +345,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     ),
     "SMSQ_READ_TIMEOUT_S": ("a number above 0 up to 300", False, ("0", "301", "nan")),
     "SMSQ_RATE_PER_S": (
-        "a number above 0 up to 10000",
+        "a number from 0.001 to 10000",
         False,
         ("0", "-1", "10000.5", "nan", "inf", "10/s", THOUSANDS_OF_DIGITS),
     ),
@@ -396,7 +396,8 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         ),
     ),
     "SMSQ_BREAKER": (
-        "CALLS/PERCENT/SECONDS, like 10/50/60, of at most 3600 seconds; empty turns it off",
+        "CALLS/PERCENT/SECONDS, like 10/50/60, from 1, to 100 percent and 3600 seconds; empty "
+        "turns it off",
         False,
         (
             "10",

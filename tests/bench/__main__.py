@@ -50,6 +50,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=numbers, default=Plan.workers)
     parser.add_argument("--rates", type=numbers, default=Plan.rates)
     parser.add_argument("--backlog", type=int, default=Plan.backlog)
+    parser.add_argument("--scale", type=float, default=Plan.scale)
+    parser.add_argument("--modes", type=lambda text: tuple(text.split(",")), default=Plan.modes)
     given = parser.parse_args()
     given.only = given.only.split(",") if given.only else list(SCENARIOS)
     if unknown := set(given.only) - set(SCENARIOS):
@@ -60,7 +62,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run what was asked for; 1 where a promise was not kept."""
     given = arguments()
-    plan = Plan(given.seconds, given.workers, given.rates, given.backlog)
+    plan = Plan(given.seconds, given.workers, given.rates, given.backlog, given.scale, given.modes)
     folder = Path(tempfile.mkdtemp(prefix="smsq-bench-"))
     # Ended from outside, its processes end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -50,6 +50,7 @@ def run(place: Place, plan: Plan) -> Report:
             "rate then": f"{len(after) / SETTLE_S:.1f}/s over {SETTLE_S:.0f} s of {RATE}",
             "most/s": f"{most_in_a_second(c.at for c in place.gateway.calls())} of {RATE + 1}",
             "alerts in the workers' logs": len(place.log_lines(": paused ")),
+            "given back": place.given_back(),
             "errors": len(place.errors()),
         }
     )

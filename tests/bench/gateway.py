@@ -3,7 +3,8 @@
     python -m bench.gateway PORT
 
 Calls are answered as the vendor's page says. Under /_ it is told how to answer, and tells its log.
-It shares no code with the sandbox, whose work at each call would blur the times.
+It shares no code with the sandbox, whose work at each call would blur the times. Where the kernel
+tells when it received a request (Linux), that is when it arrived: however busy the machine is.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import asyncio
 import gc
 import json
 import os
+import socket
+import struct
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 LAG_LOOK_S = 0.005
+SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
+SECRET = "Authorization: "
 BEFORE_THE_WORKERS = -10  # niceness: their load must not show as lateness of arrivals
 
 
@@ -40,12 +44,12 @@ class Book:
         self.worst_lag_s = 0.0
         self._mids = 0
 
-    def note(self, query: dict[str, str], secret: str) -> bytes | None:
+    def note(self, arrived: float, query: dict[str, str], secret: str) -> bytes | None:
         """Note a call; give the answer, None where there is none."""
-        at, wall = time.monotonic(), time.time()
+        at = time.monotonic() - (time.time() - arrived)
         self._mids += 1
         mid = f"{self._mids:016X}" if self.mode == "ok" else ""
-        self.calls.append((at, wall, query.get("mobphone", ""), secret, self.mode, mid))
+        self.calls.append((at, arrived, query.get("mobphone", ""), secret, self.mode, mid))
         return {
             "ok": lambda: answer(200, {"code": 200, "msg": "ok", "mid": mid}),
             "500": lambda: answer(500, {}),
@@ -74,49 +78,72 @@ class Book:
             self.worst_lag_s = max(self.worst_lag_s, time.monotonic() - due)
 
 
-class Caller(asyncio.Protocol):
+class Caller:
     """One kept-alive connection, whose requests have no body."""
 
-    def __init__(self, book: Book, later: Callable[..., Any]) -> None:
+    def __init__(self, connection: socket.socket, book: Book) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
         self._book = book
-        self._later = later
         self._unread = b""
+        self._loop.add_reader(connection, self._read)
 
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._unread += data
+    def _read(self) -> None:
+        try:
+            data, extra, _, _ = self._connection.recvmsg(65_536, 128)
+        except OSError:
+            data, extra = b"", []
+        if not data:
+            self._loop.remove_reader(self._connection)
+            self._connection.close()
+            return
+        arrived, self._unread = stamp(extra), self._unread + data
         while b"\r\n\r\n" in self._unread:
             request, _, self._unread = self._unread.partition(b"\r\n\r\n")
-            self._take(request.decode())
+            self._take(request.decode(), arrived)
 
-    def _take(self, request: str) -> None:
+    def _take(self, request: str, arrived: float) -> None:
         line, *headers = request.split("\r\n")
         target = urlsplit(line.split(" ")[1])
         query = dict(parse_qsl(target.query))
         if target.path.startswith("/_"):
-            self._send(self._book.control(target.path, query))
+            # The log is long; only the bench asks for it, and it reads.
+            self._connection.setblocking(True)
+            self._connection.sendall(self._book.control(target.path, query))
+            self._connection.setblocking(False)
             return
-        names = ("authorization: ", "Authorization: ")
-        secret = next((h[len(names[0]) :] for h in headers if h.startswith(names)), "")
-        told = self._book.note(query, secret)
+        secret = next((h[len(SECRET) :] for h in headers if h.startswith(SECRET)), "")
+        told = self._book.note(arrived, query, secret)
         if told is not None:
-            self._later(self._book.latency_s, self._send, told)
+            self._loop.call_later(self._book.latency_s, self._send, told)
 
     def _send(self, told: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(told)
+        with suppress(OSError):  # the caller may be dead
+            self._connection.send(told)
+
+
+def stamp(extra: Any) -> float:
+    """Give the wall-clock time at which the kernel received it, where it says so."""
+    for level, kind, data in extra:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = struct.unpack("qq", data)
+            return float(seconds + nanoseconds / 1e9)
+    return time.time()
 
 
 async def serve(port: int) -> None:
     """Take calls until killed."""
     loop, book = asyncio.get_running_loop(), Book()
-    server = await loop.create_server(
-        lambda: Caller(book, loop.call_later), "127.0.0.1", port, backlog=1024
-    )
-    async with server:
-        await book.watch_lag()
+    with socket.create_server(("127.0.0.1", port), backlog=1024) as listening:
+        listening.setblocking(False)
+        if sys.platform == "linux":
+            listening.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        watching = asyncio.create_task(book.watch_lag())
+        while not watching.done():
+            connection, _ = await loop.sock_accept(listening)
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            Caller(connection, book)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def run(place: Place, plan: Plan) -> Report:
         done.append(time.monotonic() - before)
     end = start + 2 * plan.seconds
     until(end)
+    lag_s = place.gateway.lag_s()
     arrived = eventually(lambda: _all(place.gateway.calls(), enqueued))
     calls = place.gateway.calls()
     waits = [arrived[phone].at - before for phone, before in enqueued.items()]
@@ -47,7 +48,8 @@ def run(place: Place, plan: Plan) -> Report:
             "bulk's share of the rate": f"{100 * len(bulk) / (RATE * (end - start)):.1f} %",
             "all calls/s": f"{len(within(calls, start, end)) / (end - start):.2f} of {RATE}",
             "most/s": f"{most} of {RATE + 1}",
-            "gateway's lag": ms(place.gateway.lag_s()),
+            "gateway's lag": ms(lag_s),
+            "given back": place.given_back(),
             "errors": len(place.errors()),
         }
     )

@@ -1,4 +1,8 @@
-"""A gateway that fails for ten minutes, a tenth as long here as are all times that matter to it."""
+"""A gateway that fails for ten minutes; all times that matter to it can be scaled.
+
+The rate is not scaled. So the breaker's window holds fewer calls here than in earnest: SCALE=1
+shows it as it is.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +13,49 @@ from bench.place import Place, until
 from bench.plan import Plan
 
 RATE = 20
-MESSAGES = 300
 WORKERS = 2
 AT_MOST = 100
-WELL_FOR_S = 3.0
+OUTAGE_S = 600.0
+WINDOW_S = 60.0
+WELL_FOR_S = 1.2 * WINDOW_S
+MORE_S = 1.5 * WINDOW_S
+"""So many seconds' worth of messages are still to be sent when the outage begins."""
 CATCH_UP_S = 240.0
-SCALED = {  # by ten; the rate is not, which makes it harder: more calls before the breaker opens
-    "SMSQ_PROBE_S": 3,
-    "SMSQ_BREAKER": "10/50/6",
-    "SMSQ_RETRY_FIRST_S": 0.2,
-    "SMSQ_RETRY_MAX_S": 30,
-    "SMSQ_CONNECT_TIMEOUT_S": 0.3,
-    "SMSQ_READ_TIMEOUT_S": 1,
-    "SMSQ_LEASE_S": 6,
-}
+
+
+def scaled(scale: float) -> dict[str, object]:
+    """Give the settings of which the time is scaled."""
+    return {
+        "SMSQ_PROBE_S": 30 / scale,
+        "SMSQ_BREAKER": f"10/50/{WINDOW_S / scale:.0f}",
+        "SMSQ_RETRY_FIRST_S": 2 / scale,
+        "SMSQ_RETRY_MAX_S": 300 / scale,
+        "SMSQ_CONNECT_TIMEOUT_S": 3 / scale,
+        "SMSQ_READ_TIMEOUT_S": 10 / scale,
+    }
 
 
 def run(place: Place, plan: Plan) -> Report:
-    """Fail in three ways, one after the other."""
+    """Fail in several ways, one after the other."""
     report = Report("outage")
-    for mode in ("500", "503", "silent"):
-        _one(place, mode, 2 * plan.seconds, report)
+    for mode in plan.modes:
+        _one(place, mode, plan.scale, report)
     report.notes.append(
-        "doubled: messages that the gateway accepted twice; used up: attempts that count against "
-        "SMSQ_MAX_RESENDS; after a 503 the rate comes back step by step"
+        "doubled: messages that the gateway accepted twice; resends: attempts that may be doubles "
+        "and count against SMSQ_MAX_RESENDS; after a 503 the rate comes back step by step"
     )
     return report
 
 
-def _one(place: Place, mode: str, seconds: float, report: Report) -> None:
-    place.fresh(f"outage-{mode}", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, **SCALED)
-    ids = place.enqueue(MESSAGES, "notice")
+def _one(place: Place, mode: str, scale: float, report: Report) -> None:
+    settings = scaled(scale)
+    place.fresh(f"outage-{mode}", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, **settings)
+    ids = place.enqueue(int(RATE * (WELL_FOR_S + MORE_S) / scale), "notice")
     place.start_workers(WORKERS)
-    until(place.begin() + WELL_FOR_S)
+    until(place.begin() + WELL_FOR_S / scale)
     fails = place.gateway.set(mode=mode)
-    until(fails + seconds)
+    opened = _opened(place, fails + OUTAGE_S / scale)
+    until(fails + OUTAGE_S / scale)
     returns = place.gateway.set(mode="ok")
     calls = _settled(place, set(ids), time.monotonic() + CATCH_UP_S)
     good = [call for call in calls if call.mode == "ok"]
@@ -54,18 +66,21 @@ def _one(place: Place, mode: str, seconds: float, report: Report) -> None:
     report.rows.append(
         {
             "mode": mode,
-            "outage": f"{seconds:.0f} s",
+            "outage": f"{OUTAGE_S / scale:.0f} s",
+            "messages": len(ids),
+            "opened after": ms(opened - fails) if opened else "never",
             "calls in it": len(bad),
             "failed": failed,
             "expired": place.count("expired"),
-            "used up": place.ledger.counters().get("possible_duplicates", 0),
+            "resends": place.ledger.counters().get("possible_duplicates", 0),
             "first success after": ms(after[0] - returns) if after else "never",
             "all after": ms(after[-1] - returns) if after else "never",
             "most/s in catch-up": most_in_a_second(after),
             "most/s at all": most,
             "missing": len(missing),
             "doubled": len(good) - len({call.phone for call in good}),
-            "opened": len(place.log_lines(": paused breaker")),
+            "alerts": len(place.log_lines(": paused ")),
+            "given back": place.given_back(),
             "errors": len(place.errors()),
         }
     )
@@ -75,6 +90,15 @@ def _one(place: Place, mode: str, seconds: float, report: Report) -> None:
     report.promise(most <= RATE + 1, f"{mode}: {most} calls in a second")
     report.promise(not place.errors(), f"{mode}: {place.errors()[:3]}")
     place.stop_workers()
+
+
+def _opened(place: Place, end: float) -> float | None:
+    """Wait until the breaker is open; give the time."""
+    while time.monotonic() < end:
+        if place.control.pauses():
+            return time.monotonic()
+        time.sleep(0.02)
+    return None
 
 
 def _settled(place: Place, phones: set[str], deadline: float) -> list[Arrival]:

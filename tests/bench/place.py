@@ -39,6 +39,8 @@ SAMPLE_S = 0.4
 class Used:
     """What has been used so far."""
 
+    machine_cpu_s: float
+    """By all that runs on this machine, ours or not, and the share that it was denied."""
     worker_cpu_s: float
     redis_cpu_s: float
     acts: int
@@ -174,7 +176,11 @@ class Place:
         times = [psutil.Process(process.pid).cpu_times() for process in self._workers]
         info: Any = self.client.info("cpu")
         stats: Any = self.client.info("commandstats")
+        machine = psutil.cpu_times()._asdict()
+        # Guests' time is in the users' too.
+        resting = ("idle", "iowait", "guest", "guest_nice")
         return Used(
+            sum(time for name, time in machine.items() if name not in resting),
             sum(one.user + one.system for one in times),
             info["used_cpu_user"] + info["used_cpu_sys"],
             sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha")),
@@ -217,7 +223,11 @@ class Place:
 
     def errors(self) -> list[str]:
         """Give the errors in the workers' logs."""
-        return self.log_lines(" ERROR ", " CRITICAL ", "Traceback")
+        return self.log_lines(" ERROR ", " CRITICAL ", "Exception in thread")
+
+    def given_back(self) -> int:
+        """Count the wake-ups that were taken and given back, each a warning with a traceback."""
+        return len(self.log_lines(" reject requeue="))
 
     def versions(self) -> str:
         """Say which server it is."""

@@ -10,8 +10,12 @@ class Plan:
     """How long and how large."""
 
     seconds: float = 30.0
-    """The length of a measurement; an outage and the otp's minute are twice as long."""
+    """The length of a measurement; the otp's minute is twice as long."""
     workers: tuple[int, ...] = (1, 2, 4, 8)
     rates: tuple[int, ...] = (20, 200)
     backlog: int = 20_000
     """Bulk messages before the otp; half as many for the wrong secret."""
+    scale: float = 10.0
+    """How many times shorter than in earnest an outage and all times that matter to it are."""
+    modes: tuple[str, ...] = ("500", "503", "silent")
+    """How the gateway fails."""

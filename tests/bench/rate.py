@@ -34,14 +34,15 @@ def _one(place: Place, seconds: float, workers: int, rate: int, report: Report) 
     seen |= place.watch_decisions(end)
     after = place.used()
     until(end + AFTER_S)
-    calls = place.gateway.calls()
     lag_s, left = place.gateway.lag_s(), place.left()
+    calls = place.gateway.calls()
     measured = within(calls, start, end)
     achieved = len(measured) / seconds
     error = 100 * (achieved - rate) / rate
     most = most_in_a_second(call.at for call in calls)
     acts, cpu_s = after.acts - before.acts, after.worker_cpu_s - before.worker_cpu_s
     redis_s = after.redis_cpu_s - before.redis_cpu_s
+    machine_s = after.machine_cpu_s - before.machine_cpu_s
     report.rows.append(
         {
             "workers": workers,
@@ -54,9 +55,11 @@ def _one(place: Place, seconds: float, workers: int, rate: int, report: Report) 
             "cpu/message": ms(cpu_s / max(1, len(measured))),
             "workers' cpu": f"{100 * cpu_s / seconds:.0f} %",
             "redis cpu": f"{100 * redis_s / seconds:.0f} %",
+            "machine's cpu": f"{100 * machine_s / seconds:.0f} %",
             "acts/message": f"{acts / max(1, len(measured)):.2f}",
             "the way": parts(place.ways(calls, ids)),
             "gateway's lag": ms(lag_s),
+            "given back": place.given_back(),
             "errors": len(place.errors()),
         }
     )

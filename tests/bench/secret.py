@@ -64,6 +64,7 @@ def run(place: Place, plan: Plan) -> Report:
             "rate reached": f"{len(after) / (after[-1] - raised):.0f}/s" if after else "none",
             "all sent": f"{ms(calls[-1].at - resumed)} after resume, {missing} missing",
             "doubled": len(good) - len({call.phone for call in good}),
+            "given back": place.given_back(),
             "errors": len(place.errors()),
         }
     )

@@ -38,7 +38,7 @@ def phone_limits(text: str) -> tuple[PhoneLimit, ...]:
     limits = [PhoneLimit(int(one[1]), int(one[2])) for one in found if one]
     if len(limits) != len(found) or not all(map(_allowed, limits)):
         raise ValueError(
-            "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, of at most "
+            "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, from 1 to "
             f"{MAX_LIMIT} messages and {MAX_SECONDS} seconds; empty turns it off"
         )
     return tuple(limits)
@@ -52,7 +52,8 @@ def breaker(text: str) -> Breaker:
         if one.calls >= 1 and 1 <= one.percent <= 100 and 1 <= one.seconds <= 3600:  # noqa: PLR2004
             return one
     raise ValueError(
-        "CALLS/PERCENT/SECONDS, like 10/50/60, of at most 3600 seconds; empty turns it off"
+        "CALLS/PERCENT/SECONDS, like 10/50/60, from 1, to 100 percent and 3600 seconds; empty "
+        "turns it off"
     )
 
 

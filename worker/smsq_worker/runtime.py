@@ -44,6 +44,8 @@ class Runtime:
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = Recorder(ledger, Spool(settings.home / "spool", "calls"))
+        # Until the clock says how it is now.
+        GATE.set("open", settings.rate_per_s)
         turnstile = Turnstile(ledger, GATE, stopping or Event())
         delivery = Delivery(turnstile, gateway, Entrance(client, settings), recorder, backoff)
         reports = Reports(ledger, catalogue)

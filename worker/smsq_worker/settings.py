@@ -24,6 +24,7 @@ from smsq_worker.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone
 
 DAY_S: Final = 86_400
 MAX_PORT: Final = 65_535
+MIN_RATE: Final = 0.001
 MAX_RATE: Final = 10_000
 MAX_BURST: Final = 10_000
 MIN_TOKEN: Final = 16
@@ -128,7 +129,7 @@ class Settings(ProducerSettings):
     verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", flag, default=True)
     connect_timeout_s: float = setting("SMSQ_CONNECT_TIMEOUT_S", number(0, 60, above=True), 3.0)
     read_timeout_s: float = setting("SMSQ_READ_TIMEOUT_S", number(0, 300, above=True), 10.0)
-    rate_per_s: float = setting("SMSQ_RATE_PER_S", number(0, MAX_RATE, above=True), 10.0)
+    rate_per_s: float = setting("SMSQ_RATE_PER_S", number(MIN_RATE, MAX_RATE), 10.0)
     rate_burst: int = setting("SMSQ_RATE_BURST", whole(1, MAX_BURST), 1)
     phone_limits: tuple[PhoneLimit, ...] = setting(
         "SMSQ_PHONE_LIMITS", phone_limits, phone_limits("1/60,5/3600,10/86400"), empty=()

@@ -54,7 +54,7 @@ class Channel(kombu_redis.Channel):
             timeout = SHORT_POLL_S
         super()._brpop_start(timeout)  # type: ignore[misc]
 
-    def _do_restore_message(self, *args: Any, **kwargs: Any) -> None:
+    def _do_restore_message(self, *args: Any, **_: Any) -> None:
         """Give a message back to the end from which it was taken: it keeps its place.
 
         kombu puts one that was rejected behind all others.

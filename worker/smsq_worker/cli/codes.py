@@ -132,13 +132,19 @@ def _consequences(code: Code) -> Iterator[str]:
 
 def _limits(code: Code) -> str:
     """Name the settings that bound the action, for whoever wonders why it ended."""
-    if code.code_class is CodeClass.TRANSIENT and code.pause == "account":
+    if _costs_nothing(code):
         return " (as often as it takes within the message's ttl: the account is at fault)"
     if code.code_class is CodeClass.TRANSIENT:
         return " (at most SMSQ_MAX_RESENDS times, and within the message's ttl)"
     if code.code_class in {CodeClass.PENDING, CodeClass.UNKNOWN}:
         return " (unreported after SMSQ_REPORT_WAIT_S)"
     return ""
+
+
+def _costs_nothing(code: Code) -> bool:
+    """Tell whether a resend is not counted, because it did not come and the account is at fault."""
+    transient = code.code_class is CodeClass.TRANSIENT
+    return transient and code.pause == "account" and not code.may_have_been_sent
 
 
 def _was_sent(code: Code) -> str:

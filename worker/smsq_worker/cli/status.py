@@ -1,24 +1,136 @@
-"""`smsq status ID`: what is known of a message."""
+"""`smsq status`: the whole at a glance, or what is known of a message."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import click
 
 import smsq
+from smsq.connection import connect
+from smsq.settings import shown_url
+from smsq_worker.cli.rate import as_dict as rate_as_dict
+from smsq_worker.cli.scope import pause_words, scope_words
+from smsq_worker.cli.words import moment, rate_now, span
+from smsq_worker.ledger.control import Pause
+from smsq_worker.overview import LIVE_STATES, LaneView, Lookout, Overview
+from smsq_worker.settings import Settings
+
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq status
+  smsq status --json
+  smsq status 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
+"""
 
 
-@click.command()
-@click.argument("message_id", metavar="ID")
+@click.command(epilog=_EXAMPLES)
+@click.argument("message_id", metavar="[ID]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(message_id: str, *, as_json: bool) -> None:
-    """Show what is known of a message. Exits with 1 where nothing is.
+def status(message_id: str | None, *, as_json: bool) -> None:
+    """Show the whole at a glance; with ID, what is known of a message.
 
-    Example: smsq status 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
+    The whole: the rate and what pauses it, what waits in each lane and for how long the oldest
+    has, and how long it takes to send what waits. Exits with 1 where nothing is known of ID, or
+    where the broker does not answer and the counts of its queues are missing.
     """
+    if message_id is None:
+        _show_whole(as_json=as_json)
+    else:
+        _show_message(message_id, as_json=as_json)
+
+
+def _show_whole(*, as_json: bool) -> None:
+    settings = Settings.load(os.environ)
+    lookout = Lookout(connect(settings.redis_url), settings.rules, settings.broker_url)
+    whole = lookout.look()
+    if as_json:
+        click.echo(json.dumps(_as_dict(whole), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(_lines(whole)))
+    if not whole.broker_answers:
+        broker = shown_url(settings.broker_url)
+        click.echo(f"smsq: the broker at {broker} (SMSQ_BROKER_URL) does not answer", err=True)
+        raise SystemExit(1)
+
+
+def _lines(whole: Overview) -> Iterator[str]:
+    by = "an operator" if whole.rate.by_operator else "the settings"
+    yield f"rate      {whole.rate.limit:g}/s, burst {whole.rate.burst}, set by {by}"
+    yield f"now       {rate_now(whole.rate)}"
+    for pause in whole.pauses:
+        yield f"paused    {scope_words(pause.scope)} ({pause_words(pause)}); {_next(pause)}"
+    yield f"{'lane':9} {'waiting':>8}" + "".join(f" {state:>9}" for state in LIVE_STATES)
+    for name, lane in whole.lanes.items():
+        counts = "".join(f" {lane.live[state]:>9}" for state in LIVE_STATES)
+        yield f"{name:9} {_count(lane.waiting):>8}{counts}"
+    for name, lane in whole.lanes.items():
+        if lane.oldest:
+            yield f"oldest    {name}: {lane.oldest.id}, waits for {span(lane.oldest.age_s)}"
+    yield f"reports   {_count(whole.reports_waiting)} waiting"
+    yield f"held      {whole.held}" + ", decide: smsq held" * bool(whole.held)
+    yield f"parked    {whole.parked}" + ", look: smsq parked" * bool(whole.parked)
+    yield f"to send   {whole.to_send}, {_drain(whole)}"
+
+
+def _next(pause: Pause) -> str:
+    if pause.probe_at is None:
+        scope = scope_words(pause.scope)
+        return f"until smsq resume {scope}"
+    return f"next probe {moment(pause.probe_at)}"
+
+
+def _drain(whole: Overview) -> str:
+    if whole.drain_s is None:
+        return "stopped"
+    return f"takes {span(whole.drain_s)} at {whole.rate.now:g}/s"
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else str(number)
+
+
+def _as_dict(whole: Overview) -> dict[str, Any]:
+    return {
+        "at": moment(whole.at),
+        "rate": rate_as_dict(whole.rate),
+        "pauses": [_pause_as_dict(pause) for pause in whole.pauses],
+        "lanes": {name: _lane_as_dict(lane) for name, lane in whole.lanes.items()},
+        "reports_waiting": whole.reports_waiting,
+        "held": whole.held,
+        "parked": whole.parked,
+        "to_send": whole.to_send,
+        "stopped": whole.stopped,
+        "drain_s": whole.drain_s,
+    }
+
+
+def _pause_as_dict(pause: Pause) -> dict[str, str | None]:
+    return {
+        "scope": pause.scope,
+        "cause": pause.cause,
+        "detail": pause.detail,
+        "since": moment(pause.since),
+        "probe_at": None if pause.probe_at is None else moment(pause.probe_at),
+    }
+
+
+def _lane_as_dict(lane: LaneView) -> dict[str, Any]:
+    oldest = lane.oldest and {
+        "id": lane.oldest.id,
+        "enqueued_at": moment(lane.oldest.enqueued_at),
+        "age_s": lane.oldest.age_s,
+    }
+    return {"waiting": lane.waiting, **lane.live, "oldest": oldest}
+
+
+def _show_message(message_id: str, *, as_json: bool) -> None:
     # What is not printable is no id, and may not even be text.
     found = smsq.status(message_id) if message_id.isprintable() else None
     if found is None:

@@ -24,6 +24,7 @@ from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.door.inbox import Inbox
 from smsq_worker.gateway import report
 from smsq_worker.ledger import Ledger
+from smsq_worker.overview import Lookout
 from smsq_worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Door:
         self._ledger = ledger
         self._client = client
         self._inbox = inbox
+        self._lookout = Lookout(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
 
     async def take_reports(self, token: str, request: Request) -> Response:
@@ -105,7 +107,7 @@ class Door:
     def metrics(self) -> Response:
         """Give the metrics in Prometheus' text form."""
         try:
-            return Response(metrics.render(self._ledger), media_type=metrics.CONTENT_TYPE)
+            return Response(metrics.render(self._lookout), media_type=metrics.CONTENT_TYPE)
         except LedgerUnavailable:
             raise HTTPException(503, "Redis does not answer") from None
 

@@ -8,7 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from smsq_worker.ledger import Ledger
+from smsq.contract import State
+from smsq_worker.ledger.control import ACCOUNT, BREAKER
+from smsq_worker.overview import Lookout, total
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
@@ -23,28 +25,63 @@ FAMILIES = {
 
 
 class _Collector:
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, lookout: Lookout) -> None:
+        self._lookout = lookout
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._counters()
+        held, parked = self._lookout.ledger.waiting()
+        yield GaugeMetricFamily("smsq_held", "Messages in doubt that wait for you.", value=held)
+        yield GaugeMetricFamily("smsq_parked", "Mids reported that nobody knows.", value=parked)
+        yield self._pauses()
+        yield GaugeMetricFamily(
+            "smsq_rate_limit",
+            "Calls a second that may be made now.",
+            value=self._lookout.control.rate().now,
+        )
+        live = self._lookout.control.live()
+        yield GaugeMetricFamily(
+            "smsq_inflight", "Calls under way.", value=total(live, State.SENDING)
+        )
+        yield GaugeMetricFamily(
+            "smsq_deferred", "Messages that wait for a time.", value=total(live, State.DEFERRED)
+        )
+        yield self._queues()
+
+    def _counters(self) -> Iterator[Metric]:
         families = {
             name: CounterMetricFamily(metric, words, labels=labels)
             for name, (metric, words, labels) in FAMILIES.items()
         }
-        counters = {"possible_duplicates": 0, "reports_dropped": 0} | self._ledger.counters()
+        counters = {"possible_duplicates": 0, "reports_dropped": 0}
+        counters |= self._lookout.ledger.counters()
         for counter, value in sorted(counters.items()):
             name, _, rest = counter.partition(":")
             families[name].add_metric(_labels(name, rest), value)
         yield from families.values()
-        held, parked = self._ledger.waiting()
-        yield GaugeMetricFamily("smsq_held", "Messages in doubt that wait for you.", value=held)
-        yield GaugeMetricFamily("smsq_parked", "Mids reported that nobody knows.", value=parked)
+
+    def _pauses(self) -> Metric:
+        scopes = [pause.scope for pause in self._lookout.control.pauses()]
+        family = GaugeMetricFamily(
+            "smsq_paused", "Pauses; of templates, how many.", labels=["scope"]
+        )
+        for scope in (ACCOUNT, BREAKER):
+            family.add_metric([scope], scopes.count(scope))
+        family.add_metric(["template"], sum(scope.startswith("template:") for scope in scopes))
+        return family
+
+    def _queues(self) -> Metric:
+        """Give the queues' depths; none where the broker does not answer."""
+        family = GaugeMetricFamily("smsq_queue_depth", "Wake-ups that wait.", labels=["queue"])
+        for queue, depth in (self._lookout.waiting() or {}).items():
+            family.add_metric([queue], depth)
+        return family
 
 
-def render(ledger: Ledger) -> bytes:
+def render(lookout: Lookout) -> bytes:
     """Write the metrics in Prometheus' text form. Raises LedgerUnavailable."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(ledger))
+    registry.register(_Collector(lookout))
     return generate_latest(registry)
 
 

@@ -57,6 +57,7 @@ for i = 1, #scopes, 2 do
   end
 end
 answer[4] = tostring(rate().now)
+redis.call('HSET', RATE_KEY, 'workers_limit', tostring(RATE), 'workers_burst', BURST)
 
 -- Those who waited for a template go on, so many at a time.
 for _, template in ipairs(redis.call('SMEMBERS', RELEASED)) do

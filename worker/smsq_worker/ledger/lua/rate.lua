@@ -2,7 +2,9 @@
 -- {events, limit, burst, calls a second now, 1 where an operator set it,
 --   ms of when it is at the limit again, or 0 where it is now}.
 
-local r = rate()
+-- What the workers' settings say counts, not those of whoever asks.
+local workers = redis.call('HMGET', RATE_KEY, 'workers_limit', 'workers_burst')
+local r = rate(workers[1], workers[2])
 local set_here, back_at = redis.call('HEXISTS', RATE_KEY, 'limit'), 0
 if r.now < r.limit then
   local slow = tonumber(redis.call('HGET', RATE_KEY, 'slow'))

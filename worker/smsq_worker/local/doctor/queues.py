@@ -10,12 +10,13 @@ import redis
 from kombu import Connection
 from kombu.exceptions import KombuError, OperationalError
 from kombu.pidbox import Mailbox
-from kombu.transport.redis import PRIORITY_STEPS, Channel
+from kombu.transport.redis import Channel
 
 from smsq.app import QUEUES
 from smsq.connection import Client
 from smsq_worker.local.doctor.access import TIMEOUT_S
 from smsq_worker.local.doctor.finding import Finding, error, ok, warning
+from smsq_worker.overview import queue_depth
 
 CONTROL: Final = "celery"
 """The exchange of every Celery app's remote control."""
@@ -25,7 +26,7 @@ TRIES: Final = 2
 
 def examine(url: str, client: Client) -> Iterator[Finding]:
     """Look at the queues and ask for their workers. Raises redis.RedisError."""
-    waiting = {queue: _length(client, queue) for queue in QUEUES}
+    waiting = {queue: queue_depth(client, queue) for queue in QUEUES}
     unacked = client.hlen(Channel.unacked_key)
     try:
         workers = _workers(url)
@@ -59,12 +60,6 @@ def _queue(queue: str, waiting: int, takers: int, *, anyone: bool) -> Finding:
         return ok(what)
     advice = f"start a worker that takes from it too: smsq worker -Q {','.join(QUEUES)}"
     return error(what, advice) if waiting else warning(what, advice)
-
-
-def _length(client: Client, queue: str) -> int:
-    """Count what waits, of every priority: kombu has a list for each."""
-    names = [queue, *(f"{queue}{Channel.sep}{step}" for step in PRIORITY_STEPS[1:])]
-    return sum(int(client.llen(name)) for name in names)
 
 
 def _workers(url: str) -> dict[str, set[str]]:

@@ -1,0 +1,39 @@
+"""What `smsq pause` and `smsq resume` are about."""
+
+from __future__ import annotations
+
+import difflib
+
+import click
+
+from smsq.contract import parse_template
+from smsq_worker.cli.words import moment
+from smsq_worker.ledger.control import ACCOUNT, Pause, template_scope
+
+_ALLOWED = "it is about account (the default) or template NAME"
+_NAMED = 2
+
+
+def read_scope(words: tuple[str, ...]) -> str:
+    """Read a scope; the account where there are no words. Raises UsageError, InvalidMessage."""
+    if words in {(), (ACCOUNT,)}:
+        return ACCOUNT
+    if words[0] != "template":
+        # Not shown: it may be a number in the wrong place.
+        near = difflib.get_close_matches(words[0], (ACCOUNT, "template"), n=1)
+        raise click.UsageError(_ALLOWED + f"; did you mean {near[0]}?" * bool(near))
+    if len(words) != _NAMED:
+        raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
+    return template_scope(parse_template(words[1]))
+
+
+def scope_words(scope: str) -> str:
+    """Name a scope as an operator writes it."""
+    kind, _, name = scope.partition(":")
+    return f"{kind} {name}".rstrip()
+
+
+def pause_words(pause: Pause) -> str:
+    """Say why there is a pause, and since when."""
+    why = f"{pause.cause}: {pause.detail}" if pause.detail else pause.cause
+    return f"{why}, since {moment(pause.since)}"

@@ -1,0 +1,218 @@
+"""The whole at a glance: rate, pauses, what waits in queues and ledger, how long it will take.
+
+The broker may be another Redis than the ledger's. Where it does not answer, the rest is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import redis
+from kombu.transport.redis import PRIORITY_STEPS, Channel
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from smsq import keys
+from smsq.app import QUEUES
+from smsq.connection import Client, mapped_errors
+from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
+from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, Pause, Rate
+from smsq_worker.ledger.rules import Rules
+
+LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
+
+_BROKER_S: Final = 2.0
+_PAGE: Final = 200
+_LOOK_AT: Final = 10_000
+"""So many of a list at the most: the tail of a queue may be full of copies, or of expired ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The message that has waited longest in a lane's queue."""
+
+    id: str
+    enqueued_at: datetime
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """A lane: its wake-ups in the broker, its messages in the ledger."""
+
+    waiting: int | None
+    """Wake-ups in its queue; None where the broker does not answer."""
+    live: dict[str, int]
+    """How many messages are in each state that is not final."""
+    oldest: Oldest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole, as it was seen at one moment."""
+
+    at: datetime
+    rate: Rate
+    pauses: tuple[Pause, ...]
+    lanes: dict[str, LaneView]
+    reports_waiting: int | None
+    """Reports in their queue; None where the broker does not answer."""
+    held: int
+    parked: int
+    to_send: int
+    """Messages that wait for nothing but their turn."""
+    stopped: bool
+    """Whether nothing is sent, as the account is paused or the gateway away."""
+    broker_answers: bool
+
+    @property
+    def drain_s(self) -> float | None:
+        """Estimate the time to send what waits; None while nothing is sent."""
+        return None if self.stopped else self.to_send / self.rate.now
+
+
+class Lookout:
+    """Looks at the ledger and the broker; nothing is connected before it does."""
+
+    def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
+        self._client = client
+        self._url = rules.url
+        self._broker = _impatient(broker_url)
+        self.ledger = Ledger(client, rules)
+        self.control = Control(client, rules)
+
+    def look(self) -> Overview:
+        """Look at the whole. Raises LedgerUnavailable."""
+        pauses = self.control.pauses()
+        live = self.control.live()
+        waiting = self.waiting()
+        held, parked = self.ledger.waiting()
+        with mapped_errors(self._url):
+            now_ms = self._now()
+            lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
+            due = self._deferred_and_due(now_ms) if total(live, State.DEFERRED) else 0
+        return Overview(
+            at=_at(now_ms),
+            rate=self.control.rate(),
+            pauses=tuple(pauses),
+            lanes=lanes,
+            reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
+            held=held,
+            parked=parked,
+            to_send=total(live, State.QUEUED) + due,
+            stopped=any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses),
+            broker_answers=waiting is not None,
+        )
+
+    def waiting(self) -> dict[str, int] | None:
+        """Count what waits in each queue; None where the broker does not answer."""
+        try:
+            return {queue: queue_depth(self._broker, queue) for queue in QUEUES}
+        except redis.RedisError:
+            return None
+
+    def _lane(
+        self, lane: Lane, live: dict[str, int], waiting: dict[str, int] | None, now_ms: int
+    ) -> LaneView:
+        return LaneView(
+            waiting=waiting[lane.queue] if waiting else None,
+            live={str(state): max(0, live.get(f"{lane}:{state}", 0)) for state in LIVE_STATES},
+            oldest=self._oldest(lane, now_ms) if waiting and waiting[lane.queue] else None,
+        )
+
+    def _oldest(self, lane: Lane, now_ms: int) -> Oldest | None:
+        found = [
+            first for name in _lists(lane.queue) if (first := self._first_queued(name)) is not None
+        ]
+        if not found:
+            return None
+        enqueued, message_id = min(found)
+        return Oldest(message_id, _at(enqueued), max(0, now_ms - enqueued) / 1000)
+
+    def _first_queued(self, name: str) -> tuple[int, str] | None:
+        """Find the next message of a list that is still to be sent: (enqueued, id).
+
+        kombu pushes at the head and pops at the tail.
+        """
+        for start in range(0, _LOOK_AT, _PAGE):
+            ids = self._ids(name, start)
+            if not ids:
+                return None
+            with self._client.pipeline(transaction=False) as pipe:
+                for message_id in ids:
+                    pipe.hmget(keys.message(message_id), "state", "enqueued")
+                for message_id, (state, enqueued) in zip(ids, pipe.execute(), strict=True):
+                    if state == State.QUEUED:
+                        return int(enqueued), message_id
+        return None
+
+    def _ids(self, name: str, start: int) -> list[str]:
+        try:
+            bodies: Any = self._broker.lrange(name, -start - _PAGE, -start - 1)
+        except redis.RedisError:  # it answered a moment ago
+            return []
+        return list(map(_message_id, reversed(bodies)))
+
+    def _deferred_and_due(self, now_ms: int) -> int:
+        """Count messages whose wait is over and which no clock has queued yet."""
+        count = 0
+        for start in range(0, _LOOK_AT, _PAGE):
+            ids: Any = self._client.zrangebyscore(keys.TIMERS, "-inf", now_ms, start, _PAGE)
+            with self._client.pipeline(transaction=False) as pipe:
+                for message_id in ids:
+                    pipe.hget(keys.message(message_id), "state")
+                count += pipe.execute().count(State.DEFERRED)
+            if len(ids) < _PAGE:
+                break
+        return count
+
+    def _now(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def queue_depth(broker: Client, queue: str) -> int:
+    """Count what waits in a queue, of every priority. Raises redis.RedisError."""
+    return sum(int(broker.llen(name)) for name in _lists(queue))
+
+
+def _lists(queue: str) -> Iterator[str]:
+    """Name a queue's lists: kombu has one for each priority."""
+    yield queue
+    for step in PRIORITY_STEPS[1:]:
+        yield f"{queue}{Channel.sep}{step}"
+
+
+def _message_id(body: str) -> str:
+    """Read the id from a Celery message; "" where it has none, as others may write it."""
+    try:
+        found = json.loads(body)["headers"]["id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) and found.isprintable() else ""
+
+
+def _impatient(url: str) -> Client:
+    """Give a client that says soon that the broker is away: the ledger's part is to be told."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        encoding_errors="replace",  # Others' messages may be anything.
+        socket_timeout=_BROKER_S,
+        socket_connect_timeout=_BROKER_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def total(live: dict[str, int], state: State) -> int:
+    """Count the messages of all lanes that are in a state; `live` is from Control.live."""
+    return sum(max(0, live.get(f"{lane}:{state}", 0)) for lane in Lane)
+
+
+def _at(ms: float) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
