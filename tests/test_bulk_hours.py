@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -36,8 +37,6 @@ def build(client: redis.Redis, settings: Settings) -> Build:
 
 
 def test_shanghai_is_where_the_tests_think_it_is() -> None:
-    from datetime import datetime
-
     noon = datetime(2025, 7, 1, 12, tzinfo=SHANGHAI)
     assert minute_of_day(round(noon.timestamp() * 1000)) == 12 * 60
 

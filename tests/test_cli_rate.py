@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from smsq import keys
+from smsq.errors import SettingsError
 from smsq_worker.ledger.control import Control
 from smsq_worker.settings import Settings
 from test_cli import run
@@ -92,16 +93,37 @@ def test_setting_the_rate_ends_a_slowdown_and_forgets_turns_far_ahead(
     assert client.hget(keys.RATE, "tat") is None
 
 
+def refusal(name: str, text: str) -> str:
+    """What is said of a bad setting, without its name."""
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({name: text})
+    (problem,) = raised.value.problems
+    return problem.removeprefix(f"{name}: ")
+
+
+@pytest.mark.parametrize("text", ["0", "10001", "nan", "fast", "50/s", "1e-9", "½"])
+def test_a_rate_is_refused_as_in_the_settings(
+    environ: dict[str, str], client: redis.Redis, text: str
+) -> None:
+    done = run(environ, "rate", text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'[RATE]': {refusal('SMSQ_RATE_PER_S', text)}\n" in done.stderr
+    assert not client.exists(keys.RATE)
+
+
+@pytest.mark.parametrize("text", ["0", "10001", "1.5", "many"])
+def test_a_burst_is_refused_as_in_the_settings(
+    environ: dict[str, str], client: redis.Redis, text: str
+) -> None:
+    done = run(environ, "rate", "50", "--burst", text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'--burst': {refusal('SMSQ_RATE_BURST', text)}\n" in done.stderr
+    assert not client.exists(keys.RATE)
+
+
 # Words after `rate`: what stderr must hold.
 REFUSED = {
-    "zero": (("0",), "'0' is not allowed; it takes a number from 0.001 to 10000"),
-    "too-much": (("10001",), "'10001' is not allowed; it takes a number from 0.001 to 10000"),
-    "no-number": (("nan",), "it takes a number above 0"),
-    "a-word": (("fast",), "'fast' is not allowed; it takes a number"),
-    "per-second": (("50/s",), "'50/s' is not allowed"),
     "negative": (("-5",), "No such option"),
-    "burst": (("50", "--burst", "0"), "'0' is not allowed; it takes a whole number from 1 to"),
-    "burst-fraction": (("50", "--burst", "1.5"), "it takes a whole number from 1 to 10000"),
     "burst-alone": (("--burst", "5"), "say the rate too: smsq rate RATE --burst 5"),
     "reset-and-rate": (("50", "--reset"), "--reset goes back to the settings"),
     "misspelt": (("--rset",), "No such option"),

@@ -202,7 +202,7 @@ def test_a_pause_gives_the_wake_up_back_and_costs_the_message_nothing(build: Bui
 def test_who_waits_for_its_turn_in_a_worker_that_stops_is_given_back(build: Build) -> None:
     stopping = Event()
     with VendorServer() as vendor:
-        one_a_day = {"SMSQ_RATE_PER_S": "0.00001", "SMSQ_RATE_BURST": "1"}
+        one_a_day = {"SMSQ_RATE_PER_S": "0.001", "SMSQ_RATE_BURST": "1"}
         runtime = build(vendor.url, stopping=stopping, **one_a_day)
         for message_id in ("m1", "m2"):
             enter(runtime, message_id)

@@ -36,7 +36,8 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
 from smsq.enqueue import Entrance
-from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report
+from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report, Stay
+from smsq_worker.ledger.control import ACCOUNT, Control
 from smsq_worker.settings import Settings
 from smsq_worker.states import NEXT, Outcome
 
@@ -48,6 +49,7 @@ AHEAD_S: Final = 3600
 KEPT_ATTEMPTS: Final = 10
 PERHAPS_SENT: Final = frozenset({Outcome.ACCEPTED, Outcome.MAYBE_SENT})
 DETAIL: Final = "gateway:400 said so"
+REFUSALS_IN_A_ROW: Final = 20
 PAST: Final = 1
 """A moment that is over, in Unix milliseconds."""
 
@@ -64,6 +66,8 @@ class Call:
     stat: str | None = None
     denied: bool = False
     """A report said that it certainly was not sent."""
+    begun: int = 0
+    """The server's time of it."""
 
     @property
     def perhaps_sent(self) -> bool:
@@ -104,8 +108,18 @@ class Modelled:
         self.due = wait_s == 0 or self.over
 
 
+@dataclass
+class Paused:
+    """The account's pause."""
+
+    cause: str
+    since: int
+    probe_is_due: bool = False
+    permit: bool = False
+
+
 class Model:
-    """What every act makes of the messages."""
+    """What every act makes of the messages, and of the account."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -115,6 +129,11 @@ class Model:
         self.parked: dict[str, list[Report]] = {}
         self.counters: Counter[str] = Counter()
         self.admitted: Counter[Lane] = Counter()
+        self.paused: Paused | None = None
+        self.resumed = 0
+        self.refusals = 0
+        self.moment = 0
+        """The server's time of the act, where it pauses or resumes."""
 
     def enter(self, message_id: str, kind: Kind) -> State:
         if message_id in self.messages:
@@ -151,6 +170,10 @@ class Model:
         if m.over:
             self._end_of_ttl(m)
             return "expired", m.state
+        if self.paused and not self.paused.permit:
+            return "paused", None
+        if self.paused:
+            self.paused.permit = False
         self._move(m, State.SENDING)
         self.counters["possible_duplicates"] += bool(m.calls and m.calls[-1].perhaps_sent)
         self.admitted[m.lane] = max(self.admitted[m.lane], m.published)
@@ -167,9 +190,10 @@ class Model:
         call = m.calls[n - 1]
         if call.outcome not in {None, Outcome.MAYBE_SENT}:
             return m.state
+        excused = call.outcome is not outcome and self._heed_call(call, outcome)
         self._learn(call, outcome)
         if n == len(m.calls) and not m.final:
-            self._follow(m, outcome, wait_s)
+            self._follow(m, outcome, wait_s, excused)
         if mid:
             call.mid = mid
             self.mids[mid] = message_id, n
@@ -188,6 +212,8 @@ class Model:
 
     def claim(self, resend_wait_s: float, empty: list[Lane]) -> set[tuple[str, Lane]]:
         """Run out every timer that is due; give the messages to wake up."""
+        if self.paused and self.paused.probe_is_due:
+            self.paused.probe_is_due, self.paused.permit = False, True
         due = [(name, m) for name, m in self.messages.items() if m.due]
         return {(name, m.lane) for name, m in due if self._run_out(m, resend_wait_s, empty)}
 
@@ -205,6 +231,45 @@ class Model:
             m.last_reason = "local:resends"
             self._defer(m, 0)
         return "done", m.state
+
+    def pause(self) -> bool:
+        if self.paused and self.paused.cause == "operator":
+            return False
+        self.paused = Paused("operator", self.moment)
+        return True
+
+    def resume(self) -> bool:
+        was_paused = self.paused is not None
+        if was_paused:
+            self.paused, self.resumed, self.refusals = None, self.moment, 0
+        return was_paused
+
+    def probe_is_due(self) -> None:
+        if self.paused:
+            self.paused.probe_is_due = self.paused.cause != "operator"
+
+    def _heed_call(self, call: Call, outcome: Outcome) -> bool:
+        """Learn of the account from a call; tell whether a refusal is the account's fault."""
+        if outcome is Outcome.ACCEPTED:
+            self.refusals = 0
+            self._heal("refusals", call)
+        elif outcome is Outcome.REFUSED and self.paused:
+            return True
+        elif outcome is Outcome.REFUSED and call.begun >= self.resumed:
+            self.refusals += 1
+            if self.refusals == REFUSALS_IN_A_ROW:
+                self.paused = Paused("refusals", self.moment)
+        return False
+
+    def _heed_report(self, call: Call, report: Report) -> None:
+        if report.pause != "account":
+            self._heal("report", call)
+        elif not self.paused and call.begun >= self.resumed:
+            self.paused = Paused("report", self.moment)
+
+    def _heal(self, cause: str, call: Call) -> None:
+        if self.paused and self.paused.cause == cause and call.begun >= self.paused.since:
+            self.resume()
 
     def _run_out(self, m: Modelled, resend_wait_s: float, empty: list[Lane]) -> bool:
         """Do what must happen if nothing else does; tell whether that is a wake-up."""
@@ -238,11 +303,13 @@ class Model:
         self.counters[f"calls:{outcome}"] += call.outcome is not outcome
         call.outcome = outcome
 
-    def _follow(self, m: Modelled, outcome: Outcome, wait_s: float) -> None:
+    def _follow(self, m: Modelled, outcome: Outcome, wait_s: float, excused: bool) -> None:
         match outcome:
             case Outcome.ACCEPTED:
                 self._move(m, State.ACCEPTED)
                 m.due = False
+            case Outcome.REFUSED if excused:
+                self._defer(m, wait_s)
             case Outcome.REFUSED:
                 self._finish(m, State.FAILED, DETAIL.split()[0])
             case Outcome.NOT_SENT:
@@ -251,6 +318,8 @@ class Model:
                 self._doubt(m, wait_s)
 
     def _apply(self, m: Modelled, n: int, report: Report) -> None:
+        if m.calls[n - 1].stat != report.stat:
+            self._heed_report(m.calls[n - 1], report)
         m.calls[n - 1].stat = report.stat
         reason = f"report:{report.stat}"
         if report.code_class == "delivered":
@@ -269,7 +338,10 @@ class Model:
             self._try_again(m, report, reason)
 
     def _try_again(self, m: Modelled, report: Report, reason: str) -> None:
-        if report.maybe_sent and m.hold:
+        if report.pause == "account" and not report.maybe_sent:
+            m.calls[-1].denied, m.last_reason = True, reason
+            self._defer(m, report.wait_ms / 1000)
+        elif report.maybe_sent and m.hold:
             self._hold(m)
         else:
             m.calls[-1].denied = not report.maybe_sent
@@ -439,12 +511,20 @@ KINDS: Final = (
 )
 
 REPORTS: Final = tuple(
-    Report(stat, code_class, wait_s * 1000, maybe_sent=maybe_sent, counted_as=f"reports:{stat}")
+    Report(
+        stat,
+        code_class,
+        wait_s * 1000,
+        maybe_sent=maybe_sent,
+        counted_as=f"reports:{stat}",
+        pause="account" if stat == "MA:0015" else "",
+    )
     for stat, code_class, wait_s, maybe_sent in (
         ("DELIVRD", "delivered", 0, False),
         ("MA:0001", "permanent", 0, False),
         ("MO:0254", "transient", 60, True),
         ("MA:0003", "transient", 60, False),
+        ("MA:0015", "transient", 60, False),
         ("EXPIRED", "transient", 7200, False),
         ("MO:9999", "unknown", 0, False),
         ("ACCEPTD", "pending", 0, False),
@@ -474,7 +554,11 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(budget=st.integers(0, 2))
     def open(self, budget: int) -> None:
         self.model = Model(budget)
-        self.ledger = Ledger(self.client, replace(self.settings.rules, max_resends=budget))
+        # A number's limits are not what this is about; a probe is due when a rule says so.
+        rules = replace(
+            self.settings.rules, max_resends=budget, phone_limits=(), probe_s=float(AHEAD_S)
+        )
+        self.ledger, self.control = Ledger(self.client, rules), Control(self.client, rules)
 
     @rule(name=message_ids, kind=st.sampled_from(KINDS))
     def enter(self, name: str, kind: Kind) -> None:
@@ -508,8 +592,12 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (name, admission.attempt) not in self.gone
             self.gone.add((name, admission.attempt))
         else:
+            assert isinstance(admission, Stay)
             told = admission.why, admission.state
         assert told == self.model.admit(name)
+        if isinstance(admission, Go):
+            begun = self.client.hget(keys.message(name), f"{admission.attempt}:at")
+            self.model.messages[name].calls[-1].begun = int(str(begun))
 
     @rule(
         name=message_ids,
@@ -523,13 +611,16 @@ class LedgerMachine(RuleBasedStateMachine):
         # The gateway's client gives a mid with `accepted` alone.
         mid = mid_of(name, n) if has_mid and outcome is Outcome.ACCEPTED else ""
         state = self.ledger.record(name, n, outcome, detail=DETAIL, mid=mid, wait_s=wait_s)
+        self.take_over_moment()
         assert state is self.model.record(name, n, outcome, mid, wait_s)
 
     @rule(name=message_ids, age=ages, report=st.sampled_from(REPORTS))
     def report(self, name: str, age: int, report: Report) -> None:
         """Also of calls whose answer is not recorded yet, or will never be."""
         mid = mid_of(name, self.attempt(name, age))
-        assert self.ledger.report(mid, report.stat, report) == self.model.report(mid, report)
+        told = self.ledger.report(mid, report.stat, report)
+        self.take_over_moment()
+        assert told == self.model.report(mid, report)
 
     @rule(name=message_ids)
     def end_ttl(self, name: str) -> None:
@@ -558,6 +649,32 @@ class LedgerMachine(RuleBasedStateMachine):
     def decide(self, name: str, decision: Decision) -> None:
         assert self.ledger.decide(name, decision) == self.model.decide(name, decision)
 
+    @rule()
+    def pause(self) -> None:
+        changed = self.control.pause(ACCOUNT, "by hand")
+        self.take_over_moment()
+        assert changed is self.model.pause()
+
+    @rule()
+    def resume(self) -> None:
+        changed = self.control.resume(ACCOUNT, "by hand")
+        self.take_over_moment()
+        assert changed is self.model.resume()
+
+    @rule()
+    def probe(self) -> None:
+        if stored := self.stored_pause():
+            due = json.dumps(stored | {"probe_at": PAST})
+            self.client.hset(keys.PAUSES, ACCOUNT, due)
+        self.model.probe_is_due()
+        self.claim(60, [])
+
+    @rule()
+    def refuse_many(self) -> None:
+        """Have nearly as many refusals behind us as pause the account."""
+        self.model.refusals = REFUSALS_IN_A_ROW - 1
+        self.client.hset("smsq:health", "refusals", self.model.refusals)
+
     @rule(name=message_ids)
     def hurry(self, name: str) -> None:
         """Bring a message to its next call where it can go, to get further in a few steps."""
@@ -578,6 +695,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def attempt(self, name: str, age: int) -> int:
         m = self.model.messages.get(name)
         return max(1, len(m.calls) - age) if m else 1
+
+    def stored_pause(self) -> dict[str, Any]:
+        text = self.client.hget(keys.PAUSES, ACCOUNT)
+        return json.loads(str(text)) if text else {}
+
+    def take_over_moment(self) -> None:
+        """Tell the model when the last pause or resumption was: now, if there was one now."""
+        resumed = self.client.hget("smsq:resumed", ACCOUNT)
+        self.model.moment = max(int(str(resumed or 0)), self.stored_pause().get("since", 0))
 
     def take_over_publication(self, name: str) -> None:
         """Tell the model the server's time, which is the one thing that it cannot know."""
@@ -604,15 +730,23 @@ class LedgerMachine(RuleBasedStateMachine):
             for key in (keys.TIMERS, keys.HELD, keys.PARKED):
                 pipe.zrange(key, 0, -1)
             pipe.hgetall(keys.COUNTERS)
+            pipe.hgetall(keys.LIVE)
             for mid in mids:
                 pipe.get(keys.mid(mid))
             for mid in mids:
                 pipe.lrange(keys.early(mid), 0, -1)
-            timers, held, parked, counters, *of_mids = pipe.execute()
+            timers, held, parked, counters, gauge, *of_mids = pipe.execute()
         live = {name for name, there in found.items() if there.state not in FINAL}
         assert set(held) == {name for name in live if found[name].state is State.HELD}
         assert set(timers) == live - set(held)
         assert set(parked) == set(model.parked)
+        in_states = Counter(f"{there.fields['lane']}:{there.state}" for there in found.values())
+        final = [name for name in in_states if name.split(":")[1] in FINAL]
+        assert {name: int(n) for name, n in gauge.items() if n != "0"} == {
+            name: n for name, n in in_states.items() if name not in final
+        }
+        cause = model.paused.cause if model.paused else None
+        assert self.stored_pause().get("cause") == cause
         assert {name: int(count) for name, count in counters.items()} == +model.counters
         for mid, leads_to, early in zip(
             mids, of_mids[: len(mids)], of_mids[len(mids) :], strict=True

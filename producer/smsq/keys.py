@@ -17,6 +17,7 @@
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:calls       | list   | times of the last calls let go, in us, the newest first | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
+| smsq:told        | list   | what operators paused and resumed, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer; the breaker's window of calls | for ever |
 | smsq:reports:<template> | hash | the template's window of reports | 15 min |

@@ -86,6 +86,10 @@ class Lookout:
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
 
+    def close(self) -> None:
+        """Close the broker's connections; the ledger's are the caller's."""
+        self._broker.close()
+
     def look(self) -> Overview:
         """Look at the whole. Raises LedgerUnavailable."""
         pauses = self.control.pauses()

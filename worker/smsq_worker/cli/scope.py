@@ -21,7 +21,7 @@ def read_scope(words: tuple[str, ...]) -> str:
     if words[0] != "template":
         # Not shown: it may be a number in the wrong place.
         near = difflib.get_close_matches(words[0], (ACCOUNT, "template"), n=1)
-        raise click.UsageError(_ALLOWED + f"; did you mean {near[0]}?" * bool(near))
+        raise click.UsageError(f"{_ALLOWED}; did you mean {near[0]}?" if near else _ALLOWED)
     if len(words) != _NAMED:
         raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
     return template_scope(parse_template(words[1]))

@@ -121,9 +121,9 @@ def import_(file: BinaryIO) -> None:
     """
     now = datetime.now(UTC)
     # Bytes that are no UTF-8 become what no rule allows, so that their lines are named.
-    lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        found = read_list(lines, _complain, now, now + UNTIL_LIFTED)
+        with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as lines:
+            found = read_list(lines, _complain, now, now + UNTIL_LIFTED)
     except BadList:
         click.echo("nothing was imported", err=True)
         raise SystemExit(1) from None
@@ -141,8 +141,9 @@ def export(file: str) -> None:
     """
     rows = _control().suppressed()
     with _stdout() if file == "-" else _private_file(Path(file)) as stream:
-        counts = write_list(rows, stream)
-    click.echo("{} numbers exported; {} left out: only a digest is known".format(*counts), err=True)
+        written, unknown = write_list(rows, stream)
+    left_out = f", {unknown} left out: only their digests are known" * bool(unknown)
+    click.echo(f"{written} numbers exported{left_out}", err=True)
 
 
 def _show(*, as_json: bool) -> None:

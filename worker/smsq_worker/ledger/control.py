@@ -151,7 +151,8 @@ class Control:
         """Count live messages, by "<lane>:<state>"."""
         with mapped_errors(self._url):
             found = self._client.hgetall(keys.LIVE)
-        return {str(name): int(value) for name, value in found.items()}
+        # Those that were live before they were counted make it negative.
+        return {str(name): max(0, int(value)) for name, value in found.items()}
 
     def _keep_suppressed(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
         count = 0
@@ -166,8 +167,7 @@ class Control:
 
     def _switch(self, what: str, scope: str, words: str) -> bool:
         with mapped_errors(self._url):
-            _, changed = self._pause(args=[what, scope, words])
-        return bool(changed)
+            return bool(self._pause(args=[what, scope, words]))
 
     def _now(self) -> int:
         with mapped_errors(self._url):

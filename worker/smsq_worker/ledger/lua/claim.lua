@@ -37,6 +37,10 @@ local function suspect(m)
   timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
 end
 
+-- What operators did, to be logged by one worker.
+for _, words in ipairs(redis.call('LRANGE', 'smsq:told', 0, -1)) do tell(words) end
+redis.call('DEL', 'smsq:told')
+
 -- Let one message through a pause now and then. A permit that nobody used does not keep the
 -- next from a template's waiting room: the one before may have expired.
 local function permit_probe(scope, p)

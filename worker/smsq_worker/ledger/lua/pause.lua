@@ -1,7 +1,7 @@
 -- Pause or resume a scope by an operator's word.
 --
 -- ARGV[1] "pause" or "resume"  ARGV[2] scope  ARGV[3] the operator's words
--- Returns {events, 1 where that changed something}
+-- Returns 1 where that changed something.
 
 local changed
 if ARGV[1] == 'pause' then
@@ -9,4 +9,6 @@ if ARGV[1] == 'pause' then
 else
   changed = resume(ARGV[2], ARGV[3])
 end
-return {events, changed and 1 or 0}
+-- A worker's log is where others look for it.
+for _, words in ipairs(events) do redis.call('RPUSH', 'smsq:told', words) end
+return changed and 1 or 0

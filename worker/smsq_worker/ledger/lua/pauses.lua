@@ -178,7 +178,12 @@ end
 
 -- How many calls were let go since the last answer and have not come to anything.
 local function unanswered()
-  return tonumber(redis.call('HGET', HEALTH, 'unanswered') or 0)
+  local sending = 0
+  for _, n in ipairs(redis.call('HMGET', LIVE, 'otp:sending', 'notice:sending', 'bulk:sending')) do
+    sending = sending + tonumber(n or 0)
+  end
+  -- An attempt that a report has settled meanwhile leaves its count behind.
+  return math.min(sending, tonumber(redis.call('HGET', HEALTH, 'unanswered') or 0))
 end
 
 local function answered(by_the_gateway)
