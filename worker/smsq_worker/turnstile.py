@@ -22,6 +22,8 @@ WAIT_AT_MOST_S: Final = 20.0
 """Then the wake-up is given back: with a call it stays well within the visibility timeout."""
 ASK_AGAIN_S: Final = 0.025
 """Asking more often would book no more turns: a lane may book further ahead than that."""
+ASK_AT_LEAST_S: Final = 1.0
+"""The rate may have been raised meanwhile."""
 
 
 class NotNow(Exception):  # noqa: N818 - not a fault
@@ -47,7 +49,7 @@ class Turnstile:
             with self._head(lane, deadline):
                 answer = self._ledger.admit(message_id)
                 while isinstance(answer, Wait) and not answer.booked:
-                    self._sleep(max(answer.seconds, ASK_AGAIN_S), deadline)
+                    self._sleep(min(max(answer.seconds, ASK_AGAIN_S), ASK_AT_LEAST_S), deadline)
                     answer = self._ledger.admit(message_id)
             while isinstance(answer, Wait):
                 self._sleep(answer.seconds, deadline)

@@ -11,4 +11,5 @@ else
 end
 -- A worker's log is where others look for it.
 for _, words in ipairs(events) do redis.call('RPUSH', 'smsq:told', words) end
+redis.call('LTRIM', 'smsq:told', -100, -1)
 return changed and 1 or 0

@@ -41,7 +41,7 @@ local function pause(scope, cause, detail)
   if before and (before.cause == 'operator' or cause ~= 'operator') then return false end
   keep(scope, {cause = cause, detail = detail, since = now, probe_at = now + probe_wait(scope)})
   if scope:sub(1, 9) == 'template:' then redis.call('SREM', RELEASED, scope:sub(10)) end
-  tell('paused ' .. scope .. ' (' .. cause .. '): ' .. detail)
+  tell('paused ' .. scope .. ' (' .. cause .. ')' .. (detail ~= '' and ': ' .. detail or ''))
   return true
 end
 
