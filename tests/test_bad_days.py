@@ -85,6 +85,7 @@ def test_an_operators_pause_leaves_the_queue_alone_until_resumed(day: Machine) -
         becomes(message_id, "accepted")
     assert len(day.vendor.calls) == 30
     assert logged(day, "the finance department asked") == logged(day, "go on") == 1
+    assert logged(day, "Reject") == 0, "what was given back is no news"
 
 
 def test_an_outage_costs_no_message_and_few_calls(day: Machine) -> None:

@@ -33,7 +33,7 @@ OTHER = "SMS_2002"
 
 @pytest.fixture
 def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
+    return Scene(client, settings, breaker=Breaker(10, 50, 60))
 
 
 def call_all(scene: Scene, names: list[str], outcome: Outcome, **more: Any) -> None:
@@ -330,17 +330,28 @@ def test_the_breaker_opens_at_its_number_of_failed_calls(scene: Scene) -> None:
     assert (pause.scope, pause.cause, pause.detail) == (BREAKER, "outage", "http 502")
 
 
-def test_the_breaker_opens_at_its_share_of_all_calls(scene: Scene) -> None:
-    call_all(scene, some(11, "good"), Outcome.ACCEPTED)
-    calls_fail(scene, 10)
-    assert scene.paused() == {}
+def test_the_breaker_opens_at_its_share_of_the_last_calls(scene: Scene) -> None:
+    for n in range(9):
+        call_all(scene, some(2, f"good{n}-"), Outcome.ACCEPTED)
+        calls_fail(scene, 1, f"bad{n}-")
+    calls_fail(scene, 3, "more")
+    assert scene.paused() == {}, "of the last 20 calls 9 failed"
     calls_fail(scene, 1, "last")
     assert scene.paused() == {BREAKER: "outage"}
 
 
-def test_a_refusal_is_a_sign_of_life(scene: Scene) -> None:
-    call_all(scene, some(11, "refused"), Outcome.REFUSED)
+def test_good_days_do_not_hide_an_outage(scene: Scene) -> None:
+    call_all(scene, some(100, "good"), Outcome.ACCEPTED)
     calls_fail(scene, 10)
+    assert scene.paused() == {BREAKER: "outage"}
+
+
+def test_a_refusal_is_a_sign_of_life(scene: Scene) -> None:
+    for n in range(9):
+        calls_fail(scene, 1, f"bad{n}-")
+        scene.call(f"refused{n}-1", Outcome.REFUSED)
+        scene.call(f"refused{n}-2", Outcome.REFUSED)
+        scene.call(f"good{n}", Outcome.ACCEPTED)
     assert scene.paused() == {}
 
 
@@ -351,12 +362,11 @@ def test_calls_that_came_too_fast_are_no_outage(scene: Scene) -> None:
 
 def test_what_failed_long_ago_counts_no_more(scene: Scene) -> None:
     calls_fail(scene, 9)
-    for age_ms in (61_000, 31_000):
-        # After half a window what came before still counts, after a whole one it does not.
-        scene.client.hset("smsq:health", "start", scene.now_ms() - age_ms)
-        calls_fail(scene, 1, f"after{age_ms}-")
-        assert scene.paused() == {}
-    calls_fail(scene, 8, "more")
+    for n in range(9):
+        scene.client.lset("smsq:outcomes", n, scene.now_ms() - 60_000)
+    calls_fail(scene, 9, "more")
+    assert scene.paused() == {}
+    calls_fail(scene, 1, "last")
     assert scene.paused() == {BREAKER: "outage"}
 
 

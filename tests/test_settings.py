@@ -99,7 +99,7 @@ DEFAULTS = {
     "rate_burst": 1,
     "phone_limits": (PhoneLimit(1, 60), PhoneLimit(5, 3600), PhoneLimit(10, 86_400)),
     "bulk_hours": None,
-    "breaker": Breaker(10, 50, 60),
+    "breaker": Breaker(20, 50, 60),
     "probe_s": 30.0,
     "retry_first_s": 2.0,
     "retry_max_s": 300.0,
@@ -198,8 +198,8 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "hours-to-midnight": ("SMSQ_BULK_HOURS", "08:00-24:00", "bulk_hours", Hours(480, 0)),
     "hours-from-midnight": ("SMSQ_BULK_HOURS", "00:00-06:00", "bulk_hours", Hours(0, 360)),
     "breaker": ("SMSQ_BREAKER", "5/20/3600", "breaker", Breaker(5, 20, 3600)),
-    "shyest-breaker": ("SMSQ_BREAKER", "1/1/1", "breaker", Breaker(1, 1, 1)),
-    "breaker-of-all": ("SMSQ_BREAKER", "999999/100/60", "breaker", Breaker(999_999, 100, 60)),
+    "shyest-breaker": ("SMSQ_BREAKER", "1/10/1", "breaker", Breaker(1, 10, 1)),
+    "breaker-of-all": ("SMSQ_BREAKER", "500/100/60", "breaker", Breaker(500, 100, 60)),
     "probe": ("SMSQ_PROBE_S", "0.5", "probe_s", 0.5),
 }
 
@@ -396,21 +396,25 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         ),
     ),
     "SMSQ_BREAKER": (
-        "CALLS/PERCENT/SECONDS, like 10/50/60, from 1, to 100 percent and 3600 seconds; empty "
-        "turns it off",
+        (
+            "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to 3600 "
+            "seconds; empty turns it off"
+        ),
         False,
         (
             "10",
             "10/50",
-            "10/50/60/1",
+            "20/50/60/1",
             "0/50/60",
+            "501/50/60",
+            "10/9/60",
             "10/0/60",
             "10/101/60",
             "10/50/0",
             "10/50/3601",
             "10/50%/60",
             "10 / 50 / 60",
-            "-10/50/60",
+            "-20/50/60",
             "10/50/1.5",
             "１0/50/60",
             "off",

@@ -19,7 +19,8 @@
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
 | smsq:told        | list   | what operators paused and resumed, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
-| smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer; the breaker's window of calls | for ever |
+| smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer | for ever |
+| smsq:outcomes    | list   | the last calls, the newest first: when it failed, 0 where it did not | for ever |
 | smsq:reports:<template> | hash | the template's window of reports | 15 min |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |

@@ -49,7 +49,7 @@ def run(place: Place, plan: Plan) -> Report:
             "all go on": _by_worker(after, healed, latest=False),
             "rate then": f"{len(after) / SETTLE_S:.1f}/s over {SETTLE_S:.0f} s of {RATE}",
             "most/s": f"{most_in_a_second(c.at for c in place.gateway.calls())} of {RATE + 1}",
-            "alerts in the workers' logs": len(place.log_lines(": paused ")),
+            "alerts in the workers' logs": len(place.alerts()),
             "given back": place.given_back(),
             "errors": len(place.errors()),
         }

@@ -79,7 +79,7 @@ def _one(place: Place, mode: str, scale: float, report: Report) -> None:
             "most/s at all": most,
             "missing": len(missing),
             "doubled": len(good) - len({call.phone for call in good}),
-            "alerts": len(place.log_lines(": paused ")),
+            "alerts": len(place.alerts()),
             "given back": place.given_back(),
             "errors": len(place.errors()),
         }

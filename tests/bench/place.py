@@ -225,6 +225,10 @@ class Place:
         """Give the errors in the workers' logs."""
         return self.log_lines(" ERROR ", " CRITICAL ", "Exception in thread")
 
+    def alerts(self) -> list[str]:
+        """Give the pauses in the workers' logs, without our own at the beginning."""
+        return [line for line in self.log_lines(": paused ") if "(operator)" not in line]
+
     def given_back(self) -> int:
         """Count the wake-ups that were taken and given back, each a warning with a traceback."""
         return len(self.log_lines(" reject requeue="))

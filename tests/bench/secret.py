@@ -34,7 +34,7 @@ def run(place: Place, plan: Plan) -> Report:
     until(paused + PROBES_WATCHED * PROBE_S)
     refused, failed = len(place.gateway.calls()), place.count("failed")
     scopes = [pause.scope for pause in place.control.pauses()]
-    alerts = place.log_lines(": paused ")
+    alerts = place.alerts()
     place.gateway.set(mode="ok")
     resumed = time.monotonic()
     place.control.resume(ACCOUNT, "the secret is right")

@@ -52,7 +52,7 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
             _ = app.runtime
         except SettingsError as error:
             _exit_with(error)
-        telemetry.hide_bodies()
+        telemetry.quiet()
 
 
 @signals.worker_shutting_down.connect(weak=False)

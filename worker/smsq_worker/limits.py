@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 MAX_LIMIT: Final = 1000
 MAX_SECONDS: Final = 31 * 86_400
 DAY_MIN: Final = 1440
+# The ledger keeps so many calls as the share is of, and looks through them.
+_BREAKER: Final = ((1, 500), (10, 100), (1, 3600))
 
 
 class PhoneLimit(NamedTuple):
@@ -18,7 +20,7 @@ class PhoneLimit(NamedTuple):
 
 
 class Breaker(NamedTuple):
-    """An outage: so many failed calls, and such a share of all, in so many seconds."""
+    """An outage: so many failed calls in so many seconds, and such a share of the last calls."""
 
     calls: int
     percent: int
@@ -49,11 +51,11 @@ def breaker(text: str) -> Breaker:
     found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,3})/([0-9]{1,4})", text)
     if found:
         one = Breaker(int(found[1]), int(found[2]), int(found[3]))
-        if one.calls >= 1 and 1 <= one.percent <= 100 and 1 <= one.seconds <= 3600:  # noqa: PLR2004
+        if all(low <= value <= high for value, (low, high) in zip(one, _BREAKER, strict=True)):
             return one
     raise ValueError(
-        "CALLS/PERCENT/SECONDS, like 10/50/60, from 1, to 100 percent and 3600 seconds; empty "
-        "turns it off"
+        "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to 3600 "
+        "seconds; empty turns it off"
     )
 
 

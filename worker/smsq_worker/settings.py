@@ -135,7 +135,7 @@ class Settings(ProducerSettings):
         "SMSQ_PHONE_LIMITS", phone_limits, phone_limits("1/60,5/3600,10/86400"), empty=()
     )
     bulk_hours: Hours | None = setting("SMSQ_BULK_HOURS", hours)
-    breaker: Breaker | None = setting("SMSQ_BREAKER", breaker, breaker("10/50/60"), empty=None)
+    breaker: Breaker | None = setting("SMSQ_BREAKER", breaker, breaker("20/50/60"), empty=None)
     probe_s: float = setting("SMSQ_PROBE_S", number(0, 3600, above=True), 30.0)
     retry_first_s: float = setting("SMSQ_RETRY_FIRST_S", number(0, 3600, above=True), 2.0)
     retry_max_s: float = setting("SMSQ_RETRY_MAX_S", number(0, DAY_S, above=True), 300.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from celery.exceptions import Reject
+
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -20,6 +22,15 @@ class WithoutBodies(logging.Filter):
         return True
 
 
-def hide_bodies() -> None:
-    """Keep message bodies out of the worker's log."""
+class WithoutReturns(logging.Filter):
+    """Drops the warning, with a traceback, for each wake-up that was given back to its queue."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let all others pass."""
+        return not (record.exc_info and isinstance(record.exc_info[1], Reject))
+
+
+def quiet() -> None:
+    """Keep out of the worker's log what must not be, or says nothing."""
     logging.getLogger("celery.worker.consumer.consumer").addFilter(WithoutBodies())
+    logging.getLogger("celery.app.trace").addFilter(WithoutReturns())

@@ -17,9 +17,9 @@ local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
 -- A message in doubt is no probe of the gateway while others can be: each probe that comes to
 -- nothing costs it a resend.
 local PROBE_IN_DOUBT = 4 * PROBE
--- Calls crowd a little on their way to the gateway: so much of the rate is used, and the window
--- is up to so much longer than a second, that it does not see more than the limit.
-local SHARE, GUARD = 0.994, 1.02
+-- Calls crowd a little on their way to the gateway. So that it does not see more than the limit,
+-- so much of the rate is used, and the window is longer than a second by what is left of it.
+local SHARE, WINDOW_SHARE, GUARD = 0.994, 0.998, 1.02
 -- So many calls, or two seconds' worth, may be under way without an answer to any: where the
 -- gateway has fallen silent, that is known only when the first of them time out.
 local UNANSWERED = 20
@@ -107,7 +107,7 @@ if stopped('account', pauses[1]) or stopped('breaker', pauses[2]) then
   return {events, 'paused'}
 end
 if m.doubt and probes.breaker and now < probes.breaker.permit + PROBE_IN_DOUBT then
-  defer(m, PROBE)
+  defer(m, math.min(PROBE, 5000))
   return ended('deferred')
 end
 if stopped(template, pauses[3]) then
@@ -135,7 +135,7 @@ if ARGV[3] ~= '1' then
   if wait > 0 then return {events, 'booked', math.ceil(wait)} end
 end
 local in_a_second = math.floor(r.now + r.burst)
-local second = 1000000 * math.min(GUARD, in_a_second / (SHARE * r.now))
+local second = 1000000 * math.min(GUARD, in_a_second / (WINDOW_SHARE * r.now))
 local oldest = tonumber(redis.call('LINDEX', 'smsq:calls', in_a_second - 1) or 0)
 if oldest <= us and us < oldest + second then
   return {events, 'booked', math.ceil(oldest + second - us)}

@@ -10,7 +10,7 @@
 -- What is known of calls begun before the last resumption says nothing of how it is now.
 
 local PAUSES, RESUMED, RELEASED = 'smsq:pauses', 'smsq:resumed', 'smsq:released'
-local HEALTH, RATE_KEY = 'smsq:health', 'smsq:rate'
+local HEALTH, OUTCOMES, RATE_KEY = 'smsq:health', 'smsq:outcomes', 'smsq:rate'
 
 local REFUSALS_IN_A_ROW = 20    -- a wrong secret burns so many messages, not the backlog
 local TEMPLATE_PROBE = 20       -- times PROBE: the vendor approves templates by hand
@@ -49,7 +49,7 @@ local function resume(scope, why)
   if redis.call('HDEL', PAUSES, scope) == 0 then return false end
   redis.call('HSET', RESUMED, scope, now)
   if scope == 'account' then redis.call('HDEL', HEALTH, 'refusals') end
-  if scope == 'breaker' then redis.call('HDEL', HEALTH, 'start') end
+  if scope == 'breaker' then redis.call('DEL', OUTCOMES) end
   if scope:sub(1, 9) == 'template:' then
     redis.call('DEL', 'smsq:reports:' .. scope:sub(10))
     redis.call('SADD', RELEASED, scope:sub(10))
@@ -100,7 +100,9 @@ local function slow_down(begun, why)
   if tonumber(begun) < r.slow_at then return end
   local slow = math.max(r.now / 2, r.limit * SLOWEST)
   redis.call('HSET', RATE_KEY, 'slow', tostring(slow), 'slow_at', now)
-  tell(string.format('slowed down to %g of %g calls a second: %s', slow, r.limit, why))
+  if slow < r.now then
+    tell(string.format('slowed down to %g of %g calls a second: %s', slow, r.limit, why))
+  end
 end
 
 -- Wait until the template's pause is over.
@@ -194,17 +196,28 @@ local function answered(by_the_gateway)
   end
 end
 
+-- Note an outcome; give how many of the last failed in the breaker's time. Of the last, and not
+-- of all in that time: an hour of good calls must not hide an outage for another half a minute.
+local function failed_lately(trouble)
+  redis.call('LPUSH', OUTCOMES, trouble and now or 0)
+  redis.call('LTRIM', OUTCOMES, 0, math.ceil(BREAKER[1] * 100 / BREAKER[2]) - 1)
+  if not trouble then return 0 end
+  local failed = 0
+  for _, at in ipairs(redis.call('LRANGE', OUTCOMES, 0, -1)) do
+    if now < tonumber(at) + BREAKER[3] then failed = failed + 1 end
+  end
+  return failed
+end
+
 -- What a call's outcome says of the account and the gateway. True where the message is to wait
 -- for the account instead of failing.
 local function heed_call(outcome, detail, begun, trouble)
   local alive = outcome == 'accepted' or outcome == 'refused'
   answered(alive)
   if alive then heal('breaker', 'outage', begun) end
-  if BREAKER and (alive or trouble) and since_resumed('breaker', begun) then
-    local good, bad = tally(HEALTH, BREAKER[3], trouble)
-    if trouble and bad >= BREAKER[1] and bad * 100 >= BREAKER[2] * (good + bad) then
-      pause('breaker', 'outage', detail)
-    end
+  if BREAKER and (alive or trouble) and since_resumed('breaker', begun)
+      and failed_lately(trouble) >= BREAKER[1] then
+    pause('breaker', 'outage', detail)
   end
   if outcome == 'accepted' then
     redis.call('HDEL', HEALTH, 'refusals')
