@@ -54,7 +54,7 @@ class Scene:
         return self.entrance.enter(name, parse((phone, template, "482913"), options))
 
     def admit(self, name: str = "m1", *, booked: bool = False) -> Go | Wait | Stay:
-        return self.ledger.admit(name, booked=booked)
+        return self.ledger.admit(name, turn=str(self.now_us()) if booked else "")
 
     def go(self, name: str = "m1") -> int:
         admission = self.admit(name)
@@ -108,6 +108,11 @@ class Scene:
         pause = self.stored_pause(scope)
         self.client.hset(keys.PAUSES, scope, json.dumps(pause | {"probe_at": LONG_AGO}))
         return self.claim()
+
+    def calls_departed(self, *times_us: int) -> None:
+        """Let the window hold calls that departed at these times, and no others."""
+        self.client.delete(keys.CALLS)
+        self.client.zadd(keys.CALLS, {f"{n} earlier": us for n, us in enumerate(times_us)})
 
     # What is stored
 

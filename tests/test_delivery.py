@@ -24,7 +24,7 @@ from support import VendorServer, accepted, known, refused
 
 PHONE = "13800138000"
 NO_BREAKER = {"SMSQ_BREAKER": ""}
-AT_ONCE = {"SMSQ_BREAKER": "1/1/60"}
+AT_ONCE = {"SMSQ_BREAKER": "1/10/60"}
 """One failed call is an outage."""
 
 

@@ -240,7 +240,7 @@ def test_a_suppressed_number_costs_neither_a_call_nor_a_turn(build: Build) -> No
     scene = build(rate_per_s=0.001, rate_burst=1)
     scene.enter("first", phone=OTHER_PHONE)
     scene.go("first")
-    rate, calls = scene.client.hgetall(keys.RATE), scene.client.llen(keys.CALLS)
+    rate, calls = scene.client.hgetall(keys.RATE), scene.client.zcard(keys.CALLS)
     scene.control.suppress(PHONE, "asked us to stop", TOMORROW)
     scene.control.pause("account", "by hand")
     scene.enter("m1", lane="otp")
@@ -248,7 +248,7 @@ def test_a_suppressed_number_costs_neither_a_call_nor_a_turn(build: Build) -> No
     assert scene.status().reason == "local:suppressed"
     assert scene.status().attempts == ()
     assert scene.client.hgetall(keys.RATE) == rate
-    assert scene.client.llen(keys.CALLS) == calls
+    assert scene.client.zcard(keys.CALLS) == calls
     assert not scene.client.exists(SENT)
 
 

@@ -52,10 +52,10 @@ def calls_fail(scene: Scene, count: int, of: str = "bad") -> None:
 def waits_unspent(scene: Scene, name: str) -> None:
     """The message was asked for, is told of the pause, and has used up nothing."""
     before = scene.client.hgetall(keys.message(name)), scene.timer(name)
-    rate, calls = scene.client.hgetall(keys.RATE), scene.client.llen(keys.CALLS)
+    rate, calls = scene.client.hgetall(keys.RATE), scene.client.zcard(keys.CALLS)
     assert scene.stays(name) == "paused"
     assert (scene.client.hgetall(keys.message(name)), scene.timer(name)) == before
-    assert (scene.client.hgetall(keys.RATE), scene.client.llen(keys.CALLS)) == (rate, calls)
+    assert (scene.client.hgetall(keys.RATE), scene.client.zcard(keys.CALLS)) == (rate, calls)
 
 
 # What all pauses have in common

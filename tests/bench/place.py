@@ -188,11 +188,11 @@ class Place:
 
     def watch_decisions(self, until: float) -> set[float]:
         """Give the times at which the ledger let calls go, on its own clock, until then."""
-        seen = set[str]()
+        seen = set[tuple[str, float]]()
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, SAMPLE_S))
-            seen.update(self.client.lrange(keys.CALLS, 0, -1))
-        return {int(us) / 1e6 for us in seen}
+            seen.update(self.client.zrange(keys.CALLS, 0, -1, withscores=True))
+        return {us / 1e6 for _, us in seen}
 
     def ways(self, calls: list[Arrival], ids: dict[str, str]) -> list[float]:
         """Give each call's time from the ledger's decision to the gateway.

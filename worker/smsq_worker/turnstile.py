@@ -51,9 +51,11 @@ class Turnstile:
                 while isinstance(answer, Wait) and not answer.booked:
                     self._sleep(min(max(answer.seconds, ASK_AGAIN_S), ASK_AT_LEAST_S), deadline)
                     answer = self._ledger.admit(message_id)
+            turn = ""
             while isinstance(answer, Wait):
+                turn = answer.turn or turn
                 self._sleep(answer.seconds, deadline)
-                answer = self._ledger.admit(message_id, booked=True)
+                answer = self._ledger.admit(message_id, turn=turn)
         if isinstance(answer, Stay) and answer.why == "paused":
             self._gate.close()
             raise NotNow("sending is paused")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ class Go:
     phone: str
     template: str
     code: str
+    departs_at: float
+    """By time.monotonic()."""
 
     def __repr__(self) -> str:
         return f"Go(attempt={self.attempt})"
@@ -46,8 +49,13 @@ class Wait:
     """A message may be sent later: ask again then."""
 
     seconds: float
-    booked: bool
-    """Whether a turn has been booked for it, which the next question must say."""
+    turn: str = ""
+    """The turn that has been booked for it, which the next question must name; "" for none."""
+
+    @property
+    def booked(self) -> bool:
+        """Tell whether a turn has been booked."""
+        return bool(self.turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +108,18 @@ class Ledger:
         self._claim = scripts.act("claim")
         self._claim_reports = scripts.plain("claim_reports")
 
-    def admit(self, message_id: str, *, booked: bool = False) -> Go | Wait | Stay:
-        """Let a message go, if it may. `booked` says that a turn was booked, and has come."""
+    def admit(self, message_id: str, *, turn: str = "") -> Go | Wait | Stay:
+        """Let a message go, if it may. `turn` is the one that was booked, once it has come."""
         lease_ms = round(self._rules.lease_s * 1000)
-        told, *rest = self._run(self._admit, message_id, lease_ms, "1" if booked else "")
+        asked_at = time.monotonic()
+        told, *rest = self._run(self._admit, message_id, lease_ms, turn)
         if told == "go":
-            attempt, payload, template = rest
+            attempt, payload, template, delay_us = rest
             phone, code = json.loads(payload)
-            return Go(attempt=int(attempt), phone=phone, template=template, code=code)
+            departs_at = asked_at + int(delay_us) / 1_000_000
+            return Go(int(attempt), phone, template, code, departs_at)
         if told in {"wait", "booked"}:
-            return Wait(int(rest[0]) / 1_000_000, booked=told == "booked")
+            return Wait(int(rest[0]) / 1_000_000, *rest[1:])
         return Stay(told, State(rest[0]) if rest else None)
 
     def record(

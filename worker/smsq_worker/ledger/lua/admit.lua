@@ -1,9 +1,9 @@
 -- May this message go now? If so it is `sending` from here on, under a lease.
 --
--- ARGV[1] id  ARGV[2] ms of the lease  ARGV[3] '1' where a turn has been booked and has come
--- Returns {events, 'go', attempt, payload, template}
+-- ARGV[1] id  ARGV[2] ms of the lease  ARGV[3] the turn that has been booked, '' where none has
+-- Returns {events, 'go', attempt, payload, template, us}: the call departs then
 --   {events, 'wait', us}        ask again then
---   {events, 'booked', us}      a turn is booked: ask again then, with ARGV[3]
+--   {events, 'booked', us, turn}  a turn is booked: ask again then, with it
 --   {events, 'paused'}          nothing goes: give the wake-up back
 --   {events, why, state}        it does not go: copy, expired, ended or deferred
 --   {events, 'unknown'}
@@ -13,12 +13,16 @@
 -- Whoever dies while it waits has taken a turn at most: nothing was called.
 
 -- How far ahead a lane may book, in us: less is less in the way of the lanes before it.
+local CALLS = 'smsq:calls'
 local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
 -- A message in doubt is no probe of the gateway while others can be: each probe that comes to
 -- nothing costs it a resend.
 local PROBE_IN_DOUBT = 4 * PROBE
--- Calls crowd a little on their way to the gateway. So that it does not see more than the limit,
--- so much of the rate is used, and the window is longer than a second by what is left of it.
+-- A worker is told so many us before its call departs: the way from here to there is not always
+-- equally long, and calls must not crowd.
+local EARLY = 15000
+-- They crowd a little all the same. So that the gateway does not see more than the limit, SHARE
+-- of it is used, and the window is longer than a second by most of what is left.
 local SHARE, WINDOW_SHARE, GUARD = 0.994, 0.998, 1.02
 -- So many calls, or two seconds' worth, may be under way without an answer to any: where the
 -- gateway has fallen silent, that is known only when the first of them time out.
@@ -116,36 +120,46 @@ if stopped(template, pauses[3]) then
 end
 
 -- The rate. Turns are booked one gap apart (GCRA), so that late workers lose none of them; and
--- the window is counted where a call is let go, so that late ones do not crowd together.
+-- departures are counted in a window, so that late ones do not crowd together.
 
 local us = clock[1] * 1000000 + clock[2]
 local function in_us(number)
   return string.format('%.0f', number)
 end
 
+-- Give when the window has room for a departure, at the earliest at a time.
+local function room(r, at)
+  local newest = redis.call('ZREVRANGE', CALLS, 0, 0, 'WITHSCORES')[2]
+  -- The clock was set back.
+  if newest and tonumber(newest) > us + 2 * EARLY then redis.call('DEL', CALLS) end
+  local in_a_second = math.floor(r.now + r.burst)
+  local second = 1000000 * math.min(GUARD, in_a_second / (WINDOW_SHARE * r.now))
+  local first = redis.call('ZREVRANGE', CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
+  return first and math.max(at, first + second) or at
+end
+
 local r = rate()
 if unanswered() >= math.max(UNANSWERED, 2 * r.now) then return {events, 'wait', 100000} end
-if ARGV[3] ~= '1' then
+local turn = tonumber(ARGV[3])
+if not turn then
   local gap = 1000000 / (SHARE * r.now)
   -- None is booked further ahead, but before the rate was raised or the clock was set back.
   local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
-  local wait = math.max(0, tat - (r.burst - 1) * gap - us)
-  if wait > AHEAD[m.lane] then return {events, 'wait', math.ceil(wait - AHEAD[m.lane])} end
+  turn = math.max(us, tat - (r.burst - 1) * gap)
+  local wait = turn - us - AHEAD[m.lane]
+  if wait > 0 then return {events, 'wait', math.ceil(wait)} end
   redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(tat, us) + gap))
-  if wait > 0 then return {events, 'booked', math.ceil(wait)} end
 end
-local in_a_second = math.floor(r.now + r.burst)
-local second = 1000000 * math.min(GUARD, in_a_second / (WINDOW_SHARE * r.now))
-local oldest = tonumber(redis.call('LINDEX', 'smsq:calls', in_a_second - 1) or 0)
-if oldest <= us and us < oldest + second then
-  return {events, 'booked', math.ceil(oldest + second - us)}
+turn = room(r, math.max(us, turn))
+if turn > us + EARLY then
+  return {events, 'booked', math.ceil(turn - us - EARLY), in_us(turn)}
 end
 
 -- It goes.
 
 redis.call('HINCRBY', HEALTH, 'unanswered', 1)
-redis.call('LPUSH', 'smsq:calls', in_us(us))
-redis.call('LTRIM', 'smsq:calls', 0, math.floor(r.limit + r.burst))
+redis.call('ZADD', CALLS, in_us(turn), m.n + 1 .. ' ' .. m.id)
+redis.call('ZREMRANGEBYRANK', CALLS, 0, -math.floor(r.limit + r.burst) - 2)
 for scope, p in pairs(probes) do
   p.permit = nil
   keep(scope, p)
@@ -167,4 +181,4 @@ if m.doubt then count('possible_duplicates') end
 if m.published > tonumber(redis.call('HGET', LANES, m.lane) or 0) then
   redis.call('HSET', LANES, m.lane, m.published)
 end
-return {events, 'go', m.n, payload, m.template}
+return {events, 'go', m.n, payload, m.template, math.ceil(turn - us)}
