@@ -397,8 +397,8 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     ),
     "SMSQ_BREAKER": (
         (
-            "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to 3600 "
-            "seconds; empty turns it off"
+            "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to "
+            "3600 seconds; empty turns it off"
         ),
         False,
         (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +86,7 @@ class Delivery:
         reached("after admit")
         self._in_flight.add((message_id, go.attempt))
         try:
-            # The ledger tells a few ms early, so that calls do not crowd on their way.
-            time.sleep(max(0, go.departs_at - time.monotonic()))
+            self._turnstile.depart(message_id, go)
             call = self._gateway.send(go.phone, go.template, go.code)
             reached("after call")
             return self._record(message_id, go.attempt, call)

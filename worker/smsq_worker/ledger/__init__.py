@@ -37,8 +37,8 @@ class Go:
     phone: str
     template: str
     code: str
-    departs_at: float
-    """By time.monotonic()."""
+    departs_at: float | None
+    """By time.monotonic(); None where there is no crowd to care for."""
 
     def __repr__(self) -> str:
         return f"Go(attempt={self.attempt})"
@@ -102,6 +102,7 @@ class Ledger:
         self._rules = rules
         scripts = Scripts(client, rules)
         self._admit = scripts.act("admit")
+        self._depart = scripts.act("depart")
         self._record = scripts.act("record")
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")
@@ -116,11 +117,17 @@ class Ledger:
         if told == "go":
             attempt, payload, template, delay_us = rest
             phone, code = json.loads(payload)
-            departs_at = asked_at + int(delay_us) / 1_000_000
+            departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
             return Go(int(attempt), phone, template, code, departs_at)
         if told in {"wait", "booked"}:
             return Wait(int(rest[0]) / 1_000_000, *rest[1:])
         return Stay(told, State(rest[0]) if rest else None)
+
+    def depart(self, message_id: str, attempt: int) -> float:
+        """Give a call that is late another departure, by time.monotonic()."""
+        asked_at = time.monotonic()
+        (delay_us,) = self._run(self._depart, message_id, attempt)
+        return asked_at + int(delay_us) / 1_000_000
 
     def record(
         self,

@@ -13,17 +13,10 @@
 -- Whoever dies while it waits has taken a turn at most: nothing was called.
 
 -- How far ahead a lane may book, in us: less is less in the way of the lanes before it.
-local CALLS = 'smsq:calls'
 local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
 -- A message in doubt is no probe of the gateway while others can be: each probe that comes to
 -- nothing costs it a resend.
 local PROBE_IN_DOUBT = 4 * PROBE
--- A worker is told so many us before its call departs: the way from here to there is not always
--- equally long, and calls must not crowd.
-local EARLY = 15000
--- They crowd a little all the same. So that the gateway does not see more than the limit, SHARE
--- of it is used, and the window is longer than a second by most of what is left.
-local SHARE, WINDOW_SHARE, GUARD = 0.994, 0.998, 1.02
 -- So many calls, or two seconds' worth, may be under way without an answer to any: where the
 -- gateway has fallen silent, that is known only when the first of them time out.
 local UNANSWERED = 20
@@ -122,22 +115,6 @@ end
 -- The rate. Turns are booked one gap apart (GCRA), so that late workers lose none of them; and
 -- departures are counted in a window, so that late ones do not crowd together.
 
-local us = clock[1] * 1000000 + clock[2]
-local function in_us(number)
-  return string.format('%.0f', number)
-end
-
--- Give when the window has room for a departure, at the earliest at a time.
-local function room(r, at)
-  local newest = redis.call('ZREVRANGE', CALLS, 0, 0, 'WITHSCORES')[2]
-  -- The clock was set back.
-  if newest and tonumber(newest) > us + 2 * EARLY then redis.call('DEL', CALLS) end
-  local in_a_second = math.floor(r.now + r.burst)
-  local second = 1000000 * math.min(GUARD, in_a_second / (WINDOW_SHARE * r.now))
-  local first = redis.call('ZREVRANGE', CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
-  return first and math.max(at, first + second) or at
-end
-
 local r = rate()
 if unanswered() >= math.max(UNANSWERED, 2 * r.now) then return {events, 'wait', 100000} end
 local turn = tonumber(ARGV[3])
@@ -150,7 +127,8 @@ if not turn then
   if wait > 0 then return {events, 'wait', math.ceil(wait)} end
   redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(tat, us) + gap))
 end
-turn = room(r, math.max(us, turn))
+-- One that was booked and comes late departs a little later, for the same reason.
+turn = room(r, math.max(turn, ARGV[3] == '' and us or us + EARLY / 3))
 if turn > us + EARLY then
   return {events, 'booked', math.ceil(turn - us - EARLY), in_us(turn)}
 end
@@ -158,8 +136,7 @@ end
 -- It goes.
 
 redis.call('HINCRBY', HEALTH, 'unanswered', 1)
-redis.call('ZADD', CALLS, in_us(turn), m.n + 1 .. ' ' .. m.id)
-redis.call('ZREMRANGEBYRANK', CALLS, 0, -math.floor(r.limit + r.burst) - 2)
+departs(r, turn, m.n + 1 .. ' ' .. m.id)
 for scope, p in pairs(probes) do
   p.permit = nil
   keep(scope, p)

@@ -1,0 +1,32 @@
+-- The window of departures, in which no more than a second's worth may be; prepended after
+-- pauses.lua. Times are in us.
+
+local CALLS = 'smsq:calls'
+-- A worker is told so long before its call departs: the way from here to there is not always
+-- equally long, and calls must not crowd.
+local EARLY = 15000
+-- They crowd a little all the same. So that the gateway does not see more than the limit, SHARE
+-- of it is used, and the window is longer than a second by most of what is left.
+local SHARE, WINDOW_SHARE, GUARD = 0.994, 0.998, 1.02
+
+local us = clock[1] * 1000000 + clock[2]
+local function in_us(number)
+  return string.format('%.0f', number)
+end
+
+-- Give when the window has room for a departure, at the earliest at a time.
+local function room(r, at)
+  local newest = redis.call('ZREVRANGE', CALLS, 0, 0, 'WITHSCORES')[2]
+  -- The clock was set back.
+  if newest and tonumber(newest) > us + 2 * EARLY then redis.call('DEL', CALLS) end
+  local in_a_second = math.floor(r.now + r.burst)
+  local second = 1000000 * math.min(GUARD, in_a_second / (WINDOW_SHARE * r.now))
+  local first = redis.call('ZREVRANGE', CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
+  return first and math.max(at, first + second) or at
+end
+
+-- Note a departure.
+local function departs(r, at, call)
+  redis.call('ZADD', CALLS, in_us(at), call)
+  redis.call('ZREMRANGEBYRANK', CALLS, 0, -math.floor(r.limit + r.burst) - 2)
+end
