@@ -58,7 +58,4 @@ def _by_stat(catalogue: Catalogue, name: str) -> End:
         return _DELIVERED
     if code.code_class in {CodeClass.PENDING, CodeClass.UNKNOWN}:
         return _UNREPORTED
-    if code.pause == "account":
-        # It waits for the account and uses up nothing but its ttl.
-        return State.EXPIRED, None
     return State.FAILED, f"report:{code.stat}"
