@@ -45,8 +45,8 @@ class Turnstile:
         self._gate = gate
         self._stopping = stopping
         self._heads = {lane: Lock() for lane in Lane}
-        self._nearest_s = 0.0
-        """The shortest way to the ledger and back that was seen when it mattered."""
+        self._nearest_s = math.inf
+        """The shortest way to the ledger and back."""
 
     def admit(self, message_id: str, lane: Lane) -> Go | Stay:
         """Wait for a message's turn, if it may go at all.
@@ -56,15 +56,15 @@ class Turnstile:
         deadline = time.monotonic() + WAIT_AT_MOST_S
         with self._gate.waiting(lane):
             with self._head(lane, deadline):
-                answer = self._ledger.admit(message_id)
+                answer = self._ask(message_id)
                 while isinstance(answer, Wait) and not answer.booked:
                     self._sleep(min(max(answer.seconds, ASK_AGAIN_S), ASK_AT_LEAST_S), deadline)
-                    answer = self._ledger.admit(message_id)
+                    answer = self._ask(message_id)
             turn = ""
             while isinstance(answer, Wait):
                 turn = answer.turn or turn
                 self._sleep(answer.seconds, deadline)
-                answer = self._ledger.admit(message_id, turn=turn)
+                answer = self._ask(message_id, turn)
         if isinstance(answer, Stay) and answer.why == "paused":
             self._gate.close()
             raise NotNow("sending is paused")
@@ -80,12 +80,16 @@ class Turnstile:
         for _ in range(DEPARTURES):
             if moment is None or _sleep_until(moment) <= LATE_S or self._nearest_s > FAR_S:
                 return
-            asked_at = time.monotonic()
             try:
                 moment = self._ledger.depart(message_id, go.attempt)
             except LedgerUnavailable:
                 return
-            self._nearest_s = min(self._nearest_s or math.inf, time.monotonic() - asked_at)
+
+    def _ask(self, message_id: str, turn: str = "") -> Go | Wait | Stay:
+        asked_at = time.monotonic()
+        answer = self._ledger.admit(message_id, turn=turn)
+        self._nearest_s = min(self._nearest_s, time.monotonic() - asked_at)
+        return answer
 
     @contextmanager
     def _head(self, lane: Lane, deadline: float) -> Iterator[None]:
