@@ -39,7 +39,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     """Give a worker's configuration of Celery; ARCHITECTURE.md has the reasons."""
     return shared_config(settings) | {
         "worker_pool": "threads",
-        "worker_concurrency": 32,
+        "worker_concurrency": 48,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,

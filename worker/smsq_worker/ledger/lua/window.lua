@@ -19,7 +19,7 @@ end
 -- that the gateway does not see more than the limit.
 local function share(r)
   local crowd = (JITTER * r.now - r.burst) / r.now
-  return 1 - math.min(0.009, math.max(0.002, crowd))
+  return 1 - math.min(0.0075, math.max(0.002, crowd))
 end
 
 -- Give when the window has room for a departure, at the earliest at a time.
