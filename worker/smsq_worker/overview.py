@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import redis
@@ -20,7 +20,7 @@ from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
-from smsq_worker.ledger import Ledger
+from smsq_worker.ledger import Ledger, moments
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.rules import Rules
 
@@ -97,11 +97,11 @@ class Lookout:
         waiting = self.waiting()
         held, parked = self.ledger.waiting()
         with mapped_errors(self._url):
-            now_ms = self._now()
+            now_ms = moments.now_ms(self._client)
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
             due = self._deferred_and_due(now_ms) if total(live, State.DEFERRED) else 0
         return Overview(
-            at=_at(now_ms),
+            at=moments.at(now_ms),
             rate=self.control.rate(),
             pauses=tuple(pauses),
             lanes=lanes,
@@ -125,7 +125,7 @@ class Lookout:
     ) -> LaneView:
         return LaneView(
             waiting=waiting[lane.queue] if waiting else None,
-            live={str(state): max(0, live.get(f"{lane}:{state}", 0)) for state in LIVE_STATES},
+            live={str(state): live.get(f"{lane}:{state}", 0) for state in LIVE_STATES},
             oldest=self._oldest(lane, now_ms) if waiting and waiting[lane.queue] else None,
         )
 
@@ -136,7 +136,7 @@ class Lookout:
         if not found:
             return None
         enqueued, message_id = min(found)
-        return Oldest(message_id, _at(enqueued), max(0, now_ms - enqueued) / 1000)
+        return Oldest(message_id, moments.at(enqueued), max(0, now_ms - enqueued) / 1000)
 
     def _first_queued(self, name: str) -> tuple[int, str] | None:
         """Find the next message of a list that is still to be sent: (enqueued, id).
@@ -175,10 +175,6 @@ class Lookout:
                 break
         return count
 
-    def _now(self) -> int:
-        seconds, micros = self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
-
 
 def queue_depth(broker: Client, queue: str) -> int:
     """Count what waits in a queue, of every priority. Raises redis.RedisError."""
@@ -215,8 +211,4 @@ def _impatient(url: str) -> Client:
 
 def total(live: dict[str, int], state: State) -> int:
     """Count the messages of all lanes that are in a state; `live` is from Control.live."""
-    return sum(max(0, live.get(f"{lane}:{state}", 0)) for lane in Lane)
-
-
-def _at(ms: float) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    return sum(live.get(f"{lane}:{state}", 0) for lane in Lane)

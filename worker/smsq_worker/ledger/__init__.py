@@ -11,13 +11,14 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
+from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
 from smsq_worker.states import Lanes, Outcome
 
@@ -243,7 +244,7 @@ class Ledger:
     def _oldest(self, key: str, at_most: int) -> list[tuple[str, datetime]]:
         with mapped_errors(self._rules.url):
             found: Any = self._client.zrange(key, 0, at_most - 1, withscores=True)
-        return [(str(name), datetime.fromtimestamp(at / 1000, UTC)) for name, at in found]
+        return [(str(name), moments.at(since)) for name, since in found]
 
     def _run(self, script: Any, *args: str | float) -> Any:
         with mapped_errors(self._rules.url):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.moments import at, ms, now_ms
 from smsq_worker.ledger.rules import Rules, Scripts
 
 ACCOUNT: Final = "account"
@@ -80,7 +81,7 @@ class Control:
             limit=float(limit),
             burst=int(float(burst)),
             now=float(now),
-            back_at=_at(back_ms) if back_ms else None,
+            back_at=at(back_ms) if back_ms else None,
             by_operator=bool(by_operator),
         )
 
@@ -113,7 +114,7 @@ class Control:
 
     def suppress(self, phone: str, reason: str, until: datetime) -> None:
         """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
-        entry = {"phone": phone, "reason": reason, "since": self._now(), "until": _ms(until)}
+        entry = {"phone": phone, "reason": reason, "since": self._now(), "until": ms(until)}
         self._keep_suppressed(((phone, entry),))
 
     def take_over(self, rows: Iterable[Suppressed]) -> int:
@@ -124,8 +125,8 @@ class Control:
                 {
                     "phone": row.phone,
                     "reason": row.reason,
-                    "since": _ms(row.since),
-                    "until": _ms(row.until),
+                    "since": ms(row.since),
+                    "until": ms(row.until),
                 },
             )
             for row in rows
@@ -144,7 +145,7 @@ class Control:
                 entry = json.loads(text)
                 if entry["until"] > now:
                     yield Suppressed(
-                        entry["phone"], entry["reason"], _at(entry["since"]), _at(entry["until"])
+                        entry["phone"], entry["reason"], at(entry["since"]), at(entry["until"])
                     )
 
     def live(self) -> dict[str, int]:
@@ -171,8 +172,7 @@ class Control:
 
     def _now(self) -> int:
         with mapped_errors(self._url):
-            seconds, micros = self._client.time()
-        return seconds * 1000 + micros // 1000
+            return now_ms(self._client)
 
 
 def _pause(scope: str, found: dict[str, Any]) -> Pause:
@@ -181,14 +181,6 @@ def _pause(scope: str, found: dict[str, Any]) -> Pause:
         scope=scope,
         cause=found["cause"],
         detail=found["detail"],
-        since=_at(found["since"]),
-        probe_at=None if by_operator else _at(found["probe_at"]),
+        since=at(found["since"]),
+        probe_at=None if by_operator else at(found["probe_at"]),
     )
-
-
-def _at(ms: float) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

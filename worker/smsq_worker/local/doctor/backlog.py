@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client
+from smsq_worker.ledger import moments
 from smsq_worker.local.doctor.finding import Finding, graded, ok, warning
 
 LATE_S: Final = 5
@@ -16,8 +17,7 @@ LOOK_AT: Final = 100
 
 def examine(client: Client) -> Iterator[Finding]:
     """Look at what waits in the ledger. Raises redis.RedisError."""
-    seconds, micros = client.time()
-    now_ms = seconds * 1000 + micros // 1000
+    now_ms = moments.now_ms(client)
     yield _lag(client, now_ms)
     yield _late_reports(client, now_ms)
     yield _unpublished(client)
