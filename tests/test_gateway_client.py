@@ -633,6 +633,27 @@ def test_without_a_connection_nothing_was_sent_and_it_is_tried_a_few_times(
     assert len(tries) == TRIES
 
 
+def test_a_call_departs_over_the_open_connection_before_anything_is_sent() -> None:
+    seen: list[tuple[int, int]] = []
+    with Server(says(http_answer())) as server, gateway(server.url) as made:
+
+        def depart() -> None:
+            eventually(lambda: server.connections == 1)
+            seen.append((server.connections, len(server.requests)))
+
+        for _ in range(2):
+            assert made.send(PHONE, TEMPLATE, CODE, depart).outcome is Outcome.ACCEPTED
+        assert send(made).outcome is Outcome.ACCEPTED
+    assert seen == [(1, 0), (1, 1)]
+
+
+def test_a_call_without_a_connection_never_departs() -> None:
+    departed: list[str] = []
+    with refusing() as url, gateway(url) as made:
+        made.send(PHONE, TEMPLATE, CODE, lambda: departed.append("departed"))
+    assert not departed
+
+
 def test_the_tries_have_pauses_between_them_that_grow() -> None:
     pauses: list[float] = []
     with refusing() as url, gateway(url) as made:

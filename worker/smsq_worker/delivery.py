@@ -86,8 +86,12 @@ class Delivery:
         reached("after admit")
         self._in_flight.add((message_id, go.attempt))
         try:
-            self._turnstile.depart(message_id, go)
-            call = self._gateway.send(go.phone, go.template, go.code)
+            call = self._gateway.send(
+                go.phone,
+                go.template,
+                go.code,
+                depart=lambda: self._turnstile.depart(message_id, go),
+            )
             reached("after call")
             return self._record(message_id, go.attempt, call)
         finally:

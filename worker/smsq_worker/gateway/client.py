@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import logging
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from typing import Any, Final
@@ -93,7 +94,26 @@ class _TimelyResponse(HTTPResponse):
         self.fp = io.BufferedReader(_Timely(self.fp.detach(), sock))
 
 
-class _Connection(HTTPConnection):
+_departure = threading.local()
+"""What the thread's call waits for at the last moment: its time of departure."""
+
+
+class _Departing:
+    """Connects, waits for the time of departure, and only then writes the request."""
+
+    sock: Any
+    connect: Any
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        wait, _departure.wait = getattr(_departure, "wait", None), None
+        if wait:
+            wait()
+        super().send(data)  # type: ignore[misc]
+
+
+class _Connection(_Departing, HTTPConnection):
     response_class = _TimelyResponse
 
     def connect(self) -> None:
@@ -103,7 +123,7 @@ class _Connection(HTTPConnection):
             raise NotConnected(_name(error)) from error
 
 
-class _SecureConnection(HTTPSConnection):
+class _SecureConnection(_Departing, HTTPSConnection):
     response_class = _TimelyResponse
 
     def connect(self) -> None:
@@ -170,12 +190,20 @@ class Gateway:
         for module in ("urllib3.connection", "urllib3.connectionpool"):
             logging.getLogger(module).addFilter(_is_not_of_ours)
 
-    def send(self, phone: str, template: str, code: str) -> Call:
+    def send(
+        self, phone: str, template: str, code: str, depart: Callable[[], None] | None = None
+    ) -> Call:
         """Ask the gateway once to send an SMS. Never raises.
 
         Only a connection that did not come about is tried again, at once and a few times.
+        `depart` is called once, over the open connection, before the request is written; it may
+        wait.
         """
-        call: Call = self._retrying(self._send, phone, template, code)
+        _departure.wait = depart
+        try:
+            call: Call = self._retrying(self._send, phone, template, code)
+        finally:
+            _departure.wait = None
         return call
 
     def close(self) -> None:

@@ -119,6 +119,7 @@ local r = rate()
 if unanswered() >= math.max(UNANSWERED, 2 * r.now) then return {events, 'wait', 100000} end
 local turn = tonumber(ARGV[3])
 if not turn then
+  begins(r)
   local gap = 1000000 / (share(r) * r.now)
   -- None is booked further ahead, but before the rate was raised or the clock was set back.
   local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)

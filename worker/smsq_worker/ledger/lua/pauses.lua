@@ -85,9 +85,9 @@ end
 
 -- The limit, and what is left of it while the gateway wants less: it comes back step by step.
 local function rate(limit, burst)
-  local f = redis.call('HMGET', RATE_KEY, 'limit', 'burst', 'tat', 'slow', 'slow_at')
+  local f = redis.call('HMGET', RATE_KEY, 'limit', 'burst', 'tat', 'slow', 'slow_at', 'since')
   local r = {limit = tonumber(f[1] or limit or RATE), burst = tonumber(f[2] or burst or BURST),
-    tat = tonumber(f[3] or 0), slow_at = tonumber(f[5] or 0)}
+    tat = tonumber(f[3] or 0), slow_at = tonumber(f[5] or 0), since = tonumber(f[6] or 0)}
   local steps = math.max(0, math.floor((now - r.slow_at) / RECOVERY_MS))
   local slow = f[4] and tonumber(f[4]) + steps * RECOVERY * r.limit or r.limit
   r.now = math.min(r.limit, math.max(slow, r.limit * SLOWEST))

@@ -9,6 +9,8 @@ local EARLY = 15000
 local JITTER = 0.015
 -- The window is at most this much longer than a second.
 local GUARD = 1.02
+-- After a second without turns all workers have much to do at once, and calls come less evenly.
+local IDLE, WARM_UP, COLD = 1000000, 2000000, 0.95
 
 local us = clock[1] * 1000000 + clock[2]
 local function in_us(number)
@@ -18,8 +20,16 @@ end
 -- Give the share of the rate that is used. What crowds more than the burst allows is left out, so
 -- that the gateway does not see more than the limit.
 local function share(r)
+  if us >= r.since and us < r.since + WARM_UP then return COLD end
   local crowd = (JITTER * r.now - r.burst) / r.now
   return 1 - math.min(0.0075, math.max(0.002, crowd))
+end
+
+-- Note when turns begin to be booked again.
+local function begins(r)
+  if us <= r.tat + IDLE then return end
+  r.since = us
+  redis.call('HSET', RATE_KEY, 'since', in_us(us))
 end
 
 -- Give when the window has room for a departure, at the earliest at a time.
