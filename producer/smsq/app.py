@@ -15,11 +15,11 @@ from celery import Celery
 from kombu import Connection, Queue
 
 from smsq.connection import Client, connect
-from smsq.contract import REPORT_QUEUE, Lane
+from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.enqueue import Entrance
 from smsq.settings import ProducerSettings
 
-QUEUES = (Lane.OTP.queue, REPORT_QUEUE, Lane.NOTICE.queue, Lane.BULK.queue)
+QUEUES = (Lane.OTP.queue, REPORT_QUEUE, NOTIFY_QUEUE, Lane.NOTICE.queue, Lane.BULK.queue)
 """All queues, in their order of service."""
 
 

@@ -20,8 +20,10 @@ E = TypeVar("E", bound=StrEnum)
 
 SEND_SMS: Final = "smsq.send_sms"
 RECONCILE_REPORT: Final = "smsq.reconcile_report"
+NOTIFY_OUTCOME: Final = "smsq.notify_outcome"
 
 REPORT_QUEUE: Final = "sms.report"
+NOTIFY_QUEUE: Final = "sms.notify"
 
 KEY_TTL_S: Final = 24 * 3600
 """How long an idempotency key keeps a second message away."""

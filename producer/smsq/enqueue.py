@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Final
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
@@ -12,6 +14,18 @@ from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S = 30
 """When the clock first asks whether a message's wake-up was lost on the way to a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent a message through the relay, and where that caller awaits its outcome."""
+
+    caller: str = ""
+    """A name of SMSQ_RELAY_CALLERS_FILE; "" for the holder of SMSQ_RELAY_SECRET."""
+    return_url: str = field(default="", repr=False)
+
+
+NO_ORIGIN: Final = Origin()
 
 
 class Entrance:
@@ -23,7 +37,7 @@ class Entrance:
         self._enqueue = client.register_script(_lua("enqueue"))
         self._unpublished = client.register_script(_lua("unpublished"))
 
-    def enter(self, message_id: str, message: Message) -> State:
+    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
         """Write a message; give its state: queued, deferred, duplicate, or what it was already.
 
         Raises LedgerUnavailable.
@@ -35,7 +49,7 @@ class Entrance:
             ttl_s=message.ttl_s,
             send_at=message.send_at or 0,
             key=message.key,
-            details=_details(message),
+            details=_details(message, origin),
         )
 
     def refuse(self, message_id: str, why: str) -> State:
@@ -89,13 +103,15 @@ def _lua(name: str) -> str:
     return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _details(message: Message) -> tuple[str, ...]:
+def _details(message: Message, origin: Origin) -> tuple[str, ...]:
     pairs = {
         "template": message.template,
         "phone": mask_phone(message.phone),
         "who": keys.who(message.phone),
         "reference": message.reference,
         "notify": message.notify,
+        "caller": origin.caller,
+        "returnurl": origin.return_url,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
     return tuple(part for name, value in pairs.items() if value for part in (name, value))

@@ -34,6 +34,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | --- | --- |
 | state, lane, template, reference, notify | as in the contract |
 | phone | masked |
+| caller, returnurl | who sent it through the relay, and where its outcome goes |
 | allowed | where it was too frequent: from when it would be allowed |
 | reason, stat | why it is where it is; the last stat code reported |
 | enqueued, accepted, finished | times |

@@ -6,14 +6,16 @@ here; the worker's, in `smsq_worker.settings`, use the same machinery.
 
 from __future__ import annotations
 
+import base64
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from smsq.errors import SettingsError
 
+FERNET_KEY_BYTES: Final = 32
 MAX_DIGITS: Final = 20
 """int() refuses thousands of digits with a text of its own."""
 
@@ -22,16 +24,14 @@ REDIS_OPTIONS: Final = frozenset(
 )
 """What a URL's query may hold: redis-py and kombu raise a TypeError for what they do not know."""
 
-T = TypeVar("T")
-
 
 def setting(
     env: str,
-    parse: Callable[[str], T],
-    default: T | None = None,
+    parse: Callable[[str], Any],
+    default: Any = None,
     *,
     secret: bool = False,
-    **empty: T | None,
+    **empty: Any,
 ) -> Any:
     """Declare a setting: its environment variable, how to read it, and what stands without it.
 
@@ -99,6 +99,22 @@ def redis_address(text: str) -> str:
     return text
 
 
+def fernet_keys(text: str) -> tuple[str, ...]:
+    """Read Fernet keys, separated by commas."""
+    found = tuple(part.strip() for part in text.split(","))
+    for key in found:
+        try:
+            length = len(base64.b64decode(key, altchars=b"-_", validate=True))
+        except ValueError:
+            length = 0
+        if length != FERNET_KEY_BYTES:
+            raise ValueError(
+                "Fernet keys separated by commas, each 32 bytes in URL-safe base64, "
+                "like `openssl rand -base64 32 | tr +/ -_` makes"
+            )
+    return found
+
+
 def is_host(name: str) -> bool:
     """Tell whether a name can be looked up: of some, Python raises a UnicodeError only then."""
     try:
@@ -123,6 +139,7 @@ class ProducerSettings:
     )
     broker_url: str = setting("SMSQ_BROKER_URL", redis_address, "", secret=True)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
+    payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
 
     def __post_init__(self) -> None:
         if not self.broker_url:

@@ -14,6 +14,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from smsq.app import app
 from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
+from smsq.enqueue import NO_ORIGIN, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.killpoint import reached
 
@@ -81,11 +82,20 @@ class SendSms(Task):  # type: ignore[type-arg]
             )
         message = parse(args or (), kwargs or {})
         message_id = task_id or uuid()
-        state = app.entrance.enter(message_id, message)
-        reached("after entry")
-        if state is State.QUEUED:
-            _wake(message_id, message)
+        enqueue(message_id, message)
         return app.AsyncResult(message_id)
+
+
+def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
+    """Write a message to the ledger, publish its wake-up, and give its state.
+
+    Raises LedgerUnavailable.
+    """
+    state = app.entrance.enter(message_id, message, origin)
+    reached("after entry")
+    if state is State.QUEUED:
+        _wake(message_id, message)
+    return state
 
 
 def publish(

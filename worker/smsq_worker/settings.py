@@ -6,115 +6,40 @@ all and a misspelt name is noticed by each. Each role says which of them it need
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import requests
-
-from smsq.settings import ProducerSettings, is_host, number, setting, whole
+from smsq.settings import ProducerSettings, number, setting, whole
+from smsq_worker.formats import (
+    Bind,
+    Network,
+    bind,
+    broker_address,
+    ca_bundle,
+    existing_file,
+    flag,
+    header_text,
+    hosts,
+    http_url,
+    is_loopback,
+    networks,
+    path_token,
+    queue_name,
+    secret_file,
+    target_url,
+    webhook_keys,
+)
 from smsq_worker.gateway.client import Address
 from smsq_worker.ledger.rules import Rules
 from smsq_worker.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone_limits
 
 DAY_S: Final = 86_400
-MAX_PORT: Final = 65_535
 MIN_RATE: Final = 0.001
 MAX_RATE: Final = 10_000
 MAX_BURST: Final = 10_000
-MIN_TOKEN: Final = 16
-
-Bind = tuple[str, int]
-
-
-def bind(text: str) -> Bind:
-    """Read HOST:PORT; port 0 means any free one."""
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
-        raise ValueError("HOST:PORT, like 127.0.0.1:8080")
-    return host, int(port)
-
-
-def flag(text: str) -> bool:
-    """Read 0 or 1."""
-    if text not in {"0", "1"}:
-        raise ValueError("0 or 1")
-    return text == "1"
-
-
-def http_url(text: str) -> str:
-    """Read an http or https URL without user, query or fragment."""
-    allowed = "https://host/path, without user, query or fragment"
-    try:
-        parts = urlsplit(text)
-        port_is_wrong = parts.port == 0
-    except ValueError:
-        raise ValueError(allowed) from None
-    rest = parts.query or parts.fragment or "@" in parts.netloc or not text.isprintable()
-    host_is_wrong = not is_host(parts.hostname or "")
-    if parts.scheme not in {"http", "https"} or host_is_wrong or rest or port_is_wrong:
-        raise ValueError(allowed)
-    try:
-        requests.Request("GET", text).prepare()
-    except (requests.RequestException, UnicodeError):
-        raise ValueError(allowed) from None
-    return text
-
-
-def header_text(text: str) -> str:
-    """Read a secret that goes into an HTTP header."""
-    if not (text.isascii() and text.isprintable()):
-        raise ValueError("printable ASCII on one line")
-    return text
-
-
-def path_token(text: str) -> str:
-    """Read a secret that goes into a URL's path."""
-    if not (
-        text.isascii()
-        and text.replace("-", "").replace("_", "").isalnum()
-        and len(text) >= MIN_TOKEN
-    ):
-        raise ValueError(f"at least {MIN_TOKEN} letters, digits, - and _")
-    return text
-
-
-def existing_file(text: str) -> Path:
-    """Read the path of a file that is there."""
-    try:
-        is_file = Path(text).is_file()
-    except OSError:  # such as a folder that may not be read
-        is_file = False
-    if not is_file:
-        raise ValueError("the path of a file that exists")
-    return Path(text)
-
-
-def secret_file(text: str) -> str:
-    """Read a secret from the file of this path."""
-    try:
-        secret = Path(text).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):  # a ValueError: of text that is not UTF-8, in it or its path
-        secret = ""
-    if not secret:
-        raise ValueError("the path of a readable file that holds the secret")
-    return header_text(secret)
-
-
-def ca_bundle(text: str) -> Path:
-    """Read the path of a file of CA certificates."""
-    path = existing_file(text)
-    try:
-        ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError):
-        raise ValueError("the path of a file of CA certificates in PEM form") from None
-    return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +69,17 @@ class Settings(ProducerSettings):
     report_wait_s: int = setting("SMSQ_REPORT_WAIT_S", whole(1, 30 * DAY_S), 3 * DAY_S)
     codes_file: Path | None = setting("SMSQ_CODES_FILE", existing_file)
     report_token: str = setting("SMSQ_REPORT_TOKEN", path_token, "", secret=True)
+    report_allow: tuple[Network, ...] = setting("SMSQ_REPORT_ALLOW", networks, ())
+    trusted_proxies: tuple[Network, ...] = setting("SMSQ_TRUSTED_PROXIES", networks, ())
     relay_secret: str = setting("SMSQ_RELAY_SECRET", header_text, "", secret=True)
+    relay_callers: Path | None = setting("SMSQ_RELAY_CALLERS_FILE", existing_file)
+    return_url: str = setting("SMSQ_RETURN_URL", target_url, "", secret=True)
+    webhook_url: str = setting("SMSQ_WEBHOOK_URL", target_url, "", secret=True)
+    webhook_keys: tuple[bytes, ...] = setting("SMSQ_WEBHOOK_SECRET", webhook_keys, (), secret=True)
+    outbound_allow: frozenset[str] = setting("SMSQ_OUTBOUND_ALLOW", hosts, frozenset())
+    notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", broker_address, "", secret=True)
+    notify_queue: str = setting("SMSQ_NOTIFY_QUEUE", queue_name, "celery")
+    notify_for_s: float = setting("SMSQ_NOTIFY_FOR_S", number(0, 30 * DAY_S, above=True), DAY_S)
     door_bind: Bind = setting("SMSQ_DOOR_BIND", bind, ("127.0.0.1", 8080))
     sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
     sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "", secret=True)
@@ -155,6 +90,8 @@ class Settings(ProducerSettings):
         super().__post_init__()
         if not self.app_secret:
             object.__setattr__(self, "app_secret", self.app_secret_file)
+        if not self.notify_broker_url:
+            object.__setattr__(self, "notify_broker_url", self.broker_url)
 
     def contradictions(self) -> Iterator[str]:
         """Name each pair of settings that cannot stand together."""
@@ -169,6 +106,15 @@ class Settings(ProducerSettings):
                 "shows the secret and every number to the network; use https, or set "
                 "SMSQ_GATEWAY_ALLOW_PLAINTEXT=1"
             )
+        for name, url in (
+            ("SMSQ_RETURN_URL", self.return_url),
+            ("SMSQ_WEBHOOK_URL", self.webhook_url),
+        ):
+            host = urlsplit(url).hostname or ""
+            if url.startswith("http:") and host not in self.outbound_allow:
+                yield f"{name}: plain http goes only to a host that SMSQ_OUTBOUND_ALLOW names"
+        if bool(self.webhook_url) != bool(self.webhook_keys):
+            yield "SMSQ_WEBHOOK_URL: it needs SMSQ_WEBHOOK_SECRET, and that needs it"
         if self.retry_first_s > self.retry_max_s:
             yield (
                 f"SMSQ_RETRY_FIRST_S: {self.retry_first_s:g} is more than "
@@ -207,12 +153,5 @@ class Settings(ProducerSettings):
             bulk_hours=self.bulk_hours,
             breaker=self.breaker,
             probe_s=self.probe_s,
+            webhook=bool(self.webhook_url),
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine by its very name."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

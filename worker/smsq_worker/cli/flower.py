@@ -9,8 +9,9 @@ from importlib.resources import files
 import click
 
 from smsq.errors import SettingsError
+from smsq_worker.formats import is_loopback
 from smsq_worker.local.ports import require_free
-from smsq_worker.settings import Settings, is_loopback
+from smsq_worker.settings import Settings
 
 
 @click.command(

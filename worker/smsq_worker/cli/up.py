@@ -7,6 +7,7 @@ import time
 
 import click
 
+from smsq_worker.formats import MAX_PORT
 from smsq_worker.local.stack import LOOK_S, Stack, stopping
 from smsq_worker.local.up import (
     REDIS_OPTION,
@@ -16,7 +17,6 @@ from smsq_worker.local.up import (
     make_plan,
     start,
 )
-from smsq_worker.settings import MAX_PORT
 
 
 @click.command()

@@ -28,6 +28,7 @@ class Rules:
     bulk_hours: Hours | None
     breaker: Breaker | None
     probe_s: float
+    webhook: bool
 
 
 class Scripts:
@@ -68,6 +69,7 @@ def _constants(rules: Rules) -> str:
         "BULK_HOURS": _table(rules.bulk_hours) if rules.bulk_hours else "nil",
         "BREAKER": breaker or "nil",
         "PROBE": round(rules.probe_s * 1000),
+        "WEBHOOK": "true" if rules.webhook else "false",
     }
     return "".join(f"local {name} = {value}\n" for name, value in values.items())
 

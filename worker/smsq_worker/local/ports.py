@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Final, NamedTuple
 
 from smsq.errors import SettingsError
-from smsq_worker.settings import Bind
+from smsq_worker.formats import Bind
 
 QUIET_PORTS: Final = (20_000, 32_000)
 """Below those that Linux gives to outgoing connections, which could take one back at once."""

@@ -7,9 +7,10 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 
+from smsq_worker.formats import Bind
 from smsq_worker.local.doctor.finding import Finding, ok
 from smsq_worker.local.ports import shown
-from smsq_worker.settings import Bind, Settings
+from smsq_worker.settings import Settings
 
 TIMEOUT_S: Final = 2.0
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nobody listens here

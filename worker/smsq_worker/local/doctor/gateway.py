@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from urllib3.util.ssl_ import create_urllib3_context
 
+from smsq_worker.formats import is_loopback
 from smsq_worker.local.doctor.finding import Finding, error, ok, one_line, warning
-from smsq_worker.settings import Settings, is_loopback
+from smsq_worker.settings import Settings
 
 TIMEOUT_S: Final = 3.0
 DAY_S: Final = 86_400

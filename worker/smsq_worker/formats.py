@@ -1,0 +1,187 @@
+"""How settings are written: each function reads one, or raises ValueError with what it takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+import ssl
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+
+from smsq.settings import is_host, redis_address
+
+MAX_PORT: Final = 65_535
+MIN_TOKEN: Final = 16
+WEBHOOK_KEY: Final = "whsec_"
+WEBHOOK_KEY_BYTES: Final = range(24, 65)
+
+Bind = tuple[str, int]
+
+
+def bind(text: str) -> Bind:
+    """Read HOST:PORT; port 0 means any free one."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
+        raise ValueError("HOST:PORT, like 127.0.0.1:8080")
+    return host, int(port)
+
+
+def flag(text: str) -> bool:
+    """Read 0 or 1."""
+    if text not in {"0", "1"}:
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+def http_url(text: str) -> str:
+    """Read an http or https URL without user, query or fragment."""
+    allowed = "https://host/path, without user, query or fragment"
+    try:
+        parts = urlsplit(text)
+        port_is_wrong = parts.port == 0
+    except ValueError:
+        raise ValueError(allowed) from None
+    rest = parts.query or parts.fragment or "@" in parts.netloc or not text.isprintable()
+    host_is_wrong = not is_host(parts.hostname or "")
+    if parts.scheme not in {"http", "https"} or host_is_wrong or rest or port_is_wrong:
+        raise ValueError(allowed)
+    try:
+        requests.Request("GET", text).prepare()
+    except (requests.RequestException, UnicodeError):
+        raise ValueError(allowed) from None
+    return text
+
+
+def header_text(text: str) -> str:
+    """Read a secret that goes into an HTTP header."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("printable ASCII on one line")
+    return text
+
+
+def path_token(text: str) -> str:
+    """Read a secret that goes into a URL's path."""
+    if not (
+        text.isascii()
+        and text.replace("-", "").replace("_", "").isalnum()
+        and len(text) >= MIN_TOKEN
+    ):
+        raise ValueError(f"at least {MIN_TOKEN} letters, digits, - and _")
+    return text
+
+
+def existing_file(text: str) -> Path:
+    """Read the path of a file that is there."""
+    try:
+        is_file = Path(text).is_file()
+    except OSError:  # such as a folder that may not be read
+        is_file = False
+    if not is_file:
+        raise ValueError("the path of a file that exists")
+    return Path(text)
+
+
+def secret_file(text: str) -> str:
+    """Read a secret from the file of this path."""
+    try:
+        secret = Path(text).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):  # a ValueError: of text that is not UTF-8, in it or its path
+        secret = ""
+    if not secret:
+        raise ValueError("the path of a readable file that holds the secret")
+    return header_text(secret)
+
+
+def ca_bundle(text: str) -> Path:
+    """Read the path of a file of CA certificates."""
+    path = existing_file(text)
+    try:
+        ssl.create_default_context(cafile=path)
+    except (ssl.SSLError, OSError):
+        raise ValueError("the path of a file of CA certificates in PEM form") from None
+    return path
+
+
+def target_url(text: str) -> str:
+    """Read the http or https URL to which outcomes are POSTed; it may have a query."""
+    allowed = "https://host/path?query, without user or fragment"
+    head, _, query = text.partition("?")
+    try:
+        http_url(head)
+    except ValueError:
+        raise ValueError(allowed) from None
+    if "#" in query or not (query.isascii() and query.isprintable()) or " " in query:
+        raise ValueError(allowed)
+    return text
+
+
+def hosts(text: str) -> frozenset[str]:
+    """Read names or addresses of hosts, separated by commas."""
+    found = frozenset(part.strip().lower().strip("[]") for part in text.split(","))
+    if not all(is_host(name) and not set(name) & set("/*@?#") for name in found):
+        raise ValueError("hosts separated by commas, like hooks.example.com,10.0.0.7")
+    return found
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read addresses or networks, separated by commas."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError:
+        allowed = "addresses or networks separated by commas, like 203.0.113.7,10.0.0.0/8"
+        raise ValueError(allowed) from None
+
+
+def webhook_keys(text: str) -> tuple[bytes, ...]:
+    """Read the keys that sign webhooks, as Standard Webhooks writes them; each signs."""
+    return tuple(_webhook_key(part.strip()) for part in text.split(","))
+
+
+def _webhook_key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text.removeprefix(WEBHOOK_KEY), validate=True)
+    except binascii.Error:
+        key = b""
+    if not text.startswith(WEBHOOK_KEY) or len(key) not in WEBHOOK_KEY_BYTES:
+        raise ValueError("whsec_ and 24 to 64 bytes in base64; several separated by commas")
+    return key
+
+
+def broker_address(text: str) -> str:
+    """Read the URL of a Celery broker: Redis, or one that speaks AMQP."""
+    allowed = "redis://, rediss://, amqp:// or amqps://, like amqp://user:password@host:5672/vhost"
+    if text.startswith(("redis://", "rediss://")):
+        return redis_address(text)
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good or not text.isprintable():
+        raise ValueError(allowed)
+    return text
+
+
+def queue_name(text: str) -> str:
+    """Read the name of a queue."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,255}", text):
+        raise ValueError("1 to 255 letters, digits and _ . : -")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine by its very name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
