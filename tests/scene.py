@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from smsq import keys
+from smsq.cipher import opener
 from smsq.contract import FINAL, State, parse
 from smsq.enqueue import Entrance
 from smsq.tracking import Status, read_status
@@ -42,8 +43,9 @@ class Scene:
         self.client = client
         self.settings = settings
         self.rules = replace(settings.rules, **rules)
-        self.ledger = Ledger(client, self.rules)
-        self.control = Control(client, self.rules)
+        cipher = opener(client, settings, strict=True)
+        self.ledger = Ledger(client, self.rules, cipher)
+        self.control = Control(client, self.rules, cipher)
         self.entrance = Entrance(client, settings)
 
     # What happens

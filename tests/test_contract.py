@@ -494,8 +494,11 @@ def test_tasks_and_queues_have_the_names_of_the_contract() -> None:
         "notice": "sms.notice",
         "bulk": "sms.bulk",
     }
-    assert set(QUEUES) == {"sms.otp", "sms.notice", "sms.bulk", "sms.report"}
-    assert [name for name in QUEUES if name != "sms.report"] == [lane.queue for lane in Lane]
+    assert set(QUEUES) == {"sms.otp", "sms.notice", "sms.bulk", "sms.report", "sms.notify"}
+    assert contract.SEND_BATCH == "smsq.send_batch"
+    assert contract.NOTIFY_OUTCOME == "smsq.notify_outcome"
+    of_lanes = [name for name in QUEUES if name not in {"sms.report", "sms.notify"}]
+    assert of_lanes == [lane.queue for lane in Lane]
 
 
 def test_states_have_the_names_of_the_contract() -> None:

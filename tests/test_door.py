@@ -23,6 +23,7 @@ import pytest
 import redis
 import requests
 import uvicorn
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -34,8 +35,12 @@ from conftest import RELAY, SECRET, TOKEN
 from smsq import app as producer
 from smsq import keys
 from smsq_worker.door import Door, create_door
+from smsq_worker.door.access import Access
 from smsq_worker.door.body import MAX_BODY
+from smsq_worker.door.callers import Callers
 from smsq_worker.door.inbox import Inbox
+from smsq_worker.door.relay import Relay
+from smsq_worker.door.server import configured
 from smsq_worker.ledger import Ledger
 from smsq_worker.local.ports import free_port
 from smsq_worker.settings import Settings
@@ -392,21 +397,33 @@ def impatient_door(
     client: redis.Redis, settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> Iterator[str]:
     """The URL of a door that waits only a moment for a body."""
-    door = Door(
-        settings,
+    app = application(settings, ledger, client, tmp_path, body_timeout_s=0.1)
+    with in_process(configured(app, ())) as url:
+        yield url
+
+
+def application(
+    settings: Settings, ledger: Ledger, client: redis.Redis, spool: Path, **options: Any
+) -> FastAPI:
+    """Put a door together as `smsq serve` does."""
+    inbox = Inbox(
         ledger,
-        client,
-        Inbox(
-            ledger,
-            Spool(tmp_path, "reports"),
-            publish_report=partial(publish_report, producer.app),
-            publish_errors=(OperationalError,),
-        ),
-        body_timeout_s=0.1,
+        Spool(spool, "reports"),
+        publish_report=partial(publish_report, producer.app),
+        publish_errors=(OperationalError,),
     )
-    config = uvicorn.Config(create_door(door), http="httptools", lifespan="off", log_config=None)
+    access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
+    door = Door(settings, ledger, client, inbox, access, **options)
+    return create_door(door, Relay(settings, client, access, **options))
+
+
+@contextmanager
+def in_process(config: uvicorn.Config) -> Iterator[str]:
+    """Run a door in a thread of this process; gives its URL."""
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+        # So that a client that does not read is soon noticed.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -716,7 +733,7 @@ def test_health_is_told_to_anyone(door: RunningDoor, path: str) -> None:
     assert (answer.status_code, answer.json()) == (200, OK)
 
 
-@pytest.mark.parametrize("path", ["/", "/unknown", "/docs", "/redoc", "/messages", "/messages/"])
+@pytest.mark.parametrize("path", ["/unknown", "/docs", "/redoc", "/messages", "/messages/"])
 def test_an_unknown_path_is_answered_in_the_vendors_form(door: RunningDoor, path: str) -> None:
     answer = door.get(path, RELAY)
     assert answer.status_code == 404
@@ -728,7 +745,14 @@ def test_an_unknown_path_is_answered_in_the_vendors_form(door: RunningDoor, path
 def test_a_wrong_method_is_answered_in_the_vendors_form(door: RunningDoor) -> None:
     answer = requests.post(f"{door.url}/healthz", timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()["code"]) == (405, 405)
-    assert answer.headers["Allow"] == "GET"
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_a_head_is_answered_as_a_get_without_a_body(door: RunningDoor, path: str) -> None:
+    answer = requests.head(f"{door.url}{path}", timeout=PATIENCE_S)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Length"] != "0"
 
 
 def test_the_description_names_the_routes_and_no_secret(door: RunningDoor) -> None:
@@ -736,14 +760,19 @@ def test_the_description_names_the_routes_and_no_secret(door: RunningDoor) -> No
     described = {
         (method, path) for path, methods in answer.json()["paths"].items() for method in methods
     }
-    assert described >= {
+    assert described == {
+        ("get", "/"),
+        ("post", "/"),
+        ("get", "/metrics"),
         ("post", "/reports/{token}"),
         ("get", "/messages/{message_id}"),
         ("get", "/healthz"),
         ("get", "/readyz"),
     }
     body = answer.json()["paths"]["/reports/{token}"]["post"]["requestBody"]
-    assert body["content"][JSON]["schema"]["required"] == ["mid", "stat"]
+    one, many = body["content"][JSON]["schema"]["oneOf"]
+    assert one == many["items"]
+    assert one["required"] == ["mid", "stat"]
     assert TOKEN not in answer.text
     assert RELAY not in answer.text
 

@@ -84,8 +84,10 @@ def test_a_worker_that_stops_gives_back_what_waits(slow_rate: Machine) -> None:
         json.loads(text)["headers"]["id"]
         for text in slow_rate.client.lrange(Lane.NOTICE.queue, 0, -1)
     ]
-    assert queue[:3] == ids[:2:-1], "what was not taken"
-    assert set(queue[3:]) == set(ids[1:3]), "what was given back is the next to be taken"
+    assert set(queue) == set(ids[1:])
+    # One more may have been on its way when the gate closed.
+    kept = [taken for taken in (FEWEST, FEWEST + 1) if queue[: 5 - taken] == ids[:taken:-1]]
+    assert kept, "what was given back is the next to be taken"
     assert {known(one).state for one in ids[1:]} == {"queued"}
     assert slow_rate.client.hlen("unacked") == 0
 

@@ -51,9 +51,11 @@ def test_of_an_empty_ledger_every_gauge_is_there(lookout: Lookout) -> None:
         ("smsq_rate_limit",): 10_000,
         ("smsq_inflight",): 0,
         ("smsq_deferred",): 0,
+        ("smsq_notices_pending", "waiting"): 0,
+        ("smsq_notices_pending", "dead"): 0,
     }
     assert {name[1:]: value for name, value in found.items() if name[0] == "smsq_queue_depth"} == {
-        (queue,): 0 for queue in ("sms.otp", "sms.report", "sms.notice", "sms.bulk")
+        (queue,): 0 for queue in ("sms.otp", "sms.report", "sms.notify", "sms.notice", "sms.bulk")
     }
 
 

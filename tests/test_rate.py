@@ -14,11 +14,11 @@ from scene import DELIVRD, Scene, stat
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
-from smsq_worker.gate import Gate
+from smsq_worker.gate import Gate, NotNow
 from smsq_worker.ledger import Go, Ledger, Stay, Wait
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome
-from smsq_worker.turnstile import NotNow, Turnstile
+from smsq_worker.turnstile import Turnstile
 
 SECOND = 1_000_000
 HARDLY_EVER = 0.001

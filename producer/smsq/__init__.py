@@ -8,6 +8,7 @@
 
 from smsq.app import app as _app
 from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError, SmsqError
+from smsq.many import Sent, send_many
 from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status, read_status
 
@@ -15,9 +16,11 @@ __all__ = [
     "Attempt",
     "InvalidMessage",
     "LedgerUnavailable",
+    "Sent",
     "SettingsError",
     "SmsqError",
     "Status",
+    "send_many",
     "send_sms",
     "status",
 ]

@@ -19,6 +19,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 SEND_SMS: Final = "smsq.send_sms"
+SEND_BATCH: Final = "smsq.send_batch"
 RECONCILE_REPORT: Final = "smsq.reconcile_report"
 NOTIFY_OUTCOME: Final = "smsq.notify_outcome"
 
@@ -116,6 +117,13 @@ def signature_of_send_sms(
 
 
 _SIGNATURE: Final = inspect.signature(signature_of_send_sms)
+_NAMES: Final = frozenset(_SIGNATURE.parameters)
+_POSITIONAL: Final = ("phone", "template", "code")
+_DEFAULTS: Final = {
+    name: parameter.default
+    for name, parameter in _SIGNATURE.parameters.items()
+    if parameter.default is not parameter.empty
+}
 
 
 def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
@@ -123,12 +131,7 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
 
     Raises InvalidMessage that names the first argument that breaks a rule and what is allowed.
     """
-    try:
-        bound = _SIGNATURE.bind(*args, **kwargs)
-    except TypeError as error:
-        raise InvalidMessage(f"send_sms{_SIGNATURE}: {_shown(str(error))}") from None
-    bound.apply_defaults()
-    given = bound.arguments
+    given = _bound(args, kwargs)
     lane = _choice("lane", given["lane"], Lane)
     return Message(
         phone=parse_phone(given["phone"]),
@@ -148,6 +151,26 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
         ),
         notify=_optional(lambda v: _text("notify", v, least=1, most=255), given["notify"], None),
     )
+
+
+def _bound(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give all arguments by name, many times as fast as inspect does where they are right."""
+    if (
+        isinstance(args, list | tuple)
+        and len(args) <= len(_POSITIONAL)
+        and isinstance(kwargs, dict)
+    ):
+        given = dict(zip(_POSITIONAL, args, strict=False))
+        if given.keys().isdisjoint(kwargs):
+            given = _DEFAULTS | given | kwargs
+            if given.keys() == _NAMES:
+                return given
+    try:
+        bound = _SIGNATURE.bind(*args, **kwargs)
+        bound.apply_defaults()
+    except TypeError as error:
+        raise InvalidMessage(f"send_sms{_SIGNATURE}: {_shown(str(error))}") from None
+    return bound.arguments
 
 
 _PHONE_RULE: Final = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from smsq import keys
+from smsq.cipher import Cipher, opener
 from smsq.connection import Client, mapped_errors
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone
 from smsq.settings import ProducerSettings
@@ -31,87 +33,79 @@ NO_ORIGIN: Final = Origin()
 class Entrance:
     """The one way into the ledger, for producers and for a worker that meets a bare message."""
 
-    def __init__(self, client: Client, settings: ProducerSettings) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: ProducerSettings,
+        cipher: Callable[[], Cipher] | None = None,
+    ) -> None:
         self._client = client
         self._settings = settings
+        self._cipher = cipher or opener(client, settings)
         self._enqueue = client.register_script(_lua("enqueue"))
         self._unpublished = client.register_script(_lua("unpublished"))
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
         """Write a message; give its state: queued, deferred, duplicate, or what it was already.
 
-        Raises LedgerUnavailable.
+        Raises LedgerUnavailable, or SettingsError where the ledger's payload keys are others.
         """
-        return self._write(
-            message_id,
-            lane=message.lane,
-            payload=json.dumps([message.phone, message.code], ensure_ascii=False),
-            ttl_s=message.ttl_s,
-            send_at=message.send_at or 0,
-            key=message.key,
-            details=_details(message, origin),
-        )
+        (state,) = self.enter_many([(message_id, message)], origin)
+        return state
+
+    def enter_many(
+        self, messages: Sequence[tuple[str, Message]], origin: Origin = NO_ORIGIN
+    ) -> list[State]:
+        """Write messages in one act; give their states. Raises as `enter` does."""
+        cipher = self._cipher()
+        return self._write([_entry(cipher, one, message, origin) for one, message in messages])
 
     def refuse(self, message_id: str, why: str) -> State:
         """Write that a message from outside breaks the rules: failed, local:invalid."""
-        return self._write(message_id, lane=Lane.NOTICE, refusal=why)
+        (state,) = self._write([(message_id, Lane.NOTICE, "", 0, 0, "", why, [])])
+        return state
 
     def unpublished(self, message_id: str) -> None:
         """Note that a wake-up could not be published, so that the clock does it at once."""
         with mapped_errors(self._settings.redis_url):
             self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
 
-    def _write(
-        self,
-        message_id: str,
-        *,
-        lane: Lane,
-        payload: str = "",
-        ttl_s: float = 0,
-        send_at: float = 0,
-        key: str | None = None,
-        refusal: str = "",
-        details: tuple[str, ...] = (),
-    ) -> State:
+    def _write(self, entries: Sequence[tuple[Any, ...]]) -> list[State]:
         with mapped_errors(self._settings.redis_url):
-            state = self._enqueue(
-                keys=[
-                    keys.message(message_id),
-                    keys.payload(message_id),
-                    keys.TIMERS,
-                    keys.COUNTERS,
-                    keys.idempotency(key or ""),
-                    keys.LIVE,
-                ],
+            states = self._enqueue(
                 args=[
-                    message_id,
-                    lane,
-                    payload,
-                    round(ttl_s * 1000),
-                    round(send_at * 1000),
                     FIRST_CHECK_S * 1000,
                     self._settings.retention_s * 1000,
-                    KEY_TTL_S * 1000 if key else 0,
-                    refusal,
-                    *details,
-                ],
+                    KEY_TTL_S * 1000,
+                    json.dumps(entries, ensure_ascii=False),
+                ]
             )
-        return State(state)
+        return list(map(State, states))
 
 
 def _lua(name: str) -> str:
     return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _details(message: Message, origin: Origin) -> tuple[str, ...]:
-    pairs = {
+def _entry(cipher: Cipher, message_id: str, message: Message, origin: Origin) -> tuple[Any, ...]:
+    """Give a message as enqueue.lua takes it."""
+    details = {
         "template": message.template,
         "phone": mask_phone(message.phone),
-        "who": keys.who(message.phone),
+        "who": cipher.who(message.phone),
         "reference": message.reference,
         "notify": message.notify,
         "caller": origin.caller,
         "returnurl": origin.return_url,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
-    return tuple(part for name, value in pairs.items() if value for part in (name, value))
+    return (
+        message_id,
+        message.lane,
+        cipher.seal(message.phone, message.code),
+        round(message.ttl_s * 1000),
+        round((message.send_at or 0) * 1000),
+        cipher.idempotency(message.key) if message.key else "",
+        "",
+        [part for name, value in details.items() if value for part in (name, value)],
+    )

@@ -20,6 +20,11 @@ class SmsqError(Exception):
 class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
     """A message breaks a rule of the contract; the text says which and what is allowed."""
 
+    index: int | None = None
+    """Of send_many: which row, counted from 0."""
+    enqueued: int = 0
+    """Of send_many: how many rows before it were enqueued."""
+
 
 class SettingsError(SmsqError, ValueError):
     """One or more settings are missing or wrong; `problems` has a line for each."""
@@ -31,3 +36,6 @@ class SettingsError(SmsqError, ValueError):
 
 class LedgerUnavailable(SmsqError):  # noqa: N818 - says what is so
     """Redis did not answer, so it is not known to hold the message: call again."""
+
+    enqueued: int = 0
+    """Of send_many: how many rows are enqueued for certain."""

@@ -3,12 +3,17 @@
 | key | type | holds | lives |
 | --- | --- | --- | --- |
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
-| smsq:p:<id>      | string | its payload, JSON [phone, code] | until final |
+| smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
+| smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key | 24 h |
 | smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S |
 | smsq:early:<mid> | list   | reports whose mid nobody knows (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
 | smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
+| smsq:notices     | zset   | outcomes to be told, "<kind>:<state>:<id>", by the time of the next try; kind "new": whom to tell is still to be found out | until told |
+| smsq:notices:dead | zset  | those given up, by when | SMSQ_RETENTION_S |
+| smsq:o:<state>:<id> | hash | the outcome as JSON, since; pending: kinds still to be told; <kind>:tries, <kind>:taken, <kind>:error | until told, or given up |
+| smsq:receivers   | hash   | receiver that failed -> "<failures in a row> <when it is tried again>" | until it takes one |
 | smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
@@ -24,7 +29,8 @@
 | smsq:reports:<template> | hash | the template's window of reports | 15 min |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
-| smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON | until then |
+| smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
+| smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
 | smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 
@@ -62,6 +68,8 @@ PREFIX: Final = "smsq:"
 TIMERS: Final = f"{PREFIX}timers"
 INBOX: Final = f"{PREFIX}inbox"
 PARKED: Final = f"{PREFIX}parked"
+NOTICES: Final = f"{PREFIX}notices"
+DEAD_NOTICES: Final = f"{PREFIX}notices:dead"
 HELD: Final = f"{PREFIX}held"
 LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
@@ -70,6 +78,7 @@ RATE: Final = f"{PREFIX}rate"
 CALLS: Final = f"{PREFIX}calls"
 PAUSES: Final = f"{PREFIX}pauses"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
+LOOKUP: Final = f"{PREFIX}lookup"
 
 
 def message(message_id: str) -> str:
@@ -77,19 +86,24 @@ def message(message_id: str) -> str:
     return f"{PREFIX}m:{message_id}"
 
 
+def outcome(state: str, message_id: str) -> str:
+    """Key of an outcome that is to be told."""
+    return f"{PREFIX}o:{state}:{message_id}"
+
+
 def payload(message_id: str) -> str:
     """Key of a message's number and code."""
     return f"{PREFIX}p:{message_id}"
 
 
-def idempotency(key: str) -> str:
+def idempotency(key: str, lookup: bytes = b"") -> str:
     """Key of an idempotency key: a digest, because callers put numbers into theirs."""
-    return f"{PREFIX}k:{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
+    return f"{PREFIX}k:{who(key, lookup)}"
 
 
-def who(phone: str) -> str:
-    """Digest a number, so that what is kept by number does not show it."""
-    return hashlib.blake2b(phone.encode(), digest_size=16).hexdigest()
+def who(phone: str, lookup: bytes = b"") -> str:
+    """Digest a number, with the lookup key where there is one: see `smsq.cipher`."""
+    return hashlib.blake2b(phone.encode(), digest_size=16, key=lookup).hexdigest()
 
 
 def mid(value: str) -> str:
@@ -100,3 +114,8 @@ def mid(value: str) -> str:
 def early(value: str) -> str:
     """Key of the reports parked for a mid."""
     return f"{PREFIX}early:{value}"
+
+
+def relay(caller: str) -> str:
+    """Key of the rate of a relay's caller."""
+    return f"{PREFIX}relay:{caller}"

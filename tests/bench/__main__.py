@@ -9,12 +9,14 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import celery
 import kombu
 
 from bench import balance, otp, outage, rate, secret
+from bench.peers import compare
 from bench.place import Place, own_throughput
 from bench.plan import Plan
 
@@ -24,6 +26,7 @@ SCENARIOS = {
     "outage": outage.run,
     "secret": secret.run,
     "balance": balance.run,
+    "peers": compare.run,
 }
 
 
@@ -52,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--backlog", type=int, default=Plan.backlog)
     parser.add_argument("--scale", type=float, default=Plan.scale)
     parser.add_argument("--modes", type=lambda text: tuple(text.split(",")), default=Plan.modes)
+    parser.add_argument("--messages", type=int, default=Plan.messages)
     given = parser.parse_args()
     given.only = given.only.split(",") if given.only else list(SCENARIOS)
     if unknown := set(given.only) - set(SCENARIOS):
@@ -62,7 +66,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run what was asked for; 1 where a promise was not kept."""
     given = arguments()
-    plan = Plan(given.seconds, given.workers, given.rates, given.backlog, given.scale, given.modes)
+    plan = Plan(**{one.name: getattr(given, one.name) for one in fields(Plan)})
     folder = Path(tempfile.mkdtemp(prefix="smsq-bench-"))
     # Ended from outside, its processes end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

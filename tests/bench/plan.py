@@ -19,3 +19,5 @@ class Plan:
     """How many times shorter than in earnest an outage and all times that matter to it are."""
     modes: tuple[str, ...] = ("500", "503", "silent")
     """How the gateway fails."""
+    messages: int = 3000
+    """What each peer sends at each latency of the gateway."""

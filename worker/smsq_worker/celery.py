@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
 from celery import signals
 
-from smsq.errors import SettingsError
+from smsq.errors import LedgerUnavailable, SettingsError
 from smsq_worker import tasks, telemetry, transport
 from smsq_worker.app import WorkerApp, worker_config
 from smsq_worker.clockstep import ClockStep
@@ -46,10 +47,11 @@ except SettingsError as _error:
 
 @signals.celeryd_init.connect(weak=False)
 def _check_settings(instance: Any = None, **_: Any) -> None:
-    """Refuse to start without a secret: before the banner, and before anything is consumed."""
+    """Refuse to start without a secret, or the keys: before the banner and before any message."""
     if getattr(instance, "app", None) is app:
         try:
-            _ = app.runtime
+            with suppress(LedgerUnavailable):  # It is asked again when the broker is there.
+                app.runtime.cipher()
         except SettingsError as error:
             _exit_with(error)
         telemetry.quiet()
@@ -77,10 +79,28 @@ def _abandon() -> None:
 
 
 @signals.worker_ready.connect(weak=False)
+def _unlock(**_: Any) -> None:
+    """Bring the ledger under the first key. Nothing has been taken from the queues yet."""
+    try:
+        app.runtime.unlock()
+    except SettingsError as error:
+        _exit_with(error)
+    except LedgerUnavailable as error:
+        log.warning(
+            "what is under older SMSQ_PAYLOAD_KEYS stays so until the next start: %s", error
+        )
+
+
+@signals.worker_ready.connect(weak=False)
 def _warn(**_: Any) -> None:
     """Say at every start what weakens the worker."""
     if not app.settings.verify_tls:
         log.warning(
             "SMSQ_GATEWAY_VERIFY_TLS is 0: whoever sits between here and the gateway can read "
             "the secret and every number"
+        )
+    if not app.settings.payload_keys:
+        log.warning(
+            "whoever can read Redis can read the number and the code of each message until it is "
+            "final; SMSQ_PAYLOAD_KEYS encrypts them"
         )

@@ -7,16 +7,17 @@ publishes the wake-ups that follow. If it dies in between, the timer runs out ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from threading import Event
-from typing import Final
+from typing import Final, Protocol
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
 from smsq.killpoint import reached
-from smsq_worker.delivery import Backoff
+from smsq_worker.backoff import Backoff
 from smsq_worker.gate import Gate
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.notices import Notices
 from smsq_worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,27 @@ POLL_S: Final = 0.5
 """The longest sleep: a timer set meanwhile by another process is not noticed earlier."""
 REPORT_AGAIN_S: Final = 30.0
 """When a report that was taken in but not reconciled is woken up again."""
+NOTICES_AT_ONCE: Final = 200
+"""So many outcomes' wake-ups may be in their queue."""
+
+
+class Queues(Protocol):
+    """What the clock needs of the broker."""
+
+    def empty_lanes(self) -> Iterable[Lane]:
+        """Name the lanes in whose queue no wake-up waits."""
+
+    def notices(self) -> int:
+        """Count the wake-ups that wait in the queue of outcomes."""
+
+    def publish_message(self, message_id: str, lane: Lane) -> None:
+        """Publish a message's wake-up."""
+
+    def publish_report(self, mid: str, stat: str) -> None:
+        """Publish a report's."""
+
+    def publish_notice(self, name: str) -> None:
+        """Publish an outcome's."""
 
 
 class Clock:
@@ -33,21 +55,19 @@ class Clock:
     def __init__(
         self,
         ledger: Ledger,
+        notices: Notices,
         backoff: Backoff,
         recorder: Recorder,
         *,
         gate: Gate,
-        empty_lanes: Callable[[], Iterable[Lane]],
-        publish_message: Callable[[str, Lane], None],
-        publish_report: Callable[[str, str], None],
+        queues: Queues,
     ) -> None:
         self._ledger = ledger
+        self._notices = notices
         self._backoff = backoff
         self._recorder = recorder
         self._gate = gate
-        self._empty_lanes = empty_lanes
-        self._publish_message = publish_message
-        self._publish_report = publish_report
+        self._queues = queues
 
     def tick(self) -> float:
         """Do what is due now; give the seconds until the next look.
@@ -56,14 +76,20 @@ class Clock:
         """
         # First, so that what a call came to is known before its lease is looked at.
         self._recorder.replay()
-        due = self._ledger.claim(resend_wait_s=self._backoff.wait_s(1), empty=self._empty_lanes())
+        due = self._ledger.claim(
+            resend_wait_s=self._backoff.wait_s(1), empty=self._queues.empty_lanes()
+        )
         self._gate.set(due.lanes, due.rate)
         if due.wake:
             reached("after claim")
         for message_id, lane in due.wake:
-            self._publish_message(message_id, lane)
+            self._queues.publish_message(message_id, lane)
         for mid, stat in self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S):
-            self._publish_report(mid, stat)
+            self._queues.publish_report(mid, stat)
+        # The ledger holds the backlog, so that a slow receiver's does not come round as copies.
+        room = max(0, NOTICES_AT_ONCE - self._queues.notices())
+        for name in self._notices.claim(room) if room else ():
+            self._queues.publish_notice(name)
         return POLL_S if due.next_s is None else min(due.next_s, POLL_S)
 
     def run(self, stop: Event, connection_errors: tuple[type[BaseException], ...]) -> None:

@@ -10,7 +10,7 @@ from celery import bootsteps
 from kombu import Connection
 from kombu.exceptions import ChannelError, OperationalError
 
-from smsq.contract import Lane
+from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
 from smsq.tasks import publish
 from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
@@ -30,6 +30,7 @@ class ClockStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Start the thread."""
+        GATE.threads(parent.concurrency)
         self._thread = Thread(target=self._run, args=(parent.app,), name="smsq-clock", daemon=True)
         self._thread.start()
 
@@ -44,24 +45,45 @@ class ClockStep(bootsteps.StartStopStep):
         with app.connection_for_write() as connection:
             clock = Clock(
                 runtime.ledger,
+                runtime.notices,
                 runtime.backoff,
                 runtime.recorder,
                 gate=GATE,
-                empty_lanes=lambda: empty_lanes(connection),
-                publish_message=lambda message_id, lane: publish(app, message_id, lane),
-                publish_report=lambda mid, stat: publish_report(app, mid, stat),
+                queues=BrokerQueues(app, connection),
             )
             clock.run(self._stop, (OperationalError, OSError, *connection.connection_errors))
 
 
-def empty_lanes(connection: Connection) -> Iterator[Lane]:
-    """Name the lanes in whose queue no wake-up waits."""
-    channel: Any = connection.default_channel
-    for lane in Lane:
+class BrokerQueues:
+    """The queues as the clock uses them. Every method raises what kombu raises."""
+
+    def __init__(self, app: WorkerApp, connection: Connection) -> None:
+        self._app = app
+        self._connection = connection
+
+    def empty_lanes(self) -> Iterator[Lane]:
+        """Name the lanes in whose queue no wake-up waits."""
+        return (lane for lane in Lane if not self._waiting(lane.queue))
+
+    def notices(self) -> int:
+        """Count the wake-ups that wait in the queue of outcomes."""
+        return self._waiting(NOTIFY_QUEUE)
+
+    def publish_message(self, message_id: str, lane: Lane) -> None:
+        """Publish a message's wake-up."""
+        publish(self._app, message_id, lane)
+
+    def publish_report(self, mid: str, stat: str) -> None:
+        """Publish a report's."""
+        publish_report(self._app, mid, stat)
+
+    def publish_notice(self, name: str) -> None:
+        """Publish an outcome's."""
+        self._app.send_task(NOTIFY_OUTCOME, (name,), queue=NOTIFY_QUEUE, ignore_result=True)
+
+    def _waiting(self, queue: str) -> int:
+        channel: Any = self._connection.default_channel
         try:
-            waiting = channel.queue_declare(lane.queue, passive=True)
+            return int(channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:  # kombu's way to say that a queue of no messages is not there
-            yield lane
-        else:
-            if not waiting.message_count:
-                yield lane
+            return 0

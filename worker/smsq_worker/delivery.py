@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from smsq.contract import Lane, State, parse
 from smsq.enqueue import Entrance
 from smsq.errors import InvalidMessage
 from smsq.killpoint import reached
+from smsq_worker.backoff import Backoff
 from smsq_worker.gateway.answer import Call
 from smsq_worker.gateway.client import Gateway
-from smsq_worker.ledger import Go, Stay
+from smsq_worker.ledger import CameTo, Go, Stay
 from smsq_worker.recorder import Recorder
 from smsq_worker.states import Outcome
 from smsq_worker.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential waiting with jitter, so that what failed together does not return together."""
-
-    first_s: float
-    max_s: float
-
-    def wait_s(self, attempt: int) -> float:
-        """Give the wait after an attempt, counted from 1."""
-        full = min(self.first_s * 2.0 ** min(attempt - 1, 32), self.max_s)
-        return full * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
+# It waits until a worker has the key, at most for its ttl.
+UNREADABLE: Final = Call(Outcome.NOT_SENT, "no key opens its payload")
 
 
 class Delivery:
@@ -69,7 +58,8 @@ class Delivery:
                 return "entered"
             admission = self._turnstile.admit(message_id, lane)
         if isinstance(admission, Go):
-            return self._send(message_id, admission)
+            reached("after admit")
+            return self.settle([self.call(message_id, admission)])[0]
         if admission.why == "unknown":
             log.warning("%s was woken up, but the ledger does not know it", message_id)
         return f"{admission.why} {admission.state or ''}".strip()
@@ -82,37 +72,53 @@ class Delivery:
             return self._entrance.refuse(message_id, str(error))
         return self._entrance.enter(message_id, message)
 
-    def _send(self, message_id: str, go: Go) -> str:
-        reached("after admit")
+    def call(self, message_id: str, go: Go) -> CameTo:
+        """Call the gateway for a message that may go; what it came to is to be settled next."""
+        if not go.phone:
+            log.error("%s cannot be sent: no key of SMSQ_PAYLOAD_KEYS here opens it", message_id)
+            return self._came_to(message_id, go.attempt, UNREADABLE)
         self._in_flight.add((message_id, go.attempt))
-        try:
-            call = self._gateway.send(
-                go.phone,
-                go.template,
-                go.code,
-                depart=lambda: self._turnstile.depart(message_id, go),
-            )
-            reached("after call")
-            return self._record(message_id, go.attempt, call)
-        finally:
-            self._in_flight.discard((message_id, go.attempt))
-
-    def _record(self, message_id: str, attempt: int, call: Call) -> str:
-        wait_s = max(self._backoff.wait_s(attempt), call.retry_after_s)
-        state = self._recorder.record(message_id, attempt, call, wait_s)
-        reached("after record")
-        log.log(
-            logging.INFO if call.outcome is Outcome.ACCEPTED else logging.WARNING,
-            "%s attempt %d: %s%s, now %s",
-            message_id,
-            attempt,
-            call.outcome,
-            f" ({call.detail})" if call.detail else "",
-            state or "not recorded yet",
+        call = self._gateway.send(
+            go.phone,
+            go.template,
+            go.code,
+            depart=lambda: self._turnstile.depart(message_id, go),
         )
-        return str(state or "not recorded yet")
+        reached("after call")
+        return self._came_to(message_id, go.attempt, call)
+
+    def settle(self, calls: Sequence[CameTo]) -> list[str]:
+        """Write down what calls came to; give each message's state."""
+        try:
+            states = self._recorder.record(calls)
+        finally:
+            self._in_flight.difference_update((call.message_id, call.attempt) for call in calls)
+        reached("after record")
+        for call, state in zip(calls, states, strict=True):
+            log.log(
+                logging.INFO if call.outcome is Outcome.ACCEPTED else logging.WARNING,
+                "%s attempt %d: %s%s, now %s",
+                call.message_id,
+                call.attempt,
+                call.outcome,
+                f" ({call.detail})" if call.detail else "",
+                state or "not recorded yet",
+            )
+        return [str(state or "not recorded yet") for state in states]
 
     def abandon(self) -> None:
         """Record the calls in flight as in doubt, because this process will not see their end."""
-        for message_id, attempt in list(self._in_flight):
-            self._record(message_id, attempt, Call(Outcome.MAYBE_SENT, "worker was stopped"))
+        stopped = Call(Outcome.MAYBE_SENT, "worker was stopped")
+        self.settle([self._came_to(*one, stopped) for one in list(self._in_flight)])
+
+    def _came_to(self, message_id: str, attempt: int, call: Call) -> CameTo:
+        return CameTo(
+            message_id,
+            attempt,
+            call.outcome,
+            call.detail,
+            call.mid,
+            wait_s=max(self._backoff.wait_s(attempt), call.retry_after_s),
+            trouble=call.trouble,
+            too_fast=call.too_fast,
+        )

@@ -22,6 +22,7 @@ from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
 from smsq_worker.ledger import Ledger, moments
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, Pause, Rate
+from smsq_worker.ledger.notices import Notices
 from smsq_worker.ledger.rules import Rules
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
@@ -64,6 +65,8 @@ class Overview:
     """Reports in their queue; None where the broker does not answer."""
     held: int
     parked: int
+    notices: dict[str, int]
+    """Outcomes to be told: waiting, and dead, which were given up."""
     to_send: int
     """Messages that wait for nothing but their turn."""
     stopped: bool
@@ -85,6 +88,7 @@ class Lookout:
         self._broker = _impatient(broker_url)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
+        self.notices = Notices(client, rules)
 
     def close(self) -> None:
         """Close the broker's connections; the ledger's are the caller's."""
@@ -108,6 +112,7 @@ class Lookout:
             reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
             held=held,
             parked=parked,
+            notices=self.notices.counts(),
             to_send=total(live, State.QUEUED) + due,
             stopped=any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses),
             broker_answers=waiting is not None,

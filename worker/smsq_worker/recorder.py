@@ -8,14 +8,14 @@ machine at the latest. The ledger takes it late: the attempt's number is its fen
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import tenacity
 
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
-from smsq_worker.gateway.answer import Call
-from smsq_worker.ledger import Ledger
+from smsq_worker.ledger import CameTo, Ledger
 from smsq_worker.spool import Spool
 from smsq_worker.states import Outcome
 
@@ -29,37 +29,31 @@ class Recorder:
         self._ledger = ledger
         self._spool = spool
 
-    def record(self, message_id: str, attempt: int, call: Call, wait_s: float) -> State | None:
-        """Write down a call; give the state that follows, None where it is not known yet."""
-        entry = {
-            "id": message_id,
-            "attempt": attempt,
-            "outcome": call.outcome,
-            "detail": call.detail,
-            "mid": call.mid,
-            "wait_s": wait_s,
-        }
+    def record(self, calls: Sequence[CameTo]) -> list[State | None]:
+        """Write down calls; give the states that follow, None where it is not known yet."""
         try:
-            return self._write(entry, trouble=call.trouble, too_fast=call.too_fast)
+            return self._ledger.record_many(calls)
         except LedgerUnavailable as error:
-            # What it says of the gateway as it is now will be old by then, and is left out.
-            return self._keep(entry, error)
+            return [self._keep(call, error) for call in calls]
 
     def replay(self) -> None:
         """Write down what the spool holds. Raises LedgerUnavailable; nothing is lost by it."""
         if count := self._spool.replay(self._write):
             log.warning("%d results of calls came from the spool", count)
 
-    def _keep(self, entry: dict[str, Any], why: LedgerUnavailable) -> State | None:
+    def _keep(self, call: CameTo, why: LedgerUnavailable) -> State | None:
+        # What it says of the gateway as it is now will be old by then, and is left out.
+        names = ("attempt", "outcome", "detail", "mid", "wait_s")
+        entry = {"id": call.message_id} | {name: getattr(call, name) for name in names}
         try:
             self._spool.append(entry)
         except OSError as error:
             log.critical("the spool cannot be written, so this result waits here: %s", error)
             return self._write_until_taken(entry)
-        log.warning("%s attempt %d is in the spool: %s", entry["id"], entry["attempt"], why)
+        log.warning("%s attempt %d is in the spool: %s", call.message_id, call.attempt, why)
         return None
 
-    def _write(self, entry: dict[str, Any], **signs: bool) -> State | None:
+    def _write(self, entry: dict[str, Any]) -> State | None:
         return self._ledger.record(
             entry["id"],
             entry["attempt"],
@@ -67,7 +61,6 @@ class Recorder:
             detail=entry["detail"],
             mid=entry["mid"],
             wait_s=entry["wait_s"],
-            **signs,
         )
 
     def _write_until_taken(self, entry: dict[str, Any]) -> State | None:

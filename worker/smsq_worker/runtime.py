@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
+from smsq.cipher import Cipher, Sealed, opener
 from smsq.connection import Client, connect
 from smsq.enqueue import Entrance
+from smsq_worker.backoff import Backoff
+from smsq_worker.batch import Batches
 from smsq_worker.codes import Catalogue
-from smsq_worker.delivery import Backoff, Delivery
+from smsq_worker.delivery import Delivery
 from smsq_worker.gate import GATE
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.notices import Notices
+from smsq_worker.ledger.renewal import renew
+from smsq_worker.notifier import Notifier
 from smsq_worker.recorder import Recorder
 from smsq_worker.reports import Reports
 from smsq_worker.settings import Settings
 from smsq_worker.spool import Spool
+from smsq_worker.tellers import tellers
 from smsq_worker.turnstile import Turnstile
 
 
@@ -25,12 +33,16 @@ class Runtime:
 
     settings: Settings
     client: Client
+    cipher: Callable[[], Cipher]
     ledger: Ledger
     gateway: Gateway
     recorder: Recorder
     backoff: Backoff
     delivery: Delivery
+    batches: Batches
     reports: Reports
+    notices: Notices
+    notifier: Notifier
 
     @classmethod
     def build(cls, settings: Settings, stopping: Event | None = None) -> Runtime:
@@ -40,16 +52,43 @@ class Runtime:
         """
         catalogue = Catalogue.load(settings.codes_file)
         client = connect(settings.redis_url)
-        ledger = Ledger(client, settings.rules)
+        cipher = opener(client, settings, strict=True)
+        ledger = Ledger(client, settings.rules, cipher)
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = Recorder(ledger, Spool(settings.home / "spool", "calls"))
         # Until the clock says how it is now.
         GATE.set("open", settings.rate_per_s)
         turnstile = Turnstile(ledger, GATE, stopping or Event())
-        delivery = Delivery(turnstile, gateway, Entrance(client, settings), recorder, backoff)
+        delivery = Delivery(
+            turnstile, gateway, Entrance(client, settings, cipher), recorder, backoff
+        )
         reports = Reports(ledger, catalogue)
-        return cls(settings, client, ledger, gateway, recorder, backoff, delivery, reports)
+        notices = Notices(client, settings.rules)
+        notifier = Notifier(notices, tellers(settings), backoff, give_up_s=settings.notify_for_s)
+        return cls(
+            settings,
+            client,
+            cipher,
+            ledger,
+            gateway,
+            recorder,
+            backoff,
+            delivery,
+            Batches(turnstile, delivery),
+            reports,
+            notices,
+            notifier,
+        )
+
+    def unlock(self) -> None:
+        """Open the ledger with SMSQ_PAYLOAD_KEYS, and bring it under the first of them.
+
+        Raises LedgerUnavailable, and SettingsError where the ledger's keys are others.
+        """
+        cipher = self.cipher()
+        if isinstance(cipher, Sealed):
+            renew(self.client, self.settings.rules, cipher)
 
     def close(self) -> None:
         """Close all connections."""

@@ -154,4 +154,6 @@ class Settings(ProducerSettings):
             breaker=self.breaker,
             probe_s=self.probe_s,
             webhook=bool(self.webhook_url),
+            # Longer than a POST may take, see outbound/post.py.
+            notice_lease_s=60 + 6 * self.connect_timeout_s + self.read_timeout_s,
         )

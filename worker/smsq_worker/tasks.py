@@ -1,16 +1,18 @@
-"""The Celery tasks: thin adapters over `delivery` and `reports`."""
+"""The Celery tasks: thin adapters over `delivery`, `reports` and `notifier`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Reject
 
-from smsq.contract import RECONCILE_REPORT, REPORT_QUEUE, SEND_SMS, Lane
+from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, REPORT_QUEUE, SEND_BATCH, SEND_SMS, Lane
 from smsq.errors import LedgerUnavailable
 from smsq_worker.app import WorkerApp
-from smsq_worker.turnstile import NotNow
+from smsq_worker.gate import GATE, NotNow
 
 
 class SafeTask(Task):  # type: ignore[type-arg]
@@ -27,17 +29,34 @@ def register(app: WorkerApp) -> None:
 
     @app.task(name=SEND_SMS, base=SafeTask, bind=True, shared=False)
     def send_sms(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
-        if app.stopping.is_set():
-            raise Reject("the worker is stopping", requeue=True)
-        lane = lane_of(self.request.delivery_info)
-        try:
+        with _given_back_if_not_now(app):
+            lane = lane_of(self.request.delivery_info)
             return app.runtime.delivery.deliver(str(self.request.id), lane, args, kwargs)
-        except NotNow as why:
-            raise Reject(str(why), requeue=True) from None
+
+    @app.task(name=SEND_BATCH, base=SafeTask, bind=True, shared=False)
+    def send_batch(self: Task[Any, Any], ids: list[str]) -> str:
+        with _given_back_if_not_now(app):
+            return app.runtime.batches.deliver(ids, lane_of(self.request.delivery_info))
 
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
     def reconcile_report(mid: str, stat: str) -> str:
         return app.runtime.reports.reconcile(mid, stat)
+
+    @app.task(name=NOTIFY_OUTCOME, base=SafeTask, shared=False)
+    def notify_outcome(name: str) -> str:
+        with _given_back_if_not_now(app), GATE.telling():
+            return app.runtime.notifier.notify(name)
+
+
+@contextmanager
+def _given_back_if_not_now(app: WorkerApp) -> Iterator[None]:
+    """Give the wake-up back to its queue where it is not its time."""
+    try:
+        if app.stopping.is_set():
+            raise NotNow("the worker is stopping")  # noqa: TRY301
+        yield
+    except NotNow as why:
+        raise Reject(str(why), requeue=True) from None
 
 
 def lane_of(delivery_info: Any) -> Lane:

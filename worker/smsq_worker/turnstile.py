@@ -1,23 +1,24 @@
 """Waiting for a turn under the one rate of all workers. It knows no Celery.
 
-Of each lane one thread asks the ledger at a time, until a turn is booked for its message; the
-others stand in line behind it. Whoever dies while it waits leaves nothing in doubt: no call had
-begun.
+Of each lane one thread asks the ledger at a time, until a turn is booked for each of its
+messages; the others stand in line behind it. Whoever dies while it waits leaves nothing in
+doubt: no call had begun.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from threading import Event, Lock
 from typing import Final
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
 from smsq.killpoint import reached
-from smsq_worker.gate import Gate
+from smsq_worker.gate import Gate, NotNow
 from smsq_worker.ledger import Go, Ledger, Stay, Wait
 
 WAIT_AT_MOST_S: Final = 20.0
@@ -26,15 +27,14 @@ ASK_AGAIN_S: Final = 0.025
 """Asking more often would book no more turns: a lane may book further ahead than that."""
 ASK_AT_LEAST_S: Final = 1.0
 """The rate may have been raised meanwhile."""
+AT_ONCE: Final = 25
+"""So many are asked for in one act: a long one would keep other calls from their departure."""
 LATE_S: Final = 0.003
 """On a busy machine a thread may wake up late; later than that a call would crowd others."""
 DEPARTURES: Final = 5
 FAR_S: Final = 0.005
 """A ledger further away than that cannot help to be exact."""
-
-
-class NotNow(Exception):  # noqa: N818 - not a fault
-    """The message stays queued; its wake-up is to be given back to the queue."""
+PAUSED: Final = Stay("paused", None)
 
 
 class Turnstile:
@@ -53,22 +53,36 @@ class Turnstile:
 
         Raises NotNow where sending is paused, the worker is stopping or the wait is too long.
         """
+        ((_, admission),) = self.admit_many([message_id], lane)
+        return admission
+
+    def admit_many(
+        self,
+        ids: Sequence[str],
+        lane: Lane,
+        *,
+        room: Callable[[], int] = lambda: 1,
+        sleep: Callable[[float], object] | None = None,
+    ) -> Iterator[tuple[str, Go | Stay]]:
+        """Give messages as their turns come, each with Go or with why it stays.
+
+        `room` says how many calls may begin now; `sleep` waits for so many seconds at the most.
+        Raises NotNow as `admit` does: what was not given stays queued.
+        """
+        sleep = sleep or self._stopping.wait
         deadline = time.monotonic() + WAIT_AT_MOST_S
-        with self._gate.waiting(lane):
-            with self._head(lane, deadline):
-                answer = self._ask(message_id)
-                while isinstance(answer, Wait) and not answer.booked:
-                    self._sleep(min(max(answer.seconds, ASK_AGAIN_S), ASK_AT_LEAST_S), deadline)
-                    answer = self._ask(message_id)
-            turn = ""
-            while isinstance(answer, Wait):
-                turn = answer.turn or turn
-                self._sleep(answer.seconds, deadline)
-                answer = self._ask(message_id, turn)
-        if isinstance(answer, Stay) and answer.why == "paused":
-            self._gate.close()
-            raise NotNow("sending is paused")
-        return answer
+        turns = _Turns(ids)
+        with self._gate.waiting(lane, len(ids)) as had_its_turn, ExitStack() as line:
+            line.enter_context(self._head(lane, deadline))
+            while turns.left():
+                asks = turns.to_ask(room())
+                for one in turns.understand(asks, self._ask(asks)):
+                    had_its_turn()
+                    yield one
+                if not turns.asking:
+                    line.close()
+                if turns.left():
+                    self._sleep(sleep, turns.next_at() - time.monotonic(), deadline)
 
     def depart(self, message_id: str, go: Go) -> None:
         """Wait for the time of departure, a few ms; where that is missed, for another.
@@ -85,11 +99,16 @@ class Turnstile:
             except LedgerUnavailable:
                 return
 
-    def _ask(self, message_id: str, turn: str = "") -> Go | Wait | Stay:
+    def _ask(self, asks: Sequence[tuple[str, str]]) -> list[Go | Wait | Stay]:
+        if not asks:
+            return []
         asked_at = time.monotonic()
-        answer = self._ledger.admit(message_id, turn=turn)
+        answers = self._ledger.admit_many(asks)
         self._nearest_s = min(self._nearest_s, time.monotonic() - asked_at)
-        return answer
+        if answers and answers[-1] == PAUSED:
+            self._gate.close()
+            raise NotNow("sending is paused")
+        return answers
 
     @contextmanager
     def _head(self, lane: Lane, deadline: float) -> Iterator[None]:
@@ -102,13 +121,62 @@ class Turnstile:
         finally:
             head.release()
 
-    def _sleep(self, seconds: float, deadline: float) -> None:
+    def _sleep(self, sleep: Callable[[float], object], seconds: float, deadline: float) -> None:
         reached("while waiting")
         left = deadline - time.monotonic()
-        if self._stopping.wait(min(seconds, left)):
+        if seconds > 0:
+            sleep(max(0.0, min(seconds, left)))
+        if self._stopping.is_set():
             raise NotNow("the worker is stopping")
         if seconds > left:
             raise NotNow("the rate leaves no turn soon")
+
+
+class _Turns:
+    """Messages that wait for their turns, and when to ask for them."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.asking = deque(ids)
+        """Those for which no turn is booked yet."""
+        self._ask_at = 0.0
+        self._booked: dict[str, tuple[float, str]] = {}
+        """When to ask again, and with which turn."""
+
+    def left(self) -> bool:
+        """Tell whether any still wait."""
+        return bool(self.asking or self._booked)
+
+    def next_at(self) -> float:
+        """Give when to ask next, by time.monotonic()."""
+        times = [at for at, _ in self._booked.values()]
+        return min([*times, self._ask_at] if self.asking else times)
+
+    def to_ask(self, room: int) -> list[tuple[str, str]]:
+        """Give those to ask for now, and their turns; new ones as there is room."""
+        now = time.monotonic()
+        asks = [(one, turn) for one, (at, turn) in self._booked.items() if at <= now]
+        if now >= self._ask_at:
+            self._ask_at = now + ASK_AGAIN_S if room <= len(self._booked) else 0.0
+            new = min(room - len(self._booked), AT_ONCE - len(asks), len(self.asking))
+            asks += [(self.asking[n], "") for n in range(new)]
+        return asks
+
+    def understand(
+        self, asks: Sequence[tuple[str, str]], answers: Sequence[Go | Wait | Stay]
+    ) -> Iterator[tuple[str, Go | Stay]]:
+        """Give those whose turn has come, and note when the others' will."""
+        now = time.monotonic()
+        for (message_id, turn), answer in zip(asks, answers, strict=False):
+            if isinstance(answer, Wait) and not (turn or answer.booked):
+                self._ask_at = now + min(max(answer.seconds, ASK_AGAIN_S), ASK_AT_LEAST_S)
+                return
+            if not turn:
+                self.asking.popleft()
+            if isinstance(answer, Wait):
+                self._booked[message_id] = now + answer.seconds, answer.turn or turn
+            else:
+                self._booked.pop(message_id, None)
+                yield message_id, answer
 
 
 def _sleep_until(moment: float) -> float:

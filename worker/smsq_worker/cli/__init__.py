@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "sandbox": "Run a gateway that behaves as the vendor's does, and sends no SMS.",
     "flower": "Start Flower with smsq's settings; takes Flower's own options.",
     "send": "Enqueue one message.",
+    "send-file": "Enqueue the messages of a file, CSV or JSON Lines.",
     "status": "Show the whole at a glance, or what is known of a message.",
     "rate": "Show or set the calls a second of all workers together.",
     "pause": "Stop sending: all of it, or one template.",
@@ -25,6 +26,7 @@ COMMANDS: Final = {
     "suppressed": "List the numbers to which nothing is sent; add, remove, import, export.",
     "held": "List messages in doubt; resend or drop them.",
     "parked": "List reports whose mid nobody knows.",
+    "notices": "List outcomes that a receiver did not take; replay or drop them.",
     "codes": "List the stat codes, or explain one.",
     "doctor": "Look at everything, and say what to change.",
 }
@@ -63,8 +65,9 @@ def _group() -> click.Group:
         def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
             if cmd_name not in COMMANDS:
                 return None
-            module = importlib.import_module(f"smsq_worker.cli.{cmd_name}")
-            command: click.Command = getattr(module, cmd_name)
+            name = cmd_name.replace("-", "_")
+            module = importlib.import_module(f"smsq_worker.cli.{name}")
+            command: click.Command = getattr(module, name)
             return command
 
         def resolve_command(

@@ -76,6 +76,8 @@ def _lines(whole: Overview) -> Iterator[str]:
     yield f"reports   {_count(whole.reports_waiting)} waiting"
     yield f"held      {whole.held}" + ", decide: smsq held" * bool(whole.held)
     yield f"parked    {whole.parked}" + ", look: smsq parked" * bool(whole.parked)
+    told, dead = whole.notices["waiting"], whole.notices["dead"]
+    yield f"outcomes  {told} to be told, {dead} given up" + ", look: smsq notices" * bool(dead)
     yield f"to send   {whole.to_send}, {_drain(whole)}"
 
 
@@ -105,6 +107,7 @@ def _as_dict(whole: Overview) -> dict[str, Any]:
         "reports_waiting": whole.reports_waiting,
         "held": whole.held,
         "parked": whole.parked,
+        "notices": whole.notices,
         "to_send": whole.to_send,
         "stopped": whole.stopped,
         "drain_s": whole.drain_s,

@@ -15,6 +15,7 @@ from typing import BinaryIO, TextIO
 
 import click
 
+from smsq.cipher import opener
 from smsq.connection import connect
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
@@ -172,7 +173,8 @@ def _as_dict(row: Suppressed) -> dict[str, str]:
 
 def _control() -> Control:
     settings = Settings.load(os.environ)
-    return Control(connect(settings.redis_url), settings.rules)
+    client = connect(settings.redis_url)
+    return Control(client, settings.rules, opener(client, settings, strict=True))
 
 
 def _numbers(phones: tuple[str, ...]) -> list[str]:

@@ -1,6 +1,7 @@
-"""The HTTP door (`smsq serve`): reports in, status out, health. OpenAPI at /openapi.json.
+"""The HTTP door (`smsq serve`): reports and relayed messages in, status out, health.
 
-Reports come unsigned from outside: every byte is hostile, and the address holds the only secret.
+Described at /openapi.json. Reports come unsigned from outside: every byte is hostile, and the
+address holds the only secret.
 """
 
 from __future__ import annotations
@@ -8,41 +9,33 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from http import HTTPStatus
+from typing import Any
 
-from fastapi import FastAPI, Header, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
 
-from smsq.connection import Client
+from smsq import keys
+from smsq.connection import Client, mapped_errors
 from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
-from smsq_worker.door import metrics
+from smsq_worker.door import metrics, openapi
+from smsq_worker.door.access import Access
 from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
+from smsq_worker.door.callers import Caller
 from smsq_worker.door.inbox import Inbox
+from smsq_worker.door.relay import Relay
+from smsq_worker.door.sources import Sources, address
 from smsq_worker.gateway import report
 from smsq_worker.ledger import Ledger
 from smsq_worker.overview import Lookout
 from smsq_worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-REPORT_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["mid", "stat"],
-                    "properties": {"mid": {"type": "string"}, "stat": {"type": "string"}},
-                }
-            }
-        },
-    }
-}
 
 
 class Door:
@@ -54,6 +47,7 @@ class Door:
         ledger: Ledger,
         client: Client,
         inbox: Inbox,
+        access: Access,
         *,
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
@@ -61,16 +55,17 @@ class Door:
         self._ledger = ledger
         self._client = client
         self._inbox = inbox
+        self._access = access
+        self._sources = Sources("token")
         self._lookout = Lookout(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
 
-    async def take_reports(self, token: str, request: Request) -> Response:
+    async def take_reports(self, request: Request) -> Response:
         """Take one report or several; 200 once they are safe in the ledger or on the disk.
 
         Of a body that is partly malformed the good reports are kept, and the answer is 400.
         """
-        if not _same(token, self._settings.report_token):
-            raise HTTPException(404, "no such address")
+        self._require_reporter(request)
         body = await read_body(request, self._body_timeout_s)
         # In a thread, as a hostile body can take long to read and Redis long to answer.
         bad = await run_in_threadpool(self._keep, request.headers.get("content-type", ""), body)
@@ -91,18 +86,36 @@ class Door:
                 raise HTTPException(503, "try again") from None
         return reports.bad
 
-    def message(self, message_id: str, authorization: Annotated[str, Header()] = "") -> Status:
-        """Give a message's status."""
-        secret = self._settings.relay_secret
-        if not secret or not _same(authorization, secret):
-            raise HTTPException(401, "Authorization must be the value of SMSQ_RELAY_SECRET")
+    def _require_reporter(self, request: Request) -> None:
+        """Let the gateway in: the right token passes, whatever comes from its address besides."""
+        token = _same(request.path_params["token"], self._settings.report_token)
+        if not (token and self._may_report(request)):
+            self._sources.wrong(request)
+            raise HTTPException(404, "no such address")
+
+    def _may_report(self, request: Request) -> bool:
+        allowed = self._settings.report_allow
+        found = address(request)
+        return not allowed or (found is not None and any(found in network for network in allowed))
+
+    def message(self, request: Request) -> Status:
+        """Give a message's status. A caller sees its own messages alone."""
+        caller = self._access.caller(request)
+        message_id = request.path_params["message_id"]
         try:
             status = read_status(self._client, self._settings.redis_url, message_id)
+            if status is None or not self._may_see(caller, message_id):
+                raise HTTPException(404, "no such message")
         except LedgerUnavailable:
             raise HTTPException(503, "try again") from None
-        if status is None:
-            raise HTTPException(404, "no such message")
         return status
+
+    def _may_see(self, caller: Caller, message_id: str) -> bool:
+        if not caller.name:
+            return True
+        with mapped_errors(self._settings.redis_url):
+            owner = self._client.hget(keys.message(message_id), "caller")
+        return owner == caller.name
 
     def metrics(self) -> Response:
         """Give the metrics in Prometheus' text form."""
@@ -120,18 +133,50 @@ class Door:
         return answer(200, "ok")
 
 
-def create_door(door: Door) -> FastAPI:
-    """Put the web application together."""
+def create_door(door: Door, relay: Relay | None) -> FastAPI:
+    """Put the web application together; without a relay its address is unknown."""
     app = FastAPI(title="smsq", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.post("/reports/{token}", openapi_extra=REPORT_BODY)(door.take_reports)
-    app.get("/messages/{message_id}")(door.message)
-    app.get("/healthz")(lambda: answer(200, "ok"))
-    app.get("/readyz")(door.ready)
-    app.get("/metrics")(door.metrics)
+    app.post(
+        "/reports/{token}",
+        response_class=Response,
+        responses=openapi.REPORT_ANSWERS,
+        openapi_extra=openapi.REPORT_REQUEST,
+    )(door.take_reports)
+    if relay:
+        for method in ("GET", "POST"):
+            app.api_route(
+                "/",
+                methods=[method],
+                operation_id=f"relay_{method.lower()}",
+                responses=openapi.RELAY_ANSWERS,
+                openapi_extra=openapi.relay_request(post=method == "POST"),
+            )(relay.take)
+    app.get(
+        "/messages/{message_id}",
+        responses=openapi.MESSAGE_ANSWERS,
+        openapi_extra=openapi.MESSAGE_REQUEST,
+    )(door.message)
+    app.get("/healthz", responses=openapi.answers(s200="the process is up"))(healthy)
+    app.get("/readyz", responses=openapi.answers(s200="Redis is there") | openapi.UNREADY)(
+        door.ready
+    )
+    app.get("/metrics", response_class=PlainTextResponse, responses=openapi.UNREADY)(door.metrics)
+    for path, endpoint in (
+        ("/healthz", healthy),
+        ("/readyz", door.ready),
+        ("/metrics", door.metrics),
+        ("/messages/{message_id}", door.message),
+    ):
+        app.head(path, include_in_schema=False)(endpoint)
     app.exception_handler(StarletteHTTPException)(_on_http_error)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(Exception)(_on_bug)
     return app
+
+
+def healthy() -> Response:
+    """Tell that the process is up."""
+    return answer(200, "ok")
 
 
 def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -139,8 +184,18 @@ def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSO
     return JSONResponse({"code": code, "msg": msg}, code, headers)
 
 
-def _on_http_error(_: Request, error: Any) -> Response:
-    return answer(error.status_code, str(error.detail), error.headers)
+def _on_http_error(request: Request, error: Any) -> Response:
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Starlette names the methods of one route, and here several have one path.
+        methods = {
+            method
+            for route in request.app.routes
+            if route.matches(request.scope)[0] is not Match.NONE
+            for method in route.methods
+        }
+        headers = {"Allow": ", ".join(sorted(methods))}
+    return answer(error.status_code, str(error.detail), headers)
 
 
 def _on_invalid(_: Request, __: Any) -> Response:

@@ -19,6 +19,7 @@ FAMILIES = {
     "reports": ("smsq_reports", "Delivery reports.", ["stat", "class"]),
     "calls": ("smsq_calls", "Calls of the gateway.", ["outcome"]),
     "possible_duplicates": ("smsq_possible_duplicates", "Resends after doubt.", []),
+    "notices": ("smsq_notices", "Outcomes told to receivers.", ["kind", "result"]),
     "reports_dropped": ("smsq_reports_dropped", "Parked reports lost in a flood of mids.", []),
 }
 """By the first word of the ledger's counter."""
@@ -46,6 +47,7 @@ class _Collector:
         yield GaugeMetricFamily(
             "smsq_deferred", "Messages that wait for a time.", value=total(live, State.DEFERRED)
         )
+        yield self._notices()
         yield self._queues()
 
     def _counters(self) -> Iterator[Metric]:
@@ -68,6 +70,14 @@ class _Collector:
         for scope in (ACCOUNT, BREAKER):
             family.add_metric([scope], scopes.count(scope))
         family.add_metric(["template"], sum(scope.startswith("template:") for scope in scopes))
+        return family
+
+    def _notices(self) -> Metric:
+        family = GaugeMetricFamily(
+            "smsq_notices_pending", "Outcomes to be told, and dead ones.", labels=["state"]
+        )
+        for state, count in self._lookout.notices.counts().items():
+            family.add_metric([state], count)
         return family
 
     def _queues(self) -> Metric:

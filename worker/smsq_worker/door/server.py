@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 from kombu.exceptions import KombuError, OperationalError
 
 from smsq.app import app as celery
 from smsq.connection import connect
 from smsq_worker.door import Door, create_door
+from smsq_worker.door.access import Access
+from smsq_worker.door.callers import Callers
 from smsq_worker.door.inbox import Inbox
+from smsq_worker.door.protocol import BoundedProtocol
+from smsq_worker.door.relay import Relay
+from smsq_worker.formats import Network
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
 from smsq_worker.spool import Spool
@@ -21,11 +27,16 @@ from smsq_worker.tasks import publish_report
 
 MAX_CONNECTIONS: Final = 1000
 BACKLOG: Final = 1024
+HEADERS: Final = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+]
 
 
-def serve(environ: Mapping[str, str], listening: socket.socket) -> None:
+def serve(settings: Settings, callers: Callers, listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
-    settings = Settings.load(environ, need=("report_token",))
     client = connect(settings.redis_url)
     ledger = Ledger(client, settings.rules)
     inbox = Inbox(
@@ -34,25 +45,42 @@ def serve(environ: Mapping[str, str], listening: socket.socket) -> None:
         publish_report=lambda mid, stat: publish_report(celery, mid, stat),
         publish_errors=(OperationalError, KombuError, OSError),
     )
-    config = uvicorn.Config(
-        create_door(Door(settings, ledger, client, inbox)),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        # Its lines would hold the report address, whose token is a secret.
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        backlog=BACKLOG,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
-    )
+    access = Access(callers)
+    relay = Relay(settings, client, access) if callers else None
+    web = create_door(Door(settings, ledger, client, inbox, access), relay)
     stop = Event()
     replayer = Thread(target=inbox.run, args=(stop,), name="smsq-spool", daemon=True)
     replayer.start()
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(configured(web, settings.trusted_proxies)).run(sockets=[listening])
     finally:  # It ends by the signal's SystemExit.
         stop.set()
         replayer.join(timeout=10)
+
+
+def configured(
+    web: FastAPI,
+    trusted_proxies: Sequence[Network],
+    *,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
+    max_connections: int = MAX_CONNECTIONS,
+) -> uvicorn.Config:
+    """Give uvicorn's configuration."""
+    return uvicorn.Config(
+        web,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        # uvicorn itself would believe this machine, and FORWARDED_ALLOW_IPS.
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in trusted_proxies],
+        # Its lines would hold the report address, whose token is a secret.
+        access_log=False,
+        server_header=False,
+        headers=HEADERS,
+        log_config=None,
+        backlog=BACKLOG,
+        limit_concurrency=max_connections,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=10,
+    )

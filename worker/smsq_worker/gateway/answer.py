@@ -11,18 +11,16 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from smsq_worker.states import Outcome
+from smsq_worker.timely import retry_after_s
 
 NOT_TAKEN: Final = frozenset({408, 429, 503})
 """HTTP statuses by which a server says that it has not looked at the request."""
 TOO_FAST: Final = frozenset({429, 503})
 
-MAX_RETRY_AFTER_S: Final = 3600.0
 _MID: Final = re.compile(r"[!-~]{1,64}")
 
 
@@ -59,7 +57,7 @@ def understand(
         return Call(
             Outcome.NOT_SENT,
             f"http {status}",
-            retry_after_s=_retry_after_s(headers),
+            retry_after_s=retry_after_s(headers),
             too_fast=status in TOO_FAST,
             # One that counts our calls is at work.
             trouble=status != HTTPStatus.TOO_MANY_REQUESTS,
@@ -122,18 +120,3 @@ def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
     hidden.append(r"\d(?:[ -]?\d){3,}")
     masked = re.sub("|".join(hidden), "****", words, flags=re.IGNORECASE)
     return "".join(c if c.isprintable() else " " for c in masked[:60])
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float:
-    text = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+", text):
-        seconds = float(text)
-    else:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return 0
-        # An HTTP date without a zone is UTC.
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = (moment - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0), MAX_RETRY_AFTER_S)

@@ -7,25 +7,27 @@ and everything else that goes wrong may have been sent.
 
 from __future__ import annotations
 
-import io
 import logging
-import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPResponse
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import requests
 import tenacity
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from smsq_worker.gateway.answer import Call, understand
 from smsq_worker.states import Outcome
+from smsq_worker.timely import (
+    Adapter,
+    Connection,
+    NotConnected,
+    SecureConnection,
+    name_of,
+    read,
+)
 
 MAX_ANSWER: Final = 65_536
 TRIES: Final = 3
@@ -45,7 +47,7 @@ class Address:
     """
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 10.0
-    connections: int = 64
+    connections: int = 192
 
     @property
     def longest_call_s(self) -> float:
@@ -56,42 +58,6 @@ class Address:
         """
         connecting = (TRIES * 2 + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
         return connecting + self.read_timeout_s
-
-
-class NotConnected(Exception):  # noqa: N818
-    """No connection came about, so nothing of the request has left this machine."""
-
-
-class _Timely(io.RawIOBase):
-    """Reads from a socket while its timeout, counted from now for all reads together, lasts.
-
-    The socket's own timeout is for one read; a server that dribbles would keep us for ever.
-    """
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._end = time.monotonic() + (sock.gettimeout() or 0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer came too slowly")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _TimelyResponse(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_Timely(self.fp.detach(), sock))
 
 
 _departure = threading.local()
@@ -113,24 +79,12 @@ class _Departing:
         super().send(data)  # type: ignore[misc]
 
 
-class _Connection(_Departing, HTTPConnection):
-    response_class = _TimelyResponse
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            raise NotConnected(_name(error)) from error
+class _Connection(_Departing, Connection):
+    pass
 
 
-class _SecureConnection(_Departing, HTTPSConnection):
-    response_class = _TimelyResponse
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            raise NotConnected(_name(error)) from error
+class _SecureConnection(_Departing, SecureConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):
@@ -144,32 +98,16 @@ class _SecurePool(HTTPSConnectionPool):
         """Leave out urllib3's warning at each unverified call; connecting comes by itself."""
 
 
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        if verify is True:
-            # Where no CAs are named, urllib3 loads the system's; requests would name certifi's.
-            conn.cert_reqs = "CERT_REQUIRED"
-            return
-        try:
-            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
-        except OSError as error:  # The bundle has gone.
-            raise NotConnected(_name(error)) from error
-
-
 class Gateway:
-    """The vendor's gateway, over kept-alive connections shared by all threads of a process.
-
-    The adapter is used without a Session: it would add cookies, proxies from the environment and
-    a .netrc that replaces our Authorization header.
-    """
+    """The vendor's gateway, over kept-alive connections shared by all threads of a process."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._adapter = _Adapter(pool_connections=1, pool_maxsize=address.connections)
+        self._adapter = Adapter(
+            {"http": _Pool, "https": _SecurePool},
+            pool_connections=1,
+            pool_maxsize=address.connections,
+        )
         self._request = requests.Request(
             "GET",
             address.url,
@@ -231,35 +169,16 @@ class Gateway:
         except NotConnected as error:
             return Call(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
         except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
-            return Call(Outcome.MAYBE_SENT, _name(error), trouble=True)
+            return Call(Outcome.MAYBE_SENT, name_of(error), trouble=True)
         with response:
             return self._read(response, (self._address.secret, phone, code))
 
     def _read(self, response: requests.Response, private: Sequence[str]) -> Call:
-        body = bytearray()
-        trouble = ""
-        try:
-            if response.status_code < 200:  # noqa: PLR2004
-                # Another answer follows, which the next call would take for its own.
-                response.raw.close()
-            for chunk in response.iter_content(8192):
-                body += chunk
-                if len(body) > MAX_ANSWER:
-                    trouble = "answer too long"
-                    break
-        except Exception as error:  # noqa: BLE001 - the seam's other half
-            trouble = _name(error)
-        call = understand(
-            response.status_code, response.headers, b"" if trouble else bytes(body), private
-        )
+        body, trouble = read(response, MAX_ANSWER)
+        call = understand(response.status_code, response.headers, body, private)
         if trouble and call.outcome is Outcome.MAYBE_SENT:
             return Call(Outcome.MAYBE_SENT, trouble, trouble=True)
         return call
-
-
-def _name(error: BaseException) -> str:
-    """Name an error by its type: its text holds the URL, and so the number and the code."""
-    return type(error).__name__
 
 
 def _is_not_of_ours(record: logging.LogRecord) -> bool:

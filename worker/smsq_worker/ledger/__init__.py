@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Literal
 
 from smsq import keys
+from smsq.cipher import Cipher, Sealed, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
@@ -36,6 +38,7 @@ class Go:
 
     attempt: int
     phone: str
+    """"" where no key at hand opens the payload: then there is nothing to send."""
     template: str
     code: str
     departs_at: float | None
@@ -71,6 +74,22 @@ class Stay:
 
 
 @dataclass(frozen=True, slots=True)
+class CameTo:
+    """What a call of the gateway came to."""
+
+    message_id: str
+    attempt: int
+    outcome: Outcome
+    detail: str
+    mid: str = ""
+    wait_s: float = 0
+    """How long to wait before another attempt, should there be one."""
+    trouble: bool = False
+    """The gateway is in trouble now; with `too_fast`, what the call said of it."""
+    too_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A delivery report as the catalogue understands it."""
 
@@ -98,9 +117,12 @@ class Due:
 class Ledger:
     """The acts on the ledger. Every method raises LedgerUnavailable where Redis fails."""
 
-    def __init__(self, client: Client, rules: Rules) -> None:
+    def __init__(self, client: Client, rules: Rules, cipher: Callable[[], Cipher] = Cipher) -> None:
+        """`cipher` may raise SettingsError; then an act that needs it does nothing but that."""
         self._client = client
         self._rules = rules
+        self._cipher = cipher
+        self._told_of_plain = False
         scripts = Scripts(client, rules)
         self._admit = scripts.act("admit")
         self._depart = scripts.act("depart")
@@ -109,20 +131,34 @@ class Ledger:
         self._decide = scripts.act("decide")
         self._claim = scripts.act("claim")
         self._claim_reports = scripts.plain("claim_reports")
+        self._seal = scripts.plain("seal")
 
     def admit(self, message_id: str, *, turn: str = "") -> Go | Wait | Stay:
         """Let a message go, if it may. `turn` is the one that was booked, once it has come."""
+        (answer,) = self.admit_many([(message_id, turn)])
+        return answer
+
+    def admit_many(self, asks: Sequence[tuple[str, str]]) -> list[Go | Wait | Stay]:
+        """Let messages (id, turn) go, those that may, in order.
+
+        There is no answer for those after one that must wait without a turn, or is paused.
+        """
+        # First of all: what nobody here can read must not be let go.
+        cipher = self._cipher()
         lease_ms = round(self._rules.lease_s * 1000)
-        asked_at = time.monotonic()
-        told, *rest = self._run(self._admit, message_id, lease_ms, turn)
-        if told == "go":
-            attempt, payload, template, delay_us = rest
-            phone, code = json.loads(payload)
-            departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
-            return Go(int(attempt), phone, template, code, departs_at)
-        if told in {"wait", "booked"}:
-            return Wait(int(rest[0]) / 1_000_000, *rest[1:])
-        return Stay(told, State(rest[0]) if rest else None)
+        sealed = "1" if isinstance(cipher, Sealed) else ""
+        answers: list[Go | Wait | Stay] = []
+        while len(answers) < len(asks):
+            left = asks[len(answers) :]
+            asked_at = time.monotonic()
+            found = self._run(self._admit, lease_ms, sealed, *chain.from_iterable(left))
+            plain = found[-1][1] if found[-1][0] == "plain" else None
+            answers += [_admission(cipher, asked_at, *one) for one in found if one[0] != "plain"]
+            if plain is None:
+                break
+            self._tell_of_plain()
+            self._encrypt(cipher, asks[len(answers)][0], plain)
+        return answers
 
     def depart(self, message_id: str, attempt: int) -> float:
         """Give a call that is late another departure, by time.monotonic()."""
@@ -130,41 +166,23 @@ class Ledger:
         (delay_us,) = self._run(self._depart, message_id, attempt)
         return asked_at + int(delay_us) / 1_000_000
 
-    def record(
-        self,
-        message_id: str,
-        attempt: int,
-        outcome: Outcome,
-        *,
-        detail: str,
-        mid: str = "",
-        wait_s: float = 0,
-        trouble: bool = False,
-        too_fast: bool = False,
-    ) -> State | None:
-        """Write down what a call came to; give the state that follows, None where unknown.
+    def record(self, message_id: str, attempt: int, outcome: Outcome, **more: Any) -> State | None:
+        """Write down what one call came to, as `record_many` does."""
+        (state,) = self.record_many([CameTo(message_id, attempt, outcome, **more)])
+        return state
 
-        `wait_s` is how long to wait before another attempt, should there be one. `trouble` and
-        `too_fast` are what the call said of the gateway as it is now.
-        """
-        (state,) = self._run(
-            self._record,
-            message_id,
-            attempt,
-            outcome,
-            detail,
-            mid,
-            round(wait_s * 1000),
-            "1" if trouble else "",
-            "1" if too_fast else "",
-        )
-        return None if state == "unknown" else State(state)
+    def record_many(self, calls: Sequence[CameTo]) -> list[State | None]:
+        """Write down what calls came to; give the states that follow, None where unknown."""
+        states = self._run(self._record, *chain.from_iterable(map(_as_arguments, calls)))
+        return [None if state == "unknown" else State(state) for state in states]
 
     def report(self, mid: str, stat: str, report: Report) -> tuple[str, str | None]:
         """Apply a report: (state, message id), or ("parked", None) where nobody knows its mid.
 
         `mid` and `stat` are as they came, to find the report in the inbox.
         """
+        if report.suppress_ms or report.hold_ms:
+            self._encrypt_message_of(mid)
         body = json.dumps(
             {
                 "stat": report.stat,
@@ -241,6 +259,34 @@ class Ledger:
         with mapped_errors(self._rules.url):
             self._client.ping()
 
+    def _encrypt_message_of(self, mid: str) -> None:
+        """Bring a message under the first key whose number is about to be kept for long."""
+        cipher = self._cipher()
+        if isinstance(cipher, Sealed):
+            with mapped_errors(self._rules.url):
+                _, _, message_id = str(self._client.get(keys.mid(mid)) or "").partition(" ")
+                payload: Any = self._client.get(keys.payload(message_id))
+            if payload:
+                self._encrypt(cipher, message_id, payload)
+
+    def _encrypt(self, cipher: Cipher, message_id: str, payload: str) -> None:
+        """Encrypt a message that may be one from before there were keys."""
+        phone, code = _opened(cipher, payload)
+        if phone:
+            with mapped_errors(self._rules.url):
+                self._seal(
+                    keys=[keys.message(message_id), keys.payload(message_id)],
+                    args=[payload, cipher.seal(phone, code), cipher.who(phone)],
+                )
+
+    def _tell_of_plain(self) -> None:
+        if not self._told_of_plain:
+            self._told_of_plain = True
+            log.warning(
+                "messages come in plain text and are encrypted only here: they were sent before "
+                "SMSQ_PAYLOAD_KEYS was set, or by a producer that does not have it"
+            )
+
     def _oldest(self, key: str, at_most: int) -> list[tuple[str, datetime]]:
         with mapped_errors(self._rules.url):
             found: Any = self._client.zrange(key, 0, at_most - 1, withscores=True)
@@ -253,6 +299,37 @@ class Ledger:
             # Told to the one whose act brought it about, so that it is logged once.
             log.warning("%s", event)
         return answer
+
+
+def _admission(cipher: Cipher, asked_at: float, told: str, *rest: Any) -> Go | Wait | Stay:
+    if told == "go":
+        attempt, payload, template, delay_us = rest
+        phone, code = _opened(cipher, payload)
+        departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
+        return Go(int(attempt), phone, template, code, departs_at)
+    if told in {"wait", "booked"}:
+        return Wait(int(rest[0]) / 1_000_000, *rest[1:])
+    return Stay(told, State(rest[0]) if rest else None)
+
+
+def _opened(cipher: Cipher, payload: str) -> tuple[str, str]:
+    try:
+        return cipher.open(payload)
+    except Unreadable:
+        return "", ""
+
+
+def _as_arguments(call: CameTo) -> tuple[str | int, ...]:
+    return (
+        call.message_id,
+        call.attempt,
+        call.outcome,
+        call.detail,
+        call.mid,
+        round(call.wait_s * 1000),
+        "1" if call.trouble else "",
+        "1" if call.too_fast else "",
+    )
 
 
 def _inbox_member(mid: str, stat: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from smsq import keys
+from smsq.cipher import Cipher, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq_worker.ledger.moments import at, ms, now_ms
 from smsq_worker.ledger.rules import Rules, Scripts
@@ -55,7 +56,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """A number to which nothing is sent. `phone` is "" where only its digest is known."""
+    """A number to which nothing is sent. `phone` is "" where only its digest can be read."""
 
     phone: str = field(repr=False)
     reason: str
@@ -66,8 +67,10 @@ class Suppressed:
 class Control:
     """The switches. Every method raises LedgerUnavailable where Redis fails."""
 
-    def __init__(self, client: Client, rules: Rules) -> None:
+    def __init__(self, client: Client, rules: Rules, cipher: Callable[[], Cipher] = Cipher) -> None:
+        """`cipher` is asked where suppressed numbers are; it may raise SettingsError."""
         self._client = client
+        self._cipher = cipher
         self._url = rules.url
         scripts = Scripts(client, rules)
         self._pause = scripts.act("pause")
@@ -114,7 +117,7 @@ class Control:
 
     def suppress(self, phone: str, reason: str, until: datetime) -> None:
         """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
-        entry = {"phone": phone, "reason": reason, "since": self._now(), "until": ms(until)}
+        entry = {"reason": reason, "since": self._now(), "until": ms(until)}
         self._keep_suppressed(((phone, entry),))
 
     def take_over(self, rows: Iterable[Suppressed]) -> int:
@@ -122,31 +125,28 @@ class Control:
         return self._keep_suppressed(
             (
                 row.phone,
-                {
-                    "phone": row.phone,
-                    "reason": row.reason,
-                    "since": ms(row.since),
-                    "until": ms(row.until),
-                },
+                {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)},
             )
             for row in rows
         )
 
     def unsuppress(self, phone: str) -> bool:
         """Send to a number again; False where it was not suppressed."""
+        # Also as a process without keys suppressed it, or the next worker would bring it back.
+        names = {self._cipher().who(phone), keys.who(phone)}
         with mapped_errors(self._url):
-            return bool(self._client.hdel(keys.SUPPRESSED, keys.who(phone)))
+            return bool(self._client.hdel(keys.SUPPRESSED, *names))
 
     def suppressed(self) -> Iterator[Suppressed]:
         """Go through the suppressed numbers, in no order; one may come twice while they change."""
         now = self._now()
+        cipher = self._cipher()
         with mapped_errors(self._url):
             for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
                 entry = json.loads(text)
                 if entry["until"] > now:
-                    yield Suppressed(
-                        entry["phone"], entry["reason"], at(entry["since"]), at(entry["until"])
-                    )
+                    phone = _shown(cipher, entry["phone"])
+                    yield Suppressed(phone, entry["reason"], at(entry["since"]), at(entry["until"]))
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
@@ -157,9 +157,11 @@ class Control:
 
     def _keep_suppressed(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
         count = 0
+        cipher = self._cipher()
         with mapped_errors(self._url), self._client.pipeline(transaction=False) as pipe:
             for phone, entry in rows:
-                pipe.hset(keys.SUPPRESSED, keys.who(phone), json.dumps(entry))
+                text = json.dumps({"phone": cipher.hide(phone)} | entry)
+                pipe.hset(keys.SUPPRESSED, cipher.who(phone), text)
                 count += 1
                 if count % 1000 == 0:
                     pipe.execute()
@@ -173,6 +175,13 @@ class Control:
     def _now(self) -> int:
         with mapped_errors(self._url):
             return now_ms(self._client)
+
+
+def _shown(cipher: Cipher, phone: str) -> str:
+    try:
+        return cipher.show(phone)
+    except Unreadable:
+        return ""
 
 
 def _pause(scope: str, found: dict[str, Any]) -> Pause:

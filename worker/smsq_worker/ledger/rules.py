@@ -29,6 +29,7 @@ class Rules:
     breaker: Breaker | None
     probe_s: float
     webhook: bool
+    notice_lease_s: float
 
 
 class Scripts:
@@ -38,9 +39,10 @@ class Scripts:
         self._client = client
         self._prelude = _constants(rules) + "".join(map(_lua, SHARED))
 
-    def act(self, name: str) -> Any:
-        """Give the script `lua/<name>.lua`."""
-        return self._client.register_script(self._prelude + _lua(name))
+    def act(self, name: str, *, also: str = "") -> Any:
+        """Give the script `lua/<name>.lua`; `also` names one that it shares with a few."""
+        shared = _lua(also) if also else ""
+        return self._client.register_script(self._prelude + shared + _lua(name))
 
     def plain(self, name: str) -> Any:
         """Give a script that needs nothing of what the others share."""

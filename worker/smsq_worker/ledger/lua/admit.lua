@@ -1,12 +1,16 @@
--- May this message go now? If so it is `sending` from here on, under a lease.
+-- May these messages go now? Those that may are `sending` from here on, under a lease.
 --
--- ARGV[1] id  ARGV[2] ms of the lease  ARGV[3] the turn that has been booked, '' where none has
--- Returns {events, 'go', attempt, payload, template, us}: the call departs then
---   {events, 'wait', us}        ask again then
---   {events, 'booked', us, turn}  a turn is booked: ask again then, with it
---   {events, 'paused'}          nothing goes: give the wake-up back
---   {events, why, state}        it does not go: copy, expired, ended or deferred
---   {events, 'unknown'}
+-- ARGV[1] ms of the lease
+-- ARGV[2] '1' where a payload that anybody can read is to be encrypted first
+-- ARGV[3...] id, the turn that has been booked for it or '', id, turn, ...
+-- Returns {events, answer, ...}, in order; after one that is not booked, plain or paused, none:
+--   {'go', attempt, payload, template, us}  the call departs then
+--   {'wait', us}          ask again then
+--   {'booked', us, turn}  a turn is booked: ask again then, with it
+--   {'plain', payload}    encrypt it, then ask again
+--   {'paused'}            nothing goes: give the wake-up back
+--   {why, state}          it does not go: copy, expired, ended or deferred
+--   {'unknown'}
 --
 -- One act, because of two copies of one wake-up only one may go, because a worker that dies
 -- after it must leave a lease behind, and because limits hold only if asking is taking.
@@ -20,143 +24,156 @@ local PROBE_IN_DOUBT = 4 * PROBE
 -- So many calls, or two seconds' worth, may be under way without an answer to any: where the
 -- gateway has fallen silent, that is known only when the first of them time out.
 local UNANSWERED = 20
+local LEASE, SEALED = tonumber(ARGV[1]), ARGV[2] == '1'
 
-local m = load(ARGV[1])
-if not m then return {events, 'unknown'} end
-if m.state ~= 'queued' then return {events, 'copy', m.state} end
+local function admit(id, booked)
+  local m = load(id)
+  if not m then return {'unknown'} end
+  if m.state ~= 'queued' then return {'copy', m.state} end
 
-local function ended(why)
-  return {events, why or 'ended', m.state}
-end
+  local function ended(why)
+    return {why or 'ended', m.state}
+  end
 
-if now >= m.expires then
-  expire(m)
-  return ended('expired')
-end
-local payload = redis.call('GET', 'smsq:p:' .. m.id)
-if not payload then
-  -- A server with an eviction policy took it.
-  finish(m, 'failed', 'local:lost')
-  return ended()
-end
-
--- The number: suppressed, held by the gateway's own limit, or asked for too often?
-
-local function too_often(allowed)
-  set(m, 'allowed', allowed)
-  finish(m, 'failed', 'local:frequency')
-  return ended()
-end
-
-local suppressed = m.who and redis.call('HGET', 'smsq:suppressed', m.who)
-if suppressed then
-  local entry = cjson.decode(suppressed)
-  if now < entry['until'] then
-    set(m, 'detail', 'suppressed: ' .. entry.reason)
-    finish(m, 'failed', 'local:suppressed')
+  if now >= m.expires then
+    expire(m)
+    return ended('expired')
+  end
+  local payload = redis.call('GET', 'smsq:p:' .. m.id)
+  if not payload then
+    -- A server with an eviction policy took it.
+    finish(m, 'failed', 'local:lost')
     return ended()
   end
-  redis.call('HDEL', 'smsq:suppressed', m.who)
-end
+  if SEALED and payload:find('^%["%d') then return {'plain', payload} end
 
-local held_until = m.who and tonumber(redis.call('GET', 'smsq:hold:' .. m.who) or 0)
-if held_until and now < held_until then
-  if held_until >= m.expires then return too_often(held_until) end
-  defer(m, held_until - now)
-  return ended('deferred')
-end
+  -- The number: suppressed, held by the gateway's own limit, or asked for too often?
 
-local limited = PHONE_LIMITS[1] and m.who and m.lane == 'otp' and m.n == 0
-local sent_key = limited and 'smsq:sent:' .. m.who
-if limited then
-  local sent, allowed = redis.call('LRANGE', sent_key, 0, -1), 0
-  for _, limit in ipairs(PHONE_LIMITS) do
-    local oldest = tonumber(sent[limit[1]] or 0)
-    if now < oldest + limit[2] then allowed = math.max(allowed, oldest + limit[2]) end
+  local function too_often(allowed)
+    set(m, 'allowed', allowed)
+    finish(m, 'failed', 'local:frequency')
+    return ended()
   end
-  if allowed > 0 then return too_often(allowed) end
-end
 
--- The hour, for bulk.
+  local suppressed = m.who and redis.call('HGET', 'smsq:suppressed', m.who)
+  if suppressed then
+    local entry = cjson.decode(suppressed)
+    if now < entry['until'] then
+      set(m, 'detail', 'suppressed: ' .. entry.reason)
+      finish(m, 'failed', 'local:suppressed')
+      return ended()
+    end
+    redis.call('HDEL', 'smsq:suppressed', m.who)
+  end
 
-if BULK_HOURS and m.lane == 'bulk' then
-  local from, to = BULK_HOURS[1], BULK_HOURS[2]
-  local minute = (now / 60000 + 480) % 1440  -- Asia/Shanghai is 8 h ahead, without summer time
-  if (minute - from) % 1440 >= (to - from) % 1440 then
-    defer(m, math.ceil((from - minute) % 1440 * 60000))
+  local held_until = m.who and tonumber(redis.call('GET', 'smsq:hold:' .. m.who) or 0)
+  if held_until and now < held_until then
+    if held_until >= m.expires then return too_often(held_until) end
+    defer(m, held_until - now)
     return ended('deferred')
   end
-end
 
--- Pauses.
-
-local probes = {}
-local function stopped(scope, text)
-  if not text then return false end
-  local p = cjson.decode(text)
-  probes[scope] = p
-  return not p.permit
-end
-
-local template = 'template:' .. m.template
-local pauses = redis.call('HMGET', PAUSES, 'account', 'breaker', template)
-if stopped('account', pauses[1]) or stopped('breaker', pauses[2]) then
-  return {events, 'paused'}
-end
-if m.doubt and probes.breaker and now < probes.breaker.permit + PROBE_IN_DOUBT then
-  defer(m, math.min(PROBE, 5000))
-  return ended('deferred')
-end
-if stopped(template, pauses[3]) then
-  wait_for_template(m)
-  return ended('deferred')
-end
-
--- The rate. Turns are booked one gap apart (GCRA), so that late workers lose none of them; and
--- departures are counted in a window, so that late ones do not crowd together.
-
-local r = rate()
-if unanswered() >= math.max(UNANSWERED, 2 * r.now) then return {events, 'wait', 100000} end
-local turn = tonumber(ARGV[3])
-if not turn then
-  begins(r)
-  local gap = 1000000 / (share(r) * r.now)
-  -- None is booked further ahead, but before the rate was raised or the clock was set back.
-  local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
-  turn = math.max(us, tat - (r.burst - 1) * gap)
-  local wait = turn - us - AHEAD[m.lane]
-  if wait > 0 then return {events, 'wait', math.ceil(wait)} end
-  redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(tat, us) + gap))
-end
--- One that was booked and comes late departs a little later, for the same reason.
-turn = room(r, math.max(turn, ARGV[3] == '' and us or us + EARLY / 3))
-if turn > us + EARLY then
-  return {events, 'booked', math.ceil(turn - us - EARLY), in_us(turn)}
-end
-
--- It goes.
-
-redis.call('HINCRBY', HEALTH, 'unanswered', 1)
-departs(r, turn, m.n + 1 .. ' ' .. m.id)
-for scope, p in pairs(probes) do
-  p.permit = nil
-  keep(scope, p)
-end
-if limited then
-  local most, longest = 0, 0
-  for _, limit in ipairs(PHONE_LIMITS) do
-    most, longest = math.max(most, limit[1]), math.max(longest, limit[2])
+  local limited = PHONE_LIMITS[1] and m.who and m.lane == 'otp' and m.n == 0
+  local sent_key = limited and 'smsq:sent:' .. m.who
+  if limited then
+    local sent, allowed = redis.call('LRANGE', sent_key, 0, -1), 0
+    for _, limit in ipairs(PHONE_LIMITS) do
+      local oldest = tonumber(sent[limit[1]] or 0)
+      if now < oldest + limit[2] then allowed = math.max(allowed, oldest + limit[2]) end
+    end
+    if allowed > 0 then return too_often(allowed) end
   end
-  redis.call('LPUSH', sent_key, now)
-  redis.call('LTRIM', sent_key, 0, most - 1)
-  redis.call('PEXPIRE', sent_key, longest)
+
+  -- The hour, for bulk.
+
+  if BULK_HOURS and m.lane == 'bulk' then
+    local from, to = BULK_HOURS[1], BULK_HOURS[2]
+    local minute = (now / 60000 + 480) % 1440  -- Asia/Shanghai is 8 h ahead, without summer time
+    if (minute - from) % 1440 >= (to - from) % 1440 then
+      defer(m, math.ceil((from - minute) % 1440 * 60000))
+      return ended('deferred')
+    end
+  end
+
+  -- Pauses.
+
+  local probes = {}
+  local function stopped(scope, text)
+    if not text then return false end
+    local p = cjson.decode(text)
+    probes[scope] = p
+    return not p.permit
+  end
+
+  local template = 'template:' .. m.template
+  local pauses = redis.call('HMGET', PAUSES, 'account', 'breaker', template)
+  if stopped('account', pauses[1]) or stopped('breaker', pauses[2]) then
+    return {'paused'}
+  end
+  if m.doubt and probes.breaker and now < probes.breaker.permit + PROBE_IN_DOUBT then
+    defer(m, math.min(PROBE, 5000))
+    return ended('deferred')
+  end
+  if stopped(template, pauses[3]) then
+    wait_for_template(m)
+    return ended('deferred')
+  end
+
+  -- The rate. Turns are booked one gap apart (GCRA), so that late workers lose none of them; and
+  -- departures are counted in a window, so that late ones do not crowd together.
+
+  local r = rate()
+  if unanswered() >= math.max(UNANSWERED, 2 * r.now) then return {'wait', 100000} end
+  local turn = tonumber(booked)
+  if not turn then
+    begins(r)
+    local gap = 1000000 / (share(r) * r.now)
+    -- None is booked further ahead, but before the rate was raised or the clock was set back.
+    local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
+    turn = math.max(us, tat - (r.burst - 1) * gap)
+    local wait = turn - us - AHEAD[m.lane]
+    if wait > 0 then return {'wait', math.ceil(wait)} end
+    redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(tat, us) + gap))
+  end
+  -- One that was booked and comes late departs a little later, for the same reason.
+  turn = room(r, math.max(turn, booked == '' and us or us + EARLY / 3))
+  if turn > us + EARLY then
+    return {'booked', math.ceil(turn - us - EARLY), in_us(turn)}
+  end
+
+  -- It goes.
+
+  redis.call('HINCRBY', HEALTH, 'unanswered', 1)
+  departs(r, turn, m.n + 1 .. ' ' .. m.id)
+  for scope, p in pairs(probes) do
+    p.permit = nil
+    keep(scope, p)
+  end
+  if limited then
+    local most, longest = 0, 0
+    for _, limit in ipairs(PHONE_LIMITS) do
+      most, longest = math.max(most, limit[1]), math.max(longest, limit[2])
+    end
+    redis.call('LPUSH', sent_key, now)
+    redis.call('LTRIM', sent_key, 0, most - 1)
+    redis.call('PEXPIRE', sent_key, longest)
+  end
+  m.n = m.n + 1
+  move(m, 'sending')
+  set(m, 'n', m.n, m.n .. ':at', now)
+  timer(m, now + LEASE)
+  if m.doubt then count('possible_duplicates') end
+  if m.published > tonumber(redis.call('HGET', LANES, m.lane) or 0) then
+    redis.call('HSET', LANES, m.lane, m.published)
+  end
+  return {'go', m.n, payload, m.template, math.ceil(turn - us)}
 end
-m.n = m.n + 1
-move(m, 'sending')
-set(m, 'n', m.n, m.n .. ':at', now)
-timer(m, now + tonumber(ARGV[2]))
-if m.doubt then count('possible_duplicates') end
-if m.published > tonumber(redis.call('HGET', LANES, m.lane) or 0) then
-  redis.call('HSET', LANES, m.lane, m.published)
+
+local LAST = {wait = true, plain = true, paused = true}
+local answers = {events}
+for i = 3, #ARGV, 2 do
+  local answer = admit(ARGV[i], ARGV[i + 1])
+  answers[#answers + 1] = answer
+  if LAST[answer[1]] then break end
 end
-return {events, 'go', m.n, payload, m.template, math.ceil(turn - us)}
+return answers

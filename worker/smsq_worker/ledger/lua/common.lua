@@ -1,7 +1,8 @@
--- What every act of the ledger shares; prepended to each, after the constants of `scripts.py`:
+-- What every act of the ledger shares; prepended to each, after the constants of `rules.py`:
 --   local NEXT        the table of states.py: NEXT[from][to] is true where there is a way
 --   local RETENTION   ms for which a final message is kept
 --   local REPORT_WAIT ms for which a report is awaited, or parked
+--   local WEBHOOK     whether every outcome goes to a webhook
 --   local MAX_RESENDS resends after doubt or a transient report
 -- Keys are written down in smsq/keys.py. Times are Unix ms of this server.
 
@@ -10,6 +11,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local TIMERS, INBOX, PARKED = 'smsq:timers', 'smsq:inbox', 'smsq:parked'
 local HELD, LIVE = 'smsq:held', 'smsq:live'
+local NOTICES = 'smsq:notices'
 local LANES, COUNTERS = 'smsq:lanes', 'smsq:counters'
 local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1}
 
@@ -64,6 +66,26 @@ local function move(m, to)
   count('messages:' .. m.lane .. ':' .. to)
 end
 
+-- Note who is to be told of the end: in the act that brings it about, or it could be forgotten.
+local OUTCOME = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
+  'returnurl', 'enqueued', 'accepted', 'finished', 'allowed'}
+local function announce(m)
+  local outcome = {id = m.id, state = m.state}
+  for i, value in ipairs(redis.call('HMGET', m.key, unpack(OUTCOME))) do
+    outcome[OUTCOME[i]] = value or nil
+  end
+  local kinds = {}
+  if outcome.notify then kinds[#kinds + 1] = 'task' end
+  if outcome.returnurl then kinds[#kinds + 1] = 'returnurl' end
+  if WEBHOOK then kinds[#kinds + 1] = 'webhook' end
+  if #kinds == 0 then return end
+  if m.n > 0 then outcome.mid = redis.call('HGET', m.key, m.n .. ':mid') or nil end
+  local name = m.state .. ':' .. m.id
+  redis.call('HSET', 'smsq:o:' .. name, 'outcome', cjson.encode(outcome), 'since', now,
+    'pending', #kinds)
+  for _, kind in ipairs(kinds) do redis.call('ZADD', NOTICES, now, kind .. ':' .. name) end
+end
+
 -- Come to an end: the number and the code leave the ledger, the rest stays for a while.
 local function finish(m, to, reason)
   move(m, to)
@@ -74,6 +96,7 @@ local function finish(m, to, reason)
   redis.call('DEL', 'smsq:p:' .. m.id)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)
+  announce(m)
 end
 
 -- End a message whose ttl is over. It has expired only if it certainly was not sent.

@@ -1,10 +1,9 @@
--- Write down what a call came to, and do what follows.
+-- Write down what calls came to, and do what follows.
 --
--- ARGV[1] id  ARGV[2] attempt  ARGV[3] outcome
--- ARGV[4] detail; a refusal's first word is the message's reason
--- ARGV[5] mid, "" where there is none  ARGV[6] ms to wait before another attempt
--- ARGV[7] '1' where the gateway is in trouble  ARGV[8] '1' where it says that we are too fast
--- Returns {events, state}
+-- ARGV for each call: id, attempt, outcome, detail (a refusal's first word is the message's reason),
+--   mid or '', ms to wait before another attempt, '1' where the gateway is in trouble, '1' where it
+--   says that we are too fast
+-- Returns {events, state, ...}, in order
 --
 -- The attempt's number is the fence: an answer that comes after a newer attempt began still
 -- makes its mid known, but moves the state no more. One act, because a report may arrive between
@@ -20,49 +19,57 @@ local function forget_old_attempt(m)
   end
 end
 
-local m = load(ARGV[1])
-local n, outcome, mid, wait_ms = tonumber(ARGV[2]), ARGV[3], ARGV[5], tonumber(ARGV[6])
-if not m or n > m.n then return {events, 'unknown'} end
+local function record(id, n, outcome, detail, mid, wait_ms, trouble, too_fast)
+  local m = load(id)
+  if not m or n > m.n then return 'unknown' end
 
-local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
--- This command sent twice, perhaps about an attempt that has been forgotten since.
-if not begun or (known and known ~= 'maybe_sent') then return {events, m.state} end
-set(m, n .. ':outcome', outcome, n .. ':detail', ARGV[4])
-local excused = false
-if outcome ~= known then  -- the lease may have counted it
-  count('calls:' .. outcome)
-  excused = heed_call(outcome, ARGV[4], begun, ARGV[7] == '1')
-end
-if ARGV[8] == '1' then slow_down(begun, ARGV[4]) end
-
-local reports = {}
-if mid ~= '' then
-  set(m, n .. ':mid', mid)
-  redis.call('SET', 'smsq:mid:' .. mid, n .. ' ' .. m.id, 'PX', REPORT_WAIT + RETENTION)
-  reports = redis.call('LRANGE', 'smsq:early:' .. mid, 0, -1)
-  redis.call('DEL', 'smsq:early:' .. mid)
-  redis.call('ZREM', PARKED, mid)
-end
-
-local late = m.state ~= 'sending' or n ~= m.n
-if n == m.n and not FINAL[m.state] then
-  if outcome == 'accepted' then
-    move(m, 'accepted')
-    set(m, 'accepted', now)
-    redis.call('HDEL', m.key, 'doubt', 'otherwise')
-    timer(m, now + REPORT_WAIT)
-  elseif outcome == 'refused' and excused then
-    redis.call('HDEL', m.key, 'doubt')
-    defer(m, wait_ms)
-  elseif outcome == 'refused' then
-    finish(m, 'failed', string.match(ARGV[4], '^%S+'))
-  elseif outcome == 'not_sent' then
-    redis.call('HDEL', m.key, 'doubt')
-    defer(m, wait_ms)
-    forget_old_attempt(m)
-  elseif not late then
-    doubt(m, wait_ms)
+  local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
+  -- This command sent twice, perhaps about an attempt that has been forgotten since.
+  if not begun or (known and known ~= 'maybe_sent') then return m.state end
+  set(m, n .. ':outcome', outcome, n .. ':detail', detail)
+  local excused = false
+  if outcome ~= known then  -- the lease may have counted it
+    count('calls:' .. outcome)
+    excused = heed_call(outcome, detail, begun, trouble)
   end
+  if too_fast then slow_down(begun, detail) end
+
+  local reports = {}
+  if mid ~= '' then
+    set(m, n .. ':mid', mid)
+    redis.call('SET', 'smsq:mid:' .. mid, n .. ' ' .. m.id, 'PX', REPORT_WAIT + RETENTION)
+    reports = redis.call('LRANGE', 'smsq:early:' .. mid, 0, -1)
+    redis.call('DEL', 'smsq:early:' .. mid)
+    redis.call('ZREM', PARKED, mid)
+  end
+
+  local late = m.state ~= 'sending' or n ~= m.n
+  if n == m.n and not FINAL[m.state] then
+    if outcome == 'accepted' then
+      move(m, 'accepted')
+      set(m, 'accepted', now)
+      redis.call('HDEL', m.key, 'doubt', 'otherwise')
+      timer(m, now + REPORT_WAIT)
+    elseif outcome == 'refused' and excused then
+      redis.call('HDEL', m.key, 'doubt')
+      defer(m, wait_ms)
+    elseif outcome == 'refused' then
+      finish(m, 'failed', string.match(detail, '^%S+'))
+    elseif outcome == 'not_sent' then
+      redis.call('HDEL', m.key, 'doubt')
+      defer(m, wait_ms)
+      forget_old_attempt(m)
+    elseif not late then
+      doubt(m, wait_ms)
+    end
+  end
+  for _, report in ipairs(reports) do apply_report(m, n, cjson.decode(report)) end
+  return m.state
 end
-for _, report in ipairs(reports) do apply_report(m, n, cjson.decode(report)) end
-return {events, m.state}
+
+local answer = {events}
+for i = 1, #ARGV, 8 do
+  answer[#answer + 1] = record(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3],
+    ARGV[i + 4], tonumber(ARGV[i + 5]), ARGV[i + 6] == '1', ARGV[i + 7] == '1')
+end
+return answer

@@ -13,7 +13,7 @@ from functools import partial
 from threading import Thread
 from typing import Final
 
-from smsq_worker.local.doctor import backlog, door, gateway, queues, server, spool
+from smsq_worker.local.doctor import backlog, door, encryption, gateway, queues, server, spool
 from smsq_worker.local.doctor.access import asking
 from smsq_worker.local.doctor.finding import Finding, error
 from smsq_worker.settings import Settings
@@ -40,6 +40,7 @@ def parts(settings: Settings) -> dict[str, Look]:
     return found | {
         "queues": partial(broker, look_at_queues, follows=True),
         "messages": partial(ledger, backlog.examine, follows=True),
+        "encryption": partial(ledger, partial(encryption.examine, settings), follows=True),
         "spool": partial(spool.examine, settings.home / "spool"),
         "gateway": partial(gateway.examine, settings),
         "door": partial(door.examine, settings),

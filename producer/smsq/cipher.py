@@ -1,0 +1,180 @@
+"""How numbers and codes stand in the ledger: as they are, or encrypted (SMSQ_PAYLOAD_KEYS).
+
+Encrypted, nothing in Redis tells a number: payloads are Fernet tokens, and what is kept by number
+or by idempotency key is found by a keyed digest, because all numbers can be tried in seconds. That
+digest must outlive every Fernet key, so its own key is random, made once, and kept in the ledger
+itself (smsq:lookup), encrypted with each Fernet key.
+
+What was written before there were keys is still read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Any, Final
+
+from smsq import keys
+from smsq.connection import Client, mapped_errors
+from smsq.errors import SettingsError
+from smsq.settings import ProducerSettings
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+NOT_INSTALLED: Final = (
+    "SMSQ_PAYLOAD_KEYS: it needs a package that is not installed; pip install 'smsq[crypto]'"
+)
+NO_KEY_OPENS: Final = (
+    "SMSQ_PAYLOAD_KEYS: numbers and codes in this Redis are encrypted with other keys; add one "
+    "that was in use here, in any place"
+)
+KEYS_ARE_MISSING: Final = (
+    "SMSQ_PAYLOAD_KEYS: must be set, because numbers and codes in this Redis are encrypted; give "
+    "it the keys that the other processes have"
+)
+
+
+class Unreadable(Exception):  # noqa: N818 - says what is so
+    """No key at hand opens a text."""
+
+
+class Cipher:
+    """Numbers and codes as they are, found by digests that have no key."""
+
+    _lookup = b""
+    _keyring: Sequence[Fernet] = ()
+
+    def seal(self, phone: str, code: str) -> str:
+        """Give a payload. Number and code apart: a suppressed number must not carry the code."""
+        return json.dumps([self.hide(phone), self.hide(code)], ensure_ascii=False)
+
+    def open(self, payload: str) -> tuple[str, str]:
+        """Give a payload's number and code. Raises Unreadable."""
+        phone, code = json.loads(payload)
+        # By the number alone: a code may be any text, even one that looks like a token.
+        return (phone, code) if is_plain(phone) else (self._decrypt(phone), self._decrypt(code))
+
+    def hide(self, text: str) -> str:
+        """Give a text as it is to be stored; "" stays."""
+        return text
+
+    def show(self, phone: str) -> str:
+        """Give a stored number; "" stays. Raises Unreadable."""
+        return phone if is_plain(phone) else self._decrypt(phone)
+
+    def who(self, phone: str) -> str:
+        """Digest a number, so that what is kept by number does not show it."""
+        return keys.who(phone, self._lookup)
+
+    def idempotency(self, key: str) -> str:
+        """Give the key of an idempotency key."""
+        return keys.idempotency(key, self._lookup)
+
+    def _decrypt(self, token: str) -> str:
+        text = self._opened(token) if token else ""
+        if text is None:
+            raise Unreadable
+        return text
+
+    def _opened(self, token: str) -> str | None:
+        found = (_decrypted(fernet, token) for fernet in self._keyring)
+        return next((text for text in found if text is not None), None)
+
+
+class Sealed(Cipher):
+    """Numbers and codes encrypted with the first key, and read with any."""
+
+    def __init__(self, keyring: Sequence[Fernet], wrapped: str) -> None:
+        """Open what smsq:lookup holds. Raises SettingsError where no key does."""
+        self._keyring = keyring
+        secret = next(filter(None, map(self._opened, wrapped.split())), None)
+        if secret is None:
+            raise SettingsError([NO_KEY_OPENS])
+        self._secret = secret
+        self._lookup = secret.encode()
+
+    def hide(self, text: str) -> str:
+        """Give a text as it is to be stored; "" stays."""
+        return text and _encrypted(self._keyring[0], text)
+
+    def renewed(self, phone: str) -> str:
+        """Give a stored number under the first key, unchanged if it is. Raises Unreadable."""
+        is_new = _decrypted(self._keyring[0], phone) is not None
+        return phone if is_new else self.hide(self.show(phone))
+
+    def rewrapped(self, wrapped: str) -> str:
+        """Give what smsq:lookup is to hold, unchanged if every key opens it and no other."""
+        tokens = wrapped.split()
+        opened = [[_decrypted(fernet, token) for token in tokens] for fernet in self._keyring]
+        if len(tokens) == len(opened) and all(self._secret in row for row in opened):
+            return wrapped
+        return _wrapped(self._keyring, self._secret)
+
+
+def opener(
+    client: Client, settings: ProducerSettings, *, strict: bool = False
+) -> Callable[[], Cipher]:
+    """Give a function that gives the cipher, and asks the ledger for it the first time only.
+
+    It raises LedgerUnavailable, and SettingsError where the ledger is encrypted with other keys.
+    Without any key a producer goes on, as a message in plain text is better than none; `strict`
+    is for who must find what others wrote.
+    """
+
+    @cache
+    def cipher() -> Cipher:
+        found = fernets(settings.payload_keys)
+        with mapped_errors(settings.redis_url):
+            if found:
+                return Sealed(found, _lookup(client, found))
+            if strict and client.exists(keys.LOOKUP):
+                raise SettingsError([KEYS_ARE_MISSING])
+        return Cipher()
+
+    return cipher
+
+
+def is_plain(phone: str) -> bool:
+    """Tell whether a stored number, or the lack of one, is no token."""
+    return not phone or phone.isdigit()
+
+
+def fernets(payload_keys: Sequence[str]) -> list[Fernet]:
+    """Make what encrypts of the setting's keys. Raises SettingsError where it is not installed."""
+    if not payload_keys:
+        return []
+    try:
+        from cryptography.fernet import Fernet
+    except ImportError:
+        raise SettingsError([NOT_INSTALLED]) from None
+    return [Fernet(key) for key in payload_keys]
+
+
+def _lookup(client: Client, keyring: Sequence[Fernet]) -> str:
+    found: Any = client.get(keys.LOOKUP)
+    if not found:
+        # Several may do this at once, and the first one's stays.
+        client.set(keys.LOOKUP, _wrapped(keyring, token_urlsafe(32)), nx=True)
+        found = client.get(keys.LOOKUP)
+    return str(found)
+
+
+def _wrapped(keyring: Sequence[Fernet], secret: str) -> str:
+    """Encrypt with each key, so that whoever has one of them gets in while keys are changed."""
+    return " ".join(_encrypted(fernet, secret) for fernet in keyring)
+
+
+def _encrypted(fernet: Fernet, text: str) -> str:
+    return fernet.encrypt(text.encode()).decode()
+
+
+def _decrypted(fernet: Fernet, token: str) -> str | None:
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return fernet.decrypt(token).decode()
+    except InvalidToken:
+        return None

@@ -1,0 +1,155 @@
+"""One contender enqueues, and its worker drains the queue while what it uses is read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from bench.figures import Arrival
+from bench.peers.usage import cpu_s
+from bench.peers.vendor import phones
+from bench.place import Place
+from smsq_worker.ledger.control import ACCOUNT
+from support import eventually
+
+WARM_UP: Final = 300
+"""Messages before those that count. Some fetch as many as 256 ahead."""
+TAIL: Final = 100
+"""Messages after those that count, so that all threads are busy until the end."""
+STALLED_S: Final = 300.0
+TESTS: Final = Path(__file__).parents[2]
+
+UNLIMITED: Final = {
+    "SMSQ_RATE_PER_S": 10_000,
+    "SMSQ_RATE_BURST": 10_000,
+    "SMSQ_PHONE_LIMITS": "",
+}
+"""Nothing but the machine bounds the rate."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of those compared; its module has the rest."""
+
+    name: str
+    module: str
+    says: str
+    """How its worker runs."""
+    python: str = sys.executable
+    database: int = 0
+
+    def act(self, *words: object) -> list[str]:
+        """Give the command line of `bench.peers.act`."""
+        return [self.python, "-m", "bench.peers.act", self.module, *map(str, words)]
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What was used between two readings while the queue was never empty."""
+
+    messages: int
+    seconds: float
+    worker_s: float
+    redis_s: float
+    gateway_s: float
+    enqueued_per_s: float
+
+
+def drain(place: Place, contender: Contender, latency_s: float, messages: int) -> Drained:
+    """Send so many messages with a new worker. Everything else in Redis is gone after it."""
+    place.fresh(f"{contender.module}-{latency_s}", **UNLIMITED)
+    place.control.resume(ACCOUNT, "nothing is to wait for")
+    place.gateway.set(latency=latency_s)
+    environ = _environ(place, contender)
+    others = WARM_UP + TAIL
+    enqueued = subprocess.run(
+        contender.act("enqueue", others, messages),
+        env=environ,
+        cwd=TESTS,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    calls: list[Arrival] = []
+    with _worker(place, contender, environ) as worker:
+        start = _after(place, worker, calls, WARM_UP)
+        first = len(calls) - 1
+        end = _after(place, worker, calls, min(len(calls) + messages, messages + others))
+        last = len(calls) - 1
+        _after(place, worker, calls, messages + others)
+    assert last > first, "too few messages to measure anything"
+    expected = phones(0, messages + others)
+    assert sorted(call.phone for call in calls) == expected, f"{contender.name}: lost or doubled"
+    return Drained(
+        last - first,
+        calls[last].at - calls[first].at,
+        *(after - before for before, after in zip(start, end, strict=True)),
+        enqueued_per_s=messages / float(enqueued.stdout),
+    )
+
+
+def _environ(place: Place, contender: Contender) -> dict[str, str]:
+    """Give the environment of a contender's processes; no proxy between them and the gateway."""
+    redis_url = place.environ["SMSQ_REDIS_URL"].rpartition("/")[0]
+    own = {
+        "BENCH_GATEWAY_URL": place.gateway.url,
+        "BENCH_APP_SECRET": place.environ["SMSQ_APP_SECRET"],
+        "BENCH_REDIS_URL": f"{redis_url}/{contender.database}",
+    }
+    return {k: v for k, v in place.environ.items() if not k.lower().endswith("_proxy")} | own
+
+
+@contextmanager
+def _worker(
+    place: Place, contender: Contender, environ: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (place.folder / f"{contender.module}.log").open("ab") as log:
+        worker = subprocess.Popen(
+            contender.act("worker"),
+            env=environ,
+            cwd=TESTS,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield worker
+    finally:
+        # With its children, which not all of them take along.
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def _after(
+    place: Place, worker: subprocess.Popen[bytes], calls: list[Arrival], count: int
+) -> tuple[float, float, float]:
+    """Wait for so many calls; give what worker, Redis and gateway have used by then."""
+
+    def there() -> bool:
+        assert worker.poll() is None, f"a worker ended, see {place.folder}"
+        calls.extend(place.gateway.calls(len(calls)))
+        return len(calls) >= count
+
+    eventually(there, STALLED_S)
+    return cpu_s(worker.pid), cpu_s(redis_pid(place)), cpu_s(gateway_pid())
+
+
+def redis_pid(place: Place) -> int:
+    """Find the server's process."""
+    info: Any = place.client.info("server")
+    return int(info["process_id"])
+
+
+def gateway_pid() -> int:
+    """Find the gateway's process among ours."""
+    children = psutil.Process().children()
+    return next(one.pid for one in children if "bench.gateway" in one.cmdline())

@@ -1,0 +1,16 @@
+"""smsq, message by message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.peers.vendor import CODE, TEMPLATE
+from smsq import send_sms
+
+WORKER = ("smsq_worker", "worker")
+
+
+def enqueue(phones: Iterable[str]) -> None:
+    """Enqueue one message per number."""
+    for phone in phones:
+        send_sms.delay(phone, TEMPLATE, CODE)

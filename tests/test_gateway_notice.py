@@ -1,0 +1,54 @@
+"""The report for our relay's callers: it says what is known, in words that the vendor uses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from smsq.contract import FINAL, State
+from smsq_worker.codes import Catalogue
+from smsq_worker.gateway.notice import vendor_notice
+from smsq_worker.gateway.report import read
+
+
+@pytest.mark.parametrize(
+    ("state", "stat", "reason", "told"),
+    [
+        ("delivered", "DELIVRD", None, "DELIVRD"),
+        pytest.param("delivered", "MO:200", None, "DELIVRD", id="whatever code told so"),
+        ("failed", "MA:0001", "report:MA:0001", "MA:0001"),
+        ("failed", None, "gateway:400", "REJECTED"),
+        ("failed", None, "local:suppressed", "REJECTED"),
+        pytest.param("failed", "MO:0254", "local:resends", "MO:0254", id="resends used up"),
+        pytest.param("failed", "MO:0254", "gateway:400", "MO:0254", id="the resend refused"),
+        pytest.param("failed", "ACCEPTD", "report:MO:0254", "MO:0254", id="a later word"),
+        ("expired", None, None, "EXPIRED"),
+        pytest.param("expired", "MA:0015", None, "MA:0015", id="expired after a report"),
+        ("unreported", None, None, "UNKNOWN"),
+        pytest.param("unreported", "ACCEPTD", None, "UNKNOWN", id="not final upstream"),
+    ],
+)
+def test_a_report_says_what_is_known(
+    state: str, stat: str | None, reason: str | None, told: str
+) -> None:
+    body = vendor_notice("m-1", State(state), stat, reason)
+    assert body == f'{{"mid":"m-1","stat":"{told}"}}'.encode()
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in FINAL])
+def test_there_is_no_report_before_the_end(state: State) -> None:
+    assert vendor_notice("m-1", state, "MO:0254") is None
+
+
+def test_a_duplicates_caller_has_the_first_ones_id_and_report() -> None:
+    assert vendor_notice("m-1", State.DUPLICATE, None, "duplicate:m-0") is None
+
+
+@pytest.mark.parametrize("state", sorted(FINAL - {State.DUPLICATE}))
+def test_we_understand_our_own_reports(state: State) -> None:
+    body = vendor_notice("3f2a", state, None)
+    assert body
+    ((mid, stat),) = read("application/json", body).good
+    assert (mid, stat) == ("3f2a", json.loads(body)["stat"])
+    assert Catalogue.load().get(stat)

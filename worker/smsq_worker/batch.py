@@ -1,0 +1,127 @@
+"""Many messages of one wake-up: admitted, called and written down in groups. It knows no Celery.
+
+Each message goes its own way through the ledger, and a batch only makes it cheaper: of one whose
+worker dies nothing is left to be taken up but its messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import Final
+
+from smsq.contract import Lane
+from smsq.killpoint import reached
+from smsq_worker.delivery import Delivery
+from smsq_worker.ledger import CameTo, Go, Stay
+from smsq_worker.turnstile import Turnstile
+
+log = logging.getLogger(__name__)
+
+CALLS: Final = 128
+"""So many calls of batches may be under way in a process: 1,280 a second of 100 ms each."""
+
+
+class Calls:
+    """Calls the gateway in threads of its own, for all batches of a process."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._threads = ThreadPoolExecutor(CALLS, thread_name_prefix="smsq-call")
+        self._lock = Lock()
+        self._under_way = 0
+
+    def room(self) -> int:
+        """Say how many calls may begin now."""
+        return CALLS - self._under_way
+
+    def begin(self, message_id: str, go: Go, done: SimpleQueue[CameTo | None]) -> None:
+        """Call for a message, and put what it came to into `done`."""
+
+        def call() -> None:
+            came_to = None
+            try:
+                came_to = self._delivery.call(message_id, go)
+            except Exception:
+                log.exception("%s is left to its lease", message_id)
+            finally:
+                self._count(-1)
+                done.put(came_to)
+
+        self._count(1)
+        self._threads.submit(call)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._under_way += change
+
+
+class Batches:
+    """Sends batches. Threads share it."""
+
+    def __init__(self, turnstile: Turnstile, delivery: Delivery) -> None:
+        self._turnstile = turnstile
+        self._delivery = delivery
+        self._calls = Calls(delivery)
+
+    def deliver(self, ids: Sequence[str], lane: Lane) -> str:
+        """Send messages in their turns, those that may go; say in words what came of them.
+
+        Raises NotNow where the wake-up is to be given back for those that are still queued.
+        """
+        # Anybody can write to a queue.
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            log.warning("a batch that is no list of ids was dropped")
+            return "dropped"
+        run = _Run(self._delivery, self._calls)
+        try:
+            for message_id, admission in self._turnstile.admit_many(
+                ids, lane, room=self._calls.room, sleep=run.settle
+            ):
+                run.take(message_id, admission)
+        finally:
+            run.finish()
+        if run.told["unknown"]:
+            log.warning("%d of a batch are not known to the ledger", run.told["unknown"])
+        return ", ".join(f"{count} {what}" for what, count in sorted(run.told.items()))
+
+
+class _Run:
+    """One batch under way, in the hands of one thread."""
+
+    def __init__(self, delivery: Delivery, calls: Calls) -> None:
+        self._delivery = delivery
+        self._calls = calls
+        self._done: SimpleQueue[CameTo | None] = SimpleQueue()
+        self._under_way = 0
+        self.told: Counter[str] = Counter()
+
+    def take(self, message_id: str, admission: Go | Stay) -> None:
+        """Begin a message's call, if it may go."""
+        if isinstance(admission, Stay):
+            self.told[admission.why] += 1
+            return
+        reached("after admit")
+        self._under_way += 1
+        self._calls.begin(message_id, admission, self._done)
+
+    def settle(self, timeout_s: float | None) -> None:
+        """Write down what has come; where nothing has, wait for it."""
+        came: list[CameTo | None] = []
+        with suppress(Empty):
+            came.append(self._done.get(timeout=timeout_s))
+            while True:
+                came.append(self._done.get_nowait())
+        self._under_way -= len(came)
+        if calls := [one for one in came if one]:
+            self.told.update(self._delivery.settle(calls))
+
+    def finish(self) -> None:
+        """Wait for all calls that were begun."""
+        while self._under_way:
+            self.settle(None)

@@ -1,0 +1,71 @@
+"""What `smsq send-file` says of a file: as JSON, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from smsq.contract import mask_phone
+from smsq_worker.cli.words import span
+from smsq_worker.ledger.control import Rate
+from smsq_worker.sendfile.check import Checked
+
+
+def checked(found: Checked) -> dict[str, Any]:
+    """Give what the check found."""
+    return {
+        "rows": found.rows,
+        "bad": found.bad,
+        "reasons": dict(found.reasons.most_common()),
+        "bad_rows": [{"line": line, "reason": why} for line, why in found.first],
+    }
+
+
+def would_be(
+    found: Checked, doubles: tuple[int, list[tuple[int, str]]], suppressed: int, rate: Rate
+) -> dict[str, Any]:
+    """Give what a run would do."""
+    to_send = found.good - suppressed
+    count, first = doubles
+    return {
+        "doubles": count,
+        "double_rows": [{"line": line, "phone": mask_phone(phone)} for line, phone in first],
+        "suppressed": suppressed,
+        "would_be_sent": to_send,
+        "rate_per_s": rate.now,
+        "seconds": round(to_send / rate.now, 1),
+    }
+
+
+def words(told: dict[str, Any]) -> Iterator[str]:
+    """Put what the above, and a run, give into lines."""
+    yield f"rows        {told['rows']}"
+    yield f"bad         {told['bad']}"
+    for why, count in told["reasons"].items():
+        yield f"  {count} x {why}"
+    for row in told["bad_rows"]:
+        yield f"  line {row['line']}: {row['reason']}"
+    if "doubles" in told:
+        yield from _dry(told)
+    if "enqueued" in told:
+        yield from _sent(told)
+
+
+def _dry(told: dict[str, Any]) -> Iterator[str]:
+    yield f"doubles     {told['doubles']} rows have a number that came before; they would be sent"
+    for row in told["double_rows"]:
+        yield f"  line {row['line']}: {row['phone']}"
+    yield f"suppressed  {told['suppressed']}"
+    yield (
+        f"would send  {told['would_be_sent']}, in {span(told['seconds'])} "
+        f"at {told['rate_per_s']:g}/s; nothing was sent"
+    )
+
+
+def _sent(told: dict[str, Any]) -> Iterator[str]:
+    before = f", {told['before']} of them by a run before" * bool(told["before"])
+    yield f"enqueued    {told['enqueued']}{before}"
+    yield f"duplicates  {told['duplicates']}"
+    yield f"ids         {told['ids']}"
+    for state, count in sorted(told.get("states", {}).items()):
+        yield f"{state:<11} {count}"

@@ -1,0 +1,147 @@
+"""HTTP on one connection, bounded in what uvicorn leaves unbounded.
+
+uvicorn waits for ever for the head of a request, and for a client to read its answer; some
+thousand connections that do nothing would shut everyone else out. Its parser refuses a Chinese
+template that a client has not percent-encoded, as the gateway's own samples do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD: Final = 16_384
+PIECE: Final = 4096
+"""Of what comes, so much is looked at in one go: the most by which a head may be longer."""
+_NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes a connection whose head is too long or too slow, or whose answer is not read.
+
+    One timer runs unless uvicorn's own for idle connections does.
+    """
+
+    head_timeout_s = 10.0
+    answer_timeout_s = 120.0
+    """For reading the body, answering and being read; more than the first two ever take."""
+    _timer: asyncio.TimerHandle | None = None
+    _between = True
+    """No byte of the next request has come."""
+    _in_line = False
+    """The next byte belongs to a request's first line."""
+    _in_head = True
+    _head_bytes = 0
+    _refused = False
+    _lost = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the first head its time."""
+        super().connection_made(transport)
+        self._allow(self.head_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._lost = True
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Look at what came, piece by piece, for as long as the connection is wanted."""
+        for start in range(0, len(data), PIECE):
+            if self._refused or self.transport.is_closing():
+                break
+            piece = data[start : start + PIECE]
+            super().data_received(self._encoded(piece))
+            if self._in_head:
+                self._head_bytes += len(piece)
+                if self._head_bytes > MAX_HEAD:
+                    self._refuse(431, f"a request's head must have at most {MAX_HEAD} bytes")
+        # uvicorn's timer was stopped by these bytes, whatever they are.
+        if self._timer is None:
+            self._allow(self.head_timeout_s)
+
+    def on_message_begin(self) -> None:
+        """Begin to count a head."""
+        super().on_message_begin()
+        self._between, self._in_head, self._head_bytes = False, True, 0
+
+    def on_headers_complete(self) -> None:
+        """Give the answer its time."""
+        self._in_head = False
+        self._allow(self.answer_timeout_s)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Look out for the next request."""
+        self._between = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Leave an idle connection to uvicorn's timer; give the next answer its time."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._stop()
+        else:
+            self._allow(self.answer_timeout_s)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection, be its last answer read or not."""
+        self._end()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in the form of all other answers."""
+        self._refuse(400, msg)
+
+    def _encoded(self, piece: bytes) -> bytes:
+        """Percent-encode what is not ASCII in a first line.
+
+        Not in that of a request which begins in the middle of a piece: clients of the gateway
+        wait for an answer before they ask again.
+        """
+        self._in_line |= self._between
+        if not self._in_line:
+            return piece
+        line, end, rest = piece.partition(b"\n")
+        self._in_line = not end
+        return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line) + end + rest
+
+    def _refuse(self, status: int, msg: str) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        body = json.dumps({"code": status, "msg": msg}).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        if self.cycle and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            # To close with bytes unread would take this answer back; the timer closes.
+            self.transport.write_eof()
+
+    def _allow(self, seconds: float) -> None:
+        self._stop()
+        if not self._lost:
+            self._timer = self.loop.call_later(seconds, self._end)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self) -> None:
+        # To close means to wait for the client to read what is left.
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()

@@ -1,0 +1,86 @@
+"""Sources that guess: how many wrong secrets each address has sent of late, in memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from cachetools import TTLCache
+from fastapi import HTTPException, Request
+
+log = logging.getLogger(__name__)
+
+WRONG_AT_MOST: Final = 20
+WINDOW_S: Final = 60.0
+MAX_SOURCES: Final = 10_000
+IPV6_SITE: Final = 64
+"""One customer has all addresses of such a network."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(slots=True)
+class _Tally:
+    ends_at: float
+    wrong: int = 0
+
+
+class Sources:
+    """Counts wrong secrets of one kind by source, over windows that begin with the first."""
+
+    def __init__(self, kind: str, timer: Callable[[], float] = time.monotonic) -> None:
+        self._kind = kind
+        self._timer = timer
+        self._tallies: TTLCache[str, _Tally] = TTLCache(MAX_SOURCES, WINDOW_S, timer)
+        self._lock = Lock()
+
+    def check(self, request: Request) -> None:
+        """Refuse a source beyond its allowance. Raises HTTPException 429."""
+        with self._lock:
+            tally = self._tallies.get(source(request))
+        if tally:
+            self._refuse_beyond(tally)
+
+    def wrong(self, request: Request) -> None:
+        """Count a wrong secret. Raises HTTPException 429 where it is one too many."""
+        name = source(request)
+        with self._lock:
+            tally = self._tallies.setdefault(name, _Tally(self._timer() + WINDOW_S))
+            tally.wrong += 1
+            begins = tally.wrong == WRONG_AT_MOST + 1
+        if begins:
+            log.warning("%s has sent more than %d wrong %ss", name, WRONG_AT_MOST, self._kind)
+        self._refuse_beyond(tally)
+
+    def _refuse_beyond(self, tally: _Tally) -> None:
+        if tally.wrong > WRONG_AT_MOST:
+            msg = f"too many wrong {self._kind}s from this address"
+            raise too_many(msg, tally.ends_at - self._timer())
+
+
+def too_many(msg: str, wait_s: float) -> HTTPException:
+    """Make the answer to one who asks too often."""
+    return HTTPException(429, msg, {"Retry-After": str(max(1, math.ceil(wait_s)))})
+
+
+def address(request: Request) -> Address | None:
+    """Give the address that a request came from; None where a proxy wrote what is none."""
+    try:
+        found = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def source(request: Request) -> str:
+    """Name what is counted as one source: an address, of IPv6 the network around it."""
+    found = address(request)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(found), IPV6_SITE), strict=False))
+    return str(found or "no address")
