@@ -122,9 +122,10 @@ def test_an_impatient_stop_leaves_the_calls_in_doubt(host: Machine) -> None:
     worker = host.start_worker()
     ids = campaign(10)
     eventually(lambda: len(host.vendor.calls) == 10)
-    worker.send_signal(signal.SIGTERM)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 1
+    worker.terminate()
+    eventually(lambda: "Warm shutdown" in (host.logs / "worker0.log").read_text())
+    worker.terminate()
+    ends(worker, 1)
     assert states(ids) == {"deferred": 10}
 
 

@@ -59,7 +59,7 @@ REQUESTS = [*SOUND, *RAW.values()]
 TOKENS = [b"\r\n", b"\r\n\r\n", b"\n", b"\x00", b"%", b"%ff", b"&", b"=", b":", b" ", b"\xff" * 9]
 TOKENS += [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n"]
 TOKENS += [b"HTTP/1.1", b"HTTP/1.0", b"POST", b"-1", b"9" * 30, b"x" * 5000, b"--b0", b"0\r\n\r\n"]
-CASES, AT_ONCE = 3000, 500
+CASES, AT_ONCE = 3000, 750
 
 
 def mutated(dice: random.Random) -> bytes:

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 import pytest
 import redis
 import requests
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -334,7 +335,8 @@ def test_with_other_payload_keys_than_the_ledgers_nothing_is_taken(
     base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:
     client.set(keys.LOOKUP, "made with a key that this door has not")
-    with serving(base_environ, tmp_path / "log") as door:
+    environ = {**base_environ, "SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode()}
+    with serving(environ, tmp_path / "log") as door:
         assert why(ask(door), 503) == "try again"
     assert "SMSQ_PAYLOAD_KEYS" in (tmp_path / "log").read_text()
     assert client.keys() == [keys.LOOKUP]

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import random
-import resource
 import signal
 import stat
 import subprocess
@@ -24,13 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsq
-from smsq_worker.ledger import Go, Ledger
-from smsq_worker.ledger.control import Control
+from scene import DELIVRD, Scene
 from smsq_worker.sendfile.campaign import Campaign, NotAgain, campaign
 from smsq_worker.sendfile.lines import Lines
 from smsq_worker.sendfile.numbers import Numbers
 from smsq_worker.sendfile.rows import read_rows
-from smsq_worker.sendfile.source import opened, scan
+from smsq_worker.sendfile.send import Sender
+from smsq_worker.sendfile.source import BadFile, opened, scan
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome
 from support import eventually
@@ -260,8 +259,6 @@ def test_a_bad_option_is_refused(
     [("nowhere.csv", "No such file"), (".", "Is a directory"), ("\0", "no such name can be")],
 )
 def test_a_file_that_is_not_there_is_refused(path: str, told: str) -> None:
-    from smsq_worker.sendfile.source import BadFile
-
     with pytest.raises(BadFile, match=told), opened(path):
         pass
 
@@ -372,7 +369,7 @@ def test_bad_rows_go_to_a_file_and_the_rest_is_sent(
     assert header == "手机号;模板;备注;line;reason"
     assert first.startswith('123;T;"李;四";3;"phone must be ')
     assert second == f"{OTHER};T;1;4;4 fields, and the header has 3;2"
-    assert third.startswith('"""1""2;T;x";;;5;not CSV: ')
+    assert third.startswith('"""1""2;T;x";;;5;"not CSV: ')
 
     # Mended, it is a file like others.
     bad.write_bytes(bad.read_bytes().replace(b"123;", f"{THIRD};".encode()))
@@ -426,7 +423,9 @@ def test_stdin_is_sent_up_to_its_first_bad_row(
     assert "line 252: phone must be" in told
     assert "250 rows are enqueued" in told
     # The same again, mended.
-    code, found, _ = from_stdin(environ, text.replace("123,", f"{OTHER},"), "--key-prefix", "june")
+    code, found, _ = from_stdin(
+        environ, text.replace("\n123,", f"\n{OTHER},"), "--key-prefix", "june"
+    )
     assert (code, found["enqueued"], found["before"]) == (0, 252, 250)
     assert len(messages(client)) == 252
     # Another file under the same name: its rows are others.
@@ -500,25 +499,45 @@ def noted(home: Path) -> int:
 def test_after_ctrl_c_the_same_command_goes_on(
     environ: dict[str, str], client: redis.Redis, home: Path, write: Write
 ) -> None:
-    path = write(many(20_000))
+    path = write(many(250))
+    client.client_pause(60_000, all=False)  # of all that writes
     with start(environ, path) as process:
-        eventually(lambda: noted(home))
+        eventually(lambda: list(home.glob("*.ids")))
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate()
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    before = noted(home)
-    assert f"stopped; {before} rows are enqueued. The same command goes on" in errors
-    assert json.loads(out)["finished"] is False
-    assert 0 < before < 20_000
-
-    code, _, done = send_file(environ, path, "--template", "OTHER")
-    assert code == 1
-    assert "with other options" in done.stderr
+    client.client_unpause()
+    assert (process.returncode, json.loads(out)["finished"]) == (130, False)
+    assert errors == (
+        "smsq: stopped; 0 rows are enqueued. The same command goes on with the rest, and "
+        "enqueues no row twice\n"
+    )
     code, found, _ = send_file(environ, path)
-    assert (code, found["enqueued"]) == (0, 20_000)
-    assert found["before"] >= before
-    assert_each_once(client, found, 20_000)
+    assert (code, found["enqueued"]) == (0, 250)
+    assert_each_once(client, found, 250)
+
+
+def test_ctrl_c_while_stdin_is_read_says_how_far_it_came(
+    environ: dict[str, str], client: redis.Redis, home: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "smsq_worker", "send-file", "-", "--key-prefix", "k"],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(many(150))
+        process.stdin.flush()
+        eventually(lambda: noted(home))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert "stopped; 100 rows are enqueued. The same input" in process.stderr.read()
+    code, found, _ = from_stdin(environ, many(150), "--key-prefix", "k")
+    assert (code, found["enqueued"], found["before"]) == (0, 150, 100)
+    assert_each_once(client, found, 150)
 
 
 def assert_each_once(client: redis.Redis, found: dict[str, Any], count: int) -> None:
@@ -546,17 +565,40 @@ def test_a_batch_in_doubt_is_enqueued_once(
 def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(
     environ: dict[str, str], client: redis.Redis, home: Path, write: Write
 ) -> None:
-    path = write(many(12_000))
+    path = write(many(10_000))
     dice = random.Random(7)
     for _ in range(3):
-        before = noted(home)
+        goal = noted(home) + dice.randrange(1500)
         with start(environ, path) as process:
-            eventually(lambda before=before: noted(home) > before + dice.randrange(1500))
+            eventually(lambda process=process, goal=goal: process.poll() or noted(home) > goal)
             process.kill()
             process.communicate()
-    code, found, _ = send_file(environ, path)
-    assert (code, found["enqueued"]) == (0, 12_000)
-    assert_each_once(client, found, 12_000)
+    # It may have been quicker than we were.
+    code, found, done = send_file(environ, path)
+    if code == 1:
+        assert "was sent already" in done.stderr
+        found = {"enqueued": noted(home), "ids": next(home.glob("*.ids"))}
+    assert found["enqueued"] == 10_000
+    assert_each_once(client, found, 10_000)
+
+
+def test_a_file_that_changes_while_it_is_sent_stops_the_run(
+    client: redis.Redis, settings: Settings, home: Path, write: Write
+) -> None:
+    path = write(many(250))
+    with opened(str(path)) as source, campaign(home, "x", {}, anew=False, follow=False) as one:
+
+        def rows() -> Iterator[Any]:
+            for row in read_rows(Lines(source.file, None), "x", {}):
+                if row.line == 150:
+                    with path.open("a") as file:
+                        file.write("1")
+                yield row
+
+        sender = Sender(client, settings.redis_url, one, source)
+        with pytest.raises(BadFile, match="somebody changes the file"):
+            sender.send(rows(), None, lambda _: None)
+        assert (one.noted.enqueued, one.noted.line) == (100, 101)
 
 
 def test_while_redis_is_away_it_is_said_how_far_it_came(
@@ -594,6 +636,9 @@ def test_keys_that_are_forgotten_are_not_relied_on(
     now = datetime.now(UTC).timestamp()
     broken_off("young", updated=now - timedelta(hours=23).total_seconds())
     assert taken_up(home, "young").noted.line == 2
+    broken_off("other", options="of another run")
+    with pytest.raises(NotAgain, match="up to line 2, with other options"):
+        taken_up(home, "other")
     broken_off("old", updated=now - timedelta(hours=25).total_seconds())
     with pytest.raises(NotAgain, match="up to line 2, until 20.*forgotten after 24 h"):
         taken_up(home, "old")
@@ -609,8 +654,6 @@ def test_ids_that_were_not_noted_are_dropped(home: Path, broken_off: Callable[..
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"line": 1}', "\0"])
 def test_a_damaged_note_is_told(home: Path, broken_off: Callable[..., None], damage: str) -> None:
-    from smsq_worker.sendfile.source import BadFile
-
     broken_off("one")
     (home / "one.json").write_text(damage)
     with pytest.raises(BadFile, match="is damaged"):
@@ -633,28 +676,61 @@ def test_two_runs_of_one_file_do_not_meet(home: Path) -> None:
 # --- following --------------------------------------------------------------------------------
 
 
-def finish(ledger: Ledger, found: dict[str, Any], **outcomes: Outcome) -> None:
-    pass
+def ids_of(home: Path, count: int) -> list[str]:
+    def look() -> list[str]:
+        return [one for file in home.glob("*.ids") for one in file.read_text().split()]
+
+    return eventually(lambda: ids if len(ids := look()) == count else [])
 
 
-def test_wait_follows_the_messages_to_their_end(
-    environ: dict[str, str], client: redis.Redis, ledger: Ledger, home: Path, write: Write
+def test_wait_ends_when_all_is_final_or_held(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, home: Path, write: Write
 ) -> None:
+    scene = Scene(client, settings)
+    path = write(TWO + f"{THIRD},SMS_1003\n")
+    with start(environ, path, "--wait", "--on-ambiguous", "hold") as process:
+        one, two, three = ids_of(home, 3)
+        scene.go(one)
+        scene.record(one, Outcome.ACCEPTED)
+        scene.report(one, DELIVRD)
+        scene.go(two)
+        scene.record(two, Outcome.MAYBE_SENT)
+        scene.go(three)
+        scene.record(three, Outcome.REFUSED)
+        out, errors = process.communicate()
+    assert (process.returncode, errors) == (1, "")
+    found = json.loads(out)
+    assert found["states"] == {"delivered": 1, "held": 1, "failed": 1}
+
+    client.delete(f"smsq:m:{three}")  # as it is when SMSQ_RETENTION_S is over
+    code, found, done = send_file(environ, path, "--wait")
+    assert (code, done.stderr) == (1, "")
+    assert found["states"] == {"delivered": 1, "held": 1, "unknown": 1}
+    assert "rows" not in found
+    shown = run(environ, "send-file", str(path), "--wait")
+    assert "delivered   1\nheld        1\nunknown     1\n" in shown.stdout
+
+
+def test_after_ctrl_c_wait_follows_again(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, home: Path, write: Write
+) -> None:
+    scene = Scene(client, settings)
     path = write(TWO)
     with start(environ, path, "--wait") as process:
-        ids = eventually(
-            lambda: [
-                one
-                for file in home.glob("*.ids")
-                if len(one := file.read_text().split()) == 2  # noqa: PLR2004
-            ]
-        )[0]
-        for one, outcome in zip(ids, (Outcome.MAYBE_SENT, Outcome.REFUSED), strict=True):
-            go = ledger.admit(one)
-            assert isinstance(go, Go)
-            ledger.record(one, go.attempt, outcome)
+        eventually(lambda: any('"finished": 1' in f.read_text() for f in home.glob("*.json")))
         process.send_signal(signal.SIGINT)
-        process.communicate()
+        out, errors = process.communicate()
+    assert (process.returncode, json.loads(out)["finished"]) == (130, True)
+    assert errors == "smsq: stopped; the messages go on, and --wait follows them again\n"
+    for one in ids_of(home, 2):
+        scene.go(one)
+        scene.record(one, Outcome.ACCEPTED)
+        scene.report(one, DELIVRD)
+    code, found, _ = send_file(environ, path, "--wait")
+    assert (code, found["states"], found["enqueued"]) == (0, {"delivered": 2}, 2)
+
+
+# --- what it looks like, and what it takes ----------------------------------------------------
 
 
 def test_progress_is_shown_on_a_terminal(environ: dict[str, str], write: Write) -> None:

@@ -39,16 +39,21 @@ def would_be(
 
 def words(told: dict[str, Any]) -> Iterator[str]:
     """Put what the above, and a run, give into lines."""
+    if "rows" in told:
+        yield from _rows(told)
+    if "doubles" in told:
+        yield from _dry(told)
+    if "enqueued" in told:
+        yield from _sent(told)
+
+
+def _rows(told: dict[str, Any]) -> Iterator[str]:
     yield f"rows        {told['rows']}"
     yield f"bad         {told['bad']}"
     for why, count in told["reasons"].items():
         yield f"  {count} x {why}"
     for row in told["bad_rows"]:
         yield f"  line {row['line']}: {row['reason']}"
-    if "doubles" in told:
-        yield from _dry(told)
-    if "enqueued" in told:
-        yield from _sent(told)
 
 
 def _dry(told: dict[str, Any]) -> Iterator[str]:

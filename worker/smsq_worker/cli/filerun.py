@@ -80,9 +80,12 @@ def send(job: Job, wish: Wish) -> NoReturn:
     """Enqueue the file, or what is left of it. Raises BadFile, NotAgain, LedgerUnavailable."""
     with job.campaign(wish.settings.home, anew=wish.anew, follow=wish.follow) as campaign:
         run = _Run(job, wish, campaign)
-        if campaign.noted.finished is None:
-            run.send()
-        run.end()
+        try:
+            if campaign.noted.finished is None:
+                run.send()
+            run.end()
+        except KeyboardInterrupt:
+            run.stop()
 
 
 def _check(
@@ -121,12 +124,13 @@ class _Run:
                 fail("nothing was sent: mend these rows, or say --bad-rows FILE", 2)
         try:
             self._enqueue()
-        except KeyboardInterrupt:
-            self._broken_off("stopped", STOPPED)
         except BadFile as error:
-            self._broken_off(str(error), 1 if self._noted.done else 2)
-        except SmsqError as error:
+            if not self._noted.done:
+                raise
             self._broken_off(str(error), 1)
+        except SmsqError as error:
+            # Its text has the count of this run, and its cause is without.
+            self._broken_off(str(error.__cause__ or error), 1)
         except OSError as error:
             self._broken_off(f"cannot write: {error.strerror}", 1)
         if self._found.bad and not self._wish.bad_path:
@@ -143,6 +147,13 @@ class _Run:
             failed = failed or bool(set(states) - _GOOD_ENDS)
         self._wish.tell(told)
         raise SystemExit(1 if failed else 0)
+
+    def stop(self) -> NoReturn:
+        """Say after Ctrl-C how far it has come."""
+        if self._noted.finished is None:
+            self._broken_off("stopped", STOPPED)
+        self._wish.tell(self._told())
+        fail("stopped; the messages go on, and --wait follows them again", STOPPED)
 
     def _enqueue(self) -> None:
         job, wish = self._job, self._wish
@@ -167,17 +178,11 @@ class _Run:
                 words = ", ".join(f"{state} {n}" for state, n in sorted(states.items()))
                 step(states.total() - live, words)
 
-            try:
-                ended = follow(
-                    self._wish.client, self._wish.settings.redis_url, self._campaign.ids, told
-                )
-            except KeyboardInterrupt:
-                self._wish.tell(self._told())
-                fail("stopped; the messages go on, and --wait follows them again", STOPPED)
-        return dict(ended)
+            wish = self._wish
+            return dict(follow(wish.client, wish.settings.redis_url, self._campaign.ids, told))
 
     def _broken_off(self, why: str, code: int) -> NoReturn:
-        self._wish.tell(self._told() | {"finished": False}, err=True)
+        self._wish.tell(self._told(), err=True)
         fail(f"{why}; {self._noted.done} rows are enqueued. {self._how_to_go_on()}", code)
 
     def _how_to_go_on(self) -> str:
@@ -190,10 +195,12 @@ class _Run:
 
     def _told(self) -> dict[str, Any]:
         noted = self._noted
-        return filereport.checked(self._found) | {
+        # Where all is enqueued already, nothing is checked again.
+        found = filereport.checked(self._found) if self._found.rows else {}
+        return found | {
             "enqueued": noted.enqueued + noted.before,
             "before": self._before + noted.before,
             "duplicates": noted.duplicates,
             "ids": str(self._campaign.ids),
-            "finished": True,
+            "finished": self._noted.finished is not None,
         }

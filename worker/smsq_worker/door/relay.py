@@ -71,7 +71,7 @@ class Relay:
             return JSONResponse(gateway.refusal(str(error)))
         except (LedgerUnavailable, SettingsError) as error:
             # The latter where the ledger is encrypted with keys that are not this door's.
-            log.error("a relayed message was not taken: %s", error)
+            log.warning("a relayed message was not taken: %s", error)
             return JSONResponse(gateway.refusal("try again"), 503)
         return JSONResponse(gateway.ok(mid))
 
