@@ -34,9 +34,10 @@ WORKERS  ?= 1,2,4,8
 RATES    ?= 20,200
 WINDOW   ?= 30
 SCALE    ?= 10
-bench: $(VENV)/ready     ## Measure rate, lanes and pauses as the gateway sees them.
+CALLS    ?= 3000
+bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues.
 	cd tests && ../$(BIN)/python -m bench --only $(ONLY) --workers $(WORKERS) \
-	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE)
+	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE) --messages $(CALLS)
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv
@@ -44,6 +45,9 @@ lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry 
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --no-config --upgrade --custom-compile-command "make lock" \
 	    --extra $$extra ../pyproject.toml --output-file requirements-$$extra.txt || exit 1; done
+	cd ops && ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-config --upgrade \
+	  --custom-compile-command "make lock" requirements-peers.in --output-file requirements-peers.txt
 	# What builds the wheel in the image, with the very pins of the rest.
 	cd ops && echo hatchling | ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-config \
@@ -58,4 +62,4 @@ $(VENV)/ready: pyproject.toml ops/requirements-dev.txt
 	touch $@
 
 clean:                   ## Remove what was installed and what was kept.
-	rm -rf $(VENV) .smsq
+	rm -rf $(VENV) .bench-venv .smsq

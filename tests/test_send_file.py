@@ -33,7 +33,7 @@ from smsq_worker.sendfile.source import BadFile, opened, scan
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome
 from support import eventually
-from test_cli import CODE, PHONE, run
+from test_cli import CODE, PHONE, here, run
 
 OTHER = "13900139000"
 THIRD = "15000150000"
@@ -58,6 +58,25 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return _write
+
+
+Command = Callable[..., tuple[int | str | None, str, str]]
+
+
+@pytest.fixture
+def command(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs the command line in this process: exit code, stdout, stderr."""
+    monkeypatch.setenv("SMSQ_HOME", environ["SMSQ_HOME"])
+
+    def _command(*words: str) -> tuple[int | str | None, str, str]:
+        code, out, errors = here(monkeypatch, capsys, *words)
+        assert PHONE not in out + errors
+        assert CODE not in out + errors
+        return code, out, errors
+
+    return _command
 
 
 def send_file(
@@ -109,7 +128,9 @@ READ = {
     "no-last-newline": TWO.rstrip().encode(),
     "blank-lines": ("\n\n" + TWO.replace("\n", "\n\n") + ",,\n").encode(),
     "blanks": TWO.replace(",", " , ").encode(),
-    "other-order": f"code,phone,Template\n{CODE},{PHONE},SMS_1001\n771204,{OTHER},SMS_1002\n".encode(),
+    "other-order": (
+        f"code,phone,Template\n{CODE},{PHONE},SMS_1001\n771204,{OTHER},SMS_1002\n"
+    ).encode(),
     "vendor": (VENDORS + TWO.partition("\n")[2].replace(",", ";")).encode(),
     "chinese": (CHINESE + TWO.partition("\n")[2].replace(",", "\t")).encode(),
     "gbk": (CHINESE + TWO.partition("\n")[2].replace(",", "\t")).encode("gbk"),
@@ -179,19 +200,18 @@ BAD_ROWS = {
 
 @pytest.mark.parametrize(("text", "told"), BAD_ROWS.values(), ids=BAD_ROWS)
 def test_a_bad_row_is_told_by_its_line_and_nothing_is_sent(
-    environ: dict[str, str], client: redis.Redis, write: Write, text: str, told: str
+    command: Command, client: redis.Redis, write: Write, text: str, told: str
 ) -> None:
     path = write(text)
-    code, found, done = send_file(environ, path, "--template", "SMS_1001")
+    code, out, errors = command("send-file", str(path), "--template", "SMS_1001", "--json")
     assert code == 2
-    assert found["bad"] == 1
-    (row,) = found["bad_rows"]
+    (row,) = json.loads(out)["bad_rows"]
     assert told in row["reason"]
     assert row["line"] == text.count("\n")
-    assert "nothing was sent" in done.stderr
-    shown = run(environ, "send-file", str(path), "--template", "SMS_1001")
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert f"line {row['line']}: " in shown.stderr
+    assert "nothing was sent" in errors
+    code, out, errors = command("send-file", str(path), "--template", "SMS_1001")
+    assert (code, out) == (2, "")
+    assert f"  line {row['line']}: " in errors
     assert client.dbsize() == 0
 
 
@@ -217,18 +237,18 @@ NO_FILE: dict[str, tuple[bytes, str]] = {
     "utf-8-damaged": ("phone,备注\n1,张三\n".encode() + b"1,\xff\n", "line 3 is not UTF-8"),
     "bom-damaged": (BOM + b"phone,code\n1,\xff\n", "line 2 is not UTF-8"),
     "neither": (b"phone,code\n1,\x81@\n1,\xff\xff\n", "line 3 is not GB18030"),
-    "cut-character": ("phone,code\n1,张".encode()[:-1], "is not UTF-8"),
+    "cut-character": ("phone,备注\n1,张".encode()[:-1], "line 2 is not UTF-8, and the lines"),
 }
 
 
 @pytest.mark.parametrize(("text", "told"), NO_FILE.values(), ids=NO_FILE)
 def test_what_is_no_such_file_is_refused(
-    environ: dict[str, str], client: redis.Redis, write: Write, text: bytes, told: str
+    command: Command, client: redis.Redis, write: Write, text: bytes, told: str
 ) -> None:
-    code, _, done = send_file(environ, write(text), "--template", "T", "--no-progress")
-    assert code == 2
-    assert told in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    code, out, errors = command("send-file", str(write(text)), "--template", "T")
+    assert (code, out) == (2, "")
+    assert told in errors
+    assert len(errors.splitlines()) == 1
     assert client.dbsize() == 0
 
 
@@ -246,11 +266,11 @@ OPTIONS = {
 
 @pytest.mark.parametrize(("words", "told"), OPTIONS.values(), ids=OPTIONS)
 def test_a_bad_option_is_refused(
-    environ: dict[str, str], client: redis.Redis, write: Write, words: tuple[str, ...], told: str
+    command: Command, client: redis.Redis, write: Write, words: tuple[str, ...], told: str
 ) -> None:
-    code, _, done = send_file(environ, write(TWO), *words)
-    assert (code, done.stdout) == (2, "")
-    assert told in done.stderr
+    code, out, errors = command("send-file", str(write(TWO)), *words)
+    assert (code, out) == (2, "")
+    assert told in errors
     assert client.dbsize() == 0
 
 
@@ -294,12 +314,14 @@ def test_a_dry_run_tells_what_would_be_and_sends_nothing(
     assert [row["line"] for row in found["bad_rows"]] == [6, 7, 8]
     assert (found["doubles"], found["double_rows"]) == (1, [{"line": 4, "phone": "138****8000"}])
     assert (found["suppressed"], found["would_be_sent"]) == (1, 3)
-    assert (found["rate_per_s"], found["seconds"]) == (2, 1.5)
+    assert (found["rate_per_s"], found["seconds"], found["expiring"]) == (2, 1.5, False)
 
     told = run(environ, "send-file", str(path), "--template", "T", "--dry-run").stdout
     assert "  2 x phone must be a mainland mobile number" in told
     assert "  line 8: lane must be one of otp, notice, bulk; got 'fast'" in told
     assert "would send  3, in 2 s at 2/s; nothing was sent" in told
+    told = run(environ, "send-file", str(path), "--template", "T", "--dry-run", "--ttl-s", "1.4")
+    assert "some would expire unsent" in told.stdout
     assert client.dbsize() == before
     assert not home.exists()
 
@@ -405,7 +427,7 @@ def test_keys_of_ones_own_are_kept(
     text = (
         f"phone,template,key\n{PHONE},T,first\n{OTHER},T,second\n{THIRD},T,second\n1380013800,T,\n"
     )
-    code, found, done = send_file(environ, write(text), "--bad-rows", os.devnull)
+    code, found, _ = send_file(environ, write(text), "--bad-rows", os.devnull)
     assert (code, found["enqueued"], found["duplicates"], found["bad"]) == (1, 1, 2, 1)
     states = [smsq.status(one).state for one in Path(found["ids"]).read_text().split()]
     assert states == ["duplicate", "queued", "duplicate"]
@@ -444,7 +466,8 @@ def test_stdin_may_put_bad_rows_aside(
 
 
 NO_STDIN = {
-    "no-key": (TWO.encode(), (), "line 2: no key, which each row of stdin needs"),
+    "anew": (TWO.encode(), ("--anew",), "--anew is for files"),
+    "no-key": (TWO.encode(), (), "line 2: no key, which each row of stdin or a pipe needs"),
     "empty": (b"", ("--key-prefix", "k"), "the file is empty"),
     "no-row": (b"phone,template\n", ("--key-prefix", "k"), "the file has no row"),
     "no-header": (f"{PHONE},T\n".encode(), ("--key-prefix", "k"), "must name the columns"),
@@ -502,7 +525,8 @@ def test_after_ctrl_c_the_same_command_goes_on(
     path = write(many(250))
     client.client_pause(60_000, all=False)  # of all that writes
     with start(environ, path) as process:
-        eventually(lambda: list(home.glob("*.ids")))
+        # Its first write waits; flag "b" says so.
+        eventually(lambda: any("b" in one["flags"] for one in client.client_list()))
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate()
     client.client_unpause()
@@ -570,7 +594,9 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(
     for _ in range(3):
         goal = noted(home) + dice.randrange(1500)
         with start(environ, path) as process:
-            eventually(lambda process=process, goal=goal: process.poll() or noted(home) > goal)
+            eventually(
+                lambda process=process, goal=goal: process.poll() is not None or noted(home) > goal
+            )
             process.kill()
             process.communicate()
     # It may have been quicker than we were.
@@ -586,7 +612,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_run(
     client: redis.Redis, settings: Settings, home: Path, write: Write
 ) -> None:
     path = write(many(250))
-    with opened(str(path)) as source, campaign(home, "x", {}, anew=False, follow=False) as one:
+    with opened(str(path)) as source, campaign(home, "x", {}) as one:
 
         def rows() -> Iterator[Any]:
             for row in read_rows(Lines(source.file, None), "x", {}):
@@ -617,7 +643,7 @@ def broken_off(home: Path) -> Iterator[Callable[..., None]]:
     """Gives what writes a campaign that was broken off."""
 
     def _broken_off(name: str, **changes: Any) -> None:
-        with campaign(home, name, {}, anew=False, follow=False) as one:
+        with campaign(home, name, {}) as one:
             one.note(2, ["id-1"])
         path = home / f"{name}.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -626,7 +652,8 @@ def broken_off(home: Path) -> Iterator[Callable[..., None]]:
 
 
 def taken_up(home: Path, name: str) -> Campaign:
-    with campaign(home, name, {}, anew=False, follow=False) as one:
+    with campaign(home, name, {}) as one:
+        one.begin()
         return one
 
 
@@ -640,7 +667,7 @@ def test_keys_that_are_forgotten_are_not_relied_on(
     with pytest.raises(NotAgain, match="up to line 2, with other options"):
         taken_up(home, "other")
     broken_off("old", updated=now - timedelta(hours=25).total_seconds())
-    with pytest.raises(NotAgain, match="up to line 2, until 20.*forgotten after 24 h"):
+    with pytest.raises(NotAgain, match=r"up to line 2, until 20.*forgotten after 24 h"):
         taken_up(home, "old")
 
 
@@ -664,11 +691,31 @@ def test_a_damaged_note_is_told(home: Path, broken_off: Callable[..., None], dam
         taken_up(home, "two")
 
 
+def test_a_run_anew_that_is_broken_off_is_gone_on_with_by_the_same_command(
+    environ: dict[str, str], client: redis.Redis, write: Write
+) -> None:
+    path = write(many(250))
+    assert send_file(environ, path)[0] == 0
+    run(environ | {"SMSQ_TEST_KILL_AT": "after entry"}, "send-file", str(path), "--anew")
+    assert len(messages(client)) == 350
+    code, found, _ = send_file(environ, path, "--anew")
+    assert (code, found["enqueued"], found["before"]) == (0, 250, 100)
+    assert len(messages(client)) == 500
+    # What is finished is begun anew.
+    assert send_file(environ, path, "--anew")[1]["before"] == 0
+    assert len(messages(client)) == 750
+
+    run(environ | {"SMSQ_TEST_KILL_AT": "after entry"}, "send-file", str(path), "--anew")
+    code, _, done = send_file(environ, path, "--anew", "--reference", "x")
+    assert code == 1
+    assert "with other options; go on with the same ones, or remove " in done.stderr
+
+
 def test_two_runs_of_one_file_do_not_meet(home: Path) -> None:
     with (
-        campaign(home, "one", {}, anew=False, follow=False),
+        campaign(home, "one", {}),
         pytest.raises(NotAgain, match="another run"),
-        campaign(home, "one", {}, anew=True, follow=False),
+        campaign(home, "one", {}, anew=True),
     ):
         pass
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +23,8 @@ from support import eventually
 
 WARM_UP: Final = 300
 """Messages before those that count. Some fetch as many as 256 ahead."""
-TAIL: Final = 100
-"""Messages after those that count, so that all threads are busy until the end."""
+TAIL: Final = 300
+"""Messages after those that count: at the end as many calls are under way as at the beginning."""
 STALLED_S: Final = 300.0
 TESTS: Final = Path(__file__).parents[2]
 
@@ -125,7 +125,8 @@ def _worker(
         yield worker
     finally:
         # With its children, which not all of them take along.
-        os.killpg(worker.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
 
 

@@ -137,12 +137,16 @@ class Books:
             copy(keys=sources, args=[first, last, *prefixes, later])
         # With the interpreter goes its garbage, which would burden the scripts that are measured.
         self._client.script_flush("SYNC")
-        # Tables grow step by step, at every access, and are slow meanwhile.
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until no table grows: that is done step by step, slows down, and takes memory."""
         eventually(lambda: not self._memory()["mem_overhead_db_hashtable_rehashing"], SETTLED_S)
 
     def _used_memory(self) -> int:
         # Kept for a second, however many there were.
         self._client.delete(keys.CALLS)
+        self._settle()
         return int(self._memory()["used_memory"])
 
     def _memory(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def would_be(
 ) -> dict[str, Any]:
     """Give what a run would do."""
     to_send = found.good - suppressed
+    seconds = to_send / rate.now
     count, first = doubles
     return {
         "doubles": count,
@@ -33,7 +34,8 @@ def would_be(
         "suppressed": suppressed,
         "would_be_sent": to_send,
         "rate_per_s": rate.now,
-        "seconds": round(to_send / rate.now, 1),
+        "seconds": round(seconds, 1),
+        "expiring": seconds > found.least_ttl_s,
     }
 
 
@@ -65,6 +67,8 @@ def _dry(told: dict[str, Any]) -> Iterator[str]:
         f"would send  {told['would_be_sent']}, in {span(told['seconds'])} "
         f"at {told['rate_per_s']:g}/s; nothing was sent"
     )
+    if told["expiring"]:
+        yield "            That is longer than the shortest ttl_s: some would expire unsent"
 
 
 def _sent(told: dict[str, Any]) -> Iterator[str]:

@@ -121,7 +121,7 @@ class _Run:
             self._found = _check(self._job, self._wish)
             if self._found.bad and not self._wish.bad_path:
                 self._wish.tell(filereport.checked(self._found), err=True)
-                fail("nothing was sent: mend these rows, or say --bad-rows FILE", 2)
+                fail("nothing was sent now: mend these rows, or say --bad-rows FILE", 2)
         try:
             self._enqueue()
         except BadFile as error:
@@ -132,7 +132,7 @@ class _Run:
             # Its text has the count of this run, and its cause is without.
             self._broken_off(str(error.__cause__ or error), 1)
         except OSError as error:
-            self._broken_off(f"cannot write: {error.strerror}", 1)
+            self._broken_off(f"the disk fails: {error.strerror}", 1)
         if self._found.bad and not self._wish.bad_path:
             ((line, why),) = self._found.first
             self._broken_off(f"line {line}: {why}", 1)
@@ -153,10 +153,12 @@ class _Run:
         if self._noted.finished is None:
             self._broken_off("stopped", STOPPED)
         self._wish.tell(self._told())
-        fail("stopped; the messages go on, and --wait follows them again", STOPPED)
+        how = "--wait without --anew" if self._wish.anew else "--wait"
+        fail(f"stopped; the messages go on, and {how} follows them again", STOPPED)
 
     def _enqueue(self) -> None:
         job, wish = self._job, self._wish
+        self._campaign.begin()
         rows = job.rows()
         key = job.key(self._noted.run)
         total = self._found.good if job.source.seekable else None

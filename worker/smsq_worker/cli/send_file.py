@@ -90,6 +90,8 @@ def send_file(
         fail(str(error), 2)
     except NotAgain as error:
         fail(str(error), 1)
+    except OSError as error:
+        fail(f"the disk fails: {error.strerror}", 1)
     except KeyboardInterrupt:
         fail("stopped; nothing was enqueued", STOPPED)
 

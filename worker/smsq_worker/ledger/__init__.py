@@ -173,7 +173,7 @@ class Ledger:
 
     def record_many(self, calls: Sequence[CameTo]) -> list[State | None]:
         """Write down what calls came to; give the states that follow, None where unknown."""
-        states = self._run(self._record, *chain.from_iterable(map(_as_arguments, calls)))
+        states = self._run(self._record, json.dumps([_as_arguments(call) for call in calls]))
         return [None if state == "unknown" else State(state) for state in states]
 
     def report(self, mid: str, stat: str, report: Report) -> tuple[str, str | None]:
@@ -319,7 +319,7 @@ def _opened(cipher: Cipher, payload: str) -> tuple[str, str]:
         return "", ""
 
 
-def _as_arguments(call: CameTo) -> tuple[str | int, ...]:
+def _as_arguments(call: CameTo) -> tuple[str | int | bool, ...]:
     return (
         call.message_id,
         call.attempt,
@@ -327,8 +327,8 @@ def _as_arguments(call: CameTo) -> tuple[str | int, ...]:
         call.detail,
         call.mid,
         round(call.wait_s * 1000),
-        "1" if call.trouble else "",
-        "1" if call.too_fast else "",
+        call.trouble,
+        call.too_fast,
     )
 
 

@@ -25,6 +25,8 @@ from smsq_worker.sendfile.source import BadFile
 
 FSYNC_EVERY_S: Final = 1.0
 """What a crash of the machine may take is enqueued again, and refused by its keys."""
+_MARGIN_S: Final = 1800
+"""For the check of the file, which comes before the keys are needed."""
 
 
 class NotAgain(Exception):  # noqa: N818 - says what is so
@@ -68,6 +70,12 @@ class Campaign:
         self._ids = ids
         self._synced = 0.0
 
+    def begin(self) -> None:
+        """Note the beginning, so that a run after a crash has the same keys. Raises OSError."""
+        # Ids of a batch that was not noted will come again.
+        os.ftruncate(self._ids.fileno(), self.noted.ids_bytes)
+        self._keep(durable=True)
+
     def note(self, line: int, ids: Sequence[str]) -> None:
         """Note that the rows up to a line are enqueued. Raises OSError."""
         text = "".join(f"{one}\n" for one in ids).encode()
@@ -97,11 +105,19 @@ class Campaign:
 
 @contextmanager
 def campaign(
-    folder: Path, name: str, options: Mapping[str, Any], *, anew: bool, follow: bool
+    folder: Path,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    anew: bool = False,
+    follow: bool = False,
+    once: bool = False,
 ) -> Iterator[Campaign]:
     """Give a file's campaign, new or where it was left; nobody else has it meanwhile.
 
-    `name` stands for the file. `follow` takes a finished one too. Raises NotAgain and BadFile.
+    `name` stands for the file. `anew` leaves an old one, but not one that was itself begun anew
+    and broken off: the same command goes on with that. `follow` takes a finished one too. `once`
+    is for what cannot be gone on with. Raises NotAgain and BadFile.
     """
     path = folder / f"{name}.json"
     try:
@@ -114,21 +130,19 @@ def campaign(
             fcntl.flock(ids, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise NotAgain("another run is sending this file now") from None
-        noted = None if anew else _read(path)
+        noted = None if once else _read(path)
         digest = _digest(options)
-        if noted is None:
+        if noted and not (anew and (noted.finished or not noted.run)):
+            _check(noted, digest, path, follow=follow)
+        else:
             run = secrets.token_hex(8) if anew else ""
             noted = Noted(options=digest, run=run, started=time.time(), updated=time.time())
-        else:
-            _check(noted, digest, follow=follow)
         if os.fstat(ids.fileno()).st_size < noted.ids_bytes:
             raise _damaged(path.with_suffix(".ids"))
-        # Ids of a batch that was not noted will come again.
-        os.ftruncate(ids.fileno(), noted.ids_bytes)
         yield Campaign(path, ids, noted)
 
 
-def _check(noted: Noted, options: str, *, follow: bool) -> None:
+def _check(noted: Noted, options: str, path: Path, *, follow: bool) -> None:
     """Raise NotAgain unless the run can go on."""
     if noted.finished is not None:
         if not follow:
@@ -136,17 +150,19 @@ def _check(noted: Noted, options: str, *, follow: bool) -> None:
                 f"the file was sent already: {_moment(noted.finished)}. Nothing was sent now; "
                 "--wait follows its messages, --anew sends all of it once more"
             )
-    elif noted.options != options:
+        return
+    once_more = f"{f'remove {path} and ' * bool(noted.run)}say --anew to send all of it once more"
+    if noted.options != options:
         raise NotAgain(
             f"the file is sent up to line {noted.line}, with other options; go on with the same "
-            "ones, or send all of it once more with --anew"
+            f"ones, or {once_more}"
         )
-    elif time.time() - noted.updated > KEY_TTL_S:
+    if time.time() - noted.updated > KEY_TTL_S - _MARGIN_S:
         raise NotAgain(
             f"the file was sent up to line {noted.line}, until {_moment(noted.updated)}. The rows "
             "next to it may have been enqueued too, and their keys are forgotten after 24 h, so "
-            "they could be sent twice. Send the lines after it as a file of their own, or all "
-            "of it once more with --anew"
+            "they could be sent twice. Send the lines after it as a file of their own, or "
+            f"{once_more}"
         )
 
 

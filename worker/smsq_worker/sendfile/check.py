@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final
 
 from smsq_worker.sendfile.badrows import BadRows
@@ -16,7 +17,7 @@ SHOWN: Final = 20
 _KINDS: Final = 100
 """So many reasons are counted apart: the file must not decide how much memory they take."""
 _OTHERS: Final = "other reasons"
-_NO_KEY: Final = "no key, which each row of stdin needs where there is no --key-prefix"
+_NO_KEY: Final = "no key, which each row of stdin or a pipe needs where there is no --key-prefix"
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Checked:
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[tuple[int, str]] = field(default_factory=list)
     """The first bad ones: line, problem."""
+    least_ttl_s: float = inf
 
     @property
     def good(self) -> int:
@@ -37,6 +39,8 @@ class Checked:
     def add(self, row: Row) -> None:
         """Count a row."""
         self.rows += 1
+        if row.message:
+            self.least_ttl_s = min(self.least_ttl_s, row.message.ttl_s)
         if row.problem:
             self.bad += 1
             # Without what was found instead, which differs from row to row.

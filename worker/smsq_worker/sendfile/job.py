@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from smsq_worker.sendfile.badrows import BadRows, bad_rows
 from smsq_worker.sendfile.campaign import Campaign, campaign
 from smsq_worker.sendfile.lines import Lines
 from smsq_worker.sendfile.rows import Row, Rows, read_rows
-from smsq_worker.sendfile.source import UTF_8, Source, scan
+from smsq_worker.sendfile.source import UTF_8, BadFile, Source, scan
 
 FOLDER: Final = "send-file"
 """In SMSQ_HOME."""
@@ -46,14 +46,18 @@ class Job:
             return nullcontext()
         return bad_rows(path, rows, self.source, self.encoding or UTF_8)
 
-    @contextmanager
-    def campaign(self, home: Path, *, anew: bool, follow: bool) -> Iterator[Campaign]:
+    def campaign(self, home: Path, *, anew: bool, follow: bool) -> AbstractContextManager[Campaign]:
         """Give how far the file has come; a pipe is at its beginning. Raises NotAgain, BadFile."""
-        is_new = anew or self._scan is None
-        with campaign(
-            home / FOLDER, self._name(), self._defaults, anew=is_new, follow=follow
-        ) as found:
-            yield found
+        if anew and not self._scan:
+            raise BadFile("--anew is for files; name stdin otherwise with --key-prefix")
+        return campaign(
+            home / FOLDER,
+            self._name(),
+            self._defaults,
+            anew=anew,
+            follow=follow,
+            once=self._scan is None,
+        )
 
     def key(self, run: str) -> Callable[[Row], str] | None:
         """Give what makes the keys of rows without one; None where there must be none such.

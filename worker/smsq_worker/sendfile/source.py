@@ -60,6 +60,8 @@ class Scan:
 def opened(path: str) -> Iterator[Source]:
     """Open a file; - is stdin. Raises BadFile."""
     if path == "-":
+        if sys.stdin is None:
+            raise BadFile("stdin is closed")
         yield Source(sys.stdin.buffer, "stdin", seekable=False)
         return
     try:

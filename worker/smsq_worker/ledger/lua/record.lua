@@ -1,8 +1,8 @@
 -- Write down what calls came to, and do what follows.
 --
--- ARGV for each call: id, attempt, outcome, detail (a refusal's first word is the message's reason),
---   mid or '', ms to wait before another attempt, '1' where the gateway is in trouble, '1' where it
---   says that we are too fast
+-- ARGV[1] the calls as JSON, each an array: id, attempt, outcome, detail (a refusal's first word is
+--   the message's reason), mid or "", ms to wait before another attempt, whether the gateway is in
+--   trouble, whether it says that we are too fast
 -- Returns {events, state, ...}, in order
 --
 -- The attempt's number is the fence: an answer that comes after a newer attempt began still
@@ -68,8 +68,5 @@ local function record(id, n, outcome, detail, mid, wait_ms, trouble, too_fast)
 end
 
 local answer = {events}
-for i = 1, #ARGV, 8 do
-  answer[#answer + 1] = record(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3],
-    ARGV[i + 4], tonumber(ARGV[i + 5]), ARGV[i + 6] == '1', ARGV[i + 7] == '1')
-end
+for i, call in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(unpack(call)) end
 return answer
