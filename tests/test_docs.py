@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from smsq.contract import signature_of_send_sms
+from smsq_worker.door.callers import Callers
 from smsq_worker.settings import Settings
 from smsq_worker.states import NEXT
 
@@ -58,8 +59,14 @@ def test_the_arguments_are_those_of_the_code() -> None:
     assert table == list(signature_of_send_sms.__annotations__)[:-1]
 
 
-def test_the_python_examples_run(client: redis.Redis, environ: dict[str, str]) -> None:
-    (example,) = blocks("python")
+@pytest.mark.parametrize(
+    ("example", "shown"),
+    zip(blocks("python"), ["queued", "1000"], strict=True),
+    ids=["one", "many"],
+)
+def test_the_python_examples_run(
+    client: redis.Redis, environ: dict[str, str], example: str, shown: str
+) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
         env=environ,
@@ -68,7 +75,16 @@ def test_the_python_examples_run(client: redis.Redis, environ: dict[str, str]) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[1] == "queued"
+    assert done.stdout.split()[-1] == shown
+
+
+def test_the_callers_example_is_taken(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    callers = tmp_path / "callers.toml"
+    callers.write_text(example)
+    shop = Callers.load(callers, "").find("at least 16 characters")
+    assert shop is not None
+    assert (shop.name, shop.lanes, shop.rate_per_s) == ("shop", ("otp", "notice"), 5)
 
 
 def test_the_shell_examples_run(client: redis.Redis, environ: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import kombu
@@ -67,10 +69,19 @@ CONTRACT = (
 )
 """Every setting that the contract names, whether or not this version reads it."""
 
-OURS = ("SMSQ_BREAKER", "SMSQ_PROBE_S")
+OURS = (
+    "SMSQ_BREAKER",
+    "SMSQ_PROBE_S",
+    "SMSQ_REPORT_ALLOW",
+    "SMSQ_TRUSTED_PROXIES",
+    "SMSQ_RELAY_CALLERS_FILE",
+    "SMSQ_NOTIFY_FOR_S",
+)
 """What we read besides."""
 
 PASSWORD = "hush-hush-77"
+FERNET, OTHER_FERNET = (base64.urlsafe_b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+WEBHOOK_KEY = "whsec_" + base64.b64encode(b"k" * 24).decode()
 UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -109,6 +120,17 @@ DEFAULTS = {
     "retention_s": 604_800,
     "report_token": "",
     "relay_secret": "",
+    "payload_keys": (),
+    "report_allow": (),
+    "trusted_proxies": (),
+    "relay_callers": None,
+    "return_url": "",
+    "webhook_url": "",
+    "webhook_keys": (),
+    "outbound_allow": frozenset(),
+    "notify_broker_url": "redis://127.0.0.1:6379/0",
+    "notify_queue": "celery",
+    "notify_for_s": 86_400,
     "codes_file": None,
     "door_bind": ("127.0.0.1", 8080),
     "sandbox_bind": ("127.0.0.1", 8090),
@@ -201,6 +223,44 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "shyest-breaker": ("SMSQ_BREAKER", "1/10/1", "breaker", Breaker(1, 10, 1)),
     "breaker-of-all": ("SMSQ_BREAKER", "500/100/60", "breaker", Breaker(500, 100, 60)),
     "probe": ("SMSQ_PROBE_S", "0.5", "probe_s", 0.5),
+    "payload-keys": (
+        "SMSQ_PAYLOAD_KEYS",
+        f"{FERNET}, {OTHER_FERNET}",
+        "payload_keys",
+        (FERNET, OTHER_FERNET),
+    ),
+    "networks": (
+        "SMSQ_REPORT_ALLOW",
+        "203.0.113.7, 10.0.0.0/8,2001:db8::/32",
+        "report_allow",
+        tuple(map(ip_network, ("203.0.113.7/32", "10.0.0.0/8", "2001:db8::/32"))),
+    ),
+    "proxy": (
+        "SMSQ_TRUSTED_PROXIES",
+        "127.0.0.1",
+        "trusted_proxies",
+        (ip_network("127.0.0.1/32"),),
+    ),
+    "return-url": (
+        "SMSQ_RETURN_URL",
+        "https://shop.example/sms?of=us",
+        "return_url",
+        "https://shop.example/sms?of=us",
+    ),
+    "hosts": (
+        "SMSQ_OUTBOUND_ALLOW",
+        "Hooks.Example.com, 10.0.0.7,[::1]",
+        "outbound_allow",
+        frozenset({"hooks.example.com", "10.0.0.7", "::1"}),
+    ),
+    "amqp": (
+        "SMSQ_NOTIFY_BROKER_URL",
+        f"amqps://shop:{PASSWORD}@rabbit:5671/shop",
+        "notify_broker_url",
+        f"amqps://shop:{PASSWORD}@rabbit:5671/shop",
+    ),
+    "queue": ("SMSQ_NOTIFY_QUEUE", "shop.sms:told-1", "notify_queue", "shop.sms:told-1"),
+    "notify-for": ("SMSQ_NOTIFY_FOR_S", "3600", "notify_for_s", 3600),
 }
 
 
@@ -246,6 +306,8 @@ def test_a_redis_address_that_is_taken_is_one_that_redis_py_and_kombu_take(url: 
 # --- what is refused ------------------------------------------------------------------------
 
 REDIS_RULE = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
+NETWORKS_RULE = "addresses or networks separated by commas, like 203.0.113.7,10.0.0.0/8"
+TARGET_RULE = "https://host/path?query, without user or fragment"
 BIND_RULE = "HOST:PORT"
 URL_RULE = "https://host/path, without user, query or fragment"
 SECRET_RULE = "printable ASCII on one line"
@@ -438,6 +500,41 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         (PASSWORD, f"{PASSWORD}/{PASSWORD}", f"{PASSWORD}é{PASSWORD}", "-" * 16),
     ),
     "SMSQ_RELAY_SECRET": (SECRET_RULE, True, (f"{PASSWORD}é", f"{PASSWORD}\r\nX: 1")),
+    "SMSQ_PAYLOAD_KEYS": (
+        "Fernet keys separated by commas, each 32 bytes in URL-safe base64",
+        True,
+        (PASSWORD, FERNET[:-4], f"{FERNET},", f"{FERNET};{OTHER_FERNET}", FERNET * 2),
+    ),
+    "SMSQ_REPORT_ALLOW": (
+        NETWORKS_RULE,
+        False,
+        ("gateway.example", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8,", "*"),
+    ),
+    "SMSQ_TRUSTED_PROXIES": (NETWORKS_RULE, False, ("*", "proxy")),
+    "SMSQ_RELAY_CALLERS_FILE": ("the path of a file that exists", False, ("no/callers.toml",)),
+    "SMSQ_RETURN_URL": (
+        TARGET_RULE,
+        True,
+        (f"shop.example/{PASSWORD}", f"https://u:{PASSWORD}@shop.example/", "https://a/?x#y"),
+    ),
+    "SMSQ_WEBHOOK_URL": (TARGET_RULE, True, (f"ftp://shop.example/{PASSWORD}", "https://a/?x y")),
+    "SMSQ_WEBHOOK_SECRET": (
+        "whsec_ and 24 to 64 bytes in base64",
+        True,
+        (PASSWORD, f"whsec_{PASSWORD}", "whsec_c2hvcnQ=", f"{WEBHOOK_KEY},"),
+    ),
+    "SMSQ_OUTBOUND_ALLOW": (
+        "hosts separated by commas",
+        False,
+        ("https://hooks.example.com", "*.example.com", "a b", "a,,b", "user@host"),
+    ),
+    "SMSQ_NOTIFY_BROKER_URL": (
+        "redis://",
+        True,
+        (f"amqp://:{PASSWORD}", f"http://{PASSWORD}.example", f"rediss://:{PASSWORD}@redis/0"),
+    ),
+    "SMSQ_NOTIFY_QUEUE": ("1 to 255 letters, digits and _ . : -", False, ("a b", "a/b", "é")),
+    "SMSQ_NOTIFY_FOR_S": ("a whole number from 1 to 2592000", False, ("0", "1d")),
     "SMSQ_DOOR_BIND": (
         BIND_RULE,
         False,
@@ -876,3 +973,32 @@ def test_a_port_in_use_is_told_with_the_setting_to_change(
 
     assert setting in line
     assert f"cannot listen on {taken}: Address already in use" in line
+
+
+# --- where outcomes go ----------------------------------------------------------------------
+
+
+def test_outcomes_need_a_key_and_a_key_needs_outcomes() -> None:
+    url = "https://hooks.example.com/sms"
+    for environ in ({"SMSQ_WEBHOOK_URL": url}, {"SMSQ_WEBHOOK_SECRET": WEBHOOK_KEY}):
+        (problem,) = problems(environ)
+        assert "SMSQ_WEBHOOK_URL" in problem
+        assert "SMSQ_WEBHOOK_SECRET" in problem
+    both = Settings.load({"SMSQ_WEBHOOK_URL": url, "SMSQ_WEBHOOK_SECRET": WEBHOOK_KEY})
+    assert both.webhook_keys == (b"k" * 24,)
+    assert both.rules.webhook
+
+
+@pytest.mark.parametrize("name", ["SMSQ_WEBHOOK_URL", "SMSQ_RETURN_URL"])
+def test_outcomes_go_over_plain_http_only_where_that_is_allowed(name: str) -> None:
+    environ = {name: "http://10.0.0.7/sms"}
+    if name == "SMSQ_WEBHOOK_URL":
+        environ["SMSQ_WEBHOOK_SECRET"] = WEBHOOK_KEY
+    (problem,) = problems(environ)
+    assert problem.startswith(f"{name}: plain http")
+    Settings.load(environ | {"SMSQ_OUTBOUND_ALLOW": "10.0.0.7"})
+
+
+def test_a_lease_on_an_outcome_is_longer_than_telling_it() -> None:
+    slow = Settings.load({"SMSQ_CONNECT_TIMEOUT_S": "7", "SMSQ_READ_TIMEOUT_S": "3"})
+    assert slow.rules.notice_lease_s > 6 * 7 + 3

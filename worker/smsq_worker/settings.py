@@ -79,7 +79,7 @@ class Settings(ProducerSettings):
     outbound_allow: frozenset[str] = setting("SMSQ_OUTBOUND_ALLOW", hosts, frozenset())
     notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", broker_address, "", secret=True)
     notify_queue: str = setting("SMSQ_NOTIFY_QUEUE", queue_name, "celery")
-    notify_for_s: float = setting("SMSQ_NOTIFY_FOR_S", number(0, 30 * DAY_S, above=True), DAY_S)
+    notify_for_s: int = setting("SMSQ_NOTIFY_FOR_S", whole(1, 30 * DAY_S), DAY_S)
     door_bind: Bind = setting("SMSQ_DOOR_BIND", bind, ("127.0.0.1", 8080))
     sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
     sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "", secret=True)
