@@ -63,7 +63,7 @@ def probe_now(day: Machine, scope: str) -> None:
 
 
 def report(day: Machine, mid: str, stat: str) -> None:
-    Reports(day.ledger, Catalogue.load()).reconcile(mid, stat)
+    Reports(day.ledger, Catalogue.load()).reconcile([(mid, stat)])
 
 
 def logged(day: Machine, words: str) -> int:

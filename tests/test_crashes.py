@@ -19,7 +19,7 @@ from smsq import keys
 from smsq.contract import Lane
 from smsq.killpoint import VARIABLE
 from smsq.tasks import publish
-from smsq_worker.tasks import publish_report
+from smsq_worker.tasks import publish_reports
 from support import becomes, eventually, known
 
 PHONE = "13800138000"
@@ -143,7 +143,7 @@ def test_a_worker_that_dies_over_a_report_loses_none(here: Machine, point: str, 
     mid = becomes(message_id, "accepted").attempts[0].mid
     assert mid is not None
     here.ledger.take_in([(mid, "DELIVRD")], wake_after_s=3600)
-    publish_report(smsq.send_sms.app, mid, "DELIVRD")
+    publish_reports(smsq.send_sms.app, [(mid, "DELIVRD")])
     dies(worker)
     assert known(message_id).state == state
     here.start_worker()

@@ -61,7 +61,7 @@ def test_the_arguments_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize(
     ("example", "shown"),
-    zip(blocks("python"), ["queued", "1000"], strict=True),
+    [*zip(blocks("python"), ["queued", "1000"], strict=True)],
     ids=["one", "many"],
 )
 def test_the_python_examples_run(

@@ -45,7 +45,7 @@ from smsq_worker.ledger import Ledger
 from smsq_worker.local.ports import free_port
 from smsq_worker.settings import Settings
 from smsq_worker.spool import Spool
-from smsq_worker.tasks import publish_report
+from smsq_worker.tasks import publish_reports
 from support import eventually
 
 PHONE = "13800138000"
@@ -152,9 +152,9 @@ def published(client: redis.Redis) -> list[tuple[str, str]]:
     found = []
     for message in map(json.loads, reversed(messages)):
         assert message["headers"]["task"] == "smsq.reconcile_report"
-        args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+        (reports,), kwargs, _ = json.loads(base64.b64decode(message["body"]))
         assert kwargs == {}
-        found.append(tuple(args))
+        found += map(tuple, reports)
     return found
 
 
@@ -409,7 +409,7 @@ def application(
     inbox = Inbox(
         ledger,
         Spool(spool, "reports"),
-        publish_report=partial(publish_report, producer.app),
+        publish_reports=partial(publish_reports, producer.app),
         publish_errors=(OperationalError,),
     )
     access = Access(Callers.load(settings.relay_callers, settings.relay_secret))

@@ -45,6 +45,9 @@ from test_outcomes import Receiver
 
 pytestmark = pytest.mark.timeout(600)
 
+COMMANDS: Final = (
+    *("status", "held", "parked", "notices", "suppressed", "rate", "codes", "doctor"),
+)
 PATIENCE_S: Final = 60.0
 """Only a fault reaches it."""
 NO_BALANCE: Final = "1015"
@@ -102,7 +105,8 @@ def _found(text: str, secrets: set[str]) -> set[str]:
 
 
 def decoded(text: str) -> str:
-    return base64.b64decode(text + "==").decode("latin-1") if len(text) % 4 != 1 else ""
+    text = text.rstrip("=")[: len(text) // 4 * 4]
+    return base64.b64decode(text + "=" * (-len(text) % 4)).decode("latin-1")
 
 
 def grouped(number: str) -> str:
@@ -237,8 +241,8 @@ rows = [dict(zip(names, args)) | options for args, options in job["many"]]
 smsq.send_many(rows, batch_size=30, on_batch=ids.extend)
 for args, options in job["invalid"]:
     try:
-        smsq.send_sms.delay(*args, **options)
-    except (smsq.InvalidMessage, TypeError):
+        smsq.send_sms.apply_async(args, options)
+    except smsq.InvalidMessage:
         logging.exception("refused")
     else:
         sys.exit("taken")
@@ -249,7 +253,7 @@ print(json.dumps(ids))
 # --- the product ----------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(repr=False)
 class Product:
     """All parts as processes, and all that they show."""
 
@@ -307,16 +311,21 @@ class Product:
 
     # What is shown
 
-    def look(self, moment: str, *, commands: bool = False) -> None:
-        """Take down all that is to be seen now."""
+    def look(self, moment: str) -> None:
+        """Take down all that is to be seen now, but for the commands."""
+        self.keep(moment, dict(self._pages(self.look_inside(moment))))
+
+    def look_inside(self, moment: str) -> list[Message]:
+        """Take down what is kept and logged; give the messages that have been sent."""
         known = [one for one in self.sent() if one.id]
+        places = dict(self._remote_control([one.id for one in known]))
         self.states[moment] = {self.status(one).state for one in known}
-        places = {"redis": everything(self.client), "aof": self.files("redis")}
+        places |= {"redis": everything(self.client), "aof": self.files("redis")}
         places |= {"home": self.files("home"), "logs": self.files("logs")}
-        places |= dict(self._remote_control([one.id for one in known]))
-        places |= dict(self._pages(known))
-        if commands:
-            places |= self._commands(known)
+        self.keep(moment, places)
+        return known
+
+    def keep(self, moment: str, places: Mapping[str, str]) -> None:
         self.seen |= {(moment, place): text for place, text in places.items()}
 
     def sent(self) -> list[Message]:
@@ -354,15 +363,16 @@ class Product:
             for path in paths:
                 yield f"flower {path}", web.get(f"{flower}/{path}", timeout=PATIENCE_S).text
 
-    def _commands(self, known: list[Message]) -> dict[str, str]:
+    def look_by_commands(self, moment: str) -> None:
+        known = self.sent()
         by_state = {self.status(one).state: one.id for one in known}
-        words = ["status", "held", "parked", "notices", "suppressed", "rate", "codes", "doctor"]
-        commands = [[word] for word in words]
-        commands += [["status", one] for one in by_state.values()]
+        commands = [[word] for word in COMMANDS]
+        commands += [["status", by_state[state]] for state in ("held", "failed", "delivered")]
         commands += [[*command, "--json"] for command in commands]
         with ThreadPoolExecutor(2) as threads:
             told = list(threads.map(lambda command: self.run(*command), commands))
-        return {f"smsq {' '.join(c)}": text for c, text in zip(commands, told, strict=True)}
+        names = (f"smsq {' '.join(command)}" for command in commands)
+        self.keep(moment, dict(zip(names, told, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -458,14 +468,16 @@ def live(one: Product) -> None:
     told.append(send_by_command(one))
     relay(one)
     eventually(lambda: one.client.llen("sms.notice"))
-    one.look("paused", commands=True)
+    one.look("paused")
+    told += [one.run("status"), one.run("status", one.messages.singles[0].id)]
     told.append(one.run("resume"))
     bare(one)
     hostile_reports(one)
     eventually(lambda: all(at_its_end(one, message) for message in settling(one)), 120)
     in_flight(one)
     late_ends(one)
-    one.look("end", commands=True)
+    one.look("end")
+    one.look_by_commands("end")
     one.seen["end", "commands before"] = "\n".join(told)
     one.client.config_set("aof-use-rdb-preamble", "no")
     one.client.bgrewriteaof()
@@ -565,7 +577,7 @@ def bare(one: Product) -> None:
     mine = one.messages
     good = [([mine.number(bare=True), "SMS_1", mine.code(bare=True)], {}) for _ in range(4)]
     rubbish = f"{mine.number(bare=True)} {mine.code(bare=True)}"
-    named = {"task": rubbish, "id": "bare-named"}
+    named = {"task": "smsq.nobody_knows", "id": "bare-named"}
     shadow = {"task": "smsq.send_sms", "id": "bare-shadow", "shadow": rubbish, "argsrepr": rubbish}
     bodies = {f"bare-{n}": json.dumps([*one, {}]) for n, one in enumerate([*good, *mine.invalid])}
     bodies |= {"bare-text": rubbish, "bare-list": json.dumps([rubbish])}
@@ -617,7 +629,7 @@ def in_flight(one: Product) -> None:
         phone, template, code = message.args
         message.id = one.ask(mobphone=phone, smstemplate=template, code=code)["mid"]
     eventually(lambda: any(one.status(m).state == "sending" for m in one.messages.in_flight))
-    one.look("in flight")
+    one.look_inside("in flight")
     one.client.config_set("maxmemory", 1)
     one.signal("sandbox", signal.SIGCONT)
     one.report('{"mid": "MID-3", "stat": "DELIVRD"}')

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Lock, Thread
 from typing import Final
 
 from smsq.contract import Lane
@@ -26,39 +25,46 @@ log = logging.getLogger(__name__)
 CALLS: Final = 128
 """So many calls of batches may be under way in a process: 1,280 a second of 100 ms each."""
 
+Done = SimpleQueue[CameTo | None]
+
 
 class Calls:
-    """Calls the gateway in threads of its own, for all batches of a process."""
+    """Calls the gateway in threads of its own, for all batches of a process.
+
+    Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
+    """
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._threads = ThreadPoolExecutor(CALLS, thread_name_prefix="smsq-call")
+        self._jobs: SimpleQueue[tuple[str, Go, Done]] = SimpleQueue()
         self._lock = Lock()
-        self._under_way = 0
+        self._threads = self._under_way = 0
 
     def room(self) -> int:
         """Say how many calls may begin now."""
         return CALLS - self._under_way
 
-    def begin(self, message_id: str, go: Go, done: SimpleQueue[CameTo | None]) -> None:
-        """Call for a message, and put what it came to into `done`."""
+    def begin(self, message_id: str, go: Go, done: Done) -> None:
+        """Call for a message, and put what it came to into `done`; None where that failed."""
+        with self._lock:
+            self._under_way += 1
+            is_missing = self._threads < min(CALLS, self._under_way)
+            self._threads += is_missing
+        if is_missing:
+            Thread(target=self._run, name="smsq-call", daemon=True).start()
+        self._jobs.put((message_id, go, done))
 
-        def call() -> None:
+    def _run(self) -> None:
+        while True:
+            message_id, go, done = self._jobs.get()
             came_to = None
             try:
                 came_to = self._delivery.call(message_id, go)
             except Exception:
                 log.exception("%s is left to its lease", message_id)
-            finally:
-                self._count(-1)
-                done.put(came_to)
-
-        self._count(1)
-        self._threads.submit(call)
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._under_way += change
+            with self._lock:
+                self._under_way -= 1
+            done.put(came_to)
 
 
 class Batches:
@@ -88,7 +94,9 @@ class Batches:
             run.finish()
         if run.told["unknown"]:
             log.warning("%d of a batch are not known to the ledger", run.told["unknown"])
-        return ", ".join(f"{count} {what}" for what, count in sorted(run.told.items()))
+        told = ", ".join(f"{count} {what}" for what, count in sorted(run.told.items()))
+        log.info("batch of %d: %s", len(ids), told)
+        return told
 
 
 class _Run:
@@ -97,7 +105,7 @@ class _Run:
     def __init__(self, delivery: Delivery, calls: Calls) -> None:
         self._delivery = delivery
         self._calls = calls
-        self._done: SimpleQueue[CameTo | None] = SimpleQueue()
+        self._done: Done = SimpleQueue()
         self._under_way = 0
         self.told: Counter[str] = Counter()
 
@@ -119,7 +127,7 @@ class _Run:
                 came.append(self._done.get_nowait())
         self._under_way -= len(came)
         if calls := [one for one in came if one]:
-            self.told.update(self._delivery.settle(calls))
+            self.told.update(self._delivery.settle(calls, log_good=logging.DEBUG))
 
     def finish(self) -> None:
         """Wait for all calls that were begun."""

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from itertools import count
 from threading import Thread
 from typing import Any
 
@@ -59,18 +60,22 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
         sys.setswitchinterval(0.001)
 
 
+_signals = count()
+
+
 @signals.worker_shutting_down.connect(weak=False)
 def _stop(how: str = "", **_: Any) -> None:
     """Take nothing new at the first signal; at the second, or a cold one, do not even wait.
 
-    Celery calls this from a signal handler, so what talks to Redis runs in a thread.
+    Celery calls this from a signal handler, which a second signal may interrupt anywhere: so what
+    takes a lock or talks to Redis runs in a thread, and a look at the event would not do.
     """
-    if how == "Cold" or app.stopping.is_set():
-        Thread(target=_abandon, name="smsq-abandon").start()
-    app.stopping.set()
+    again = next(_signals) > 0
+    Thread(target=_abandon if again or how == "Cold" else app.stopping.set).start()
 
 
 def _abandon() -> None:
+    app.stopping.set()
     try:
         app.runtime.delivery.abandon()
     finally:

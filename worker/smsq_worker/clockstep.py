@@ -15,7 +15,7 @@ from smsq.tasks import publish
 from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
 from smsq_worker.gate import GATE
-from smsq_worker.tasks import publish_report
+from smsq_worker.tasks import publish_reports
 
 
 class ClockStep(bootsteps.StartStopStep):
@@ -75,7 +75,8 @@ class BrokerQueues:
 
     def publish_report(self, mid: str, stat: str) -> None:
         """Publish a report's."""
-        publish_report(self._app, mid, stat)
+        # Alone, so that one which cannot be applied keeps no other from it for ever.
+        publish_reports(self._app, [(mid, stat)])
 
     def publish_notice(self, name: str) -> None:
         """Publish an outcome's."""

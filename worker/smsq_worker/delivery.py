@@ -87,7 +87,7 @@ class Delivery:
         reached("after call")
         return self._came_to(message_id, go.attempt, call)
 
-    def settle(self, calls: Sequence[CameTo]) -> list[str]:
+    def settle(self, calls: Sequence[CameTo], *, log_good: int = logging.INFO) -> list[str]:
         """Write down what calls came to; give each message's state."""
         try:
             states = self._recorder.record(calls)
@@ -96,7 +96,7 @@ class Delivery:
         reached("after record")
         for call, state in zip(calls, states, strict=True):
             log.log(
-                logging.INFO if call.outcome is Outcome.ACCEPTED else logging.WARNING,
+                log_good if call.outcome is Outcome.ACCEPTED else logging.WARNING,
                 "%s attempt %d: %s%s, now %s",
                 call.message_id,
                 call.attempt,

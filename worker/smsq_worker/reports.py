@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 
 from smsq.killpoint import reached
 from smsq_worker.codes import Catalogue, Scope
@@ -18,15 +20,25 @@ class Reports:
         self._ledger = ledger
         self._catalogue = catalogue
 
-    def reconcile(self, mid: str, stat: str) -> str:
-        """Apply a report; give the message's state, or "parked" where its mid is not known yet.
+    def reconcile(self, reports: Iterable[tuple[str, str]]) -> str:
+        """Apply reports (mid, stat); tell how many of their messages are now in which state.
 
-        Reports come early, twice and out of order; the ledger moves a message only forward.
+        "parked" are those whose mid is not known yet. Reports come early, twice and out of order;
+        the ledger moves a message only forward.
         """
         reached("before report")
+        meant = [(mid, stat, self._meaning(stat)) for mid, stat in reports]
+        answers = self._ledger.report_many(meant)
+        reached("after report")
+        for (_, _, report), (state, message_id) in zip(meant, answers, strict=True):
+            log.info("report %s for %s: %s", report.stat, message_id or "an unknown mid", state)
+        states = Counter(state for state, _ in answers)
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+    def _meaning(self, stat: str) -> Report:
         code = self._catalogue.classify(stat)
         listed = self._catalogue.get(stat) is not None
-        report = Report(
+        return Report(
             stat=code.stat,
             code_class=code.code_class,
             wait_ms=code.retry_after_s * 1000,
@@ -38,7 +50,3 @@ class Reports:
             # Anyone who knows the address can invent stats; they must not fill the counters.
             counted_as=f"reports:{code.stat if listed else 'other'}:{code.code_class}",
         )
-        state, message_id = self._ledger.report(mid, stat, report)
-        reached("after report")
-        log.info("report %s for %s: %s", code.stat, message_id or "an unknown mid", state)
-        return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,8 +39,9 @@ def register(app: WorkerApp) -> None:
             return app.runtime.batches.deliver(ids, lane_of(self.request.delivery_info))
 
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
-    def reconcile_report(mid: str, stat: str) -> str:
-        return app.runtime.reports.reconcile(mid, stat)
+    def reconcile_report(reports: Any, stat: str | None = None) -> str:
+        # One report, (mid, stat), is how others and earlier versions write it.
+        return app.runtime.reports.reconcile(reports if stat is None else [(reports, stat)])
 
     @app.task(name=NOTIFY_OUTCOME, base=SafeTask, shared=False)
     def notify_outcome(name: str) -> str:
@@ -65,6 +66,13 @@ def lane_of(delivery_info: Any) -> Lane:
     return next((lane for lane in Lane if lane.queue == queue), Lane.NOTICE)
 
 
-def publish_report(app: Celery, mid: str, stat: str) -> None:
-    """Publish a report for reconciliation. Raises kombu's OperationalError."""
-    app.send_task(RECONCILE_REPORT, (mid, stat), queue=REPORT_QUEUE, ignore_result=True)
+def publish_reports(app: Celery, reports: Sequence[tuple[str, str]]) -> None:
+    """Publish reports (mid, stat) to be reconciled in one act. Raises kombu's OperationalError."""
+    app.send_task(
+        RECONCILE_REPORT,
+        (reports,),
+        queue=REPORT_QUEUE,
+        argsrepr=f"({len(reports)} reports)",
+        kwargsrepr="{}",
+        ignore_result=True,
+    )

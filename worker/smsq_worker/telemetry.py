@@ -34,3 +34,5 @@ def quiet() -> None:
     """Keep out of the worker's log what must not be, or says nothing."""
     logging.getLogger("celery.worker.consumer.consumer").addFilter(WithoutBodies())
     logging.getLogger("celery.app.trace").addFilter(WithoutReturns())
+    # At DEBUG it prints each task with its body.
+    logging.getLogger("celery.pool").setLevel(logging.INFO)

@@ -10,7 +10,7 @@ import hmac
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -30,12 +30,16 @@ from smsq_worker.door.callers import Caller
 from smsq_worker.door.inbox import Inbox
 from smsq_worker.door.relay import Relay
 from smsq_worker.door.sources import Sources, address
+from smsq_worker.door.together import Together
 from smsq_worker.gateway import report
 from smsq_worker.ledger import Ledger
 from smsq_worker.overview import Lookout
 from smsq_worker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+SOON_READ: Final = 4096
+"""Bytes of a body that take longer to be handed to a thread than to be read, hostile or not."""
 
 
 class Door:
@@ -54,7 +58,7 @@ class Door:
         self._settings = settings
         self._ledger = ledger
         self._client = client
-        self._inbox = inbox
+        self._keeper = Together(inbox.keep)
         self._access = access
         self._sources = Sources("token")
         self._lookout = Lookout(client, settings.rules, settings.broker_url)
@@ -67,24 +71,22 @@ class Door:
         """
         self._require_reporter(request)
         body = await read_body(request, self._body_timeout_s)
-        # In a thread, as a hostile body can take long to read and Redis long to answer.
-        bad = await run_in_threadpool(self._keep, request.headers.get("content-type", ""), body)
-        if bad:
+        content_type = request.headers.get("content-type", "")
+        if len(body) <= SOON_READ:
+            reports = report.read(content_type, body)
+        else:
+            reports = await run_in_threadpool(report.read, content_type, body)
+        if reports.good:
+            try:
+                await self._keeper.do(reports.good)
+            except OSError as error:
+                log.critical("neither Redis nor the spool takes a report: %s", error)
+                raise HTTPException(503, "try again") from None
+        if reports.bad:
             raise HTTPException(
                 400, 'a report is {"mid": "...", "stat": "..."}, or an array or a form of it'
             )
         return answer(200, "ok")
-
-    def _keep(self, content_type: str, body: bytes) -> int:
-        """Keep the good reports of a body; give the number of the others."""
-        reports = report.read(content_type, body)
-        if reports.good:
-            try:
-                self._inbox.keep(reports.good)
-            except OSError as error:
-                log.critical("neither Redis nor the spool takes a report: %s", error)
-                raise HTTPException(503, "try again") from None
-        return reports.bad
 
     def _require_reporter(self, request: Request) -> None:
         """Let the gateway in: the right token passes, whatever comes from its address besides."""

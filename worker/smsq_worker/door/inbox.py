@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 WAKE_AFTER_S: Final = 30
 """When a worker's clock wakes up a report whose own wake-up was lost."""
 LOOK_S: Final = 1.0
+AT_ONCE: Final = 100
+"""So many reports are one act of the ledger, for which others wait, and one wake-up."""
 
 Report = tuple[str, str]
 
@@ -27,12 +29,12 @@ class Inbox:
         self,
         ledger: Ledger,
         spool: Spool,
-        publish_report: Callable[[str, str], None],
+        publish_reports: Callable[[Sequence[Report]], None],
         publish_errors: tuple[type[BaseException], ...],
     ) -> None:
         self._ledger = ledger
         self._spool = spool
-        self._publish_report = publish_report
+        self._publish_reports = publish_reports
         self._publish_errors = publish_errors
         self._behind = Event()
 
@@ -59,9 +61,11 @@ class Inbox:
                 self._behind.set()
 
     def _take_in(self, reports: Sequence[Report]) -> None:
-        self._ledger.take_in(reports, wake_after_s=WAKE_AFTER_S)
+        parts = [reports[start : start + AT_ONCE] for start in range(0, len(reports), AT_ONCE)]
+        for part in parts:
+            self._ledger.take_in(part, wake_after_s=WAKE_AFTER_S)
         try:
-            for mid, stat in reports:
-                self._publish_report(mid, stat)
+            for part in parts:
+                self._publish_reports(part)
         except self._publish_errors as error:
             log.warning("a report is safe, but its wake-up was not published: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from functools import partial
 from threading import Event, Thread
 from typing import Final
 
@@ -23,7 +24,7 @@ from smsq_worker.formats import Network
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
 from smsq_worker.spool import Spool
-from smsq_worker.tasks import publish_report
+from smsq_worker.tasks import publish_reports
 
 MAX_CONNECTIONS: Final = 1000
 BACKLOG: Final = 1024
@@ -42,7 +43,7 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     inbox = Inbox(
         ledger,
         Spool(settings.home / "spool", "reports"),
-        publish_report=lambda mid, stat: publish_report(celery, mid, stat),
+        publish_reports=partial(publish_reports, celery),
         publish_errors=(OperationalError, KombuError, OSError),
     )
     access = Access(callers)

@@ -130,6 +130,7 @@ class Ledger:
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")
         self._claim = scripts.act("claim")
+        self._take_in = scripts.plain("take_in")
         self._claim_reports = scripts.plain("claim_reports")
         self._seal = scripts.plain("seal")
 
@@ -177,35 +178,35 @@ class Ledger:
         return [None if state == "unknown" else State(state) for state in states]
 
     def report(self, mid: str, stat: str, report: Report) -> tuple[str, str | None]:
-        """Apply a report: (state, message id), or ("parked", None) where nobody knows its mid.
+        """Apply a report, as `report_many` does."""
+        (answer,) = self.report_many([(mid, stat, report)])
+        return answer
 
-        `mid` and `stat` are as they came, to find the report in the inbox.
+    def report_many(
+        self, reports: Sequence[tuple[str, str, Report]]
+    ) -> list[tuple[str, str | None]]:
+        """Apply reports (mid, stat, what it means), in order.
+
+        Gives of each (state, message id), or ("parked", None) where nobody knows its mid. `mid`
+        and `stat` are as they came, to find the report in the inbox.
         """
-        if report.suppress_ms or report.hold_ms:
-            self._encrypt_message_of(mid)
-        body = json.dumps(
-            {
-                "stat": report.stat,
-                "class": report.code_class,
-                "wait_ms": report.wait_ms,
-                "maybe_sent": report.maybe_sent,
-                "pause": report.pause,
-                "suppress_ms": report.suppress_ms,
-                "hold_ms": report.hold_ms,
-                "slow_down": report.slow_down,
-            }
+        for mid, _, report in reports:
+            if report.suppress_ms or report.hold_ms:
+                self._encrypt_message_of(mid)
+        told = json.dumps(
+            [
+                (mid, _inbox_member(mid, stat), report.counted_as, _as_fields(report))
+                for mid, stat, report in reports
+            ]
         )
-        state, message_id = self._run(
-            self._report, mid, body, REPORTS_PER_MID, _inbox_member(mid, stat), report.counted_as
-        )
-        return state, message_id or None
+        answers = self._run(self._report, told, REPORTS_PER_MID)
+        return [(state, message_id or None) for state, message_id in answers]
 
     def take_in(self, reports: Iterable[tuple[str, str]], *, wake_after_s: float) -> None:
         """Keep reports (mid, stat) safe until they are reconciled."""
         with mapped_errors(self._rules.url):
-            seconds, _ = self._client.time()
-            due = (seconds + wake_after_s) * 1000
-            self._client.zadd(keys.INBOX, {_inbox_member(*report): due for report in reports})
+            members = [_inbox_member(*report) for report in reports]
+            self._take_in(keys=[keys.INBOX], args=[round(wake_after_s * 1000), *members])
 
     def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
         """Resend or drop a held message: ("done", "unknown", "not held" or "too late", state)."""
@@ -330,6 +331,19 @@ def _as_arguments(call: CameTo) -> tuple[str | int | bool, ...]:
         call.trouble,
         call.too_fast,
     )
+
+
+def _as_fields(report: Report) -> dict[str, str | int | bool]:
+    return {
+        "stat": report.stat,
+        "class": report.code_class,
+        "wait_ms": report.wait_ms,
+        "maybe_sent": report.maybe_sent,
+        "pause": report.pause,
+        "suppress_ms": report.suppress_ms,
+        "hold_ms": report.hold_ms,
+        "slow_down": report.slow_down,
+    }
 
 
 def _inbox_member(mid: str, stat: str) -> str:

@@ -1,33 +1,41 @@
--- Apply a delivery report, or park it until its mid is known.
+-- Apply delivery reports, or park those whose mid is not known yet.
 --
--- ARGV[1] mid  ARGV[2] the report as JSON, see apply_report
--- ARGV[3] how many reports may be parked for one mid  ARGV[4] the report's member in the inbox
--- ARGV[5] name under which it is counted
--- Returns {events, state, id}, or {events, 'parked', ''}
+-- ARGV[1] the reports as JSON, each an array: mid, its member in the inbox, name under which it is
+--   counted, what it means, see apply_report
+-- ARGV[2] how many reports may be parked for one mid
+-- Returns {events, {state, id}, ...}, in order; {'parked', ''} for those that were parked
 --
 -- One act, because the call's answer may be recorded at the same moment.
 
 local MAX_PARKED = 100000
-local report = cjson.decode(ARGV[2])
-redis.call('ZREM', INBOX, ARGV[4])
-count(ARGV[5])
 
-local known = redis.call('GET', 'smsq:mid:' .. ARGV[1])
-local n, id = string.match(known or '', '^(%d+) (.*)$')
-local m = id and load(id)
-if m then
-  apply_report(m, tonumber(n), report)
-  return {events, m.state, m.id}
+local function park(mid, report)
+  local early = 'smsq:early:' .. mid
+  redis.call('RPUSH', early, cjson.encode(report))
+  redis.call('LTRIM', early, -tonumber(ARGV[2]), -1)
+  redis.call('PEXPIRE', early, REPORT_WAIT)
+  redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now - REPORT_WAIT)
+  redis.call('ZADD', PARKED, now, mid)
+  if redis.call('ZCARD', PARKED) > MAX_PARKED then  -- a flood of mids that nobody gave out
+    redis.call('DEL', 'smsq:early:' .. redis.call('ZPOPMIN', PARKED)[1])
+    count('reports_dropped')
+  end
 end
 
-local early = 'smsq:early:' .. ARGV[1]
-redis.call('RPUSH', early, ARGV[2])
-redis.call('LTRIM', early, -tonumber(ARGV[3]), -1)
-redis.call('PEXPIRE', early, REPORT_WAIT)
-redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now - REPORT_WAIT)
-redis.call('ZADD', PARKED, now, ARGV[1])
-if redis.call('ZCARD', PARKED) > MAX_PARKED then  -- a flood of mids that nobody gave out
-  redis.call('DEL', 'smsq:early:' .. redis.call('ZPOPMIN', PARKED)[1])
-  count('reports_dropped')
+local function reconcile(mid, member, counted_as, report)
+  redis.call('ZREM', INBOX, member)
+  count(counted_as)
+  local known = redis.call('GET', 'smsq:mid:' .. mid)
+  local n, id = string.match(known or '', '^(%d+) (.*)$')
+  local m = id and load(id)
+  if m then
+    apply_report(m, tonumber(n), report)
+    return {m.state, m.id}
+  end
+  park(mid, report)
+  return {'parked', ''}
 end
-return {events, 'parked', ''}
+
+local answer = {events}
+for i, report in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = reconcile(unpack(report)) end
+return answer

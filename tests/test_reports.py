@@ -1,0 +1,103 @@
+"""Reports and their messages: one act for several, and every form of their wake-up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from scene import LONG_AGO, Scene
+from smsq import keys
+from smsq.contract import RECONCILE_REPORT
+from smsq_worker.app import WorkerApp
+from smsq_worker.codes import Catalogue
+from smsq_worker.ledger import Ledger
+from smsq_worker.reports import Reports
+from smsq_worker.settings import Settings
+from smsq_worker.states import Outcome
+from smsq_worker.tasks import register
+
+
+@pytest.fixture
+def scene(client: redis.Redis, settings: Settings) -> Scene:
+    return Scene(client, settings)
+
+
+@pytest.fixture
+def reports(ledger: Ledger) -> Reports:
+    return Reports(ledger, Catalogue.load())
+
+
+def accepted(scene: Scene, *names: str) -> list[str]:
+    """Bring messages to where they await a report; give their mids."""
+    for name in names:
+        scene.call(name, Outcome.ACCEPTED)
+    return [str(scene.field(name, "1:mid")) for name in names]
+
+
+def test_several_are_applied_in_order_and_leave_the_inbox(scene: Scene, reports: Reports) -> None:
+    mids = accepted(scene, "m1", "m2", "m3")
+    # The last word on m3 is the second: delivered outranks what failed before.
+    told = [*zip(mids, ["DELIVRD", "MA:0001", "MA:0001"], strict=True), (mids[2], "DELIVRD")]
+    told.append(("nobody's", "自定义"))
+    scene.ledger.take_in(told, wake_after_s=60)
+
+    assert reports.reconcile(told) == "2 delivered, 1 failed, 1 failed, 1 parked".replace(
+        "1 failed, 1 failed", "2 failed"
+    )
+
+    assert [scene.field(name, "state") for name in ("m1", "m2", "m3")] == [
+        "delivered",
+        "failed",
+        "delivered",
+    ]
+    assert scene.ledger.parked_stats("nobody's") == ["自定义"]
+    assert not scene.client.exists(keys.INBOX)
+
+
+def test_none_at_all_are_no_mistake(reports: Reports) -> None:
+    assert reports.reconcile([]) == ""
+
+
+def test_a_parked_one_means_the_same_when_its_mid_becomes_known(
+    scene: Scene, reports: Reports
+) -> None:
+    scene.enter("m1")
+    scene.go("m1")
+    reports.reconcile([("MID-m1-1", "EXPIRED")])
+    ((_, meant),) = [(0, json.loads(one)) for one in scene.client.lrange(keys.early("MID-m1-1"), 0, -1)]
+    scene.record("m1", Outcome.ACCEPTED)
+    assert meant["stat"] == "EXPIRED"
+    assert scene.field("m1", "stat") == "EXPIRED"
+
+
+def test_reports_are_due_only_after_the_time_that_was_given(
+    scene: Scene, ledger: Ledger
+) -> None:
+    before_ms = scene.now_ms()
+    ledger.take_in([("1", "DELIVRD"), ("2", "DELIVRD")], wake_after_s=30)
+    found: Any = scene.client.zrange(keys.INBOX, 0, -1, withscores=True)
+    assert all(before_ms + 30_000 <= due <= scene.now_ms() + 30_000 for _, due in found)
+    assert ledger.claim_reports(wake_after_s=30) == []
+    scene.client.zadd(keys.INBOX, {member: LONG_AGO for member, _ in found})
+    assert sorted(ledger.claim_reports(wake_after_s=30)) == [("1", "DELIVRD"), ("2", "DELIVRD")]
+
+
+@pytest.fixture
+def worker(environ: dict[str, str]) -> Iterator[WorkerApp]:
+    app = WorkerApp("worker", set_as_current=False)
+    register(app)
+    yield app
+    app.runtime.close()
+
+
+def test_a_wake_up_carries_reports_or_as_once_a_single_one(
+    scene: Scene, worker: WorkerApp
+) -> None:
+    mids = accepted(scene, "m1", "m2", "m3")
+    task = worker.tasks[RECONCILE_REPORT]
+    assert task([[mids[0], "DELIVRD"], [mids[1], "DELIVRD"]]) == "2 delivered"
+    assert task(mids[2], "DELIVRD") == "1 delivered"

@@ -1,0 +1,83 @@
+"""Doing in one go what many ask for at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from threading import Event
+
+import pytest
+
+from smsq_worker.door.together import Together
+
+PATIENCE_S = 30
+
+
+class Slow:
+    """An act that lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end = Event(), Event()
+        self.given: list[list[str]] = []
+
+    def __call__(self, things: Sequence[str]) -> None:
+        self.given.append([*things])
+        self.began.set()
+        assert self.may_end.wait(PATIENCE_S)
+        if "bad" in things:
+            raise OSError("the disk is full")
+
+
+async def ask(together: Together[str], *asked: Sequence[str]) -> list[asyncio.Task[None]]:
+    """Ask at the same time; wait until all have."""
+    tasks = [asyncio.create_task(together.do(things)) for things in asked]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_what_comes_while_the_act_runs_is_done_in_one_go_after_it() -> None:
+    async def run() -> None:
+        first = await ask(together, ["1"])
+        assert await asyncio.to_thread(slow.began.wait, PATIENCE_S)
+        others = await ask(together, ["2", "3"], ["4"], ["5"])
+        assert not any(task.done() for task in first + others)
+        slow.may_end.set()
+        await asyncio.gather(*first, *others)
+        # And alone again, once all is done.
+        await together.do(["6"])
+
+    slow = Slow()
+    together = Together(slow)
+    asyncio.run(run())
+    assert slow.given == [["1"], ["2", "3", "4", "5"], ["6"]]
+
+
+def test_those_whose_act_failed_are_told_and_the_others_are_not() -> None:
+    async def run() -> None:
+        good = await ask(together, ["1"])
+        assert await asyncio.to_thread(slow.began.wait, PATIENCE_S)
+        bad = await ask(together, ["bad"], ["2"])
+        slow.may_end.set()
+        told = await asyncio.gather(*good, *bad, return_exceptions=True)
+        assert [str(one) for one in told] == ["None", "the disk is full", "the disk is full"]
+        await together.do(["3"])
+
+    slow = Slow()
+    together = Together(slow)
+    asyncio.run(run())
+
+
+def test_one_who_no_longer_waits_does_not_disturb_the_others() -> None:
+    async def run() -> None:
+        tasks = await ask(together, ["1"], ["2"])
+        assert await asyncio.to_thread(slow.began.wait, PATIENCE_S)
+        tasks[0].cancel()
+        slow.may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+        await tasks[1]
+
+    slow = Slow()
+    together = Together(slow)
+    asyncio.run(run())
+    assert slow.given == [["1", "2"]]
