@@ -12,6 +12,7 @@ from smsq import keys
 from smsq.cipher import opener
 from smsq.contract import FINAL, State, parse
 from smsq.enqueue import Entrance
+from smsq.folded import unfolded
 from smsq.tracking import Status, read_status
 from smsq_worker.ledger import Due, Go, Ledger, Report, Stay, Wait
 from smsq_worker.ledger.control import Control
@@ -126,8 +127,8 @@ class Scene:
         return self.now_us() // 1000
 
     def field(self, name: str, field: str) -> str | None:
-        value = self.client.hget(keys.message(name), field)
-        return None if value is None else str(value)
+        stored: Any = self.client.hgetall(keys.message(name))
+        return unfolded(stored).get(field)
 
     def timer(self, name: str = "m1") -> float:
         at: Any = self.client.zscore(keys.TIMERS, name)

@@ -38,7 +38,7 @@ from smsq_worker.door import Door, create_door
 from smsq_worker.door.access import Access
 from smsq_worker.door.body import MAX_BODY
 from smsq_worker.door.callers import Callers
-from smsq_worker.door.inbox import Inbox
+from smsq_worker.door.inbox import AT_ONCE, Inbox
 from smsq_worker.door.relay import Relay
 from smsq_worker.door.server import configured
 from smsq_worker.ledger import Ledger
@@ -219,6 +219,33 @@ def test_several_reports_in_an_array_are_all_kept(door: RunningDoor, client: red
     assert (answer.status_code, answer.json()) == (200, OK)
     assert inbox(client) == set(reports)
     assert published(client) == reports
+
+
+def test_a_long_array_is_published_in_parts(door: RunningDoor, client: redis.Redis) -> None:
+    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * AT_ONCE + 1)]
+
+    answer = door.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
+
+    assert answer.status_code == 200
+    assert inbox(client) == set(reports)
+    assert published(client) == reports
+    assert client.llen("sms.report") == 3
+
+
+def test_of_a_crowd_each_is_kept_before_it_is_answered(
+    door: RunningDoor, client: redis.Redis
+) -> None:
+    reports = [(f"{n:016X}", "DELIVRD") for n in range(100)]
+    head = f"POST /reports/{TOKEN} HTTP/1.1\r\nHost: door\r\nContent-Length: "
+    with ExitStack() as open_ones:
+        crowd = [open_ones.enter_context(door.connect()) for _ in reports]
+        for each, (mid, stat) in zip(crowd, reports, strict=True):
+            body = json.dumps({"mid": mid, "stat": stat})
+            each.sendall(f"{head}{len(body)}\r\n\r\n{body}".encode())
+        for each, report in zip(crowd, reports, strict=True):
+            assert each.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            assert report in inbox(client)
+    assert sorted(published(client)) == reports
 
 
 def test_an_empty_array_is_no_mistake(door: RunningDoor, client: redis.Redis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -282,6 +283,20 @@ def test_a_connection_is_kept_between_requests(serve: Serve) -> None:
             while not seen.endswith(b"}"):
                 seen += kept.recv(65_536)
             assert seen.startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_is_not_held_back_for_an_acknowledgement(serve: Serve) -> None:
+    class Watched(PATIENT):  # type: ignore[misc, valid-type]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            sock = transport.get_extra_info("socket")
+            options.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    options: list[int] = []
+    with serve(Watched) as url:
+        assert report(url).status_code == 200
+    assert options
+    assert all(options)
 
 
 def head_of(size: int) -> bytes:

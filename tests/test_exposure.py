@@ -628,8 +628,7 @@ def in_flight(one: Product) -> None:
     for message in one.messages.in_flight:
         phone, template, code = message.args
         message.id = one.ask(mobphone=phone, smstemplate=template, code=code)["mid"]
-    eventually(lambda: any(one.status(m).state == "sending" for m in one.messages.in_flight))
-    one.look_inside("in flight")
+    eventually(lambda: is_under_way(one))
     one.client.config_set("maxmemory", 1)
     one.signal("sandbox", signal.SIGCONT)
     one.report('{"mid": "MID-3", "stat": "DELIVRD"}')
@@ -640,15 +639,20 @@ def in_flight(one: Product) -> None:
     eventually(lambda: {one.status(m).state for m in one.messages.in_flight} <= settled, 120)
 
 
+def is_under_way(one: Product) -> bool:
+    one.look_inside("in flight")
+    active = one.seen["in flight", "inspect active"]
+    return "sending" in one.states["in flight"] and one.messages.in_flight[0].id in active
+
+
 def late_ends(one: Product) -> None:
     """Let reports that never came be given up, but for some; and one of them come late."""
-    waiting = [one_ for one_ in settling(one) if one.status(one_).state == State.ACCEPTED]
-    for message in waiting[::2]:
+    waiting = [m for m in settling(one) if one.status(m).state == State.ACCEPTED][::2]
+    for message in waiting:
         one.client.zadd(keys.TIMERS, {message.id: 0}, xx=True)
-    eventually(lambda: {one.status(m).state for m in waiting[::2]} == {State.UNREPORTED})
-    with_mid = (one.status(message) for message in waiting[::2])
-    late = next(status for status in with_mid if status.attempts[-1].mid)
-    one.report(json.dumps({"mid": late.attempts[-1].mid, "stat": "DELIVRD"}))
+    eventually(lambda: {one.status(message).state for message in waiting} == {State.UNREPORTED})
+    mids = [one.status(message).attempts[-1].mid for message in waiting]
+    one.report(json.dumps({"mid": next(filter(None, mids)), "stat": "DELIVRD"}))
     eventually(lambda: not one.client.exists(keys.INBOX, keys.NOTICES))
 
 
@@ -668,8 +672,6 @@ def test_everything_was_met(product: Product) -> None:
     assert product.client.llen("shop")
     tasks = json.loads(product.seen["end", "flower api/tasks?limit=5000"])
     assert all(message.id in tasks for message in product.messages.singles[:20])
-    assert '"active' not in product.seen["in flight", "inspect active"]
-    assert product.messages.in_flight[0].id in product.seen["in flight", "inspect query_task"]
 
 
 def test_nothing_is_told(product: Product) -> None:

@@ -36,6 +36,7 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
 from smsq.enqueue import Entrance
+from smsq.folded import unfolded
 from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report, Stay
 from smsq_worker.ledger.control import ACCOUNT, Control
 from smsq_worker.settings import Settings
@@ -483,7 +484,7 @@ def find(client: redis.Redis, message_ids: list[str]) -> Iterator[Found]:
     for i in range(0, len(answers), 5):
         fields, payload, *rest = answers[i : i + 5]
         if fields:
-            yield Found(fields, bool(payload), *rest)
+            yield Found(unfolded(fields), bool(payload), *rest)
 
 
 # The machine

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, State
+from smsq.folded import unfolded
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,10 @@ class Status:
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
     """Read a message; None where nothing is known of it. Raises LedgerUnavailable."""
     with mapped_errors(url):
-        fields: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
-    if not fields:
+        stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
+    if not stored:
         return None
+    fields = unfolded(stored)
     return Status(
         id=message_id,
         state=State(fields["state"]).value,

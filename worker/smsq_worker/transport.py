@@ -46,8 +46,17 @@ class Channel(kombu_redis.Channel):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._client: Any = None
         super().__init__(*args, **kwargs)
         self._queue_cycle = OpenQueues()
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Give one client of the pool: kombu makes one for each command, at the cost of several."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        if self._client is None or self._client.connection_pool is not self.pool:
+            self._client = super()._create_client()  # type: ignore[misc]
+        return self._client
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         if timeout is None and GATE.crowded():

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 WAKE_AFTER_S: Final = 30
 """When a worker's clock wakes up a report whose own wake-up was lost."""
 LOOK_S: Final = 1.0
-AT_ONCE: Final = 100
+AT_ONCE: Final = 50
 """So many reports are one act of the ledger, for which others wait, and one wake-up."""
 
 Report = tuple[str, str]

@@ -10,7 +10,7 @@ from smsq.connection import Client
 from smsq_worker.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.states import NEXT
 
-SHARED: Final = ("common", "pauses", "window")
+SHARED: Final = ("fold", "common", "pauses", "window")
 
 
 @dataclass(frozen=True, slots=True)

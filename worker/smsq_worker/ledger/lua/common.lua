@@ -29,13 +29,13 @@ end
 local function load(id)
   local key = 'smsq:m:' .. id
   local f = redis.call('HMGET', key, 'state', 'lane', 'n', 'resends', 'expires', 'hold',
-    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who')
+    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'folded')
   if not f[1] then return nil end
   return {
     id = id, key = key, state = f[1], lane = f[2], n = tonumber(f[3] or 0),
     resends = tonumber(f[4] or 0), expires = tonumber(f[5] or 0), hold = f[6],
     otherwise = f[7], published = tonumber(f[8] or 0), overtaken = f[9],
-    doubt = f[10], template = f[11], who = f[12],
+    doubt = f[10], template = f[11], who = f[12], folded = f[13],
   }
 end
 
@@ -97,6 +97,7 @@ local function finish(m, to, reason)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)
   announce(m)
+  fold(m)
 end
 
 -- End a message whose ttl is over. It has expired only if it certainly was not sent.

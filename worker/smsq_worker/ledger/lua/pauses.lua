@@ -17,6 +17,7 @@ local TEMPLATE_PROBE = 20       -- times PROBE: the vendor approves templates by
 local TEMPLATE_REPORTS, TEMPLATE_PERCENT, TEMPLATE_WINDOW = 5, 20, 900000
 local SLOWEST = 1 / 16          -- of the limit
 local RECOVERY, RECOVERY_MS = 1 / 10, 10000  -- of the limit, each so many ms
+local REPEATED = 86400000       -- ms in which a delivered report may be repeated
 
 local function paused(scope)
   local text = redis.call('HGET', PAUSES, scope)
@@ -146,16 +147,18 @@ local function heed_report(m, begun, r)
   if r.class == 'delivered' then heal(scope, 'report', begun) end
 end
 
--- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down} on
--- attempt n. Delivered outranks everything; the rest counts only where n is the last attempt.
-local function apply_report(m, n, r)
-  local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat'))
+-- Delivered outranks everything; the rest counts only where n is the last attempt.
+local function follow_report(m, n, r)
+  local begun, known, mid =
+    unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat', n .. ':mid'))
   set(m, n .. ':stat', r.stat)
   -- One that is repeated is no pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
     set(m, 'stat', r.stat)
     if m.state ~= 'delivered' then finish(m, 'delivered') end
+    -- Its mid has told all that it can.
+    redis.call('PEXPIRE', 'smsq:mid:' .. mid, math.min(REPEATED, RETENTION))
     return
   end
   shield_number(m, r)
@@ -176,6 +179,14 @@ local function apply_report(m, n, r)
   elseif r.class == 'transient' and m.state == 'accepted' then
     if r.maybe_sent and m.hold then hold(m) else resend(m, r.wait_ms, r.maybe_sent, reason) end
   end
+end
+
+-- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down} on
+-- attempt n.
+local function apply_report(m, n, r)
+  unfold(m)
+  follow_report(m, n, r)
+  if FINAL[m.state] then fold(m) end
 end
 
 -- How many calls were let go since the last answer and have not come to anything.

@@ -19,10 +19,8 @@ local function forget_old_attempt(m)
   end
 end
 
-local function record(id, n, outcome, detail, mid, wait_ms, trouble, too_fast)
-  local m = load(id)
-  if not m or n > m.n then return 'unknown' end
-
+local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast)
+  if n > m.n then return 'unknown' end
   local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
@@ -65,6 +63,15 @@ local function record(id, n, outcome, detail, mid, wait_ms, trouble, too_fast)
   end
   for _, report in ipairs(reports) do apply_report(m, n, cjson.decode(report)) end
   return m.state
+end
+
+local function record(id, ...)
+  local m = load(id)
+  if not m then return 'unknown' end
+  unfold(m)
+  local state = settle(m, ...)
+  if FINAL[m.state] then fold(m) end
+  return state
 end
 
 local answer = {events}

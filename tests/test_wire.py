@@ -1,0 +1,191 @@
+"""ops/WIRE.md does what it says: a message by Redis commands alone, without any library of ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import pytest
+
+from conftest import RELAY
+from machine import Machine, machine
+from support import eventually
+from test_docs import ROOT, rows
+from test_door import RunningDoor, serving
+
+WIRE = (ROOT / "ops" / "WIRE.md").read_text()
+FIELDS = {name.strip("`"): needed for name, needed, _ in rows(WIRE, "| field | needed | |")}
+NEEDED = [name for name, needed in FIELDS.items() if needed == "yes"]
+
+Envelope = dict[str, Any]
+
+
+def example() -> Envelope:
+    """The example, with its placeholders filled in."""
+    (text,) = re.findall(r"^```json\n(.*?)^```", WIRE, re.DOTALL | re.MULTILINE)
+    filled = text.replace('"ID"', f'"{uuid4()}"').replace('"TAG"', f'"{uuid4()}"')
+    message: Envelope = json.loads(filled)
+    return message
+
+
+def body_of(message: Envelope) -> list[Any]:
+    body: list[Any] = json.loads(base64.b64decode(message["body"]))
+    return body
+
+
+def with_body(*body: object) -> Envelope:
+    return example() | {"body": base64.b64encode(json.dumps(body).encode()).decode()}
+
+
+def without(message: Envelope, field: str) -> Envelope:
+    *path, last = field.split(".")
+    part = message
+    for name in path:
+        part = part[name]
+    del part[last]
+    return message
+
+
+@dataclass
+class Wire:
+    """A running product, and a socket's way to its Redis."""
+
+    host: Machine
+    door: RunningDoor
+
+    def command(self, *words: str) -> str:
+        """Speak RESP: give a reply's text, "" for none."""
+        parts = [word.encode() for word in words]
+        request = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+        address = urlsplit(self.host.environ["SMSQ_REDIS_URL"])
+        assert address.hostname
+        assert address.port
+        with (
+            socket.create_connection((address.hostname, address.port)) as raw,
+            closing(raw.makefile("rb")) as replies,
+        ):
+            raw.sendall(request)
+            head = replies.readline().decode().strip()
+            assert head[0] in ":$", head
+            return replies.readline().decode().strip() if head[0] == "$" and head != "$-1" else ""
+
+    def push(self, message: Envelope, queue: str = "sms.otp") -> str:
+        self.command("LPUSH", queue, json.dumps(message))
+        return str(message["headers"].get("id", ""))
+
+    def field(self, message_id: str, name: str = "state") -> str:
+        return self.command("HGET", f"smsq:m:{message_id}", name)
+
+    def becomes(self, message_id: str, state: str) -> dict[str, Any]:
+        eventually(lambda: self.field(message_id) == state)
+        told: dict[str, Any] = self.door.get(f"/messages/{message_id}", RELAY).json()
+        assert told["state"] == state
+        return told
+
+
+@pytest.fixture(scope="module")
+def wire(
+    base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Wire]:
+    folder: Path = tmp_path_factory.mktemp("wire")
+    # The example's number gets more than one otp here.
+    environ = {**base_environ, "SMSQ_PHONE_LIMITS": ""}
+    with machine(environ, folder) as host, serving(host.environ, folder / "door") as door:
+        host.client.flushall()
+        host.start_worker()
+        yield Wire(host, door)
+
+
+def fresh(message: Envelope) -> Envelope:
+    """Let a message hold no key, which the example's first holder has for a day."""
+    args, named, rest = body_of(message)
+    named.pop("key")
+    return message | {"body": base64.b64encode(json.dumps([args, named, rest]).encode()).decode()}
+
+
+def test_the_example_is_delivered(wire: Wire) -> None:
+    message = example()
+    body = body_of(message)
+    assert f"```\n{json.dumps(body, separators=(',', ':'))}\n```" in WIRE
+    message_id = wire.push(message)
+    accepted = wire.becomes(message_id, "accepted")
+    path, _ = wire.host.vendor.calls[-1]
+    query = parse_qs(urlsplit(path).query)
+    assert [query[name] for name in ("mobphone", "smstemplate", "code")] == [[a] for a in body[0]]
+    wire.door.report({"mid": accepted["attempts"][-1]["mid"], "stat": "DELIVRD"})
+    assert wire.becomes(message_id, "delivered")["lane"] == "otp"
+    again = wire.push(example())
+    assert wire.becomes(again, "duplicate")["reason"] == f"duplicate:{message_id}"
+
+
+def test_what_is_not_needed_can_be_left_out(wire: Wire) -> None:
+    message = fresh(example())
+    for field in FIELDS:
+        if field not in NEEDED:
+            without(message, field)
+    wire.becomes(wire.push(message), "accepted")
+
+
+@pytest.mark.parametrize("field", NEEDED)
+def test_what_is_needed_is_needed(wire: Wire, field: str) -> None:
+    message_id = wire.push(without(fresh(example()), field))
+    wire.becomes(wire.push(fresh(example())), "accepted")
+    eventually(lambda: not wire.command("EXISTS", "sms.otp"))
+    assert not message_id or wire.field(message_id) in {"", "failed"}
+
+
+def test_another_lane_has_another_queue(wire: Wire) -> None:
+    message = with_body(["13800138000", "SMS_1001"], {"lane": "bulk"}, {})
+    message["properties"]["delivery_info"]["routing_key"] = "sms.bulk"
+    assert wire.becomes(wire.push(message, "sms.bulk"), "accepted")["lane"] == "bulk"
+
+
+def test_without_a_lane_it_is_a_notice_whatever_the_queue(wire: Wire) -> None:
+    message = with_body(["13800138000", "SMS_1001"], {}, {})
+    assert wire.becomes(wire.push(message), "accepted")["lane"] == "notice"
+
+
+def test_the_body_may_be_the_text_itself(wire: Wire) -> None:
+    message = without(fresh(example()), "properties.body_encoding")
+    message["body"] = base64.b64decode(message["body"]).decode()
+    wire.becomes(wire.push(message), "accepted")
+
+
+def test_an_id_that_is_pushed_twice_is_sent_once(wire: Wire) -> None:
+    before = len(wire.host.vendor.calls)
+    message = fresh(example())
+    message_id = wire.push(message)
+    wire.becomes(message_id, "accepted")
+    message["properties"]["delivery_tag"] = "another"
+    wire.push(message)
+    wire.becomes(wire.push(fresh(example())), "accepted")
+    eventually(lambda: not wire.host.client.exists("sms.otp", "unacked"))
+    assert len(wire.host.vendor.calls) == before + 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [["12345", "SMS_1001", "482913"], {}, {}],
+        [["13800138000", "SMS_1001", 482913], {}, {}],
+        [["13800138000", "SMS_1001"], {"lane": "fast"}, {}],
+        [["13800138000", "SMS_1001"], {"colour": "red"}, {}],
+        [["13800138000", "SMS_1001"], [], {}],
+        ["13800138000", "SMS_1001", "482913"],
+    ],
+    ids=["number", "code", "lane", "name", "PHP's empty array", "no triple"],
+)
+def test_a_mistake_fails_under_its_id(wire: Wire, body: list[object]) -> None:
+    before = len(wire.host.vendor.calls)
+    told = wire.becomes(wire.push(with_body(*body)), "failed")
+    assert (told["reason"], len(wire.host.vendor.calls)) == ("local:invalid", before)
+    assert "13800138000" not in told["detail"]
