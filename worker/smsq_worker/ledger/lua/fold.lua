@@ -22,12 +22,12 @@ local function fold(m)
     return time and time - enqueued or ''
   end
   m.folded = table.concat({enqueued, after(accepted), after(finished), phone or '', stat or ''}, ' ')
-  redis.call('HSET', m.key, 'folded', m.folded)
   redis.call('HDEL', m.key, unpack(MESSAGE))
   if mid and outcome == 'accepted' and detail == '' and said == stat then
-    redis.call('HSET', m.key, m.n, after(at) .. ' ' .. mid)
     redis.call('HDEL', m.key, attempt_fields(m.n))
+    redis.call('HSET', m.key, m.n, after(at) .. ' ' .. mid)
   end
+  redis.call('HSET', m.key, 'folded', m.folded)
 end
 
 local function unfold(m)
