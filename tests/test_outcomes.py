@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 import smsq
+from conftest import RELAY, TOKEN
 from machine import Machine, dies, machine
 from smsq import keys
 from smsq.contract import parse
 from smsq.enqueue import Entrance, Origin
 from smsq.tasks import enqueue
 from smsq_worker.ledger.notices import Notices
+from smsq_worker.local import services
+from smsq_worker.local.ports import free_port
 from smsq_worker.settings import Settings
 from support import accepted, becomes, eventually, refused
 
@@ -227,3 +233,39 @@ def test_entrance_keeps_what_the_relay_says(host: Machine) -> None:
     found: Any = host.client.hmget(keys.message("m1"), "caller", "returnurl")
     assert found == ["shop", "https://a.example/x"]
     assert "a.example" not in repr(Origin("shop", "https://a.example/x"))
+
+
+@pytest.fixture
+def door(environ: dict[str, str], receiver: Receiver, tmp_path: Path) -> Iterator[str]:
+    """A door that sends outcomes to the receiver by default; give its URL."""
+    url = f"http://127.0.0.1:{free_port()}/"
+    own = {
+        "SMSQ_DOOR_BIND": urlsplit(url).netloc,
+        "SMSQ_HOME": str(tmp_path / "door"),
+        "SMSQ_RETURN_URL": receiver.url,
+        "SMSQ_OUTBOUND_ALLOW": "127.0.0.1",
+    }
+    service = services.door(url, environ | own)
+    with subprocess.Popen(service.command, env=dict(service.environ)) as process:
+        try:
+            eventually(service.ready)
+            yield url
+        finally:
+            process.terminate()
+
+
+def test_a_client_of_the_gateway_changes_its_host_and_gets_its_report(
+    host: Machine, receiver: Receiver, door: str
+) -> None:
+    host.start_worker(SMSQ_WEBHOOK_URL="", SMSQ_WEBHOOK_SECRET="")
+    query = "module=sms&file=send&action=send&mobphone=13800138000&code=482913&smstemplate=SMS_1001"
+    request = Request(f"{door}?{query}", headers={"Authorization": RELAY})
+    with urlopen(request) as response:
+        answer = json.load(response)
+    assert (answer["code"], answer["msg"]) == (200, "ok")
+    becomes(answer["mid"], "accepted")
+    report = json.dumps({"mid": "0000000000000001", "stat": "DELIVRD"}).encode()
+    with urlopen(f"{door}reports/{TOKEN}", report) as response:
+        assert response.status == 200
+    eventually(lambda: receiver.posts)
+    assert receiver.bodies == [{"mid": answer["mid"], "stat": "DELIVRD"}]

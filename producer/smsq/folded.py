@@ -5,20 +5,25 @@ from __future__ import annotations
 
 def unfolded(stored: dict[str, str]) -> dict[str, str]:
     """Give a message's fields one by one, whether it is final or not."""
-    if "folded" not in stored:
+    if "fold" not in stored:
         return stored
     fields = dict(stored)
-    enqueued, accepted, finished, phone, stat = fields.pop("folded").split(" ", 4)
+    enqueued, accepted, finished, lane, phone, stat = fields.pop("fold").split(" ", 5)
 
-    def at(after: str) -> str:
+    def time(after: str) -> str:
         return str(int(enqueued) + int(after)) if after else ""
 
-    found = {"enqueued": enqueued, "accepted": at(accepted), "finished": at(finished)}
-    found |= {"phone": phone, "stat": stat}
+    found = {
+        "enqueued": enqueued,
+        "accepted": time(accepted),
+        "finished": time(finished),
+        "lane": lane,
+        "phone": phone and f"{phone[:3]}****{phone[3:]}",
+        "stat": stat,
+    }
     n = fields.get("n", "0")
     if n in fields:
         begun, mid = fields.pop(n).split(" ")
-        fields[f"{n}:detail"] = ""
-        found |= {f"{n}:at": at(begun), f"{n}:mid": mid, f"{n}:stat": stat}
-        found |= {f"{n}:outcome": "accepted"}
+        fields |= {f"{n}:mid": mid, f"{n}:outcome": "accepted", f"{n}:detail": ""}
+        found |= {f"{n}:at": time(begun), f"{n}:stat": stat}
     return fields | {name: value for name, value in found.items() if value}

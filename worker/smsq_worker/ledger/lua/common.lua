@@ -29,13 +29,13 @@ end
 local function load(id)
   local key = 'smsq:m:' .. id
   local f = redis.call('HMGET', key, 'state', 'lane', 'n', 'resends', 'expires', 'hold',
-    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'folded')
+    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'fold')
   if not f[1] then return nil end
   return {
     id = id, key = key, state = f[1], lane = f[2], n = tonumber(f[3] or 0),
     resends = tonumber(f[4] or 0), expires = tonumber(f[5] or 0), hold = f[6],
     otherwise = f[7], published = tonumber(f[8] or 0), overtaken = f[9],
-    doubt = f[10], template = f[11], who = f[12], folded = f[13],
+    doubt = f[10], template = f[11], who = f[12], fold = f[13],
   }
 end
 

@@ -1,56 +1,60 @@
--- How a final message is kept: folded, in half the memory; prepended before common.lua. What it
--- keeps is the same: smsq/folded.py reads it, and news that comes after the end unfolds it.
+-- How a final message is kept: folded, in half the memory; prepended before common.lua. Nothing is
+-- lost: smsq/folded.py reads it, and news that comes after the end unfolds it.
 --
---   folded  "<enqueued> <accepted> <finished> <phone> <stat>", in place of fields of these names
---   <n>     "<at> <mid>", in place of the last attempt's, where it was accepted and the rest of it
---           says no more: an empty detail and the message's own stat
+--   fold  "<enqueued> <accepted> <finished> <lane> <phone> <stat>", in place of fields of these names
+--   <n>   "<at> <mid>", in place of the last attempt's, where it was accepted and the rest of it
+--         says no more: an empty detail and the message's own stat
 --
--- Times but the first are ms since then; what is not there is empty. No field is longer than the
--- 64 bytes with which a hash is still one piece of memory, but for unusual mids and stats.
+-- Times but the first are ms since then, the number is without its stars, and what is not there is
+-- empty. Fields are apart because Redis keeps a hash in one piece only while none is over 64 bytes.
 
-local MESSAGE = {'enqueued', 'accepted', 'finished', 'phone', 'stat'}
+local MESSAGE = {'enqueued', 'accepted', 'finished', 'lane', 'phone', 'stat'}
 
 local function attempt_fields(n)
   return n .. ':at', n .. ':mid', n .. ':outcome', n .. ':detail', n .. ':stat'
 end
 
 local function fold(m)
-  if m.folded then return end
-  local enqueued, accepted, finished, phone, stat = unpack(redis.call('HMGET', m.key, unpack(MESSAGE)))
-  local at, mid, outcome, detail, said = unpack(redis.call('HMGET', m.key, attempt_fields(m.n)))
+  if m.fold then return end
+  local f = redis.call('HMGET', m.key, unpack(MESSAGE))
+  local at, mid, outcome, detail, stat = unpack(redis.call('HMGET', m.key, attempt_fields(m.n)))
+  local said_no_more = mid and outcome == 'accepted' and detail == '' and stat == f[6]
   local function after(time)
-    return time and time - enqueued or ''
+    return time and time - f[1] or ''
   end
-  m.folded = table.concat({enqueued, after(accepted), after(finished), phone or '', stat or ''}, ' ')
+  local phone = string.gsub(f[5] or '', '%*', '')
+  m.fold = table.concat({f[1], after(f[2]), after(f[3]), f[4], phone, f[6] or ''}, ' ')
   redis.call('HDEL', m.key, unpack(MESSAGE))
-  if mid and outcome == 'accepted' and detail == '' and said == stat then
+  if said_no_more then
     redis.call('HDEL', m.key, attempt_fields(m.n))
     redis.call('HSET', m.key, m.n, after(at) .. ' ' .. mid)
   end
-  redis.call('HSET', m.key, 'folded', m.folded)
+  redis.call('HSET', m.key, 'fold', m.fold)
 end
 
 local function unfold(m)
-  if not m.folded then return end
-  local enqueued, accepted, finished, phone, stat =
-    string.match(m.folded, '^(%S+) (%S*) (%S*) (%S*) (.*)$')
-  local function set(name, value)
+  if not m.fold then return end
+  local enqueued, accepted, finished, lane, phone, stat =
+    string.match(m.fold, '^(%S+) (%S*) (%S*) (%S+) (%S*) (.*)$')
+  local function restore(name, value)
     if value ~= '' then redis.call('HSET', m.key, name, value) end
   end
-  local function at(after)
+  local function time(after)
     return after == '' and '' or enqueued + after
   end
-  set('enqueued', enqueued)
-  set('accepted', at(accepted))
-  set('finished', at(finished))
-  set('phone', phone)
-  set('stat', stat)
-  local begun, mid = string.match(redis.call('HGET', m.key, m.n) or '', '^(%S+) (%S+)$')
+  restore('enqueued', enqueued)
+  restore('accepted', time(accepted))
+  restore('finished', time(finished))
+  restore('lane', lane)
+  restore('phone', (string.gsub(phone, '^...', '%0****')))
+  restore('stat', stat)
+  local n = m.n
+  local begun, mid = string.match(redis.call('HGET', m.key, n) or '', '^(%S+) (%S+)$')
   if mid then
-    set(m.n .. ':at', at(begun))
-    set(m.n .. ':stat', stat)
-    redis.call('HSET', m.key, m.n .. ':mid', mid, m.n .. ':outcome', 'accepted', m.n .. ':detail', '')
+    redis.call('HSET', m.key, n .. ':mid', mid, n .. ':outcome', 'accepted', n .. ':detail', '')
+    restore(n .. ':at', time(begun))
+    restore(n .. ':stat', stat)
   end
-  redis.call('HDEL', m.key, 'folded', m.n)
-  m.folded = nil
+  redis.call('HDEL', m.key, 'fold', n)
+  m.lane, m.fold = lane, nil
 end
