@@ -189,3 +189,42 @@ def test_a_mistake_fails_under_its_id(wire: Wire, body: list[object]) -> None:
     told = wire.becomes(wire.push(with_body(*body)), "failed")
     assert (told["reason"], len(wire.host.vendor.calls)) == ("local:invalid", before)
     assert "13800138000" not in told["detail"]
+
+
+def with_part(value: object, *path: str) -> str:
+    message = part = fresh(example())
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    return json.dumps(message)
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        "no JSON",
+        "[1]",
+        "5",
+        with_part([5], "properties"),
+        with_part([5], "properties", "delivery_tag"),
+        with_part("x", "properties", "delivery_info"),
+        with_part("rot13", "properties", "body_encoding"),
+        with_part("abc", "body"),
+        with_part(7, "body"),
+        with_part([1], "headers"),
+        with_part([5], "headers", "task"),
+        with_part("x", "headers", "retries"),
+        with_part(7, "headers", "stamped_headers"),
+    ],
+)
+def test_rubbish_neither_ends_the_worker_nor_stays(wire: Wire, envelope: str) -> None:
+    wire.command("LPUSH", "sms.otp", envelope)
+    wire.becomes(wire.push(fresh(example())), "accepted")
+    eventually(lambda: not wire.host.client.exists("sms.otp", "unacked"))
+    assert wire.host.workers[0].poll() is None
+
+
+def test_a_callback_in_the_body_is_not_called(wire: Wire) -> None:
+    link = {"callbacks": [{"task": "x"}], "chord": 5}
+    wire.becomes(wire.push(with_body(["13800138000", "SMS_1001"], {}, link)), "accepted")
+    eventually(lambda: not wire.host.client.exists("unacked"))

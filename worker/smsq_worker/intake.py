@@ -68,21 +68,23 @@ def mend(message: Any) -> None:
     # A name of the sender's own would be shown in place of the task's, whatever is in it.
     for name in ("shadow", "timelimit"):
         headers.pop(name, None)
-    args, kwargs, rubbish = _arguments(message)
-    if rubbish:
+    args, kwargs, embedded = _arguments(message)
+    if embedded is None:
         problems["bad_body"] = True
-    if problems:
+    if problems or embedded:
         _replace_body(message, [args, kwargs | problems, {}])
 
 
-def _arguments(message: Any) -> tuple[list[Any], dict[str, Any], bool]:
+def _arguments(message: Any) -> tuple[list[Any], dict[str, Any], bool | None]:
+    """Give the arguments, and whether Celery would do more than run the task; None for rubbish."""
     try:
-        args, kwargs, _ = message.payload
+        args, kwargs, embed = message.payload
     except Exception:  # noqa: BLE001 - any decoder may raise anything on rubbish
-        return [], {}, True
+        return [], {}, None
     if isinstance(args, list) and isinstance(kwargs, dict):
-        return args, kwargs, False
-    return [], {}, True
+        # Callbacks and chords of a stranger are published by the worker, and rubbish there ends it.
+        return args, kwargs, not isinstance(embed, dict) or any(embed.values())
+    return [], {}, None
 
 
 def _replace_body(message: Any, body: list[Any]) -> None:
