@@ -50,6 +50,7 @@ AHEAD_S: Final = 3600
 KEPT_ATTEMPTS: Final = 10
 PERHAPS_SENT: Final = frozenset({Outcome.ACCEPTED, Outcome.MAYBE_SENT})
 DETAIL: Final = "gateway:400 said so"
+FACTS: Final = frozenset({"enqueued", "lane", "template", "phone"})
 REFUSALS_IN_A_ROW: Final = 20
 PAST: Final = 1
 """A moment that is over, in Unix milliseconds."""
@@ -550,6 +551,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.entrance = Entrance(client, settings)
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
+        self.facts: dict[str, dict[str, str]] = {}
         self.had_outage = False
 
     @initialize(budget=st.integers(0, 2))
@@ -611,7 +613,8 @@ class LedgerMachine(RuleBasedStateMachine):
         n = self.attempt(name, age)
         # The gateway's client gives a mid with `accepted` alone.
         mid = mid_of(name, n) if has_mid and outcome is Outcome.ACCEPTED else ""
-        state = self.ledger.record(name, n, outcome, detail=DETAIL, mid=mid, wait_s=wait_s)
+        detail = "" if mid else DETAIL
+        state = self.ledger.record(name, n, outcome, detail=detail, mid=mid, wait_s=wait_s)
         self.take_over_moment()
         assert state is self.model.record(name, n, outcome, mid, wait_s)
 
@@ -721,8 +724,17 @@ class LedgerMachine(RuleBasedStateMachine):
             before = self.states.get(name, there.state)
             assert there.state in reachable(before), f"{name}: from {before} to {there.state}"
             self.states[name] = there.state
+            self.check_facts(name, there)
         self.compare_the_rest(found)
         self.check_duplicates(found)
+
+    def check_facts(self, name: str, there: Found) -> None:
+        """Hold what never changes to what it was, however the message is kept."""
+        before = self.facts.setdefault(name, {})
+        now = {k: v for k, v in there.fields.items() if k in FACTS or k.endswith(":at")}
+        assert now.items() >= {k: v for k, v in before.items() if k in FACTS}.items()
+        assert all(now[k] == before[k] for k in now.keys() & before.keys())
+        before |= now
 
     def compare_the_rest(self, found: Mapping[str, Found]) -> None:
         model = self.model

@@ -6,7 +6,7 @@
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key | 24 h |
-| smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S |
+| smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
 | smsq:early:<mid> | list   | reports whose mid nobody knows (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
 | smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
@@ -54,6 +54,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
 | overtaken | "1" where later messages of its lane were seen admitted before it |
+| fold, <n> | what became of the others at the end, in half the memory: see ledger/lua/fold.lua, smsq/folded.py |
 
 Scripts derive message keys from ids they read, so the database cannot be a Redis Cluster
 (nor can kombu's broker).

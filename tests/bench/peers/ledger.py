@@ -170,6 +170,7 @@ def measure(place: Place) -> Costs:
     # Redis is to do nothing beside what is measured: no file rewritten, nothing freed later.
     place.client.config_set("auto-aof-rewrite-percentage", 0)
     place.client.config_set("lazyfree-lazy-user-flush", "no")
+    place.client.config_set("lazyfree-lazy-user-del", "no")
     plain = Books(place).bytes_each(DELIVERED)
     sealed = Books(place, SMSQ_PAYLOAD_KEYS=Fernet.generate_key().decode()).bytes_each(DELIVERED)
     # Few before and after, so that a machine that slows down is not taken for a slow ledger.

@@ -124,8 +124,8 @@ class Ledger:
         self._cipher = cipher
         self._told_of_plain = False
         scripts = Scripts(client, rules)
-        self._admit = scripts.act("admit")
-        self._depart = scripts.act("depart")
+        self._admit = scripts.act("admit", also="window")
+        self._depart = scripts.act("depart", also="window")
         self._record = scripts.act("record")
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")

@@ -10,7 +10,7 @@ from smsq.connection import Client
 from smsq_worker.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.states import NEXT
 
-SHARED: Final = ("fold", "common", "pauses", "window")
+SHARED: Final = ("fold", "common", "pauses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def _lua(name: str) -> str:
 
 
 def _constants(rules: Rules) -> str:
+    # One table: it is made anew in each act, as all of this is.
     ways = (
-        f"{before}={_table(f'{after}=true' for after in sorted(afters))}"
-        for before, afters in NEXT.items()
+        f'["{before} {after}"]=true' for before, afters in NEXT.items() for after in sorted(afters)
     )
     limits = (_table((one.messages, one.seconds * 1000)) for one in rules.phone_limits)
     breaker = rules.breaker and _table((*rules.breaker[:2], rules.breaker.seconds * 1000))

@@ -159,8 +159,7 @@ local function admit(id, booked)
     redis.call('PEXPIRE', sent_key, longest)
   end
   m.n = m.n + 1
-  move(m, 'sending')
-  set(m, 'n', m.n, m.n .. ':at', now)
+  move(m, 'sending', 'n', m.n, m.n .. ':at', now)
   timer(m, now + LEASE)
   if m.doubt then count('possible_duplicates') end
   if m.published > tonumber(redis.call('HGET', LANES, m.lane) or 0) then

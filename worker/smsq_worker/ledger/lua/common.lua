@@ -1,5 +1,5 @@
 -- What every act of the ledger shares; prepended to each, after the constants of `rules.py`:
---   local NEXT        the table of states.py: NEXT[from][to] is true where there is a way
+--   local NEXT        the table of states.py: NEXT['<from> <to>'] is true where there is a way
 --   local RETENTION   ms for which a final message is kept
 --   local REPORT_WAIT ms for which a report is awaited, or parked
 --   local WEBHOOK     whether every outcome goes to a webhook
@@ -52,9 +52,9 @@ local function waiting_room(template)
   return 'smsq:waiting:' .. template
 end
 
--- Change the state, only along a way of the table.
-local function move(m, to)
-  if not NEXT[m.state][to] then
+-- Change the state, only along a way of the table; fields and their values change with it.
+local function move(m, to, ...)
+  if not NEXT[m.state .. ' ' .. to] then
     error('smsq: no way from ' .. m.state .. ' to ' .. to)
   end
   if m.state == 'held' then redis.call('ZREM', HELD, m.id) end
@@ -62,7 +62,7 @@ local function move(m, to)
   if not FINAL[m.state] then redis.call('HINCRBY', LIVE, m.lane .. ':' .. m.state, -1) end
   if not FINAL[to] then redis.call('HINCRBY', LIVE, m.lane .. ':' .. to, 1) end
   m.state = to
-  set(m, 'state', to)
+  set(m, 'state', to, ...)
   count('messages:' .. m.lane .. ':' .. to)
 end
 
@@ -88,9 +88,8 @@ end
 
 -- Come to an end: the number and the code leave the ledger, the rest stays for a while.
 local function finish(m, to, reason)
-  move(m, to)
+  move(m, to, 'finished', now)
   if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
-  set(m, 'finished', now)
   redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
     'overtaken', 'who')
   redis.call('DEL', 'smsq:p:' .. m.id)

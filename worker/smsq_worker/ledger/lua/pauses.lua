@@ -148,9 +148,8 @@ local function heed_report(m, begun, r)
 end
 
 -- Delivered outranks everything; the rest counts only where n is the last attempt.
-local function follow_report(m, n, r)
-  local begun, known, mid =
-    unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat', n .. ':mid'))
+local function follow_report(m, n, mid, r)
+  local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat'))
   set(m, n .. ':stat', r.stat)
   -- One that is repeated is no pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
@@ -182,10 +181,10 @@ local function follow_report(m, n, r)
 end
 
 -- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down} on
--- attempt n.
-local function apply_report(m, n, r)
+-- attempt n, by its mid.
+local function apply_report(m, n, mid, r)
   unfold(m)
-  follow_report(m, n, r)
+  follow_report(m, n, mid, r)
   if FINAL[m.state] then fold(m) end
 end
 

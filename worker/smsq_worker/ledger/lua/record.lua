@@ -44,8 +44,7 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast)
   local late = m.state ~= 'sending' or n ~= m.n
   if n == m.n and not FINAL[m.state] then
     if outcome == 'accepted' then
-      move(m, 'accepted')
-      set(m, 'accepted', now)
+      move(m, 'accepted', 'accepted', now)
       redis.call('HDEL', m.key, 'doubt', 'otherwise')
       timer(m, now + REPORT_WAIT)
     elseif outcome == 'refused' and excused then
@@ -61,7 +60,7 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast)
       doubt(m, wait_ms)
     end
   end
-  for _, report in ipairs(reports) do apply_report(m, n, cjson.decode(report)) end
+  for _, report in ipairs(reports) do apply_report(m, n, mid, cjson.decode(report)) end
   return m.state
 end
 

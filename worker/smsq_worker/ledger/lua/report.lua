@@ -29,7 +29,7 @@ local function reconcile(mid, member, counted_as, report)
   local n, id = string.match(known or '', '^(%d+) (.*)$')
   local m = id and load(id)
   if m then
-    apply_report(m, tonumber(n), report)
+    apply_report(m, tonumber(n), mid, report)
     return {m.state, m.id}
   end
   park(mid, report)

@@ -1,5 +1,5 @@
--- The window of departures, in which no more than a second's worth may be; prepended after
--- pauses.lua. Times are in us.
+-- The window of departures, in which no more than a second's worth may be; what admit and depart
+-- share, prepended after pauses.lua. Times are in us.
 
 local CALLS = 'smsq:calls'
 -- A worker is told so long before its call departs: the way from here to there is not always
