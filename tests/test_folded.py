@@ -61,7 +61,7 @@ def ended(before: Status, after: Status, said: str | None) -> Status:
 def test_a_delivered_message_is_kept_in_one_small_piece(scene: Scene) -> None:
     accept(scene)
     scene.report("m1", DELIVRD)
-    assert set(stored(scene)) == {"state", "template", "n", "1", "fold"}
+    assert set(stored(scene)) == {"state", "template", "1", "fold"}
     assert scene.client.object("encoding", keys.message("m1")) == "listpack"
 
 
@@ -144,7 +144,7 @@ def test_news_after_the_end_finds_what_it_needs(scene: Scene, folded: bool) -> N
         attempts=(replace(attempt, stat="DELIVRD"),),
         finished_at=delivered.finished_at,
     )
-    assert set(stored(scene)) == {"state", "template", "n", "1", "fold"}
+    assert set(stored(scene)) == {"state", "template", "1", "fold"}
 
 
 def test_an_answer_after_the_end_is_kept(scene: Scene) -> None:

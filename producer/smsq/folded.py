@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from smsq.contract import Lane
+
+_LANES: Final = {lane[0]: str(lane) for lane in Lane}
+
 
 def unfolded(stored: dict[str, str]) -> dict[str, str]:
     """Give a message's fields one by one, whether it is final or not."""
     if "fold" not in stored:
         return stored
     fields = dict(stored)
-    enqueued, accepted, finished, lane, phone, stat = fields.pop("fold").split(" ", 5)
+    enqueued, accepted, finished, n, lane, phone, stat = fields.pop("fold").split(" ", 6)
 
     def time(after: str) -> str:
         return str(int(enqueued) + int(after)) if after else ""
@@ -17,11 +23,11 @@ def unfolded(stored: dict[str, str]) -> dict[str, str]:
         "enqueued": enqueued,
         "accepted": time(accepted),
         "finished": time(finished),
-        "lane": lane,
+        "n": n if n != "0" else "",
+        "lane": _LANES[lane],
         "phone": phone and f"{phone[:3]}****{phone[3:]}",
         "stat": stat,
     }
-    n = fields.get("n", "0")
     if n in fields:
         begun, mid = fields.pop(n).split(" ")
         fields |= {f"{n}:mid": mid, f"{n}:outcome": "accepted", f"{n}:detail": ""}

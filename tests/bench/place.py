@@ -106,6 +106,7 @@ class Place:
     def running(self) -> Iterator[Place]:
         """Start what all scenarios share, and end everything."""
         try:
+            os.environ.update(services.MALLOC)
             self._redis.start()
             command = [sys.executable, "-m", "bench.gateway", str(self.gateway.port)]
             self._others.append(self._process("gateway", Service("", command, self._kept, bool)))
