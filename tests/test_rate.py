@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -18,7 +19,7 @@ from smsq_worker.gate import Gate, NotNow
 from smsq_worker.ledger import Go, Ledger, Stay, Wait
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome
-from smsq_worker.turnstile import Turnstile
+from smsq_worker.turnstile import Turnstile, keep_time
 
 SECOND = 1_000_000
 HARDLY_EVER = 0.001
@@ -438,3 +439,14 @@ def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
 def test_reports_go_on_whatever_the_rate(slow: Scene) -> None:
     slow.record("first", Outcome.ACCEPTED)
     assert slow.report("first", DELIVRD) == "delivered"
+
+
+def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
+    before = sys.getswitchinterval()
+    try:
+        keep_time(200)
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+        keep_time(1000)
+        assert sys.getswitchinterval() == pytest.approx(0.005)
+    finally:
+        sys.setswitchinterval(before)

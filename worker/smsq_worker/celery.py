@@ -56,8 +56,6 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
         except SettingsError as error:
             _exit_with(error)
         telemetry.quiet()
-        # A thread whose call departs now must not wait 5 ms for another's bytecode.
-        sys.setswitchinterval(0.001)
 
 
 _signals = count()

@@ -19,6 +19,7 @@ from smsq_worker.gate import Gate
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.notices import Notices
 from smsq_worker.recorder import Recorder
+from smsq_worker.turnstile import keep_time
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Clock:
             resend_wait_s=self._backoff.wait_s(1), empty=self._queues.empty_lanes()
         )
         self._gate.set(due.lanes, due.rate)
+        keep_time(due.rate)
         if due.wake:
             reached("after claim")
         for message_id, lane in due.wake:

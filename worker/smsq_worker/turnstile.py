@@ -8,6 +8,7 @@ doubt: no call had begun.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ LATE_S: Final = 0.003
 DEPARTURES: Final = 5
 FAR_S: Final = 0.005
 """A ledger further away than that cannot help to be exact."""
+CROWD_PER_S: Final = 500
+"""At such a rate calls come so close that a few ms do not tell."""
 PAUSED: Final = Stay("paused", None)
 
 
@@ -177,6 +180,15 @@ class _Turns:
             else:
                 self._booked.pop(message_id, None)
                 yield message_id, answer
+
+
+def keep_time(rate: float) -> None:
+    """Have threads take turns often enough for the rate of all workers.
+
+    One whose call departs now must not wait 5 ms, Python's default, for another's bytecode. To take
+    turns so often costs a seventh of a batch, and is left where nobody could tell.
+    """
+    sys.setswitchinterval(0.001 if rate < CROWD_PER_S else 0.005)
 
 
 def _sleep_until(moment: float) -> float:
