@@ -13,6 +13,7 @@ from typing import Any
 import kombu.pools
 from celery import Celery
 from kombu import Connection, Queue
+from kombu.exceptions import KombuError, OperationalError
 
 from smsq.connection import Client, connect
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
@@ -50,6 +51,8 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
 
 
 VISIBILITY_TIMEOUT_S = 120
+PUBLISH_ERRORS = (OperationalError, KombuError, OSError)
+"""What publishing raises where the broker does not take a message."""
 
 
 class SmsqApp(Celery):

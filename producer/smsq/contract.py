@@ -132,7 +132,7 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
     Raises InvalidMessage that names the first argument that breaks a rule and what is allowed.
     """
     given = _bound(args, kwargs)
-    lane = _choice("lane", given["lane"], Lane)
+    lane = parse_lane(given["lane"])
     return Message(
         phone=parse_phone(given["phone"]),
         template=parse_template(given["template"]),
@@ -188,6 +188,11 @@ def parse_phone(value: object) -> str:
     if match is None:
         raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
     return match[1]
+
+
+def parse_lane(value: object) -> Lane:
+    """Give a lane. Raises InvalidMessage."""
+    return _choice("lane", value, Lane)
 
 
 def parse_template(value: object) -> str:

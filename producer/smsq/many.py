@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from celery.utils import uuid
-from kombu.exceptions import KombuError, OperationalError
 
 from smsq.app import app
-from smsq.contract import SEND_BATCH, Lane, Message, State, parse
+from smsq.contract import SEND_BATCH, Lane, Message, State, parse, parse_lane
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.killpoint import reached
-
-log = logging.getLogger(__name__)
+from smsq.tasks import left_to_the_clock
 
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and others wait for its end."""
@@ -56,7 +53,7 @@ def send_many(
     where Redis does not answer: `enqueued` rows are in, and of the batch after them it is not
     known. With a `key` in every row the same call can be made again, and nothing is sent twice.
     """
-    parse((), {"phone": "13800000000", "template": "-", "lane": lane})
+    parse_lane(lane)
     if not 1 <= batch_size <= BATCH_AT_MOST:
         raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
     writer = _Writer(batch_size, on_batch)
@@ -133,7 +130,7 @@ def _stopped(error: InvalidMessage, enqueued: int) -> InvalidMessage:
 
 
 def _wake(lane: Lane, ids: Sequence[str]) -> None:
-    try:
+    with left_to_the_clock(f"a batch of {len(ids)}", ids):
         app.send_task(
             SEND_BATCH,
             (ids,),
@@ -142,10 +139,3 @@ def _wake(lane: Lane, ids: Sequence[str]) -> None:
             kwargsrepr="{}",
             ignore_result=True,
         )
-    except (OperationalError, KombuError, OSError) as error:
-        log.warning("%d messages are in the ledger; not woken up: %s", len(ids), error)
-        try:
-            for message_id in ids:
-                app.entrance.unpublished(message_id)
-        except LedgerUnavailable:
-            log.warning("they will be woken up by their timers")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from celery import Celery, Task
 from celery.result import AsyncResult
 from celery.utils import uuid
-from kombu.exceptions import KombuError, OperationalError
 
-from smsq.app import app
+from smsq.app import PUBLISH_ERRORS, app
 from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
 from smsq.enqueue import NO_ORIGIN, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
@@ -115,18 +115,22 @@ def publish(
 
 def _wake(message_id: str, message: Message) -> None:
     shown = f"('{mask_phone(message.phone)}', '{message.template}')"
-    try:
+    with left_to_the_clock(message_id, [message_id]):
         publish(app, message_id, message.lane, argsrepr=shown)
-    except (OperationalError, KombuError, OSError) as error:
-        log.warning("%s is in the ledger; its wake-up was not published: %s", message_id, error)
-        _ask_the_clock(message_id)
 
 
-def _ask_the_clock(message_id: str) -> None:
+@contextmanager
+def left_to_the_clock(name: str, ids: Iterable[str]) -> Iterator[None]:
+    """Publish in the block; where that fails the clock does it, for messages in the ledger."""
     try:
-        app.entrance.unpublished(message_id)
-    except LedgerUnavailable:
-        log.warning("%s will be woken up by its timer", message_id)
+        yield
+    except PUBLISH_ERRORS as error:
+        log.warning("%s is in the ledger; its wake-up was not published: %s", name, error)
+        try:
+            for message_id in ids:
+                app.entrance.unpublished(message_id)
+        except LedgerUnavailable:
+            log.warning("%s will be woken up by its timer", name)
 
 
 # Lazy: the task, and with it the environment, is looked at when it is first used.

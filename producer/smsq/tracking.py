@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
@@ -51,6 +52,14 @@ class Status:
     def final(self) -> bool:
         """Tell whether the state is final; a late report can still move it on."""
         return self.state in FINAL
+
+
+_DUPLICATE: Final = "duplicate:"
+
+
+def key_holder(reason: str | None) -> str:
+    """Give the id of the message that holds a duplicate's key, "" where the reason is another."""
+    return reason.removeprefix(_DUPLICATE) if reason and reason.startswith(_DUPLICATE) else ""
 
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:

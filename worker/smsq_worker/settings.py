@@ -35,6 +35,7 @@ from smsq_worker.formats import (
 from smsq_worker.gateway.client import Address
 from smsq_worker.ledger.rules import Rules
 from smsq_worker.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone_limits
+from smsq_worker.outbound.post import longest_s
 
 DAY_S: Final = 86_400
 MIN_RATE: Final = 0.001
@@ -154,6 +155,5 @@ class Settings(ProducerSettings):
             breaker=self.breaker,
             probe_s=self.probe_s,
             webhook=bool(self.webhook_url),
-            # Longer than a POST may take, see outbound/post.py.
-            notice_lease_s=60 + 6 * self.connect_timeout_s + self.read_timeout_s,
+            notice_lease_s=60 + longest_s(self.connect_timeout_s, self.read_timeout_s),
         )

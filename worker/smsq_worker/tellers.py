@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
 
+from smsq.app import PUBLISH_ERRORS
 from smsq.contract import State
 from smsq_worker.gateway.notice import vendor_notice
 from smsq_worker.ledger.notices import Notice
@@ -42,7 +42,7 @@ def tellers(settings: Settings) -> dict[str, Teller]:
                 argsrepr="(masked)",
                 ignore_result=True,
             )
-        except (OperationalError, KombuError, OSError) as error:
+        except PUBLISH_ERRORS as error:
             return Posted(done=False, detail=type(error).__name__)
         return Posted(done=True, detail="")
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from smsq.connection import connect
 from smsq.contract import State
+from smsq.tracking import key_holder
 from smsq_worker.ledger import Ledger
 from smsq_worker.local.demo import Seen, Sent, demo_plan, enqueue, watch
 from smsq_worker.local.stack import Stack, stopping
@@ -98,4 +99,4 @@ def _summarise(console: Console, plan: Plan, seen: Seen) -> None:
 
 
 def _reason(reason: str | None) -> str:
-    return "duplicate:<id>" if (reason or "").startswith("duplicate:") else reason or ""
+    return "duplicate:<id>" if key_holder(reason) else reason or ""

@@ -18,7 +18,7 @@ from smsq.contract import Message, State, parse
 from smsq.enqueue import Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
 from smsq.tasks import enqueue
-from smsq.tracking import read_status
+from smsq.tracking import key_holder, read_status
 from smsq_worker.door.access import Access
 from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.door.callers import Caller
@@ -110,8 +110,7 @@ class Relay:
     def _first(self, message_id: str) -> str:
         """Give the id of the message that holds the key of this one."""
         status = read_status(self._client, self._settings.redis_url, message_id)
-        reason = (status and status.reason) or ""
-        return reason.removeprefix("duplicate:") or message_id
+        return (status and key_holder(status.reason)) or message_id
 
 
 def allowed_target(url: str, outbound_allow: frozenset[str], return_url: str) -> bool:

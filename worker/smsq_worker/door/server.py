@@ -10,8 +10,8 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from kombu.exceptions import KombuError, OperationalError
 
+from smsq.app import PUBLISH_ERRORS
 from smsq.app import app as celery
 from smsq.connection import connect
 from smsq_worker.door import Door, create_door
@@ -44,7 +44,7 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
         ledger,
         Spool(settings.home / "spool", "reports"),
         publish_reports=partial(publish_reports, celery),
-        publish_errors=(OperationalError, KombuError, OSError),
+        publish_errors=PUBLISH_ERRORS,
     )
     access = Access(callers)
     relay = Relay(settings, client, access) if callers else None

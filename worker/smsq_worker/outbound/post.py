@@ -11,7 +11,7 @@ from typing import Final
 
 import requests
 
-from smsq_worker.outbound.guard import guarded
+from smsq_worker.outbound.guard import MAX_ADDRESSES, guarded
 from smsq_worker.timely import Adapter, NotConnected, name_of, read, retry_after_s
 
 MAX_ANSWER: Final = 65_536
@@ -33,6 +33,11 @@ class Posted:
     """It wants no more (410)."""
     retry_after_s: float = 0
     """It wants to be left alone for so long."""
+
+
+def longest_s(connect_timeout_s: float, read_timeout_s: float) -> float:
+    """Bound a POST's time: TCP to each address, TLS, writing, the answer; not the resolver's."""
+    return (MAX_ADDRESSES + 2) * connect_timeout_s + read_timeout_s
 
 
 class Poster:
@@ -60,8 +65,7 @@ class Poster:
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """Ask the receiver at a URL once to take a body. Never raises.
 
-        It ends within four connect timeouts for TCP, one for TLS, one for writing and the read
-        timeout; the resolver's time is not bounded.
+        It ends within `longest_s`.
         """
         _thread.posts = True
         try:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.contract import State
-
-_HOLDER: Final = "duplicate:"
+from smsq.tracking import key_holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,6 @@ def read_states(client: Client, url: str, ids: Sequence[str]) -> list[Standing]:
         for one in ids:
             pipe.hmget(keys.message(one), "state", "reason")
         found = pipe.execute()
-    return [_standing(state, reason or "") for state, reason in found]
-
-
-def _standing(state: str | None, reason: str) -> Standing:
-    holder = reason.removeprefix(_HOLDER) if reason.startswith(_HOLDER) else ""
-    return Standing(State(state) if state else None, holder)
+    return [
+        Standing(State(state) if state else None, key_holder(reason)) for state, reason in found
+    ]
