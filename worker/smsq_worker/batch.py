@@ -7,6 +7,8 @@ worker dies nothing is left to be taken up but its messages.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 CALLS: Final = 128
 """So many calls of batches may be under way in a process: 1,280 a second of 100 ms each."""
+GATHER_S: Final = 0.01
+"""Answers that come within this time are written down in one act."""
 
 Done = SimpleQueue[CameTo | None]
 
@@ -119,10 +123,13 @@ class _Run:
         self._calls.begin(message_id, admission, self._done)
 
     def settle(self, timeout_s: float | None) -> None:
-        """Write down what has come; where nothing has, wait for it."""
+        """Write down what has come; where nothing has, wait for it, and a little for more."""
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         came: list[CameTo | None] = []
         with suppress(Empty):
             came.append(self._done.get(timeout=timeout_s))
+            if len(came) < self._under_way:
+                time.sleep(max(0.0, min(GATHER_S, end - time.monotonic())))
             while True:
                 came.append(self._done.get_nowait())
         self._under_way -= len(came)

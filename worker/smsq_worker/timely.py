@@ -37,6 +37,7 @@ class _Timely(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._end = time.monotonic() + (sock.gettimeout() or 0)
+        self._is_first = True
 
     def readable(self) -> bool:
         return True
@@ -45,7 +46,9 @@ class _Timely(io.RawIOBase):
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer came too slowly")
-        self._sock.settimeout(left)
+        if not self._is_first:
+            self._sock.settimeout(left)
+        self._is_first = False
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
