@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo up test check soak bench lock clean
+.PHONY: demo up test check system soak bench lock clean
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -20,6 +20,10 @@ check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Debian has what these need besides Python: tests/system/debian.txt. Root, for network namespaces.
+system: $(VENV)/ready    ## Run the tests that need a browser, promtool, a Redis with TLS, several hosts.
+	$(BIN)/python -m pytest tests/system
 
 MESSAGES ?= 2000
 SECONDS  ?= 60
@@ -41,10 +45,10 @@ bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues.
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv
-	cd ops && for extra in worker dev; do \
+	cd ops && for extras in "worker --extra otel" dev; do extra=$${extras%% *}; \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --no-config --upgrade --custom-compile-command "make lock" \
-	    --extra $$extra ../pyproject.toml --output-file requirements-$$extra.txt || exit 1; done
+	    --extra $$extras ../pyproject.toml --output-file requirements-$$extra.txt || exit 1; done
 	cd ops && ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-config --upgrade \
 	  --custom-compile-command "make lock" requirements-peers.in --output-file requirements-peers.txt

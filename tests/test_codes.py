@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from smsq.errors import SettingsError
 from smsq_worker.cli.codes import codes as codes_command
-from smsq_worker.cli.codes import duration
 from smsq_worker.codes import Catalogue, Code, CodeClass, Scope, normalise
+from smsq_worker.codewords import duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -535,7 +535,7 @@ def test_an_override_file_that_is_not_utf8_is_told(override: Path) -> None:
 
 
 def run(*arguments: str, override: Path | None = None) -> Result:
-    environment = {"SMSQ_CODES_FILE": str(override) if override else None}
+    environment = {"SMSQ_CODES_FILE": str(override) if override else None, "LC_ALL": "C.UTF-8"}
     return CliRunner().invoke(codes_command, list(arguments), env=environment)
 
 

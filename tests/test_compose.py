@@ -495,6 +495,13 @@ def test_the_services_become_healthy_deliver_a_message_and_end_when_asked(tmp_pa
         user, _, password = SANDBOX_ENV["FLOWER_BASIC_AUTH"].partition(":")
         assert requests.get(flower, timeout=5).status_code == 401
         assert requests.get(flower, auth=(user, password), timeout=5).ok
+        # The same message, wherever an operator looks for it.
+        assert "call 1: the gateway took it" in explained(native, message_id)
+        told = requests.get("http://{}:{}/metrics".format(*door), timeout=5).text
+        assert 'smsq_messages_total{lane="notice",state="delivered"} 1.0' in told
+        task = task_in_flower(native, flower, (user, password))
+        assert "138****8000" in task
+        assert "13800138000" not in task
         # Compose stops what depends on a service before the service.
         ends = {name: stop(processes[name], name) for name in reversed(processes)}
     assert ends == dict.fromkeys(ends, 0), {name: native.log(name) for name in ends if ends[name]}
@@ -523,6 +530,24 @@ def relayed_status(door: tuple[str, int], message_id: str) -> str:
     url = "http://{}:{}/messages/{}".format(*door, message_id)
     state: str = requests.get(url, headers=headers, timeout=5).json()["state"]
     return state
+
+
+def explained(native: Native, message_id: str) -> str:
+    told = native.run("worker", ["smsq", "explain", message_id], 10)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def task_in_flower(native: Native, flower: str, auth: tuple[str, str]) -> str:
+    """Send until Flower shows one: it asks the workers for events every few seconds."""
+    sent: list[str] = []
+
+    def look() -> str:
+        sent.append(send(native))
+        tasks = requests.get(f"{flower}api/tasks", auth=auth, timeout=5).json()
+        return "".join(json.dumps(task) for name, task in tasks.items() if name in sent)
+
+    return eventually(look)
 
 
 def stop(process: subprocess.Popen[bytes], name: str) -> int:

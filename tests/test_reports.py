@@ -56,6 +56,16 @@ def test_none_at_all_are_no_mistake(reports: Reports) -> None:
     assert reports.reconcile([]) == ""
 
 
+def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reports) -> None:
+    (mid,) = accepted(scene, "m1")
+    for stat in ("MO:0254", "MO:1234", "MO:12345", "MO:999999", "自定义"):
+        reports.reconcile([(mid, stat)])
+    counted = {name for name in scene.ledger.counters() if name.startswith("reports:")}
+    assert {name.split(":", 1)[1].rpartition(":")[0] for name in counted} == {
+        *("MO:0254", "MO:1234", "other")
+    }
+
+
 def test_a_parked_one_means_the_same_once_its_mid_is_known(scene: Scene, reports: Reports) -> None:
     ends = []
     for name, phone in (("early", PHONE), ("late", OTHER_PHONE)):

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from conftest import RELAY, SECRET, TOKEN
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
+from smsq.sentinels import ALLOWED, as_broker, read
 from smsq.settings import ProducerSettings, misspelt, names, shown_url
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.ledger.rules import Rules
@@ -70,6 +71,9 @@ CONTRACT = (
 """Every setting that the contract names, whether or not this version reads it."""
 
 OURS = (
+    "SMSQ_LOG_FORMAT",
+    "SMSQ_TRACES",
+    "SMSQ_REDIS_WAIT_REPLICAS",
     "SMSQ_BREAKER",
     "SMSQ_PROBE_S",
     "SMSQ_REPORT_ALLOW",
@@ -118,6 +122,7 @@ DEFAULTS = {
     "lease_s": 60.0,
     "report_wait_s": 259_200,
     "retention_s": 604_800,
+    "wait_replicas": 0,
     "report_token": "",
     "relay_secret": "",
     "payload_keys": (),
@@ -196,6 +201,7 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "bind-any-port": ("SMSQ_DOOR_BIND", "0.0.0.0:0", "door_bind", ("0.0.0.0", 0)),
     "bind-name": ("SMSQ_DOOR_BIND", "localhost:65535", "door_bind", ("localhost", 65535)),
     "bind-ipv6": ("SMSQ_DOOR_BIND", "[::1]:8080", "door_bind", ("::1", 8080)),
+    "log-format": ("SMSQ_LOG_FORMAT", "json", "log_format", "json"),
     "home": ("SMSQ_HOME", "var/smsq", "home", Path("var/smsq")),
     "https": (
         "SMSQ_GATEWAY_URL",
@@ -303,6 +309,47 @@ def test_a_redis_address_that_is_taken_is_one_that_redis_py_and_kombu_take(url: 
     assert kombu.Connection(settings.broker_url).hostname in {"redis", "::1"}
 
 
+SENTINELS = "redis+sentinel://h1:26379,h2:26380,[::1]/main/3"
+SENTINEL_URLS = {
+    "hosts": SENTINELS,
+    "login": SENTINELS.replace("//", f"//worker:{PASSWORD}%40@"),
+    "no-database": "redis+sentinel://h1/main",
+    "tls": "rediss+sentinel://h1,h2/main/0?ssl_cert_reqs=required&ssl_ca_certs=ca.pem"
+    "&ssl_certfile=own.pem&ssl_keyfile=own.key&ssl_check_hostname=false"
+    f"&sentinel_username=watch&sentinel_password={PASSWORD}",
+}
+
+
+@pytest.mark.parametrize("url", SENTINEL_URLS.values(), ids=SENTINEL_URLS)
+def test_sentinels_that_are_taken_are_taken_by_redis_py_and_kombu_too(url: str) -> None:
+    settings = Settings.load({"SMSQ_REDIS_URL": url, "SMSQ_NOTIFY_BROKER_URL": url})
+    assert settings.broker_url == url
+    with connect(settings.redis_url) as client:
+        client.connection_pool.make_connection()
+    broker = as_broker(settings.broker_url)
+    connection = kombu.Connection(broker.url, ssl=broker.ssl, transport_options=broker.options)
+    assert len(connection.alt or [""]) == len(read(url).hosts)
+    assert PASSWORD not in shown_url(url) + repr(read(url)) + repr(broker)
+
+
+def test_what_an_address_with_sentinels_says_is_understood() -> None:
+    at = read(SENTINEL_URLS["login"])
+    assert (at.service, at.db, at.username) == ("main", 3, "worker")
+    assert at.password == f"{PASSWORD}@"
+    assert at.hosts == (("h1", 26379), ("h2", 26380), ("::1", 26379))
+    tls = read(SENTINEL_URLS["tls"])
+    assert tls.tls["ssl_check_hostname"] is False
+    assert tls.options["ssl_ca_certs"] == "ca.pem"
+    assert (tls.options["username"], tls.options["password"]) == ("watch", PASSWORD)
+    assert shown_url(SENTINEL_URLS["login"]) == SENTINELS
+
+
+def test_calls_wait_for_a_replica_where_there_are_sentinels() -> None:
+    assert Settings.load({"SMSQ_REDIS_URL": SENTINELS}).rules.wait_replicas == 1
+    unsafe = {"SMSQ_REDIS_URL": SENTINELS, "SMSQ_REDIS_WAIT_REPLICAS": "0"}
+    assert Settings.load(unsafe).rules.wait_replicas == 0
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 REDIS_RULE = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
@@ -360,6 +407,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
             f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=required&ssl_min_version=x",
         ),
     ),
+    "SMSQ_REDIS_WAIT_REPLICAS": ("a whole number from 0 to 9", False, ("10", "-1", "all")),
     "SMSQ_RETENTION_S": (
         "a whole number from 60 to 31622400",
         False,
@@ -561,6 +609,8 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         (f"127.0.0.1/reports/{TOKEN}", f"http://127.0.0.1/reports/{TOKEN}?x=1"),
     ),
     "SMSQ_FLOWER_BIND": (BIND_RULE, False, ("127.0.0.1:65536",)),
+    "SMSQ_LOG_FORMAT": ("text or json", False, ("xml", "JSON", "text,json")),
+    "SMSQ_TRACES": ("0 or 1", False, ("otlp",)),
 }
 
 REFUSED_VALUES = [
@@ -568,6 +618,27 @@ REFUSED_VALUES = [
     for env, (allowed, secret, values) in REFUSED.items()
     for n, value in enumerate(values)
 ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis+sentinel://:{PASSWORD}@h1,h2",
+        f"redis+sentinel://:{PASSWORD}@h1,h2/0/main",
+        f"redis+sentinel://:{PASSWORD}@h1,,h2/main/0",
+        f"redis+sentinel://:{PASSWORD}@h1:x/main/0",
+        f"redis+sentinel://:{PASSWORD}@h 1/main/0",
+        f"redis+sentinel://:{PASSWORD}@h1/main/0?ssl_cert_reqs=required",
+        f"redis+sentinel://:{PASSWORD}@h1/main/0?password={PASSWORD}",
+        f"redis+sentinel://:{PASSWORD}#@h1/main/0",
+        f"rediss+sentinel://:{PASSWORD}@h1/main/0",
+        f"rediss+sentinel://:{PASSWORD}@h1/main/0?ssl_cert_reqs=none",
+    ],
+)
+def test_sentinels_that_are_refused_are_refused_with_an_example(url: str) -> None:
+    (problem,) = problems({"SMSQ_REDIS_URL": url})
+    assert problem == f"SMSQ_REDIS_URL: its value is not allowed; it takes {ALLOWED}"
+    assert "host1:26379,host2:26379,host3:26379/service/db" in problem
 
 
 def test_every_setting_that_can_be_wrong_is_tried() -> None:
@@ -831,10 +902,14 @@ VALUES = (
     | st.sampled_from(sorted({value for _, _, values in REFUSED.values() for value in values}))
     | st.builds(
         "{}://{}{}/{}{}".format,
-        st.sampled_from(["redis", "rediss", "http", "https", "REDIS"]),
+        st.sampled_from(
+            ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "http", "https", "REDIS"]
+        ),
         st.sampled_from(["", "user:pw@", ":%@", "@"]),
-        st.sampled_from(["h", "[::1]", "[", "a..b", "\u2100", "h:1", "h:x", "h:99999", " ", "%"]),
-        st.sampled_from(["", "0", "²", "x", "0/0"]),
+        st.sampled_from(
+            ["h", "[::1]", "[", "a..b", "\u2100", "h:1", "h:x", "h:99999", " ", "%", "h,[::1]:1,"]
+        ),
+        st.sampled_from(["", "0", "²", "x", "0/0", "x/0", "%20/0"]),
         st.sampled_from(["", "?ssl_cert_reqs=required", "?db=x", "?a=%ff", "#", "?ssl_x=1"]),
     )
 )
@@ -852,7 +927,7 @@ def test_load_raises_nothing_but_settings_error_and_what_it_takes_can_be_used(
         settings = Settings.load(environ, need=tuple(need))
         with connect(settings.redis_url) as client:
             client.connection_pool.make_connection()
-        kombu.Connection(settings.broker_url)
+        kombu.Connection(as_broker(settings.broker_url).url)
         Gateway(settings.address).close()
 
 

@@ -15,9 +15,10 @@ from celery import Celery
 from kombu import Connection, Queue
 from kombu.exceptions import KombuError, OperationalError
 
-from smsq.connection import Client, connect
+from smsq.connection import Client, connect, given_up
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.enqueue import Entrance
+from smsq.sentinels import as_broker
 from smsq.settings import ProducerSettings
 
 QUEUES = (Lane.OTP.queue, REPORT_QUEUE, NOTIFY_QUEUE, Lane.NOTICE.queue, Lane.BULK.queue)
@@ -26,8 +27,10 @@ QUEUES = (Lane.OTP.queue, REPORT_QUEUE, NOTIFY_QUEUE, Lane.NOTICE.queue, Lane.BU
 
 def shared_config(settings: ProducerSettings) -> dict[str, Any]:
     """Give the part of Celery's configuration in which producer and worker must agree."""
+    broker = as_broker(settings.broker_url)
     return {
-        "broker_url": settings.broker_url,
+        "broker_url": broker.url,
+        "broker_use_ssl": broker.ssl,
         "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
         "task_default_queue": Lane.NOTICE.queue,
         "task_serializer": "json",
@@ -45,7 +48,11 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": given_up(10),
+            # A server that is frozen is given up after twice this.
+            "health_check_interval": 5,
             "max_connections": 500,
+            **broker.options,
         },
     }
 
@@ -73,13 +80,17 @@ class SmsqApp(Celery):
         """Give the way into the ledger."""
         return Entrance(self.client, self.settings)
 
+    @property
+    def _broker_url(self) -> str:
+        return as_broker(self.settings.broker_url).url
+
     def connection_for_write(self, url: str | None = None, *args: Any, **kwargs: Any) -> Connection:
         """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
-        return super().connection_for_write(url or self.settings.broker_url, *args, **kwargs)
+        return super().connection_for_write(url or self._broker_url, *args, **kwargs)
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
-        return super().connection_for_read(url or self.settings.broker_url, **kwargs)
+        return super().connection_for_read(url or self._broker_url, **kwargs)
 
 
 def _producer_config() -> dict[str, Any]:

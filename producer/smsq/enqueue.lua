@@ -42,6 +42,7 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   else
     state = due > now and 'deferred' or 'queued'
     add('expires', expires, 'published', now)
+    if due > now then add('due', due) end
   end
 
   redis.call('HSET', message, 'state', state, 'lane', lane, 'enqueued', now, unpack(fields))

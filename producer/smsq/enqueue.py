@@ -12,6 +12,8 @@ from smsq import keys
 from smsq.cipher import Cipher, opener
 from smsq.connection import Client, mapped_errors
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone
+from smsq.errors import LedgerUnavailable
+from smsq.replicas import run_and_wait
 from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S = 30
@@ -20,11 +22,13 @@ FIRST_CHECK_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who sent a message through the relay, and where that caller awaits its outcome."""
+    """Who sent a message through the relay, where that caller awaits its outcome; its trace."""
 
     caller: str = ""
     """A name of SMSQ_RELAY_CALLERS_FILE; "" for the holder of SMSQ_RELAY_SECRET."""
     return_url: str = field(default="", repr=False)
+    trace: str | None = None
+    """W3C traceparent, of any message, where it is traced."""
 
 
 NO_ORIGIN: Final = Origin()
@@ -71,14 +75,19 @@ class Entrance:
             self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
 
     def _write(self, entries: Sequence[tuple[Any, ...]]) -> list[State]:
+        args = (
+            FIRST_CHECK_S * 1000,
+            self._settings.retention_s * 1000,
+            KEY_TTL_S * 1000,
+            json.dumps(entries, ensure_ascii=False),
+        )
+        replicas = self._settings.wait_replicas
         with mapped_errors(self._settings.redis_url):
-            states = self._enqueue(
-                args=[
-                    FIRST_CHECK_S * 1000,
-                    self._settings.retention_s * 1000,
-                    KEY_TTL_S * 1000,
-                    json.dumps(entries, ensure_ascii=False),
-                ]
+            states, is_safe = run_and_wait(self._client, self._enqueue, args, replicas)
+        if not is_safe:
+            raise LedgerUnavailable(
+                f"the ledger took the message, but {replicas} replicas (SMSQ_REDIS_WAIT_REPLICAS) "
+                "did not have it in time: it may be sent, or be lost"
             )
         return list(map(State, states))
 
@@ -97,6 +106,7 @@ def _entry(cipher: Cipher, message_id: str, message: Message, origin: Origin) ->
         "notify": message.notify,
         "caller": origin.caller,
         "returnurl": origin.return_url,
+        "trace": origin.trace,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
     return (

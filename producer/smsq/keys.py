@@ -2,6 +2,7 @@
 
 | key | type | holds | lives |
 | --- | --- | --- | --- |
+| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/schema.py | for ever |
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
@@ -18,6 +19,7 @@
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
+| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, since: when turns were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last calls let go, by the time of their departure in us | a second's worth |
@@ -48,8 +50,10 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
 | who | digest of the number, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
+| trace | where it is traced: the W3C traceparent of the span in which it was sent |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
+| due | where it was sent with a send_at: when it could first go; dropped when it is accepted |
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
 | otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
@@ -65,7 +69,10 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+VERSION: Final = 2
+"""The version of this table."""
 PREFIX: Final = "smsq:"
+SCHEMA: Final = f"{PREFIX}schema"
 TIMERS: Final = f"{PREFIX}timers"
 INBOX: Final = f"{PREFIX}inbox"
 PARKED: Final = f"{PREFIX}parked"
@@ -74,10 +81,12 @@ DEAD_NOTICES: Final = f"{PREFIX}notices:dead"
 HELD: Final = f"{PREFIX}held"
 LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
+DURATIONS: Final = f"{PREFIX}durations"
 LIVE: Final = f"{PREFIX}live"
 RATE: Final = f"{PREFIX}rate"
 CALLS: Final = f"{PREFIX}calls"
 PAUSES: Final = f"{PREFIX}pauses"
+RESUMED: Final = f"{PREFIX}resumed"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 LOOKUP: Final = f"{PREFIX}lookup"
 
@@ -115,6 +124,16 @@ def mid(value: str) -> str:
 def early(value: str) -> str:
     """Key of the reports parked for a mid."""
     return f"{PREFIX}early:{value}"
+
+
+def waiting(template: str) -> str:
+    """Key of those deferred because their template is paused."""
+    return f"{PREFIX}waiting:{template}"
+
+
+def hold(who: str) -> str:
+    """Key of the time until which the gateway takes nothing for a number, by its digest."""
+    return f"{PREFIX}hold:{who}"
 
 
 def relay(caller: str) -> str:

@@ -8,8 +8,10 @@ from typing import Any, Final, Literal, Self
 
 from celery.utils import uuid
 
+from smsq import tracing
 from smsq.app import app
 from smsq.contract import SEND_BATCH, Lane, Message, State, parse, parse_lane
+from smsq.enqueue import Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.killpoint import reached
 from smsq.tasks import left_to_the_clock
@@ -96,8 +98,16 @@ class _Writer:
         if not self._batch:
             return
         batch, self._batch = self._batch, []
+        # One span for all: a campaign of one each would be dear, and too much for its trace.
+        with tracing.sending({"messages": len(batch)}) as span:
+            self._enter(batch, Origin(trace=span.traceparent))
+        self.enqueued += len(batch)
+        if self._on_batch:
+            self._on_batch([message_id for message_id, _ in batch])
+
+    def _enter(self, batch: Sequence[tuple[str, Message]], origin: Origin) -> None:
         try:
-            states = app.entrance.enter_many(batch)
+            states = app.entrance.enter_many(batch, origin)
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
             stopped = LedgerUnavailable(f"{told}it is not known")
@@ -110,9 +120,6 @@ class _Writer:
                 queued[message.lane].append(message_id)
         for lane, ids in queued.items():
             _wake(lane, ids)
-        self.enqueued += len(batch)
-        if self._on_batch:
-            self._on_batch([message_id for message_id, _ in batch])
 
 
 def _read(row: object, lane: str) -> Message:

@@ -13,16 +13,12 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from smsq import sentinels
 from smsq.errors import SettingsError
 
 FERNET_KEY_BYTES: Final = 32
 MAX_DIGITS: Final = 20
 """int() refuses thousands of digits with a text of its own."""
-
-REDIS_OPTIONS: Final = frozenset(
-    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
-)
-"""What a URL's query may hold: redis-py and kombu raise a TypeError for what they do not know."""
 
 
 def setting(
@@ -76,7 +72,9 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def redis_address(text: str) -> str:
-    """Read a redis:// or rediss:// URL; TLS must be told to check the certificate."""
+    """Read the URL of a server or of Sentinels; TLS must be told to check the certificate."""
+    if sentinels.names_sentinels(text):
+        return _sentinel_address(text)
     allowed = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
     try:
         parts = urlsplit(text)
@@ -91,11 +89,23 @@ def redis_address(text: str) -> str:
     if database and not (database.isascii() and database.isdigit()):
         raise ValueError(f"{allowed}, where db is a number")
     tls = parts.scheme == "rediss"
-    if not options.keys() <= (REDIS_OPTIONS if tls else frozenset()):
-        raise ValueError(f"{allowed}; further options are {', '.join(sorted(REDIS_OPTIONS))}")
+    if not options.keys() <= (sentinels.TLS_OPTIONS if tls else frozenset()):
+        raise ValueError(
+            f"{allowed}; further options are {', '.join(sorted(sentinels.TLS_OPTIONS))}"
+        )
     # kombu takes a bare rediss:// to mean "encrypt, but trust anyone".
     if tls and options.get("ssl_cert_reqs") != ["required"]:
         raise ValueError(allowed)
+    return text
+
+
+def _sentinel_address(text: str) -> str:
+    try:
+        good = all(is_host(host) for host, _ in sentinels.read(text).hosts)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(sentinels.ALLOWED)
     return text
 
 
@@ -126,6 +136,10 @@ def is_host(name: str) -> bool:
 
 def shown_url(url: str) -> str:
     """Give a URL without its user, password and options."""
+    if sentinels.names_sentinels(url):  # urlsplit knows no list of hosts
+        scheme, _, rest = url.partition("?")[0].partition("://")
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
@@ -138,12 +152,17 @@ class ProducerSettings:
         "SMSQ_REDIS_URL", redis_address, "redis://127.0.0.1:6379/0", secret=True
     )
     broker_url: str = setting("SMSQ_BROKER_URL", redis_address, "", secret=True)
+    wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
 
     def __post_init__(self) -> None:
         if not self.broker_url:
             object.__setattr__(self, "broker_url", self.redis_url)
+        if self.wait_replicas < 0:
+            # Without it a failover makes calls be repeated of which nobody knows.
+            replicas = 1 if sentinels.names_sentinels(self.redis_url) else 0
+            object.__setattr__(self, "wait_replicas", replicas)
 
     @classmethod
     def load(cls, environ: Mapping[str, str], *, need: tuple[str, ...] = ()) -> Self:

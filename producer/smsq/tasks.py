@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from celery import Celery, Task
 from celery.result import AsyncResult
 from celery.utils import uuid
 
+from smsq import tracing
 from smsq.app import PUBLISH_ERRORS, app
 from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
 from smsq.enqueue import NO_ORIGIN, Origin
@@ -91,11 +93,14 @@ def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> St
 
     Raises LedgerUnavailable.
     """
-    state = app.entrance.enter(message_id, message, origin)
-    reached("after entry")
-    if state is State.QUEUED:
-        _wake(message_id, message)
-    return state
+    known = {"id": message_id, "lane": message.lane, "template": message.template}
+    with tracing.sending(known) as span:
+        state = app.entrance.enter(message_id, message, replace(origin, trace=span.traceparent))
+        span.tell({"state": state})
+        reached("after entry")
+        if state is State.QUEUED:
+            _wake(message_id, message)
+        return state
 
 
 def publish(

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from smsq.app import SmsqApp, shared_config
-from smsq_worker import telemetry
+from smsq_worker import logs
 from smsq_worker.runtime import Runtime
 from smsq_worker.settings import Settings
 
@@ -16,6 +16,8 @@ from smsq_worker.settings import Settings
 class WorkerApp(SmsqApp):
     """The app of a worker; its runtime is built when the first task needs it."""
 
+    amqp_cls = "smsq_worker.transport:AMQP"
+    events_cls = "smsq_worker.events:Events"
     stopping = Event()
     """Set when this process takes nothing new."""
 
@@ -45,8 +47,10 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
+        # What a server answers that has become a replica, or has too few: it is no end either.
+        "broker_channel_error_retry": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_log_format": telemetry.FORMAT,
-        "worker_task_log_format": telemetry.FORMAT,
+        "worker_log_format": logs.FORMAT,
+        "worker_task_log_format": logs.FORMAT,
         "worker_log_color": False,
     }

@@ -20,6 +20,7 @@ from smsq.contract import Lane
 from smsq.killpoint import reached
 from smsq_worker.delivery import Delivery
 from smsq_worker.ledger import CameTo, Go, Stay
+from smsq_worker.logs import about
 from smsq_worker.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Calls:
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._jobs: SimpleQueue[tuple[str, Go, Done]] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[str, Lane, Go, Done]] = SimpleQueue()
         self._lock = Lock()
         self._threads = self._under_way = 0
 
@@ -48,7 +49,7 @@ class Calls:
         """Say how many calls may begin now."""
         return CALLS - self._under_way
 
-    def begin(self, message_id: str, go: Go, done: Done) -> None:
+    def begin(self, message_id: str, lane: Lane, go: Go, done: Done) -> None:
         """Call for a message, and put what it came to into `done`; None where that failed."""
         with self._lock:
             self._under_way += 1
@@ -56,16 +57,16 @@ class Calls:
             self._threads += is_missing
         if is_missing:
             Thread(target=self._run, name="smsq-call", daemon=True).start()
-        self._jobs.put((message_id, go, done))
+        self._jobs.put((message_id, lane, go, done))
 
     def _run(self) -> None:
         while True:
-            message_id, go, done = self._jobs.get()
+            message_id, lane, go, done = self._jobs.get()
             came_to = None
             try:
-                came_to = self._delivery.call(message_id, go)
+                came_to = self._delivery.call(message_id, lane, go)
             except Exception:
-                log.exception("%s is left to its lease", message_id)
+                log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
             with self._lock:
                 self._under_way -= 1
             done.put(came_to)
@@ -88,7 +89,7 @@ class Batches:
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
             log.warning("a batch that is no list of ids was dropped")
             return "dropped"
-        run = _Run(self._delivery, self._calls)
+        run = _Run(self._delivery, self._calls, lane)
         try:
             for message_id, admission in self._turnstile.admit_many(
                 ids, lane, room=self._calls.room, sleep=run.settle
@@ -99,16 +100,17 @@ class Batches:
         if run.told["unknown"]:
             log.warning("%d of a batch are not known to the ledger", run.told["unknown"])
         told = ", ".join(f"{count} {what}" for what, count in sorted(run.told.items()))
-        log.info("batch of %d: %s", len(ids), told)
+        log.info("batch of %d: %s", len(ids), told, extra=about(lane=lane))
         return told
 
 
 class _Run:
     """One batch under way, in the hands of one thread."""
 
-    def __init__(self, delivery: Delivery, calls: Calls) -> None:
+    def __init__(self, delivery: Delivery, calls: Calls, lane: Lane) -> None:
         self._delivery = delivery
         self._calls = calls
+        self._lane = lane
         self._done: Done = SimpleQueue()
         self._under_way = 0
         self.told: Counter[str] = Counter()
@@ -120,7 +122,7 @@ class _Run:
             return
         reached("after admit")
         self._under_way += 1
-        self._calls.begin(message_id, admission, self._done)
+        self._calls.begin(message_id, self._lane, admission, self._done)
 
     def settle(self, timeout_s: float | None) -> None:
         """Write down what has come; where nothing has, wait for it, and a little for more."""
@@ -134,7 +136,7 @@ class _Run:
                 came.append(self._done.get_nowait())
         self._under_way -= len(came)
         if calls := [one for one in came if one]:
-            self.told.update(self._delivery.settle(calls, log_good=logging.DEBUG))
+            self.told.update(self._delivery.settle(calls, self._lane, log_good=logging.DEBUG))
 
     def finish(self) -> None:
         """Wait for all calls that were begun."""

@@ -17,7 +17,7 @@ from typing import Any
 from celery import signals
 
 from smsq.errors import LedgerUnavailable, SettingsError
-from smsq_worker import tasks, telemetry, transport
+from smsq_worker import tasks, telemetry, tracing, transport
 from smsq_worker.app import WorkerApp, worker_config
 from smsq_worker.clockstep import ClockStep
 
@@ -48,14 +48,18 @@ except SettingsError as _error:
 
 @signals.celeryd_init.connect(weak=False)
 def _check_settings(instance: Any = None, **_: Any) -> None:
-    """Refuse to start without a secret, or the keys: before the banner and before any message."""
+    """Refuse to start where it may not work: before the banner and before any message."""
     if getattr(instance, "app", None) is app:
         try:
             with suppress(LedgerUnavailable):  # It is asked again when the broker is there.
-                app.runtime.cipher()
+                app.runtime.check()
+            if app.settings.traces:
+                signals.worker_shutdown.connect(tracing.start("worker"), weak=False)
         except SettingsError as error:
             _exit_with(error)
         telemetry.quiet()
+        if app.settings.log_format == "json":
+            telemetry.as_json(instance)
 
 
 _signals = count()
@@ -83,14 +87,16 @@ def _abandon() -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _unlock(**_: Any) -> None:
-    """Bring the ledger under the first key. Nothing has been taken from the queues yet."""
+    """Bring the ledger up to date. Nothing has been taken from the queues yet."""
     try:
         app.runtime.unlock()
     except SettingsError as error:
         _exit_with(error)
     except LedgerUnavailable as error:
         log.warning(
-            "what is under older SMSQ_PAYLOAD_KEYS stays so until the next start: %s", error
+            "the ledger's schema and what is under older SMSQ_PAYLOAD_KEYS stay as they are, until "
+            "the next start: %s",
+            error,
         )
 
 

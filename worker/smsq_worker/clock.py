@@ -7,7 +7,7 @@ publishes the wake-ups that follow. If it dies in between, the timer runs out ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event
 from typing import Final, Protocol
 
@@ -18,6 +18,7 @@ from smsq_worker.backoff import Backoff
 from smsq_worker.gate import Gate
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.notices import Notices
+from smsq_worker.ledger.schema import Outgrown
 from smsq_worker.recorder import Recorder
 from smsq_worker.turnstile import keep_time
 
@@ -94,16 +95,27 @@ class Clock:
             self._queues.publish_notice(name)
         return POLL_S if due.next_s is None else min(due.next_s, POLL_S)
 
-    def run(self, stop: Event, connection_errors: tuple[type[BaseException], ...]) -> None:
-        """Tick until told to stop; an outage of Redis is logged when it begins and ends."""
+    def run(
+        self,
+        stop: Event,
+        connection_errors: tuple[type[BaseException], ...],
+        beat: Callable[[], object],
+    ) -> None:
+        """Tick until told to stop; what keeps it from that is logged when it begins and ends.
+
+        `beat` is called before each try.
+        """
         wait_s, down = 0.0, False
         expected: tuple[type[BaseException], ...] = (LedgerUnavailable, *connection_errors)
         while not stop.wait(wait_s):
+            beat()
             try:
                 wait_s = self.tick()
             except expected as error:
+                if isinstance(error, Outgrown):
+                    self._gate.shut()
                 if not down:
-                    log.warning("the clock waits for Redis: %s", error)
+                    log.warning("the clock waits: %s", error)
                 wait_s, down = POLL_S, True
             else:
                 if down:

@@ -12,6 +12,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
 from smsq.tasks import publish
+from smsq_worker.alive import Alive
 from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
 from smsq_worker.gate import GATE
@@ -31,7 +32,9 @@ class ClockStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Start the thread."""
         GATE.threads(parent.concurrency)
-        self._thread = Thread(target=self._run, args=(parent.app,), name="smsq-clock", daemon=True)
+        alive = Alive(parent.app.settings.home, parent.hostname)
+        arguments = (parent.app, alive)
+        self._thread = Thread(target=self._run, args=arguments, name="smsq-clock", daemon=True)
         self._thread.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
@@ -40,7 +43,7 @@ class ClockStep(bootsteps.StartStopStep):
         if self._thread is not None:
             self._thread.join(timeout=10)
 
-    def _run(self, app: WorkerApp) -> None:
+    def _run(self, app: WorkerApp, alive: Alive) -> None:
         runtime = app.runtime
         with app.connection_for_write() as connection:
             clock = Clock(
@@ -51,7 +54,10 @@ class ClockStep(bootsteps.StartStopStep):
                 gate=GATE,
                 queues=BrokerQueues(app, connection),
             )
-            clock.run(self._stop, (OperationalError, OSError, *connection.connection_errors))
+            # Of channel_errors: what a replica answers, or a server without enough of them.
+            errors = (*connection.connection_errors, *connection.channel_errors)
+            clock.run(self._stop, (OperationalError, OSError, *errors), alive.beat)
+        alive.end()
 
 
 class BrokerQueues:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from smsq import tracing
 from smsq.contract import Lane, State, parse
 from smsq.enqueue import Entrance
 from smsq.errors import InvalidMessage
@@ -14,6 +16,7 @@ from smsq_worker.backoff import Backoff
 from smsq_worker.gateway.answer import Call
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.ledger import CameTo, Go, Stay
+from smsq_worker.logs import about
 from smsq_worker.recorder import Recorder
 from smsq_worker.states import Outcome
 from smsq_worker.turnstile import Turnstile
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # It waits until a worker has the key, at most for its ttl.
 UNREADABLE: Final = Call(Outcome.NOT_SENT, "no key opens its payload")
+# A failover would undo its admission, and it would be sent again, and nobody would know.
+UNSAFE: Final = Call(Outcome.NOT_SENT, "too few replicas had its admission in time")
 
 
 class Delivery:
@@ -40,7 +45,7 @@ class Delivery:
         self._entrance = entrance
         self._recorder = recorder
         self._backoff = backoff
-        self._in_flight: set[tuple[str, int]] = set()
+        self._in_flight: set[tuple[str, int, int]] = set()
 
     def deliver(
         self, message_id: str, lane: Lane, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -59,25 +64,41 @@ class Delivery:
             admission = self._turnstile.admit(message_id, lane)
         if isinstance(admission, Go):
             reached("after admit")
-            return self.settle([self.call(message_id, admission)])[0]
+            return self.settle([self.call(message_id, lane, admission)], lane)[0]
         if admission.why == "unknown":
-            log.warning("%s was woken up, but the ledger does not know it", message_id)
+            log.warning(
+                "%s was woken up, but the ledger does not know it",
+                message_id,
+                extra=about(id=message_id, lane=lane),
+            )
         return f"{admission.why} {admission.state or ''}".strip()
 
     def _enter(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
         try:
             message = parse(args, kwargs)
         except InvalidMessage as error:
-            log.warning("%s breaks the rules and failed: %s", message_id, error)
+            log.warning(
+                "%s breaks the rules and failed: %s",
+                message_id,
+                error,
+                extra=about(id=message_id, state=State.FAILED),
+            )
             return self._entrance.refuse(message_id, str(error))
         return self._entrance.enter(message_id, message)
 
-    def call(self, message_id: str, go: Go) -> CameTo:
+    def call(self, message_id: str, lane: Lane, go: Go) -> CameTo:
         """Call the gateway for a message that may go; what it came to is to be settled next."""
         if not go.phone:
-            log.error("%s cannot be sent: no key of SMSQ_PAYLOAD_KEYS here opens it", message_id)
-            return self._came_to(message_id, go.attempt, UNREADABLE)
-        self._in_flight.add((message_id, go.attempt))
+            log.error(
+                "%s cannot be sent: no key of SMSQ_PAYLOAD_KEYS here opens it",
+                message_id,
+                extra=about(id=message_id, attempt=go.attempt, lane=lane),
+            )
+            return self._came_to(message_id, go.attempt, go.begun, UNREADABLE)
+        if not go.is_safe:
+            return self._came_to(message_id, go.attempt, go.begun, UNSAFE)
+        self._in_flight.add((message_id, go.attempt, go.begun))
+        since_ns = time.time_ns()
         call = self._gateway.send(
             go.phone,
             go.template,
@@ -85,14 +106,33 @@ class Delivery:
             depart=lambda: self._turnstile.depart(message_id, go),
         )
         reached("after call")
-        return self._came_to(message_id, go.attempt, call)
+        tracing.happened(
+            go.trace,
+            "smsq call",
+            "CLIENT",
+            since_ns,
+            {
+                "id": message_id,
+                "lane": lane,
+                "template": go.template,
+                "attempt": go.attempt,
+                "outcome": call.outcome,
+                "mid": call.mid,
+            },
+            error="" if call.outcome is Outcome.ACCEPTED else call.outcome,
+        )
+        return self._came_to(message_id, go.attempt, go.begun, call)
 
-    def settle(self, calls: Sequence[CameTo], *, log_good: int = logging.INFO) -> list[str]:
+    def settle(
+        self, calls: Sequence[CameTo], lane: Lane | None = None, *, log_good: int = logging.INFO
+    ) -> list[str]:
         """Write down what calls came to; give each message's state."""
         try:
             states = self._recorder.record(calls)
         finally:
-            self._in_flight.difference_update((call.message_id, call.attempt) for call in calls)
+            self._in_flight.difference_update(
+                (call.message_id, call.attempt, call.begun) for call in calls
+            )
         reached("after record")
         for call, state in zip(calls, states, strict=True):
             log.log(
@@ -103,6 +143,14 @@ class Delivery:
                 call.outcome,
                 f" ({call.detail})" if call.detail else "",
                 state or "not recorded yet",
+                extra=about(
+                    id=call.message_id,
+                    attempt=call.attempt,
+                    mid=call.mid,
+                    outcome=call.outcome,
+                    state=state,
+                    lane=lane,
+                ),
             )
         return [str(state or "not recorded yet") for state in states]
 
@@ -111,7 +159,7 @@ class Delivery:
         stopped = Call(Outcome.MAYBE_SENT, "worker was stopped")
         self.settle([self._came_to(*one, stopped) for one in list(self._in_flight)])
 
-    def _came_to(self, message_id: str, attempt: int, call: Call) -> CameTo:
+    def _came_to(self, message_id: str, attempt: int, begun: int, call: Call) -> CameTo:
         return CameTo(
             message_id,
             attempt,
@@ -121,4 +169,5 @@ class Delivery:
             wait_s=max(self._backoff.wait_s(attempt), call.retry_after_s),
             trouble=call.trouble,
             too_fast=call.too_fast,
+            begun=begun,
         )

@@ -5,8 +5,18 @@ to mask here. Basic auth comes from FLOWER_BASIC_AUTH (user:password); `smsq flo
 unless Flower listens on the loopback interface alone.
 """
 
+import os
+from logging import getLogger  # The module's name is an option of Flower's.
+
+from smsq_worker.logs import JsonLines
+
+# It has opened its log by now.
+if os.environ.get("SMSQ_LOG_FORMAT", "").strip() == "json":
+    for _handler in getLogger().handlers:
+        _handler.setFormatter(JsonLines())
+
 natural_time = True
-tasks_columns = "name,uuid,args,state,received,started,runtime,worker"
+tasks_columns = "name,uuid,args,state,result,received,runtime,worker"
 # A look at the queues must not wait for a worker that is gone.
 inspect_timeout = 2000.0
 max_tasks = 20_000

@@ -8,11 +8,12 @@ import ipaddress
 import re
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 import requests
 
+from smsq.sentinels import SCHEMES
 from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535
@@ -21,6 +22,7 @@ WEBHOOK_KEY: Final = "whsec_"
 WEBHOOK_KEY_BYTES: Final = range(24, 65)
 
 Bind = tuple[str, int]
+LogFormat = Literal["text", "json"]
 
 
 def bind(text: str) -> Bind:
@@ -37,6 +39,13 @@ def flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise ValueError("0 or 1")
     return text == "1"
+
+
+def log_format(text: str) -> LogFormat:
+    """Read text or json."""
+    if text not in {"text", "json"}:
+        raise ValueError("text or json")
+    return cast(LogFormat, text)
 
 
 def http_url(text: str) -> str:
@@ -158,8 +167,11 @@ def _webhook_key(text: str) -> bytes:
 
 def broker_address(text: str) -> str:
     """Read the URL of a Celery broker: Redis, or one that speaks AMQP."""
-    allowed = "redis://, rediss://, amqp:// or amqps://, like amqp://user:password@host:5672/vhost"
-    if text.startswith(("redis://", "rediss://")):
+    allowed = (
+        "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "
+        "like amqp://user:password@host:5672/vhost"
+    )
+    if text.startswith(("redis://", "rediss://", *SCHEMES)):
         return redis_address(text)
     try:
         parts = urlsplit(text)

@@ -66,6 +66,10 @@ class Gate:
         """Note that the ledger lets nothing go."""
         self.set("closed", self._rate)
 
+    def shut(self) -> None:
+        """Note that this process may do nothing in the ledger any more."""
+        self.set("shut", self._rate)
+
     @contextmanager
     def waiting(self, lane: Lane, count: int = 1) -> Iterator[Callable[[], None]]:
         """Count messages that wait for their turns while the block runs.
@@ -120,11 +124,11 @@ class Gate:
                 self._lanes = "closed"
 
     def _is_open(self, queue: str) -> bool:
+        lanes = self._lanes if time.monotonic() < self._until else "open"
         lane = _LANE_OF.get(queue)
         if lane is None:
-            return queue != NOTIFY_QUEUE or not self._tells_enough()
-        stopped = self._lanes == "closed" and time.monotonic() < self._until
-        return not stopped and not self._is_full(lane)
+            return lanes != "shut" and (queue != NOTIFY_QUEUE or not self._tells_enough())
+        return lanes not in {"closed", "shut"} and not self._is_full(lane)
 
     def _tells_enough(self) -> bool:
         return self._telling >= self._telling_at_most

@@ -6,11 +6,13 @@ can know it by its id. After a receiver's yes the ledger is told so until it hea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import tenacity
 
+from smsq import tracing
 from smsq.errors import LedgerUnavailable
 from smsq.killpoint import reached
 from smsq_worker.backoff import Backoff
@@ -41,9 +43,18 @@ class Notifier:
         if isinstance(notice, str):
             return notice
         reached("before notice")
+        since_ns = time.time_ns()
         posted = self._ask(notice)
         reached("after notice")
         result: Result = "told" if posted.done else "refused" if posted.gone else "failed"
+        tracing.happened(
+            notice.trace,
+            "smsq tell",
+            "CLIENT",
+            since_ns,
+            {"id": notice.outcome["id"], "state": notice.outcome["state"], "kind": notice.kind},
+            error="" if posted.done else result,
+        )
         wait_s = max(self._backoff.wait_s(notice.failures + 1), posted.retry_after_s)
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(LedgerUnavailable),

@@ -6,6 +6,7 @@ The broker may be another Redis than the ledger's. Where it does not answer, the
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +14,11 @@ from typing import Any, Final
 
 import redis
 from kombu.transport.redis import PRIORITY_STEPS, Channel
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from smsq import keys
 from smsq.app import QUEUES
-from smsq.connection import Client, mapped_errors
-from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
+from smsq.connection import Client, connect_impatiently, mapped_errors
+from smsq.contract import FINAL, REPORT_QUEUE, SEND_BATCH, Lane, State
 from smsq_worker.ledger import Ledger, moments
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.notices import Notices
@@ -28,9 +27,11 @@ from smsq_worker.ledger.rules import Rules
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
 _BROKER_S: Final = 2.0
-_PAGE: Final = 200
+_FIRST, _PAGE = 10, 200
 _LOOK_AT: Final = 10_000
 """So many of a list at the most: the tail of a queue may be full of copies, or of expired ones."""
+_GLANCE: Final = 1000
+"""So many where somebody looks every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Oldest:
     id: str
     enqueued_at: datetime
     age_s: float
+    waits_s: float
+    """Since its wake-up was published: less than its age where it had to wait for a time before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Lookout:
     def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
         self._client = client
         self._url = rules.url
-        self._broker = _impatient(broker_url)
+        self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
         self.notices = Notices(client, rules)
@@ -120,10 +123,33 @@ class Lookout:
 
     def waiting(self) -> dict[str, int] | None:
         """Count what waits in each queue; None where the broker does not answer."""
+        names = [(queue, name) for queue in QUEUES for name in _lists(queue)]
+        counts = dict.fromkeys(QUEUES, 0)
         try:
-            return {queue: queue_depth(self._broker, queue) for queue in QUEUES}
+            with self._broker.pipeline(transaction=False) as pipe:
+                for _, name in names:
+                    pipe.llen(name)
+                for (queue, _), count in zip(names, pipe.execute(), strict=True):
+                    counts[queue] += count
         except redis.RedisError:
             return None
+        return counts
+
+    def waits_s(self, waiting: dict[str, int]) -> dict[Lane, float]:
+        """Tell how long each lane's oldest wake-up has waited; `waiting` is from `waiting`.
+
+        A lane is left out where a glance finds nothing but wake-ups of messages that have ended.
+        Raises LedgerUnavailable.
+        """
+        found: dict[Lane, float] = {}
+        with mapped_errors(self._url):
+            now_ms = moments.now_ms(self._client)
+            for lane in Lane:
+                depth = waiting[lane.queue]
+                oldest = self._oldest(lane, now_ms, _GLANCE) if depth else None
+                if oldest or depth <= _GLANCE:
+                    found[lane] = oldest.waits_s if oldest else 0
+        return found
 
     def _lane(
         self, lane: Lane, live: dict[str, int], waiting: dict[str, int] | None, now_ms: int
@@ -131,38 +157,48 @@ class Lookout:
         return LaneView(
             waiting=waiting[lane.queue] if waiting else None,
             live={str(state): live.get(f"{lane}:{state}", 0) for state in LIVE_STATES},
-            oldest=self._oldest(lane, now_ms) if waiting and waiting[lane.queue] else None,
+            oldest=self._oldest(lane, now_ms, _LOOK_AT)
+            if waiting and waiting[lane.queue]
+            else None,
         )
 
-    def _oldest(self, lane: Lane, now_ms: int) -> Oldest | None:
+    def _oldest(self, lane: Lane, now_ms: int, look_at: int) -> Oldest | None:
         found = [
-            first for name in _lists(lane.queue) if (first := self._first_queued(name)) is not None
+            first
+            for name in _lists(lane.queue)
+            if (first := self._first_queued(name, look_at)) is not None
         ]
         if not found:
             return None
-        enqueued, message_id = min(found)
-        return Oldest(message_id, moments.at(enqueued), max(0, now_ms - enqueued) / 1000)
+        published, enqueued, message_id = min(found)
+        return Oldest(
+            message_id,
+            moments.at(enqueued),
+            age_s=max(0, now_ms - enqueued) / 1000,
+            waits_s=max(0, now_ms - published) / 1000,
+        )
 
-    def _first_queued(self, name: str) -> tuple[int, str] | None:
-        """Find the next message of a list that is still to be sent: (enqueued, id).
+    def _first_queued(self, name: str, look_at: int) -> tuple[int, int, str] | None:
+        """Find the next message of a list that is still to be sent: (published, enqueued, id).
 
         kombu pushes at the head and pops at the tail.
         """
-        for start in range(0, _LOOK_AT, _PAGE):
-            ids = self._ids(name, start)
+        for start in (0, *range(_FIRST, look_at, _PAGE)):
+            ids = self._ids(name, start, _PAGE if start else _FIRST)
             if not ids:
                 return None
             with self._client.pipeline(transaction=False) as pipe:
                 for message_id in ids:
-                    pipe.hmget(keys.message(message_id), "state", "enqueued")
-                for message_id, (state, enqueued) in zip(ids, pipe.execute(), strict=True):
-                    if state == State.QUEUED:
-                        return int(enqueued), message_id
+                    pipe.hmget(keys.message(message_id), "state", "published", "enqueued")
+                answers = pipe.execute()
+            for message_id, (state, published, enqueued) in zip(ids, answers, strict=True):
+                if state == State.QUEUED:
+                    return int(published or 0) or int(enqueued), int(enqueued), message_id
         return None
 
-    def _ids(self, name: str, start: int) -> list[str]:
+    def _ids(self, name: str, start: int, count: int) -> list[str]:
         try:
-            bodies: Any = self._broker.lrange(name, -start - _PAGE, -start - 1)
+            bodies: Any = self._broker.lrange(name, -start - count, -start - 1)
         except redis.RedisError:  # it answered a moment ago
             return []
         return list(map(_message_id, reversed(bodies)))
@@ -194,24 +230,18 @@ def _lists(queue: str) -> Iterator[str]:
 
 
 def _message_id(body: str) -> str:
-    """Read the id from a Celery message; "" where it has none, as others may write it."""
+    """Read the message's id from a Celery message; "" where it has none, as others may write it.
+
+    Of a batch it is the last one's, which goes last.
+    """
     try:
-        found = json.loads(body)["headers"]["id"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        envelope = json.loads(body)
+        found = envelope["headers"]["id"]
+        if envelope["headers"].get("task") == SEND_BATCH:
+            found = json.loads(b64decode(envelope["body"]))[0][0][-1]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return ""
     return found if isinstance(found, str) and found.isprintable() else ""
-
-
-def _impatient(url: str) -> Client:
-    """Give a client that says soon that the broker is away: the ledger's part is to be told."""
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="replace",  # Others' messages may be anything.
-        socket_timeout=_BROKER_S,
-        socket_connect_timeout=_BROKER_S,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def total(live: dict[str, int], state: State) -> int:

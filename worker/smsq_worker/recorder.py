@@ -16,6 +16,7 @@ import tenacity
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import CameTo, Ledger
+from smsq_worker.logs import about
 from smsq_worker.spool import Spool
 from smsq_worker.states import Outcome
 
@@ -43,14 +44,22 @@ class Recorder:
 
     def _keep(self, call: CameTo, why: LedgerUnavailable) -> State | None:
         # What it says of the gateway as it is now will be old by then, and is left out.
-        names = ("attempt", "outcome", "detail", "mid", "wait_s")
+        names = ("attempt", "outcome", "detail", "mid", "wait_s", "begun")
         entry = {"id": call.message_id} | {name: getattr(call, name) for name in names}
         try:
             self._spool.append(entry)
         except OSError as error:
             log.critical("the spool cannot be written, so this result waits here: %s", error)
             return self._write_until_taken(entry)
-        log.warning("%s attempt %d is in the spool: %s", call.message_id, call.attempt, why)
+        log.warning(
+            "%s attempt %d is in the spool: %s",
+            call.message_id,
+            call.attempt,
+            why,
+            extra=about(
+                id=call.message_id, attempt=call.attempt, mid=call.mid, outcome=call.outcome
+            ),
+        )
         return None
 
     def _write(self, entry: dict[str, Any]) -> State | None:
@@ -61,6 +70,7 @@ class Recorder:
             detail=entry["detail"],
             mid=entry["mid"],
             wait_s=entry["wait_s"],
+            begun=entry.get("begun", 0),  # An earlier version's has none.
         )
 
     def _write_until_taken(self, entry: dict[str, Any]) -> State | None:

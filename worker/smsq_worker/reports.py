@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Final
 
+from smsq import tracing
 from smsq.killpoint import reached
 from smsq_worker.codes import Catalogue, Scope
 from smsq_worker.ledger import Ledger, Report
+from smsq_worker.logs import about
 
 log = logging.getLogger(__name__)
+
+_INVENTED: Final = re.compile(r"MO:[0-9]{5,}")
+"""The catalogue takes MO: with any number; the vendor's have four digits."""
 
 
 class Reports:
@@ -28,16 +36,28 @@ class Reports:
         """
         reached("before report")
         meant = [(mid, stat, self._meaning(stat)) for mid, stat in reports]
+        since_ns = time.time_ns()
         answers = self._ledger.report_many(meant)
         reached("after report")
-        for (_, _, report), (state, message_id) in zip(meant, answers, strict=True):
-            log.info("report %s for %s: %s", report.stat, message_id or "an unknown mid", state)
-        states = Counter(state for state, _ in answers)
+        for (mid, _, report), (state, message_id, trace) in zip(meant, answers, strict=True):
+            # A mid that nobody gave out may be any text.
+            own_mid = mid if message_id else None
+            known = {"id": message_id, "mid": own_mid, "stat": report.stat, "state": state}
+            log.info(
+                "report %s for %s: %s",
+                report.stat,
+                message_id or "an unknown mid",
+                state,
+                extra=about(**known),
+            )
+            known["class"] = report.code_class
+            tracing.happened(trace, "smsq report", "CONSUMER", since_ns, known)
+        states = Counter(state for state, _, _ in answers)
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
     def _meaning(self, stat: str) -> Report:
         code = self._catalogue.classify(stat)
-        listed = self._catalogue.get(stat) is not None
+        listed = self._catalogue.get(stat) is not None and not _INVENTED.match(code.stat)
         return Report(
             stat=code.stat,
             code_class=code.code_class,

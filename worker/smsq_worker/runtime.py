@@ -15,7 +15,7 @@ from smsq_worker.codes import Catalogue
 from smsq_worker.delivery import Delivery
 from smsq_worker.gate import GATE
 from smsq_worker.gateway.client import Gateway
-from smsq_worker.ledger import Ledger
+from smsq_worker.ledger import Ledger, schema
 from smsq_worker.ledger.notices import Notices
 from smsq_worker.ledger.renewal import renew
 from smsq_worker.notifier import Notifier
@@ -81,11 +81,20 @@ class Runtime:
             notifier,
         )
 
-    def unlock(self) -> None:
-        """Open the ledger with SMSQ_PAYLOAD_KEYS, and bring it under the first of them.
+    def check(self) -> None:
+        """See that this process may work in the ledger: it knows its schema, and has its keys.
 
-        Raises LedgerUnavailable, and SettingsError where the ledger's keys are others.
+        Raises LedgerUnavailable, and SettingsError where it may not.
         """
+        schema.check(self.client, self.settings.redis_url)
+        self.cipher()
+
+    def unlock(self) -> None:
+        """Bring the ledger to this release's schema, and under the first of SMSQ_PAYLOAD_KEYS.
+
+        Raises as `check` does.
+        """
+        schema.migrate(self.client, self.settings.rules)
         cipher = self.cipher()
         if isinstance(cipher, Sealed):
             renew(self.client, self.settings.rules, cipher)

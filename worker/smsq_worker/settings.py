@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from smsq.settings import ProducerSettings, number, setting, whole
 from smsq_worker.formats import (
     Bind,
+    LogFormat,
     Network,
     bind,
     broker_address,
@@ -25,6 +26,7 @@ from smsq_worker.formats import (
     hosts,
     http_url,
     is_loopback,
+    log_format,
     networks,
     path_token,
     queue_name,
@@ -85,6 +87,8 @@ class Settings(ProducerSettings):
     sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
     sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "", secret=True)
     flower_bind: Bind = setting("SMSQ_FLOWER_BIND", bind, ("127.0.0.1", 5555))
+    log_format: LogFormat = setting("SMSQ_LOG_FORMAT", log_format, "text")
+    traces: bool = setting("SMSQ_TRACES", flag, default=False)
     home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
 
     def __post_init__(self) -> None:
@@ -155,5 +159,6 @@ class Settings(ProducerSettings):
             breaker=self.breaker,
             probe_s=self.probe_s,
             webhook=bool(self.webhook_url),
+            wait_replicas=self.wait_replicas,
             notice_lease_s=60 + longest_s(self.connect_timeout_s, self.read_timeout_s),
         )

@@ -24,8 +24,9 @@ class Outcome(StrEnum):
     """Nobody can know: the message's policy decides."""
 
 
-Lanes = Literal["open", "probe", "closed"]
-"""Whether wake-ups are taken; `probe`: one, to find out whether a pause is over."""
+Lanes = Literal["open", "probe", "closed", "shut"]
+"""Whether wake-ups are taken; `probe`: one, to find out whether a pause is over; `shut`: nor is
+anything else taken, because the ledger is too new for this process."""
 
 
 NEXT: Final[dict[State, frozenset[State]]] = {

@@ -1,13 +1,15 @@
-"""Logs: their form, and what must not be in them."""
+"""Celery's own logs: their form, and what must not be in them."""
 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any
 
+from celery import signals
 from celery.exceptions import Reject
+from celery.utils.log import get_multiprocessing_logger
 
-FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from smsq_worker import logs
 
 
 class WithoutBodies(logging.Filter):
@@ -30,9 +32,37 @@ class WithoutReturns(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], Reject))
 
 
+class InOneLine(logging.Filter):
+    """Cuts what a lost connection leaves of each wake-up, 80 lines at CRITICAL: all come again."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite such records; let all pass."""
+        if str(record.msg).startswith(("Couldn't ack", "Couldn't reject")):
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = None
+        return True
+
+
 def quiet() -> None:
     """Keep out of the worker's log what must not be, or says nothing."""
     logging.getLogger("celery.worker.consumer.consumer").addFilter(WithoutBodies())
     logging.getLogger("celery.app.trace").addFilter(WithoutReturns())
+    logging.getLogger("celery.worker.request").addFilter(InOneLine())
     # At DEBUG it prints each task with its body.
     logging.getLogger("celery.pool").setLevel(logging.INFO)
+
+
+def as_json(worker: Any) -> None:
+    """Have a worker that is about to start log JSON, to where its options say."""
+    worker.quiet = True  # Its banner is none.
+    # Until Celery sets its own: the warning that root should not run it comes earlier.
+    logs.to_stderr("json", worker=worker.hostname)
+    form = logs.JsonLines(worker.hostname)
+
+    def use(logger: logging.Logger, **_: Any) -> None:
+        for one in (logger, get_multiprocessing_logger()):
+            for handler in one.handlers if one else ():
+                handler.setFormatter(form)
+
+    signals.after_setup_logger.connect(use, weak=False)
+    signals.after_setup_task_logger.connect(use, weak=False)

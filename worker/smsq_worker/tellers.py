@@ -10,6 +10,7 @@ from celery import Celery
 
 from smsq.app import PUBLISH_ERRORS
 from smsq.contract import State
+from smsq.sentinels import as_broker
 from smsq_worker.gateway.notice import vendor_notice
 from smsq_worker.ledger.notices import Notice
 from smsq_worker.notifier import Teller
@@ -66,13 +67,15 @@ def tellers(settings: Settings) -> dict[str, Teller]:
 
 def _celery(settings: Settings) -> Celery:
     celery = Celery("smsq-notify", set_as_current=False, fixups=[])
+    broker = as_broker(settings.notify_broker_url)
     options: dict[str, Any] = {}
     if settings.notify_broker_url.startswith("redis"):
-        options = {"socket_timeout": 10, "socket_connect_timeout": 5}
+        options = {"socket_timeout": 10, "socket_connect_timeout": 5, **broker.options}
     celery.conf.update(
         # CELERY_BROKER_URL would go before a broker_url.
-        broker_write_url=settings.notify_broker_url,
-        broker_url=settings.notify_broker_url,
+        broker_write_url=broker.url,
+        broker_url=broker.url,
+        broker_use_ssl=broker.ssl,
         broker_transport_options=options,
         task_serializer="json",
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},

@@ -12,12 +12,15 @@ from collections.abc import Iterable
 from queue import Empty
 from typing import Any, Final
 
+import celery.app.amqp
+import kombu
 from celery.utils import uuid
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smsq.app import QUEUES
+from smsq_worker import resting
 from smsq_worker.gate import GATE
 
 log = logging.getLogger(__name__)
@@ -62,13 +65,16 @@ class OpenQueues:
         GATE.taken(last_used)
 
 
-class Channel(kombu_redis.Channel):
+class _SafeChannel:
     """A channel that takes from open queues, and says that it is closed.
 
     kombu's own looks up an attribute of None then. The AttributeError ends a worker (celery 5.7
     at each restart of Redis, 5.6 when it is stopped while Redis is away), where a connection
     error makes it reconnect.
     """
+
+    connection: Any
+    pool: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._client: Any = None
@@ -108,14 +114,63 @@ class Channel(kombu_redis.Channel):
         return super()._connparams(*args, **kwargs)  # type: ignore[misc]
 
 
-class Transport(kombu_redis.Transport):
+class Channel(_SafeChannel, kombu_redis.Channel):
+    """A channel to a server."""
+
+    connection_class = resting.Connection
+    connection_class_ssl = resting.TlsConnection
+
+
+class SentinelChannel(_SafeChannel, kombu_redis.SentinelChannel):
+    """A channel to the server that Sentinels name."""
+
+    connection_class = resting.PrimaryConnection
+    connection_class_ssl = resting.TlsPrimaryConnection
+
+
+class _SafeTransport:
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        # Other queues are remote control's, whose messages are Celery's own.
+        safe = sound(message, queue) if queue and queue in QUEUES else message
+        super()._deliver(safe, queue)  # type: ignore[misc]
+
+
+class Transport(_SafeTransport, kombu_redis.Transport):
     """The transport of the workers."""
 
     Channel = Channel
 
-    def _deliver(self, message: Any, queue: str | None) -> None:
-        # Other queues are remote control's, whose messages are Celery's own.
-        super()._deliver(sound(message, queue) if queue and queue in QUEUES else message, queue)
+
+class SentinelTransport(_SafeTransport, kombu_redis.SentinelTransport):
+    """The same, to the server that Sentinels name."""
+
+    Channel = SentinelChannel
+
+
+class Connection(kombu.Connection):
+    """A connection that comes back soon, and shows no password."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        """Connect, try after try; kombu's pauses of 2, 4, 6 s are longer than a failover."""
+        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 10}
+        return super().ensure_connection(*args, **pauses | options)
+
+    def info(self) -> dict[str, Any]:
+        """Describe the connection, as a worker's statistics do, which Flower shows.
+
+        kombu's tells the URLs of all Sentinels as they are, and how to log in there.
+        """
+        told = super().info()
+        told.pop("alternates", None)
+        options = dict(told["transport_options"])
+        options.pop("sentinel_kwargs", None)
+        return told | {"transport_options": options}
+
+
+class AMQP(celery.app.amqp.AMQP):
+    """What Celery makes connections with."""
+
+    Connection = Connection
 
 
 def sound(message: Any, queue: str) -> dict[str, Any]:
@@ -158,8 +213,9 @@ def _body(value: Any, encoding: Any) -> str:
 
 
 def install() -> None:
-    """Let this process' redis:// and rediss:// URLs mean our transport.
+    """Let this process' redis://, rediss:// and sentinel:// URLs mean our transports.
 
     By the alias and not by Celery's broker_transport, which Flower cannot read.
     """
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"

@@ -21,6 +21,7 @@ from smsq.errors import LedgerUnavailable
 from smsq.killpoint import reached
 from smsq_worker.gate import Gate, NotNow
 from smsq_worker.ledger import Go, Ledger, Stay, Wait
+from smsq_worker.ledger.schema import Outgrown
 
 WAIT_AT_MOST_S: Final = 20.0
 """Then the wake-up is given back: with a call it stays well within the visibility timeout."""
@@ -106,7 +107,11 @@ class Turnstile:
         if not asks:
             return []
         asked_at = time.monotonic()
-        answers = self._ledger.admit_many(asks)
+        try:
+            answers = self._ledger.admit_many(asks)
+        except Outgrown as error:
+            self._gate.shut()
+            raise NotNow(str(error)) from None
         self._nearest_s = min(self._nearest_s, time.monotonic() - asked_at)
         if answers and answers[-1] == PAUSED:
             self._gate.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "send": "Enqueue one message.",
     "send-file": "Enqueue the messages of a file, CSV or JSON Lines.",
     "status": "Show the whole at a glance, or what is known of a message.",
+    "explain": "Tell what happened to a message, by id, mid or number, and what is next.",
     "rate": "Show or set the calls a second of all workers together.",
     "pause": "Stop sending: all of it, or one template.",
     "resume": "Go on sending after a pause, whoever began it.",
@@ -28,22 +29,30 @@ COMMANDS: Final = {
     "parked": "List reports whose mid nobody knows.",
     "notices": "List outcomes that a receiver did not take; replay or drop them.",
     "codes": "List the stat codes, or explain one.",
+    "completion": "Print what makes a shell complete commands and options.",
     "doctor": "Look at everything, and say what to change.",
 }
 
 
 def main() -> None:
     """Run the command line. Exits with 0, 1 (not so) or 2 (usage, settings)."""
+    completes = bool(os.environ.get("_SMSQ_COMPLETE"))
     try:
+        if completes:
+            from smsq_worker.cli.completing import answer
+
+            answer()
         import click
         import requests  # noqa: F401
     except ImportError:
+        if completes:
+            sys.exit(1)
         sys.stderr.write("smsq: the command line needs more packages: pip install 'smsq[worker]'\n")
         sys.exit(2)
     from smsq.errors import InvalidMessage, SettingsError, SmsqError
 
     try:
-        _group()(prog_name="smsq")
+        group()(prog_name="smsq")
     except SettingsError as error:
         for problem in error.problems:
             click.echo(f"smsq: {problem}", err=True)
@@ -53,10 +62,11 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InvalidMessage) else 1)
 
 
-def _group() -> click.Group:
-    import click
+def group() -> click.Group:
+    """Give the command line as click runs it."""
+    from smsq_worker.cli.groups import Group
 
-    class Commands(click.Group):
+    class Commands(Group):
         """Commands that are imported when they are used."""
 
         def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -69,18 +79,6 @@ def _group() -> click.Group:
             module = importlib.import_module(f"smsq_worker.cli.{name}")
             command: click.Command = getattr(module, name)
             return command
-
-        def resolve_command(
-            self, ctx: click.Context, args: list[str]
-        ) -> tuple[str | None, click.Command | None, list[str]]:
-            try:
-                return super().resolve_command(ctx, args)
-            except click.UsageError as error:
-                near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-                if not near:
-                    raise
-                told = f"{error.message} Did you mean {near[0]!r}?"
-                raise click.UsageError(told, ctx) from None
 
         def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
             with formatter.section("Commands"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from smsq.errors import SettingsError
-from smsq_worker.codes import UNTIL_LIFTED_S, Catalogue, Code, CodeClass, Scope, normalise
+from smsq.settings import misspelt
+from smsq_worker.cli.lang import lang_option
+from smsq_worker.codes import Catalogue, Code, CodeClass, normalise
+from smsq_worker.codewords import Lang, action, class_name, class_words
+from smsq_worker.settings import Settings
 
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
@@ -29,22 +32,16 @@ Examples:
   smsq codes mo254            the same as MO:0254
   smsq codes MO:1234          an answer of the upstream gateway
   smsq codes --json MA:0001   for a script
+  smsq codes --lang zh        in Chinese
   SMSQ_CODES_FILE=codes.toml smsq codes MO:1234
 """
-
-_CLASS_WORDS = {
-    CodeClass.DELIVERED: "the SMS reached the phone",
-    CodeClass.PENDING: "on its way, a final report is to follow",
-    CodeClass.PERMANENT: "sending it again would end the same way",
-    CodeClass.TRANSIENT: "sending it again later may succeed",
-    CodeClass.UNKNOWN: "neither delivered nor failed for all that is known",
-}
 
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("stat", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or one object for STAT.")
-def codes(stat: str | None, as_json: bool) -> None:
+@lang_option
+def codes(stat: str | None, *, as_json: bool, lang: Lang) -> None:
     """Show the catalogue of stat codes, or explain one of them.
 
     STAT is a code as a delivery report carries it; leading zeros, case and a missing colon do
@@ -55,7 +52,7 @@ def codes(stat: str | None, as_json: bool) -> None:
     override = _override_path()
     catalogue = _load(override)
     if stat is None:
-        _show_all(catalogue, as_json=as_json)
+        _show_all(catalogue, lang, as_json=as_json)
         return
     code = catalogue.get(stat)
     if code is None:
@@ -63,35 +60,16 @@ def codes(stat: str | None, as_json: bool) -> None:
     if as_json:
         _echo_json(as_dict(code))
     else:
-        click.echo("\n".join(explain(code, override)))
+        click.echo("\n".join(explain(code, override, lang)))
 
 
-def action(code: Code) -> str:
-    """Say in a few words what smsq does about a code and when."""
-    first = {
-        CodeClass.DELIVERED: "finish as delivered",
-        CodeClass.PENDING: "wait for the final report",
-        CodeClass.PERMANENT: "fail for good",
-        CodeClass.TRANSIENT: f"resend after {duration(code.retry_after_s)}",
-        CodeClass.UNKNOWN: "wait for a better report",
-    }[code.code_class]
-    return ", ".join([first, *_consequences(code)])
-
-
-def duration(seconds: int) -> str:
-    """Write seconds in the largest unit that needs no fraction."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def explain(code: Code, override: Path | None) -> list[str]:
+def explain(code: Code, override: Path | None, lang: Lang) -> list[str]:
     """Return the lines that tell all about one code."""
+    in_english = [f"  meaning   {code.en or 'none is given'}"] * (lang is Lang.EN)
     return [
         f"{code.stat}  {code.zh}",
-        f"  meaning   {code.en or 'none is given'}",
-        f"  class     {code.code_class}: {_CLASS_WORDS[code.code_class]}",
+        *in_english,
+        f"  class     {class_name(code.code_class, lang)}: {class_words(code.code_class, lang)}",
         f"  scope     {code.scope or 'none'}",
         f"  action    {action(code)}{_limits(code)}",
         f"  was sent  {_was_sent(code)}",
@@ -114,20 +92,6 @@ def as_dict(code: Code) -> dict[str, str | int | bool]:
         "may_have_been_sent": code.may_have_been_sent,
         "action": action(code),
     }
-
-
-def _consequences(code: Code) -> Iterator[str]:
-    """Say what follows for other messages."""
-    if code.scope is Scope.FREQUENCY and code.retry_after_s:
-        yield f"hold the number for {duration(code.retry_after_s)}"
-    if code.suppress_s >= UNTIL_LIFTED_S:
-        yield "suppress the number until lifted"
-    elif code.suppress_s:
-        yield f"suppress the number for {duration(code.suppress_s)}"
-    if code.pause:
-        yield f"pause the {code.pause}" + " on repeat" * (code.pause == "template")
-    if code.slow_down:
-        yield "slow down"
 
 
 def _limits(code: Code) -> str:
@@ -174,6 +138,8 @@ def _override_path() -> Path | None:
 
 
 def _load(override: Path | None) -> Catalogue:
+    if problems := list(misspelt(Settings, os.environ)):
+        raise SettingsError(problems)
     try:
         return Catalogue.load(override)
     except SettingsError as error:
@@ -191,24 +157,26 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
     return f"{normalise(stat)} is not in the catalogue; {hint}"
 
 
-def _show_all(catalogue: Catalogue, *, as_json: bool) -> None:
+def _show_all(catalogue: Catalogue, lang: Lang, *, as_json: bool) -> None:
     if as_json:
         _echo_json([as_dict(code) for code in catalogue])
         return
     console = Console()
     if not console.file.isatty():
         console.width = _PIPE_COLUMNS
-    console.print(_table(catalogue))
+    console.print(_table(catalogue, lang))
 
 
-def _table(catalogue: Catalogue) -> Table:
+def _table(catalogue: Catalogue, lang: Lang) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("code", "class", "scope"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("action", "中文", "English"):
+    for heading in ("action", "中文", *["English"] * (lang is Lang.EN)):
         table.add_column(heading, overflow="fold")  # Chinese has no blanks to wrap at
     for code in catalogue:
-        row = (code.stat, code.code_class, code.scope or "", action(code), code.zh, code.en)
+        texts = (code.zh, code.en) if lang is Lang.EN else (code.zh or code.en,)
+        name = class_name(code.code_class, lang)
+        row = (code.stat, name, code.scope or "", action(code), *texts)
         # Text: an override file's [words] are no markup.
         table.add_row(*(Text(cell) for cell in row))
     return table

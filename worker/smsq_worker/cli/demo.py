@@ -21,13 +21,20 @@ from smsq_worker.local.stack import Stack, stopping
 from smsq_worker.local.up import Plan, start
 from smsq_worker.settings import Settings
 
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq demo
+  SMSQ_HOME=/tmp/smsq smsq demo
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 def demo() -> None:
     """Send about a hundred messages of all kinds through everything, and check every end.
 
     It starts a Redis, a sandbox gateway, a door, a worker and Flower of its own, whatever the
-    settings say, and stops them again. Exits with 0 only if every message ended as its number
+    settings say, and stops them again. Exits with 1 where a message did not end as its number
     demands.
     """
     console = Console()

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from smsq.contract import mask_phone
-from smsq_worker.cli.words import span
 from smsq_worker.ledger.control import Rate
 from smsq_worker.sendfile.check import Checked
+from smsq_worker.wording import span
 
 
 def checked(found: Checked) -> dict[str, Any]:

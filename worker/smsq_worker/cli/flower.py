@@ -9,18 +9,32 @@ from importlib.resources import files
 import click
 
 from smsq.errors import SettingsError
+from smsq_worker.cli.wrapped import introduce
 from smsq_worker.formats import is_loopback
 from smsq_worker.local.ports import require_free
 from smsq_worker.settings import Settings
 
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq flower
+  FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower
+  smsq flower --url_prefix=flower
+"""
+
 
 @click.command(
+    epilog=_EXAMPLES,
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", metavar="", nargs=-1, type=click.UNPROCESSED)
 def flower(options: tuple[str, ...]) -> None:
-    """Start Flower with smsq's settings; takes Flower's own options."""
+    """Start Flower with smsq's settings; takes Flower's own options, which stand below.
+
+    Exits with 2 where a setting is wrong; else with what Flower exits.
+    """
+    introduce(options)
     _refuse_address(options)
     settings = Settings.load(os.environ)
     host, port = settings.flower_bind

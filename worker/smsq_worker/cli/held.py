@@ -9,6 +9,8 @@ import click
 
 from smsq.connection import connect
 from smsq.tracking import read_status
+from smsq_worker.cli.groups import Group
+from smsq_worker.cli.writing import to_write
 from smsq_worker.ledger import Decision, Ledger
 from smsq_worker.settings import Settings
 
@@ -21,9 +23,19 @@ Examples:
   smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
   smsq held drop --all
 """
+_RESEND_EXAMPLES = """\b
+Examples:
+  smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
+  smsq held resend --all
+"""
+_DROP_EXAMPLES = """\b
+Examples:
+  smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
+  smsq held drop --all
+"""
 
 
-@click.group(invoke_without_command=True, epilog=_EXAMPLES)
+@click.group(cls=Group, invoke_without_command=True, epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def held(ctx: click.Context, *, as_json: bool) -> None:
@@ -57,19 +69,25 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     click.echo(f"{len(rows)} held")
 
 
-@held.command()
+@held.command(epilog=_RESEND_EXAMPLES)
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that are held now.")
 def resend(ids: tuple[str, ...], *, everything: bool) -> None:
-    """Send held messages once more; each is counted as a possible duplicate."""
+    """Send held messages once more; each is counted as a possible duplicate.
+
+    Exits with 1 where one of them is not held, or its ttl is over.
+    """
     _decide(ids, "resend", everything=everything)
 
 
-@held.command()
+@held.command(epilog=_DROP_EXAMPLES)
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that are held now.")
 def drop(ids: tuple[str, ...], *, everything: bool) -> None:
-    """Give held messages up: failed, local:dropped. A late report still makes them delivered."""
+    """Give held messages up: failed, local:dropped. A late report still makes them delivered.
+
+    Exits with 1 where one of them is not held.
+    """
     _decide(ids, "drop", everything=everything)
 
 
@@ -77,7 +95,7 @@ def _decide(ids: tuple[str, ...], decision: Decision, *, everything: bool) -> No
     if bool(ids) == everything:
         raise click.UsageError("name the messages' ids, or say --all")
     settings = Settings.load(os.environ)
-    ledger = Ledger(connect(settings.redis_url), settings.rules)
+    ledger = Ledger(to_write(settings), settings.rules)
     wrong = 0
     for message_id in ids or [message_id for message_id, _ in ledger.held(AT_MOST)]:
         told, state = ledger.decide(message_id, decision)

@@ -8,10 +8,11 @@ from typing import Literal
 
 import click
 
-from smsq.connection import connect
-from smsq_worker.cli.words import moment
+from smsq_worker.cli.groups import Group
+from smsq_worker.cli.writing import to_write
 from smsq_worker.ledger.notices import Notices
 from smsq_worker.settings import Settings
+from smsq_worker.wording import moment
 
 AT_MOST = 10_000
 
@@ -22,9 +23,19 @@ Examples:
   smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
   smsq notices replay --all
 """
+_REPLAY_EXAMPLES = """\b
+Examples:
+  smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
+  smsq notices replay --all
+"""
+_DROP_EXAMPLES = """\b
+Examples:
+  smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
+  smsq notices drop --all
+"""
 
 
-@click.group(invoke_without_command=True, epilog=_EXAMPLES)
+@click.group(cls=Group, invoke_without_command=True, epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def notices(ctx: click.Context, *, as_json: bool) -> None:
@@ -53,19 +64,25 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     click.echo(f"{counts['dead']} given up, {counts['waiting']} still to be told")
 
 
-@notices.command()
+@notices.command(epilog=_REPLAY_EXAMPLES)
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that were given up.")
 def replay(names: tuple[str, ...], *, everything: bool) -> None:
-    """Tell them again, from now on for SMSQ_NOTIFY_FOR_S."""
+    """Tell them again, from now on for SMSQ_NOTIFY_FOR_S.
+
+    Exits with 1 where one is not among those given up.
+    """
     _decide(names, "replay", everything=everything)
 
 
-@notices.command()
+@notices.command(epilog=_DROP_EXAMPLES)
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that were given up.")
 def drop(names: tuple[str, ...], *, everything: bool) -> None:
-    """Forget them."""
+    """Forget them.
+
+    Exits with 1 where one is not among those given up.
+    """
     _decide(names, "drop", everything=everything)
 
 
@@ -85,4 +102,4 @@ def _decide(
 
 def _notices() -> Notices:
     settings = Settings.load(os.environ)
-    return Notices(connect(settings.redis_url), settings.rules)
+    return Notices(to_write(settings), settings.rules)

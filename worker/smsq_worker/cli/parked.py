@@ -13,8 +13,16 @@ from smsq_worker.settings import Settings
 
 AT_MOST = 1000
 
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq parked
+  smsq parked --json
+  smsq explain 1151894566D2EDD9
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def parked(*, as_json: bool) -> None:
     """List reports whose mid belongs to no message known, the oldest first.

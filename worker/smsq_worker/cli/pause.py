@@ -6,10 +6,11 @@ import os
 
 import click
 
-from smsq.connection import connect
-from smsq_worker.cli.scope import read_scope, scope_words
+from smsq_worker.cli.scope import SCOPES, read_scope
 from smsq_worker.cli.words import check_reason
+from smsq_worker.cli.writing import to_write
 from smsq_worker.ledger.control import Control
+from smsq_worker.prospect import scope_words
 from smsq_worker.settings import Settings
 
 # What follows \b is printed as it stands.
@@ -22,7 +23,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("scope", nargs=-1, metavar="[account | template NAME]")
+@click.argument("scope", nargs=-1, metavar="[account | template NAME]", shell_complete=SCOPES)
 @click.option("--reason", default="", callback=check_reason, help="Shown by status and in logs.")
 def pause(scope: tuple[str, ...], *, reason: str) -> None:
     """Stop sending until `smsq resume`: all messages, or those of one template.
@@ -32,7 +33,7 @@ def pause(scope: tuple[str, ...], *, reason: str) -> None:
     """
     found = read_scope(scope)
     settings = Settings.load(os.environ)
-    control = Control(connect(settings.redis_url), settings.rules)
+    control = Control(to_write(settings), settings.rules)
     if not control.pause(found, reason):
         click.echo(f"{scope_words(found)} is already paused by an operator", err=True)
         raise SystemExit(1)

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from smsq.connection import connect
-from smsq_worker.cli.words import moment, rate_now
+from smsq_worker.cli.words import rate_now
+from smsq_worker.cli.writing import to_write
 from smsq_worker.ledger.control import Control, Rate
 from smsq_worker.settings import Settings
+from smsq_worker.wording import moment
 
 # What follows \b is printed as it stands.
 _EXAMPLES = """\b
@@ -60,7 +61,7 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     if burst is not None and per_s is None:
         raise click.UsageError(f"say the rate too: smsq rate RATE --burst {burst}")
     settings = Settings.load(os.environ)
-    control = Control(connect(settings.redis_url), settings.rules)
+    control = Control(to_write(settings), settings.rules)
     if reset:
         control.reset_rate()
     elif per_s is not None:

@@ -6,9 +6,10 @@ import os
 
 import click
 
-from smsq.connection import connect
-from smsq_worker.cli.scope import pause_words, read_scope, scope_words
+from smsq_worker.cli.scope import SCOPES, read_scope
+from smsq_worker.cli.writing import to_write
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control
+from smsq_worker.prospect import pause_words, scope_words
 from smsq_worker.settings import Settings
 
 # What follows \b is printed as it stands.
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("scope", nargs=-1, metavar="[account | template NAME]")
+@click.argument("scope", nargs=-1, metavar="[account | template NAME]", shell_complete=SCOPES)
 def resume(scope: tuple[str, ...]) -> None:
     """Go on sending after a pause, whatever its cause.
 
@@ -30,7 +31,7 @@ def resume(scope: tuple[str, ...]) -> None:
     asked = read_scope(scope)
     wanted = (ACCOUNT, BREAKER) if asked == ACCOUNT else (asked,)
     settings = Settings.load(os.environ)
-    control = Control(connect(settings.redis_url), settings.rules)
+    control = Control(to_write(settings), settings.rules)
     before = {one.scope: one for one in control.pauses()}
     done = [one for one in wanted if one in before and control.resume(one, "an operator")]
     for one in done:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import click
 
 from smsq.errors import SettingsError
+from smsq_worker import logs
 from smsq_worker.sandbox import OUTCOMES, BindError, Sandbox
 from smsq_worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # What follows \b is printed as it stands.
 _EXAMPLES = """\b
@@ -86,8 +90,11 @@ def sandbox(
         slow_s=slow,
         log_path=log_path,
     )
-    _log_to_stderr()
-    _run(gateway, reports=bool(settings.sandbox_report_url))
+    # Only the sandbox's own lines at INFO: Tornado's might quote a request.
+    logs.to_stderr(settings.log_format, logging.WARNING, text="%(asctime)s %(message)s")
+    for own in (log, logging.getLogger("smsq_worker.sandbox")):
+        own.setLevel(logging.INFO)
+    _run(gateway, settings)
 
 
 def _settings(options: dict[str, str | None]) -> Settings:
@@ -96,11 +103,13 @@ def _settings(options: dict[str, str | None]) -> Settings:
     return Settings.load(os.environ | given, need=("app_secret",))
 
 
-def _run(gateway: Sandbox, *, reports: bool) -> None:
+def _run(gateway: Sandbox, settings: Settings) -> None:
+    tell = partial(logs.announce, log, settings.log_format)
+
     def on_ready(url: str) -> None:
-        click.echo(f"Sandbox gateway ready: {url}/")
-        if not reports:
-            click.echo("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
+        tell(f"Sandbox gateway ready: {url}/")
+        if not settings.sandbox_report_url:
+            tell("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
 
     try:
         gateway.run(on_ready)
@@ -112,12 +121,6 @@ def _run(gateway: Sandbox, *, reports: bool) -> None:
         if error.filename is None:
             raise
         raise SettingsError([f"--log: cannot write {error.filename}: {error.strerror}"]) from None
-
-
-def _log_to_stderr() -> None:
-    # Only the sandbox's own lines at INFO: Tornado's might quote a request.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("smsq_worker.sandbox").setLevel(logging.INFO)
 
 
 def _outcomes_as_json() -> str:

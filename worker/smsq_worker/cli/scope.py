@@ -7,8 +7,10 @@ import difflib
 import click
 
 from smsq.contract import parse_template
-from smsq_worker.cli.words import moment
-from smsq_worker.ledger.control import ACCOUNT, Pause, template_scope
+from smsq_worker.cli.offer import offer
+from smsq_worker.ledger.control import ACCOUNT, template_scope
+
+SCOPES = offer(ACCOUNT, "template")
 
 _ALLOWED = "it is about account (the default) or template NAME"
 _NAMED = 2
@@ -25,15 +27,3 @@ def read_scope(words: tuple[str, ...]) -> str:
     if len(words) != _NAMED:
         raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
     return template_scope(parse_template(words[1]))
-
-
-def scope_words(scope: str) -> str:
-    """Name a scope as an operator writes it."""
-    kind, _, name = scope.partition(":")
-    return f"{kind} {name}".rstrip()
-
-
-def pause_words(pause: Pause) -> str:
-    """Say why there is a pause, and since when."""
-    why = f"{pause.cause}: {pause.detail}" if pause.detail else pause.cause
-    return f"{why}, since {moment(pause.since)}"

@@ -9,8 +9,9 @@ from typing import Any, Final
 import click
 
 from smsq.connection import connect
-from smsq.contract import parse
+from smsq.contract import Lane, OnAmbiguous, parse
 from smsq_worker.cli.filerun import STOPPED, Wish, dry_run, fail, send
+from smsq_worker.cli.offer import offer
 from smsq_worker.sendfile.campaign import NotAgain
 from smsq_worker.sendfile.job import Job
 from smsq_worker.sendfile.source import GB18030, UTF_8, BadFile, opened
@@ -33,12 +34,20 @@ A file:
 
 
 @click.command("send-file", epilog=_EXAMPLES)
-@click.argument("file")
+@click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--template", help="For rows that name none.")
-@click.option("--lane", default="bulk", show_default=True, help="For rows that name none.")
+@click.option(
+    "--lane",
+    default="bulk",
+    show_default=True,
+    help="For rows that name none.",
+    shell_complete=offer(*Lane),
+)
 @click.option("--ttl-s", type=float, help="Seconds in which sending is still useful.")
 @click.option("--send-at", metavar="ISO", help="Not before: ISO 8601 with an offset.")
-@click.option("--on-ambiguous", help="resend (the default) or hold.")
+@click.option(
+    "--on-ambiguous", help="resend (the default) or hold.", shell_complete=offer(*OnAmbiguous)
+)
 @click.option("--reference", help="Your own text, given back in the status.")
 @click.option("--key-prefix", metavar="NAME", help="This sending's name; stdin needs one.")
 @click.option("--encoding", type=click.Choice([UTF_8, GB18030]), help="Where it is found wrongly.")

@@ -15,17 +15,21 @@ import smsq
 from smsq.connection import connect
 from smsq.settings import shown_url
 from smsq_worker.cli.rate import as_dict as rate_as_dict
-from smsq_worker.cli.scope import pause_words, scope_words
-from smsq_worker.cli.words import moment, rate_now, span
+from smsq_worker.cli.watch import watch
+from smsq_worker.cli.words import rate_now
 from smsq_worker.ledger.control import Pause
 from smsq_worker.overview import LIVE_STATES, LaneView, Lookout, Overview
+from smsq_worker.prospect import pause_end, pause_words, scope_words
 from smsq_worker.settings import Settings
+from smsq_worker.wording import moment, span
 
 # What follows \b is printed as it stands.
 _EXAMPLES = """\b
 Examples:
   smsq status
   smsq status --json
+  smsq status --watch           look again every 2 s, until Ctrl-C
+  smsq status --watch 60 --json | tee -a status.jsonl
   smsq status 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
 """
 
@@ -33,31 +37,71 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.argument("message_id", metavar="[ID]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(message_id: str | None, *, as_json: bool) -> None:
+@click.option(
+    "--watch",
+    "every_s",
+    metavar="[SECONDS]",
+    type=click.IntRange(1, 86_400),
+    is_flag=False,
+    flag_value=2,
+    help="Look again every 2 s, or SECONDS, until Ctrl-C.",
+)
+def status(message_id: str | None, *, as_json: bool, every_s: int | None) -> None:
     """Show the whole at a glance; with ID, what is known of a message.
 
     The whole: the rate and what pauses it, what waits in each lane and for how long the oldest
-    has, and how long it takes to send what waits. Exits with 1 where nothing is known of ID, or
-    where the broker does not answer and the counts of its queues are missing.
+    has, and how long it takes to send what waits. What happened to a message is told by `smsq
+    explain ID`.
+
+    With --watch the whole is shown in place on a terminal; elsewhere it is printed each time, as
+    one line of JSON with --json. While Redis is away it says so, and goes on. Ctrl-C exits with 0.
+
+    Exits with 1 where nothing is known of ID, or where the broker does not answer and the counts
+    of its queues are missing.
     """
-    if message_id is None:
+    if message_id is not None:
+        if every_s is not None:
+            raise click.UsageError("--watch shows the whole, so it takes no ID")
+        _show_message(message_id, as_json=as_json)
+    elif every_s is None:
         _show_whole(as_json=as_json)
     else:
-        _show_message(message_id, as_json=as_json)
+        _watch(every_s, as_json=as_json)
 
 
 def _show_whole(*, as_json: bool) -> None:
-    settings = Settings.load(os.environ)
-    lookout = Lookout(connect(settings.redis_url), settings.rules, settings.broker_url)
+    settings, lookout = _lookout()
     whole = lookout.look()
     if as_json:
         click.echo(json.dumps(_as_dict(whole), ensure_ascii=False, indent=2))
     else:
         click.echo("\n".join(_lines(whole)))
     if not whole.broker_answers:
-        broker = shown_url(settings.broker_url)
-        click.echo(f"smsq: the broker at {broker} (SMSQ_BROKER_URL) does not answer", err=True)
+        click.echo(_broker_away(settings), err=True)
         raise SystemExit(1)
+
+
+def _watch(every_s: int, *, as_json: bool) -> None:
+    settings, lookout = _lookout()
+
+    def look() -> list[str]:
+        whole = lookout.look()
+        if as_json:
+            return [json.dumps(_as_dict(whole), ensure_ascii=False)]
+        away = [] if whole.broker_answers else [_broker_away(settings)]
+        return [f"at        {moment(whole.at)}", *_lines(whole), *away]
+
+    watch(look, every_s)
+
+
+def _lookout() -> tuple[Settings, Lookout]:
+    settings = Settings.load(os.environ)
+    return settings, Lookout(connect(settings.redis_url), settings.rules, settings.broker_url)
+
+
+def _broker_away(settings: Settings) -> str:
+    broker = shown_url(settings.broker_url)
+    return f"smsq: the broker at {broker} (SMSQ_BROKER_URL) does not answer"
 
 
 def _lines(whole: Overview) -> Iterator[str]:
@@ -65,7 +109,7 @@ def _lines(whole: Overview) -> Iterator[str]:
     yield f"rate      {whole.rate.limit:g}/s, burst {whole.rate.burst}, set by {by}"
     yield f"now       {rate_now(whole.rate)}"
     for pause in whole.pauses:
-        yield f"paused    {scope_words(pause.scope)} ({pause_words(pause)}); {_next(pause)}"
+        yield f"paused    {scope_words(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
     yield f"{'lane':9} {'waiting':>8}" + "".join(f" {state:>9}" for state in LIVE_STATES)
     for name, lane in whole.lanes.items():
         counts = "".join(f" {lane.live[state]:>9}" for state in LIVE_STATES)
@@ -79,13 +123,6 @@ def _lines(whole: Overview) -> Iterator[str]:
     told, dead = whole.notices["waiting"], whole.notices["dead"]
     yield f"outcomes  {told} to be told, {dead} given up" + ", look: smsq notices" * bool(dead)
     yield f"to send   {whole.to_send}, {_drain(whole)}"
-
-
-def _next(pause: Pause) -> str:
-    if pause.probe_at is None:
-        scope = scope_words(pause.scope)
-        return f"until smsq resume {scope}"
-    return f"next probe {moment(pause.probe_at)}"
 
 
 def _drain(whole: Overview) -> str:

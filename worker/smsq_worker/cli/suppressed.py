@@ -16,14 +16,16 @@ from typing import BinaryIO, TextIO
 import click
 
 from smsq.cipher import opener
-from smsq.connection import connect
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
+from smsq_worker.cli.groups import Group
 from smsq_worker.cli.numberlist import BadList, read_list, read_time, write_list
-from smsq_worker.cli.words import check_reason, moment
+from smsq_worker.cli.words import check_reason
+from smsq_worker.cli.writing import to_write
 from smsq_worker.codes import UNTIL_LIFTED_S
 from smsq_worker.ledger.control import Control, Suppressed
 from smsq_worker.settings import Settings
+from smsq_worker.wording import moment
 
 UNTIL_LIFTED = timedelta(seconds=UNTIL_LIFTED_S)
 
@@ -36,13 +38,18 @@ Examples:
   smsq suppressed export backup.csv
   smsq suppressed import backup.csv
 """
+_LIST_EXAMPLES = """\b
+Examples:
+  smsq suppressed list
+  smsq suppressed list --json
+"""
 _ADD_EXAMPLES = """\b
 Examples:
   smsq suppressed add 13800138000 '+86 139-0013-9000'
   smsq suppressed add 13800138000 --reason 'asked for it' --until 2030-01-31
 """
 _REMOVE_EXAMPLES = """\b
-Example:
+Examples:
   smsq suppressed remove 13800138000
 """
 _IMPORT_EXAMPLES = """\b
@@ -61,7 +68,7 @@ Examples:
 """
 
 
-@click.group(invoke_without_command=True, epilog=_EXAMPLES)
+@click.group(cls=Group, invoke_without_command=True, epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def suppressed(ctx: click.Context, *, as_json: bool) -> None:
@@ -74,7 +81,7 @@ def suppressed(ctx: click.Context, *, as_json: bool) -> None:
         _show(as_json=as_json)
 
 
-@suppressed.command("list")
+@suppressed.command("list", epilog=_LIST_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show(ctx: click.Context, *, as_json: bool) -> None:
@@ -173,7 +180,7 @@ def _as_dict(row: Suppressed) -> dict[str, str]:
 
 def _control() -> Control:
     settings = Settings.load(os.environ)
-    client = connect(settings.redis_url)
+    client = to_write(settings)
     return Control(client, settings.rules, opener(client, settings, strict=True))
 
 

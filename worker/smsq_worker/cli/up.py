@@ -18,8 +18,16 @@ from smsq_worker.local.up import (
     start,
 )
 
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq up
+  smsq up --redis-port 0
+  SMSQ_REDIS_URL=redis://127.0.0.1:6379/3 smsq up
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @click.option(
     REDIS_OPTION,
     type=click.IntRange(0, MAX_PORT),
@@ -32,7 +40,7 @@ def up(redis_port: int) -> None:
 
     Nothing needs to be installed before: Redis is an embedded Valkey unless SMSQ_REDIS_URL is
     set, the gateway is the sandbox unless SMSQ_GATEWAY_URL is set. Data and logs are kept under
-    SMSQ_HOME. A port of 0 in a SMSQ_..._BIND takes a free one.
+    SMSQ_HOME. A port of 0 in a SMSQ_..._BIND takes a free one. Ctrl-C exits with 0.
     """
     plan = make_plan(os.environ, redis_port=redis_port)
     home = plan.settings.home

@@ -1,18 +1,16 @@
-"""How commands read an operator's words and write times and numbers."""
+"""How commands read an operator's words, and write the rate."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
 import click
 
 from smsq_worker.ledger.control import Rate
+from smsq_worker.wording import moment
 
 MAX_REASON: Final = 200
 REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
-
-_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def is_reason(text: str) -> bool:
@@ -25,21 +23,6 @@ def check_reason(_: click.Context, __: click.Parameter, value: str) -> str:
     if not is_reason(value):
         raise click.BadParameter(f"it takes {REASON_RULE}")
     return value
-
-
-def moment(at: datetime) -> str:
-    """Write a time in UTC, to the second."""
-    return at.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def span(seconds: float) -> str:
-    """Write a time's length in its two largest units."""
-    left, words = round(seconds), []
-    for size, unit in _UNITS:
-        if left >= size:
-            words.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(words[:2]) or "0 s"
 
 
 def rate_now(rate: Rate) -> str:

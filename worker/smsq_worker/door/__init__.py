@@ -137,7 +137,14 @@ class Door:
 
 def create_door(door: Door, relay: Relay | None) -> FastAPI:
     """Put the web application together; without a relay its address is unknown."""
-    app = FastAPI(title="smsq", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="smsq",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Its spans have URLs, and so the token, numbers and codes.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     app.post(
         "/reports/{token}",
         response_class=Response,

@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 
+from smsq import tracing
 from smsq.connection import Client
 from smsq.contract import Message, State, parse
 from smsq.enqueue import Origin
@@ -79,9 +80,10 @@ class Relay:
         caller = self._access.caller(request)
         body = await read_body(request, self._body_timeout_s)
         query, content_type = request.scope["query_string"], request.headers.get("content-type", "")
-        return await to_thread.run_sync(
-            self._enqueue, caller, query, content_type, body, limiter=self._threads
-        )
+        with tracing.following(request.headers.get("traceparent", "")):
+            return await to_thread.run_sync(
+                self._enqueue, caller, query, content_type, body, limiter=self._threads
+            )
 
     def _enqueue(self, caller: Caller, query: bytes, content_type: str, body: bytes) -> str:
         if caller.rate_per_s is not None:

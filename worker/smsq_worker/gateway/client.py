@@ -8,6 +8,7 @@ and everything else that goes wrong may have been sent.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import requests
 import tenacity
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from smsq.connection import given_up
 from smsq_worker.gateway.answer import Call, understand
 from smsq_worker.states import Outcome
 from smsq_worker.timely import (
@@ -141,6 +143,12 @@ class Gateway:
             pool_connections=1,
             pool_maxsize=address.connections,
         )
+        # What was given up must not reach the gateway later, when another call may have followed.
+        options = given_up(address.read_timeout_s).items()
+        self._adapter.poolmanager.connection_pool_kw["socket_options"] = [
+            *HTTPConnectionPool.ConnectionCls.default_socket_options,
+            *((socket.IPPROTO_TCP, option, value) for option, value in options),
+        ]
         self._request = requests.Request(
             "GET",
             address.url,

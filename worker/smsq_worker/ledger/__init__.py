@@ -20,8 +20,11 @@ from smsq.cipher import Cipher, Sealed, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
+from smsq.errors import LedgerUnavailable
+from smsq.replicas import run_and_wait
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
+from smsq_worker.ledger.schema import understood
 from smsq_worker.states import Lanes, Outcome
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,12 @@ class Go:
     code: str
     departs_at: float | None
     """By time.monotonic(); None where there is no crowd to care for."""
+    trace: str | None = None
+    """W3C traceparent; None where it is not traced."""
+    begun: int = 0
+    """The ledger's time of this admission in ms, which tells it from another of the same number."""
+    is_safe: bool = True
+    """Whether as many replicas hold this admission as are asked for; the call waits for that."""
 
     def __repr__(self) -> str:
         return f"Go(attempt={self.attempt})"
@@ -87,6 +96,8 @@ class CameTo:
     trouble: bool = False
     """The gateway is in trouble now; with `too_fast`, what the call said of it."""
     too_fast: bool = False
+    begun: int = 0
+    """As in Go; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +163,13 @@ class Ledger:
         while len(answers) < len(asks):
             left = asks[len(answers) :]
             asked_at = time.monotonic()
-            found = self._run(self._admit, lease_ms, sealed, *chain.from_iterable(left))
+            found, is_safe = self._run_safely(
+                self._admit, lease_ms, sealed, *chain.from_iterable(left)
+            )
             plain = found[-1][1] if found[-1][0] == "plain" else None
-            answers += [_admission(cipher, asked_at, *one) for one in found if one[0] != "plain"]
+            answers += [
+                _admission(cipher, asked_at, is_safe, *one) for one in found if one[0] != "plain"
+            ]
             if plain is None:
                 break
             self._tell_of_plain()
@@ -179,16 +194,16 @@ class Ledger:
 
     def report(self, mid: str, stat: str, report: Report) -> tuple[str, str | None]:
         """Apply a report, as `report_many` does."""
-        (answer,) = self.report_many([(mid, stat, report)])
-        return answer
+        ((state, message_id, _),) = self.report_many([(mid, stat, report)])
+        return state, message_id
 
     def report_many(
         self, reports: Sequence[tuple[str, str, Report]]
-    ) -> list[tuple[str, str | None]]:
+    ) -> list[tuple[str, str | None, str | None]]:
         """Apply reports (mid, stat, what it means), in order.
 
-        Gives of each (state, message id), or ("parked", None) where nobody knows its mid. `mid`
-        and `stat` are as they came, to find the report in the inbox.
+        Gives of each (state, message id, its traceparent), or ("parked", None, None) where nobody
+        knows its mid. `mid` and `stat` are as they came, to find the report in the inbox.
         """
         for mid, _, report in reports:
             if report.suppress_ms or report.hold_ms:
@@ -200,13 +215,22 @@ class Ledger:
             ]
         )
         answers = self._run(self._report, told, REPORTS_PER_MID)
-        return [(state, message_id or None) for state, message_id in answers]
+        return [
+            (state, message_id or None, trace[0] if trace else None)
+            for state, message_id, *trace in answers
+        ]
 
     def take_in(self, reports: Iterable[tuple[str, str]], *, wake_after_s: float) -> None:
         """Keep reports (mid, stat) safe until they are reconciled."""
+        members = [_inbox_member(*report) for report in reports]
+        args = (round(wake_after_s * 1000), *members)
+        replicas = self._rules.wait_replicas
         with mapped_errors(self._rules.url):
-            members = [_inbox_member(*report) for report in reports]
-            self._take_in(keys=[keys.INBOX], args=[round(wake_after_s * 1000), *members])
+            _, is_safe = run_and_wait(
+                self._client, self._take_in, args, replicas, keys=[keys.INBOX]
+            )
+        if not is_safe:
+            raise LedgerUnavailable(f"{replicas} replicas did not have the reports in time")
 
     def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
         """Resend or drop a held message: ("done", "unknown", "not held" or "too late", state)."""
@@ -245,10 +269,12 @@ class Ledger:
         return [(mid, stat) for mid, stat in map(json.loads, members)]
 
     def counters(self) -> dict[str, int]:
-        """Read all counters."""
-        with mapped_errors(self._rules.url):
-            found = self._client.hgetall(keys.COUNTERS)
-        return {str(name): int(value) for name, value in found.items()}
+        """Read all counters, those of durations too."""
+        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
+            for key in (keys.COUNTERS, keys.DURATIONS):
+                pipe.hgetall(key)
+            counters, durations = pipe.execute()
+        return {str(name): int(value) for name, value in (counters | durations).items()}
 
     def waiting(self) -> tuple[int, int]:
         """Count the held messages and the mids of parked reports."""
@@ -294,20 +320,34 @@ class Ledger:
         return [(str(name), moments.at(since)) for name, since in found]
 
     def _run(self, script: Any, *args: str | float) -> Any:
-        with mapped_errors(self._rules.url):
-            events, *answer = script(args=list(args))
+        return self._run_safely(script, *args, replicas=0)[0]
+
+    def _run_safely(
+        self, script: Any, *args: str | float, replicas: int | None = None
+    ) -> tuple[Any, bool]:
+        """Run an act; give its answer, and whether enough replicas have what it wrote."""
+        if replicas is None:
+            replicas = self._rules.wait_replicas
+        try:
+            with mapped_errors(self._rules.url):
+                (events, *answer), is_safe = run_and_wait(self._client, script, args, replicas)
+        except LedgerUnavailable as error:
+            raise understood(error, self._rules.url) from error.__cause__
         for event in events:
             # Told to the one whose act brought it about, so that it is logged once.
             log.warning("%s", event)
-        return answer
+        return answer, is_safe
 
 
-def _admission(cipher: Cipher, asked_at: float, told: str, *rest: Any) -> Go | Wait | Stay:
+def _admission(
+    cipher: Cipher, asked_at: float, is_safe: bool, told: str, *rest: Any
+) -> Go | Wait | Stay:
     if told == "go":
-        attempt, payload, template, delay_us = rest
+        attempt, payload, template, delay_us, begun, *trace = rest
         phone, code = _opened(cipher, payload)
         departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
-        return Go(int(attempt), phone, template, code, departs_at)
+        sent_with = trace[0] if trace else None
+        return Go(int(attempt), phone, template, code, departs_at, sent_with, int(begun), is_safe)
     if told in {"wait", "booked"}:
         return Wait(int(rest[0]) / 1_000_000, *rest[1:])
     return Stay(told, State(rest[0]) if rest else None)
@@ -330,6 +370,7 @@ def _as_arguments(call: CameTo) -> tuple[str | int | bool, ...]:
         round(call.wait_s * 1000),
         call.trouble,
         call.too_fast,
+        call.begun,
     )
 
 

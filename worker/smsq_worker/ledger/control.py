@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+import redis
+
 from smsq import keys
 from smsq.cipher import Cipher, Unreadable
 from smsq.connection import Client, mapped_errors
@@ -17,6 +19,7 @@ from smsq_worker.ledger.rules import Rules, Scripts
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
 _TEMPLATE: Final = "template:"
+_AT_ONCE: Final = 100
 # With `tat`: the next turn at a very low rate may be hours away.
 _OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
@@ -154,6 +157,34 @@ class Control:
             found = self._client.hgetall(keys.LIVE)
         # Those that were live before they were counted make it negative.
         return {str(name): max(0, int(value)) for name, value in found.items()}
+
+    def lag_s(self) -> float:
+        """Tell how long the most overdue timer has been due; 0 where none is.
+
+        A timer of 0 means "at once": it is due since the entry. Raises LedgerUnavailable.
+        """
+        with mapped_errors(self._url):
+            now = now_ms(self._client)
+            at_once: Any = self._client.zrangebyscore(keys.TIMERS, "-inf", 0, 0, _AT_ONCE)
+            timed: Any = self._client.zrangebyscore(keys.TIMERS, "(0", now, 0, 1, withscores=True)
+            with self._client.pipeline(transaction=False) as pipe:
+                for message_id in at_once:
+                    pipe.hget(keys.message(message_id), "enqueued")
+                entered = [float(at) for at in pipe.execute() if at]
+        since = [*entered, *(score for _, score in timed)]
+        return max(0.0, now - min(since, default=now)) / 1000
+
+    def memory(self) -> tuple[int, int] | None:
+        """Tell the ledger's memory and its limit in bytes, 0 for none; None where it is secret.
+
+        Raises LedgerUnavailable.
+        """
+        with mapped_errors(self._url):
+            try:
+                info: Any = self._client.info("memory")
+                return int(info["used_memory"]), int(info["maxmemory"])
+            except (redis.ResponseError, KeyError):  # an ACL forbids it
+                return None
 
     def _keep_suppressed(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
         count = 0

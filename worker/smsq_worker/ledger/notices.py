@@ -35,6 +35,8 @@ class Notice:
     """Public: id, state, lane, reason, stat, ...; times are ISO 8601, in UTC."""
     notify: str | None = field(repr=False)
     return_url: str | None = field(repr=False)
+    trace: str | None = field(repr=False)
+    """W3C traceparent of its message, where that is traced."""
 
     @property
     def id(self) -> str:
@@ -82,6 +84,7 @@ class Notices:
             outcome=_public(found),
             notify=found.get("notify"),
             return_url=found.get("returnurl"),
+            trace=found.get("trace"),
         )
 
     def settle(

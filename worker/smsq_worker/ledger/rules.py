@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
+from smsq import keys
 from smsq.connection import Client
+from smsq_worker.ledger.durations import BOUNDS_MS
 from smsq_worker.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.states import NEXT
 
@@ -30,6 +32,8 @@ class Rules:
     probe_s: float
     webhook: bool
     notice_lease_s: float
+    wait_replicas: int = 0
+    """How many replicas are to hold an admission before its call departs, and a report."""
 
 
 class Scripts:
@@ -60,8 +64,11 @@ def _constants(rules: Rules) -> str:
     )
     limits = (_table((one.messages, one.seconds * 1000)) for one in rules.phone_limits)
     breaker = rules.breaker and _table((*rules.breaker[:2], rules.breaker.seconds * 1000))
+    bounds = (f"{name}={_table(ms)}" for name, ms in BOUNDS_MS.items())
     values = {
+        "SCHEMA": keys.VERSION,
         "NEXT": _table(ways),
+        "BOUNDS": _table(bounds),
         "RETENTION": rules.retention_s * 1000,
         "REPORT_WAIT": rules.report_wait_s * 1000,
         "MAX_RESENDS": rules.max_resends,

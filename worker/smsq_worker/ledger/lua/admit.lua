@@ -4,7 +4,8 @@
 -- ARGV[2] '1' where a payload that anybody can read is to be encrypted first
 -- ARGV[3...] id, the turn that has been booked for it or '', id, turn, ...
 -- Returns {events, answer, ...}, in order; after one that is not booked, plain or paused, none:
---   {'go', attempt, payload, template, us}  the call departs then
+--   {'go', attempt, payload, template, us, begun, trace}  the call departs then; begun: its time
+--     in ms; trace only if it has one
 --   {'wait', us}          ask again then
 --   {'booked', us, turn}  a turn is booked: ask again then, with it
 --   {'plain', payload}    encrypt it, then ask again
@@ -165,7 +166,7 @@ local function admit(id, booked)
   if m.published > tonumber(redis.call('HGET', LANES, m.lane) or 0) then
     redis.call('HSET', LANES, m.lane, m.published)
   end
-  return {'go', m.n, payload, m.template, math.ceil(turn - us)}
+  return {'go', m.n, payload, m.template, math.ceil(turn - us), now, m.trace}
 end
 
 local LAST = {wait = true, plain = true, paused = true}

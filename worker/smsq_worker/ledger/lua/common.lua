@@ -1,10 +1,16 @@
 -- What every act of the ledger shares; prepended to each, after the constants of `rules.py`:
+--   local SCHEMA      the version of smsq/keys.py's table
 --   local NEXT        the table of states.py: NEXT['<from> <to>'] is true where there is a way
 --   local RETENTION   ms for which a final message is kept
 --   local REPORT_WAIT ms for which a report is awaited, or parked
 --   local WEBHOOK     whether every outcome goes to a webhook
 --   local MAX_RESENDS resends after doubt or a transient report
+--   local BOUNDS      the bounds of each duration's buckets in ms, see durations.py
 -- Keys are written down in smsq/keys.py. Times are Unix ms of this server.
+
+-- A newer release may have brought the ledger to a form that this one would spoil: see schema.py.
+local readable_by = tonumber(redis.call('HGET', 'smsq:schema', 'readable_by') or 0)
+if readable_by > SCHEMA then return redis.error_reply('OUTGROWN ' .. readable_by) end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -13,6 +19,8 @@ local TIMERS, INBOX, PARKED = 'smsq:timers', 'smsq:inbox', 'smsq:parked'
 local HELD, LIVE = 'smsq:held', 'smsq:live'
 local NOTICES = 'smsq:notices'
 local LANES, COUNTERS = 'smsq:lanes', 'smsq:counters'
+-- Not among the counters: the door of release 0.1.0 stumbles over those that it does not know.
+local DURATIONS = 'smsq:durations'
 local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1}
 
 -- What an operator must hear of, in words; every act returns it first, to be logged once.
@@ -25,17 +33,28 @@ local function count(name)
   redis.call('HINCRBY', COUNTERS, name, 1)
 end
 
+-- Count how long something took, in the one bucket into which it falls.
+local function took(name, m, ms)
+  ms = math.max(0, ms)  -- the clock was set back
+  local bounds, i = BOUNDS[name], 1
+  while bounds[i] and ms > bounds[i] do i = i + 1 end
+  local field = name .. ':' .. m.lane .. ':'
+  redis.call('HINCRBY', DURATIONS, field .. (bounds[i] or 'inf'), 1)
+  redis.call('HINCRBY', DURATIONS, field .. 'sum', ms)
+end
+
 -- Read a message: nil where there is none.
 local function load(id)
   local key = 'smsq:m:' .. id
   local f = redis.call('HMGET', key, 'state', 'lane', 'n', 'resends', 'expires', 'hold',
-    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'fold')
+    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'fold', 'trace')
   if not f[1] then return nil end
   return {
     id = id, key = key, state = f[1], lane = f[2], n = tonumber(f[3] or 0),
     resends = tonumber(f[4] or 0), expires = tonumber(f[5] or 0), hold = f[6],
     otherwise = f[7], published = tonumber(f[8] or 0), overtaken = f[9],
     doubt = f[10], template = f[11], who = f[12], fold = f[13],
+    trace = f[14] or nil,
   }
 end
 
@@ -70,7 +89,7 @@ end
 local OUTCOME = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
   'returnurl', 'enqueued', 'accepted', 'finished', 'allowed'}
 local function announce(m)
-  local outcome = {id = m.id, state = m.state}
+  local outcome = {id = m.id, state = m.state, trace = m.trace}
   for i, value in ipairs(redis.call('HMGET', m.key, unpack(OUTCOME))) do
     outcome[OUTCOME[i]] = value or nil
   end
@@ -91,7 +110,7 @@ local function finish(m, to, reason)
   move(m, to, 'finished', now)
   if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
   redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'who')
+    'overtaken', 'who', 'due', 'trace')
   redis.call('DEL', 'smsq:p:' .. m.id)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)

@@ -148,8 +148,7 @@ local function heed_report(m, begun, r)
 end
 
 -- Delivered outranks everything; the rest counts only where n is the last attempt.
-local function follow_report(m, n, mid, r)
-  local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat'))
+local function follow_report(m, n, mid, r, begun, known)
   set(m, n .. ':stat', r.stat)
   -- One that is repeated is no pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
@@ -184,7 +183,15 @@ end
 -- attempt n, by its mid.
 local function apply_report(m, n, mid, r)
   unfold(m)
-  follow_report(m, n, mid, r)
+  local begun, known, accepted = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat',
+    'accepted'))
+  local before = m.state
+  follow_report(m, n, mid, r, begun, known)
+  if begun and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
+    -- When an older call got its mid is not kept; that was soon after it began.
+    local is_last = n == m.n and tonumber(accepted or 0) >= tonumber(begun)
+    took('delivery', m, now - (is_last and accepted or begun))
+  end
   if FINAL[m.state] then fold(m) end
 end
 

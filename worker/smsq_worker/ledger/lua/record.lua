@@ -2,14 +2,20 @@
 --
 -- ARGV[1] the calls as JSON, each an array: id, attempt, outcome, detail (a refusal's first word is
 --   the message's reason), mid or "", ms to wait before another attempt, whether the gateway is in
---   trouble, whether it says that we are too fast
+--   trouble, whether it says that we are too fast, when the attempt began in Unix ms (0: unknown)
 -- Returns {events, state, ...}, in order
 --
 -- The attempt's number is the fence: an answer that comes after a newer attempt began still
 -- makes its mid known, but moves the state no more. One act, because a report may arrive between
 -- any two.
+--
+-- A failover may have undone the admission, for replicas lag behind. Then the call was made all the
+-- same, and the ledger catches up; or another call was made under the same number meanwhile, which
+-- the time when it began tells, and that is counted.
 
 local KEEP_ATTEMPTS = 10
+local CATCH_UP = {sending = 'deferred', accepted = 'deferred', held = 'deferred',
+  deferred = 'queued', queued = 'sending'}
 
 -- A gateway that is down for a day makes hundreds of attempts that nobody needs to remember.
 local function forget_old_attempt(m)
@@ -19,9 +25,37 @@ local function forget_old_attempt(m)
   end
 end
 
-local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast)
-  if n > m.n then return 'unknown' end
-  local begun, known = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
+local function know(mid, m, n)
+  redis.call('SET', 'smsq:mid:' .. mid, n .. ' ' .. m.id, 'PX', REPORT_WAIT + RETENTION)
+end
+
+-- Admit an attempt once more that a failover undid. What led to it is undone too: each attempt
+-- before it may have been in doubt.
+local function catch_up(m, n, at)
+  if at == 0 or FINAL[m.state] then return false end
+  local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
+  for _ = is_known and m.n + 1 or m.n, n - 1 do count('possible_duplicates') end
+  repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
+  m.n = n
+  set(m, 'n', n, n .. ':at', at)
+  return true
+end
+
+local function called_twice(m, n, outcome, mid)
+  if outcome == 'not_sent' or outcome == 'refused' then return m.state end
+  count('possible_duplicates')
+  tell('attempt ' .. n .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
+  if m.state == 'expired' then return m.state end
+  if not (FINAL[m.state] or m.otherwise) then set(m, 'otherwise', 'local:resends') end
+  if mid ~= '' then know(mid, m, n) end
+  return m.state
+end
+
+local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at)
+  if n > m.n and not catch_up(m, n, at) then return 'unknown' end
+  local begun, known, enqueued, due, accepted = unpack(redis.call('HMGET', m.key, n .. ':at',
+    n .. ':outcome', 'enqueued', 'due', 'accepted'))
+  if begun and at ~= 0 and tonumber(begun) ~= at then return called_twice(m, n, outcome, mid) end
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
   set(m, n .. ':outcome', outcome, n .. ':detail', detail)
@@ -35,7 +69,7 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast)
   local reports = {}
   if mid ~= '' then
     set(m, n .. ':mid', mid)
-    redis.call('SET', 'smsq:mid:' .. mid, n .. ' ' .. m.id, 'PX', REPORT_WAIT + RETENTION)
+    know(mid, m, n)
     reports = redis.call('LRANGE', 'smsq:early:' .. mid, 0, -1)
     redis.call('DEL', 'smsq:early:' .. mid)
     redis.call('ZREM', PARKED, mid)
@@ -44,8 +78,9 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast)
   local late = m.state ~= 'sending' or n ~= m.n
   if n == m.n and not FINAL[m.state] then
     if outcome == 'accepted' then
+      if not accepted then took('accept', m, now - (due or enqueued)) end
       move(m, 'accepted', 'accepted', now)
-      redis.call('HDEL', m.key, 'doubt', 'otherwise')
+      redis.call('HDEL', m.key, 'doubt', 'otherwise', 'due')
       timer(m, now + REPORT_WAIT)
     elseif outcome == 'refused' and excused then
       redis.call('HDEL', m.key, 'doubt')

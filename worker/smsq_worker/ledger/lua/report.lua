@@ -3,7 +3,8 @@
 -- ARGV[1] the reports as JSON, each an array: mid, its member in the inbox, name under which it is
 --   counted, what it means, see apply_report
 -- ARGV[2] how many reports may be parked for one mid
--- Returns {events, {state, id}, ...}, in order; {'parked', ''} for those that were parked
+-- Returns {events, {state, id, trace}, ...}, in order, trace only where the message has one;
+--   {'parked', ''} for those that were parked
 --
 -- One act, because the call's answer may be recorded at the same moment.
 
@@ -30,7 +31,7 @@ local function reconcile(mid, member, counted_as, report)
   local m = id and load(id)
   if m then
     apply_report(m, tonumber(n), mid, report)
-    return {m.state, m.id}
+    return {m.state, m.id, m.trace}
   end
   park(mid, report)
   return {'parked', ''}

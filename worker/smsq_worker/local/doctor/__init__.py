@@ -13,7 +13,18 @@ from functools import partial
 from threading import Thread
 from typing import Final
 
-from smsq_worker.local.doctor import backlog, door, encryption, gateway, queues, server, spool
+from smsq.sentinels import names_sentinels
+from smsq_worker.local.doctor import (
+    backlog,
+    door,
+    encryption,
+    gateway,
+    queues,
+    schema,
+    sentinels,
+    server,
+    spool,
+)
 from smsq_worker.local.doctor.access import asking
 from smsq_worker.local.doctor.finding import Finding, error
 from smsq_worker.settings import Settings
@@ -36,9 +47,13 @@ def parts(settings: Settings) -> dict[str, Look]:
     if settings.broker_url != settings.redis_url:
         broker = partial(asking, settings.broker_url, "SMSQ_BROKER_URL")
         found["broker"] = partial(broker, partial(server.examine, is_ledger=False))
+    if names_sentinels(settings.redis_url):
+        look = partial(sentinels.examine, settings.redis_url, settings.wait_replicas)
+        found["sentinels"] = partial(ledger, look, follows=True)
     look_at_queues = partial(queues.examine, settings.broker_url)
     return found | {
         "queues": partial(broker, look_at_queues, follows=True),
+        "schema": partial(ledger, schema.examine, follows=True),
         "messages": partial(ledger, backlog.examine, follows=True),
         "encryption": partial(ledger, partial(encryption.examine, settings), follows=True),
         "spool": partial(spool.examine, settings.home / "spool"),

@@ -8,10 +8,8 @@ from contextlib import closing
 from typing import Final
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from smsq.connection import Client
+from smsq.connection import Client, connect_impatiently
 from smsq.settings import shown_url
 from smsq_worker.local.doctor.finding import Finding, error, ok, one_line, warning
 
@@ -31,7 +29,7 @@ def asking(
     so here that is only the reason why nothing is known.
     """
     try:
-        with closing(_client(url)) as client:
+        with closing(connect_impatiently(url, TIMEOUT_S)) as client:
             if not follows:
                 client.time()
                 yield ok(f"{shown_url(url)} answers")
@@ -43,18 +41,6 @@ def asking(
             yield error(f"{shown_url(url)}: {_why(problem)}", _advice(problem, setting))
     except redis.RedisError as problem:
         yield error(f"{shown_url(url)}: {_why(problem)}", _advice(problem, setting))
-
-
-def _client(url: str) -> Client:
-    """Give a client that says soon, and after one try, that something is wrong."""
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors="replace",  # Keys of others may be anything.
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def _why(problem: redis.RedisError) -> str:

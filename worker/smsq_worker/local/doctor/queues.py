@@ -14,6 +14,7 @@ from kombu.transport.redis import Channel
 
 from smsq.app import QUEUES
 from smsq.connection import Client
+from smsq.sentinels import as_broker
 from smsq_worker.local.doctor.access import TIMEOUT_S
 from smsq_worker.local.doctor.finding import Finding, error, ok, warning
 from smsq_worker.overview import queue_depth
@@ -67,11 +68,18 @@ def _workers(url: str) -> dict[str, set[str]]:
 
     A busy machine may let the first question's time pass, so it is asked twice.
     """
-    options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "max_retries": 1}
+    options: dict[str, Any] = {
+        "socket_timeout": TIMEOUT_S,
+        "socket_connect_timeout": TIMEOUT_S,
+        "max_retries": 1,
+    }
     options |= {"interval_start": 0.1, "interval_step": 0}
     # Celery's remote control without Celery, which would prefer CELERY_BROKER_URL to our URL.
     control: Any = Mailbox(CONTROL, type="fanout", accept=["json"])
-    with Connection(url, transport_options=options) as connection:
+    broker = as_broker(url)
+    with Connection(
+        broker.url, ssl=broker.ssl, transport_options=options | broker.options
+    ) as connection:
         for _ in range(TRIES):
             answers = control(connection).multi_call("active_queues", timeout=ANSWER_S)
             if answers:

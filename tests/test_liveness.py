@@ -1,0 +1,108 @@
+"""A worker's sign of life, and the probe that looks for it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+import yaml
+
+from machine import Machine, ends, machine
+from smsq_worker.alive import Alive
+from smsq_worker.clock import Clock
+from smsq_worker.gate import Gate
+from smsq_worker.local.ports import free_port
+from smsq_worker.runtime import Runtime
+from smsq_worker.settings import Settings
+from support import eventually
+
+WORKER = Path(__file__).parents[1] / "ops" / "kubernetes" / "worker.yaml"
+LONG_S = 600
+
+
+def probe(home: Path, host: str) -> bool:
+    """Look as Kubernetes does."""
+    stateful_set = next(yaml.safe_load_all(WORKER.read_text()))
+    (container,) = stateful_set["spec"]["template"]["spec"]["containers"]
+    command = container["livenessProbe"]["exec"]["command"]
+    environ = {"PATH": os.environ["PATH"], "SMSQ_HOME": str(home), "HOSTNAME": host}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def here(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
+    with machine(environ, tmp_path) as running:
+        yield running
+
+
+def test_a_worker_shows_that_it_lives_until_it_ends(here: Machine, tmp_path: Path) -> None:
+    host = socket.gethostname()
+    assert not probe(tmp_path / "home", host)
+    worker = subprocess.Popen([sys.executable, "-m", "smsq_worker", "worker"], env=here.environ)
+    here.workers.append(worker)
+    eventually(lambda: probe(tmp_path / "home", host))
+    assert not probe(tmp_path / "home", "another")
+    file = tmp_path / "home" / "alive" / f"celery@{host}"
+    long_ago = time.time() - LONG_S
+    os.utime(file, (long_ago, long_ago))
+    eventually(lambda: probe(tmp_path / "home", host))
+    worker.terminate()
+    ends(worker, 0)
+    assert not file.exists()
+
+
+def test_a_sign_that_is_old_is_none(tmp_path: Path) -> None:
+    alive = Alive(tmp_path, "celery@here")
+    alive.beat()
+    assert probe(tmp_path, "here")
+    long_ago = time.time() - LONG_S
+    os.utime(tmp_path / "alive" / "celery@here", (long_ago, long_ago))
+    assert not probe(tmp_path, "here")
+
+
+class NoQueues:
+    def empty_lanes(self) -> list[str]:
+        return []
+
+
+def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: Path) -> None:
+    away = environ | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    runtime = Runtime.build(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
+    clock = Clock(
+        runtime.ledger,
+        runtime.notices,
+        runtime.backoff,
+        runtime.recorder,
+        gate=Gate(),
+        queues=NoQueues(),
+    )
+    stop, beats = Event(), list[float]()
+
+    def beat() -> None:
+        beats.append(time.monotonic())
+        if len(beats) == 3:
+            stop.set()
+
+    clock.run(stop, (), beat)
+    assert len(beats) == 3
+    runtime.close()
+
+
+def test_a_home_that_cannot_be_written_is_told_once_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "alive").write_text("a file where a folder should be")
+    alive = Alive(tmp_path, "celery@here")
+    alive.beat()
+    alive.beat()
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}/alive/celery@here cannot be touched: File exists"
+    ]

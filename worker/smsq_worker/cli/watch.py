@@ -1,0 +1,57 @@
+"""Looking again and again: in place on a terminal, one after the other elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import click
+from rich.live import Live
+from rich.text import Text
+
+from smsq.errors import LedgerUnavailable
+
+Look = Callable[[], list[str]]
+
+
+def watch(look: Look, every_s: float) -> None:
+    """Show the lines that `look` gives until Ctrl-C; what LedgerUnavailable says stands with them.
+
+    Raises what else `look` raises.
+    """
+    with suppress(KeyboardInterrupt):
+        if sys.stdout.isatty():
+            _in_place(look, every_s)
+        else:
+            _one_by_one(look, every_s)
+
+
+def _in_place(look: Look, every_s: float) -> None:
+    last: list[str] = []
+    # Whatever does not fit is of less interest than what stands above it.
+    with Live(auto_refresh=False, vertical_overflow="crop") as live:
+        for lines, trouble in _looks(look, every_s):
+            last = lines or last
+            away = [f"{trouble}; what stands above is old, trying again"] if trouble else []
+            live.update(Text("\n".join([*last, *away])), refresh=True)
+
+
+def _one_by_one(look: Look, every_s: float) -> None:
+    for lines, trouble in _looks(look, every_s):
+        if trouble:
+            click.echo(f"{trouble}; trying again", err=True)
+        else:
+            click.echo("\n".join(lines))
+
+
+def _looks(look: Look, every_s: float) -> Iterator[tuple[list[str], str]]:
+    """Give (lines, "") each time, or ([], what is wrong)."""
+    while True:
+        try:
+            found = look(), ""
+        except LedgerUnavailable as error:
+            found = [], f"smsq: {error}"
+        yield found
+        time.sleep(every_s)

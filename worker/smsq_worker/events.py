@@ -1,0 +1,30 @@
+"""Celery's events, told once each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import celery.app.events
+from celery.events import EventDispatcher
+
+
+class Dispatcher(EventDispatcher):
+    """A dispatcher that does not insist.
+
+    Celery's own repeats a heartbeat until Redis takes it, in the one thread that signals and the
+    queues wait for: a worker that was cut off would not even end when asked.
+    """
+
+    def _publish(
+        self, event: Any, producer: Any, routing_key: str, retry: bool = False, **rest: Any
+    ) -> None:
+        super()._publish(event, producer, routing_key, retry=False, **rest)  # type: ignore[misc]
+        if retry:
+            # One that comes late would look like a clock that is wrong.
+            self._outbound_buffer.clear()  # type: ignore[attr-defined]
+
+
+class Events(celery.app.events.Events):
+    """Makes such dispatchers."""
+
+    dispatcher_cls = f"{__name__}:Dispatcher"
