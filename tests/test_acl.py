@@ -200,7 +200,6 @@ REFUSED = {
         "HGETALL smsq:suppressed",
         "DEL smsq:m:m1",
         "ZRANGE smsq:timers 0 -1",
-        "EVAL return 0",
     ],
     "door": [
         "GET smsq:p:m1",
@@ -208,10 +207,9 @@ REFUSED = {
         "HGETALL smsq:suppressed",
         "DEL smsq:m:m1",
         "HSET smsq:pauses account x",
-        "EVAL return 0",
     ],
-    "worker": ["GET other", "CONFIG GET requirepass", "EVAL return 0"],
-    "operator": ["GET other", "CONFIG SET requirepass x", "EVAL return 0"],
+    "worker": ["GET other", "CONFIG GET requirepass"],
+    "operator": ["GET other", "CONFIG SET requirepass x"],
     "flower": ["GET smsq:p:m1", "LRANGE sms.otp 0 -1", "HGETALL smsq:m:m1", "CONFIG GET save"],
 }
 NOBODY = [
@@ -226,6 +224,7 @@ NOBODY = [
     "CLIENT KILL TYPE normal",
     "SCRIPT FLUSH",
     "FUNCTION LIST",
+    "EVAL return 0",
 ]
 
 
