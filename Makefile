@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+TESTS  := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo up test check system soak bench lock clean
+.PHONY: demo up test check system soak failover bench lock clean
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -12,18 +13,18 @@ up: $(VENV)/ready        ## Run everything on this machine until Ctrl-C.
 	$(BIN)/smsq up
 
 test: $(VENV)/ready      ## Run all tests.
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(TESTS)
 
 check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(TESTS)
 
 # Debian has what these need besides Python: tests/system/debian.txt. Root, for network namespaces.
 system: $(VENV)/ready    ## Run the tests that need a browser, promtool, a Redis with TLS, several hosts.
-	$(BIN)/python -m pytest tests/system
+	$(TESTS) tests/system
 
 MESSAGES ?= 2000
 SECONDS  ?= 60
@@ -32,6 +33,10 @@ SEED     ?= 1
 soak: $(VENV)/ready      ## Kill workers, Redis and the door at random under load, and compare.
 	cd tests && ../$(BIN)/python soak.py --messages $(MESSAGES) --seconds $(SECONDS) \
 	  --policy $(POLICY) --seed $(SEED)
+
+KILLS    ?= 3
+failover: $(VENV)/ready  ## Take Redis' primary away under load, and count what was lost or doubled.
+	cd tests && ../$(BIN)/python failover.py --messages $(MESSAGES) --seconds $(SECONDS) --kills $(KILLS)
 
 ONLY     ?= rate,otp,outage,secret,balance
 WORKERS  ?= 1,2,4,8

@@ -18,6 +18,18 @@ SECRET = "app-secret-Zq81"
 TOKEN = "report-token-0123456789"
 RELAY = "relay-secret-5521"
 
+LONG = ("soak", "sentinel", "exposure", "local", "upgrade", "bad_days", "crashes", "send_file")
+"""Files that take a minute or so: begun last, they would keep all others waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests wait more than they work."""
+    return 2 * (os.cpu_count() or 1)
+
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[ValkeyServer]:
