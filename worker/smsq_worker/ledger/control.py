@@ -13,13 +13,13 @@ import redis
 from smsq import keys
 from smsq.cipher import Cipher, Unreadable
 from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.lag import lag_s
 from smsq_worker.ledger.moments import at, ms, now_ms
 from smsq_worker.ledger.rules import Rules, Scripts
 
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
 _TEMPLATE: Final = "template:"
-_AT_ONCE: Final = 100
 # With `tat`: the next turn at a very low rate may be hours away.
 _OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
@@ -159,20 +159,9 @@ class Control:
         return {str(name): max(0, int(value)) for name, value in found.items()}
 
     def lag_s(self) -> float:
-        """Tell how long the most overdue timer has been due; 0 where none is.
-
-        A timer of 0 means "at once": it is due since the entry. Raises LedgerUnavailable.
-        """
+        """Tell how long the most overdue timer has been due. Raises LedgerUnavailable."""
         with mapped_errors(self._url):
-            now = now_ms(self._client)
-            at_once: Any = self._client.zrangebyscore(keys.TIMERS, "-inf", 0, 0, _AT_ONCE)
-            timed: Any = self._client.zrangebyscore(keys.TIMERS, "(0", now, 0, 1, withscores=True)
-            with self._client.pipeline(transaction=False) as pipe:
-                for message_id in at_once:
-                    pipe.hget(keys.message(message_id), "enqueued")
-                entered = [float(at) for at in pipe.execute() if at]
-        since = [*entered, *(score for _, score in timed)]
-        return max(0.0, now - min(since, default=now)) / 1000
+            return lag_s(self._client)
 
     def memory(self) -> tuple[int, int] | None:
         """Tell the ledger's memory and its limit in bytes, 0 for none; None where it is secret.
