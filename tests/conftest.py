@@ -38,6 +38,13 @@ def redis_server() -> Iterator[ValkeyServer]:
         yield server
 
 
+@pytest.fixture(scope="module", autouse=True)
+def empty_server(redis_server: ValkeyServer) -> None:
+    """Leave nothing of one file's to the next: some start processes before any test."""
+    with redis.Redis.from_url(redis_server.connection_url) as client:
+        client.flushall()
+
+
 @pytest.fixture(scope="session")
 def base_environ(redis_server: ValkeyServer) -> Mapping[str, str]:
     """The environment of a test's processes: no SMSQ_ or CELERY_ variable of the machine's."""

@@ -91,8 +91,6 @@ def running(
 ) -> Iterator[Running]:
     logs = tmp_path_factory.mktemp("logs")
     own_url = base_environ["SMSQ_REDIS_URL"]
-    with redis.Redis.from_url(own_url) as client:
-        client.flushall()
     # The server has no password, and so takes any.
     redis_url = own_url.replace("redis://", f"redis://default:{BROKER_PASSWORD}@")
     port = free_port()

@@ -216,7 +216,8 @@ def test_who_dies_while_telling_leaves_it_to_another(
 def test_a_slow_receiver_does_not_delay_sending(host: Machine, receiver: Receiver) -> None:
     receiver.gate.clear()
     host.start_worker("--concurrency", "12")
-    fail(host, 15)
+    for message_id in fail(host, 15):
+        becomes(message_id, "failed")
     eventually(lambda: len(receiver.posts) == 2)
     host.vendor.answer = accepted
     for n in range(24):
