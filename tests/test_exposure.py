@@ -368,10 +368,12 @@ class Product:
         by_state = {self.status(one).state: one.id for one in known}
         commands = [[word] for word in COMMANDS]
         commands += [["status", by_state[state]] for state in ("held", "failed", "delivered")]
+        commands += [["explain", name] for name in (*by_state.values(), known[0].args[0])]
         commands += [[*command, "--json"] for command in commands]
         with ThreadPoolExecutor(2) as threads:
             told = list(threads.map(lambda command: self.run(*command), commands))
         names = (f"smsq {' '.join(command)}" for command in commands)
+        names = (name.replace(known[0].args[0], "NUMBER") for name in names)
         self.keep(moment, dict(zip(names, told, strict=True)))
 
 
@@ -448,8 +450,9 @@ def start(stack: Stack, environ: dict[str, str]) -> list[str]:
         services.door(f"http://{environ['SMSQ_DOOR_BIND']}/", environ),
         services.flower(f"http://{environ['SMSQ_FLOWER_BIND']}/", environ),
     ]
-    for level in ("info", "debug"):
-        worker = services.worker(environ["SMSQ_REDIS_URL"], environ)
+    for level, form in (("info", "json"), ("debug", "text")):
+        own = environ | {"SMSQ_LOG_FORMAT": form}
+        worker = services.worker(environ["SMSQ_REDIS_URL"], own)
         command = [*worker.command, "--loglevel", level, "--task-events", "--concurrency", "24"]
         parts.append(replace(worker, name=f"worker-{level}", command=command))
     for part in parts:
