@@ -8,8 +8,10 @@ from typing import Final
 
 VARIABLE: Final = "SMSQ_TEST_KILL_AT"
 
+_point: Final = os.environ.get(VARIABLE)
+
 
 def reached(point: str) -> None:
     """Die here, as by kill -9, if a test named this point in the environment."""
-    if os.environ.get(VARIABLE) == point:
+    if point == _point:
         os.kill(os.getpid(), signal.SIGKILL)

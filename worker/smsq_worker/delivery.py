@@ -106,21 +106,11 @@ class Delivery:
             depart=lambda: self._turnstile.depart(message_id, go),
         )
         reached("after call")
-        tracing.happened(
-            go.trace,
-            "smsq call",
-            "CLIENT",
-            since_ns,
-            {
-                "id": message_id,
-                "lane": lane,
-                "template": go.template,
-                "attempt": go.attempt,
-                "outcome": call.outcome,
-                "mid": call.mid,
-            },
-            error="" if call.outcome is Outcome.ACCEPTED else call.outcome,
-        )
+        if go.trace:
+            known: dict[str, object] = {"id": message_id, "lane": lane, "template": go.template}
+            known |= {"attempt": go.attempt, "outcome": call.outcome, "mid": call.mid}
+            error = "" if call.outcome is Outcome.ACCEPTED else call.outcome
+            tracing.happened(go.trace, "smsq call", "CLIENT", since_ns, known, error=error)
         return self._came_to(message_id, go.attempt, go.begun, call)
 
     def settle(
@@ -135,8 +125,11 @@ class Delivery:
             )
         reached("after record")
         for call, state in zip(calls, states, strict=True):
+            level = log_good if call.outcome is Outcome.ACCEPTED else logging.WARNING
+            if not log.isEnabledFor(level):
+                continue
             log.log(
-                log_good if call.outcome is Outcome.ACCEPTED else logging.WARNING,
+                level,
                 "%s attempt %d: %s%s, now %s",
                 call.message_id,
                 call.attempt,

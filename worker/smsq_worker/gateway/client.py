@@ -159,6 +159,7 @@ class Gateway:
                 "User-Agent": "smsq",
             },
         ).prepare()
+        self._headers = dict(self._request.headers)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda call: not call.connected),
             stop=tenacity.stop_after_attempt(TRIES),
@@ -195,7 +196,9 @@ class Gateway:
 
     def _send(self, phone: str, template: str, code: str) -> Call:
         request = requests.PreparedRequest()
-        request.method, request.headers = self._request.method, self._request.headers
+        request.method = self._request.method
+        # urllib3 copies them at each call, a plain dict soonest.
+        request.headers = self._headers  # type: ignore[assignment]
         try:
             query = urlencode({"mobphone": phone, "code": code, "smstemplate": template})
             request.url = f"{self._request.url}?{ACTION}&{query}"
