@@ -76,13 +76,14 @@ def read(url: str) -> Sentinels:
     user, _, password = userinfo.partition(":")
     service, _, db = path.partition("/")
     service = unquote(service)
-    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    options = dict(pairs)
     tls = scheme.startswith("rediss")
     known = OWN_OPTIONS | (TLS_OPTIONS if tls else frozenset())
     good = (
         service.isprintable() and service.strip() and "#" not in url,
         not db or (db.isascii() and db.isdigit()),
-        options.keys() <= known and len(options) == len(parse_qsl(query, keep_blank_values=True)),
+        options.keys() <= known and len(options) == len(pairs),
         not tls or options.get("ssl_cert_reqs") == "required",
     )
     if not all(good):

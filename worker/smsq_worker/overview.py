@@ -123,17 +123,10 @@ class Lookout:
 
     def waiting(self) -> dict[str, int] | None:
         """Count what waits in each queue; None where the broker does not answer."""
-        names = [(queue, name) for queue in QUEUES for name in _lists(queue)]
-        counts = dict.fromkeys(QUEUES, 0)
         try:
-            with self._broker.pipeline(transaction=False) as pipe:
-                for _, name in names:
-                    pipe.llen(name)
-                for (queue, _), count in zip(names, pipe.execute(), strict=True):
-                    counts[queue] += count
+            return queue_depths(self._broker)
         except redis.RedisError:
             return None
-        return counts
 
     def waits_s(self, waiting: dict[str, int]) -> dict[Lane, float]:
         """Tell how long each lane's oldest wake-up has waited; `waiting` is from `waiting`.
@@ -217,9 +210,16 @@ class Lookout:
         return count
 
 
-def queue_depth(broker: Client, queue: str) -> int:
-    """Count what waits in a queue, of every priority. Raises redis.RedisError."""
-    return sum(int(broker.llen(name)) for name in _lists(queue))
+def queue_depths(broker: Client) -> dict[str, int]:
+    """Count what waits in each queue, of every priority. Raises redis.RedisError."""
+    names = [(queue, name) for queue in QUEUES for name in _lists(queue)]
+    counts = dict.fromkeys(QUEUES, 0)
+    with broker.pipeline(transaction=False) as pipe:
+        for _, name in names:
+            pipe.llen(name)
+        for (queue, _), count in zip(names, pipe.execute(), strict=True):
+            counts[queue] += count
+    return counts
 
 
 def _lists(queue: str) -> Iterator[str]:

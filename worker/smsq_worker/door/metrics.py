@@ -24,6 +24,7 @@ from prometheus_client.core import (
 from smsq.contract import Lane, State
 from smsq_worker.ledger.control import ACCOUNT, BREAKER
 from smsq_worker.ledger.durations import BOUNDS_MS
+from smsq_worker.ledger.trace import KINDS
 from smsq_worker.overview import Lookout, total
 from smsq_worker.states import Outcome
 
@@ -47,11 +48,7 @@ DURATIONS: Final = {
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),
     *(f"calls:{outcome}" for outcome in Outcome),
-    *(
-        f"notices:{kind}:{result}"
-        for kind in ("task", "returnurl", "webhook")
-        for result in ("told", "failed", "dead")
-    ),
+    *(f"notices:{kind}:{result}" for kind in KINDS for result in ("told", "failed", "dead")),
     *("reports:other:unknown", "possible_duplicates", "reports_dropped"),
 )
 """Counters that are there from the start: of one that appears as 1 Prometheus sees no increase."""

@@ -17,7 +17,7 @@ from smsq.connection import Client
 from smsq.sentinels import as_broker
 from smsq_worker.local.doctor.access import TIMEOUT_S
 from smsq_worker.local.doctor.finding import Finding, error, ok, warning
-from smsq_worker.overview import queue_depth
+from smsq_worker.overview import queue_depths
 
 CONTROL: Final = "celery"
 """The exchange of every Celery app's remote control."""
@@ -27,7 +27,7 @@ TRIES: Final = 2
 
 def examine(url: str, client: Client) -> Iterator[Finding]:
     """Look at the queues and ask for their workers. Raises redis.RedisError."""
-    waiting = {queue: queue_depth(client, queue) for queue in QUEUES}
+    waiting = queue_depths(client)
     unacked = client.hlen(Channel.unacked_key)
     try:
         workers = _workers(url)
