@@ -502,7 +502,7 @@ def test_tasks_and_queues_have_the_names_of_the_contract() -> None:
 
 
 def test_states_have_the_names_of_the_contract() -> None:
-    final = {"delivered", "failed", "expired", "unreported", "duplicate"}
+    final = {"delivered", "failed", "expired", "unreported", "duplicate", "cancelled"}
     assert {str(state) for state in contract.FINAL} == final
     assert {str(state) for state in contract.State} == final | {
         "queued",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,8 +26,7 @@ from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.killpoint import VARIABLE
 from smsq_worker.gate import Gate, NotNow
 from smsq_worker.ledger import schema
-from smsq_worker.ledger.rules import Scripts
-from smsq_worker.ledger.schema import MIGRATIONS, Migration, Outgrown, Schema, migrate
+from smsq_worker.ledger.schema import MIGRATIONS, Outgrown, Schema, migrate
 from smsq_worker.local.doctor import schema as doctor
 from smsq_worker.local.ports import free_port
 from smsq_worker.runtime import Runtime
@@ -55,15 +53,12 @@ def mark(client: redis.Redis, version: int, readable_by: int) -> None:
 
 def test_versions_follow_each_other_to_that_of_the_keys() -> None:
     assert [one.version for one in MIGRATIONS] == list(range(2, keys.VERSION + 1))
-    assert all(one.readable_by <= one.version for one in MIGRATIONS)
 
 
 def test_the_page_on_upgrades_names_each() -> None:
     page = (Path(__file__).parent.parent / "ops" / "UPGRADE.md").read_text()
     for one in MIGRATIONS:
-        assert re.search(
-            rf"^\| {one.version} \| \S+ \| {one.readable_by} \| {one.name}", page, re.MULTILINE
-        )
+        assert re.search(rf"^\| {one.version} \| \S+ \| {one.name}", page, re.MULTILINE)
 
 
 def test_an_empty_ledger_has_the_newest_schema_and_is_not_migrated(
@@ -130,18 +125,15 @@ def test_many_may_migrate_at_once_and_none_lowers_what_another_raised(
     assert client.scard("smsq:y") == 200
 
 
-def test_older_workers_are_kept_out_before_the_first_slice(
+def test_the_first_use_of_a_feature_raises_readable_by_and_no_start_lowers_it(
     client: redis.Redis, settings: Settings
 ) -> None:
-    seen = []
-
-    def look(client: redis.Redis, scripts: Scripts) -> Iterator[None]:
-        seen.append(schema.read(client))
-        yield
-
-    migrate(client, settings.rules, [*MIGRATIONS])
-    migrate(client, settings.rules, [*MIGRATIONS, Migration(NEWEST + 1, "", NEWEST, look)])
-    assert seen == [Schema(NEWEST, NEWEST)]
+    migrate(client, settings.rules)
+    assert schema.read(client) == Schema(NEWEST, 1)
+    assert schema.require(client, settings.rules, NEWEST) == Schema(NEWEST, NEWEST)
+    assert schema.require(client, settings.rules, 2) == Schema(NEWEST, NEWEST)
+    migrate(client, settings.rules, EXTRA)
+    assert schema.read(client) == Schema(NEWEST + 1, NEWEST)
 
 
 # --- a ledger of a newer release ------------------------------------------------------------
@@ -162,7 +154,7 @@ def test_one_that_is_too_new_is_refused_and_not_touched(
     mark(client, 99, 98)
     runtime = Runtime.build(settings)
     for start in (runtime.check, runtime.unlock):
-        with pytest.raises(SettingsError, match=r"schema 98; this smsq \S+ knows up to 2: upgrade"):
+        with pytest.raises(SettingsError, match=r"schema 98; this smsq \S+ knows up to 3: upgrade"):
             start()
     runtime.close()
     assert client.keys() == [keys.SCHEMA]
@@ -175,7 +167,7 @@ def stored(client: redis.Redis) -> dict[str, Any]:
 
 TOO_NEW = re.compile(
     r"smsq: the ledger at redis://\S+ \(SMSQ_REDIS_URL\) is for releases that know its schema 99; "
-    r"this smsq \S+ knows up to 2: upgrade this process, or name another ledger\n"
+    r"this smsq \S+ knows up to 3: upgrade this process, or name another ledger\n"
 )
 
 
@@ -290,10 +282,10 @@ def test_the_doctor_says_what_to_do(client: redis.Redis, scene: Scene) -> None:
 
     assert found() == ("ok", "the ledger is empty; the first worker says which schema it has")
     scene.enter()
-    assert found() == ("warning", "the ledger has schema 1; this release knows up to 2")
+    assert found() == ("warning", "the ledger has schema 1; this release knows up to 3")
     migrate(client, scene.rules)
-    assert found() == ("ok", "the ledger has schema 2, as this release")
-    mark(client, 3, 2)
+    assert found() == ("ok", "the ledger has schema 3, as this release")
+    mark(client, 4, 3)
     assert found()[0] == "warning"
-    mark(client, 3, 3)
+    mark(client, 4, 4)
     assert found()[0] == "error"

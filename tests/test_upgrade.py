@@ -1,4 +1,4 @@
-"""The last release beside this one, and each after the other, on one ledger."""
+"""Earlier releases beside this one, and each after the other, on one ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 
 from conftest import TOKEN
 from machine import dies
-from smsq import keys
+from smsq import contract, keys
 from smsq.app import QUEUES
 from smsq.killpoint import VARIABLE
 from smsq_worker.ledger import schema
@@ -35,7 +35,8 @@ from smsq_worker.settings import Settings
 from support import VendorServer, accepted, eventually, known
 
 RELEASES = Path(__file__).parent / "releases"
-(LAST,) = RELEASES.glob("smsq-*.whl")
+WHEELS = {wheel.name.split("-")[1]: wheel for wheel in RELEASES.glob("smsq-*.whl")}
+SCHEMA_OF = {"0.1.0": schema.Schema(1, 1), "0.2.0": schema.Schema(2, 1)}
 RATE = 60
 QUICK = {
     "SMSQ_CONNECT_TIMEOUT_S": "0.5",
@@ -46,14 +47,14 @@ QUICK = {
     "SMSQ_BREAKER": "",
 }
 NEWEST = schema.Schema(schema.MIGRATIONS[-1].version, 1)
-FINAL = {"delivered", "failed", "expired", "unreported", "duplicate"}
+FINAL = {str(state) for state in contract.FINAL}
 
 
-@pytest.fixture(scope="module")
-def last(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last release, unpacked."""
-    folder = tmp_path_factory.mktemp("last")
-    zipfile.ZipFile(LAST).extractall(folder)
+@pytest.fixture(scope="module", params=sorted(WHEELS))
+def last(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An earlier release, unpacked in a folder of its name."""
+    folder = tmp_path_factory.mktemp("releases") / request.param
+    zipfile.ZipFile(WHEELS[request.param]).extractall(folder)
     return folder
 
 
@@ -252,7 +253,7 @@ def test_one_release_goes_on_with_all_that_another_left(
     place.environ["SMSQ_HOME"] = str(place.folder / "home")
     place.environ["SMSQ_PAYLOAD_KEYS"] = Fernet.generate_key().decode()
     assert place.run(before, "write")["states"] == WRITTEN
-    assert schema.read(client) == (schema.Schema(1, 1) if before == "last" else NEWEST)
+    assert schema.read(client) == (SCHEMA_OF[place.last.name] if before == "last" else NEWEST)
     place.start_doors(after)
     place.workers(place.of(after))
     eventually(lambda: schema.read(client) == NEWEST)
@@ -269,3 +270,19 @@ def test_one_release_goes_on_with_all_that_another_left(
         assert place.run(release, "read", *WRITTEN)["states"] == IN_THE_END
     assert client.llen("celery") == 1
     assert "Traceback" not in place.logs()
+
+
+@pytest.mark.parametrize("last", ["0.2.0"], indirect=True)
+def test_a_release_that_would_send_what_is_forbidden_is_shut_out(
+    place: Place, client: redis.Redis
+) -> None:
+    place.start_doors("this")
+    (worker,) = place.workers(place.of("last"))
+    eventually(lambda: schema.read(client) == SCHEMA_OF["0.2.0"])
+    schema.require(client, Settings.load(place.environ).rules, 3)
+    eventually(lambda: "is for releases that know its schema 3" in place.logs())
+    ids = place.run("last", "send", "1380000", "10")["ids"]
+    place.workers(place.of("this"))
+    eventually(lambda: all(known(one).state == "delivered" for one in ids), 60)
+    assert worker.poll() is None
+    assert len(place.vendor.calls) == 10

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from smsq.errors import InvalidMessage
 
@@ -52,7 +52,10 @@ class Lane(StrEnum):
 
 
 class State(StrEnum):
-    """Where a message stands; `smsq_worker.states` holds the ways between them."""
+    """Where a message stands; `smsq_worker.states` holds the ways between them.
+
+    A state that a newer release wrote is kept as its text: it is none of the members below.
+    """
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -64,10 +67,26 @@ class State(StrEnum):
     EXPIRED = "expired"
     UNREPORTED = "unreported"
     DUPLICATE = "duplicate"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
 
 
 FINAL: Final = frozenset(
-    {State.DELIVERED, State.FAILED, State.EXPIRED, State.UNREPORTED, State.DUPLICATE}
+    {
+        State.DELIVERED,
+        State.FAILED,
+        State.EXPIRED,
+        State.UNREPORTED,
+        State.DUPLICATE,
+        State.CANCELLED,
+    }
 )
 
 

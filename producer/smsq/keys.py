@@ -31,6 +31,7 @@
 | smsq:reports:<template> | hash | the template's window of reports | 15 min |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
+| smsq:stops       | hash   | "campaign:<name>", "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
 | smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
@@ -51,6 +52,8 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | who | digest of the number, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |
+| stop | why it must not be sent, as in smsq:stops; obeyed since version 3, set by no release yet |
+| campaign, account | which of smsq:stops apply; without an account it is "default" |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
 | due | where it was sent with a send_at: when it could first go; dropped when it is accepted |
@@ -69,7 +72,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of this table."""
 PREFIX: Final = "smsq:"
 SCHEMA: Final = f"{PREFIX}schema"
@@ -88,6 +91,7 @@ CALLS: Final = f"{PREFIX}calls"
 PAUSES: Final = f"{PREFIX}pauses"
 RESUMED: Final = f"{PREFIX}resumed"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
+STOPS: Final = f"{PREFIX}stops"
 LOOKUP: Final = f"{PREFIX}lookup"
 
 

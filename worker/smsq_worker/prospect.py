@@ -170,6 +170,7 @@ def _ended(sight: Sight) -> Iterator[Event]:
     late = {
         State.FAILED: "a late report that it was delivered would still make it delivered",
         State.UNREPORTED: "a late report still moves it on",
+        State.CANCELLED: "a late report that it was delivered would still make it delivered",
     }.get(State(trace.status.state))
     if late and trace.report_until:
         yield Event(trace.report_until, "report", f"until then {late}")

@@ -35,6 +35,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
             State.SENDING,
             State.FAILED,
             State.EXPIRED,
+            State.CANCELLED,
             # A resend that waits is overtaken by news of the attempt before it.
             State.ACCEPTED,
             State.DEFERRED,
@@ -45,7 +46,14 @@ NEXT: Final[dict[State, frozenset[State]]] = {
         {State.ACCEPTED, State.DEFERRED, State.HELD, State.FAILED, State.DELIVERED}
     ),
     State.DEFERRED: frozenset(
-        {State.QUEUED, State.FAILED, State.EXPIRED, State.ACCEPTED, State.DELIVERED}
+        {
+            State.QUEUED,
+            State.FAILED,
+            State.EXPIRED,
+            State.CANCELLED,
+            State.ACCEPTED,
+            State.DELIVERED,
+        }
     ),
     State.ACCEPTED: frozenset(
         {State.DELIVERED, State.FAILED, State.DEFERRED, State.HELD, State.UNREPORTED}
@@ -54,6 +62,7 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     # Final; only better news moves them on.
     State.FAILED: frozenset({State.DELIVERED}),
     State.UNREPORTED: frozenset({State.DELIVERED, State.FAILED}),
+    State.CANCELLED: frozenset({State.DELIVERED}),
     State.DELIVERED: frozenset(),
     State.EXPIRED: frozenset(),
     State.DUPLICATE: frozenset(),

@@ -36,8 +36,10 @@ STATES: Final = {
     State.EXPIRED: "its ttl ran out, and it certainly was not sent",
     State.UNREPORTED: "the gateway took it, and no final report came in time",
     State.DUPLICATE: "another message held its key, and it was not sent",
+    State.CANCELLED: "it was cancelled, and it certainly was not sent",
 }
 _REASONS: Final = {
+    "local:cancelled": "it was cancelled, but an earlier call may have arrived",
     "local:dropped": "an operator gave it up while it was held",
     "local:frequency": "its number was sent to too often",
     "local:invalid": "it broke the rules of a message",
@@ -57,6 +59,11 @@ _AGAIN: Final[Mapping[str, str]] = {
     Outcome.NOT_SENT: "tried again, as the call before had certainly not arrived",
     Outcome.MAYBE_SENT: "sent again, though the call before may have arrived: a possible duplicate",
 }
+
+
+def state_words(state: str) -> str:
+    """Return what a state means."""
+    return STATES.get(State(state), "a state of a newer release, which this one does not know")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,7 @@ def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue, lang: Lang) ->
 
 def _end(trace: Trace, catalogue: Catalogue, lang: Lang) -> str:
     status = trace.status
-    words = f"{status.state}: {STATES[State(status.state)]}"
+    words = f"{status.state}: {state_words(status.state)}"
     if status.reason:
         words += f"; reason {status.reason}{_reason(trace, catalogue, lang)}"
     if status.detail:

@@ -16,7 +16,7 @@ import click
 from smsq import keys
 from smsq.cipher import opener
 from smsq.connection import Client, connect
-from smsq.contract import State, mask_phone, parse_phone
+from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
 from smsq_worker.cli.lang import lang_option
@@ -29,7 +29,7 @@ from smsq_worker.ledger.trace import Trace, mid_of, parked_since, read_trace
 from smsq_worker.overview import Lookout
 from smsq_worker.prospect import Sight, foresee
 from smsq_worker.settings import Settings
-from smsq_worker.story import STATES, Event, clean, tell
+from smsq_worker.story import Event, clean, state_words, tell
 from smsq_worker.wording import instant, moment, span
 
 MAX_LAST: Final = 1000
@@ -175,7 +175,7 @@ def _story(desk: _Desk, trace: Trace) -> dict[str, Any]:
         "lane": status.lane,
         "state": status.state,
         "reason": status.reason,
-        "words": STATES[State(status.state)],
+        "words": state_words(status.state),
         "events": list(map(_event, past)),
         "next": following,
     }

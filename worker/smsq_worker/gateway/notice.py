@@ -13,7 +13,11 @@ _OWN_WORDS: Final = {
     State.UNREPORTED: "UNKNOWN",
 }
 _PERHAPS_SENT: Final = {"local:resends", "local:dropped"}
-_WITHOUT_REPORT: Final = {State.FAILED: "REJECTED", State.EXPIRED: "EXPIRED"}
+_WITHOUT_REPORT: Final = {
+    State.FAILED: "REJECTED",
+    State.EXPIRED: "EXPIRED",
+    State.CANCELLED: "DELETED",
+}
 
 
 def vendor_notice(

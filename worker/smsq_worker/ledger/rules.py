@@ -68,6 +68,7 @@ def _constants(rules: Rules) -> str:
     values = {
         "SCHEMA": keys.VERSION,
         "NEXT": _table(ways),
+        "KNOWN": _table(f"{state}=true" for state in NEXT),
         "BOUNDS": _table(bounds),
         "RETENTION": rules.retention_s * 1000,
         "REPORT_WAIT": rules.report_wait_s * 1000,

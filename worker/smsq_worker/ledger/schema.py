@@ -5,9 +5,9 @@ this key has version 1. `readable_by` is the oldest version whose workers may wo
 act of the ledger looks at it first (common.lua): from the moment it is raised, older workers
 change nothing, whenever they were started. Release 0.1.0 does not look.
 
-So a form that others cannot read comes in two releases. The first reads both and writes the new
-one; it leaves `readable_by` alone. The second raises it to the first's version, converts what is
-left, and need not read the old form.
+A start never raises `readable_by`: an upgrade alone shuts nobody out, and the way back stays open.
+The first use of a feature that older workers would spoil raises it (`require`), to the version
+whose workers know how to leave the feature's messages alone.
 
 Producers do not look: what any of them enters, and the door's inbox, stay valid for good.
 """
@@ -56,11 +56,9 @@ class Migration:
 
     version: int
     name: str
-    readable_by: int = 1
-    """Raised before the first slice, so that no older worker works against it."""
     slices: Callable[[Client, Scripts], Iterator[None]] = lambda *_: iter(())
     """The work, cut up so that no act keeps others waiting. Each slice may be done by several
-    workers at once, again after a kill, and while workers from `readable_by` on go on."""
+    workers at once, again after a kill, and while workers of older versions go on."""
 
 
 def _note_due(client: Client, scripts: Scripts) -> Iterator[None]:
@@ -74,7 +72,10 @@ def _note_due(client: Client, scripts: Scripts) -> Iterator[None]:
             return
 
 
-MIGRATIONS: Final = (Migration(2, "scheduled messages say when they are due", slices=_note_due),)
+MIGRATIONS: Final = (
+    Migration(2, "scheduled messages say when they are due", slices=_note_due),
+    Migration(3, "what forbids sending is obeyed"),
+)
 
 
 def read(client: Client) -> Schema | None:
@@ -104,32 +105,45 @@ def migrate(client: Client, rules: Rules, migrations: Sequence[Migration] = MIGR
     """
     check(client, rules.url)
     scripts = Scripts(client, rules)
-    act = scripts.plain("schema")
-    new = max(one.version for one in migrations), max(one.readable_by for one in migrations)
-
-    def schema(version: int = 0, readable_by: int = 0) -> Schema:
-        raised = version, readable_by
-        return Schema(*act(keys=[keys.SCHEMA, *_SIGNS_OF_USE], args=[*new, *raised]))
-
+    raise_to = _raiser(scripts, max(one.version for one in migrations))
     with mapped_errors(rules.url):
-        found = schema()
+        found = raise_to()
         for migration in migrations:
             if found.version < migration.version:
-                found = _migrated(client, scripts, schema, migration)
+                found = _migrated(client, scripts, raise_to, migration)
     return found
 
 
+def require(client: Client, rules: Rules, version: int) -> Schema:
+    """Raise `readable_by` to a version, at the first use of what older workers would spoil.
+
+    Raises LedgerUnavailable. Nothing lowers it again.
+    """
+    with mapped_errors(rules.url):
+        return _raiser(Scripts(client, rules), keys.VERSION)(readable_by=version)
+
+
+def _raiser(scripts: Scripts, newest: int) -> Callable[..., Schema]:
+    """Return what raises a ledger's schema, and returns it; an empty ledger has the newest."""
+    act = scripts.plain("schema")
+
+    def raise_to(version: int = 0, readable_by: int = 0) -> Schema:
+        args = [newest, version, readable_by]
+        return Schema(*act(keys=[keys.SCHEMA, *_SIGNS_OF_USE], args=args))
+
+    return raise_to
+
+
 def _migrated(
-    client: Client, scripts: Scripts, schema: Callable[..., Schema], migration: Migration
+    client: Client, scripts: Scripts, raise_to: Callable[..., Schema], migration: Migration
 ) -> Schema:
-    schema(readable_by=migration.readable_by)
     reached("before migration")
     for _ in migration.slices(client, scripts):
         reached("in migration")
-        if (now := schema()).version >= migration.version:  # another worker was quicker
+        if (now := raise_to()).version >= migration.version:  # another worker was quicker
             return now
     reached("after migration")
-    now = schema(version=migration.version)
+    now = raise_to(version=migration.version)
     log.info("the ledger is at schema %d: %s", migration.version, migration.name)
     return now
 

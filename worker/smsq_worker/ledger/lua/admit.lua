@@ -25,7 +25,18 @@ local PROBE_IN_DOUBT = 4 * PROBE
 -- So many calls, or two seconds' worth, may be under way without an answer to any: where the
 -- gateway has fallen silent, that is known only when the first of them time out.
 local UNANSWERED = 20
+-- How long a message waits that must not be sent for now.
+local STOPPED = 60000
 local LEASE, SEALED = tonumber(ARGV[1]), ARGV[2] == '1'
+
+-- Whether anything must not be sent: a message (its field `stop`), a campaign or an account (in
+-- this hash). This release only obeys such marks; they are set by later ones.
+local STOPS = redis.call('EXISTS', 'smsq:stops') == 1
+local function stop_of(m)
+  if m.stop or not STOPS then return m.stop end
+  local of = redis.call('HMGET', 'smsq:stops', 'campaign:' .. m.campaign, 'account:' .. m.account)
+  return of[1] or of[2]
+end
 
 local function admit(id, booked)
   local m = load(id)
@@ -39,6 +50,14 @@ local function admit(id, booked)
   if now >= m.expires then
     expire(m)
     return ended('expired')
+  end
+  local stop = stop_of(m)
+  if stop == 'cancelled' then
+    cancel(m)
+    return ended()
+  elseif stop then
+    defer(m, STOPPED)
+    return ended('deferred')
   end
   local payload = redis.call('GET', 'smsq:p:' .. m.id)
   if not payload then

@@ -9,6 +9,7 @@
 -- One act, because any number of workers run this at once. One that dies after it, before it
 -- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
 
+local UNKNOWN_STATE_MS = 60000
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local empty = {}
 for i = 4, #ARGV do empty[ARGV[i]] = true end
@@ -84,7 +85,13 @@ local due = {
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0, limit)) do
   local m = load(id)
-  if m and due[m.state] then due[m.state](m) else redis.call('ZREM', TIMERS, id) end
+  if m and due[m.state] then
+    due[m.state](m)
+  elseif m and not KNOWN[m.state] then
+    timer(m, now + UNKNOWN_STATE_MS)  -- A newer release's worker does what is due.
+  else
+    redis.call('ZREM', TIMERS, id)
+  end
 end
 local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
 if following then answer[2] = math.max(0, tonumber(following) - now) end

@@ -1,6 +1,7 @@
 -- What every act of the ledger shares; prepended to each, after the constants of `rules.py`:
 --   local SCHEMA      the version of smsq/keys.py's table
 --   local NEXT        the table of states.py: NEXT['<from> <to>'] is true where there is a way
+--   local KNOWN       KNOWN[state] is true for each state of that table
 --   local RETENTION   ms for which a final message is kept
 --   local REPORT_WAIT ms for which a report is awaited, or parked
 --   local WEBHOOK     whether every outcome goes to a webhook
@@ -21,7 +22,8 @@ local NOTICES = 'smsq:notices'
 local LANES, COUNTERS = 'smsq:lanes', 'smsq:counters'
 -- Not among the counters: the door of release 0.1.0 stumbles over those that it does not know.
 local DURATIONS = 'smsq:durations'
-local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1}
+local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1,
+  cancelled = 1}
 
 -- What an operator must hear of, in words; every act returns it first, to be logged once.
 local events = {}
@@ -47,15 +49,22 @@ end
 local function load(id)
   local key = 'smsq:m:' .. id
   local f = redis.call('HMGET', key, 'state', 'lane', 'n', 'resends', 'expires', 'hold',
-    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'fold', 'trace')
+    'otherwise', 'published', 'overtaken', 'doubt', 'template', 'who', 'fold', 'trace', 'stop',
+    'campaign', 'account')
   if not f[1] then return nil end
   return {
     id = id, key = key, state = f[1], lane = f[2], n = tonumber(f[3] or 0),
     resends = tonumber(f[4] or 0), expires = tonumber(f[5] or 0), hold = f[6],
     otherwise = f[7], published = tonumber(f[8] or 0), overtaken = f[9],
     doubt = f[10], template = f[11], who = f[12], fold = f[13],
-    trace = f[14] or nil,
+    trace = f[14] or nil, stop = f[15], campaign = f[16] or '', account = f[17] or 'default',
   }
+end
+
+-- Return whether an act may move a message on. One in a state that only a newer release knows is
+-- left to that.
+local function is_live(m)
+  return KNOWN[m.state] and not FINAL[m.state]
 end
 
 local function set(m, ...)
@@ -110,7 +119,7 @@ local function finish(m, to, reason)
   move(m, to, 'finished', now)
   if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
   redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'who', 'due', 'trace')
+    'overtaken', 'who', 'due', 'trace', 'stop')
   redis.call('DEL', 'smsq:p:' .. m.id)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)
@@ -121,6 +130,11 @@ end
 -- End a message whose ttl is over. It has expired only if it certainly was not sent.
 local function expire(m)
   if m.otherwise then finish(m, 'failed', m.otherwise) else finish(m, 'expired') end
+end
+
+-- End a message that must not be sent any more. It is cancelled only if it certainly was not sent.
+local function cancel(m)
+  if m.otherwise then finish(m, 'failed', 'local:cancelled') else finish(m, 'cancelled') end
 end
 
 -- Wait, but never past the ttl's end.

@@ -150,6 +150,7 @@ end
 -- Delivered outranks everything; the rest counts only where n is the last attempt.
 local function follow_report(m, n, mid, r, begun, known)
   set(m, n .. ':stat', r.stat)
+  if not KNOWN[m.state] then return end
   -- One that is repeated is no pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then

@@ -32,7 +32,7 @@ end
 -- Admit an attempt once more that a failover undid. What led to it is undone too: each attempt
 -- before it may have been in doubt.
 local function catch_up(m, n, at)
-  if at == 0 or FINAL[m.state] then return false end
+  if at == 0 or not is_live(m) then return false end
   local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
   for _ = is_known and m.n + 1 or m.n, n - 1 do count('possible_duplicates') end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
@@ -46,7 +46,7 @@ local function called_twice(m, n, outcome, mid)
   count('possible_duplicates')
   tell('attempt ' .. n .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
   if m.state == 'expired' then return m.state end
-  if not (FINAL[m.state] or m.otherwise) then set(m, 'otherwise', 'local:resends') end
+  if is_live(m) and not m.otherwise then set(m, 'otherwise', 'local:resends') end
   if mid ~= '' then know(mid, m, n) end
   return m.state
 end
@@ -76,7 +76,7 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at
   end
 
   local late = m.state ~= 'sending' or n ~= m.n
-  if n == m.n and not FINAL[m.state] then
+  if n == m.n and is_live(m) then
     if outcome == 'accepted' then
       if not accepted then took('accept', m, now - (due or enqueued)) end
       move(m, 'accepted', 'accepted', now)

@@ -1,8 +1,8 @@
 -- Tell the ledger's schema, and raise it where it is lower: never lower it, whoever comes late.
 --
 -- KEYS[1] the schema  KEYS[2...] of these a ledger in use has one at least
--- ARGV[1] version  ARGV[2] readable_by, of a ledger that is empty
--- ARGV[3] version  ARGV[4] readable_by, to which it is raised; 0: it stays
+-- ARGV[1] version of a ledger that is empty, which every release can read
+-- ARGV[2] version  ARGV[3] readable_by, to which it is raised; 0: it stays
 -- Returns {version, readable_by}
 --
 -- One act, because workers of several releases may start at once.
@@ -11,9 +11,9 @@ local found = redis.call('HMGET', KEYS[1], 'version', 'readable_by')
 if not found[1] then
   -- Release 0.1.0 does not say its version.
   local in_use = redis.call('EXISTS', unpack(KEYS, 2)) > 0
-  found = in_use and {1, 1} or {ARGV[1], ARGV[2]}
+  found = {in_use and 1 or ARGV[1], 1}
 end
-local version = math.max(tonumber(found[1]), tonumber(ARGV[3]))
-local readable_by = math.max(tonumber(found[2]), tonumber(ARGV[4]))
+local version = math.max(tonumber(found[1]), tonumber(ARGV[2]))
+local readable_by = math.max(tonumber(found[2]), tonumber(ARGV[3]))
 redis.call('HSET', KEYS[1], 'version', version, 'readable_by', readable_by)
 return {version, readable_by}
