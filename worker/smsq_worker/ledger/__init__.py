@@ -24,7 +24,7 @@ from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
-from smsq_worker.ledger.schema import understood
+from smsq_worker.ledger.schema import log_events, understood
 from smsq_worker.states import Lanes, Outcome
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,8 @@ class Wait:
 class Stay:
     """A message is not sent by this wake-up.
 
-    `why` is unknown, copy, expired, ended, deferred, or paused: then the wake-up is given back.
+    `why` is unknown, copy, expired, ended, deferred, bad: it was set aside, or paused: then the
+    wake-up is given back.
     """
 
     why: str
@@ -142,7 +143,7 @@ class Ledger:
         self._decide = scripts.act("decide")
         self._claim = scripts.act("claim")
         self._take_in = scripts.plain("take_in")
-        self._claim_reports = scripts.plain("claim_reports")
+        self._claim_reports = scripts.plain("claim_reports", also="apart")
         self._seal = scripts.plain("seal")
 
     def admit(self, message_id: str, *, turn: str = "") -> Go | Wait | Stay:
@@ -203,7 +204,7 @@ class Ledger:
         """Apply reports (mid, stat, what it means), in order.
 
         Gives of each (state, message id, its traceparent), or ("parked", None, None) where nobody
-        knows its mid. `mid` and `stat` are as they came, to find the report in the inbox.
+        knows its mid, or ("bad", None, None) where it was set aside. `mid` and `stat` are as they came, to find the report in the inbox.
         """
         for mid, _, report in reports:
             if report.suppress_ms or report.hold_ms:
@@ -271,10 +272,16 @@ class Ledger:
     def counters(self) -> dict[str, int]:
         """Read all counters, those of durations too."""
         with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
-            for key in (keys.COUNTERS, keys.DURATIONS):
+            for key in (keys.COUNTERS, keys.DURATIONS, keys.BAD_COUNTS):
                 pipe.hgetall(key)
-            counters, durations = pipe.execute()
-        return {str(name): int(value) for name, value in (counters | durations).items()}
+            counters, durations, bad = pipe.execute()
+        bad = {f"set_aside:{what}": count for what, count in bad.items()}
+        return {str(name): int(value) for name, value in (counters | durations | bad).items()}
+
+    def count_set_aside(self, what: str, count: int) -> None:
+        """Count what was set aside outside of the ledger."""
+        with mapped_errors(self._rules.url):
+            self._client.hincrby(keys.BAD_COUNTS, what, count)
 
     def waiting(self) -> tuple[int, int]:
         """Count the held messages and the mids of parked reports."""
@@ -333,9 +340,8 @@ class Ledger:
                 (events, *answer), is_safe = run_and_wait(self._client, script, args, replicas)
         except LedgerUnavailable as error:
             raise understood(error, self._rules.url) from error.__cause__
-        for event in events:
-            # Told to the one whose act brought it about, so that it is logged once.
-            log.warning("%s", event)
+        # Told to the one whose act brought it about, so that it is logged once.
+        log_events(events)
         return answer, is_safe
 
 
