@@ -3,8 +3,8 @@
     find "$SMSQ_HOME/alive" -name "celery@$(hostname)" -mmin -2 | grep -q .
 
 A worker's clock touches that file every 0.5 s, and every 20 s or so while Redis is out of reach: a
-restart would mend nothing then. So it costs a probe 2 ms, where `celery inspect ping` takes a second
-of a core. A clock that is stuck, or fails again and again for any other reason, does not.
+restart would mend nothing then. So it costs a probe 2 ms, where `celery inspect ping` takes a
+second of a core. A clock that is stuck, or fails again and again for another reason, does not.
 
 systemd is told the same, where it has started the process with Type=notify.
 """
@@ -16,7 +16,6 @@ import logging
 import os
 import socket
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +31,7 @@ class Alive:
 
     def __init__(self, home: Path, worker: str) -> None:
         self._path = home / FOLDER / worker
-        self._file: FileIO | None = None
+        self._handle: int | None = None
         self._complained = False
         self._systemd = Systemd()
 
@@ -40,22 +39,32 @@ class Alive:
         """Touch the file. That it cannot be is logged once, and stops nothing."""
         self._systemd.beat()
         try:
-            if self._file is None or not self._path.exists():
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = FileIO(self._path, "ab")
-                # The lock is only for `doctor`, and two workers of one name are no error.
-                with suppress(OSError):
-                    fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if self._handle is None or not self._path.exists():
+                self._open()
             os.utime(self._path)
         except OSError as error:
             if not self._complained:
                 log.error("%s cannot be touched: %s", self._path, error.strerror)  # noqa: TRY400
             self._complained = True
 
+    def _open(self) -> None:
+        self._close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        # The lock only tells `doctor` something, and two workers of one name are no error.
+        with suppress(OSError):
+            fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def _close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
     def end(self) -> None:
         """Remove the file."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+        self._close()
 
 
 class Systemd:

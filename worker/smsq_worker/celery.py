@@ -11,8 +11,8 @@ import os
 import sys
 from contextlib import suppress
 from itertools import count
-from threading import Thread
-from typing import Any
+from threading import Thread, Timer
+from typing import Any, Final
 
 from celery import signals
 
@@ -63,6 +63,7 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
 
 
 _signals = count()
+ABANDON_S: Final = 30.0
 
 
 @signals.worker_shutting_down.connect(weak=False)
@@ -78,6 +79,10 @@ def _stop(how: str = "", **_: Any) -> None:
 
 def _abandon() -> None:
     app.stopping.set()
+    # With neither Redis nor the disk there would be no end.
+    end = Timer(ABANDON_S, os._exit, (1,))
+    end.daemon = True
+    end.start()
     try:
         app.runtime.delivery.abandon()
     finally:

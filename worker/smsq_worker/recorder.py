@@ -49,7 +49,10 @@ class Recorder:
             return [self._keep(call, error) for call in calls]
 
     def replay(self) -> None:
-        """Write down what the spool holds. Raises LedgerUnavailable and OSError; nothing is lost."""
+        """Write down what the spool holds.
+
+        Raises LedgerUnavailable and OSError; nothing is lost by either.
+        """
         replayed = self._spool.replay(self._write_spooled)
         if replayed.applied:
             log.warning("%d results of calls came from the spool", replayed.applied)
@@ -77,7 +80,7 @@ class Recorder:
         return None
 
     def _write_spooled(self, entry: dict[str, Any]) -> None:
-        """Raises LedgerUnavailable; anything else where the entry is none."""
+        """Write down an entry. Raises LedgerUnavailable, and anything else where it is none."""
         if any(not isinstance(entry[name], kind) for name, kind in KINDS.items()):
             raise TypeError
         try:

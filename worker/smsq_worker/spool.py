@@ -5,8 +5,8 @@ processes that died included, and forgets them once they have been applied. An e
 applied twice (a crash in between); what applies it must be idempotent.
 
 An entry that nobody can make sense of stops no other. It stays beside, in a file of the same form
-that ends in `.bad`: renamed to `.ready`, it is replayed again. All that is set aside has been in the
-spool before, so it takes no more room than that did.
+that ends in `.bad`: renamed to `.ready`, it is replayed again. All that is set aside has been in
+the spool before, so it takes no more room than that did.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Spool:
     def replay(self, apply: Callable[[dict[str, Any]], object]) -> Replayed:
         """Apply all entries in order, and set aside those that `apply` cannot.
 
-        LedgerUnavailable, MemoryError and OSError are no fault of an entry: they are raised, and the
-        entries wait for the next replay. A file that cannot be read keeps no other waiting.
+        LedgerUnavailable, MemoryError and OSError are no fault of an entry: they are raised, and
+        the entries wait for the next replay. A file that cannot be read keeps no other waiting.
         """
         with self._alone():
             self._close()

@@ -27,16 +27,18 @@ class Trouble:
         return FIRST_S
 
     def fails(self, error: Exception) -> float:
-        """Log what should not happen, once for each place; return the seconds to wait, more each time.
+        """Log what should not happen, once for each place; return the seconds to wait: ever more.
 
-        Without the error's own words, which may quote a number.
+        Without the error's own words, which may quote a number, but the system's.
         """
         frames = traceback.extract_tb(error.__traceback__)
         where = "".join(traceback.format_list(frames)[-1:])
         kind = f"{type(error).__name__} {where}"
         if kind not in self._told:
             trail = "".join(traceback.format_list(frames))
-            name = f"{type(error).__module__}.{type(error).__qualname__}"
+            name = type(error).__name__
+            if isinstance(error, OSError) and error.strerror:
+                name += f": {error.strerror}"
             self._log.critical("%s fails, and goes on trying: %s\n%s", self._who, name, trail)
         self._told.add(kind)
         wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, LONGEST_S)

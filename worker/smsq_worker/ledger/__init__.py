@@ -203,8 +203,9 @@ class Ledger:
     ) -> list[tuple[str, str | None, str | None]]:
         """Apply reports (mid, stat, what it means), in order.
 
-        Gives of each (state, message id, its traceparent), or ("parked", None, None) where nobody
-        knows its mid, or ("bad", None, None) where it was set aside. `mid` and `stat` are as they came, to find the report in the inbox.
+        Gives of each (state, message id, its traceparent), or (why, None, None): "parked" where
+        nobody knows its mid, "bad" where it was set aside. `mid` and `stat` are as they came, to
+        find the report in the inbox.
         """
         for mid, _, report in reports:
             if report.suppress_ms or report.hold_ms:
