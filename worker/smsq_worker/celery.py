@@ -63,7 +63,8 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
 
 
 _signals = count()
-ABANDON_S: Final = 30.0
+ABANDON_S: Final = 10.0
+"""A call that could not be recorded by then is left to its lease, and so to the same doubt."""
 
 
 @signals.worker_shutting_down.connect(weak=False)
@@ -79,7 +80,7 @@ def _stop(how: str = "", **_: Any) -> None:
 
 def _abandon() -> None:
     app.stopping.set()
-    # With neither Redis nor the disk there would be no end.
+    # Where neither Redis nor the disk takes anything, recording has no end.
     end = Timer(ABANDON_S, os._exit, (1,))
     end.daemon = True
     end.start()

@@ -87,7 +87,7 @@ class Clock:
         return min((POLL_S, *filter(None, self._each(steps))))
 
     def _each(self, things: Iterable[Callable[[], float | None]]) -> list[float | None]:
-        """Do things of which one that fails unexpectedly stops no other; it is raised at the end."""
+        """Do things of which one that fails unexpectedly stops no other; it is raised last."""
         answers, failed = [], list[Exception]()
         for thing in things:
             try:
