@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from subprocess import run
 from typing import Any
@@ -17,6 +18,7 @@ import redis
 from machine import machine
 from scene import DELIVRD, PHONE, Scene, mid_of
 from smsq import keys
+from smsq.connection import connect
 from smsq.errors import LedgerUnavailable
 from smsq_worker.door.metrics import SET_ASIDE
 from smsq_worker.ledger import CameTo, Go, Ledger, Stay
@@ -383,3 +385,23 @@ def test_all_that_is_set_aside_is_counted_for_prometheus(ledger: Ledger) -> None
     for what in SET_ASIDE:
         ledger.count_set_aside(what, 2)
     assert {f"set_aside:{what}" for what in SET_ASIDE} <= ledger.counters().keys()
+
+
+def test_a_door_whose_acl_is_of_an_older_release_counts_all_else(
+    scene: Scene, raw: redis.Redis, settings: Settings
+) -> None:
+    scene.enter("m1")
+    scene.ledger.count_set_aside("result", 1)
+    raw.acl_setuser(
+        "old", enabled=True, nopass=True, reset=True, categories=["+@all"], keys=["smsq:counters"]
+    )
+    port = scene.client.get_connection_kwargs()["port"]
+    try:
+        raw.acl_setuser("old", keys=["smsq:durations"])
+        with closing(connect(f"redis://old:any@127.0.0.1:{port}/0")) as old:
+            counted = Ledger(old, settings.rules)
+            counted.count_set_aside("result", 1)
+            assert counted.counters() == {"messages:notice:queued": 1}
+    finally:
+        raw.acl_deluser("old")
+    assert set_aside(scene, "result") == 1

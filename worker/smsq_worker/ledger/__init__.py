@@ -10,10 +10,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, Literal
+
+from redis.exceptions import NoPermissionError, RedisError
 
 from smsq import keys
 from smsq.cipher import Cipher, Sealed, Unreadable
@@ -273,15 +276,23 @@ class Ledger:
     def counters(self) -> dict[str, int]:
         """Read all counters, those of durations too."""
         with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
-            for key in (keys.COUNTERS, keys.DURATIONS, keys.BAD_COUNTS):
+            for key in (keys.COUNTERS, keys.DURATIONS):
                 pipe.hgetall(key)
-            counters, durations, bad = pipe.execute()
-        bad = {f"set_aside:{what}": count for what, count in bad.items()}
-        return {str(name): int(value) for name, value in (counters | durations | bad).items()}
+            counters, durations = pipe.execute()
+        counted = counters | durations | self._set_aside()
+        return {str(name): int(value) for name, value in counted.items()}
+
+    def _set_aside(self) -> dict[str, Any]:
+        with mapped_errors(self._rules.url):
+            try:
+                found: Any = self._client.hgetall(keys.BAD_COUNTS)
+            except NoPermissionError:  # of an ACL that was made for an older release
+                return {}
+        return {f"set_aside:{what}": count for what, count in found.items()}
 
     def count_set_aside(self, what: str, count: int) -> None:
-        """Count what was set aside outside of the ledger."""
-        with mapped_errors(self._rules.url):
+        """Count what was set aside outside of the ledger, where Redis takes it."""
+        with suppress(RedisError):
             self._client.hincrby(keys.BAD_COUNTS, what, count)
 
     def waiting(self) -> tuple[int, int]:
