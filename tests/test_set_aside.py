@@ -392,12 +392,10 @@ def test_a_door_whose_acl_is_of_an_older_release_counts_all_else(
 ) -> None:
     scene.enter("m1")
     scene.ledger.count_set_aside("result", 1)
-    raw.acl_setuser(
-        "old", enabled=True, nopass=True, reset=True, categories=["+@all"], keys=["smsq:counters"]
-    )
+    known = ["smsq:counters", "smsq:durations"]
+    raw.acl_setuser("old", enabled=True, nopass=True, reset=True, categories=["+@all"], keys=known)
     port = scene.client.get_connection_kwargs()["port"]
     try:
-        raw.acl_setuser("old", keys=["smsq:durations"])
         with closing(connect(f"redis://old:any@127.0.0.1:{port}/0")) as old:
             counted = Ledger(old, settings.rules)
             counted.count_set_aside("result", 1)
