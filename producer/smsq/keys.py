@@ -24,7 +24,7 @@
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, since: when turns were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last calls let go, by the time of their departure in us | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
-| smsq:told        | list   | what operators paused and resumed, to be logged by a worker | until logged |
+| smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer | for ever |
 | smsq:outcomes    | list   | the last calls, the newest first: when it failed, 0 where it did not | for ever |
@@ -35,6 +35,8 @@
 | smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
+| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, see ledger/lua/apart.lua | 10 min after it last failed |
+| smsq:bad:counts  | hash   | what -> how many were set aside so | for ever |
 | smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 
 Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
@@ -93,6 +95,8 @@ RESUMED: Final = f"{PREFIX}resumed"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 STOPS: Final = f"{PREFIX}stops"
 LOOKUP: Final = f"{PREFIX}lookup"
+BAD: Final = f"{PREFIX}bad"
+BAD_COUNTS: Final = f"{PREFIX}bad:counts"
 
 
 def message(message_id: str) -> str:

@@ -10,10 +10,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, Literal
+
+from redis.exceptions import NoPermissionError, RedisError
 
 from smsq import keys
 from smsq.cipher import Cipher, Sealed, Unreadable
@@ -24,7 +27,7 @@ from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
-from smsq_worker.ledger.schema import understood
+from smsq_worker.ledger.schema import log_events, understood
 from smsq_worker.states import Lanes, Outcome
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,8 @@ class Wait:
 class Stay:
     """A message is not sent by this wake-up.
 
-    `why` is unknown, copy, expired, ended, deferred, or paused: then the wake-up is given back.
+    `why` is unknown, copy, expired, ended, deferred, bad: it was set aside, or paused: then the
+    wake-up is given back.
     """
 
     why: str
@@ -142,7 +146,7 @@ class Ledger:
         self._decide = scripts.act("decide")
         self._claim = scripts.act("claim")
         self._take_in = scripts.plain("take_in")
-        self._claim_reports = scripts.plain("claim_reports")
+        self._claim_reports = scripts.plain("claim_reports", also="apart")
         self._seal = scripts.plain("seal")
 
     def admit(self, message_id: str, *, turn: str = "") -> Go | Wait | Stay:
@@ -202,8 +206,9 @@ class Ledger:
     ) -> list[tuple[str, str | None, str | None]]:
         """Apply reports (mid, stat, what it means), in order.
 
-        Gives of each (state, message id, its traceparent), or ("parked", None, None) where nobody
-        knows its mid. `mid` and `stat` are as they came, to find the report in the inbox.
+        Gives of each (state, message id, its traceparent), or (why, None, None): "parked" where
+        nobody knows its mid, "bad" where it was set aside. `mid` and `stat` are as they came, to
+        find the report in the inbox.
         """
         for mid, _, report in reports:
             if report.suppress_ms or report.hold_ms:
@@ -274,7 +279,21 @@ class Ledger:
             for key in (keys.COUNTERS, keys.DURATIONS):
                 pipe.hgetall(key)
             counters, durations = pipe.execute()
-        return {str(name): int(value) for name, value in (counters | durations).items()}
+        counted = counters | durations | self._set_aside()
+        return {str(name): int(value) for name, value in counted.items()}
+
+    def _set_aside(self) -> dict[str, Any]:
+        with mapped_errors(self._rules.url):
+            try:
+                found: Any = self._client.hgetall(keys.BAD_COUNTS)
+            except NoPermissionError:  # of an ACL that was made for an older release
+                return {}
+        return {f"set_aside:{what}": count for what, count in found.items()}
+
+    def count_set_aside(self, what: str, count: int) -> None:
+        """Count what was set aside outside of the ledger, where Redis takes it."""
+        with suppress(RedisError):
+            self._client.hincrby(keys.BAD_COUNTS, what, count)
 
     def waiting(self) -> tuple[int, int]:
         """Count the held messages and the mids of parked reports."""
@@ -333,9 +352,8 @@ class Ledger:
                 (events, *answer), is_safe = run_and_wait(self._client, script, args, replicas)
         except LedgerUnavailable as error:
             raise understood(error, self._rules.url) from error.__cause__
-        for event in events:
-            # Told to the one whose act brought it about, so that it is logged once.
-            log.warning("%s", event)
+        # Told to the one whose act brought it about, so that it is logged once.
+        log_events(events)
         return answer, is_safe
 
 

@@ -9,7 +9,6 @@
 -- One act, because any number of workers run this at once. One that dies after it, before it
 -- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
 
-local UNKNOWN_STATE_MS = 60000
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local empty = {}
 for i = 4, #ARGV do empty[ARGV[i]] = true end
@@ -29,7 +28,7 @@ end
 -- again and again would cost more than to send it, so the questions become rarer.
 local function suspect(m)
   if m.published == 0 or empty[m.lane] then return wake(m) end
-  local admitted = tonumber(redis.call('HGET', LANES, m.lane) or 0)
+  local admitted = tonumber(redis.call('HGET', LANES, m.lane)) or 0
   if m.published < admitted then
     if m.overtaken then return wake(m) end
     set(m, 'overtaken', 1)
@@ -38,7 +37,8 @@ local function suspect(m)
   timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
 end
 
--- What operators did, to be logged by one worker.
+-- What operators did, and what was set aside, to be logged by one worker.
+redis.call('ZREMRANGEBYSCORE', BAD, '-inf', now - BAD_MS)
 for _, words in ipairs(redis.call('LRANGE', 'smsq:told', 0, -1)) do tell(words) end
 redis.call('DEL', 'smsq:told')
 
@@ -55,7 +55,12 @@ end
 
 local scopes = redis.call('HGETALL', PAUSES)
 for i = 1, #scopes, 2 do
-  local scope, p = scopes[i], cjson.decode(scopes[i + 1])
+  local scope, p = scopes[i], pause_of(scopes[i + 1])
+  if p.unreadable then  -- nobody knows its cause, so that an operator has to end it
+    set_aside('pause', scope, 'its entry is malformed')
+    p.unreadable = nil
+    keep(scope, p)
+  end
   if p.cause ~= 'operator' and now >= p.probe_at then permit_probe(scope, p) end
   if scope == 'account' or scope == 'breaker' then
     if not p.permit then answer[3] = 'closed' elseif answer[3] == 'open' then answer[3] = 'probe' end
@@ -83,15 +88,24 @@ local due = {
   queued = function(m) if now >= m.expires then expire(m) else suspect(m) end end,
 }
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0, limit)) do
+local function run_out(id)
   local m = load(id)
-  if m and due[m.state] then
-    due[m.state](m)
-  elseif m and not KNOWN[m.state] then
-    timer(m, now + UNKNOWN_STATE_MS)  -- A newer release's worker does what is due.
-  else
+  local act = m and due[m.state]
+  if not act then
+    -- Perhaps a newer release's.
+    if m and not FINAL[m.state] and m.state ~= 'held' then error('its state is unknown') end
     redis.call('ZREM', TIMERS, id)
+    return true
   end
+  if not (is_line(id) and m.expires and LANE[(m.lane or ''):sub(1, 1)] == m.lane) then
+    error('its id, lane or ttl is malformed')
+  end
+  act(m)
+  return true
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0, limit)) do
+  if not apart('message', id, run_out, id) then redis.call('ZADD', TIMERS, now + AGAIN_MS, id) end
 end
 local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
 if following then answer[2] = math.max(0, tonumber(following) - now) end
