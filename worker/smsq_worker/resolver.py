@@ -28,6 +28,14 @@ Place = tuple[Any, ...]
 """As socket.getaddrinfo gives them."""
 
 
+class ResolverTooSlow(TimeoutError):  # noqa: N818
+    """The system's resolver has not answered in time."""
+
+
+class NameResolutionError(OSError):
+    """The system's resolver knows no address of a name, or has no answer."""
+
+
 class _Lookup:
     def __init__(self) -> None:
         self.since = time.monotonic()
@@ -52,12 +60,17 @@ class Resolver:
         self._threads: Counter[str] = Counter()
 
     def look_up(self, host: str, timeout_s: float) -> list[Place]:
-        """Return a host's addresses, with port 0. Raises TimeoutError, or what the system does.
+        """Return a host's addresses, with port 0. Raises as said above, and ValueError.
 
         Its callers must keep to a bounded set of hosts.
         """
         lookup = self._lookup(host)
-        places = lookup.answer.result(timeout_s)
+        try:
+            places = lookup.answer.result(timeout_s)
+        except TimeoutError:
+            raise ResolverTooSlow from None
+        except OSError as error:
+            raise NameResolutionError from error
         lookup.was_used = True
         return places
 
