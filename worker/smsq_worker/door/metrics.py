@@ -35,6 +35,7 @@ FAMILIES: Final = {
     "reports": ("smsq_reports", "Delivery reports.", ["stat", "class"]),
     "calls": ("smsq_calls", "Calls of the gateway.", ["outcome"]),
     "possible_duplicates": ("smsq_possible_duplicates", "Resends after doubt.", []),
+    "doubts_resolved": ("smsq_doubts_resolved", "Calls in doubt of which more was learnt.", ["as"]),
     "notices": ("smsq_notices", "Outcomes told to receivers.", ["kind", "result"]),
     "set_aside": ("smsq_set_aside", "What nothing can be made of.", ["what"]),
     "reports_dropped": ("smsq_reports_dropped", "Parked reports lost in a flood of mids.", []),
@@ -52,6 +53,7 @@ SET_ASIDE: Final = ("message", "report", "notice", "pause", "result", "spooled_r
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),
     *(f"calls:{outcome}" for outcome in Outcome),
+    *(f"doubts_resolved:{outcome}" for outcome in Outcome if outcome != Outcome.MAYBE_SENT),
     *(f"notices:{kind}:{result}" for kind in KINDS for result in ("told", "failed", "dead")),
     *(f"set_aside:{what}" for what in SET_ASIDE),
     *("reports:other:unknown", "possible_duplicates", "reports_dropped"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
 from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
+from smsq_worker.leases import LeaseOver, now_s
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
 from smsq_worker.ledger.schema import log_events, understood
@@ -55,6 +57,8 @@ class Go:
     """The ledger's time of this admission in ms, which tells it from another of the same number."""
     is_safe: bool = True
     """Whether as many replicas hold this admission as are asked for; the call waits for that."""
+    lease_ends: float = math.inf
+    """By `leases.now_s`; not later than the ledger lets another attempt begin."""
 
     def __repr__(self) -> str:
         return f"Go(attempt={self.attempt})"
@@ -166,13 +170,15 @@ class Ledger:
         answers: list[Go | Wait | Stay] = []
         while len(answers) < len(asks):
             left = asks[len(answers) :]
-            asked_at = time.monotonic()
+            asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
             found, is_safe = self._run_safely(
                 self._admit, lease_ms, sealed, *chain.from_iterable(left)
             )
             plain = found[-1][1] if found[-1][0] == "plain" else None
             answers += [
-                _admission(cipher, asked_at, is_safe, *one) for one in found if one[0] != "plain"
+                _admission(cipher, asked_at, lease_ends, is_safe, *one)
+                for one in found
+                if one[0] != "plain"
             ]
             if plain is None:
                 break
@@ -180,10 +186,15 @@ class Ledger:
             self._encrypt(cipher, asks[len(answers)][0], plain)
         return answers
 
-    def depart(self, message_id: str, attempt: int) -> float:
-        """Give a call that is late another departure, by time.monotonic()."""
+    def depart(self, message_id: str, go: Go) -> float:
+        """Give a call that is late another departure, by time.monotonic().
+
+        Raises LeaseOver where its attempt no longer holds.
+        """
         asked_at = time.monotonic()
-        (delay_us,) = self._run(self._depart, message_id, attempt)
+        (delay_us,) = self._run(self._depart, message_id, go.attempt, go.begun)
+        if int(delay_us) < 0:
+            raise LeaseOver
         return asked_at + int(delay_us) / 1_000_000
 
     def record(self, message_id: str, attempt: int, outcome: Outcome, **more: Any) -> State | None:
@@ -358,14 +369,24 @@ class Ledger:
 
 
 def _admission(
-    cipher: Cipher, asked_at: float, is_safe: bool, told: str, *rest: Any
+    cipher: Cipher, asked_at: float, lease_ends: float, is_safe: bool, told: str, *rest: Any
 ) -> Go | Wait | Stay:
     if told == "go":
         attempt, payload, template, delay_us, begun, *trace = rest
         phone, code = _opened(cipher, payload)
         departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
         sent_with = trace[0] if trace else None
-        return Go(int(attempt), phone, template, code, departs_at, sent_with, int(begun), is_safe)
+        return Go(
+            int(attempt),
+            phone,
+            template,
+            code,
+            departs_at,
+            sent_with,
+            int(begun),
+            is_safe,
+            lease_ends,
+        )
     if told in {"wait", "booked"}:
         return Wait(int(rest[0]) / 1_000_000, *rest[1:])
     return Stay(told, State(rest[0]) if rest else None)

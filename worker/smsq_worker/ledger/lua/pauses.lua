@@ -157,7 +157,17 @@ local function heed_report(m, begun, r)
   if r.class == 'delivered' then heal(scope, 'report', begun) end
 end
 
--- Delivered outranks everything; the rest counts only where n is the last attempt.
+-- Whether no later attempt can have been sent, so that the message is what this one is.
+local function is_last_sent(m, n)
+  for later = n + 1, m.n do
+    local at, outcome = unpack(redis.call('HMGET', m.key, later .. ':at', later .. ':outcome'))
+    if at and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
+  end
+  return true
+end
+
+-- Delivered outranks everything; the rest counts only where n is the last attempt that may have been
+-- sent.
 local function follow_report(m, n, mid, r, begun, known)
   set(m, n .. ':stat', r.stat)
   if not KNOWN[m.state] then return end
@@ -171,7 +181,7 @@ local function follow_report(m, n, mid, r, begun, known)
     return
   end
   shield_number(m, r)
-  if n ~= m.n or (FINAL[m.state] and m.state ~= 'unreported') then return end
+  if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
   set(m, 'stat', r.stat)
   local reason = 'report:' .. r.stat
   local came_not = m.state == 'accepted' and not r.maybe_sent
