@@ -20,12 +20,13 @@ from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
 from soak.chaos import Chaos
 from soak.compare import Result, compare, read_journal, story, unaccounted
-from soak.faults import FAULTS, spooled
+from soak.faults import FAULTS
 from soak.load import Load, patiently
-from soak.plan import Plan
+from soak.plan import WELL, Plan
 from soak.stage import Stage
 
-ALIVE_WITHIN_S = 30.0
+WITHIN_S = 30.0
+"""When all is well again, and messages have settled: for what is done every second or so."""
 
 
 def status_of(message_id: str) -> smsq.Status | None:
@@ -35,35 +36,48 @@ def status_of(message_id: str) -> smsq.Status | None:
     return status_of(holder) if holder else status
 
 
-def settle(plan: Plan, sent: dict[str, str]) -> dict[str, smsq.Status | None]:
+def settle(plan: Plan, stage: Stage, sent: dict[str, str]) -> dict[str, smsq.Status | None]:
     """Wait until nothing more will happen to any message."""
     deadline, open_ids = time.monotonic() + plan.settle_s, set(sent)
     while open_ids and time.monotonic() < deadline:
         for message_id in list(open_ids):
             status = status_of(message_id)
-            if status is None or status.final or status.state == State.HELD:
+            if not status or not (is_open(status) or owed(stage, sent[message_id], status)):
                 open_ids.discard(message_id)
         time.sleep(0.5)
     return {message_id: status_of(message_id) for message_id in sent}
 
 
+def is_open(status: smsq.Status) -> bool:
+    """Tell whether a message goes on by itself."""
+    return not (status.final or status.state == State.HELD)
+
+
+def owed(stage: Stage, phone: str, status: smsq.Status) -> set[str]:
+    """Return the mids whose reports the gateway has delivered, or will, but the ledger has not."""
+    if status.state != State.UNREPORTED or not phone.endswith(WELL):
+        return set()
+    return {one.mid for one in status.attempts if one.mid} - stage.given_up()
+
+
 def dead(stage: Stage) -> list[str]:
-    """Name the processes that ended by themselves, and the workers whose clock is silent."""
+    """Name the processes that ended by themselves, and those that do not do their work."""
     began = time.time()
     found = [f"{name} ended" for name, one in stage.processes.items() if one.poll() is not None]
     silent = set(stage.workers)
-    while silent and time.time() < began + ALIVE_WITHIN_S:
+    while silent and time.time() < began + WITHIN_S:
         silent -= {name for name in silent if stage.sign_of_life(name) > began}
         time.sleep(0.1)
-    return [*stage.complaints, *found, *(f"the clock of {name} is silent" for name in silent)]
+    found += [f"the clock of {name} is silent" for name in silent]
+    return [*found, *([] if stage.takes_reports() else ["the door takes no report"])]
 
 
 def left_over(stage: Stage) -> list[str]:
     """Name what was written down in the spool and never came out of it."""
-    deadline = time.monotonic() + ALIVE_WITHIN_S
-    while (files := list(spooled(stage.spool))) and time.monotonic() < deadline:
+    deadline = time.monotonic() + WITHIN_S
+    while (sizes := stage.spooled()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return [f"still in the spool: {path.name}, {path.stat().st_size} bytes" for path in files]
+    return [f"still in the spool: {name}, {size} bytes" for name, size in sizes.items()]
 
 
 def run(plan: Plan, folder: Path) -> tuple[Result, list[str]]:
@@ -77,9 +91,9 @@ def run(plan: Plan, folder: Path) -> tuple[Result, list[str]]:
         finally:
             stop.set()
             breaking.result()
-        statuses = settle(plan, load.sent)
+        statuses = settle(plan, stage, load.sent)
         result = judge(plan, stage, load, statuses)
-        result.faults = chaos.counts
+        result.faults, result.slowest_s = chaos.counts, load.slowest_s
     return result, chaos.diary
 
 
@@ -88,13 +102,17 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
     accepted = read_journal(stage.journal)
     result = compare(load.sent, statuses, accepted, plan.policy)
     result.lost += left_over(stage)
-    result.dead += dead(stage)
+    result.dead += [*stage.complaints, *dead(stage)]
     result.untrue += [f"{words}, {count} times" for words, count in load.raised.items()]
     for message_id, phone in load.sent.items():
         status, calls = statuses[message_id], accepted.get(phone, ())
-        if status and (call := unaccounted(status.attempts, calls)):
-            told = story(phone, status, calls)
+        if not status:
+            continue
+        told = story(phone, status, calls)
+        if call := unaccounted(status.attempts, calls):
             result.untrue.append(f"mid {call.mid} was sent outside of any attempt's lease: {told}")
+        if mids := owed(stage, phone, status):
+            result.lost.append(f"the report for {', '.join(mids)}: {told}")
     settings = Settings.load(stage.environ)
     counters = Ledger(connect(settings.redis_url), settings.rules).counters()
     result.doubts_counted = counters.get("possible_duplicates", 0)

@@ -43,6 +43,7 @@ class Result:
     """Processes, or threads in living ones, that ended by themselves or hang."""
     duplicates: int = 0
     doubts_counted: int = 0
+    slowest_s: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -61,6 +62,8 @@ class Result:
             found: list[str] = getattr(self, name)
             yield f"{name:19} {len(found)}"
             yield from found[:TOLD_AT_MOST]
+        if self.slowest_s:
+            yield f"slowest delay()     {self.slowest_s:.1f} s"
         yield f"duplicates          {self.duplicates}"
         yield f"doubts counted      {self.doubts_counted}"
 

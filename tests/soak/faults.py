@@ -22,7 +22,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -32,9 +32,7 @@ from soak.plan import LEASE_S, MAX_RESENDS, OVER_LEASE_S, Plan
 from soak.stage import Stage
 
 TERM_WITHIN_S: Final = 60.0
-SPOOLED_WITHIN_S: Final = 6.0
-CAUGHT_S: Final = 0.5
-"""For how long calls gather before a worker is stopped in the middle of them."""
+SPOOLED_WITHIN_S: Final = 3.0
 DNS_FAILURE_S: Final = 3.0
 DISK_LIMITS: Final = (0, 200, 500)
 """Bytes of a file: none, less than a line, between two lines."""
@@ -94,12 +92,8 @@ def _term(scene: Scene) -> None:
 
 
 def _pause(scene: Scene) -> None:
-    """Stop a worker between a call's admission and its departure, where some calls are then."""
-    process, stage = scene.stage.processes[scene.victim], scene.stage
-    with stage.resolving(f"slow {4 * CAUGHT_S}"):
-        # Who keeps a connection resolves nothing.
-        stage.to_gateway.close_idle()
-        time.sleep(CAUGHT_S)
+    process = scene.stage.processes[scene.victim]
+    with scene.stage.calls_caught():
         process.send_signal(signal.SIGSTOP)
     try:
         time.sleep(OVER_LEASE_S + scene.random.uniform(0, 2))
@@ -114,7 +108,8 @@ def _redis(scene: Scene) -> None:
 
 
 def _freeze(scene: Scene) -> None:
-    scene.stage.signal_redis(signal.SIGSTOP)
+    with scene.stage.calls_caught():
+        scene.stage.signal_redis(signal.SIGSTOP)
     try:
         time.sleep(scene.plan.freeze_s)
     finally:
@@ -123,7 +118,6 @@ def _freeze(scene: Scene) -> None:
 
 def _resolver(scene: Scene, how: str, seconds: float) -> None:
     with scene.stage.resolving(how):
-        scene.stage.to_gateway.close_idle()
         time.sleep(seconds)
 
 
@@ -149,8 +143,9 @@ def _disk(scene: Scene) -> None:
     first, then = scene.random.sample(
         [scene.stage.start_redis, lambda: scene.stage.fill_disk(None)], 2
     )
-    scene.stage.fill_disk(scene.random.choice(DISK_LIMITS))
-    scene.stage.kill_redis()
+    with scene.stage.calls_caught():
+        scene.stage.fill_disk(scene.random.choice(DISK_LIMITS))
+        scene.stage.kill_redis()
     try:
         time.sleep(scene.random.uniform(2, 4))
     finally:
@@ -161,30 +156,26 @@ def _disk(scene: Scene) -> None:
 
 def _spool(scene: Scene) -> None:
     """Append lines while others append theirs, so that they stand between good ones."""
-    scene.stage.kill_redis()
+    with scene.stage.calls_caught():
+        scene.stage.kill_redis()
     try:
-        deadline = time.monotonic() + SPOOLED_WITHIN_S
-        while not (files := list(spooled(scene.stage.spool))) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for path in files or _left_by_the_dead(scene.stage.spool):
-            with path.open("ab", buffering=0) as file:
-                file.write(b"\n".join(RUBBISH) + b"\n")
+        for kind in ("calls", "reports"):
+            for path in _waiting(scene.stage, kind):
+                with path.open("ab", buffering=0) as file:
+                    file.write(b"\n".join(RUBBISH) + b"\n")
         time.sleep(scene.random.uniform(0.5, 1.5))
     finally:
         scene.stage.start_redis()
 
 
-def spooled(folder: Path) -> Iterator[Path]:
-    """Find the spool's files that wait to be replayed."""
-    for suffix in (".active", ".ready"):
-        yield from folder.glob(f"*{suffix}")
-
-
-def _left_by_the_dead(folder: Path) -> Iterator[Path]:
-    """Name files of nothing but rubbish: no call and no report came while Redis was away."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("calls", "reports"):
-        yield folder / f"{kind}-{time.time_ns():020}-{secrets.token_hex(4)}.ready"
+def _waiting(stage: Stage, kind: str) -> list[Path]:
+    """Wait for files of a kind; where none come, name one that holds nothing."""
+    deadline = time.monotonic() + SPOOLED_WITHIN_S
+    while not (names := stage.spooled(kind)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stage.spool.mkdir(parents=True, exist_ok=True)
+    own = f"{kind}-{time.time_ns():020}-{secrets.token_hex(4)}.ready"
+    return [stage.spool / name for name in names or [own]]
 
 
 FAULTS: Final = {

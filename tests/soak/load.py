@@ -39,6 +39,8 @@ class Load:
     """Numbers by the ids that were acknowledged."""
     raised: Counter[str] = field(default_factory=Counter)
     """What nobody was told to expect."""
+    slowest_s: float = 0.0
+    """The longest that one call took, whatever came of it."""
 
     def run(self) -> None:
         """Enqueue all messages over the planned time."""
@@ -86,9 +88,16 @@ class Load:
     def _insist(self, call: Callable[[], Any]) -> None:
         while True:
             try:
-                return patiently(call)
+                return patiently(lambda: self._timed(call))
             except Exception as error:
                 self.raised[f"{type(error).__name__}: {error}"] += 1
                 if self.raised.total() >= MAX_RAISED:
                     raise
                 time.sleep(0.1)
+
+    def _timed(self, call: Callable[[], Any]) -> None:
+        began = time.monotonic()
+        try:
+            call()
+        finally:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)

@@ -19,7 +19,7 @@ SETTINGS = {
     "SMSQ_MAX_RESENDS": f"{MAX_RESENDS}",
     "SMSQ_RETRY_FIRST_S": "0.2",
     "SMSQ_RETRY_MAX_S": "2",
-    "SMSQ_REPORT_WAIT_S": "20",
+    "SMSQ_REPORT_WAIT_S": "40",
     # The sandbox's 429 and 503 slow this down to a sixteenth.
     "SMSQ_RATE_PER_S": "2000",
     # Every number is used once.

