@@ -63,13 +63,14 @@ def owed(stage: Stage, phone: str, status: smsq.Status) -> set[str]:
 def dead(stage: Stage) -> list[str]:
     """Name the processes that ended by themselves, and those that do not do their work."""
     began = time.time()
-    found = [f"{name} ended" for name, one in stage.processes.items() if one.poll() is not None]
+    for name in stage.processes:
+        stage.living(name)
     silent = set(stage.workers)
     while silent and time.time() < began + WITHIN_S:
         silent -= {name for name in silent if stage.sign_of_life(name) > began}
         time.sleep(0.1)
-    found += [f"the clock of {name} is silent" for name in silent]
-    return [*found, *([] if stage.takes_reports() else ["the door takes no report"])]
+    found = [*stage.complaints, *(f"the clock of {name} is silent" for name in silent)]
+    return found if stage.takes_reports() else [*found, "the door takes no report"]
 
 
 def left_over(stage: Stage) -> list[str]:
@@ -102,7 +103,7 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
     accepted = read_journal(stage.journal)
     result = compare(load.sent, statuses, accepted, plan.policy)
     result.lost += left_over(stage)
-    result.dead += [*stage.complaints, *dead(stage)]
+    result.dead += dead(stage)
     result.untrue += [f"{words}, {count} times" for words, count in load.raised.items()]
     for message_id, phone in load.sent.items():
         status, calls = statuses[message_id], accepted.get(phone, ())

@@ -103,8 +103,15 @@ class Stage:
 
     def kill(self, name: str) -> None:
         """Kill a process (-9), and wait for its end."""
-        self.processes[name].kill()
+        self.living(name).kill()
         self.processes[name].wait()
+
+    def living(self, name: str) -> subprocess.Popen[bytes]:
+        """Return a process, and complain if it is there no more."""
+        process = self.processes[name]
+        if (code := process.poll()) is not None:
+            self.complaints.append(f"{name} had ended by itself, with {code}")
+        return process
 
     def start_redis(self) -> None:
         """Start Redis with what it had."""
