@@ -13,8 +13,8 @@ import pytest
 
 from smsq.tracking import Attempt, Status
 from smsq_worker.local.ports import free_port
-from soak.compare import Acceptance, compare, unaccounted
-from soak.plan import LEASE_S
+from soak.compare import Acceptance, compare, gave_up, unaccounted
+from soak.plan import LEASE_S, MAX_RESENDS
 from soak.proxy import Proxy
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -62,13 +62,17 @@ def test_an_answer_tells_which_attempt_sent_an_sms() -> None:
 
 
 def test_what_certainly_was_not_sent_spends_no_resend() -> None:
-    not_sent, doubted = attempt(1, 0, "not_sent"), attempt(1, 0, "maybe_sent")
-    last = attempt(3, 50, "maybe_sent")
-    assert untrue(message("failed", "local:resends", not_sent, not_sent, last))
-    assert untrue(message("failed", "local:resends", not_sent, doubted, last))
-    assert not untrue(message("failed", "local:resends", doubted, doubted, last))
-    learnt_at_the_end = attempt(2, 49, "not_sent")
-    assert not untrue(message("failed", "local:resends", doubted, learnt_at_the_end, last))
+    not_sent, doubted = (
+        [attempt(n, n, outcome) for n in range(1, MAX_RESENDS + 1)]
+        for outcome in ("not_sent", "maybe_sent")
+    )
+    last = attempt(MAX_RESENDS + 1, 50, "maybe_sent")
+    assert gave_up(PHONE, message("failed", "local:resends", *not_sent, last))
+    assert not gave_up(PHONE, message("failed", "local:resends", *doubted, last))
+    learnt_at_the_end = attempt(MAX_RESENDS, 59, "not_sent")
+    told = message("failed", "local:resends", *doubted[1:], learnt_at_the_end, last)
+    assert not gave_up(PHONE, told)
+    assert not gave_up(PHONE, message("failed", "local:dropped", *not_sent))
 
 
 def test_under_hold_nothing_is_sent_twice() -> None:

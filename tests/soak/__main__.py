@@ -19,7 +19,7 @@ from smsq.tracking import key_holder
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
 from soak.chaos import Chaos
-from soak.compare import Result, compare, read_journal, story, unaccounted
+from soak.compare import Result, compare, gave_up, read_journal, story, unaccounted
 from soak.faults import FAULTS
 from soak.load import Load, patiently
 from soak.plan import WELL, Plan
@@ -112,6 +112,8 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
         told = story(phone, status, calls)
         if call := unaccounted(status.attempts, calls):
             result.untrue.append(f"mid {call.mid} was sent outside of any attempt's lease: {told}")
+        if gave_up(phone, status):
+            result.untrue.append(f"a resend was spent on what certainly was not sent: {told}")
         if mids := owed(stage, phone, status):
             result.lost.append(f"the report for {', '.join(mids)}: {told}")
     settings = Settings.load(stage.environ)

@@ -85,14 +85,12 @@ def compare(
         result.states[f"{status.state} {status.reason or ''}".strip()] += 1
         if not (status.final or status.state == State.HELD):
             result.stuck.append(story(phone, status, calls))
-        for why in untruths(phone, status, calls, policy):
+        for why in untruths(status, calls, policy):
             result.untrue.append(f"{why}: {story(phone, status, calls)}")
     return result
 
 
-def untruths(
-    phone: str, status: smsq.Status, calls: Sequence[Acceptance], policy: str
-) -> Iterator[str]:
+def untruths(status: smsq.Status, calls: Sequence[Acceptance], policy: str) -> Iterator[str]:
     """Name what the ledger says of a message that is not so."""
     if status.state == "delivered" and not calls:
         yield "delivered, and never accepted"
@@ -102,16 +100,19 @@ def untruths(
         yield "it was valid, and Redis evicts nothing"
     if policy == "hold" and len(calls) > 1:
         yield "accepted more than once under hold"
-    gave_up = status.reason == "local:resends" and status.lane != "otp"
-    if gave_up and phone.endswith(WELL) and len(list(_doubted(status))) < MAX_RESENDS:
-        yield "given up, and resends were spent on what certainly was not sent"
+
+
+def gave_up(phone: str, status: smsq.Status) -> bool:
+    """Tell whether a message to a number that works failed for doubt before its resends were spent.
+
+    A resend is spent on each attempt in doubt, but for the last.
+    """
+    doubt = status.reason == "local:resends" and status.lane != "otp"
+    return doubt and phone.endswith(WELL) and len(list(_doubted(status))) < MAX_RESENDS
 
 
 def _doubted(status: smsq.Status) -> Iterator[Attempt]:
-    """Yield the attempts that a resend was spent on: those in doubt, but for the last.
-
-    What was learnt of an attempt when all was over does not count against the end.
-    """
+    # What was learnt of an attempt when all was over does not count against the end.
     ended = status.finished_at or datetime.now(UTC)
     for attempt in status.attempts[:-1]:
         if attempt.outcome != "not_sent" or attempt.started_at + LATE > ended:

