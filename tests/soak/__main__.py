@@ -70,7 +70,10 @@ def dead(stage: Stage) -> list[str]:
         silent -= {name for name in silent if stage.sign_of_life(name) > began}
         time.sleep(0.1)
     found = [*stage.complaints, *(f"the clock of {name} is silent" for name in silent)]
-    return found if stage.takes_reports() else [*found, "the door takes no report"]
+    deadline = time.monotonic() + WITHIN_S
+    while not (takes := stage.takes_reports()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found if takes else [*found, "the door takes no report"]
 
 
 def left_over(stage: Stage) -> list[str]:
@@ -160,7 +163,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="smsq-soak-"))
     result, diary = run(plan, folder)
     is_good = result.good(plan.policy)
-    lines = [f"{plan}", f"logs in {folder}", *result.lines(), *([] if is_good else diary)]
+    lines = [f"{plan}", f"logs in {folder}", *result.lines(), *([] if is_good else sorted(diary))]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.exit(0 if is_good else 1)
 

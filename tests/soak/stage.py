@@ -88,8 +88,9 @@ class Stage:
             stack.enter_context(self.to_redis.running())
             stack.enter_context(self.to_gateway.running())
             self._redis.start(timeout=60)
-            self._start("sandbox", replace(sandbox, command=command))
-            for service in [self.start(name) for name in ("door", *self.workers)]:
+            started = [self._start("sandbox", replace(sandbox, command=command))]
+            started += [self.start(name) for name in ("door", *self.workers)]
+            for service in started:
                 eventually(service.ready, 60)
             yield self
 
