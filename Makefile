@@ -30,9 +30,10 @@ MESSAGES ?= 2000
 SECONDS  ?= 60
 POLICY   ?= resend
 SEED     ?= 1
-soak: $(VENV)/ready      ## Kill workers, Redis and the door at random under load, and compare.
-	cd tests && ../$(BIN)/python soak.py --messages $(MESSAGES) --seconds $(SECONDS) \
-	  --policy $(POLICY) --seed $(SEED)
+FAULTS   ?= all
+soak: $(VENV)/ready      ## Break everything at random under load, and compare; FAULTS=pause,disk chooses.
+	cd tests && ../$(BIN)/python -m soak --messages $(MESSAGES) --seconds $(SECONDS) \
+	  --policy $(POLICY) --seed $(SEED) --faults $(FAULTS)
 
 KILLS    ?= 3
 failover: $(VENV)/ready  ## Take Redis' primary away under load, and count what was lost or doubled.

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -35,7 +35,7 @@ from smsq_worker.local import services
 from smsq_worker.local.ports import free_port
 from smsq_worker.local.stack import Service
 from smsq_worker.settings import Settings
-from soak import SETTINGS, TOKEN, Result, compare, patiently
+from soak import SETTINGS, TOKEN, Result, compare, patiently, read_journal
 from support import eventually
 
 SETTLED_AFTER_S = 12.0
@@ -78,6 +78,7 @@ class Stage:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.servers = Servers(folder, min_replicas=plan.min_replicas)
         door, box = free_port(), free_port()
+        self.journal = folder / "accepted.jsonl"
         self._plan = plan
         self._folder = folder
         self._box, self._door = f"http://127.0.0.1:{box}/", f"http://127.0.0.1:{door}/"
@@ -101,8 +102,10 @@ class Stage:
         with self.servers.start():
             try:
                 options = services.SandboxOptions(report_delay_s=0.2)
+                sandbox = services.sandbox(self._box, self.environ, options)
+                command = [*sandbox.command, "--log", str(self.journal)]
                 self._start(
-                    services.sandbox(self._box, self.environ, options),
+                    replace(sandbox, command=command),
                     services.door(self._door, self.environ),
                     *(
                         services.worker(self.servers.url, self.environ)
@@ -236,11 +239,11 @@ def failover(plan: Plan, folder: Path) -> Outcome:
                 event.set()
                 thread.join()
         statuses = settle(plan, stage, sent)
-        result = compare(sent, statuses, stage.accepted())
+        result = compare(sent, statuses, read_journal(stage.journal))
         rules = Settings.load(stage.environ).rules
         counters = Ledger(stage.servers.client, rules).counters()
         result.doubts_counted = counters.get("possible_duplicates", 0)
-        result.kills["primary"] = plan.kills
+        result.faults["primary"] = plan.kills
         return Outcome(result, refused, stage.dead(), silence.longest_s, stage.calls.longest_s)
 
 

@@ -1,4 +1,4 @@
-"""A small soak; `make soak` runs larger ones."""
+"""A small soak with every kind of fault; `make soak` runs larger ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def test_nothing_is_lost_stuck_or_doubled_in_silence(
     base_environ: dict[str, str], policy: str
 ) -> None:
     # In a process of its own, because smsq reads its settings once.
-    script = Path(__file__).with_name("soak.py")
-    command = [sys.executable, script, "--messages", "150", "--seconds", "8", "--policy", policy]
-    done = subprocess.run(command, env=base_environ, capture_output=True, text=True, check=False)
+    size = ["--messages", "160", "--seconds", "10", "--every", "1", "--freeze", "4"]
+    command = [sys.executable, "-m", "soak", *size, "--policy", policy]
+    here = Path(__file__).parent
+    done = subprocess.run(
+        command, env=base_environ, cwd=here, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
