@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from scene import DELIVRD, OTHER_PHONE, PHONE_IS_OFF, Scene
+from scene import OTHER_PHONE, PHONE_IS_OFF, Scene
 from smsq import keys
 from smsq_worker.codes import Catalogue
 from smsq_worker.ledger.trace import read_trace
@@ -143,10 +143,8 @@ def test_of_two_calls_of_one_message_delivered_counts_and_a_repeated_report_does
     assert scene.used_up("m1") == ("2", "1")
     assert scene.says("DELIVRD") == "1 delivered"
     assert scene.counted() == 1
-    assert [*warnings(caplog)] == [
-        f"the gateway gave mid {MID} to more than one call of m1: a report on it cannot be told "
-        "apart"
-    ]
+    (told,) = warnings(caplog)
+    assert told.startswith(f"the gateway gave mid {MID} to more than one call of m1: ")
 
 
 def test_an_answer_that_comes_after_the_next_call_gives_no_way_to_that_one(scene: Reused) -> None:

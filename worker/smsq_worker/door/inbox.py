@@ -49,9 +49,13 @@ class Inbox:
                 self._behind.set()
         return self._spool.append({"reports": reports})
 
-    def run(self, stop: Event) -> None:
-        """Bring the spool into the ledger whenever Redis is there, until told to stop."""
+    def run(self, stop: Event, besides: Callable[[Ledger], object] = lambda _: None) -> None:
+        """Bring the spool into the ledger whenever Redis is there, until told to stop.
+
+        `besides` is done at each look. It must raise nothing.
+        """
         while not stop.wait(LOOK_S):
+            besides(self._ledger)
             try:
                 if self._spool.pending():
                     count = self._spool.replay(lambda entry: self._take_in(entry["reports"]))

@@ -48,15 +48,18 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     )
     access = Access(callers)
     relay = Relay(settings, client, access) if callers else None
-    web = create_door(Door(settings, ledger, client, inbox, access), relay)
+    door = Door(settings, ledger, client, inbox, access)
+    web = create_door(door, relay)
     stop = Event()
-    replayer = Thread(target=inbox.run, args=(stop,), name="smsq-spool", daemon=True)
+    run = (stop, door.refusals.write)
+    replayer = Thread(target=inbox.run, args=run, name="smsq-spool", daemon=True)
     replayer.start()
     try:
         uvicorn.Server(configured(web, settings.trusted_proxies)).run(sockets=[listening])
     finally:  # It ends by the signal's SystemExit.
         stop.set()
         replayer.join(timeout=10)
+        door.refusals.write(ledger)
 
 
 def configured(
