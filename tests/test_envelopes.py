@@ -219,32 +219,46 @@ def test_what_is_embedded_changes_nothing(unharmed: Wire, embedded: dict[str, ob
     unharmed.becomes(unharmed.push(message), "accepted")
 
 
-def without_task(body: object) -> Envelope:
-    message = with_body() | {"body": base64.b64encode(json.dumps(body).encode()).decode()}
-    del message["headers"]["task"]
-    return message
+def of_celery_3(**told: object) -> Envelope:
+    body = {"task": "smsq.send_sms", "id": str(uuid4()), "args": [PHONE, "SMS_1001"]} | told
+    return as_body(json.dumps(body)) | {"headers": {}}
 
 
-OLD: dict[str, Envelope] = {
-    "no-id": without_task({"task": "smsq.send_sms", "args": [PHONE], "kwargs": {}}),
-    "no-mapping": without_task({"task": "smsq.send_sms", "id": "old", "args": [], "kwargs": 5}),
-    "eta": without_task({"task": "smsq.send_sms", "id": "old", "eta": 5, "kwargs": {}}),
-    "timelimit": without_task(
-        {"task": "smsq.send_sms", "id": "old", "args": [], "kwargs": {}, "timelimit": 5}
-    ),
-    "errbacks": without_task(
-        {"task": "smsq.send_sms", "id": "old", "args": [], "kwargs": {}, "errbacks": 5}
-    ),
-    "no-such-task": without_task({"task": "x", "id": 5}),
+def id_in(message: Envelope) -> str:
+    return str(json.loads(base64.b64decode(message["body"]))["id"])
+
+
+@pytest.mark.parametrize("more", [{}, {"timelimit": 5, "errbacks": 5, "retries": "x", "chord": 5}])
+def test_celerys_older_protocol_is_taken_without_what_it_could_ask_for(
+    unharmed: Wire, more: dict[str, object]
+) -> None:
+    message = of_celery_3(**more)
+    unharmed.push(message)
+    unharmed.becomes(id_in(message), "accepted")
+
+
+@pytest.mark.parametrize("more", [{"eta": 5}, {"expires": "x"}, {"kwargs": 5}, {"args": {"a": 1}}])
+def test_a_mistake_in_it_fails_under_its_id(unharmed: Wire, more: dict[str, object]) -> None:
+    message = of_celery_3(**more)
+    fails(unharmed, message, id_in(message))
+
+
+ODD: dict[str, Envelope] = {
+    "no-id": of_celery_3(id=None),
+    "no-such-task": of_celery_3(task="x", id=5),
+    "no-task": of_celery_3(task=[5]),
+    "no-mapping": as_body("5") | {"headers": {}},
+    "compressed": bomb(b"x") | {"headers": {"compression": "bzip2"}},
     "a-task-and-no-id": {**example(), "headers": {"task": "no.such.task"}},
 }
 
 
-@pytest.mark.parametrize("envelope", OLD.values(), ids=OLD)
-def test_celerys_older_protocol_is_dropped(unharmed: Wire, envelope: Envelope) -> None:
+@pytest.mark.parametrize("envelope", ODD.values(), ids=ODD)
+def test_what_has_no_task_or_no_id_is_not_sent(unharmed: Wire, envelope: Envelope) -> None:
+    before = len(unharmed.host.vendor.calls)
     unharmed.host.client.lpush("sms.otp", json.dumps(envelope))
-    eventually(lambda: not unharmed.host.client.exists("sms.otp"))
-    assert not unharmed.host.client.exists(keys.message("old"))
+    eventually(lambda: not unharmed.host.client.exists("sms.otp", "unacked"))
+    assert len(unharmed.host.vendor.calls) == before
 
 
 HEADERS: dict[str, object] = {
@@ -330,7 +344,8 @@ def test_what_is_made_sound_stays_as_it_is_when_it_is_given_back() -> None:
         example(),
         bomb(b"x", headers={"compression": "bzip2", "eta": 5, "id": 7}),
         {"headers": 5},
-        *OLD.values(),
+        *ODD.values(),
+        of_celery_3(),
     ):
         once = sound(message, "sms.otp")
         assert sound(json.loads(json.dumps(once)), "sms.otp") == once

@@ -13,7 +13,7 @@ from base64 import b64decode
 from typing import Any, Final
 from uuid import uuid4
 
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 
 from smsq.contract import SEND_SMS
 
@@ -70,10 +70,13 @@ def sound(message: Any, queue: str) -> dict[str, Any]:
     """
     message = _object(message)
     given = _object(message.get("headers"))
+    if "task" not in given:
+        message = _of_protocol_2(message)
+        given = message["headers"]
     properties = _object(message.get("properties"))
     tag, encoding = properties.get("delivery_tag"), properties.get("body_encoding")
     message_id, task = given.get("id"), given.get("task")
-    # Celery takes one without a task for its older protocol, of which nothing here is safe.
+    # Of one without a task Celery would decode the body, and trust all that is in it.
     is_task = isinstance(task, str) and TASK.fullmatch(task)
     headers = {"id": message_id if is_id(message_id) else uuid4().hex}
     headers["task"] = task if is_task else NO_TASK
@@ -94,6 +97,21 @@ def sound(message: Any, queue: str) -> dict[str, Any]:
             "body_encoding": "base64" if encoding == "base64" else None,
         },
     }
+
+
+def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what a message of Celery's older protocol says, all of which is in its body."""
+    as_told = sound(message | {"headers": {"task": NO_TASK, "id": NO_TASK}}, "")
+    try:
+        text = as_told["body"]
+        told = loads(b64decode(text) if as_told["properties"]["body_encoding"] else text)
+        headers = {name: told.get(name) for name in ("task", "id", "eta", "expires")}
+        body = dumps([told.get("args") or [], told.get("kwargs") or {}, {}])
+    except Exception:  # noqa: BLE001 - as above
+        headers, body = {}, ""
+    headers["compression"] = _object(message.get("headers")).get("compression")
+    properties = _object(message.get("properties")) | {"body_encoding": None}
+    return message | {"headers": headers, "body": body, "properties": properties}
 
 
 def is_id(value: object) -> bool:
