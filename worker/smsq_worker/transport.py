@@ -1,46 +1,23 @@
-"""kombu's Redis transport, which asks the gate, and survives what is in the queues.
-
-kombu trusts every envelope: one that is none ends the worker, and comes back to end the next.
-"""
+"""kombu's Redis transport, which asks the gate, and takes no envelope as it is."""
 
 from __future__ import annotations
 
-import logging
-import re
-from base64 import b64decode
 from collections.abc import Iterable
-from queue import Empty
 from typing import Any, Final
 
 import celery.app.amqp
 import kombu
-from celery.utils import uuid
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smsq.app import QUEUES
 from smsq_worker import resting
+from smsq_worker.envelope import readable, sound
 from smsq_worker.gate import GATE
-
-log = logging.getLogger(__name__)
 
 SHORT_POLL_S: Final = 0.1
 """How soon a queue is looked at again that is closed for a moment only."""
-
-HEADERS: Final = (
-    "id",
-    "task",
-    "argsrepr",
-    "kwargsrepr",
-    "eta",
-    "expires",
-    "root_id",
-    "compression",
-)
-"""Those that mean something here. Celery trusts each of the others too, whatever it holds."""
-TASK: Final = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]+)*")
-"""A name is shown even if nobody knows the task, so it must not hold a number."""
 
 
 class OpenQueues:
@@ -84,7 +61,9 @@ class _SafeChannel:
     def _create_client(self, asynchronous: bool = False) -> Any:
         """Give one client of the pool: kombu makes one for each command, at the cost of several."""
         if asynchronous:
-            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+            client: Any = super()._create_client(asynchronous=True)  # type: ignore[misc]
+            client.set_response_callback("BRPOP", readable)
+            return client
         if self._client is None or self._client.connection_pool is not self.pool:
             self._client = super()._create_client()  # type: ignore[misc]
         return self._client
@@ -93,13 +72,6 @@ class _SafeChannel:
         if timeout is None and GATE.crowded():
             timeout = SHORT_POLL_S
         super()._brpop_start(timeout)  # type: ignore[misc]
-
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            return super()._brpop_read(**options)  # type: ignore[misc]
-        except ValueError:
-            log.error("what is no JSON was dropped from a queue; it is not shown")  # noqa: TRY400
-            raise Empty from None
 
     def _do_restore_message(self, *args: Any, **_: Any) -> None:
         """Give a message back to the end from which it was taken: it keeps its place.
@@ -171,45 +143,6 @@ class AMQP(celery.app.amqp.AMQP):
     """What Celery makes connections with."""
 
     Connection = Connection
-
-
-def sound(message: Any, queue: str) -> dict[str, Any]:
-    """Give an envelope in which every part has the type that kombu and Celery rely on."""
-    message = _object(message)
-    headers = {k: v for k, v in _object(message.get("headers")).items() if k in HEADERS}
-    if not TASK.fullmatch(str(headers.get("task", ""))):
-        headers.pop("task", None)
-    properties = _object(message.get("properties"))
-    tag, encoding = properties.get("delivery_tag"), properties.get("body_encoding")
-    known = {
-        "delivery_tag": tag if isinstance(tag, str) and tag else uuid(),
-        "delivery_info": {"exchange": "", "routing_key": queue},
-        "body_encoding": "base64" if encoding == "base64" else None,
-    }
-    return {
-        "body": _body(message.get("body"), encoding),
-        "content-type": _text(message.get("content-type")),
-        "content-encoding": _text(message.get("content-encoding")) or "utf-8",
-        "headers": headers,
-        "properties": known,
-    }
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _body(value: Any, encoding: Any) -> str:
-    """Give a body that can be decoded; an empty one is then refused under the message's id."""
-    try:
-        b64decode(_text(value)) if encoding == "base64" else _text(value).encode()
-    except ValueError:
-        return ""
-    return _text(value)
 
 
 def install() -> None:

@@ -6,9 +6,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
 import click
@@ -25,7 +25,7 @@ from smsq_worker.codes import Catalogue
 from smsq_worker.codewords import Lang, class_words, meaning
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.find import find, size
-from smsq_worker.ledger.trace import Trace, mid_of, parked_since, read_trace
+from smsq_worker.ledger.trace import Trace, mid_of, parked_since, read_trace, sharers_of
 from smsq_worker.overview import Lookout
 from smsq_worker.prospect import Sight, foresee
 from smsq_worker.settings import Settings
@@ -120,10 +120,12 @@ def _explain_mid(desk: _Desk, mid: str) -> bool:
             _unknown(desk, f"{mid} was given to call {n} of {message_id}, which is forgotten")
         return True
     since = parked_since(desk.client, url, mid)
-    if since is not None:
-        told = _parked(desk, mid, since)
-        _echo(desk, told, _lines(told))
-    return since is not None
+    sharers = sharers_of(desk.client, url, mid)
+    if since is None and not sharers:
+        return False
+    told = _parked(desk, mid, since, sharers)
+    _echo(desk, told, _lines(told))
+    return True
 
 
 def _explain_phone(desk: _Desk, phone: str, last: int) -> None:
@@ -181,7 +183,9 @@ def _story(desk: _Desk, trace: Trace) -> dict[str, Any]:
     }
 
 
-def _parked(desk: _Desk, mid: str, since: datetime) -> dict[str, Any]:
+def _parked(
+    desk: _Desk, mid: str, since: datetime | None, sharers: Sequence[str]
+) -> dict[str, Any]:
     stats = Ledger(desk.client, desk.settings.rules).parked_stats(mid)
     codes = [desk.catalogue.classify(stat) for stat in stats]
     events = [
@@ -193,19 +197,26 @@ def _parked(desk: _Desk, mid: str, since: datetime) -> dict[str, Any]:
         )
         for n, code in enumerate(codes)
     ]
-    why = (
+    lost = (
         "No message is known to have this mid: the answer that gave it was lost or is still in a "
         "worker's spool, the message is forgotten, or somebody else sends over the same account."
     )
-    wait_s = desk.settings.report_wait_s
-    kept = datetime.fromtimestamp(since.timestamp() + wait_s, since.tzinfo)
-    goes = Event(kept, "forgotten", "until then it waits for the answer with its mid")
+    reused = (
+        f"The gateway gave this mid to more than one message: {clean(' and '.join(sharers))} were "
+        "the first. Which of them a report means cannot be told, so it settles neither."
+    )
+    following = []
+    if since is not None:
+        waits = "it is kept" if sharers else "it waits for the answer with its mid"
+        kept = since + timedelta(seconds=desk.settings.report_wait_s)
+        following.append(Event(kept, "forgotten", f"until then {waits}"))
     return {
         "mid": mid,
-        "state": "parked",
-        "words": why,
+        "state": "reused" if sharers else "parked",
+        "words": reused if sharers else lost,
+        "messages": list(sharers),
         "events": list(map(_event, events)),
-        "next": [_event(goes)],
+        "next": list(map(_event, following)),
     }
 
 

@@ -1,4 +1,4 @@
-"""`smsq parked`: reports for mids that nobody knows."""
+"""`smsq parked`: reports for mids that lead to no message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def parked(*, as_json: bool) -> None:
-    """List reports whose mid belongs to no message known, the oldest first.
+    """List reports whose mid belongs to no message known, or to several, the oldest first.
 
     They wait for SMSQ_REPORT_WAIT_S, in case the answer with their mid is recorded late. Many of
     them mean that answers were lost, or that somebody else sends over the same account.

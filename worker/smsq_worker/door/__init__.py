@@ -28,6 +28,7 @@ from smsq_worker.door.access import Access
 from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.door.callers import Caller
 from smsq_worker.door.inbox import Inbox
+from smsq_worker.door.refusals import Refusals, Watched
 from smsq_worker.door.relay import Relay
 from smsq_worker.door.sources import Sources, address
 from smsq_worker.door.together import Together
@@ -66,6 +67,7 @@ class Door:
         self._keeper = Together(inbox.keep, within_s=KEEP_S)
         self._access = access
         self._sources = Sources("token")
+        self.refusals = Refusals(settings.report_token)
         self._lookout = Lookout(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
 
@@ -76,11 +78,11 @@ class Door:
         """
         self._require_reporter(request)
         body = await read_body(request, self._body_timeout_s)
-        content_type = request.headers.get("content-type", "")
+        held = request.headers.get("content-type", ""), body, request.scope["query_string"]
         if len(body) <= SOON_READ:
-            reports = report.read(content_type, body)
+            reports = report.read(*held)
         else:
-            reports = await run_in_threadpool(report.read, content_type, body)
+            reports = await run_in_threadpool(report.read, *held)
         if reports.good:
             try:
                 await self._keeper.do(reports.good)
@@ -152,6 +154,8 @@ def create_door(door: Door, relay: Relay | None) -> FastAPI:
         # Its spans have URLs, and so the token, numbers and codes.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.add_middleware(Watched, refusals=door.refusals)
+    app.state.refusals = door.refusals
     app.post(
         "/reports/{token}",
         response_class=Response,

@@ -1,8 +1,9 @@
-"""Reading a request's body within bounds of size and time."""
+"""Reading a request's body within bounds of size and time, inflated where it is compressed."""
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from typing import Final
 
 from fastapi import HTTPException, Request
@@ -10,10 +11,17 @@ from starlette.requests import ClientDisconnect
 
 MAX_BODY: Final = 65_536
 BODY_TIMEOUT_S: Final = 10.0
+GZIP: Final = 16 + zlib.MAX_WBITS
+GZIP_MAGIC: Final = b"\x1f\x8b"
+NOT_UNDERSTOOD: Final = frozenset({"br", "zstd", "compress", "x-compress"})
 
 
 async def read_body(request: Request, timeout_s: float) -> bytes:
-    """Read the whole body. Raises 413 when it is too long, 408 when it comes too slowly."""
+    """Read the whole body, inflated.
+
+    Raises HTTPException: 413 when it is too long, before or after; 408 when it comes too slowly;
+    415 when it is compressed in another way than gzip or deflate; 400 when it breaks off.
+    """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BODY:
         raise HTTPException(413, f"more than {MAX_BODY} bytes")
@@ -30,4 +38,46 @@ async def read_body(request: Request, timeout_s: float) -> bytes:
         raise HTTPException(408, "the body came too slowly", close) from None
     except ClientDisconnect:
         raise HTTPException(400, "the body broke off") from None
-    return bytes(body)
+    return _inflated(request.headers.get("content-encoding", ""), bytes(body))
+
+
+def _inflated(encoding: str, body: bytes) -> bytes:
+    codings = {word.strip().lower() for word in encoding.split(",")}
+    # What is no coding at all, such as a charset, says nothing.
+    if unknown := codings & NOT_UNDERSTOOD:
+        accepted = {"Accept-Encoding": "gzip, deflate"}
+        raise HTTPException(415, f"content-encoding {unknown.pop()} is not understood", accepted)
+    try:
+        # By its first bytes: a proxy may have inflated it and left the header, or the other way.
+        if body.startswith(GZIP_MAGIC):
+            return _gunzipped(body)
+        if "deflate" in codings and not body.lstrip().startswith((b"{", b"[")):
+            return _deflated(body)
+    except zlib.error:
+        raise HTTPException(400, "the body cannot be inflated") from None
+    return body
+
+
+def _gunzipped(body: bytes) -> bytes:
+    text = b""
+    while body.startswith(GZIP_MAGIC):  # a body may have several members
+        more, body = _bounded(zlib.decompressobj(GZIP), body, MAX_BODY - len(text))
+        text += more
+    return text
+
+
+def _deflated(body: bytes) -> bytes:
+    try:
+        return _bounded(zlib.decompressobj(), body, MAX_BODY)[0]
+    except zlib.error:  # many leave zlib's head and tail out
+        return _bounded(zlib.decompressobj(-zlib.MAX_WBITS), body, MAX_BODY)[0]
+
+
+def _bounded(inflater: zlib._Decompress, body: bytes, at_most: int) -> tuple[bytes, bytes]:
+    """Return what a body inflates to, and what comes after it. A bomb costs no more than it may."""
+    text = inflater.decompress(body, at_most + 1)
+    if len(text) > at_most:
+        raise HTTPException(413, f"more than {MAX_BODY} bytes when inflated")
+    if not inflater.eof:
+        raise zlib.error
+    return text, inflater.unused_data

@@ -52,17 +52,23 @@ class Inbox:
                 self._behind.set()
         return self._spool.append({"reports": reports})
 
-    def run(self, stop: Event, beat: Callable[[], object] = lambda: None) -> None:
+    def run(
+        self,
+        stop: Event,
+        beat: Callable[[], object] = lambda: None,
+        besides: Callable[[Ledger], object] = lambda _: None,
+    ) -> None:
         """Bring the spool into the ledger whenever Redis is there, until told to stop.
 
         Whatever is raised is logged, and stops nothing. `beat` is called after each round that got
-        through, or only waits for Redis or the disk.
+        through, or only waits for Redis or the disk. `besides` is done in each round.
         """
         wait_s, trouble = LOOK_S, Trouble(log, "the spool")
         while not stop.wait(wait_s):
             wait_s = LOOK_S
             try:
                 self._bring_in()
+                besides(self._ledger)
             except LedgerUnavailable:
                 self._behind.set()
                 self._seen_at = time.monotonic()

@@ -22,6 +22,7 @@ from prometheus_client.core import (
 )
 
 from smsq.contract import Lane, State
+from smsq_worker.door.refusals import WHYS
 from smsq_worker.ledger.control import ACCOUNT, BREAKER
 from smsq_worker.ledger.durations import BOUNDS_MS
 from smsq_worker.ledger.trace import KINDS
@@ -39,6 +40,8 @@ FAMILIES: Final = {
     "notices": ("smsq_notices", "Outcomes told to receivers.", ["kind", "result"]),
     "set_aside": ("smsq_set_aside", "What nothing can be made of.", ["what"]),
     "reports_dropped": ("smsq_reports_dropped", "Parked reports lost in a flood of mids.", []),
+    "reports_refused": ("smsq_reports_refused", "Refused requests with the token.", ["why"]),
+    "mids_reused": ("smsq_mids_reused", "Mids that the gateway gave out once more.", []),
 }
 """By the first word of the ledger's counter."""
 
@@ -56,7 +59,8 @@ ZEROS: Final = (
     *(f"doubts_resolved:{outcome}" for outcome in Outcome if outcome != Outcome.MAYBE_SENT),
     *(f"notices:{kind}:{result}" for kind in KINDS for result in ("told", "failed", "dead")),
     *(f"set_aside:{what}" for what in SET_ASIDE),
-    *("reports:other:unknown", "possible_duplicates", "reports_dropped"),
+    *("reports:other:unknown", "possible_duplicates", "reports_dropped", "mids_reused"),
+    *(f"reports_refused:{why}" for why in WHYS),
 )
 """Counters that are there from the start: of one that appears as 1 Prometheus sees no increase."""
 

@@ -66,6 +66,7 @@ REPORT_ANSWERS: Final = answers(
     s404="wrong token, or an address that SMSQ_REPORT_ALLOW does not name",
     s408="the body came too slowly",
     s413="the body is too long",
+    s415="the body is compressed in another way than gzip or deflate",
     s429="too many wrong tokens from this address",
     s503="neither Redis nor the disk takes it",
 )
@@ -74,6 +75,7 @@ RELAY_ANSWERS: Final = answers(
     s200="taken, or refused where `code` is 400",
     s408="the body came too slowly",
     s413="the body is too long",
+    s415="the body is compressed in another way than gzip or deflate",
     s429="the caller's rate is used up, or there were too many wrong secrets from this address",
     s503="Redis does not answer: try again, with the same key",
 ) | answers(s400="the request is malformed HTTP")

@@ -2,7 +2,8 @@
 
 uvicorn waits for ever for the head of a request, and for a client to read its answer; some
 thousand connections that do nothing would shut everyone else out. Its parser refuses a Chinese
-template that a client has not percent-encoded, as the gateway's own samples do not.
+template that a client has not percent-encoded, as the gateway's own samples do not, and drops the
+body of a request that offers to go on in another protocol, as Java's HttpClient does.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import asyncio
 import json
 import re
 import socket
-from typing import Final
+import sys
+from typing import Any, Final
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD: Final = 16_384
 PIECE: Final = 4096
 """Of what comes, so much is looked at in one go: the most by which a head may be longer."""
+_OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
 _NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
 
 
@@ -39,6 +44,9 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _refused = False
     _lost = False
+    _piece = b""
+    _offered = b""
+    """The head of a request that offered an upgrade, without the offer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head its time."""
@@ -60,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._refused or self.transport.is_closing():
                 break
             piece = data[start : start + PIECE]
-            super().data_received(self._encoded(piece))
+            self._read(self._encoded(piece))
             if self._in_head:
                 self._head_bytes += len(piece)
                 if self._head_bytes > MAX_HEAD:
@@ -76,12 +84,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Give the answer its time."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offered = self._head_without_offer()
+            return
         self._in_head = False
+        limit = self.limit_concurrency
+        if limit is not None and max(len(self.connections), len(self.tasks)) >= limit:
+            self._note(503)  # uvicorn is about to answer so
         self._allow(self.answer_timeout_s)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Look out for the next request."""
+        if self._offered:
+            return
         self._between = True
         super().on_message_complete()
 
@@ -101,6 +117,34 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what is no HTTP, in the form of all other answers."""
         self._refuse(400, msg)
 
+    def _read(self, data: bytes) -> None:
+        self._piece = data
+        super().data_received(data)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read on as if nothing had been offered, which HTTP allows.
+
+        uvicorn calls this where the parser has stopped behind a head, with the rest unread.
+        """
+        stopped: Any = sys.exception()
+        rest, head = self._piece[stopped.args[0] :], self._offered
+        self._offered = b""
+        if head:
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._read(head + rest)
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                wanted = [word for word in value.split(b",") if word.strip().lower() not in _OFFER]
+                lines.append(b"%s: %s" % (name, b",".join(wanted)))
+            elif name not in _OFFER:
+                lines.append(b"%s: %s" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
+
     def _encoded(self, piece: bytes) -> bytes:
         """Percent-encode what is not ASCII in a first line.
 
@@ -118,6 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
+        self._note(status)
         body = json.dumps({"code": status, "msg": msg}).encode()
         headers = [
             *self.server_state.default_headers,
@@ -133,6 +178,12 @@ class BoundedProtocol(HttpToolsProtocol):
             # To close with bytes unread would take this answer back; the timer closes.
             self.transport.write_eof()
 
+    def _note(self, status: int) -> None:
+        app: Any = self.config.app
+        path, _, _ = getattr(self, "url", b"").partition(b"?")
+        host = self.client[0] if self.client else "no address"
+        app.state.refusals.note(unquote(path.decode("latin-1")), status, host)
+
     def _allow(self, seconds: float) -> None:
         self._stop()
         if not self._lost:
@@ -144,6 +195,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _end(self) -> None:
+        if self._in_head and not (self._between or self._refused):
+            self._note(408)
         # To close means to wait for the client to read what is left.
         if self.transport.get_write_buffer_size():
             self.transport.abort()

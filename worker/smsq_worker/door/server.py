@@ -49,9 +49,10 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     )
     access = Access(callers)
     relay = Relay(settings, client, access) if callers else None
-    web = create_door(Door(settings, ledger, client, inbox, access), relay)
+    door = Door(settings, ledger, client, inbox, access)
+    web = create_door(door, relay)
     stop = Event()
-    arguments = (stop, Systemd().beat)
+    arguments = (stop, Systemd().beat, door.refusals.write)
     replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)
     replayer.start()
     try:
@@ -59,6 +60,7 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     finally:  # It ends by the signal's SystemExit.
         stop.set()
         replayer.join(timeout=10)
+        door.refusals.write(ledger)
 
 
 def configured(

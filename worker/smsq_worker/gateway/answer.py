@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from smsq_worker.gateway.text import trimmed
 from smsq_worker.states import Outcome
 from smsq_worker.timely import retry_after_s
 
@@ -90,7 +91,7 @@ def clean_mid(value: object) -> str:
     """Read a mid; empty where it is none: printable ASCII without blanks, at most 64."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    text = str(value).strip()
+    text = trimmed(str(value))
     return text if _MID.fullmatch(text) else ""
 
 

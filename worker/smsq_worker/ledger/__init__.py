@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -283,6 +283,13 @@ class Ledger:
                 keys=[keys.INBOX], args=[CLAIM_AT_MOST, round(wake_after_s * 1000)]
             )
         return [(mid, stat) for mid, stat in map(json.loads, members)]
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Add to counters that are newer than release 0.1.0."""
+        with mapped_errors(self._rules.url), self._client.pipeline(transaction=True) as pipe:
+            for name, more in counts.items():
+                pipe.hincrby(keys.DURATIONS, name, more)
+            pipe.execute()
 
     def counters(self) -> dict[str, int]:
         """Read all counters, those of durations too."""

@@ -66,6 +66,8 @@ class Trace:
     """When each scope that concerns it was last resumed."""
     report_until: datetime | None
     """Until when a report for one of its mids finds it; None where it has none."""
+    reused_mids: frozenset[str]
+    """Mids that the gateway gave to another message too: no report on them finds either."""
     tellings: tuple[Telling, ...]
     asks_whom: bool
     """Whether a worker is still to find out whom its end is to be told."""
@@ -99,7 +101,10 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.hmget(keys.RESUMED, scopes)
         for mid in mids:
             pipe.pttl(keys.mid(mid))
-        clock, fields, ttl, timer, held, waits, resumed, *mid_ttls = pipe.execute()
+            pipe.get(keys.mid(mid))
+        clock, fields, ttl, timer, held, waits, resumed, *of_mids = pipe.execute()
+    reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
+    mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
     rests = client.get(keys.hold(fields["who"])) if "who" in fields else None
     trace = Trace(
@@ -123,6 +128,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
             scope: moments.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
         },
         report_until=_after(now, mid_ttls),
+        reused_mids=frozenset(reused),
         tellings=tuple(_tellings(client, status.id)),
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
@@ -153,10 +159,24 @@ def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
     return (int(attempt), message_id) if message_id else None
 
 
+def sharers_of(client: Client, url: str, mid: str) -> list[str]:
+    """Return the first two messages of a mid that the gateway gave to several; [] for any other.
+
+    Raises LedgerUnavailable.
+    """
+    with mapped_errors(url):
+        return _sharers(client.get(keys.mid(mid)))
+
+
 def parked_since(client: Client, url: str, mid: str) -> datetime | None:
     """Tell since when a report is parked for a mid that nobody knows. Raises LedgerUnavailable."""
     with mapped_errors(url):
         return _at(client.zscore(keys.PARKED, mid))
+
+
+def _sharers(leads_to: Any) -> list[str]:
+    word, *ids = str(leads_to or "").split("\t")
+    return [name.replace("\n", " ") for name in ids] if word == "reused" else []
 
 
 def _at(ms: Any) -> datetime | None:

@@ -35,6 +35,11 @@ local function count(name)
   redis.call('HINCRBY', COUNTERS, name, 1)
 end
 
+-- The same, under a name that release 0.1.0 does not know.
+local function count_since_0_3(name)
+  redis.call('HINCRBY', DURATIONS, name, 1)
+end
+
 -- Count how long something took, in the one bucket into which it falls.
 local function took(name, m, ms)
   ms = math.max(0, ms)  -- the clock was set back

@@ -25,8 +25,33 @@ local function forget_old_attempt(m)
   end
 end
 
+-- Note which call a mid belongs to. Returns the attempt that reports on it are of; nil where it
+-- was given to another message too: then it leads to neither, and reports on it are parked.
+-- 0.1.0 and 0.2.0 park them as well, as what they look for begins with a number.
 local function know(mid, m, n)
-  redis.call('SET', 'smsq:mid:' .. mid, n .. ' ' .. m.id, 'PX', REPORT_WAIT + RETENTION)
+  local key = 'smsq:mid:' .. mid
+  local known = redis.call('GET', key) or ''
+  local before, id = string.match(known, '^(%d+) (.*)$')
+  before = tonumber(before)
+  local value, whose
+  if id == m.id and before ~= n then
+    -- Of the older call: that it was delivered settles the message, and nothing else does.
+    n = math.min(n, before)
+    whose = 'more than one call of ' .. id
+  elseif known:find('^reused\t') then
+    value = known
+    count_since_0_3('mids_reused')
+  elseif id and id ~= m.id and load(id) then
+    -- An id may have blanks, which would make 0.2.0's `explain` look for a number before them.
+    value = 'reused\t' .. string.gsub(id .. '\t' .. m.id, ' ', '\n')
+    whose = id .. ' and to ' .. m.id
+  end
+  if whose then
+    count_since_0_3('mids_reused')
+    tell('the gateway gave mid ' .. mid .. ' to ' .. whose .. ': a report on it cannot be told apart')
+  end
+  redis.call('SET', key, value or (n .. ' ' .. m.id), 'PX', REPORT_WAIT + RETENTION)
+  return not value and n or nil
 end
 
 -- Admit an attempt once more that a failover undid. What led to it is undone too: each attempt
@@ -103,10 +128,12 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at
   end
   if too_fast then slow_down(begun, detail) end
 
-  local reports = {}
+  local reports, of = {}
   if mid ~= '' then
     set(m, n .. ':mid', mid)
-    know(mid, m, n)
+    of = know(mid, m, n)
+  end
+  if of then
     reports = redis.call('LRANGE', 'smsq:early:' .. mid, 0, -1)
     redis.call('DEL', 'smsq:early:' .. mid)
     redis.call('ZREM', PARKED, mid)
@@ -134,7 +161,7 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at
       doubt(m, wait_ms)
     end
   end
-  for _, report in ipairs(reports) do apply_report(m, n, mid, cjson.decode(report)) end
+  for _, report in ipairs(reports) do apply_report(m, of, mid, cjson.decode(report)) end
   return m.state
 end
 

@@ -1,4 +1,5 @@
--- Apply delivery reports, or park those whose mid is not known yet.
+-- Apply delivery reports, or park those whose mid is not known yet, or was given to
+-- more than one message.
 --
 -- ARGV[1] the reports as JSON, each an array: mid, its member in the inbox, name under which it is
 --   counted, what it means, see apply_report

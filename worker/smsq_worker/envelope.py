@@ -1,0 +1,138 @@
+"""What is in the queues made safe to take, whoever put it there: see ops/WIRE.md.
+
+kombu trusts every envelope. A kilobyte of it could name a compression that makes gigabytes, a
+charset that does, or be nested deeper than any decoder goes, and end one worker after another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from base64 import b64decode
+from typing import Any, Final
+from uuid import uuid4
+
+from kombu.utils.json import dumps, loads
+
+from smsq.contract import SEND_SMS
+
+log = logging.getLogger(__name__)
+
+MAX_ENVELOPE: Final = 1_048_576
+"""Bytes. The longest of ours wakes up a batch of 1000: with ids of 255 characters, each in quotes,
+with a comma and a blank, in base64, that is 1000 x 259 x 4/3, a third of it."""
+MAX_ID: Final = 255
+JSON_TYPE: Final = "application/json"
+HEADERS: Final = ("argsrepr", "kwargsrepr", "eta", "expires", "root_id")
+"""Those that mean something here, beside id and task. Celery trusts each of the others too."""
+MAX_HEADER: Final = 255
+TASK: Final = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]+)*")
+"""A name is shown even if nobody knows the task, so it must not hold a number."""
+NO_TASK: Final = "none"
+
+_ENDS: Final = 65_536
+"""How much of an envelope's begin and end is searched for the id, if it cannot be decoded."""
+_ID: Final = re.compile(rb'"id"\s*:\s*"([ !#-\[\]-~]{1,255})"')
+_SEND_SMS: Final = re.compile(rb'"task"\s*:\s*"%s"' % re.escape(SEND_SMS).encode())
+
+
+def readable(taken: tuple[bytes, bytes] | None, **_: Any) -> tuple[bytes, bytes] | None:
+    """Return a queue and an item of it, as BRPOP has, so that the item can be decoded.
+
+    What cannot be, or is too long, is dropped; of a message, what is left fails under its id.
+    """
+    if not taken:
+        return None
+    queue, item = taken
+    try:
+        if len(item) <= MAX_ENVELOPE:
+            # Strictly: kombu would replace what is not UTF-8, and a code would be sent so.
+            loads(item.decode())
+            return queue, item
+        why = f"of more than {MAX_ENVELOPE} bytes"
+    except Exception:  # noqa: BLE001 - kombu's decoder raises anything, RecursionError too
+        why = "that is no JSON in UTF-8, or nested too deeply,"
+    ends = item[:_ENDS] + item[_ENDS:][-_ENDS:]
+    found = _ID.search(ends)
+    is_known = found is not None and _SEND_SMS.search(ends) is not None
+    what = "was refused" if is_known else "was dropped"
+    log.error("an item %s %s from a queue; it is not shown", why, what)
+    if found is None or not is_known:
+        return None
+    return queue, json.dumps({"headers": {"task": SEND_SMS, "id": found[1].decode()}}).encode()
+
+
+def sound(message: Any, queue: str) -> dict[str, Any]:
+    """Return an envelope in which every part has the type that kombu and Celery rely on.
+
+    A body that may not be decoded is left out: the message is then refused under its id.
+    """
+    message = _object(message)
+    given = _object(message.get("headers"))
+    if "task" not in given:
+        message = _of_protocol_2(message)
+        given = message["headers"]
+    properties = _object(message.get("properties"))
+    tag, encoding = properties.get("delivery_tag"), properties.get("body_encoding")
+    message_id, task = given.get("id"), given.get("task")
+    # Of one without a task Celery would decode the body, and trust all that is in it.
+    is_task = isinstance(task, str) and TASK.fullmatch(task)
+    headers = {"id": message_id if is_id(message_id) else uuid4().hex}
+    headers["task"] = task if is_task else NO_TASK
+    headers |= {name: _header(given[name]) for name in HEADERS if given.get(name) is not None}
+    may_be_decoded = (
+        is_id(message_id)
+        and given.get("compression") is None
+        and message.get("content-type") == JSON_TYPE
+    )
+    return {
+        "body": _body(message.get("body"), encoding) if may_be_decoded else "",
+        "content-type": JSON_TYPE,
+        "content-encoding": "utf-8",
+        "headers": headers,
+        "properties": {
+            "delivery_tag": tag if is_id(tag) else uuid4().hex,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "body_encoding": "base64" if encoding == "base64" else None,
+        },
+    }
+
+
+def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what a message of Celery's older protocol says, all of which is in its body."""
+    as_told = sound(message | {"headers": {"task": NO_TASK, "id": NO_TASK}}, "")
+    try:
+        text = as_told["body"]
+        told = loads(b64decode(text) if as_told["properties"]["body_encoding"] else text)
+        headers = {name: told.get(name) for name in ("task", "id", "eta", "expires")}
+        body = dumps([told.get("args") or [], told.get("kwargs") or {}, {}])
+    except Exception:  # noqa: BLE001 - as above
+        headers, body = {}, ""
+    headers["compression"] = _object(message.get("headers")).get("compression")
+    properties = _object(message.get("properties")) | {"body_encoding": None}
+    return message | {"headers": headers, "body": body, "properties": properties}
+
+
+def is_id(value: object) -> bool:
+    """Return whether a value can be a message's id."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _header(value: Any) -> str:
+    """Return a header that is short text; that another was there is all that may be known of it."""
+    is_text = isinstance(value, str) and len(value) <= MAX_HEADER and value.isprintable()
+    return value if is_text else ""
+
+
+def _body(value: Any, encoding: Any) -> str:
+    text = value if isinstance(value, str) else ""
+    try:
+        b64decode(text) if encoding == "base64" else text.encode()
+    except ValueError:
+        return ""
+    return text
