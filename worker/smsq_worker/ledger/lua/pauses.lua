@@ -149,6 +149,7 @@ end
 
 -- Delivered outranks everything; the rest counts only where n is the last attempt.
 local function follow_report(m, n, mid, r, begun, known)
+  if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
   set(m, n .. ':stat', r.stat)
   -- One that is repeated is no pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end

@@ -34,7 +34,10 @@ end
 local function catch_up(m, n, at)
   if at == 0 or FINAL[m.state] then return false end
   local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
-  for _ = is_known and m.n + 1 or m.n, n - 1 do count('possible_duplicates') end
+  for _ = is_known and m.n + 1 or m.n, n - 1 do
+    count('possible_duplicates')
+    set(m, '0:outcome', 'maybe_sent')
+  end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
   m.n = n
   set(m, 'n', n, n .. ':at', at)
@@ -44,6 +47,8 @@ end
 local function called_twice(m, n, outcome, mid)
   if outcome == 'not_sent' or outcome == 'refused' then return m.state end
   count('possible_duplicates')
+  set(m, '0:outcome', 'maybe_sent')
+  redis.call('HDEL', m.key, 'freed')  -- or it would be counted once more
   tell('attempt ' .. n .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
   if m.state == 'expired' then return m.state end
   if not (FINAL[m.state] or m.otherwise) then set(m, 'otherwise', 'local:resends') end
@@ -52,7 +57,11 @@ local function called_twice(m, n, outcome, mid)
 end
 
 local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at)
-  if n > m.n and not catch_up(m, n, at) then return 'unknown' end
+  if n > m.n and not catch_up(m, n, at) then
+    local is_sent = outcome == 'accepted' or outcome == 'maybe_sent'
+    if at ~= 0 and is_sent then sent_after_all(m) end
+    return 'unknown'
+  end
   local begun, known, enqueued, due, accepted = unpack(redis.call('HMGET', m.key, n .. ':at',
     n .. ':outcome', 'enqueued', 'due', 'accepted'))
   if begun and at ~= 0 and tonumber(begun) ~= at then return called_twice(m, n, outcome, mid) end
