@@ -131,7 +131,6 @@ end
 
 -- News that a message was sent after all: if its key was given back, perhaps a second time.
 local function sent_after_all(m)
-  set(m, '0:outcome', 'maybe_sent')
   if redis.call('HDEL', m.key, 'freed') == 0 then return end
   count('possible_duplicates')
   tell(m.id .. ' was sent after all, and its key was free meanwhile: a possible duplicate')

@@ -58,8 +58,10 @@ end
 
 local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at)
   if n > m.n and not catch_up(m, n, at) then
-    local is_sent = outcome == 'accepted' or outcome == 'maybe_sent'
-    if at ~= 0 and is_sent then sent_after_all(m) end
+    if at ~= 0 and (outcome == 'accepted' or outcome == 'maybe_sent') then
+      set(m, '0:outcome', 'maybe_sent')
+      sent_after_all(m)
+    end
     return 'unknown'
   end
   local begun, known, enqueued, due, accepted = unpack(redis.call('HMGET', m.key, n .. ':at',
