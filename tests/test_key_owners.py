@@ -259,3 +259,26 @@ def test_every_form_of_a_key_is_one_of_the_tables(place: Place, client: redis.Re
     marks = [f"relay:shop:{shop}:fp", f"relay::{own}:fp", f"{own}:fp"]
     expected = {f"smsq:k:{one}" for one in chain(names, marks)}
     assert set(client.scan_iter("smsq:k:*")) == expected
+
+
+# --- what the relay answers -------------------------------------------------------------------
+
+
+def test_a_key_taken_for_another_number_is_refused(place: Place, client: redis.Redis) -> None:
+    first = place.relay("new", "shop", "5")
+    given = ROUTE | {"mobphone": "13900139000", "smstemplate": TEMPLATE, "key": "5"}
+    own = {"Authorization": SECRETS["shop"]}
+    answer = requests.get(place.doors["new"], params=given, headers=own, timeout=PATIENCE_S)
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["mid"]) == (200, 400, "")
+    assert told["msg"].startswith(f"key is that of message {first}, which has another phone")
+    assert client.llen("sms.notice") == 1
+
+
+def test_a_repeated_key_is_answered_without_reading_the_message(
+    place: Place, client: redis.Redis
+) -> None:
+    first = place.relay("new", "shop", "5")
+    client.config_resetstat()
+    assert place.relay("new", "shop", "5") == first
+    assert "cmdstat_hgetall" not in client.info("commandstats")
