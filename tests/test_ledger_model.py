@@ -542,6 +542,8 @@ KINDS: Final = (
     Kind(Lane.OTP, key="other"),
 )
 
+KEYED: Final = tuple(kind for kind in KINDS if kind.key)
+
 REPORTS: Final = tuple(
     Report(
         stat,
@@ -717,6 +719,16 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run_out(name, 0)
         self.run_out(name, 0)
         self.admit(name)
+
+    @rule(name=message_ids, kind=st.sampled_from(KEYED), outcome=st.sampled_from(Outcome))
+    def use_key(self, name: str, kind: Kind, outcome: Outcome) -> None:
+        """Bring a message with a key to its end, where it can go, and ask for its key again."""
+        self.enter(name, kind)
+        self.hurry(name)
+        self.record(name, 0, outcome, False, 0)
+        self.end_ttl(name)
+        self.run_out(name, 0)
+        self.enter("d", kind)
 
     @precondition(lambda self: not self.had_outage)
     @rule(name=message_ids)
