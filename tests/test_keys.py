@@ -558,3 +558,15 @@ def test_send_file_leaves_out_the_rows_that_conflict_and_sends_the_rest(
     numbers = [known(one).phone for one in ids.read_text().split()]
     assert numbers == ["138****0001", "138****0002", "138****0004", "138****0006"]
     assert "was sent already" in run(environ, "send-file", str(path)).stderr
+
+
+def test_the_command_line_says_that_a_message_is_a_duplicate(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    first = run(environ, "send", PHONE, TEMPLATE, "--key", KEY)
+    second = run(environ, "send", PHONE, TEMPLATE, "--key", KEY)
+    assert (first.stderr, first.returncode, second.returncode) == ("", 0, 0)
+    assert f"its key is that of {first.stdout.strip()}, so it is not sent" in second.stderr
+    third = run(environ, "send", OTHER_PHONE, TEMPLATE, "--key", KEY)
+    assert (third.stdout, third.returncode) == ("", 2)
+    assert "key is that of message" in third.stderr
