@@ -44,7 +44,7 @@ KEY = "login 13800138000"
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=180 * 86_400_000)
 TOO_MANY = stat("MO:0254", "transient", 60, hold_ms=60_000)
-READABLE = (PHONE, CODE, keys.who(PHONE), keys.idempotency(KEY))
+READABLE = (PHONE, CODE, keys.who(PHONE), keys.who(KEY))
 
 Start = Callable[..., Scene]
 

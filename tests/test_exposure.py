@@ -195,7 +195,8 @@ class Messages:
             first = self.message()
             first.options["key"] = f"code for {first.args[0]}"
             yield first
-            yield self.message(end=(State.DUPLICATE, "duplicate:"), key=first.options["key"])
+            again = self.message(end=(State.DUPLICATE, "duplicate:"), key=first.options["key"])
+            yield replace(again, args=[*first.args[:2], again.args[2]])
             number = self.number()
             for _ in range(2):
                 yield replace(self.message(number=number, lane="otp"), end=None)

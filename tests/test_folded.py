@@ -106,7 +106,9 @@ def test_a_message_that_was_never_sent_keeps_what_was_known(scene: Scene) -> Non
     before = scene.status()
     scene.run_out_of_ttl()
     after = scene.status()
-    assert after == replace(before, state="expired", finished_at=after.finished_at)
+    assert after == replace(
+        before, state="expired", finished_at=after.finished_at, certainly_not_sent=True
+    )
 
 
 def test_a_call_still_under_way_stays_so(scene: Scene) -> None:

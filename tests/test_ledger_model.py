@@ -15,6 +15,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
@@ -36,6 +37,7 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
 from smsq.enqueue import Entrance
+from smsq.errors import KeyConflict
 from smsq.folded import unfolded
 from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report, Stay
 from smsq_worker.ledger.control import ACCOUNT, Control
@@ -100,6 +102,12 @@ class Modelled:
     """The server's time of its wake-up; 0 where the publication failed."""
     overtaken: bool = False
     was_accepted: bool = False
+    name: str = ""
+    key: str | None = None
+
+    @property
+    def certainly_not_sent(self) -> bool:
+        return {call.outcome for call in self.calls} <= {Outcome.NOT_SENT, Outcome.REFUSED}
 
     @property
     def final(self) -> bool:
@@ -133,7 +141,8 @@ class Model:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.messages: dict[str, Modelled] = {}
-        self.holders: dict[str, str] = {}
+        self.holders: dict[str, tuple[str, str]] = {}
+        """Of each key the message that has it, and its template."""
         self.mids: dict[str, tuple[str, int]] = {}
         self.parked: dict[str, list[Report]] = {}
         self.counters: Counter[str] = Counter()
@@ -144,12 +153,18 @@ class Model:
         self.moment = 0
         """The server's time of the act, where it pauses or resumes."""
 
-    def enter(self, message_id: str, kind: Kind) -> State:
+    def enter(self, message_id: str, kind: Kind) -> State | None:
+        """Enter a message; None where its key is that of another number or template."""
         if message_id in self.messages:
             return self.messages[message_id].state
-        holder = self.holders.setdefault(kind.key, message_id) if kind.key else message_id
+        holder, template = self.holders.get(kind.key or "", (message_id, kind.template))
+        if template != kind.template:
+            return None
         m = Modelled(kind.lane, kind.hold, kind.lane.ttl_s + kind.ahead_s, State.QUEUED)
         self.messages[message_id] = m
+        if kind.key and holder == message_id:
+            m.name, m.key = message_id, kind.key
+            self.holders[kind.key] = message_id, kind.template
         if holder != message_id:
             m.state, m.reason = State.DUPLICATE, f"duplicate:{holder}"
         else:
@@ -412,6 +427,9 @@ class Model:
     def _finish(self, m: Modelled, state: State, reason: str | None = None) -> None:
         self._move(m, state)
         m.reason, m.due = reason, None
+        if m.key and m.certainly_not_sent and self.holders[m.key][0] == m.name:
+            del self.holders[m.key]
+        m.key = None
 
     def _move(self, m: Modelled, state: State) -> None:
         assert state in NEXT[m.state], f"no way from {m.state} to {state}"
@@ -529,6 +547,7 @@ class Kind:
     hold: bool = False
     key: str | None = None
     ahead_s: int = 0
+    template: str = "SMS_1001"
 
 
 KINDS: Final = (
@@ -537,10 +556,13 @@ KINDS: Final = (
     Kind(Lane.NOTICE, hold=True),
     Kind(Lane.OTP, hold=True, key="login"),
     Kind(Lane.BULK, key="login"),
+    Kind(Lane.NOTICE, key="login", template="SMS_2002"),
     Kind(Lane.BULK, ahead_s=AHEAD_S),
     Kind(Lane.NOTICE, hold=True, ahead_s=AHEAD_S, key="other"),
     Kind(Lane.OTP, key="other"),
 )
+
+KEYED: Final = tuple(kind for kind in KINDS if kind.key)
 
 REPORTS: Final = tuple(
     Report(
@@ -602,9 +624,11 @@ class LedgerMachine(RuleBasedStateMachine):
             "send_at": time.time() + kind.ahead_s if kind.ahead_s else None,
         }
         is_new = name not in self.model.messages
-        state = self.entrance.enter(name, parse(("13800138000", "SMS_1001", "482913"), options))
+        state: State | None = None
+        with suppress(KeyConflict):
+            state = self.entrance.enter(name, parse(("13800138000", kind.template), options))
         assert state is self.model.enter(name, kind)
-        if is_new and state not in FINAL:
+        if is_new and state and state not in FINAL:
             self.take_over_publication(name)
 
     @rule(name=st.sampled_from("cd"))
@@ -716,6 +740,16 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run_out(name, 0)
         self.admit(name)
 
+    @rule(name=message_ids, kind=st.sampled_from(KEYED), outcome=st.sampled_from(Outcome))
+    def use_key(self, name: str, kind: Kind, outcome: Outcome) -> None:
+        """Bring a message with a key to its end, where it can go, and ask for its key again."""
+        self.enter(name, kind)
+        self.hurry(name)
+        self.record(name, 0, outcome, False, 0)
+        self.end_ttl(name)
+        self.run_out(name, 0)
+        self.enter("d", kind)
+
     @precondition(lambda self: not self.had_outage)
     @rule(name=message_ids)
     def outage(self, name: str) -> None:
@@ -746,6 +780,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def compare(self) -> None:
+        for key in ("login", "other"):
+            holder = self.client.get(f"smsq:k:{keys.who(key)}")
+            assert holder == self.model.holders.get(key, (None,))[0]
         names = list(self.model.messages)
         found = dict(zip(names, find(self.client, names), strict=True))
         for name, there in found.items():

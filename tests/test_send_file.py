@@ -423,9 +423,9 @@ def test_the_file_itself_is_no_place_for_bad_rows(environ: dict[str, str], write
 def test_keys_of_ones_own_are_kept(
     environ: dict[str, str], client: redis.Redis, write: Write
 ) -> None:
-    smsq.send_sms.delay(PHONE, "SMS_1001", CODE, key="first")
+    smsq.send_sms.delay(PHONE, "T", CODE, key="first")
     text = (
-        f"phone,template,key\n{PHONE},T,first\n{OTHER},T,second\n{THIRD},T,second\n1380013800,T,\n"
+        f"phone,template,key\n{PHONE},T,first\n{OTHER},T,second\n{OTHER},T,second\n1380013800,T,\n"
     )
     code, found, _ = send_file(environ, write(text), "--bad-rows", os.devnull)
     assert (code, found["enqueued"], found["duplicates"], found["bad"]) == (1, 1, 2, 1)
@@ -621,7 +621,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_run(
                         file.write("1")
                 yield row
 
-        sender = Sender(client, settings.redis_url, one, source)
+        sender = Sender(one, source, lambda *_: None)
         with pytest.raises(BadFile, match="somebody changes the file"):
             sender.send(rows(), None, lambda _: None)
         assert (one.noted.enqueued, one.noted.line) == (100, 101)

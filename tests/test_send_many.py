@@ -83,7 +83,7 @@ def test_a_row_may_have_all_arguments_and_a_lane_of_its_own(client: redis.Redis)
 
 def test_what_waits_for_a_time_or_has_been_sent_is_not_woken_up(client: redis.Redis) -> None:
     seconds, _ = client.time()
-    given = [*rows(2, key="same"), *rows(1, send_at=int(seconds) + 3600)]
+    given = [*2 * rows(1, key="same"), *rows(1, send_at=int(seconds) + 3600)]
     ids: list[str] = []
     smsq.send_many(given, on_batch=ids.extend)
     assert [known(one).state for one in ids] == ["queued", "duplicate", "deferred"]

@@ -7,15 +7,18 @@
 """
 
 from smsq.app import app as _app
-from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError, SmsqError
-from smsq.many import Sent, send_many
-from smsq.tasks import send_sms
+from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable, SettingsError, SmsqError
+from smsq.many import Duplicate, Sent, send_many
+from smsq.tasks import SendResult, send_sms
 from smsq.tracking import Attempt, Status, read_status
 
 __all__ = [
     "Attempt",
+    "Duplicate",
     "InvalidMessage",
+    "KeyConflict",
     "LedgerUnavailable",
+    "SendResult",
     "Sent",
     "SettingsError",
     "SmsqError",

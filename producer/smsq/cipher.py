@@ -74,9 +74,13 @@ class Cipher:
         """Digest a number, so that what is kept by number does not show it."""
         return keys.who(phone, self._lookup)
 
-    def idempotency(self, key: str) -> str:
-        """Give the key of an idempotency key."""
-        return keys.idempotency(key, self._lookup)
+    def idempotency(self, key: str, phone: str, template: str) -> tuple[str, str]:
+        """Return the digest of an idempotency key, and of what it stands for.
+
+        Of the key a digest, because callers put numbers into theirs.
+        """
+        found = keys.fingerprint(key, phone, template, self._lookup)
+        return keys.who(key, self._lookup), found
 
     def _decrypt(self, token: str) -> str:
         text = self._opened(token) if token else ""

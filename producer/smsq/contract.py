@@ -112,6 +112,8 @@ class Message:
     """Unix seconds."""
     reference: str | None
     notify: str | None
+    key_space: str = ""
+    """Whose the key is: "" a Python caller's, others as in `smsq.keys`."""
 
 
 def mask_phone(phone: str) -> str:

@@ -3,11 +3,15 @@
 -- ARGV[1] ms until the clock first asks after a wake-up
 -- ARGV[2] ms for which a final message is kept
 -- ARGV[3] ms for which an idempotency key is kept
--- ARGV[4] messages as JSON, each an array:
+-- ARGV[4] '1' to stop at a conflict of keys; the messages after it are not entered then
+-- ARGV[5] messages as JSON, each an array:
 --   id, lane, payload ("" where it is refused), ttl ms, send at (Unix ms, 0 for now),
---   idempotency key ("" where it has none), why it is refused ("" where it is not),
+--   idempotency key as {namespace, digest, fingerprint} ({} where it has none),
+--   the reason for which it is refused ("" where it is not),
 --   {field, value, ...}: template, phone, who, reference, ...
--- Returns the messages' states. "queued" asks the caller to publish its wake-up.
+-- Returns for each message, in order: its state, "duplicate <id>" with the id of the message that
+-- holds its key, or "conflict <id>" where that one's number or template is another: nothing is
+-- written of it then. "queued" asks the caller to publish its wake-up.
 --
 -- One act, because a message without its timer would be lost, and two callers with one
 -- idempotency key must not both win. A second call with the same id (a client that reconnects
@@ -16,10 +20,72 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local stops = ARGV[4] == '1'
+
+local function name_of(space, digest)
+  return 'smsq:k:' .. (space == '' and '' or space .. ':') .. digest
+end
+
+-- Release 0.2.0 has the keys of all callers in one place, that of Python callers. It may run beside
+-- this one, before or after it, so what the others take stands there too, and what stands there is
+-- judged by who holds it. All this goes with the release after this one.
+
+local function caller_of(holder)
+  local state, caller = unpack(redis.call('HMGET', 'smsq:m:' .. holder, 'state', 'caller'))
+  return state and (caller or '')
+end
+
+-- Is this holder, found in the place of Python callers, one of the namespace's own? Where the
+-- ledger has forgotten it, it counts. A holder without caller is a Python caller's of this release
+-- if there is a fingerprint. Otherwise 0.2.0 took it: by the relay, whose ids are UUIDs of version 4
+-- without hyphens, or by a Python caller or send-file, which nothing tells apart.
+local function is_its_own(space, digest, holder)
+  local caller = caller_of(holder)
+  if not caller then return true end
+  if caller ~= '' then return space == 'relay:' .. caller end
+  if redis.call('EXISTS', name_of('', digest) .. ':fp') == 1 then return false end
+  local by_relay = #holder == 32 and holder:find('^%x+$') and holder:sub(13, 13) == '4'
+  return space == (by_relay and 'relay:' or 'file')
+end
+
+-- Leave the place of Python callers to them: give what another holds there to its own place.
+local function give_way(digest, holder)
+  local caller = caller_of(holder)
+  if caller and caller ~= '' then
+    redis.call('RENAMENX', name_of('', digest), name_of('relay:' .. caller, digest))
+    return true
+  end
+  for _, space in ipairs({'relay:', 'file'}) do
+    if redis.call('GET', name_of(space, digest)) == holder then return true end
+  end
+  return false
+end
+
+local function holder_of(space, digest)
+  local holder = redis.call('GET', name_of(space, digest))
+  if space == '' then return holder and not give_way(digest, holder) and holder end
+  if holder then return holder end
+  local old = redis.call('GET', name_of('', digest))
+  return old and is_its_own(space, digest, old) and old
+end
+
+-- Take a key; where a message holds it give that one's id, and whether it conflicts.
+local function take(id, space, digest, fingerprint)
+  local key, holder = name_of(space, digest), holder_of(space, digest)
+  if holder then
+    local taken_for = redis.call('GET', key .. ':fp')
+    return holder, taken_for and taken_for ~= fingerprint
+  end
+  redis.call('SET', key, id, 'PX', key_ttl)
+  redis.call('SET', key .. ':fp', fingerprint, 'PX', key_ttl)
+  if space ~= '' then redis.call('SET', name_of('', digest), id, 'NX', 'PX', key_ttl) end
+  return false
+end
 
 local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   local message = 'smsq:m:' .. id
-  local state = redis.call('HGET', message, 'state')
+  local state, reason = unpack(redis.call('HMGET', message, 'state', 'reason'))
+  if state == 'duplicate' then return (reason:gsub('^duplicate:', 'duplicate ')) end
   if state then return state end
 
   local due = math.max(now, send_at)
@@ -28,14 +94,13 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
     for _, value in ipairs({...}) do fields[#fields + 1] = value end
   end
 
-  local holder = false
-  if key ~= '' and not redis.call('SET', key, id, 'NX', 'PX', key_ttl) then
-    holder = redis.call('GET', key)
-  end
+  local holder, conflicts = false, false
+  if key[1] then holder, conflicts = take(id, unpack(key)) end
+  if conflicts then return 'conflict ' .. holder end
 
   if refusal ~= '' then
     state = 'failed'
-    add('reason', 'local:invalid', 'detail', refusal, 'finished', now)
+    add('reason', refusal, 'finished', now)
   elseif holder then
     state = 'duplicate'
     add('reason', 'duplicate:' .. holder, 'finished', now)
@@ -43,6 +108,8 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
     state = due > now and 'deferred' or 'queued'
     add('expires', expires, 'published', now)
     if due > now then add('due', due) end
+    -- Its end may free the key.
+    if key[1] then add('key', name_of(key[1], key[2]):sub(8)) end
   end
 
   redis.call('HSET', message, 'state', state, 'lane', lane, 'enqueued', now, unpack(fields))
@@ -57,9 +124,12 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
     local asked = state == 'deferred' and due or math.min(now + ask_ms, expires)
     redis.call('ZADD', 'smsq:timers', asked, id)
   end
-  return state
+  return holder and state .. ' ' .. holder or state
 end
 
-local states = {}
-for i, one in ipairs(cjson.decode(ARGV[4])) do states[i] = enter(unpack(one)) end
-return states
+local answers = {}
+for i, one in ipairs(cjson.decode(ARGV[5])) do
+  answers[i] = enter(unpack(one))
+  if stops and answers[i]:find('^conflict ') then break end
+end
+return answers

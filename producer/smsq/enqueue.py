@@ -12,7 +12,7 @@ from smsq import keys
 from smsq.cipher import Cipher, opener
 from smsq.connection import Client, mapped_errors
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone
-from smsq.errors import LedgerUnavailable
+from smsq.errors import KeyConflict, LedgerUnavailable
 from smsq.replicas import run_and_wait
 from smsq.settings import ProducerSettings
 
@@ -34,6 +34,15 @@ class Origin:
 NO_ORIGIN: Final = Origin()
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What the ledger made of a message."""
+
+    state: State
+    duplicate_of: str | None = None
+    """The id of the message that holds its key, where that is another."""
+
+
 class Entrance:
     """The one way into the ledger, for producers and for a worker that meets a bare message."""
 
@@ -50,50 +59,82 @@ class Entrance:
         self._unpublished = client.register_script(_lua("unpublished"))
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
-        """Write a message; give its state: queued, deferred, duplicate, or what it was already.
+        """Write a message; give its state, as `enter_one` does."""
+        return self.enter_one(message_id, message, origin).state
 
-        Raises LedgerUnavailable, or SettingsError where the ledger's payload keys are others.
+    def enter_one(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+        """Write a message; return its state: queued, deferred, duplicate, or what it was already.
+
+        Raises LedgerUnavailable, SettingsError where the ledger's payload keys are others, and
+        KeyConflict: then nothing is written.
         """
-        (state,) = self.enter_many([(message_id, message)], origin)
-        return state
+        (found,) = self.enter_many([(message_id, message)], origin)
+        if isinstance(found, KeyConflict):
+            raise found
+        return found
 
     def enter_many(
-        self, messages: Sequence[tuple[str, Message]], origin: Origin = NO_ORIGIN
-    ) -> list[State]:
-        """Write messages in one act; give their states. Raises as `enter` does."""
-        cipher = self._cipher()
-        return self._write([_entry(cipher, one, message, origin) for one, message in messages])
+        self,
+        messages: Sequence[tuple[str, Message]],
+        origin: Origin = NO_ORIGIN,
+        *,
+        stop_at_conflict: bool = False,
+    ) -> list[Entered | KeyConflict]:
+        """Write messages in one act; return what came of each.
 
-    def refuse(self, message_id: str, why: str) -> State:
-        """Write that a message from outside breaks the rules: failed, local:invalid."""
-        (state,) = self._write([(message_id, Lane.NOTICE, "", 0, 0, "", why, [])])
-        return state
+        Of one whose key conflicts nothing is written, nor with `stop_at_conflict` of those after
+        it; there is no answer for them. Raises LedgerUnavailable and SettingsError.
+        """
+        cipher = self._cipher()
+        entries = [_entry(cipher, one, message, origin) for one, message in messages]
+        return [_entered(*told.split(" ", 1)) for told in self._write(entries, stop_at_conflict)]
+
+    def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
+        """Write that a message from outside cannot be sent: failed, with this reason."""
+        entry = (message_id, Lane.NOTICE, "", 0, 0, (), reason, ["detail", why])
+        (state,) = self._write([entry])
+        return State(state)
 
     def unpublished(self, message_id: str) -> None:
         """Note that a wake-up could not be published, so that the clock does it at once."""
         with mapped_errors(self._settings.redis_url):
             self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
 
-    def _write(self, entries: Sequence[tuple[Any, ...]]) -> list[State]:
+    def _write(
+        self, entries: Sequence[tuple[Any, ...]], stop_at_conflict: bool = False
+    ) -> list[str]:
         args = (
             FIRST_CHECK_S * 1000,
             self._settings.retention_s * 1000,
             KEY_TTL_S * 1000,
+            int(stop_at_conflict),
             json.dumps(entries, ensure_ascii=False),
         )
         replicas = self._settings.wait_replicas
         with mapped_errors(self._settings.redis_url):
-            states, is_safe = run_and_wait(self._client, self._enqueue, args, replicas)
+            answers, is_safe = run_and_wait(self._client, self._enqueue, args, replicas)
         if not is_safe:
             raise LedgerUnavailable(
                 f"the ledger took the message, but {replicas} replicas (SMSQ_REDIS_WAIT_REPLICAS) "
                 "did not have it in time: it may be sent, or be lost"
             )
-        return list(map(State, states))
+        return list(map(str, answers))
 
 
 def _lua(name: str) -> str:
     return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _entered(told: str, holder: str = "") -> Entered | KeyConflict:
+    """Understand an answer of enqueue.lua."""
+    if told != "conflict":
+        return Entered(State(told), holder or None)
+    conflict = KeyConflict(
+        f"key is that of message {holder}, which has another phone or template; repeat that "
+        "message as it was, or give this one a key of its own"
+    )
+    conflict.holder = holder
+    return conflict
 
 
 def _entry(cipher: Cipher, message_id: str, message: Message, origin: Origin) -> tuple[Any, ...]:
@@ -109,13 +150,17 @@ def _entry(cipher: Cipher, message_id: str, message: Message, origin: Origin) ->
         "trace": origin.trace,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
+    key: tuple[str, ...] = ()
+    if message.key:
+        named = cipher.idempotency(message.key, message.phone, message.template)
+        key = (message.key_space, *named)
     return (
         message_id,
         message.lane,
         cipher.seal(message.phone, message.code),
         round(message.ttl_s * 1000),
         round((message.send_at or 0) * 1000),
-        cipher.idempotency(message.key) if message.key else "",
+        key,
         "",
         [part for name, value in details.items() if value for part in (name, value)],
     )

@@ -2,6 +2,7 @@
 
 SmsqError
 ├── InvalidMessage      (ValueError) an argument of send_sms breaks a rule; nothing was enqueued
+│   └── KeyConflict     its key stands for another number or template; nothing was enqueued
 ├── SettingsError       (ValueError) the environment or a file of settings is wrong
 └── LedgerUnavailable   Redis could not be reached; nothing was enqueued or read
 
@@ -24,6 +25,13 @@ class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
     """Of send_many: which row, counted from 0."""
     enqueued: int = 0
     """Of send_many: how many rows before it were enqueued."""
+
+
+class KeyConflict(InvalidMessage):
+    """A message's key was taken for another number or another template, so it is no repetition."""
+
+    holder: str = ""
+    """Id of the message that has the key."""
 
 
 class SettingsError(SmsqError, ValueError):

@@ -6,7 +6,9 @@
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
-| smsq:k:<digest>  | string | id of the message that holds an idempotency key | 24 h |
+| smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h |
+| smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 knows them by <digest> alone, so the id stands there too | 24 h |
+| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; absent where 0.2.0 took it | 24 h |
 | smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
 | smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
@@ -56,14 +58,16 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |
 | stop | why it must not be sent, as in smsq:stops; obeyed since version 3, set by no release yet |
 | campaign, account | which of smsq:stops apply; without an account it is "default" |
+| key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
 | due | where it was sent with a send_at: when it could first go; dropped when it is accepted |
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
-| twice | "1" where a failover undid an attempt that was called all the same, and its number was taken again |
 | otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
 | overtaken | "1" where later messages of its lane were seen admitted before it |
+| 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
+| freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | what became of the others at the end, in half the memory: see ledger/lua/fold.lua, smsq/folded.py |
 
 Scripts derive message keys from ids they read, so the database cannot be a Redis Cluster
@@ -73,6 +77,7 @@ Scripts derive message keys from ids they read, so the database cannot be a Redi
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Final
 
 VERSION: Final = 3
@@ -115,9 +120,23 @@ def payload(message_id: str) -> str:
     return f"{PREFIX}p:{message_id}"
 
 
-def idempotency(key: str, lookup: bytes = b"") -> str:
-    """Key of an idempotency key: a digest, because callers put numbers into theirs."""
-    return f"{PREFIX}k:{who(key, lookup)}"
+FILE_SPACE: Final = "file"
+"""The namespace of the idempotency keys that smsq send-file makes."""
+
+
+def relay_space(caller: str) -> str:
+    """Return the namespace of a relay caller's idempotency keys; "" is SMSQ_RELAY_SECRET's."""
+    return f"relay:{caller}"
+
+
+def fingerprint(key: str, phone: str, template: str, lookup: bytes = b"") -> str:
+    """Digest what an idempotency key stands for.
+
+    The key itself is part of it, and the ledger has but its digest: so numbers can be tried
+    against this by those alone who know or guess the key.
+    """
+    text = json.dumps([key, phone, template])
+    return hashlib.blake2b(text.encode(), digest_size=8, key=lookup).hexdigest()
 
 
 def who(phone: str, lookup: bytes = b"") -> str:

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, Self
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from celery.utils import uuid
 
 from smsq import tracing
 from smsq.app import app
 from smsq.contract import SEND_BATCH, Lane, Message, State, parse, parse_lane
-from smsq.enqueue import Origin
-from smsq.errors import InvalidMessage, LedgerUnavailable
+from smsq.enqueue import Entered, Origin
+from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable
 from smsq.killpoint import reached
 from smsq.tasks import left_to_the_clock
 
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and others wait for its end."""
 
-OnInvalid = Literal["raise", "skip"] | Callable[[int, Any, InvalidMessage], object]
+LeaveOut = Callable[[int, Any, InvalidMessage], object]
+OnInvalid = Literal["raise", "skip"] | LeaveOut
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A row that is not sent, because another message holds its key."""
+
+    index: int
+    """Which row, counted from 0."""
+    id: str
+    """The id of the row's own message."""
+    duplicate_of: str
+    """The id of the message that holds the key."""
 
 
 class Sent(int):
@@ -27,21 +42,30 @@ class Sent(int):
 
     invalid: tuple[InvalidMessage, ...]
     """With on_invalid="skip": why rows were left out; each has its `index`."""
+    duplicates: tuple[Duplicate, ...]
+    """Which of them are not sent, where no `on_duplicate` was given."""
 
-    def __new__(cls, count: int, invalid: Sequence[InvalidMessage] = ()) -> Self:
-        """Give a count that knows what was left out."""
+    def __new__(
+        cls,
+        count: int,
+        invalid: Sequence[InvalidMessage] = (),
+        duplicates: Sequence[Duplicate] = (),
+    ) -> Self:
+        """Give a count that knows what was left out, and what is not sent."""
         self = super().__new__(cls, count)
         self.invalid = tuple(invalid)
+        self.duplicates = tuple(duplicates)
         return self
 
 
 def send_many(
-    messages: Iterable[Mapping[str, Any]],
+    messages: Iterable[Mapping[str, Any] | Message],
     *,
     lane: str = "bulk",
     batch_size: int = 100,
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",
+    on_duplicate: Callable[[Duplicate], object] | None = None,
 ) -> Sent:
     """Enqueue messages, each a mapping of `send_sms`' arguments; give how many.
 
@@ -51,45 +75,78 @@ def send_many(
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
     `enqueued` says how many. on_invalid="skip" leaves bad rows out and gives them in the answer's
-    `invalid`; a function is called with (index, row, error) instead. Raises LedgerUnavailable
+    `invalid`; a function is called with (index, row, error) instead. A row whose `key` was taken
+    for another number or template is such a row; its error is KeyConflict. Raises LedgerUnavailable
     where Redis does not answer: `enqueued` rows are in, and of the batch after them it is not
-    known. With a `key` in every row the same call can be made again, and nothing is sent twice.
+    known. With a `key` in every row the same call can be made again, and nothing is sent twice:
+    the answer's `duplicates` are the rows that were in already. All are kept for that; for
+    millions give `on_duplicate`, which is called with each instead, before `on_batch`.
     """
     parse_lane(lane)
     if not 1 <= batch_size <= BATCH_AT_MOST:
         raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
-    writer = _Writer(batch_size, on_batch)
     skipped: list[InvalidMessage] = []
+    duplicates: list[Duplicate] = []
+
+    leave_out = _leaving_out(on_invalid, skipped)
+    writer = _Writer(
+        batch_size,
+        on_batch or (lambda _: None),
+        on_duplicate or duplicates.append,
+        leave_out,
+    )
     for index, row in enumerate(messages):
         try:
             message = _read(row, lane)
         except InvalidMessage as error:
             error.index = index
-            if on_invalid == "raise":
+            if leave_out is None:
                 writer.write()
                 raise _stopped(error, writer.enqueued) from None
-            if on_invalid == "skip":
-                skipped.append(error)
-            else:
-                on_invalid(index, row, error)
+            leave_out(index, row, error)
         else:
-            writer.add(message)
+            writer.add(_Row(index, row, uuid(), message))
     writer.write()
-    return Sent(writer.enqueued, skipped)
+    return Sent(writer.enqueued, skipped, duplicates)
+
+
+def _leaving_out(on_invalid: OnInvalid, skipped: list[InvalidMessage]) -> LeaveOut | None:
+    """Return what is done about a bad row, None where it raises."""
+    if on_invalid == "skip":
+        return lambda index, row, error: skipped.append(error)  # noqa: ARG005
+    return None if on_invalid == "raise" else on_invalid
+
+
+class _Row(NamedTuple):
+    """A row that keeps the rules, and the message that it becomes."""
+
+    number: int
+    given: Any
+    id: str
+    message: Message
 
 
 class _Writer:
     """Collects messages, and writes them when a batch is full."""
 
-    def __init__(self, batch_size: int, on_batch: Callable[[Sequence[str]], object] | None) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        on_batch: Callable[[Sequence[str]], object],
+        on_duplicate: Callable[[Duplicate], object],
+        on_conflict: LeaveOut | None,
+    ) -> None:
+        """Without `on_conflict` the first conflict of keys raises, as a bad row does."""
         self.enqueued = 0
         self._batch_size = batch_size
         self._on_batch = on_batch
-        self._batch: list[tuple[str, Message]] = []
+        self._on_duplicate = on_duplicate
+        self._on_conflict = on_conflict
+        self._batch: list[_Row] = []
 
-    def add(self, message: Message) -> None:
+    def add(self, row: _Row) -> None:
         """Take a message, and write the batch if it is full."""
-        self._batch.append((uuid(), message))
+        self._batch.append(row)
         if len(self._batch) == self._batch_size:
             self.write()
 
@@ -100,14 +157,32 @@ class _Writer:
         batch, self._batch = self._batch, []
         # One span for all: a campaign of one each would be dear, and too much for its trace.
         with tracing.sending({"messages": len(batch)}) as span:
-            self._enter(batch, Origin(trace=span.traceparent))
-        self.enqueued += len(batch)
-        if self._on_batch:
-            self._on_batch([message_id for message_id, _ in batch])
+            entered = self._enter(batch, Origin(trace=span.traceparent))
+        ids, stopped = [], None
+        # After a conflict at which it stopped there is no answer.
+        for row, found in zip(batch, entered, strict=False):
+            if isinstance(found, KeyConflict):
+                found.index = row.number
+                if self._on_conflict:
+                    self._on_conflict(row.number, row.given, found)
+                else:
+                    stopped = found
+                continue
+            ids.append(row.id)
+            if found.duplicate_of:
+                self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
+        self.enqueued += len(ids)
+        if ids:
+            self._on_batch(ids)
+        if stopped:
+            raise _stopped(stopped, self.enqueued)
 
-    def _enter(self, batch: Sequence[tuple[str, Message]], origin: Origin) -> None:
+    def _enter(self, batch: Sequence[_Row], origin: Origin) -> list[Entered | KeyConflict]:
+        messages = [(row.id, row.message) for row in batch]
         try:
-            states = app.entrance.enter_many(batch, origin)
+            entered = app.entrance.enter_many(
+                messages, origin, stop_at_conflict=self._on_conflict is None
+            )
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
             stopped = LedgerUnavailable(f"{told}it is not known")
@@ -115,14 +190,17 @@ class _Writer:
             raise stopped from error
         reached("after entry")
         queued: dict[Lane, list[str]] = defaultdict(list)
-        for (message_id, message), state in zip(batch, states, strict=True):
-            if state is State.QUEUED:
-                queued[message.lane].append(message_id)
+        for row, found in zip(batch, entered, strict=False):
+            if isinstance(found, Entered) and found.state is State.QUEUED:
+                queued[row.message.lane].append(row.id)
         for lane, ids in queued.items():
             _wake(lane, ids)
+        return entered
 
 
 def _read(row: object, lane: str) -> Message:
+    if isinstance(row, Message):
+        return row
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InvalidMessage(f"a row must be a mapping of send_sms' arguments; got a {kind}")
@@ -131,8 +209,8 @@ def _read(row: object, lane: str) -> Message:
 
 def _stopped(error: InvalidMessage, enqueued: int) -> InvalidMessage:
     told = f"row {error.index}: {error}; the {enqueued} messages before it are enqueued"
-    stopped = InvalidMessage(told)
-    stopped.index, stopped.enqueued = error.index, enqueued
+    stopped = copy(error)
+    stopped.args, stopped.enqueued = (told,), enqueued
     return stopped
 
 

@@ -16,11 +16,18 @@ from celery.utils import uuid
 from smsq import tracing
 from smsq.app import PUBLISH_ERRORS, app
 from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
-from smsq.enqueue import NO_ORIGIN, Origin
+from smsq.enqueue import NO_ORIGIN, Entered, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.killpoint import reached
 
 log = logging.getLogger(__name__)
+
+
+class SendResult(AsyncResult):  # type: ignore[type-arg]
+    """What `.delay()` returns; `id` is the message's id."""
+
+    duplicate_of: str | None = None
+    """The id of the message that holds the `key`, where this one was not sent because of it."""
 
 
 class SendSms(Task):  # type: ignore[type-arg]
@@ -44,10 +51,12 @@ class SendSms(Task):  # type: ignore[type-arg]
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
-    ) -> AsyncResult[None]:
+    ) -> SendResult:
         """Enqueue an SMS; the result's `id` is the message's id, for `smsq.status(id)`.
 
-        Raises InvalidMessage where an argument breaks a rule, and nothing is enqueued then.
+        Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
+        this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
+        where the `key` was taken for another number or template; nothing is enqueued then.
         Raises LedgerUnavailable where Redis did not answer: it is not known whether it took the
         message, so call again with the same `key`. Raises SettingsError for a bad setting.
         """
@@ -70,7 +79,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         kwargs: Mapping[str, Any] | None = None,
         task_id: str | None = None,
         **options: Any,
-    ) -> AsyncResult[None]:
+    ) -> SendResult:
         """Do what `delay` does, with an id of the caller's choice.
 
         A second call with the same `task_id` changes nothing. Celery's other options are
@@ -84,23 +93,25 @@ class SendSms(Task):  # type: ignore[type-arg]
             )
         message = parse(args or (), kwargs or {})
         message_id = task_id or uuid()
-        enqueue(message_id, message)
-        return app.AsyncResult(message_id)
+        result = SendResult(message_id, app=app)
+        result.duplicate_of = enqueue(message_id, message).duplicate_of
+        return result
 
 
-def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
-    """Write a message to the ledger, publish its wake-up, and give its state.
+def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+    """Write a message to the ledger, publish its wake-up, and return what the ledger made of it.
 
-    Raises LedgerUnavailable.
+    Raises LedgerUnavailable and KeyConflict.
     """
     known = {"id": message_id, "lane": message.lane, "template": message.template}
     with tracing.sending(known) as span:
-        state = app.entrance.enter(message_id, message, replace(origin, trace=span.traceparent))
-        span.tell({"state": state})
+        traced = replace(origin, trace=span.traceparent)
+        entered = app.entrance.enter_one(message_id, message, traced)
+        span.tell({"state": entered.state})
         reached("after entry")
-        if state is State.QUEUED:
+        if entered.state is State.QUEUED:
             _wake(message_id, message)
-        return state
+        return entered
 
 
 def publish(

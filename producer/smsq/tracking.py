@@ -47,6 +47,10 @@ class Status:
     finished_at: datetime | None
     allowed_at: datetime | None
     """Where it failed as too frequent for its number: from when one would be allowed."""
+    certainly_not_sent: bool
+    """It has ended, and no attempt was accepted or is in doubt: sent again it is no duplicate.
+
+    False of a duplicate, as its key's holder may have been sent."""
 
     @property
     def final(self) -> bool:
@@ -55,6 +59,7 @@ class Status:
 
 
 _DUPLICATE: Final = "duplicate:"
+_UNSENT: Final = FINAL - {State.DELIVERED, State.UNREPORTED, State.DUPLICATE}
 
 
 def key_holder(reason: str | None) -> str:
@@ -84,7 +89,16 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         accepted_at=_time(fields.get("accepted")),
         finished_at=_time(fields.get("finished")),
         allowed_at=_time(fields.get("allowed")),
+        certainly_not_sent=_certainly_not_sent(fields),
     )
+
+
+def _certainly_not_sent(fields: dict[str, str]) -> bool:
+    """Conclude as common.lua does."""
+    if fields["state"] not in _UNSENT:
+        return False
+    numbers = {name.partition(":")[0] for name in fields if name.endswith((":at", ":outcome"))}
+    return {fields.get(f"{n}:outcome") for n in numbers} <= {"not_sent", "refused"}
 
 
 def _attempts(fields: dict[str, str]) -> Iterator[Attempt]:

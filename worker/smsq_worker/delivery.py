@@ -10,7 +10,7 @@ from typing import Any, Final
 from smsq import tracing
 from smsq.contract import Lane, State, parse
 from smsq.enqueue import Entrance
-from smsq.errors import InvalidMessage
+from smsq.errors import InvalidMessage, KeyConflict
 from smsq.killpoint import reached
 from smsq_worker.backoff import Backoff
 from smsq_worker.gateway.answer import Call
@@ -75,7 +75,7 @@ class Delivery:
 
     def _enter(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
         try:
-            message = parse(args, kwargs)
+            return self._entrance.enter(message_id, parse(args, kwargs))
         except InvalidMessage as error:
             log.warning(
                 "%s breaks the rules and failed: %s",
@@ -83,8 +83,9 @@ class Delivery:
                 error,
                 extra=about(id=message_id, state=State.FAILED),
             )
-            return self._entrance.refuse(message_id, str(error))
-        return self._entrance.enter(message_id, message)
+            is_conflict = isinstance(error, KeyConflict)
+            reason = "local:key-conflict" if is_conflict else "local:invalid"
+            return self._entrance.refuse(message_id, str(error), reason)
 
     def call(self, message_id: str, lane: Lane, go: Go) -> CameTo:
         """Call the gateway for a message that may go; what it came to is to be settled next."""

@@ -42,6 +42,7 @@ _REASONS: Final = {
     "local:cancelled": "it was cancelled, but an earlier call may have arrived",
     "local:dropped": "an operator gave it up while it was held",
     "local:frequency": "its number was sent to too often",
+    "local:key-conflict": "its key is that of a message with another number or template",
     "local:invalid": "it broke the rules of a message",
     "local:lost": "Redis had lost its number and code: it must not evict, see smsq doctor",
     "local:resends": "calls may or may not have arrived, and no resend was left to it "
@@ -206,6 +207,8 @@ def _end(trace: Trace, catalogue: Catalogue, lang: Lang) -> str:
         words += f"; reason {status.reason}{_reason(trace, catalogue, lang)}"
     if status.detail:
         words += f"; {clean(status.detail)}"
+    if status.certainly_not_sent and status.state == State.FAILED:
+        words += "; it certainly was not sent"
     return words
 
 

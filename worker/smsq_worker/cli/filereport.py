@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from smsq.contract import mask_phone
 from smsq_worker.ledger.control import Rate
-from smsq_worker.sendfile.check import Checked
+from smsq_worker.sendfile.check import SHOWN, Checked
 from smsq_worker.wording import span
+
+
+@dataclass(slots=True)
+class Conflicts:
+    """Rows that were left out, because their key is that of another message."""
+
+    count: int = 0
+    first: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, line: int, why: str) -> None:
+        """Count a row; only the first are kept."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append({"line": line, "reason": why})
+
+    def told(self) -> dict[str, Any]:
+        """Return what there is to say; nothing where no row was left out."""
+        return {"key_conflicts": self.count, "conflict_rows": self.first} if self.count else {}
 
 
 def checked(found: Checked) -> dict[str, Any]:
@@ -75,6 +94,10 @@ def _sent(told: dict[str, Any]) -> Iterator[str]:
     before = f", {told['before']} of them by a run before" * bool(told["before"])
     yield f"enqueued    {told['enqueued']}{before}"
     yield f"duplicates  {told['duplicates']}"
+    if "key_conflicts" in told:
+        yield f"  {told['key_conflicts']} of them with a key of another message; they are not sent"
+    for row in told.get("conflict_rows", ()):
+        yield f"  line {row['line']}: {row['reason']}"
     yield f"ids         {told['ids']}"
     for state, count in sorted(told.get("states", {}).items()):
         yield f"{state:<11} {count}"

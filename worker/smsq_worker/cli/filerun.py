@@ -114,6 +114,7 @@ class _Run:
         self._noted = campaign.noted
         self._before = campaign.noted.enqueued
         self._found = Checked()
+        self._conflicts = filereport.Conflicts()
 
     def send(self) -> None:
         """Check what can be read twice, and enqueue what is not enqueued yet."""
@@ -141,7 +142,7 @@ class _Run:
     def end(self) -> NoReturn:
         """Follow the messages if that was asked for, and say how it went."""
         told = self._told()
-        failed = bool(self._found.bad)
+        failed = bool(self._found.bad or self._conflicts.count)
         if self._wish.follow:
             told["states"] = states = self._follow()
             failed = failed or bool(set(states) - _GOOD_ENDS)
@@ -168,7 +169,7 @@ class _Run:
                 bad = stack.enter_context(job.bad_rows(wish.bad_path, rows))
                 taken = once(rows, self._found, bad, need_keys=key is None)
             step = stack.enter_context(meter("enqueued", total, self._noted.done, quiet=wish.quiet))
-            sender = Sender(wish.client, wish.settings.redis_url, self._campaign, job.source)
+            sender = Sender(self._campaign, job.source, self._conflicts.add)
             sender.send(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self._noted.done):
             raise BadFile("the file has no row")
@@ -199,6 +200,7 @@ class _Run:
         noted = self._noted
         # Where all is enqueued already, nothing is checked again.
         found = filereport.checked(self._found) if self._found.rows else {}
+        found |= self._conflicts.told()
         return found | {
             "enqueued": noted.enqueued + noted.before,
             "before": self._before + noted.before,

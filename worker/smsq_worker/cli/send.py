@@ -39,6 +39,10 @@ Examples:
 def send(phone: str, template: str, code: str, **options: str | float | None) -> None:
     """Enqueue one message and print its id.
 
-    Exits with 1 where Redis does not take it, with 2 where an argument breaks a rule.
+    Exits with 1 where Redis does not take it, with 2 where an argument breaks a rule or the key was
+    taken for another number or template.
     """
-    click.echo(send_sms.apply_async((phone, template, code), options).id)
+    result = send_sms.apply_async((phone, template, code), options)
+    click.echo(result.id)
+    if result.duplicate_of:
+        click.echo(f"smsq: its key is that of {result.duplicate_of}, so it is not sent", err=True)

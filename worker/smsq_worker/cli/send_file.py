@@ -82,8 +82,8 @@ def send_file(
     After Ctrl-C or a crash the same command goes on where it was, and enqueues no row twice. A
     file that was sent is not sent again without --anew.
 
-    Exits with 1 where a row was bad, or a message that --wait followed was not delivered; with 2
-    where the file or an option cannot be used, and then nothing was sent.
+    Exits with 1 where a row was bad or had another message's key, or a message that --wait followed
+    was not delivered; with 2 where the file or an option cannot be used, and then nothing was sent.
     """
     defaults = {name: value for name, value in options.items() if value is not None}
     _check_options(defaults, key_prefix)

@@ -13,13 +13,12 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from smsq import tracing
+from smsq import keys, tracing
 from smsq.connection import Client
-from smsq.contract import Message, State, parse
+from smsq.contract import Message, parse
 from smsq.enqueue import Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
 from smsq.tasks import enqueue
-from smsq.tracking import key_holder, read_status
 from smsq_worker.door.access import Access
 from smsq_worker.door.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.door.callers import Caller
@@ -47,7 +46,6 @@ class Relay:
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._settings = settings
-        self._client = client
         self._access = access
         self._rate = RelayRate(client, settings.rules)
         self._body_timeout_s = body_timeout_s
@@ -94,9 +92,7 @@ class Relay:
         message = _message(caller, given)
         origin = Origin(caller.name, self._return_url(given.get("returnurl", "")))
         message_id = uuid4().hex
-        if enqueue(message_id, message, origin) is State.DUPLICATE:
-            return self._first(message_id)
-        return message_id
+        return enqueue(message_id, message, origin).duplicate_of or message_id
 
     def _return_url(self, url: str) -> str:
         if url and not allowed_target(
@@ -108,11 +104,6 @@ class Relay:
                 "plain http only to those of SMSQ_OUTBOUND_ALLOW"
             )
         return url or self._settings.return_url
-
-    def _first(self, message_id: str) -> str:
-        """Give the id of the message that holds the key of this one."""
-        status = read_status(self._client, self._settings.redis_url, message_id)
-        return (status and key_holder(status.reason)) or message_id
 
 
 def allowed_target(url: str, outbound_allow: frozenset[str], return_url: str) -> bool:
@@ -140,10 +131,9 @@ def _message(caller: Caller, given: Mapping[str, str]) -> Message:
         raise InvalidMessage(
             f"lane must be one of {', '.join(caller.lanes)} for this caller; got {message.lane}"
         )
-    if message.key and caller.name:
-        # A name has no colon, so that no caller can meet another's key.
-        message = replace(message, key=f"{caller.name}:{message.key}")
-    return message
+    # Release 0.2.0 knows no namespaces, and has the name in the key. A name has no colon.
+    key = f"{caller.name}:{message.key}" if message.key and caller.name else message.key
+    return replace(message, key=key, key_space=keys.relay_space(caller.name))
 
 
 def _number(text: str) -> float | str | None:

@@ -110,7 +110,7 @@ def enqueue(plan: Plan) -> list[Sent]:
     return [
         *sent,
         first,
-        _send(901, ORDINARY, (State.DUPLICATE, f"duplicate:{first.message_id}"), key="demo"),
+        _send(900, ORDINARY, (State.DUPLICATE, f"duplicate:{first.message_id}"), key="demo"),
         _send(902, ORDINARY, ends[ORDINARY], send_at=soon),
         _send(903, "6001", (State.HELD, None), on_ambiguous="hold"),
     ]

@@ -53,11 +53,11 @@ def _look(
     left = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 - the caller's
     live: Counter[str] = Counter()
     for batch in _batches(ids):
-        for one, standing in zip(batch, read_states(client, url, batch), strict=True):
-            if standing.state is None or standing.state in FINAL:
-                ended[standing.state or UNKNOWN] += 1
+        for one, state in zip(batch, read_states(client, url, batch), strict=True):
+            if state is None or state in FINAL:
+                ended[state or UNKNOWN] += 1
             else:
-                live[standing.state] += 1
+                live[state] += 1
                 left.write(f"{one}\n")
     left.seek(0)
     return left, live, time.monotonic() - began

@@ -119,12 +119,44 @@ local function announce(m)
   for _, kind in ipairs(kinds) do redis.call('ZADD', NOTICES, now, kind .. ':' .. name) end
 end
 
+-- Was it certainly not sent? So say its attempts, never its reason: an attempt that was refused may
+-- follow one in doubt. One without an outcome is in doubt; one of which nothing is left was not
+-- sent. The attempt 0 stands for those that a failover undid.
+local function certainly_not_sent(m)
+  for n = 0, m.n do
+    local at, outcome = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
+    if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
+  end
+  return true
+end
+
+-- Give an idempotency key back, so that sending again with it sends. If it names another message by
+-- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
+local function free_key(m)
+  local key = redis.call('HGET', m.key, 'key')
+  if not key or not certainly_not_sent(m) then return end
+  for _, name in ipairs({'smsq:k:' .. key, 'smsq:k:' .. key:sub(-32)}) do
+    if redis.call('GET', name) == m.id then
+      redis.call('DEL', name, name .. ':fp')
+      set(m, 'freed', 1)
+    end
+  end
+end
+
+-- News that a message was sent after all: if its key was given back, perhaps a second time.
+local function sent_after_all(m)
+  if redis.call('HDEL', m.key, 'freed') == 0 then return end
+  count('possible_duplicates')
+  tell(m.id .. ' was sent after all, and its key was free meanwhile: a possible duplicate')
+end
+
 -- Come to an end: the number and the code leave the ledger, the rest stays for a while.
 local function finish(m, to, reason)
   move(m, to, 'finished', now)
+  free_key(m)
   if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
   redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'who', 'due', 'trace', 'stop')
+    'overtaken', 'who', 'due', 'trace', 'stop', 'key')
   redis.call('DEL', 'smsq:p:' .. m.id)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)

@@ -169,6 +169,7 @@ end
 -- Delivered outranks everything; the rest counts only where n is the last attempt that may have been
 -- sent.
 local function follow_report(m, n, mid, r, begun, known)
+  if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
   set(m, n .. ':stat', r.stat)
   if not KNOWN[m.state] then return end
   -- One that is repeated is no pattern.

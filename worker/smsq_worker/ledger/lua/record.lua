@@ -59,7 +59,10 @@ end
 local function catch_up(m, n, at)
   if at == 0 or not is_live(m) then return false end
   local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
-  for _ = is_known and m.n + 1 or m.n, n - 1 do count('possible_duplicates') end
+  for _ = is_known and m.n + 1 or m.n, n - 1 do
+    count('possible_duplicates')
+    set(m, '0:outcome', 'maybe_sent')
+  end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
   m.n = n
   set(m, 'n', n, n .. ':at', at)
@@ -68,8 +71,7 @@ end
 
 -- Why a message may have been sent by now, as the reason to fail with; nil if it certainly was not.
 local function perhaps_sent(m)
-  if redis.call('HEXISTS', m.key, 'twice') == 1 then return 'local:resends' end
-  for n = m.n, 1, -1 do
+  for n = m.n, 0, -1 do  -- 0: attempts that a failover undid
     local outcome, stat = unpack(redis.call('HMGET', m.key, n .. ':outcome', n .. ':stat'))
     if outcome == 'accepted' and stat then return 'report:' .. stat end
     if outcome == 'accepted' or outcome == 'maybe_sent' then return 'local:resends' end
@@ -104,7 +106,8 @@ end
 local function called_twice(m, n, outcome, mid)
   if outcome == 'not_sent' or outcome == 'refused' then return m.state end
   count('possible_duplicates')
-  set(m, 'twice', 1)
+  set(m, '0:outcome', 'maybe_sent')
+  redis.call('HDEL', m.key, 'freed')  -- or it would be counted once more
   tell('attempt ' .. n .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
   if m.state == 'expired' then return m.state end
   if is_live(m) and not m.otherwise then set(m, 'otherwise', 'local:resends') end
@@ -113,7 +116,13 @@ local function called_twice(m, n, outcome, mid)
 end
 
 local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at)
-  if n > m.n and not catch_up(m, n, at) then return 'unknown' end
+  if n > m.n and not catch_up(m, n, at) then
+    if at ~= 0 and (outcome == 'accepted' or outcome == 'maybe_sent') then
+      set(m, '0:outcome', 'maybe_sent')
+      sent_after_all(m)
+    end
+    return 'unknown'
+  end
   local begun, known, enqueued, due, accepted = unpack(redis.call('HMGET', m.key, n .. ':at',
     n .. ':outcome', 'enqueued', 'due', 'accepted'))
   if begun and at ~= 0 and tonumber(begun) ~= at then return called_twice(m, n, outcome, mid) end
