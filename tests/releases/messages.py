@@ -29,6 +29,7 @@ from smsq_worker.states import Outcome
 
 PHONES = "139000000"
 SUPPRESSED = f"{PHONES}98"
+KEYED = f"{PHONES}97"
 TEMPLATE = "SMS_1001"
 PAUSED = "SMS_2002"
 
@@ -130,8 +131,8 @@ class Writer:
         self.report("not-delivered", "MA:0001", "permanent")
         self.run_out(self.enter("expired"), ttl=True)
         self.run_out(self.call("unreported", Outcome.ACCEPTED))
-        self.enter("first", key="one key", send_at=time.time() + 5)
-        self.enter("duplicate", key="one key")
+        self.enter("first", phone=KEYED, key="one key", send_at=time.time() + 5)
+        self.enter("duplicate", phone=KEYED, key="one key")
         app.entrance.refuse("invalid", "phone must be")
         self.control.suppress(SUPPRESSED, "operator", datetime.now(UTC) + timedelta(days=1))
         self.ledger.admit(self.enter("suppressed", phone=SUPPRESSED))
