@@ -29,6 +29,8 @@ NOTIFY_QUEUE: Final = "sms.notify"
 KEY_TTL_S: Final = 24 * 3600
 """How long an idempotency key keeps a second message away."""
 
+MAX_ID: Final = 255
+
 MAX_TTL_S: Final = 366 * 86_400
 MAX_AHEAD_S: Final = 366 * 86_400
 
@@ -188,6 +190,24 @@ def parse_phone(value: object) -> str:
     if match is None:
         raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
     return match[1]
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a value can be a message's id: 1 to 255 printable characters.
+
+    Others would break a line of a log, or a Celery envelope, whose id a worker replaces then.
+    """
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
+
+
+def parse_id(value: object) -> str:
+    """Give a message's id. Raises InvalidMessage."""
+    if not isinstance(value, str) or not is_id(value):
+        kind = f"{len(value)} characters" if isinstance(value, str) else _kind(value)
+        raise InvalidMessage(
+            f"an id must be a str of 1 to {MAX_ID} printable characters; got {kind}"
+        )
+    return value
 
 
 def parse_lane(value: object) -> Lane:

@@ -11,13 +11,24 @@ from typing import Any, Final
 from smsq import keys
 from smsq.cipher import Cipher, opener
 from smsq.connection import Client, mapped_errors
-from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone
+from smsq.contract import (
+    KEY_TTL_S,
+    Lane,
+    Message,
+    OnAmbiguous,
+    State,
+    mask_phone,
+    parse_id,
+)
 from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
 from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S = 30
 """When the clock first asks whether a message's wake-up was lost on the way to a worker."""
+
+
+IN_DOUBT: Final = "; it may or may not have taken it: repeat with the same key or task_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,8 @@ class Entrance:
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
         """Write a message; give its state: queued, deferred, duplicate, or what it was already.
 
-        Raises LedgerUnavailable, or SettingsError where the ledger's payload keys are others.
+        Raises LedgerUnavailable, InvalidMessage where the id is none, or SettingsError where the
+        ledger's payload keys are others.
         """
         (state,) = self.enter_many([(message_id, message)], origin)
         return state
@@ -61,6 +73,8 @@ class Entrance:
         self, messages: Sequence[tuple[str, Message]], origin: Origin = NO_ORIGIN
     ) -> list[State]:
         """Write messages in one act; give their states. Raises as `enter` does."""
+        for message_id, _ in messages:
+            parse_id(message_id)
         cipher = self._cipher()
         return self._write([_entry(cipher, one, message, origin) for one, message in messages])
 
@@ -82,7 +96,7 @@ class Entrance:
             json.dumps(entries, ensure_ascii=False),
         )
         replicas = self._settings.wait_replicas
-        with mapped_errors(self._settings.redis_url):
+        with mapped_errors(self._settings.redis_url, IN_DOUBT):
             states, is_safe = run_and_wait(self._client, self._enqueue, args, replicas)
         if not is_safe:
             raise LedgerUnavailable(

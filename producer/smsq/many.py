@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Self
 
 from celery.utils import uuid
 
-from smsq import tracing
+from smsq import deadline, tracing
 from smsq.app import app
 from smsq.contract import SEND_BATCH, Lane, Message, State, parse, parse_lane
 from smsq.enqueue import Origin
@@ -52,8 +52,9 @@ def send_many(
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
     `enqueued` says how many. on_invalid="skip" leaves bad rows out and gives them in the answer's
     `invalid`; a function is called with (index, row, error) instead. Raises LedgerUnavailable
-    where Redis does not answer: `enqueued` rows are in, and of the batch after them it is not
-    known. With a `key` in every row the same call can be made again, and nothing is sent twice.
+    where Redis does not answer a batch within SMSQ_ENQUEUE_TIMEOUT_S: `enqueued` rows are in, and
+    of the batch after them it is not known. With a `key` in every row the same call can be made
+    again, and nothing is sent twice.
     """
     parse_lane(lane)
     if not 1 <= batch_size <= BATCH_AT_MOST:
@@ -99,7 +100,8 @@ class _Writer:
             return
         batch, self._batch = self._batch, []
         # One span for all: a campaign of one each would be dear, and too much for its trace.
-        with tracing.sending({"messages": len(batch)}) as span:
+        within = deadline.within(app.settings.enqueue_timeout_s)
+        with within, tracing.sending({"messages": len(batch)}) as span:
             self._enter(batch, Origin(trace=span.traceparent))
         self.enqueued += len(batch)
         if self._on_batch:
@@ -145,4 +147,5 @@ def _wake(lane: Lane, ids: Sequence[str]) -> None:
             argsrepr=f"({len(ids)} messages)",
             kwargsrepr="{}",
             ignore_result=True,
+            declare=[],
         )

@@ -18,7 +18,8 @@ from celery.utils import uuid
 from celery.worker import strategy as celery_strategy
 from celery.worker.request import Request
 
-MAX_ID: Final = 255
+from smsq.contract import is_id
+
 MASK: Final = "(masked)"
 OWN_ARGUMENTS: Final = re.compile(r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)")
 
@@ -58,7 +59,7 @@ def mend(message: Any) -> None:
     """Make a protocol-2 message one that Celery can take."""
     headers = message.headers
     problems = {name: True for name in ("eta", "expires") if headers.pop(name, None) is not None}
-    if not _is_id(headers.get("id")):
+    if not is_id(headers.get("id")):
         headers["id"] = uuid()
         problems["bad_id"] = True
     # Whatever they hold, Celery would trust them.
@@ -92,7 +93,3 @@ def _replace_body(message: Any, body: list[Any]) -> None:
     message.content_type = "application/json"
     message.content_encoding = "utf-8"
     message._decoded_cache = body  # noqa: SLF001 - kombu keeps the decoded body here
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()

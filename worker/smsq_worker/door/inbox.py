@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final
 
+from smsq import deadline
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import Ledger
 from smsq_worker.spool import Spool
@@ -30,12 +31,13 @@ class Inbox:
         ledger: Ledger,
         spool: Spool,
         publish_reports: Callable[[Sequence[Report]], None],
-        publish_errors: tuple[type[BaseException], ...],
+        *,
+        timeout_s: float = 3.0,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._publish_reports = publish_reports
-        self._publish_errors = publish_errors
+        self._timeout_s = timeout_s
         self._behind = Event()
 
     def keep(self, reports: Sequence[Report]) -> None:
@@ -61,11 +63,15 @@ class Inbox:
                 self._behind.set()
 
     def _take_in(self, reports: Sequence[Report]) -> None:
+        with deadline.within(self._timeout_s):
+            self._bring_in(reports)
+
+    def _bring_in(self, reports: Sequence[Report]) -> None:
         parts = [reports[start : start + AT_ONCE] for start in range(0, len(reports), AT_ONCE)]
         for part in parts:
             self._ledger.take_in(part, wake_after_s=WAKE_AFTER_S)
         try:
             for part in parts:
                 self._publish_reports(part)
-        except self._publish_errors as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reports are safe
             log.warning("a report is safe, but its wake-up was not published: %s", error)

@@ -11,7 +11,6 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from smsq.app import PUBLISH_ERRORS
 from smsq.app import app as celery
 from smsq.connection import connect
 from smsq_worker.door import Door, create_door
@@ -38,13 +37,13 @@ HEADERS: Final = [
 
 def serve(settings: Settings, callers: Callers, listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
-    client = connect(settings.redis_url)
+    client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
     ledger = Ledger(client, settings.rules)
     inbox = Inbox(
         ledger,
         Spool(settings.home / "spool", "reports"),
         publish_reports=partial(publish_reports, celery),
-        publish_errors=PUBLISH_ERRORS,
+        timeout_s=settings.enqueue_timeout_s,
     )
     access = Access(callers)
     relay = Relay(settings, client, access) if callers else None
