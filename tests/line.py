@@ -58,7 +58,7 @@ class Line:
         self._become("open")
 
     def forget(self) -> None:
-        """Forget all connections, as a firewall does: their bytes go nowhere, and no end is said."""
+        """Forget all connections, as a firewall does: their bytes go nowhere, and no end comes."""
         with self._changed:
             self._generation += 1
             self._changed.notify_all()

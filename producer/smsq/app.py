@@ -66,6 +66,19 @@ PUBLISH_ERRORS = (OperationalError, KombuError, OSError)
 """What publishing raises where the broker does not take a message."""
 
 
+def connect_in_time(settings: ProducerSettings) -> Client:
+    """Give a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does.
+
+    One try has half of it, so that there is time for another: over a new connection, as the old
+    one may be one that a firewall has forgotten.
+    """
+    return connect(
+        settings.redis_url,
+        idle_s=settings.idle_timeout_s,
+        try_s=min(5.0, settings.enqueue_timeout_s / 2),
+    )
+
+
 class SmsqApp(Celery):
     """A Celery app that reads its settings when it is first used, not when it is imported."""
 
@@ -77,7 +90,7 @@ class SmsqApp(Celery):
     @cached_property
     def client(self) -> Client:
         """Give this process' client of the ledger."""
-        return connect(self.settings.redis_url, idle_s=self.settings.idle_timeout_s)
+        return connect_in_time(self.settings)
 
     @cached_property
     def entrance(self) -> Entrance:
@@ -117,8 +130,12 @@ def _producer_config() -> dict[str, Any]:
     settings = app.settings
     shared = shared_config(settings)
     own: dict[str, Any] = {
-        "health_check_interval": 0
-    }  # An idle connection is replaced, and need not be asked.
+        # An idle connection is replaced, and need not be asked.
+        "health_check_interval": 0,
+        # The publication's share of the time is enough for two tries.
+        "socket_timeout": min(10.0, settings.enqueue_timeout_s / 3),
+        "socket_connect_timeout": min(5.0, settings.enqueue_timeout_s / 3),
+    }
     kind = "Transport"
     if names_sentinels(settings.broker_url):
         own["sentinels_url"] = settings.broker_url

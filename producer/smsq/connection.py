@@ -52,20 +52,22 @@ def kept_alive(after_s: float) -> dict[int, int]:
     return {option: value for option, value in found.items() if option} | given_up(after_s)
 
 
-def connect(url: str, *, idle_s: float = IDLE_S, exchange_s: float = math.inf) -> Client:
+def connect(
+    url: str, *, idle_s: float = IDLE_S, try_s: float = 5.0, exchange_s: float = math.inf
+) -> Client:
     """Give a client that connects when it is first used.
 
-    Without timeouts a frozen server would block the caller for good. `exchange_s` bounds all of
-    one command or pipeline, with its tries; `deadline.within` bounds whatever is in its block.
-    A connection idle for longer than `idle_s` is not used again. Commands are sent again after a
-    lost connection; every script of ours is safe against that.
+    Without timeouts a frozen server would block the caller for good. `try_s` is for one answer;
+    `exchange_s` bounds all of one command or pipeline, with its tries; `deadline.within` bounds
+    whatever is in its block. A connection idle for longer than `idle_s` is not used again.
+    Commands are sent again after a lost connection; every script of ours is safe against that.
     """
     return _client(
         url,
         idle_s=idle_s,
         exchange_s=exchange_s,
-        socket_timeout=5.0,
-        socket_connect_timeout=2.0,
+        socket_timeout=try_s,
+        socket_connect_timeout=min(2.0, try_s),
         socket_keepalive=True,
         socket_keepalive_options=kept_alive(5.0),
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from smsq.app import app as celery
-from smsq.connection import connect
+from smsq.app import connect_in_time
 from smsq_worker.door import Door, create_door
 from smsq_worker.door.access import Access
 from smsq_worker.door.callers import Callers
@@ -37,7 +37,7 @@ HEADERS: Final = [
 
 def serve(settings: Settings, callers: Callers, listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
-    client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
+    client = connect_in_time(settings)
     ledger = Ledger(client, settings.rules)
     inbox = Inbox(
         ledger,
