@@ -151,7 +151,9 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
         reference=_optional(
             lambda v: _text("reference", v, least=0, most=128), given["reference"], None
         ),
-        notify=_optional(lambda v: _text("notify", v, least=1, most=255), given["notify"], None),
+        notify=_optional(
+            lambda v: _text("notify", v, least=1, most=255, is_name=True), given["notify"], None
+        ),
     )
 
 
@@ -217,10 +219,13 @@ def parse_lane(value: object) -> Lane:
 
 def parse_template(value: object) -> str:
     """Give a template's name. Raises InvalidMessage."""
-    return _text("template", value, least=1, most=64)
+    return _text("template", value, least=1, most=64, is_name=True)
 
 
-def _text(name: str, value: object, *, least: int, most: int) -> str:
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _text(name: str, value: object, *, least: int, most: int, is_name: bool = False) -> str:
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
         hint = ": a number would lose its leading zeros" if name == "code" else ""
@@ -231,6 +236,8 @@ def _text(name: str, value: object, *, least: int, most: int) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidMessage(f"{rule}; got half of a surrogate pair, which is no text") from None
+    if is_name and _CONTROL.search(value):
+        raise InvalidMessage(f"{rule}; got a control character, which no name has")
     return value
 
 

@@ -188,7 +188,9 @@ def _show_message(message_id: str, *, as_json: bool) -> None:
     attempts = fields.pop("attempts")
     for name, value in fields.items():
         if value is not None:
-            click.echo(f"{name:12} {_isoformat(value)}")
+            # The reference is the caller's own text.
+            shown = "".join(c if c.isprintable() else " " for c in _isoformat(value))
+            click.echo(f"{name:12} {shown}")
     for attempt in attempts:
         words = [
             str(attempt[name]) for name in ("outcome", "detail", "mid", "stat") if attempt[name]
