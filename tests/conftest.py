@@ -18,7 +18,17 @@ SECRET = "app-secret-Zq81"
 TOKEN = "report-token-0123456789"
 RELAY = "relay-secret-5521"
 
-LONG = ("soak", "sentinel", "exposure", "local", "upgrade", "bad_days", "crashes", "send_file")
+LONG = (
+    "soak",
+    "sentinel",
+    "exposure",
+    "deadline",
+    "local",
+    "upgrade",
+    "bad_days",
+    "crashes",
+    "send_file",
+)
 """Files that take a minute or so: begun last, they would keep all others waiting."""
 
 

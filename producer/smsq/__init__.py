@@ -6,7 +6,9 @@
 'queued'
 """
 
+from smsq import deadline as _deadline
 from smsq.app import app as _app
+from smsq.contract import parse_id as _parse_id
 from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable, SettingsError, SmsqError
 from smsq.many import Duplicate, Sent, send_many
 from smsq.tasks import SendResult, send_sms
@@ -30,8 +32,12 @@ __all__ = [
 
 
 def status(message_id: str) -> Status | None:
-    """Tell what is known of a message; None where nothing is.
+    """Tell what is known of a message; None where nothing is, as of a str that can be no id.
 
-    Raises LedgerUnavailable where Redis does not answer.
+    Raises LedgerUnavailable where Redis does not answer within SMSQ_ENQUEUE_TIMEOUT_S, and
+    InvalidMessage where it is given no str, such as the result of `delay` in place of its `id`.
     """
-    return read_status(_app.client, _app.settings.redis_url, message_id)
+    if not isinstance(message_id, str):
+        _parse_id(message_id)  # type: ignore[unreachable]
+    with _deadline.within(_app.settings.enqueue_timeout_s):
+        return read_status(_app.client, _app.settings.redis_url, message_id)

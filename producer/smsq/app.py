@@ -6,19 +6,22 @@ SMSQ_ settings alone, whatever the host's app or CELERY_ variables say.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cached_property
 from typing import Any
 
 import kombu.pools
 from celery import Celery
+from celery.utils.objects import FallbackContext
 from kombu import Connection, Queue
 from kombu.exceptions import KombuError, OperationalError
 
-from smsq.connection import Client, connect, given_up
+from smsq import deadline
+from smsq.connection import Client, connect, kept_alive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.enqueue import Entrance
-from smsq.sentinels import as_broker
+from smsq.sentinels import as_broker, names_sentinels
 from smsq.settings import ProducerSettings
 
 QUEUES = (Lane.OTP.queue, REPORT_QUEUE, NOTIFY_QUEUE, Lane.NOTICE.queue, Lane.BULK.queue)
@@ -48,7 +51,8 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            "socket_keepalive_options": given_up(10),
+            "socket_keepalive_options": kept_alive(10),
+            "idle_s": settings.idle_timeout_s,
             # A server that is frozen is given up after twice this.
             "health_check_interval": 5,
             "max_connections": 500,
@@ -62,6 +66,19 @@ PUBLISH_ERRORS = (OperationalError, KombuError, OSError)
 """What publishing raises where the broker does not take a message."""
 
 
+def connect_in_time(settings: ProducerSettings) -> Client:
+    """Give a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does.
+
+    One try has half of it, so that there is time for another: over a new connection, as the old
+    one may be one that a firewall has forgotten.
+    """
+    return connect(
+        settings.redis_url,
+        idle_s=settings.idle_timeout_s,
+        try_s=min(5.0, settings.enqueue_timeout_s / 2),
+    )
+
+
 class SmsqApp(Celery):
     """A Celery app that reads its settings when it is first used, not when it is imported."""
 
@@ -73,7 +90,7 @@ class SmsqApp(Celery):
     @cached_property
     def client(self) -> Client:
         """Give this process' client of the ledger."""
-        return connect(self.settings.redis_url)
+        return connect_in_time(self.settings)
 
     @cached_property
     def entrance(self) -> Entrance:
@@ -92,9 +109,42 @@ class SmsqApp(Celery):
         """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
         return super().connection_for_read(url or self._broker_url, **kwargs)
 
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """Give a producer of the pool; Celery's own waits for one without end."""
+        left_s = deadline.left_s()
+        timeout = None if left_s == math.inf else max(0.0, left_s)
+        return FallbackContext(producer, self.producer_pool.acquire, block=True, timeout=timeout)
+
+
+class ProducerApp(SmsqApp):
+    """The app of a backend, with a transport of its own that keeps deadlines."""
+
+    @property
+    def _broker_url(self) -> str:
+        # One address: kombu would go from one to the next with its own transport. The transport
+        # has all of them from its option `sentinels_url`.
+        return super()._broker_url.partition(";")[0]
+
 
 def _producer_config() -> dict[str, Any]:
-    return shared_config(app.settings) | {
+    settings = app.settings
+    shared = shared_config(settings)
+    own: dict[str, Any] = {
+        # An idle connection is replaced, and need not be asked.
+        "health_check_interval": 0,
+        # The publication's share of the time is enough for two tries.
+        "socket_timeout": min(10.0, settings.enqueue_timeout_s / 3),
+        "socket_connect_timeout": min(5.0, settings.enqueue_timeout_s / 3),
+    }
+    kind = "Transport"
+    if names_sentinels(settings.broker_url):
+        own["sentinels_url"] = settings.broker_url
+        kind = "SentinelTransport"
+    return shared | {
+        "broker_url": app._broker_url,  # noqa: SLF001
+        # Not by kombu's alias: the host's own redis:// stays kombu's.
+        "broker_transport": f"smsq.transport:{kind}",
+        "broker_transport_options": shared["broker_transport_options"] | own,
         # kombu has one pool limit for the process; ours must not resize the host's pools.
         "broker_pool_limit": kombu.pools.get_limit(),
         # One quick second try: the ledger already holds the message.
@@ -102,5 +152,5 @@ def _producer_config() -> dict[str, Any]:
     }
 
 
-app = SmsqApp("smsq", set_as_current=False, fixups=[])
+app = ProducerApp("smsq", set_as_current=False, fixups=[])
 app.add_defaults(_producer_config)

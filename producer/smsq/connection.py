@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -18,11 +20,17 @@ from redis.sentinel import (
     SentinelManagedConnection,
 )
 
-from smsq import sentinels
+from smsq import deadline, sentinels
+from smsq.deadline import TimeIsUp
 from smsq.errors import LedgerUnavailable
 from smsq.settings import shown_url
 
 Client = redis.Redis
+
+IDLE_S: Final = 30.0
+"""The default of SMSQ_IDLE_TIMEOUT_S."""
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
+"""It goes on while a machine is suspended, and so does a firewall."""
 
 
 def given_up(after_s: float) -> dict[int, int]:
@@ -35,19 +43,33 @@ def given_up(after_s: float) -> dict[int, int]:
     return {option: int(after_s * 1000)} if option else {}
 
 
-def connect(url: str) -> Client:
+def kept_alive(after_s: float) -> dict[int, int]:
+    """Give the same, and options that keep a connection known to the firewalls on its way."""
+    found = {
+        getattr(socket, name, None): value
+        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    }
+    return {option: value for option, value in found.items() if option} | given_up(after_s)
+
+
+def connect(
+    url: str, *, idle_s: float = IDLE_S, try_s: float = 5.0, exchange_s: float = math.inf
+) -> Client:
     """Give a client that connects when it is first used.
 
-    Without timeouts a frozen server would block the caller for good. Commands are sent again
-    after a lost connection; every script of ours is safe against that.
+    Without timeouts a frozen server would block the caller for good. `try_s` is for one answer;
+    `exchange_s` bounds all of one command or pipeline, with its tries; `deadline.within` bounds
+    whatever is in its block. A connection idle for longer than `idle_s` is not used again.
+    Commands are sent again after a lost connection; every script of ours is safe against that.
     """
     return _client(
         url,
-        socket_timeout=5.0,
-        socket_connect_timeout=2.0,
+        idle_s=idle_s,
+        exchange_s=exchange_s,
+        socket_timeout=try_s,
+        socket_connect_timeout=min(2.0, try_s),
         socket_keepalive=True,
-        socket_keepalive_options=given_up(5.0),
-        health_check_interval=30,
+        socket_keepalive_options=kept_alive(5.0),
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
     )
 
@@ -57,6 +79,7 @@ def connect_impatiently(url: str, timeout_s: float) -> Client:
     return _client(
         url,
         encoding_errors="replace",  # Keys and messages of others may be anything.
+        exchange_s=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
@@ -64,13 +87,16 @@ def connect_impatiently(url: str, timeout_s: float) -> Client:
 
 
 @contextmanager
-def mapped_errors(url: str) -> Iterator[None]:
-    """Turn what redis-py raises into LedgerUnavailable."""
+def mapped_errors(url: str, doubt: str = "") -> Iterator[None]:
+    """Turn what redis-py raises into LedgerUnavailable; `doubt` follows where it is in doubt."""
     try:
         yield
     except redis.RedisError as error:
+        if isinstance(error, ResponseError):  # It was refused.
+            doubt = ""
         raise LedgerUnavailable(
             f"the ledger at {shown_url(url)} (SMSQ_REDIS_URL) did not take the command: {error}"
+            f"{doubt}"
         ) from error
 
 
@@ -78,20 +104,146 @@ def _client(url: str, **options: Any) -> Client:
     options["decode_responses"] = True
     if not sentinels.names_sentinels(url):
         tls = url.startswith("rediss:")
-        options["connection_class"] = _TlsConnection if tls else _Connection
+        options["connection_class"] = TlsConnection if tls else Connection
         return redis.Redis.from_url(url, **options)
     at = sentinels.read(url)
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        at.service,
-        _Sentinels(at.hosts, sentinel_kwargs=at.options),  # type: ignore[no-untyped-call]
-        connection_class=_TlsPrimaryConnection if at.tls else _PrimaryConnection,
-        db=at.db,
-        username=at.username,
-        password=at.password,
-        **at.tls,
-        **options,
-    )
-    return redis.Redis.from_pool(pool)
+    options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
+    login = {"db": at.db, "username": at.username, "password": at.password}
+    return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
+
+
+def primary_pool(at: sentinels.Sentinels, **options: Any) -> SentinelConnectionPool:
+    """Give a pool of connections to the server that Sentinels name."""
+    return SentinelConnectionPool(at.service, _Sentinels(at), **options)  # type: ignore[no-untyped-call]
+
+
+def _now() -> float:
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
+class Fresh:
+    """A connection that is not used again once it was idle for long.
+
+    A firewall on the way may have forgotten it, and would swallow what is written to it.
+    """
+
+    _sock: Any
+    disconnect: Callable[..., None]
+
+    def __init__(self, *, idle_s: float = IDLE_S, **options: Any) -> None:
+        self._idle_s = idle_s
+        self._used_at = _now()
+        super().__init__(**options)
+
+    def connect(self) -> None:
+        """Connect where it is not, or was idle: pools call this each time they give one away."""
+        if self._sock and _now() - self._used_at > self._idle_s:
+            self.disconnect()
+        super().connect()  # type: ignore[misc]
+        self._used_at = _now()
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read an answer."""
+        answer = super().read_response(*args, **options)  # type: ignore[misc]
+        self._used_at = _now()
+        return answer
+
+
+class InTime:
+    """A connection that never works beyond the deadline of whom it works for."""
+
+    socket_timeout: float | None
+    _socket_connect_timeout: float | None
+
+    def __init__(self, *, exchange_s: float = math.inf, **options: Any) -> None:
+        self._exchange_s = exchange_s
+        self._ends_at = math.inf
+        self._connecting = False
+        super().__init__(**options)
+
+    def connect(self) -> None:
+        """Connect where it is not; an exchange begins, of one command or pipeline."""
+        self._ends_at = time.monotonic() + self._exchange_s
+        super().connect()  # type: ignore[misc]
+
+    def left_s(self) -> float:
+        """Return the seconds that are left."""
+        return min(deadline.left_s(), self._ends_at - time.monotonic())
+
+    @property
+    def socket_connect_timeout(self) -> float | None:
+        """Bound a try to connect: redis-py asks anew for each address of a name."""
+        own = self._socket_connect_timeout
+        # Never 0, which would be another mode of the socket.
+        return max(0.001, _least(own, self.left_s())) if self._connecting else own
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, value: float | None) -> None:
+        self._socket_connect_timeout = value
+
+    def _connect(self) -> Any:
+        if self.left_s() <= 0:
+            raise TimeIsUp
+        self._connecting = True
+        try:
+            return _Socket(super()._connect(), self.socket_timeout, self.left_s)  # type: ignore[misc]
+        except OSError:
+            if self.left_s() <= 0:
+                raise TimeIsUp from None
+            raise
+        finally:
+            self._connecting = False
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> Any:
+        # The handshake is one act for this timeout, however its bytes come.
+        sock.settimeout(max(0.001, _least(self.socket_timeout, self.left_s())))
+        return super()._wrap_socket_with_ssl(sock)  # type: ignore[misc]
+
+
+class _Socket:
+    """A socket whose every act has the time that is left, and its own timeout at the most."""
+
+    def __init__(self, sock: Any, timeout: float | None, left_s: Callable[[], float]) -> None:
+        self._sock = sock
+        self._timeout = timeout
+        self._left_s = left_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._sock.settimeout(timeout)
+
+    def recv(self, *args: Any) -> bytes:
+        received: bytes = self._in_time(self._sock.recv, *args)
+        return received
+
+    def recv_into(self, *args: Any) -> int:
+        return int(self._in_time(self._sock.recv_into, *args))
+
+    def sendall(self, data: Any) -> None:
+        # Not the socket's own: over TLS its timeout begins anew with each part.
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[self._in_time(self._sock.send, rest) :]
+
+    def _in_time(self, act: Callable[..., Any], *args: Any) -> Any:
+        left_s = self._left_s()
+        if left_s <= 0:
+            raise TimeIsUp
+        least = _least(self._timeout, left_s)
+        self._sock.settimeout(None if least == math.inf else least)
+        try:
+            return act(*args)
+        except TimeoutError:
+            if self._left_s() <= 0:
+                raise TimeIsUp from None
+            raise
+
+
+def _least(timeout: float | None, left_s: float) -> float:
+    return left_s if timeout is None else min(timeout, left_s)
 
 
 class _DroppedByReplica:
@@ -109,18 +261,19 @@ class _DroppedByReplica:
             raise redis.ConnectionError("the server has become a replica") from None
 
 
-class _Connection(_DroppedByReplica, redis.Connection):
-    pass
+class Connection(_DroppedByReplica, InTime, Fresh, redis.Connection):
+    """A connection to a server."""
 
 
-class _TlsConnection(_DroppedByReplica, redis.SSLConnection):
-    pass
+class TlsConnection(_DroppedByReplica, InTime, Fresh, redis.SSLConnection):
+    """The same over TLS."""
 
 
-class _PrimaryConnection(SentinelManagedConnection):
+class PrimaryConnection(InTime, Fresh, SentinelManagedConnection):
     """A connection to the server that the Sentinels name, at each new connection."""
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Write a command."""
         # redis-py would go back to the server that it has lost.
         if not self._sock:
             primary = self.connection_pool.get_master_address()
@@ -128,6 +281,7 @@ class _PrimaryConnection(SentinelManagedConnection):
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read an answer."""
         try:
             # Without this, redis-py leaves the answer to whoever uses the connection next.
             return super().read_response(*args, **{"disconnect_on_error": True, **options})
@@ -135,22 +289,33 @@ class _PrimaryConnection(SentinelManagedConnection):
             if not str(error).startswith("NOREPLICAS"):
                 raise
             # Its replicas may have gone to another primary.
-            self.disconnect()  # type: ignore[no-untyped-call]
+            self.disconnect()
             raise redis.ConnectionError(str(error)) from None
 
 
-class _TlsPrimaryConnection(_PrimaryConnection, redis.SSLConnection):
-    pass
+class TlsPrimaryConnection(PrimaryConnection, redis.SSLConnection):
+    """The same over TLS."""
 
 
 class _Sentinels(Sentinel):
     """Sentinels of which each that does not help is told, in plain words."""
+
+    def __init__(self, at: sentinels.Sentinels) -> None:
+        super().__init__([])  # type: ignore[no-untyped-call]
+        options = {name: value for name, value in at.options.items() if name != "ssl"}
+        options["connection_class"] = TlsConnection if at.tls else Connection
+        self.sentinels = [
+            redis.Redis.from_pool(redis.ConnectionPool(host=host, port=port, **options))
+            for host, port in at.hosts
+        ]
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         told = []
         for sentinel in list(self.sentinels):
             try:
                 services: Any = sentinel.sentinel_masters()
+            except TimeIsUp:
+                raise
             except redis.RedisError as error:
                 told.append(str(error))
                 continue

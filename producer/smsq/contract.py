@@ -29,6 +29,8 @@ NOTIFY_QUEUE: Final = "sms.notify"
 KEY_TTL_S: Final = 24 * 3600
 """How long an idempotency key keeps a second message away."""
 
+MAX_ID: Final = 255
+
 MAX_TTL_S: Final = 366 * 86_400
 MAX_AHEAD_S: Final = 366 * 86_400
 
@@ -170,7 +172,9 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
         reference=_optional(
             lambda v: _text("reference", v, least=0, most=128), given["reference"], None
         ),
-        notify=_optional(lambda v: _text("notify", v, least=1, most=255), given["notify"], None),
+        notify=_optional(
+            lambda v: _text("notify", v, least=1, most=255, is_name=True), given["notify"], None
+        ),
     )
 
 
@@ -211,6 +215,24 @@ def parse_phone(value: object) -> str:
     return match[1]
 
 
+def is_id(value: object) -> bool:
+    """Tell whether a value can be a message's id: 1 to 255 printable characters.
+
+    Others would break a line of a log, or a Celery envelope, whose id a worker replaces then.
+    """
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
+
+
+def parse_id(value: object) -> str:
+    """Give a message's id. Raises InvalidMessage."""
+    if not isinstance(value, str) or not is_id(value):
+        kind = f"{len(value)} characters" if isinstance(value, str) else _kind(value)
+        raise InvalidMessage(
+            f"an id must be a str of 1 to {MAX_ID} printable characters; got {kind}"
+        )
+    return value
+
+
 def parse_lane(value: object) -> Lane:
     """Give a lane. Raises InvalidMessage."""
     return _choice("lane", value, Lane)
@@ -218,10 +240,13 @@ def parse_lane(value: object) -> Lane:
 
 def parse_template(value: object) -> str:
     """Give a template's name. Raises InvalidMessage."""
-    return _text("template", value, least=1, most=64)
+    return _text("template", value, least=1, most=64, is_name=True)
 
 
-def _text(name: str, value: object, *, least: int, most: int) -> str:
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _text(name: str, value: object, *, least: int, most: int, is_name: bool = False) -> str:
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
         hint = ": a number would lose its leading zeros" if name == "code" else ""
@@ -232,6 +257,8 @@ def _text(name: str, value: object, *, least: int, most: int) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidMessage(f"{rule}; got half of a surrogate pair, which is no text") from None
+    if is_name and _CONTROL.search(value):
+        raise InvalidMessage(f"{rule}; got a control character, which no name has")
     return value
 
 

@@ -11,13 +11,24 @@ from typing import Any, Final
 from smsq import keys
 from smsq.cipher import Cipher, opener
 from smsq.connection import Client, mapped_errors
-from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone
+from smsq.contract import (
+    KEY_TTL_S,
+    Lane,
+    Message,
+    OnAmbiguous,
+    State,
+    mask_phone,
+    parse_id,
+)
 from smsq.errors import KeyConflict, LedgerUnavailable
 from smsq.replicas import run_and_wait
 from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S = 30
 """When the clock first asks whether a message's wake-up was lost on the way to a worker."""
+
+
+IN_DOUBT: Final = "; it may or may not have taken it: repeat with the same key or task_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +76,8 @@ class Entrance:
     def enter_one(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
         """Write a message; return its state: queued, deferred, duplicate, or what it was already.
 
-        Raises LedgerUnavailable, SettingsError where the ledger's payload keys are others, and
-        KeyConflict: then nothing is written.
+        Raises LedgerUnavailable, SettingsError where the ledger's payload keys are others,
+        InvalidMessage where the id is none, and KeyConflict: then nothing is written.
         """
         (found,) = self.enter_many([(message_id, message)], origin)
         if isinstance(found, KeyConflict):
@@ -83,8 +94,10 @@ class Entrance:
         """Write messages in one act; return what came of each.
 
         Of one whose key conflicts nothing is written, nor with `stop_at_conflict` of those after
-        it; there is no answer for them. Raises LedgerUnavailable and SettingsError.
+        it; there is no answer for them. Raises LedgerUnavailable, SettingsError and InvalidMessage.
         """
+        for message_id, _ in messages:
+            parse_id(message_id)
         cipher = self._cipher()
         entries = [_entry(cipher, one, message, origin) for one, message in messages]
         return [_entered(*told.split(" ", 1)) for told in self._write(entries, stop_at_conflict)]
@@ -111,7 +124,7 @@ class Entrance:
             json.dumps(entries, ensure_ascii=False),
         )
         replicas = self._settings.wait_replicas
-        with mapped_errors(self._settings.redis_url):
+        with mapped_errors(self._settings.redis_url, IN_DOUBT):
             answers, is_safe = run_and_wait(self._client, self._enqueue, args, replicas)
         if not is_safe:
             raise LedgerUnavailable(

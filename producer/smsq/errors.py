@@ -4,7 +4,7 @@ SmsqError
 ├── InvalidMessage      (ValueError) an argument of send_sms breaks a rule; nothing was enqueued
 │   └── KeyConflict     its key stands for another number or template; nothing was enqueued
 ├── SettingsError       (ValueError) the environment or a file of settings is wrong
-└── LedgerUnavailable   Redis could not be reached; nothing was enqueued or read
+└── LedgerUnavailable   Redis did not answer in time; a message may or may not be enqueued
 
 No text of these carries a phone number, a code or a secret.
 """

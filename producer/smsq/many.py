@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 from celery.utils import uuid
 
-from smsq import tracing
+from smsq import deadline, tracing
 from smsq.app import app
 from smsq.contract import SEND_BATCH, Lane, Message, State, parse, parse_lane
 from smsq.enqueue import Entered, Origin
@@ -77,10 +77,11 @@ def send_many(
     `enqueued` says how many. on_invalid="skip" leaves bad rows out and gives them in the answer's
     `invalid`; a function is called with (index, row, error) instead. A row whose `key` was taken
     for another number or template is such a row; its error is KeyConflict. Raises LedgerUnavailable
-    where Redis does not answer: `enqueued` rows are in, and of the batch after them it is not
-    known. With a `key` in every row the same call can be made again, and nothing is sent twice:
-    the answer's `duplicates` are the rows that were in already. All are kept for that; for
-    millions give `on_duplicate`, which is called with each instead, before `on_batch`.
+    where Redis does not answer a batch within SMSQ_ENQUEUE_TIMEOUT_S: `enqueued` rows are in, and
+    of the batch after them it is not known. With a `key` in every row the same call can be made
+    again, and nothing is sent twice: the answer's `duplicates` are the rows that were in already.
+    All are kept for that; for millions give `on_duplicate`, which is called with each instead,
+    before `on_batch`.
     """
     parse_lane(lane)
     if not 1 <= batch_size <= BATCH_AT_MOST:
@@ -156,7 +157,8 @@ class _Writer:
             return
         batch, self._batch = self._batch, []
         # One span for all: a campaign of one each would be dear, and too much for its trace.
-        with tracing.sending({"messages": len(batch)}) as span:
+        within = deadline.within(app.settings.enqueue_timeout_s)
+        with within, tracing.sending({"messages": len(batch)}) as span:
             entered = self._enter(batch, Origin(trace=span.traceparent))
         ids, stopped = [], None
         # After a conflict at which it stopped there is no answer.
@@ -223,4 +225,5 @@ def _wake(lane: Lane, ids: Sequence[str]) -> None:
             argsrepr=f"({len(ids)} messages)",
             kwargsrepr="{}",
             ignore_result=True,
+            declare=[],
         )

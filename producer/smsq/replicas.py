@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
+from smsq import deadline
 from smsq.connection import Client
 
 WITHIN_MS: Final = 1000
@@ -26,7 +27,8 @@ def run_and_wait(
     for _ in range(2):
         pipe = client.pipeline(transaction=False)
         pipe.evalsha(script.sha, len(keys), *keys, *args)
-        pipe.wait(replicas, WITHIN_MS)
+        # 0 would be for ever. Less than half of the time, which is what one try has.
+        pipe.wait(replicas, max(1, int(min(WITHIN_MS, 400 * deadline.left_s()))))
         answer, acknowledged = pipe.execute(raise_on_error=False)
         if not isinstance(answer, NoScriptError):
             break

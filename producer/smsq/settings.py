@@ -155,6 +155,8 @@ class ProducerSettings:
     wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
+    enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
+    idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), 30.0)
 
     def __post_init__(self) -> None:
         if not self.broker_url:

@@ -7,20 +7,38 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, Task
 from celery.result import AsyncResult
 from celery.utils import uuid
 
-from smsq import tracing
-from smsq.app import PUBLISH_ERRORS, app
-from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
+from smsq import deadline, tracing
+from smsq.app import app
+from smsq.contract import (
+    SEND_SMS,
+    Lane,
+    Message,
+    State,
+    mask_phone,
+    parse,
+    parse_id,
+    signature_of_send_sms,
+)
 from smsq.enqueue import NO_ORIGIN, Entered, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.killpoint import reached
 
 log = logging.getLogger(__name__)
+
+PUBLISH_SHARE: Final = 0.75
+"""Of the time that is left: the rest is for noting that the publication failed."""
+
+
+NOT_SENT: Final = (
+    "send_sms(...) and send_sms.apply(...) enqueue nothing; call send_sms.delay(...) or "
+    "send_sms.apply_async(...)"
+)
 
 
 class SendResult(AsyncResult):  # type: ignore[type-arg]
@@ -57,8 +75,9 @@ class SendSms(Task):  # type: ignore[type-arg]
         Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
         this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
         where the `key` was taken for another number or template; nothing is enqueued then.
-        Raises LedgerUnavailable where Redis did not answer: it is not known whether it took the
-        message, so call again with the same `key`. Raises SettingsError for a bad setting.
+        Raises LedgerUnavailable where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for
+        all of this): the message may or may not be in, so call again with the same `key`. Raises
+        SettingsError for a bad setting.
         """
         return self.apply_async(
             (phone, template, code),
@@ -82,7 +101,8 @@ class SendSms(Task):  # type: ignore[type-arg]
     ) -> SendResult:
         """Do what `delay` does, with an id of the caller's choice.
 
-        A second call with the same `task_id` changes nothing. Celery's other options are
+        A second call with the same `task_id` changes nothing. It is a str of 1 to 255 printable
+        characters, and shown everywhere, so it must hold no number. Celery's other options are
         refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
         """
         refused = sorted(name for name, value in options.items() if value is not None)
@@ -92,19 +112,28 @@ class SendSms(Task):  # type: ignore[type-arg]
                 "send_at the time, ttl_s the end; only task_id is taken"
             )
         message = parse(args or (), kwargs or {})
-        message_id = task_id or uuid()
+        message_id = uuid() if task_id is None else parse_id(task_id)
         result = SendResult(message_id, app=app)
         result.duplicate_of = enqueue(message_id, message).duplicate_of
         return result
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Refuse: the task runs in a worker, and here a message would be lost in silence."""
+        raise InvalidMessage(NOT_SENT)
+
+    def apply(self, *_: Any, **__: Any) -> Any:
+        """Refuse, as a call does."""
+        raise InvalidMessage(NOT_SENT)
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
     """Write a message to the ledger, publish its wake-up, and return what the ledger made of it.
 
-    Raises LedgerUnavailable and KeyConflict.
+    All of it ends in SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
     """
     known = {"id": message_id, "lane": message.lane, "template": message.template}
-    with tracing.sending(known) as span:
+    within = deadline.within(app.settings.enqueue_timeout_s)
+    with within, tracing.sending(known) as span:
         traced = replace(origin, trace=span.traceparent)
         entered = app.entrance.enter_one(message_id, message, traced)
         span.tell({"state": entered.state})
@@ -125,6 +154,7 @@ def publish(
         argsrepr=argsrepr,
         kwargsrepr="{}",
         ignore_result=True,
+        declare=[],  # Redis needs none, and it would be one more exchange.
         **options,
     )
 
@@ -137,11 +167,16 @@ def _wake(message_id: str, message: Message) -> None:
 
 @contextmanager
 def left_to_the_clock(name: str, ids: Iterable[str]) -> Iterator[None]:
-    """Publish in the block; where that fails the clock does it, for messages in the ledger."""
+    """Publish in the block; where that fails the clock does it, for messages in the ledger.
+
+    Whatever the block raises stays here: to a caller an error would mean that nothing is sent.
+    """
     try:
-        yield
-    except PUBLISH_ERRORS as error:
-        log.warning("%s is in the ledger; its wake-up was not published: %s", name, error)
+        with deadline.within(PUBLISH_SHARE * deadline.left_s()):
+            yield
+    except Exception as error:  # noqa: BLE001
+        told = f"{type(error).__name__}: {error}"
+        log.warning("%s is in the ledger; its wake-up was not published: %s", name, told)
         try:
             for message_id in ids:
                 app.entrance.unpublished(message_id)

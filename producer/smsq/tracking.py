@@ -9,7 +9,7 @@ from typing import Final
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
-from smsq.contract import FINAL, State
+from smsq.contract import FINAL, State, is_id
 from smsq.folded import unfolded
 
 
@@ -68,7 +68,12 @@ def key_holder(reason: str | None) -> str:
 
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
-    """Read a message; None where nothing is known of it. Raises LedgerUnavailable."""
+    """Read a message; None where nothing is known of it, as of what is no id.
+
+    Raises LedgerUnavailable.
+    """
+    if not is_id(message_id):
+        return None
     with mapped_errors(url):
         stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
     if not stored:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Final
 
-from smsq.contract import Lane
+from smsq.contract import Lane, is_id
 from smsq.killpoint import reached
 from smsq_worker.delivery import Delivery
 from smsq_worker.ledger import CameTo, Go, Stay
@@ -99,7 +99,7 @@ class Batches:
         Raises NotNow where the wake-up is to be given back for those that are still queued.
         """
         # Anybody can write to a queue.
-        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        if not isinstance(ids, list) or not all(map(is_id, ids)):
             log.warning("a batch that is no list of ids was dropped")
             return "dropped"
         run = _Run(self._delivery, self._calls, lane)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from celery import signals
 
+from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq_worker import tasks, telemetry, tracing, transport
 from smsq_worker.app import WorkerApp, worker_config
@@ -51,7 +52,8 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
     """Refuse to start where it may not work: before the banner and before any message."""
     if getattr(instance, "app", None) is app:
         try:
-            with suppress(LedgerUnavailable):  # It is asked again when the broker is there.
+            # It is asked again when the broker is there.
+            with suppress(LedgerUnavailable), deadline.within(app.settings.enqueue_timeout_s):
                 app.runtime.check()
             if app.settings.traces:
                 signals.worker_shutdown.connect(tracing.start("worker"), weak=False)

@@ -15,14 +15,13 @@ from uuid import uuid4
 
 from kombu.utils.json import dumps, loads
 
-from smsq.contract import SEND_SMS
+from smsq.contract import SEND_SMS, is_id
 
 log = logging.getLogger(__name__)
 
 MAX_ENVELOPE: Final = 1_048_576
 """Bytes. The longest of ours wakes up a batch of 1000: with ids of 255 characters, each in quotes,
 with a comma and a blank, in base64, that is 1000 x 259 x 4/3, a third of it."""
-MAX_ID: Final = 255
 JSON_TYPE: Final = "application/json"
 HEADERS: Final = ("argsrepr", "kwargsrepr", "eta", "expires", "root_id")
 """Those that mean something here, beside id and task. Celery trusts each of the others too."""
@@ -112,11 +111,6 @@ def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
     headers["compression"] = _object(message.get("headers")).get("compression")
     properties = _object(message.get("properties")) | {"body_encoding": None}
     return message | {"headers": headers, "body": body, "properties": properties}
-
-
-def is_id(value: object) -> bool:
-    """Return whether a value can be a message's id."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
 
 
 def _object(value: Any) -> dict[str, Any]:

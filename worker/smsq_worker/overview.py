@@ -26,7 +26,7 @@ from smsq_worker.ledger.rules import Rules
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
-_BROKER_S: Final = 2.0
+_BROKER_S: Final = 1.5
 _FIRST, _PAGE = 10, 200
 _LOOK_AT: Final = 10_000
 """So many of a list at the most: the tail of a queue may be full of copies, or of expired ones."""

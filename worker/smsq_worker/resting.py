@@ -14,6 +14,8 @@ from kombu.transport.redis import SentinelManagedSSLConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import SentinelManagedConnection
 
+from smsq.connection import Fresh
+
 LONG_S: Final = 1.0
 """A server that is there refuses sooner, and is asked again at once."""
 
@@ -38,17 +40,17 @@ class _Resting:
             raise
 
 
-class Connection(_Resting, redis.Connection):
+class Connection(_Resting, Fresh, redis.Connection):
     """A connection."""
 
 
-class TlsConnection(_Resting, redis.SSLConnection):
+class TlsConnection(_Resting, Fresh, redis.SSLConnection):
     """The same over TLS."""
 
 
-class PrimaryConnection(_Resting, SentinelManagedConnection):
+class PrimaryConnection(_Resting, Fresh, SentinelManagedConnection):
     """A connection to the server that Sentinels name."""
 
 
-class TlsPrimaryConnection(_Resting, SentinelManagedSSLConnection):
+class TlsPrimaryConnection(_Resting, Fresh, SentinelManagedSSLConnection):
     """The same over TLS."""

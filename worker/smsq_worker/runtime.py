@@ -51,7 +51,7 @@ class Runtime:
         `stopping` is set when nothing new may begin.
         """
         catalogue = Catalogue.load(settings.codes_file)
-        client = connect(settings.redis_url)
+        client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
         cipher = opener(client, settings, strict=True)
         ledger = Ledger(client, settings.rules, cipher)
         gateway = Gateway(settings.address)

@@ -75,4 +75,5 @@ def publish_reports(app: Celery, reports: Sequence[tuple[str, str]]) -> None:
         argsrepr=f"({len(reports)} reports)",
         kwargsrepr="{}",
         ignore_result=True,
+        declare=[],
     )

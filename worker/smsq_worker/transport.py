@@ -9,9 +9,9 @@ import celery.app.amqp
 import kombu
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smsq.app import QUEUES
+from smsq.transport import SafeChannel
 from smsq_worker import resting
 from smsq_worker.envelope import readable, sound
 from smsq_worker.gate import GATE
@@ -42,31 +42,18 @@ class OpenQueues:
         GATE.taken(last_used)
 
 
-class _SafeChannel:
-    """A channel that takes from open queues, and says that it is closed.
-
-    kombu's own looks up an attribute of None then. The AttributeError ends a worker (celery 5.7
-    at each restart of Redis, 5.6 when it is stopped while Redis is away), where a connection
-    error makes it reconnect.
-    """
-
-    connection: Any
-    pool: Any
+class _GatedChannel(SafeChannel):
+    """A channel that takes from open queues."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._client: Any = None
         super().__init__(*args, **kwargs)
         self._queue_cycle = OpenQueues()
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        """Give one client of the pool: kombu makes one for each command, at the cost of several."""
+        client = super()._create_client(asynchronous)
         if asynchronous:
-            client: Any = super()._create_client(asynchronous=True)  # type: ignore[misc]
             client.set_response_callback("BRPOP", readable)
-            return client
-        if self._client is None or self._client.connection_pool is not self.pool:
-            self._client = super()._create_client()  # type: ignore[misc]
-        return self._client
+        return client
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         if timeout is None and GATE.crowded():
@@ -80,22 +67,19 @@ class _SafeChannel:
         """
         super()._do_restore_message(*args[:4], leftmost=False)  # type: ignore[misc]
 
-    def _connparams(self, *args: Any, **kwargs: Any) -> Any:
-        if self.connection is None or self.connection.client is None:
-            raise RedisConnectionError("the connection was closed")
-        return super()._connparams(*args, **kwargs)  # type: ignore[misc]
 
-
-class Channel(_SafeChannel, kombu_redis.Channel):
+class Channel(_GatedChannel, kombu_redis.Channel):
     """A channel to a server."""
 
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "idle_s")
     connection_class = resting.Connection
     connection_class_ssl = resting.TlsConnection
 
 
-class SentinelChannel(_SafeChannel, kombu_redis.SentinelChannel):
+class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
     """A channel to the server that Sentinels name."""
 
+    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "idle_s")
     connection_class = resting.PrimaryConnection
     connection_class_ssl = resting.TlsPrimaryConnection
 

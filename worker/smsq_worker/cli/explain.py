@@ -15,12 +15,13 @@ import click
 
 from smsq import keys
 from smsq.cipher import opener
-from smsq.connection import Client, connect
+from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
 from smsq_worker.cli.lang import lang_option
 from smsq_worker.cli.meter import meter
+from smsq_worker.cli.writing import to_read
 from smsq_worker.codes import Catalogue
 from smsq_worker.codewords import Lang, class_words, meaning
 from smsq_worker.ledger import Ledger
@@ -87,7 +88,7 @@ def explain(what: str, *, last: int, as_json: bool, lang: Lang) -> None:
         raise click.UsageError(_RULE)
     settings = Settings.load(os.environ)
     catalogue = Catalogue.load(settings.codes_file)
-    with connect(settings.redis_url) as client:
+    with to_read(settings) as client:
         desk = _Desk(settings, client, catalogue, lang, as_json)
         if not (_explain_id(desk, word) or _explain_mid(desk, word)):
             if not _NUMBER.fullmatch(word):

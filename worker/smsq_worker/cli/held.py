@@ -7,10 +7,10 @@ import os
 
 import click
 
-from smsq.connection import connect
+from smsq.contract import parse_id
 from smsq.tracking import read_status
 from smsq_worker.cli.groups import Group
-from smsq_worker.cli.writing import to_write
+from smsq_worker.cli.writing import to_read, to_write
 from smsq_worker.ledger import Decision, Ledger
 from smsq_worker.settings import Settings
 
@@ -47,7 +47,7 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     if ctx.invoked_subcommand:
         return
     settings = Settings.load(os.environ)
-    client = connect(settings.redis_url)
+    client = to_read(settings)
     rows = []
     for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
         status = read_status(client, settings.redis_url, message_id)
@@ -94,6 +94,8 @@ def drop(ids: tuple[str, ...], *, everything: bool) -> None:
 def _decide(ids: tuple[str, ...], decision: Decision, *, everything: bool) -> None:
     if bool(ids) == everything:
         raise click.UsageError("name the messages' ids, or say --all")
+    for message_id in ids:
+        parse_id(message_id)
     settings = Settings.load(os.environ)
     ledger = Ledger(to_write(settings), settings.rules)
     wrong = 0

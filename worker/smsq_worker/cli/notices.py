@@ -91,6 +91,8 @@ def _decide(
 ) -> None:
     if bool(names) == everything:
         raise click.UsageError("name the outcomes, or say --all")
+    if not all(map(str.isprintable, names)):
+        raise click.UsageError("an outcome's name is KIND:STATE:ID, in printable characters")
     found = _notices()
     wrong = 0
     for name in names or [one.name for one in found.dead(AT_MOST)]:

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from smsq.connection import connect
+from smsq_worker.cli.writing import to_read
 from smsq_worker.ledger import Ledger
 from smsq_worker.settings import Settings
 
@@ -31,7 +31,7 @@ def parked(*, as_json: bool) -> None:
     them mean that answers were lost, or that somebody else sends over the same account.
     """
     settings = Settings.load(os.environ)
-    ledger = Ledger(connect(settings.redis_url), settings.rules)
+    ledger = Ledger(to_read(settings), settings.rules)
     rows = [
         {
             "mid": mid,

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from smsq.connection import connect
 from smsq.contract import Lane, OnAmbiguous, parse
 from smsq_worker.cli.filerun import STOPPED, Wish, dry_run, fail, send
 from smsq_worker.cli.offer import offer
+from smsq_worker.cli.writing import to_read
 from smsq_worker.sendfile.campaign import NotAgain
 from smsq_worker.sendfile.job import Job
 from smsq_worker.sendfile.source import GB18030, UTF_8, BadFile, opened
@@ -90,7 +90,7 @@ def send_file(
     if only_check and wait_:
         raise click.UsageError("either --dry-run or --wait, not both")
     settings = Settings.load(os.environ)
-    wish = Wish(settings, connect(settings.redis_url), bad_path, wait_, anew, as_json, quiet)
+    wish = Wish(settings, to_read(settings), bad_path, wait_, anew, as_json, quiet)
     try:
         with opened(file) as source:
             job = Job(source, defaults, encoding, key_prefix or "")

@@ -6,22 +6,25 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 import smsq
-from smsq.connection import connect
 from smsq.settings import shown_url
 from smsq_worker.cli.rate import as_dict as rate_as_dict
 from smsq_worker.cli.watch import watch
 from smsq_worker.cli.words import rate_now
+from smsq_worker.cli.writing import to_read
 from smsq_worker.ledger.control import Pause
 from smsq_worker.overview import LIVE_STATES, LaneView, Lookout, Overview
 from smsq_worker.prospect import pause_end, pause_words, scope_words
 from smsq_worker.settings import Settings
 from smsq_worker.wording import moment, span
+
+_WATCH_S: Final = 1.5
 
 # What follows \b is printed as it stands.
 _EXAMPLES = """\b
@@ -70,7 +73,8 @@ def status(message_id: str | None, *, as_json: bool, every_s: int | None) -> Non
 
 
 def _show_whole(*, as_json: bool) -> None:
-    settings, lookout = _lookout()
+    settings = Settings.load(os.environ)
+    lookout = _lookout(settings)
     whole = lookout.look()
     if as_json:
         click.echo(json.dumps(_as_dict(whole), ensure_ascii=False, indent=2))
@@ -82,7 +86,10 @@ def _show_whole(*, as_json: bool) -> None:
 
 
 def _watch(every_s: int, *, as_json: bool) -> None:
-    settings, lookout = _lookout()
+    settings = Settings.load(os.environ)
+    # Who watches is to see soon that there is nothing to be seen.
+    impatient = min(settings.enqueue_timeout_s, _WATCH_S)
+    lookout = _lookout(replace(settings, enqueue_timeout_s=impatient))
 
     def look() -> list[str]:
         whole = lookout.look()
@@ -94,9 +101,8 @@ def _watch(every_s: int, *, as_json: bool) -> None:
     watch(look, every_s)
 
 
-def _lookout() -> tuple[Settings, Lookout]:
-    settings = Settings.load(os.environ)
-    return settings, Lookout(connect(settings.redis_url), settings.rules, settings.broker_url)
+def _lookout(settings: Settings) -> Lookout:
+    return Lookout(to_read(settings), settings.rules, settings.broker_url)
 
 
 def _broker_away(settings: Settings) -> str:
@@ -171,8 +177,7 @@ def _lane_as_dict(lane: LaneView) -> dict[str, Any]:
 
 
 def _show_message(message_id: str, *, as_json: bool) -> None:
-    # What is not printable is no id, and may not even be text.
-    found = smsq.status(message_id) if message_id.isprintable() else None
+    found = smsq.status(message_id)
     if found is None:
         click.echo(f"smsq: nothing is known of {message_id!r}", err=True)
         raise SystemExit(1)
@@ -183,7 +188,9 @@ def _show_message(message_id: str, *, as_json: bool) -> None:
     attempts = fields.pop("attempts")
     for name, value in fields.items():
         if value is not None:
-            click.echo(f"{name:12} {_isoformat(value)}")
+            # The reference is the caller's own text.
+            shown = "".join(c if c.isprintable() else " " for c in _isoformat(value))
+            click.echo(f"{name:12} {shown}")
     for attempt in attempts:
         words = [
             str(attempt[name]) for name in ("outcome", "detail", "mid", "stat") if attempt[name]

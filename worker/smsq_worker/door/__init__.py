@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +20,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 
-from smsq import keys
+from smsq import deadline, keys
 from smsq.connection import Client, mapped_errors
 from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
@@ -39,10 +40,14 @@ from smsq_worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 KEEP_S: Final = 30.0
 """So long a report may wait until it is safe: Redis is tried for some 20 s."""
 STUCK_S: Final = 60.0
 """So long the spool may stay as it is while Redis answers."""
+THREADS: Final = 20
+"""So many requests may ask Redis at a time; the others wait, each for its own time at the most."""
 SOON_READ: Final = 4096
 """A body of at most so many bytes is read on the spot: it takes 5 ms at the very worst."""
 
@@ -70,6 +75,13 @@ class Door:
         self.refusals = Refusals(settings.report_token)
         self._lookout = Lookout(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
+        # Its own, so that a Redis that is silent takes no thread from a report.
+        self._threads = CapacityLimiter(THREADS)
+
+    async def _ask(self, act: Callable[..., T], *args: Any) -> T:
+        """Do in a thread what asks Redis. Its time counts from now, the wait for a thread too."""
+        with deadline.within(self._settings.enqueue_timeout_s):
+            return await to_thread.run_sync(act, *args, limiter=self._threads)
 
     async def take_reports(self, request: Request) -> Response:
         """Take one report or several; 200 once they are safe in the ledger or on the disk.
@@ -107,17 +119,20 @@ class Door:
         found = address(request)
         return not allowed or (found is not None and any(found in network for network in allowed))
 
-    def message(self, request: Request) -> Status:
+    async def message(self, request: Request) -> Status:
         """Give a message's status. A caller sees its own messages alone."""
         caller = self._access.caller(request)
-        message_id = request.path_params["message_id"]
         try:
-            status = read_status(self._client, self._settings.redis_url, message_id)
-            if status is None or not self._may_see(caller, message_id):
-                raise HTTPException(404, "no such message")
+            status = await self._ask(self._message, caller, request.path_params["message_id"])
         except LedgerUnavailable:
             raise HTTPException(503, "try again") from None
+        if status is None:
+            raise HTTPException(404, "no such message")
         return status
+
+    def _message(self, caller: Caller, message_id: str) -> Status | None:
+        status = read_status(self._client, self._settings.redis_url, message_id)
+        return status if status and self._may_see(caller, message_id) else None
 
     def _may_see(self, caller: Caller, message_id: str) -> bool:
         if not caller.name:
@@ -126,17 +141,18 @@ class Door:
             owner = self._client.hget(keys.message(message_id), "caller")
         return owner == caller.name
 
-    def metrics(self) -> Response:
+    async def metrics(self) -> Response:
         """Give the metrics in Prometheus' text form."""
         try:
-            return Response(metrics.render(self._lookout), media_type=metrics.CONTENT_TYPE)
+            text = await self._ask(metrics.render, self._lookout)
         except LedgerUnavailable:
             raise HTTPException(503, "Redis does not answer") from None
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
-    def ready(self) -> Response:
+    async def ready(self) -> Response:
         """Tell whether Redis is there, and reports on the disk are brought to it."""
         try:
-            self._ledger.ping()
+            await self._ask(self._ledger.ping)
         except LedgerUnavailable:
             raise HTTPException(503, "Redis does not answer") from None
         if self._inbox.stuck_s() > STUCK_S:
@@ -172,7 +188,7 @@ def create_door(door: Door, relay: Relay | None) -> FastAPI:
                 openapi_extra=openapi.relay_request(post=method == "POST"),
             )(relay.take)
     app.get(
-        "/messages/{message_id}",
+        "/messages/{message_id:path}",
         responses=openapi.MESSAGE_ANSWERS,
         openapi_extra=openapi.MESSAGE_REQUEST,
     )(door.message)
@@ -186,7 +202,7 @@ def create_door(door: Door, relay: Relay | None) -> FastAPI:
         ("/healthz", healthy),
         ("/readyz", door.ready),
         ("/metrics", door.metrics),
-        ("/messages/{message_id}", door.message),
+        ("/messages/{message_id:path}", door.message),
     ):
         app.head(path, include_in_schema=False)(endpoint)
     app.exception_handler(StarletteHTTPException)(_on_http_error)
@@ -195,7 +211,7 @@ def create_door(door: Door, relay: Relay | None) -> FastAPI:
     return app
 
 
-def healthy() -> Response:
+async def healthy() -> Response:
     """Tell that the process is up."""
     return answer(200, "ok")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Any, Final
 
+from smsq import deadline
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import Ledger
 from smsq_worker.spool import Spool
@@ -32,12 +33,13 @@ class Inbox:
         ledger: Ledger,
         spool: Spool,
         publish_reports: Callable[[Sequence[Report]], None],
-        publish_errors: tuple[type[BaseException], ...],
+        *,
+        timeout_s: float = 3.0,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._publish_reports = publish_reports
-        self._publish_errors = publish_errors
+        self._timeout_s = timeout_s
         self._behind = Event()
         self._seen_at = time.monotonic()
 
@@ -67,7 +69,7 @@ class Inbox:
         while not stop.wait(wait_s):
             wait_s = LOOK_S
             try:
-                self._bring_in()
+                self._replay()
                 besides(self._ledger)
             except LedgerUnavailable:
                 self._behind.set()
@@ -90,7 +92,7 @@ class Inbox:
         """Tell for how long nothing has been brought in, though Redis was there."""
         return time.monotonic() - self._seen_at
 
-    def _bring_in(self) -> None:
+    def _replay(self) -> None:
         if not self._spool.pending():
             return
         replayed = self._spool.replay(self._take_in_spooled)
@@ -108,11 +110,15 @@ class Inbox:
         self._seen_at = time.monotonic()
 
     def _take_in(self, reports: Sequence[Report]) -> None:
+        with deadline.within(self._timeout_s):
+            self._bring_in(reports)
+
+    def _bring_in(self, reports: Sequence[Report]) -> None:
         parts = [reports[start : start + AT_ONCE] for start in range(0, len(reports), AT_ONCE)]
         for part in parts:
             self._ledger.take_in(part, wake_after_s=WAKE_AFTER_S)
         try:
             for part in parts:
                 self._publish_reports(part)
-        except self._publish_errors as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reports are safe
             log.warning("a report is safe, but its wake-up was not published: %s", error)

@@ -13,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from smsq import keys, tracing
+from smsq import deadline, keys, tracing
 from smsq.connection import Client
 from smsq.contract import Message, parse
 from smsq.enqueue import Origin
@@ -78,7 +78,8 @@ class Relay:
         caller = self._access.caller(request)
         body = await read_body(request, self._body_timeout_s)
         query, content_type = request.scope["query_string"], request.headers.get("content-type", "")
-        with tracing.following(request.headers.get("traceparent", "")):
+        within = deadline.within(self._settings.enqueue_timeout_s)
+        with within, tracing.following(request.headers.get("traceparent", "")):
             return await to_thread.run_sync(
                 self._enqueue, caller, query, content_type, body, limiter=self._threads
             )

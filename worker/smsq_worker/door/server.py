@@ -11,9 +11,8 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from smsq.app import PUBLISH_ERRORS
 from smsq.app import app as celery
-from smsq.connection import connect
+from smsq.app import connect_in_time
 from smsq_worker.alive import Systemd
 from smsq_worker.door import Door, create_door
 from smsq_worker.door.access import Access
@@ -39,13 +38,13 @@ HEADERS: Final = [
 
 def serve(settings: Settings, callers: Callers, listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
-    client = connect(settings.redis_url)
+    client = connect_in_time(settings)
     ledger = Ledger(client, settings.rules)
     inbox = Inbox(
         ledger,
         Spool(settings.home / "spool", "reports"),
         publish_reports=partial(publish_reports, celery),
-        publish_errors=PUBLISH_ERRORS,
+        timeout_s=settings.enqueue_timeout_s,
     )
     access = Access(callers)
     relay = Relay(settings, client, access) if callers else None

@@ -10,10 +10,12 @@ from typing import Final
 import redis
 
 from smsq.connection import Client, connect_impatiently
+from smsq.deadline import TimeIsUp
 from smsq.settings import shown_url
 from smsq_worker.local.doctor.finding import Finding, error, ok, one_line, warning
 
 TIMEOUT_S: Final = 3.0
+_SILENT: Final = (redis.TimeoutError, TimeIsUp)
 
 
 def asking(
@@ -34,7 +36,7 @@ def asking(
                 client.time()
                 yield ok(f"{shown_url(url)} answers")
             yield from ask(client)
-    except (redis.ConnectionError, redis.TimeoutError) as problem:
+    except (redis.ConnectionError, *_SILENT) as problem:
         if follows:
             yield warning(f"not known: {_why(problem)}", "see what is said of the server")
         else:
@@ -44,7 +46,7 @@ def asking(
 
 
 def _why(problem: redis.RedisError) -> str:
-    if isinstance(problem, redis.TimeoutError):
+    if isinstance(problem, _SILENT):
         return f"no answer within {TIMEOUT_S:g} s"
     if isinstance(problem, redis.AuthenticationError):
         return "the user or the password is refused"
@@ -56,6 +58,6 @@ def _advice(problem: redis.RedisError, setting: str) -> str:
         return f"put the right user and password into {setting}"
     if isinstance(problem, redis.exceptions.NoPermissionError):
         return f"give the user of {setting} the right to all commands and keys but CONFIG"
-    if isinstance(problem, redis.ConnectionError | redis.TimeoutError):
+    if isinstance(problem, (redis.ConnectionError, *_SILENT)):
         return f"start the server, open the way to it, or correct {setting}"
     return f"look at the server's log, and whether {setting} names the server and database meant"

@@ -1,0 +1,42 @@
+"""One end for all that a call waits for: each connect, handshake, write, read, retry and WAIT.
+
+A timeout of a socket begins anew with each byte, and a client with each try, so a server that
+dribbles, or is silent, would keep a caller for a minute. Nothing here needs a thread. A lookup of
+a name cannot be ended without one, so that it alone may take longer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+import redis
+
+_ends_at: Final[ContextVar[float]] = ContextVar("smsq_deadline", default=math.inf)
+"""By time.monotonic(). A thread that is given its caller's context has its deadline too."""
+
+
+class TimeIsUp(redis.RedisError):
+    """The deadline is over. Not a redis.TimeoutError: redis-py and kombu would try again."""
+
+    def __init__(self) -> None:
+        super().__init__("no answer in time")
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """End what the block asks of Redis after so many seconds; an earlier end stands."""
+    token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+def left_s() -> float:
+    """Return the seconds that are left, infinite where there is no deadline."""
+    return _ends_at.get() - time.monotonic()

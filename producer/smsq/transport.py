@@ -1,0 +1,98 @@
+"""kombu's Redis transport over our own connections: they keep deadlines, and do not lie idle.
+
+The producer's app names it; no alias of kombu's is changed, so that the host's apps keep theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from smsq import sentinels
+from smsq.connection import (
+    IDLE_S,
+    Connection,
+    PrimaryConnection,
+    TlsConnection,
+    TlsPrimaryConnection,
+    primary_pool,
+)
+
+
+class SafeChannel:
+    """A channel that says that it is closed, and whose connections do not lie idle.
+
+    kombu's own looks up an attribute of None then. Where a connection error makes a worker
+    reconnect, and a producer try again, the AttributeError ends the one and escapes the other.
+    """
+
+    connection: Any
+    pool: Any
+    idle_s = IDLE_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._client: Any = None
+        super().__init__(*args, **kwargs)
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Give one client of the pool: kombu makes one for each command, at the cost of several."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        if self._client is None or self._client.connection_pool is not self.pool:
+            self._client = super()._create_client()  # type: ignore[misc]
+        return self._client
+
+    def _connparams(self, *args: Any, **kwargs: Any) -> Any:
+        if self.connection is None or self.connection.client is None:
+            raise RedisConnectionError("the connection was closed")
+        return super()._connparams(*args, **kwargs) | {"idle_s": self.idle_s}  # type: ignore[misc]
+
+
+class _PublishingChannel(SafeChannel):
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ARG002
+        # One connection will do: nothing is consumed over it.
+        return super()._create_client()
+
+
+class Channel(_PublishingChannel, kombu_redis.Channel):
+    """A channel to a server."""
+
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "idle_s")
+    connection_class = Connection
+    connection_class_ssl = TlsConnection
+
+
+class SentinelChannel(_PublishingChannel, kombu_redis.SentinelChannel):
+    """A channel to the server that Sentinels name."""
+
+    from_transport_options = (
+        *kombu_redis.SentinelChannel.from_transport_options,
+        "idle_s",
+        "sentinels_url",
+    )
+    connection_class = PrimaryConnection
+    connection_class_ssl = TlsPrimaryConnection
+    sentinels_url: str
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        params = self._connparams(asynchronous)
+        # Of the Sentinel that kombu was told.
+        for name in ("host", "port"):
+            params.pop(name, None)
+        pool: Any = primary_pool(sentinels.read(self.sentinels_url), **params)
+        self._sentinel_manager = pool.sentinel_manager
+        return pool
+
+
+class Transport(kombu_redis.Transport):
+    """The transport of producers."""
+
+    Channel = Channel
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    """The same, to the server that Sentinels name."""
+
+    Channel = SentinelChannel

@@ -1,0 +1,160 @@
+"""One rule for a message's id, wherever one is given; and calls that would send nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+
+import smsq
+from conftest import RELAY
+from machine import machine
+from scene import Scene
+from smsq import contract, keys
+from smsq.tracking import read_status
+from smsq_worker import batch, intake
+from smsq_worker.settings import Settings
+from support import eventually
+from test_cli import run
+from test_door import serving
+
+PHONE = "13800138000"
+
+ODD = ["a b", "order:7/8", "x" * 255, "订单-7", "%41?b#c&d=e", "'\"\\", "-1", "(.*)%d+"]
+"""Ids that worked before, and go on working."""
+NO_IDS = [
+    *("", "a\n", "a\r", "a\0b", "\x1b[31m", "x" * 256, "x" * 1_000_000, "a\u2028b", "\ud800"),
+    *("a\u00a0b", "a\u3000b", "\ufffe"),
+]
+NO_STR: list[Any] = [5, 0, 1.5, True, b"m1", ["m1"]]
+
+
+@pytest.mark.parametrize("bad", [*NO_IDS, *NO_STR], ids=lambda bad: repr(bad)[:20])
+def test_what_is_no_id_is_refused_at_the_call(client: redis.Redis, bad: Any) -> None:
+    with pytest.raises(smsq.InvalidMessage, match="an id must be a str of 1 to 255 printable"):
+        smsq.send_sms.apply_async((PHONE, "SMS_1001"), task_id=bad)
+    assert client.dbsize() == 0
+
+
+def test_an_error_shows_nothing_of_the_id(client: redis.Redis) -> None:
+    with pytest.raises(smsq.InvalidMessage) as error:
+        smsq.send_sms.apply_async((PHONE, "SMS_1001"), task_id=f"{PHONE}\n")
+    assert PHONE not in str(error.value)
+
+
+@pytest.mark.parametrize("bad", NO_IDS, ids=lambda bad: repr(bad)[:20])
+def test_the_ledger_takes_no_such_id_from_anybody(scene: Scene, bad: str) -> None:
+    with pytest.raises(smsq.InvalidMessage):
+        scene.enter(bad)
+    assert scene.client.dbsize() == 0
+
+
+@pytest.fixture
+def scene(client: redis.Redis, settings: Settings) -> Scene:
+    return Scene(client, settings)
+
+
+@pytest.mark.parametrize("bad", NO_IDS, ids=lambda bad: repr(bad)[:20])
+def test_nothing_is_known_of_a_str_that_is_no_id(client: redis.Redis, bad: str) -> None:
+    assert smsq.status(bad) is None
+
+
+@pytest.mark.parametrize("bad", [*NO_STR, None], ids=repr)
+def test_to_ask_for_what_is_no_str_is_a_mistake(client: redis.Redis, bad: Any) -> None:
+    with pytest.raises(smsq.InvalidMessage, match="an id must be a str"):
+        smsq.status(bad)
+    result = smsq.send_sms.delay(PHONE, "SMS_1001")
+    with pytest.raises(smsq.InvalidMessage, match="AsyncResult"):
+        smsq.status(result)  # type: ignore[arg-type]
+
+
+def test_the_rule_is_one() -> None:
+    assert intake.is_id is contract.is_id
+    assert batch.is_id is contract.is_id
+    assert all(map(contract.is_id, ODD))
+    assert not any(map(contract.is_id, [*NO_IDS, *NO_STR, None]))
+
+
+def test_odd_ids_go_all_the_way(
+    environ: dict[str, str], tmp_path: Path, client: redis.Redis
+) -> None:
+    with machine(environ, tmp_path) as here:
+        here.start_worker()
+        for one in ODD:
+            smsq.send_sms.apply_async((PHONE, "SMS_1001"), task_id=one)
+        for one in ODD:
+            eventually(lambda one=one: state_of(client, one) == "accepted")  # type: ignore[misc]
+    with serving(environ, tmp_path / "log") as door:
+        for one in ODD:
+            assert door.get(f"/messages/{quote(one, safe='')}", RELAY).json()["id"] == one
+            assert run(environ, "explain", "--", one).returncode == 0
+        for bad in ("a%0Ab", "a%00b", "x" * 256, ""):
+            assert door.get(f"/messages/{bad}", RELAY).status_code == 404
+
+
+def state_of(client: redis.Redis, message_id: str) -> str | None:
+    status = read_status(client, "", message_id)
+    return status and status.state
+
+
+def test_a_batch_with_what_is_no_id_is_no_batch(scene: Scene) -> None:
+    from smsq_worker.runtime import Runtime
+
+    runtime = Runtime.build(scene.settings)
+    scene.enter("m1")
+    for bad in (*NO_IDS, *NO_STR):
+        assert runtime.batches.deliver(["m1", bad], contract.Lane.BULK) == "dropped"
+    assert scene.status().state == "queued"
+    runtime.close()
+
+
+@pytest.mark.parametrize("words", [("resend",), ("drop",)])
+def test_a_command_refuses_what_is_no_id_before_it_decides_anything(
+    environ: dict[str, str], words: tuple[str, ...]
+) -> None:
+    for bad in ("a\nb", "\udcff", "x" * 256):
+        done = run(environ, "held", *words, "m1", bad)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("smsq: an id must be a str of 1 to 255 printable")
+        assert run(environ, "status", bad).returncode == 1
+        assert run(environ, "notices", "replay", f"webhook:failed:{bad}").returncode in {1, 2}
+
+
+@pytest.mark.parametrize("name", ["template", "notify"])
+@pytest.mark.parametrize("bad", ["a\nb", "a\0b", "\x1b[31m", "a\u2028b"], ids=repr)
+def test_a_name_has_no_control_character(client: redis.Redis, name: str, bad: str) -> None:
+    with pytest.raises(smsq.InvalidMessage, match=f"{name} must be .* control character"):
+        smsq.send_sms.delay(PHONE, **{"template": "SMS_1001", name: bad})
+    assert client.dbsize() == 0
+
+
+def test_keys_and_references_may_hold_any_text(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    text = "a\nb\0c\u3000\x1b[31m"
+    first = smsq.send_sms.delay(PHONE, "SMS_1001", key=text, reference=text)
+    second = smsq.send_sms.delay(PHONE, "SMS_1001", key=text)
+    status = smsq.status(first.id)
+    assert status is not None
+    assert status.reference == text
+    assert client.hget(keys.message(second.id), "reason") == f"duplicate:{first.id}"
+    # A terminal is shown none of it.
+    told = run(environ, "status", first.id).stdout
+    assert "\x1b" not in told
+    assert "reference    a b c" in told
+
+
+def test_a_call_in_this_process_would_send_nothing_and_says_so(client: redis.Redis) -> None:
+    signature = smsq.send_sms.s(PHONE, "SMS_1001")
+    for call in (
+        lambda: smsq.send_sms(PHONE, "SMS_1001"),
+        lambda: smsq.send_sms.apply((PHONE, "SMS_1001")),
+        signature,
+        signature.apply,
+    ):
+        with pytest.raises(smsq.InvalidMessage, match=r"call send_sms\.delay"):
+            call()
+    assert client.dbsize() == 0
