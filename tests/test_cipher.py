@@ -60,7 +60,8 @@ def test_without_keys_a_payload_and_a_digest_are_what_they_were(
     assert json.loads(plain.seal(PHONE, CODE)) == [PHONE, CODE]
     assert plain.open(plain.seal(PHONE, CODE)) == (PHONE, CODE)
     assert plain.who(PHONE) == keys.who(PHONE)
-    assert plain.idempotency("login-1") == keys.idempotency("login-1")
+    digest, _ = plain.idempotency("login-1", PHONE, "T")
+    assert digest == keys.who("login-1")
     assert client.dbsize() == 0
 
 
@@ -81,7 +82,9 @@ def test_a_sealed_payload_shows_nothing_and_opens_again(
 def test_the_digests_are_keyed_and_the_same_for_all(cipher: Callable[..., Cipher]) -> None:
     first, second = cipher(OLD), cipher(OLD)
     assert first.who(PHONE) == second.who(PHONE) != keys.who(PHONE)
-    assert first.idempotency("k") == second.idempotency("k") != keys.idempotency("k")
+    found = first.idempotency("k", PHONE, "T")
+    assert found == second.idempotency("k", PHONE, "T")
+    assert found[0] != keys.who("k")
 
 
 def test_of_many_that_come_first_one_makes_the_lookup_key(environ: dict[str, str]) -> None:

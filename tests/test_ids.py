@@ -15,7 +15,7 @@ from machine import machine
 from scene import Scene
 from smsq import contract, keys
 from smsq.tracking import read_status
-from smsq_worker import batch, intake
+from smsq_worker import batch
 from smsq_worker.settings import Settings
 from support import eventually
 from test_cli import run
@@ -67,12 +67,12 @@ def test_to_ask_for_what_is_no_str_is_a_mistake(client: redis.Redis, bad: Any) -
     with pytest.raises(smsq.InvalidMessage, match="an id must be a str"):
         smsq.status(bad)
     result = smsq.send_sms.delay(PHONE, "SMS_1001")
-    with pytest.raises(smsq.InvalidMessage, match="AsyncResult"):
+    with pytest.raises(smsq.InvalidMessage, match="of type SendResult"):
         smsq.status(result)  # type: ignore[arg-type]
 
 
 def test_the_rule_is_one() -> None:
-    assert intake.is_id is contract.is_id
+    assert envelope.is_id is contract.is_id
     assert batch.is_id is contract.is_id
     assert all(map(contract.is_id, ODD))
     assert not any(map(contract.is_id, [*NO_IDS, *NO_STR, None]))

@@ -162,16 +162,17 @@ def test_an_attempt_that_no_longer_holds_gets_no_departure(
 # Whole workers
 
 RESOLVER = """
-import os, signal, socket, time
+import os, signal, socket, threading, time
+
+before_stop = threading.Lock()
 
 def look_up(host, *args, _real=socket.getaddrinfo, **options):
     if host == "gateway.test":
-        try:
-            os.unlink({stop!r})
-        except FileNotFoundError:
-            pass
-        else:
-            os.kill(os.getpid(), signal.SIGSTOP)
+        # No other gets through between the two lines.
+        with before_stop:
+            if os.path.exists({stop!r}):
+                os.unlink({stop!r})
+                os.kill(os.getpid(), signal.SIGSTOP)
         while os.path.exists({away!r}):
             time.sleep(0.01)
         host = "127.0.0.1"

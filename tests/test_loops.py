@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import redis
 import requests
-from kombu.exceptions import OperationalError
 
 from machine import ends, machine
 from scene import PHONE, Scene
@@ -239,7 +238,7 @@ def test_a_door_brings_reports_in_whatever_one_of_them_raises(
         '{"reports": [["1", "DELIVRD"]]}\n{"reports": 7}\n{"mid": "2"}\n{"reports": [["3", 4]]}\n'
         'rubbish\n{"reports": [["5", "DELIVRD"]]}\n'
     )
-    inbox = Inbox(ledger, Spool(tmp_path, "reports"), lambda _: None, (OperationalError,))
+    inbox = Inbox(ledger, Spool(tmp_path, "reports"), lambda _: None)
     stop = Event()
     thread = Thread(target=inbox.run, args=(stop,))
     thread.start()
@@ -269,7 +268,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
     monkeypatch.setattr(f"{door_module}.STUCK_S", 1.0)
     monkeypatch.setattr("smsq_worker.spool.LOCK_S", 0.1)
     reports = Spool(tmp_path, "reports")
-    inbox = Inbox(ledger, reports, lambda _: None, (OperationalError,))
+    inbox = Inbox(ledger, reports, lambda _: None)
     reports.append({"reports": [["1", "DELIVRD"]]})
     stop = Event()
     thread = Thread(target=inbox.run, args=(stop,))

@@ -33,7 +33,7 @@ def message(state: str, reason: str | None = None, *attempts: Attempt) -> Status
     ended = later(60)
     return Status(
         *("m1", state, "notice", "SMS_1", "130****8000", reason, None, None, None),
-        *(attempts, BEGAN, None, ended, None),
+        *(attempts, BEGAN, None, ended, None, False),
     )
 
 
