@@ -140,7 +140,7 @@ class Ledger:
         self._record = scripts.act("record")
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")
-        self._claim = scripts.act("claim")
+        self._claim = scripts.act("claim", also="sweep")
         self._take_in = scripts.plain("take_in")
         self._claim_reports = scripts.plain("claim_reports")
         self._seal = scripts.plain("seal")
@@ -157,15 +157,12 @@ class Ledger:
         """
         # First of all: what nobody here can read must not be let go.
         cipher = self._cipher()
-        lease_ms = round(self._rules.lease_s * 1000)
         sealed = "1" if isinstance(cipher, Sealed) else ""
         answers: list[Go | Wait | Stay] = []
         while len(answers) < len(asks):
             left = asks[len(answers) :]
             asked_at = time.monotonic()
-            found, is_safe = self._run_safely(
-                self._admit, lease_ms, sealed, *chain.from_iterable(left)
-            )
+            found, is_safe = self._run_safely(self._admit, sealed, *chain.from_iterable(left))
             plain = found[-1][1] if found[-1][0] == "plain" else None
             answers += [
                 _admission(cipher, asked_at, is_safe, *one) for one in found if one[0] != "plain"

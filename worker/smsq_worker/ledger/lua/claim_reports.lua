@@ -5,6 +5,11 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local next = now + tonumber(ARGV[2])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
-for _, member in ipairs(due) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), member) end
+-- None is put off for longer, but by a clock that was set back since.
+local ahead = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. next, '+inf', 'LIMIT', 0, ARGV[1])
+for _, members in ipairs({due, ahead}) do
+  for _, member in ipairs(members) do redis.call('ZADD', KEYS[1], next, member) end
+end
 return due

@@ -11,7 +11,9 @@ local name, lease = ARGV[1], tonumber(ARGV[2])
 if not redis.call('ZSCORE', NOTICES, name) then return {events, 'gone'} end
 local kind, key = outcome_of(name)
 local f = redis.call('HMGET', key, 'outcome', kind .. ':taken')
-if f[2] and now < tonumber(f[2]) + lease then return {events, 'copy'} end
+local taken = f[2] and bounded(tonumber(f[2]), 0)
+if taken and taken < tonumber(f[2]) then redis.call('HSET', key, kind .. ':taken', whole(taken)) end
+if taken and now < taken + lease then return {events, 'copy'} end
 local r = rest(receiver(kind, f[1]))
 if now < r.over then
   redis.call('ZADD', NOTICES, r.over, name)
