@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import redis
@@ -36,27 +37,31 @@ def moments(client: redis.Redis) -> set[str]:
 
 
 def _each_moment(client: redis.Redis, change: Callable[[int], int]) -> Iterator[str]:
+    """Rewrite every moment, and name its place."""
     now = _now(client)
     for key in list(client.scan_iter("smsq:*")):
-        name, kind = _name(key), client.type(key)
-        if kind == "zset":
-            for member, score in client.zrange(key, 0, -1, withscores=True):
-                if (text := _shifted(f"{score:.0f}", now, change)) is not None:
-                    yield name
-                    client.zadd(key, {member: text})
-        elif kind == "hash":
-            for field, value in client.hgetall(key).items():  # type: ignore[union-attr]
-                if (text := _shifted(value, now, change)) is not None:
-                    yield _place(name, field)
-                    client.hset(key, field, text)
-        elif kind == "list":
-            for index, value in enumerate(client.lrange(key, 0, -1)):  # type: ignore[arg-type]
-                if (text := _shifted(value, now, change)) is not None:
-                    yield name
-                    client.lset(key, index, text)
-        elif kind == "string" and (text := _shifted(str(client.get(key)), now, change)) is not None:
-            yield name
-            client.set(key, text, keepttl=True)
+        name = _NAMED.sub(r"smsq:\1:*", key)
+        for field, text, write in _stored(client, key):
+            shifted = _shifted(text, now, change)
+            if shifted is not None:
+                write(shifted)
+                yield _place(name, field)
+
+
+def _stored(client: Any, key: str) -> Iterator[tuple[str, str, Callable[[str], object]]]:
+    """Give each piece of a key: its field, its text, and what writes it."""
+    kind = client.type(key)
+    if kind == "zset":
+        for member, score in client.zrange(key, 0, -1, withscores=True):
+            yield "", f"{score:.0f}", lambda text, member=member: client.zadd(key, {member: text})
+    elif kind == "hash":
+        for field, text in client.hgetall(key).items():
+            yield field, text, partial(client.hset, key, field)
+    elif kind == "list":
+        for index, text in enumerate(client.lrange(key, 0, -1)):
+            yield "", text, partial(client.lset, key, index)
+    elif kind == "string":
+        yield "", client.get(key), partial(client.set, key, keepttl=True)
 
 
 def _shifted(text: str, now: int, change: Callable[[int], int]) -> str | None:

@@ -6,7 +6,6 @@ is brought about here; tests/system/test_clock_of_redis.py does it to a server.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -113,8 +112,10 @@ def keep_everything(scene: Scene) -> None:
         assert scene.stays(name) == "ended"
     notices = Notices(scene.client, scene.rules)
     scene.entrance.refuse("refused", "no such number")
-    for name, result in {"dead": "refused", "taken": "", "resting": "failed"}.items():
-        name = f"webhook:failed:{name}"
+    results = {"dead": "refused", "taken": "", "resting": "failed"}
+    for name, result in zip(
+        map("webhook:failed:{}".format, results), results.values(), strict=True
+    ):
         assert not isinstance(notices.take(name), str)
         if result:
             notices.settle(name, result, error="", wait_s=60, give_up_s=HOUR)  # type: ignore[arg-type]
@@ -472,7 +473,9 @@ def test_the_step_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture) -
     scene.claim()
     told = [one.getMessage() for one in caplog.records if "set back" in one.getMessage()]
     assert len(told) == 1
-    assert re.fullmatch(r"the clock of Redis' server was set back by (19|20)\.\d s or more", told[0])
+    assert re.fullmatch(
+        r"the clock of Redis' server was set back by (19|20)\.\d s or more", told[0]
+    )
 
 
 def test_a_ledger_that_was_set_back_before_this_release_goes_on(scene: Scene) -> None:

@@ -13,7 +13,7 @@
 --   timers, held, notices  cursors of ZSCAN: how far each has been looked through since; absent
 --             when that is done. In slices, because a million messages are too many for one act
 
-local CLOCK, STEP, SLICE = 'smsq:clock', 500, 500
+local CLOCK, STEP, SLICE = 'smsq:clock', 500, 200
 local seen, back, stepped_at
 do
   local f = redis.call('HMGET', CLOCK, 'now', 'back', 'at')
@@ -36,19 +36,6 @@ local function bounded(at, ahead)
   return moved(at, ahead)
 end
 
-local function rewrite(key, change)
-  local all = redis.call('HGETALL', key)
-  for i = 1, #all, 2 do
-    -- What nobody understands stops nothing.
-    local ok, value = pcall(change, all[i], all[i + 1])
-    if ok and value then redis.call('HSET', key, all[i], value) end
-  end
-end
-
-local function at_most_now(_, at)
-  return whole(math.min(tonumber(at), now))
-end
-
 -- Departures stay in the window, so that the gateway never sees more than the rate.
 local function move_calls()
   local us = clock[1] * 1000000 + clock[2]
@@ -58,36 +45,49 @@ local function move_calls()
   end
 end
 
-local function move_rate()
-  local r = rate()
-  local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0}
-  rewrite(RATE_KEY, function(field, at)
-    if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end
-    if field == 'slow_at' then return whole(moved(tonumber(at), 0)) end
-  end)
-end
-
-local function move_pauses()
-  rewrite(PAUSES, function(scope, text)
-    local p = cjson.decode(text)
-    p.since, p.probe_at = math.min(p.since, now), moved(p.probe_at, probe_wait(scope))
-    p.permit = p.permit and math.min(p.permit, now)
-    return cjson.encode(p)
-  end)
-  rewrite(RESUMED, at_most_now)
-  for i, at in ipairs(redis.call('LRANGE', OUTCOMES, 0, -1)) do
-    redis.call('LSET', OUTCOMES, i - 1, whole(moved(tonumber(at), 0)))
-  end
-end
-
-local function move_receivers()
-  rewrite('smsq:receivers', function(_, text)
-    local failures, over = string.match(text, '^(%d+) (%d+)$')
-    return over and failures .. ' ' .. whole(moved(tonumber(over), REPEATED))
-  end)
-end
-
 local function step_back()
+  local function rewrite(key, change)
+    local all = redis.call('HGETALL', key)
+    for i = 1, #all, 2 do
+      -- What nobody understands stops nothing.
+      local ok, value = pcall(change, all[i], all[i + 1])
+      if ok and value then redis.call('HSET', key, all[i], value) end
+    end
+  end
+
+  local function at_most_now(_, at)
+    return whole(math.min(tonumber(at), now))
+  end
+
+  local function move_rate()
+    local r = rate()
+    local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0}
+    rewrite(RATE_KEY, function(field, at)
+      if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end
+      if field == 'slow_at' then return whole(moved(tonumber(at), 0)) end
+    end)
+  end
+
+  local function move_pauses()
+    rewrite(PAUSES, function(scope, text)
+      local p = cjson.decode(text)
+      p.since, p.probe_at = math.min(p.since, now), moved(p.probe_at, probe_wait(scope))
+      p.permit = p.permit and math.min(p.permit, now)
+      return cjson.encode(p)
+    end)
+    rewrite(RESUMED, at_most_now)
+    for i, at in ipairs(redis.call('LRANGE', OUTCOMES, 0, -1)) do
+      redis.call('LSET', OUTCOMES, i - 1, whole(moved(tonumber(at), 0)))
+    end
+  end
+
+  local function move_receivers()
+    rewrite('smsq:receivers', function(_, text)
+      local failures, over = string.match(text, '^(%d+) (%d+)$')
+      return over and failures .. ' ' .. whole(moved(tonumber(over), REPEATED))
+    end)
+  end
+
   redis.call('HSET', CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
     'notices', 0)
   move_calls()
