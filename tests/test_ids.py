@@ -15,7 +15,7 @@ from machine import machine
 from scene import Scene
 from smsq import contract, keys
 from smsq.tracking import read_status
-from smsq_worker import batch
+from smsq_worker import batch, envelope
 from smsq_worker.settings import Settings
 from support import eventually
 from test_cli import run

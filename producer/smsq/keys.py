@@ -24,6 +24,7 @@
 | smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py. Also the counters that are newer than release 0.1.0, whose door stumbles over a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, since: when turns were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
+| smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/stepped.lua | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last calls let go, by the time of their departure in us | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
 | smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
@@ -62,6 +63,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
 | due | where it was sent with a send_at: when it could first go; dropped when it is accepted |
+| waits | where it is deferred: for how many ms it was, which an older release does not note |
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
 | otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |

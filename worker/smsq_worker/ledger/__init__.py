@@ -148,7 +148,7 @@ class Ledger:
         self._record = scripts.act("record")
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")
-        self._claim = scripts.act("claim")
+        self._claim = scripts.act("claim", also="sweep")
         self._take_in = scripts.plain("take_in")
         self._claim_reports = scripts.plain("claim_reports", also="apart")
         self._seal = scripts.plain("seal")
@@ -165,15 +165,12 @@ class Ledger:
         """
         # First of all: what nobody here can read must not be let go.
         cipher = self._cipher()
-        lease_ms = round(self._rules.lease_s * 1000)
         sealed = "1" if isinstance(cipher, Sealed) else ""
         answers: list[Go | Wait | Stay] = []
         while len(answers) < len(asks):
             left = asks[len(answers) :]
             asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
-            found, is_safe = self._run_safely(
-                self._admit, lease_ms, sealed, *chain.from_iterable(left)
-            )
+            found, is_safe = self._run_safely(self._admit, sealed, *chain.from_iterable(left))
             plain = found[-1][1] if found[-1][0] == "plain" else None
             answers += [
                 _admission(cipher, asked_at, lease_ends, is_safe, *one)

@@ -13,6 +13,8 @@ from smsq_worker.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.states import NEXT
 
 SHARED: Final = ("apart", "fold", "common", "pauses")
+READERS: Final = frozenset({"rate", "find"})
+"""Acts that write nothing: the door does them, which may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,10 @@ class Scripts:
         self._prelude = _constants(rules) + "".join(map(_lua, SHARED))
 
     def act(self, name: str, *, also: str = "") -> Any:
-        """Give the script `lua/<name>.lua`; `also` names one that it shares with a few."""
+        """Return the script `lua/<name>.lua`; `also` names one that it shares with a few."""
+        stepped = "" if name in READERS else _lua("stepped")
         shared = _lua(also) if also else ""
-        return self._client.register_script(self._prelude + shared + _lua(name))
+        return self._client.register_script(self._prelude + stepped + shared + _lua(name))
 
     def plain(self, name: str, *, also: str = "") -> Any:
         """Give a script that needs nothing of what the others share but `also`."""
@@ -71,6 +74,7 @@ def _constants(rules: Rules) -> str:
         "KNOWN": _table(f"{state}=true" for state in NEXT),
         "BOUNDS": _table(bounds),
         "RETENTION": rules.retention_s * 1000,
+        "LEASE": round(rules.lease_s * 1000),
         "REPORT_WAIT": rules.report_wait_s * 1000,
         "MAX_RESENDS": rules.max_resends,
         "RATE": rules.rate_per_s,

@@ -1,8 +1,7 @@
 -- May these messages go now? Those that may are `sending` from here on, under a lease.
 --
--- ARGV[1] ms of the lease
--- ARGV[2] '1' where a payload that anybody can read is to be encrypted first
--- ARGV[3...] id, the turn that has been booked for it or '', id, turn, ...
+-- ARGV[1] '1' where a payload that anybody can read is to be encrypted first
+-- ARGV[2...] id, the turn that has been booked for it or '', id, turn, ...
 -- Returns {events, answer, ...}, in order; after one that is not booked, plain or paused, none:
 --   {'go', attempt, payload, template, us, begun, trace}  the call departs then; begun: its time
 --     in ms; trace only if it has one
@@ -28,7 +27,7 @@ local PROBE_IN_DOUBT = 4 * PROBE
 local UNANSWERED = 20
 -- How long a message waits that must not be sent for now.
 local STOPPED = 60000
-local LEASE, SEALED = tonumber(ARGV[1]), ARGV[2] == '1'
+local SEALED = ARGV[1] == '1'
 
 -- Whether anything must not be sent: a message (its field `stop`), a campaign or an account (in
 -- this hash). This release only obeys such marks; they are set by later ones.
@@ -99,6 +98,10 @@ local function admit(id, booked)
   local sent_key = limited and 'smsq:sent:' .. m.who
   if limited then
     local sent, allowed = redis.call('LRANGE', sent_key, 0, -1), 0
+    for i, at in ipairs(sent) do
+      sent[i] = moved(tonumber(at), 0)
+      if sent[i] < tonumber(at) then redis.call('LSET', sent_key, i - 1, whole(sent[i])) end
+    end
     for _, limit in ipairs(PHONE_LIMITS) do
       local oldest = tonumber(sent[limit[1]] or 0)
       if now < oldest + limit[2] then allowed = math.max(allowed, oldest + limit[2]) end
@@ -150,15 +153,18 @@ local function admit(id, booked)
   if not turn then
     begins(r)
     local gap = 1000000 / (share(r) * r.now)
-    -- None is booked further ahead, but before the rate was raised or the clock was set back.
+    -- None is booked further ahead, but before the rate was raised.
     local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
+    if tat < r.tat then redis.call('HSET', RATE_KEY, 'tat', in_us(tat)) end
     turn = math.max(us, tat - (r.burst - 1) * gap)
     local wait = turn - us - AHEAD[m.lane]
     if wait > 0 then return {'wait', math.ceil(wait)} end
     redis.call('HSET', RATE_KEY, 'tat', in_us(math.max(tat, us) + gap))
   end
   -- One that was booked and comes late departs a little later, for the same reason.
-  turn = room(r, math.max(turn, booked == '' and us or us + EARLY / 3))
+  -- Nobody asks before it: one that lies ahead was booked before the clock was set back.
+  if booked ~= '' then turn = math.max(us + EARLY / 3, math.min(turn, us + EARLY)) end
+  turn = room(r, turn)
   if turn > us + EARLY then
     return {'booked', math.ceil(turn - us - EARLY), in_us(turn)}
   end
@@ -184,7 +190,7 @@ local function admit(id, booked)
   move(m, 'sending', 'n', m.n, m.n .. ':at', now)
   timer(m, now + LEASE)
   if m.doubt then count('possible_duplicates') end
-  if m.published > (tonumber(redis.call('HGET', LANES, m.lane)) or 0) then
+  if m.published <= now and m.published > (tonumber(redis.call('HGET', LANES, m.lane)) or 0) then
     redis.call('HSET', LANES, m.lane, m.published)
   end
   return {'go', m.n, payload, m.template, math.ceil(turn - us), now, m.trace}
@@ -192,7 +198,7 @@ end
 
 local LAST = {wait = true, plain = true, paused = true}
 local answers = {events}
-for i = 3, #ARGV, 2 do
+for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local answer = apart('message', id, admit, id, ARGV[i + 1])
   if not answer then

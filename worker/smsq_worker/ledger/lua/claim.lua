@@ -13,6 +13,7 @@ local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumb
 local empty = {}
 for i = 4, #ARGV do empty[ARGV[i]] = true end
 local answer = {events, -1, 'open', ''}
+local is_more = sweep(ask_ms)
 
 local function wake(m)
   if m.state ~= 'queued' then move(m, 'queued') end
@@ -108,5 +109,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0,
   if not apart('message', id, run_out, id) then redis.call('ZADD', TIMERS, now + AGAIN_MS, id) end
 end
 local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
-if following then answer[2] = math.max(0, tonumber(following) - now) end
+if following then answer[2] = is_more and 0 or math.max(0, tonumber(following) - now) end
 return answer

@@ -3,6 +3,7 @@
 --   local NEXT        the table of states.py: NEXT['<from> <to>'] is true where there is a way
 --   local KNOWN       KNOWN[state] is true for each state of that table
 --   local RETENTION   ms for which a final message is kept
+--   local LEASE       ms of a call's lease
 --   local REPORT_WAIT ms for which a report is awaited, or parked
 --   local WEBHOOK     whether every outcome goes to a webhook
 --   local MAX_RESENDS resends after doubt or a transient report
@@ -156,7 +157,7 @@ local function finish(m, to, reason)
   free_key(m)
   if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
   redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'who', 'due', 'trace', 'stop', 'key')
+    'overtaken', 'who', 'due', 'waits', 'trace', 'stop', 'key')
   redis.call('DEL', 'smsq:p:' .. m.id)
   redis.call('ZREM', TIMERS, m.id)
   redis.call('PEXPIRE', m.key, RETENTION)
@@ -177,6 +178,7 @@ end
 -- Wait, but never past the ttl's end.
 local function defer(m, wait_ms)
   if m.state ~= 'deferred' then move(m, 'deferred') end
+  set(m, 'waits', wait_ms)
   timer(m, math.min(now + wait_ms, m.expires))
 end
 

@@ -41,8 +41,14 @@ local function probe_wait(scope)
   return scope:sub(1, 9) == 'template:' and TEMPLATE_PROBE * PROBE or PROBE
 end
 
+-- Whether a call began after something. One that began before the clock was set back is old news.
+local function came_after(begun, at)
+  begun = tonumber(begun)
+  return begun <= now and begun >= tonumber(at)
+end
+
 local function since_resumed(scope, begun)
-  return tonumber(begun) >= tonumber(redis.call('HGET', RESUMED, scope) or 0)
+  return came_after(begun, redis.call('HGET', RESUMED, scope) or 0)
 end
 
 -- An operator's pause replaces any other, and no other replaces it.
@@ -71,7 +77,7 @@ end
 -- A probe got through: resume, if the pause has that cause and the probe began after it.
 local function heal(scope, cause, begun)
   local p = paused(scope)
-  if p and p.cause == cause and tonumber(begun) >= p.since then
+  if p and p.cause == cause and came_after(begun, p.since) then
     resume(scope, 'a probe got through')
   end
 end
@@ -79,7 +85,7 @@ end
 -- Count in a window that moves on by halves; give how many were good and bad in it.
 local function tally(key, window, bad)
   local f = redis.call('HMGET', key, 'start', 'good', 'bad', 'good_before', 'bad_before')
-  local start, half = tonumber(f[1] or 0), window / 2
+  local start, half = math.min(tonumber(f[1] or 0), now), window / 2
   local g, b, gb, bb = tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0),
     tonumber(f[5] or 0)
   if now >= start + window then
@@ -108,7 +114,7 @@ end
 -- The gateway says that calls come too fast. Calls begun before the last step say nothing new.
 local function slow_down(begun, why)
   local r = rate()
-  if tonumber(begun) < r.slow_at then return end
+  if not came_after(begun, r.slow_at) then return end
   local slow = math.max(r.now / 2, r.limit * SLOWEST)
   redis.call('HSET', RATE_KEY, 'slow', tostring(slow), 'slow_at', now)
   if slow < r.now then

@@ -24,7 +24,9 @@ if not f then
   redis.call('ZADD', NOTICES, now + AGAIN_MS, name)
   return {events, 'bad'}
 end
-if f[2] and now < tonumber(f[2]) + lease then return {events, 'copy'} end
+local taken = f[2] and bounded(tonumber(f[2]), 0)
+if taken and taken < tonumber(f[2]) then redis.call('HSET', key, kind .. ':taken', whole(taken)) end
+if taken and now < taken + lease then return {events, 'copy'} end
 local r = rest(receiver(kind, f[1]))
 if now < r.over then
   redis.call('ZADD', NOTICES, r.over, name)

@@ -35,8 +35,8 @@ end
 -- Give when the window has room for a departure, at the earliest at a time.
 local function room(r, at)
   local newest = redis.call('ZREVRANGE', CALLS, 0, 0, 'WITHSCORES')[2]
-  -- The clock was set back.
-  if newest and tonumber(newest) > us + 2 * EARLY then redis.call('DEL', CALLS) end
+  -- The clock was set back, too little for the rest to notice.
+  if newest and tonumber(newest) > us + 2 * EARLY then move_calls() end
   local in_a_second = math.floor(r.now + r.burst)
   local second = 1000000 * math.min(GUARD, in_a_second / ((1 + share(r)) / 2 * r.now))
   local first = redis.call('ZREVRANGE', CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
