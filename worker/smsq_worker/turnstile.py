@@ -80,9 +80,15 @@ class Turnstile:
             line.enter_context(self._head(lane, deadline))
             while turns.left():
                 asks = turns.to_ask(room())
-                for one in turns.understand(asks, self._ask(asks)):
+                answers = self._ask(asks)
+                is_paused = bool(answers) and answers[-1] == PAUSED
+                # What stands before that has been admitted, and has to be called.
+                for one in turns.understand(asks, answers[:-1] if is_paused else answers):
                     had_its_turn()
                     yield one
+                if is_paused:
+                    self._gate.close()
+                    raise NotNow("sending is paused")
                 if not turns.asking:
                     line.close()
                 if turns.left():
@@ -113,9 +119,6 @@ class Turnstile:
             self._gate.shut()
             raise NotNow(str(error)) from None
         self._nearest_s = min(self._nearest_s, time.monotonic() - asked_at)
-        if answers and answers[-1] == PAUSED:
-            self._gate.close()
-            raise NotNow("sending is paused")
         return answers
 
     @contextmanager

@@ -157,24 +157,31 @@ class Ledger:
         """
         # First of all: what nobody here can read must not be let go.
         cipher = self._cipher()
+        answers: list[Go | Wait | Stay] = []
+        try:
+            while len(answers) < len(asks):
+                found, plain = self._admit_some(cipher, asks[len(answers) :])
+                answers += found
+                if plain is None:
+                    break
+                self._tell_of_plain()
+                self._encrypt(cipher, asks[len(answers)][0], plain)
+        except LedgerUnavailable:
+            # Those that were let go by now have to be called.
+            if not answers:
+                raise
+        return answers
+
+    def _admit_some(
+        self, cipher: Cipher, asks: Sequence[tuple[str, str]]
+    ) -> tuple[list[Go | Wait | Stay], str | None]:
+        """Return answers, and the payload of the next message if that is to be encrypted first."""
         lease_ms = round(self._rules.lease_s * 1000)
         sealed = "1" if isinstance(cipher, Sealed) else ""
-        answers: list[Go | Wait | Stay] = []
-        while len(answers) < len(asks):
-            left = asks[len(answers) :]
-            asked_at = time.monotonic()
-            found, is_safe = self._run_safely(
-                self._admit, lease_ms, sealed, *chain.from_iterable(left)
-            )
-            plain = found[-1][1] if found[-1][0] == "plain" else None
-            answers += [
-                _admission(cipher, asked_at, is_safe, *one) for one in found if one[0] != "plain"
-            ]
-            if plain is None:
-                break
-            self._tell_of_plain()
-            self._encrypt(cipher, asks[len(answers)][0], plain)
-        return answers
+        asked_at = time.monotonic()
+        found, is_safe = self._run_safely(self._admit, lease_ms, sealed, *chain.from_iterable(asks))
+        plain = found.pop()[1] if found[-1][0] == "plain" else None
+        return [_admission(cipher, asked_at, is_safe, *one) for one in found], plain
 
     def depart(self, message_id: str, attempt: int) -> float:
         """Give a call that is late another departure, by time.monotonic()."""
@@ -356,7 +363,7 @@ def _admission(
 def _opened(cipher: Cipher, payload: str) -> tuple[str, str]:
     try:
         return cipher.open(payload)
-    except Unreadable:
+    except (Unreadable, ValueError, TypeError):  # the latter two: of what nobody of ours wrote
         return "", ""
 
 
