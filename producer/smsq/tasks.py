@@ -15,7 +15,16 @@ from celery.utils import uuid
 
 from smsq import tracing
 from smsq.app import PUBLISH_ERRORS, app
-from smsq.contract import SEND_SMS, Lane, Message, State, mask_phone, parse, signature_of_send_sms
+from smsq.contract import (
+    SEND_BATCH,
+    SEND_SMS,
+    Lane,
+    Message,
+    State,
+    mask_phone,
+    parse,
+    signature_of_send_sms,
+)
 from smsq.enqueue import NO_ORIGIN, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.killpoint import reached
@@ -115,6 +124,18 @@ def publish(
         kwargsrepr="{}",
         ignore_result=True,
         **options,
+    )
+
+
+def publish_batch(celery: Celery, ids: Sequence[str], lane: Lane) -> None:
+    """Publish one wake-up for many messages of a lane. Raises kombu's OperationalError."""
+    celery.send_task(
+        SEND_BATCH,
+        (ids,),
+        queue=lane.queue,
+        argsrepr=f"({len(ids)} messages)",
+        kwargsrepr="{}",
+        ignore_result=True,
     )
 
 

@@ -7,7 +7,7 @@ publishes the wake-ups that follow. If it dies in between, the timer runs out ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Final, Protocol
 
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.5
 """The longest sleep: a timer set meanwhile by another process is not noticed earlier."""
+SLICE_S: Final = 0.01
+"""The sleep where more is due, which comes in slices so far apart."""
+REST_S: Final = 0.05
+"""The shortest sleep otherwise, or each timer would be a look of its own."""
 REPORT_AGAIN_S: Final = 30.0
 """When a report that was taken in but not reconciled is woken up again."""
 NOTICES_AT_ONCE: Final = 200
@@ -35,14 +39,14 @@ NOTICES_AT_ONCE: Final = 200
 class Queues(Protocol):
     """What the clock needs of the broker."""
 
-    def empty_lanes(self) -> Iterable[Lane]:
-        """Name the lanes in whose queue no wake-up waits."""
+    def oldest(self) -> Mapping[Lane, Sequence[str]]:
+        """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
 
     def notices(self) -> int:
         """Count the wake-ups that wait in the queue of outcomes."""
 
-    def publish_message(self, message_id: str, lane: Lane) -> None:
-        """Publish a message's wake-up."""
+    def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
+        """Publish the wake-ups of messages of one lane."""
 
     def publish_report(self, mid: str, stat: str) -> None:
         """Publish a report's."""
@@ -79,21 +83,24 @@ class Clock:
         # First, so that what a call came to is known before its lease is looked at.
         self._recorder.replay()
         due = self._ledger.claim(
-            resend_wait_s=self._backoff.wait_s(1), empty=self._queues.empty_lanes()
+            resend_wait_s=self._backoff.wait_s(1), oldest=self._queues.oldest()
         )
         self._gate.set(due.lanes, due.rate)
         keep_time(due.rate)
         if due.wake:
             reached("after claim")
-        for message_id, lane in due.wake:
-            self._queues.publish_message(message_id, lane)
+        for lane in Lane:
+            if ids := [message_id for message_id, of in due.wake if of is lane]:
+                self._queues.publish_messages(ids, lane)
         for mid, stat in self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S):
             self._queues.publish_report(mid, stat)
         # The ledger holds the backlog, so that a slow receiver's does not come round as copies.
         room = max(0, NOTICES_AT_ONCE - self._queues.notices())
         for name in self._notices.claim(room) if room else ():
             self._queues.publish_notice(name)
-        return POLL_S if due.next_s is None else min(due.next_s, POLL_S)
+        if due.more:
+            return SLICE_S
+        return POLL_S if due.next_s is None else min(max(due.next_s, REST_S), POLL_S)
 
     def run(
         self,

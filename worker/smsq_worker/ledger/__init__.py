@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -123,6 +123,8 @@ class Due:
     next_s: float | None
     lanes: Lanes = "open"
     rate: float = 0
+    more: bool = False
+    """Whether more is due than was taken at once."""
 
 
 class Ledger:
@@ -141,6 +143,7 @@ class Ledger:
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")
         self._claim = scripts.act("claim")
+        self._in_hand = scripts.act("in_hand")
         self._take_in = scripts.plain("take_in")
         self._claim_reports = scripts.plain("claim_reports")
         self._seal = scripts.plain("seal")
@@ -258,14 +261,34 @@ class Ledger:
             reports = self._client.lrange(keys.early(mid), 0, -1)
         return [str(json.loads(report)["stat"]) for report in reports]
 
-    def claim(self, *, resend_wait_s: float, empty: Iterable[Lane]) -> Due:
-        """Do what is due, and say which wake-ups are to be published."""
-        next_ms, lanes, rate, *pairs = self._run(
-            self._claim, CLAIM_AT_MOST, FIRST_CHECK_S * 1000, round(resend_wait_s * 1000), *empty
+    def claim(
+        self,
+        *,
+        resend_wait_s: float,
+        oldest: Mapping[Lane, Sequence[str]] | None = None,
+        empty: Iterable[Lane] = (),
+    ) -> Due:
+        """Do what is due, and return which wake-ups are to be published.
+
+        `oldest` has the ids of the oldest wake-up in the queues of lanes, or none where the queue
+        is empty; `empty` names such lanes, too. Of others it is not known, and nothing is taken for
+        lost.
+        """
+        heads = dict(oldest or {}) | dict.fromkeys(empty, ())
+        next_ms, lanes, rate, more, *pairs = self._run(
+            self._claim,
+            CLAIM_AT_MOST,
+            FIRST_CHECK_S * 1000,
+            round(resend_wait_s * 1000),
+            json.dumps(heads),
         )
         wake = tuple(zip(pairs[::2], map(Lane, pairs[1::2]), strict=True))
         next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
-        return Due(wake, next_s, lanes, float(rate))
+        return Due(wake, next_s, lanes, float(rate), bool(more))
+
+    def in_hand(self, ids: Sequence[str]) -> None:
+        """Note that this process has the wake-ups of messages: they are not lost."""
+        self._run(self._in_hand, FIRST_CHECK_S * 1000, *ids)
 
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Give reports (mid, stat) whose wake-up was lost."""
