@@ -154,7 +154,7 @@ def test_where_all_is_well_every_finding_says_so_and_it_ends_with_0(healthy: Mac
     for told in ("Valkey 9", "everysec", "1 worker at work", "can be written", "the door answers"):
         assert told in done.stdout
     # The door's; the gateway was asked nothing.
-    assert [path for path, _ in healthy.vendor.calls[before:]] == ["/healthz"]
+    assert [path for path, _ in healthy.vendor.calls[before:]] == ["/healthz", "/readyz"]
 
 
 def test_as_json_it_is_a_list_of_findings(
@@ -164,7 +164,8 @@ def test_as_json_it_is_a_list_of_findings(
     assert (code, errors) == (0, "")
     rows = json.loads(out)
     assert {tuple(row) for row in rows} == {("part", "level", "what", "advice")}
-    named = ["ledger", "queues", "schema", "messages", "encryption", "spool", "gateway", "door"]
+    named = ["ledger", "queues", "schema", "messages", "encryption", "clocks"]
+    named += ["spool", "gateway", "door"]
     assert list(dict.fromkeys(row["part"] for row in rows)) == named
     assert {row["level"] for row in rows} == {"ok"}
 
@@ -829,5 +830,5 @@ def test_a_door_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> 
     with VendorServer() as vendor:
         port = vendor.url.rstrip("/").rpartition(":")[2]
         (found,) = door.examine(Settings.load(environ | {"SMSQ_DOOR_BIND": f"0.0.0.0:{port}"}))
-        assert [path for path, _ in vendor.calls] == ["/healthz"]
+        assert [path for path, _ in vendor.calls] == ["/healthz", "/readyz"]
     assert found.what == f"the door answers at 0.0.0.0:{port}"

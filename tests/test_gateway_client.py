@@ -448,8 +448,8 @@ def overlong() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("place", "timeout_s", "detail"),
     [
-        pytest.param(refusing, PATIENCE_S, "NewConnectionError", id="a refused port"),
-        pytest.param(unanswering, SOON_S, "ConnectTimeoutError", id="no answer to the connection"),
+        pytest.param(refusing, PATIENCE_S, "ConnectionRefusedError", id="a refused port"),
+        pytest.param(unanswering, SOON_S, "TimeoutError", id="no answer to the connection"),
         pytest.param(nameless, PATIENCE_S, "NameResolutionError", id="an unknown name"),
         pytest.param(overlong, PATIENCE_S, "[A-Za-z]+", id="a name that cannot be"),
     ],
@@ -509,7 +509,7 @@ def test_a_connection_that_comes_about_at_the_last_try_carries_the_message_once(
 
 def test_a_calls_bound_counts_the_handshake_too() -> None:
     address = Address("https://gateway.example", SECRET, connect_timeout_s=10, read_timeout_s=1)
-    connecting, writing, reading = TRIES * (10 + 10), 10, 1
+    connecting, writing, reading = TRIES * 10, 10, 1
     pauses = (TRIES - 1) * client.MAX_PAUSE_S
     assert address.longest_call_s == connecting + pauses + writing + reading
 
@@ -528,7 +528,6 @@ TROUBLE = [
     pytest.param(says(OK + b"Content-Le", keep=False), id="breaks off in the headers"),
     pytest.param(is_silent(OK + b"Content-Le"), id="falls silent in the headers"),
     pytest.param(is_silent(OK + b"Content-Length: 50\r\n\r\n{"), id="falls silent in the body"),
-    pytest.param(is_silent(OK + b"\r\n" + GOOD), id="never ends a body of no length"),
     pytest.param(says(b"220 mail.example ESMTP\r\n", keep=False), id="speaks another protocol"),
     pytest.param(says(b"\x15\x03\x03\x00\x02\x02\x46", keep=False), id="speaks TLS"),
     pytest.param(says(b"HTTP/1.1 99 No\r\n\r\n", keep=False), id="has no status"),
@@ -551,7 +550,7 @@ TROUBLE = [
         dribbles(CHUNKED, b"1\r\n \r\n" * 20, b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)),
         id="dribbles chunks",
     ),
-    pytest.param(says(http_answer(GOOD + b" " * MAX_ANSWER)), id="says too much"),
+    pytest.param(says(http_answer(b" " * MAX_ANSWER + GOOD)), id="says too much"),
     pytest.param(talks_for_ever, id="talks for ever"),
     pytest.param(says(http_answer(GOOD, "Content-Encoding: gzip")), id="sends gzip that is none"),
     pytest.param(

@@ -109,6 +109,11 @@ class Modelled:
     def fits(self, wait_s: float) -> bool:
         return not self.over and wait_s < self.ttl_s
 
+    def is_last_sent(self, n: int) -> bool:
+        """Tell whether no call after the nth can have been sent."""
+        unsent = {Outcome.NOT_SENT, Outcome.REFUSED}
+        return all(call.outcome in unsent for call in self.calls[n:])
+
     def set_timer(self, wait_s: float) -> None:
         self.due = wait_s == 0 or self.over
 
@@ -199,8 +204,12 @@ class Model:
         if call.outcome not in {None, Outcome.MAYBE_SENT}:
             return m.state
         excused = call.outcome is not outcome and self._heed_call(call, outcome)
+        was_in_doubt = call.outcome is Outcome.MAYBE_SENT and outcome is not Outcome.MAYBE_SENT
         self._learn(call, outcome)
-        if n == len(m.calls) and not m.final:
+        if was_in_doubt:
+            self._resolve(m, outcome)
+        counts = n == len(m.calls) or (outcome is Outcome.ACCEPTED and m.is_last_sent(n))
+        if counts and not m.final:
             self._follow(m, outcome, wait_s, excused)
         if mid:
             call.mid = mid
@@ -326,6 +335,17 @@ class Model:
         self.counters[f"calls:{outcome}"] += call.outcome is not outcome
         call.outcome = outcome
 
+    def _resolve(self, m: Modelled, outcome: Outcome) -> None:
+        self.counters[f"doubts_resolved:{outcome}"] += 1
+        if m.final or outcome is Outcome.ACCEPTED:
+            return
+        m.resends = m.resends if m.hold else max(0, m.resends - 1)
+        in_doubt = [call for call in m.calls if call.outcome in PERHAPS_SENT]
+        if in_doubt and m.last_reason:
+            last = in_doubt[-1]
+            told = last.outcome is Outcome.ACCEPTED and last.stat
+            m.last_reason = f"report:{last.stat}" if told else "local:resends"
+
     def _follow(self, m: Modelled, outcome: Outcome, wait_s: float, excused: bool) -> None:
         match outcome:
             case Outcome.ACCEPTED:
@@ -358,7 +378,7 @@ class Model:
             if m.state is not State.DELIVERED:
                 self._finish(m, State.DELIVERED)
             return
-        if n < len(m.calls) or (m.final and m.state is not State.UNREPORTED):
+        if not m.is_last_sent(n) or (m.final and m.state is not State.UNREPORTED):
             return
         m.stat = report.stat
         if report.code_class == "permanent" or (

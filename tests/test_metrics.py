@@ -64,6 +64,7 @@ def test_of_an_empty_ledger_all_is_there_and_nothing_has_happened(lookout: Looko
         ("smsq_notices_total", "webhook", "dead"),
         ("smsq_reports_total", "unknown", "other"),
         ("smsq_possible_duplicates_total",),
+        ("smsq_doubts_resolved_total", "not_sent"),
         ("smsq_pause_cause", "report", "account"),
         ("smsq_oldest_seconds", "otp"),
         ("smsq_accept_seconds_count", "otp"),

@@ -80,6 +80,7 @@ OURS = (
     "SMSQ_TRUSTED_PROXIES",
     "SMSQ_RELAY_CALLERS_FILE",
     "SMSQ_NOTIFY_FOR_S",
+    "SMSQ_IDLE_TIMEOUT_S",
 )
 """What we read besides."""
 
@@ -110,6 +111,7 @@ DEFAULTS = {
     "verify_tls": True,
     "connect_timeout_s": 3.0,
     "read_timeout_s": 10.0,
+    "idle_timeout_s": 30.0,
     "rate_per_s": 10.0,
     "rate_burst": 1,
     "phone_limits": (PhoneLimit(1, 60), PhoneLimit(5, 3600), PhoneLimit(10, 86_400)),
@@ -454,6 +456,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         ("0", "-1", "60.1", "nan", "inf", "3s", "three", THOUSANDS_OF_DIGITS),
     ),
     "SMSQ_READ_TIMEOUT_S": ("a number above 0 up to 300", False, ("0", "301", "nan")),
+    "SMSQ_IDLE_TIMEOUT_S": ("a number from 0 to 3600", False, ("-1", "3601", "nan")),
     "SMSQ_RATE_PER_S": (
         "a number from 0.001 to 10000",
         False,

@@ -38,7 +38,7 @@ KEYS_ARE_MISSING: Final = (
 
 
 class Unreadable(Exception):  # noqa: N818 - says what is so
-    """No key at hand opens a text."""
+    """No key at hand opens a text, or it is none that was written here."""
 
 
 class Cipher:
@@ -53,7 +53,12 @@ class Cipher:
 
     def open(self, payload: str) -> tuple[str, str]:
         """Give a payload's number and code. Raises Unreadable."""
-        phone, code = json.loads(payload)
+        try:
+            phone, code = json.loads(payload)
+        except (ValueError, TypeError):
+            raise Unreadable from None
+        if not (isinstance(phone, str) and isinstance(code, str)):
+            raise Unreadable
         # By the number alone: a code may be any text, even one that looks like a token.
         return (phone, code) if is_plain(phone) else (self._decrypt(phone), self._decrypt(code))
 

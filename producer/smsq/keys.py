@@ -21,12 +21,12 @@
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | of releases before 0.3.0: lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
-| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py | for ever |
+| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py. And counters that release 0.1.0 would stumble over: "doubts_resolved:<outcome>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, since: when turns were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last calls let go, by the time of their departure in us | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
-| smsq:told        | list   | what operators paused and resumed, to be logged by a worker | until logged |
+| smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer | for ever |
 | smsq:outcomes    | list   | the last calls, the newest first: when it failed, 0 where it did not | for ever |
@@ -37,6 +37,8 @@
 | smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
+| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, see ledger/lua/apart.lua | 10 min after it last failed |
+| smsq:bad:counts  | hash   | what -> how many were set aside so | for ever |
 | smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 
 Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
@@ -60,6 +62,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | resends | resends used up after doubt or a transient report |
 | due | where it was sent with a send_at: when it could first go; dropped when it is accepted |
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
+| twice | "1" where a failover undid an attempt that was called all the same, and its number was taken again |
 | otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
 | overtaken | "1" where its wake-up was seen to have left its queue, and no worker said that it has it |
@@ -94,6 +97,8 @@ RESUMED: Final = f"{PREFIX}resumed"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 STOPS: Final = f"{PREFIX}stops"
 LOOKUP: Final = f"{PREFIX}lookup"
+BAD: Final = f"{PREFIX}bad"
+BAD_COUNTS: Final = f"{PREFIX}bad:counts"
 
 
 def message(message_id: str) -> str:

@@ -53,11 +53,24 @@ class Calls:
         """Call for a message, and put what it came to into `done`; None where that failed."""
         with self._lock:
             self._under_way += 1
-            is_missing = self._threads < min(CALLS, self._under_way)
-            self._threads += is_missing
-        if is_missing:
+            if self._threads < min(CALLS, self._under_way):
+                self._add_thread()
+            can_begin = self._threads > 0
+            self._under_way -= not can_begin
+        if can_begin:
+            self._jobs.put((message_id, lane, go, done))
+        else:  # as where a call failed
+            done.put(None)
+
+    def _add_thread(self) -> None:
+        try:
             Thread(target=self._run, name="smsq-call", daemon=True).start()
-        self._jobs.put((message_id, lane, go, done))
+        except RuntimeError as error:
+            log.critical(
+                "%d threads make calls, and there cannot be more: %s", self._threads, error
+            )
+        else:
+            self._threads += 1
 
     def _run(self) -> None:
         while True:

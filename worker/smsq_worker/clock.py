@@ -7,7 +7,9 @@ publishes the wake-ups that follow. If it dies in between, the timer runs out ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from threading import Event
 from typing import Final, Protocol
 
@@ -18,8 +20,9 @@ from smsq_worker.backoff import Backoff
 from smsq_worker.gate import Gate
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.notices import Notices
-from smsq_worker.ledger.schema import Outgrown
+from smsq_worker.ledger.schema import LedgerFault, Outgrown
 from smsq_worker.recorder import Recorder
+from smsq_worker.trouble import Trouble
 from smsq_worker.turnstile import keep_time
 
 log = logging.getLogger(__name__)
@@ -74,14 +77,49 @@ class Clock:
         self._recorder = recorder
         self._gate = gate
         self._queues = queues
+        self._away: tuple[type[BaseException], ...] = (LedgerUnavailable,)
+        self._spool_trouble, self._replay_at = Trouble(log, "the spool"), 0.0
 
     def tick(self) -> float:
-        """Do what is due now; give the seconds until the next look.
+        """Do what is due now; return the seconds until the next look.
 
-        Raises LedgerUnavailable, and what publishing raises; nothing is lost by either.
+        Raises LedgerUnavailable, and what publishing raises; nothing is lost by either. Raises what
+        is unexpected once everything else has been done.
         """
-        # First, so that what a call came to is known before its lease is looked at.
-        self._recorder.replay()
+        # The spool first, so that what a call came to is known before its lease is looked at.
+        steps = (self._replay, self._run_out, self._wake_reports, self._wake_notices)
+        return min((POLL_S, *filter(None, self._each(steps))))
+
+    def _each(self, things: Iterable[Callable[[], float | None]]) -> list[float | None]:
+        """Do things of which one that fails unexpectedly stops no other; it is raised last."""
+        answers, failed = [], list[Exception]()
+        for thing in things:
+            try:
+                answers.append(thing())
+            except Exception as error:
+                if self._is_away(error):
+                    raise
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return answers
+
+    def _is_away(self, error: Exception) -> bool:
+        """Tell what ends by itself from what has to be looked at."""
+        return isinstance(error, self._away) and not isinstance(error, LedgerFault)
+
+    def _replay(self) -> None:
+        # A disk that is in trouble keeps no timer waiting.
+        if time.monotonic() < self._replay_at:
+            return
+        try:
+            self._recorder.replay()
+        except OSError as error:
+            self._replay_at = time.monotonic() + self._spool_trouble.fails(error)
+        else:
+            self._spool_trouble.over()
+
+    def _run_out(self) -> float | None:
         due = self._ledger.claim(
             resend_wait_s=self._backoff.wait_s(1), oldest=self._queues.oldest()
         )
@@ -89,18 +127,24 @@ class Clock:
         keep_time(due.rate)
         if due.wake:
             reached("after claim")
-        for lane in Lane:
-            if ids := [message_id for message_id, of in due.wake if of is lane]:
-                self._queues.publish_messages(ids, lane)
-        for mid, stat in self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S):
-            self._queues.publish_report(mid, stat)
-        # The ledger holds the backlog, so that a slow receiver's does not come round as copies.
-        room = max(0, NOTICES_AT_ONCE - self._queues.notices())
-        for name in self._notices.claim(room) if room else ():
-            self._queues.publish_notice(name)
+        self._each(
+            partial(self._queues.publish_messages, ids, lane)
+            for lane in Lane
+            if (ids := [message_id for message_id, of in due.wake if of is lane])
+        )
         if due.more:
             return SLICE_S
-        return POLL_S if due.next_s is None else min(max(due.next_s, REST_S), POLL_S)
+        return None if due.next_s is None else max(due.next_s, REST_S)
+
+    def _wake_reports(self) -> None:
+        reports = self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)
+        self._each(partial(self._queues.publish_report, *report) for report in reports)
+
+    def _wake_notices(self) -> None:
+        # The ledger holds the backlog, so that a slow receiver's does not come round as copies.
+        room = max(0, NOTICES_AT_ONCE - self._queues.notices())
+        names = self._notices.claim(room) if room else ()
+        self._each(partial(self._queues.publish_notice, name) for name in names)
 
     def run(
         self,
@@ -108,23 +152,23 @@ class Clock:
         connection_errors: tuple[type[BaseException], ...],
         beat: Callable[[], object],
     ) -> None:
-        """Tick until told to stop; what keeps it from that is logged when it begins and ends.
+        """Tick until told to stop, whatever is raised; what keeps it from that is logged.
 
-        `beat` is called before each try.
+        `beat` is called after each tick that got through, or that only waits for Redis: without it
+        this process is to be taken for stuck.
         """
-        wait_s, down = 0.0, False
-        expected: tuple[type[BaseException], ...] = (LedgerUnavailable, *connection_errors)
+        self._away = (LedgerUnavailable, *connection_errors)
+        wait_s, trouble = 0.0, Trouble(log, "the clock")
         while not stop.wait(wait_s):
-            beat()
             try:
                 wait_s = self.tick()
-            except expected as error:
+            except Exception as error:  # noqa: BLE001 - without a clock every timer stops
                 if isinstance(error, Outgrown):
                     self._gate.shut()
-                if not down:
-                    log.warning("the clock waits: %s", error)
-                wait_s, down = POLL_S, True
+                if not self._is_away(error):
+                    wait_s = trouble.fails(error)
+                    continue
+                wait_s = trouble.waits(error)
             else:
-                if down:
-                    log.warning("the clock goes on")
-                down = False
+                trouble.over()
+            beat()

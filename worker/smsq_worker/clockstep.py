@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Any, Final
@@ -18,6 +19,9 @@ from smsq_worker.clock import Clock
 from smsq_worker.envelope import some_ids
 from smsq_worker.gate import GATE
 from smsq_worker.tasks import publish_reports
+from smsq_worker.trouble import Trouble
+
+log = logging.getLogger(__name__)
 
 BATCH: Final = 100
 FEW: Final = 4
@@ -49,6 +53,15 @@ class ClockStep(bootsteps.StartStopStep):
             self._thread.join(timeout=10)
 
     def _run(self, app: WorkerApp, alive: Alive) -> None:
+        wait_s, trouble = 0.0, Trouble(log, "the clock's thread")
+        while not self._stop.wait(wait_s):
+            try:
+                self._tick(app, alive)
+            except Exception as error:  # noqa: BLE001 - nothing else would end the process
+                wait_s = trouble.fails(error)
+        alive.end()
+
+    def _tick(self, app: WorkerApp, alive: Alive) -> None:
         runtime = app.runtime
         with app.connection_for_write() as connection:
             clock = Clock(
@@ -62,7 +75,6 @@ class ClockStep(bootsteps.StartStopStep):
             # Of channel_errors: what a replica answers, or a server without enough of them.
             errors = (*connection.connection_errors, *connection.channel_errors)
             clock.run(self._stop, (OperationalError, OSError, *errors), alive.beat)
-        alive.end()
 
 
 class BrokerQueues:

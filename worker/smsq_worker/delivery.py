@@ -104,6 +104,7 @@ class Delivery:
             go.template,
             go.code,
             depart=lambda: self._turnstile.depart(message_id, go),
+            lease_ends=go.lease_ends,
         )
         reached("after call")
         if go.trace:

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import tenacity
 
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import CameTo, Ledger
+from smsq_worker.ledger.schema import LedgerFault
 from smsq_worker.logs import about
 from smsq_worker.spool import Spool
 from smsq_worker.states import Outcome
 
 log = logging.getLogger(__name__)
+
+KINDS: Final = {
+    "id": str,
+    "attempt": int,
+    "outcome": str,
+    "detail": str,
+    "mid": str,
+    "wait_s": int | float,
+}
+"""What each entry of the spool holds, whatever release wrote it."""
 
 
 class Recorder:
@@ -38,9 +49,15 @@ class Recorder:
             return [self._keep(call, error) for call in calls]
 
     def replay(self) -> None:
-        """Write down what the spool holds. Raises LedgerUnavailable; nothing is lost by it."""
-        if count := self._spool.replay(self._write):
-            log.warning("%d results of calls came from the spool", count)
+        """Write down what the spool holds.
+
+        Raises LedgerUnavailable and OSError; nothing is lost by either.
+        """
+        replayed = self._spool.replay(self._write_spooled)
+        if replayed.applied:
+            log.warning("%d results of calls came from the spool", replayed.applied)
+        if replayed.set_aside:
+            self._ledger.count_set_aside("result", replayed.set_aside)
 
     def _keep(self, call: CameTo, why: LedgerUnavailable) -> State | None:
         # What it says of the gateway as it is now will be old by then, and is left out.
@@ -50,7 +67,7 @@ class Recorder:
             self._spool.append(entry)
         except OSError as error:
             log.critical("the spool cannot be written, so this result waits here: %s", error)
-            return self._write_until_taken(entry)
+            return self._keep_until_taken(entry)
         log.warning(
             "%s attempt %d is in the spool: %s",
             call.message_id,
@@ -61,6 +78,15 @@ class Recorder:
             ),
         )
         return None
+
+    def _write_spooled(self, entry: dict[str, Any]) -> None:
+        """Write down an entry. Raises LedgerUnavailable, and anything else where it is none."""
+        if any(not isinstance(entry[name], kind) for name, kind in KINDS.items()):
+            raise TypeError
+        try:
+            self._write(entry)
+        except LedgerFault as fault:
+            raise ValueError from fault  # It is this entry's, which is no reason to wait.
 
     def _write(self, entry: dict[str, Any]) -> State | None:
         return self._ledger.record(
@@ -73,11 +99,14 @@ class Recorder:
             begun=entry.get("begun", 0),  # An earlier version's has none.
         )
 
-    def _write_until_taken(self, entry: dict[str, Any]) -> State | None:
+    def _keep_until_taken(self, entry: dict[str, Any]) -> State | None:
+        """Wait for whatever is back first, Redis or the disk."""
         for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(LedgerUnavailable),
-            wait=tenacity.wait_exponential(max=5),
+            retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_exponential(max=5)
         ):
             with attempt:
-                return self._write(entry)
-        return None  # pragma: no cover - it never stops trying
+                try:
+                    return self._write(entry)
+                except LedgerUnavailable:
+                    self._spool.append(entry)
+        return None

@@ -38,6 +38,7 @@ from smsq_worker.gateway.client import Address
 from smsq_worker.ledger.rules import Rules
 from smsq_worker.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone_limits
 from smsq_worker.outbound.post import longest_s
+from smsq_worker.timely import IDLE_S
 
 DAY_S: Final = 86_400
 MIN_RATE: Final = 0.001
@@ -57,6 +58,7 @@ class Settings(ProducerSettings):
     verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", flag, default=True)
     connect_timeout_s: float = setting("SMSQ_CONNECT_TIMEOUT_S", number(0, 60, above=True), 3.0)
     read_timeout_s: float = setting("SMSQ_READ_TIMEOUT_S", number(0, 300, above=True), 10.0)
+    idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
     rate_per_s: float = setting("SMSQ_RATE_PER_S", number(MIN_RATE, MAX_RATE), 10.0)
     rate_burst: int = setting("SMSQ_RATE_BURST", whole(1, MAX_BURST), 1)
     phone_limits: tuple[PhoneLimit, ...] = setting(
@@ -141,6 +143,7 @@ class Settings(ProducerSettings):
             verify=str(self.ca_bundle) if self.ca_bundle and self.verify_tls else self.verify_tls,
             connect_timeout_s=self.connect_timeout_s,
             read_timeout_s=self.read_timeout_s,
+            idle_timeout_s=self.idle_timeout_s,
         )
 
     @property

@@ -29,6 +29,7 @@ def tellers(settings: Settings) -> dict[str, Teller]:
         frozenset(urlsplit(url).hostname or "" for url in own if url),
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
     )
     celery = _celery(settings)
 

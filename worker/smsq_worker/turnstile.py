@@ -101,14 +101,14 @@ class Turnstile:
         """Wait for the time of departure, a few ms; where that is missed, for another.
 
         The message is `sending` by now: who dies in these milliseconds leaves a doubt. So this is
-        no place to insist.
+        no place to insist. Raises LeaseOver where its attempt no longer holds.
         """
         moment = go.departs_at
         for _ in range(DEPARTURES):
             if moment is None or _sleep_until(moment) <= LATE_S or self._nearest_s > FAR_S:
                 return
             try:
-                moment = self._ledger.depart(message_id, go.attempt)
+                moment = self._ledger.depart(message_id, go)
             except LedgerUnavailable:
                 return
 

@@ -38,6 +38,10 @@ from smsq_worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+KEEP_S: Final = 30.0
+"""So long a report may wait until it is safe: Redis is tried for some 20 s."""
+STUCK_S: Final = 60.0
+"""So long the spool may stay as it is while Redis answers."""
 SOON_READ: Final = 4096
 """A body of at most so many bytes is read on the spot: it takes 5 ms at the very worst."""
 
@@ -58,7 +62,8 @@ class Door:
         self._settings = settings
         self._ledger = ledger
         self._client = client
-        self._keeper = Together(inbox.keep)
+        self._inbox = inbox
+        self._keeper = Together(inbox.keep, within_s=KEEP_S)
         self._access = access
         self._sources = Sources("token")
         self._lookout = Lookout(client, settings.rules, settings.broker_url)
@@ -79,7 +84,7 @@ class Door:
         if reports.good:
             try:
                 await self._keeper.do(reports.good)
-            except OSError as error:
+            except OSError as error:  # TimeoutError is one, of a disk that hangs
                 log.critical("neither Redis nor the spool takes a report: %s", error)
                 raise HTTPException(503, "try again") from None
         if reports.bad:
@@ -127,11 +132,13 @@ class Door:
             raise HTTPException(503, "Redis does not answer") from None
 
     def ready(self) -> Response:
-        """Tell whether Redis is there."""
+        """Tell whether Redis is there, and reports on the disk are brought to it."""
         try:
             self._ledger.ping()
         except LedgerUnavailable:
             raise HTTPException(503, "Redis does not answer") from None
+        if self._inbox.stuck_s() > STUCK_S:
+            raise HTTPException(503, "reports in the spool do not come into Redis")
         return answer(200, "ok")
 
 
@@ -166,9 +173,10 @@ def create_door(door: Door, relay: Relay | None) -> FastAPI:
         openapi_extra=openapi.MESSAGE_REQUEST,
     )(door.message)
     app.get("/healthz", responses=openapi.answers(s200="the process is up"))(healthy)
-    app.get("/readyz", responses=openapi.answers(s200="Redis is there") | openapi.UNREADY)(
-        door.ready
-    )
+    app.get(
+        "/readyz",
+        responses=openapi.answers(s200="Redis is there, and the spool moves") | openapi.UNREADY,
+    )(door.ready)
     app.get("/metrics", response_class=PlainTextResponse, responses=openapi.UNREADY)(door.metrics)
     for path, endpoint in (
         ("/healthz", healthy),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import Ledger
 from smsq_worker.spool import Spool
+from smsq_worker.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Inbox:
         self._publish_reports = publish_reports
         self._publish_errors = publish_errors
         self._behind = Event()
+        self._seen_at = time.monotonic()
 
     def keep(self, reports: Sequence[Report]) -> None:
         """Make reports safe. Raises OSError where neither Redis nor the disk takes them."""
@@ -49,16 +52,54 @@ class Inbox:
                 self._behind.set()
         return self._spool.append({"reports": reports})
 
-    def run(self, stop: Event) -> None:
-        """Bring the spool into the ledger whenever Redis is there, until told to stop."""
-        while not stop.wait(LOOK_S):
+    def run(self, stop: Event, beat: Callable[[], object] = lambda: None) -> None:
+        """Bring the spool into the ledger whenever Redis is there, until told to stop.
+
+        Whatever is raised is logged, and stops nothing. `beat` is called after each round that got
+        through, or only waits for Redis or the disk.
+        """
+        wait_s, trouble = LOOK_S, Trouble(log, "the spool")
+        while not stop.wait(wait_s):
+            wait_s = LOOK_S
             try:
-                if self._spool.pending():
-                    count = self._spool.replay(lambda entry: self._take_in(entry["reports"]))
-                    log.warning("%d calls' reports came from the spool", count)
-                self._behind.clear()
-            except (LedgerUnavailable, OSError):
+                self._bring_in()
+            except LedgerUnavailable:
                 self._behind.set()
+                self._seen_at = time.monotonic()
+            except OSError as error:
+                # What is on the disk waits for the disk, and what comes in for nothing.
+                self._behind.clear()
+                wait_s = trouble.fails(error)
+            except Exception as error:  # noqa: BLE001 - without this thread reports stay here
+                self._behind.clear()
+                wait_s = trouble.fails(error)
+                continue
+            else:
+                self._behind.clear()
+                self._seen_at = time.monotonic()
+                trouble.over()
+            beat()
+
+    def stuck_s(self) -> float:
+        """Tell for how long nothing has been brought in, though Redis was there."""
+        return time.monotonic() - self._seen_at
+
+    def _bring_in(self) -> None:
+        if not self._spool.pending():
+            return
+        replayed = self._spool.replay(self._take_in_spooled)
+        if replayed.applied:
+            log.warning("%d calls' reports came from the spool", replayed.applied)
+        if replayed.set_aside:
+            self._ledger.count_set_aside("spooled_report", replayed.set_aside)
+
+    def _take_in_spooled(self, entry: dict[str, Any]) -> None:
+        """Take in an entry. Raises LedgerUnavailable, and anything else where it is none."""
+        reports = [(mid, stat) for mid, stat in entry["reports"]]
+        if not all(isinstance(text, str) for report in reports for text in report):
+            raise TypeError
+        self._take_in(reports)
+        self._seen_at = time.monotonic()
 
     def _take_in(self, reports: Sequence[Report]) -> None:
         parts = [reports[start : start + AT_ONCE] for start in range(0, len(reports), AT_ONCE)]

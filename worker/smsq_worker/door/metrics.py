@@ -35,7 +35,9 @@ FAMILIES: Final = {
     "reports": ("smsq_reports", "Delivery reports.", ["stat", "class"]),
     "calls": ("smsq_calls", "Calls of the gateway.", ["outcome"]),
     "possible_duplicates": ("smsq_possible_duplicates", "Resends after doubt.", []),
+    "doubts_resolved": ("smsq_doubts_resolved", "Calls in doubt of which more was learnt.", ["as"]),
     "notices": ("smsq_notices", "Outcomes told to receivers.", ["kind", "result"]),
+    "set_aside": ("smsq_set_aside", "What nothing can be made of.", ["what"]),
     "reports_dropped": ("smsq_reports_dropped", "Parked reports lost in a flood of mids.", []),
 }
 """By the first word of the ledger's counter."""
@@ -45,10 +47,15 @@ DURATIONS: Final = {
     "delivery": ("smsq_delivery_seconds", "From the mid to the report that ends a message."),
 }
 
+SET_ASIDE: Final = ("message", "report", "notice", "pause", "result", "spooled_report")
+"""The last two in a spool, the others in the ledger."""
+
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),
     *(f"calls:{outcome}" for outcome in Outcome),
+    *(f"doubts_resolved:{outcome}" for outcome in Outcome if outcome != Outcome.MAYBE_SENT),
     *(f"notices:{kind}:{result}" for kind in KINDS for result in ("told", "failed", "dead")),
+    *(f"set_aside:{what}" for what in SET_ASIDE),
     *("reports:other:unknown", "possible_duplicates", "reports_dropped"),
 )
 """Counters that are there from the start: of one that appears as 1 Prometheus sees no increase."""

@@ -53,7 +53,7 @@ def answers(schema: dict[str, Any] = ANSWER, **described: str) -> dict[int | str
 
 
 MALFORMED: Final = answers(s400="malformed")
-UNREADY: Final = answers(s503="Redis does not answer")
+UNREADY: Final = answers(s503="Redis does not answer; of /readyz also: the spool does not move")
 MESSAGE_ANSWERS: Final = MALFORMED | answers(
     s401="unknown Authorization",
     s404="no such message, or another caller's",

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from smsq.app import PUBLISH_ERRORS
 from smsq.app import app as celery
 from smsq.connection import connect
+from smsq_worker.alive import Systemd
 from smsq_worker.door import Door, create_door
 from smsq_worker.door.access import Access
 from smsq_worker.door.callers import Callers
@@ -50,7 +51,8 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     relay = Relay(settings, client, access) if callers else None
     web = create_door(Door(settings, ledger, client, inbox, access), relay)
     stop = Event()
-    replayer = Thread(target=inbox.run, args=(stop,), name="smsq-spool", daemon=True)
+    arguments = (stop, Systemd().beat)
+    replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)
     replayer.start()
     try:
         uvicorn.Server(configured(web, settings.trusted_proxies)).run(sockets=[listening])

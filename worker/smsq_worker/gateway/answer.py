@@ -2,6 +2,8 @@
 
 Documented are {"code": 200, "msg": "ok", "mid": "1151894566D2EDD9"} and
 {"code": 400, "msg": "校验失败", "mid": ""}; `code` is the result, not the HTTP status.
+
+What is odd but says one thing alone is taken: a yes that was called doubt would be sent again.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import re
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -21,6 +24,9 @@ NOT_TAKEN: Final = frozenset({408, 429, 503})
 """HTTP statuses by which a server says that it has not looked at the request."""
 TOO_FAST: Final = frozenset({429, 503})
 
+_LENIENT: Final = json.JSONDecoder(strict=False)
+"""Takes control characters in texts."""
+_NAMED: Final = re.compile(r"""["'](code|mid)["']""", re.IGNORECASE)
 _MID: Final = re.compile(r"[!-~]{1,64}")
 
 
@@ -39,20 +45,28 @@ class Call:
     """The gateway wants fewer calls."""
     trouble: bool = False
     """The gateway was out of reach or did not do what a gateway does: a sign of an outage."""
+    odd: str = ""
+    """What was odd about the answer that was understood all the same."""
 
 
 def understand(
-    status: int, headers: Mapping[str, str], body: bytes, private: Sequence[str] = ()
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    private: Sequence[str] = (),
+    *,
+    trouble: str = "",
 ) -> Call:
     """Conclude from an HTTP answer, whatever it holds, what the call came to.
 
-    `private` are the texts that are masked where the vendor echoes them.
+    `private` are the texts that are masked where the vendor echoes them; `trouble` names what went
+    wrong while the body was read, which then is what had come.
     """
-    answer = _json_object(body)
+    answer, odd = _answer(status, body, trouble)
     code = _code(answer)
     mid = _mid(answer)
     if code == 200 and (mid or status < 400):  # noqa: PLR2004
-        return Call(Outcome.ACCEPTED, "" if mid else "no usable mid", mid)
+        return Call(Outcome.ACCEPTED, "" if mid else "no usable mid", mid, odd=odd)
     if status in NOT_TAKEN:
         return Call(
             Outcome.NOT_SENT,
@@ -63,12 +77,13 @@ def understand(
             trouble=status != HTTPStatus.TOO_MANY_REQUESTS,
         )
     if status >= 500:  # noqa: PLR2004
-        return Call(Outcome.MAYBE_SENT, f"http {status}", trouble=True)
+        return Call(Outcome.MAYBE_SENT, trouble or f"http {status}", trouble=True)
     if code is not None:
-        return Call(Outcome.REFUSED, f"gateway:{code} {_message(answer, private)}".strip())
+        detail = f"gateway:{code} {_message(answer, private)}".strip()
+        return Call(Outcome.REFUSED, detail, odd=odd)
     if status >= 400:  # noqa: PLR2004
         return Call(Outcome.REFUSED, f"gateway:http-{status}")
-    return Call(Outcome.MAYBE_SENT, f"unreadable answer, http {status}", trouble=True)
+    return Call(Outcome.MAYBE_SENT, trouble or f"unreadable answer, http {status}", trouble=True)
 
 
 def clean_mid(value: object) -> str:
@@ -92,18 +107,59 @@ def loads(body: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _answer(status: int, body: bytes, trouble: str) -> tuple[dict[str, Any], str]:
+    """Read the answer's object, and what was odd about it; an empty one where there is none.
+
+    From an odd answer only what is complete is taken: code and mid, and for a yes a mid that is
+    one.
+    """
     try:
-        value = loads(body)
+        value, odd = loads(body), trouble
     except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        value, odd = _odd_object(status, body)
+    if not isinstance(value, dict):
+        return {}, ""
+    if "code" not in value:
+        value, odd = {name.lower(): one for name, one in value.items()}, "keys in other letters"
+    said = value.keys() >= {"code", "mid"} and (_code(value) != 200 or _mid(value))  # noqa: PLR2004
+    return (value, odd) if said or not odd else ({}, "")
+
+
+def _odd_object(status: int, body: bytes) -> tuple[Any, str]:
+    """Find the one object in a body that is no JSON, or not in UTF-8."""
+    text, is_utf8 = _text(body)
+    try:
+        start = text.index("{")
+        value, end = _LENIENT.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return {}, ""
+    before, behind = text[:start].rstrip("\ufeff \t"), text[end:]
+    if not (before or behind):
+        return value, "not quite JSON" if is_utf8 else "not in UTF-8"
+    # A fatal error may quote an object, and a list may hold several.
+    is_alone = before[-1:] in {"", "\n", ">"} and not _NAMED.search(behind)
+    return (
+        (value, "text around its JSON")
+        if is_alone and status < HTTPStatus.BAD_REQUEST
+        else ({}, "")
+    )
+
+
+def _text(body: bytes) -> tuple[str, bool]:
+    """Decode a body somehow; and return whether it is UTF-8."""
+    for charset in (json.detect_encoding(body), "gb18030"):
+        with suppress(UnicodeDecodeError):
+            text = body.decode(charset).strip("\ufeff" + string.whitespace)
+            return text, charset.startswith("utf-8")
+    # Mostly one that was cut in the middle of a sign.
+    return body.decode(errors="replace").strip(), False
 
 
 def _code(answer: dict[str, Any]) -> int | None:
     value = answer.get("code")
-    text = str(value).strip() if isinstance(value, str | int) else ""
-    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
+    is_known = isinstance(value, str | int | float)
+    found = re.fullmatch(r"(-?[0-9]{1,9})(\.0+)?", str(value).strip()) if is_known else None
+    return int(found[1]) if found else None
 
 
 def _mid(answer: dict[str, Any]) -> str:

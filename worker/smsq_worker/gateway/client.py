@@ -8,10 +8,11 @@ and everything else that goes wrong may have been sent.
 from __future__ import annotations
 
 import logging
-import socket
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -20,22 +21,28 @@ import requests
 import tenacity
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from smsq.connection import given_up
 from smsq_worker.gateway.answer import Call, understand
+from smsq_worker.leases import LeaseOver, now_s
 from smsq_worker.states import Outcome
 from smsq_worker.timely import (
+    IDLE_S,
     Adapter,
     Connection,
     NotConnected,
     SecureConnection,
     name_of,
     read,
+    socket_options,
 )
+
+log = logging.getLogger(__name__)
 
 MAX_ANSWER: Final = 65_536
 ACTION: Final = "module=sms&file=send&action=send"
 TRIES: Final = 3
 MAX_PAUSE_S: Final = 1.0
+SPARE_S: Final = 0.25
+"""Of a lease, for clocks that do not go equally fast, and for writing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +58,33 @@ class Address:
     """
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 10.0
+    idle_timeout_s: float = IDLE_S
+    """A connection that lay idle for longer is not used again."""
     connections: int = 192
 
     @property
     def longest_call_s(self) -> float:
-        """Bound a call's time, tries and pauses included, for a name of one address.
+        """Bound a call's time, tries and pauses included.
 
-        Connecting may take its timeout twice, for TCP and for TLS, and writing once more; the
-        whole answer has the other. The resolver's time is not bounded here.
+        Connecting has its timeout at each try, the resolver, every address and TLS together, and
+        writing once more; the whole answer has the other.
         """
-        connecting = (TRIES * 2 + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
+        connecting = (TRIES + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
         return connecting + self.read_timeout_s
 
 
+TOO_LATE: Final = Call(Outcome.NOT_SENT, "its lease was over before the request was written")
+
 _departure = threading.local()
-"""What the thread's call waits for at the last moment: its time of departure."""
+"""What the thread's call heeds at the last moment: `wait`, its time of departure, and `end`, when
+its right to write the request ends."""
 
 
 class _Departing:
-    """Connects, waits for the time of departure, and only then writes the request."""
+    """Connects, waits for the time of departure, and only then writes the request.
+
+    Raises LeaseOver where it is too late by then: it may have been stopped on its way for any time.
+    """
 
     sock: Any
     connect: Any
@@ -80,6 +95,8 @@ class _Departing:
         wait, _departure.wait = getattr(_departure, "wait", None), None
         if wait:
             wait()
+        if now_s() >= getattr(_departure, "end", math.inf):
+            raise LeaseOver
         super().send(data)  # type: ignore[misc]
 
 
@@ -138,17 +155,17 @@ class Gateway:
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._told: set[str] = set()
+        """The oddities of answers that were warned of, each once."""
         self._adapter = _Adapter(
-            {"http": _Pool, "https": _SecurePool},
+            {
+                "http": partial(_Pool, idle_s=address.idle_timeout_s),
+                "https": partial(_SecurePool, idle_s=address.idle_timeout_s),
+            },
+            socket_options=socket_options(address.read_timeout_s, address.idle_timeout_s),
             pool_connections=1,
             pool_maxsize=address.connections,
         )
-        # What was given up must not reach the gateway later, when another call may have followed.
-        options = given_up(address.read_timeout_s).items()
-        self._adapter.poolmanager.connection_pool_kw["socket_options"] = [
-            *HTTPConnectionPool.ConnectionCls.default_socket_options,
-            *((socket.IPPROTO_TCP, option, value) for option, value in options),
-        ]
         self._request = requests.Request(
             "GET",
             address.url,
@@ -171,15 +188,22 @@ class Gateway:
             logging.getLogger(module).addFilter(_is_not_of_ours)
 
     def send(
-        self, phone: str, template: str, code: str, depart: Callable[[], None] | None = None
+        self,
+        phone: str,
+        template: str,
+        code: str,
+        depart: Callable[[], None] | None = None,
+        lease_ends: float = math.inf,
     ) -> Call:
         """Ask the gateway once to send an SMS. Never raises.
 
         Only a connection that did not come about is tried again, at once and a few times.
         `depart` is called once, over the open connection, before the request is written; it may
-        wait.
+        wait, and raise LeaseOver. `lease_ends`, by `leases.now_s`: the request is written only
+        while the answer can still come in time before it.
         """
         _departure.wait = depart
+        _departure.end = lease_ends - self._address.read_timeout_s - SPARE_S
         try:
             call = self._send(phone, template, code)
             if not call.connected:
@@ -187,7 +211,7 @@ class Gateway:
                 again = chain([call], iter(lambda: self._send(phone, template, code), None))
                 call = self._retrying(next, again)
         finally:
-            _departure.wait = None
+            _departure.wait, _departure.end = None, math.inf
         return call
 
     def close(self) -> None:
@@ -210,6 +234,8 @@ class Gateway:
             )
         except NotConnected as error:
             return Call(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
+        except LeaseOver:
+            return TOO_LATE
         except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
             return Call(Outcome.MAYBE_SENT, name_of(error), trouble=True)
         with response:
@@ -217,9 +243,14 @@ class Gateway:
 
     def _read(self, response: requests.Response, private: Sequence[str]) -> Call:
         body, trouble = read(response, MAX_ANSWER)
-        call = understand(response.status_code, response.headers, body, private)
-        if trouble and call.outcome is Outcome.MAYBE_SENT:
-            return Call(Outcome.MAYBE_SENT, trouble, trouble=True)
+        call = understand(response.status_code, response.headers, body, private, trouble=trouble)
+        if call.odd and call.odd not in self._told:
+            self._told.add(call.odd)
+            log.warning(
+                "the gateway answers oddly (%s); this was taken as %s, and others like it are",
+                call.odd,
+                call.outcome,
+            )
         return call
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, Literal
+
+from redis.exceptions import NoPermissionError, RedisError
 
 from smsq import keys
 from smsq.cipher import Cipher, Sealed, Unreadable
@@ -22,9 +26,10 @@ from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
 from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
+from smsq_worker.leases import LeaseOver, now_s
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
-from smsq_worker.ledger.schema import understood
+from smsq_worker.ledger.schema import log_events, understood
 from smsq_worker.states import Lanes, Outcome
 
 log = logging.getLogger(__name__)
@@ -52,6 +57,8 @@ class Go:
     """The ledger's time of this admission in ms, which tells it from another of the same number."""
     is_safe: bool = True
     """Whether as many replicas hold this admission as are asked for; the call waits for that."""
+    lease_ends: float = math.inf
+    """By `leases.now_s`; not later than the ledger lets another attempt begin."""
 
     def __repr__(self) -> str:
         return f"Go(attempt={self.attempt})"
@@ -75,7 +82,8 @@ class Wait:
 class Stay:
     """A message is not sent by this wake-up.
 
-    `why` is unknown, copy, expired, ended, deferred, or paused: then the wake-up is given back.
+    `why` is unknown, copy, expired, ended, deferred, bad: it was set aside, or paused: then the
+    wake-up is given back.
     """
 
     why: str
@@ -145,7 +153,7 @@ class Ledger:
         self._claim = scripts.act("claim")
         self._in_hand = scripts.act("in_hand")
         self._take_in = scripts.plain("take_in")
-        self._claim_reports = scripts.plain("claim_reports")
+        self._claim_reports = scripts.plain("claim_reports", also="apart")
         self._seal = scripts.plain("seal")
 
     def admit(self, message_id: str, *, turn: str = "") -> Go | Wait | Stay:
@@ -181,15 +189,20 @@ class Ledger:
         """Return answers, and the payload of the next message if that is to be encrypted first."""
         lease_ms = round(self._rules.lease_s * 1000)
         sealed = "1" if isinstance(cipher, Sealed) else ""
-        asked_at = time.monotonic()
+        asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
         found, is_safe = self._run_safely(self._admit, lease_ms, sealed, *chain.from_iterable(asks))
         plain = found.pop()[1] if found[-1][0] == "plain" else None
-        return [_admission(cipher, asked_at, is_safe, *one) for one in found], plain
+        return [_admission(cipher, asked_at, lease_ends, is_safe, *one) for one in found], plain
 
-    def depart(self, message_id: str, attempt: int) -> float:
-        """Give a call that is late another departure, by time.monotonic()."""
+    def depart(self, message_id: str, go: Go) -> float:
+        """Give a call that is late another departure, by time.monotonic().
+
+        Raises LeaseOver where its attempt no longer holds.
+        """
         asked_at = time.monotonic()
-        (delay_us,) = self._run(self._depart, message_id, attempt)
+        (delay_us,) = self._run(self._depart, message_id, go.attempt, go.begun)
+        if int(delay_us) < 0:
+            raise LeaseOver
         return asked_at + int(delay_us) / 1_000_000
 
     def record(self, message_id: str, attempt: int, outcome: Outcome, **more: Any) -> State | None:
@@ -212,8 +225,9 @@ class Ledger:
     ) -> list[tuple[str, str | None, str | None]]:
         """Apply reports (mid, stat, what it means), in order.
 
-        Gives of each (state, message id, its traceparent), or ("parked", None, None) where nobody
-        knows its mid. `mid` and `stat` are as they came, to find the report in the inbox.
+        Gives of each (state, message id, its traceparent), or (why, None, None): "parked" where
+        nobody knows its mid, "bad" where it was set aside. `mid` and `stat` are as they came, to
+        find the report in the inbox.
         """
         for mid, _, report in reports:
             if report.suppress_ms or report.hold_ms:
@@ -304,7 +318,21 @@ class Ledger:
             for key in (keys.COUNTERS, keys.DURATIONS):
                 pipe.hgetall(key)
             counters, durations = pipe.execute()
-        return {str(name): int(value) for name, value in (counters | durations).items()}
+        counted = counters | durations | self._set_aside()
+        return {str(name): int(value) for name, value in counted.items()}
+
+    def _set_aside(self) -> dict[str, Any]:
+        with mapped_errors(self._rules.url):
+            try:
+                found: Any = self._client.hgetall(keys.BAD_COUNTS)
+            except NoPermissionError:  # of an ACL that was made for an older release
+                return {}
+        return {f"set_aside:{what}": count for what, count in found.items()}
+
+    def count_set_aside(self, what: str, count: int) -> None:
+        """Count what was set aside outside of the ledger, where Redis takes it."""
+        with suppress(RedisError):
+            self._client.hincrby(keys.BAD_COUNTS, what, count)
 
     def waiting(self) -> tuple[int, int]:
         """Count the held messages and the mids of parked reports."""
@@ -363,21 +391,30 @@ class Ledger:
                 (events, *answer), is_safe = run_and_wait(self._client, script, args, replicas)
         except LedgerUnavailable as error:
             raise understood(error, self._rules.url) from error.__cause__
-        for event in events:
-            # Told to the one whose act brought it about, so that it is logged once.
-            log.warning("%s", event)
+        # Told to the one whose act brought it about, so that it is logged once.
+        log_events(events)
         return answer, is_safe
 
 
 def _admission(
-    cipher: Cipher, asked_at: float, is_safe: bool, told: str, *rest: Any
+    cipher: Cipher, asked_at: float, lease_ends: float, is_safe: bool, told: str, *rest: Any
 ) -> Go | Wait | Stay:
     if told == "go":
         attempt, payload, template, delay_us, begun, *trace = rest
         phone, code = _opened(cipher, payload)
         departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
         sent_with = trace[0] if trace else None
-        return Go(int(attempt), phone, template, code, departs_at, sent_with, int(begun), is_safe)
+        return Go(
+            int(attempt),
+            phone,
+            template,
+            code,
+            departs_at,
+            sent_with,
+            int(begun),
+            is_safe,
+            lease_ends,
+        )
     if told in {"wait", "booked"}:
         return Wait(int(rest[0]) / 1_000_000, *rest[1:])
     return Stay(told, State(rest[0]) if rest else None)

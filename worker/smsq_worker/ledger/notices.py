@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,11 +10,10 @@ from typing import Any, Final, Literal
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
-from smsq.contract import State
+from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
-
-log = logging.getLogger(__name__)
+from smsq_worker.ledger.schema import log_events, understood
 
 TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
 
@@ -72,7 +70,7 @@ class Notices:
         return list(self._run(self._claim, at_most, _ms(self._lease_s)))
 
     def take(self, name: str) -> Notice | str:
-        """Take one to tell it; or say why not: gone, copy or wait."""
+        """Take one to tell it; or say why not: gone, copy, wait, or bad, which was set aside."""
         told, *rest = self._run(self._take, name, _ms(self._lease_s))
         if told != "go":
             return str(told)
@@ -120,17 +118,19 @@ class Notices:
             return {"waiting": waiting, "dead": self._client.zcard(keys.DEAD_NOTICES)}
 
     def _run(self, script: Any, *args: str | float) -> Any:
-        with mapped_errors(self._url):
-            events, *answer = script(args=list(args))
-        for event in events:
-            log.warning("%s", event)
+        try:
+            with mapped_errors(self._url):
+                events, *answer = script(args=list(args))
+        except LedgerUnavailable as error:
+            raise understood(error, self._url) from error.__cause__
+        log_events(events)
         return answer
 
 
 def _public(found: dict[str, Any]) -> dict[str, Any]:
     """Give what a receiver is told, with every name there."""
     names = ("reason", "stat", "detail", "template", "phone", "reference", "mid")
-    outcome = {"id": found["id"], "state": State(found["state"]).value, "lane": found["lane"]}
+    outcome = {"id": found["id"], "state": found["state"], "lane": found["lane"]}
     outcome |= {name: found.get(name) for name in names}
     return outcome | {f"{name}_at": _iso(found.get(name)) for name in TIMES}
 

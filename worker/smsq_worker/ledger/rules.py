@@ -12,7 +12,7 @@ from smsq_worker.ledger.durations import BOUNDS_MS
 from smsq_worker.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.states import NEXT
 
-SHARED: Final = ("fold", "common", "pauses")
+SHARED: Final = ("apart", "fold", "common", "pauses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Scripts:
         shared = _lua(also) if also else ""
         return self._client.register_script(self._prelude + shared + _lua(name))
 
-    def plain(self, name: str) -> Any:
-        """Give a script that needs nothing of what the others share."""
-        return self._client.register_script(_lua(name))
+    def plain(self, name: str, *, also: str = "") -> Any:
+        """Give a script that needs nothing of what the others share but `also`."""
+        return self._client.register_script((_lua(also) if also else "") + _lua(name))
 
 
 def _lua(name: str) -> str:

@@ -15,10 +15,13 @@ Producers do not look: what any of them enters, and the door's inbox, stay valid
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as release_of
 from typing import Any, Final, NamedTuple
+
+import redis
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
@@ -32,6 +35,11 @@ log = logging.getLogger(__name__)
 UNMARKED: Final = 1
 """The version of a ledger that does not say it."""
 SLICE: Final = 500
+SET_ASIDE: Final = "set aside"
+"""How such an event begins, see lua/apart.lua."""
+_OF_A_SCRIPT: Final = re.compile(
+    r"^(?!.*\b(OOM|MISCONF|NOREPLICAS|READONLY|NOPERM|MASTERDOWN)\b).*user_script", re.DOTALL
+)
 _SIGNS_OF_USE: Final = (
     *(keys.COUNTERS, keys.RATE, keys.TIMERS, keys.INBOX, keys.NOTICES),
     *(keys.PAUSES, keys.SUPPRESSED, keys.LOOKUP),
@@ -41,6 +49,13 @@ _SIGNS_OF_USE: Final = (
 
 class Outgrown(LedgerUnavailable):
     """A newer release raised `readable_by` above what this process knows."""
+
+
+class LedgerFault(LedgerUnavailable):
+    """Redis is there, and an act failed on what it was given, or on what the ledger holds.
+
+    To wait does not help.
+    """
 
 
 class Schema(NamedTuple):
@@ -149,9 +164,21 @@ def _migrated(
 
 
 def understood(error: LedgerUnavailable, url: str) -> LedgerUnavailable:
-    """Give the error of an act; Outgrown where that is what it says."""
-    code, _, readable_by = str(error.__cause__).partition(" ")
-    return Outgrown(_too_new(url, int(readable_by))) if code == "OUTGROWN" else error
+    """Return the error of an act as what it is: Outgrown, LedgerFault, or as it came."""
+    cause = error.__cause__
+    code, _, readable_by = str(cause).partition(" ")
+    if code == "OUTGROWN":
+        return Outgrown(_too_new(url, int(readable_by)))
+    # What a server says of itself has a class of its own in redis-py, or one of these codes.
+    if type(cause) is redis.ResponseError and _OF_A_SCRIPT.search(str(cause)):
+        return LedgerFault(*error.args)
+    return error
+
+
+def log_events(events: Iterable[str]) -> None:
+    """Log what acts tell of."""
+    for event in events:
+        log.log(logging.CRITICAL if event.startswith(SET_ASIDE) else logging.WARNING, "%s", event)
 
 
 def _too_new(url: str, readable_by: int) -> str:

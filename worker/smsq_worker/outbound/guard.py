@@ -7,19 +7,15 @@ second answer to rebind a name with.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.connection import create_connection
 
+from smsq_worker.resolver import RESOLVER, Place
 from smsq_worker.timely import Connection, NotConnected, SecureConnection
-
-MAX_ADDRESSES: Final = 4
-"""So many of a name's addresses are tried: each may take the whole timeout."""
 
 _UNICAST: Final = IPv6Network("2000::/3")
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
@@ -33,16 +29,16 @@ class Guard:
         self._anywhere = frozenset(map(_plain, anywhere))
         self._public = frozenset(map(_plain, public))
 
-    def addresses(self, host: str, port: int) -> list[str]:
+    def places(self, host: str, timeout_s: float) -> list[Place]:
         """Look a host up. Raises NotConnected where it is not allowed, OSError if unknown."""
         name = _plain(host)
         if name not in self._anywhere | self._public:
             raise NotConnected("host not allowed")
-        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found = [str(place[0]) for *_, place in places]
-        if name not in self._anywhere and not all(map(is_public, found)):
+        places = RESOLVER.look_up(name, timeout_s)
+        is_judged = name not in self._anywhere
+        if is_judged and not all(is_public(str(place[0])) for *_, place in places):
             raise NotConnected("address not public")
-        return found[:MAX_ADDRESSES]
+        return places
 
 
 def is_public(address: str) -> bool:
@@ -59,37 +55,26 @@ def is_public(address: str) -> bool:
 
 
 def guarded(
-    anywhere: Iterable[str], public: Iterable[str]
+    anywhere: Iterable[str], public: Iterable[str], idle_s: float
 ) -> dict[str, Callable[..., HTTPConnectionPool]]:
     """Make pools, by scheme, whose connections keep to a guard; plain http goes `anywhere` only."""
     return {
-        "http": partial(_Pool, guard=Guard(anywhere)),
-        "https": partial(_SecurePool, guard=Guard(anywhere, public)),
+        "http": partial(_Pool, guard=Guard(anywhere), idle_s=idle_s),
+        "https": partial(_SecurePool, guard=Guard(anywhere, public), idle_s=idle_s),
     }
 
 
 class _Guarded:
     host: str
-    port: int
     timeout: Any
-    socket_options: Any
 
     def __init__(self, *args: Any, guard: Guard, **options: Any) -> None:
         super().__init__(*args, **options)
         self._guard = guard
 
-    def _new_conn(self) -> socket.socket:
-        """Connect to an address; TLS goes on to check the certificate against the name."""
-        failed = OSError("no address")
-        for address in self._guard.addresses(self.host, self.port):
-            try:
-                # Of an address it makes itself, and asks nobody.
-                return create_connection(
-                    (address, self.port), self.timeout, socket_options=self.socket_options
-                )
-            except OSError as error:
-                failed = error
-        raise failed
+    def places(self) -> list[Place]:
+        """Look up where to connect; TLS goes on to check the certificate against the name."""
+        return self._guard.places(self.host, self.timeout)
 
 
 class _Connection(_Guarded, Connection):

@@ -11,8 +11,16 @@ from typing import Final
 
 import requests
 
-from smsq_worker.outbound.guard import MAX_ADDRESSES, guarded
-from smsq_worker.timely import Adapter, NotConnected, name_of, read, retry_after_s
+from smsq_worker.outbound.guard import guarded
+from smsq_worker.timely import (
+    IDLE_S,
+    Adapter,
+    NotConnected,
+    name_of,
+    read,
+    retry_after_s,
+    socket_options,
+)
 
 MAX_ANSWER: Final = 65_536
 """More of an answer is not read; its connection is given up."""
@@ -36,8 +44,8 @@ class Posted:
 
 
 def longest_s(connect_timeout_s: float, read_timeout_s: float) -> float:
-    """Bound a POST's time: TCP to each address, TLS, writing, the answer; not the resolver's."""
-    return (MAX_ADDRESSES + 2) * connect_timeout_s + read_timeout_s
+    """Bound a POST's time: connecting (resolver, addresses and TLS), writing, the answer."""
+    return 2 * connect_timeout_s + read_timeout_s
 
 
 class Poster:
@@ -54,9 +62,13 @@ class Poster:
         *,
         connect_timeout_s: float = 3.0,
         read_timeout_s: float = 10.0,
+        idle_timeout_s: float = IDLE_S,
     ) -> None:
         self._adapter = Adapter(
-            guarded(allowed, trusted), pool_connections=HOSTS, pool_maxsize=CONNECTIONS
+            guarded(allowed, trusted, idle_timeout_s),
+            socket_options=socket_options(read_timeout_s, idle_timeout_s),
+            pool_connections=HOSTS,
+            pool_maxsize=CONNECTIONS,
         )
         self._timeout = (connect_timeout_s, read_timeout_s)
         for module in ("urllib3.connection", "urllib3.connectionpool"):

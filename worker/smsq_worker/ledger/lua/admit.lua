@@ -12,6 +12,7 @@
 --   {'paused'}            nothing goes: give the wake-up back
 --   {why, state}          it does not go: copy, expired, ended or deferred
 --   {'unknown'}
+--   {'bad'}               nothing can be made of it: it was set aside
 --
 -- One act, because of two copies of one wake-up only one may go, because a worker that dies
 -- after it must leave a lease behind, and because limits hold only if asking is taking.
@@ -65,6 +66,7 @@ local function admit(id, booked)
     finish(m, 'failed', 'local:lost')
     return ended()
   end
+  if not is_utf8(payload .. m.template) then error('its payload is no text') end
   if SEALED and payload:find('^%["%d') then return {'plain', payload} end
 
   -- The number: suppressed, held by the gateway's own limit, or asked for too often?
@@ -120,7 +122,7 @@ local function admit(id, booked)
   local probes = {}
   local function stopped(scope, text)
     if not text then return false end
-    local p = cjson.decode(text)
+    local p = pause_of(text)
     probes[scope] = p
     return not p.permit
   end
@@ -188,7 +190,12 @@ end
 local LAST = {wait = true, plain = true, paused = true}
 local answers = {events}
 for i = 3, #ARGV, 2 do
-  local answer = admit(ARGV[i], ARGV[i + 1])
+  local id = ARGV[i]
+  local answer = apart('message', id, admit, id, ARGV[i + 1])
+  if not answer then
+    answer = {'bad'}
+    redis.call('ZADD', TIMERS, 'XX', now + AGAIN_MS, id)
+  end
   answers[#answers + 1] = answer
   if LAST[answer[1]] then break end
 end

@@ -34,8 +34,8 @@ end
 local heads = {}
 for lane, ids in pairs(oldest) do
   for _, id in ipairs(ids) do
-    local state, at = unpack(redis.call('HMGET', 'smsq:m:' .. id, 'state', 'published'))
-    at = state == 'queued' and tonumber(at) or 0
+    local f = redis.pcall('HMGET', 'smsq:m:' .. id, 'state', 'published')
+    local at = f[1] == 'queued' and tonumber(f[2]) or 0
     if at > 0 then heads[lane] = math.min(heads[lane] or at, at) end
   end
 end
@@ -62,7 +62,8 @@ local function due_now(id)
   if m then timer(m, now) end
 end
 
--- What operators did, to be logged by one worker.
+-- What operators did, and what was set aside, to be logged by one worker.
+redis.call('ZREMRANGEBYSCORE', BAD, '-inf', now - BAD_MS)
 for _, words in ipairs(redis.call('LRANGE', 'smsq:told', 0, -1)) do tell(words) end
 redis.call('DEL', 'smsq:told')
 
@@ -73,13 +74,18 @@ local function permit_probe(scope, p)
   keep(scope, p)
   if scope:sub(1, 9) == 'template:' then
     local first = redis.call('ZPOPMIN', waiting_room(scope:sub(10)))[1]
-    if first then due_now(first) end
+    if first then apart('message', first, due_now, first) end
   end
 end
 
 local scopes = redis.call('HGETALL', PAUSES)
 for i = 1, #scopes, 2 do
-  local scope, p = scopes[i], cjson.decode(scopes[i + 1])
+  local scope, p = scopes[i], pause_of(scopes[i + 1])
+  if p.unreadable then  -- nobody knows its cause, so that an operator has to end it
+    set_aside('pause', scope, 'its entry is malformed')
+    p.unreadable = nil
+    keep(scope, p)
+  end
   if p.cause ~= 'operator' and now >= p.probe_at then permit_probe(scope, p) end
   if scope == 'account' or scope == 'breaker' then
     if not p.permit then answer[3] = 'closed' elseif answer[3] == 'open' then answer[3] = 'probe' end
@@ -91,7 +97,7 @@ redis.call('HSET', RATE_KEY, 'workers_limit', tostring(RATE), 'workers_burst', B
 -- Those who waited for a template go on, so many at a time.
 for _, template in ipairs(redis.call('SMEMBERS', RELEASED)) do
   local ids = redis.call('ZPOPMIN', waiting_room(template), limit)
-  for i = 1, #ids, 2 do due_now(ids[i]) end
+  for i = 1, #ids, 2 do apart('message', ids[i], due_now, ids[i]) end
   if #ids < 2 * limit then redis.call('SREM', RELEASED, template) end
 end
 
@@ -107,14 +113,24 @@ local due = {
   queued = function(m) if now >= m.expires then expire(m) else suspect(m) end end,
 }
 
-local function run_out(id, m)
-  if m and due[m.state] then
-    due[m.state](m)
-  elseif m and not KNOWN[m.state] then
-    timer(m, now + UNKNOWN_STATE_MS)  -- A newer release's worker does what is due.
-  else
+local function run_out(id)
+  local m = load(id)
+  local act = m and due[m.state]
+  if not act then
+    -- Perhaps a newer release's.
+    if m and not FINAL[m.state] and m.state ~= 'held' then error('its state is unknown') end
     redis.call('ZREM', TIMERS, id)
+    return true
   end
+  if not (is_line(id) and m.expires and LANE[(m.lane or ''):sub(1, 1)] == m.lane) then
+    error('its id, lane or ttl is malformed')
+  end
+  act(m)
+  return true
+end
+
+local function try(id)
+  if not apart('message', id, run_out, id) then redis.call('ZADD', TIMERS, now + AGAIN_MS, id) end
 end
 
 local function due_in(timers)
@@ -123,17 +139,16 @@ end
 
 for _, index in ipairs({LEASES, INDEXED.otp, INDEXED.notice}) do
   for _, id in ipairs(due_in(index)) do
-    local m, at = load(id), tonumber(redis.call('ZSCORE', TIMERS, id) or 'inf')
-    if not m or index_of(m) ~= index or at == math.huge then
-      redis.call('ZREM', index, id)  -- An older release moved it on.
-    elseif at > now then
-      redis.call('ZADD', index, at, id)
-    else
-      run_out(id, m)
+    redis.call('ZREM', index, id)
+    -- Older releases know no index: what one of them put off waits in `smsq:timers` alone.
+    local at = tonumber(redis.call('ZSCORE', TIMERS, id) or 'inf')
+    if at <= now then
+      try(id)
       limit = limit - 1
     end
   end
 end
+
 local last = tonumber(redis.call('GET', LAST_SLICE) or 0)
 if limit > 0 and (now >= last + SLICE_MS or now < last - SET_BACK_MS) then
   local ids = due_in(TIMERS)
@@ -141,7 +156,7 @@ if limit > 0 and (now >= last + SLICE_MS or now < last - SET_BACK_MS) then
     redis.call('SET', LAST_SLICE, now)
     answer[5] = 1
   end
-  for _, id in ipairs(ids) do run_out(id, load(id)) end
+  for _, id in ipairs(ids) do try(id) end
 end
 local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
 if following then answer[2] = math.max(0, tonumber(following) - now) end

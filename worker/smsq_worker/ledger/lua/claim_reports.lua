@@ -6,5 +6,15 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
-for _, member in ipairs(due) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), member) end
-return due
+local good = {}
+for _, member in ipairs(due) do
+  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), member)
+  local ok, report = pcall(cjson.decode, member)
+  if ok and is_utf8(member) and type(report) == 'table' and #report == 2
+      and type(report[1]) == 'string' and type(report[2]) == 'string' then
+    good[#good + 1] = member
+  else
+    set_aside('report', member, 'its entry is malformed')
+  end
+end
+return good

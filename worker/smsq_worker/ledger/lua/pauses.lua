@@ -19,9 +19,18 @@ local SLOWEST = 1 / 16          -- of the limit
 local RECOVERY, RECOVERY_MS = 1 / 10, 10000  -- of the limit, each so many ms
 local REPEATED = 86400000       -- ms in which a delivered report may be repeated
 
+-- Read a pause. One that is unreadable is as an operator's: nothing goes until it is known.
+local function pause_of(text)
+  local ok, p = pcall(cjson.decode, text)
+  if ok and type(p) == 'table' and type(p.cause) == 'string' and type(p.detail) == 'string'
+      and type(p.since) == 'number' and type(p.probe_at) == 'number' then return p end
+  return {cause = 'operator', detail = 'its entry was none', since = now, probe_at = now,
+    unreadable = true}
+end
+
 local function paused(scope)
   local text = redis.call('HGET', PAUSES, scope)
-  return text and cjson.decode(text)
+  return text and pause_of(text)
 end
 
 local function keep(scope, pause)
@@ -87,10 +96,11 @@ end
 -- The limit, and what is left of it while the gateway wants less: it comes back step by step.
 local function rate(limit, burst)
   local f = redis.call('HMGET', RATE_KEY, 'limit', 'burst', 'tat', 'slow', 'slow_at', 'since')
-  local r = {limit = tonumber(f[1] or limit or RATE), burst = tonumber(f[2] or burst or BURST),
-    tat = tonumber(f[3] or 0), slow_at = tonumber(f[5] or 0), since = tonumber(f[6] or 0)}
+  local r = {limit = tonumber(f[1]) or tonumber(limit) or RATE,
+    burst = tonumber(f[2]) or tonumber(burst) or BURST, tat = tonumber(f[3]) or 0,
+    slow_at = tonumber(f[5]) or 0, since = tonumber(f[6]) or 0}
   local steps = math.max(0, math.floor((now - r.slow_at) / RECOVERY_MS))
-  local slow = f[4] and tonumber(f[4]) + steps * RECOVERY * r.limit or r.limit
+  local slow = tonumber(f[4]) and f[4] + steps * RECOVERY * r.limit or r.limit
   r.now = math.min(r.limit, math.max(slow, r.limit * SLOWEST))
   return r
 end
@@ -147,7 +157,17 @@ local function heed_report(m, begun, r)
   if r.class == 'delivered' then heal(scope, 'report', begun) end
 end
 
--- Delivered outranks everything; the rest counts only where n is the last attempt.
+-- Whether no later attempt can have been sent, so that the message is what this one is.
+local function is_last_sent(m, n)
+  for later = n + 1, m.n do
+    local at, outcome = unpack(redis.call('HMGET', m.key, later .. ':at', later .. ':outcome'))
+    if at and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
+  end
+  return true
+end
+
+-- Delivered outranks everything; the rest counts only where n is the last attempt that may have been
+-- sent.
 local function follow_report(m, n, mid, r, begun, known)
   set(m, n .. ':stat', r.stat)
   if not KNOWN[m.state] then return end
@@ -161,7 +181,7 @@ local function follow_report(m, n, mid, r, begun, known)
     return
   end
   shield_number(m, r)
-  if n ~= m.n or (FINAL[m.state] and m.state ~= 'unreported') then return end
+  if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
   set(m, 'stat', r.stat)
   local reason = 'report:' .. r.stat
   local came_not = m.state == 'accepted' and not r.maybe_sent

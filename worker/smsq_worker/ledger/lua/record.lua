@@ -6,8 +6,8 @@
 -- Returns {events, state, ...}, in order
 --
 -- The attempt's number is the fence: an answer that comes after a newer attempt began still
--- makes its mid known, but moves the state no more. One act, because a report may arrive between
--- any two.
+-- makes its mid known and takes back what its doubt has cost, but moves the state no more, unless
+-- the newer ones came to nothing. One act, because a report may arrive between any two.
 --
 -- A failover may have undone the admission, for replicas lag behind. Then the call was made all the
 -- same, and the ledger catches up; or another call was made under the same number meanwhile, which
@@ -41,9 +41,45 @@ local function catch_up(m, n, at)
   return true
 end
 
+-- Why a message may have been sent by now, as the reason to fail with; nil if it certainly was not.
+local function perhaps_sent(m)
+  if redis.call('HEXISTS', m.key, 'twice') == 1 then return 'local:resends' end
+  for n = m.n, 1, -1 do
+    local outcome, stat = unpack(redis.call('HMGET', m.key, n .. ':outcome', n .. ':stat'))
+    if outcome == 'accepted' and stat then return 'report:' .. stat end
+    if outcome == 'accepted' or outcome == 'maybe_sent' then return 'local:resends' end
+  end
+end
+
+-- An attempt that was in doubt came to something after all.
+local function resolve(m, n, outcome, was_final)
+  if outcome == 'maybe_sent' then return end
+  -- Not among the counters: the door of release 0.1.0 stumbles over those that it does not know.
+  redis.call('HINCRBY', DURATIONS, 'doubts_resolved:' .. outcome, 1)
+  if was_final then
+    local words = {accepted = 'accepted after all', refused = 'refused', not_sent = 'not sent'}
+    set(m, 'detail', 'learnt later: call ' .. n .. ' was ' .. words[outcome])
+  elseif outcome ~= 'accepted' then
+    -- What the doubt has cost is given back: a resend, but where an operator was to decide.
+    if not m.hold then
+      m.resends = math.max(0, m.resends - 1)
+      set(m, 'resends', m.resends)
+    end
+    if m.otherwise then
+      m.otherwise = perhaps_sent(m)
+      if not m.otherwise then
+        redis.call('HDEL', m.key, 'otherwise')
+      else
+        set(m, 'otherwise', m.otherwise)
+      end
+    end
+  end
+end
+
 local function called_twice(m, n, outcome, mid)
   if outcome == 'not_sent' or outcome == 'refused' then return m.state end
   count('possible_duplicates')
+  set(m, 'twice', 1)
   tell('attempt ' .. n .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
   if m.state == 'expired' then return m.state end
   if is_live(m) and not m.otherwise then set(m, 'otherwise', 'local:resends') end
@@ -59,6 +95,7 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
   set(m, n .. ':outcome', outcome, n .. ':detail', detail)
+  if known then resolve(m, n, outcome, FINAL[m.state]) end
   local excused = false
   if outcome ~= known then  -- the lease may have counted it
     count('calls:' .. outcome)
@@ -76,7 +113,9 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at
   end
 
   local late = m.state ~= 'sending' or n ~= m.n
-  if n == m.n and is_live(m) then
+  -- A late yes holds, too, where those after it came to nothing: no other is to be sent.
+  local counts = n == m.n or (outcome == 'accepted' and is_last_sent(m, n))
+  if counts and is_live(m) then
     if outcome == 'accepted' then
       if not accepted then took('accept', m, now - (due or enqueued)) end
       move(m, 'accepted', 'accepted', now)

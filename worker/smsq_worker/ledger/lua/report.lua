@@ -4,7 +4,8 @@
 --   counted, what it means, see apply_report
 -- ARGV[2] how many reports may be parked for one mid
 -- Returns {events, {state, id, trace}, ...}, in order, trace only where the message has one;
---   {'parked', ''} for those that were parked
+--   {'parked', ''} for those that were parked, {'bad', ''} for those that stay in the inbox, as
+--   nothing can be made of their message
 --
 -- One act, because the call's answer may be recorded at the same moment.
 
@@ -24,19 +25,21 @@ local function park(mid, report)
 end
 
 local function reconcile(mid, member, counted_as, report)
-  redis.call('ZREM', INBOX, member)
-  count(counted_as)
   local known = redis.call('GET', 'smsq:mid:' .. mid)
   local n, id = string.match(known or '', '^(%d+) (.*)$')
   local m = id and load(id)
   if m then
     apply_report(m, tonumber(n), mid, report)
-    return {m.state, m.id, m.trace}
+  else
+    park(mid, report)
   end
-  park(mid, report)
-  return {'parked', ''}
+  redis.call('ZREM', INBOX, member)
+  count(counted_as)
+  return m and {m.state, m.id, m.trace} or {'parked', ''}
 end
 
 local answer = {events}
-for i, report in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = reconcile(unpack(report)) end
+for i, report in ipairs(cjson.decode(ARGV[1])) do
+  answer[i + 1] = apart('report', report[2], reconcile, unpack(report)) or {'bad', ''}
+end
 return answer

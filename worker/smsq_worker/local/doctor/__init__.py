@@ -14,8 +14,10 @@ from threading import Thread
 from typing import Final
 
 from smsq.sentinels import names_sentinels
+from smsq_worker.alive import FOLDER
 from smsq_worker.local.doctor import (
     backlog,
+    clocks,
     door,
     encryption,
     gateway,
@@ -56,6 +58,7 @@ def parts(settings: Settings) -> dict[str, Look]:
         "schema": partial(ledger, schema.examine, follows=True),
         "messages": partial(ledger, backlog.examine, follows=True),
         "encryption": partial(ledger, partial(encryption.examine, settings), follows=True),
+        "clocks": partial(clocks.examine, settings.home / FOLDER),
         "spool": partial(spool.examine, settings.home / "spool"),
         "gateway": partial(gateway.examine, settings),
         "door": partial(door.examine, settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -9,10 +10,11 @@ from smsq import keys
 from smsq.connection import Client
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.lag import LOOK_AT, at_once, lag_s
-from smsq_worker.local.doctor.finding import Finding, graded, ok, warning
+from smsq_worker.local.doctor.finding import Finding, error, graded, ok, warning
 
 LATE_S: Final = 5
 TOO_LATE_S: Final = 60
+NAMED: Final = 5
 
 
 def examine(client: Client) -> Iterator[Finding]:
@@ -31,6 +33,7 @@ def examine(client: Client) -> Iterator[Finding]:
         "mids with reports but no message that is known",
         "look at them: smsq parked",
     )
+    yield _bad(client.zrevrange(keys.BAD, 0, NAMED - 1), client.zcard(keys.BAD))
 
 
 def _lag(client: Client, now_ms: int) -> Finding:
@@ -53,6 +56,16 @@ def _late(noun: str, late_s: float, count: int) -> Finding:
         f"the oldest overdue {noun} is {late_s:.0f} s late, of {count}",
         "the clock is a part of every worker: start one (smsq worker), or look at its log",
     )
+
+
+def _bad(names: Any, count: int) -> Finding:
+    told = f"entries of the ledger that nothing can be made of, and that wait: {count}"
+    if not count:
+        return ok(told)
+    # Of messages alone: what else there is may quote a number.
+    known = [name for name in names if re.fullmatch(r"message:[\w.:-]{1,64}", name, re.ASCII)]
+    advice = "see ops/RUNBOOK.md, SmsqSetAside" + f" ({', '.join(known)})" * bool(known)
+    return error(told, advice)
 
 
 def _unpublished(client: Client) -> Finding:

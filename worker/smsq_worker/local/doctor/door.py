@@ -8,7 +8,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from smsq_worker.formats import Bind
-from smsq_worker.local.doctor.finding import Finding, ok
+from smsq_worker.local.doctor.finding import Finding, ok, warning
 from smsq_worker.local.ports import shown
 from smsq_worker.settings import Settings
 
@@ -22,8 +22,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     where = shown(settings.door_bind)
     if not settings.report_token:
         yield ok("SMSQ_REPORT_TOKEN is not set here, so no door is looked for")
-    elif _answers(settings.door_bind):
+    elif _answers(settings.door_bind, "/healthz"):
         yield ok(f"the door answers at {where}")
+        if not _answers(settings.door_bind, "/readyz"):
+            yield warning(
+                f"the door at {where} is not ready: it does not reach Redis, or the reports in its "
+                "spool do not",
+                f"curl http://{where}/readyz says which; read its log",
+            )
     else:
         yield ok(
             f"no door answers at {where}",
@@ -31,12 +37,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _answers(bind: Bind) -> bool:
+def _answers(bind: Bind, path: str) -> bool:
     host, port = bind
     connection = HTTPConnection(ANYWHERE.get(host, host), port, timeout=TIMEOUT_S)
     try:
         with closing(connection):
-            connection.request("GET", "/healthz", headers={"Connection": "close"})
+            connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()
             answer.read(1000)  # or the door would see a reset
             return answer.status == HTTP_OK

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Final
 
 from smsq_worker.local.doctor.finding import Finding, error, ok, warning
-from smsq_worker.spool import ACTIVE, READY
+from smsq_worker.spool import ACTIVE, BAD, READY
+
+LONG_S: Final = 600
+"""Entries wait no longer once Redis is back."""
 
 
 def examine(folder: Path) -> Iterator[Finding]:
@@ -16,7 +21,10 @@ def examine(folder: Path) -> Iterator[Finding]:
     folder = folder.resolve()
     try:
         _try_to_write(folder)
-        count = sum(map(_entries, chain(folder.glob(f"*{READY}"), folder.glob(f"*{ACTIVE}"))))
+        files = [*chain(folder.glob(f"*{READY}"), folder.glob(f"*{ACTIVE}"))]
+        count = sum(map(_entries, files))
+        waits_s = max(map(_age_s, files), default=0)
+        bad = [*folder.glob(f"*{BAD}")]
     except OSError as problem:
         yield error(
             f"{folder} cannot be used: {problem.strerror}",
@@ -25,12 +33,19 @@ def examine(folder: Path) -> Iterator[Finding]:
         return
     yield ok(f"{folder} can be written")
     if count:
-        yield warning(
-            f"{count} entries wait in the spool: Redis was away, or a process died",
+        tell = error if waits_s > LONG_S else warning
+        yield tell(
+            f"{count} entries wait in the spool: Redis was away, or a process died"
+            + f"; the oldest for {waits_s / 60:.0f} min" * (waits_s > LONG_S),
             "a worker (calls) and the door (reports) of this machine bring them into the ledger",
         )
     else:
         yield ok("nothing waits in the spool")
+    if bad:
+        yield error(
+            f"{len(bad)} files in {folder} hold what was set aside, as nothing could be made of it",
+            f"look at *{BAD} there; where a newer release wrote it, upgrade and rename to *{READY}",
+        )
 
 
 def _try_to_write(folder: Path) -> None:
@@ -45,4 +60,11 @@ def _entries(path: Path) -> int:
     try:
         return path.read_bytes().count(b"\n")
     except FileNotFoundError:  # replayed meanwhile
+        return 0
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
         return 0

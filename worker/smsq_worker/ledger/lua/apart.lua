@@ -1,0 +1,49 @@
+-- What an act can make nothing of is set aside, so that it stops none of the others; prepended to
+-- the acts on many things.
+--
+-- smsq:bad holds "<what>:<name>" by when it last failed. Nothing else is taken away: the thing is
+-- tried again a while later, and goes on by itself once it was mended. It is told and counted when
+-- it comes in; it goes when it has not failed for BAD_MS.
+
+local BAD, BAD_COUNTS, BAD_MS, BAD_AT_MOST = 'smsq:bad', 'smsq:bad:counts', 600000, 10000
+local AGAIN_MS = 60000
+local OF_THE_SERVER = {'OOM', 'MISCONF', 'NOREPLICAS', 'READONLY', 'NOPERM'}
+-- What UTF-8 allows, beside ASCII.
+local CHARACTERS = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+  '[\225-\236\238\239][\128-\191][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
+
+-- Whether who asks can read it: one answer that is no text would keep all others from him.
+local function is_utf8(s)
+  if not s:find('[\128-\255]') then return true end
+  for _, character in ipairs(CHARACTERS) do s = s:gsub(character, ' ') end
+  return not s:find('[\128-\255]')
+end
+
+local function is_line(s)
+  return is_utf8(s) and not s:find('%c')
+end
+
+-- Names are told of messages alone, for what else there is may quote a number.
+local function set_aside(what, name, why)
+  local clock = redis.call('TIME')
+  local is_new = redis.call('ZADD', BAD, clock[1] * 1000, what .. ':' .. name) == 1
+  redis.call('ZREMRANGEBYRANK', BAD, 0, -BAD_AT_MOST - 1)
+  if not is_new then return end
+  redis.call('HINCRBY', BAD_COUNTS, what, 1)
+  local shown = what == 'message' and name:find('^[%w_.:-]+$') and ' ' .. name:sub(1, 64) or ''
+  redis.call('RPUSH', 'smsq:told', 'set aside a ' .. what .. shown .. ' that cannot be understood: '
+    .. why:gsub('[^\32-\126]', '?'):sub(1, 200))
+  redis.call('LTRIM', 'smsq:told', -1000, -1)
+end
+
+-- Do something for one of many; nil where it was set aside.
+local function apart(what, name, act, ...)
+  local ok, answer = pcall(act, ...)
+  if ok then return answer end
+  local why = tostring(type(answer) == 'table' and answer.err or answer)
+  for _, word in ipairs(OF_THE_SERVER) do
+    if why:find(word, 1, true) then error(answer, 0) end
+  end
+  set_aside(what, name, why)
+end
