@@ -474,14 +474,57 @@ def test_a_message_is_woken_up_again_where_its_queue_is_empty(desk: Desk) -> Non
     assert due.wake == (("m1", Lane.NOTICE),)
 
 
-def test_a_message_that_later_ones_overtook_is_woken_up_at_the_second_look(desk: Desk) -> None:
-    desk.enter()
-    desk.client.hincrby(keys.message("m1"), "published", -1000)
+def look_again(desk: Desk, oldest: list[str], name: str = "m1") -> list[str]:
+    """Let a message's timer run out while these are the oldest wake-up of its queue."""
+    desk.client.zadd(keys.TIMERS, {name: 1})
+    wake = desk.ledger.claim(resend_wait_s=1, oldest={Lane.NOTICE: oldest}).wake
+    return [woken for woken, _ in wake]
+
+
+def an_old_wake_up(desk: Desk, name: str = "m1") -> None:
+    desk.enter(name)
+    desk.client.hincrby(keys.message(name), "published", -60_000)
+
+
+def test_a_message_whose_wake_up_left_its_queue_is_woken_up_at_the_second_look(desk: Desk) -> None:
+    an_old_wake_up(desk)
     desk.enter("later")
-    desk.go("later")
-    assert desk.run_out() == []
-    assert desk.run_out() == ["m1"]
-    assert desk.run_out() == []
+    assert look_again(desk, ["later"]) == []
+    assert look_again(desk, ["later"]) == ["m1"]
+    assert look_again(desk, ["later"]) == []
+
+
+@pytest.mark.parametrize("oldest", [["m1"], ["earlier"], ["m1", "later"], ["gone"], [""], ["sent"]])
+def test_a_message_whose_wake_up_may_be_in_its_queue_is_not_woken_up(
+    desk: Desk, oldest: list[str]
+) -> None:
+    """However many of its lane have been sent before it meanwhile."""
+    an_old_wake_up(desk, "earlier")
+    an_old_wake_up(desk)
+    desk.enter("later")
+    desk.enter("sent")
+    desk.go("sent")
+    for _ in range(3):
+        assert look_again(desk, oldest) == []
+
+
+def test_a_message_that_a_worker_has_in_hand_is_not_woken_up(desk: Desk) -> None:
+    an_old_wake_up(desk)
+    desk.enter("later")
+    assert look_again(desk, ["later"]) == []
+    desk.ledger.in_hand(["m1", "gone"])
+    assert desk.client.zscore(keys.TIMERS, "gone") is None
+    assert desk.client.hget(keys.message("m1"), "overtaken") is None
+    assert look_again(desk, ["later"]) == []
+
+
+def test_while_sending_is_paused_nothing_is_taken_for_lost(desk: Desk) -> None:
+    an_old_wake_up(desk)
+    desk.enter("later")
+    pause = {"cause": "operator", "detail": "", "since": 1, "probe_at": 1}
+    desk.client.hset(keys.PAUSES, "account", json.dumps(pause))
+    for _ in range(3):
+        assert look_again(desk, ["later"]) == []
 
 
 def test_a_claim_that_was_not_published_is_made_again(desk: Desk) -> None:

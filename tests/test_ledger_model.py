@@ -51,6 +51,7 @@ STEPS: Final = 40
 
 AHEAD_S: Final = 3600
 KEPT_ATTEMPTS: Final = 10
+SLOW_MS: Final = 5000
 PERHAPS_SENT: Final = frozenset({Outcome.ACCEPTED, Outcome.MAYBE_SENT})
 DETAIL: Final = "gateway:400 said so"
 FACTS: Final = frozenset({"enqueued", "lane", "template", "phone"})
@@ -125,6 +126,11 @@ class Modelled:
         self.due = wait_s == 0 or self.over
 
 
+Oldest = dict[Lane, list[str]]
+"""Ids of the oldest wake-up in queues: none where the queue is empty."""
+Heads = dict[Lane, int | None]
+
+
 @dataclass
 class Paused:
     """The account's pause."""
@@ -146,7 +152,6 @@ class Model:
         self.mids: dict[str, tuple[str, int]] = {}
         self.parked: dict[str, list[Report]] = {}
         self.counters: Counter[str] = Counter()
-        self.admitted: Counter[Lane] = Counter()
         self.paused: Paused | None = None
         self.resumed = 0
         self.refusals = 0
@@ -200,7 +205,6 @@ class Model:
             self.paused.permit = False
         self._move(m, State.SENDING)
         self.counters["possible_duplicates"] += bool(m.calls and m.calls[-1].perhaps_sent)
-        self.admitted[m.lane] = max(self.admitted[m.lane], m.published)
         m.calls.append(Call())
         m.due = False
         return "go", len(m.calls)
@@ -238,12 +242,24 @@ class Model:
         self._apply(self.messages[message_id], n, report)
         return self.messages[message_id].state, message_id
 
-    def claim(self, resend_wait_s: float, empty: list[Lane]) -> set[tuple[str, Lane]]:
+    def claim(self, resend_wait_s: float, oldest: Oldest) -> set[tuple[str, Lane]]:
         """Run out every timer that is due; give the messages to wake up."""
+        heads = {lane: self._head(ids) for lane, ids in oldest.items()}
         if self.paused and self.paused.probe_is_due:
             self.paused.probe_is_due, self.paused.permit = False, True
         due = [(name, m) for name, m in self.messages.items() if m.due]
-        return {(name, m.lane) for name, m in due if self._run_out(m, resend_wait_s, empty)}
+        return {(name, m.lane) for name, m in due if self._run_out(m, resend_wait_s, heads)}
+
+    def _head(self, ids: list[str]) -> int | None:
+        """Give when the oldest wake-up of a queue was published: None is unknown, 0 for none."""
+        found = [self.messages[name] for name in ids if name in self.messages]
+        times = [m.published for m in found if m.state is State.QUEUED and m.published]
+        return min(times, default=None) if ids else 0
+
+    def in_hand(self, names: list[str]) -> None:
+        for m in map(self.messages.get, names):
+            if m and m.state is State.QUEUED:
+                m.overtaken, m.due = False, m.over
 
     def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
         m = self.messages.get(message_id)
@@ -299,7 +315,7 @@ class Model:
         if self.paused and self.paused.cause == cause and call.begun >= self.paused.since:
             self.resume()
 
-    def _run_out(self, m: Modelled, resend_wait_s: float, empty: list[Lane]) -> bool:
+    def _run_out(self, m: Modelled, resend_wait_s: float, heads: Heads) -> bool:
         """Do what must happen if nothing else does; tell whether that is a wake-up."""
         if m.state is State.SENDING:
             self._learn(m.calls[-1], Outcome.MAYBE_SENT)
@@ -312,13 +328,16 @@ class Model:
             self._move(m, State.QUEUED)
             return self._wake(m)
         else:
-            return self._suspect(m, empty)
+            return self._suspect(m, heads)
         return False
 
-    def _suspect(self, m: Modelled, empty: list[Lane]) -> bool:
-        overtaken_before = m.overtaken
-        m.overtaken = m.published < self.admitted[m.lane]
-        if m.published == 0 or m.lane in empty or (overtaken_before and m.overtaken):
+    def _suspect(self, m: Modelled, heads: Heads) -> bool:
+        overtaken_before, head = m.overtaken, heads.get(m.lane)
+        if m.published == 0 or head == 0:
+            return self._wake(m)
+        is_closed = self.paused is not None and not self.paused.permit
+        m.overtaken = not is_closed and head is not None and m.published + SLOW_MS < head
+        if overtaken_before and m.overtaken:
             return self._wake(m)
         m.due = False
         return False
@@ -587,6 +606,9 @@ REPORTS: Final = tuple(
 
 message_ids = st.sampled_from("abcd")
 waits_s = st.sampled_from([0, 60, 7200])
+oldest_wake_ups = st.dictionaries(
+    st.sampled_from(Lane), st.lists(message_ids, max_size=2), max_size=2
+)
 """At once; within every ttl; beyond that of an otp, as 300 s are."""
 ages = st.sampled_from([0, 0, 0, 1, 1, 2, 3, -1])
 """How many attempts ago; -1 is one that has not begun."""
@@ -687,11 +709,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.client.hset(keys.message(name), "expires", PAST)
             m.over = True
 
-    @rule(resend_wait_s=waits_s, empty=st.lists(st.sampled_from(Lane), max_size=1))
-    def claim(self, resend_wait_s: float, empty: list[Lane]) -> None:
-        woken = self.ledger.claim(resend_wait_s=resend_wait_s, empty=empty).wake
+    @rule(resend_wait_s=waits_s, oldest=oldest_wake_ups)
+    def claim(self, resend_wait_s: float, oldest: Oldest) -> None:
+        woken = self.ledger.claim(resend_wait_s=resend_wait_s, oldest=oldest).wake
         assert len(woken) == len(set(woken))
-        assert set(woken) == self.model.claim(resend_wait_s, empty)
+        assert set(woken) == self.model.claim(resend_wait_s, oldest)
         for name, _ in woken:
             self.take_over_publication(name)
 
@@ -701,7 +723,18 @@ class LedgerMachine(RuleBasedStateMachine):
         m = self.model.messages.get(name)
         if m and m.due is not None:
             m.due = True
-        self.claim(resend_wait_s, [])
+        self.claim(resend_wait_s, {})
+
+    @rule(name=message_ids)
+    def was_published_long_ago(self, name: str) -> None:
+        m = self.model.messages.get(name)
+        if m and m.state is State.QUEUED and m.published:
+            m.published = self.client.hincrby(keys.message(name), "published", -2 * SLOW_MS)
+
+    @rule(names=st.lists(message_ids, max_size=3))
+    def in_hand(self, names: list[str]) -> None:
+        self.ledger.in_hand(names)
+        self.model.in_hand(names)
 
     @rule(name=message_ids, decision=st.sampled_from(["resend", "drop"]))
     def decide(self, name: str, decision: Decision) -> None:
@@ -725,7 +758,7 @@ class LedgerMachine(RuleBasedStateMachine):
             due = json.dumps(stored | {"probe_at": PAST})
             self.client.hset(keys.PAUSES, ACCOUNT, due)
         self.model.probe_is_due()
-        self.claim(60, [])
+        self.claim(60, {})
 
     @rule()
     def refuse_many(self) -> None:
@@ -814,10 +847,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 pipe.get(keys.mid(mid))
             for mid in mids:
                 pipe.lrange(keys.early(mid), 0, -1)
-            timers, held, parked, gauge, *of_mids = pipe.execute()
+            for name in ("leases", "otp", "notice"):
+                pipe.zrange(f"{keys.TIMERS}:{name}", 0, -1)
+            timers, held, parked, gauge, *of_mids, leases, otps, notices = pipe.execute()
         live = {name for name, there in found.items() if there.state not in FINAL}
         assert set(held) == {name for name in live if found[name].state is State.HELD}
         assert set(timers) == live - set(held)
+        assert set(leases) == {name for name in live if found[name].state is State.SENDING}
+        again = {name for name in live if found[name].state is State.DEFERRED}
+        for lane, indexed in ((Lane.OTP, otps), (Lane.NOTICE, notices)):
+            assert set(indexed) == {n for n in again if found[n].fields["lane"] == lane}
         assert set(parked) == set(model.parked)
         in_states = Counter(f"{there.fields['lane']}:{there.state}" for there in found.values())
         final = [name for name in in_states if name.split(":")[1] in FINAL]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
 
-from scene import DELIVRD, Scene, stat
+from scene import DELIVRD, PHONE, Scene, stat
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
+from smsq.errors import LedgerUnavailable
 from smsq_worker.gate import Gate, NotNow
 from smsq_worker.ledger import Go, Ledger, Stay, Wait
 from smsq_worker.settings import Settings
@@ -457,3 +460,55 @@ def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
         assert sys.getswitchinterval() == pytest.approx(0.005)
     finally:
         sys.setswitchinterval(before)
+
+
+# What has been admitted is called
+
+
+def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scene) -> None:
+    """A probe among the messages of a batch: one may go, and the next are told of the pause."""
+    scene.control.pause("account", "for a test")
+    pause = scene.stored_pause("account") | {"cause": "refusals", "permit": scene.now_ms()}
+    scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
+    names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
+    gate = Gate()
+    turnstile = Turnstile(scene.ledger, gate, Event())
+    admitted = turnstile.admit_many(names, Lane.BULK, room=lambda: 3)
+    name, admission = next(admitted)
+    assert (name, type(admission)) == ("m1", Go)
+    with pytest.raises(NotNow, match="paused"):
+        next(admitted)
+    assert [scene.state(name) for name in names] == ["sending", "queued", "queued"]
+    assert gate.open_queues(["sms.bulk"]) == []
+
+
+def test_what_is_admitted_before_redis_fails_is_given_to_be_called(
+    build: Build, environ: dict[str, str], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next message is to be encrypted first, and that fails."""
+    plain = build(10_000, 10_000)
+    plain.enter("plain")
+    own = environ | {"SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode()}
+    scene = Scene(client, Settings.load(own))
+    scene.enter("sealed")
+
+    def fails(*_: object) -> None:
+        raise LedgerUnavailable("the connection was lost")
+
+    monkeypatch.setattr(scene.ledger, "_encrypt", fails)
+    (answer,) = scene.ledger.admit_many([("sealed", ""), ("plain", "")])
+    assert isinstance(answer, Go)
+    with pytest.raises(LedgerUnavailable):
+        scene.ledger.admit_many([("plain", "")])
+    assert (scene.state("sealed"), scene.state("plain")) == ("sending", "queued")
+
+
+@pytest.mark.parametrize("payload", ["", "null", "[]", '["13800138000"]', "{", '["1", "2", "3"]'])
+def test_a_payload_that_is_none_holds_up_nothing_of_its_batch(scene: Scene, payload: str) -> None:
+    for name in ("m1", "m2"):
+        scene.enter(name)
+    scene.client.set(keys.payload("m1"), payload)
+    unreadable, good = scene.ledger.admit_many([("m1", ""), ("m2", "")])
+    assert isinstance(unreadable, Go)
+    assert isinstance(good, Go)
+    assert (unreadable.phone, good.phone) == ("", PHONE)

@@ -123,6 +123,10 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
     redis.call('HINCRBY', 'smsq:live', lane .. ':' .. state, 1)
     local asked = state == 'deferred' and due or math.min(now + ask_ms, expires)
     redis.call('ZADD', 'smsq:timers', asked, id)
+    -- So that it does not wait behind a campaign that is scheduled for the same moment.
+    if state == 'deferred' and lane ~= 'bulk' then
+      redis.call('ZADD', 'smsq:timers:' .. lane, asked, id)
+    end
   end
   return holder and state .. ' ' .. holder or state
 end

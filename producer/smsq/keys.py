@@ -18,8 +18,9 @@
 | smsq:o:<state>:<id> | hash | the outcome as JSON, since; pending: kinds still to be told; <kind>:tries, <kind>:taken, <kind>:error | until told, or given up |
 | smsq:receivers   | hash   | receiver that failed -> "<failures in a row> <when it is tried again>" | until it takes one |
 | smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
+| smsq:timers:leases, smsq:timers:otp, smsq:timers:notice | zset | those of them that must not wait behind others: leases of calls, and when otps and notices are to go again | as in smsq:timers |
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
-| smsq:lanes       | hash   | lane -> publication time of the newest message admitted | for ever |
+| smsq:lanes       | hash   | of releases before 0.3.0: lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
 | smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py. Also the counters that are newer than release 0.1.0, whose door stumbles over a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
@@ -67,7 +68,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
 | otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
-| overtaken | "1" where later messages of its lane were seen admitted before it |
+| overtaken | "1" where its wake-up was seen to have left its queue, and no worker said that it has it |
 | 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | what became of the others at the end, in half the memory: see ledger/lua/fold.lua, smsq/folded.py |
@@ -92,7 +93,6 @@ PARKED: Final = f"{PREFIX}parked"
 NOTICES: Final = f"{PREFIX}notices"
 DEAD_NOTICES: Final = f"{PREFIX}notices:dead"
 HELD: Final = f"{PREFIX}held"
-LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 DURATIONS: Final = f"{PREFIX}durations"
 LIVE: Final = f"{PREFIX}live"

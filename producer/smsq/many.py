@@ -12,11 +12,11 @@ from celery.utils import uuid
 
 from smsq import deadline, tracing
 from smsq.app import app
-from smsq.contract import SEND_BATCH, Lane, Message, State, parse, parse_lane
+from smsq.contract import Lane, Message, State, parse, parse_lane
 from smsq.enqueue import Entered, Origin
 from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable
 from smsq.killpoint import reached
-from smsq.tasks import left_to_the_clock
+from smsq.tasks import left_to_the_clock, publish_batch
 
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and others wait for its end."""
@@ -218,12 +218,4 @@ def _stopped(error: InvalidMessage, enqueued: int) -> InvalidMessage:
 
 def _wake(lane: Lane, ids: Sequence[str]) -> None:
     with left_to_the_clock(f"a batch of {len(ids)}", ids):
-        app.send_task(
-            SEND_BATCH,
-            (ids,),
-            queue=lane.queue,
-            argsrepr=f"({len(ids)} messages)",
-            kwargsrepr="{}",
-            ignore_result=True,
-            declare=[],
-        )
+        publish_batch(app, ids, lane)

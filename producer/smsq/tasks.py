@@ -16,6 +16,7 @@ from celery.utils import uuid
 from smsq import deadline, tracing
 from smsq.app import app
 from smsq.contract import (
+    SEND_BATCH,
     SEND_SMS,
     Lane,
     Message,
@@ -156,6 +157,19 @@ def publish(
         ignore_result=True,
         declare=[],  # Redis needs none, and it would be one more exchange.
         **options,
+    )
+
+
+def publish_batch(celery: Celery, ids: Sequence[str], lane: Lane) -> None:
+    """Publish one wake-up for many messages of a lane. Raises kombu's OperationalError."""
+    celery.send_task(
+        SEND_BATCH,
+        (ids,),
+        queue=lane.queue,
+        argsrepr=f"({len(ids)} messages)",
+        kwargsrepr="{}",
+        ignore_result=True,
+        declare=[],
     )
 
 

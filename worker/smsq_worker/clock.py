@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Event
 from typing import Final, Protocol
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.5
 """The longest sleep: a timer set meanwhile by another process is not noticed earlier."""
+SLICE_S: Final = 0.01
+"""The sleep where more is due, which comes in slices so far apart."""
+REST_S: Final = 0.05
+"""The shortest sleep otherwise, or each timer would be a look of its own."""
 REPORT_AGAIN_S: Final = 30.0
 """When a report that was taken in but not reconciled is woken up again."""
 NOTICES_AT_ONCE: Final = 200
@@ -38,14 +42,14 @@ NOTICES_AT_ONCE: Final = 200
 class Queues(Protocol):
     """What the clock needs of the broker."""
 
-    def empty_lanes(self) -> Iterable[Lane]:
-        """Name the lanes in whose queue no wake-up waits."""
+    def oldest(self) -> Mapping[Lane, Sequence[str]]:
+        """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
 
     def notices(self) -> int:
         """Count the wake-ups that wait in the queue of outcomes."""
 
-    def publish_message(self, message_id: str, lane: Lane) -> None:
-        """Publish a message's wake-up."""
+    def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
+        """Publish the wake-ups of messages of one lane."""
 
     def publish_report(self, mid: str, stat: str) -> None:
         """Publish a report's."""
@@ -117,14 +121,20 @@ class Clock:
 
     def _run_out(self) -> float | None:
         due = self._ledger.claim(
-            resend_wait_s=self._backoff.wait_s(1), empty=self._queues.empty_lanes()
+            resend_wait_s=self._backoff.wait_s(1), oldest=self._queues.oldest()
         )
         self._gate.set(due.lanes, due.rate)
         keep_time(due.rate)
         if due.wake:
             reached("after claim")
-        self._each(partial(self._queues.publish_message, *wake) for wake in due.wake)
-        return due.next_s
+        self._each(
+            partial(self._queues.publish_messages, ids, lane)
+            for lane in Lane
+            if (ids := [message_id for message_id, of in due.wake if of is lane])
+        )
+        if due.more:
+            return SLICE_S
+        return None if due.next_s is None else max(due.next_s, REST_S)
 
     def _wake_reports(self) -> None:
         reports = self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)

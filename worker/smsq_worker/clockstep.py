@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Final
 
 from celery import bootsteps
 from kombu import Connection
 from kombu.exceptions import ChannelError, OperationalError
 
 from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
-from smsq.tasks import publish
+from smsq.tasks import publish, publish_batch
 from smsq_worker.alive import Alive
 from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
+from smsq_worker.envelope import MAX_ENVELOPE
 from smsq_worker.gate import GATE
 from smsq_worker.tasks import publish_reports
 from smsq_worker.trouble import Trouble
+from smsq_worker.wakeups import OLDEST, some_ids
 
 log = logging.getLogger(__name__)
+
+BATCH: Final = 100
+FEW: Final = 4
+"""So few messages are woken up one by one: a batch of them would not be cheaper."""
 
 
 class ClockStep(bootsteps.StartStopStep):
@@ -79,17 +85,29 @@ class BrokerQueues:
         self._app = app
         self._connection = connection
 
-    def empty_lanes(self) -> Iterator[Lane]:
-        """Name the lanes in whose queue no wake-up waits."""
-        return (lane for lane in Lane if not self._waiting(lane.queue))
+    def oldest(self) -> dict[Lane, list[str]]:
+        """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
+        channel: Any = self._connection.default_channel
+        oldest = channel.client.register_script(OLDEST)
+        found = oldest(keys=[lane.queue for lane in Lane], args=[MAX_ENVELOPE])
+        return {
+            lane: [] if text is None else some_ids(text)
+            for lane, text in zip(Lane, found, strict=True)
+        }
 
     def notices(self) -> int:
         """Count the wake-ups that wait in the queue of outcomes."""
         return self._waiting(NOTIFY_QUEUE)
 
-    def publish_message(self, message_id: str, lane: Lane) -> None:
-        """Publish a message's wake-up."""
-        publish(self._app, message_id, lane)
+    def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
+        """Publish the wake-ups of messages of one lane: one for many, or one for each of a few."""
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            if len(some) > FEW:
+                publish_batch(self._app, some, lane)
+                continue
+            for message_id in some:
+                publish(self._app, message_id, lane)
 
     def publish_report(self, mid: str, stat: str) -> None:
         """Publish a report's."""

@@ -5,8 +5,6 @@ The broker may be another Redis than the ledger's. Where it does not answer, the
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +16,12 @@ from kombu.transport.redis import PRIORITY_STEPS, Channel
 from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import Client, connect_impatiently, mapped_errors
-from smsq.contract import FINAL, REPORT_QUEUE, SEND_BATCH, Lane, State
+from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
 from smsq_worker.ledger import Ledger, moments
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.notices import Notices
 from smsq_worker.ledger.rules import Rules
+from smsq_worker.wakeups import ids_of
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
@@ -194,7 +193,8 @@ class Lookout:
             bodies: Any = self._broker.lrange(name, -start - count, -start - 1)
         except redis.RedisError:  # it answered a moment ago
             return []
-        return list(map(_message_id, reversed(bodies)))
+        # Of a batch the last one goes last.
+        return [(ids_of(body) or [""])[-1] for body in reversed(bodies)]
 
     def _deferred_and_due(self, now_ms: int) -> int:
         """Count messages whose wait is over and which no clock has queued yet."""
@@ -227,21 +227,6 @@ def _lists(queue: str) -> Iterator[str]:
     yield queue
     for step in PRIORITY_STEPS[1:]:
         yield f"{queue}{Channel.sep}{step}"
-
-
-def _message_id(body: str) -> str:
-    """Read the message's id from a Celery message; "" where it has none, as others may write it.
-
-    Of a batch it is the last one's, which goes last.
-    """
-    try:
-        envelope = json.loads(body)
-        found = envelope["headers"]["id"]
-        if envelope["headers"].get("task") == SEND_BATCH:
-            found = json.loads(b64decode(envelope["body"]))[0][0][-1]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        return ""
-    return found if isinstance(found, str) and found.isprintable() else ""
 
 
 def total(live: dict[str, int], state: State) -> int:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Lock
 from typing import Final
 
@@ -25,6 +25,8 @@ from smsq_worker.ledger.schema import Outgrown
 
 WAIT_AT_MOST_S: Final = 20.0
 """Then the wake-up is given back: with a call it stays well within the visibility timeout."""
+IN_HAND_S: Final = 5.0
+"""A wake-up that waits here longer than this is not to be taken for lost."""
 ASK_AGAIN_S: Final = 0.025
 """Asking more often would book no more turns: a lane may book further ahead than that."""
 ASK_AT_LEAST_S: Final = 1.0
@@ -77,12 +79,19 @@ class Turnstile:
         deadline = time.monotonic() + WAIT_AT_MOST_S
         turns = _Turns(ids)
         with self._gate.waiting(lane, len(ids)) as had_its_turn, ExitStack() as line:
-            line.enter_context(self._head(lane, deadline))
+            line.enter_context(self._head(lane, deadline, turns))
             while turns.left():
+                self._in_hand(turns)
                 asks = turns.to_ask(room())
-                for one in turns.understand(asks, self._ask(asks)):
+                answers = self._ask(asks)
+                is_paused = bool(answers) and answers[-1] == PAUSED
+                # What stands before that has been admitted, and has to be called.
+                for one in turns.understand(asks, answers[:-1] if is_paused else answers):
                     had_its_turn()
                     yield one
+                if is_paused:
+                    self._gate.close()
+                    raise NotNow("sending is paused")
                 if not turns.asking:
                     line.close()
                 if turns.left():
@@ -113,21 +122,26 @@ class Turnstile:
             self._gate.shut()
             raise NotNow(str(error)) from None
         self._nearest_s = min(self._nearest_s, time.monotonic() - asked_at)
-        if answers and answers[-1] == PAUSED:
-            self._gate.close()
-            raise NotNow("sending is paused")
         return answers
 
     @contextmanager
-    def _head(self, lane: Lane, deadline: float) -> Iterator[None]:
+    def _head(self, lane: Lane, deadline: float, turns: _Turns) -> Iterator[None]:
         """Stand in the lane's line until it is our turn to ask."""
         head = self._heads[lane]
-        if not head.acquire(timeout=max(0, deadline - time.monotonic())):
-            raise NotNow("the line is long")
+        while not head.acquire(timeout=max(0.0, min(deadline - time.monotonic(), IN_HAND_S))):
+            if time.monotonic() >= deadline:
+                raise NotNow("the line is long")
+            self._in_hand(turns)
         try:
             yield
         finally:
             head.release()
+
+    def _in_hand(self, turns: _Turns) -> None:
+        """Say now and then that the wake-ups are here, or they would be taken for lost."""
+        if ids := turns.long_in_hand():
+            with suppress(LedgerUnavailable):
+                self._ledger.in_hand(ids)
 
     def _sleep(self, sleep: Callable[[float], object], seconds: float, deadline: float) -> None:
         reached("while waiting")
@@ -147,12 +161,21 @@ class _Turns:
         self.asking = deque(ids)
         """Those for which no turn is booked yet."""
         self._ask_at = 0.0
+        self._say_at = time.monotonic() + IN_HAND_S
         self._booked: dict[str, tuple[float, str]] = {}
         """When to ask again, and with which turn."""
 
     def left(self) -> bool:
         """Tell whether any still wait."""
         return bool(self.asking or self._booked)
+
+    def long_in_hand(self) -> list[str]:
+        """Return the ids of all where it is time to say that they are here; otherwise none."""
+        now = time.monotonic()
+        if now < self._say_at:
+            return []
+        self._say_at = now + IN_HAND_S
+        return [*self._booked, *self.asking]
 
     def next_at(self) -> float:
         """Give when to ask next, by time.monotonic()."""

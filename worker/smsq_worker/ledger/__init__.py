@@ -131,6 +131,8 @@ class Due:
     next_s: float | None
     lanes: Lanes = "open"
     rate: float = 0
+    more: bool = False
+    """Whether more is due than was taken at once."""
 
 
 class Ledger:
@@ -149,6 +151,7 @@ class Ledger:
         self._report = scripts.act("report")
         self._decide = scripts.act("decide")
         self._claim = scripts.act("claim", also="sweep")
+        self._in_hand = scripts.act("in_hand")
         self._take_in = scripts.plain("take_in")
         self._claim_reports = scripts.plain("claim_reports", also="apart")
         self._seal = scripts.plain("seal")
@@ -165,23 +168,30 @@ class Ledger:
         """
         # First of all: what nobody here can read must not be let go.
         cipher = self._cipher()
-        sealed = "1" if isinstance(cipher, Sealed) else ""
         answers: list[Go | Wait | Stay] = []
-        while len(answers) < len(asks):
-            left = asks[len(answers) :]
-            asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
-            found, is_safe = self._run_safely(self._admit, sealed, *chain.from_iterable(left))
-            plain = found[-1][1] if found[-1][0] == "plain" else None
-            answers += [
-                _admission(cipher, asked_at, lease_ends, is_safe, *one)
-                for one in found
-                if one[0] != "plain"
-            ]
-            if plain is None:
-                break
-            self._tell_of_plain()
-            self._encrypt(cipher, asks[len(answers)][0], plain)
+        try:
+            while len(answers) < len(asks):
+                found, plain = self._admit_some(cipher, asks[len(answers) :])
+                answers += found
+                if plain is None:
+                    break
+                self._tell_of_plain()
+                self._encrypt(cipher, asks[len(answers)][0], plain)
+        except LedgerUnavailable:
+            # Those that were let go by now have to be called.
+            if not answers:
+                raise
         return answers
+
+    def _admit_some(
+        self, cipher: Cipher, asks: Sequence[tuple[str, str]]
+    ) -> tuple[list[Go | Wait | Stay], str | None]:
+        """Return answers, and the payload of the next message if that is to be encrypted first."""
+        sealed = "1" if isinstance(cipher, Sealed) else ""
+        asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
+        found, is_safe = self._run_safely(self._admit, sealed, *chain.from_iterable(asks))
+        plain = found.pop()[1] if found[-1][0] == "plain" else None
+        return [_admission(cipher, asked_at, lease_ends, is_safe, *one) for one in found], plain
 
     def depart(self, message_id: str, go: Go) -> float:
         """Give a call that is late another departure, by time.monotonic().
@@ -264,14 +274,34 @@ class Ledger:
             reports = self._client.lrange(keys.early(mid), 0, -1)
         return [str(json.loads(report)["stat"]) for report in reports]
 
-    def claim(self, *, resend_wait_s: float, empty: Iterable[Lane]) -> Due:
-        """Do what is due, and say which wake-ups are to be published."""
-        next_ms, lanes, rate, *pairs = self._run(
-            self._claim, CLAIM_AT_MOST, FIRST_CHECK_S * 1000, round(resend_wait_s * 1000), *empty
+    def claim(
+        self,
+        *,
+        resend_wait_s: float,
+        oldest: Mapping[Lane, Sequence[str]] | None = None,
+        empty: Iterable[Lane] = (),
+    ) -> Due:
+        """Do what is due, and return which wake-ups are to be published.
+
+        `oldest` has the ids of the oldest wake-up in the queues of lanes, or none where the queue
+        is empty; `empty` names such lanes, too. Of others it is not known, and nothing is taken for
+        lost.
+        """
+        heads = dict(oldest or {}) | dict.fromkeys(empty, ())
+        next_ms, lanes, rate, more, *pairs = self._run(
+            self._claim,
+            CLAIM_AT_MOST,
+            FIRST_CHECK_S * 1000,
+            round(resend_wait_s * 1000),
+            json.dumps(heads),
         )
         wake = tuple(zip(pairs[::2], map(Lane, pairs[1::2]), strict=True))
         next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
-        return Due(wake, next_s, lanes, float(rate))
+        return Due(wake, next_s, lanes, float(rate), bool(more))
+
+    def in_hand(self, ids: Sequence[str]) -> None:
+        """Note that this process has the wake-ups of messages: they are not lost."""
+        self._run(self._in_hand, FIRST_CHECK_S * 1000, *ids)
 
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Give reports (mid, stat) whose wake-up was lost."""
@@ -399,7 +429,7 @@ def _admission(
 def _opened(cipher: Cipher, payload: str) -> tuple[str, str]:
     try:
         return cipher.open(payload)
-    except Unreadable:
+    except (Unreadable, ValueError, TypeError):  # the latter two: of what nobody of ours wrote
         return "", ""
 
 

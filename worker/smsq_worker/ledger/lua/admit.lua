@@ -190,9 +190,6 @@ local function admit(id, booked)
   move(m, 'sending', 'n', m.n, m.n .. ':at', now)
   timer(m, now + LEASE)
   if m.doubt then count('possible_duplicates') end
-  if m.published <= now and m.published > (tonumber(redis.call('HGET', LANES, m.lane)) or 0) then
-    redis.call('HSET', LANES, m.lane, m.published)
-  end
   return {'go', m.n, payload, m.template, math.ceil(turn - us), now, m.trace}
 end
 

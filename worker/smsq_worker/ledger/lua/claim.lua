@@ -1,19 +1,24 @@
 -- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
+-- Leases first, then otp, then notice, then all the rest.
 --
 -- ARGV[1] how many at the most  ARGV[2] ms to the next question after a wake-up
 -- ARGV[3] ms to wait before the resend of a call whose worker died
--- ARGV[4...] lanes whose queue is empty
+-- ARGV[4] JSON: lane -> ids of the oldest wake-up that waits in its queue, none where it is empty;
+--   without the lanes of which that is not known
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
---   calls a second, id, lane, id, lane, ...}: the rest are wake-ups to publish.
+--   calls a second, 1 where more is due, id, lane, id, lane, ...}: the rest are wake-ups to publish.
 --
 -- One act, because any number of workers run this at once. One that dies after it, before it
 -- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
 
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local empty = {}
-for i = 4, #ARGV do empty[ARGV[i]] = true end
-local answer = {events, -1, 'open', ''}
-local is_more = sweep(ask_ms)
+local oldest = cjson.decode(ARGV[4])
+local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0}
+-- All workers together do the rest, of which there may be a million, in slices so far apart, or an
+-- otp would wait for slice after slice.
+local APART_MS = 10
+-- A wake-up enters its queue so much later than it was written down, or somewhat less.
+local SLOW_MS = 5000
 
 local function wake(m)
   if m.state ~= 'queued' then move(m, 'queued') end
@@ -24,18 +29,36 @@ local function wake(m)
   answer[#answer + 1] = m.lane
 end
 
--- A lane is first in, first out: a wake-up is lost only if its queue is empty, or if later ones
--- have been admitted and it still has not, one question later. To ask about a long backlog
--- again and again would cost more than to send it, so the questions become rarer.
+-- When the oldest wake-up in a lane's queue was published, where that is known.
+local heads = {}
+for lane, ids in pairs(oldest) do
+  for _, id in ipairs(ids) do
+    local f = redis.pcall('HMGET', 'smsq:m:' .. id, 'state', 'published')
+    local at = f[1] == 'queued' and tonumber(f[2]) or 0
+    if at > 0 then heads[lane] = math.min(heads[lane] or at, at) end
+  end
+end
+
+-- A lane is first in, first out: while an older wake-up waits in its queue, so does this one.
+-- Otherwise a worker has it, which says so from time to time (in_hand.lua); or it is lost, which
+-- two looks in a row tell. To ask about a long backlog again and again would cost more than to send
+-- it, so the questions become rarer.
 local function suspect(m)
-  if m.published == 0 or empty[m.lane] then return wake(m) end
-  local admitted = tonumber(redis.call('HGET', LANES, m.lane)) or 0
-  if m.published < admitted then
+  if m.published == 0 or (oldest[m.lane] and #oldest[m.lane] == 0) then return wake(m) end
+  local head = answer[3] ~= 'closed' and heads[m.lane]
+  if head and m.published + SLOW_MS < head then
     if m.overtaken then return wake(m) end
     set(m, 'overtaken', 1)
     return timer(m, math.min(now + ask_ms, m.expires))
   end
+  if m.overtaken then redis.call('HDEL', m.key, 'overtaken') end
   timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
+end
+
+-- Let a message's timer run out now, if it has one.
+local function due_now(id)
+  local m = redis.call('ZSCORE', TIMERS, id) and load(id)
+  if m then timer(m, now) end
 end
 
 -- What operators did, and what was set aside, to be logged by one worker.
@@ -50,7 +73,7 @@ local function permit_probe(scope, p)
   keep(scope, p)
   if scope:sub(1, 9) == 'template:' then
     local first = redis.call('ZPOPMIN', waiting_room(scope:sub(10)))[1]
-    if first then redis.call('ZADD', TIMERS, 'XX', now, first) end
+    if first then apart('message', first, due_now, first) end
   end
 end
 
@@ -73,7 +96,7 @@ redis.call('HSET', RATE_KEY, 'workers_limit', tostring(RATE), 'workers_burst', B
 -- Those who waited for a template go on, so many at a time.
 for _, template in ipairs(redis.call('SMEMBERS', RELEASED)) do
   local ids = redis.call('ZPOPMIN', waiting_room(template), limit)
-  for i = 1, #ids, 2 do redis.call('ZADD', TIMERS, 'XX', now, ids[i]) end
+  for i = 1, #ids, 2 do apart('message', ids[i], due_now, ids[i]) end
   if #ids < 2 * limit then redis.call('SREM', RELEASED, template) end
 end
 
@@ -105,9 +128,35 @@ local function run_out(id)
   return true
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0, limit)) do
+local function try(id)
   if not apart('message', id, run_out, id) then redis.call('ZADD', TIMERS, now + AGAIN_MS, id) end
 end
+
+local function due_in(timers)
+  return redis.call('ZRANGEBYSCORE', timers, '-inf', now, 'LIMIT', 0, limit)
+end
+
+for _, index in ipairs({LEASES, INDEXED.otp, INDEXED.notice}) do
+  for _, id in ipairs(due_in(index)) do
+    redis.call('ZREM', index, id)
+    -- Older releases know no index: what one of them put off waits in `smsq:timers` alone.
+    local at = tonumber(redis.call('ZSCORE', TIMERS, id) or 'inf')
+    if at <= now then
+      try(id)
+      limit = limit - 1
+    end
+  end
+end
+
+local last = tonumber(redis.call('HGET', CLOCK, 'slice') or 0)
+if limit > 0 and now >= last + APART_MS then
+  local ids = due_in(TIMERS)
+  if #ids == limit then
+    redis.call('HSET', CLOCK, 'slice', now)
+    answer[5] = 1
+  end
+  for _, id in ipairs(ids) do try(id) end
+end
 local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
-if following then answer[2] = is_more and 0 or math.max(0, tonumber(following) - now) end
+if following then answer[2] = math.max(0, tonumber(following) - now) end
 return answer

@@ -10,6 +10,7 @@
 -- smsq:clock holds
 --   now       the latest time that a worker's clock saw
 --   back, at  ms by which the server's was set back at least, and when
+--   slice     when due timers were last looked through
 --   timers, held, notices  cursors of ZSCAN: how far each has been looked through since; absent
 --             when that is done. In slices, because a million messages are too many for one act
 
@@ -89,12 +90,12 @@ local function step_back()
   end
 
   redis.call('HSET', CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
-    'notices', 0)
+    'notices', 0, 'slice', 0)
   move_calls()
   move_rate()
   move_pauses()
   move_receivers()
-  rewrite(LANES, at_most_now)
+  rewrite('smsq:lanes', at_most_now)  -- Older releases go by it.
   if seen then
     redis.call('RPUSH', 'smsq:told',
       string.format("the clock of Redis' server was set back by %.1f s or more", back / 1000))

@@ -42,6 +42,8 @@ local MOVE = {
     local ahead = farthest(m, waits, ask_ms)
     if ahead then at = bounded(at, ahead) end
     if m.state == 'queued' or m.state == 'deferred' then at = math.min(at, m.expires) end
+    local index = index_of(m)
+    if index then redis.call('ZADD', index, 'XX', whole(at), id) end
     return at
   end},
   held = {HELD, function(id, at)

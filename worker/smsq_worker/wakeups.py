@@ -1,0 +1,39 @@
+"""The ids in a wake-up that lies in a queue: of one message, or of a batch."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import Final
+
+from smsq.contract import SEND_BATCH, is_id
+
+OLDEST: Final = """
+-- Return the item that is taken next from each queue: false where it is empty, '' where it is longer
+-- than any of ours.
+-- KEYS queues  ARGV[1] bytes at most
+local found = {}
+for i, queue in ipairs(KEYS) do
+  local item = redis.call('LINDEX', queue, -1)
+  found[i] = item and (#item <= tonumber(ARGV[1]) and item or '')
+end
+return found
+"""
+
+
+def ids_of(body: str | bytes) -> list[str]:
+    """Return the ids of the messages that a Celery message wakes up; none of others' rubbish."""
+    try:
+        envelope = json.loads(body)
+        found = [envelope["headers"]["id"]]
+        if envelope["headers"].get("task") == SEND_BATCH:
+            found = list(json.loads(b64decode(envelope["body"]))[0][0])
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        return []
+    return [one for one in found if is_id(one)]
+
+
+def some_ids(body: str | bytes) -> list[str]:
+    """Return a few of them, from the first to the last."""
+    found = ids_of(body)
+    return [found[n] for n in sorted({0, len(found) // 2, len(found) - 1})] if found else [""]
