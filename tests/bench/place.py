@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -33,6 +34,8 @@ from support import eventually
 START_S = 120.0
 SAMPLE_S = 0.4
 """Often enough to see every decision: the ledger keeps those of the last second."""
+
+OF_TASK = re.compile(r"Task smsq\.send_\w+\[[^]]*\] (received|succeeded|raised)").search
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Place:
         self.folder = folder
         self.gateway = Gateway(free_port())
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._besides: list[subprocess.Popen[bytes]] = []
         self._others: list[subprocess.Popen[bytes]] = []
         self._name = ""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
@@ -149,12 +153,20 @@ class Place:
             eventually(lambda p=process, s=service: p.poll() is not None or s.ready(), START_S)
             assert process.poll() is None, f"a worker ended, see {self.folder}"
 
+    def start(self, service: Service) -> None:
+        """Start a process besides, which ends with the workers."""
+        process = self._process(f"{self._name}-{service.name}", service)
+        self._besides.append(process)
+        eventually(lambda: process.poll() is not None or service.ready(), START_S)
+        assert process.poll() is None, f"the {service.name} ended, see {self.folder}"
+
     def stop_workers(self) -> None:
         """Kill the workers: what they did is in the ledger."""
-        for process in self._workers:
+        for process in (*self._workers, *self._besides):
             process.kill()
             process.wait()
         self._workers.clear()
+        self._besides.clear()
 
     def begin(self) -> float:
         """Let the workers send; give the time of the first call."""
@@ -225,8 +237,17 @@ class Place:
         return [line for line in self.log_lines(": paused ") if "(operator)" not in line]
 
     def given_back(self) -> int:
-        """Count the wake-ups that were taken and given back, each a warning with a traceback."""
-        return len(self.log_lines(" reject requeue="))
+        """Count how often a wake-up was taken and given back.
+
+        Nobody logs that: it is what was taken and has neither ended nor is in hand.
+        """
+        taken, ended = self.wakeups_taken()
+        return max(0, taken - ended - int(self.client.hlen("unacked")))  # type: ignore[arg-type]
+
+    def wakeups_taken(self) -> tuple[int, int]:
+        """Count how often workers took a message's or batch's wake-up, and how many ended."""
+        found = [match[1] for line in self.log_lines("Task smsq.send_") if (match := OF_TASK(line))]
+        return found.count("received"), len(found) - found.count("received")
 
     def versions(self) -> str:
         """Say which server it is."""

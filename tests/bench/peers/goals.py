@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.figures import Report, table
@@ -19,6 +19,10 @@ class Goal:
     unit: str
     at_least: bool = False
     """The bound is the smallest good value; otherwise the largest."""
+
+    def of(self, title: str) -> Goal:
+        """Name whose goal it is."""
+        return replace(self, what=f"{title}: {self.what}")
 
     @property
     def ratio(self) -> float:
