@@ -9,6 +9,7 @@ while a producer in a process of its own calls `delay()` for an otp every quarte
 
 | scenario | what |
 | --- | --- |
+| quiet | a little bulk, and nothing else: what the machine itself makes of it |
 | queued | 1,000,000 bulk messages wait, in each of SHAPES |
 | scheduled | 1,000,000 with the same send_at; otps scheduled 2 s ahead and refused once meanwhile |
 | unreported | 800,000 accepted messages whose reports are given up at one moment |

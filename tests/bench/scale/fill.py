@@ -41,6 +41,10 @@ class Filled:
         )
 
 
+ORIGINAL = Filled(1, 1, 0.0)
+"""The message of which `accepted` makes copies."""
+
+
 def queue(count: int, lane: Lane, shape: str, send_at: float | None = None) -> Filled:
     """Enqueue messages, to go now or at a time (Unix seconds)."""
     began, wakeups = time.monotonic(), 0

@@ -42,7 +42,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
     place.control.resume("account", "one message is sent, and copied")
     count = scaled(REPORTS, plan)
     mids = fill.accepted(place, count, round((time.time() + 3600) * 1000))
-    filled = background(plan, shape)
+    filled = background(plan, shape).plus(fill.ORIGINAL)
     with measuring(place) as measure:
         until(time.monotonic() + SETTLE_S)
         measure.begin()

@@ -15,12 +15,13 @@ from bench.figures import Report
 from bench.peers.goals import Goal, judge
 from bench.place import Place
 from bench.plan import Plan
-from bench.scale import crowd, outage, queued, reports, restart, scheduled, unreported
+from bench.scale import crowd, outage, queued, quiet, reports, restart, scheduled, unreported
 from bench.scale.result import Result
 
 Scenario = Callable[[Place, Plan, str], Result]
 
 SCENARIOS: Final[dict[str, Scenario]] = {
+    "quiet": quiet.run,
     "queued": queued.run,
     "scheduled": scheduled.run,
     "unreported": unreported.run,

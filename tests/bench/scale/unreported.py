@@ -27,7 +27,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
     began = time.monotonic()
     fill.accepted(place, count, round(moment * 1000))
     cloned_s = time.monotonic() - began
-    filled = background(plan, shape)
+    filled = background(plan, shape).plus(fill.ORIGINAL)
     spare = moment - time.time()
     time.sleep(max(0.0, spare - SETTLE_S))
     with measuring(place) as measure:
