@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -56,7 +57,9 @@ def words(text: str) -> tuple[str, ...]:
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="bench", description="Figures as the gateway sees them.")
+    parser = argparse.ArgumentParser(
+        prog="bench", description=f"Figures of smsq {version('smsq')}."
+    )
     parser.add_argument("--only", default="", help=f"some of {','.join(SCENARIOS)}")
     parser.add_argument("--seconds", type=float, default=Plan.seconds)
     parser.add_argument("--workers", type=numbers, default=Plan.workers)
@@ -103,6 +106,8 @@ def main() -> None:
             report = SCENARIOS[name](place, plan)
             broken += len(report.broken)
             say(f"{report.text()}({time.monotonic() - began:.0f} s)\n")
+    if not broken:
+        shutil.rmtree(folder)
     sys.exit(1 if broken else 0)
 
 
