@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,11 +40,15 @@ class Goal:
         sign = ">=" if self.at_least else "<="
         return {
             "goal": self.what,
-            "measured": f"{self.value:.4g} {self.unit}",
-            "bound": f"{sign} {self.bound:.4g} {self.unit}",
+            "measured": f"{_shown(self.value)} {self.unit}",
+            "bound": f"{sign} {_shown(self.bound)} {self.unit}",
             "ratio": f"{self.ratio:.2f}",
             "reached": "yes" if self.reached else "NO",
         }
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if 1000 <= abs(value) < math.inf else f"{value:.4g}"
 
 
 def judge(goals: Sequence[Goal], report: Report) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bench.figures import Report
+from bench.outage import OUTAGE_S
 from bench.peers.goals import Goal, judge
 from bench.place import Place
 from bench.plan import Plan
@@ -69,7 +70,8 @@ def _one(place: Place, plan: Plan, name: str, shape: str, found: _All) -> None:
     began = time.monotonic()
     try:
         place.server.renew()
-        with _within(DEADLINE_S + FULL_S * plan.size + 10 * plan.seconds):
+        outage_s = 2 * OUTAGE_S / plan.scale if name == "outage" else 0.0
+        with _within(DEADLINE_S + FULL_S * plan.size + 10 * plan.seconds + outage_s):
             found.take(title, SCENARIOS[name](place, plan, shape))
     except AssertionError as error:
         found.report.promise(False, f"{title}: {error or 'it did not happen'}")
