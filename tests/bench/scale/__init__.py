@@ -32,7 +32,7 @@ never arrived counts as infinitely late.
 | never | otps that were taken and not called within 10 s of the end |
 | memory, rss | the most that Redis counted, and that its process held |
 | redis, workers | processor time, of one core |
-| wake-ups | all that ever were in the lanes' queues |
+| wake-ups | all that ever were in the lanes' queues; a call that failed is due another |
 | again | of these, those that neither the filling nor `delay()` published |
 | at once | the most that lay in the queues |
 | named | messages that the queues name at the end, each time counted / counted once |

@@ -87,7 +87,7 @@ class Measure:
             "redis": f"{(self.after.redis_cpu_s - self.before.redis_cpu_s) / seconds:.0%}",
             "workers": f"{(self.after.worker_cpu_s - self.before.worker_cpu_s) / seconds:.0%}",
             "wake-ups": self.published(),
-            "again": self.published() - wakeups - len(self.otps.sent),
+            "again": self.published() - wakeups - self._asked(),
             "at once": self.peaks.wakeups,
             "named": f"{self.left.names}/{self.left.messages}",
             "errors": len(self.place.errors()),
@@ -104,11 +104,16 @@ class Measure:
 
     def goals(self, messages: int) -> list[Goal]:
         """Give what every scenario is to reach; `messages` could go, besides the otps."""
+        failed = sum(call.mode != "ok" for call in self.place.gateway.calls())
+        due = messages + self._asked() + failed  # what failed is woken up once more
         return [
             Goal("otp, delay() to call p99", 1000 * part(self.waits(), 99), OTP_P99_MS, "ms"),
-            Goal("wake-ups", self.published(), messages + len(self.otps.sent), "of messages"),
+            Goal("wake-ups", self.published(), due, "of messages"),
             Goal("the queues name", self.left.names, max(1, self.left.messages), "of different"),
         ]
+
+    def _asked(self) -> int:
+        return len(self.otps.sent) - self.otps.refused()
 
     def memory(self) -> int:
         """Give the most that Redis has used, in bytes."""
