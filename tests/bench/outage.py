@@ -65,6 +65,8 @@ def _one(place: Place, report: Report, mode: str, shape: str, *, scale: float) -
     after = [call.at for call in good if call.at >= returns]
     missing = set(ids) - {call.phone for call in good}
     failed, most = place.count("failed"), most_in_a_second(call.at for call in calls)
+    resends = place.ledger.counters().get("possible_duplicates", 0)
+    doubtful = 0 if mode == "503" else len(bad)
     report.rows.append(
         {
             "mode": mode,
@@ -75,7 +77,7 @@ def _one(place: Place, report: Report, mode: str, shape: str, *, scale: float) -
             "calls in it": len(bad),
             "failed": failed,
             "expired": place.count("expired"),
-            "resends": place.ledger.counters().get("possible_duplicates", 0),
+            "resends": resends,
             "first success after": ms(after[0] - returns) if after else "never",
             "all after": ms(after[-1] - returns) if after else "never",
             "most/s in catch-up": most_in_a_second(after),
@@ -89,6 +91,7 @@ def _one(place: Place, report: Report, mode: str, shape: str, *, scale: float) -
     )
     who = f"{mode}, {shape}"
     report.promise(len(bad) < AT_MOST, f"{who}: {len(bad)} calls in the outage")
+    report.promise(resends <= doubtful, f"{who}: {resends} resends after {doubtful} doubtful calls")
     report.promise(not failed, f"{who}: {failed} messages failed")
     report.promise(not missing, f"{who}: {len(missing)} messages were not sent")
     report.promise(most <= RATE + 1, f"{who}: {most} calls in a second")
