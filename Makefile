@@ -45,9 +45,13 @@ RATES    ?= 20,200
 WINDOW   ?= 30
 SCALE    ?= 10
 CALLS    ?= 3000
-bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues.
+SHAPES   ?= singles,batches,both
+SIZE     ?= 1
+CROWD    ?= 20
+bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues, ONLY=scale takes a million.
 	cd tests && ../$(BIN)/python -m bench --only $(ONLY) --workers $(WORKERS) \
-	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE) --messages $(CALLS)
+	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE) --messages $(CALLS) --shapes $(SHAPES) \
+	  --size $(SIZE) --crowd $(CROWD) --scale-only "$(SCALE_ONLY)" --release "$(RELEASE)"
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv
@@ -72,4 +76,4 @@ $(VENV)/ready: pyproject.toml ops/requirements-dev.txt
 	touch $@
 
 clean:                   ## Remove what was installed and what was kept.
-	rm -rf $(VENV) .bench-venv .smsq
+	rm -rf $(VENV) .bench-venv .bench-releases .smsq

@@ -138,10 +138,10 @@ def keep_everything(scene: Scene) -> None:
     assert scene.stays("waiting") == "deferred"
     RelayRate(scene.client, scene.rules).wait_s("shop", 1)
     scene.client.hset("smsq:lanes", "otp", scene.now_ms())  # as older releases do
-    scene.client.hset("smsq:clock", "slice", scene.now_ms())  # as a full slice does
     scene.client.zadd(keys.TIMERS, {"odd": 1})
     scene.client.set(keys.message("odd"), "no message")
     scene.claim()
+    scene.client.hset("smsq:clock", "slice", scene.now_ms())  # as a full slice does
 
 
 # Turns, window, slow-down

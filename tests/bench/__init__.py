@@ -3,6 +3,8 @@
     make bench
     make bench ONLY=rate RATES=20,200 WORKERS=1,8
     make bench ONLY=peers
+    make bench ONLY=secret,balance SHAPES=batches RELEASE=0.2.0
+    make bench ONLY=scale SIZE=0.05 SCALE_ONLY=queued,outage    # see bench/scale/__init__.py
 
 Every scenario runs real workers against a gateway that only notes when which call came, and ends
 with a table and what was not as promised.

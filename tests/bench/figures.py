@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+SIDE_BY_SIDE, LONG = 3, 10
+"""So many rows, each of so many figures, would not fit beside each other as columns."""
+
 
 class Arrival(NamedTuple):
     """A call as the gateway noted it."""
@@ -71,13 +74,26 @@ def parts(seconds: Sequence[float]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lay rows out in columns; one row alone is laid out in lines."""
-    if len(rows) == 1:
-        wide = max(map(len, rows[0]))
-        return "\n".join(f"{name:<{wide}}  {value}" for name, value in rows[0].items())
+    """Lay rows out in columns; few that are long are laid out side by side."""
+    if not rows:
+        return "nothing was measured"
+    if len(rows) == 1 or (len(rows) <= SIDE_BY_SIDE and len(rows[0]) >= LONG):
+        return _lines(rows)
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:>{wide}}" for cell, wide in zip(line, widths, strict=True))
         for line in cells
+    )
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> str:
+    """Write a line for each figure, with the rows' values beside each other."""
+    wide = max(map(len, rows[0]))
+    columns = [[str(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in columns[:-1]] + [0]
+    return "\n".join(
+        f"{name:<{wide}}  "
+        + "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        for name, *cells in zip(rows[0], *columns, strict=True)
     )

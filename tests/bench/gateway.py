@@ -24,6 +24,8 @@ from urllib.parse import parse_qsl, urlsplit
 LAG_LOOK_S = 0.005
 SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
 SECRET = "Authorization: "
+REFUSED_ONCE = "1395"
+"""So begin the numbers whose first call is answered with 503."""
 BEFORE_THE_WORKERS = -10  # niceness: their load must not show as lateness of arrivals
 
 
@@ -43,20 +45,25 @@ class Book:
         self.calls: list[tuple[float, float, str, str, str, str]] = []
         self.worst_lag_s = 0.0
         self._mids = 0
+        self._refused = set[str]()
 
     def note(self, arrived: float, query: dict[str, str], secret: str) -> bytes | None:
         """Note a call; give the answer, None where there is none."""
         at = time.monotonic() - (time.time() - arrived)
         self._mids += 1
-        mid = f"{self._mids:016X}" if self.mode == "ok" else ""
-        self.calls.append((at, arrived, query.get("mobphone", ""), secret, self.mode, mid))
+        phone, mode = query.get("mobphone", ""), self.mode
+        if phone.startswith(REFUSED_ONCE) and phone not in self._refused:
+            self._refused.add(phone)
+            mode = "503"
+        mid = f"{self._mids:016X}" if mode == "ok" else ""
+        self.calls.append((at, arrived, phone, secret, mode, mid))
         return {
             "ok": lambda: answer(200, {"code": 200, "msg": "ok", "mid": mid}),
             "500": lambda: answer(500, {}),
             "503": lambda: answer(503, {}),
             "400": lambda: answer(200, {"code": 400, "msg": "校验失败", "mid": ""}),
             "silent": lambda: None,
-        }[self.mode]()
+        }[mode]()
 
     def control(self, path: str, query: dict[str, str]) -> bytes:
         """Do what the bench asks."""

@@ -7,10 +7,12 @@ shows it as it is.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from bench.figures import Arrival, Report, most_in_a_second, ms
 from bench.place import Place, until
 from bench.plan import Plan
+from bench.shapes import each, enqueue
 
 RATE = 20
 WORKERS = 2
@@ -39,7 +41,7 @@ def run(place: Place, plan: Plan) -> Report:
     """Fail in several ways, one after the other."""
     report = Report("outage")
     for mode in plan.modes:
-        _one(place, mode, plan.scale, report)
+        each(place, plan, report, partial(_one, place, report, mode, scale=plan.scale))
     report.notes.append(
         "doubled: messages that the gateway accepted twice; resends: attempts that may be doubles "
         "and count against SMSQ_MAX_RESENDS; after a 503 the rate comes back step by step"
@@ -47,10 +49,10 @@ def run(place: Place, plan: Plan) -> Report:
     return report
 
 
-def _one(place: Place, mode: str, scale: float, report: Report) -> None:
+def _one(place: Place, report: Report, mode: str, shape: str, *, scale: float) -> None:
     settings = scaled(scale)
-    place.fresh(f"outage-{mode}", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, **settings)
-    ids = place.enqueue(int(RATE * (WELL_FOR_S + MORE_S) / scale), "notice")
+    place.fresh(f"outage-{mode}-{shape}", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, **settings)
+    ids = enqueue(int(RATE * (WELL_FOR_S + MORE_S) / scale), "notice", shape)
     place.start_workers(WORKERS)
     until(place.begin() + WELL_FOR_S / scale)
     fails = place.gateway.set(mode=mode)
@@ -63,16 +65,19 @@ def _one(place: Place, mode: str, scale: float, report: Report) -> None:
     after = [call.at for call in good if call.at >= returns]
     missing = set(ids) - {call.phone for call in good}
     failed, most = place.count("failed"), most_in_a_second(call.at for call in calls)
+    resends = place.ledger.counters().get("possible_duplicates", 0)
+    doubtful = 0 if mode == "503" else len(bad)
     report.rows.append(
         {
             "mode": mode,
+            "queued as": shape,
             "outage": f"{OUTAGE_S / scale:.0f} s",
             "messages": len(ids),
             "opened after": ms(opened - fails) if opened else "never",
             "calls in it": len(bad),
             "failed": failed,
             "expired": place.count("expired"),
-            "resends": place.ledger.counters().get("possible_duplicates", 0),
+            "resends": resends,
             "first success after": ms(after[0] - returns) if after else "never",
             "all after": ms(after[-1] - returns) if after else "never",
             "most/s in catch-up": most_in_a_second(after),
@@ -84,12 +89,13 @@ def _one(place: Place, mode: str, scale: float, report: Report) -> None:
             "errors": len(place.errors()),
         }
     )
-    report.promise(len(bad) < AT_MOST, f"{mode}: {len(bad)} calls in the outage")
-    report.promise(not failed, f"{mode}: {failed} messages failed")
-    report.promise(not missing, f"{mode}: {len(missing)} messages were not sent")
-    report.promise(most <= RATE + 1, f"{mode}: {most} calls in a second")
-    report.promise(not place.errors(), f"{mode}: {place.errors()[:3]}")
-    place.stop_workers()
+    who = f"{mode}, {shape}"
+    report.promise(len(bad) < AT_MOST, f"{who}: {len(bad)} calls in the outage")
+    report.promise(resends <= doubtful, f"{who}: {resends} resends after {doubtful} doubtful calls")
+    report.promise(not failed, f"{who}: {failed} messages failed")
+    report.promise(not missing, f"{who}: {len(missing)} messages were not sent")
+    report.promise(most <= RATE + 1, f"{who}: {most} calls in a second")
+    report.promise(not place.errors(), f"{who}: {place.errors()[:3]}")
 
 
 def _opened(place: Place, end: float) -> float | None:

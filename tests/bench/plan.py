@@ -21,3 +21,11 @@ class Plan:
     """How the gateway fails."""
     messages: int = 3000
     """What each peer sends at each latency of the gateway."""
+    shapes: tuple[str, ...] = ("singles", "batches", "both")
+    """How a backlog is queued."""
+    size: float = 1.0
+    """How much of what `scale` is about is queued, of the million and so on."""
+    crowd: int = 20
+    """How many workers `scale` lets share one rate."""
+    scale_only: tuple[str, ...] = ()
+    """Which scenarios of `scale`; all where none is named."""

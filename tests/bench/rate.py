@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bench.figures import Report, most_in_a_second, ms, parts, within
 from bench.place import Place, until
 from bench.plan import Plan
+from bench.shapes import each, enqueue
 
 BEFORE_S, AFTER_S = 2.0, 3.0
 
@@ -14,7 +17,8 @@ def run(place: Place, plan: Plan) -> Report:
     report = Report("rate")
     for rate in plan.rates:
         for workers in plan.workers:
-            _one(place, plan.seconds, workers, rate, report)
+            one = partial(_one, place, report, seconds=plan.seconds, workers=workers, rate=rate)
+            each(place, plan, report, one)
     report.notes.append(
         "most/s: in any sliding second of the whole run, as the gateway sees it and as the ledger "
         "decided; the way: from the decision to the gateway, p50 / p99 / longest"
@@ -22,9 +26,11 @@ def run(place: Place, plan: Plan) -> Report:
     return report
 
 
-def _one(place: Place, seconds: float, workers: int, rate: int, report: Report) -> None:
-    place.fresh(f"rate-{rate}-{workers}", SMSQ_RATE_PER_S=rate, SMSQ_RATE_BURST=1)
-    ids = place.enqueue(int(rate * (seconds + 2 * (BEFORE_S + AFTER_S))), "notice")
+def _one(
+    place: Place, report: Report, shape: str, *, seconds: float, workers: int, rate: int
+) -> None:
+    place.fresh(f"rate-{rate}-{workers}-{shape}", SMSQ_RATE_PER_S=rate, SMSQ_RATE_BURST=1)
+    ids = enqueue(int(rate * (seconds + 2 * (BEFORE_S + AFTER_S))), "notice", shape)
     place.start_workers(workers)
     place.gateway.clear()
     start = place.begin() + BEFORE_S
@@ -47,6 +53,7 @@ def _one(place: Place, seconds: float, workers: int, rate: int, report: Report) 
         {
             "workers": workers,
             "R": rate,
+            "queued as": shape,
             "achieved/s": f"{achieved:.2f}",
             "error": f"{error:+.2f} %",
             "most/s": most,
@@ -63,9 +70,8 @@ def _one(place: Place, seconds: float, workers: int, rate: int, report: Report) 
             "errors": len(place.errors()),
         }
     )
-    who = f"{workers} workers at {rate}/s"
+    who = f"{workers} workers at {rate}/s, {shape}"
     report.promise(abs(error) <= 1, f"{who}: {error:+.2f} % off")
     report.promise(most <= rate + 1, f"{who}: {most} calls in a second")
     report.promise(left > 0, f"{who}: the backlog was too small to tell")
     report.promise(not place.errors(), f"{who}: {place.errors()[:3]}")
-    place.stop_workers()

@@ -7,6 +7,7 @@ import time
 from bench.figures import Arrival, Report, most_in_a_second, ms
 from bench.place import Place, until
 from bench.plan import Plan
+from bench.shapes import each, enqueue
 from smsq_worker.ledger.control import ACCOUNT
 from support import eventually
 
@@ -20,10 +21,16 @@ LOOK_S = 0.25
 
 
 def run(place: Place, plan: Plan) -> Report:
+    """Try each shape of the queue."""
+    report = Report("secret")
+    return each(place, plan, report, lambda shape: _one(place, plan, shape, report))
+
+
+def _one(place: Place, plan: Plan, shape: str, report: Report) -> None:
     """Refuse everything, then resume."""
     messages = plan.backlog // 2
-    place.fresh("secret", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, SMSQ_PROBE_S=PROBE_S)
-    ids = place.enqueue(messages, "notice")
+    place.fresh(f"secret-{shape}", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, SMSQ_PROBE_S=PROBE_S)
+    ids = enqueue(messages, "notice", shape)
     place.start_workers(WORKERS)
     place.gateway.set(mode="400")
     began = place.begin()
@@ -46,9 +53,9 @@ def run(place: Place, plan: Plan) -> Report:
     good = [call for call in calls if call.mode == "ok"]
     missing = len(ids) - failed - len({call.phone for call in good})
     after = [call.at for call in good if call.at >= raised]
-    report = Report("secret")
     report.rows.append(
         {
+            "queued as": shape,
             "queued": messages,
             "calls before the pause, and in flight": burnt,
             "messages failed": failed,
@@ -68,13 +75,13 @@ def run(place: Place, plan: Plan) -> Report:
             "errors": len(place.errors()),
         }
     )
-    report.promise(failed <= AT_MOST, f"{failed} messages failed")
-    report.promise(scopes == [ACCOUNT], f"paused are {scopes}")
-    report.promise(len(alerts) == 1, f"{len(alerts)} alerts")
-    report.promise(not missing, f"{missing} messages were not sent")
-    report.promise(not place.errors(), f"{place.errors()[:3]}")
-    place.stop_workers()
-    return report
+    report.promise(failed <= AT_MOST, f"{shape}: {failed} messages failed")
+    probes = refused - burnt
+    report.promise(probes >= PROBES_WATCHED - 2, f"{shape}: {probes} probes departed")
+    report.promise(scopes == [ACCOUNT], f"{shape}: paused are {scopes}")
+    report.promise(len(alerts) == 1, f"{shape}: {len(alerts)} alerts")
+    report.promise(not missing, f"{shape}: {missing} messages were not sent")
+    report.promise(not place.errors(), f"{shape}: {place.errors()[:3]}")
 
 
 def _settled(place: Place, count: int, deadline: float) -> list[Arrival]:

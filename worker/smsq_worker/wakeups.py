@@ -9,8 +9,8 @@ from typing import Final
 from smsq.contract import SEND_BATCH, is_id
 
 OLDEST: Final = """
--- Return the item that is taken next from each queue: false where it is empty, '' where it is longer
--- than any of ours.
+-- Return the item that is taken next from each queue: false where it is empty, '' where it is
+-- longer than any of ours.
 -- KEYS queues  ARGV[1] bytes at most
 local found = {}
 for i, queue in ipairs(KEYS) do

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.figures import Report, table
@@ -20,6 +21,10 @@ class Goal:
     at_least: bool = False
     """The bound is the smallest good value; otherwise the largest."""
 
+    def of(self, title: str) -> Goal:
+        """Name whose goal it is."""
+        return replace(self, what=f"{title}: {self.what}")
+
     @property
     def ratio(self) -> float:
         """Give the value as so many times the bound."""
@@ -35,11 +40,15 @@ class Goal:
         sign = ">=" if self.at_least else "<="
         return {
             "goal": self.what,
-            "measured": f"{self.value:.4g} {self.unit}",
-            "bound": f"{sign} {self.bound:.4g} {self.unit}",
+            "measured": f"{_shown(self.value)} {self.unit}",
+            "bound": f"{sign} {_shown(self.bound)} {self.unit}",
             "ratio": f"{self.ratio:.2f}",
             "reached": "yes" if self.reached else "NO",
         }
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if 1000 <= abs(value) < math.inf else f"{value:.4g}"
 
 
 def judge(goals: Sequence[Goal], report: Report) -> None:
