@@ -52,20 +52,31 @@ print(json.dumps([took, seen, [path.name for path in Path(sys.argv[1]).iterdir()
 
 
 @contextmanager
-def full_disk(process: int) -> Iterator[None]:
+def full_disk(process: int, limit: int = LIMIT) -> Iterator[None]:
     """Let a process write no file beyond a size: as on a full disk, half of a line may fit."""
     _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
-    resource.prlimit(process, resource.RLIMIT_FSIZE, (LIMIT, hard))
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, hard))
     try:
         yield
     finally:
-        resource.prlimit(process, resource.RLIMIT_FSIZE, (hard, hard))
+        if psutil.pid_exists(process):
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 def big(*mids: str) -> list[dict[str, str]]:
     """Reports that do not fit on the disk in one entry; the last are the ones that are named."""
     filler = [{"mid": f"{n:016X}", "stat": "DELIVRD"} for n in range(900)]
     return [*filler, *({"mid": mid, "stat": "DELIVRD"} for mid in mids)]
+
+
+def test_a_worker_that_cannot_print_can_be_stopped(
+    client: redis.Redis, environ: dict[str, str], tmp_path: Path
+) -> None:
+    with machine(environ, tmp_path) as here:
+        worker = here.start_worker()
+        with full_disk(worker.pid, 1):
+            worker.terminate()
+            ends(worker, 0)
 
 
 def test_half_a_line_spoils_no_other_and_nothing_promised_is_lost(tmp_path: Path) -> None:

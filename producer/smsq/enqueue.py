@@ -105,8 +105,8 @@ class Entrance:
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
         entry = (message_id, Lane.NOTICE, "", 0, 0, (), reason, ["detail", why])
-        (state,) = self._write([entry])
-        return State(state)
+        (told,) = self._write([entry])
+        return State(told.partition(" ")[0])  # What follows is the holder of a known id's key.
 
     def unpublished(self, message_id: str) -> None:
         """Note that a wake-up could not be published, so that the clock does it at once."""

@@ -206,9 +206,16 @@ class Stage:
 
     def _start(self, name: str, service: Service) -> Service:
         with self._lock, (self._folder / f"{name}.log").open("ab") as log:
+            # What it logs goes through a pipe, as to journald: the full disk is that of its spool.
+            writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
             process = subprocess.Popen(
-                service.command, env=dict(service.environ), stdout=log, stderr=log
+                service.command,
+                env=dict(service.environ),
+                stdout=writer.stdin,
+                stderr=writer.stdin,
             )
+            assert writer.stdin
+            writer.stdin.close()
             self.processes[name] = process
             self._limit(name, process)
         return service

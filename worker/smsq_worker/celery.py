@@ -60,6 +60,7 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
         except SettingsError as error:
             _exit_with(error)
         telemetry.quiet()
+        telemetry.stop_without_words()
         if app.settings.log_format == "json":
             telemetry.as_json(instance)
 

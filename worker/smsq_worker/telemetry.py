@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
+import celery.apps.worker
 from celery import signals
 from celery.exceptions import Reject
 from celery.utils.log import get_multiprocessing_logger
@@ -50,6 +52,21 @@ def quiet() -> None:
     logging.getLogger("celery.worker.request").addFilter(InOneLine())
     # At DEBUG it prints each task with its body.
     logging.getLogger("celery.pool").setLevel(logging.INFO)
+
+
+def stop_without_words() -> None:
+    """Let a signal stop the worker though Celery cannot print that it does, as on a full disk.
+
+    Celery prints first, in the signal's handler, and what that raises would be the end of it.
+    """
+    worker: Any = celery.apps.worker
+    say = worker.safe_say
+
+    def say_if_possible(*args: Any) -> None:
+        with suppress(OSError):
+            say(*args)
+
+    worker.safe_say = say_if_possible
 
 
 def as_json(worker: Any) -> None:
