@@ -25,7 +25,7 @@ LAG_LOOK_S = 0.005
 SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
 SECRET = "Authorization: "
 REFUSED_ONCE = "1395"
-"""So begin the numbers whose first call is answered with 503."""
+"""So begin the numbers whose first call is answered with 408: not taken, and no wish for fewer."""
 BEFORE_THE_WORKERS = -10  # niceness: their load must not show as lateness of arrivals
 
 
@@ -54,13 +54,14 @@ class Book:
         phone, mode = query.get("mobphone", ""), self.mode
         if phone.startswith(REFUSED_ONCE) and phone not in self._refused:
             self._refused.add(phone)
-            mode = "503"
+            mode = "408"
         mid = f"{self._mids:016X}" if mode == "ok" else ""
         self.calls.append((at, arrived, phone, secret, mode, mid))
         return {
             "ok": lambda: answer(200, {"code": 200, "msg": "ok", "mid": mid}),
             "500": lambda: answer(500, {}),
             "503": lambda: answer(503, {}),
+            "408": lambda: answer(408, {}),
             "400": lambda: answer(200, {"code": 400, "msg": "校验失败", "mid": ""}),
             "silent": lambda: None,
         }[mode]()
