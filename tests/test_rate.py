@@ -462,6 +462,27 @@ def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
         sys.setswitchinterval(before)
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["asking", "in line"])
+def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
+    slow: Scene, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    """Or it would be taken for lost, and published once more."""
+    monkeypatch.setattr("smsq_worker.turnstile.IN_HAND_S", 0.02)
+    stopping = Event()
+    turnstile = Turnstile(slow.ledger, Gate(), stopping)
+    name = "m2" if behind else "m1"
+    waiting = [pool.submit(turnstile.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
+    try:
+        for _ in range(2):
+            slow.client.zadd(keys.TIMERS, {name: 1})
+            eventually(lambda: slow.timer(name) > slow.now_ms())
+    finally:
+        stopping.set()
+    for one in waiting:
+        with pytest.raises(NotNow):
+            one.result(60)
+
+
 # What has been admitted is called
 
 

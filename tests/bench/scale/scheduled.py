@@ -54,8 +54,8 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
         measure,
         filled.plus(also),
         f"the last was scheduled {spare:.0f} s before the moment; {told}",
-        f"otps scheduled 2 s ahead were late by {parts(ahead)}, those refused (408, as a 503 halves "
-        f"the rate of {RATE}/s for a while) were called again after {parts(again)}",
+        f"otps scheduled 2 s ahead were late by {parts(ahead)}, those refused were called again "
+        f"after {parts(again)} (408: a 503 would halve the rate of {RATE}/s for a while)",
         goals=[
             Goal("otp scheduled 2 s ahead, late by", 1000 * max(ahead), LATE_MS, "ms"),
             Goal(
