@@ -17,10 +17,11 @@ import smsq
 from machine import Machine, machine
 from rawserver import Server, http_answer, says
 from scene import Scene
+from smsq.boottime import now_s
 from smsq_worker.gate import Gate
 from smsq_worker.gateway.answer import Call
 from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Address, Gateway
-from smsq_worker.leases import LeaseOver, now_s
+from smsq_worker.leases import LeaseOver
 from smsq_worker.ledger import Go
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome

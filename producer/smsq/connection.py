@@ -21,6 +21,7 @@ from redis.sentinel import (
 )
 
 from smsq import deadline, sentinels
+from smsq.boottime import now_s
 from smsq.deadline import TimeIsUp
 from smsq.errors import LedgerUnavailable
 from smsq.settings import shown_url
@@ -29,8 +30,6 @@ Client = redis.Redis
 
 IDLE_S: Final = 30.0
 """The default of SMSQ_IDLE_TIMEOUT_S."""
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
-"""It goes on while a machine is suspended, and so does a firewall."""
 
 
 def given_up(after_s: float) -> dict[int, int]:
@@ -117,10 +116,6 @@ def primary_pool(at: sentinels.Sentinels, **options: Any) -> SentinelConnectionP
     return SentinelConnectionPool(at.service, _Sentinels(at), **options)  # type: ignore[no-untyped-call]
 
 
-def _now() -> float:
-    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
-
-
 class Fresh:
     """A connection that is not used again once it was idle for long.
 
@@ -132,20 +127,20 @@ class Fresh:
 
     def __init__(self, *, idle_s: float = IDLE_S, **options: Any) -> None:
         self._idle_s = idle_s
-        self._used_at = _now()
+        self._used_at = now_s()
         super().__init__(**options)
 
     def connect(self) -> None:
         """Connect where it is not, or was idle: pools call this each time they give one away."""
-        if self._sock and _now() - self._used_at > self._idle_s:
+        if self._sock and now_s() - self._used_at > self._idle_s:
             self.disconnect()
         super().connect()  # type: ignore[misc]
-        self._used_at = _now()
+        self._used_at = now_s()
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Read an answer."""
         answer = super().read_response(*args, **options)  # type: ignore[misc]
-        self._used_at = _now()
+        self._used_at = now_s()
         return answer
 
 

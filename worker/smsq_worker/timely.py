@@ -22,13 +22,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from smsq.connection import given_up
-from smsq_worker.leases import now_s
+from smsq.boottime import now_s
+from smsq.connection import IDLE_S, given_up
 from smsq_worker.resolver import RESOLVER, Place, connect
 
 MAX_RETRY_AFTER_S: Final = 3600.0
-IDLE_S: Final = 30.0
-"""Longer than that a connection lies idle and is not used again, by default."""
 SWITCHED: Final = 101
 """What follows is another protocol."""
 LEAST_S: Final = 0.001

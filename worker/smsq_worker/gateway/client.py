@@ -21,11 +21,12 @@ import requests
 import tenacity
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from smsq.boottime import now_s
+from smsq.connection import IDLE_S
 from smsq_worker.gateway.answer import Call, understand
-from smsq_worker.leases import LeaseOver, now_s
+from smsq_worker.leases import LeaseOver
 from smsq_worker.states import Outcome
 from smsq_worker.timely import (
-    IDLE_S,
     Adapter,
     Connection,
     NotConnected,
@@ -199,7 +200,7 @@ class Gateway:
 
         Only a connection that did not come about is tried again, at once and a few times.
         `depart` is called once, over the open connection, before the request is written; it may
-        wait, and raise LeaseOver. `lease_ends`, by `leases.now_s`: the request is written only
+        wait, and raise LeaseOver. `lease_ends`, by `boottime.now_s`: the request is written only
         while the answer can still come in time before it.
         """
         _departure.wait = depart

@@ -20,13 +20,14 @@ from typing import Any, Literal
 from redis.exceptions import NoPermissionError, RedisError
 
 from smsq import keys
+from smsq.boottime import now_s
 from smsq.cipher import Cipher, Sealed, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
 from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
-from smsq_worker.leases import LeaseOver, now_s
+from smsq_worker.leases import LeaseOver
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
 from smsq_worker.ledger.schema import log_events, understood
@@ -58,7 +59,7 @@ class Go:
     is_safe: bool = True
     """Whether as many replicas hold this admission as are asked for; the call waits for that."""
     lease_ends: float = math.inf
-    """By `leases.now_s`; not later than the ledger lets another attempt begin."""
+    """By `boottime.now_s`; not later than the ledger lets another attempt begin."""
 
     def __repr__(self) -> str:
         return f"Go(attempt={self.attempt})"

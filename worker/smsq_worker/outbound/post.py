@@ -11,9 +11,9 @@ from typing import Final
 
 import requests
 
+from smsq.connection import IDLE_S
 from smsq_worker.outbound.guard import guarded
 from smsq_worker.timely import (
-    IDLE_S,
     Adapter,
     NotConnected,
     name_of,
