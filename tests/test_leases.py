@@ -173,7 +173,8 @@ def look_up(host, *args, _real=socket.getaddrinfo, **options):
         with before_stop:
             if os.path.exists({stop!r}):
                 os.unlink({stop!r})
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # At this thread: it stops at once, and not when another has been woken up to do so.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         while os.path.exists({away!r}):
             time.sleep(0.01)
         host = "127.0.0.1"
