@@ -183,7 +183,7 @@ def test_without_redis_a_command_ends_with_1_and_one_line(
     done = run(environ | {"SMSQ_REDIS_URL": f"redis://:hush-hush@{address}"}, *words)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"smsq: the ledger at redis://{address} (SMSQ_REDIS_URL) did not take")
+    assert line.startswith(f"smsq: the ledger at redis://{address} (SMSQ_REDIS_URL) did not answer")
     assert "hush-hush" not in line
 
 

@@ -14,10 +14,12 @@ from conftest import RELAY
 from machine import machine
 from scene import Scene
 from smsq import contract, keys
+from smsq.app import app
 from smsq.tracking import read_status
 from smsq_worker import batch, envelope
 from smsq_worker.settings import Settings
-from support import eventually
+from smsq_worker.states import Outcome
+from support import becomes, eventually
 from test_cli import run
 from test_door import serving
 
@@ -155,6 +157,50 @@ def test_a_call_in_this_process_would_send_nothing_and_says_so(client: redis.Red
         signature,
         signature.apply,
     ):
-        with pytest.raises(smsq.InvalidMessage, match=r"call send_sms\.delay"):
+        with pytest.raises(smsq.InvalidMessage, match=r"only delay\(...\) and apply_async"):
             call()
     assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("name", ["apply", "map", "starmap", "chunks", "__call__"])
+def test_what_would_lose_a_message_is_refused(client: redis.Redis, name: str) -> None:
+    with pytest.raises(smsq.InvalidMessage, match="enqueue"):
+        getattr(smsq.send_sms, name)((PHONE, "SMS_1001"), "1")
+    assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("task", ["celery.map", "celery.starmap", "celery.chunks"])
+def test_celerys_own_tasks_run_none_of_ours(
+    environ: dict[str, str], tmp_path: Path, client: redis.Redis, task: str
+) -> None:
+    """They would run it without an id, so that all messages had the one of the first."""
+    with machine(environ, tmp_path) as here:
+        rows = [[PHONE, "SMS_1001"], ["13900139000", "SMS_1001"]]
+        kwargs = {"task": {"task": "smsq.send_sms"}, "it": rows}
+        app.send_task(task, kwargs=kwargs, queue="sms.notice")
+        here.start_worker()
+        after = smsq.send_sms.delay(PHONE, "SMS_1001").id
+        becomes(after, "accepted")
+        assert here.vendor.phones() == [PHONE]
+        log = (tmp_path / "worker0.log").read_text()
+        assert PHONE not in log
+        assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("end", [False, True], ids=["live", "ended"])
+@pytest.mark.parametrize(
+    ("phone", "template"), [("13900139000", "SMS_1001"), (PHONE, "SMS_2002")], ids=str
+)
+def test_an_id_that_another_message_has_is_a_conflict(
+    scene: Scene, phone: str, template: str, end: bool
+) -> None:
+    scene.enter("order-99", template="SMS_1001")
+    if end:
+        scene.go("order-99")
+        scene.record("order-99", Outcome.REFUSED)
+    again = smsq.send_sms.apply_async((PHONE, "SMS_1001"), task_id="order-99")
+    assert (again.id, again.duplicate_of) == ("order-99", None)
+    with pytest.raises(smsq.KeyConflict, match="task_id is that of message order-99") as caught:
+        smsq.send_sms.apply_async((phone, template), task_id="order-99")
+    assert caught.value.holder == "order-99"
+    assert scene.client.hget(keys.COUNTERS, "messages:notice:queued") == "1"

@@ -103,6 +103,8 @@ class Modelled:
     """The server's time of its wake-up; 0 where the publication failed."""
     overtaken: bool = False
     was_accepted: bool = False
+    template: str = ""
+    """"" of one that was refused."""
     name: str = ""
     key: str | None = None
 
@@ -161,11 +163,13 @@ class Model:
     def enter(self, message_id: str, kind: Kind) -> State | None:
         """Enter a message; None where its key is that of another number or template."""
         if message_id in self.messages:
-            return self.messages[message_id].state
+            known = self.messages[message_id]
+            return known.state if known.template in {"", kind.template} else None
         holder, template = self.holders.get(kind.key or "", (message_id, kind.template))
         if template != kind.template:
             return None
         m = Modelled(kind.lane, kind.hold, kind.lane.ttl_s + kind.ahead_s, State.QUEUED)
+        m.template = kind.template
         self.messages[message_id] = m
         if kind.key and holder == message_id:
             m.name, m.key = message_id, kind.key

@@ -254,7 +254,7 @@ def test_without_the_ledger_nothing_is_told(environ: dict[str, str]) -> None:
     done = run(environ | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}, "status")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert "(SMSQ_REDIS_URL) did not take the command" in line
+    assert "(SMSQ_REDIS_URL) did not answer" in line
 
 
 # --- one message ----------------------------------------------------------------------------

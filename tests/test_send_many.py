@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,3 +183,21 @@ def test_pip_install_smsq_is_enough_for_it(environ: dict[str, str]) -> None:
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
     )
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ({"on_invalid": "skp"}, 'on_invalid must be "raise", "skip" or a function; got \'skp\''),
+        ({"on_invalid": None}, 'on_invalid must be "raise", "skip" or a function; got None'),
+        ({"on_batch": "x"}, "on_batch must be a function; got 'x'"),
+        ({"on_duplicate": 5}, "on_duplicate must be a function; got 5"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_found_before_anything_is_written(
+    client: redis.Redis, argument: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        smsq.send_many([{"phone": "13800138000", "template": "SMS_1"}], **argument)
+    assert client.dbsize() == 0

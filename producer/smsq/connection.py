@@ -91,11 +91,11 @@ def mapped_errors(url: str, doubt: str = "") -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        if isinstance(error, ResponseError):  # It was refused.
-            doubt = ""
+        what = f"did not answer: {error}{doubt}"
+        if isinstance(error, ResponseError):
+            what = f"refused the command: {error}"
         raise LedgerUnavailable(
-            f"the ledger at {shown_url(url)} (SMSQ_REDIS_URL) did not take the command: {error}"
-            f"{doubt}"
+            f"the ledger at {shown_url(url)} (SMSQ_REDIS_URL) {what}"
         ) from error
 
 

@@ -10,8 +10,8 @@
 --   the reason for which it is refused ("" where it is not),
 --   {field, value, ...}: template, phone, who, reference, ...
 -- Returns for each message, in order: its state, "duplicate <id>" with the id of the message that
--- holds its key, or "conflict <id>" where that one's number or template is another: nothing is
--- written of it then. "queued" asks the caller to publish its wake-up.
+-- holds its key, or "conflict <id>" where that one's number or template is another, or of the one
+-- that has this id: nothing is written of it then. "queued" asks the caller to publish its wake-up.
 --
 -- One act, because a message without its timer would be lost, and two callers with one
 -- idempotency key must not both win. A second call with the same id (a client that reconnects
@@ -82,9 +82,27 @@ local function take(id, space, digest, fingerprint)
   return false
 end
 
+-- Is a known id's message another than the one that comes with it? Of the number, the ledger has no
+-- more than its ends (in a folded message without stars); of one that was refused, nothing.
+local function is_another(known, fields)
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    if name == 'template' and known.template and known.template ~= value then return true end
+    if name == 'phone' then
+      local phone = known.phone or known.fold and known.fold:match('^%S+ %S* %S* %S+ %S+ (%S*)') or ''
+      if phone ~= '' and phone:gsub('%*', '') ~= value:gsub('%*', '') then return true end
+    end
+  end
+  return false
+end
+
 local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   local message = 'smsq:m:' .. id
-  local state, reason = unpack(redis.call('HMGET', message, 'state', 'reason'))
+  local f = redis.call('HMGET', message, 'state', 'reason', 'template', 'phone', 'fold')
+  local state, reason = f[1], f[2]
+  if state and is_another({template = f[3], phone = f[4], fold = f[5]}, fields) then
+    return 'conflict ' .. id
+  end
   if state == 'duplicate' then return (reason:gsub('^duplicate:', 'duplicate ')) end
   if state then return state end
 

@@ -28,7 +28,7 @@ FIRST_CHECK_S = 30
 """When the clock first asks whether a message's wake-up was lost on the way to a worker."""
 
 
-IN_DOUBT: Final = "; it may or may not have taken it: repeat with the same key or task_id"
+IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same key or task_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,10 @@ class Entrance:
             parse_id(message_id)
         cipher = self._cipher()
         entries = [_entry(cipher, one, message, origin) for one, message in messages]
-        return [_entered(*told.split(" ", 1)) for told in self._write(entries, stop_at_conflict)]
+        answers = self._write(entries, stop_at_conflict)
+        # After a conflict at which it stopped there is none.
+        pairs = zip(messages, answers, strict=False)
+        return [_entered(message_id, *told.split(" ", 1)) for (message_id, _), told in pairs]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
@@ -138,13 +141,14 @@ def _lua(name: str) -> str:
     return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _entered(told: str, holder: str = "") -> Entered | KeyConflict:
+def _entered(message_id: str, told: str, holder: str = "") -> Entered | KeyConflict:
     """Understand an answer of enqueue.lua."""
     if told != "conflict":
         return Entered(State(told), holder or None)
+    what = "task_id" if holder == message_id else "key"
     conflict = KeyConflict(
-        f"key is that of message {holder}, which has another phone or template; repeat that "
-        "message as it was, or give this one a key of its own"
+        f"{what} is that of message {holder}, which has another phone or template; repeat that "
+        f"message as it was, or give this one a {what} of its own"
     )
     conflict.holder = holder
     return conflict

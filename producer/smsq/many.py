@@ -84,8 +84,7 @@ def send_many(
     before `on_batch`.
     """
     parse_lane(lane)
-    if not 1 <= batch_size <= BATCH_AT_MOST:
-        raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
+    _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
     skipped: list[InvalidMessage] = []
     duplicates: list[Duplicate] = []
 
@@ -109,6 +108,18 @@ def send_many(
             writer.add(_Row(index, row, uuid(), message))
     writer.write()
     return Sent(writer.enqueued, skipped, duplicates)
+
+
+def _check(batch_size: int, on_invalid: object, **functions: object) -> None:
+    """Raise ValueError for an argument of send_many that is none, before anything is written."""
+    if not 1 <= batch_size <= BATCH_AT_MOST:
+        raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
+    if on_invalid not in {"raise", "skip"} and not callable(on_invalid):
+        shown = f"{on_invalid!r:.40}"
+        raise ValueError(f'on_invalid must be "raise", "skip" or a function; got {shown}')
+    for name, given in functions.items():
+        if given is not None and not callable(given):
+            raise ValueError(f"{name} must be a function; got {given!r:.40}")
 
 
 def _leaving_out(on_invalid: OnInvalid, skipped: list[InvalidMessage]) -> LeaveOut | None:

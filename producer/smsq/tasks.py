@@ -37,8 +37,8 @@ PUBLISH_SHARE: Final = 0.75
 
 
 NOT_SENT: Final = (
-    "send_sms(...) and send_sms.apply(...) enqueue nothing; call send_sms.delay(...) or "
-    "send_sms.apply_async(...)"
+    "of send_sms only delay(...) and apply_async(...) enqueue a message; for many at once there is "
+    "send_many(...)"
 )
 
 
@@ -102,7 +102,8 @@ class SendSms(Task):  # type: ignore[type-arg]
     ) -> SendResult:
         """Do what `delay` does, with an id of the caller's choice.
 
-        A second call with the same `task_id` changes nothing. It is a str of 1 to 255 printable
+        A second call with the same `task_id` changes nothing, and raises KeyConflict where the
+        phone or the template is another. It is a str of 1 to 255 printable
         characters, and shown everywhere, so it must hold no number. Celery's other options are
         refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
         """
@@ -125,6 +126,9 @@ class SendSms(Task):  # type: ignore[type-arg]
     def apply(self, *_: Any, **__: Any) -> Any:
         """Refuse, as a call does."""
         raise InvalidMessage(NOT_SENT)
+
+    # A worker would run them without an id for each message.
+    map = starmap = chunks = apply
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:

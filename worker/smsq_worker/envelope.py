@@ -76,7 +76,8 @@ def sound(message: Any, queue: str) -> dict[str, Any]:
     tag, encoding = properties.get("delivery_tag"), properties.get("body_encoding")
     message_id, task = given.get("id"), given.get("task")
     # Of one without a task Celery would decode the body, and trust all that is in it.
-    is_task = isinstance(task, str) and TASK.fullmatch(task)
+    # Celery's own (map, chunks) would run ours without a request, and so without an id.
+    is_task = isinstance(task, str) and TASK.fullmatch(task) and not task.startswith("celery.")
     headers = {"id": message_id if is_id(message_id) else uuid4().hex}
     headers["task"] = task if is_task else NO_TASK
     headers |= {name: _header(given[name]) for name in HEADERS if given.get(name) is not None}
