@@ -187,7 +187,8 @@ class _Writer:
             )
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
-            stopped = LedgerUnavailable(f"{told}it is not known")
+            is_known = isinstance(error, LedgerFull)
+            stopped = type(error)(told + ("none" if is_known else "it is not known"))
             stopped.enqueued = self.enqueued
             raise stopped from error
         reached("after entry")
