@@ -14,7 +14,7 @@ from smsq import deadline, tracing
 from smsq.app import app
 from smsq.contract import Lane, Message, State, parse, parse_lane
 from smsq.enqueue import Entered, Origin
-from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable
+from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.killpoint import reached
 from smsq.tasks import left_to_the_clock, publish_batch
 

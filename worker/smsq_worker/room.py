@@ -36,7 +36,7 @@ class Memory(NamedTuple):
     @property
     def is_short(self) -> bool:
         """Return whether it is full, or nearly."""
-        return self.is_full or bool(self.limit) and self.used > NEARLY * self.limit
+        return self.is_full or (bool(self.limit) and self.used > NEARLY * self.limit)
 
 
 def is_full(client: Client) -> bool:
@@ -61,7 +61,7 @@ def memory(client: Client) -> Memory | None:
 
 
 class RoomWatch:
-    """Logs when there is no room and when there is again, one line each. Not for several threads."""
+    """Logs when there is no room, and when there is again. Not for several threads."""
 
     def __init__(self) -> None:
         self._last_full = -math.inf

@@ -25,8 +25,8 @@ AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 INSIST: Final = f"{AT_THE_LIMIT}return redis.call(unpack(ARGV))"
 """Does a command though Redis is at its memory limit.
 
-For what kombu notes of a wake-up that it took, or gives back, and of this worker's own queues: it is
-bounded. Refused, it would lose the wake-up and end the consumer, again and again.
+For what kombu notes of a wake-up that it took, or gives back, and of this worker's own queues: it
+is bounded. Refused, it would lose the wake-up and end the consumer, again and again.
 """
 
 SHORT_POLL_S: Final = 0.1
@@ -55,7 +55,10 @@ class OpenQueues:
         GATE.taken(last_used)
 
 
-class QoS(kombu_redis.QoS):
+REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
+
+
+class Unacked(kombu_redis.QoS):
     """kombu's notes of what was taken, which are written at the memory limit, too."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -63,12 +66,12 @@ class QoS(kombu_redis.QoS):
         try:
             super().append(message, delivery_tag)
         except OutOfMemoryError:
+            channel: Any = self.channel
             delivery = message.delivery_info
             taken = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])  # noqa: SLF001
-            with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
-                insist = self.channel.insist
-                insist(pipe, "ZADD", self.unacked_index_key, time.time(), delivery_tag)
-                insist(pipe, "HSET", self.unacked_key, delivery_tag, taken)
+            with channel.conn_or_acquire() as client, client.pipeline() as pipe:
+                channel.insist(pipe, "ZADD", self.unacked_index_key, time.time(), delivery_tag)
+                channel.insist(pipe, "HSET", self.unacked_key, delivery_tag, taken)
                 pipe.execute()
             super(kombu_redis.QoS, self).append(message, delivery_tag)
 
@@ -92,7 +95,10 @@ class _Pushing:
 class _GatedChannel(SafeChannel):
     """A channel that takes from open queues."""
 
-    QoS = QoS
+    sep: str
+    keyprefix_queue: str
+    keyprefix_binding_permanent: str
+    conn_or_acquire: Callable[..., Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -123,12 +129,12 @@ class _GatedChannel(SafeChannel):
         return self._create_client().register_script(INSIST)
 
     def insist(self, client: Any, *command: Any) -> None:
-        """Do a command though Redis is at its memory limit; in a pipeline, when that is executed."""
+        """Do a command, or add it to a pipeline, though Redis is at its memory limit."""
         self._insist(args=command, client=client)
 
     @cached_property
     def _refresh_binding(self) -> Any:
-        return self._create_client().register_script(AT_THE_LIMIT + kombu_redis.REFRESH_BINDING)
+        return self._create_client().register_script(AT_THE_LIMIT + REFRESH_BINDING)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         try:
@@ -154,6 +160,7 @@ class _GatedChannel(SafeChannel):
 class Channel(_GatedChannel, kombu_redis.Channel):
     """A channel to a server."""
 
+    QoS = Unacked
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "idle_s")
     connection_class = resting.Connection
     connection_class_ssl = resting.TlsConnection
@@ -162,6 +169,7 @@ class Channel(_GatedChannel, kombu_redis.Channel):
 class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
     """A channel to the server that Sentinels name."""
 
+    QoS = Unacked
     from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "idle_s")
     connection_class = resting.PrimaryConnection
     connection_class_ssl = resting.TlsPrimaryConnection

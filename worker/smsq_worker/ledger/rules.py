@@ -16,9 +16,11 @@ SHARED: Final = ("apart", "fold", "common", "pauses")
 READERS: Final = frozenset({"rate", "find"})
 """Acts that write nothing: the door does them, which may not."""
 ENTERS: Final = frozenset({"take_in", "relay_rate"})
-"""Acts that let something new in, which Redis refuses at its memory limit, as it does the entry
-(`smsq.enqueue`). All others go through: they stop, end or free what is in, or tell it, and what they
-add to it is bounded. Refused, they would leave doubts, and an operator without a brake."""
+"""Acts that let something new in, which Redis refuses at its memory limit, as it does the entry.
+
+All others go through: they stop, end or free what is in, or tell of it, and what they add to it is
+bounded. Refused, they would leave doubts, and an operator without a brake.
+"""
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 
 
