@@ -91,9 +91,14 @@ class Clock:
         Raises LedgerUnavailable, and what publishing raises; nothing is lost by either. Raises what
         is unexpected once everything else has been done.
         """
-        self._look_for_room()
         # The spool first, so that what a call came to is known before its lease is looked at.
-        steps = (self._replay, self._run_out, self._wake_reports, self._wake_notices)
+        steps = (
+            self._replay,
+            self._look_for_room,
+            self._run_out,
+            self._wake_reports,
+            self._wake_notices,
+        )
         return min((POLL_S, *filter(None, self._each(steps))))
 
     def _each(self, things: Iterable[Callable[[], float | None]]) -> list[float | None]:
