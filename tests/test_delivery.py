@@ -217,18 +217,18 @@ def test_who_waits_for_its_turn_in_a_worker_that_stops_is_given_back(build: Buil
 def test_what_a_call_said_of_the_gateway_is_old_when_it_comes_from_the_spool(
     build: Build, client: redis.Redis
 ) -> None:
-    def fill_redis(mid: str) -> None:
-        client.config_set("maxmemory", 1)
+    def refuse_writes(mid: str) -> None:
+        client.config_set("min-replicas-to-write", 1)
 
     with VendorServer() as vendor:
         vendor.answer = status(503)
-        vendor.before_answer = fill_redis
+        vendor.before_answer = refuse_writes
         runtime = build(vendor.url, **AT_ONCE)
         enter(runtime)
         try:
             assert deliver(runtime) == "not recorded yet"
         finally:
-            client.config_set("maxmemory", 0)
+            client.config_set("min-replicas-to-write", 0)
     assert known("m1").state == "sending"
     runtime.recorder.replay()
     assert (known("m1").state, known("m1").attempts[0].detail) == ("deferred", "http 503")

@@ -130,6 +130,9 @@ class Queues:
     def oldest(self) -> dict[Lane, list[str]]:
         return self._oldest
 
+    def is_full(self) -> bool:
+        return False
+
     def notices(self) -> int:
         return 0
 

@@ -633,12 +633,12 @@ def in_flight(one: Product) -> None:
         phone, template, code = message.args
         message.id = one.ask(mobphone=phone, smstemplate=template, code=code)["mid"]
     eventually(lambda: is_under_way(one))
-    one.client.config_set("maxmemory", 1)
+    one.client.config_set("min-replicas-to-write", 1)
     one.signal("sandbox", signal.SIGCONT)
     one.report('{"mid": "MID-3", "stat": "DELIVRD"}')
     eventually(lambda: all(spooled in one.files("home") for spooled in ("MID-3", "outcome")))
-    one.seen["no memory", "home"] = one.files("home")
-    one.client.config_set("maxmemory", 0)
+    one.seen["no writes", "home"] = one.files("home")
+    one.client.config_set("min-replicas-to-write", 0)
     settled = {State.ACCEPTED, State.HELD, State.DELIVERED}
     eventually(lambda: {one.status(m).state for m in one.messages.in_flight} <= settled, 120)
 

@@ -58,6 +58,9 @@ class OddQueues:
             raise ZeroDivisionError(PHONE)
         return {}
 
+    def is_full(self) -> bool:
+        return False
+
     def notices(self) -> int:
         return 0
 

@@ -99,11 +99,11 @@ def test_the_whole_in_words(
     assert lines[1] == "now       10/s"
     assert lines[2].startswith("paused    template SMS_2 (operator: wrong text, since 20")
     assert lines[2].endswith("; until smsq resume template SMS_2")
-    assert lines[3].split() == ["lane", "waiting", *LIVE_STATES]
+    assert lines[3].split() == ["lane", *LIVE_STATES]
     assert [line.split() for line in lines[4:7]] == [
-        ["otp", "1", "1", "0", "0", "0", "0"],
-        ["notice", "4", "3", "0", "0", "0", "1"],
-        ["bulk", "1250", "1250", "0", "0", "0", "0"],
+        ["otp", "1", "0", "0", "0", "0"],
+        ["notice", "3", "0", "0", "0", "1"],
+        ["bulk", "1250", "0", "0", "0", "0"],
     ]
     assert lines[7] == f"oldest    otp: {otp}, waits for 1 h 2 min"
     assert lines[8].startswith(f"oldest    notice: {notices[0]}, waits for ")
@@ -194,19 +194,31 @@ def test_wake_ups_of_others_are_no_oldest(client: redis.Redis, lookout: Lookout)
     ]
     client.lpush("sms.notice", *foreign)
     view = lookout.look().lanes["notice"]
-    assert (view.waiting, view.oldest) == (len(foreign), None)
+    assert (view.live["queued"], view.oldest) == (0, None)
     (ours,) = send(1, "notice")
     oldest = lookout.look().lanes["notice"].oldest
     assert oldest is not None
     assert oldest.id == ours
 
 
-def test_every_priority_of_a_queue_counts(client: redis.Redis, lookout: Lookout) -> None:
+def test_copies_of_wake_ups_are_no_messages_and_a_batch_is_as_many_as_are_in_it(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    send(2, "notice")
+    client.lpush("sms.notice", *client.lrange("sms.notice", 0, -1))
+    smsq.send_many([{"phone": PHONE, "template": "SMS_1"}] * 7)
+    lanes = shown(environ)["lanes"]
+    assert (client.llen("sms.notice"), client.llen("sms.bulk")) == (4, 1)
+    assert (lanes["notice"]["waiting"], lanes["bulk"]["waiting"]) == (2, 7)
+
+
+def test_the_oldest_is_found_in_a_queue_of_any_priority(
+    client: redis.Redis, lookout: Lookout
+) -> None:
     first, second = send(2, "notice")
     client.rpoplpush("sms.notice", "sms.notice\x06\x166")
     let_wait(client, first, 60)
     view = lookout.look().lanes["notice"]
-    assert view.waiting == 2
     assert view.oldest is not None
     assert view.oldest.id == first
     assert second
@@ -229,7 +241,7 @@ def test_the_queues_are_those_of_the_broker(
         broker.lpush("sms.otp", *client.lrange("sms.otp", 0, -1), "another")
     client.delete("sms.otp")
     lane = shown(environ | {"SMSQ_BROKER_URL": other_broker})["lanes"]["otp"]
-    assert (lane["waiting"], lane["oldest"]["id"]) == (2, message_id)
+    assert (lane["waiting"], lane["oldest"]["id"]) == (1, message_id)
 
 
 def test_without_the_broker_the_rest_is_told(environ: dict[str, str], client: redis.Redis) -> None:
@@ -242,12 +254,12 @@ def test_without_the_broker_the_rest_is_told(environ: dict[str, str], client: re
         f"smsq: the broker at redis://{address} (SMSQ_BROKER_URL) does not answer\n"
     )
     assert [line.split()[:3] for line in done.stdout.splitlines() if line.startswith("otp")] == [
-        ["otp", "?", "2"]
+        ["otp", "2", "0"]
     ]
     assert "reports   ? waiting" in done.stdout
     assert done.stdout.endswith("to send   2, takes 0 s at 10/s\n")
     told = json.loads(run(closed, "status", "--json").stdout)
-    assert (told["lanes"]["otp"]["waiting"], told["reports_waiting"]) == (None, None)
+    assert (told["lanes"]["otp"]["waiting"], told["reports_waiting"]) == (2, None)
 
 
 def test_without_the_ledger_nothing_is_told(environ: dict[str, str]) -> None:

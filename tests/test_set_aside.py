@@ -153,16 +153,18 @@ def test_of_a_batch_those_beside_a_bad_message_go(
     assert bad == Stay("bad", None) or (isinstance(bad, Go) and not bad.phone)
 
 
-def test_a_server_that_is_full_is_no_fault_of_a_message(scene: Scene, raw: redis.Redis) -> None:
+def test_a_server_that_takes_no_writes_is_no_fault_of_a_message(
+    scene: Scene, raw: redis.Redis
+) -> None:
     scene.enter("m1")
     raw.zadd(keys.TIMERS, {"m1": 1})
     raw.hset(keys.message("m1"), "published", 0)
     try:
-        raw.config_set("maxmemory", 1)
+        raw.config_set("min-replicas-to-write", 1)
         with pytest.raises(LedgerUnavailable) as raised:
             scene.admit()
     finally:
-        raw.config_set("maxmemory", 0)
+        raw.config_set("min-replicas-to-write", 0)
     assert not isinstance(raised.value, LedgerFault)
     assert not raw.exists(keys.BAD)
     assert scene.run_out() == ["m1"]

@@ -9,7 +9,14 @@
 from smsq import deadline as _deadline
 from smsq.app import app as _app
 from smsq.contract import parse_id as _parse_id
-from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable, SettingsError, SmsqError
+from smsq.errors import (
+    InvalidMessage,
+    KeyConflict,
+    LedgerFull,
+    LedgerUnavailable,
+    SettingsError,
+    SmsqError,
+)
 from smsq.many import Duplicate, Sent, send_many
 from smsq.tasks import SendResult, send_sms
 from smsq.tracking import Attempt, Status, read_status
@@ -19,6 +26,7 @@ __all__ = [
     "Duplicate",
     "InvalidMessage",
     "KeyConflict",
+    "LedgerFull",
     "LedgerUnavailable",
     "SendResult",
     "Sent",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import (
     MasterNotFoundError,
@@ -23,7 +23,7 @@ from redis.sentinel import (
 from smsq import deadline, sentinels
 from smsq.boottime import now_s
 from smsq.deadline import TimeIsUp
-from smsq.errors import LedgerUnavailable
+from smsq.errors import LedgerFull, LedgerUnavailable
 from smsq.settings import shown_url
 
 Client = redis.Redis
@@ -90,6 +90,11 @@ def mapped_errors(url: str, doubt: str = "") -> Iterator[None]:
     """Turn what redis-py raises into LedgerUnavailable; `doubt` follows where it is in doubt."""
     try:
         yield
+    except OutOfMemoryError as error:
+        raise LedgerFull(
+            f"the ledger's Redis at {shown_url(url)} (SMSQ_REDIS_URL) is full: it is at its "
+            "maxmemory, and takes nothing new"
+        ) from error
     except redis.RedisError as error:
         what = f"did not answer: {error}{doubt}"
         if isinstance(error, ResponseError):

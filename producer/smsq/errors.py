@@ -5,6 +5,7 @@ SmsqError
 │   └── KeyConflict     its key stands for another number or template; nothing was enqueued
 ├── SettingsError       (ValueError) the environment or a file of settings is wrong
 └── LedgerUnavailable   Redis did not answer in time; a message may or may not be enqueued
+    └── LedgerFull      Redis is at its memory limit; nothing was enqueued
 
 No text of these carries a phone number, a code or a secret.
 """
@@ -47,3 +48,7 @@ class LedgerUnavailable(SmsqError):  # noqa: N818 - says what is so
 
     enqueued: int = 0
     """Of send_many: how many rows are enqueued for certain."""
+
+
+class LedgerFull(LedgerUnavailable):
+    """Redis is at its maxmemory and takes no message: call again when there is room."""

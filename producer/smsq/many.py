@@ -14,7 +14,7 @@ from smsq import deadline, tracing
 from smsq.app import app
 from smsq.contract import Lane, Message, State, parse, parse_lane
 from smsq.enqueue import Entered, Origin
-from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable
+from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.killpoint import reached
 from smsq.tasks import left_to_the_clock, publish_batch
 
@@ -198,7 +198,8 @@ class _Writer:
             )
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
-            stopped = LedgerUnavailable(f"{told}it is not known")
+            is_known = isinstance(error, LedgerFull)
+            stopped = type(error)(told + ("none" if is_known else "it is not known"))
             stopped.enqueued = self.enqueued
             raise stopped from error
         reached("after entry")

@@ -22,6 +22,7 @@ from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.notices import Notices
 from smsq_worker.ledger.schema import LedgerFault, Outgrown
 from smsq_worker.recorder import Recorder
+from smsq_worker.room import RoomWatch
 from smsq_worker.trouble import Trouble
 from smsq_worker.turnstile import keep_time
 
@@ -44,6 +45,9 @@ class Queues(Protocol):
 
     def oldest(self) -> Mapping[Lane, Sequence[str]]:
         """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
+
+    def is_full(self) -> bool:
+        """Return whether the broker is at its memory limit, where it takes no wake-up."""
 
     def notices(self) -> int:
         """Count the wake-ups that wait in the queue of outcomes."""
@@ -79,6 +83,7 @@ class Clock:
         self._queues = queues
         self._away: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_trouble, self._replay_at = Trouble(log, "the spool"), 0.0
+        self._room, self._ledger_is_full, self._broker_is_full = RoomWatch(), False, False
 
     def tick(self) -> float:
         """Do what is due now; return the seconds until the next look.
@@ -87,7 +92,13 @@ class Clock:
         is unexpected once everything else has been done.
         """
         # The spool first, so that what a call came to is known before its lease is looked at.
-        steps = (self._replay, self._run_out, self._wake_reports, self._wake_notices)
+        steps = (
+            self._replay,
+            self._look_for_room,
+            self._run_out,
+            self._wake_reports,
+            self._wake_notices,
+        )
         return min((POLL_S, *filter(None, self._each(steps))))
 
     def _each(self, things: Iterable[Callable[[], float | None]]) -> list[float | None]:
@@ -119,11 +130,21 @@ class Clock:
         else:
             self._spool_trouble.over()
 
+    def _look_for_room(self) -> None:
+        self._ledger_is_full = self._ledger.is_full()
+        self._broker_is_full = self._queues.is_full()
+        full = {"the ledger": self._ledger_is_full, "the broker": self._broker_is_full}
+        self._room.note([name for name, is_full in full.items() if is_full])
+
     def _run_out(self) -> float | None:
         due = self._ledger.claim(
-            resend_wait_s=self._backoff.wait_s(1), oldest=self._queues.oldest()
+            resend_wait_s=self._backoff.wait_s(1),
+            oldest=self._queues.oldest(),
+            can_publish=not self._broker_is_full,
         )
-        self._gate.set(due.lanes, due.rate)
+        # A message that is accepted takes more than one that waits, until its report. Reports are
+        # reconciled and outcomes told, which frees memory.
+        self._gate.set("closed" if self._ledger_is_full else due.lanes, due.rate)
         keep_time(due.rate)
         if due.wake:
             reached("after claim")
@@ -132,15 +153,21 @@ class Clock:
             for lane in Lane
             if (ids := [message_id for message_id, of in due.wake if of is lane])
         )
+        if self._broker_is_full:
+            return POLL_S
         if due.more:
             return SLICE_S
         return None if due.next_s is None else max(due.next_s, REST_S)
 
     def _wake_reports(self) -> None:
+        if self._broker_is_full:
+            return
         reports = self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)
         self._each(partial(self._queues.publish_report, *report) for report in reports)
 
     def _wake_notices(self) -> None:
+        if self._broker_is_full:
+            return
         # The ledger holds the backlog, so that a slow receiver's does not come round as copies.
         room = max(0, NOTICES_AT_ONCE - self._queues.notices())
         names = self._notices.claim(room) if room else ()

@@ -18,6 +18,7 @@ from smsq_worker.app import WorkerApp
 from smsq_worker.clock import Clock
 from smsq_worker.envelope import MAX_ENVELOPE
 from smsq_worker.gate import GATE
+from smsq_worker.room import is_full
 from smsq_worker.tasks import publish_reports
 from smsq_worker.trouble import Trouble
 from smsq_worker.wakeups import OLDEST, some_ids
@@ -94,6 +95,11 @@ class BrokerQueues:
             lane: [] if text is None else some_ids(text)
             for lane, text in zip(Lane, found, strict=True)
         }
+
+    def is_full(self) -> bool:
+        """Return whether the broker is at its memory limit, where it takes no wake-up."""
+        channel: Any = self._connection.default_channel
+        return is_full(channel.client)
 
     def notices(self) -> int:
         """Count the wake-ups that wait in the queue of outcomes."""

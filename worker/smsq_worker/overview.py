@@ -1,4 +1,4 @@
-"""The whole at a glance: rate, pauses, what waits in queues and ledger, how long it will take.
+"""The whole at a glance: rate, pauses, what waits, how long it will take.
 
 The broker may be another Redis than the ledger's. Where it does not answer, the rest is told.
 """
@@ -6,6 +6,7 @@ The broker may be another Redis than the ledger's. Where it does not answer, the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,6 +22,7 @@ from smsq_worker.ledger import Ledger, moments
 from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.notices import Notices
 from smsq_worker.ledger.rules import Rules
+from smsq_worker.room import Memory, memory
 from smsq_worker.wakeups import ids_of
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
@@ -46,10 +48,8 @@ class Oldest:
 
 @dataclass(frozen=True, slots=True)
 class LaneView:
-    """A lane: its wake-ups in the broker, its messages in the ledger."""
+    """A lane's messages in the ledger."""
 
-    waiting: int | None
-    """Wake-ups in its queue; None where the broker does not answer."""
     live: dict[str, int]
     """How many messages are in each state that is not final."""
     oldest: Oldest | None
@@ -74,6 +74,8 @@ class Overview:
     stopped: bool
     """Whether nothing is sent, as the account is paused or the gateway away."""
     broker_answers: bool
+    memory: dict[str, Memory]
+    """Of the ledger's Redis and of the broker's, by `ledger` and `broker`, where they are known."""
 
     @property
     def drain_s(self) -> float | None:
@@ -86,7 +88,7 @@ class Lookout:
 
     def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
         self._client = client
-        self._url = rules.url
+        self._url, self._broker_url = rules.url, broker_url
         self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
@@ -118,7 +120,16 @@ class Lookout:
             to_send=total(live, State.QUEUED) + due,
             stopped=any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses),
             broker_answers=waiting is not None,
+            memory=self._memory(),
         )
+
+    def _memory(self) -> dict[str, Memory]:
+        with mapped_errors(self._url):
+            found = {"ledger": memory(self._client)}
+        if self._broker_url != self._url:
+            with suppress(redis.RedisError):
+                found["broker"] = memory(self._broker)
+        return {name: one for name, one in found.items() if one}
 
     def waiting(self) -> dict[str, int] | None:
         """Count what waits in each queue; None where the broker does not answer."""
@@ -147,7 +158,6 @@ class Lookout:
         self, lane: Lane, live: dict[str, int], waiting: dict[str, int] | None, now_ms: int
     ) -> LaneView:
         return LaneView(
-            waiting=waiting[lane.queue] if waiting else None,
             live={str(state): live.get(f"{lane}:{state}", 0) for state in LIVE_STATES},
             oldest=self._oldest(lane, now_ms, _LOOK_AT)
             if waiting and waiting[lane.queue]

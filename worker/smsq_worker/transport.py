@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final
 
 import celery.app.amqp
 import kombu
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+from kombu.utils.json import dumps
+from redis.exceptions import OutOfMemoryError
 
 from smsq.app import QUEUES
 from smsq.transport import SafeChannel
 from smsq_worker import resting
 from smsq_worker.envelope import readable, sound
 from smsq_worker.gate import GATE
+
+AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
+INSIST: Final = f"{AT_THE_LIMIT}return redis.call(unpack(ARGV))"
+"""Does a command though Redis is at its memory limit.
+
+For what kombu notes of a wake-up that it took, or gives back, and of this worker's own queues: it
+is bounded. Refused, it would lose the wake-up and end the consumer, again and again.
+"""
 
 SHORT_POLL_S: Final = 0.1
 """How soon a queue is looked at again that is closed for a moment only."""
@@ -42,8 +55,50 @@ class OpenQueues:
         GATE.taken(last_used)
 
 
+REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
+
+
+class Unacked(kombu_redis.QoS):
+    """kombu's notes of what was taken, which are written at the memory limit, too."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note that a message was taken."""
+        try:
+            super().append(message, delivery_tag)
+        except OutOfMemoryError:
+            channel: Any = self.channel
+            delivery = message.delivery_info
+            taken = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])  # noqa: SLF001
+            with channel.conn_or_acquire() as client, client.pipeline() as pipe:
+                channel.insist(pipe, "ZADD", self.unacked_index_key, time.time(), delivery_tag)
+                channel.insist(pipe, "HSET", self.unacked_key, delivery_tag, taken)
+                pipe.execute()
+            super(kombu_redis.QoS, self).append(message, delivery_tag)
+
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        """Give back what workers have taken that died; at the limit later, as a lock is needed."""
+        with suppress(OutOfMemoryError):
+            super().restore_visible(*args, **options)
+
+
+class _Pushing:
+    """A pipeline for what is given back: that takes no more memory than it did before."""
+
+    def __init__(self, insist: Callable[..., Any], pipe: Any) -> None:
+        self._insist = insist
+        self._pipe = pipe
+
+    def rpush(self, key: str, item: Any) -> None:
+        self._insist(self._pipe, "RPUSH", key, item)
+
+
 class _GatedChannel(SafeChannel):
     """A channel that takes from open queues."""
+
+    sep: str
+    keyprefix_queue: str
+    keyprefix_binding_permanent: str
+    conn_or_acquire: Callable[..., Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,12 +120,47 @@ class _GatedChannel(SafeChannel):
 
         kombu puts one that was rejected behind all others.
         """
-        super()._do_restore_message(*args[:4], leftmost=False)  # type: ignore[misc]
+        payload, exchange, routing_key, pipe = args[:4]
+        restore = super()._do_restore_message  # type: ignore[misc]
+        restore(payload, exchange, routing_key, _Pushing(self.insist, pipe), leftmost=False)
+
+    @cached_property
+    def _insist(self) -> Any:
+        return self._create_client().register_script(INSIST)
+
+    def insist(self, client: Any, *command: Any) -> None:
+        """Do a command, or add it to a pipeline, though Redis is at its memory limit."""
+        self._insist(args=command, client=client)
+
+    @cached_property
+    def _refresh_binding(self) -> Any:
+        return self._create_client().register_script(AT_THE_LIMIT + REFRESH_BINDING)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+        except OutOfMemoryError:
+            member = self.sep.join([routing_key or "", pattern or "", queue or ""])
+            with self.conn_or_acquire() as client, client.pipeline() as pipe:
+                for name in (self.keyprefix_queue, self.keyprefix_binding_permanent):
+                    self.insist(pipe, "SADD", name % (exchange,), member)
+                pipe.execute()
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        try:
+            super()._put(queue, message, **kwargs)  # type: ignore[misc]
+        except OutOfMemoryError:
+            # An answer to an operator's command.
+            if queue in QUEUES:
+                raise
+            with self.conn_or_acquire() as client:
+                self.insist(client, "LPUSH", queue, dumps(message))
 
 
 class Channel(_GatedChannel, kombu_redis.Channel):
     """A channel to a server."""
 
+    QoS = Unacked
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "idle_s")
     connection_class = resting.Connection
     connection_class_ssl = resting.TlsConnection
@@ -79,6 +169,7 @@ class Channel(_GatedChannel, kombu_redis.Channel):
 class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
     """A channel to the server that Sentinels name."""
 
+    QoS = Unacked
     from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "idle_s")
     connection_class = resting.PrimaryConnection
     connection_class_ssl = resting.TlsPrimaryConnection

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 import smsq
+from smsq.contract import State
 from smsq.settings import shown_url
 from smsq_worker.cli.rate import as_dict as rate_as_dict
 from smsq_worker.cli.watch import watch
@@ -21,6 +22,7 @@ from smsq_worker.cli.writing import to_read
 from smsq_worker.ledger.control import Pause
 from smsq_worker.overview import LIVE_STATES, LaneView, Lookout, Overview
 from smsq_worker.prospect import pause_end, pause_words, scope_words
+from smsq_worker.room import Memory
 from smsq_worker.settings import Settings
 from smsq_worker.wording import moment, span
 
@@ -116,10 +118,13 @@ def _lines(whole: Overview) -> Iterator[str]:
     yield f"now       {rate_now(whole.rate)}"
     for pause in whole.pauses:
         yield f"paused    {scope_words(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
-    yield f"{'lane':9} {'waiting':>8}" + "".join(f" {state:>9}" for state in LIVE_STATES)
+    for name, memory in whole.memory.items():
+        if memory.is_short:
+            yield f"memory    {_memory_words(name, memory)}"
+    yield f"{'lane':9}" + "".join(f" {state:>9}" for state in LIVE_STATES)
     for name, lane in whole.lanes.items():
         counts = "".join(f" {lane.live[state]:>9}" for state in LIVE_STATES)
-        yield f"{name:9} {_count(lane.waiting):>8}{counts}"
+        yield f"{name:9}{counts}"
     for name, lane in whole.lanes.items():
         if lane.oldest:
             yield f"oldest    {name}: {lane.oldest.id}, waits for {span(lane.oldest.age_s)}"
@@ -129,6 +134,15 @@ def _lines(whole: Overview) -> Iterator[str]:
     told, dead = whole.notices["waiting"], whole.notices["dead"]
     yield f"outcomes  {told} to be told, {dead} given up" + ", look: smsq notices" * bool(dead)
     yield f"to send   {whole.to_send}, {_drain(whole)}"
+
+
+def _memory_words(name: str, memory: Memory) -> str:
+    whose = f"the {name}'s Redis"
+    share = f": {memory.used / memory.limit:.0%} of its maxmemory is in use" if memory.limit else ""
+    if memory.is_full:
+        stops = "no message and no report" if name == "ledger" else "no wake-up"
+        return f"{whose} is full and takes {stops}{share}"
+    return f"{whose} is nearly full{share}"
 
 
 def _drain(whole: Overview) -> str:
@@ -154,6 +168,10 @@ def _as_dict(whole: Overview) -> dict[str, Any]:
         "to_send": whole.to_send,
         "stopped": whole.stopped,
         "drain_s": whole.drain_s,
+        "memory": {
+            name: {"used": memory.used, "limit": memory.limit, "is_full": memory.is_full}
+            for name, memory in whole.memory.items()
+        },
     }
 
 
@@ -173,7 +191,7 @@ def _lane_as_dict(lane: LaneView) -> dict[str, Any]:
         "enqueued_at": moment(lane.oldest.enqueued_at),
         "age_s": lane.oldest.age_s,
     }
-    return {"waiting": lane.waiting, **lane.live, "oldest": oldest}
+    return {"waiting": lane.live[State.QUEUED], **lane.live, "oldest": oldest}
 
 
 def _show_message(message_id: str, *, as_json: bool) -> None:

@@ -150,11 +150,13 @@ class Door:
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def ready(self) -> Response:
-        """Tell whether Redis is there, and reports on the disk are brought to it."""
+        """Tell whether Redis is there with room, and reports on the disk are brought to it."""
         try:
-            await self._ask(self._ledger.ping)
+            is_full = await self._ask(self._ledger.is_full)
         except LedgerUnavailable:
             raise HTTPException(503, "Redis does not answer") from None
+        if is_full:
+            raise HTTPException(503, "Redis is full: it takes no message and no report")
         if self._inbox.stuck_s() > STUCK_S:
             raise HTTPException(503, "reports in the spool do not come into Redis")
         return answer(200, "ok")
@@ -195,7 +197,8 @@ def create_door(door: Door, relay: Relay | None) -> FastAPI:
     app.get("/healthz", responses=openapi.answers(s200="the process is up"))(healthy)
     app.get(
         "/readyz",
-        responses=openapi.answers(s200="Redis is there, and the spool moves") | openapi.UNREADY,
+        responses=openapi.answers(s200="Redis is there with room, and the spool moves")
+        | openapi.UNREADY,
     )(door.ready)
     app.get("/metrics", response_class=PlainTextResponse, responses=openapi.UNREADY)(door.metrics)
     for path, endpoint in (

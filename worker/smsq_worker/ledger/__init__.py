@@ -27,6 +27,7 @@ from smsq.contract import Lane, State
 from smsq.enqueue import FIRST_CHECK_S
 from smsq.errors import LedgerUnavailable
 from smsq.replicas import run_and_wait
+from smsq_worker import room
 from smsq_worker.leases import LeaseOver
 from smsq_worker.ledger import moments
 from smsq_worker.ledger.rules import Rules, Scripts
@@ -281,12 +282,13 @@ class Ledger:
         resend_wait_s: float,
         oldest: Mapping[Lane, Sequence[str]] | None = None,
         empty: Iterable[Lane] = (),
+        can_publish: bool = True,
     ) -> Due:
         """Do what is due, and return which wake-ups are to be published.
 
         `oldest` has the ids of the oldest wake-up in the queues of lanes, or none where the queue
         is empty; `empty` names such lanes, too. Of others it is not known, and nothing is taken for
-        lost.
+        lost. Without `can_publish` what is to be woken up stays due.
         """
         heads = dict(oldest or {}) | dict.fromkeys(empty, ())
         next_ms, lanes, rate, more, *pairs = self._run(
@@ -295,6 +297,7 @@ class Ledger:
             FIRST_CHECK_S * 1000,
             round(resend_wait_s * 1000),
             json.dumps(heads),
+            int(can_publish),
         )
         wake = tuple(zip(pairs[::2], map(Lane, pairs[1::2]), strict=True))
         next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
@@ -350,6 +353,11 @@ class Ledger:
         """Ask Redis whether it is there."""
         with mapped_errors(self._rules.url):
             self._client.ping()
+
+    def is_full(self) -> bool:
+        """Return whether Redis is at its memory limit, where it takes no message and no report."""
+        with mapped_errors(self._rules.url):
+            return room.is_full(self._client)
 
     def _encrypt_message_of(self, mid: str) -> None:
         """Bring a message under the first key whose number is about to be kept for long."""

@@ -78,6 +78,7 @@ class Control:
         scripts = Scripts(client, rules)
         self._pause = scripts.act("pause")
         self._rate = scripts.act("rate")
+        self._keep = scripts.plain("keep")
 
     def rate(self) -> Rate:
         """Read the rate as it is now."""
@@ -93,10 +94,9 @@ class Control:
 
     def set_rate(self, limit: float, burst: int) -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
-        with mapped_errors(self._url), self._client.pipeline() as pipe:
-            pipe.hset(keys.RATE, mapping={"limit": f"{limit:.17g}", "burst": burst})
-            pipe.hdel(keys.RATE, *_OF_THE_RATE_BEFORE)
-            pipe.execute()
+        fields = ("limit", f"{limit:.17g}", "burst", burst)
+        with mapped_errors(self._url):
+            self._keep(keys=[keys.RATE], args=[len(fields), *fields, *_OF_THE_RATE_BEFORE])
 
     def reset_rate(self) -> None:
         """Go back to what the settings say."""
@@ -121,7 +121,9 @@ class Control:
     def suppress(self, phone: str, reason: str, until: datetime) -> None:
         """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
         entry = {"reason": reason, "since": self._now(), "until": ms(until)}
-        self._keep_suppressed(((phone, entry),))
+        fields = _suppression(self._cipher(), phone, entry)
+        with mapped_errors(self._url):
+            self._keep(keys=[keys.SUPPRESSED], args=[len(fields), *fields])
 
     def take_over(self, rows: Iterable[Suppressed]) -> int:
         """Suppress numbers as another list says, replacing what is known; give how many."""
@@ -180,8 +182,7 @@ class Control:
         cipher = self._cipher()
         with mapped_errors(self._url), self._client.pipeline(transaction=False) as pipe:
             for phone, entry in rows:
-                text = json.dumps({"phone": cipher.hide(phone)} | entry)
-                pipe.hset(keys.SUPPRESSED, cipher.who(phone), text)
+                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, entry))
                 count += 1
                 if count % 1000 == 0:
                     pipe.execute()
@@ -195,6 +196,10 @@ class Control:
     def _now(self) -> int:
         with mapped_errors(self._url):
             return now_ms(self._client)
+
+
+def _suppression(cipher: Cipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:
+    return cipher.who(phone), json.dumps({"phone": cipher.hide(phone)} | entry)
 
 
 def _shown(cipher: Cipher, phone: str) -> str:

@@ -15,6 +15,13 @@ from smsq_worker.states import NEXT
 SHARED: Final = ("apart", "fold", "common", "pauses")
 READERS: Final = frozenset({"rate", "find"})
 """Acts that write nothing: the door does them, which may not."""
+ENTERS: Final = frozenset({"take_in", "relay_rate"})
+"""Acts that let something new in, which Redis refuses at its memory limit, as it does the entry.
+
+All others go through: they stop, end or free what is in, or tell of it, and what they add to it is
+bounded. Refused, they would leave doubts, and an operator without a brake.
+"""
+AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,15 @@ class Scripts:
         """Return the script `lua/<name>.lua`; `also` names one that it shares with a few."""
         stepped = "" if name in READERS else _lua("stepped")
         shared = _lua(also) if also else ""
-        return self._client.register_script(self._prelude + stepped + shared + _lua(name))
+        return self._register(name, self._prelude + stepped + shared + _lua(name))
 
     def plain(self, name: str, *, also: str = "") -> Any:
         """Give a script that needs nothing of what the others share but `also`."""
-        return self._client.register_script((_lua(also) if also else "") + _lua(name))
+        return self._register(name, (_lua(also) if also else "") + _lua(name))
+
+    def _register(self, name: str, text: str) -> Any:
+        is_refused = name in ENTERS or name in READERS
+        return self._client.register_script(text if is_refused else AT_THE_LIMIT + text)
 
 
 def _lua(name: str) -> str:

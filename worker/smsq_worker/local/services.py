@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import redis
 import requests
@@ -19,14 +18,6 @@ from smsq.sentinels import as_broker
 from smsq_worker.local.stack import Service
 
 Environ = Mapping[str, str]
-
-
-MALLOC: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=65535"}
-"""For a Valkey built with glibc's malloc, as the embedded one is.
-
-Each script makes some dozen closures, which glibc spreads over the heap: with a million messages in
-it that costs more than all else a script does.
-"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     command = [str(get_binary_path())]
     command += [part for name, value in options.items() for part in (f"--{name}", value)]
     client = redis.Redis(port=port, socket_timeout=1)
-    return Service("redis", command, {**environ, **MALLOC}, ready=lambda: _pings(client))
+    return Service("redis", command, environ, ready=lambda: _pings(client))
 
 
 def sandbox(url: str, environ: Environ, options: SandboxOptions) -> Service:

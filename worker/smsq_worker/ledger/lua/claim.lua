@@ -5,6 +5,8 @@
 -- ARGV[3] ms to wait before the resend of a call whose worker died
 -- ARGV[4] JSON: lane -> ids of the oldest wake-up that waits in its queue, none where it is empty;
 --   without the lanes of which that is not known
+-- ARGV[5] '1' where wake-ups can be published; otherwise what is to be woken up stays due, or so many
+--   would be taken for being in their queue
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
 --   calls a second, 1 where more is due, id, lane, id, lane, ...}: the rest are wake-ups to publish.
 --
@@ -20,7 +22,12 @@ local APART_MS = 10
 -- A wake-up enters its queue so much later than it was written down, or somewhat less.
 local SLOW_MS = 5000
 
+local can_publish = ARGV[5] == '1'
+-- So much later it is looked at again meanwhile.
+local UNPUBLISHED_MS = 1000
+
 local function wake(m)
+  if not can_publish then return timer(m, math.min(now + UNPUBLISHED_MS, m.expires)) end
   if m.state ~= 'queued' then move(m, 'queued') end
   set(m, 'published', now)
   redis.call('HDEL', m.key, 'overtaken')

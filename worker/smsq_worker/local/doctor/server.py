@@ -11,9 +11,10 @@ from smsq.connection import Client
 from smsq_worker.local.doctor.facts import Facts, gather
 from smsq_worker.local.doctor.finding import Finding, error, graded, ok, warning
 from smsq_worker.local.doctor.neighbours import neighbours
+from smsq_worker.room import NEARLY
 
 LEAST_REDIS: Final = 7
-MEMORY_WARN, MEMORY_FAIL = 0.6, 0.9
+MEMORY_WARN, MEMORY_FAIL = 0.6, NEARLY
 SLOW_MS: Final = 50
 CLOCKS_APART_S: Final = 2.0
 OTHER_PRODUCTS: Final = ("dragonfly", "garnet", "kvrocks")
