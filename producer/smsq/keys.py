@@ -8,7 +8,7 @@
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h |
 | smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 knows them by <digest> alone, so the id stands there too | 24 h |
-| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; absent where 0.2.0 took it | 24 h |
+| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; in the place that 0.2.0 knows, of keys that are no Python caller's, "@" and their namespace; absent where 0.2.0 took it | 24 h |
 | smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
 | smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
