@@ -39,7 +39,7 @@
 | smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
-| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, see ledger/lua/apart.lua | 10 min after it last failed |
+| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, 10,000 at the most, see ledger/lua/apart.lua | 10 min after it last failed |
 | smsq:bad:counts  | hash   | what -> how many were set aside so | for ever |
 | smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 
