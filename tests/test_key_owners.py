@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import requests
 
 import smsq
 from conftest import RELAY
-from scene import Scene
+from scene import DELIVRD, Scene
 from smsq import keys
+from smsq.contract import State, parse
+from smsq.enqueue import NO_ORIGIN, Origin
 from smsq_worker.settings import Settings
 from smsq_worker.states import Outcome
 from test_door import PATIENCE_S, serving
@@ -126,6 +129,31 @@ def test_a_relays_caller_and_a_python_caller_do_not_meet(
     assert first != second
     again = [way() for way in (ways if relay_first else ways[::-1])]
     assert again == [first, second]
+
+
+@pytest.mark.parametrize("relay_first", [True, False])
+def test_nor_where_the_ledger_has_forgotten_who_holds_the_key(
+    client: redis.Redis, environ: dict[str, str], relay_first: bool
+) -> None:
+    """SMSQ_RETENTION_S may be shorter than a key lives."""
+    scene = Scene(client, Settings.load(environ | {"SMSQ_RETENTION_S": "60"}))
+    message = parse((PHONE, TEMPLATE), {"key": "may:5"})
+    relayed = replace(message, key_space=keys.relay_space("may"))
+    ways = [(relayed, Origin("may")), (message, NO_ORIGIN)]
+    first, second = ways if relay_first else ways[::-1]
+    scene.entrance.enter("first", *first)
+    scene.call("first", Outcome.ACCEPTED)
+    scene.report("first", DELIVRD)
+    a_minute_passes(client)
+    assert not client.exists(keys.message("first"))
+    assert scene.entrance.enter("second", *second) is State.QUEUED
+    assert scene.entrance.enter_one("again", *first).duplicate_of == "first"
+
+
+def a_minute_passes(client: redis.Redis) -> None:
+    for key in client.scan_iter():
+        if 0 < client.pttl(key) <= 60_000:
+            client.delete(key)
 
 
 def test_callers_of_the_relay_do_not_meet(place: Place) -> None:
@@ -256,7 +284,7 @@ def test_every_form_of_a_key_is_one_of_the_tables(place: Place, client: redis.Re
     place.python("new", "5")
     shop, own = keys.who("shop:5"), keys.who("5")
     names = [shop, f"relay:shop:{shop}", own, f"relay::{own}"]
-    marks = [f"relay:shop:{shop}:fp", f"relay::{own}:fp", f"{own}:fp"]
+    marks = [f"{shop}:fp", f"relay:shop:{shop}:fp", f"relay::{own}:fp", f"{own}:fp"]
     expected = {f"smsq:k:{one}" for one in chain(names, marks)}
     assert set(client.scan_iter("smsq:k:*")) == expected
 

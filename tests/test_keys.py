@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -535,6 +536,25 @@ def test_a_function_is_given_duplicates_before_their_batch(client: redis.Redis) 
     assert isinstance(duplicate, smsq.Duplicate)
     assert (duplicate.id, duplicate.index) == (message_id, 0)
     assert (sent, sent.duplicates) == (1, ())
+
+
+@pytest.mark.parametrize("name", ["on_invalid", "on_duplicate"])
+def test_a_function_that_raises_keeps_no_id_of_what_is_in_from_the_caller(
+    client: redis.Redis, name: str
+) -> None:
+    taken()
+    smsq.send_many(rows(1))
+    told: list[str] = []
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    functions: dict[str, Any] = {"on_invalid": "skip", name: fail}
+    before = set(client.scan_iter("smsq:m:*"))
+    with pytest.raises(ZeroDivisionError):
+        smsq.send_many([*CONFLICTS, *rows(1)], on_batch=told.extend, **functions)
+    assert {keys.message(one) for one in told} == set(client.scan_iter("smsq:m:*")) - before
+    assert len(told) == 5
 
 
 def test_send_file_leaves_out_the_rows_that_conflict_and_sends_the_rest(

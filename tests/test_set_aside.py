@@ -135,6 +135,28 @@ def test_a_message_that_was_mended_goes_on_by_itself_and_is_not_told_any_more(
     assert set_aside(scene, "message") == 1
 
 
+def test_of_more_than_can_be_noted_none_is_told_again_and_again(
+    scene: Scene, raw: redis.Redis
+) -> None:
+    """A fault that all share, as a counter that is no number, spoils a million at once."""
+    raw.zadd(keys.BAD, {f"message:{n}": scene.now_ms() + LATER_MS for n in range(10_000)})
+    scene.enter("m1")
+    raw.hset(keys.message("m1"), mapping={"lane": "express", "published": 0})
+    for _ in range(3):
+        assert scene.run_out() == []
+    assert raw.zcard(keys.BAD) == 10_000
+    assert set_aside(scene, "message") == 0
+    raw.zadd(keys.BAD, {"message:7": 1})  # mended long ago
+    for _ in range(3):
+        assert scene.run_out() == []
+    assert set_aside(scene, "message") == 1
+
+    raw.hset(keys.PAUSES, "account", "{")
+    for _ in range(3):
+        scene.claim()
+    assert set_aside(scene, "pause") == 1
+
+
 @pytest.mark.parametrize("payload", [b'["13800138000"', b"7", b'["a", 1]', b'["1\xff", ""]', None])
 def test_of_a_batch_those_beside_a_bad_message_go(
     scene: Scene, raw: redis.Redis, payload: bytes | None

@@ -35,30 +35,34 @@ local function caller_of(holder)
   return state and (caller or '')
 end
 
--- Is this holder, found in the place of Python callers, one of the namespace's own? Where the
--- ledger has forgotten it, it counts. A holder without caller is a Python caller's of this release
--- if there is a fingerprint. Otherwise 0.2.0 took it: by the relay, whose ids are UUIDs of version 4
--- without hyphens, or by a Python caller or send-file, which nothing tells apart.
+-- What another of this release left there says so in the place of the fingerprint: the ledger may
+-- forget a message sooner than its key.
+local function marked(space)
+  return '@' .. space
+end
+
+-- Is this holder, found in the place of Python callers, one of the namespace's own? A holder with
+-- neither mark nor fingerprint was 0.2.0's. Where the ledger has forgotten it, it counts. Without a
+-- caller it was taken by the relay, whose ids are UUIDs of version 4 without hyphens, or by a Python
+-- caller or send-file, which nothing tells apart.
 local function is_its_own(space, digest, holder)
+  local taken_for = redis.call('GET', name_of('', digest) .. ':fp')
+  if taken_for then return taken_for == marked(space) end
   local caller = caller_of(holder)
   if not caller then return true end
   if caller ~= '' then return space == 'relay:' .. caller end
-  if redis.call('EXISTS', name_of('', digest) .. ':fp') == 1 then return false end
   local by_relay = #holder == 32 and holder:find('^%x+$') and holder:sub(13, 13) == '4'
   return space == (by_relay and 'relay:' or 'file')
 end
 
 -- Leave the place of Python callers to them: give what another holds there to its own place.
 local function give_way(digest, holder)
+  local taken_for = redis.call('GET', name_of('', digest) .. ':fp')
+  if taken_for then return taken_for:sub(1, 1) == '@' end
   local caller = caller_of(holder)
-  if caller and caller ~= '' then
-    redis.call('RENAMENX', name_of('', digest), name_of('relay:' .. caller, digest))
-    return true
-  end
-  for _, space in ipairs({'relay:', 'file'}) do
-    if redis.call('GET', name_of(space, digest)) == holder then return true end
-  end
-  return false
+  if not caller or caller == '' then return false end
+  redis.call('RENAMENX', name_of('', digest), name_of('relay:' .. caller, digest))
+  return true
 end
 
 local function holder_of(space, digest)
@@ -78,7 +82,10 @@ local function take(id, space, digest, fingerprint)
   end
   redis.call('SET', key, id, 'PX', key_ttl)
   redis.call('SET', key .. ':fp', fingerprint, 'PX', key_ttl)
-  if space ~= '' then redis.call('SET', name_of('', digest), id, 'NX', 'PX', key_ttl) end
+  local old = name_of('', digest)
+  if space ~= '' and redis.call('SET', old, id, 'NX', 'PX', key_ttl) then
+    redis.call('SET', old .. ':fp', marked(space), 'PX', key_ttl)
+  end
   return false
 end
 

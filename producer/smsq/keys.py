@@ -8,7 +8,7 @@
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h |
 | smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 knows them by <digest> alone, so the id stands there too | 24 h |
-| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; absent where 0.2.0 took it | 24 h |
+| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; in the place that 0.2.0 knows, of keys that are no Python caller's, "@" and their namespace; absent where 0.2.0 took it | 24 h |
 | smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
 | smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
@@ -39,7 +39,7 @@
 | smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
-| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, see ledger/lua/apart.lua | 10 min after it last failed |
+| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, 10,000 at the most, see ledger/lua/apart.lua | 10 min after it last failed |
 | smsq:bad:counts  | hash   | what -> how many were set aside so | for ever |
 | smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 

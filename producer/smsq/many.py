@@ -171,24 +171,25 @@ class _Writer:
         within = deadline.within(app.settings.enqueue_timeout_s)
         with within, tracing.sending({"messages": len(batch)}) as span:
             entered = self._enter(batch, Origin(trace=span.traceparent))
-        ids, stopped = [], None
         # After a conflict at which it stopped there is no answer.
-        for row, found in zip(batch, entered, strict=False):
-            if isinstance(found, KeyConflict):
-                found.index = row.number
-                if self._on_conflict:
-                    self._on_conflict(row.number, row.given, found)
-                else:
-                    stopped = found
-                continue
-            ids.append(row.id)
-            if found.duplicate_of:
-                self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
+        told = [*zip(batch, entered, strict=False)]
+        ids = [row.id for row, found in told if isinstance(found, Entered)]
         self.enqueued += len(ids)
-        if ids:
-            self._on_batch(ids)
-        if stopped:
-            raise _stopped(stopped, self.enqueued)
+        try:
+            for row, found in told:
+                self._tell(row, found)
+        finally:  # They are in the ledger, whatever a caller's function raised.
+            if ids:
+                self._on_batch(ids)
+
+    def _tell(self, row: _Row, found: Entered | KeyConflict) -> None:
+        if isinstance(found, KeyConflict):
+            found.index = row.number
+            if self._on_conflict is None:
+                raise _stopped(found, self.enqueued)
+            self._on_conflict(row.number, row.given, found)
+        elif found.duplicate_of:
+            self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
 
     def _enter(self, batch: Sequence[_Row], origin: Origin) -> list[Entered | KeyConflict]:
         messages = [(row.id, row.message) for row in batch]

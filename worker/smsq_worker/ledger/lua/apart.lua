@@ -3,7 +3,9 @@
 --
 -- smsq:bad holds "<what>:<name>" by when it last failed. Nothing else is taken away: the thing is
 -- tried again a while later, and goes on by itself once it was mended. It is told and counted when
--- it comes in; it goes when it has not failed for BAD_MS.
+-- it comes in; it goes when it has not failed for BAD_MS. Where as many as it may hold have failed,
+-- as of a fault that all share, others wait for room, or each would be told at each try. Pauses do
+-- not: they are few, and stop all.
 
 local BAD, BAD_COUNTS, BAD_MS, BAD_AT_MOST = 'smsq:bad', 'smsq:bad:counts', 600000, 10000
 local AGAIN_MS = 60000
@@ -26,8 +28,10 @@ end
 
 -- Names are told of messages alone, for what else there is may quote a number.
 local function set_aside(what, name, why)
-  local clock = redis.call('TIME')
-  local is_new = redis.call('ZADD', BAD, clock[1] * 1000, what .. ':' .. name) == 1
+  local clock, entry = redis.call('TIME'), what .. ':' .. name
+  local is_new = not redis.call('ZSCORE', BAD, entry)
+  if is_new and what ~= 'pause' and redis.call('ZCARD', BAD) >= BAD_AT_MOST then return end
+  redis.call('ZADD', BAD, clock[1] * 1000, entry)
   redis.call('ZREMRANGEBYRANK', BAD, 0, -BAD_AT_MOST - 1)
   if not is_new then return end
   redis.call('HINCRBY', BAD_COUNTS, what, 1)
