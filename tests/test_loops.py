@@ -153,10 +153,11 @@ def test_a_clock_that_fails_each_time_says_so_once_and_gives_no_sign_of_life(
     assert len(told) == 1
 
 
-def test_a_ledger_that_no_act_can_work_on_gives_no_sign_of_life(
-    runtime: Runtime, client: redis.Redis, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("key", [keys.TIMERS, keys.INBOX, keys.NOTICES])
+def test_a_ledger_that_an_act_cannot_work_on_gives_no_sign_of_life(
+    runtime: Runtime, client: redis.Redis, caplog: pytest.LogCaptureFixture, key: str
 ) -> None:
-    client.set(keys.TIMERS, "no set")
+    client.set(key, "no set")
     beats, _ = running(runtime, OddQueues(), lambda: "LedgerFault" in caplog.text)
     assert beats == 0
 
@@ -260,6 +261,26 @@ def test_a_door_brings_reports_in_whatever_one_of_them_raises(
     assert inbox.stuck_s() < 30
     (found,) = [f for f in spool.examine(tmp_path) if f.level == "error"]
     assert "1 files" in found.what
+
+
+def test_a_door_whose_reports_no_act_takes_keeps_them_and_gives_no_sign_of_life(
+    ledger: Ledger, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.set(keys.INBOX, "no set")
+    beats: list[float] = []
+    inbox = Inbox(ledger, Spool(tmp_path, "reports"), lambda _: None)
+    inbox.keep([("1", "DELIVRD")])
+    stop = Event()
+    thread = Thread(target=inbox.run, args=(stop, lambda: beats.append(inbox.stuck_s())))
+    thread.start()
+    try:
+        eventually(lambda: "the spool fails" in caplog.text)
+        assert (beats, inbox.stuck_s() > 1) == ([], True)
+        client.delete(keys.INBOX)
+        eventually(lambda: client.zcard(keys.INBOX) == 1 and beats)
+    finally:
+        stop.set()
+        thread.join(30)
 
 
 def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from smsq import deadline
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.schema import LedgerFault
 from smsq_worker.spool import Spool
 from smsq_worker.trouble import Trouble
 
@@ -71,6 +72,10 @@ class Inbox:
             try:
                 self._replay()
                 besides(self._ledger)
+            except LedgerFault as error:  # to wait does not help, so it gives no sign of life
+                self._behind.set()
+                wait_s = trouble.fails(error)
+                continue
             except LedgerUnavailable:
                 self._behind.set()
                 self._seen_at = time.monotonic()

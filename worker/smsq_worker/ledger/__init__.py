@@ -10,8 +10,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -250,7 +250,7 @@ class Ledger:
         members = [_inbox_member(*report) for report in reports]
         args = (round(wake_after_s * 1000), *members)
         replicas = self._rules.wait_replicas
-        with mapped_errors(self._rules.url):
+        with self._understood():
             _, is_safe = run_and_wait(
                 self._client, self._take_in, args, replicas, keys=[keys.INBOX]
             )
@@ -309,7 +309,7 @@ class Ledger:
 
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Give reports (mid, stat) whose wake-up was lost."""
-        with mapped_errors(self._rules.url):
+        with self._understood():
             members = self._claim_reports(
                 keys=[keys.INBOX], args=[CLAIM_AT_MOST, round(wake_after_s * 1000)]
             )
@@ -401,14 +401,19 @@ class Ledger:
         """Run an act; give its answer, and whether enough replicas have what it wrote."""
         if replicas is None:
             replicas = self._rules.wait_replicas
-        try:
-            with mapped_errors(self._rules.url):
-                (events, *answer), is_safe = run_and_wait(self._client, script, args, replicas)
-        except LedgerUnavailable as error:
-            raise understood(error, self._rules.url) from error.__cause__
+        with self._understood():
+            (events, *answer), is_safe = run_and_wait(self._client, script, args, replicas)
         # Told to the one whose act brought it about, so that it is logged once.
         log_events(events)
         return answer, is_safe
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            with mapped_errors(self._rules.url):
+                yield
+        except LedgerUnavailable as error:
+            raise understood(error, self._rules.url) from error.__cause__
 
 
 def _admission(
