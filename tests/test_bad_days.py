@@ -109,7 +109,8 @@ def test_an_operators_pause_leaves_the_queue_alone_until_resumed(day: Machine, s
 def test_an_outage_costs_no_message_and_few_calls(day: Machine, shape: str) -> None:
     day.vendor.answer = lambda mid: (500, {})
     for _ in range(2):
-        day.start_worker()
+        # At most two seconds' worth of calls, 60, are under way without an answer.
+        day.start_worker(SMSQ_RATE_PER_S="30", SMSQ_RATE_BURST="30")
     ids = send(150, shape)
     eventually(lambda: scopes(day) == [BREAKER])
     for probes in range(3):

@@ -162,7 +162,7 @@ def unhurried(environ: dict[str, str], url: str) -> dict[str, str]:
 
 
 ACTS = {
-    "delay()": "may or may not have taken it: repeat with the same key or task_id",
+    "delay()": "may or may not be in: repeat it with the same key or task_id",
     "smsq.send_many([{'phone': '13800138000', 'template': 'SMS_1001'}])": "it is not known",
     "smsq.status('m1')": "did not answer",
 }
