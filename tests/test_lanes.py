@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -33,12 +34,30 @@ def send(count: int, lane: str, start: int = 0) -> list[str]:
     ]
 
 
-def test_an_otp_does_not_stand_behind_a_campaign(slow_rate: Machine) -> None:
-    seen = Event()
-    slow_rate.vendor.before_answer = lambda mid: seen.set() if mid.endswith("14") else None
-    send(400, "bulk")
+def campaign(count: int, shape: str) -> None:
+    """Send bulk messages, in the shape "both" half of them singly and half in batches."""
+    single = {"singles": count, "batches": 0, "both": count // 2}[shape]
+    send(single, "bulk")
+    rows = ({"phone": f"137{n:08}", "template": "SMS_1"} for n in range(count - single))
+    smsq.send_many(rows, batch_size=20)
+
+
+@pytest.mark.parametrize("shape", ["singles", "batches", "both"])
+def test_an_otp_does_not_stand_behind_a_campaign_which_keeps_the_rate(
+    slow_rate: Machine, shape: str
+) -> None:
+    seen, times = Event(), list[float]()
+
+    def came(mid: str) -> None:
+        times.append(time.monotonic())
+        if mid.endswith("14"):
+            seen.set()
+
+    slow_rate.vendor.before_answer = came
+    campaign(400, shape)
     slow_rate.start_worker()
     assert seen.wait(60), "twenty bulk messages must go, so that the worker is full of them"
+    assert times[19] - times[0] > 0.9 * 19 / 10
     (otp,) = send(1, "otp", start=90_000_000)
     before = len(slow_rate.vendor.calls)
     becomes(otp, "accepted")
