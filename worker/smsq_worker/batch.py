@@ -19,6 +19,7 @@ from typing import Final
 from smsq.contract import Lane, is_id
 from smsq.killpoint import reached
 from smsq_worker.delivery import Delivery
+from smsq_worker.gate import NotNow
 from smsq_worker.ledger import CameTo, Go, Stay
 from smsq_worker.logs import about
 from smsq_worker.turnstile import Turnstile
@@ -103,11 +104,16 @@ class Batches:
             log.warning("a batch that is no list of ids was dropped")
             return "dropped"
         run = _Run(self._delivery, self._calls, lane)
+        left = dict.fromkeys(ids)
         try:
             for message_id, admission in self._turnstile.admit_many(
                 ids, lane, room=self._calls.room, sleep=run.settle
             ):
+                left.pop(message_id, None)
                 run.take(message_id, admission)
+        except NotNow as why:
+            why.left = list(left)
+            raise
         finally:
             run.finish()
         if run.told["unknown"]:

@@ -37,6 +37,9 @@ _LANE_OF: Final = {lane.queue: lane for lane in Lane}
 class NotNow(Exception):  # noqa: N818 - not a fault
     """What woke this up stays queued; the wake-up is to be given back to its queue."""
 
+    left: Sequence[str] = ()
+    """Of a batch that has begun: those that are still to be woken up."""
+
 
 class Gate:
     """Opens and closes the queues of the lanes. Threads share it."""

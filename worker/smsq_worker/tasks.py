@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 
 from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, REPORT_QUEUE, SEND_BATCH, SEND_SMS, Lane
 from smsq.errors import LedgerUnavailable
+from smsq_worker import transport
 from smsq_worker.app import WorkerApp
 from smsq_worker.gate import GATE, NotNow
 
@@ -36,7 +37,12 @@ def register(app: WorkerApp) -> None:
     @app.task(name=SEND_BATCH, base=SafeTask, bind=True, shared=False)
     def send_batch(self: Task[Any, Any], ids: list[str]) -> str:
         with _given_back_if_not_now(app):
-            return app.runtime.batches.deliver(ids, lane_of(self.request.delivery_info))
+            try:
+                return app.runtime.batches.deliver(ids, lane_of(self.request.delivery_info))
+            except NotNow as why:
+                properties: Any = self.request.properties
+                transport.leave(properties["delivery_tag"], why.left)
+                raise
 
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
     def reconcile_report(reports: Any, stat: str | None = None) -> str:

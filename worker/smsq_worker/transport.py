@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
@@ -92,6 +94,31 @@ class _Pushing:
         self._insist(self._pipe, "RPUSH", key, item)
 
 
+_left: Final[dict[str, Sequence[str]]] = {}
+LEFT_AT_MOST: Final = 1000
+
+
+def leave(delivery_tag: str, ids: Sequence[str]) -> None:
+    """Have a batch that is given back wake up these alone.
+
+    The others have been called, and those that go again have wake-ups of their own. If this is
+    forgotten the copies are refused.
+    """
+    if len(_left) >= LEFT_AT_MOST:  # of those that never were given back
+        _left.clear()
+    if ids:
+        _left[delivery_tag] = ids
+
+
+def _without_those_gone(payload: dict[str, Any]) -> dict[str, Any]:
+    properties = payload.get("properties") or {}
+    ids = _left.pop(str(properties.get("delivery_tag")), None)
+    if ids is None:
+        return payload
+    body = b64encode(json.dumps([[ids], {}, {}]).encode()).decode()
+    return payload | {"body": body, "properties": properties | {"body_encoding": "base64"}}
+
+
 class _GatedChannel(SafeChannel):
     """A channel that takes from open queues."""
 
@@ -122,7 +149,8 @@ class _GatedChannel(SafeChannel):
         """
         payload, exchange, routing_key, pipe = args[:4]
         restore = super()._do_restore_message  # type: ignore[misc]
-        restore(payload, exchange, routing_key, _Pushing(self.insist, pipe), leftmost=False)
+        left = _without_those_gone(payload)
+        restore(left, exchange, routing_key, _Pushing(self.insist, pipe), leftmost=False)
 
     @cached_property
     def _insist(self) -> Any:
