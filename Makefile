@@ -23,8 +23,9 @@ check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
 	$(TESTS)
 
 # Debian has what these need besides Python: tests/system/debian.txt. Root, for network namespaces.
+# Two at a time, as several of them run whole sites with clocks of their own.
 system: $(VENV)/ready    ## Run the tests that need a browser, promtool, a Redis with TLS, several hosts.
-	$(TESTS) tests/system
+	$(TESTS) -n 2 tests/system
 
 MESSAGES ?= 2000
 SECONDS  ?= 60

@@ -49,7 +49,7 @@ print(json.dumps(ids))
 """
 GONE_S = 5
 """A call of a host that can reach all has ended by then."""
-KEPT_S = 20
+KEPT_S = 40
 """By then every call is in the ledger or in a spool, unless its admission's answer was cut off."""
 END_S = 50.0
 """Less than the time that Compose, systemd and Kubernetes give a worker to end."""
