@@ -30,10 +30,11 @@ log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.5
 """The longest sleep: a timer set meanwhile by another process is not noticed earlier."""
-SLICE_S: Final = 0.01
+SLICE_S: Final = 0.02
 """The sleep where more is due, which comes in slices so far apart."""
 REST_S: Final = 0.05
-"""The shortest sleep otherwise, or each timer would be a look of its own."""
+"""The shortest sleep otherwise, or each timer would be a look of its own. Slices that follow one
+another within it do nothing besides."""
 REPORT_AGAIN_S: Final = 30.0
 """When a report that was taken in but not reconciled is woken up again."""
 NOTICES_AT_ONCE: Final = 200
@@ -81,6 +82,7 @@ class Clock:
         self._recorder = recorder
         self._gate = gate
         self._queues = queues
+        self._slices_until = 0.0
         self._away: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_trouble, self._replay_at = Trouble(log, "the spool"), 0.0
         self._room, self._ledger_is_full, self._broker_is_full = RoomWatch(), False, False
@@ -92,13 +94,15 @@ class Clock:
         is unexpected once everything else has been done.
         """
         # The spool first, so that what a call came to is known before its lease is looked at.
-        steps = (
+        steps: list[Callable[[], float | None]] = [
             self._replay,
             self._look_for_room,
             self._run_out,
             self._wake_reports,
             self._wake_notices,
-        )
+        ]
+        if time.monotonic() < self._slices_until:
+            steps = [self._replay, self._run_out]
         return min((POLL_S, *filter(None, self._each(steps))))
 
     def _each(self, things: Iterable[Callable[[], float | None]]) -> list[float | None]:
@@ -156,7 +160,10 @@ class Clock:
         if self._broker_is_full:
             return POLL_S
         if due.more:
+            if time.monotonic() >= self._slices_until:
+                self._slices_until = time.monotonic() + REST_S
             return SLICE_S
+        self._slices_until = 0.0
         return None if due.next_s is None else max(due.next_s, REST_S)
 
     def _wake_reports(self) -> None:
