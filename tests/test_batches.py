@@ -14,9 +14,9 @@ import pytest
 import smsq
 from machine import Machine, dies, ends, machine
 from smsq import keys
-from smsq_worker.ledger.control import ACCOUNT, Control
-from smsq_worker.settings import Settings
-from smsq_worker.wakeups import ids_of
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra.wakeups import ids_of
+from smsq_worker.ledger.admin import ACCOUNT, Control
 from support import accepted, becomes, eventually, known, refused
 
 

@@ -15,7 +15,7 @@ from bench.figures import Report
 from bench.peers import vendor, venv
 from bench.peers.goals import Goal, judge
 from bench.place import Gateway
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 

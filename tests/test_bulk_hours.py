@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from scene import Scene
-from smsq_worker.limits import DAY_MIN, Hours
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.limits import DAY_MIN, Hours
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 MINUTE = 60_000

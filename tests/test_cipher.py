@@ -16,9 +16,9 @@ from smsq import keys
 from smsq.cipher import Cipher, Sealed, Unreadable, opener
 from smsq.connection import connect
 from smsq.errors import LedgerUnavailable, SettingsError
-from smsq_worker.ledger.renewal import renew
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.key_rotation import renew
 
 PHONE = "13800138000"
 CODE = "code!482"

@@ -12,9 +12,9 @@ import redis
 
 import smsq
 from smsq_worker import cli
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Go, Ledger
-from smsq_worker.local.ports import free_port
-from smsq_worker.states import Outcome
 
 PHONE = "13800138000"
 CODE = "482913"

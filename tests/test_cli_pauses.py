@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from smsq import keys
-from smsq_worker.ledger.control import ACCOUNT, BREAKER, Control, template_scope
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, template_scope
 from test_cli import PHONE, run
 
 

@@ -14,9 +14,9 @@ import redis
 
 import smsq
 from smsq import keys
+from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.control import Control, Suppressed
-from smsq_worker.settings import Settings
+from smsq_worker.ledger.admin import Control, Suppressed
 from test_cli import PHONE, run
 
 OTHER = "13900139000"

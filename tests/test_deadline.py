@@ -643,7 +643,7 @@ def test_a_workers_channel_does_not_use_one_either() -> None:
     with freezing() as server, Line(server.port) as line:
         with kombu.Connection(
             line.url,
-            transport="smsq_worker.transport:Transport",
+            transport="smsq_worker.celery_worker.transport:Transport",
             transport_options={"socket_timeout": 60, "idle_s": 1.0},
         ) as connection:
             producer = connection.Producer()

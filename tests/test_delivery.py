@@ -14,12 +14,12 @@ import redis
 from smsq import keys
 from smsq.contract import Lane, parse
 from smsq.enqueue import Entrance
-from smsq_worker.backoff import Backoff
-from smsq_worker.gate import NotNow
-from smsq_worker.ledger.control import BREAKER, Control
-from smsq_worker.local.ports import free_port
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.backoff import Backoff
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.admin import BREAKER, Control
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
+from smsq_worker.sending.consumer_gate import NotNow
 from support import VendorServer, accepted, known, refused
 
 PHONE = "13800138000"

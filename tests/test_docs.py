@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from smsq.contract import signature_of_send_sms
-from smsq_worker.door.callers import Callers
-from smsq_worker.settings import Settings
-from smsq_worker.states import NEXT
+from smsq_worker.api.clients import Callers
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import NEXT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -104,7 +104,7 @@ def test_the_shell_examples_run(client: redis.Redis, environ: dict[str, str]) ->
 
 
 def test_the_override_example_is_taken(tmp_path: Path) -> None:
-    from smsq_worker.codes import Catalogue
+    from smsq_worker.domain.codes import Catalogue
 
     (example,) = re.findall(r"^  ```toml\n(.*?)^  ```", README, re.DOTALL | re.MULTILINE)
     override = tmp_path / "codes.toml"

@@ -33,25 +33,24 @@ from smsq.connection import connect
 from smsq.contract import Message, parse
 from smsq.enqueue import Entrance
 from smsq_worker import cli
-from smsq_worker.ledger import Ledger, Report
-from smsq_worker.local.doctor import (
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import (
     access,
+    api,
     backlog,
-    door,
     facts,
     gateway,
-    look_at,
     neighbours,
-    parts,
     queues,
     server,
     spool,
 )
-from smsq_worker.local.doctor.facts import Facts
-from smsq_worker.local.doctor.finding import Finding, ok
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
+from smsq_worker.doctor.examination import look_at, parts
+from smsq_worker.doctor.facts import Facts
+from smsq_worker.doctor.finding import Finding, ok
+from smsq_worker.infra.ports import free_port
+from smsq_worker.infra.spool import Spool
+from smsq_worker.ledger import Ledger, Report
 from support import VendorServer, eventually
 
 PHONE = "13800138000"
@@ -822,13 +821,13 @@ def test_a_missing_secret_is_a_warning(environ: dict[str, str]) -> None:
 
 
 def test_a_door_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str]) -> None:
-    (found,) = door.examine(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
+    (found,) = api.examine(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
     assert (found.level, "no door is looked for" in found.what) == ("ok", True)
 
 
 def test_a_door_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:
     with VendorServer() as vendor:
         port = vendor.url.rstrip("/").rpartition(":")[2]
-        (found,) = door.examine(Settings.load(environ | {"SMSQ_DOOR_BIND": f"0.0.0.0:{port}"}))
+        (found,) = api.examine(Settings.load(environ | {"SMSQ_DOOR_BIND": f"0.0.0.0:{port}"}))
         assert [path for path, _ in vendor.calls] == ["/healthz", "/readyz"]
     assert found.what == f"the door answers at 0.0.0.0:{port}"

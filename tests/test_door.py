@@ -33,18 +33,18 @@ import smsq
 from conftest import RELAY, SECRET, TOKEN
 from smsq import app as producer
 from smsq import keys
-from smsq_worker.door import Door, create_door
-from smsq_worker.door.access import Access
-from smsq_worker.door.body import MAX_BODY
-from smsq_worker.door.callers import Callers
-from smsq_worker.door.inbox import AT_ONCE, Inbox
-from smsq_worker.door.relay import Relay
-from smsq_worker.door.server import configured
+from smsq_worker.api.app import Door, create_door
+from smsq_worker.api.auth import Access
+from smsq_worker.api.body import MAX_BODY
+from smsq_worker.api.clients import Callers
+from smsq_worker.api.relay import Relay
+from smsq_worker.api.server import configured
+from smsq_worker.celery_worker.tasks import publish_reports
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.inbox import AT_ONCE, Inbox
+from smsq_worker.infra.ports import free_port
+from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
-from smsq_worker.tasks import publish_reports
 from support import eventually
 
 PHONE = "13800138000"

@@ -18,12 +18,12 @@ from fastapi import HTTPException, Request
 
 from conftest import RELAY, TOKEN
 from smsq import keys
-from smsq_worker.door import metrics
-from smsq_worker.door.protocol import MAX_HEAD, PIECE, BoundedProtocol
-from smsq_worker.door.server import HEADERS, configured
-from smsq_worker.door.sources import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, Sources, source
+from smsq_worker.api import metrics
+from smsq_worker.api.protocol import MAX_HEAD, PIECE, BoundedProtocol
+from smsq_worker.api.server import HEADERS, configured
+from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, Sources, source
+from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
-from smsq_worker.settings import Settings
 from support import eventually
 from test_door import PATIENCE_S, REPORT, application, connection, in_process
 from test_relay import bare

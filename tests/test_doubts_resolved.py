@@ -11,9 +11,9 @@ import redis
 from scene import Scene, mid_of, stat
 from smsq import keys
 from smsq.contract import State
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 
 MAYBE_TRANSIENT = stat("MO:0254", "transient", 60, maybe_sent=True)
 PERMANENT = stat("MA:0001", "permanent")

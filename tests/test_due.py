@@ -17,12 +17,12 @@ from machine import machine
 from scene import LONG_AGO, Scene
 from smsq import keys
 from smsq.contract import SEND_BATCH, Lane
-from smsq_worker.clock import POLL_S, REST_S, SLICE_S, Clock
-from smsq_worker.gate import Gate
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import CLAIM_AT_MOST
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.scheduler.scheduler import POLL_S, REST_S, SLICE_S, Clock
+from smsq_worker.sending.consumer_gate import Gate
 from support import eventually, known
 
 MANY = CLAIM_AT_MOST + 50

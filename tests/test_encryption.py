@@ -28,14 +28,14 @@ from smsq.enqueue import Entrance
 from smsq.errors import SettingsError
 from smsq.tasks import publish
 from smsq.tracking import read_status
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import encryption
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Go
-from smsq_worker.ledger.control import Control
-from smsq_worker.ledger.renewal import renew
-from smsq_worker.local.doctor import encryption
-from smsq_worker.local.ports import free_port
+from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 from support import VendorServer, eventually
 from test_cli_suppressed import unmasked
 

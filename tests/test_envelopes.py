@@ -19,8 +19,8 @@ import pytest
 
 from machine import machine
 from smsq import keys
-from smsq_worker.envelope import MAX_ENVELOPE, readable, sound
-from smsq_worker.reports import AT_ONCE
+from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, readable, sound
+from smsq_worker.delivery_reports.reconciler import AT_ONCE
 from support import eventually
 from test_door import serving
 from test_wire import Envelope, Wire, example, fresh, with_body

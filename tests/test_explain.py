@@ -26,16 +26,16 @@ from scene import (
 )
 from smsq import keys
 from smsq.contract import State, mask_phone
-from smsq_worker import story
-from smsq_worker.ledger import find
-from smsq_worker.ledger.control import ACCOUNT, template_scope
-from smsq_worker.ledger.moments import at
-from smsq_worker.ledger.notices import Notices
-from smsq_worker.limits import hours
-from smsq_worker.prospect import scope_words
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.wording import instant
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.limits import hours
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.wording import instant
+from smsq_worker.inspection import timeline
+from smsq_worker.inspection.forecast import scope_words
+from smsq_worker.ledger import search
+from smsq_worker.ledger.admin import ACCOUNT, template_scope
+from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.timestamps import at
 from test_cli import CODE, here
 
 LOOKALIKE = "13811118000"
@@ -237,11 +237,11 @@ def test_an_end_is_told_with_its_reason(
 
 
 def test_every_state_and_every_reason_of_the_ledger_has_words() -> None:
-    assert set(story.STATES) == set(State)
+    assert set(timeline.STATES) == set(State)
     folder = Path(smsq_worker.ledger.__file__).parent / "lua"
     scripts = "".join(path.read_text() for path in folder.glob("*.lua"))
     entrance = {"local:invalid", "local:key-conflict"}
-    assert set(re.findall(r"'(local:\w+)'", scripts)) | entrance == set(story._REASONS)
+    assert set(re.findall(r"'(local:\w+)'", scripts)) | entrance == set(timeline._REASONS)
 
 
 # --- whom its end is told -------------------------------------------------------------------
@@ -572,9 +572,9 @@ def test_the_whole_ledger_is_looked_through_in_slices(
 ) -> None:
     for n in range(60):
         scene.enter(f"m{n}", phone=PHONE if n % 3 == 0 else OTHER_PHONE)
-    monkeypatch.setattr(find, "SLICE", 10)
+    monkeypatch.setattr(search, "SLICE", 10)
     slices: list[tuple[int, int]] = []
-    found, count = find.find(
+    found, count = search.find(
         scene.client,
         scene.rules,
         MASKED,

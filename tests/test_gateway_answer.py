@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smsq_worker.gateway.answer import Call, clean_mid, loads, understand
-from smsq_worker.states import Outcome
-from smsq_worker.timely import MAX_RETRY_AFTER_S
+from smsq_worker.domain.states import Outcome
+from smsq_worker.gateway.response import Call, clean_mid, loads, understand
+from smsq_worker.infra.http import MAX_RETRY_AFTER_S
 
 ACCEPTED = Outcome.ACCEPTED
 REFUSED = Outcome.REFUSED

@@ -42,10 +42,10 @@ from rawserver import (
     talks_for_ever,
     unanswering,
 )
+from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway import client
-from smsq_worker.gateway.answer import Call
 from smsq_worker.gateway.client import MAX_ANSWER, TRIES, Address, Gateway, NotConnected
-from smsq_worker.states import Outcome
+from smsq_worker.gateway.response import Call
 from support import eventually
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import redis
 from rawserver import Request, Server, http_answer, is_silent, says
 from smsq.contract import Lane, parse
 from smsq.enqueue import Entrance
-from smsq_worker.gateway.answer import Call, understand
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import MAX_ANSWER, Address, Gateway
-from smsq_worker.ledger.control import Control
+from smsq_worker.gateway.response import Call, understand
+from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 
 GOOD = '{"code": 200, "msg": "ok", "mid": "A1"}'
 SENT = '{"code":200,"msg":"发送成功","mid":"A1"}'

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smsq_worker.gateway.answer import clean_mid
-from smsq_worker.gateway.report import MAX_STAT, Reports, read
+from smsq_worker.gateway.delivery_report import MAX_STAT, Reports, read
+from smsq_worker.gateway.response import clean_mid
 
 MID = "1151894566D2EDD9"
 ONE = (MID, "DELIVRD")

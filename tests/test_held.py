@@ -13,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from smsq import keys
 from smsq.contract import parse
 from smsq.enqueue import Entrance
-from smsq_worker.door.metrics import render
+from smsq_worker.api.metrics import render
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.inspection.snapshot import Lookout
 from smsq_worker.ledger import Go, Ledger, Report
-from smsq_worker.overview import Lookout
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 from support import known
 
 PHONE = "13800138000"

@@ -11,14 +11,14 @@ from typing import Any, Self
 import pytest
 
 from rawserver import Server, http_answer, says
-from smsq_worker import timely
-from smsq_worker.gateway.answer import Call
+from smsq_worker.callbacks.channels import tellers
+from smsq_worker.callbacks.poster import Poster
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import Address, Gateway
-from smsq_worker.ledger.notices import Notice
-from smsq_worker.outbound.post import Poster
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.tellers import tellers
+from smsq_worker.gateway.response import Call
+from smsq_worker.infra import http
+from smsq_worker.ledger.callbacks import Notice
 
 HERE = "127.0.0.1"
 # Only a fault reaches it; but who uses a forgotten connection must wait for it.
@@ -114,7 +114,7 @@ def test_before_that_it_is_used_again_and_time_counts_from_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(timely, "now_s", lambda: now[0])
+    monkeypatch.setattr(http, "now_s", lambda: now[0])
     with forgetful(YES) as (_, nat), closing(Gateway(Address(nat.url, "secret"))) as gateway:
         for passes, connections in ((0.0, 1), (29.9, 1), (29.9, 1), (30.1, 2), (29.9, 2)):
             now[0] += passes

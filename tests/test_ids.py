@@ -16,9 +16,10 @@ from scene import Scene
 from smsq import contract, keys
 from smsq.app import app
 from smsq.tracking import read_status
-from smsq_worker import batch, envelope
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.celery_worker import envelope
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.sending import batch_sender
 from support import becomes, eventually
 from test_cli import run
 from test_door import serving
@@ -75,7 +76,7 @@ def test_to_ask_for_what_is_no_str_is_a_mistake(client: redis.Redis, bad: Any) -
 
 def test_the_rule_is_one() -> None:
     assert envelope.is_id is contract.is_id
-    assert batch.is_id is contract.is_id
+    assert batch_sender.is_id is contract.is_id
     assert all(map(contract.is_id, ODD))
     assert not any(map(contract.is_id, [*NO_IDS, *NO_STR, None]))
 

@@ -22,8 +22,8 @@ from scene import DELIVRD, Scene
 from smsq import keys
 from smsq.contract import State, parse
 from smsq.enqueue import NO_ORIGIN, Origin
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from test_door import PATIENCE_S, serving
 
 PHONE = "13800138000"

@@ -19,10 +19,10 @@ from smsq import KeyConflict, keys
 from smsq.connection import connect
 from smsq.contract import Lane, State, parse
 from smsq.enqueue import Entrance
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Stay
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 from support import VendorServer, eventually, known
 from test_cli import run
 

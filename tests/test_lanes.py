@@ -14,7 +14,7 @@ import pytest
 import smsq
 from machine import Machine, dies, ends, machine
 from smsq.contract import Lane
-from smsq_worker.gate import FEWEST, Gate
+from smsq_worker.sending.consumer_gate import FEWEST, Gate
 from support import becomes, eventually, known
 
 QUEUES = ["sms.otp", "sms.report", "sms.notice", "sms.bulk"]

@@ -18,14 +18,14 @@ from machine import Machine, machine
 from rawserver import Server, http_answer, says
 from scene import Scene
 from smsq.boottime import now_s
-from smsq_worker.gate import Gate
-from smsq_worker.gateway.answer import Call
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.leases import LeaseOver
+from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Address, Gateway
-from smsq_worker.leases import LeaseOver
+from smsq_worker.gateway.response import Call
 from smsq_worker.ledger import Go
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.turnstile import Turnstile
+from smsq_worker.sending.consumer_gate import Gate
+from smsq_worker.sending.rate_limiter import Turnstile
 from support import becomes, eventually, known
 
 READ_S = 30.0

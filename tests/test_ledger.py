@@ -12,9 +12,9 @@ from smsq import keys
 from smsq.contract import FINAL, Lane, Message, State, parse
 from smsq.enqueue import Entrance
 from smsq.tracking import Status, read_status
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import NEXT, Outcome
 from smsq_worker.ledger import Go, Ledger, Report, Stay
-from smsq_worker.settings import Settings
-from smsq_worker.states import NEXT, Outcome
 
 PHONE = "13800138000"
 CODE = "482913"
@@ -592,7 +592,7 @@ def test_the_script_refuses_a_way_that_the_table_does_not_have(
     client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways = replace_way(State.QUEUED, State.SENDING)
-    monkeypatch.setattr("smsq_worker.ledger.rules.NEXT", ways)
+    monkeypatch.setattr("smsq_worker.ledger.scripts.NEXT", ways)
     desk = Desk(client, Ledger(client, settings.rules), settings)
     desk.enter()
     assert desk.ledger.admit("m1") == Stay("bad", None)

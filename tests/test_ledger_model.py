@@ -39,11 +39,11 @@ from smsq.contract import FINAL, Lane, State, parse
 from smsq.enqueue import Entrance
 from smsq.errors import KeyConflict
 from smsq.folded import unfolded
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import NEXT, Outcome
 from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report, Stay
-from smsq_worker.ledger.control import ACCOUNT, Control
-from smsq_worker.ledger.durations import BOUNDS_MS
-from smsq_worker.settings import Settings
-from smsq_worker.states import NEXT, Outcome
+from smsq_worker.ledger.admin import ACCOUNT, Control
+from smsq_worker.ledger.histograms import BOUNDS_MS
 
 LONG_RUN: Final = os.environ.get("SMSQ_MODEL_EXAMPLES")
 EXAMPLES: Final = int(LONG_RUN or 60)

@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from machine import Machine, ends, machine
-from smsq_worker.alive import Alive
-from smsq_worker.clock import Clock
-from smsq_worker.gate import Gate
-from smsq_worker.local.ports import free_port
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra.heartbeat import Alive
+from smsq_worker.infra.ports import free_port
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
+from smsq_worker.scheduler.scheduler import Clock
+from smsq_worker.sending.consumer_gate import Gate
 from support import eventually
 
 WORKER = Path(__file__).parents[1] / "ops" / "kubernetes" / "worker.yaml"

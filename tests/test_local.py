@@ -20,10 +20,10 @@ import requests
 from smsq.contract import State
 from smsq.errors import SettingsError
 from smsq.settings import names
-from smsq_worker.local import demo
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.up import Plan, make_plan
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import demo
+from smsq_worker.devstack.up import Plan, make_plan
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 # Each starts and stops five processes; on a busy machine each of them takes its time.

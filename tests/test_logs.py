@@ -15,8 +15,8 @@ import requests
 from celery import Celery
 
 from conftest import SECRET, TOKEN
-from smsq_worker import telemetry
-from smsq_worker.logs import JsonLines, about
+from smsq_worker.celery_worker import celery_logs
+from smsq_worker.infra.logs import JsonLines, about
 from support import eventually
 from test_local import BINDS, PATIENCE_S, SMSQ, up
 
@@ -79,8 +79,8 @@ def test_every_role_of_up_logs_json_and_nothing_else(
     assert known >= {
         ("celery.worker.strategy", None, None),
         ("celery.app.trace", None, None),
-        ("smsq_worker.delivery", "otp", "accepted"),
-        ("smsq_worker.reports", None, "delivered"),
+        ("smsq_worker.sending.sender", "otp", "accepted"),
+        ("smsq_worker.delivery_reports.reconciler", None, "delivered"),
     }
     (call,) = [line for line in of_message if line.get("outcome")]
     (report,) = [line for line in of_message if line.get("stat")]
@@ -154,7 +154,7 @@ def test_of_what_celery_adds_only_a_messages_id_is_shown(name: str, known: set[s
 def test_a_wake_up_that_could_not_be_acknowledged_is_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    telemetry.quiet()
+    celery_logs.quiet()
     gone = OSError("the connection is gone")
     # As kombu tells it, for each that a worker had when its connection broke.
     request_log = logging.getLogger("celery.worker.request")

@@ -22,21 +22,21 @@ from machine import ends, machine
 from scene import PHONE, Scene
 from smsq import keys
 from smsq.contract import Lane
-from smsq_worker.alive import Alive, Systemd
-from smsq_worker.batch import Calls
-from smsq_worker.clock import Clock
-from smsq_worker.door import Door, create_door
-from smsq_worker.door import __name__ as door_module
-from smsq_worker.door.access import Access
-from smsq_worker.door.callers import Callers
-from smsq_worker.door.inbox import Inbox
-from smsq_worker.door.server import configured
-from smsq_worker.gate import Gate
+from smsq_worker.api.app import Door, create_door
+from smsq_worker.api.app import __name__ as door_module
+from smsq_worker.api.auth import Access
+from smsq_worker.api.clients import Callers
+from smsq_worker.api.server import configured
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.inbox import Inbox
+from smsq_worker.doctor import api, clocks, spool
+from smsq_worker.infra.heartbeat import Alive, Systemd
+from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Go, Ledger
-from smsq_worker.local.doctor import clocks, door, spool
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
+from smsq_worker.scheduler.scheduler import Clock
+from smsq_worker.sending.batch_sender import Calls
+from smsq_worker.sending.consumer_gate import Gate
 from support import eventually
 from test_door import in_process
 
@@ -291,7 +291,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(f"{door_module}.STUCK_S", 1.0)
-    monkeypatch.setattr("smsq_worker.spool.LOCK_S", 0.1)
+    monkeypatch.setattr("smsq_worker.infra.spool.LOCK_S", 0.1)
     reports = Spool(tmp_path, "reports")
     inbox = Inbox(ledger, reports, lambda _: None)
     reports.append({"reports": [["1", "DELIVRD"]]})
@@ -308,7 +308,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
             eventually(lambda: requests.get(f"{url}/readyz", timeout=60).status_code == 503)
             answer = requests.get(f"{url}/readyz", timeout=60).json()
             assert answer["msg"] == "reports in the spool do not come into Redis"
-            assert [finding.level for finding in door.examine(at)] == ["ok", "warning"]
+            assert [finding.level for finding in api.examine(at)] == ["ok", "warning"]
             with pytest.raises(TimeoutError):
                 reports.append({"reports": []})
             assert requests.get(f"{url}/healthz", timeout=60).status_code == 200

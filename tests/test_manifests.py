@@ -16,8 +16,8 @@ import yaml
 from smsq.app import QUEUES
 from smsq.contract import Lane
 from smsq.settings import names
-from smsq_worker.formats import bind
-from smsq_worker.settings import Settings
+from smsq_worker.config.parsers import bind
+from smsq_worker.config.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "ops" / "kubernetes"

@@ -21,12 +21,12 @@ from smsq.app import app
 from smsq.connection import connect
 from smsq.contract import Lane
 from smsq.errors import LedgerFull
+from smsq_worker.celery_worker.tasks import publish_reports
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Go, Ledger
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.tasks import publish_reports
 from support import eventually, known
 from test_door import serving
 

@@ -22,14 +22,14 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
-from smsq_worker.door.metrics import render
+from smsq_worker.api.metrics import render
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
+from smsq_worker.inspection.snapshot import Lookout
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.control import ACCOUNT, Control, template_scope
-from smsq_worker.ledger.durations import BOUNDS_MS
-from smsq_worker.local.ports import free_port
-from smsq_worker.overview import Lookout
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
+from smsq_worker.ledger.histograms import BOUNDS_MS
 from support import becomes, eventually
 from test_door import serving
 

@@ -10,11 +10,11 @@ import redis
 
 from scene import OTHER_PHONE, PHONE_IS_OFF, Scene
 from smsq import keys
-from smsq_worker.codes import Catalogue
-from smsq_worker.ledger.trace import read_trace
-from smsq_worker.reports import Reports
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger.message_view import read_trace
 from test_explain import Explain, explain, lines_of
 
 __all__ = ["explain"]

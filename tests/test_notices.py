@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from scene import DELIVRD, LONG_AGO, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq.connection import connect
-from smsq_worker.backoff import Backoff
-from smsq_worker.cli.notices import notices as command
-from smsq_worker.gate import Gate, NotNow
-from smsq_worker.ledger.notices import Notice, Notices
-from smsq_worker.notifier import Notifier
-from smsq_worker.outbound.post import Posted
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.callbacks.dispatcher import Notifier
+from smsq_worker.callbacks.poster import Posted
+from smsq_worker.cli.commands.notices import notices as command
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.backoff import Backoff
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger.callbacks import Notice, Notices
+from smsq_worker.sending.consumer_gate import Gate, NotNow
 
 BLACKLISTED = stat("MA:0001", "permanent")
 HOUR = 3600.0

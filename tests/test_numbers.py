@@ -13,10 +13,10 @@ import redis
 from scene import DELIVRD, LONG_AGO, OTHER_PHONE, PHONE, Scene, stat
 from smsq import keys
 from smsq.contract import State
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.limits import phone_limits
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go, Stay, Wait
-from smsq_worker.limits import phone_limits
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=180 * DAY)

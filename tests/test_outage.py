@@ -16,7 +16,7 @@ from smsq.contract import parse
 from smsq.enqueue import Entrance
 from smsq.settings import ProducerSettings
 from smsq.tracking import Status, read_status
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 PHONE = "13800138000"

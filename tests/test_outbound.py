@@ -32,11 +32,11 @@ from rawserver import (
     talks_for_ever,
     unanswering,
 )
-from smsq_worker.outbound import guard
-from smsq_worker.outbound.guard import is_public
-from smsq_worker.outbound.post import MAX_ANSWER, Posted, Poster
-from smsq_worker.resolver import MAX_ADDRESSES
-from smsq_worker.timely import MAX_RETRY_AFTER_S
+from smsq_worker.callbacks import ssrf_guard
+from smsq_worker.callbacks.poster import MAX_ANSWER, Posted, Poster
+from smsq_worker.callbacks.ssrf_guard import is_public
+from smsq_worker.infra.http import MAX_RETRY_AFTER_S
+from smsq_worker.infra.resolver import MAX_ADDRESSES
 from support import eventually
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 @pytest.fixture
 def here_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may need the Internet, so one address of this machine stands for it."""
-    monkeypatch.setattr(guard, "is_public", lambda address: address == HERE)
+    monkeypatch.setattr(ssrf_guard, "is_public", lambda address: address == HERE)
 
 
 @pytest.fixture(scope="module")

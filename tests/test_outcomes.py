@@ -24,10 +24,10 @@ from smsq import keys
 from smsq.contract import parse
 from smsq.enqueue import Entrance, Origin
 from smsq.tasks import enqueue
-from smsq_worker.ledger.notices import Notices
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.callbacks import Notices
 from support import accepted, becomes, eventually, refused
 
 PHONE = "13800138000"

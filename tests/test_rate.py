@@ -18,11 +18,11 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
-from smsq_worker.gate import Gate, NotNow
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go, Ledger, Stay, Wait
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.turnstile import Turnstile, keep_time
+from smsq_worker.sending.consumer_gate import Gate, NotNow
+from smsq_worker.sending.rate_limiter import Turnstile, keep_time
 from support import eventually
 
 SECOND = 1_000_000
@@ -409,7 +409,7 @@ def test_a_worker_that_stops_gives_a_waiting_message_back(
 def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.turnstile.WAIT_AT_MOST_S", 0.01)
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.WAIT_AT_MOST_S", 0.01)
     turnstile = Turnstile(slow.ledger, Gate(), Event())
     for name in ("m1", "m2"):
         with pytest.raises(NotNow, match="no turn soon"):
@@ -467,7 +467,7 @@ def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
     slow: Scene, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, behind: bool
 ) -> None:
     """Or it would be taken for lost, and published once more."""
-    monkeypatch.setattr("smsq_worker.turnstile.IN_HAND_S", 0.02)
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
     stopping = Event()
     turnstile = Turnstile(slow.ledger, Gate(), stopping)
     name = "m2" if behind else "m1"

@@ -15,9 +15,9 @@ import requests
 
 import smsq
 from conftest import RELAY
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.stack import Service, Stack
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Service, Stack
+from smsq_worker.infra.ports import free_port
 from support import VendorServer, becomes
 from test_compose import COMPOSE, RAW, VARIABLE
 from test_docs import README

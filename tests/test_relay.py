@@ -26,12 +26,12 @@ import smsq
 from conftest import RELAY
 from smsq import keys
 from smsq.errors import InvalidMessage, SettingsError
-from smsq_worker.door.callers import Callers
-from smsq_worker.door.relay import allowed_target
-from smsq_worker.gateway import relay as gateway
-from smsq_worker.ledger.relay import RelayRate
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
+from smsq_worker.api.clients import Callers
+from smsq_worker.api.relay import allowed_target
+from smsq_worker.config.settings import Settings
+from smsq_worker.gateway import relay_request as gateway
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.client_rate import RelayRate
 from support import eventually
 from test_door import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
 

@@ -11,13 +11,13 @@ import redis
 from scene import LONG_AGO, OTHER_PHONE, PHONE, Scene
 from smsq import keys
 from smsq.contract import RECONCILE_REPORT
-from smsq_worker.app import WorkerApp
-from smsq_worker.codes import Catalogue
+from smsq_worker.celery_worker.app import WorkerApp
+from smsq_worker.celery_worker.tasks import register
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Ledger
-from smsq_worker.reports import Reports
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.tasks import register
 
 
 @pytest.fixture

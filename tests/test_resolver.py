@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from rawserver import Server, http_answer, says, unanswering
-from smsq_worker import resolver
+from smsq_worker.callbacks.poster import Posted, Poster
+from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import TRIES, Address, Gateway
-from smsq_worker.outbound.post import Posted, Poster
-from smsq_worker.resolver import NameResolutionError, Resolver, ResolverTooSlow, connect
-from smsq_worker.states import Outcome
+from smsq_worker.infra import resolver
+from smsq_worker.infra.resolver import NameResolutionError, Resolver, ResolverTooSlow, connect
 from support import eventually
 
 NAME = "gateway.test"
@@ -49,8 +49,8 @@ class Hanging:
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     hanging = Hanging(socket.getaddrinfo)
     monkeypatch.setattr(socket, "getaddrinfo", hanging.look_up)
-    monkeypatch.setattr("smsq_worker.timely.RESOLVER", Resolver())
-    monkeypatch.setattr("smsq_worker.outbound.guard.RESOLVER", Resolver())
+    monkeypatch.setattr("smsq_worker.infra.http.RESOLVER", Resolver())
+    monkeypatch.setattr("smsq_worker.callbacks.ssrf_guard.RESOLVER", Resolver())
     yield hanging
     hanging.let_go.set()
     eventually(lambda: not lookups())

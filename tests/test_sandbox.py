@@ -27,7 +27,7 @@ import requests
 from click.testing import CliRunner
 
 from smsq_worker import cli
-from smsq_worker.cli.sandbox import sandbox as sandbox_command
+from smsq_worker.cli.commands.sandbox import sandbox as sandbox_command
 from smsq_worker.sandbox import OUTCOMES, BindError, Sandbox
 from smsq_worker.sandbox.outcomes import ANY_OTHER, outcome_for
 from smsq_worker.sandbox.reports import RETRY_DELAYS_S

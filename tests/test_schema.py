@@ -24,15 +24,15 @@ from smsq import keys
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.killpoint import VARIABLE
-from smsq_worker.gate import Gate, NotNow
-from smsq_worker.ledger import schema
-from smsq_worker.ledger.schema import MIGRATIONS, Outgrown, Schema, migrate
-from smsq_worker.local.doctor import schema as doctor
-from smsq_worker.local.ports import free_port
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import schema as doctor
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger import migrations
+from smsq_worker.ledger.migrations import MIGRATIONS, Outgrown, Schema, migrate
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.turnstile import Turnstile
+from smsq_worker.sending.consumer_gate import Gate, NotNow
+from smsq_worker.sending.rate_limiter import Turnstile
 from support import becomes, eventually, known
 from test_cli import here, run
 
@@ -64,8 +64,8 @@ def test_the_page_on_upgrades_names_each() -> None:
 def test_an_empty_ledger_has_the_newest_schema_and_is_not_migrated(
     client: redis.Redis, settings: Settings
 ) -> None:
-    assert schema.read(client) is None
-    assert migrate(client, settings.rules) == schema.read(client) == Schema(NEWEST, 1)
+    assert migrations.read(client) is None
+    assert migrate(client, settings.rules) == migrations.read(client) == Schema(NEWEST, 1)
 
 
 def test_a_ledger_in_use_without_a_schema_is_migrated_from_the_first(
@@ -76,8 +76,8 @@ def test_a_ledger_in_use_without_a_schema_is_migrated_from_the_first(
     scene.control.pause(f"template:{TEMPLATE}", "")
     assert scene.stays("waits") == "deferred"
     client.hdel(keys.message("scheduled"), "due")
-    assert schema.read(client) == Schema(1, 1)
-    assert migrate(client, scene.rules) == schema.read(client) == Schema(NEWEST, 1)
+    assert migrations.read(client) == Schema(1, 1)
+    assert migrate(client, scene.rules) == migrations.read(client) == Schema(NEWEST, 1)
     assert scene.field("scheduled", "due") == f"{SOON.timestamp() * 1000:.0f}"
     assert scene.field("waits", "due") is None
 
@@ -106,7 +106,7 @@ def test_a_migration_goes_on_where_one_was_killed(
         command = [sys.executable, extramigration.__file__]
         dies(subprocess.Popen(command, env=environ | {VARIABLE: point}))
         left.append(client.scard("smsq:x"))
-        assert schema.read(client) == Schema(NEWEST, 1)
+        assert migrations.read(client) == Schema(NEWEST, 1)
     assert left == [5, 4, 0]
     assert migrate(client, settings.rules, EXTRA) == Schema(NEWEST + 1, 1)
     assert client.smembers("smsq:y") == {str(n) for n in range(5)}
@@ -120,7 +120,7 @@ def test_many_may_migrate_at_once_and_none_lowers_what_another_raised(
     with ThreadPoolExecutor(6) as starts:
         several = [MIGRATIONS, EXTRA] * 6
         found = list(starts.map(lambda some: migrate(client, settings.rules, some), several))
-    assert schema.read(client) == Schema(NEWEST + 1, 1)
+    assert migrations.read(client) == Schema(NEWEST + 1, 1)
     assert {one.version for one in found} <= {NEWEST, NEWEST + 1}
     assert client.scard("smsq:y") == 200
 
@@ -129,11 +129,11 @@ def test_the_first_use_of_a_feature_raises_readable_by_and_no_start_lowers_it(
     client: redis.Redis, settings: Settings
 ) -> None:
     migrate(client, settings.rules)
-    assert schema.read(client) == Schema(NEWEST, 1)
-    assert schema.require(client, settings.rules, NEWEST) == Schema(NEWEST, NEWEST)
-    assert schema.require(client, settings.rules, 2) == Schema(NEWEST, NEWEST)
+    assert migrations.read(client) == Schema(NEWEST, 1)
+    assert migrations.require(client, settings.rules, NEWEST) == Schema(NEWEST, NEWEST)
+    assert migrations.require(client, settings.rules, 2) == Schema(NEWEST, NEWEST)
     migrate(client, settings.rules, EXTRA)
-    assert schema.read(client) == Schema(NEWEST + 1, NEWEST)
+    assert migrations.read(client) == Schema(NEWEST + 1, NEWEST)
 
 
 # --- a ledger of a newer release ------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_one_that_older_workers_may_work_in_stays_as_it_is(
     client: redis.Redis, scene: Scene
 ) -> None:
     mark(client, 99, NEWEST)
-    assert migrate(client, scene.rules) == schema.read(client) == Schema(99, NEWEST)
+    assert migrate(client, scene.rules) == migrations.read(client) == Schema(99, NEWEST)
     scene.enter()
     assert scene.go() == 1
 
@@ -158,7 +158,7 @@ def test_one_that_is_too_new_is_refused_and_not_touched(
             start()
     runtime.close()
     assert client.keys() == [keys.SCHEMA]
-    assert schema.read(client) == Schema(99, 98)
+    assert migrations.read(client) == Schema(99, 98)
 
 
 def stored(client: redis.Redis) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def test_a_worker_under_which_it_goes_up_waits_and_says_why(
 ) -> None:
     with machine(environ, tmp_path) as here:
         here.start_worker()
-        eventually(lambda: schema.read(client) == Schema(NEWEST, 1))
+        eventually(lambda: migrations.read(client) == Schema(NEWEST, 1))
         mark(client, 99, 99)
         log = tmp_path / "worker0.log"
         eventually(lambda: "schema 99; this smsq" in log.read_text())

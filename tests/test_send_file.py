@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 
 import smsq
 from scene import DELIVRD, Scene
-from smsq_worker.sendfile.campaign import Campaign, NotAgain, campaign
-from smsq_worker.sendfile.lines import Lines
-from smsq_worker.sendfile.numbers import Numbers
-from smsq_worker.sendfile.rows import read_rows
-from smsq_worker.sendfile.send import Sender
-from smsq_worker.sendfile.source import BadFile, opened, scan
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
+from smsq_worker.bulk_import.campaign import Campaign, NotAgain, campaign
+from smsq_worker.bulk_import.lines import Lines
+from smsq_worker.bulk_import.numbers import Numbers
+from smsq_worker.bulk_import.rows import read_rows
+from smsq_worker.bulk_import.send import Sender
+from smsq_worker.bulk_import.source import BadFile, opened, scan
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from support import eventually
 from test_cli import CODE, PHONE, here, run
 

@@ -20,14 +20,14 @@ from smsq.contract import Lane, parse
 from smsq.enqueue import Entrance
 from smsq.errors import LedgerUnavailable
 from smsq.sentinels import as_broker
+from smsq_worker.celery_worker.transport import Connection
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor.examination import parts
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
+from smsq_worker.inspection.snapshot import Lookout
 from smsq_worker.ledger import Go
-from smsq_worker.local.doctor import parts
-from smsq_worker.local.ports import free_port
-from smsq_worker.overview import Lookout
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
-from smsq_worker.transport import Connection
 from support import VendorServer, eventually
 
 PASSWORD = "hush-hush-77"

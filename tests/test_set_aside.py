@@ -20,14 +20,14 @@ from scene import DELIVRD, PHONE, Scene, mid_of
 from smsq import keys
 from smsq.connection import connect
 from smsq.errors import LedgerUnavailable
-from smsq_worker.door.metrics import SET_ASIDE
+from smsq_worker.api.metrics import SET_ASIDE
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import CameTo, Go, Ledger, Stay
-from smsq_worker.ledger.notices import Notices
-from smsq_worker.ledger.schema import LedgerFault
-from smsq_worker.recorder import Recorder
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
-from smsq_worker.states import Outcome
+from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.migrations import LedgerFault
+from smsq_worker.sending.result_recorder import Recorder
 from support import eventually
 
 LATER_MS = 20_000

@@ -25,11 +25,11 @@ from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.sentinels import ALLOWED, as_broker, read
 from smsq.settings import ProducerSettings, misspelt, names, shown_url
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.gateway.client import Gateway
-from smsq_worker.ledger.rules import Rules
-from smsq_worker.limits import Breaker, Hours, PhoneLimit
-from smsq_worker.local.ports import free_port
-from smsq_worker.settings import Settings
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.scripts import Rules
 
 CONTRACT = (
     "SMSQ_REDIS_URL",

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from smsq.tracking import Attempt, Status
-from smsq_worker.local.ports import free_port
+from smsq_worker.infra.ports import free_port
 from soak.compare import Acceptance, compare, gave_up, unaccounted
 from soak.plan import LEASE_S, MAX_RESENDS
 from soak.proxy import Proxy

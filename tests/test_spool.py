@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smsq_worker.spool import Spool
+from smsq_worker.infra.spool import Spool
 
 WRITER = """
 import os, signal, sys

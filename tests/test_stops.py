@@ -14,9 +14,9 @@ from scene import DELIVRD, PHONE, TEMPLATE, Scene
 from smsq import keys
 from smsq.contract import State
 from smsq.errors import InvalidMessage
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Stay
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 from support import known
 from test_cli import here
 

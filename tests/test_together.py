@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from smsq_worker.door.together import Together
+from smsq_worker.delivery_reports.coalescer import Together
 
 PATIENCE_S = 30
 

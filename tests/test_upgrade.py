@@ -26,17 +26,17 @@ from machine import dies
 from smsq import contract, keys
 from smsq.app import QUEUES
 from smsq.killpoint import VARIABLE
-from smsq_worker.ledger import schema
-from smsq_worker.ledger.control import Control
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.stack import Service
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Service
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger import migrations
+from smsq_worker.ledger.admin import Control
 from support import VendorServer, accepted, eventually, known
 
 RELEASES = Path(__file__).parent / "releases"
 WHEELS = {wheel.name.split("-")[1]: wheel for wheel in RELEASES.glob("smsq-*.whl")}
-SCHEMA_OF = {"0.1.0": schema.Schema(1, 1), "0.2.0": schema.Schema(2, 1)}
+SCHEMA_OF = {"0.1.0": migrations.Schema(1, 1), "0.2.0": migrations.Schema(2, 1)}
 RATE = 60
 QUICK = {
     "SMSQ_CONNECT_TIMEOUT_S": "0.5",
@@ -46,7 +46,7 @@ QUICK = {
     "SMSQ_MAX_RESENDS": "10",
     "SMSQ_BREAKER": "",
 }
-NEWEST = schema.Schema(schema.MIGRATIONS[-1].version, 1)
+NEWEST = migrations.Schema(migrations.MIGRATIONS[-1].version, 1)
 FINAL = {str(state) for state in contract.FINAL}
 
 
@@ -253,10 +253,10 @@ def test_one_release_goes_on_with_all_that_another_left(
     place.environ["SMSQ_HOME"] = str(place.folder / "home")
     place.environ["SMSQ_PAYLOAD_KEYS"] = Fernet.generate_key().decode()
     assert place.run(before, "write")["states"] == WRITTEN
-    assert schema.read(client) == (SCHEMA_OF[place.last.name] if before == "last" else NEWEST)
+    assert migrations.read(client) == (SCHEMA_OF[place.last.name] if before == "last" else NEWEST)
     place.start_doors(after)
     place.workers(place.of(after))
-    eventually(lambda: schema.read(client) == NEWEST)
+    eventually(lambda: migrations.read(client) == NEWEST)
     due = client.hget(keys.message("tomorrow"), "due")
     assert float(due or 0) == client.zscore(keys.TIMERS, "tomorrow")
     place.run(after, "go_on")
@@ -278,8 +278,8 @@ def test_a_release_that_would_send_what_is_forbidden_is_shut_out(
 ) -> None:
     place.start_doors("this")
     (worker,) = place.workers(place.of("last"))
-    eventually(lambda: schema.read(client) == SCHEMA_OF["0.2.0"])
-    schema.require(client, Settings.load(place.environ).rules, 3)
+    eventually(lambda: migrations.read(client) == SCHEMA_OF["0.2.0"])
+    migrations.require(client, Settings.load(place.environ).rules, 3)
     eventually(lambda: "is for releases that know its schema 3" in place.logs())
     ids = place.run("last", "send", "1380000", "10")["ids"]
     place.workers(place.of("this"))

@@ -19,9 +19,9 @@ import smsq
 from conftest import RELAY, SECRET, TOKEN
 from smsq import keys
 from smsq.connection import connect
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.stack import Service, Stack
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Service, Stack
+from smsq_worker.infra.ports import free_port
 from support import VendorServer, becomes, eventually, known
 
 PHONE = "13800138000"

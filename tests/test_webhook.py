@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from smsq_worker.outbound.webhook import event, signed
+from smsq_worker.callbacks.signing import event, signed
 
 OLD = bytes(range(24))
 NEW = bytes(range(64))

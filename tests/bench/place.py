@@ -23,12 +23,12 @@ from bench.figures import Arrival
 from bench.server import Server
 from smsq import keys
 from smsq.connection import connect
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Service
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.control import ACCOUNT, Control
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
-from smsq_worker.local.stack import Service
-from smsq_worker.settings import Settings
+from smsq_worker.ledger.admin import ACCOUNT, Control
 from support import eventually
 
 START_S = 120.0

@@ -8,7 +8,7 @@ from bench.figures import Arrival, Report, most_in_a_second, ms
 from bench.place import Place, until
 from bench.plan import Plan
 from bench.shapes import each, enqueue
-from smsq_worker.ledger.control import ACCOUNT
+from smsq_worker.ledger.admin import ACCOUNT
 from support import eventually
 
 RATE, RAISED = 200, 1000

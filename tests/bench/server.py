@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
+from smsq_worker.devstack import services
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 LOAD_S = 300.0

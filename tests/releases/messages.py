@@ -14,18 +14,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from smsq_worker.ledger.control import Control
+from smsq_worker.local.ports import free_port
+from smsq_worker.recorder import Recorder
+from smsq_worker.settings import Settings
+from smsq_worker.spool import Spool
+from smsq_worker.states import Outcome
+
 import smsq
 from smsq.app import app
 from smsq.connection import connect
 from smsq.contract import parse
 from smsq_worker.ledger import CameTo, Go, Ledger, Report
-from smsq_worker.ledger.control import Control
-from smsq_worker.local.ports import free_port
-from smsq_worker.recorder import Recorder
 from smsq_worker.runtime import Runtime
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
-from smsq_worker.states import Outcome
 
 PHONES = "139000000"
 SUPPRESSED = f"{PHONES}98"

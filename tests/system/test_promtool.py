@@ -13,9 +13,9 @@ import redis
 import yaml
 
 from opsdocs import CONFIG, PROMETHEUS, RULES, RULES_TEST, panels
-from smsq_worker.door.metrics import render
-from smsq_worker.overview import Lookout
-from smsq_worker.settings import Settings
+from smsq_worker.api.metrics import render
+from smsq_worker.config.settings import Settings
+from smsq_worker.inspection.snapshot import Lookout
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ import trustme
 from smsq.connection import connect, mapped_errors
 from smsq.errors import LedgerUnavailable
 from smsq.sentinels import as_broker
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
+from smsq_worker.devstack import services
+from smsq_worker.infra.ports import free_port
 from support import VendorServer, eventually
 
 USERS = Path(__file__).parents[2] / "ops" / "redis" / "users.acl"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from smsq.settings import names
-from smsq_worker.settings import Settings
+from smsq_worker.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 OPS = ROOT / "ops" / "systemd"

@@ -18,9 +18,10 @@ from celery import signals
 
 from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
-from smsq_worker import tasks, telemetry, tracing, transport
-from smsq_worker.app import WorkerApp, worker_config
-from smsq_worker.clockstep import ClockStep
+from smsq_worker.celery_worker import celery_logs, tasks, transport
+from smsq_worker.celery_worker.app import WorkerApp, worker_config
+from smsq_worker.celery_worker.scheduler_step import ClockStep
+from smsq_worker.infra import otel
 
 
 def create_app() -> WorkerApp:
@@ -56,13 +57,13 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
             with suppress(LedgerUnavailable), deadline.within(app.settings.enqueue_timeout_s):
                 app.runtime.check()
             if app.settings.traces:
-                signals.worker_shutdown.connect(tracing.start("worker"), weak=False)
+                signals.worker_shutdown.connect(otel.start("worker"), weak=False)
         except SettingsError as error:
             _exit_with(error)
-        telemetry.quiet()
-        telemetry.stop_without_words()
+        celery_logs.quiet()
+        celery_logs.stop_without_words()
         if app.settings.log_format == "json":
-            telemetry.as_json(instance)
+            celery_logs.as_json(instance)
 
 
 _signals = count()

@@ -9,22 +9,22 @@ from threading import Event
 from smsq.cipher import Cipher, Sealed, opener
 from smsq.connection import Client, connect
 from smsq.enqueue import Entrance
-from smsq_worker.backoff import Backoff
-from smsq_worker.batch import Batches
-from smsq_worker.codes import Catalogue
-from smsq_worker.delivery import Delivery
-from smsq_worker.gate import GATE
+from smsq_worker.callbacks.channels import tellers
+from smsq_worker.callbacks.dispatcher import Notifier
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.domain.backoff import Backoff
+from smsq_worker.domain.codes import Catalogue
 from smsq_worker.gateway.client import Gateway
-from smsq_worker.ledger import Ledger, schema
-from smsq_worker.ledger.notices import Notices
-from smsq_worker.ledger.renewal import renew
-from smsq_worker.notifier import Notifier
-from smsq_worker.recorder import Recorder
-from smsq_worker.reports import Reports
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
-from smsq_worker.tellers import tellers
-from smsq_worker.turnstile import Turnstile
+from smsq_worker.infra.spool import Spool
+from smsq_worker.ledger import Ledger, migrations
+from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.key_rotation import renew
+from smsq_worker.sending.batch_sender import Batches
+from smsq_worker.sending.consumer_gate import GATE
+from smsq_worker.sending.rate_limiter import Turnstile
+from smsq_worker.sending.result_recorder import Recorder
+from smsq_worker.sending.sender import Delivery
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Runtime:
 
         Raises LedgerUnavailable, and SettingsError where it may not.
         """
-        schema.check(self.client, self.settings.redis_url)
+        migrations.check(self.client, self.settings.redis_url)
         self.cipher()
 
     def unlock(self) -> None:
@@ -94,7 +94,7 @@ class Runtime:
 
         Raises as `check` does.
         """
-        schema.migrate(self.client, self.settings.rules)
+        migrations.migrate(self.client, self.settings.rules)
         cipher = self.cipher()
         if isinstance(cipher, Sealed):
             renew(self.client, self.settings.rules, cipher)

@@ -15,8 +15,8 @@ from itertools import count
 from bench.peers.drain import redis_pid
 from bench.peers.usage import cores, cpu_s, on
 from bench.place import Place
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
+from smsq_worker.devstack import services
+from smsq_worker.infra.ports import free_port
 from support import eventually
 
 CONNECTIONS = 32

@@ -18,7 +18,7 @@ from bench.figures import Arrival
 from bench.peers.usage import cpu_s
 from bench.peers.vendor import phones
 from bench.place import Place
-from smsq_worker.ledger.control import ACCOUNT
+from smsq_worker.ledger.admin import ACCOUNT
 from support import eventually
 
 WARM_UP: Final = 300

@@ -6,7 +6,7 @@ import time
 
 from bench.peers.drain import UNLIMITED
 from bench.place import Place
-from smsq_worker.ledger.control import ACCOUNT
+from smsq_worker.ledger.admin import ACCOUNT
 from support import becomes, eventually
 
 MESSAGES = 100

@@ -19,9 +19,9 @@ from smsq import keys
 from smsq.cipher import opener
 from smsq.contract import parse
 from smsq.enqueue import Entrance
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Go, Ledger
-from smsq_worker.settings import Settings
-from smsq_worker.states import Outcome
 from support import eventually
 
 FEW, MANY = 1_000, 1_000_000

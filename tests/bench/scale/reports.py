@@ -16,8 +16,8 @@ from bench.plan import Plan
 from bench.scale import fill
 from bench.scale.measure import measuring
 from bench.scale.result import SETTLE_S, WORKERS, Result, background, fresh, result, scaled
-from smsq_worker.local import services
-from smsq_worker.local.ports import free_port
+from smsq_worker.devstack import services
+from smsq_worker.infra.ports import free_port
 
 REPORTS = 200_000
 A_POST = 100

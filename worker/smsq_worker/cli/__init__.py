@@ -39,7 +39,7 @@ def main() -> None:
     completes = bool(os.environ.get("_SMSQ_COMPLETE"))
     try:
         if completes:
-            from smsq_worker.cli.completing import answer
+            from smsq_worker.cli.helpers.completing import answer
 
             answer()
         import click
@@ -64,7 +64,7 @@ def main() -> None:
 
 def group() -> click.Group:
     """Give the command line as click runs it."""
-    from smsq_worker.cli.groups import Group
+    from smsq_worker.cli.helpers.groups import Group
 
     class Commands(Group):
         """Commands that are imported when they are used."""
@@ -76,7 +76,7 @@ def group() -> click.Group:
             if cmd_name not in COMMANDS:
                 return None
             name = cmd_name.replace("-", "_")
-            module = importlib.import_module(f"smsq_worker.cli.{name}")
+            module = importlib.import_module(f"smsq_worker.cli.commands.{name}")
             command: click.Command = getattr(module, name)
             return command
 

@@ -23,10 +23,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from smsq.boottime import now_s
 from smsq.connection import IDLE_S
-from smsq_worker.gateway.answer import Call, understand
-from smsq_worker.leases import LeaseOver
-from smsq_worker.states import Outcome
-from smsq_worker.timely import (
+from smsq_worker.domain.leases import LeaseOver
+from smsq_worker.domain.states import Outcome
+from smsq_worker.gateway.response import Call, understand
+from smsq_worker.infra.http import (
     Adapter,
     Connection,
     NotConnected,

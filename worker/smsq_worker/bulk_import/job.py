@@ -1,0 +1,84 @@
+"""One file on its way: what its passes have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final
+
+from smsq_worker.bulk_import.badrows import BadRows, bad_rows
+from smsq_worker.bulk_import.campaign import Campaign, campaign
+from smsq_worker.bulk_import.lines import Lines
+from smsq_worker.bulk_import.rows import Row, Rows, read_rows
+from smsq_worker.bulk_import.source import UTF_8, BadFile, Source, scan
+
+FOLDER: Final = "send-file"
+"""In SMSQ_HOME."""
+
+
+class Job:
+    """A file, how its rows are read, and what it is called on the disk and in keys."""
+
+    def __init__(
+        self, source: Source, defaults: Mapping[str, Any], encoding: str | None, prefix: str
+    ) -> None:
+        """Read a regular file once; raises BadFile. `prefix` is "" where none is given."""
+        self.source = source
+        self._defaults = defaults
+        self._prefix = prefix
+        self._scan = scan(source.file, encoding) if source.seekable else None
+        self.encoding = self._scan.encoding if self._scan else encoding
+
+    def rows(self) -> Rows:
+        """Read the rows, of a regular file from the beginning. Raises BadFile."""
+        if self.source.seekable:
+            self.source.file.seek(0)
+        lines = Lines(self.source.file, self.encoding)
+        return read_rows(lines, self.source.name, self._defaults)
+
+    def bad_rows(self, path: Path | None, rows: Rows) -> AbstractContextManager[BadRows | None]:
+        """Open the file for bad rows, if one is wanted. Raises BadFile."""
+        if path is None:
+            return nullcontext()
+        return bad_rows(path, rows, self.source, self.encoding or UTF_8)
+
+    def campaign(self, home: Path, *, anew: bool, follow: bool) -> AbstractContextManager[Campaign]:
+        """Give how far the file has come; a pipe is at its beginning. Raises NotAgain, BadFile."""
+        if anew and not self._scan:
+            raise BadFile("--anew is for files; name stdin otherwise with --key-prefix")
+        return campaign(
+            home / FOLDER,
+            self._name(),
+            self._defaults,
+            anew=anew,
+            follow=follow,
+            once=self._scan is None,
+        )
+
+    def key(self, run: str) -> Callable[[Row], str] | None:
+        """Give what makes the keys of rows without one; None where there must be none such.
+
+        The same file has the same keys in every run of that name.
+        """
+        if self._scan:
+            parts = (self._prefix or "file", self._scan.digest, *filter(None, (run,)))
+            return lambda row: ":".join((*parts, str(row.line)))
+        if self._prefix:
+            # Which file the line is from cannot be known, so the row itself is in its key.
+            return lambda row: f"{self._prefix}:{row.line}:{_digest(row.given)}"
+        return None
+
+    def _name(self) -> str:
+        if self._scan and not self._prefix:
+            return self._scan.digest
+        if self._scan:
+            return _digest([self._scan.digest, self._prefix])
+        return f"stdin-{_digest(self._prefix) if self._prefix else secrets.token_hex(8)}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()

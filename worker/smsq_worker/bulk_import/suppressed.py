@@ -1,0 +1,46 @@
+"""How many rows go to suppressed numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from smsq import keys
+from smsq.cipher import Cipher
+from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.timestamps import now_ms
+
+_BATCH: Final = 1000
+
+
+class Lookup:
+    """Looks numbers up in batches; methods raise LedgerUnavailable."""
+
+    def __init__(self, client: Client, url: str, cipher: Cipher) -> None:
+        self._client = client
+        self._url = url
+        self._cipher = cipher
+        self._phones: list[str] = []
+        self._count = 0
+
+    def add(self, phone: str) -> None:
+        """Look a number up, soon."""
+        self._phones.append(phone)
+        if len(self._phones) == _BATCH:
+            self._look()
+
+    def count(self) -> int:
+        """Count the numbers given so far that are suppressed now."""
+        self._look()
+        return self._count
+
+    def _look(self) -> None:
+        if not self._phones:
+            return
+        with mapped_errors(self._url):
+            found: list[Any] = self._client.hmget(
+                keys.SUPPRESSED, [self._cipher.who(phone) for phone in self._phones]
+            )
+            now = now_ms(self._client)
+        self._count += sum(1 for text in found if text and json.loads(text)["until"] > now)
+        self._phones.clear()

@@ -1,0 +1,1 @@
+"""Telling others how a message ended: tasks, webhooks and return URLs."""

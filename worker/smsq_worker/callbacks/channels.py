@@ -1,0 +1,84 @@
+"""The three ways to tell an outcome: a Celery task, the vendor's own report, a signed webhook."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+
+from smsq.app import PUBLISH_ERRORS
+from smsq.contract import State
+from smsq.sentinels import as_broker
+from smsq_worker.callbacks.dispatcher import Teller
+from smsq_worker.callbacks.poster import Posted, Poster
+from smsq_worker.callbacks.signing import event, signed
+from smsq_worker.config.settings import Settings
+from smsq_worker.gateway.relayed_report import vendor_notice
+from smsq_worker.ledger.callbacks import Notice
+
+JSON = {"Content-Type": "application/json"}
+
+
+def tellers(settings: Settings) -> dict[str, Teller]:
+    """Give the ways that the settings allow, by kind of notice."""
+    own = (settings.webhook_url, settings.return_url)
+    poster = Poster(
+        settings.outbound_allow,
+        frozenset(urlsplit(url).hostname or "" for url in own if url),
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+    )
+    celery = _celery(settings)
+
+    def task(notice: Notice) -> Posted:
+        try:
+            celery.send_task(
+                notice.notify or "",
+                (dict(notice.outcome),),
+                # The same at each try, so that a receiver can know it.
+                task_id=notice.id,
+                queue=settings.notify_queue,
+                argsrepr="(masked)",
+                ignore_result=True,
+            )
+        except PUBLISH_ERRORS as error:
+            return Posted(done=False, detail=type(error).__name__)
+        return Posted(done=True, detail="")
+
+    def return_url(notice: Notice) -> Posted:
+        outcome = notice.outcome
+        body = vendor_notice(
+            outcome["id"], State(outcome["state"]), outcome["stat"], outcome["reason"]
+        )
+        if body is None:
+            return Posted(done=True, detail="")
+        return poster.post(notice.return_url or "", JSON, body)
+
+    def webhook(notice: Notice) -> Posted:
+        body = event(notice.outcome)
+        headers = signed(settings.webhook_keys, notice.id, int(time.time()), body)
+        return poster.post(settings.webhook_url, JSON | headers, body)
+
+    ways: dict[str, Teller] = {"task": task, "returnurl": return_url}
+    return ways | ({"webhook": webhook} if settings.webhook_url else {})
+
+
+def _celery(settings: Settings) -> Celery:
+    celery = Celery("smsq-notify", set_as_current=False, fixups=[])
+    broker = as_broker(settings.notify_broker_url)
+    options: dict[str, Any] = {}
+    if settings.notify_broker_url.startswith("redis"):
+        options = {"socket_timeout": 10, "socket_connect_timeout": 5, **broker.options}
+    celery.conf.update(
+        # CELERY_BROKER_URL would go before a broker_url.
+        broker_write_url=broker.url,
+        broker_url=broker.url,
+        broker_use_ssl=broker.ssl,
+        broker_transport_options=options,
+        task_serializer="json",
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
+    )
+    return celery

@@ -1,0 +1,98 @@
+"""Where outcomes may go: a guard against requests to what only this machine can reach.
+
+A URL may come from a caller, and a name's address from whoever owns the name. So the connection
+itself looks the name up, once, and connects to the very addresses that were judged: there is no
+second answer to rebind a name with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from ipaddress import IPv4Address, IPv6Network, ip_address
+from typing import Any, Final
+
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from smsq_worker.infra.http import Connection, NotConnected, SecureConnection
+from smsq_worker.infra.resolver import RESOLVER, Place
+
+_UNICAST: Final = IPv6Network("2000::/3")
+_SIX_TO_FOUR: Final = IPv6Network("2002::/16")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+
+
+class Guard:
+    """The hosts to which a connection may go; of `public` ones, at public addresses only."""
+
+    def __init__(self, anywhere: Iterable[str], public: Iterable[str] = ()) -> None:
+        self._anywhere = frozenset(map(_plain, anywhere))
+        self._public = frozenset(map(_plain, public))
+
+    def places(self, host: str, timeout_s: float) -> list[Place]:
+        """Look a host up. Raises NotConnected where it is not allowed, OSError if unknown."""
+        name = _plain(host)
+        if name not in self._anywhere | self._public:
+            raise NotConnected("host not allowed")
+        places = RESOLVER.look_up(name, timeout_s)
+        is_judged = name not in self._anywhere
+        if is_judged and not all(is_public(str(place[0])) for *_, place in places):
+            raise NotConnected("address not public")
+        return places
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is one of the Internet's, and of a single host.
+
+    An IPv6 address that holds an IPv4 one is judged by that (NAT64) or refused (6to4, mapped).
+    """
+    ip = ip_address(address)
+    if ip in _NAT64:
+        ip = IPv4Address(ip.packed[-4:])
+    if ip.version == 6:  # noqa: PLR2004
+        return ip.is_global and ip in _UNICAST and ip not in _SIX_TO_FOUR
+    return ip.is_global and not ip.is_multicast
+
+
+def guarded(
+    anywhere: Iterable[str], public: Iterable[str], idle_s: float
+) -> dict[str, Callable[..., HTTPConnectionPool]]:
+    """Make pools, by scheme, whose connections keep to a guard; plain http goes `anywhere` only."""
+    return {
+        "http": partial(_Pool, guard=Guard(anywhere), idle_s=idle_s),
+        "https": partial(_SecurePool, guard=Guard(anywhere, public), idle_s=idle_s),
+    }
+
+
+class _Guarded:
+    host: str
+    timeout: Any
+
+    def __init__(self, *args: Any, guard: Guard, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._guard = guard
+
+    def places(self) -> list[Place]:
+        """Look up where to connect; TLS goes on to check the certificate against the name."""
+        return self._guard.places(self.host, self.timeout)
+
+
+class _Connection(_Guarded, Connection):
+    pass
+
+
+class _SecureConnection(_Guarded, SecureConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+def _plain(host: str) -> str:
+    """Write a name in one way: without the dot at its end, in ASCII and small letters."""
+    return host.rstrip(".").encode("idna").decode("ascii").lower()

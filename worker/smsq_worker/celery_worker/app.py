@@ -1,0 +1,56 @@
+"""The worker's kind of Celery app."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from threading import Event
+from typing import Any
+
+from smsq.app import SmsqApp, shared_config
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra import logs
+from smsq_worker.runtime import Runtime
+
+
+class WorkerApp(SmsqApp):
+    """The app of a worker; its runtime is built when the first task needs it."""
+
+    amqp_cls = "smsq_worker.celery_worker.transport:AMQP"
+    events_cls = "smsq_worker.celery_worker.events:Events"
+    stopping = Event()
+    """Set when this process takes nothing new."""
+
+    _runtime: tuple[int, Runtime] | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Read the environment. Raises SettingsError."""
+        return Settings.load(os.environ)
+
+    @property
+    def runtime(self) -> Runtime:
+        """Give this process' runtime; a pool's child process builds its own."""
+        if self._runtime is None or self._runtime[0] != os.getpid():
+            settings = Settings.load(os.environ, need=("app_secret",))
+            self._runtime = os.getpid(), Runtime.build(settings, self.stopping)
+        return self._runtime[1]
+
+
+def worker_config(settings: Settings) -> dict[str, Any]:
+    """Give a worker's configuration of Celery; ARCHITECTURE.md has the reasons."""
+    return shared_config(settings) | {
+        "worker_pool": "threads",
+        "worker_concurrency": 48,
+        "worker_prefetch_multiplier": 1,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_retry_on_startup": True,
+        # What a server answers that has become a replica, or has too few: it is no end either.
+        "broker_channel_error_retry": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_log_format": logs.FORMAT,
+        "worker_task_log_format": logs.FORMAT,
+        "worker_log_color": False,
+    }

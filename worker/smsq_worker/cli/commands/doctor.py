@@ -1,0 +1,62 @@
+"""`smsq doctor`: what is wrong, and what to change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+
+import click
+
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor.examination import examine
+from smsq_worker.doctor.finding import Finding
+from smsq_worker.domain.codes import Catalogue
+
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq doctor
+  smsq doctor --json
+  SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor
+"""
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of findings.")
+def doctor(*, as_json: bool) -> None:
+    """Look at Redis, queues, workers, spool and gateway, and say what to change.
+
+    It goes by the settings of the environment, so run it where a worker runs, with the worker's
+    environment. It changes nothing and sends no SMS; the gateway is only connected to. It takes
+    at most some ten seconds, whatever hangs.
+
+    Exits with 1 where anything is an error, with 2 where a setting is wrong.
+    """
+    settings = Settings.load(os.environ)
+    Catalogue.load(settings.codes_file)  # Raises SettingsError, as a worker's start would.
+    found = examine(settings)
+    if as_json:
+        rows = [{"part": part, **dataclasses.asdict(finding)} for part, finding in found]
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+    else:
+        _show(found)
+    raise SystemExit(1 if any(finding.level == "error" for _, finding in found) else 0)
+
+
+def _show(found: Iterable[tuple[str, Finding]]) -> None:
+    counts: Counter[str] = Counter()
+    for part, findings in groupby(found, key=lambda one: one[0]):
+        click.secho(part, bold=True)
+        for _, finding in findings:
+            counts[finding.level] += 1
+            level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
+            click.echo(f"  {level} {finding.what}")
+            if finding.advice:
+                click.echo(f"{'':11}-> {finding.advice}")
+    click.echo(", ".join(f"{level}: {counts[level]}" for level in ("error", "warning", "ok")))

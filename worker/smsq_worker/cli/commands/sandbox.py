@@ -1,0 +1,134 @@
+"""`smsq sandbox`: run the sandbox gateway, or print what it can do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from functools import partial
+from pathlib import Path
+
+import click
+
+from smsq.errors import SettingsError
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra import logs
+from smsq_worker.sandbox import OUTCOMES, BindError, Sandbox
+
+log = logging.getLogger(__name__)
+
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  smsq sandbox --outcomes
+  smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN
+  SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option(
+    "--bind",
+    metavar="HOST:PORT",
+    help="Where to listen, instead of SMSQ_SANDBOX_BIND; port 0 takes a free one.",
+)
+@click.option(
+    "--report-url",
+    metavar="URL",
+    help="Where to POST reports, instead of SMSQ_SANDBOX_REPORT_URL. Without it none are sent.",
+)
+@click.option(
+    "--report-delay",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Seconds from acceptance to the report.",
+)
+@click.option(
+    "--slow",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Seconds that the slow outcomes take.",
+)
+@click.option(
+    "--log",
+    "log_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append a line of JSON for every accepted call to this file.",
+)
+@click.option("--outcomes", is_flag=True, help="Print which numbers do what, and exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --outcomes: print JSON.")
+def sandbox(
+    *,
+    bind: str | None,
+    report_url: str | None,
+    report_delay: float,
+    slow: float,
+    log_path: Path | None,
+    outcomes: bool,
+    as_json: bool,
+) -> None:
+    """Run a gateway that behaves as the vendor's does, and sends no SMS.
+
+    The last four digits of a number choose what happens to it: see --outcomes. The secret that
+    callers must show is SMSQ_APP_SECRET, or the content of the file SMSQ_APP_SECRET_FILE.
+
+    Exits with 2 where a setting is wrong or the address is taken.
+    """
+    if outcomes:
+        click.echo(_outcomes_as_json() if as_json else _outcomes_as_text())
+        return
+    if as_json:
+        raise click.UsageError("--json goes with --outcomes")
+    settings = _settings({"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url})
+    gateway = Sandbox(
+        secret=settings.app_secret,
+        report_url=settings.sandbox_report_url or None,
+        bind=settings.sandbox_bind,
+        report_delay_s=report_delay,
+        slow_s=slow,
+        log_path=log_path,
+    )
+    # Only the sandbox's own lines at INFO: Tornado's might quote a request.
+    logs.to_stderr(settings.log_format, logging.WARNING, text="%(asctime)s %(message)s")
+    for own in (log, logging.getLogger("smsq_worker.sandbox")):
+        own.setLevel(logging.INFO)
+    _run(gateway, settings)
+
+
+def _settings(options: dict[str, str | None]) -> Settings:
+    """Read the settings as if the options that are given had been set in the environment."""
+    given = {name: text for name, text in options.items() if text is not None}
+    return Settings.load(os.environ | given, need=("app_secret",))
+
+
+def _run(gateway: Sandbox, settings: Settings) -> None:
+    tell = partial(logs.announce, log, settings.log_format)
+
+    def on_ready(url: str) -> None:
+        tell(f"Sandbox gateway ready: {url}/")
+        if not settings.sandbox_report_url:
+            tell("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
+
+    try:
+        gateway.run(on_ready)
+    except BindError as error:
+        raise SettingsError(
+            [f"SMSQ_SANDBOX_BIND (--bind): cannot listen on {error}; set another HOST:PORT"]
+        ) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise SettingsError([f"--log: cannot write {error.filename}: {error.strerror}"]) from None
+
+
+def _outcomes_as_json() -> str:
+    rows = [{"digits": row.digits, "name": row.name, "words": row.words} for row in OUTCOMES]
+    return json.dumps(rows, ensure_ascii=False, indent=2)
+
+
+def _outcomes_as_text() -> str:
+    name_width = max(len(row.name) for row in OUTCOMES)
+    rows = [f"{row.digits:<9}  {row.name:<{name_width}}  {row.words}" for row in OUTCOMES]
+    return "\n".join([f"{'ends in':<9}  {'name':<{name_width}}  what happens", *rows])

@@ -1,0 +1,53 @@
+"""`smsq serve`: the HTTP door."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from contextlib import ExitStack, suppress
+
+import click
+
+from smsq.errors import LedgerUnavailable
+from smsq_worker.api.clients import Callers
+from smsq_worker.api.server import serve as serve_door
+from smsq_worker.cli.helpers.writing import to_write
+from smsq_worker.config.settings import Settings
+from smsq_worker.infra import logs, otel
+from smsq_worker.infra.ports import listen, shown
+
+log = logging.getLogger(__name__)
+
+
+# What follows \b is printed as it stands.
+_EXAMPLES = """\b
+Examples:
+  SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve
+  SMSQ_DOOR_BIND=0.0.0.0:8080 smsq serve
+  curl http://127.0.0.1:8080/readyz
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+def serve() -> None:
+    """Serve the HTTP door on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
+
+    Give the gateway http://THIS-HOST/reports/SMSQ_REPORT_TOKEN as its returnurl.
+    """
+    # uvicorn raises the signal that ended it once more; to be asked to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    settings = Settings.load(os.environ, need=("report_token",))
+    logs.to_stderr(settings.log_format)
+    callers = Callers.load(settings.relay_callers, settings.relay_secret)
+    with ExitStack() as at_the_end:
+        if settings.traces:
+            at_the_end.callback(otel.start("door"))
+        listening = at_the_end.enter_context(listen(settings.door_bind, "SMSQ_DOOR_BIND"))
+        with suppress(LedgerUnavailable):  # Reports go to the spool then.
+            to_write(settings)
+        address = shown(listening.getsockname()[:2])
+        logs.announce(log, settings.log_format, f"Door ready: http://{address}/")
+        serve_door(settings, callers, listening)

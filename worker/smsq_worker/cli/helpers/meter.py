@@ -1,0 +1,83 @@
+"""How far a long command has come: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+import click
+
+from smsq_worker.infra.wording import span
+
+Step: TypeAlias = Callable[[int, str], None]
+"""Takes how many are done, and more words."""
+
+_LINE_EVERY_S: Final = 10.0
+
+
+@contextmanager
+def meter(what: str, total: int | None, begun: int = 0, *, quiet: bool = False) -> Iterator[Step]:
+    """Show on stderr how many of `total` rows are done, the rate and the time that is left.
+
+    `begun` were done before. The total may be unknown.
+    """
+    if quiet:
+        yield lambda _, __: None
+    elif sys.stderr.isatty():
+        with _bar(what, total, begun) as step:
+            yield step
+    else:
+        yield _lines(what, total, begun)
+
+
+@contextmanager
+def _bar(what: str, total: int | None, begun: int) -> Iterator[Step]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[words]}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task(what, total=total, completed=begun, words="")
+        pace = _Pace(total, begun)
+
+        def step(done: int, words: str) -> None:
+            progress.update(task, completed=done, words=f"{pace.words(done)} {words}".strip())
+
+        yield step
+
+
+def _lines(what: str, total: int | None, begun: int) -> Step:
+    pace = _Pace(total, begun)
+    last = time.monotonic()
+
+    def step(done: int, words: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY_S:
+            last = time.monotonic()
+            click.echo(f"{what} {pace.words(done)} {words}".rstrip(), err=True)
+
+    return step
+
+
+class _Pace:
+    """Puts into words how fast it goes."""
+
+    def __init__(self, total: int | None, begun: int) -> None:
+        self._total = total
+        self._begun = begun
+        self._since = time.monotonic()
+
+    def words(self, done: int) -> str:
+        rate = (done - self._begun) / max(time.monotonic() - self._since, 0.001)
+        if self._total is None:
+            return f"{done}, {rate:.0f}/s"
+        left = f", {span((self._total - done) / rate)} left" if rate > 0 else ""
+        return f"{done} of {self._total}, {rate:.0f}/s{left}"

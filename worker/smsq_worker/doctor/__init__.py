@@ -1,0 +1,1 @@
+"""`smsq doctor`: the checks of an installation, one module for each part of it."""

@@ -1,0 +1,42 @@
+"""Whether numbers and codes can be read in Redis, and whether the keys set here open them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from smsq import keys
+from smsq.cipher import Sealed, fernets
+from smsq.connection import Client
+from smsq.errors import SettingsError
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor.finding import Finding, error, ok
+
+
+def examine(settings: Settings, client: Client) -> Iterator[Finding]:
+    """Try the keys on what the ledger holds. Raises redis.RedisError."""
+    wrapped: Any = client.get(keys.LOOKUP)
+    if settings.payload_keys:
+        yield _tried(settings, wrapped)
+    elif wrapped:
+        yield error(
+            "numbers and codes are encrypted in Redis, but SMSQ_PAYLOAD_KEYS is not set here: no "
+            "worker starts like this, and a producer's messages can be read",
+            "give every process the same SMSQ_PAYLOAD_KEYS",
+        )
+    else:
+        yield ok(
+            "whoever can read Redis can read number and code of each message until it is final",
+            "SMSQ_PAYLOAD_KEYS encrypts them",
+        )
+
+
+def _tried(settings: Settings, wrapped: str | None) -> Finding:
+    try:
+        keyring = fernets(settings.payload_keys)
+        if wrapped:
+            Sealed(keyring, wrapped)
+    except SettingsError as problem:
+        what, _, advice = problem.problems[0].partition("; ")
+        return error(what, advice)
+    return ok("numbers and codes are encrypted in Redis, with keys that are known here")

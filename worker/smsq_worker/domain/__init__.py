@@ -1,0 +1,1 @@
+"""What messages, codes, limits and states are: rules without any service."""

@@ -1,0 +1,279 @@
+"""The catalogue of stat codes: what a delivery report means and what follows from it.
+
+The data is `codes.toml` beside this file; an operator's override file of the same form is laid
+over it field by field. Nothing is read before `Catalogue.load`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from smsq.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+WILDCARD = "MO:*"
+UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
+STAT_LIMIT = 32
+
+# SMPP names each state twice, in full and in seven letters; the vendor's page mixes the two.
+# MO:200 is the one numbered code that the vendor writes with three digits.
+_SAME_AS = {
+    "ACCEPTED": "ACCEPTD",
+    "DELIVERED": "DELIVRD",
+    "MO:0200": "MO:200",
+    "REJECTD": "REJECTED",
+    "UNDELIVERABLE": "UNDELIV",
+}
+# Possessive quantifiers: a hostile run of blanks is read once, not once for each blank.
+_NUMBERED = re.compile(r"(M[AO])\s*+:?\s*+([0-9]+)")
+_UPSTREAM = re.compile(r"MO:[0-9]+")
+_FOREIGN = re.compile(r"[^A-Z0-9:_.-]")
+
+
+class CodeClass(StrEnum):
+    """What a report says of its message."""
+
+    DELIVERED = "delivered"
+    PENDING = "pending"
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    UNKNOWN = "unknown"
+
+
+class Scope(StrEnum):
+    """Where the cause lies, which tells whom to alert and what else it will hit."""
+
+    RECIPIENT = "recipient"
+    CONTENT = "content"
+    TEMPLATE = "template"
+    ACCOUNT = "account"
+    ROUTE = "route"
+    GATEWAY = "gateway"
+    FREQUENCY = "frequency"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Describe one stat code and what smsq does about it.
+
+    `retry_after_s` counts for class transient alone; in scope frequency nothing is sent to the
+    number for so long. `suppress_s` > 0 suppresses the number for so long. `pause` is "",
+    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` says
+    that calls come too fast. `may_have_been_sent` says that the phone may have got the message
+    in spite of the report, so a resend may be a duplicate.
+    """
+
+    stat: str
+    zh: str = ""
+    en: str = ""
+    code_class: CodeClass = CodeClass.UNKNOWN
+    scope: Scope | None = None
+    retry_after_s: int = 0
+    suppress_s: int = 0
+    pause: str = ""
+    slow_down: bool = False
+    may_have_been_sent: bool = False
+
+
+_UNLISTED = Code("", zh="未收录的状态码", en="not in the catalogue")
+
+
+def normalise(stat: str) -> str:
+    """Return the catalogue's spelling of a stat code as a gateway or a person wrote it.
+
+    Takes any text and never raises: the answer has 1 to 32 characters of A-Z 0-9 : _ . - with
+    `?` for every other one (and at the end of a text that was cut); blank text is `EMPTY`.
+    """
+    plain = stat.strip().replace("\uff1a", ":")  # the colon of a Chinese keyboard
+    text = plain.encode("ascii", "replace").decode("ascii").upper()
+    if numbered := _NUMBERED.fullmatch(text):
+        text = f"{numbered[1]}:{numbered[2].lstrip('0').zfill(4)}"
+    if len(text) > STAT_LIMIT:
+        # The mark keeps what is left from being taken for a code that it only begins like.
+        text = text[: STAT_LIMIT - 1] + "?"
+    return _SAME_AS.get(text) or _FOREIGN.sub("?", text) or "EMPTY"
+
+
+class Catalogue:
+    """Hold every known code; iterates over them in the order of the files."""
+
+    def __init__(self, codes: Mapping[str, Code]) -> None:
+        self._codes = dict(codes)
+
+    @classmethod
+    def load(cls, override: Path | None = None) -> Catalogue:
+        """Read the shipped codes and lay the override file over them.
+
+        Raises SettingsError with a line for each mistake in the override file.
+        """
+        codes: dict[str, Code] = {}
+        problems = _lay_over(codes, resources.files(__package__) / "codes.toml")
+        if override is not None:
+            problems += _lay_over(codes, override)
+        if problems:
+            raise SettingsError(problems)
+        return cls(codes)
+
+    def __iter__(self) -> Iterator[Code]:
+        return iter(self._codes.values())
+
+    def classify(self, stat: str) -> Code:
+        """Return what a report's stat means: of class unknown where nobody knows; never raises."""
+        key = normalise(stat)
+        return self._find(key) or replace(_UNLISTED, stat=key)
+
+    def get(self, stat: str) -> Code | None:
+        """Return the entry that covers a stat, be it the wildcard's, or None."""
+        return self._find(_key(stat))
+
+    def nearest(self, stat: str) -> list[str]:
+        """Return at most three codes that are spelled like this one, the closest first."""
+        return difflib.get_close_matches(normalise(stat), self._codes)
+
+    def _find(self, key: str) -> Code | None:
+        if key in self._codes:
+            return self._codes[key]
+        if _UPSTREAM.fullmatch(key):
+            return replace(self._codes[WILDCARD], stat=key)
+        return None
+
+
+def _key(written: str) -> str:
+    """Return a person's spelling as a key; unlike a report's, it may name the wildcard."""
+    return WILDCARD if written.strip().upper() in {WILDCARD, "MO:NNNN"} else normalise(written)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value.isprintable():
+        return value
+    raise ValueError
+
+
+def _scope(value: object) -> Scope | None:
+    return None if value == "" else Scope(_text(value))
+
+
+def _seconds(value: object) -> int:
+    if type(value) is int and 0 <= value <= UNTIL_LIFTED_S:  # to isinstance, true is an int
+        return value
+    raise ValueError
+
+
+def _pause(value: object) -> str:
+    if isinstance(value, str) and value in {"", "account", "template"}:
+        return value
+    raise ValueError
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError
+
+
+class _Field(NamedTuple):
+    """Tell how one field of the file is read; `read` raises ValueError for a bad value."""
+
+    attribute: str
+    read: Callable[[Any], object]
+    allowed: str
+
+
+_TIME = f"a whole number of seconds from 0 to {UNTIL_LIFTED_S}"
+_FIELDS = {
+    "zh": _Field("zh", _text, "text on one line"),
+    "en": _Field("en", _text, "text on one line"),
+    "class": _Field("code_class", CodeClass, f"one of {', '.join(CodeClass)}"),
+    "scope": _Field("scope", _scope, f'one of {", ".join(Scope)}, or "" for none'),
+    "retry_after_s": _Field("retry_after_s", _seconds, _TIME),
+    "suppress_s": _Field("suppress_s", _seconds, _TIME),
+    "pause": _Field("pause", _pause, 'one of account, template, or "" for none'),
+    "slow_down": _Field("slow_down", _flag, "true or false"),
+    "may_have_been_sent": _Field("may_have_been_sent", _flag, "true or false"),
+}
+
+
+def _lay_over(codes: dict[str, Code], source: Traversable) -> list[str]:
+    """Merge a file into codes and return its mistakes; what has none is merged all the same."""
+    try:
+        # Editors on Windows begin a file with a BOM, which TOML does not allow.
+        document = tomllib.loads(source.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        found = [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
+    except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
+        found = [f'is not TOML in UTF-8: {error}; a code stands in quotes: [codes."MO:0254"]']
+    else:
+        found = list(_merge(codes, document))
+    return [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in found]
+
+
+def _merge(codes: dict[str, Code], document: dict[str, Any]) -> Iterator[str]:
+    for name in (name for name in document if name != "codes"):
+        yield f'table "{name}" is unknown; the only one is [codes]{_did_you_mean(name, ["codes"])}'
+    tables = document.get("codes", {})
+    if not isinstance(tables, dict):
+        yield f'codes: {_show(tables)} is not a table; write [codes."MO:0254"]'
+        return
+    written_as: dict[str, str] = {}
+    for written, table in tables.items():
+        key = _key(written)
+        problems = _key_problems(written, key, written_as) or list(_merge_code(codes, key, table))
+        yield from (f'code "{written}"{problem}' for problem in problems)
+        written_as.setdefault(key, written)
+
+
+def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:
+    if "?" in key or not written.strip():
+        return [f": is not a code, which has 1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"]
+    if key in written_as:
+        return [f': is the same code as "{written_as[key]}"; give it once']
+    return []
+
+
+def _merge_code(codes: dict[str, Code], key: str, table: object) -> Iterator[str]:
+    if not isinstance(table, dict):
+        yield f": {_show(table)} is not a table; its fields are {', '.join(_FIELDS)}"
+        return
+    values: dict[str, Any] = {}
+    sound = True
+    for name, value in table.items():
+        try:
+            values[_FIELDS[name].attribute] = _FIELDS[name].read(value)
+        except (KeyError, ValueError):
+            sound = False
+            yield f", field {name}: {_field_problem(name, value)}"
+    code = replace(codes.get(key, Code(key)), **values)
+    # After a bad field this would only complain of the value that the field leaves behind.
+    if sound and code.code_class is CodeClass.TRANSIENT and code.retry_after_s == 0:
+        yield (
+            ", field retry_after_s: 0 is not allowed with class transient;"
+            f" it must be a whole number from 1 to {UNTIL_LIFTED_S}"
+        )
+    codes[key] = code
+
+
+def _field_problem(name: str, value: object) -> str:
+    if name not in _FIELDS:
+        return f"is unknown; known are {', '.join(_FIELDS)}{_did_you_mean(name, list(_FIELDS))}"
+    return f"{_show(value)} is not allowed; it must be {_FIELDS[name].allowed}"
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _show(value: object) -> str:
+    """Return a value nearly as TOML writes it, cut to what fits on a line."""
+    return json.dumps(value, ensure_ascii=False, default=str)[:60]

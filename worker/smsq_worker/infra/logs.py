@@ -1,0 +1,78 @@
+"""Logs: as text, or as JSON with what a record knows in fields of their own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from smsq.contract import SEND_SMS
+from smsq_worker.config.parsers import LogFormat
+
+FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def about(**known: object) -> dict[str, Any]:
+    """Give a log call's `extra`: id, attempt, mid, outcome, state, lane, those that are known.
+
+    Never a number or a code.
+    """
+    return {"smsq": {name: value for name, value in known.items() if value}}
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one line of JSON."""
+
+    def __init__(self, worker: str = "") -> None:
+        """`worker` is the Celery node's name."""
+        super().__init__()
+        self._of_all = {"worker": worker} if worker else {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one; all of its text in ASCII, whatever the stream can take."""
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.process,
+        }
+        entry |= self._of_all | _known(record)
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = record.stack_info
+        return json.dumps(entry)
+
+
+def to_stderr(
+    log_format: LogFormat, level: int = logging.INFO, *, text: str = FORMAT, worker: str = ""
+) -> None:
+    """Log to stderr in the form that is set; `text` is the other one's."""
+    is_json = log_format == "json"
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines(worker) if is_json else logging.Formatter(text))
+    logging.captureWarnings(is_json)
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def announce(log: logging.Logger, log_format: LogFormat, words: str) -> None:
+    """Tell on stdout what a person who started this waits for, or in the log where that is JSON."""
+    if log_format == "json":
+        log.info("%s", words)
+    else:
+        sys.stdout.write(f"{words}\n")
+        sys.stdout.flush()
+
+
+def _known(record: logging.LogRecord) -> dict[str, Any]:
+    found = getattr(record, "smsq", None)
+    if isinstance(found, dict):
+        return found
+    # Celery's own, of a task; only the name and the id of what it gives are for everybody's eyes.
+    data = getattr(record, "data", None)
+    if isinstance(data, dict) and data.get("name") == SEND_SMS:
+        return {"id": data.get("id")}
+    return {}

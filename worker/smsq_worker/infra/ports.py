@@ -1,0 +1,95 @@
+"""Listening where the settings say, or saying clearly why not."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Final, NamedTuple
+
+from smsq.errors import SettingsError
+from smsq_worker.config.parsers import Bind
+
+QUIET_PORTS: Final = (20_000, 32_000)
+"""Below those that Linux gives to outgoing connections, which could take one back at once."""
+
+_dice: Final = random.SystemRandom()
+
+
+class Wish(NamedTuple):
+    """Where to listen, which setting says so, and what to change if that cannot be."""
+
+    setting: str
+    bind: Bind
+    remedy: str = "set another HOST:PORT"
+
+
+def listen(bind: Bind, setting: str) -> socket.socket:
+    """Listen on a TCP socket. Raises SettingsError that names the setting to change."""
+    return _listen(Wish(setting, bind))
+
+
+def require_free(bind: Bind, setting: str) -> None:
+    """Check that a port can be had. Raises SettingsError that names the setting to change."""
+    listen(bind, setting).close()
+
+
+def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
+    """Check that all can be had at once; give each setting's, with a free port for a 0.
+
+    Raises SettingsError that names every setting to change.
+    """
+    found: dict[str, Bind] = {}
+    problems: list[str] = []
+    with ExitStack() as held:
+        for wish in wishes:
+            try:
+                listening = held.enter_context(_listen(wish))
+            except SettingsError as error:
+                problems += error.problems
+            else:
+                found[wish.setting] = wish.bind[0], listening.getsockname()[1]
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Find a port on which nobody listens. Raises OSError where the host is none of ours."""
+    while True:
+        port = _dice.randrange(*QUIET_PORTS)
+        with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
+
+
+def shown(bind: Bind) -> str:
+    """Write HOST:PORT."""
+    host, port = bind
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _listen(wish: Wish) -> socket.socket:
+    host, port = wish.bind
+    listening = socket.socket(_family(host), socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port or free_port(host)))
+        # Another that is bound but does not listen would not be noticed before.
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        why = f"cannot listen on {shown(wish.bind)}: {error.strerror}"
+        raise SettingsError([f"{wish.setting}: {why}; {wish.remedy}"]) from None
+    return listening

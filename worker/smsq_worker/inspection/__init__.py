@@ -1,0 +1,1 @@
+"""What is known, for people: the snapshot, a timeline, a forecast."""

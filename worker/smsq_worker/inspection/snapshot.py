@@ -1,0 +1,244 @@
+"""The whole at a glance: rate, pauses, what waits, how long it will take.
+
+The broker may be another Redis than the ledger's. Where it does not answer, the rest is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import redis
+from kombu.transport.redis import PRIORITY_STEPS, Channel
+
+from smsq import keys
+from smsq.app import QUEUES
+from smsq.connection import Client, connect_impatiently, mapped_errors
+from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
+from smsq_worker.infra.memory import Memory, memory
+from smsq_worker.infra.wakeups import ids_of
+from smsq_worker.ledger import Ledger, timestamps
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
+from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.scripts import Rules
+
+LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
+
+_BROKER_S: Final = 1.5
+_FIRST, _PAGE = 10, 200
+_LOOK_AT: Final = 10_000
+"""So many of a list at the most: the tail of a queue may be full of copies, or of expired ones."""
+_GLANCE: Final = 1000
+"""So many where somebody looks every few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The message that has waited longest in a lane's queue."""
+
+    id: str
+    enqueued_at: datetime
+    age_s: float
+    waits_s: float
+    """Since its wake-up was published: less than its age where it had to wait for a time before."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """A lane's messages in the ledger."""
+
+    live: dict[str, int]
+    """How many messages are in each state that is not final."""
+    oldest: Oldest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole, as it was seen at one moment."""
+
+    at: datetime
+    rate: Rate
+    pauses: tuple[Pause, ...]
+    lanes: dict[str, LaneView]
+    reports_waiting: int | None
+    """Reports in their queue; None where the broker does not answer."""
+    held: int
+    parked: int
+    notices: dict[str, int]
+    """Outcomes to be told: waiting, and dead, which were given up."""
+    to_send: int
+    """Messages that wait for nothing but their turn."""
+    stopped: bool
+    """Whether nothing is sent, as the account is paused or the gateway away."""
+    broker_answers: bool
+    memory: dict[str, Memory]
+    """Of the ledger's Redis and of the broker's, by `ledger` and `broker`, where they are known."""
+
+    @property
+    def drain_s(self) -> float | None:
+        """Estimate the time to send what waits; None while nothing is sent."""
+        return None if self.stopped else self.to_send / self.rate.now
+
+
+class Lookout:
+    """Looks at the ledger and the broker; nothing is connected before it does."""
+
+    def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
+        self._client = client
+        self._url, self._broker_url = rules.url, broker_url
+        self._broker = connect_impatiently(broker_url, _BROKER_S)
+        self.ledger = Ledger(client, rules)
+        self.control = Control(client, rules)
+        self.notices = Notices(client, rules)
+
+    def close(self) -> None:
+        """Close the broker's connections; the ledger's are the caller's."""
+        self._broker.close()
+
+    def look(self) -> Overview:
+        """Look at the whole. Raises LedgerUnavailable."""
+        pauses = self.control.pauses()
+        live = self.control.live()
+        waiting = self.waiting()
+        held, parked = self.ledger.waiting()
+        with mapped_errors(self._url):
+            now_ms = timestamps.now_ms(self._client)
+            lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
+            due = self._deferred_and_due(now_ms) if total(live, State.DEFERRED) else 0
+        return Overview(
+            at=timestamps.at(now_ms),
+            rate=self.control.rate(),
+            pauses=tuple(pauses),
+            lanes=lanes,
+            reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
+            held=held,
+            parked=parked,
+            notices=self.notices.counts(),
+            to_send=total(live, State.QUEUED) + due,
+            stopped=any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses),
+            broker_answers=waiting is not None,
+            memory=self._memory(),
+        )
+
+    def _memory(self) -> dict[str, Memory]:
+        with mapped_errors(self._url):
+            found = {"ledger": memory(self._client)}
+        if self._broker_url != self._url:
+            with suppress(redis.RedisError):
+                found["broker"] = memory(self._broker)
+        return {name: one for name, one in found.items() if one}
+
+    def waiting(self) -> dict[str, int] | None:
+        """Count what waits in each queue; None where the broker does not answer."""
+        try:
+            return queue_depths(self._broker)
+        except redis.RedisError:
+            return None
+
+    def waits_s(self, waiting: dict[str, int]) -> dict[Lane, float]:
+        """Tell how long each lane's oldest wake-up has waited; `waiting` is from `waiting`.
+
+        A lane is left out where a glance finds nothing but wake-ups of messages that have ended.
+        Raises LedgerUnavailable.
+        """
+        found: dict[Lane, float] = {}
+        with mapped_errors(self._url):
+            now_ms = timestamps.now_ms(self._client)
+            for lane in Lane:
+                depth = waiting[lane.queue]
+                oldest = self._oldest(lane, now_ms, _GLANCE) if depth else None
+                if oldest or depth <= _GLANCE:
+                    found[lane] = oldest.waits_s if oldest else 0
+        return found
+
+    def _lane(
+        self, lane: Lane, live: dict[str, int], waiting: dict[str, int] | None, now_ms: int
+    ) -> LaneView:
+        return LaneView(
+            live={str(state): live.get(f"{lane}:{state}", 0) for state in LIVE_STATES},
+            oldest=self._oldest(lane, now_ms, _LOOK_AT)
+            if waiting and waiting[lane.queue]
+            else None,
+        )
+
+    def _oldest(self, lane: Lane, now_ms: int, look_at: int) -> Oldest | None:
+        found = [
+            first
+            for name in _lists(lane.queue)
+            if (first := self._first_queued(name, look_at)) is not None
+        ]
+        if not found:
+            return None
+        published, enqueued, message_id = min(found)
+        return Oldest(
+            message_id,
+            timestamps.at(enqueued),
+            age_s=max(0, now_ms - enqueued) / 1000,
+            waits_s=max(0, now_ms - published) / 1000,
+        )
+
+    def _first_queued(self, name: str, look_at: int) -> tuple[int, int, str] | None:
+        """Find the next message of a list that is still to be sent: (published, enqueued, id).
+
+        kombu pushes at the head and pops at the tail.
+        """
+        for start in (0, *range(_FIRST, look_at, _PAGE)):
+            ids = self._ids(name, start, _PAGE if start else _FIRST)
+            if not ids:
+                return None
+            with self._client.pipeline(transaction=False) as pipe:
+                for message_id in ids:
+                    pipe.hmget(keys.message(message_id), "state", "published", "enqueued")
+                answers = pipe.execute()
+            for message_id, (state, published, enqueued) in zip(ids, answers, strict=True):
+                if state == State.QUEUED:
+                    return int(published or 0) or int(enqueued), int(enqueued), message_id
+        return None
+
+    def _ids(self, name: str, start: int, count: int) -> list[str]:
+        try:
+            bodies: Any = self._broker.lrange(name, -start - count, -start - 1)
+        except redis.RedisError:  # it answered a moment ago
+            return []
+        # Of a batch the last one goes last.
+        return [(ids_of(body) or [""])[-1] for body in reversed(bodies)]
+
+    def _deferred_and_due(self, now_ms: int) -> int:
+        """Count messages whose wait is over and which no clock has queued yet."""
+        count = 0
+        for start in range(0, _LOOK_AT, _PAGE):
+            ids: Any = self._client.zrangebyscore(keys.TIMERS, "-inf", now_ms, start, _PAGE)
+            with self._client.pipeline(transaction=False) as pipe:
+                for message_id in ids:
+                    pipe.hget(keys.message(message_id), "state")
+                count += pipe.execute().count(State.DEFERRED)
+            if len(ids) < _PAGE:
+                break
+        return count
+
+
+def queue_depths(broker: Client) -> dict[str, int]:
+    """Count what waits in each queue, of every priority. Raises redis.RedisError."""
+    names = [(queue, name) for queue in QUEUES for name in _lists(queue)]
+    counts = dict.fromkeys(QUEUES, 0)
+    with broker.pipeline(transaction=False) as pipe:
+        for _, name in names:
+            pipe.llen(name)
+        for (queue, _), count in zip(names, pipe.execute(), strict=True):
+            counts[queue] += count
+    return counts
+
+
+def _lists(queue: str) -> Iterator[str]:
+    """Name a queue's lists: kombu has one for each priority."""
+    yield queue
+    for step in PRIORITY_STEPS[1:]:
+        yield f"{queue}{Channel.sep}{step}"
+
+
+def total(live: dict[str, int], state: State) -> int:
+    """Count the messages of all lanes that are in a state; `live` is from Control.live."""
+    return sum(live.get(f"{lane}:{state}", 0) for lane in Lane)

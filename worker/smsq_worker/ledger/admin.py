@@ -1,0 +1,220 @@
+"""What an operator sees and sets for all workers: rate, pauses, suppressed numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import redis
+
+from smsq import keys
+from smsq.cipher import Cipher, Unreadable
+from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.report_lag import lag_s
+from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.ledger.timestamps import at, ms, now_ms
+
+ACCOUNT: Final = "account"
+BREAKER: Final = "breaker"
+_TEMPLATE: Final = "template:"
+# With `tat`: the next turn at a very low rate may be hours away.
+_OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
+
+
+def template_scope(name: str) -> str:
+    """Name the scope of a template's pause."""
+    return _TEMPLATE + name
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Calls a second for all workers together."""
+
+    limit: float
+    burst: int
+    now: float
+    """Less than the limit while the gateway wants fewer; it comes back step by step."""
+    back_at: datetime | None
+    """When it will be at the limit again, if the gateway is content; None where it is now."""
+    by_operator: bool
+    """Whether it was set at run time; otherwise the settings say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why nothing is sent, for the account, during an outage, or of one template."""
+
+    scope: str
+    """account, breaker, or template:<name>."""
+    cause: str
+    """operator, report, refusals or outage."""
+    detail: str
+    since: datetime
+    probe_at: datetime | None
+    """When the next message may find out whether it is over; None where an operator decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A number to which nothing is sent. `phone` is "" where only its digest can be read."""
+
+    phone: str = field(repr=False)
+    reason: str
+    since: datetime
+    until: datetime
+
+
+class Control:
+    """The switches. Every method raises LedgerUnavailable where Redis fails."""
+
+    def __init__(self, client: Client, rules: Rules, cipher: Callable[[], Cipher] = Cipher) -> None:
+        """`cipher` is asked where suppressed numbers are; it may raise SettingsError."""
+        self._client = client
+        self._cipher = cipher
+        self._url = rules.url
+        scripts = Scripts(client, rules)
+        self._pause = scripts.act("pause")
+        self._rate = scripts.act("rate")
+        self._keep = scripts.plain("keep")
+
+    def rate(self) -> Rate:
+        """Read the rate as it is now."""
+        with mapped_errors(self._url):
+            _, limit, burst, now, by_operator, back_ms = self._rate()
+        return Rate(
+            limit=float(limit),
+            burst=int(float(burst)),
+            now=float(now),
+            back_at=at(back_ms) if back_ms else None,
+            by_operator=bool(by_operator),
+        )
+
+    def set_rate(self, limit: float, burst: int) -> None:
+        """Set the rate of all workers from now on, and forget what the gateway wanted."""
+        fields = ("limit", f"{limit:.17g}", "burst", burst)
+        with mapped_errors(self._url):
+            self._keep(keys=[keys.RATE], args=[len(fields), *fields, *_OF_THE_RATE_BEFORE])
+
+    def reset_rate(self) -> None:
+        """Go back to what the settings say."""
+        with mapped_errors(self._url):
+            self._client.hdel(keys.RATE, "limit", "burst", *_OF_THE_RATE_BEFORE)
+
+    def pause(self, scope: str, detail: str) -> bool:
+        """Pause until `resume`; False where an operator has done so before."""
+        return self._switch("pause", scope, detail)
+
+    def resume(self, scope: str, why: str) -> bool:
+        """End a pause, whatever its cause; False where there is none."""
+        return self._switch("resume", scope, why)
+
+    def pauses(self) -> list[Pause]:
+        """List the pauses, the oldest first."""
+        with mapped_errors(self._url):
+            found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
+        pauses = [_pause(scope, json.loads(text)) for scope, text in found.items()]
+        return sorted(pauses, key=lambda pause: pause.since)
+
+    def suppress(self, phone: str, reason: str, until: datetime) -> None:
+        """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
+        entry = {"reason": reason, "since": self._now(), "until": ms(until)}
+        fields = _suppression(self._cipher(), phone, entry)
+        with mapped_errors(self._url):
+            self._keep(keys=[keys.SUPPRESSED], args=[len(fields), *fields])
+
+    def take_over(self, rows: Iterable[Suppressed]) -> int:
+        """Suppress numbers as another list says, replacing what is known; give how many."""
+        return self._keep_suppressed(
+            (
+                row.phone,
+                {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)},
+            )
+            for row in rows
+        )
+
+    def unsuppress(self, phone: str) -> bool:
+        """Send to a number again; False where it was not suppressed."""
+        # Also as a process without keys suppressed it, or the next worker would bring it back.
+        names = {self._cipher().who(phone), keys.who(phone)}
+        with mapped_errors(self._url):
+            return bool(self._client.hdel(keys.SUPPRESSED, *names))
+
+    def suppressed(self) -> Iterator[Suppressed]:
+        """Go through the suppressed numbers, in no order; one may come twice while they change."""
+        now = self._now()
+        cipher = self._cipher()
+        with mapped_errors(self._url):
+            for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
+                entry = json.loads(text)
+                if entry["until"] > now:
+                    phone = _shown(cipher, entry["phone"])
+                    yield Suppressed(phone, entry["reason"], at(entry["since"]), at(entry["until"]))
+
+    def live(self) -> dict[str, int]:
+        """Count live messages, by "<lane>:<state>"."""
+        with mapped_errors(self._url):
+            found = self._client.hgetall(keys.LIVE)
+        # Those that were live before they were counted make it negative.
+        return {str(name): max(0, int(value)) for name, value in found.items()}
+
+    def lag_s(self) -> float:
+        """Tell how long the most overdue timer has been due. Raises LedgerUnavailable."""
+        with mapped_errors(self._url):
+            return lag_s(self._client)
+
+    def memory(self) -> tuple[int, int] | None:
+        """Tell the ledger's memory and its limit in bytes, 0 for none; None where it is secret.
+
+        Raises LedgerUnavailable.
+        """
+        with mapped_errors(self._url):
+            try:
+                info: Any = self._client.info("memory")
+                return int(info["used_memory"]), int(info["maxmemory"])
+            except (redis.ResponseError, KeyError):  # an ACL forbids it
+                return None
+
+    def _keep_suppressed(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
+        count = 0
+        cipher = self._cipher()
+        with mapped_errors(self._url), self._client.pipeline(transaction=False) as pipe:
+            for phone, entry in rows:
+                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, entry))
+                count += 1
+                if count % 1000 == 0:
+                    pipe.execute()
+            pipe.execute()
+        return count
+
+    def _switch(self, what: str, scope: str, words: str) -> bool:
+        with mapped_errors(self._url):
+            return bool(self._pause(args=[what, scope, words]))
+
+    def _now(self) -> int:
+        with mapped_errors(self._url):
+            return now_ms(self._client)
+
+
+def _suppression(cipher: Cipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:
+    return cipher.who(phone), json.dumps({"phone": cipher.hide(phone)} | entry)
+
+
+def _shown(cipher: Cipher, phone: str) -> str:
+    try:
+        return cipher.show(phone)
+    except Unreadable:
+        return ""
+
+
+def _pause(scope: str, found: dict[str, Any]) -> Pause:
+    by_operator = found["cause"] == "operator"
+    return Pause(
+        scope=scope,
+        cause=found["cause"],
+        detail=found["detail"],
+        since=at(found["since"]),
+        probe_at=None if by_operator else at(found["probe_at"]),
+    )

@@ -1,0 +1,143 @@
+"""Outcomes that are to be told: who is told what, when, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from smsq import keys
+from smsq.connection import Client, mapped_errors
+from smsq.errors import LedgerUnavailable
+from smsq_worker.ledger import timestamps
+from smsq_worker.ledger.migrations import log_events, understood
+from smsq_worker.ledger.scripts import Rules, Scripts
+
+TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
+
+Result = Literal["told", "failed", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An outcome to be told to one receiver."""
+
+    name: str
+    kind: str
+    """task, returnurl or webhook."""
+    failures: int
+    """How often its receiver has failed in a row."""
+    outcome: Mapping[str, Any] = field(repr=False)
+    """Public: id, state, lane, reason, stat, ...; times are ISO 8601, in UTC."""
+    notify: str | None = field(repr=False)
+    return_url: str | None = field(repr=False)
+    trace: str | None = field(repr=False)
+    """W3C traceparent of its message, where that is traced."""
+
+    @property
+    def id(self) -> str:
+        """Name the outcome: the same at each try, and for each of its receivers."""
+        return f"{self.outcome['id']}.{self.outcome['state']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """An outcome that its receiver did not take for too long."""
+
+    name: str
+    given_up_at: datetime
+    tries: int
+    error: str
+
+
+class Notices:
+    """The acts on them. Every method raises LedgerUnavailable where Redis fails."""
+
+    def __init__(self, client: Client, rules: Rules) -> None:
+        self._client = client
+        self._url = rules.url
+        self._lease_s = rules.notice_lease_s
+        scripts = Scripts(client, rules)
+        self._claim = scripts.act("claim_notices")
+        self._take = scripts.act("take_notice", also="notices")
+        self._settle = scripts.act("settle_notice", also="notices")
+        self._revive = scripts.act("revive_notice", also="notices")
+
+    def claim(self, at_most: int) -> list[str]:
+        """Give the names of those whose time has come."""
+        return list(self._run(self._claim, at_most, _ms(self._lease_s)))
+
+    def take(self, name: str) -> Notice | str:
+        """Take one to tell it; or say why not: gone, copy, wait, or bad, which was set aside."""
+        told, *rest = self._run(self._take, name, _ms(self._lease_s))
+        if told != "go":
+            return str(told)
+        found = json.loads(rest[0])
+        return Notice(
+            name,
+            kind=name.partition(":")[0],
+            failures=int(rest[1]),
+            outcome=_public(found),
+            notify=found.get("notify"),
+            return_url=found.get("returnurl"),
+            trace=found.get("trace"),
+        )
+
+    def settle(
+        self, name: str, result: Result, *, error: str, wait_s: float, give_up_s: float
+    ) -> str:
+        """Write down what came of it; say what follows: told, waits, dead or gone."""
+        (told,) = self._run(self._settle, name, result, error, _ms(wait_s), _ms(give_up_s))
+        return str(told)
+
+    def dead(self, at_most: int) -> list[Dead]:
+        """List those given up, the oldest first."""
+        with mapped_errors(self._url):
+            found: Any = self._client.zrange(keys.DEAD_NOTICES, 0, at_most - 1, withscores=True)
+            with self._client.pipeline(transaction=False) as pipe:
+                for name, _ in found:
+                    kind, state, message_id = name.split(":", 2)
+                    pipe.hmget(keys.outcome(state, message_id), f"{kind}:tries", f"{kind}:error")
+                details = pipe.execute()
+        return [
+            Dead(name, timestamps.at(since), int(tries or 0), error or "")
+            for (name, since), (tries, error) in zip(found, details, strict=True)
+        ]
+
+    def revive(self, name: str, decision: Literal["replay", "drop"]) -> bool:
+        """Tell one that was given up again, or forget it; False where it is not among them."""
+        (done,) = self._run(self._revive, name, decision)
+        return bool(done)
+
+    def counts(self) -> dict[str, int]:
+        """Count those waiting and those dead."""
+        with mapped_errors(self._url):
+            waiting = self._client.zcard(keys.NOTICES)
+            return {"waiting": waiting, "dead": self._client.zcard(keys.DEAD_NOTICES)}
+
+    def _run(self, script: Any, *args: str | float) -> Any:
+        try:
+            with mapped_errors(self._url):
+                events, *answer = script(args=list(args))
+        except LedgerUnavailable as error:
+            raise understood(error, self._url) from error.__cause__
+        log_events(events)
+        return answer
+
+
+def _public(found: dict[str, Any]) -> dict[str, Any]:
+    """Give what a receiver is told, with every name there."""
+    names = ("reason", "stat", "detail", "template", "phone", "reference", "mid")
+    outcome = {"id": found["id"], "state": found["state"], "lane": found["lane"]}
+    outcome |= {name: found.get(name) for name in names}
+    return outcome | {f"{name}_at": _iso(found.get(name)) for name in TIMES}
+
+
+def _iso(milliseconds: str | None) -> str | None:
+    return timestamps.at(float(milliseconds)).isoformat() if milliseconds else None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,20 @@
+"""The rates of the relay's callers, each shared by all doors."""
+
+from __future__ import annotations
+
+from smsq import keys
+from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.scripts import Rules, Scripts
+
+
+class RelayRate:
+    """Counts the requests of callers."""
+
+    def __init__(self, client: Client, rules: Rules) -> None:
+        self._url = rules.url
+        self._script = Scripts(client, rules).plain("relay_rate")
+
+    def wait_s(self, caller: str, rate_per_s: float) -> float:
+        """Count a request, 0 is given; or give the seconds to wait. Raises LedgerUnavailable."""
+        with mapped_errors(self._url):
+            return int(self._script(keys=[keys.relay(caller)], args=[rate_per_s])) / 1_000_000

@@ -1,0 +1,59 @@
+"""What a worker brings under the first of its keys when it starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.client import Pipeline
+
+from smsq import keys
+from smsq.cipher import Sealed, Unreadable
+from smsq.connection import Client, mapped_errors
+from smsq_worker.ledger.scripts import Rules, Scripts
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 1000
+
+
+def renew(client: Client, rules: Rules, cipher: Sealed) -> None:
+    """Bring suppressed numbers under the first key, and the lookup key under all keys.
+
+    Numbers from before there were keys get their keyed digest too, or they would be found no
+    more. All of it may be done by several workers at once, and be broken off at any point. Messages
+    are left as they are. Raises LedgerUnavailable.
+    """
+    move = Scripts(client, rules).plain("renew")
+    with mapped_errors(rules.url):
+        count = sum(_renew_suppressed(client, cipher, move))
+        if count:
+            log.info("%d suppressed numbers are now encrypted with the first key", count)
+        client.transaction(lambda pipe: _rewrap(pipe, cipher), keys.LOOKUP)
+
+
+def _renew_suppressed(client: Client, cipher: Sealed, move: Any) -> Iterator[int]:
+    with client.pipeline(transaction=False) as pipe:
+        for who, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
+            entry: dict[str, Any] = json.loads(text)
+            # What no key opens is suppressed all the same: its digest is all that counts.
+            with suppress(Unreadable):
+                phone = cipher.renewed(entry["phone"])
+                if phone != entry["phone"]:
+                    now = cipher.who(cipher.show(phone))
+                    new = json.dumps(entry | {"phone": phone})
+                    move(keys=[keys.SUPPRESSED], args=[who, text, now, new], client=pipe)
+            if len(pipe) >= AT_ONCE:
+                yield from pipe.execute()
+        yield from pipe.execute()
+
+
+def _rewrap(pipe: Pipeline, cipher: Sealed) -> None:
+    """Replace what the lookup key is wrapped in, unless somebody else does so now."""
+    wrapped: Any = pipe.get(keys.LOOKUP)
+    pipe.multi()
+    if wrapped and (new := cipher.rewrapped(wrapped)) != wrapped:
+        pipe.set(keys.LOOKUP, new)

@@ -1,0 +1,189 @@
+"""What the ledger holds of one message, as it was at one moment: what is known and what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis
+
+from smsq import keys
+from smsq.connection import Client, mapped_errors
+from smsq.contract import FINAL
+from smsq.tracking import Status, read_status
+from smsq_worker.ledger import timestamps
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+
+KINDS: Final = ("task", "returnurl", "webhook")
+_LOOKS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """An outcome that one receiver has not taken yet."""
+
+    name: str
+    """As `smsq notices` takes it."""
+    next_at: datetime | None
+    """When it is tried next; None where it was given up."""
+    tries: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A message, and everything that bears on what happens to it next."""
+
+    at: datetime
+    """When this was read, by the clock of the Redis server."""
+    status: Status
+    caller: str | None
+    """Whose message of the relay it is; None where it is of the relay's own secret, or of none."""
+    notify: str | None
+    return_host: str | None
+    expires_at: datetime | None
+    due_at: datetime | None
+    """When it could first go, of one that was sent with a `send_at` and is not accepted yet."""
+    holds: bool
+    """Whether doubt makes it wait for an operator."""
+    doubt: bool
+    otherwise: str | None
+    """The reason to fail with if no further attempt can be made; without one it expires."""
+    unpublished: bool
+    """Whether its wake-up could not be published."""
+    timer_at: datetime | None
+    """When something happens if nothing else does; None where it is final or held."""
+    held_since: datetime | None
+    forgotten_at: datetime | None
+    in_waiting_room: bool
+    """Whether it waits for its template's pause to end."""
+    number_rests_until: datetime | None
+    """Until when the gateway takes nothing for its number."""
+    resumed: Mapping[str, datetime]
+    """When each scope that concerns it was last resumed."""
+    report_until: datetime | None
+    """Until when a report for one of its mids finds it; None where it has none."""
+    reused_mids: frozenset[str]
+    """Mids that the gateway gave to another message too: no report on them finds either."""
+    tellings: tuple[Telling, ...]
+    asks_whom: bool
+    """Whether a worker is still to find out whom its end is to be told."""
+
+
+def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
+    """Read a message; None where nothing is known of it. Raises LedgerUnavailable."""
+    trace = None
+    for _ in range(_LOOKS):
+        status = read_status(client, url, message_id)
+        if status is None:
+            return None
+        with mapped_errors(url):
+            trace, state = _read(client, status)
+        if state == status.state:
+            break  # Otherwise it moved on in between.
+    return trace
+
+
+def _read(client: Client, status: Status) -> tuple[Trace, str]:
+    message = keys.message(status.id)
+    mids = [attempt.mid for attempt in status.attempts if attempt.mid]
+    scopes = (ACCOUNT, BREAKER, template_scope(status.template or ""))
+    with client.pipeline() as pipe:
+        pipe.time()
+        pipe.hgetall(message)
+        pipe.pttl(message)
+        pipe.zscore(keys.TIMERS, status.id)
+        pipe.zscore(keys.HELD, status.id)
+        pipe.zscore(keys.waiting(status.template or ""), status.id)
+        pipe.hmget(keys.RESUMED, scopes)
+        for mid in mids:
+            pipe.pttl(keys.mid(mid))
+            pipe.get(keys.mid(mid))
+        clock, fields, ttl, timer, held, waits, resumed, *of_mids = pipe.execute()
+    reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
+    mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
+    now = clock[0] * 1000 + clock[1] // 1000
+    rests = client.get(keys.hold(fields["who"])) if "who" in fields else None
+    trace = Trace(
+        at=timestamps.at(now),
+        status=status,
+        caller=fields.get("caller"),
+        notify=fields.get("notify"),
+        return_host=urlsplit(fields["returnurl"]).hostname if "returnurl" in fields else None,
+        expires_at=_at(fields.get("expires")),
+        due_at=_at(fields.get("due")),
+        holds="hold" in fields,
+        doubt="doubt" in fields,
+        otherwise=fields.get("otherwise"),
+        unpublished=fields.get("published") == "0",
+        timer_at=_at(timer),
+        held_since=_at(held),
+        forgotten_at=_after(now, [ttl]),
+        in_waiting_room=waits is not None,
+        number_rests_until=_at(rests),
+        resumed={
+            scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
+        },
+        report_until=_after(now, mid_ttls),
+        reused_mids=frozenset(reused),
+        tellings=tuple(_tellings(client, status.id)),
+        asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
+    )
+    return trace, str(fields.get("state", ""))
+
+
+def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
+    """Give what is still to be told of each end that the message came to."""
+    for state in sorted(FINAL):
+        with client.pipeline() as pipe:
+            pipe.hgetall(keys.outcome(state, message_id))
+            names = [f"{kind}:{state}:{message_id}" for kind in KINDS]
+            for name in names:
+                pipe.zscore(keys.NOTICES, name)
+                pipe.zscore(keys.DEAD_NOTICES, name)
+            outcome, *scores = pipe.execute()
+        for name, waits, dead in zip(names, scores[::2], scores[1::2], strict=True):
+            kind = name.partition(":")[0]
+            if waits is not None or dead is not None:
+                tries, error = outcome.get(f"{kind}:tries", 0), outcome.get(f"{kind}:error", "")
+                yield Telling(name, _at(waits), int(tries), error)
+
+
+def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
+    """Give the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
+    with mapped_errors(url):
+        attempt, _, message_id = str(client.get(keys.mid(mid)) or "").partition(" ")
+    return (int(attempt), message_id) if message_id else None
+
+
+def sharers_of(client: Client, url: str, mid: str) -> list[str]:
+    """Return the first two messages of a mid that the gateway gave to several; [] for any other.
+
+    Raises LedgerUnavailable.
+    """
+    with mapped_errors(url):
+        return _sharers(client.get(keys.mid(mid)))
+
+
+def parked_since(client: Client, url: str, mid: str) -> datetime | None:
+    """Tell since when a report is parked for a mid that nobody knows. Raises LedgerUnavailable."""
+    with mapped_errors(url):
+        return _at(client.zscore(keys.PARKED, mid))
+
+
+def _sharers(leads_to: Any) -> list[str]:
+    word, *ids = str(leads_to or "").split("\t")
+    return [name.replace("\n", " ") for name in ids] if word == "reused" else []
+
+
+def _at(ms: Any) -> datetime | None:
+    return None if ms is None else timestamps.at(float(ms))
+
+
+def _after(now: int, ttls: Iterable[int]) -> datetime | None:
+    """Give when the last of some keys is gone; a negative ttl is of none, or of one that stays."""
+    longest = max(ttls, default=0)
+    return timestamps.at(now + longest) if longest > 0 else None

@@ -1,0 +1,110 @@
+"""What the ledger is asked and what it answers: questions, admissions, results, reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from smsq.contract import Lane, State
+from smsq_worker.domain.states import Lanes, Outcome
+
+Decision = Literal["resend", "drop"]
+
+CLAIM_AT_MOST = 200
+REPORTS_PER_MID = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A message may be sent now; `attempt` is the fencing number to record the answer with."""
+
+    attempt: int
+    phone: str
+    """"" where no key at hand opens the payload: then there is nothing to send."""
+    template: str
+    code: str
+    departs_at: float | None
+    """By time.monotonic(); None where there is no crowd to care for."""
+    trace: str | None = None
+    """W3C traceparent; None where it is not traced."""
+    begun: int = 0
+    """The ledger's time of this admission in ms, which tells it from another of the same number."""
+    is_safe: bool = True
+    """Whether as many replicas hold this admission as are asked for; the call waits for that."""
+    lease_ends: float = math.inf
+    """By `boottime.now_s`; not later than the ledger lets another attempt begin."""
+
+    def __repr__(self) -> str:
+        return f"Go(attempt={self.attempt})"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A message may be sent later: ask again then."""
+
+    seconds: float
+    turn: str = ""
+    """The turn that has been booked for it, which the next question must name; "" for none."""
+
+    @property
+    def booked(self) -> bool:
+        """Tell whether a turn has been booked."""
+        return bool(self.turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A message is not sent by this wake-up.
+
+    `why` is unknown, copy, expired, ended, deferred, bad: it was set aside, or paused: then the
+    wake-up is given back.
+    """
+
+    why: str
+    state: State | None
+
+
+@dataclass(frozen=True, slots=True)
+class CameTo:
+    """What a call of the gateway came to."""
+
+    message_id: str
+    attempt: int
+    outcome: Outcome
+    detail: str
+    mid: str = ""
+    wait_s: float = 0
+    """How long to wait before another attempt, should there be one."""
+    trouble: bool = False
+    """The gateway is in trouble now; with `too_fast`, what the call said of it."""
+    too_fast: bool = False
+    begun: int = 0
+    """As in Go; 0 where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A delivery report as the catalogue understands it."""
+
+    stat: str
+    code_class: str
+    wait_ms: int
+    maybe_sent: bool
+    counted_as: str
+    pause: str = ""
+    suppress_ms: int = 0
+    hold_ms: int = 0
+    slow_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Wake-ups to publish, and when to ask again; None where no message waits for anything."""
+
+    wake: tuple[tuple[str, Lane], ...]
+    next_s: float | None
+    lanes: Lanes = "open"
+    rate: float = 0
+    more: bool = False
+    """Whether more is due than was taken at once."""

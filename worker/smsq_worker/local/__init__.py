@@ -1,1 +1,0 @@
-"""Running the parts of smsq as processes of one machine: `smsq up`, `smsq demo`."""

@@ -1,0 +1,1 @@
+"""What must happen later: retries, schedules, leases, lost wake-ups, probes."""

@@ -1,0 +1,1 @@
+"""A message on its way to the gateway: check, admit, submit, record."""
