@@ -10,13 +10,13 @@ import redis
 
 from smsq import keys
 from smsq.cipher import opener
+from smsq.compaction import unfolded
 from smsq.contract import FINAL, State, parse
-from smsq.enqueue import Entrance
-from smsq.folded import unfolded
+from smsq.ledger_writer import LedgerWriter
 from smsq.tracking import Status, read_status
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Due, Go, Ledger, Report, Stay, Wait
+from smsq_worker.ledger import Admitted, Due, Ledger, Rejected, Report, RetryLater
 from smsq_worker.ledger.admin import Control
 
 PHONE = "13800138000"
@@ -47,7 +47,7 @@ class Scene:
         cipher = opener(client, settings, strict=True)
         self.ledger = Ledger(client, self.rules, cipher)
         self.control = Control(client, self.rules, cipher)
-        self.entrance = Entrance(client, settings)
+        self.entrance = LedgerWriter(client, settings)
 
     # What happens
 
@@ -56,17 +56,17 @@ class Scene:
     ) -> State:
         return self.entrance.enter(name, parse((phone, template, "482913"), options))
 
-    def admit(self, name: str = "m1", *, booked: bool = False) -> Go | Wait | Stay:
+    def admit(self, name: str = "m1", *, booked: bool = False) -> Admitted | RetryLater | Rejected:
         return self.ledger.admit(name, turn=str(self.now_us()) if booked else "")
 
     def go(self, name: str = "m1") -> int:
         admission = self.admit(name)
-        assert isinstance(admission, Go), admission
+        assert isinstance(admission, Admitted), admission
         return admission.attempt
 
     def stays(self, name: str = "m1") -> str:
         admission = self.admit(name)
-        assert isinstance(admission, Stay), admission
+        assert isinstance(admission, Rejected), admission
         return admission.why
 
     def record(self, name: str, outcome: Outcome, **more: Any) -> State | None:

@@ -25,7 +25,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reports
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go, Ledger, Wait
+from smsq_worker.ledger import Admitted, Ledger, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
 from support import accepted, becomes, eventually, known, refused
 
@@ -182,12 +182,12 @@ def test_a_silent_gateway_is_not_called_on_and_on(environ: dict[str, str]) -> No
     ledger = Ledger(connect(settings.redis_url), settings.rules)
     *first, last = send(21)
     gone = [ledger.admit(message_id) for message_id in first]
-    assert all(isinstance(one, Go) for one in gone)
-    assert isinstance(ledger.admit(last), Wait), "20 calls are under way without an answer"
+    assert all(isinstance(one, Admitted) for one in gone)
+    assert isinstance(ledger.admit(last), RetryLater), "20 calls are under way without an answer"
 
     ledger.record(first[0], 1, Outcome.MAYBE_SENT, detail="ReadTimeout", trouble=True)
     (newer,) = send(1)
-    assert isinstance(ledger.admit(newer), Go), "one of them has come to something"
-    assert isinstance(ledger.admit(last), Wait)
+    assert isinstance(ledger.admit(newer), Admitted), "one of them has come to something"
+    assert isinstance(ledger.admit(last), RetryLater)
     ledger.record(first[1], 1, Outcome.ACCEPTED, detail="", mid="M1")
-    assert isinstance(ledger.admit(last), Go), "the gateway answers"
+    assert isinstance(ledger.admit(last), Admitted), "the gateway answers"

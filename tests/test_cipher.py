@@ -13,7 +13,7 @@ import redis
 from cryptography.fernet import Fernet
 
 from smsq import keys
-from smsq.cipher import Cipher, Sealed, Unreadable, opener
+from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable, opener
 from smsq.connection import connect
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq_worker.config.settings import Settings
@@ -36,17 +36,17 @@ def keyed(environ: dict[str, str]) -> Keyed:
 
 
 @pytest.fixture
-def cipher(client: redis.Redis, keyed: Keyed) -> Callable[..., Cipher]:
+def cipher(client: redis.Redis, keyed: Keyed) -> Callable[..., PlaintextCipher]:
     """Give the cipher of a process that has these keys, and needs none."""
     return lambda *payload_keys: opener(client, keyed(*payload_keys))()
 
 
-def sealed(cipher: Cipher) -> Sealed:
-    assert isinstance(cipher, Sealed)
+def sealed(cipher: PlaintextCipher) -> FernetCipher:
+    assert isinstance(cipher, FernetCipher)
     return cipher
 
 
-def start(client: redis.Redis, settings: Settings) -> Sealed:
+def start(client: redis.Redis, settings: Settings) -> FernetCipher:
     """Do what a worker does when it starts."""
     cipher = sealed(opener(client, settings, strict=True)())
     renew(client, settings.rules, cipher)
@@ -54,20 +54,20 @@ def start(client: redis.Redis, settings: Settings) -> Sealed:
 
 
 def test_without_keys_a_payload_and_a_digest_are_what_they_were(
-    client: redis.Redis, cipher: Callable[..., Cipher]
+    client: redis.Redis, cipher: Callable[..., PlaintextCipher]
 ) -> None:
     plain = cipher()
     assert json.loads(plain.seal(PHONE, CODE)) == [PHONE, CODE]
     assert plain.open(plain.seal(PHONE, CODE)) == (PHONE, CODE)
-    assert plain.who(PHONE) == keys.who(PHONE)
+    assert plain.phone_hash(PHONE) == keys.phone_hash(PHONE)
     digest, _ = plain.idempotency("login-1", PHONE, "T")
-    assert digest == keys.who("login-1")
+    assert digest == keys.phone_hash("login-1")
     assert client.dbsize() == 0
 
 
 @pytest.mark.parametrize("code", [CODE, "", "验证码 4829", "gAAAAA looks like a token", "x" * 500])
 def test_a_sealed_payload_shows_nothing_and_opens_again(
-    cipher: Callable[..., Cipher], code: str
+    cipher: Callable[..., PlaintextCipher], code: str
 ) -> None:
     payload = cipher(OLD).seal(PHONE, code)
     assert PHONE not in payload
@@ -79,12 +79,12 @@ def test_a_sealed_payload_shows_nothing_and_opens_again(
     assert cipher(OLD).open(cipher().seal(PHONE, code)) == (PHONE, code)
 
 
-def test_the_digests_are_keyed_and_the_same_for_all(cipher: Callable[..., Cipher]) -> None:
+def test_the_digests_are_keyed_and_the_same_for_all(cipher: Callable[..., PlaintextCipher]) -> None:
     first, second = cipher(OLD), cipher(OLD)
-    assert first.who(PHONE) == second.who(PHONE) != keys.who(PHONE)
+    assert first.phone_hash(PHONE) == second.phone_hash(PHONE) != keys.phone_hash(PHONE)
     found = first.idempotency("k", PHONE, "T")
     assert found == second.idempotency("k", PHONE, "T")
-    assert found[0] != keys.who("k")
+    assert found[0] != keys.phone_hash("k")
 
 
 def test_of_many_that_come_first_one_makes_the_lookup_key(environ: dict[str, str]) -> None:
@@ -93,7 +93,7 @@ def test_of_many_that_come_first_one_makes_the_lookup_key(environ: dict[str, str
     def digest(_: int) -> str:
         client = connect(settings.redis_url)
         try:
-            return opener(client, settings)().who(PHONE)
+            return opener(client, settings)().phone_hash(PHONE)
         finally:
             client.close()
 
@@ -103,9 +103,9 @@ def test_of_many_that_come_first_one_makes_the_lookup_key(environ: dict[str, str
 
 def test_the_ledger_is_asked_once(client: redis.Redis, keyed: Keyed) -> None:
     cipher = opener(client, keyed(OLD))
-    who = cipher().who(PHONE)
+    who = cipher().phone_hash(PHONE)
     client.flushall()
-    assert cipher().who(PHONE) == who
+    assert cipher().phone_hash(PHONE) == who
     assert client.dbsize() == 0
 
 
@@ -114,10 +114,10 @@ def test_digests_and_payloads_outlive_a_change_of_keys(
     client: redis.Redis, keyed: Keyed, steps: list[tuple[str, ...]]
 ) -> None:
     before = start(client, keyed(OLD))
-    who, payload = before.who(PHONE), before.seal(PHONE, CODE)
+    who, payload = before.phone_hash(PHONE), before.seal(PHONE, CODE)
     for step in steps:
         after = start(client, keyed(*step))
-        assert after.who(PHONE) == who
+        assert after.phone_hash(PHONE) == who
         if OLD in step:
             assert after.open(payload) == (PHONE, CODE)
         else:
@@ -126,11 +126,16 @@ def test_digests_and_payloads_outlive_a_change_of_keys(
 
 
 def test_while_keys_are_changed_whoever_has_one_of_them_gets_in(
-    client: redis.Redis, keyed: Keyed, cipher: Callable[..., Cipher]
+    client: redis.Redis, keyed: Keyed, cipher: Callable[..., PlaintextCipher]
 ) -> None:
-    who = start(client, keyed(OLD)).who(PHONE)
+    who = start(client, keyed(OLD)).phone_hash(PHONE)
     start(client, keyed(NEW, OLD))
-    assert cipher(OLD).who(PHONE) == cipher(NEW).who(PHONE) == cipher(OTHER, NEW).who(PHONE) == who
+    assert (
+        cipher(OLD).phone_hash(PHONE)
+        == cipher(NEW).phone_hash(PHONE)
+        == cipher(OTHER, NEW).phone_hash(PHONE)
+        == who
+    )
     before = client.get(keys.LOOKUP)
     start(client, keyed(OLD, NEW))
     assert client.get(keys.LOOKUP) == before, "nothing to do"
@@ -156,12 +161,14 @@ def test_without_keys_only_a_producer_goes_on_where_others_have_them(
 ) -> None:
     assert opener(client, keyed(), strict=True)().open(f'["{PHONE}", ""]') == (PHONE, "")
     start(client, keyed(OLD))
-    assert opener(client, keyed())().who(PHONE) == keys.who(PHONE)
+    assert opener(client, keyed())().phone_hash(PHONE) == keys.phone_hash(PHONE)
     with pytest.raises(SettingsError, match="SMSQ_PAYLOAD_KEYS: must be set"):
         opener(client, keyed(), strict=True)()
 
 
-def test_without_keys_a_token_is_not_taken_for_a_number(cipher: Callable[..., Cipher]) -> None:
+def test_without_keys_a_token_is_not_taken_for_a_number(
+    cipher: Callable[..., PlaintextCipher],
+) -> None:
     payload = cipher(OLD).seal(PHONE, CODE)
     with pytest.raises(Unreadable):
         cipher().open(payload)

@@ -14,7 +14,7 @@ import smsq
 from smsq_worker import cli
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Go, Ledger
+from smsq_worker.ledger import Admitted, Ledger
 
 PHONE = "13800138000"
 CODE = "482913"
@@ -223,7 +223,7 @@ def accepted(ledger: Ledger) -> str:
     ):
         ledger.claim(resend_wait_s=0, empty=())  # a resend that is due is queued by the clock
         go = ledger.admit(result.id)
-        assert isinstance(go, Go)
+        assert isinstance(go, Admitted)
         ledger.record(result.id, go.attempt, outcome, detail=detail, mid=mid)
     return result.id
 

@@ -59,7 +59,7 @@ def suppress_by_report(client: redis.Redis, phone: str, who: str) -> None:
     """Suppress as a report does; "" is the phone where only its digest is known."""
     now = client.time()[0] * 1000
     entry = {"phone": phone, "reason": "MA:0022", "since": now, "until": now + 9_000_000}
-    client.hset(keys.SUPPRESSED, keys.who(who), json.dumps(entry))
+    client.hset(keys.SUPPRESSED, keys.phone_hash(who), json.dumps(entry))
 
 
 # --- the list and its changes ---------------------------------------------------------------

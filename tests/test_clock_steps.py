@@ -32,9 +32,9 @@ from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker, PhoneLimit
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go, Wait
+from smsq_worker.ledger import Admitted, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
-from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.client_rate import RelayRate
 from stepping import moments, step
 
@@ -111,7 +111,7 @@ def keep_everything(scene: Scene) -> None:
     for name in ("dead", "resting", "taken"):
         scene.enter(name, lane="otp")
         assert scene.stays(name) == "ended"
-    notices = Notices(scene.client, scene.rules)
+    notices = Callbacks(scene.client, scene.rules)
     scene.entrance.refuse("refused", "no such number")
     results = {"dead": "refused", "taken": "", "resting": "failed"}
     for name, result in zip(
@@ -156,11 +156,11 @@ def test_calls_go_on_and_at_the_rate(build: Build, steps: Steps) -> None:
     scene.client.hset(keys.RATE, "tat", scene.now_us() + 300_000)
     take(scene, steps)
     answer = scene.admit("b")
-    assert isinstance(answer, Go) or answer.seconds < 2
+    assert isinstance(answer, Admitted) or answer.seconds < 2
     assert 10 * 0.98 < scene.control.rate().now <= 10
-    if isinstance(answer, Go):
+    if isinstance(answer, Admitted):
         following = scene.admit("c")
-        assert isinstance(following, Wait)
+        assert isinstance(following, RetryLater)
         assert following.seconds < 1
 
 
@@ -171,7 +171,7 @@ def test_what_has_departed_still_counts_in_the_window(build: Build, steps: Steps
     take(scene, steps)
     scene.enter()
     answer = scene.admit()
-    assert isinstance(answer, Wait)
+    assert isinstance(answer, RetryLater)
     assert answer.seconds < 2
 
 
@@ -181,7 +181,7 @@ def test_a_turn_that_was_booked_before_comes_now(build: Build, steps: Steps) -> 
     scene.enter()
     turn = str(scene.now_us() - sum(steps[-1:]) * 1_000_000)
     take(scene, steps)
-    assert isinstance(scene.ledger.admit("m1", turn=turn), Go)
+    assert isinstance(scene.ledger.admit("m1", turn=turn), Admitted)
 
 
 @of_back
@@ -191,7 +191,7 @@ def test_a_low_rate_is_kept(build: Build, steps: Steps) -> None:
     take(scene, steps)
     scene.enter("b")
     answer = scene.admit("b")
-    assert isinstance(answer, Wait)
+    assert isinstance(answer, RetryLater)
     assert ahead_s(scene, float(scene.client.hget(keys.RATE, "tat") or 0) / 1000) <= 102
 
 
@@ -554,7 +554,7 @@ def test_a_report_is_woken_up_again_in_time(scene: Scene, steps: Steps) -> None:
 @of_back
 def test_an_outcome_is_told_as_soon_as_before(build: Build, steps: Steps) -> None:
     scene = build(webhook=True)
-    notices = Notices(scene.client, scene.rules)
+    notices = Callbacks(scene.client, scene.rules)
     for name in ("m1", "m2"):
         scene.call(name, Outcome.REFUSED)
         assert not isinstance(notices.take(f"webhook:failed:{name}"), str)

@@ -93,7 +93,7 @@ def test_zsh_and_fish_are_told_what_each_is_for(ask: Ask) -> None:
 
 
 def test_what_is_offered_is_what_the_commands_take() -> None:
-    """After a change: python -m smsq_worker.cli.completing > worker/smsq_worker/cli/shape.json."""
+    """After a change: python -m smsq_worker.cli.helpers.completing > worker/smsq_worker/cli/helpers/shape.json."""
     kept = json.loads(files("smsq_worker.cli").joinpath("shape.json").read_text("utf-8"))
     group = cli.group()
     assert kept == shape_of(group, click.Context(group, info_name="smsq"))

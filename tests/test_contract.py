@@ -23,7 +23,7 @@ from smsq import InvalidMessage, SmsqError, contract
 from smsq.app import QUEUES
 from smsq.contract import Lane, Message, OnAmbiguous, parse, signature_of_send_sms
 from smsq.tasks import SendSms
-from smsq_worker.ledger import Go, Ledger
+from smsq_worker.ledger import Admitted, Ledger
 
 PHONE = "13800138000"
 CODE = "482913"
@@ -175,7 +175,7 @@ def test_all_but_phone_and_template_may_be_left_out() -> None:
 def test_a_code_goes_through_the_ledger_unchanged(ledger: Ledger, code: str) -> None:
     result = smsq.send_sms.delay(PHONE, TEMPLATE, code)
     go = ledger.admit(result.id)
-    assert isinstance(go, Go)
+    assert isinstance(go, Admitted)
     assert (go.phone, go.template, go.code) == (PHONE, TEMPLATE, code)
 
 

@@ -17,7 +17,7 @@ import smsq
 from machine import Machine, dies, ends, machine
 from smsq import keys
 from smsq.contract import Lane
-from smsq.killpoint import VARIABLE
+from smsq.failpoints import VARIABLE
 from smsq.tasks import publish
 from smsq_worker.celery_worker.tasks import publish_reports
 from support import becomes, eventually, known

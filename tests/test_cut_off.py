@@ -17,7 +17,8 @@ from rawserver import refusing, unanswering
 from smsq.connection import connect
 from smsq_worker.celery import app
 from smsq_worker.celery_worker.transport import Channel, SentinelChannel
-from smsq_worker.gateway.client import Address, Gateway
+from smsq_worker.config.gateway_address import Address
+from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import connection_backoff
 from smsq_worker.infra.ports import free_port
 
@@ -55,7 +56,7 @@ def test_a_heartbeat_that_nobody_takes_is_dropped_and_holds_nothing_up() -> None
     server = ValkeyServer(port=free_port())
     server.start()
     with app.connection_for_write(f"{server.connection_url}/0") as connection:
-        events = app.events.Dispatcher(connection)
+        events = app.events.QuietEventDispatcher(connection)
         events.send("worker-heartbeat", retry=True)
         server.stop()
         # Celery's own would not come back from this.

@@ -13,13 +13,13 @@ import redis
 
 from smsq import keys
 from smsq.contract import Lane, parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.admin import BREAKER, Control
 from smsq_worker.runtime import Runtime
-from smsq_worker.sending.consumer_gate import NotNow
+from smsq_worker.sending.consumer_gate import RequeueLater
 from support import VendorServer, accepted, known, refused
 
 PHONE = "13800138000"
@@ -48,7 +48,7 @@ def build(environ: dict[str, str], client: redis.Redis, tmp_path: Path) -> Itera
 
 def enter(runtime: Runtime, message_id: str = "m1") -> None:
     message = parse((PHONE, "SMS_1001", "482913"), {})
-    Entrance(runtime.client, runtime.settings).enter(message_id, message)
+    LedgerWriter(runtime.client, runtime.settings).enter(message_id, message)
 
 
 def deliver(runtime: Runtime, message_id: str = "m1") -> str:
@@ -189,7 +189,7 @@ def test_a_pause_gives_the_wake_up_back_and_costs_the_message_nothing(build: Bui
         for message_id in ("m1", "m2"):
             enter(runtime, message_id)
         deliver(runtime)
-        with pytest.raises(NotNow, match="paused"):
+        with pytest.raises(RequeueLater, match="paused"):
             deliver(runtime, "m2")
         assert len(vendor.calls) == 1
         assert (known("m2").state, known("m2").attempts) == ("queued", ())
@@ -208,7 +208,7 @@ def test_who_waits_for_its_turn_in_a_worker_that_stops_is_given_back(build: Buil
             enter(runtime, message_id)
         assert deliver(runtime) == "accepted"
         stopping.set()
-        with pytest.raises(NotNow, match="stopping"):
+        with pytest.raises(RequeueLater, match="stopping"):
             deliver(runtime, "m2")
         assert len(vendor.calls) == 1
     assert (known("m2").state, known("m2").attempts) == ("queued", ())

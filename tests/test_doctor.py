@@ -31,7 +31,7 @@ from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import connect
 from smsq.contract import Message, parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker import cli
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import (
@@ -503,7 +503,7 @@ def test_a_slow_server_is_not_asked_ten_times(
 
 
 def test_smsqs_own_keys_are_no_strangers(healthy: Machine) -> None:
-    Entrance(healthy.client, Settings.load(healthy.environ)).enter("own", message())
+    LedgerWriter(healthy.client, Settings.load(healthy.environ)).enter("own", message())
     found = look(healthy.environ["SMSQ_REDIS_URL"])
     assert one(found, "no keys of other owners in this database").level == "ok"
     healthy.client.delete(keys.message("own"), keys.payload("own"), keys.TIMERS)
@@ -606,7 +606,7 @@ def test_nothing_to_do_is_all_well(client: redis.Redis, environ: dict[str, str])
 def test_a_wake_up_that_was_not_published_is_told_and_not_as_decades_late(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
-    entrance = Entrance(client, Settings.load(environ))
+    entrance = LedgerWriter(client, Settings.load(environ))
     for message_id in ("a", "b"):
         entrance.enter(message_id, message())
     entrance.unpublished("a")

@@ -33,7 +33,7 @@ import smsq
 from conftest import RELAY, SECRET, TOKEN
 from smsq import app as producer
 from smsq import keys
-from smsq_worker.api.app import Door, create_door
+from smsq_worker.api.app import Api, create_api
 from smsq_worker.api.auth import Access
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.clients import Callers
@@ -441,8 +441,8 @@ def application(
         publish_reports=partial(publish_reports, producer.app),
     )
     access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
-    door = Door(settings, ledger, client, inbox, access, **options)
-    return create_door(door, Relay(settings, client, access, **options))
+    door = Api(settings, ledger, client, inbox, access, **options)
+    return create_api(door, Relay(settings, client, access, **options))
 
 
 @contextmanager

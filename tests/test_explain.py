@@ -34,7 +34,7 @@ from smsq_worker.inspection import timeline
 from smsq_worker.inspection.forecast import scope_words
 from smsq_worker.ledger import search
 from smsq_worker.ledger.admin import ACCOUNT, template_scope
-from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.timestamps import at
 from test_cli import CODE, here
 
@@ -248,7 +248,7 @@ def test_every_state_and_every_reason_of_the_ledger_has_words() -> None:
 
 
 def test_an_outcome_is_told_as_waiting_given_up_or_done(explain: Explain, scene: Scene) -> None:
-    notices = Notices(scene.client, scene.rules)
+    notices = Callbacks(scene.client, scene.rules)
     scene.enter(notify="shop.tasks.done")
     scene.go()
     scene.record("m1", Outcome.ACCEPTED, detail="")
@@ -578,7 +578,7 @@ def test_the_whole_ledger_is_looked_through_in_slices(
         scene.client,
         scene.rules,
         MASKED,
-        [keys.who(PHONE)],
+        [keys.phone_hash(PHONE)],
         last=5,
         told=lambda *step: slices.append(step),
     )

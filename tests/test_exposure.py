@@ -160,7 +160,7 @@ class Messages:
             return self.number(digits, bare=bare)
         self._hide(number, bare=bare)
         # Without a key, all digests can be tried in seconds.
-        self._hide(keys.who(number))
+        self._hide(keys.phone_hash(number))
         return number
 
     def code(self, *, bare: bool = False) -> str:

@@ -11,7 +11,7 @@ import redis
 
 from scene import DELIVRD, PHONE, Scene, mid_of, stat
 from smsq import keys
-from smsq.folded import unfolded
+from smsq.compaction import unfolded
 from smsq.tracking import Status
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome

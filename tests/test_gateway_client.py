@@ -42,9 +42,10 @@ from rawserver import (
     talks_for_ever,
     unanswering,
 )
+from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway import client
-from smsq_worker.gateway.client import MAX_ANSWER, TRIES, Address, Gateway, NotConnected
+from smsq_worker.gateway.client import MAX_ANSWER, Gateway, NotConnected
 from smsq_worker.gateway.response import Call
 from support import eventually
 
@@ -313,7 +314,8 @@ def test_by_default_an_unknown_authority_is_refused_before_anything_is_sent(
 
 SEND_ONCE = f"""
 import sys
-from smsq_worker.gateway.client import Address, Gateway
+from smsq_worker.config.gateway_address import Address
+from smsq_worker.gateway.client import Gateway
 
 url, secret = sys.argv[1:]
 address = Address(url, secret, connect_timeout_s={PATIENCE_S}, read_timeout_s={PATIENCE_S})

@@ -13,10 +13,11 @@ import redis
 
 from rawserver import Request, Server, http_answer, is_silent, says
 from smsq.contract import Lane, parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
+from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import MAX_ANSWER, Address, Gateway
+from smsq_worker.gateway.client import MAX_ANSWER, Gateway
 from smsq_worker.gateway.response import Call, understand
 from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
@@ -244,7 +245,7 @@ def test_twenty_refusals_in_gbk_pause_the_account(
         own = {"SMSQ_GATEWAY_URL": server.url, "SMSQ_HOME": str(tmp_path)}
         settings = Settings.load(environ | own)
         runtime = Runtime.build(settings)
-        entrance = Entrance(client, settings)
+        entrance = LedgerWriter(client, settings)
         for n in range(20):
             entrance.enter(f"m{n}", parse(("13800138000", "SMS_1001", "1"), {}))
             assert runtime.delivery.deliver(f"m{n}", Lane.NOTICE, (), {}) == "failed"

@@ -12,12 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from smsq import keys
 from smsq.contract import parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.api.metrics import render
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.inspection.snapshot import Lookout
-from smsq_worker.ledger import Go, Ledger, Report
+from smsq_worker.inspection.snapshot import Inspector
+from smsq_worker.ledger import Admitted, Ledger, Report
 from support import known
 
 PHONE = "13800138000"
@@ -43,9 +43,9 @@ def held(client: redis.Redis, ledger: Ledger, settings: Settings) -> list[str]:
     ids = ["m1", "m2", "m3"]
     for message_id in ids:
         message = parse((PHONE, "SMS_1001", "482913"), {"on_ambiguous": "hold"})
-        Entrance(client, settings).enter(message_id, message)
+        LedgerWriter(client, settings).enter(message_id, message)
         go = ledger.admit(message_id)
-        assert isinstance(go, Go)
+        assert isinstance(go, Admitted)
         ledger.record(message_id, go.attempt, Outcome.MAYBE_SENT, detail="ReadTimeout")
     return ids
 
@@ -69,7 +69,7 @@ def test_a_held_message_is_resent_as_a_possible_duplicate(
     done = smsq_command(environ, "held", "resend", "m2")
     assert (done.returncode, done.stdout) == (0, "m2  done, now deferred\n")
     ledger.claim(resend_wait_s=1, empty=[])
-    assert isinstance(ledger.admit("m2"), Go)
+    assert isinstance(ledger.admit("m2"), Admitted)
     assert ledger.counters()["possible_duplicates"] == 1
     assert known("m1").state == "held"
     assert client.zrange(keys.HELD, 0, -1) == ["m1", "m3"]
@@ -139,7 +139,7 @@ def test_the_metrics_are_those_of_the_ledger(
     ledger.decide("m1", "resend")
     ledger.claim(resend_wait_s=1, empty=[])
     ledger.admit("m1")
-    lookout = Lookout(client, settings.rules, settings.broker_url)
+    lookout = Inspector(client, settings.rules, settings.broker_url)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(render(lookout).decode())

@@ -11,14 +11,15 @@ from typing import Any, Self
 import pytest
 
 from rawserver import Server, http_answer, says
-from smsq_worker.callbacks.channels import tellers
+from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.poster import Poster
+from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import Address, Gateway
+from smsq_worker.gateway.client import Gateway
 from smsq_worker.gateway.response import Call
 from smsq_worker.infra import http
-from smsq_worker.ledger.callbacks import Notice
+from smsq_worker.ledger.callbacks import Callback
 
 HERE = "127.0.0.1"
 # Only a fault reaches it; but who uses a forgotten connection must wait for it.
@@ -163,9 +164,9 @@ def test_the_setting_reaches_gateway_and_receivers(
             send(gateway)
             send(gateway)
             assert server.connections == connections
-        webhook = tellers(settings)["webhook"]
+        webhook = channels(settings)["webhook"]
         outcome = {"id": "m1", "state": "delivered", "finished_at": "2026-01-01T00:00:00Z"}
-        notice = Notice("webhook:delivered:m1", "webhook", 0, outcome, None, None, None)
+        notice = Callback("webhook:delivered:m1", "webhook", 0, outcome, None, None, None)
         assert webhook(notice).done
         assert webhook(notice).done
         assert server.connections == 2 * connections

@@ -21,7 +21,7 @@ from conftest import RELAY
 from scene import DELIVRD, Scene
 from smsq import keys
 from smsq.contract import State, parse
-from smsq.enqueue import NO_ORIGIN, Origin
+from smsq.ledger_writer import NO_ORIGIN, Origin
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from test_door import PATIENCE_S, serving
@@ -282,7 +282,7 @@ def test_every_form_of_a_key_is_one_of_the_tables(place: Place, client: redis.Re
     place.relay("new", "shop", "5")
     place.relay("new", "", "5")
     place.python("new", "5")
-    shop, own = keys.who("shop:5"), keys.who("5")
+    shop, own = keys.phone_hash("shop:5"), keys.phone_hash("5")
     names = [shop, f"relay:shop:{shop}", own, f"relay::{own}"]
     marks = [f"{shop}:fp", f"relay:shop:{shop}:fp", f"relay::{own}:fp", f"{own}:fp"]
     expected = {f"smsq:k:{one}" for one in chain(names, marks)}

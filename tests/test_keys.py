@@ -18,16 +18,16 @@ from scene import DELIVRD, OTHER_PHONE, PHONE, PHONE_IS_OFF, TEMPLATE, Scene, st
 from smsq import KeyConflict, keys
 from smsq.connection import connect
 from smsq.contract import Lane, State, parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Stay
+from smsq_worker.ledger import Rejected
 from smsq_worker.runtime import Runtime
 from support import VendorServer, eventually, known
 from test_cli import run
 
 KEY = "login-7781"
-NAME = f"smsq:k:{keys.who(KEY)}"
+NAME = f"smsq:k:{keys.phone_hash(KEY)}"
 TO_CHINA = stat("MA:0001", "permanent")
 
 
@@ -258,7 +258,7 @@ def test_a_duplicate_frees_nothing(scene: Scene) -> None:
     keyed(scene)
     keyed(scene, "m2")
     assert not scene.status("m2").certainly_not_sent
-    assert isinstance(scene.admit("m2"), Stay)
+    assert isinstance(scene.admit("m2"), Rejected)
     assert scene.client.get(NAME) == "m1"
 
 
@@ -270,7 +270,7 @@ def test_of_many_who_send_with_a_key_while_messages_end_one_gets_it_each_time(
 
     def producer() -> None:
         with connect(settings.redis_url) as client:
-            entrance = Entrance(client, settings)
+            entrance = LedgerWriter(client, settings)
             while not stop.is_set():
                 message_id = uuid4().hex
                 told.append((message_id, entrance.enter_one(message_id, message)))
@@ -413,7 +413,7 @@ def test_a_fingerprint_is_keyed_by_what_the_ledger_does_not_hold(
     found = set()
     for settings in (Settings.load(environ), with_keys):
         client.flushall()
-        Entrance(client, settings).enter("m1", parse((PHONE, TEMPLATE), {"key": KEY}))
+        LedgerWriter(client, settings).enter("m1", parse((PHONE, TEMPLATE), {"key": KEY}))
         (name,) = client.scan_iter("smsq:k:*:fp")
         found.add(client.get(name))
     assert found > {keys.fingerprint(KEY, PHONE, TEMPLATE)}

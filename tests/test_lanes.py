@@ -14,7 +14,7 @@ import pytest
 import smsq
 from machine import Machine, dies, ends, machine
 from smsq.contract import Lane
-from smsq_worker.sending.consumer_gate import FEWEST, Gate
+from smsq_worker.sending.consumer_gate import FEWEST, ConsumerGate
 from support import becomes, eventually, known
 
 QUEUES = ["sms.otp", "sms.report", "sms.notice", "sms.bulk"]
@@ -112,7 +112,7 @@ def test_a_worker_that_stops_gives_back_what_waits(slow_rate: Machine) -> None:
 
 
 def test_the_gate_opens_all_queues_in_their_order() -> None:
-    gate = Gate()
+    gate = ConsumerGate()
     assert gate.open_queues(QUEUES) == QUEUES
     gate.set("open", 10)
     assert gate.open_queues(QUEUES) == QUEUES
@@ -120,14 +120,14 @@ def test_the_gate_opens_all_queues_in_their_order() -> None:
 
 
 def test_the_gate_keeps_reports_open_in_a_pause() -> None:
-    gate = Gate()
+    gate = ConsumerGate()
     gate.set("open", 10)
     gate.close()
     assert gate.open_queues(QUEUES) == ["sms.report"]
 
 
 def test_the_gate_takes_one_wake_up_as_a_probe() -> None:
-    gate = Gate()
+    gate = ConsumerGate()
     gate.set("probe", 10)
     assert gate.open_queues(QUEUES) == QUEUES
     gate.taken("sms.report")
@@ -139,14 +139,14 @@ def test_the_gate_takes_one_wake_up_as_a_probe() -> None:
 
 
 def test_a_gate_whose_clock_is_stuck_opens() -> None:
-    gate = Gate()
+    gate = ConsumerGate()
     gate.close()
     gate._until = 0
     assert gate.open_queues(QUEUES) == QUEUES
 
 
 def test_a_lane_is_closed_while_enough_of_it_waits() -> None:
-    gate = Gate()
+    gate = ConsumerGate()
     gate.set("open", 1)
     with gate.waiting(Lane.BULK):
         assert not gate.crowded()

@@ -18,14 +18,15 @@ from machine import Machine, machine
 from rawserver import Server, http_answer, says
 from scene import Scene
 from smsq.boottime import now_s
+from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.leases import LeaseOver
+from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Address, Gateway
+from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Gateway
 from smsq_worker.gateway.response import Call
-from smsq_worker.ledger import Go
-from smsq_worker.sending.consumer_gate import Gate
-from smsq_worker.sending.rate_limiter import Turnstile
+from smsq_worker.ledger import Admitted
+from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.rate_limiter import RateLimiter
 from support import becomes, eventually, known
 
 READ_S = 30.0
@@ -85,7 +86,7 @@ def test_it_is_judged_after_the_wait_for_its_departure(gateway: Gateway, server:
 
 def test_a_departure_that_is_refused_sends_nothing(gateway: Gateway, server: Server) -> None:
     def refuses() -> None:
-        raise LeaseOver
+        raise LeaseExpired
 
     assert send(gateway, now_s() + 2 * READ_S, refuses) == TOO_LATE
     assert server.requests == []
@@ -104,10 +105,10 @@ def scene(client: redis.Redis, settings: Settings) -> Scene:
     return Scene(client, settings)
 
 
-def admitted(scene: Scene) -> Go:
+def admitted(scene: Scene) -> Admitted:
     scene.enter()
     go = scene.admit()
-    assert isinstance(go, Go)
+    assert isinstance(go, Admitted)
     return go
 
 
@@ -121,13 +122,13 @@ def test_an_admission_says_how_long_its_lease_lasts_and_never_longer(scene: Scen
     assert go.lease_ends - now_s() <= left_there + 0.002
 
 
-def newer(scene: Scene, go: Go) -> None:
+def newer(scene: Scene, go: Admitted) -> None:
     scene.run_out()
     scene.run_out()
     scene.go()
 
 
-def admitted_again(scene: Scene, go: Go) -> None:
+def admitted_again(scene: Scene, go: Admitted) -> None:
     """Let a failover undo the admission, and another take its number."""
     scene.client.hset("smsq:m:m1", "1:at", go.begun + 1)
 
@@ -146,18 +147,20 @@ def admitted_again(scene: Scene, go: Go) -> None:
     ],
 )
 def test_an_attempt_that_no_longer_holds_gets_no_departure(
-    scene: Scene, happens: Callable[[Scene, Go], object]
+    scene: Scene, happens: Callable[[Scene, Admitted], object]
 ) -> None:
     go = admitted(scene)
     assert scene.ledger.depart("m1", go) > time.monotonic() - 60
     happens(scene, go)
-    with pytest.raises(LeaseOver):
+    with pytest.raises(LeaseExpired):
         scene.ledger.depart("m1", go)
     assert f"{go.attempt} m1" not in scene.client.zrange("smsq:calls", 0, -1)
-    late = Turnstile(scene.ledger, Gate(), Event())
+    late = RateLimiter(scene.ledger, ConsumerGate(), Event())
     late._nearest_s = 0.0
-    with pytest.raises(LeaseOver):
-        late.depart("m1", Go(1, "1", "t", "c", departs_at=time.monotonic() - 1, begun=go.begun))
+    with pytest.raises(LeaseExpired):
+        late.depart(
+            "m1", Admitted(1, "1", "t", "c", departs_at=time.monotonic() - 1, begun=go.begun)
+        )
 
 
 # Whole workers

@@ -10,11 +10,11 @@ import redis
 
 from smsq import keys
 from smsq.contract import FINAL, Lane, Message, State, parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq.tracking import Status, read_status
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT, Outcome
-from smsq_worker.ledger import Go, Ledger, Report, Stay
+from smsq_worker.ledger import Admitted, Ledger, Rejected, Report
 
 PHONE = "13800138000"
 CODE = "482913"
@@ -32,14 +32,14 @@ class Desk:
     def __init__(self, client: redis.Redis, ledger: Ledger, settings: Settings) -> None:
         self.client = client
         self.ledger = ledger
-        self.entrance = Entrance(client, settings)
+        self.entrance = LedgerWriter(client, settings)
 
     def enter(self, message_id: str = "m1", **options: object) -> State:
         return self.entrance.enter(message_id, message(**options))
 
-    def go(self, message_id: str = "m1") -> Go:
+    def go(self, message_id: str = "m1") -> Admitted:
         admission = self.ledger.admit(message_id)
-        assert isinstance(admission, Go), admission
+        assert isinstance(admission, Admitted), admission
         return admission
 
     def record(self, attempt: int, outcome: Outcome, mid: str = "", wait_s: float = 0) -> None:
@@ -109,7 +109,7 @@ def test_a_second_message_with_the_same_key_names_the_first(desk: Desk) -> None:
     assert desk.enter("m1", key="login-1") is State.DUPLICATE
     assert desk.status.reason == "duplicate:first"
     assert desk.client.zscore(keys.TIMERS, "m1") is None
-    assert isinstance(desk.ledger.admit("m1"), Stay)
+    assert isinstance(desk.ledger.admit("m1"), Rejected)
 
 
 def test_the_first_message_may_be_entered_twice_under_its_key(desk: Desk) -> None:
@@ -131,7 +131,7 @@ def test_a_message_with_send_at_waits_and_its_ttl_begins_then(desk: Desk) -> Non
     assert desk.enter(send_at=seconds + 86_400, ttl_s=60) is State.DEFERRED
     assert desk.client.zscore(keys.TIMERS, "m1") == (seconds + 86_400) * 1000
     assert int(desk.client.hget(keys.message("m1"), "expires")) == (seconds + 86_460) * 1000
-    assert isinstance(desk.ledger.admit("m1"), Stay)
+    assert isinstance(desk.ledger.admit("m1"), Rejected)
     desk.wake()
     assert desk.go().attempt == 1
 
@@ -147,17 +147,17 @@ def test_a_message_goes_once(desk: Desk) -> None:
     desk.enter()
     go = desk.go()
     assert (go.attempt, go.phone, go.template, go.code) == (1, PHONE, "SMS_1001", CODE)
-    assert desk.ledger.admit("m1") == Stay("copy", State.SENDING)
+    assert desk.ledger.admit("m1") == Rejected("copy", State.SENDING)
 
 
 def test_nothing_goes_that_nobody_entered(desk: Desk) -> None:
-    assert desk.ledger.admit("m1") == Stay("unknown", None)
+    assert desk.ledger.admit("m1") == Rejected("unknown", None)
 
 
 def test_a_message_whose_ttl_is_over_expires_instead_of_going(desk: Desk) -> None:
     desk.enter()
     desk.client.hset(keys.message("m1"), "expires", 1)
-    assert desk.ledger.admit("m1") == Stay("expired", State.EXPIRED)
+    assert desk.ledger.admit("m1") == Rejected("expired", State.EXPIRED)
 
 
 def test_a_message_whose_payload_was_evicted_fails_and_says_so(desk: Desk) -> None:
@@ -274,7 +274,7 @@ def test_a_late_answer_cancels_a_resend_that_has_not_begun(desk: Desk, resend_is
         desk.wake()
     desk.record(1, Outcome.ACCEPTED, "A1")
     assert desk.state == "accepted"
-    assert isinstance(desk.ledger.admit("m1"), Stay)
+    assert isinstance(desk.ledger.admit("m1"), Rejected)
     assert desk.ledger.counters().get("possible_duplicates", 0) == 0
 
 
@@ -420,7 +420,7 @@ def test_a_late_delivery_report_cancels_the_resend(desk: Desk) -> None:
     desk.report("A1", TIMED_OUT)
     desk.report("A1", DELIVRD)
     assert desk.state == "delivered"
-    assert isinstance(desk.ledger.admit("m1"), Stay)
+    assert isinstance(desk.ledger.admit("m1"), Rejected)
 
 
 def test_a_message_without_a_report_becomes_unreported_and_a_late_one_moves_it_on(
@@ -595,7 +595,7 @@ def test_the_script_refuses_a_way_that_the_table_does_not_have(
     monkeypatch.setattr("smsq_worker.ledger.scripts.NEXT", ways)
     desk = Desk(client, Ledger(client, settings.rules), settings)
     desk.enter()
-    assert desk.ledger.admit("m1") == Stay("bad", None)
+    assert desk.ledger.admit("m1") == Rejected("bad", None)
     assert "no way from queued to sending" in str(client.lrange("smsq:told", 0, -1))
 
 

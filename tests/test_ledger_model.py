@@ -34,14 +34,14 @@ from hypothesis.stateful import (
 )
 
 from smsq import keys
+from smsq.compaction import unfolded
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
-from smsq.enqueue import Entrance
 from smsq.errors import KeyConflict
-from smsq.folded import unfolded
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT, Outcome
-from smsq_worker.ledger import REPORTS_PER_MID, Decision, Go, Ledger, Report, Stay
+from smsq_worker.ledger import REPORTS_PER_MID, Admitted, Decision, Ledger, Rejected, Report
 from smsq_worker.ledger.admin import ACCOUNT, Control
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
@@ -626,7 +626,7 @@ class LedgerMachine(RuleBasedStateMachine):
         client.flushall()
         self.client = client
         self.settings = settings
-        self.entrance = Entrance(client, settings)
+        self.entrance = LedgerWriter(client, settings)
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
         self.facts: dict[str, dict[str, str]] = {}
@@ -670,15 +670,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def admit(self, name: str) -> None:
         admission = self.ledger.admit(name)
         told: tuple[str, State | int | None]
-        if isinstance(admission, Go):
+        if isinstance(admission, Admitted):
             told = "go", admission.attempt
             assert (name, admission.attempt) not in self.gone
             self.gone.add((name, admission.attempt))
         else:
-            assert isinstance(admission, Stay)
+            assert isinstance(admission, Rejected)
             told = admission.why, admission.state
         assert told == self.model.admit(name)
-        if isinstance(admission, Go):
+        if isinstance(admission, Admitted):
             begun = self.client.hget(keys.message(name), f"{admission.attempt}:at")
             self.model.messages[name].calls[-1].begun = int(str(begun))
 
@@ -818,7 +818,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def compare(self) -> None:
         for key in ("login", "other"):
-            holder = self.client.get(f"smsq:k:{keys.who(key)}")
+            holder = self.client.get(f"smsq:k:{keys.phone_hash(key)}")
             assert holder == self.model.holders.get(key, (None,))[0]
         names = list(self.model.messages)
         found = dict(zip(names, find(self.client, names), strict=True))

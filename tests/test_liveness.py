@@ -16,11 +16,11 @@ import yaml
 
 from machine import Machine, ends, machine
 from smsq_worker.config.settings import Settings
-from smsq_worker.infra.heartbeat import Alive
+from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.ports import free_port
 from smsq_worker.runtime import Runtime
-from smsq_worker.scheduler.scheduler import Clock
-from smsq_worker.sending.consumer_gate import Gate
+from smsq_worker.scheduler.scheduler import Scheduler
+from smsq_worker.sending.consumer_gate import ConsumerGate
 from support import eventually
 
 WORKER = Path(__file__).parents[1] / "ops" / "kubernetes" / "worker.yaml"
@@ -60,7 +60,7 @@ def test_a_worker_shows_that_it_lives_until_it_ends(here: Machine, tmp_path: Pat
 
 
 def test_a_sign_that_is_old_is_none(tmp_path: Path) -> None:
-    alive = Alive(tmp_path, "celery@here")
+    alive = Heartbeat(tmp_path, "celery@here")
     alive.beat()
     assert probe(tmp_path, "here")
     long_ago = time.time() - LONG_S
@@ -76,12 +76,12 @@ class NoQueues:
 def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: Path) -> None:
     away = environ | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     runtime = Runtime.build(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
-    clock = Clock(
+    clock = Scheduler(
         runtime.ledger,
         runtime.notices,
         runtime.backoff,
         runtime.recorder,
-        gate=Gate(),
+        gate=ConsumerGate(),
         queues=NoQueues(),
     )
     stop, beats = Event(), list[float]()
@@ -100,7 +100,7 @@ def test_a_home_that_cannot_be_written_is_told_once_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "alive").write_text("a file where a folder should be")
-    alive = Alive(tmp_path, "celery@here")
+    alive = Heartbeat(tmp_path, "celery@here")
     alive.beat()
     alive.beat()
     assert [record.message for record in caplog.records] == [

@@ -22,7 +22,7 @@ from machine import ends, machine
 from scene import PHONE, Scene
 from smsq import keys
 from smsq.contract import Lane
-from smsq_worker.api.app import Door, create_door
+from smsq_worker.api.app import Api, create_api
 from smsq_worker.api.app import __name__ as door_module
 from smsq_worker.api.auth import Access
 from smsq_worker.api.clients import Callers
@@ -30,13 +30,13 @@ from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.doctor import api, clocks, spool
-from smsq_worker.infra.heartbeat import Alive, Systemd
+from smsq_worker.infra.heartbeat import Heartbeat, Systemd
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import Go, Ledger
+from smsq_worker.ledger import Admitted, Ledger
 from smsq_worker.runtime import Runtime
-from smsq_worker.scheduler.scheduler import Clock
+from smsq_worker.scheduler.scheduler import Scheduler
 from smsq_worker.sending.batch_sender import Calls
-from smsq_worker.sending.consumer_gate import Gate
+from smsq_worker.sending.consumer_gate import ConsumerGate
 from support import eventually
 from test_door import in_process
 
@@ -92,12 +92,12 @@ def running(
     runtime: Runtime, queues: OddQueues, until: Callable[[], object]
 ) -> tuple[int, list[str]]:
     """Run a clock until something is so; return how often it gave a sign of life."""
-    clock = Clock(
+    clock = Scheduler(
         runtime.ledger,
         runtime.notices,
         runtime.backoff,
         runtime.recorder,
-        gate=Gate(),
+        gate=ConsumerGate(),
         queues=queues,
     )
     stop, beats = Event(), list[float]()
@@ -219,7 +219,7 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     Systemd().beat()
     monkeypatch.delenv("NOTIFY_SOCKET")
     Systemd().beat()
-    alive = Alive(tmp_path, "celery@here")
+    alive = Heartbeat(tmp_path, "celery@here")
     alive.beat()
     (tmp_path / "alive" / "celery@here").unlink()
     alive.beat()
@@ -232,7 +232,7 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def door_of(settings: Settings, ledger: Ledger, client: redis.Redis, inbox: Inbox) -> Any:
-    return create_door(Door(settings, ledger, client, inbox, Access(Callers.load(None, ""))), None)
+    return create_api(Api(settings, ledger, client, inbox, Access(Callers.load(None, ""))), None)
 
 
 def test_a_door_brings_reports_in_whatever_one_of_them_raises(
@@ -337,7 +337,7 @@ def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hang
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
     calls = Calls(runtime.delivery)
-    go = Go(1, "", "", "", None)
+    go = Admitted(1, "", "", "", None)
 
     def none_left(self: Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -26,7 +26,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Go, Ledger
+from smsq_worker.ledger import Admitted, Ledger
 from support import eventually, known
 from test_door import serving
 
@@ -259,7 +259,7 @@ def test_a_worker_that_starts_at_the_limit_takes_reports_and_no_message(
 ) -> None:
     (first,) = send("singles", 1)
     go = ledger.admit(first)
-    assert isinstance(go, Go)
+    assert isinstance(go, Admitted)
     ledger.record(first, go.attempt, Outcome.ACCEPTED, detail="", mid="A1")
     full.delete(Lane.NOTICE.queue)
     ids = send("both", 20)

@@ -26,7 +26,7 @@ from smsq_worker.api.metrics import render
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.inspection.snapshot import Lookout
+from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
 from smsq_worker.ledger.histograms import BOUNDS_MS
@@ -47,12 +47,12 @@ def samples(text: bytes) -> Samples:
 
 
 @pytest.fixture
-def lookout(client: redis.Redis, settings: Settings) -> Iterator[Lookout]:
-    with closing(Lookout(client, settings.rules, settings.broker_url)) as lookout:
+def lookout(client: redis.Redis, settings: Settings) -> Iterator[Inspector]:
+    with closing(Inspector(client, settings.rules, settings.broker_url)) as lookout:
         yield lookout
 
 
-def test_of_an_empty_ledger_all_is_there_and_nothing_has_happened(lookout: Lookout) -> None:
+def test_of_an_empty_ledger_all_is_there_and_nothing_has_happened(lookout: Inspector) -> None:
     found = samples(render(lookout))
     assert {name[0] for name, value in found.items() if value} == {
         *("smsq_rate_limit", "smsq_redis_memory_bytes")
@@ -74,7 +74,7 @@ def test_of_an_empty_ledger_all_is_there_and_nothing_has_happened(lookout: Looko
         assert found[name] == 0, name
 
 
-def test_what_waits_and_what_is_under_way_is_counted(lookout: Lookout, ledger: Ledger) -> None:
+def test_what_waits_and_what_is_under_way_is_counted(lookout: Inspector, ledger: Ledger) -> None:
     ids = [smsq.send_sms.delay(f"1380013800{n}", "SMS_1", lane="otp").id for n in range(4)]
     for message_id in ids[:2]:
         ledger.admit(message_id)
@@ -89,7 +89,7 @@ def test_what_waits_and_what_is_under_way_is_counted(lookout: Lookout, ledger: L
 
 
 def test_each_pause_is_a_change_and_each_resumption_another(
-    client: redis.Redis, lookout: Lookout, settings: Settings
+    client: redis.Redis, lookout: Inspector, settings: Settings
 ) -> None:
     control = Control(client, settings.rules)
     control.pause(ACCOUNT, "")
@@ -115,7 +115,7 @@ def test_each_pause_is_a_change_and_each_resumption_another(
     ]
 
 
-def test_the_rate_is_that_of_now(client: redis.Redis, lookout: Lookout) -> None:
+def test_the_rate_is_that_of_now(client: redis.Redis, lookout: Inspector) -> None:
     lookout.control.set_rate(50, 5)
     assert samples(render(lookout))["smsq_rate_limit",] == 50
     client.hset(keys.RATE, mapping={"slow": 12.5, "slow_at": client.time()[0] * 1000})
@@ -125,7 +125,7 @@ def test_the_rate_is_that_of_now(client: redis.Redis, lookout: Lookout) -> None:
 def test_without_the_ledger_there_are_none(settings: Settings) -> None:
     nobody = redis.Redis.from_url(NOBODY.format(free_port()), decode_responses=True)
     with pytest.raises(LedgerUnavailable):
-        render(Lookout(nobody, settings.rules, settings.broker_url))
+        render(Inspector(nobody, settings.rules, settings.broker_url))
 
 
 @pytest.mark.parametrize("broker_there", [True, False])
@@ -239,7 +239,7 @@ def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass(scene: Sc
     assert 100_000 <= counters["delivery:otp:sum"] < 120_000
 
 
-def test_what_is_longer_than_all_bounds_is_counted_too(scene: Scene, lookout: Lookout) -> None:
+def test_what_is_longer_than_all_bounds_is_counted_too(scene: Scene, lookout: Inspector) -> None:
     scene.enter()
     earlier(scene, "enqueued", 90_000)
     scene.call("m1", Outcome.ACCEPTED)
@@ -319,7 +319,7 @@ def test_what_no_report_has_ended_has_no_time_of_delivery(
 
 
 def test_what_was_counted_under_other_bounds_stays_true(
-    client: redis.Redis, lookout: Lookout
+    client: redis.Redis, lookout: Inspector
 ) -> None:
     client.hset(keys.COUNTERS, mapping={"accept:otp:700": 2, "accept:otp:1000": 1})
     client.hset(keys.COUNTERS, "accept:otp:sum", 2100)
@@ -340,12 +340,12 @@ def published(client: redis.Redis, message_id: str, seconds_ago: int) -> None:
     client.hset(keys.message(message_id), "published", at)
 
 
-def waits(lookout: Lookout, lane: str) -> float | None:
+def waits(lookout: Inspector, lane: str) -> float | None:
     return samples(render(lookout)).get(("smsq_oldest_seconds", lane))
 
 
 def test_the_oldest_is_the_wake_up_that_has_waited_longest(
-    client: redis.Redis, lookout: Lookout
+    client: redis.Redis, lookout: Inspector
 ) -> None:
     ended, first, _ = (smsq.send_sms.delay("13800138000", "SMS_1", lane="otp").id for _ in "abc")
     client.hset(keys.message(ended), "state", "expired")
@@ -357,7 +357,7 @@ def test_the_oldest_is_the_wake_up_that_has_waited_longest(
     assert waits(lookout, "notice") == 0
 
 
-def test_a_batch_waits_like_a_message(client: redis.Redis, lookout: Lookout) -> None:
+def test_a_batch_waits_like_a_message(client: redis.Redis, lookout: Inspector) -> None:
     ids: list[str] = []
     smsq.send_many(
         ({"phone": f"1380013800{n}", "template": "SMS_1"} for n in range(3)), on_batch=ids.extend
@@ -370,7 +370,7 @@ def test_a_batch_waits_like_a_message(client: redis.Redis, lookout: Lookout) -> 
 
 
 def test_of_a_queue_that_begins_with_ended_messages_nothing_is_told(
-    client: redis.Redis, lookout: Lookout
+    client: redis.Redis, lookout: Inspector
 ) -> None:
     client.lpush("sms.otp", *['{"headers": {"id": "ended"}}'] * 1000)
     assert waits(lookout, "otp") == 0
@@ -379,12 +379,12 @@ def test_of_a_queue_that_begins_with_ended_messages_nothing_is_told(
     assert waits(lookout, "notice") == 0
 
 
-def lag(lookout: Lookout) -> float:
+def lag(lookout: Inspector) -> float:
     return samples(render(lookout))["smsq_clock_lag_seconds",]
 
 
 def test_the_clock_lags_by_the_most_overdue_timer(
-    client: redis.Redis, lookout: Lookout, scene: Scene
+    client: redis.Redis, lookout: Inspector, scene: Scene
 ) -> None:
     for name in ("early", "late"):
         scene.enter(name)
@@ -396,7 +396,7 @@ def test_the_clock_lags_by_the_most_overdue_timer(
 
 
 def test_a_timer_that_is_due_at_once_is_due_since_the_entry(
-    client: redis.Redis, lookout: Lookout, scene: Scene
+    client: redis.Redis, lookout: Inspector, scene: Scene
 ) -> None:
     scene.enter()
     scene.entrance.unpublished("m1")
@@ -404,7 +404,7 @@ def test_a_timer_that_is_due_at_once_is_due_since_the_entry(
     assert 60 <= lag(lookout) < 120
 
 
-def test_the_memory_is_that_of_the_ledger(client: redis.Redis, lookout: Lookout) -> None:
+def test_the_memory_is_that_of_the_ledger(client: redis.Redis, lookout: Inspector) -> None:
     client.config_set("maxmemory", "256mb")
     try:
         found = samples(render(lookout))
@@ -420,7 +420,7 @@ def test_a_server_that_tells_nothing_of_its_memory_is_no_obstacle(
     client.acl_setuser("blind", True, nopass=True, keys=["*"], commands=["+@all", "-info"])
     url = settings.redis_url.replace("://", "://blind:any@")
     try:
-        with connect(url) as blind, closing(Lookout(blind, settings.rules, url)) as lookout:
+        with connect(url) as blind, closing(Inspector(blind, settings.rules, url)) as lookout:
             found = samples(render(lookout))
     finally:
         client.acl_deluser("blind")
@@ -428,7 +428,7 @@ def test_a_server_that_tells_nothing_of_its_memory_is_no_obstacle(
     assert not any("memory" in name[0] for name in found)
 
 
-def test_the_cost_of_a_scrape_is_bounded(client: redis.Redis, lookout: Lookout) -> None:
+def test_the_cost_of_a_scrape_is_bounded(client: redis.Redis, lookout: Inspector) -> None:
     ids = [smsq.send_sms.delay("13800138000", "SMS_1", lane="otp").id for _ in range(300)]
     render(lookout)  # the script is loaded
 

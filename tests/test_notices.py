@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from scene import DELIVRD, LONG_AGO, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq.connection import connect
-from smsq_worker.callbacks.dispatcher import Notifier
+from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.callbacks.poster import Posted
 from smsq_worker.cli.commands.notices import notices as command
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger.callbacks import Notice, Notices
-from smsq_worker.sending.consumer_gate import Gate, NotNow
+from smsq_worker.ledger.callbacks import Callback, Callbacks
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 
 BLACKLISTED = stat("MA:0001", "permanent")
 HOUR = 3600.0
@@ -34,15 +34,15 @@ class Desk(Scene):
 
     def __init__(self, client: redis.Redis, settings: Settings, **rules: Any) -> None:
         super().__init__(client, settings, **rules)
-        self.notices = Notices(client, self.rules)
-        self.told: list[Notice] = []
-        self.answer: Callable[[Notice], Posted] = lambda _: Posted(done=True, detail="")
+        self.notices = Callbacks(client, self.rules)
+        self.told: list[Callback] = []
+        self.answer: Callable[[Callback], Posted] = lambda _: Posted(done=True, detail="")
 
-        def tell(notice: Notice) -> Posted:
+        def tell(notice: Callback) -> Posted:
             self.told.append(notice)
             return self.answer(notice)
 
-        self.notifier = Notifier(
+        self.notifier = Dispatcher(
             self.notices,
             dict.fromkeys(("task", "returnurl", "webhook"), tell),
             Backoff(60, 60),
@@ -198,7 +198,7 @@ def test_two_copies_at_once_are_one(hooked: Desk) -> None:
     (name,) = hooked.notices.claim(100)
     copies: list[str] = []
 
-    def answer(_: Notice) -> Posted:
+    def answer(_: Callback) -> Posted:
         copies.extend([str(hooked.notices.take(name)), *hooked.notices.claim(100)])
         return Posted(done=True, detail="")
 
@@ -210,7 +210,7 @@ def test_two_copies_at_once_are_one(hooked: Desk) -> None:
 def test_a_teller_that_died_leaves_a_lease(hooked: Desk) -> None:
     hooked.deliver()
     (name,) = hooked.notices.claim(100)
-    assert isinstance(hooked.notices.take(name), Notice)
+    assert isinstance(hooked.notices.take(name), Callback)
     # The lease runs out.
     hooked.client.zadd(keys.NOTICES, {name: LONG_AGO})
     hooked.client.hincrby(keys.outcome("delivered", "m1"), "webhook:taken", -HOUR_MS)
@@ -312,10 +312,10 @@ def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Se
     desk = Desk(client, settings, webhook=True)
     desk.deliver()
     own = connect(settings.redis_url)
-    desk.notifier._notices = Notices(own, replace(desk.rules))
+    desk.notifier._notices = Callbacks(own, replace(desk.rules))
     (name,) = desk.notices.claim(100)
 
-    def answer(_: Notice) -> Posted:
+    def answer(_: Callback) -> Posted:
         # A server that takes no writes for a while.
         client.config_set("min-replicas-to-write", 1)
         Timer(0.3, lambda: client.config_set("min-replicas-to-write", 0)).start()
@@ -327,7 +327,7 @@ def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Se
 
 
 def test_so_many_threads_tell_outcomes_and_no_more() -> None:
-    gate = Gate()
+    gate = ConsumerGate()
     gate.threads(12)
     queues = ["sms.otp", "sms.notify", "sms.bulk"]
     with gate.telling():
@@ -335,6 +335,6 @@ def test_so_many_threads_tell_outcomes_and_no_more() -> None:
         with gate.telling():
             assert gate.open_queues(queues) == ["sms.otp", "sms.bulk"]
             assert gate.crowded()
-            with pytest.raises(NotNow), gate.telling():
+            with pytest.raises(RequeueLater), gate.telling():
                 raise AssertionError("a third")
     assert "sms.notify" in gate.open_queues(queues)

@@ -16,13 +16,13 @@ from smsq.contract import State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import phone_limits
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go, Stay, Wait
+from smsq_worker.ledger import Admitted, Rejected, RetryLater
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=180 * DAY)
 TOO_MANY = stat("MA:0022", "transient", 1800, hold_ms=HOUR // 2)
-SENT = f"smsq:sent:{keys.who(PHONE)}"
-HOLD = f"smsq:hold:{keys.who(PHONE)}"
+SENT = f"smsq:sent:{keys.phone_hash(PHONE)}"
+HOLD = f"smsq:hold:{keys.phone_hash(PHONE)}"
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 Build = Callable[..., Scene]
@@ -38,7 +38,7 @@ def scene(build: Build) -> Scene:
     return build()
 
 
-def otp(scene: Scene, name: str, **options: Any) -> Go | Wait | Stay:
+def otp(scene: Scene, name: str, **options: Any) -> Admitted | RetryLater | Rejected:
     scene.enter(name, lane="otp", **options)
     return scene.admit(name)
 
@@ -64,8 +64,8 @@ def too_often(scene: Scene, name: str, allowed_ms: float) -> None:
 def test_a_second_otp_within_the_minute_fails_and_says_when_it_would_be_allowed(
     scene: Scene,
 ) -> None:
-    assert isinstance(otp(scene, "m1"), Go)
-    assert otp(scene, "m2") == Stay("ended", State.FAILED)
+    assert isinstance(otp(scene, "m1"), Admitted)
+    assert otp(scene, "m2") == Rejected("ended", State.FAILED)
     too_often(scene, "m2", int(str(scene.field("m1", "1:at"))) + MINUTE)
 
 
@@ -100,13 +100,13 @@ def test_each_limit_counts_and_the_longest_wait_is_told(
 )
 def test_what_is_within_all_limits_goes(scene: Scene, ages_ms: list[int]) -> None:
     sent_ago(scene, *ages_ms)
-    assert isinstance(otp(scene, "m1"), Go)
+    assert isinstance(otp(scene, "m1"), Admitted)
 
 
 def test_the_limits_are_the_settings(build: Build) -> None:
     scene = build(phone_limits=phone_limits("2/3600"))
-    assert isinstance(otp(scene, "m1"), Go)
-    assert isinstance(otp(scene, "m2"), Go)
+    assert isinstance(otp(scene, "m1"), Admitted)
+    assert isinstance(otp(scene, "m2"), Admitted)
     otp(scene, "m3")
     too_often(scene, "m3", int(str(scene.field("m1", "1:at"))) + HOUR)
 
@@ -120,7 +120,7 @@ def test_what_is_kept_of_a_number_is_bounded(scene: Scene) -> None:
 
 def test_other_numbers_and_other_lanes_are_not_hit(scene: Scene) -> None:
     otp(scene, "m1")
-    assert isinstance(otp(scene, "m2", phone=OTHER_PHONE), Go)
+    assert isinstance(otp(scene, "m2", phone=OTHER_PHONE), Admitted)
     for name, lane in (("m3", "notice"), ("m4", "bulk"), ("m5", "notice")):
         scene.enter(name, lane=lane)
         scene.go(name)
@@ -130,7 +130,7 @@ def test_other_numbers_and_other_lanes_are_not_hit(scene: Scene) -> None:
 def test_without_limits_every_otp_goes(build: Build) -> None:
     scene = build(phone_limits=())
     for n in range(20):
-        assert isinstance(otp(scene, f"m{n}"), Go)
+        assert isinstance(otp(scene, f"m{n}"), Admitted)
     assert not scene.client.exists(SENT)
 
 
@@ -148,8 +148,8 @@ def test_of_two_messages_at_once_one_goes(scene: Scene) -> None:
     for name in ("m1", "m2"):
         scene.enter(name, lane="otp")
     # Both have waited for a turn, and both turns have come.
-    assert isinstance(scene.admit("m2", booked=True), Go)
-    assert isinstance(scene.admit("m1", booked=True), Stay)
+    assert isinstance(scene.admit("m2", booked=True), Admitted)
+    assert isinstance(scene.admit("m1", booked=True), Rejected)
     too_often(scene, "m1", int(str(scene.field("m2", "1:at"))) + MINUTE)
 
 
@@ -157,7 +157,7 @@ def test_a_message_that_only_waits_for_its_turn_counts_for_nothing(build: Build)
     scene = build(rate_per_s=0.001, rate_burst=1)
     scene.enter("first")
     scene.go("first")
-    assert isinstance(otp(scene, "m1"), Wait)
+    assert isinstance(otp(scene, "m1"), RetryLater)
     assert not scene.client.exists(SENT)
 
 
@@ -267,9 +267,9 @@ def test_suppression_by_hand_ends_by_hand(scene: Scene) -> None:
 
 def test_suppression_ends_in_time(scene: Scene) -> None:
     scene.control.suppress(PHONE, "for now", TOMORROW)
-    stored = json.loads(str(scene.client.hget(keys.SUPPRESSED, keys.who(PHONE))))
+    stored = json.loads(str(scene.client.hget(keys.SUPPRESSED, keys.phone_hash(PHONE))))
     expired = json.dumps(stored | {"until": LONG_AGO})
-    scene.client.hset(keys.SUPPRESSED, keys.who(PHONE), expired)
+    scene.client.hset(keys.SUPPRESSED, keys.phone_hash(PHONE), expired)
     assert list(scene.control.suppressed()) == []
     scene.enter()
     scene.go()

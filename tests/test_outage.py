@@ -13,7 +13,7 @@ from line import Freezer
 from machine import Machine, ends, machine
 from smsq import keys
 from smsq.contract import parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq.settings import ProducerSettings
 from smsq.tracking import Status, read_status
 from smsq_worker.infra.ports import free_port
@@ -39,7 +39,7 @@ class Outage:
     def send(self, message_id: str, **options: Any) -> str:
         """Enter a message and publish its wake-up, as the producer does."""
         settings = ProducerSettings.load(self.here.environ)
-        entrance = Entrance(self.here.client, settings)
+        entrance = LedgerWriter(self.here.client, settings)
         entrance.enter(message_id, parse((PHONE, "SMS_1001", "482913"), options))
         entrance.unpublished(message_id)
         return message_id

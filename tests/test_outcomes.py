@@ -22,12 +22,12 @@ from conftest import RELAY, TOKEN
 from machine import Machine, dies, machine
 from smsq import keys
 from smsq.contract import parse
-from smsq.enqueue import Entrance, Origin
+from smsq.ledger_writer import LedgerWriter, Origin
 from smsq.tasks import enqueue
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.callbacks import Callbacks
 from support import accepted, becomes, eventually, refused
 
 PHONE = "13800138000"
@@ -143,7 +143,7 @@ def test_a_receiver_that_fails_for_a_while_gets_every_outcome_once(
     receiver.status = lambda: 200
     before = len(receiver.posts)
     eventually(lambda: len(receiver.posts) - before >= 15)
-    notices = Notices(host.client, Settings.load(host.environ).rules)
+    notices = Callbacks(host.client, Settings.load(host.environ).rules)
     eventually(lambda: notices.counts() == {"waiting": 0, "dead": 0})
     taken = Counter(body["data"]["id"] for body in receiver.bodies[before:])
     # One that was being told as the receiver changed its mind is in neither count for certain.
@@ -229,7 +229,7 @@ def test_a_slow_receiver_does_not_delay_sending(host: Machine, receiver: Receive
 
 
 def test_entrance_keeps_what_the_relay_says(host: Machine) -> None:
-    entrance = Entrance(host.client, Settings.load(host.environ))
+    entrance = LedgerWriter(host.client, Settings.load(host.environ))
     entrance.enter("m1", parse((PHONE, "SMS_1001"), {}), Origin("shop", "https://a.example/x"))
     found: Any = host.client.hmget(keys.message("m1"), "caller", "returnurl")
     assert found == ["shop", "https://a.example/x"]

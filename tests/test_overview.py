@@ -17,8 +17,8 @@ from smsq.connection import connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.inspection.snapshot import LIVE_STATES, Lookout
-from smsq_worker.ledger import Go, Ledger, Report
+from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector
+from smsq_worker.ledger import Admitted, Ledger, Report
 from smsq_worker.ledger.admin import Control, template_scope
 from test_cli import run
 
@@ -42,8 +42,8 @@ def control(client: redis.Redis, settings: Settings) -> Control:
 
 
 @pytest.fixture
-def lookout(client: redis.Redis, settings: Settings) -> Iterator[Lookout]:
-    lookout = Lookout(client, settings.rules, settings.broker_url)
+def lookout(client: redis.Redis, settings: Settings) -> Iterator[Inspector]:
+    lookout = Inspector(client, settings.rules, settings.broker_url)
     yield lookout
     lookout.close()
 
@@ -86,7 +86,7 @@ def test_the_whole_in_words(
     let_wait(client, otp, 3723)
     held = smsq.send_sms.delay(PHONE, "SMS_1", "1", on_ambiguous="hold")
     go = ledger.admit(held.id)
-    assert isinstance(go, Go)
+    assert isinstance(go, Admitted)
     ledger.record(held.id, go.attempt, Outcome.MAYBE_SENT, detail="ReadTimeout")
     ledger.report("B7", "X", Report("X", "unknown", 0, maybe_sent=False, counted_as="reports:X:u"))
     client.lpush("sms.report", "a report", "another")
@@ -117,7 +117,7 @@ def test_the_whole_in_words(
 
 
 def test_deferred_messages_are_to_be_sent_when_they_are_due(
-    client: redis.Redis, settings: Settings, lookout: Lookout
+    client: redis.Redis, settings: Settings, lookout: Inspector
 ) -> None:
     ahead = lookout.look().at + timedelta(hours=1)
     early, late = send(2, "notice", send_at=ahead)
@@ -131,7 +131,7 @@ def test_deferred_messages_are_to_be_sent_when_they_are_due(
 
 
 def test_a_slower_rate_makes_it_last_longer(
-    environ: dict[str, str], client: redis.Redis, lookout: Lookout
+    environ: dict[str, str], client: redis.Redis, lookout: Inspector
 ) -> None:
     send(100, "bulk")
     client.hset(keys.RATE, mapping={"slow": 2.5, "slow_at": client.time()[0] * 1000})
@@ -163,7 +163,7 @@ def test_while_nothing_is_sent_it_lasts_for_ever(
     assert one["probe_at"] > one["since"]
 
 
-def test_a_paused_template_does_not_stop_the_others(lookout: Lookout) -> None:
+def test_a_paused_template_does_not_stop_the_others(lookout: Inspector) -> None:
     lookout.control.pause(template_scope("SMS_1"), "")
     assert lookout.look().stopped is False
 
@@ -172,7 +172,7 @@ def test_a_paused_template_does_not_stop_the_others(lookout: Lookout) -> None:
 
 
 def test_the_oldest_is_the_next_that_is_still_to_be_sent(
-    client: redis.Redis, lookout: Lookout
+    client: redis.Redis, lookout: Inspector
 ) -> None:
     ended = send(250, "otp")
     waits, _ = send(2, "otp")
@@ -185,7 +185,7 @@ def test_the_oldest_is_the_next_that_is_still_to_be_sent(
     assert 90 <= oldest.age_s < 150
 
 
-def test_wake_ups_of_others_are_no_oldest(client: redis.Redis, lookout: Lookout) -> None:
+def test_wake_ups_of_others_are_no_oldest(client: redis.Redis, lookout: Inspector) -> None:
     foreign = [
         *(b"a wake-up", b"\xff\xfe", b"7", b"[]", b'{"headers": 7}', b'{"headers": {}}'),
         *(b'{"headers": {"id": null}}', b'{"headers": {"id": "nobody"}}'),
@@ -213,7 +213,7 @@ def test_copies_of_wake_ups_are_no_messages_and_a_batch_is_as_many_as_are_in_it(
 
 
 def test_the_oldest_is_found_in_a_queue_of_any_priority(
-    client: redis.Redis, lookout: Lookout
+    client: redis.Redis, lookout: Inspector
 ) -> None:
     first, second = send(2, "notice")
     client.rpoplpush("sms.notice", "sms.notice\x06\x166")

@@ -24,7 +24,7 @@ from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go
+from smsq_worker.ledger import Admitted
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 
 OF_TEMPLATE = template_scope(TEMPLATE)
@@ -555,7 +555,7 @@ def test_messages_of_a_paused_template_wait_in_its_room_and_are_woken(scene: Sce
 def test_many_that_waited_are_woken_so_many_at_a_time(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.ledger.CLAIM_AT_MOST", 2)
+    monkeypatch.setattr("smsq_worker.ledger.ledger.CLAIM_AT_MOST", 2)
     scene.control.pause(OF_TEMPLATE, "by hand")
     for name in some(5):
         scene.enter(name)
@@ -569,7 +569,7 @@ def test_many_that_waited_are_woken_so_many_at_a_time(
 def test_a_template_that_is_paused_again_wakes_nobody_in_vain(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.ledger.CLAIM_AT_MOST", 2)
+    monkeypatch.setattr("smsq_worker.ledger.ledger.CLAIM_AT_MOST", 2)
     scene.control.pause(OF_TEMPLATE, "by hand")
     for name in some(5):
         scene.enter(name)
@@ -751,10 +751,10 @@ def test_what_is_told_holds_no_number(scene: Scene, caplog: pytest.LogCaptureFix
     scene.enter("m2")
     scene.stays("m2")
     scene.enter("m3", phone=OTHER_PHONE)
-    assert isinstance(scene.admit("m3"), Go)
+    assert isinstance(scene.admit("m3"), Admitted)
     for n in range(25):
         scene.enter(f"r{n}", phone=OTHER_PHONE)
-        if isinstance(scene.admit(f"r{n}"), Go):
+        if isinstance(scene.admit(f"r{n}"), Admitted):
             scene.record(f"r{n}", Outcome.REFUSED)
     assert len(caplog.messages) == 1
     for number in (PHONE, OTHER_PHONE):

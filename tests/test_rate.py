@@ -20,9 +20,9 @@ from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go, Ledger, Stay, Wait
-from smsq_worker.sending.consumer_gate import Gate, NotNow
-from smsq_worker.sending.rate_limiter import Turnstile, keep_time
+from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
+from smsq_worker.sending.rate_limiter import RateLimiter, keep_time
 from support import eventually
 
 SECOND = 1_000_000
@@ -41,7 +41,7 @@ def build(client: redis.Redis, settings: Settings) -> Build:
     return make
 
 
-def ask(scene: Scene, lane: Lane, ahead_us: int) -> Go | Wait | Stay:
+def ask(scene: Scene, lane: Lane, ahead_us: int) -> Admitted | RetryLater | Rejected:
     """Ask for a turn while the next free one is so far ahead.
 
     Ask anew where the machine took so long over it that the turn was nearer.
@@ -84,7 +84,7 @@ def test_turns_are_one_gap_apart(build: Build, since: str, share: float) -> None
 def test_a_booked_turn_is_as_far_ahead_as_the_answer_says(build: Build) -> None:
     scene = build(10)
     answer = ask(scene, Lane.OTP, 700_000)
-    assert isinstance(answer, Wait)
+    assert isinstance(answer, RetryLater)
     assert answer.booked
     assert 0.665 <= answer.seconds <= 0.685
 
@@ -95,7 +95,7 @@ def test_a_burst_goes_at_once_and_the_next_waits(build: Build) -> None:
         scene.enter(f"m{n}")
     assert [scene.go(f"m{n}") for n in range(3)] == [1, 1, 1]
     answer = scene.admit("m3")
-    assert isinstance(answer, Wait)
+    assert isinstance(answer, RetryLater)
     assert not answer.booked
     assert answer.seconds > 900
 
@@ -106,7 +106,7 @@ def test_waiting_uses_up_nothing(build: Build) -> None:
     scene.go("m1")
     scene.enter("m2")
     before = scene.client.hgetall(keys.message("m2")), scene.client.hgetall(keys.RATE)
-    assert isinstance(scene.admit("m2"), Wait)
+    assert isinstance(scene.admit("m2"), RetryLater)
     assert (scene.client.hgetall(keys.message("m2")), scene.client.hgetall(keys.RATE)) == before
 
 
@@ -128,7 +128,7 @@ def test_each_lane_books_so_far_ahead_and_no_further(
     build: Build, lane: Lane, ahead_us: int, booked: bool
 ) -> None:
     answer = ask(build(10), lane, ahead_us)
-    assert isinstance(answer, Wait)
+    assert isinstance(answer, RetryLater)
     assert answer.booked is booked
     assert answer.seconds <= ahead_us / SECOND
 
@@ -137,13 +137,13 @@ def test_an_otp_is_booked_before_bulk_that_came_earlier(build: Build) -> None:
     scene = build(0.1)
     scene.enter("bulk", lane="bulk")
     earlier = ask(scene, Lane.BULK, 500_000)
-    assert isinstance(earlier, Wait)
+    assert isinstance(earlier, RetryLater)
     assert not earlier.booked
     otp = ask(scene, Lane.OTP, 500_000)
-    assert isinstance(otp, Wait)
+    assert isinstance(otp, RetryLater)
     assert otp.booked
     behind = scene.admit("bulk")
-    assert isinstance(behind, Wait)
+    assert isinstance(behind, RetryLater)
     assert not behind.booked
     assert behind.seconds > 5
 
@@ -160,11 +160,11 @@ def test_a_booked_turn_that_comes_late_waits_until_the_window_has_room(build: Bu
         answer = scene.admit(f"m{n}", booked=True)
         if scene.now_us() - now < SECOND / 2:
             break
-    assert isinstance(answer, Wait)
+    assert isinstance(answer, RetryLater)
     assert answer.booked
     assert 0.5 < answer.seconds <= 1.02
     scene.calls_departed(*[now] * 10, now - 2 * SECOND)
-    assert isinstance(scene.admit(f"m{n}", booked=True), Go)
+    assert isinstance(scene.admit(f"m{n}", booked=True), Admitted)
 
 
 def test_what_is_remembered_of_calls_is_bounded(build: Build) -> None:
@@ -187,10 +187,10 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     def work(share: list[str]) -> None:
         with connect(scene.settings.redis_url) as own:
             ledger = Ledger(own, scene.rules)
-            turnstile = Turnstile(ledger, Gate(), Event())
+            turnstile = RateLimiter(ledger, ConsumerGate(), Event())
             for name in share:
                 go = patiently(turnstile, name, Lane(scene.status(name).lane))
-                assert isinstance(go, Go)
+                assert isinstance(go, Admitted)
                 ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -200,11 +200,11 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
 
 
-def patiently(turnstile: Turnstile, name: str, lane: Lane) -> Go | Stay:
+def patiently(turnstile: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
     while True:
         try:
             return turnstile.admit(name, lane)
-        except NotNow:
+        except RequeueLater:
             continue
 
 
@@ -222,11 +222,11 @@ def test_a_new_rate_counts_for_the_next_question_of_every_worker(build: Build) -
         assert (rate.limit, rate.burst, rate.by_operator) == (HARDLY_EVER, 1, True)
     scene.client.delete(keys.CALLS)  # a second passes
     scene.go("m2")
-    assert isinstance(other.admit("m3"), Wait)
+    assert isinstance(other.admit("m3"), RetryLater)
     scene.control.set_rate(10_000, 10_000)
     other.go("m3")
     scene.control.set_rate(HARDLY_EVER, 1)
-    assert isinstance(other.admit("m4"), Wait)
+    assert isinstance(other.admit("m4"), RetryLater)
     scene.control.reset_rate()
     scene.go("m5")
     assert not scene.control.rate().by_operator
@@ -239,7 +239,7 @@ def test_the_turns_of_a_low_rate_do_not_hold_back_a_higher_one(build: Build) -> 
     scene.control.set_rate(10, 1)
     scene.enter("m2")
     answer = scene.admit("m2")
-    assert isinstance(answer, Go) or answer.seconds < 2
+    assert isinstance(answer, Admitted) or answer.seconds < 2
 
 
 def test_a_clock_that_was_set_back_stops_nothing(build: Build) -> None:
@@ -253,10 +253,10 @@ def test_a_clock_that_was_set_back_stops_nothing(build: Build) -> None:
 
     def goes() -> bool:
         last = answers[-1]
-        assert isinstance(last, Wait)
+        assert isinstance(last, RetryLater)
         assert last.seconds < 2
         answers.append(scene.ledger.admit("m1", turn=last.turn))
-        return isinstance(answers[-1], Go)
+        return isinstance(answers[-1], Admitted)
 
     # What has departed counts all the same, for a second.
     eventually(goes)
@@ -385,8 +385,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_a_message_goes_through(slow: Scene) -> None:
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    turnstile = Turnstile(slow.ledger, Gate(), Event())
-    assert isinstance(turnstile.admit("m1", Lane.NOTICE), Go)
+    turnstile = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    assert isinstance(turnstile.admit("m1", Lane.NOTICE), Admitted)
     assert turnstile.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
 
 
@@ -394,15 +394,15 @@ def test_a_worker_that_stops_gives_a_waiting_message_back(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    turnstile = Turnstile(slow.ledger, Gate(), stopping)
+    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
     stopping.set()
     stopping.go_on.set()
-    with pytest.raises(NotNow, match="stopping"):
+    with pytest.raises(RequeueLater, match="stopping"):
         waiting.result(60)
     assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
-    with pytest.raises(NotNow, match="stopping"):
+    with pytest.raises(RequeueLater, match="stopping"):
         turnstile.admit("m2", Lane.NOTICE)
 
 
@@ -410,40 +410,40 @@ def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.WAIT_AT_MOST_S", 0.01)
-    turnstile = Turnstile(slow.ledger, Gate(), Event())
+    turnstile = RateLimiter(slow.ledger, ConsumerGate(), Event())
     for name in ("m1", "m2"):
-        with pytest.raises(NotNow, match="no turn soon"):
+        with pytest.raises(RequeueLater, match="no turn soon"):
             turnstile.admit(name, Lane.NOTICE)
 
 
 def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
-    gate = Gate()
-    turnstile = Turnstile(slow.ledger, gate, Event())
+    gate = ConsumerGate()
+    turnstile = RateLimiter(slow.ledger, gate, Event())
     slow.control.pause("account", "by hand")
-    with pytest.raises(NotNow, match="paused"):
+    with pytest.raises(RequeueLater, match="paused"):
         turnstile.admit("m1", Lane.NOTICE)
     assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
     slow.control.resume("account", "by hand")
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    assert isinstance(turnstile.admit("m2", Lane.NOTICE), Go)
+    assert isinstance(turnstile.admit("m2", Lane.NOTICE), Admitted)
 
 
 def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    turnstile = Turnstile(slow.ledger, Gate(), stopping)
+    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
     waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
-    assert turnstile.admit("nobody", Lane.NOTICE) == Stay("unknown", None)
+    assert turnstile.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
     assert not waiting.done()
     slow.client.delete(keys.CALLS)
     stopping.go_on.set()
-    assert isinstance(waiting.result(60), Go)
+    assert isinstance(waiting.result(60), Admitted)
 
 
 def test_reports_go_on_whatever_the_rate(slow: Scene) -> None:
@@ -469,7 +469,7 @@ def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
     """Or it would be taken for lost, and published once more."""
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
     stopping = Event()
-    turnstile = Turnstile(slow.ledger, Gate(), stopping)
+    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     name = "m2" if behind else "m1"
     waiting = [pool.submit(turnstile.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
     try:
@@ -479,7 +479,7 @@ def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
     finally:
         stopping.set()
     for one in waiting:
-        with pytest.raises(NotNow):
+        with pytest.raises(RequeueLater):
             one.result(60)
 
 
@@ -492,12 +492,12 @@ def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scen
     pause = scene.stored_pause("account") | {"cause": "refusals", "permit": scene.now_ms()}
     scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
-    gate = Gate()
-    turnstile = Turnstile(scene.ledger, gate, Event())
+    gate = ConsumerGate()
+    turnstile = RateLimiter(scene.ledger, gate, Event())
     admitted = turnstile.admit_many(names, Lane.BULK, room=lambda: 3)
     name, admission = next(admitted)
-    assert (name, type(admission)) == ("m1", Go)
-    with pytest.raises(NotNow, match="paused"):
+    assert (name, type(admission)) == ("m1", Admitted)
+    with pytest.raises(RequeueLater, match="paused"):
         next(admitted)
     assert [scene.state(name) for name in names] == ["sending", "queued", "queued"]
     assert gate.open_queues(["sms.bulk"]) == []
@@ -518,7 +518,7 @@ def test_what_is_admitted_before_redis_fails_is_given_to_be_called(
 
     monkeypatch.setattr(scene.ledger, "_encrypt", fails)
     (answer,) = scene.ledger.admit_many([("sealed", ""), ("plain", "")])
-    assert isinstance(answer, Go)
+    assert isinstance(answer, Admitted)
     with pytest.raises(LedgerUnavailable):
         scene.ledger.admit_many([("plain", "")])
     assert (scene.state("sealed"), scene.state("plain")) == ("sending", "queued")
@@ -530,6 +530,6 @@ def test_a_payload_that_is_none_holds_up_nothing_of_its_batch(scene: Scene, payl
         scene.enter(name)
     scene.client.set(keys.payload("m1"), payload)
     unreadable, good = scene.ledger.admit_many([("m1", ""), ("m2", "")])
-    assert isinstance(unreadable, Go)
-    assert isinstance(good, Go)
+    assert isinstance(unreadable, Admitted)
+    assert isinstance(good, Admitted)
     assert (unreadable.phone, good.phone) == ("", PHONE)

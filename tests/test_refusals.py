@@ -387,7 +387,7 @@ def test_what_comes_in_a_crowd_is_counted(serve: Serve, caplog: pytest.LogCaptur
 def test_a_bug_is_counted_too(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.api.app.report.read", None)
+    monkeypatch.setattr("smsq_worker.api.app.delivery_report.read", None)
     with serve() as url:
         assert post(url, PLAIN).status_code == 500
     assert refused_here(caplog) == ["other"]

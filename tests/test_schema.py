@@ -23,16 +23,16 @@ from scene import DELIVRD, LONG_AGO, PHONE, TEMPLATE, Scene
 from smsq import keys
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable, SettingsError
-from smsq.killpoint import VARIABLE
+from smsq.failpoints import VARIABLE
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import schema as doctor
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import migrations
-from smsq_worker.ledger.migrations import MIGRATIONS, Outgrown, Schema, migrate
+from smsq_worker.ledger.migrations import MIGRATIONS, Schema, SchemaTooNew, migrate
 from smsq_worker.runtime import Runtime
-from smsq_worker.sending.consumer_gate import Gate, NotNow
-from smsq_worker.sending.rate_limiter import Turnstile
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
+from smsq_worker.sending.rate_limiter import RateLimiter
 from support import becomes, eventually, known
 from test_cli import here, run
 
@@ -233,7 +233,7 @@ def test_no_act_of_an_older_worker_changes_anything(client: redis.Redis, outgrow
         lambda: outgrown.report("sending", DELIVRD),
         outgrown.claim,
     ):
-        with pytest.raises(Outgrown, match="upgrade this process"):
+        with pytest.raises(SchemaTooNew, match="upgrade this process"):
             act()
     with pytest.raises(LedgerUnavailable):
         outgrown.control.pause("account", "")
@@ -249,9 +249,9 @@ def test_what_producers_enter_is_valid_all_the_same(outgrown: Scene) -> None:
 
 
 def test_a_wake_up_that_an_older_worker_took_is_given_back(outgrown: Scene) -> None:
-    gate = Gate()
-    turnstile = Turnstile(outgrown.ledger, gate, Event())
-    with pytest.raises(NotNow, match="schema 99"):
+    gate = ConsumerGate()
+    turnstile = RateLimiter(outgrown.ledger, gate, Event())
+    with pytest.raises(RequeueLater, match="schema 99"):
         turnstile.admit("queued", Lane.NOTICE)
     assert gate.open_queues(["sms.report"]) == []
 

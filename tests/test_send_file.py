@@ -28,7 +28,7 @@ from smsq_worker.bulk_import.campaign import Campaign, NotAgain, campaign
 from smsq_worker.bulk_import.lines import Lines
 from smsq_worker.bulk_import.numbers import Numbers
 from smsq_worker.bulk_import.rows import read_rows
-from smsq_worker.bulk_import.send import Sender
+from smsq_worker.bulk_import.send import BulkSender
 from smsq_worker.bulk_import.source import BadFile, opened, scan
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
@@ -621,7 +621,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_run(
                         file.write("1")
                 yield row
 
-        sender = Sender(one, source, lambda *_: None)
+        sender = BulkSender(one, source, lambda *_: None)
         with pytest.raises(BadFile, match="somebody changes the file"):
             sender.send(rows(), None, lambda _: None)
         assert (one.noted.enqueued, one.noted.line) == (100, 101)

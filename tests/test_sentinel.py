@@ -17,16 +17,16 @@ from replicated import SERVICE, Servers
 from scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
-from smsq.enqueue import Entrance
 from smsq.errors import LedgerUnavailable
-from smsq.sentinels import as_broker
+from smsq.ledger_writer import LedgerWriter
+from smsq.redis_urls import as_broker
 from smsq_worker.celery_worker.transport import Connection
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.examination import parts
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.inspection.snapshot import Lookout
-from smsq_worker.ledger import Go
+from smsq_worker.inspection.snapshot import Inspector
+from smsq_worker.ledger import Admitted
 from smsq_worker.runtime import Runtime
 from support import VendorServer, eventually
 
@@ -103,7 +103,7 @@ def test_sentinels_that_do_not_help_are_told_each_with_its_reason(servers: Serve
 
 
 def test_all_that_asks_the_broker_asks_the_sentinels(servers: Servers, settings: Settings) -> None:
-    lookout = Lookout(servers.client, settings.rules, servers.url)
+    lookout = Inspector(servers.client, settings.rules, servers.url)
     assert lookout.look().broker_answers
     lookout.close()
     broker = as_broker(servers.url)
@@ -164,7 +164,7 @@ class Failover:
         mid = mid_of(name, n) if outcome is Outcome.ACCEPTED else ""
         return self.new.ledger.record(name, n, outcome, detail="", mid=mid, begun=begun)
 
-    def both_let_go(self) -> tuple[Go, Go]:
+    def both_let_go(self) -> tuple[Admitted, Admitted]:
         """Let a message go on both: what the old one did is not known to the new one."""
         lost = let_go(self.old)
         # A failover takes longer than that.
@@ -193,9 +193,9 @@ def failover(pair: tuple[Client, Client], settings: Settings) -> Failover:
     return Failover(*pair, settings)
 
 
-def let_go(scene: Scene, name: str = "m1") -> Go:
+def let_go(scene: Scene, name: str = "m1") -> Admitted:
     admission = scene.admit(name)
-    assert isinstance(admission, Go), admission
+    assert isinstance(admission, Admitted), admission
     return admission
 
 
@@ -329,7 +329,7 @@ def test_what_has_ended_since_or_was_lost_whole_is_left_as_it_is(failover: Failo
 def test_a_message_that_no_replica_has_is_not_told_as_enqueued(
     client: Client, settings: Settings
 ) -> None:
-    entrance = Entrance(client, replace(settings, wait_replicas=1))
+    entrance = LedgerWriter(client, replace(settings, wait_replicas=1))
     with pytest.raises(LedgerUnavailable, match="SMSQ_REDIS_WAIT_REPLICAS"):
         entrance.enter("m1", parse(("13800138000", "SMS_1001", "1"), {}))
 

@@ -24,10 +24,10 @@ from smsq_worker.api.metrics import SET_ASIDE
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import CameTo, Go, Ledger, Stay
-from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger import Admitted, AttemptResult, Ledger, Rejected
+from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.migrations import LedgerFault
-from smsq_worker.sending.result_recorder import Recorder
+from smsq_worker.sending.result_recorder import ResultRecorder
 from support import eventually
 
 LATER_MS = 20_000
@@ -169,10 +169,10 @@ def test_of_a_batch_those_beside_a_bad_message_go(
     else:
         raw.set(keys.payload("m2"), payload)
     first, bad, last = scene.ledger.admit_many([("m1", ""), ("m2", ""), ("m3", "")])
-    assert isinstance(first, Go)
-    assert isinstance(last, Go)
+    assert isinstance(first, Admitted)
+    assert isinstance(last, Admitted)
     # Either nothing is to be called for it, or it has not moved at all.
-    assert bad == Stay("bad", None) or (isinstance(bad, Go) and not bad.phone)
+    assert bad == Rejected("bad", None) or (isinstance(bad, Admitted) and not bad.phone)
 
 
 def test_a_server_that_takes_no_writes_is_no_fault_of_a_message(
@@ -232,7 +232,7 @@ def test_a_notice_with_an_odd_name_keeps_no_other_waiting(
 ) -> None:
     raw.set(keys.message("x"), "no hash")
     raw.zadd(keys.NOTICES, {name: 1, b"task:delivered:good": 2})  # type: ignore[dict-item]
-    notices = Notices(scene.client, scene.rules)
+    notices = Callbacks(scene.client, scene.rules)
     assert notices.claim(10) == ["task:delivered:good"]
     assert set_aside(scene, "notice") == 1
     assert notices.claim(10) == []
@@ -245,7 +245,7 @@ def test_an_outcome_that_cannot_be_read_is_set_aside(
     raw.zadd(keys.NOTICES, {"task:delivered:m1": 1})
     if outcome is not None:
         raw.hset(keys.outcome("delivered", "m1"), "outcome", outcome)  # type: ignore[arg-type]
-    notices = Notices(scene.client, scene.rules)
+    notices = Callbacks(scene.client, scene.rules)
     assert notices.take("task:delivered:m1") == "bad"
     assert set_aside(scene, "notice") == 1
 
@@ -298,7 +298,7 @@ def test_a_bad_line_of_the_spool_is_set_aside_and_the_others_are_written_down(
     left = tmp_path / "calls-00000000000000000001-aa.ready"
     left.write_bytes(b"".join(one + b"\n" for one in (line(), bad, line(id="m2", mid="N"))))
 
-    recorder = Recorder(scene.ledger, Spool(tmp_path, "calls"))
+    recorder = ResultRecorder(scene.ledger, Spool(tmp_path, "calls"))
     recorder.replay()
 
     assert (scene.state("m1"), scene.state("m2")) == ("accepted", "accepted")
@@ -323,8 +323,10 @@ def test_a_result_whose_message_is_spoilt_keeps_no_other_waiting(
         scene.enter(name)
         scene.go(name)
     no_hash(raw, b"m2")
-    calls = [CameTo(name, 1, Outcome.ACCEPTED, "", f"MID{name}") for name in ("m1", "m2", "m3")]
-    recorder = Recorder(scene.ledger, Spool(tmp_path, "calls"))
+    calls = [
+        AttemptResult(name, 1, Outcome.ACCEPTED, "", f"MID{name}") for name in ("m1", "m2", "m3")
+    ]
+    recorder = ResultRecorder(scene.ledger, Spool(tmp_path, "calls"))
     recorder.record(calls)
     recorder.replay()
     assert (scene.state("m1"), scene.state("m3")) == ("accepted", "accepted")

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from conftest import RELAY, SECRET, TOKEN
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
-from smsq.sentinels import ALLOWED, as_broker, read
+from smsq.redis_urls import ALLOWED, as_broker, read
 from smsq.settings import ProducerSettings, misspelt, names, shown_url
+from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger.scripts import Rules
 
 CONTRACT = (
     "SMSQ_REDIS_URL",

@@ -16,7 +16,7 @@ from smsq.contract import State
 from smsq.errors import InvalidMessage
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Stay
+from smsq_worker.ledger import Rejected
 from support import known
 from test_cli import here
 
@@ -86,7 +86,7 @@ def test_no_act_moves_or_forgets_a_message_in_an_unknown_state(
     scene.enter("other", send_at=time.time() + 60)
     assert scene.run_out("other") == ["other"]
     assert float(client.zscore(keys.TIMERS, "m1") or 0) > 1
-    assert scene.admit("m1") == Stay("copy", State("translated"))
+    assert scene.admit("m1") == Rejected("copy", State("translated"))
     if before == "sending":
         assert scene.record("m1", Outcome.ACCEPTED) == "translated"
         assert scene.field("m1", "1:outcome") == "accepted"
@@ -126,7 +126,7 @@ MARKS = pytest.mark.parametrize(
 def test_what_is_cancelled_is_not_sent(client: redis.Redis, scene: Scene, mark: Mark) -> None:
     scene.enter()
     mark(client, "cancelled")
-    assert scene.admit() == Stay("ended", State.CANCELLED)
+    assert scene.admit() == Rejected("ended", State.CANCELLED)
     status = known("m1")
     assert (status.state, status.reason, status.attempts) == ("cancelled", None, ())
     assert client.zscore(keys.TIMERS, "m1") is None
@@ -140,7 +140,7 @@ def test_what_may_have_been_sent_is_not_called_cancelled(
     scene.call("m1", Outcome.MAYBE_SENT)
     mark(client, "cancelled")
     scene.run_out("m1")
-    assert scene.admit() == Stay("ended", State.FAILED)
+    assert scene.admit() == Rejected("ended", State.FAILED)
     assert known("m1").reason == "local:cancelled"
 
 
@@ -150,9 +150,9 @@ def test_what_is_stopped_waits_until_the_mark_is_lifted(
 ) -> None:
     scene.enter()
     mark(client, "paused")
-    assert scene.admit() == Stay("deferred", State.DEFERRED)
+    assert scene.admit() == Rejected("deferred", State.DEFERRED)
     scene.run_out("m1")
-    assert scene.admit() == Stay("deferred", State.DEFERRED)
+    assert scene.admit() == Rejected("deferred", State.DEFERRED)
     client.delete(keys.STOPS)
     client.hdel(keys.message("m1"), "stop")
     scene.run_out("m1")

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from smsq_worker.delivery_reports.coalescer import Together
+from smsq_worker.delivery_reports.coalescer import WriteCoalescer
 
 PATIENCE_S = 30
 
@@ -28,7 +28,7 @@ class Slow:
             raise OSError("the disk is full")
 
 
-async def ask(together: Together[str], *asked: Sequence[str]) -> list[asyncio.Task[None]]:
+async def ask(together: WriteCoalescer[str], *asked: Sequence[str]) -> list[asyncio.Task[None]]:
     """Ask at the same time; wait until all have."""
     tasks = [asyncio.create_task(together.do(things)) for things in asked]
     await asyncio.sleep(0)
@@ -47,7 +47,7 @@ def test_what_comes_while_the_act_runs_is_done_in_one_go_after_it() -> None:
         await together.do(["6"])
 
     slow = Slow()
-    together = Together(slow)
+    together = WriteCoalescer(slow)
     asyncio.run(run())
     assert slow.given == [["1"], ["2", "3", "4", "5"], ["6"]]
 
@@ -63,7 +63,7 @@ def test_those_whose_act_failed_are_told_and_the_others_are_not() -> None:
         await together.do(["3"])
 
     slow = Slow()
-    together = Together(slow)
+    together = WriteCoalescer(slow)
     asyncio.run(run())
 
 
@@ -78,6 +78,6 @@ def test_one_who_no_longer_waits_does_not_disturb_the_others() -> None:
         await tasks[1]
 
     slow = Slow()
-    together = Together(slow)
+    together = WriteCoalescer(slow)
     asyncio.run(run())
     assert slow.given == [["1", "2"]]

@@ -25,7 +25,7 @@ from conftest import TOKEN
 from machine import dies
 from smsq import contract, keys
 from smsq.app import QUEUES
-from smsq.killpoint import VARIABLE
+from smsq.failpoints import VARIABLE
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service

@@ -20,8 +20,8 @@ from kombu.exceptions import KombuError, OperationalError
 from smsq import deadline
 from smsq.connection import Client, connect, kept_alive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
-from smsq.enqueue import Entrance
-from smsq.sentinels import as_broker, names_sentinels
+from smsq.ledger_writer import LedgerWriter
+from smsq.redis_urls import as_broker, names_sentinels
 from smsq.settings import ProducerSettings
 
 QUEUES = (Lane.OTP.queue, REPORT_QUEUE, NOTIFY_QUEUE, Lane.NOTICE.queue, Lane.BULK.queue)
@@ -93,9 +93,9 @@ class SmsqApp(Celery):
         return connect_in_time(self.settings)
 
     @cached_property
-    def entrance(self) -> Entrance:
+    def entrance(self) -> LedgerWriter:
         """Give the way into the ledger."""
-        return Entrance(self.client, self.settings)
+        return LedgerWriter(self.client, self.settings)
 
     @property
     def _broker_url(self) -> str:

@@ -41,7 +41,7 @@ class Unreadable(Exception):  # noqa: N818 - says what is so
     """No key at hand opens a text, or it is none that was written here."""
 
 
-class Cipher:
+class PlaintextCipher:
     """Numbers and codes as they are, found by digests that have no key."""
 
     _lookup = b""
@@ -70,9 +70,9 @@ class Cipher:
         """Give a stored number; "" stays. Raises Unreadable."""
         return phone if is_plain(phone) else self._decrypt(phone)
 
-    def who(self, phone: str) -> str:
+    def phone_hash(self, phone: str) -> str:
         """Digest a number, so that what is kept by number does not show it."""
-        return keys.who(phone, self._lookup)
+        return keys.phone_hash(phone, self._lookup)
 
     def idempotency(self, key: str, phone: str, template: str) -> tuple[str, str]:
         """Return the digest of an idempotency key, and of what it stands for.
@@ -80,7 +80,7 @@ class Cipher:
         Of the key a digest, because callers put numbers into theirs.
         """
         found = keys.fingerprint(key, phone, template, self._lookup)
-        return keys.who(key, self._lookup), found
+        return keys.phone_hash(key, self._lookup), found
 
     def _decrypt(self, token: str) -> str:
         text = self._opened(token) if token else ""
@@ -93,7 +93,7 @@ class Cipher:
         return next((text for text in found if text is not None), None)
 
 
-class Sealed(Cipher):
+class FernetCipher(PlaintextCipher):
     """Numbers and codes encrypted with the first key, and read with any."""
 
     def __init__(self, keyring: Sequence[Fernet], wrapped: str) -> None:
@@ -125,7 +125,7 @@ class Sealed(Cipher):
 
 def opener(
     client: Client, settings: ProducerSettings, *, strict: bool = False
-) -> Callable[[], Cipher]:
+) -> Callable[[], PlaintextCipher]:
     """Give a function that gives the cipher, and asks the ledger for it the first time only.
 
     It raises LedgerUnavailable, and SettingsError where the ledger is encrypted with other keys.
@@ -134,14 +134,14 @@ def opener(
     """
 
     @cache
-    def cipher() -> Cipher:
+    def cipher() -> PlaintextCipher:
         found = fernets(settings.payload_keys)
         with mapped_errors(settings.redis_url):
             if found:
-                return Sealed(found, _lookup(client, found))
+                return FernetCipher(found, _lookup(client, found))
             if strict and client.exists(keys.LOOKUP):
                 raise SettingsError([KEYS_ARE_MISSING])
-        return Cipher()
+        return PlaintextCipher()
 
     return cipher
 

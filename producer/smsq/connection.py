@@ -20,7 +20,7 @@ from redis.sentinel import (
     SentinelManagedConnection,
 )
 
-from smsq import deadline, sentinels
+from smsq import deadline, redis_urls
 from smsq.boottime import now_s
 from smsq.deadline import TimeIsUp
 from smsq.errors import LedgerFull, LedgerUnavailable
@@ -106,17 +106,17 @@ def mapped_errors(url: str, doubt: str = "") -> Iterator[None]:
 
 def _client(url: str, **options: Any) -> Client:
     options["decode_responses"] = True
-    if not sentinels.names_sentinels(url):
+    if not redis_urls.names_sentinels(url):
         tls = url.startswith("rediss:")
         options["connection_class"] = TlsConnection if tls else Connection
         return redis.Redis.from_url(url, **options)
-    at = sentinels.read(url)
+    at = redis_urls.read(url)
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
     login = {"db": at.db, "username": at.username, "password": at.password}
     return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
 
 
-def primary_pool(at: sentinels.Sentinels, **options: Any) -> SentinelConnectionPool:
+def primary_pool(at: redis_urls.Sentinels, **options: Any) -> SentinelConnectionPool:
     """Give a pool of connections to the server that Sentinels name."""
     return SentinelConnectionPool(at.service, _Sentinels(at), **options)  # type: ignore[no-untyped-call]
 
@@ -300,7 +300,7 @@ class TlsPrimaryConnection(PrimaryConnection, redis.SSLConnection):
 class _Sentinels(Sentinel):
     """Sentinels of which each that does not help is told, in plain words."""
 
-    def __init__(self, at: sentinels.Sentinels) -> None:
+    def __init__(self, at: redis_urls.Sentinels) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         options = {name: value for name, value in at.options.items() if name != "ssl"}
         options["connection_class"] = TlsConnection if at.tls else Connection

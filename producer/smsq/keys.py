@@ -141,7 +141,7 @@ def fingerprint(key: str, phone: str, template: str, lookup: bytes = b"") -> str
     return hashlib.blake2b(text.encode(), digest_size=8, key=lookup).hexdigest()
 
 
-def who(phone: str, lookup: bytes = b"") -> str:
+def phone_hash(phone: str, lookup: bytes = b"") -> str:
     """Digest a number, with the lookup key where there is one: see `smsq.cipher`."""
     return hashlib.blake2b(phone.encode(), digest_size=16, key=lookup).hexdigest()
 

@@ -13,9 +13,9 @@ from celery.utils import uuid
 from smsq import deadline, tracing
 from smsq.app import app
 from smsq.contract import Lane, Message, State, parse, parse_lane
-from smsq.enqueue import Entered, Origin
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
-from smsq.killpoint import reached
+from smsq.failpoints import reached
+from smsq.ledger_writer import Entered, Origin
 from smsq.tasks import left_to_the_clock, publish_batch
 
 BATCH_AT_MOST: Final = 1000

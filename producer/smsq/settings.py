@@ -13,7 +13,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
-from smsq import sentinels
+from smsq import redis_urls
 from smsq.errors import SettingsError
 
 FERNET_KEY_BYTES: Final = 32
@@ -73,7 +73,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def redis_address(text: str) -> str:
     """Read the URL of a server or of Sentinels; TLS must be told to check the certificate."""
-    if sentinels.names_sentinels(text):
+    if redis_urls.names_sentinels(text):
         return _sentinel_address(text)
     allowed = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
     try:
@@ -89,9 +89,9 @@ def redis_address(text: str) -> str:
     if database and not (database.isascii() and database.isdigit()):
         raise ValueError(f"{allowed}, where db is a number")
     tls = parts.scheme == "rediss"
-    if not options.keys() <= (sentinels.TLS_OPTIONS if tls else frozenset()):
+    if not options.keys() <= (redis_urls.TLS_OPTIONS if tls else frozenset()):
         raise ValueError(
-            f"{allowed}; further options are {', '.join(sorted(sentinels.TLS_OPTIONS))}"
+            f"{allowed}; further options are {', '.join(sorted(redis_urls.TLS_OPTIONS))}"
         )
     # kombu takes a bare rediss:// to mean "encrypt, but trust anyone".
     if tls and options.get("ssl_cert_reqs") != ["required"]:
@@ -101,11 +101,11 @@ def redis_address(text: str) -> str:
 
 def _sentinel_address(text: str) -> str:
     try:
-        good = all(is_host(host) for host, _ in sentinels.read(text).hosts)
+        good = all(is_host(host) for host, _ in redis_urls.read(text).hosts)
     except ValueError:
         good = False
     if not good:
-        raise ValueError(sentinels.ALLOWED)
+        raise ValueError(redis_urls.ALLOWED)
     return text
 
 
@@ -136,7 +136,7 @@ def is_host(name: str) -> bool:
 
 def shown_url(url: str) -> str:
     """Give a URL without its user, password and options."""
-    if sentinels.names_sentinels(url):  # urlsplit knows no list of hosts
+    if redis_urls.names_sentinels(url):  # urlsplit knows no list of hosts
         scheme, _, rest = url.partition("?")[0].partition("://")
         authority, slash, path = rest.partition("/")
         return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
@@ -163,7 +163,7 @@ class ProducerSettings:
             object.__setattr__(self, "broker_url", self.redis_url)
         if self.wait_replicas < 0:
             # Without it a failover makes calls be repeated of which nobody knows.
-            replicas = 1 if sentinels.names_sentinels(self.redis_url) else 0
+            replicas = 1 if redis_urls.names_sentinels(self.redis_url) else 0
             object.__setattr__(self, "wait_replicas", replicas)
 
     @classmethod

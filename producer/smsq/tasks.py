@@ -26,9 +26,9 @@ from smsq.contract import (
     parse_id,
     signature_of_send_sms,
 )
-from smsq.enqueue import NO_ORIGIN, Entered, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
-from smsq.killpoint import reached
+from smsq.failpoints import reached
+from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 
 log = logging.getLogger(__name__)
 

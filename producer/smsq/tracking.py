@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from smsq import keys
+from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, State, is_id
-from smsq.folded import unfolded
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from smsq import sentinels
+from smsq import redis_urls
 from smsq.connection import (
     IDLE_S,
     Connection,
@@ -81,7 +81,7 @@ class SentinelChannel(_PublishingChannel, kombu_redis.SentinelChannel):
         # Of the Sentinel that kombu was told.
         for name in ("host", "port"):
             params.pop(name, None)
-        pool: Any = primary_pool(sentinels.read(self.sentinels_url), **params)
+        pool: Any = primary_pool(redis_urls.read(self.sentinels_url), **params)
         self._sentinel_manager = pool.sentinel_manager
         return pool
 

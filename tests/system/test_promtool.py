@@ -15,7 +15,7 @@ import yaml
 from opsdocs import CONFIG, PROMETHEUS, RULES, RULES_TEST, panels
 from smsq_worker.api.metrics import render
 from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.snapshot import Lookout
+from smsq_worker.inspection.snapshot import Inspector
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_dashboard_asks_in_good_promql(promtool: str, tmp_path: Path) -> Non
 
 
 def test_the_metrics_are_well_named(promtool: str, client: redis.Redis, settings: Settings) -> None:
-    with closing(Lookout(client, settings.rules, settings.broker_url)) as lookout:
+    with closing(Inspector(client, settings.rules, settings.broker_url)) as lookout:
         run(promtool, "check", "metrics", given=render(lookout).decode())
 
 

@@ -17,7 +17,7 @@ import trustme
 
 from smsq.connection import connect, mapped_errors
 from smsq.errors import LedgerUnavailable
-from smsq.sentinels import as_broker
+from smsq.redis_urls import as_broker
 from smsq_worker.devstack import services
 from smsq_worker.infra.ports import free_port
 from support import VendorServer, eventually

@@ -20,7 +20,7 @@ from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq_worker.celery_worker import celery_logs, tasks, transport
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
-from smsq_worker.celery_worker.scheduler_step import ClockStep
+from smsq_worker.celery_worker.scheduler_step import SchedulerStep
 from smsq_worker.infra import otel
 
 
@@ -30,7 +30,7 @@ def create_app() -> WorkerApp:
     worker_app = WorkerApp("smsq_worker", set_as_current=False, fixups=[])
     _ = worker_app.settings
     worker_app.add_defaults(lambda: worker_config(worker_app.settings))
-    worker_app.steps["worker"].add(ClockStep)
+    worker_app.steps["worker"].add(SchedulerStep)
     tasks.register(worker_app)
     return worker_app
 

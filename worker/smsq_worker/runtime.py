@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
-from smsq.cipher import Cipher, Sealed, opener
+from smsq.cipher import FernetCipher, PlaintextCipher, opener
 from smsq.connection import Client, connect
-from smsq.enqueue import Entrance
-from smsq_worker.callbacks.channels import tellers
-from smsq_worker.callbacks.dispatcher import Notifier
+from smsq.ledger_writer import LedgerWriter
+from smsq_worker.callbacks.channels import channels
+from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reports
 from smsq_worker.domain.backoff import Backoff
@@ -18,13 +18,13 @@ from smsq_worker.domain.codes import Catalogue
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, migrations
-from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
-from smsq_worker.sending.batch_sender import Batches
+from smsq_worker.sending.batch_sender import BatchSender
 from smsq_worker.sending.consumer_gate import GATE
-from smsq_worker.sending.rate_limiter import Turnstile
-from smsq_worker.sending.result_recorder import Recorder
-from smsq_worker.sending.sender import Delivery
+from smsq_worker.sending.rate_limiter import RateLimiter
+from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.sender import Sender
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Runtime:
 
     settings: Settings
     client: Client
-    cipher: Callable[[], Cipher]
+    cipher: Callable[[], PlaintextCipher]
     ledger: Ledger
     gateway: Gateway
-    recorder: Recorder
+    recorder: ResultRecorder
     backoff: Backoff
-    delivery: Delivery
-    batches: Batches
+    delivery: Sender
+    batches: BatchSender
     reports: Reports
-    notices: Notices
-    notifier: Notifier
+    notices: Callbacks
+    notifier: Dispatcher
 
     @classmethod
     def build(cls, settings: Settings, stopping: Event | None = None) -> Runtime:
@@ -56,16 +56,16 @@ class Runtime:
         ledger = Ledger(client, settings.rules, cipher)
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
-        recorder = Recorder(ledger, Spool(settings.home / "spool", "calls"))
+        recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))
         # Until the clock says how it is now.
         GATE.set("open", settings.rate_per_s)
-        turnstile = Turnstile(ledger, GATE, stopping or Event())
-        delivery = Delivery(
-            turnstile, gateway, Entrance(client, settings, cipher), recorder, backoff
+        turnstile = RateLimiter(ledger, GATE, stopping or Event())
+        delivery = Sender(
+            turnstile, gateway, LedgerWriter(client, settings, cipher), recorder, backoff
         )
         reports = Reports(ledger, catalogue)
-        notices = Notices(client, settings.rules)
-        notifier = Notifier(notices, tellers(settings), backoff, give_up_s=settings.notify_for_s)
+        notices = Callbacks(client, settings.rules)
+        notifier = Dispatcher(notices, channels(settings), backoff, give_up_s=settings.notify_for_s)
         return cls(
             settings,
             client,
@@ -75,7 +75,7 @@ class Runtime:
             recorder,
             backoff,
             delivery,
-            Batches(turnstile, delivery),
+            BatchSender(turnstile, delivery),
             reports,
             notices,
             notifier,
@@ -96,7 +96,7 @@ class Runtime:
         """
         migrations.migrate(self.client, self.settings.rules)
         cipher = self.cipher()
-        if isinstance(cipher, Sealed):
+        if isinstance(cipher, FernetCipher):
             renew(self.client, self.settings.rules, cipher)
 
     def close(self) -> None:

@@ -18,10 +18,10 @@ from scene import DELIVRD
 from smsq import keys
 from smsq.cipher import opener
 from smsq.contract import parse
-from smsq.enqueue import Entrance
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Go, Ledger
+from smsq_worker.ledger import Admitted, Ledger
 from support import eventually
 
 FEW, MANY = 1_000, 1_000_000
@@ -68,7 +68,7 @@ class Books:
         found = Settings.load(place.environ)
         cipher = opener(self._client, found)
         self._ledger = Ledger(self._client, found.rules, cipher)
-        self._entrance = Entrance(self._client, found, cipher)
+        self._entrance = LedgerWriter(self._client, found, cipher)
         self._mids = 0
 
     def bytes_each(self, count: int) -> float:
@@ -104,7 +104,7 @@ class Books:
 
     def _admit(self, ids: list[str]) -> None:
         for one in ids:
-            assert isinstance(self._ledger.admit(one), Go)
+            assert isinstance(self._ledger.admit(one), Admitted)
 
     def _record(self, ids: list[str]) -> list[str]:
         mids = []

@@ -32,10 +32,10 @@ from smsq_worker.api.refusals import Refusals, Watched
 from smsq_worker.api.relay import Relay
 from smsq_worker.api.throttle import Sources, address
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.coalescer import Together
+from smsq_worker.delivery_reports.coalescer import WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.gateway import delivery_report
-from smsq_worker.inspection.snapshot import Lookout
+from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ SOON_READ: Final = 4096
 """A body of at most so many bytes is read on the spot: it takes 5 ms at the very worst."""
 
 
-class Door:
+class Api:
     """What the routes do."""
 
     def __init__(
@@ -69,11 +69,11 @@ class Door:
         self._ledger = ledger
         self._client = client
         self._inbox = inbox
-        self._keeper = Together(inbox.keep, within_s=KEEP_S)
+        self._keeper = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._access = access
         self._sources = Sources("token")
         self.refusals = Refusals(settings.report_token)
-        self._lookout = Lookout(client, settings.rules, settings.broker_url)
+        self._lookout = Inspector(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
         # Its own, so that a Redis that is silent takes no thread from a report.
         self._threads = CapacityLimiter(THREADS)
@@ -162,7 +162,7 @@ class Door:
         return answer(200, "ok")
 
 
-def create_door(door: Door, relay: Relay | None) -> FastAPI:
+def create_api(door: Api, relay: Relay | None) -> FastAPI:
     """Put the web application together; without a relay its address is unknown."""
     app = FastAPI(
         title="smsq",

@@ -24,7 +24,7 @@ from prometheus_client.core import (
 from smsq.contract import Lane, State
 from smsq_worker.api.refusals import WHYS
 from smsq_worker.domain.states import Outcome
-from smsq_worker.inspection.snapshot import Lookout, total
+from smsq_worker.inspection.snapshot import Inspector, total
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 from smsq_worker.ledger.histograms import BOUNDS_MS
 from smsq_worker.ledger.message_view import KINDS
@@ -73,7 +73,7 @@ CAUSES: Final = {
 
 
 class _Collector:
-    def __init__(self, lookout: Lookout) -> None:
+    def __init__(self, lookout: Inspector) -> None:
         self._lookout = lookout
 
     def collect(self) -> Iterator[Metric]:
@@ -140,7 +140,7 @@ class _Collector:
         yield from (depth, oldest)
 
 
-def render(lookout: Lookout) -> bytes:
+def render(lookout: Inspector) -> bytes:
     """Write the metrics in Prometheus' text form. Raises LedgerUnavailable."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(lookout))

@@ -16,8 +16,8 @@ from fastapi.responses import JSONResponse
 from smsq import deadline, keys, tracing
 from smsq.connection import Client
 from smsq.contract import Message, parse
-from smsq.enqueue import Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
+from smsq.ledger_writer import Origin
 from smsq.tasks import enqueue
 from smsq_worker.api.auth import Access
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from smsq.app import app as celery
 from smsq.app import connect_in_time
-from smsq_worker.api.app import Door, create_door
+from smsq_worker.api.app import Api, create_api
 from smsq_worker.api.auth import Access
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.protocol import BoundedProtocol
@@ -48,8 +48,8 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     )
     access = Access(callers)
     relay = Relay(settings, client, access) if callers else None
-    door = Door(settings, ledger, client, inbox, access)
-    web = create_door(door, relay)
+    door = Api(settings, ledger, client, inbox, access)
+    web = create_api(door, relay)
     stop = Event()
     arguments = (stop, Systemd().beat, door.refusals.write)
     replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)

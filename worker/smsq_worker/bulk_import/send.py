@@ -16,7 +16,7 @@ BATCH: Final = 100
 """Rows in one round trip, and at most in doubt after a crash."""
 
 
-class Sender:
+class BulkSender:
     """Sends the rows of one file once."""
 
     def __init__(

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from smsq import keys
-from smsq.cipher import Cipher
+from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors
 from smsq_worker.ledger.timestamps import now_ms
 
@@ -16,7 +16,7 @@ _BATCH: Final = 1000
 class Lookup:
     """Looks numbers up in batches; methods raise LedgerUnavailable."""
 
-    def __init__(self, client: Client, url: str, cipher: Cipher) -> None:
+    def __init__(self, client: Client, url: str, cipher: PlaintextCipher) -> None:
         self._client = client
         self._url = url
         self._cipher = cipher
@@ -39,7 +39,7 @@ class Lookup:
             return
         with mapped_errors(self._url):
             found: list[Any] = self._client.hmget(
-                keys.SUPPRESSED, [self._cipher.who(phone) for phone in self._phones]
+                keys.SUPPRESSED, [self._cipher.phone_hash(phone) for phone in self._phones]
             )
             now = now_ms(self._client)
         self._count += sum(1 for text in found if text and json.loads(text)["until"] > now)

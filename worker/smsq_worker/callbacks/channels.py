@@ -10,18 +10,18 @@ from celery import Celery
 
 from smsq.app import PUBLISH_ERRORS
 from smsq.contract import State
-from smsq.sentinels import as_broker
-from smsq_worker.callbacks.dispatcher import Teller
+from smsq.redis_urls import as_broker
+from smsq_worker.callbacks.dispatcher import Channel
 from smsq_worker.callbacks.poster import Posted, Poster
 from smsq_worker.callbacks.signing import event, signed
 from smsq_worker.config.settings import Settings
 from smsq_worker.gateway.relayed_report import vendor_notice
-from smsq_worker.ledger.callbacks import Notice
+from smsq_worker.ledger.callbacks import Callback
 
 JSON = {"Content-Type": "application/json"}
 
 
-def tellers(settings: Settings) -> dict[str, Teller]:
+def channels(settings: Settings) -> dict[str, Channel]:
     """Give the ways that the settings allow, by kind of notice."""
     own = (settings.webhook_url, settings.return_url)
     poster = Poster(
@@ -33,7 +33,7 @@ def tellers(settings: Settings) -> dict[str, Teller]:
     )
     celery = _celery(settings)
 
-    def task(notice: Notice) -> Posted:
+    def task(notice: Callback) -> Posted:
         try:
             celery.send_task(
                 notice.notify or "",
@@ -48,7 +48,7 @@ def tellers(settings: Settings) -> dict[str, Teller]:
             return Posted(done=False, detail=type(error).__name__)
         return Posted(done=True, detail="")
 
-    def return_url(notice: Notice) -> Posted:
+    def return_url(notice: Callback) -> Posted:
         outcome = notice.outcome
         body = vendor_notice(
             outcome["id"], State(outcome["state"]), outcome["stat"], outcome["reason"]
@@ -57,12 +57,12 @@ def tellers(settings: Settings) -> dict[str, Teller]:
             return Posted(done=True, detail="")
         return poster.post(notice.return_url or "", JSON, body)
 
-    def webhook(notice: Notice) -> Posted:
+    def webhook(notice: Callback) -> Posted:
         body = event(notice.outcome)
         headers = signed(settings.webhook_keys, notice.id, int(time.time()), body)
         return poster.post(settings.webhook_url, JSON | headers, body)
 
-    ways: dict[str, Teller] = {"task": task, "returnurl": return_url}
+    ways: dict[str, Channel] = {"task": task, "returnurl": return_url}
     return ways | ({"webhook": webhook} if settings.webhook_url else {})
 
 

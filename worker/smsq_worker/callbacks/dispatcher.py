@@ -14,26 +14,31 @@ import tenacity
 
 from smsq import tracing
 from smsq.errors import LedgerUnavailable
-from smsq.killpoint import reached
+from smsq.failpoints import reached
 from smsq_worker.callbacks.poster import Posted
 from smsq_worker.domain.backoff import Backoff
-from smsq_worker.ledger.callbacks import Notice, Notices, Result
+from smsq_worker.ledger.callbacks import Callback, Callbacks, Result
 
-Teller = Callable[[Notice], Posted]
+Channel = Callable[[Callback], Posted]
 """Asks a receiver once to take an outcome. Never raises."""
 
 SETTLE_S: Final = 50.0
 """So long the ledger may be away after a receiver was asked."""
 
 
-class Notifier:
+class Dispatcher:
     """Tells outcomes to those who want them."""
 
     def __init__(
-        self, notices: Notices, tellers: Mapping[str, Teller], backoff: Backoff, *, give_up_s: float
+        self,
+        notices: Callbacks,
+        channels: Mapping[str, Channel],
+        backoff: Backoff,
+        *,
+        give_up_s: float,
     ) -> None:
         self._notices = notices
-        self._tellers = tellers
+        self._tellers = channels
         self._backoff = backoff
         self._give_up_s = give_up_s
 
@@ -68,7 +73,7 @@ class Notifier:
                 )
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
-    def _ask(self, notice: Notice) -> Posted:
+    def _ask(self, notice: Callback) -> Posted:
         teller = self._tellers.get(notice.kind)
         if teller is None:
             # Another worker's settings name it, or did.

@@ -43,11 +43,6 @@ class Posted:
     """It wants to be left alone for so long."""
 
 
-def longest_s(connect_timeout_s: float, read_timeout_s: float) -> float:
-    """Bound a POST's time: connecting (resolver, addresses and TLS), writing, the answer."""
-    return 2 * connect_timeout_s + read_timeout_s
-
-
 class Poster:
     """Kept-alive connections to the receivers, shared by all threads of a process.
 
@@ -77,7 +72,7 @@ class Poster:
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """Ask the receiver at a URL once to take a body. Never raises.
 
-        It ends within `longest_s`.
+        It ends within `rules.longest_post_s`.
         """
         _thread.posts = True
         try:

@@ -8,7 +8,7 @@ import celery.app.events
 from celery.events import EventDispatcher
 
 
-class Dispatcher(EventDispatcher):
+class QuietEventDispatcher(EventDispatcher):
     """A dispatcher that does not insist.
 
     Celery's own repeats a heartbeat until Redis takes it, in the one thread that signals and the
@@ -27,4 +27,4 @@ class Dispatcher(EventDispatcher):
 class Events(celery.app.events.Events):
     """Makes such dispatchers."""
 
-    dispatcher_cls = f"{__name__}:Dispatcher"
+    dispatcher_cls = f"{__name__}:QuietEventDispatcher"

@@ -16,11 +16,11 @@ from smsq.tasks import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
 from smsq_worker.celery_worker.tasks import publish_reports
-from smsq_worker.infra.heartbeat import Alive
+from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.memory import is_full
-from smsq_worker.infra.trouble import Trouble
+from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.infra.wakeups import OLDEST, some_ids
-from smsq_worker.scheduler.scheduler import Clock
+from smsq_worker.scheduler.scheduler import Scheduler
 from smsq_worker.sending.consumer_gate import GATE
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ FEW: Final = 4
 """So few messages are woken up one by one: a batch of them would not be cheaper."""
 
 
-class ClockStep(bootsteps.StartStopStep):
+class SchedulerStep(bootsteps.StartStopStep):
     """Starts the clock after the pool and stops it before."""
 
     requires = ("celery.worker.components:Pool",)
@@ -43,7 +43,7 @@ class ClockStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Start the thread."""
         GATE.threads(parent.concurrency)
-        alive = Alive(parent.app.settings.home, parent.hostname)
+        alive = Heartbeat(parent.app.settings.home, parent.hostname)
         arguments = (parent.app, alive)
         self._thread = Thread(target=self._run, args=arguments, name="smsq-clock", daemon=True)
         self._thread.start()
@@ -54,8 +54,8 @@ class ClockStep(bootsteps.StartStopStep):
         if self._thread is not None:
             self._thread.join(timeout=10)
 
-    def _run(self, app: WorkerApp, alive: Alive) -> None:
-        wait_s, trouble = 0.0, Trouble(log, "the clock's thread")
+    def _run(self, app: WorkerApp, alive: Heartbeat) -> None:
+        wait_s, trouble = 0.0, FailureLog(log, "the clock's thread")
         while not self._stop.wait(wait_s):
             try:
                 self._tick(app, alive)
@@ -63,10 +63,10 @@ class ClockStep(bootsteps.StartStopStep):
                 wait_s = trouble.fails(error)
         alive.end()
 
-    def _tick(self, app: WorkerApp, alive: Alive) -> None:
+    def _tick(self, app: WorkerApp, alive: Heartbeat) -> None:
         runtime = app.runtime
         with app.connection_for_write() as connection:
-            clock = Clock(
+            clock = Scheduler(
                 runtime.ledger,
                 runtime.notices,
                 runtime.backoff,

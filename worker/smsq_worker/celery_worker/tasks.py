@@ -13,7 +13,7 @@ from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, REPORT_QUEUE, SEND_B
 from smsq.errors import LedgerUnavailable
 from smsq_worker.celery_worker import transport
 from smsq_worker.celery_worker.app import WorkerApp
-from smsq_worker.sending.consumer_gate import GATE, NotNow
+from smsq_worker.sending.consumer_gate import GATE, RequeueLater
 
 
 class SafeTask(Task):  # type: ignore[type-arg]
@@ -39,7 +39,7 @@ def register(app: WorkerApp) -> None:
         with _given_back_if_not_now(app):
             try:
                 return app.runtime.batches.deliver(ids, lane_of(self.request.delivery_info))
-            except NotNow as why:
+            except RequeueLater as why:
                 properties: Any = self.request.properties
                 transport.leave(properties["delivery_tag"], why.left)
                 raise
@@ -60,9 +60,9 @@ def _given_back_if_not_now(app: WorkerApp) -> Iterator[None]:
     """Give the wake-up back to its queue where it is not its time."""
     try:
         if app.stopping.is_set():
-            raise NotNow("the worker is stopping")  # noqa: TRY301
+            raise RequeueLater("the worker is stopping")  # noqa: TRY301
         yield
-    except NotNow as why:
+    except RequeueLater as why:
         raise Reject(str(why), requeue=True) from None
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from smsq.sentinels import SCHEMES
+from smsq.redis_urls import SCHEMES
 from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535

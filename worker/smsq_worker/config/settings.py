@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from smsq.settings import ProducerSettings, number, setting, whole
-from smsq_worker.callbacks.poster import longest_s
+from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.parsers import (
     Bind,
     LogFormat,
@@ -35,9 +35,8 @@ from smsq_worker.config.parsers import (
     target_url,
     webhook_keys,
 )
+from smsq_worker.config.rules import Rules, longest_post_s
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone_limits
-from smsq_worker.gateway.client import Address
-from smsq_worker.ledger.scripts import Rules
 
 DAY_S: Final = 86_400
 MIN_RATE: Final = 0.001
@@ -161,5 +160,5 @@ class Settings(ProducerSettings):
             probe_s=self.probe_s,
             webhook=bool(self.webhook_url),
             wait_replicas=self.wait_replicas,
-            notice_lease_s=60 + longest_s(self.connect_timeout_s, self.read_timeout_s),
+            notice_lease_s=60 + longest_post_s(self.connect_timeout_s, self.read_timeout_s),
         )

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Together(Generic[T]):
+class WriteCoalescer(Generic[T]):
     """Gives an act, in a thread, all that has come while it ran last.
 
     No timer waits for more: what comes alone goes at once.

@@ -11,7 +11,7 @@ from typing import Any, Final
 from smsq import deadline
 from smsq.errors import LedgerUnavailable
 from smsq_worker.infra.spool import Spool
-from smsq_worker.infra.trouble import Trouble
+from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.migrations import LedgerFault
 
@@ -66,7 +66,7 @@ class Inbox:
         Whatever is raised is logged, and stops nothing. `beat` is called after each round that got
         through, or only waits for Redis or the disk. `besides` is done in each round.
         """
-        wait_s, trouble = LOOK_S, Trouble(log, "the spool")
+        wait_s, trouble = LOOK_S, FailureLog(log, "the spool")
         while not stop.wait(wait_s):
             wait_s = LOOK_S
             try:

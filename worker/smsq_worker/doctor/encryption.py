@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from smsq import keys
-from smsq.cipher import Sealed, fernets
+from smsq.cipher import FernetCipher, fernets
 from smsq.connection import Client
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
@@ -35,7 +35,7 @@ def _tried(settings: Settings, wrapped: str | None) -> Finding:
     try:
         keyring = fernets(settings.payload_keys)
         if wrapped:
-            Sealed(keyring, wrapped)
+            FernetCipher(keyring, wrapped)
     except SettingsError as problem:
         what, _, advice = problem.problems[0].partition("; ")
         return error(what, advice)

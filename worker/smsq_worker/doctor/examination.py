@@ -13,7 +13,7 @@ from functools import partial
 from threading import Thread
 from typing import Final
 
-from smsq.sentinels import names_sentinels
+from smsq.redis_urls import names_sentinels
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import (
     api,

@@ -14,7 +14,7 @@ from kombu.transport.redis import Channel
 
 from smsq.app import QUEUES
 from smsq.connection import Client
-from smsq.sentinels import as_broker
+from smsq.redis_urls import as_broker
 from smsq_worker.doctor.access import TIMEOUT_S
 from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.inspection.snapshot import queue_depths

@@ -9,7 +9,7 @@ from typing import Any, Final
 import redis
 
 from smsq.connection import Client
-from smsq.sentinels import Sentinels, read
+from smsq.redis_urls import Sentinels, read
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
 
 ENOUGH: Final = 3

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class LeaseOver(Exception):  # noqa: N818
+class LeaseExpired(Exception):  # noqa: N818
     """An attempt no longer holds: another may have begun, so nothing of it may be sent now."""

@@ -11,7 +11,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -22,8 +21,8 @@ import tenacity
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from smsq.boottime import now_s
-from smsq.connection import IDLE_S
-from smsq_worker.domain.leases import LeaseOver
+from smsq_worker.config.gateway_address import MAX_PAUSE_S, TRIES, Address
+from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.response import Call, understand
 from smsq_worker.infra.http import (
@@ -40,38 +39,8 @@ log = logging.getLogger(__name__)
 
 MAX_ANSWER: Final = 65_536
 ACTION: Final = "module=sms&file=send&action=send"
-TRIES: Final = 3
-MAX_PAUSE_S: Final = 1.0
 SPARE_S: Final = 0.25
 """Of a lease, for clocks that do not go equally fast, and for writing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the gateway is and how to speak to it."""
-
-    url: str
-    secret: str = field(repr=False)
-    verify: bool | str = True
-    """True for the CAs that the system trusts, the path of a bundle, or False.
-
-    The system's are those of OpenSSL, which SSL_CERT_FILE and SSL_CERT_DIR may replace.
-    """
-    connect_timeout_s: float = 3.0
-    read_timeout_s: float = 10.0
-    idle_timeout_s: float = IDLE_S
-    """A connection that lay idle for longer is not used again."""
-    connections: int = 192
-
-    @property
-    def longest_call_s(self) -> float:
-        """Bound a call's time, tries and pauses included.
-
-        Connecting has its timeout at each try, the resolver, every address and TLS together, and
-        writing once more; the whole answer has the other.
-        """
-        connecting = (TRIES + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
-        return connecting + self.read_timeout_s
 
 
 TOO_LATE: Final = Call(Outcome.NOT_SENT, "its lease was over before the request was written")
@@ -84,7 +53,7 @@ its right to write the request ends."""
 class _Departing:
     """Connects, waits for the time of departure, and only then writes the request.
 
-    Raises LeaseOver where it is too late by then: it may have been stopped on its way for any time.
+    Raises LeaseExpired where it is too late by then: the process may have been stopped meanwhile.
     """
 
     sock: Any
@@ -97,7 +66,7 @@ class _Departing:
         if wait:
             wait()
         if now_s() >= getattr(_departure, "end", math.inf):
-            raise LeaseOver
+            raise LeaseExpired
         super().send(data)  # type: ignore[misc]
 
 
@@ -200,7 +169,7 @@ class Gateway:
 
         Only a connection that did not come about is tried again, at once and a few times.
         `depart` is called once, over the open connection, before the request is written; it may
-        wait, and raise LeaseOver. `lease_ends`, by `boottime.now_s`: the request is written only
+        wait, and raise LeaseExpired. `lease_ends`, by `boottime.now_s`: the request is written only
         while the answer can still come in time before it.
         """
         _departure.wait = depart
@@ -235,7 +204,7 @@ class Gateway:
             )
         except NotConnected as error:
             return Call(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
-        except LeaseOver:
+        except LeaseExpired:
             return TOO_LATE
         except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
             return Call(Outcome.MAYBE_SENT, name_of(error), trouble=True)

@@ -26,7 +26,7 @@ STUCK_S: Final = 120
 """A sign of life that is older is none."""
 
 
-class Alive:
+class Heartbeat:
     """A worker's sign of life, by its name. Its file is locked until the process ends."""
 
     def __init__(self, home: Path, worker: str) -> None:

@@ -60,7 +60,7 @@ def memory(client: Client) -> Memory | None:
         return Memory(0, 0, full) if full else None
 
 
-class RoomWatch:
+class MemoryWatch:
     """Logs when there is no room, and when there is again. Not for several threads."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ FIRST_S: Final = 0.5
 LONGEST_S: Final = 5.0
 
 
-class Trouble:
+class FailureLog:
     """The troubles of one loop since it last got through. Not for several threads."""
 
     def __init__(self, log: logging.Logger, who: str) -> None:

@@ -12,7 +12,7 @@ from smsq.contract import Lane, State
 from smsq_worker.domain.limits import DAY_MIN, Hours
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.wording import moment, span
-from smsq_worker.inspection.snapshot import Lookout, Overview
+from smsq_worker.inspection.snapshot import Inspector, Overview
 from smsq_worker.inspection.timeline import Event, clean, kind_of, receiver
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause, template_scope
 from smsq_worker.ledger.message_view import Trace
@@ -31,11 +31,11 @@ _RETRIES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Sight:
+class ForecastContext:
     """A message, and what is around it."""
 
     trace: Trace
-    lookout: Lookout
+    lookout: Inspector
     bulk_hours: Hours | None
 
     @cached_property
@@ -63,7 +63,7 @@ def pause_end(pause: Pause) -> str:
     return f"next probe {moment(pause.probe_at)}"
 
 
-def foresee(sight: Sight) -> Iterator[Event]:
+def foresee(sight: ForecastContext) -> Iterator[Event]:
     """Say what happens next, the first thing first."""
     yield from _BY_STATE.get(State(sight.trace.status.state), _ended)(sight)
     yield from _outcomes(sight.trace)
@@ -71,7 +71,7 @@ def foresee(sight: Sight) -> Iterator[Event]:
         yield Event(sight.trace.forgotten_at, "forgotten", "the ledger forgets it")
 
 
-def _queued(sight: Sight) -> Iterator[Event]:
+def _queued(sight: ForecastContext) -> Iterator[Event]:
     trace, whole = sight.trace, sight.whole
     stops = _pauses(sight, ACCOUNT, BREAKER, template_scope(trace.status.template or ""))
     for pause in stops:
@@ -89,7 +89,7 @@ def _queued(sight: Sight) -> Iterator[Event]:
         yield Event(None, "broker", "the broker does not answer: wake-ups cannot be taken")
 
 
-def _turn(sight: Sight) -> str:
+def _turn(sight: ForecastContext) -> str:
     lane, whole = Lane(sight.trace.status.lane), sight.whole
     oldest = whole.lanes[lane].oldest
     if oldest is not None and oldest.id == sight.trace.status.id:
@@ -107,7 +107,7 @@ def _turn(sight: Sight) -> str:
     )
 
 
-def _deferred(sight: Sight) -> Iterator[Event]:
+def _deferred(sight: ForecastContext) -> Iterator[Event]:
     trace = sight.trace
     if trace.in_waiting_room:
         pauses = _pauses(sight, template_scope(trace.status.template or ""))
@@ -120,7 +120,7 @@ def _deferred(sight: Sight) -> Iterator[Event]:
     yield from _ttl(trace)
 
 
-def _why_then(sight: Sight) -> str:
+def _why_then(sight: ForecastContext) -> str:
     trace = sight.trace
     if trace.timer_at == trace.expires_at:
         return "its wait ends with its ttl: it is not sent any more"
@@ -141,18 +141,18 @@ def _closed(hours: Hours, at: datetime) -> bool:
     return (minute - hours.start) % DAY_MIN >= (hours.end - hours.start) % DAY_MIN
 
 
-def _sending(sight: Sight) -> Iterator[Event]:
+def _sending(sight: ForecastContext) -> Iterator[Event]:
     follows = "is held for an operator" if sight.trace.holds else "is sent again, within its budget"
     words = f"without an answer by then its worker counts as dead: it is in doubt, and {follows}"
     yield Event(sight.trace.timer_at, "lease", words + _late(sight.trace))
 
 
-def _accepted(sight: Sight) -> Iterator[Event]:
+def _accepted(sight: ForecastContext) -> Iterator[Event]:
     words = "until then a delivery report is awaited; without one it ends as unreported"
     yield Event(sight.trace.timer_at, "report", words + _late(sight.trace))
 
 
-def _held(sight: Sight) -> Iterator[Event]:
+def _held(sight: ForecastContext) -> Iterator[Event]:
     trace = sight.trace
     name = trace.status.id
     if trace.expires_at and trace.expires_at <= trace.at:
@@ -165,7 +165,7 @@ def _held(sight: Sight) -> Iterator[Event]:
     yield Event(None, "report", "a late answer or report settles it by itself")
 
 
-def _ended(sight: Sight) -> Iterator[Event]:
+def _ended(sight: ForecastContext) -> Iterator[Event]:
     trace = sight.trace
     late = {
         State.FAILED: "a late report that it was delivered would still make it delivered",
@@ -194,7 +194,7 @@ def _ttl(trace: Trace) -> Iterator[Event]:
         yield Event(trace.expires_at, "ttl", words)
 
 
-def _pauses(sight: Sight, *scopes: str) -> list[Pause]:
+def _pauses(sight: ForecastContext, *scopes: str) -> list[Pause]:
     return [pause for pause in sight.whole.pauses if pause.scope in scopes]
 
 

@@ -18,12 +18,12 @@ from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import Client, connect_impatiently, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
+from smsq_worker.config.rules import Rules
 from smsq_worker.infra.memory import Memory, memory
 from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.ledger import Ledger, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
-from smsq_worker.ledger.callbacks import Notices
-from smsq_worker.ledger.scripts import Rules
+from smsq_worker.ledger.callbacks import Callbacks
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
@@ -83,7 +83,7 @@ class Overview:
         return None if self.stopped else self.to_send / self.rate.now
 
 
-class Lookout:
+class Inspector:
     """Looks at the ledger and the broker; nothing is connected before it does."""
 
     def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
@@ -92,7 +92,7 @@ class Lookout:
         self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
-        self.notices = Notices(client, rules)
+        self.notices = Callbacks(client, rules)
 
     def close(self) -> None:
         """Close the broker's connections; the ledger's are the caller's."""

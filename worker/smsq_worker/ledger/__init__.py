@@ -8,24 +8,24 @@ from smsq_worker.ledger.ledger import Ledger
 from smsq_worker.ledger.types import (
     CLAIM_AT_MOST,
     REPORTS_PER_MID,
-    CameTo,
+    Admitted,
+    AttemptResult,
     Decision,
     Due,
-    Go,
+    Rejected,
     Report,
-    Stay,
-    Wait,
+    RetryLater,
 )
 
 __all__ = [
     "CLAIM_AT_MOST",
     "REPORTS_PER_MID",
-    "CameTo",
+    "Admitted",
+    "AttemptResult",
     "Decision",
     "Due",
-    "Go",
     "Ledger",
+    "Rejected",
     "Report",
-    "Stay",
-    "Wait",
+    "RetryLater",
 ]

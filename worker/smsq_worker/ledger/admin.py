@@ -11,10 +11,11 @@ from typing import Any, Final
 import redis
 
 from smsq import keys
-from smsq.cipher import Cipher, Unreadable
+from smsq.cipher import PlaintextCipher, Unreadable
 from smsq.connection import Client, mapped_errors
+from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.report_lag import lag_s
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.ledger.scripts import Scripts
 from smsq_worker.ledger.timestamps import at, ms, now_ms
 
 ACCOUNT: Final = "account"
@@ -70,7 +71,9 @@ class Suppressed:
 class Control:
     """The switches. Every method raises LedgerUnavailable where Redis fails."""
 
-    def __init__(self, client: Client, rules: Rules, cipher: Callable[[], Cipher] = Cipher) -> None:
+    def __init__(
+        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
+    ) -> None:
         """`cipher` is asked where suppressed numbers are; it may raise SettingsError."""
         self._client = client
         self._cipher = cipher
@@ -138,7 +141,7 @@ class Control:
     def unsuppress(self, phone: str) -> bool:
         """Send to a number again; False where it was not suppressed."""
         # Also as a process without keys suppressed it, or the next worker would bring it back.
-        names = {self._cipher().who(phone), keys.who(phone)}
+        names = {self._cipher().phone_hash(phone), keys.phone_hash(phone)}
         with mapped_errors(self._url):
             return bool(self._client.hdel(keys.SUPPRESSED, *names))
 
@@ -198,11 +201,11 @@ class Control:
             return now_ms(self._client)
 
 
-def _suppression(cipher: Cipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:
-    return cipher.who(phone), json.dumps({"phone": cipher.hide(phone)} | entry)
+def _suppression(cipher: PlaintextCipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:
+    return cipher.phone_hash(phone), json.dumps({"phone": cipher.hide(phone)} | entry)
 
 
-def _shown(cipher: Cipher, phone: str) -> str:
+def _shown(cipher: PlaintextCipher, phone: str) -> str:
     try:
         return cipher.show(phone)
     except Unreadable:

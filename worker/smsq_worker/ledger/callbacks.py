@@ -11,9 +11,10 @@ from typing import Any, Final, Literal
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.errors import LedgerUnavailable
+from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.migrations import log_events, understood
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.ledger.scripts import Scripts
 
 TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
 
@@ -21,7 +22,7 @@ Result = Literal["told", "failed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Callback:
     """An outcome to be told to one receiver."""
 
     name: str
@@ -52,7 +53,7 @@ class Dead:
     error: str
 
 
-class Notices:
+class Callbacks:
     """The acts on them. Every method raises LedgerUnavailable where Redis fails."""
 
     def __init__(self, client: Client, rules: Rules) -> None:
@@ -69,13 +70,13 @@ class Notices:
         """Give the names of those whose time has come."""
         return list(self._run(self._claim, at_most, _ms(self._lease_s)))
 
-    def take(self, name: str) -> Notice | str:
+    def take(self, name: str) -> Callback | str:
         """Take one to tell it; or say why not: gone, copy, wait, or bad, which was set aside."""
         told, *rest = self._run(self._take, name, _ms(self._lease_s))
         if told != "go":
             return str(told)
         found = json.loads(rest[0])
-        return Notice(
+        return Callback(
             name,
             kind=name.partition(":")[0],
             failures=int(rest[1]),

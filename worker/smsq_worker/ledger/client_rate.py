@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.config.rules import Rules
+from smsq_worker.ledger.scripts import Scripts
 
 
 class RelayRate:

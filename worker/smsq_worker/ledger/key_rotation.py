@@ -11,16 +11,17 @@ from typing import Any, Final
 from redis.client import Pipeline
 
 from smsq import keys
-from smsq.cipher import Sealed, Unreadable
+from smsq.cipher import FernetCipher, Unreadable
 from smsq.connection import Client, mapped_errors
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.config.rules import Rules
+from smsq_worker.ledger.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 1000
 
 
-def renew(client: Client, rules: Rules, cipher: Sealed) -> None:
+def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
     """Bring suppressed numbers under the first key, and the lookup key under all keys.
 
     Numbers from before there were keys get their keyed digest too, or they would be found no
@@ -35,7 +36,7 @@ def renew(client: Client, rules: Rules, cipher: Sealed) -> None:
         client.transaction(lambda pipe: _rewrap(pipe, cipher), keys.LOOKUP)
 
 
-def _renew_suppressed(client: Client, cipher: Sealed, move: Any) -> Iterator[int]:
+def _renew_suppressed(client: Client, cipher: FernetCipher, move: Any) -> Iterator[int]:
     with client.pipeline(transaction=False) as pipe:
         for who, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
             entry: dict[str, Any] = json.loads(text)
@@ -43,7 +44,7 @@ def _renew_suppressed(client: Client, cipher: Sealed, move: Any) -> Iterator[int
             with suppress(Unreadable):
                 phone = cipher.renewed(entry["phone"])
                 if phone != entry["phone"]:
-                    now = cipher.who(cipher.show(phone))
+                    now = cipher.phone_hash(cipher.show(phone))
                     new = json.dumps(entry | {"phone": phone})
                     move(keys=[keys.SUPPRESSED], args=[who, text, now, new], client=pipe)
             if len(pipe) >= AT_ONCE:
@@ -51,7 +52,7 @@ def _renew_suppressed(client: Client, cipher: Sealed, move: Any) -> Iterator[int
         yield from pipe.execute()
 
 
-def _rewrap(pipe: Pipeline, cipher: Sealed) -> None:
+def _rewrap(pipe: Pipeline, cipher: FernetCipher) -> None:
     """Replace what the lookup key is wrapped in, unless somebody else does so now."""
     wrapped: Any = pipe.get(keys.LOOKUP)
     pipe.multi()

@@ -1,7 +1,7 @@
 """The ledger: the truth about every message, kept in Redis.
 
 Each act that must be atomic is one Lua file in `lua/`, called by one method here. After the
-entry (`smsq.enqueue`) nothing else writes these keys.
+entry (`smsq.ledger_writer`) nothing else writes these keys.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from smsq import keys
 from smsq.boottime import now_s
-from smsq.cipher import Cipher, Sealed, Unreadable
+from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, State
-from smsq.enqueue import FIRST_CHECK_S
 from smsq.errors import LedgerUnavailable
+from smsq.ledger_writer import FIRST_CHECK_S
 from smsq.replicas import run_and_wait
-from smsq_worker.domain.leases import LeaseOver
+from smsq_worker.config.rules import Rules
+from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra import memory
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.migrations import log_events, understood
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.ledger.scripts import Scripts
 from smsq_worker.ledger.types import (
     CLAIM_AT_MOST,
     REPORTS_PER_MID,
-    CameTo,
+    Admitted,
+    AttemptResult,
     Decision,
     Due,
-    Go,
+    Rejected,
     Report,
-    Stay,
-    Wait,
+    RetryLater,
 )
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ log = logging.getLogger(__name__)
 class Ledger:
     """The acts on the ledger. Every method raises LedgerUnavailable where Redis fails."""
 
-    def __init__(self, client: Client, rules: Rules, cipher: Callable[[], Cipher] = Cipher) -> None:
+    def __init__(
+        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
+    ) -> None:
         """`cipher` may raise SettingsError; then an act that needs it does nothing but that."""
         self._client = client
         self._rules = rules
@@ -67,19 +70,19 @@ class Ledger:
         self._claim_reports = scripts.plain("claim_reports", also="apart")
         self._seal = scripts.plain("seal")
 
-    def admit(self, message_id: str, *, turn: str = "") -> Go | Wait | Stay:
+    def admit(self, message_id: str, *, turn: str = "") -> Admitted | RetryLater | Rejected:
         """Let a message go, if it may. `turn` is the one that was booked, once it has come."""
         (answer,) = self.admit_many([(message_id, turn)])
         return answer
 
-    def admit_many(self, asks: Sequence[tuple[str, str]]) -> list[Go | Wait | Stay]:
+    def admit_many(self, asks: Sequence[tuple[str, str]]) -> list[Admitted | RetryLater | Rejected]:
         """Let messages (id, turn) go, those that may, in order.
 
         There is no answer for those after one that must wait without a turn, or is paused.
         """
         # First of all: what nobody here can read must not be let go.
         cipher = self._cipher()
-        answers: list[Go | Wait | Stay] = []
+        answers: list[Admitted | RetryLater | Rejected] = []
         try:
             while len(answers) < len(asks):
                 found, plain = self._admit_some(cipher, asks[len(answers) :])
@@ -95,32 +98,32 @@ class Ledger:
         return answers
 
     def _admit_some(
-        self, cipher: Cipher, asks: Sequence[tuple[str, str]]
-    ) -> tuple[list[Go | Wait | Stay], str | None]:
+        self, cipher: PlaintextCipher, asks: Sequence[tuple[str, str]]
+    ) -> tuple[list[Admitted | RetryLater | Rejected], str | None]:
         """Return answers, and the payload of the next message if that is to be encrypted first."""
-        sealed = "1" if isinstance(cipher, Sealed) else ""
+        sealed = "1" if isinstance(cipher, FernetCipher) else ""
         asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
         found, is_safe = self._run_safely(self._admit, sealed, *chain.from_iterable(asks))
         plain = found.pop()[1] if found[-1][0] == "plain" else None
         return [_admission(cipher, asked_at, lease_ends, is_safe, *one) for one in found], plain
 
-    def depart(self, message_id: str, go: Go) -> float:
+    def depart(self, message_id: str, go: Admitted) -> float:
         """Give a call that is late another departure, by time.monotonic().
 
-        Raises LeaseOver where its attempt no longer holds.
+        Raises LeaseExpired where its attempt no longer holds.
         """
         asked_at = time.monotonic()
         (delay_us,) = self._run(self._depart, message_id, go.attempt, go.begun)
         if int(delay_us) < 0:
-            raise LeaseOver
+            raise LeaseExpired
         return asked_at + int(delay_us) / 1_000_000
 
     def record(self, message_id: str, attempt: int, outcome: Outcome, **more: Any) -> State | None:
         """Write down what one call came to, as `record_many` does."""
-        (state,) = self.record_many([CameTo(message_id, attempt, outcome, **more)])
+        (state,) = self.record_many([AttemptResult(message_id, attempt, outcome, **more)])
         return state
 
-    def record_many(self, calls: Sequence[CameTo]) -> list[State | None]:
+    def record_many(self, calls: Sequence[AttemptResult]) -> list[State | None]:
         """Write down what calls came to; give the states that follow, None where unknown."""
         states = self._run(self._record, json.dumps([_as_arguments(call) for call in calls]))
         return [None if state == "unknown" else State(state) for state in states]
@@ -271,21 +274,21 @@ class Ledger:
     def _encrypt_message_of(self, mid: str) -> None:
         """Bring a message under the first key whose number is about to be kept for long."""
         cipher = self._cipher()
-        if isinstance(cipher, Sealed):
+        if isinstance(cipher, FernetCipher):
             with mapped_errors(self._rules.url):
                 _, _, message_id = str(self._client.get(keys.mid(mid)) or "").partition(" ")
                 payload: Any = self._client.get(keys.payload(message_id))
             if payload:
                 self._encrypt(cipher, message_id, payload)
 
-    def _encrypt(self, cipher: Cipher, message_id: str, payload: str) -> None:
+    def _encrypt(self, cipher: PlaintextCipher, message_id: str, payload: str) -> None:
         """Encrypt a message that may be one from before there were keys."""
         phone, code = _opened(cipher, payload)
         if phone:
             with mapped_errors(self._rules.url):
                 self._seal(
                     keys=[keys.message(message_id), keys.payload(message_id)],
-                    args=[payload, cipher.seal(phone, code), cipher.who(phone)],
+                    args=[payload, cipher.seal(phone, code), cipher.phone_hash(phone)],
                 )
 
     def _tell_of_plain(self) -> None:
@@ -326,14 +329,19 @@ class Ledger:
 
 
 def _admission(
-    cipher: Cipher, asked_at: float, lease_ends: float, is_safe: bool, told: str, *rest: Any
-) -> Go | Wait | Stay:
+    cipher: PlaintextCipher,
+    asked_at: float,
+    lease_ends: float,
+    is_safe: bool,
+    told: str,
+    *rest: Any,
+) -> Admitted | RetryLater | Rejected:
     if told == "go":
         attempt, payload, template, delay_us, begun, *trace = rest
         phone, code = _opened(cipher, payload)
         departs_at = asked_at + int(delay_us) / 1_000_000 if delay_us else None
         sent_with = trace[0] if trace else None
-        return Go(
+        return Admitted(
             int(attempt),
             phone,
             template,
@@ -345,18 +353,18 @@ def _admission(
             lease_ends,
         )
     if told in {"wait", "booked"}:
-        return Wait(int(rest[0]) / 1_000_000, *rest[1:])
-    return Stay(told, State(rest[0]) if rest else None)
+        return RetryLater(int(rest[0]) / 1_000_000, *rest[1:])
+    return Rejected(told, State(rest[0]) if rest else None)
 
 
-def _opened(cipher: Cipher, payload: str) -> tuple[str, str]:
+def _opened(cipher: PlaintextCipher, payload: str) -> tuple[str, str]:
     try:
         return cipher.open(payload)
     except (Unreadable, ValueError, TypeError):  # the latter two: of what nobody of ours wrote
         return "", ""
 
 
-def _as_arguments(call: CameTo) -> tuple[str | int | bool, ...]:
+def _as_arguments(call: AttemptResult) -> tuple[str | int | bool, ...]:
     return (
         call.message_id,
         call.attempt,

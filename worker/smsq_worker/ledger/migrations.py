@@ -26,9 +26,10 @@ import redis
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.errors import LedgerUnavailable, SettingsError
-from smsq.killpoint import reached
+from smsq.failpoints import reached
 from smsq.settings import shown_url
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.config.rules import Rules
+from smsq_worker.ledger.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ _SIGNS_OF_USE: Final = (
 """Whoever used a ledger left one of these."""
 
 
-class Outgrown(LedgerUnavailable):
+class SchemaTooNew(LedgerUnavailable):
     """A newer release raised `readable_by` above what this process knows."""
 
 
@@ -168,7 +169,7 @@ def understood(error: LedgerUnavailable, url: str) -> LedgerUnavailable:
     cause = error.__cause__
     code, _, readable_by = str(cause).partition(" ")
     if code == "OUTGROWN":
-        return Outgrown(_too_new(url, int(readable_by)))
+        return SchemaTooNew(_too_new(url, int(readable_by)))
     # What a server says of itself has a class of its own in redis-py, or one of these codes.
     if type(cause) is redis.ResponseError and _OF_A_SCRIPT.search(str(cause)):
         return LedgerFault(*error.args)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client
-from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
+from smsq_worker.config.rules import Rules
 from smsq_worker.domain.states import NEXT
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
@@ -22,27 +21,6 @@ All others go through: they stop, end or free what is in, or tell of it, and wha
 bounded. Refused, they would leave doubts, and an operator without a brake.
 """
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the ledger needs to know of the settings."""
-
-    url: str
-    lease_s: float
-    report_wait_s: int
-    retention_s: int
-    max_resends: int
-    rate_per_s: float
-    rate_burst: int
-    phone_limits: tuple[PhoneLimit, ...]
-    bulk_hours: Hours | None
-    breaker: Breaker | None
-    probe_s: float
-    webhook: bool
-    notice_lease_s: float
-    wait_replicas: int = 0
-    """How many replicas are to hold an admission before its call departs, and a report."""
 
 
 class Scripts:

@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Final
 
 from smsq.connection import Client, mapped_errors
+from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import timestamps
-from smsq_worker.ledger.scripts import Rules, Scripts
+from smsq_worker.ledger.scripts import Scripts
 
 SLICE: Final = 500
 """Keys looked at in one act: about a millisecond."""

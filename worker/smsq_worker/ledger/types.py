@@ -16,7 +16,7 @@ REPORTS_PER_MID = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class Admitted:
     """A message may be sent now; `attempt` is the fencing number to record the answer with."""
 
     attempt: int
@@ -40,7 +40,7 @@ class Go:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RetryLater:
     """A message may be sent later: ask again then."""
 
     seconds: float
@@ -54,7 +54,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
+class Rejected:
     """A message is not sent by this wake-up.
 
     `why` is unknown, copy, expired, ended, deferred, bad: it was set aside, or paused: then the
@@ -66,7 +66,7 @@ class Stay:
 
 
 @dataclass(frozen=True, slots=True)
-class CameTo:
+class AttemptResult:
     """What a call of the gateway came to."""
 
     message_id: str
@@ -80,7 +80,7 @@ class CameTo:
     """The gateway is in trouble now; with `too_fast`, what the call said of it."""
     too_fast: bool = False
     begun: int = 0
-    """As in Go; 0 where it is not known."""
+    """As in Admitted; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

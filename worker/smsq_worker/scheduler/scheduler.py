@@ -15,16 +15,16 @@ from typing import Final, Protocol
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
-from smsq.killpoint import reached
+from smsq.failpoints import reached
 from smsq_worker.domain.backoff import Backoff
-from smsq_worker.infra.memory import RoomWatch
-from smsq_worker.infra.trouble import Trouble
+from smsq_worker.infra.memory import MemoryWatch
+from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.callbacks import Notices
-from smsq_worker.ledger.migrations import LedgerFault, Outgrown
-from smsq_worker.sending.consumer_gate import Gate
+from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.migrations import LedgerFault, SchemaTooNew
+from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import keep_time
-from smsq_worker.sending.result_recorder import Recorder
+from smsq_worker.sending.result_recorder import ResultRecorder
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +63,17 @@ class Queues(Protocol):
         """Publish an outcome's."""
 
 
-class Clock:
+class Scheduler:
     """Runs out the ledger's timers."""
 
     def __init__(
         self,
         ledger: Ledger,
-        notices: Notices,
+        notices: Callbacks,
         backoff: Backoff,
-        recorder: Recorder,
+        recorder: ResultRecorder,
         *,
-        gate: Gate,
+        gate: ConsumerGate,
         queues: Queues,
     ) -> None:
         self._ledger = ledger
@@ -84,8 +84,8 @@ class Clock:
         self._queues = queues
         self._slices_until = 0.0
         self._away: tuple[type[BaseException], ...] = (LedgerUnavailable,)
-        self._spool_trouble, self._replay_at = Trouble(log, "the spool"), 0.0
-        self._room, self._ledger_is_full, self._broker_is_full = RoomWatch(), False, False
+        self._spool_trouble, self._replay_at = FailureLog(log, "the spool"), 0.0
+        self._room, self._ledger_is_full, self._broker_is_full = MemoryWatch(), False, False
 
     def tick(self) -> float:
         """Do what is due now; return the seconds until the next look.
@@ -192,12 +192,12 @@ class Clock:
         this process is to be taken for stuck.
         """
         self._away = (LedgerUnavailable, *connection_errors)
-        wait_s, trouble = 0.0, Trouble(log, "the clock")
+        wait_s, trouble = 0.0, FailureLog(log, "the clock")
         while not stop.wait(wait_s):
             try:
                 wait_s = self.tick()
             except Exception as error:  # noqa: BLE001 - without a clock every timer stops
-                if isinstance(error, Outgrown):
+                if isinstance(error, SchemaTooNew):
                     self._gate.shut()
                 if not self._is_away(error):
                     wait_s = trouble.fails(error)

@@ -17,12 +17,12 @@ from threading import Lock, Thread
 from typing import Final
 
 from smsq.contract import Lane, is_id
-from smsq.killpoint import reached
+from smsq.failpoints import reached
 from smsq_worker.infra.logs import about
-from smsq_worker.ledger import CameTo, Go, Stay
-from smsq_worker.sending.consumer_gate import NotNow
-from smsq_worker.sending.rate_limiter import Turnstile
-from smsq_worker.sending.sender import Delivery
+from smsq_worker.ledger import Admitted, AttemptResult, Rejected
+from smsq_worker.sending.consumer_gate import RequeueLater
+from smsq_worker.sending.rate_limiter import RateLimiter
+from smsq_worker.sending.sender import Sender
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ CALLS: Final = 128
 GATHER_S: Final = 0.01
 """Answers that come within this time are written down in one act."""
 
-Done = SimpleQueue[CameTo | None]
+Done = SimpleQueue[AttemptResult | None]
 
 
 class Calls:
@@ -40,9 +40,9 @@ class Calls:
     Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
     """
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Sender) -> None:
         self._delivery = delivery
-        self._jobs: SimpleQueue[tuple[str, Lane, Go, Done]] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[str, Lane, Admitted, Done]] = SimpleQueue()
         self._lock = Lock()
         self._threads = self._under_way = 0
 
@@ -50,7 +50,7 @@ class Calls:
         """Say how many calls may begin now."""
         return CALLS - self._under_way
 
-    def begin(self, message_id: str, lane: Lane, go: Go, done: Done) -> None:
+    def begin(self, message_id: str, lane: Lane, go: Admitted, done: Done) -> None:
         """Call for a message, and put what it came to into `done`; None where that failed."""
         with self._lock:
             self._under_way += 1
@@ -86,10 +86,10 @@ class Calls:
             done.put(came_to)
 
 
-class Batches:
+class BatchSender:
     """Sends batches. Threads share it."""
 
-    def __init__(self, turnstile: Turnstile, delivery: Delivery) -> None:
+    def __init__(self, turnstile: RateLimiter, delivery: Sender) -> None:
         self._turnstile = turnstile
         self._delivery = delivery
         self._calls = Calls(delivery)
@@ -97,7 +97,7 @@ class Batches:
     def deliver(self, ids: Sequence[str], lane: Lane) -> str:
         """Send messages in their turns, those that may go; say in words what came of them.
 
-        Raises NotNow where the wake-up is to be given back for those that are still queued.
+        Raises RequeueLater where the wake-up is to be given back for those that are still queued.
         """
         # Anybody can write to a queue.
         if not isinstance(ids, list) or not all(map(is_id, ids)):
@@ -111,7 +111,7 @@ class Batches:
             ):
                 left.pop(message_id, None)
                 run.take(message_id, admission)
-        except NotNow as why:
+        except RequeueLater as why:
             why.left = list(left)
             raise
         finally:
@@ -126,7 +126,7 @@ class Batches:
 class _Run:
     """One batch under way, in the hands of one thread."""
 
-    def __init__(self, delivery: Delivery, calls: Calls, lane: Lane) -> None:
+    def __init__(self, delivery: Sender, calls: Calls, lane: Lane) -> None:
         self._delivery = delivery
         self._calls = calls
         self._lane = lane
@@ -134,9 +134,9 @@ class _Run:
         self._under_way = 0
         self.told: Counter[str] = Counter()
 
-    def take(self, message_id: str, admission: Go | Stay) -> None:
+    def take(self, message_id: str, admission: Admitted | Rejected) -> None:
         """Begin a message's call, if it may go."""
-        if isinstance(admission, Stay):
+        if isinstance(admission, Rejected):
             self.told[admission.why] += 1
             return
         reached("after admit")
@@ -146,7 +146,7 @@ class _Run:
     def settle(self, timeout_s: float | None) -> None:
         """Write down what has come; where nothing has, wait for it, and a little for more."""
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        came: list[CameTo | None] = []
+        came: list[AttemptResult | None] = []
         with suppress(Empty):
             came.append(self._done.get(timeout=timeout_s))
             if len(came) < self._under_way:

@@ -34,14 +34,14 @@ BATCHES: Final = 1 / 12
 _LANE_OF: Final = {lane.queue: lane for lane in Lane}
 
 
-class NotNow(Exception):  # noqa: N818 - not a fault
+class RequeueLater(Exception):  # noqa: N818 - not a fault
     """What woke this up stays queued; the wake-up is to be given back to its queue."""
 
     left: Sequence[str] = ()
     """Of a batch that has begun: those that are still to be woken up."""
 
 
-class Gate:
+class ConsumerGate:
     """Opens and closes the queues of the lanes. Threads share it."""
 
     def __init__(self) -> None:
@@ -99,10 +99,10 @@ class Gate:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Count an outcome that is being told while the block runs. Raises NotNow where full."""
+        """Count an outcome that is being told meanwhile. Raises RequeueLater where full."""
         with self._lock:
             if self._tells_enough():
-                raise NotNow("enough outcomes are being told")
+                raise RequeueLater("enough outcomes are being told")
             self._telling += 1
         try:
             yield
@@ -143,5 +143,5 @@ class Gate:
         )
 
 
-GATE: Final = Gate()
+GATE: Final = ConsumerGate()
 """This process' own: kombu makes the channels that ask it, and hands nothing on to them."""

@@ -18,10 +18,10 @@ from typing import Final
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
-from smsq.killpoint import reached
-from smsq_worker.ledger import Go, Ledger, Stay, Wait
-from smsq_worker.ledger.migrations import Outgrown
-from smsq_worker.sending.consumer_gate import Gate, NotNow
+from smsq.failpoints import reached
+from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
+from smsq_worker.ledger.migrations import SchemaTooNew
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 
 WAIT_AT_MOST_S: Final = 20.0
 """Then the wake-up is given back: with a call it stays well within the visibility timeout."""
@@ -40,13 +40,13 @@ FAR_S: Final = 0.005
 """A ledger further away than that cannot help to be exact."""
 CROWD_PER_S: Final = 500
 """At such a rate calls come so close that a few ms do not tell."""
-PAUSED: Final = Stay("paused", None)
+PAUSED: Final = Rejected("paused", None)
 
 
-class Turnstile:
+class RateLimiter:
     """Lets messages go, each in its turn."""
 
-    def __init__(self, ledger: Ledger, gate: Gate, stopping: Event) -> None:
+    def __init__(self, ledger: Ledger, gate: ConsumerGate, stopping: Event) -> None:
         self._ledger = ledger
         self._gate = gate
         self._stopping = stopping
@@ -54,10 +54,10 @@ class Turnstile:
         self._nearest_s = math.inf
         """The shortest way to the ledger and back."""
 
-    def admit(self, message_id: str, lane: Lane) -> Go | Stay:
+    def admit(self, message_id: str, lane: Lane) -> Admitted | Rejected:
         """Wait for a message's turn, if it may go at all.
 
-        Raises NotNow where sending is paused, the worker is stopping or the wait is too long.
+        Raises RequeueLater where sending is paused, the worker is stopping or the wait is too long.
         """
         ((_, admission),) = self.admit_many([message_id], lane)
         return admission
@@ -69,11 +69,11 @@ class Turnstile:
         *,
         room: Callable[[], int] = lambda: 1,
         sleep: Callable[[float], object] | None = None,
-    ) -> Iterator[tuple[str, Go | Stay]]:
-        """Give messages as their turns come, each with Go or with why it stays.
+    ) -> Iterator[tuple[str, Admitted | Rejected]]:
+        """Give messages as their turns come, each with Admitted or with why it stays.
 
         `room` says how many calls may begin now; `sleep` waits for so many seconds at the most.
-        Raises NotNow as `admit` does: what was not given stays queued.
+        Raises RequeueLater as `admit` does: what was not given stays queued.
         """
         sleep = sleep or self._stopping.wait
         deadline = time.monotonic() + WAIT_AT_MOST_S
@@ -91,17 +91,17 @@ class Turnstile:
                     yield one
                 if is_paused:
                     self._gate.close()
-                    raise NotNow("sending is paused")
+                    raise RequeueLater("sending is paused")
                 if not turns.asking:
                     line.close()
                 if turns.left():
                     self._sleep(sleep, turns.next_at() - time.monotonic(), deadline)
 
-    def depart(self, message_id: str, go: Go) -> None:
+    def depart(self, message_id: str, go: Admitted) -> None:
         """Wait for the time of departure, a few ms; where that is missed, for another.
 
         The message is `sending` by now: who dies in these milliseconds leaves a doubt. So this is
-        no place to insist. Raises LeaseOver where its attempt no longer holds.
+        no place to insist. Raises LeaseExpired where its attempt no longer holds.
         """
         moment = go.departs_at
         for _ in range(DEPARTURES):
@@ -112,15 +112,15 @@ class Turnstile:
             except LedgerUnavailable:
                 return
 
-    def _ask(self, asks: Sequence[tuple[str, str]]) -> list[Go | Wait | Stay]:
+    def _ask(self, asks: Sequence[tuple[str, str]]) -> list[Admitted | RetryLater | Rejected]:
         if not asks:
             return []
         asked_at = time.monotonic()
         try:
             answers = self._ledger.admit_many(asks)
-        except Outgrown as error:
+        except SchemaTooNew as error:
             self._gate.shut()
-            raise NotNow(str(error)) from None
+            raise RequeueLater(str(error)) from None
         self._nearest_s = min(self._nearest_s, time.monotonic() - asked_at)
         return answers
 
@@ -130,7 +130,7 @@ class Turnstile:
         head = self._heads[lane]
         while not head.acquire(timeout=max(0.0, min(deadline - time.monotonic(), IN_HAND_S))):
             if time.monotonic() >= deadline:
-                raise NotNow("the line is long")
+                raise RequeueLater("the line is long")
             self._in_hand(turns)
         try:
             yield
@@ -149,9 +149,9 @@ class Turnstile:
         if seconds > 0:
             sleep(max(0.0, min(seconds, left)))
         if self._stopping.is_set():
-            raise NotNow("the worker is stopping")
+            raise RequeueLater("the worker is stopping")
         if seconds > left:
-            raise NotNow("the rate leaves no turn soon")
+            raise RequeueLater("the rate leaves no turn soon")
 
 
 class _Turns:
@@ -193,17 +193,17 @@ class _Turns:
         return asks
 
     def understand(
-        self, asks: Sequence[tuple[str, str]], answers: Sequence[Go | Wait | Stay]
-    ) -> Iterator[tuple[str, Go | Stay]]:
+        self, asks: Sequence[tuple[str, str]], answers: Sequence[Admitted | RetryLater | Rejected]
+    ) -> Iterator[tuple[str, Admitted | Rejected]]:
         """Give those whose turn has come, and note when the others' will."""
         now = time.monotonic()
         for (message_id, turn), answer in zip(asks, answers, strict=False):
-            if isinstance(answer, Wait) and not (turn or answer.booked):
+            if isinstance(answer, RetryLater) and not (turn or answer.booked):
                 self._ask_at = now + min(max(answer.seconds, ASK_AGAIN_S), ASK_AT_LEAST_S)
                 return
             if not turn:
                 self.asking.popleft()
-            if isinstance(answer, Wait):
+            if isinstance(answer, RetryLater):
                 self._booked[message_id] = now + answer.seconds, answer.turn or turn
             else:
                 self._booked.pop(message_id, None)

@@ -18,7 +18,7 @@ from smsq.errors import LedgerUnavailable
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.logs import about
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import CameTo, Ledger
+from smsq_worker.ledger import AttemptResult, Ledger
 from smsq_worker.ledger.migrations import LedgerFault
 
 log = logging.getLogger(__name__)
@@ -34,14 +34,14 @@ KINDS: Final = {
 """What each entry of the spool holds, whatever release wrote it."""
 
 
-class Recorder:
+class ResultRecorder:
     """Records calls in the ledger, or on the disk until the ledger can be reached."""
 
     def __init__(self, ledger: Ledger, spool: Spool) -> None:
         self._ledger = ledger
         self._spool = spool
 
-    def record(self, calls: Sequence[CameTo]) -> list[State | None]:
+    def record(self, calls: Sequence[AttemptResult]) -> list[State | None]:
         """Write down calls; give the states that follow, None where it is not known yet."""
         try:
             return self._ledger.record_many(calls)
@@ -59,7 +59,7 @@ class Recorder:
         if replayed.set_aside:
             self._ledger.count_set_aside("result", replayed.set_aside)
 
-    def _keep(self, call: CameTo, why: LedgerUnavailable) -> State | None:
+    def _keep(self, call: AttemptResult, why: LedgerUnavailable) -> State | None:
         # What it says of the gateway as it is now will be old by then, and is left out.
         names = ("attempt", "outcome", "detail", "mid", "wait_s", "begun")
         entry = {"id": call.message_id} | {name: getattr(call, name) for name in names}

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 from smsq import tracing
 from smsq.contract import Lane, State, parse
-from smsq.enqueue import Entrance
 from smsq.errors import InvalidMessage, KeyConflict
-from smsq.killpoint import reached
+from smsq.failpoints import reached
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.gateway.response import Call
 from smsq_worker.infra.logs import about
-from smsq_worker.ledger import CameTo, Go, Stay
-from smsq_worker.sending.rate_limiter import Turnstile
-from smsq_worker.sending.result_recorder import Recorder
+from smsq_worker.ledger import Admitted, AttemptResult, Rejected
+from smsq_worker.sending.rate_limiter import RateLimiter
+from smsq_worker.sending.result_recorder import ResultRecorder
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +29,15 @@ UNREADABLE: Final = Call(Outcome.NOT_SENT, "no key opens its payload")
 UNSAFE: Final = Call(Outcome.NOT_SENT, "too few replicas had its admission in time")
 
 
-class Delivery:
+class Sender:
     """Sends messages that the ledger holds."""
 
     def __init__(
         self,
-        turnstile: Turnstile,
+        turnstile: RateLimiter,
         gateway: Gateway,
-        entrance: Entrance,
-        recorder: Recorder,
+        entrance: LedgerWriter,
+        recorder: ResultRecorder,
         backoff: Backoff,
     ) -> None:
         self._turnstile = turnstile
@@ -52,17 +52,17 @@ class Delivery:
     ) -> str:
         """Send a message in its turn, if it may go; say in a word or two what came of it.
 
-        Raises NotNow where its wake-up is to be given back. `args` and `kwargs` count only where
-        the ledger does not know the id: then this is a bare Celery message of another language,
-        and it is entered here.
+        Raises RequeueLater where its wake-up is to be given back. `args` and `kwargs` count only
+        where the ledger does not know the id: then this is a bare Celery message of another
+        language, and it is entered here.
         """
         reached("before admit")
         admission = self._turnstile.admit(message_id, lane)
-        if isinstance(admission, Stay) and admission.why == "unknown" and (args or kwargs):
+        if isinstance(admission, Rejected) and admission.why == "unknown" and (args or kwargs):
             if self._enter(message_id, args, kwargs) is not State.QUEUED:
                 return "entered"
             admission = self._turnstile.admit(message_id, lane)
-        if isinstance(admission, Go):
+        if isinstance(admission, Admitted):
             reached("after admit")
             return self.settle([self.call(message_id, lane, admission)], lane)[0]
         if admission.why == "unknown":
@@ -87,7 +87,7 @@ class Delivery:
             reason = "local:key-conflict" if is_conflict else "local:invalid"
             return self._entrance.refuse(message_id, str(error), reason)
 
-    def call(self, message_id: str, lane: Lane, go: Go) -> CameTo:
+    def call(self, message_id: str, lane: Lane, go: Admitted) -> AttemptResult:
         """Call the gateway for a message that may go; what it came to is to be settled next."""
         if not go.phone:
             log.error(
@@ -116,7 +116,11 @@ class Delivery:
         return self._came_to(message_id, go.attempt, go.begun, call)
 
     def settle(
-        self, calls: Sequence[CameTo], lane: Lane | None = None, *, log_good: int = logging.INFO
+        self,
+        calls: Sequence[AttemptResult],
+        lane: Lane | None = None,
+        *,
+        log_good: int = logging.INFO,
     ) -> list[str]:
         """Write down what calls came to; give each message's state."""
         try:
@@ -154,8 +158,8 @@ class Delivery:
         stopped = Call(Outcome.MAYBE_SENT, "worker was stopped")
         self.settle([self._came_to(*one, stopped) for one in list(self._in_flight)])
 
-    def _came_to(self, message_id: str, attempt: int, begun: int, call: Call) -> CameTo:
-        return CameTo(
+    def _came_to(self, message_id: str, attempt: int, begun: int, call: Call) -> AttemptResult:
+        return AttemptResult(
             message_id,
             attempt,
             call.outcome,

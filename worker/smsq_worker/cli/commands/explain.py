@@ -26,8 +26,8 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.infra.wording import instant, moment, span
 from smsq_worker.inspection.code_text import Lang, class_words, meaning
-from smsq_worker.inspection.forecast import Sight, foresee
-from smsq_worker.inspection.snapshot import Lookout
+from smsq_worker.inspection.forecast import ForecastContext, foresee
+from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.inspection.timeline import Event, clean, state_words, tell
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.message_view import Trace, mid_of, parked_since, read_trace, sharers_of
@@ -131,7 +131,7 @@ def _explain_mid(desk: _Desk, mid: str) -> bool:
 
 def _explain_phone(desk: _Desk, phone: str, last: int) -> None:
     settings, client = desk.settings, desk.client
-    digests = {opener(client, settings, strict=True)().who(phone), keys.who(phone)}
+    digests = {opener(client, settings, strict=True)().phone_hash(phone), keys.phone_hash(phone)}
     masked = mask_phone(phone)
     total = size(client, settings.rules)
     with meter("looking", total, quiet=not sys.stderr.isatty()) as step:
@@ -165,9 +165,9 @@ def _explain_phone(desk: _Desk, phone: str, last: int) -> None:
 def _story(desk: _Desk, trace: Trace) -> dict[str, Any]:
     """Give a message's story as JSON shows it."""
     settings = desk.settings
-    lookout = Lookout(desk.client, settings.rules, settings.broker_url)
+    lookout = Inspector(desk.client, settings.rules, settings.broker_url)
     past = tell(trace, desk.catalogue, desk.lang, webhook=bool(settings.webhook_url))
-    following = list(map(_event, foresee(Sight(trace, lookout, settings.bulk_hours))))
+    following = list(map(_event, foresee(ForecastContext(trace, lookout, settings.bulk_hours))))
     lookout.close()
     status = trace.status
     return {

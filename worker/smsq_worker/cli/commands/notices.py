@@ -12,7 +12,7 @@ from smsq_worker.cli.helpers.groups import Group
 from smsq_worker.cli.helpers.writing import to_write
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.wording import moment
-from smsq_worker.ledger.callbacks import Notices
+from smsq_worker.ledger.callbacks import Callbacks
 
 AT_MOST = 10_000
 
@@ -102,6 +102,6 @@ def _decide(
     raise SystemExit(1 if wrong else 0)
 
 
-def _notices() -> Notices:
+def _notices() -> Callbacks:
     settings = Settings.load(os.environ)
-    return Notices(to_write(settings), settings.rules)
+    return Callbacks(to_write(settings), settings.rules)

@@ -23,7 +23,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.infra.memory import Memory
 from smsq_worker.infra.wording import moment, span
 from smsq_worker.inspection.forecast import pause_end, pause_words, scope_words
-from smsq_worker.inspection.snapshot import LIVE_STATES, LaneView, Lookout, Overview
+from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Overview
 from smsq_worker.ledger.admin import Pause
 
 _WATCH_S: Final = 1.5
@@ -103,8 +103,8 @@ def _watch(every_s: int, *, as_json: bool) -> None:
     watch(look, every_s)
 
 
-def _lookout(settings: Settings) -> Lookout:
-    return Lookout(to_read(settings), settings.rules, settings.broker_url)
+def _lookout(settings: Settings) -> Inspector:
+    return Inspector(to_read(settings), settings.rules, settings.broker_url)
 
 
 def _broker_away(settings: Settings) -> str:

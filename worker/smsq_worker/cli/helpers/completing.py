@@ -4,7 +4,7 @@ The shell asks at each press of Tab, and to import a command takes half a second
 command takes is kept in `shape.json`, from which click commands are made that can only complete.
 After a change of any command or option make it anew, or a test fails:
 
-    python -m smsq_worker.cli.completing > worker/smsq_worker/cli/shape.json
+    python -m smsq_worker.cli.helpers.completing > worker/smsq_worker/cli/helpers/shape.json
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from smsq_worker.bulk_import.check import Checked, check, once
 from smsq_worker.bulk_import.follow import follow
 from smsq_worker.bulk_import.job import Job
 from smsq_worker.bulk_import.numbers import Numbers
-from smsq_worker.bulk_import.send import Sender
+from smsq_worker.bulk_import.send import BulkSender
 from smsq_worker.bulk_import.source import BadFile
 from smsq_worker.bulk_import.suppressed import Lookup
 from smsq_worker.cli.helpers import filereport
@@ -169,7 +169,7 @@ class _Run:
                 bad = stack.enter_context(job.bad_rows(wish.bad_path, rows))
                 taken = once(rows, self._found, bad, need_keys=key is None)
             step = stack.enter_context(meter("enqueued", total, self._noted.done, quiet=wish.quiet))
-            sender = Sender(self._campaign, job.source, self._conflicts.add)
+            sender = BulkSender(self._campaign, job.source, self._conflicts.add)
             sender.send(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self._noted.done):
             raise BadFile("the file has no row")

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from smsq import keys
-from smsq.cipher import Cipher, opener
+from smsq.cipher import PlaintextCipher, opener
 from smsq.connection import Client, mapped_errors
 from smsq.contract import (
     KEY_TTL_S,
@@ -54,14 +54,14 @@ class Entered:
     """The id of the message that holds its key, where that is another."""
 
 
-class Entrance:
+class LedgerWriter:
     """The one way into the ledger, for producers and for a worker that meets a bare message."""
 
     def __init__(
         self,
         client: Client,
         settings: ProducerSettings,
-        cipher: Callable[[], Cipher] | None = None,
+        cipher: Callable[[], PlaintextCipher] | None = None,
     ) -> None:
         self._client = client
         self._settings = settings
@@ -154,12 +154,14 @@ def _entered(message_id: str, told: str, holder: str = "") -> Entered | KeyConfl
     return conflict
 
 
-def _entry(cipher: Cipher, message_id: str, message: Message, origin: Origin) -> tuple[Any, ...]:
+def _entry(
+    cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
+) -> tuple[Any, ...]:
     """Give a message as enqueue.lua takes it."""
     details = {
         "template": message.template,
         "phone": mask_phone(message.phone),
-        "who": cipher.who(message.phone),
+        "who": cipher.phone_hash(message.phone),
         "reference": message.reference,
         "notify": message.notify,
         "caller": origin.caller,

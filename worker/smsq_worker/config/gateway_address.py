@@ -1,0 +1,40 @@
+"""Where the gateway is, and how long a call of it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from smsq.connection import IDLE_S
+
+TRIES: Final = 3
+"""How often connecting is tried for one call; a request is written only once."""
+MAX_PAUSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the gateway is and how to speak to it."""
+
+    url: str
+    secret: str = field(repr=False)
+    verify: bool | str = True
+    """True for the CAs that the system trusts, the path of a bundle, or False.
+
+    The system's are those of OpenSSL, which SSL_CERT_FILE and SSL_CERT_DIR may replace.
+    """
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 10.0
+    idle_timeout_s: float = IDLE_S
+    """A connection that lay idle for longer is not used again."""
+    connections: int = 192
+
+    @property
+    def longest_call_s(self) -> float:
+        """Bound a call's time, tries and pauses included.
+
+        Connecting has its timeout at each try, the resolver, every address and TLS together, and
+        writing once more; the whole answer has the other.
+        """
+        connecting = (TRIES + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
+        return connecting + self.read_timeout_s

@@ -1,0 +1,33 @@
+"""What the ledger needs to know of the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the ledger needs to know of the settings."""
+
+    url: str
+    lease_s: float
+    report_wait_s: int
+    retention_s: int
+    max_resends: int
+    rate_per_s: float
+    rate_burst: int
+    phone_limits: tuple[PhoneLimit, ...]
+    bulk_hours: Hours | None
+    breaker: Breaker | None
+    probe_s: float
+    webhook: bool
+    notice_lease_s: float
+    wait_replicas: int = 0
+    """How many replicas are to hold an admission before its call departs, and a report."""
+
+
+def longest_post_s(connect_timeout_s: float, read_timeout_s: float) -> float:
+    """Bound a POST's time: connecting (resolver, addresses and TLS), writing, the answer."""
+    return 2 * connect_timeout_s + read_timeout_s
