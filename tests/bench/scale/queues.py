@@ -48,10 +48,11 @@ def length(place: Place) -> int:
 
 def _envelopes(place: Place) -> Iterator[dict[str, Any]]:
     for queue in LANES:
-        start = 0
-        while some := place.client.lrange(queue, start, start + SLICE - 1):
+        # From the end at which they are taken, so that what is published meanwhile moves nothing.
+        end = -1
+        while some := place.client.lrange(queue, end - SLICE + 1, end):
             yield from map(json.loads, some)
-            start += SLICE
+            end -= SLICE
     for _, text in place.client.hscan_iter("unacked", count=SLICE):
         yield json.loads(text)[0]
 
