@@ -49,10 +49,12 @@ CALLS    ?= 3000
 SHAPES   ?= singles,batches,both
 SIZE     ?= 1
 CROWD    ?= 20
+BASE     ?= HEAD
 bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues, ONLY=scale takes a million.
 	cd tests && ../$(BIN)/python -m bench --only $(ONLY) --workers $(WORKERS) \
 	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE) --messages $(CALLS) --shapes $(SHAPES) \
-	  --size $(SIZE) --crowd $(CROWD) --scale-only "$(SCALE_ONLY)" --release "$(RELEASE)"
+	  --size $(SIZE) --crowd $(CROWD) --scale-only "$(SCALE_ONLY)" --release "$(RELEASE)" \
+	  --base "$(BASE)"
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv

@@ -17,7 +17,7 @@ from pathlib import Path
 import celery
 import kombu
 
-from bench import balance, otp, outage, rate, release, secret
+from bench import balance, beside, otp, outage, rate, release, secret
 from bench.peers import compare
 from bench.place import Place, own_throughput
 from bench.plan import Plan
@@ -32,6 +32,7 @@ SCENARIOS = {
     "balance": balance.run,
     "peers": compare.run,
     "scale": scale.run,
+    "beside": beside.run,
 }
 
 
@@ -72,6 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=float, default=Plan.size, help="of scale's counts")
     parser.add_argument("--crowd", type=int, default=Plan.crowd, help="scale's many workers")
     parser.add_argument("--scale-only", type=words, default=Plan.scale_only)
+    parser.add_argument("--base", default=Plan.base, help="the commit beside which it is measured")
     parser.add_argument("--release", default="", help=f"one of {', '.join(release.WHEELS)}")
     given = parser.parse_args()
     given.only = given.only.split(",") if given.only else list(SCENARIOS)

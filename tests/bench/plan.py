@@ -29,3 +29,5 @@ class Plan:
     """How many workers `scale` lets share one rate."""
     scale_only: tuple[str, ...] = ()
     """Which scenarios of `scale`; all where none is named."""
+    base: str = "HEAD"
+    """The commit that `beside` measures beside this tree."""

@@ -46,6 +46,8 @@ class Contender:
     """How its worker runs."""
     python: str = sys.executable
     database: int = 0
+    tree: str = ""
+    """Where another commit of smsq lies that it runs in place of this one."""
 
     def act(self, *words: object) -> list[str]:
         """Give the command line of `bench.peers.act`."""
@@ -104,6 +106,10 @@ def _environ(place: Place, contender: Contender) -> dict[str, str]:
         "BENCH_APP_SECRET": place.environ["SMSQ_APP_SECRET"],
         "BENCH_REDIS_URL": f"{redis_url}/{contender.database}",
     }
+    if contender.tree:
+        own["PYTHONPATH"] = os.pathsep.join(
+            [f"{contender.tree}/producer", f"{contender.tree}/worker", str(TESTS)]
+        )
     return {k: v for k, v in place.environ.items() if not k.lower().endswith("_proxy")} | own
 
 
