@@ -1,8 +1,9 @@
-"""The web application of `smsq serve`, put together: middleware, routes and error answers."""
+"""The web application of `smsq serve`, put together: routes and answers to errors."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,9 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from smsq_worker.api.refusals import RefusalMiddleware
+from smsq.errors import LedgerUnavailable
 from smsq_worker.api.relay import Relay
 from smsq_worker.api.routes import Api, add_routes, answer
+from smsq_worker.api.throttle import address
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +30,12 @@ def create_api(api: Api, relay: Relay | None) -> FastAPI:
         exception_handlers={
             HTTPException: _on_http_error,
             RequestValidationError: _on_invalid,
+            LedgerUnavailable: _on_redis_away,
             Exception: _on_bug,
         },
         # Spans would hold URLs, and so the token, numbers and codes.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.add_middleware(RefusalMiddleware, refusals=api.refusals)
     app.state.refusals = api.refusals
     add_routes(app, api, relay)
     return app
@@ -50,13 +52,25 @@ async def _on_http_error(request: Request, error: Any) -> Response:
             for method in route.methods
         }
         headers = {"Allow": ", ".join(sorted(methods))}
-    return answer(error.status_code, str(error.detail), headers)
+    return _refusal(request, error.status_code, str(error.detail), headers)
 
 
-async def _on_invalid(_: Request, __: Any) -> Response:
-    return answer(400, "malformed")
+async def _on_redis_away(request: Request, _: Any) -> Response:
+    return _refusal(request, 503, "Redis does not answer")
 
 
-async def _on_bug(_: Request, error: Exception) -> Response:
+async def _on_invalid(request: Request, _: Any) -> Response:
+    return _refusal(request, 400, "malformed")
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
     log.error("the API has a bug: %s", type(error).__name__, exc_info=error)
-    return answer(500, "internal error")
+    return _refusal(request, 500, "internal error")
+
+
+def _refusal(
+    request: Request, status: int, msg: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Note a refused request, and return the answer to it."""
+    request.app.state.refusals.note(request.scope["path"], status, address(request) or "no address")
+    return answer(status, msg, headers)

@@ -13,16 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Final
-
-from fastapi import Request
+from typing import Final
 
 from smsq.errors import LedgerUnavailable
-from smsq_worker.api.throttle import address
 from smsq_worker.ledger import Ledger
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -84,29 +78,3 @@ class RefusalCounter:
     def _is_token(self, part: str) -> bool:
         given = part.encode(errors="replace")
         return len(given) == len(self._token) and hmac.compare_digest(given, self._token)
-
-
-class RefusalMiddleware:
-    """Notes each request that the application refuses."""
-
-    def __init__(self, app: ASGIApp, refusals: RefusalCounter) -> None:
-        self._app = app
-        self._refusals = refusals
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note its refusal."""
-
-        def note(status: int) -> None:
-            found = address(Request(scope)) or "no address"
-            self._refusals.note(scope["path"], status, found)
-
-        async def send_and_note(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= 400:  # noqa: PLR2004
-                note(message["status"])
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        except Exception:
-            note(500)
-            raise

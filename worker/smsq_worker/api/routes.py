@@ -14,7 +14,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from smsq import deadline, keys
 from smsq.connection import Client, mapped_errors
-from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
 from smsq_worker.api import metrics, openapi
 from smsq_worker.api.auth import Authenticator
@@ -112,47 +111,37 @@ class Api:
     async def message(self, request: Request) -> Status:
         """Return a message's status. A caller sees only its own messages."""
         caller = self._authenticator.caller(request)
-        try:
-            status = await self._query(self._message, caller, request.path_params["message_id"])
-        except LedgerUnavailable:
-            raise HTTPException(503, "try again") from None
+        status = await self._query(self._message, caller, request.path_params["message_id"])
         if status is None:
             raise HTTPException(404, "no such message")
         return status
 
     def _message(self, caller: Caller, message_id: str) -> Status | None:
         status = read_status(self._client, self._settings.redis_url, message_id)
-        return status if status and self._may_see(caller, message_id) else None
-
-    def _may_see(self, caller: Caller, message_id: str) -> bool:
-        if not caller.name:
-            return True
-        with mapped_errors(self._settings.redis_url):
-            owner = self._client.hget(keys.message(message_id), "caller")
-        return owner == caller.name
+        if status and caller.name:
+            with mapped_errors(self._settings.redis_url):
+                owner = self._client.hget(keys.message(message_id), "caller")
+            return status if owner == caller.name else None
+        return status
 
     async def metrics(self) -> Response:
         """Return the metrics in Prometheus' text form."""
-        try:
-            text = await self._query(metrics.render, self._inspector)
-        except LedgerUnavailable:
-            raise HTTPException(503, "Redis does not answer") from None
+        text = await self._query(metrics.render, self._inspector)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def ready(self) -> Response:
         """Return 200 if Redis answers and has room, and the spool is being replayed."""
-        try:
-            is_full = await self._query(self._ledger.is_full)
-        except LedgerUnavailable:
-            raise HTTPException(503, "Redis does not answer") from None
-        if is_full:
+        if await self._query(self._ledger.is_full):
             raise HTTPException(503, "Redis is full: it takes no message and no report")
         if self._inbox.stuck_s() > STUCK_S:
             raise HTTPException(503, "reports in the spool do not come into Redis")
         return answer(200, "ok")
 
     async def _query(self, act: Callable[..., T], *args: Any) -> T:
-        """Query Redis in a thread; the deadline includes the wait for one."""
+        """Query Redis in a thread; the deadline includes the wait for one.
+
+        Raises LedgerUnavailable, which is answered with 503.
+        """
         with deadline.within(self._settings.enqueue_timeout_s):
             return await to_thread.run_sync(act, *args, limiter=self._threads)
 

@@ -131,14 +131,12 @@ class Inbox:
             except LedgerUnavailable:
                 self._is_spooling.set()
                 self._progress_at = time.monotonic()
-            except OSError as error:
-                # What is on the disk waits for the disk; new reports need not.
-                self._is_spooling.clear()
-                wait_s = failures.fails(error)
             except Exception as error:  # noqa: BLE001 - without this thread reports stay here
+                # What is on the disk waits; new reports need not.
                 self._is_spooling.clear()
                 wait_s = failures.fails(error)
-                continue
+                if not isinstance(error, OSError):
+                    continue
             else:
                 self._is_spooling.clear()
                 self._progress_at = time.monotonic()
