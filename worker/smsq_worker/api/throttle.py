@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final
 
 from cachetools import TTLCache
@@ -32,29 +31,28 @@ class _Tally:
 
 
 class SourceThrottle:
-    """Refuses sources that sent too many wrong secrets within a window after the first."""
+    """Refuses sources that sent too many wrong secrets within a window after the first.
+
+    Used by the event loop only, so it needs no lock.
+    """
 
     def __init__(self, kind: str, timer: Callable[[], float] = time.monotonic) -> None:
         self._kind = kind
         self._timer = timer
         self._tallies: TTLCache[str, _Tally] = TTLCache(MAX_SOURCES, WINDOW_S, timer)
-        self._lock = Lock()
 
     def check(self, request: Request) -> None:
         """Raise HTTPException 429 for a source beyond its allowance."""
-        with self._lock:
-            tally = self._tallies.get(source(request))
+        tally = self._tallies.get(source(request))
         if tally:
             self._refuse_beyond(tally)
 
     def count_wrong(self, request: Request) -> None:
         """Count a wrong secret. Raises HTTPException 429 where it exceeds the allowance."""
         name = source(request)
-        with self._lock:
-            tally = self._tallies.setdefault(name, _Tally(self._timer() + WINDOW_S))
-            tally.wrong += 1
-            is_first_refused = tally.wrong == WRONG_AT_MOST + 1
-        if is_first_refused:
+        tally = self._tallies.setdefault(name, _Tally(self._timer() + WINDOW_S))
+        tally.wrong += 1
+        if tally.wrong == WRONG_AT_MOST + 1:
             log.warning("%s has sent more than %d wrong %ss", name, WRONG_AT_MOST, self._kind)
         self._refuse_beyond(tally)
 
