@@ -22,7 +22,7 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import SEND_BATCH, Lane
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger, RetryLater
@@ -79,7 +79,7 @@ def probe_now(day: Machine, scope: str) -> None:
 
 
 def report(day: Machine, mid: str, stat: str) -> None:
-    Reports(day.ledger, Catalogue.load()).reconcile([(mid, stat)])
+    Reconciler(day.ledger, Catalogue.load()).reconcile([(mid, stat)])
 
 
 def logged(day: Machine, words: str) -> int:

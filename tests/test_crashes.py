@@ -19,7 +19,7 @@ from smsq import keys
 from smsq.contract import Lane
 from smsq.failpoints import VARIABLE
 from smsq.tasks import publish
-from smsq_worker.celery_worker.tasks import publish_reports
+from smsq_worker.delivery_reports.publish import publish_reports
 from support import becomes, eventually, known
 
 PHONE = "13800138000"

@@ -33,15 +33,16 @@ import smsq
 from conftest import RELAY, SECRET, TOKEN
 from smsq import app as producer
 from smsq import keys
-from smsq_worker.api.app import Api, create_api
-from smsq_worker.api.auth import Access
+from smsq_worker.api.app import create_api
+from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.relay import Relay
+from smsq_worker.api.routes import Api
 from smsq_worker.api.server import configured
-from smsq_worker.celery_worker.tasks import publish_reports
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.inbox import AT_ONCE, Inbox
+from smsq_worker.delivery_reports.inbox import BATCH, Inbox
+from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
@@ -106,7 +107,7 @@ def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningDoor]:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith("Door ready: http://127.0.0.1:"), log.read_text()
+            assert line.startswith("API ready: http://127.0.0.1:"), log.read_text()
             door = RunningDoor(line.split()[-1].rstrip("/"), log)
             eventually(lambda: answers(door.url))
             yield door
@@ -226,7 +227,7 @@ def test_several_reports_in_an_array_are_all_kept(door: RunningDoor, client: red
 
 
 def test_a_long_array_is_published_in_parts(door: RunningDoor, client: redis.Redis) -> None:
-    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * AT_ONCE + 1)]
+    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * BATCH + 1)]
 
     answer = door.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
 
@@ -440,7 +441,7 @@ def application(
         Spool(spool, "reports"),
         publish_reports=partial(publish_reports, producer.app),
     )
-    access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
+    access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
     door = Api(settings, ledger, client, inbox, access, **options)
     return create_api(door, Relay(settings, client, access, **options))
 

@@ -21,7 +21,7 @@ from smsq import keys
 from smsq_worker.api import metrics
 from smsq_worker.api.protocol import MAX_HEAD, PIECE, BoundedProtocol
 from smsq_worker.api.server import HEADERS, configured
-from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, Sources, source
+from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, SourceThrottle, source
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
 from support import eventually
@@ -142,12 +142,12 @@ def from_(host: str) -> Request:
 
 def test_an_allowance_comes_back_after_its_window() -> None:
     now = [0.0]
-    sources = Sources("secret", timer=lambda: now[0])
+    sources = SourceThrottle("secret", timer=lambda: now[0])
     for second in range(WRONG_AT_MOST):
         now[0] = float(second)
-        sources.wrong(from_("192.0.2.1"))
+        sources.count_wrong(from_("192.0.2.1"))
     with pytest.raises(HTTPException) as refused:
-        sources.wrong(from_("192.0.2.1"))
+        sources.count_wrong(from_("192.0.2.1"))
     assert refused.value.headers == {"Retry-After": str(int(WINDOW_S) - WRONG_AT_MOST + 1)}
     sources.check(from_("192.0.2.2"))
     now[0] = WINDOW_S + 1
@@ -155,9 +155,9 @@ def test_an_allowance_comes_back_after_its_window() -> None:
 
 
 def test_sources_are_bounded_however_many_there_are() -> None:
-    sources = Sources("secret")
+    sources = SourceThrottle("secret")
     for n in range(MAX_SOURCES + 10):
-        sources.wrong(from_(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"))
+        sources.count_wrong(from_(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"))
     assert len(sources._tallies) == MAX_SOURCES
 
 
@@ -405,4 +405,4 @@ def test_a_bug_is_told_without_a_trace(
     with serve() as url:
         answer = question(url, RELAY)
     assert (answer.status_code, answer.json()) == (500, {"code": 500, "msg": "internal error"})
-    assert "the door has a bug: KeyError" in caplog.messages
+    assert "the API has a bug: KeyError" in caplog.messages

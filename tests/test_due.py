@@ -151,7 +151,7 @@ def clock_of(settings: Settings) -> Callable[[Queues], Scheduler]:
     runtime = Runtime.build(settings)
 
     def make(queues: Queues) -> Scheduler:
-        parts = (runtime.ledger, runtime.notices, runtime.backoff, runtime.recorder)
+        parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.recorder)
         return Scheduler(*parts, gate=ConsumerGate(), queues=queues)
 
     return make

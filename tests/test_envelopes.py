@@ -20,7 +20,7 @@ import pytest
 from machine import machine
 from smsq import keys
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, readable, sound
-from smsq_worker.delivery_reports.reconciler import AT_ONCE
+from smsq_worker.delivery_reports.inbox import BATCH
 from support import eventually
 from test_door import serving
 from test_wire import Envelope, Wire, example, fresh, with_body
@@ -322,12 +322,12 @@ def test_what_is_no_report_is_left_out(unharmed: Wire, args: list[object]) -> No
 
 
 def test_reports_without_number_are_no_single_act(unharmed: Wire) -> None:
-    many = [[f"M{n}", "MO:200"] for n in range(3 * AT_ONCE + 1)]
+    many = [[f"M{n}", "MO:200"] for n in range(3 * BATCH + 1)]
     message = with_body([many], {}, {})
     message["headers"]["task"] = "smsq.reconcile_report"
     unharmed.host.client.config_resetstat()
     unharmed.push(message, "sms.report")
-    eventually(lambda: unharmed.host.client.zscore(keys.PARKED, f"M{3 * AT_ONCE}"))
+    eventually(lambda: unharmed.host.client.zscore(keys.PARKED, f"M{3 * BATCH}"))
     assert unharmed.host.client.zcard(keys.PARKED) >= len(many)
 
 

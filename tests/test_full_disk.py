@@ -141,7 +141,7 @@ def test_a_door_whose_disk_was_full_takes_reports_again_and_loses_none_that_it_t
         assert door.get("/readyz").status_code == 200
         assert [*(home / "spool").iterdir()] == []
     server.stop()
-    assert "the door has a bug" not in (tmp_path / "log").read_text()
+    assert "the API has a bug" not in (tmp_path / "log").read_text()
 
 
 def test_a_result_waits_for_whatever_is_back_first_redis_or_the_disk(

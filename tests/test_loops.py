@@ -22,10 +22,11 @@ from machine import ends, machine
 from scene import PHONE, Scene
 from smsq import keys
 from smsq.contract import Lane
-from smsq_worker.api.app import Api, create_api
-from smsq_worker.api.app import __name__ as door_module
-from smsq_worker.api.auth import Access
+from smsq_worker.api.app import create_api
+from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
+from smsq_worker.api.routes import Api
+from smsq_worker.api.routes import __name__ as routes
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
@@ -94,7 +95,7 @@ def running(
     """Run a clock until something is so; return how often it gave a sign of life."""
     clock = Scheduler(
         runtime.ledger,
-        runtime.notices,
+        runtime.callbacks,
         runtime.backoff,
         runtime.recorder,
         gate=ConsumerGate(),
@@ -232,7 +233,9 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def door_of(settings: Settings, ledger: Ledger, client: redis.Redis, inbox: Inbox) -> Any:
-    return create_api(Api(settings, ledger, client, inbox, Access(Callers.load(None, ""))), None)
+    return create_api(
+        Api(settings, ledger, client, inbox, Authenticator(Callers.load(None, ""))), None
+    )
 
 
 def test_a_door_brings_reports_in_whatever_one_of_them_raises(
@@ -290,7 +293,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{door_module}.STUCK_S", 1.0)
+    monkeypatch.setattr(f"{routes}.STUCK_S", 1.0)
     monkeypatch.setattr("smsq_worker.infra.spool.LOCK_S", 0.1)
     reports = Spool(tmp_path, "reports")
     inbox = Inbox(ledger, reports, lambda _: None)

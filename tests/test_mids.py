@@ -11,7 +11,7 @@ import redis
 from scene import OTHER_PHONE, PHONE_IS_OFF, Scene
 from smsq import keys
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.message_view import read_trace
@@ -34,7 +34,7 @@ class Reused(Scene):
         self.ledger.record(name, self.go(name), Outcome.ACCEPTED, detail="", mid=MID)
 
     def says(self, stat: str) -> str:
-        return Reports(self.ledger, Catalogue.load()).reconcile([(MID, stat)])
+        return Reconciler(self.ledger, Catalogue.load()).reconcile([(MID, stat)])
 
     def counted(self) -> int:
         return self.ledger.counters().get("mids_reused", 0)

@@ -67,7 +67,7 @@ class Desk(Scene):
             self.client.hset("smsq:receivers", who, f"{text.split()[0]} {LONG_AGO}")
 
     def tell_all(self) -> list[str]:
-        return [self.notifier.notify(name) for name in self.notices.claim(100)]
+        return [self.notifier.dispatch(name) for name in self.notices.claim(100)]
 
     def outcomes_kept(self) -> int:
         return len(list(self.client.scan_iter("smsq:o:*")))
@@ -189,7 +189,7 @@ def test_without_receivers_duplicates_leave_nothing(desk: Desk) -> None:
 def test_what_was_taken_is_not_told_again_by_a_copy(hooked: Desk) -> None:
     hooked.deliver()
     (name,) = hooked.notices.claim(100)
-    assert [hooked.notifier.notify(name) for _ in range(2)] == ["told", "gone"]
+    assert [hooked.notifier.dispatch(name) for _ in range(2)] == ["told", "gone"]
     assert len(hooked.told) == 1
 
 
@@ -203,7 +203,7 @@ def test_two_copies_at_once_are_one(hooked: Desk) -> None:
         return Posted(done=True, detail="")
 
     hooked.answer = answer
-    assert hooked.notifier.notify(name) == "told"
+    assert hooked.notifier.dispatch(name) == "told"
     assert copies == ["copy"]
 
 
@@ -237,7 +237,7 @@ def test_another_receiver_does_not_wait_for_one_that_is_down(hooked: Desk) -> No
     for n in range(3):
         hooked.deliver(f"m{n}", notify="told")
     told = dict.fromkeys(hooked.notices.claim(100))
-    ends = {name: hooked.notifier.notify(name) for name in told}
+    ends = {name: hooked.notifier.dispatch(name) for name in told}
     assert {end for name, end in ends.items() if name.startswith("task:")} == {"told"}
 
 
@@ -263,7 +263,7 @@ def test_what_was_tried_too_long_is_given_up_and_listed(dead: Desk) -> None:
     (one,) = dead.notices.dead(10)
     assert (one.name, one.tries, one.error) == ("webhook:delivered:m1", 1, "HTTP 500")
     assert dead.notices.counts() == {"waiting": 0, "dead": 1}
-    assert dead.notifier.notify(one.name) == "gone"
+    assert dead.notifier.dispatch(one.name) == "gone"
 
 
 def test_a_receiver_that_is_gone_is_given_up_at_once(hooked: Desk) -> None:
@@ -312,7 +312,7 @@ def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Se
     desk = Desk(client, settings, webhook=True)
     desk.deliver()
     own = connect(settings.redis_url)
-    desk.notifier._notices = Callbacks(own, replace(desk.rules))
+    desk.notifier._callbacks = Callbacks(own, replace(desk.rules))
     (name,) = desk.notices.claim(100)
 
     def answer(_: Callback) -> Posted:
@@ -322,7 +322,7 @@ def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Se
         return Posted(done=True, detail="")
 
     desk.answer = answer
-    assert desk.notifier.notify(name) == "told"
+    assert desk.notifier.dispatch(name) == "told"
     assert len(desk.told) == 1
 
 

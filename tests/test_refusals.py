@@ -24,7 +24,7 @@ from conftest import RELAY, TOKEN
 from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.protocol import MAX_HEAD
-from smsq_worker.api.refusals import QUIET_S, WHYS, Refusals
+from smsq_worker.api.refusals import QUIET_S, WHYS, RefusalCounter
 from smsq_worker.gateway.delivery_report import Reports, read
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
@@ -387,7 +387,7 @@ def test_what_comes_in_a_crowd_is_counted(serve: Serve, caplog: pytest.LogCaptur
 def test_a_bug_is_counted_too(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.api.app.delivery_report.read", None)
+    monkeypatch.setattr("smsq_worker.api.routes.delivery_report.read", None)
     with serve() as url:
         assert post(url, PLAIN).status_code == 500
     assert refused_here(caplog) == ["other"]
@@ -419,7 +419,7 @@ def test_what_is_refused_while_redis_is_away_is_counted_when_it_is_back(
 
 def test_a_kind_is_said_once_a_minute_and_names_no_path(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    refusals = Refusals(TOKEN, timer=lambda: now[0])
+    refusals = RefusalCounter(TOKEN, timer=lambda: now[0])
     for second in range(int(QUIET_S) + 1):
         now[0] = float(second)
         refusals.note(f"/reports/{TOKEN}/{PHONE}", 400, "192.0.2.1")
@@ -431,7 +431,7 @@ def test_a_kind_is_said_once_a_minute_and_names_no_path(caplog: pytest.LogCaptur
 
 
 def test_no_sender_can_fill_the_ledger(ledger: Ledger, client: redis.Redis) -> None:
-    refusals = Refusals(TOKEN)
+    refusals = RefusalCounter(TOKEN)
     for status in range(400, 600):
         refusals.note(f"/reports/{TOKEN}", status, "192.0.2.1")
     refusals.write(ledger)

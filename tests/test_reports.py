@@ -14,7 +14,7 @@ from smsq.contract import RECONCILE_REPORT
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.tasks import register
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Ledger
@@ -26,8 +26,8 @@ def scene(client: redis.Redis, settings: Settings) -> Scene:
 
 
 @pytest.fixture
-def reports(ledger: Ledger) -> Reports:
-    return Reports(ledger, Catalogue.load())
+def reports(ledger: Ledger) -> Reconciler:
+    return Reconciler(ledger, Catalogue.load())
 
 
 def accepted(scene: Scene, *names: str) -> list[str]:
@@ -37,7 +37,9 @@ def accepted(scene: Scene, *names: str) -> list[str]:
     return [str(scene.field(name, "1:mid")) for name in names]
 
 
-def test_several_are_applied_in_order_and_leave_the_inbox(scene: Scene, reports: Reports) -> None:
+def test_several_are_applied_in_order_and_leave_the_inbox(
+    scene: Scene, reports: Reconciler
+) -> None:
     names = ("m1", "m2", "m3")
     mids = accepted(scene, *names)
     told = [*zip(mids, ["DELIVRD", "MA:0001", "MA:0001"], strict=True)]
@@ -52,11 +54,11 @@ def test_several_are_applied_in_order_and_leave_the_inbox(scene: Scene, reports:
     assert not scene.client.exists(keys.INBOX)
 
 
-def test_none_at_all_are_no_mistake(reports: Reports) -> None:
+def test_none_at_all_are_no_mistake(reports: Reconciler) -> None:
     assert reports.reconcile([]) == ""
 
 
-def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reports) -> None:
+def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reconciler) -> None:
     (mid,) = accepted(scene, "m1")
     for stat in ("MO:0254", "MO:1234", "MO:12345", "MO:999999", "自定义"):
         reports.reconcile([(mid, stat)])
@@ -66,7 +68,9 @@ def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reports)
     }
 
 
-def test_a_parked_one_means_the_same_once_its_mid_is_known(scene: Scene, reports: Reports) -> None:
+def test_a_parked_one_means_the_same_once_its_mid_is_known(
+    scene: Scene, reports: Reconciler
+) -> None:
     ends = []
     for name, phone in (("early", PHONE), ("late", OTHER_PHONE)):
         told = [(f"MID-{name}-1", "MA:0001")]

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from smsq_worker.delivery_reports.coalescer import WriteCoalescer
+from smsq_worker.delivery_reports.inbox import WriteCoalescer
 
 PATIENCE_S = 30
 
@@ -28,9 +28,9 @@ class Slow:
             raise OSError("the disk is full")
 
 
-async def ask(together: WriteCoalescer[str], *asked: Sequence[str]) -> list[asyncio.Task[None]]:
+async def ask(together: WriteCoalescer, *asked: Sequence[str]) -> list[asyncio.Task[None]]:
     """Ask at the same time; wait until all have."""
-    tasks = [asyncio.create_task(together.do(things)) for things in asked]
+    tasks = [asyncio.create_task(together.submit(things)) for things in asked]
     await asyncio.sleep(0)
     return tasks
 
@@ -44,7 +44,7 @@ def test_what_comes_while_the_act_runs_is_done_in_one_go_after_it() -> None:
         slow.may_end.set()
         await asyncio.gather(*first, *others)
         # And alone again, once all is done.
-        await together.do(["6"])
+        await together.submit(["6"])
 
     slow = Slow()
     together = WriteCoalescer(slow)
@@ -60,7 +60,7 @@ def test_those_whose_act_failed_are_told_and_the_others_are_not() -> None:
         slow.may_end.set()
         told = await asyncio.gather(*good, *bad, return_exceptions=True)
         assert [str(one) for one in told] == ["None", "the disk is full", "the disk is full"]
-        await together.do(["3"])
+        await together.submit(["3"])
 
     slow = Slow()
     together = WriteCoalescer(slow)

@@ -12,7 +12,7 @@ from smsq.ledger_writer import LedgerWriter
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.reconciler import Reports
+from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.gateway.client import Gateway
@@ -40,9 +40,9 @@ class Runtime:
     backoff: Backoff
     delivery: Sender
     batches: BatchSender
-    reports: Reports
-    notices: Callbacks
-    notifier: Dispatcher
+    reconciler: Reconciler
+    callbacks: Callbacks
+    dispatcher: Dispatcher
 
     @classmethod
     def build(cls, settings: Settings, stopping: Event | None = None) -> Runtime:
@@ -63,9 +63,7 @@ class Runtime:
         delivery = Sender(
             turnstile, gateway, LedgerWriter(client, settings, cipher), recorder, backoff
         )
-        reports = Reports(ledger, catalogue)
-        notices = Callbacks(client, settings.rules)
-        notifier = Dispatcher(notices, channels(settings), backoff, give_up_s=settings.notify_for_s)
+        callbacks = Callbacks(client, settings.rules)
         return cls(
             settings,
             client,
@@ -76,9 +74,9 @@ class Runtime:
             backoff,
             delivery,
             BatchSender(turnstile, delivery),
-            reports,
-            notices,
-            notifier,
+            Reconciler(ledger, catalogue),
+            callbacks,
+            Dispatcher(callbacks, channels(settings), backoff, give_up_s=settings.notify_for_s),
         )
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Who asks: by the secret in `Authorization`, and not from a source that guesses."""
+"""Who sends a request: by the secret in `Authorization`, and not from a source that guesses."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Final
 from fastapi import HTTPException, Request
 
 from smsq_worker.api.clients import Caller, Callers
-from smsq_worker.api.throttle import Sources
+from smsq_worker.api.throttle import SourceThrottle
 
 UNKNOWN: Final = "Authorization must be the value of SMSQ_RELAY_SECRET, or a caller's secret"
 
 
-class Access:
-    """Tells callers apart."""
+class Authenticator:
+    """Finds the caller of a request."""
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
-        self._sources = Sources("secret")
+        self._throttle = SourceThrottle("secret")
 
     def caller(self, request: Request) -> Caller:
-        """Give the caller. Raises HTTPException 401, or 429 whatever the secret is."""
-        self._sources.check(request)
+        """Return the caller. Raises HTTPException 401, or 429 whatever the secret is."""
+        self._throttle.check(request)
         secret = request.headers.get("authorization", "")
         caller = self._callers.find(secret)
         if caller is None:
             if secret:
-                self._sources.wrong(request)
+                self._throttle.count_wrong(request)
             raise HTTPException(401, UNKNOWN)
         return caller

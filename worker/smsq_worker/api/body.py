@@ -1,4 +1,4 @@
-"""Reading a request's body within bounds of size and time, inflated where it is compressed."""
+"""Read a request's body within bounds of size and time, and inflate it where it is compressed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ NOT_UNDERSTOOD: Final = frozenset({"br", "zstd", "compress", "x-compress"})
 async def read_body(request: Request, timeout_s: float) -> bytes:
     """Read the whole body, inflated.
 
-    Raises HTTPException: 413 when it is too long, before or after; 408 when it comes too slowly;
-    415 when it is compressed in another way than gzip or deflate; 400 when it breaks off.
+    Raises HTTPException: 413 when it is too long, compressed or inflated; 408 when it comes too
+    slowly; 415 when its encoding is neither gzip nor deflate; 400 when it breaks off.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BODY:
@@ -33,7 +33,7 @@ async def read_body(request: Request, timeout_s: float) -> bytes:
                 if len(body) > MAX_BODY:
                     raise HTTPException(413, f"more than {MAX_BODY} bytes")
     except TimeoutError:
-        # Or the connection would stay open for as long as a byte comes now and then.
+        # Otherwise the connection would stay open as long as a byte comes now and then.
         close = {"Connection": "close"}
         raise HTTPException(408, "the body came too slowly", close) from None
     except ClientDisconnect:
@@ -43,12 +43,12 @@ async def read_body(request: Request, timeout_s: float) -> bytes:
 
 def _inflated(encoding: str, body: bytes) -> bytes:
     codings = {word.strip().lower() for word in encoding.split(",")}
-    # What is no coding at all, such as a charset, says nothing.
+    # Clients also write what is no coding, such as a charset: that is ignored.
     if unknown := codings & NOT_UNDERSTOOD:
         accepted = {"Accept-Encoding": "gzip, deflate"}
         raise HTTPException(415, f"content-encoding {unknown.pop()} is not understood", accepted)
     try:
-        # By its first bytes: a proxy may have inflated it and left the header, or the other way.
+        # By its first bytes: a proxy may have inflated the body and left the header, or vice versa.
         if body.startswith(GZIP_MAGIC):
             return _gunzipped(body)
         if "deflate" in codings and not body.lstrip().startswith((b"{", b"[")):
@@ -69,12 +69,12 @@ def _gunzipped(body: bytes) -> bytes:
 def _deflated(body: bytes) -> bytes:
     try:
         return _bounded(zlib.decompressobj(), body, MAX_BODY)[0]
-    except zlib.error:  # many leave zlib's head and tail out
+    except zlib.error:  # many clients leave out zlib's header and trailer
         return _bounded(zlib.decompressobj(-zlib.MAX_WBITS), body, MAX_BODY)[0]
 
 
 def _bounded(inflater: zlib._Decompress, body: bytes, at_most: int) -> tuple[bytes, bytes]:
-    """Return what a body inflates to, and what comes after it. A bomb costs no more than it may."""
+    """Return what a body inflates to, and what follows it; never inflate beyond `at_most` bytes."""
     text = inflater.decompress(body, at_most + 1)
     if len(text) > at_most:
         raise HTTPException(413, f"more than {MAX_BODY} bytes when inflated")

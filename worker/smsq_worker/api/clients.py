@@ -1,4 +1,4 @@
-"""Who may use the relay: the holder of SMSQ_RELAY_SECRET and those of SMSQ_RELAY_CALLERS_FILE.
+"""The callers of the relay: the holder of SMSQ_RELAY_SECRET and those of SMSQ_RELAY_CALLERS_FILE.
 
 ```toml
 [callers.shop]
@@ -31,7 +31,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One who may send; `name` is "" for the holder of SMSQ_RELAY_SECRET, who sees all."""
+    """A client that may send; `name` is "" for the holder of SMSQ_RELAY_SECRET, who sees all."""
 
     name: str
     secret: str = field(repr=False)
@@ -41,10 +41,10 @@ class Caller:
 
 
 class Callers:
-    """All callers; false where there is none, and so no relay."""
+    """All callers; false where there are none, and so no relay."""
 
     def __init__(self, callers: list[Caller]) -> None:
-        # Of digests, comparing tells not even a secret's length.
+        # Comparing digests does not even reveal a secret's length.
         self._by_digest = [(_digest(caller.secret), caller) for caller in callers]
 
     @classmethod
@@ -60,7 +60,7 @@ class Callers:
         return bool(self._by_digest)
 
     def find(self, secret: str) -> Caller | None:
-        """Give the caller whose secret this is, in a time that tells nothing of any secret."""
+        """Return the caller whose secret this is, in a time that does not depend on any secret."""
         given = _digest(secret)
         matches = [hmac.compare_digest(given, digest) for digest, _ in self._by_digest]
         return self._by_digest[matches.index(True)][1] if any(matches) else None

@@ -1,8 +1,8 @@
-"""Prometheus metrics, read from the ledger: true for all workers, whoever is asked.
+"""Prometheus metrics, read from the ledger: they cover all workers, whichever process is scraped.
 
-ops/METRICS.md says what each means. A scrape is some 50 commands of Redis, in 15 round trips; the
-most it can be is where queues begin with nothing but wake-ups of ended messages, of which it looks
-at 1000 in each. What stands in the broker is left out where that does not answer.
+ops/METRICS.md describes each. A scrape is about 50 commands of Redis in 15 round trips, and at most
+1000 wake-ups of each queue where its head holds only those of ended messages. What stands in the
+broker is left out where that does not answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, generate_latest
@@ -34,16 +34,20 @@ __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 FAMILIES: Final = {
     "messages": ("smsq_messages", "Messages that came to a state.", ["lane", "state"]),
     "reports": ("smsq_reports", "Delivery reports.", ["stat", "class"]),
-    "calls": ("smsq_calls", "Calls of the gateway.", ["outcome"]),
+    "calls": ("smsq_calls", "Attempts at the gateway.", ["outcome"]),
     "possible_duplicates": ("smsq_possible_duplicates", "Resends after doubt.", []),
-    "doubts_resolved": ("smsq_doubts_resolved", "Calls in doubt of which more was learnt.", ["as"]),
-    "notices": ("smsq_notices", "Outcomes told to receivers.", ["kind", "result"]),
-    "set_aside": ("smsq_set_aside", "What nothing can be made of.", ["what"]),
-    "reports_dropped": ("smsq_reports_dropped", "Parked reports lost in a flood of mids.", []),
+    "doubts_resolved": (
+        "smsq_doubts_resolved",
+        "Attempts in doubt that were resolved later.",
+        ["as"],
+    ),
+    "notices": ("smsq_notices", "Callbacks, by what became of them.", ["kind", "result"]),
+    "set_aside": ("smsq_set_aside", "Items that could not be interpreted.", ["what"]),
+    "reports_dropped": ("smsq_reports_dropped", "Parked reports dropped in a flood of mids.", []),
     "reports_refused": ("smsq_reports_refused", "Refused requests with the token.", ["why"]),
-    "mids_reused": ("smsq_mids_reused", "Mids that the gateway gave out once more.", []),
+    "mids_reused": ("smsq_mids_reused", "Mids that the gateway used again.", []),
 }
-"""By the first word of the ledger's counter."""
+"""By the first word of the ledger's counter: (metric, help, labels)."""
 
 DURATIONS: Final = {
     "accept": ("smsq_accept_seconds", "From the entry, or send_at, to the first mid."),
@@ -51,7 +55,7 @@ DURATIONS: Final = {
 }
 
 SET_ASIDE: Final = ("message", "report", "notice", "pause", "result", "spooled_report")
-"""The last two in a spool, the others in the ledger."""
+"""The last two are in a spool, the others in the ledger."""
 
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),
@@ -62,7 +66,7 @@ ZEROS: Final = (
     *("reports:other:unknown", "possible_duplicates", "reports_dropped", "mids_reused"),
     *(f"reports_refused:{why}" for why in WHYS),
 )
-"""Counters that are there from the start: of one that appears as 1 Prometheus sees no increase."""
+"""Counters present from the start: Prometheus sees no increase in one that appears as 1."""
 
 CAUSES: Final = {
     ACCOUNT: ("operator", "report", "refusals"),
@@ -73,82 +77,62 @@ CAUSES: Final = {
 
 
 class _Collector:
-    def __init__(self, lookout: Inspector) -> None:
-        self._lookout = lookout
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
 
     def collect(self) -> Iterator[Metric]:
-        counters = self._lookout.ledger.counters()
+        ledger, control = self._inspector.ledger, self._inspector.control
+        counters = ledger.counters()
         yield from _counters(counters)
         yield from _histograms(counters)
-        held, parked = self._lookout.ledger.waiting()
-        yield _gauge("held", "Messages in doubt that wait for you.", held)
-        yield _gauge("parked", "Mids reported that nobody knows.", parked)
+        held, parked = ledger.waiting()
+        yield _gauge("held", "Messages in doubt that wait for an operator.", held)
+        yield _gauge("parked", "Unknown mids that were reported.", parked)
         yield from self._pauses()
-        rate = self._lookout.control.rate()
-        yield _gauge("rate_limit", "Calls a second that may be made now.", rate.now)
-        live = self._lookout.control.live()
-        yield _gauge("inflight", "Calls under way.", total(live, State.SENDING))
+        yield _gauge("rate_limit", "Attempts a second allowed at present.", control.rate().now)
+        live = control.live()
+        yield _gauge("inflight", "Attempts under way.", total(live, State.SENDING))
         yield _gauge("deferred", "Messages that wait for a time.", total(live, State.DEFERRED))
-        yield self._notices()
-        lag = self._lookout.control.lag_s()
-        yield _gauge("clock_lag_seconds", "How overdue the most overdue timer is.", lag)
-        yield from self._memory()
-        yield from self._queues()
-
-    def _pauses(self) -> Iterator[Metric]:
-        pauses = [
-            (pause.scope.partition(":")[0], pause.cause) for pause in self._lookout.control.pauses()
-        ]
-        scopes, causes = Counter(scope for scope, _ in pauses), Counter(pauses)
-        paused = GaugeMetricFamily(
-            "smsq_paused", "Pauses; of templates, how many.", labels=["scope"]
-        )
-        by_cause = GaugeMetricFamily(
-            "smsq_pause_cause", "The same, by what paused.", labels=["scope", "cause"]
-        )
-        for scope, its_causes in CAUSES.items():
-            paused.add_metric([scope], scopes[scope])
-            for cause in its_causes:
-                by_cause.add_metric([scope, cause], causes[scope, cause])
-        yield from (paused, by_cause)
-
-    def _notices(self) -> Metric:
-        family = GaugeMetricFamily(
-            "smsq_notices_pending", "Outcomes to be told, and dead ones.", labels=["state"]
-        )
-        for state, count in self._lookout.notices.counts().items():
-            family.add_metric([state], count)
-        return family
-
-    def _memory(self) -> Iterator[Metric]:
-        memory = self._lookout.control.memory()
-        if memory:
+        pending = self._inspector.notices.counts()
+        yield _gauges("notices_pending", "Callbacks that wait, and dead ones.", ["state"], pending)
+        yield _gauge("clock_lag_seconds", "How overdue the most overdue timer is.", control.lag_s())
+        if memory := control.memory():
             used, limit = memory
             yield _gauge("redis_memory_bytes", "Memory that the ledger's Redis uses.", used)
             yield _gauge("redis_memory_max_bytes", "Its limit, maxmemory; 0 for none.", limit)
+        depths = self._inspector.waiting() or {}
+        yield _gauges("queue_depth", "Wake-ups that wait.", ["queue"], depths)
+        ages = self._inspector.waits_s(depths) if depths else {}
+        yield _gauges("oldest_seconds", "How long the oldest wake-up has waited.", ["lane"], ages)
 
-    def _queues(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("smsq_queue_depth", "Wake-ups that wait.", labels=["queue"])
-        oldest = GaugeMetricFamily(
-            "smsq_oldest_seconds", "How long the oldest wake-up has waited.", labels=["lane"]
-        )
-        if waiting := self._lookout.waiting():
-            for queue, count in waiting.items():
-                depth.add_metric([queue], count)
-            for lane, seconds in self._lookout.waits_s(waiting).items():
-                oldest.add_metric([lane], seconds)
-        yield from (depth, oldest)
+    def _pauses(self) -> Iterator[Metric]:
+        pauses = [
+            (pause.scope.partition(":")[0], pause.cause)
+            for pause in self._inspector.control.pauses()
+        ]
+        scopes, causes = Counter(scope for scope, _ in pauses), Counter(pauses)
+        by_scope = {scope: scopes[scope] for scope in CAUSES}
+        by_cause = {(scope, why): causes[scope, why] for scope, of in CAUSES.items() for why in of}
+        yield _gauges("paused", "Pauses; of templates, how many.", ["scope"], by_scope)
+        yield _gauges("pause_cause", "The same, by cause.", ["scope", "cause"], by_cause)
 
 
-def render(lookout: Inspector) -> bytes:
-    """Write the metrics in Prometheus' text form. Raises LedgerUnavailable."""
+def render(inspector: Inspector) -> bytes:
+    """Return the metrics in Prometheus' text form. Raises LedgerUnavailable."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(lookout))
+    registry.register(_Collector(inspector))
     return generate_latest(registry)
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(f"smsq_{name}", words, value=value)
+
+
+def _gauges(name: str, words: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(f"smsq_{name}", words, labels=labels)
+    for of, value in values.items():
+        family.add_metric([of] if isinstance(of, str) else of, value)
+    return family
 
 
 def _counters(stored: Mapping[str, int]) -> Iterator[Metric]:

@@ -1,8 +1,8 @@
-"""Requests with the report token that were refused: the gateway may never say so anywhere.
+"""Count refused requests that carry the report token: the gateway may report them nowhere.
 
-Each is counted, and the first of a kind in a minute is logged; never what was in it. Only who has
-the token can cause either. They are counted in memory, as some come while Redis is away, and
-written to the ledger by the thread that looks after the spool.
+The first of a kind in a minute is also logged, without its content. Only a client that has the
+token can cause either. Counts are kept in memory, because Redis may be away, and the thread that
+replays the spool writes them to the ledger.
 """
 
 from __future__ import annotations
@@ -13,16 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Final
-
-from fastapi import Request
+from typing import Final
 
 from smsq.errors import LedgerUnavailable
-from smsq_worker.api.throttle import address
 from smsq_worker.ledger import Ledger
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +36,8 @@ WHYS: Final = sorted({why for why, _ in (*WHY.values(), OTHER)})
 QUIET_S: Final = 60.0
 
 
-class Refusals:
-    """Counts what was refused, for one door."""
+class RefusalCounter:
+    """Counts the refusals of one API process."""
 
     def __init__(self, token: str, timer: Callable[[], float] = time.monotonic) -> None:
         self._token = token.encode()
@@ -53,17 +47,17 @@ class Refusals:
         self._lock = Lock()
 
     def note(self, path: str, status: int, source: object) -> None:
-        """Count a refusal with an HTTP status, if the token is a part of the path."""
+        """Count a refusal with this HTTP status if the token is a part of the path."""
         if not any(self._is_token(part) for part in path.split("/")):
             return
         why, words = WHY.get(status, OTHER)
         now = self._timer()
         with self._lock:
             self._counts[f"reports_refused:{why}"] += 1
-            is_news = self._quiet_until.get(why, now) <= now
-            if is_news:
+            is_logged = self._quiet_until.get(why, now) <= now
+            if is_logged:
                 self._quiet_until[why] = now + QUIET_S
-        if is_news:
+        if is_logged:
             log.warning(
                 "a report from %s was refused with %d (%s): %s; for %d s others of this kind are "
                 "only counted",
@@ -71,7 +65,7 @@ class Refusals:
             )
 
     def write(self, ledger: Ledger) -> None:
-        """Add what was counted to the ledger; where that cannot be reached it is kept."""
+        """Add the counts to the ledger; keep them where it cannot be reached."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         try:
@@ -84,29 +78,3 @@ class Refusals:
     def _is_token(self, part: str) -> bool:
         given = part.encode(errors="replace")
         return len(given) == len(self._token) and hmac.compare_digest(given, self._token)
-
-
-class Watched:
-    """Wraps the web application, to see what it answers."""
-
-    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
-        self._app = app
-        self._refusals = refusals
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note a refusal of it."""
-
-        def note(status: int) -> None:
-            found = address(Request(scope)) or "no address"
-            self._refusals.note(scope["path"], status, found)
-
-        async def send_and_see(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= 400:  # noqa: PLR2004
-                note(message["status"])
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_see)
-        except Exception:
-            note(500)
-            raise

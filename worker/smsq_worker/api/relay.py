@@ -1,4 +1,4 @@
-"""The relay: the gateway's own request, so that a client of the gateway changes only its host."""
+"""The relay: accepts the gateway's own request, so that a client changes only its host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smsq.contract import Message, parse
 from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
 from smsq.ledger_writer import Origin
 from smsq.tasks import enqueue
-from smsq_worker.api.auth import Access
+from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
 from smsq_worker.api.throttle import too_many
@@ -41,15 +41,15 @@ class Relay:
         self,
         settings: Settings,
         client: Client,
-        access: Access,
+        authenticator: Authenticator,
         *,
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._settings = settings
-        self._access = access
+        self._authenticator = authenticator
         self._rate = RelayRate(client, settings.rules)
         self._body_timeout_s = body_timeout_s
-        # Its own, so that a crowd of senders never keeps a report waiting for a thread.
+        # Separate, so that a crowd of senders never keeps a report waiting for a thread.
         self._threads = CapacityLimiter(THREADS)
 
     async def take(self, request: Request) -> JSONResponse:
@@ -69,13 +69,13 @@ class Relay:
         except InvalidMessage as error:
             return JSONResponse(gateway.refusal(str(error)))
         except (LedgerUnavailable, SettingsError) as error:
-            # The latter where the ledger is encrypted with keys that are not this door's.
+            # SettingsError: the ledger is encrypted with keys that this process does not have.
             log.warning("a relayed message was not taken: %s", error)
             return JSONResponse(gateway.refusal("try again"), 503)
         return JSONResponse(gateway.ok(mid))
 
     async def _take(self, request: Request) -> str:
-        caller = self._access.caller(request)
+        caller = self._authenticator.caller(request)
         body = await read_body(request, self._body_timeout_s)
         query, content_type = request.scope["query_string"], request.headers.get("content-type", "")
         within = deadline.within(self._settings.enqueue_timeout_s)
@@ -108,7 +108,7 @@ class Relay:
 
 
 def allowed_target(url: str, outbound_allow: frozenset[str], return_url: str) -> bool:
-    """Tell whether outcomes may be POSTed to a URL that a caller names."""
+    """Return whether callbacks may be POSTed to a URL that a caller names."""
     try:
         parts = urlsplit(target_url(url))
     except ValueError:
@@ -119,7 +119,7 @@ def allowed_target(url: str, outbound_allow: frozenset[str], return_url: str) ->
 
 
 def _message(caller: Caller, given: Mapping[str, str]) -> Message:
-    """Make the message of a request. Raises InvalidMessage."""
+    """Return the message of a request. Raises InvalidMessage."""
     message = parse(
         [given.get(name, "") for name in ("mobphone", "smstemplate", "code")],
         {
@@ -132,13 +132,13 @@ def _message(caller: Caller, given: Mapping[str, str]) -> Message:
         raise InvalidMessage(
             f"lane must be one of {', '.join(caller.lanes)} for this caller; got {message.lane}"
         )
-    # Release 0.2.0 knows no namespaces, and has the name in the key. A name has no colon.
+    # Release 0.2.0 has no key spaces, and expects the name in the key. A name has no colon.
     key = f"{caller.name}:{message.key}" if message.key and caller.name else message.key
     return replace(message, key=key, key_space=keys.relay_space(caller.name))
 
 
 def _number(text: str) -> float | str | None:
-    """Read a number; leave to the rules what is none."""
+    """Read a number; return other text as it is, for `parse` to refuse."""
     try:
         return float(text) if text else None
     except ValueError:

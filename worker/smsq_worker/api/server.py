@@ -1,4 +1,4 @@
-"""Serving the door with uvicorn."""
+"""Serve the API with uvicorn."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from fastapi import FastAPI
 
 from smsq.app import app as celery
 from smsq.app import connect_in_time
-from smsq_worker.api.app import Api, create_api
-from smsq_worker.api.auth import Access
+from smsq_worker.api.app import create_api
+from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.protocol import BoundedProtocol
 from smsq_worker.api.relay import Relay
-from smsq_worker.celery_worker.tasks import publish_reports
+from smsq_worker.api.routes import Api
 from smsq_worker.config.parsers import Network
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
+from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.heartbeat import Systemd
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
@@ -46,20 +47,20 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
         publish_reports=partial(publish_reports, celery),
         timeout_s=settings.enqueue_timeout_s,
     )
-    access = Access(callers)
-    relay = Relay(settings, client, access) if callers else None
-    door = Api(settings, ledger, client, inbox, access)
-    web = create_api(door, relay)
+    authenticator = Authenticator(callers)
+    relay = Relay(settings, client, authenticator) if callers else None
+    api = Api(settings, ledger, client, inbox, authenticator)
+    web = create_api(api, relay)
     stop = Event()
-    arguments = (stop, Systemd().beat, door.refusals.write)
+    arguments = (stop, Systemd().beat, api.refusals.write)
     replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)
     replayer.start()
     try:
         uvicorn.Server(configured(web, settings.trusted_proxies)).run(sockets=[listening])
-    finally:  # It ends by the signal's SystemExit.
+    finally:  # run() ends with the signal's SystemExit.
         stop.set()
         replayer.join(timeout=10)
-        door.refusals.write(ledger)
+        api.refusals.write(ledger)
 
 
 def configured(
@@ -69,16 +70,16 @@ def configured(
     protocol: type[BoundedProtocol] = BoundedProtocol,
     max_connections: int = MAX_CONNECTIONS,
 ) -> uvicorn.Config:
-    """Give uvicorn's configuration."""
+    """Return uvicorn's configuration."""
     return uvicorn.Config(
         web,
         http=protocol,
         ws="none",
         lifespan="off",
-        # uvicorn itself would believe this machine, and FORWARDED_ALLOW_IPS.
+        # By default uvicorn would trust this machine and FORWARDED_ALLOW_IPS.
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=[str(network) for network in trusted_proxies],
-        # Its lines would hold the report address, whose token is a secret.
+        # An access log would hold the report URL, whose token is a secret.
         access_log=False,
         server_header=False,
         headers=HEADERS,

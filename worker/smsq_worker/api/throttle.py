@@ -1,4 +1,4 @@
-"""Sources that guess: how many wrong secrets each address has sent of late, in memory."""
+"""Throttle sources that guess: count the wrong secrets of each address, in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final
 
 from cachetools import TTLCache
@@ -20,7 +19,7 @@ WRONG_AT_MOST: Final = 20
 WINDOW_S: Final = 60.0
 MAX_SOURCES: Final = 10_000
 IPV6_SITE: Final = 64
-"""One customer has all addresses of such a network."""
+"""A customer owns all addresses of such a network."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -31,30 +30,29 @@ class _Tally:
     wrong: int = 0
 
 
-class Sources:
-    """Counts wrong secrets of one kind by source, over windows that begin with the first."""
+class SourceThrottle:
+    """Refuses sources that sent too many wrong secrets within a window after the first.
+
+    Used by the event loop only, so it needs no lock.
+    """
 
     def __init__(self, kind: str, timer: Callable[[], float] = time.monotonic) -> None:
         self._kind = kind
         self._timer = timer
         self._tallies: TTLCache[str, _Tally] = TTLCache(MAX_SOURCES, WINDOW_S, timer)
-        self._lock = Lock()
 
     def check(self, request: Request) -> None:
-        """Refuse a source beyond its allowance. Raises HTTPException 429."""
-        with self._lock:
-            tally = self._tallies.get(source(request))
+        """Raise HTTPException 429 for a source beyond its allowance."""
+        tally = self._tallies.get(source(request))
         if tally:
             self._refuse_beyond(tally)
 
-    def wrong(self, request: Request) -> None:
-        """Count a wrong secret. Raises HTTPException 429 where it is one too many."""
+    def count_wrong(self, request: Request) -> None:
+        """Count a wrong secret. Raises HTTPException 429 where it exceeds the allowance."""
         name = source(request)
-        with self._lock:
-            tally = self._tallies.setdefault(name, _Tally(self._timer() + WINDOW_S))
-            tally.wrong += 1
-            begins = tally.wrong == WRONG_AT_MOST + 1
-        if begins:
+        tally = self._tallies.setdefault(name, _Tally(self._timer() + WINDOW_S))
+        tally.wrong += 1
+        if tally.wrong == WRONG_AT_MOST + 1:
             log.warning("%s has sent more than %d wrong %ss", name, WRONG_AT_MOST, self._kind)
         self._refuse_beyond(tally)
 
@@ -65,12 +63,12 @@ class Sources:
 
 
 def too_many(msg: str, wait_s: float) -> HTTPException:
-    """Make the answer to one who asks too often."""
+    """Return the answer to a client that asks too often."""
     return HTTPException(429, msg, {"Retry-After": str(max(1, math.ceil(wait_s)))})
 
 
 def address(request: Request) -> Address | None:
-    """Give the address that a request came from; None where a proxy wrote what is none."""
+    """Return the address that a request came from; None where a proxy wrote something else."""
     try:
         found = ipaddress.ip_address(request.client.host if request.client else "")
     except ValueError:
@@ -79,7 +77,7 @@ def address(request: Request) -> Address | None:
 
 
 def source(request: Request) -> str:
-    """Name what is counted as one source: an address, of IPv6 the network around it."""
+    """Return what counts as one source: an IPv4 address, or the /64 network of an IPv6 one."""
     found = address(request)
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(found), IPV6_SITE), strict=False))

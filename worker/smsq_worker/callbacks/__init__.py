@@ -1,1 +1,1 @@
-"""Telling others how a message ended: tasks, webhooks and return URLs."""
+"""Callbacks: report to receivers how a message ended, by task, webhook or return URL."""

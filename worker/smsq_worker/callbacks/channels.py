@@ -1,4 +1,4 @@
-"""The three ways to tell an outcome: a Celery task, the vendor's own report, a signed webhook."""
+"""The three channels of a callback: a Celery task, the vendor's own report, a signed webhook."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def channels(settings: Settings) -> dict[str, Channel]:
-    """Give the ways that the settings allow, by kind of notice."""
+    """Return the channels that the settings allow, by kind of callback."""
     own = (settings.webhook_url, settings.return_url)
     poster = Poster(
         settings.outbound_allow,
@@ -33,13 +33,13 @@ def channels(settings: Settings) -> dict[str, Channel]:
     )
     celery = _celery(settings)
 
-    def task(notice: Callback) -> Posted:
+    def task(callback: Callback) -> Posted:
         try:
             celery.send_task(
-                notice.notify or "",
-                (dict(notice.outcome),),
-                # The same at each try, so that a receiver can know it.
-                task_id=notice.id,
+                callback.notify or "",
+                (dict(callback.outcome),),
+                # The same at each attempt, so that a receiver can recognize repetitions.
+                task_id=callback.id,
                 queue=settings.notify_queue,
                 argsrepr="(masked)",
                 ignore_result=True,
@@ -48,22 +48,22 @@ def channels(settings: Settings) -> dict[str, Channel]:
             return Posted(done=False, detail=type(error).__name__)
         return Posted(done=True, detail="")
 
-    def return_url(notice: Callback) -> Posted:
-        outcome = notice.outcome
+    def return_url(callback: Callback) -> Posted:
+        outcome = callback.outcome
         body = vendor_notice(
             outcome["id"], State(outcome["state"]), outcome["stat"], outcome["reason"]
         )
         if body is None:
             return Posted(done=True, detail="")
-        return poster.post(notice.return_url or "", JSON, body)
+        return poster.post(callback.return_url or "", JSON, body)
 
-    def webhook(notice: Callback) -> Posted:
-        body = event(notice.outcome)
-        headers = signed(settings.webhook_keys, notice.id, int(time.time()), body)
+    def webhook(callback: Callback) -> Posted:
+        body = event(callback.outcome)
+        headers = signed(settings.webhook_keys, callback.id, int(time.time()), body)
         return poster.post(settings.webhook_url, JSON | headers, body)
 
-    ways: dict[str, Channel] = {"task": task, "returnurl": return_url}
-    return ways | ({"webhook": webhook} if settings.webhook_url else {})
+    found: dict[str, Channel] = {"task": task, "returnurl": return_url}
+    return found | ({"webhook": webhook} if settings.webhook_url else {})
 
 
 def _celery(settings: Settings) -> Celery:
@@ -73,7 +73,7 @@ def _celery(settings: Settings) -> Celery:
     if settings.notify_broker_url.startswith("redis"):
         options = {"socket_timeout": 10, "socket_connect_timeout": 5, **broker.options}
     celery.conf.update(
-        # CELERY_BROKER_URL would go before a broker_url.
+        # CELERY_BROKER_URL would override broker_url alone.
         broker_write_url=broker.url,
         broker_url=broker.url,
         broker_use_ssl=broker.ssl,

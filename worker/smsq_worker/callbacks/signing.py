@@ -11,21 +11,21 @@ from typing import Any
 
 
 def event(outcome: Mapping[str, Any]) -> bytes:
-    """Make the body that tells an outcome, which has `state` and `finished_at`, ISO 8601."""
-    told = {
+    """Return the body for an outcome, which has `state` and `finished_at`, ISO 8601."""
+    body = {
         "type": f"message.{outcome['state']}",
         "timestamp": outcome["finished_at"],
         "data": dict(outcome),
     }
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def signed(
     keys: Sequence[bytes], webhook_id: str, at: datetime | int, body: bytes
 ) -> dict[str, str]:
-    """Make the headers that sign a body, with a signature by each key.
+    """Return the headers that sign a body, with one signature for each key.
 
-    `at` is when it is sent, aware or in Unix seconds; a receiver refuses what is 5 minutes off.
+    `at` is when it is sent, aware or in Unix seconds; receivers refuse more than 5 minutes of skew.
     """
     seconds = int(at.timestamp() if isinstance(at, datetime) else at)
     content = f"{webhook_id}.{seconds}.".encode() + body

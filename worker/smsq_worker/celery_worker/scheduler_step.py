@@ -15,7 +15,7 @@ from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
 from smsq.tasks import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
-from smsq_worker.celery_worker.tasks import publish_reports
+from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.memory import is_full
 from smsq_worker.infra.trouble import FailureLog
@@ -68,7 +68,7 @@ class SchedulerStep(bootsteps.StartStopStep):
         with app.connection_for_write() as connection:
             clock = Scheduler(
                 runtime.ledger,
-                runtime.notices,
+                runtime.callbacks,
                 runtime.backoff,
                 runtime.recorder,
                 gate=GATE,

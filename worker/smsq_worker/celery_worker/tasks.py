@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery import Celery, Task
+from celery import Task
 from celery.exceptions import Reject
 
-from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, REPORT_QUEUE, SEND_BATCH, SEND_SMS, Lane
+from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, Lane
 from smsq.errors import LedgerUnavailable
 from smsq_worker.celery_worker import transport
 from smsq_worker.celery_worker.app import WorkerApp
@@ -47,12 +47,12 @@ def register(app: WorkerApp) -> None:
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
     def reconcile_report(reports: Any, stat: str | None = None) -> str:
         # One report, (mid, stat), is how others and earlier versions write it.
-        return app.runtime.reports.reconcile(reports if stat is None else [(reports, stat)])
+        return app.runtime.reconciler.reconcile(reports if stat is None else [(reports, stat)])
 
     @app.task(name=NOTIFY_OUTCOME, base=SafeTask, shared=False)
     def notify_outcome(name: str) -> str:
         with _given_back_if_not_now(app), GATE.telling():
-            return app.runtime.notifier.notify(name)
+            return app.runtime.dispatcher.dispatch(name)
 
 
 @contextmanager
@@ -70,16 +70,3 @@ def lane_of(delivery_info: Any) -> Lane:
     """Give the lane of the queue that a wake-up came by."""
     queue = (delivery_info or {}).get("routing_key")
     return next((lane for lane in Lane if lane.queue == queue), Lane.NOTICE)
-
-
-def publish_reports(app: Celery, reports: Sequence[tuple[str, str]]) -> None:
-    """Publish reports (mid, stat) to be reconciled in one act. Raises kombu's OperationalError."""
-    app.send_task(
-        RECONCILE_REPORT,
-        (reports,),
-        queue=REPORT_QUEUE,
-        argsrepr=f"({len(reports)} reports)",
-        kwargsrepr="{}",
-        ignore_result=True,
-        declare=[],
-    )

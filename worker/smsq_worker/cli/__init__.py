@@ -14,7 +14,7 @@ COMMANDS: Final = {
     "demo": "Send messages of all kinds through everything, and check every end.",
     "up": "Run everything on this machine until Ctrl-C.",
     "worker": "Start a Celery worker; takes Celery's own options.",
-    "serve": "Serve the HTTP door: reports in, status out.",
+    "serve": "Serve the HTTP API: reports in, status out.",
     "sandbox": "Run a gateway that behaves as the vendor's does, and sends no SMS.",
     "flower": "Start Flower with smsq's settings; takes Flower's own options.",
     "send": "Enqueue one message.",

@@ -1,1 +1,1 @@
-"""Delivery reports, from the inbox to the message that they end."""
+"""Delivery reports: kept safe when they come (inbox), applied to their messages (reconciler)."""

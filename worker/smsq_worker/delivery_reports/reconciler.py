@@ -1,4 +1,4 @@
-"""A delivery report's way to its message. It knows no Celery."""
+"""Apply delivery reports to their messages. It knows no Celery."""
 
 from __future__ import annotations
 
@@ -11,51 +11,50 @@ from typing import Final, TypeGuard
 
 from smsq import tracing
 from smsq.failpoints import reached
+from smsq_worker.delivery_reports.inbox import BATCH, MidAndStat
 from smsq_worker.domain.codes import Catalogue, Scope
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger, Report
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 50
-"""So many reports are one act of the ledger, for which others wait."""
 MAX_TEXT: Final = 255
 _INVENTED: Final = re.compile(r"MO:[0-9]{5,}")
-"""The catalogue takes MO: with any number; the vendor's have four digits."""
+"""The catalogue accepts MO: with any number; the vendor's have four digits."""
 
 
-class Reports:
+class Reconciler:
     """Reconciles reports with messages."""
 
     def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
         self._ledger = ledger
         self._catalogue = catalogue
 
-    def reconcile(self, reports: Iterable[tuple[str, str]]) -> str:
-        """Apply reports (mid, stat); tell how many of their messages are now in which state.
+    def reconcile(self, reports: Iterable[MidAndStat]) -> str:
+        """Apply reports (mid, stat); return how many of their messages are now in which state.
 
         "parked" are those whose mid is not known yet. Reports come early, twice and out of order;
         the ledger moves a message only forward.
         """
         reached("before report")
-        told = [*reports] if isinstance(reports, Iterable) else [reports]
-        good = [one for one in told if _is_report(one)]
-        if len(good) < len(told):
+        given = [*reports] if isinstance(reports, Iterable) else [reports]
+        valid = [report for report in given if _is_report(report)]
+        if len(valid) < len(given):
             log.warning(
-                "%d of %d reports were dropped: they are none", len(told) - len(good), len(told)
+                "%d of %d reports were dropped: they are none", len(given) - len(valid), len(given)
             )
         states: Counter[str] = Counter()
-        for start in range(0, len(good), AT_ONCE):
-            states.update(self._apply(good[start : start + AT_ONCE]))
+        for start in range(0, len(valid), BATCH):
+            states.update(self._apply(valid[start : start + BATCH]))
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
-    def _apply(self, reports: Sequence[tuple[str, str]]) -> Iterator[str]:
-        meant = [(mid, stat, self._meaning(stat)) for mid, stat in reports]
+    def _apply(self, reports: Sequence[MidAndStat]) -> Iterator[str]:
+        classified = [(mid, stat, self._classify(stat)) for mid, stat in reports]
         since_ns = time.time_ns()
-        answers = self._ledger.report_many(meant)
+        results = self._ledger.report_many(classified)
         reached("after report")
-        for (mid, _, report), (state, message_id, trace) in zip(meant, answers, strict=True):
-            # A mid that nobody gave out may be any text.
+        for (mid, _, report), (state, message_id, trace) in zip(classified, results, strict=True):
+            # A mid that belongs to no message may be any text, so it is not logged.
             own_mid = mid if message_id else None
             known = {"id": message_id, "mid": own_mid, "stat": report.stat, "state": state}
             log.info(
@@ -69,9 +68,9 @@ class Reports:
             tracing.happened(trace, "smsq report", "CONSUMER", since_ns, known)
             yield state
 
-    def _meaning(self, stat: str) -> Report:
+    def _classify(self, stat: str) -> Report:
         code = self._catalogue.classify(stat)
-        listed = self._catalogue.get(stat) is not None and not _INVENTED.match(code.stat)
+        is_listed = self._catalogue.get(stat) is not None and not _INVENTED.match(code.stat)
         return Report(
             stat=code.stat,
             code_class=code.code_class,
@@ -81,14 +80,14 @@ class Reports:
             suppress_ms=code.suppress_s * 1000,
             hold_ms=code.retry_after_s * 1000 if code.scope is Scope.FREQUENCY else 0,
             slow_down=code.slow_down,
-            # Anyone who knows the address can invent stats; they must not fill the counters.
-            counted_as=f"reports:{code.stat if listed else 'other'}:{code.code_class}",
+            # Anyone who knows the URL can invent stats; they must not fill the counters.
+            counted_as=f"reports:{code.stat if is_listed else 'other'}:{code.code_class}",
         )
 
 
-def _is_report(one: object) -> TypeGuard[tuple[str, str]]:
-    """Return whether it is (mid, stat): anybody can write to a queue."""
-    return isinstance(one, list | tuple) and len(one) == 2 and all(map(_is_text, one))  # noqa: PLR2004
+def _is_report(value: object) -> TypeGuard[MidAndStat]:
+    """Return whether a value is (mid, stat): anybody can write to a queue."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_text, value))  # noqa: PLR2004
 
 
 def _is_text(value: object) -> bool:

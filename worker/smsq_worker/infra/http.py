@@ -6,9 +6,11 @@ What the gateway's client and the outcomes' share; it knows neither.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -137,6 +139,31 @@ class Connection(_Telling, HTTPConnection):
 
 class SecureConnection(_Telling, HTTPSConnection):
     """A connection with TLS."""
+
+
+_thread = threading.local()
+
+
+def _is_loggable(record: logging.LogRecord) -> bool:
+    """Return whether a record of urllib3's holds no URL of a PrivatePool."""
+    return not getattr(_thread, "is_private", False) or record.funcName == "_new_conn"
+
+
+class PrivatePool:
+    """A pool whose URLs are not logged: they hold numbers and codes, or a receiver's secret."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for module in ("urllib3.connection", "urllib3.connectionpool"):
+            logging.getLogger(module).addFilter(_is_loggable)
+
+    def urlopen(self, *args: Any, **options: Any) -> Any:
+        """Send a request."""
+        _thread.is_private = True
+        try:
+            return super().urlopen(*args, **options)  # type: ignore[misc]
+        finally:
+            _thread.is_private = False
 
 
 class Adapter(HTTPAdapter):

@@ -1,4 +1,4 @@
-"""`smsq serve`: the HTTP door."""
+"""`smsq serve`: the HTTP API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.clients import Callers
-from smsq_worker.api.server import serve as serve_door
+from smsq_worker.api.server import serve as serve_api
 from smsq_worker.cli.helpers.writing import to_write
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra import logs, otel
@@ -32,7 +32,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES)
 def serve() -> None:
-    """Serve the HTTP door on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
+    """Serve the HTTP API on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
 
     Give the gateway http://THIS-HOST/reports/SMSQ_REPORT_TOKEN as its returnurl.
     """
@@ -49,5 +49,5 @@ def serve() -> None:
         with suppress(LedgerUnavailable):  # Reports go to the spool then.
             to_write(settings)
         address = shown(listening.getsockname()[:2])
-        logs.announce(log, settings.log_format, f"Door ready: http://{address}/")
-        serve_door(settings, callers, listening)
+        logs.announce(log, settings.log_format, f"API ready: http://{address}/")
+        serve_api(settings, callers, listening)

@@ -1,0 +1,191 @@
+"""The API's routes, and what each does."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from smsq import deadline, keys
+from smsq.connection import Client, mapped_errors
+from smsq.tracking import Status, read_status
+from smsq_worker.api import metrics, openapi
+from smsq_worker.api.auth import Authenticator
+from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
+from smsq_worker.api.clients import Caller
+from smsq_worker.api.refusals import RefusalCounter
+from smsq_worker.api.relay import Relay
+from smsq_worker.api.throttle import SourceThrottle, address
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.inbox import Inbox, WriteCoalescer
+from smsq_worker.gateway import delivery_report
+from smsq_worker.inspection.snapshot import Inspector
+from smsq_worker.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+KEEP_S: Final = 30.0
+"""The longest a report waits until it is safe: Redis is tried for about 20 s."""
+STUCK_S: Final = 60.0
+"""The longest the spool may make no progress while Redis answers."""
+THREADS: Final = 20
+"""Requests that query Redis at a time; the others wait, but not beyond their own deadline."""
+INLINE_BYTES: Final = 4096
+"""Bodies up to this size are parsed in the event loop: that takes 5 ms in the worst case."""
+
+
+class Api:
+    """The endpoints, except for the relay's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        client: Client,
+        inbox: Inbox,
+        authenticator: Authenticator,
+        *,
+        body_timeout_s: float = BODY_TIMEOUT_S,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._client = client
+        self._inbox = inbox
+        self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
+        self._authenticator = authenticator
+        self._throttle = SourceThrottle("token")
+        self.refusals = RefusalCounter(settings.report_token)
+        self._inspector = Inspector(client, settings.rules, settings.broker_url)
+        self._body_timeout_s = body_timeout_s
+        # Separate, so that a Redis that does not answer takes no thread from a report.
+        self._threads = CapacityLimiter(THREADS)
+
+    async def take_reports(self, request: Request) -> Response:
+        """Take one report or several; 200 once they are safe in the ledger or on the disk.
+
+        Of a body that is partly malformed the good reports are kept, and the answer is 400.
+        """
+        self._require_reporter(request)
+        body = await read_body(request, self._body_timeout_s)
+        parts = request.headers.get("content-type", ""), body, request.scope["query_string"]
+        if len(body) <= INLINE_BYTES:
+            reports = delivery_report.read(*parts)
+        else:
+            reports = await run_in_threadpool(delivery_report.read, *parts)
+        if reports.good:
+            try:
+                await self._writes.submit(reports.good)
+            except OSError as error:  # TimeoutError is one, of a disk that hangs
+                log.critical("neither Redis nor the spool takes a report: %s", error)
+                raise HTTPException(503, "try again") from None
+        if reports.bad:
+            raise HTTPException(
+                400, 'a report is {"mid": "...", "stat": "..."}, or an array or a form of it'
+            )
+        return answer(200, "ok")
+
+    def _require_reporter(self, request: Request) -> None:
+        """Raise HTTPException 404, or 429, unless the gateway sent the request.
+
+        The right token passes, however many wrong ones come from the same address.
+        """
+        token, secret = request.path_params["token"], self._settings.report_token
+        is_right = hmac.compare_digest(token.encode(), secret.encode())
+        if not (is_right and self._may_report(request)):
+            self._throttle.count_wrong(request)
+            raise HTTPException(404, "no such address")
+
+    def _may_report(self, request: Request) -> bool:
+        allowed = self._settings.report_allow
+        found = address(request)
+        return not allowed or (found is not None and any(found in network for network in allowed))
+
+    async def message(self, request: Request) -> Status:
+        """Return a message's status. A caller sees only its own messages."""
+        caller = self._authenticator.caller(request)
+        status = await self._query(self._message, caller, request.path_params["message_id"])
+        if status is None:
+            raise HTTPException(404, "no such message")
+        return status
+
+    def _message(self, caller: Caller, message_id: str) -> Status | None:
+        status = read_status(self._client, self._settings.redis_url, message_id)
+        if status and caller.name:
+            with mapped_errors(self._settings.redis_url):
+                owner = self._client.hget(keys.message(message_id), "caller")
+            return status if owner == caller.name else None
+        return status
+
+    async def metrics(self) -> Response:
+        """Return the metrics in Prometheus' text form."""
+        text = await self._query(metrics.render, self._inspector)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
+
+    async def ready(self) -> Response:
+        """Return 200 if Redis answers and has room, and the spool is being replayed."""
+        if await self._query(self._ledger.is_full):
+            raise HTTPException(503, "Redis is full: it takes no message and no report")
+        if self._inbox.stuck_s() > STUCK_S:
+            raise HTTPException(503, "reports in the spool do not come into Redis")
+        return answer(200, "ok")
+
+    async def _query(self, act: Callable[..., T], *args: Any) -> T:
+        """Query Redis in a thread; the deadline includes the wait for one.
+
+        Raises LedgerUnavailable, which is answered with 503.
+        """
+        with deadline.within(self._settings.enqueue_timeout_s):
+            return await to_thread.run_sync(act, *args, limiter=self._threads)
+
+
+async def healthy() -> Response:
+    """Return 200: the process is up."""
+    return answer(200, "ok")
+
+
+def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return an answer in the vendor's own form."""
+    return JSONResponse({"code": code, "msg": msg}, code, headers)
+
+
+def add_routes(app: FastAPI, api: Api, relay: Relay | None) -> None:
+    """Add all routes; without a relay its address is unknown."""
+    app.post(
+        "/reports/{token}",
+        response_class=Response,
+        responses=openapi.REPORT_ANSWERS,
+        openapi_extra=openapi.REPORT_REQUEST,
+    )(api.take_reports)
+    if relay:
+        for method in ("GET", "POST"):
+            app.api_route(
+                "/",
+                methods=[method],
+                operation_id=f"relay_{method.lower()}",
+                responses=openapi.RELAY_ANSWERS,
+                openapi_extra=openapi.relay_request(post=method == "POST"),
+            )(relay.take)
+    for path, endpoint, described in (
+        (
+            "/messages/{message_id:path}",
+            api.message,
+            {"responses": openapi.MESSAGE_ANSWERS, "openapi_extra": openapi.MESSAGE_REQUEST},
+        ),
+        ("/healthz", healthy, {"responses": openapi.HEALTH_ANSWERS}),
+        ("/readyz", api.ready, {"responses": openapi.READY_ANSWERS}),
+        (
+            "/metrics",
+            api.metrics,
+            {"responses": openapi.UNREADY, "response_class": PlainTextResponse},
+        ),
+    ):
+        app.get(path, **described)(endpoint)
+        app.head(path, include_in_schema=False)(endpoint)
