@@ -104,7 +104,7 @@ def guarded(
             worker_url = here.address("worker")
             running = [
                 services.worker(worker_url["SMSQ_REDIS_URL"], here.environ | worker_url),
-                services.door(here.door, here.environ | here.address("door")),
+                services.api(here.door, here.environ | here.address("door")),
             ]
             with here.log.open("wb") as log:
                 processes += [
