@@ -104,7 +104,7 @@ def test_sentinels_that_do_not_help_are_told_each_with_its_reason(servers: Serve
 
 def test_all_that_asks_the_broker_asks_the_sentinels(servers: Servers, settings: Settings) -> None:
     lookout = Inspector(servers.client, settings.rules, servers.url)
-    assert lookout.look().broker_answers
+    assert lookout.take_snapshot().broker_answers
     lookout.close()
     broker = as_broker(servers.url)
     with kombu.Connection(broker.url, transport_options=broker.options) as connection:

@@ -116,7 +116,7 @@ class _Collector:
         family = GaugeMetricFamily(
             "smsq_notices_pending", "Outcomes to be told, and dead ones.", labels=["state"]
         )
-        for state, count in self._lookout.notices.counts().items():
+        for state, count in self._lookout.callbacks.counts().items():
             family.add_metric([state], count)
         return family
 
