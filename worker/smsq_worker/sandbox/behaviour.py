@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from typing import Literal
 
-
-class Body(Enum):
-    """What the body of a response looks like."""
-
-    DOCUMENTED = auto()
-    WITHOUT_MID = auto()
-    CODE_AS_TEXT = auto()
-    PADDED = auto()
-    TRUNCATED = auto()
-    EMPTY = auto()
-    PAGE = auto()
-
-
-class Transfer(Enum):
-    """How a response is transferred, if at all."""
-
-    AT_ONCE = auto()
-    SLOW = auto()
-    DRIBBLE = auto()
-    CUT = auto()
-    SILENT = auto()
-    RESET = auto()
-
-
-class Format(Enum):
-    """What the body of a report looks like."""
-
-    JSON = auto()
-    BATCH = auto()
-    FORM = auto()
-    TEXT_WITH_BOM = auto()
+Body = Literal["documented", "no mid", "code as text", "padded", "truncated", "empty", "page"]
+"""What the body of a response looks like; a page is HTML."""
+Transfer = Literal["at once", "slow", "dribble", "cut", "silent", "reset"]
+"""How a response is transferred, if at all."""
+Format = Literal["json", "batch", "form", "text with bom"]
+"""What the body of a report looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +20,7 @@ class Push:
     stat: str = "DELIVRD"
     after: float = 1.0
     """Its time since acceptance, in multiples of the sandbox's report delay."""
-    format: Format = Format.JSON
+    format: Format = "json"
     own_mid: bool = True
     """Without it the report is about a mid that was never given out."""
 
@@ -60,8 +35,8 @@ class Behaviour:
     msg: str = "ok"
     status: int = 200
     retry_after_s: int | None = None
-    body: Body = Body.DOCUMENTED
-    transfer: Transfer = Transfer.AT_ONCE
+    body: Body = "documented"
+    transfer: Transfer = "at once"
     pushes: tuple[Push, ...] = (Push(),)
     """Sent in this order, and only if the request was accepted."""
     report_first: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import Application, HTTPError, RequestHandler
@@ -17,7 +17,7 @@ from smsq_worker.sandbox.outcomes import outcome_for
 from smsq_worker.sandbox.responses import Exchange, respond
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable
 
     from smsq_worker.sandbox.journal import Journal
     from smsq_worker.sandbox.reports import ReportPusher
@@ -32,7 +32,7 @@ _ARGUMENTS = ("module", "file", "action", "mobphone", "smstemplate")
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the handlers share while the server listens."""
+    """What all requests share while the server listens."""
 
     secret: str = field(repr=False)
     slow_s: float
@@ -54,13 +54,13 @@ class Shared:
 
 def application(shared: Shared) -> Application:
     """Return the Tornado application."""
-    arguments = {"shared": shared}
+    journal = shared.journal
     return Application(
         [
-            (r"/", SendHandler, arguments),
-            (r"/sandbox/accepted", AcceptedHandler, arguments),
-            (r"/sandbox/accepted/([^/]+)", NumberHandler, arguments),
-            (r"/sandbox/calls", CallsHandler, arguments),
+            (r"/", SendHandler, {"shared": shared}),
+            (r"/sandbox/accepted", JournalHandler, {"read": journal.accepted_summary}),
+            (r"/sandbox/accepted/([^/]+)", JournalHandler, {"read": journal.number_summary}),
+            (r"/sandbox/calls", JournalHandler, {"read": journal.calls_summary}),
             (r"/healthz", HealthHandler),
         ],
         default_handler_class=UnknownHandler,
@@ -77,31 +77,18 @@ def _shown(phone: str) -> str:
 class QuietHandler(RequestHandler):
     """A handler whose failures are logged without the request."""
 
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log where it failed, but no text of the error: it may quote an argument."""
         if typ is not None and not isinstance(value, HTTPError):
             logger.error("%s in the sandbox\n%s", typ.__name__, "".join(traceback.format_tb(tb)))
 
 
-class SharedHandler(QuietHandler):
-    """A handler with access to what all share."""
-
-    def initialize(self, shared: Shared) -> None:
-        """Take what the handlers share."""
-        self.shared = shared
-
-
-class SendHandler(SharedHandler):
+class SendHandler(QuietHandler):
     """The vendor's request: `/?module=sms&file=send&action=send&...`, GET or POST."""
 
     def initialize(self, shared: Shared) -> None:
-        """Take what the handlers share."""
-        super().initialize(shared)
+        """Take what all requests share."""
+        self.shared = shared
         self._gone = asyncio.Event()
 
     def on_connection_close(self) -> None:
@@ -141,36 +128,16 @@ class SendHandler(SharedHandler):
         await respond(Exchange(self, behaviour, mid, self._gone, self.shared.slow_s))
 
 
-class AcceptedHandler(SharedHandler):
-    """How many requests were accepted, by number."""
+class JournalHandler(QuietHandler):
+    """What the journal holds, as JSON."""
 
-    def get(self) -> None:
-        """Write {"total", "numbers"}."""
-        self.write(self.shared.journal.accepted_summary())
+    def initialize(self, read: Callable[..., dict[str, Any]]) -> None:
+        """Take the journal's method that this path shows."""
+        self._read = read
 
-
-class NumberHandler(SharedHandler):
-    """What was accepted for one number."""
-
-    def get(self, phone: str) -> None:
-        """Write {"phone", "count", "mids", "accepted"}; zero for a number never seen."""
-        entries = self.shared.journal.accepted(phone)
-        self.write(
-            {
-                "phone": phone,
-                "count": len(entries),
-                "mids": [entry.mid for entry in entries],
-                "accepted": [asdict(entry) for entry in entries],
-            }
-        )
-
-
-class CallsHandler(SharedHandler):
-    """How many requests there were, including refused ones."""
-
-    def get(self) -> None:
-        """Write {"total", "outcomes", "numbers"}."""
-        self.write(self.shared.journal.calls_summary())
+    def get(self, *arguments: str) -> None:
+        """Write what the method returns for the arguments in the path."""
+        self.write(self._read(*arguments))
 
 
 class HealthHandler(QuietHandler):

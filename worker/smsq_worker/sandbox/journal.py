@@ -100,6 +100,16 @@ class Journal:
         numbers = {phone: len(entries) for phone, entries in self._accepted.items()}
         return {"total": self.total, "numbers": numbers}
 
+    def number_summary(self, phone: str) -> dict[str, Any]:
+        """Return {"phone", "count", "mids", "accepted"}; zero for a number never seen."""
+        entries = self.accepted(phone)
+        return {
+            "phone": phone,
+            "count": len(entries),
+            "mids": [entry.mid for entry in entries],
+            "accepted": [asdict(entry) for entry in entries],
+        }
+
     def calls_summary(self) -> dict[str, Any]:
         """Return {"total", "outcomes": {name: count}, "numbers": {phone: count}}.
 

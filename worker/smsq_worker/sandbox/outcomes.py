@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smsq_worker.sandbox.behaviour import Behaviour, Body, Format, Outcome, Push, Transfer
+from smsq_worker.sandbox.behaviour import Behaviour, Outcome, Push
 
 ANY_OTHER = "any other"
 
@@ -92,7 +92,7 @@ _WORDS = {
 
 
 def _page(status: int, *, accepts: bool = False, retry_after_s: int | None = None) -> Behaviour:
-    return Behaviour(accepts, status=status, retry_after_s=retry_after_s, body=Body.PAGE)
+    return Behaviour(accepts, status=status, retry_after_s=retry_after_s, body="page")
 
 
 def _reports(*pushes: Push) -> Behaviour:
@@ -109,18 +109,18 @@ _BEHAVIOURS = {
     "4502": _page(502),
     "4503": _page(503, retry_after_s=1),
     "4504": _page(504, accepts=True),
-    "6000": Behaviour(transfer=Transfer.SLOW),
-    "6001": Behaviour(transfer=Transfer.SILENT),
-    "6002": Behaviour(transfer=Transfer.RESET),
-    "6003": Behaviour(accepts=False, transfer=Transfer.RESET),
+    "6000": Behaviour(transfer="slow"),
+    "6001": Behaviour(transfer="silent"),
+    "6002": Behaviour(transfer="reset"),
+    "6003": Behaviour(accepts=False, transfer="reset"),
     "6004": _page(200, accepts=True),
-    "6005": Behaviour(body=Body.WITHOUT_MID),
-    "6006": Behaviour(body=Body.TRUNCATED),
-    "6007": Behaviour(body=Body.EMPTY),
-    "6008": Behaviour(transfer=Transfer.DRIBBLE),
-    "6009": Behaviour(transfer=Transfer.CUT),
-    "6010": Behaviour(body=Body.CODE_AS_TEXT),
-    "6011": Behaviour(body=Body.PADDED),
+    "6005": Behaviour(body="no mid"),
+    "6006": Behaviour(body="truncated"),
+    "6007": Behaviour(body="empty"),
+    "6008": Behaviour(transfer="dribble"),
+    "6009": Behaviour(transfer="cut"),
+    "6010": Behaviour(body="code as text"),
+    "6011": Behaviour(body="padded"),
     "6012": _page(500, accepts=True),
     "7000": Behaviour(pushes=(Push(after=0),), report_first=True),
     "7001": _reports(Push(), Push()),
@@ -130,9 +130,9 @@ _BEHAVIOURS = {
     "7005": _reports(Push(), Push("MA:0009", after=2)),
     "7006": _reports(Push("MA:0009"), Push(after=2)),
     "7007": _reports(Push("MO:0254")),
-    "7008": _reports(Push(format=Format.BATCH)),
-    "7009": _reports(Push(format=Format.FORM)),
-    "7010": _reports(Push(format=Format.TEXT_WITH_BOM)),
+    "7008": _reports(Push(format="batch")),
+    "7009": _reports(Push(format="form")),
+    "7010": _reports(Push(format="text with bom")),
     "7011": _reports(Push(own_mid=False), Push(after=2)),
     "7012": _reports(Push("MA:00011")),
 }

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
-from smsq_worker.sandbox.behaviour import Format, Push
+from smsq_worker.sandbox.behaviour import Push
 from smsq_worker.sandbox.journal import new_mid
 from smsq_worker.sandbox.sleep import interrupted
 
@@ -25,11 +25,11 @@ MAX_CLIENTS = 256
 def render(push: Push, mid: str) -> tuple[str, bytes]:
     """Return content type and body of a report about `mid`."""
     report = {"mid": mid if push.own_mid else new_mid(), "stat": push.stat}
-    if push.format is Format.FORM:
+    if push.format == "form":
         return "application/x-www-form-urlencoded", urlencode(report).encode()
-    if push.format is Format.BATCH:
+    if push.format == "batch":
         return "application/json", _json([report, {"mid": new_mid(), "stat": "DELIVRD"}])
-    if push.format is Format.TEXT_WITH_BOM:
+    if push.format == "text with bom":
         return "text/plain; charset=utf-8", b"\xef\xbb\xbf" + _json(report)
     return "application/json", _json(report)
 

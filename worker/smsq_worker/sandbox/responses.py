@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from smsq_worker.sandbox.behaviour import Behaviour, Body, Transfer
+from smsq_worker.sandbox.behaviour import Behaviour
 from smsq_worker.sandbox.sleep import interrupted
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ async def _reset(exchange: Exchange) -> None:
 
 
 _TRANSFERS = {
-    Transfer.AT_ONCE: _at_once,
-    Transfer.SLOW: _slow,
-    Transfer.DRIBBLE: _dribble,
-    Transfer.CUT: _cut,
-    Transfer.SILENT: _silent,
-    Transfer.RESET: _reset,
+    "at once": _at_once,
+    "slow": _slow,
+    "dribble": _dribble,
+    "cut": _cut,
+    "silent": _silent,
+    "reset": _reset,
 }
 
 
@@ -85,7 +85,7 @@ def _start(exchange: Exchange) -> bytes:
     """Set status and headers; return the body that is to follow them."""
     behaviour, handler = exchange.behaviour, exchange.handler
     body = _body(behaviour, exchange.mid)
-    is_html = behaviour.body in {Body.PADDED, Body.PAGE}
+    is_html = behaviour.body in {"padded", "page"}
     handler.set_status(behaviour.status)
     handler.set_header(
         "Content-Type", f"{'text/html' if is_html else 'application/json'}; charset=utf-8"
@@ -99,13 +99,13 @@ def _start(exchange: Exchange) -> bytes:
 def _body(behaviour: Behaviour, mid: str) -> bytes:
     fields: dict[str, object] = {"code": behaviour.code, "msg": behaviour.msg, "mid": mid}
     return {
-        Body.DOCUMENTED: _json(fields),
-        Body.WITHOUT_MID: _json({"code": behaviour.code, "msg": behaviour.msg}),
-        Body.CODE_AS_TEXT: _json(fields | {"code": str(behaviour.code)}),
-        Body.PADDED: b"\xef\xbb\xbf\r\n " + _json(fields) + b" \r\n",
-        Body.TRUNCATED: _half(_json(fields)),
-        Body.EMPTY: b"",
-        Body.PAGE: _page(HTTPStatus(behaviour.status)),
+        "documented": _json(fields),
+        "no mid": _json({"code": behaviour.code, "msg": behaviour.msg}),
+        "code as text": _json(fields | {"code": str(behaviour.code)}),
+        "padded": b"\xef\xbb\xbf\r\n " + _json(fields) + b" \r\n",
+        "truncated": _half(_json(fields)),
+        "empty": b"",
+        "page": _page(HTTPStatus(behaviour.status)),
     }[behaviour.body]
 
 
