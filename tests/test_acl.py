@@ -172,7 +172,7 @@ def test_an_operator_can_give_all_commands(guarded: Guarded) -> None:
     settings = Settings.load(guarded.environ | guarded.address("operator"))
     found = [f.what for name in ("ledger", "queues", "messages") for f in checks(settings)[name]()]
     assert "maxmemory-policy is noeviction" in found
-    assert "1 worker at work" in found
+    assert "1 worker running" in found
     assert guarded.denied() == set()
 
 

@@ -14,7 +14,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.inspection.formatting import clean, pause_end, pause_words, scope_words, span
 from smsq_worker.inspection.snapshot import Inspector, Snapshot
 from smsq_worker.inspection.timeline import Event, kind_of, receiver
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause, template_scope
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
@@ -50,8 +50,16 @@ class ForecastContext:
 
     def pauses(self, *scopes: str) -> list[Event]:
         """Return the pauses of some scopes that are in force, as events."""
-        found = [pause for pause in self.snapshot.pauses if pause.scope in scopes]
-        return [Event(pause.probe_at, "pause", _waits_for_end_of(pause)) for pause in found]
+        words = "it waits for the end of the pause of {} ({}); {}"
+        return [
+            Event(
+                pause.probe_at,
+                "pause",
+                words.format(scope_words(pause.scope), pause_words(pause), pause_end(pause)),
+            )
+            for pause in self.snapshot.pauses
+            if pause.scope in scopes
+        ]
 
 
 def next_events(context: ForecastContext) -> Iterator[Event]:
@@ -173,13 +181,6 @@ def _ttl(trace: Trace) -> Iterator[Event]:
         end = f"failed, {trace.otherwise}" if trace.otherwise else "expired"
         words = f"if it has not been sent by then its ttl is over, and it ends as {end}"
         yield Event(trace.expires_at, "ttl", words)
-
-
-def _waits_for_end_of(pause: Pause) -> str:
-    return (
-        f"it waits for the end of the pause of {scope_words(pause.scope)} "
-        f"({pause_words(pause)}); {pause_end(pause)}"
-    )
 
 
 def _overdue(trace: Trace) -> str:
