@@ -106,7 +106,7 @@ class Stage:
                 command = [*sandbox.command, "--log", str(self.journal)]
                 self._start(
                     replace(sandbox, command=command),
-                    services.door(self._door, self.environ),
+                    services.api(self._door, self.environ),
                     *(
                         services.worker(self.servers.url, self.environ)
                         for _ in range(self._plan.workers)

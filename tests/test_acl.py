@@ -19,7 +19,7 @@ from conftest import RELAY, TOKEN
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
-from smsq_worker.doctor.examination import parts
+from smsq_worker.doctor.installation import checks
 from smsq_worker.infra.ports import free_port
 from support import VendorServer, eventually
 
@@ -104,7 +104,7 @@ def guarded(
             worker_url = here.address("worker")
             running = [
                 services.worker(worker_url["SMSQ_REDIS_URL"], here.environ | worker_url),
-                services.door(here.door, here.environ | here.address("door")),
+                services.api(here.door, here.environ | here.address("door")),
             ]
             with here.log.open("wb") as log:
                 processes += [
@@ -170,9 +170,9 @@ def test_an_operator_can_give_all_commands(guarded: Guarded) -> None:
     for command in COMMANDS:
         guarded.run("operator", "-m", "smsq_worker", *command.split())
     settings = Settings.load(guarded.environ | guarded.address("operator"))
-    found = [f.what for name in ("ledger", "queues", "messages") for f in parts(settings)[name]()]
+    found = [f.what for name in ("ledger", "queues", "messages") for f in checks(settings)[name]()]
     assert "maxmemory-policy is noeviction" in found
-    assert "1 worker at work" in found
+    assert "1 worker running" in found
     assert guarded.denied() == set()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from smsq.errors import SettingsError
 from smsq_worker.cli.commands.codes import codes as codes_command
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
-from smsq_worker.inspection.code_text import duration
+from smsq_worker.inspection.formatting import span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -586,7 +586,7 @@ def test_they_are_counted_even_then_where_the_message_may_have_been_sent(overrid
 ACTIONS = {
     "held though it failed": (
         'class = "permanent"\nscope = "frequency"\nretry_after_s = 90',
-        "fail for good, hold the number for 90 s",
+        "fail for good, hold the number for 1 min 30 s",
     ),
     "no time to hold it for": (
         'class = "permanent"\nscope = "frequency"',
@@ -618,7 +618,7 @@ def test_the_command_explains_one_code(stat: str, words: tuple[str, ...]) -> Non
 def test_the_command_says_which_file_changed_a_code(override: Path) -> None:
     override.write_text('[codes."MO:0254"]\nretry_after_s = 90\n', encoding="utf-8")
     changed = run("MO:0254", override=override)
-    assert "resend after 90 s" in changed.stdout
+    assert "resend after 1 min 30 s" in changed.stdout
     assert f"changed by {override}" in changed.stdout
     assert "leaves this as shipped" in run("MO:0255", override=override).stdout
 
@@ -696,7 +696,14 @@ def test_the_help_has_examples_that_work() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (90, "90 s"), (60, "1 min"), (7200, "2 h"), (5400, "90 min"), (172_800, "2 d")],
+    [
+        (0, "0 s"),
+        (90, "1 min 30 s"),
+        (60, "1 min"),
+        (7200, "2 h"),
+        (5400, "1 h 30 min"),
+        (172_800, "2 d"),
+    ],
 )
-def test_a_duration_is_written_in_the_largest_whole_unit(seconds: int, words: str) -> None:
-    assert duration(seconds) == words
+def test_a_duration_is_written_in_its_two_largest_units(seconds: int, words: str) -> None:
+    assert span(seconds) == words

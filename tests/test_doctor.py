@@ -45,9 +45,10 @@ from smsq_worker.doctor import (
     server,
     spool,
 )
-from smsq_worker.doctor.examination import look_at, parts
 from smsq_worker.doctor.facts import Facts
 from smsq_worker.doctor.finding import Finding, ok
+from smsq_worker.doctor.installation import checks
+from smsq_worker.doctor.installation import run as run_checks
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, Report
@@ -103,8 +104,8 @@ def one(findings: list[Finding], words: str) -> Finding:
     return found
 
 
-def look(url: str, ask: Any = server.examine, **options: Any) -> list[Finding]:
-    return list(access.asking(url, "SMSQ_REDIS_URL", ask, **options))
+def look(url: str, ask: Any = server.check, **options: Any) -> list[Finding]:
+    return list(access.on_redis(url, "SMSQ_REDIS_URL", ask, **options))
 
 
 def valkey(config: Mapping[str, str], **options: Any) -> ValkeyServer:
@@ -150,7 +151,7 @@ def test_where_all_is_well_every_finding_says_so_and_it_ends_with_0(healthy: Mac
     assert "  error " not in done.stdout
     assert "  warning " not in done.stdout
     assert "error: 0, warning: 0, ok: " in done.stdout
-    for told in ("Valkey 9", "everysec", "1 worker at work", "can be written", "the door answers"):
+    for told in ("Valkey 9", "everysec", "1 worker running", "is writable", "the HTTP API answers"):
         assert told in done.stdout
     # The door's; the gateway was asked nothing.
     assert [path for path, _ in healthy.vendor.calls[before:]] == ["/healthz", "/readyz"]
@@ -175,7 +176,7 @@ def test_a_queue_from_which_nobody_takes_is_told(
     monkeypatch.setattr(queues, "ANSWER_S", 0.5)
     url = healthy.environ["SMSQ_REDIS_URL"]
     client = healthy.client
-    ask = partial(queues.examine, url)
+    ask = partial(queues.check, url)
     with consumer_cancelled(url, "sms.bulk"):
         found = look(url, ask)
         assert one(found, "sms.otp: 0 waiting, 1 worker").level == "ok"
@@ -218,7 +219,7 @@ def test_nobody_there_ends_with_1_and_one_error_each(
     assert f"redis://127.0.0.1:{closed}/0" in rows[0]["what"]
     assert "correct SMSQ_REDIS_URL" in rows[0]["advice"]
     assert "gateway.invalid cannot be looked up" in out
-    assert f"no door answers at 127.0.0.1:{closed}" in out
+    assert f"no HTTP API answers at 127.0.0.1:{closed}" in out
 
 
 def test_a_bad_setting_ends_with_2(environ: dict[str, str]) -> None:
@@ -267,7 +268,7 @@ def test_a_part_that_hangs_or_breaks_keeps_no_other_from_being_told() -> None:
         raise ValueError(SECRET)
         yield ok("never")
 
-    told = look_at(
+    told = run_checks(
         {"slow": hangs, "broken": breaks, "good": lambda: iter([ok("well")])}, within_s=0.3
     )
     never.set()
@@ -278,17 +279,17 @@ def test_a_part_that_hangs_or_breaks_keeps_no_other_from_being_told() -> None:
         ("good", "ok"),
     ]
     assert "within 0.3 s" in told[1][1].what
-    assert told[2][1].what == "could not be looked at: ValueError"
+    assert told[2][1].what == "the check failed: ValueError"
 
 
 def test_a_broker_of_its_own_is_looked_at_too(environ: dict[str, str]) -> None:
-    assert "broker" not in parts(Settings.load(environ))
+    assert "broker" not in checks(Settings.load(environ))
     other = environ["SMSQ_REDIS_URL"].replace("/0", "/1")
-    named = parts(Settings.load(environ | {"SMSQ_BROKER_URL": other}))
+    named = checks(Settings.load(environ | {"SMSQ_BROKER_URL": other}))
     servers = {name: named[name] for name in ("ledger", "broker")}
     told = [
         (part, finding.level)
-        for part, finding in look_at(servers, within_s=10)
+        for part, finding in run_checks(servers, within_s=10)
         if "a restart loses every message" in finding.what
     ]
     assert told == [("ledger", "error"), ("broker", "warning")]
@@ -327,7 +328,7 @@ def test_a_good_server_is_all_well(durable: ValkeyServer) -> None:
 
 def test_a_broker_may_forget_what_the_ledger_must_keep() -> None:
     with valkey({}) as running:
-        found = look(url_of(running), partial(server.examine, is_ledger=False))
+        found = look(url_of(running), partial(server.check, is_ledger=False))
     assert one(found, "neither an append-only file nor snapshots").level == "warning"
 
 
@@ -374,7 +375,7 @@ def test_a_managed_server_without_config_is_judged_by_info(durable: ValkeyServer
     with limited(durable, "config") as url:
         found = look(url)
     assert one(found, "maxmemory-policy is noeviction").level == "ok"
-    assert one(found, "unknown how often it is brought to the disk").level == "warning"
+    assert one(found, "unknown how often it is flushed to disk").level == "warning"
     assert [finding.level for finding in found].count("warning") == 1
 
 
@@ -397,16 +398,16 @@ def test_a_server_that_tells_nothing_of_itself_is_unknown_and_no_error(
 def test_a_user_who_may_not_look_is_told_without_a_name(durable: ValkeyServer) -> None:
     with limited(durable, "scan", "zcount") as url:
         scan = one(look(url), "has no permissions")
-        zcount = one(look(url, backlog.examine, follows=True), "has no permissions")
+        zcount = one(look(url, backlog.check, follows=True), "has no permissions")
     assert (scan.level, zcount.level) == ("error", "error")
     assert "limited" not in scan.what + zcount.what
-    assert "the right to all commands" in scan.advice
+    assert "all commands and keys except CONFIG" in scan.advice
 
 
 def test_a_wrong_password_is_told_and_not_shown(durable: ValkeyServer) -> None:
     url = f"redis://limited:{PASSWORD}@127.0.0.1:{durable.port}/0"
-    assert one(look(url), "the user or the password is refused").level == "error"
-    assert one(look(url, follows=True), "the user or the password is refused").level == "warning"
+    assert one(look(url), "the user or the password was rejected").level == "error"
+    assert one(look(url, follows=True), "the user or the password was rejected").level == "warning"
 
 
 UNREACHABLE = {
@@ -522,7 +523,7 @@ def test_another_applications_queues_are_told_by_name(
     client.flushdb()
     client.sadd("_kombu.binding.theirs", "sms.otp\x06\x16\x06\x16sms.otp")
     assert one(look(url), "no keys of other owners").level == "ok"
-    assert "a database of its own" in found.advice
+    assert "its own database" in found.advice
 
 
 def test_other_keys_are_counted_and_not_named(client: redis.Redis, environ: dict[str, str]) -> None:
@@ -535,8 +536,8 @@ def test_of_a_large_database_a_part_is_looked_at(
     client: redis.Redis, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.set("smsq:counters", 1)
-    monkeypatch.setattr(neighbours, "LOOK_S", 0)
-    assert one(look(environ["SMSQ_REDIS_URL"]), "among the 0 keys looked at").level == "ok"
+    monkeypatch.setattr(neighbours, "SCAN_S", 0)
+    assert one(look(environ["SMSQ_REDIS_URL"]), "among the 0 keys scanned").level == "ok"
 
 
 # --- queues ---------------------------------------------------------------------------------
@@ -549,7 +550,7 @@ def test_no_worker_at_all_is_one_error(
     url = environ["SMSQ_REDIS_URL"]
     client.lpush("sms.otp", "a wake-up")
     client.hset("unacked", "tag", "another")
-    found = look(url, partial(queues.examine, url))
+    found = look(url, partial(queues.check, url))
     assert [finding.what for finding in found if finding.level != "ok"] == [
         "no worker answered within 0.1 s: nothing is being sent"
     ]
@@ -559,15 +560,15 @@ def test_no_worker_at_all_is_one_error(
 
 
 def test_workers_of_others_are_none_of_ours() -> None:
-    found = queues._told(2, 0)
-    assert (found.level, "none takes from smsq's queues" in found.what) == ("error", True)
+    found = queues._worker_count(2, 0)
+    assert (found.level, "none consumes smsq's queues" in found.what) == ("error", True)
 
 
 def test_a_broker_that_goes_away_meanwhile_is_told(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    ask = partial(queues.examine, url)
+    ask = partial(queues.check, url)
     (found,) = look(environ["SMSQ_REDIS_URL"], ask, follows=True)
     assert (found.level, "workers could not be asked" in found.what) == ("error", True)
 
@@ -580,7 +581,7 @@ def message() -> Message:
 
 
 def messages(environ: Mapping[str, str]) -> list[Finding]:
-    return look(environ["SMSQ_REDIS_URL"], backlog.examine, follows=True)
+    return look(environ["SMSQ_REDIS_URL"], backlog.check, follows=True)
 
 
 LATE = [(3, "ok"), (30, "warning"), (90, "error")]
@@ -625,13 +626,10 @@ def test_what_waits_for_a_decision_is_told(
     ledger.report("1151894566D2EDD9", "DELIVRD", report)
     found = messages(environ)
     assert (
-        one(found, "messages held, as their call may or may not have sent an SMS: 1").advice
+        one(found, "messages held, as an attempt may or may not have sent an SMS: 1").advice
         == "decide them: smsq held"
     )
-    assert (
-        one(found, "mids with reports but no message that is known: 1").advice
-        == "look at them: smsq parked"
-    )
+    assert one(found, "mids with reports but no known message: 1").advice == "see them: smsq parked"
     assert [finding.level for finding in found].count("warning") == 2
 
 
@@ -648,7 +646,7 @@ def test_a_ledger_whose_keys_are_something_else_is_told(
 
 def test_a_spool_that_can_be_made_is_well_and_is_not_made(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "spool"
-    assert {finding.level for finding in spool.examine(folder)} == {"ok"}
+    assert {finding.level for finding in spool.check(folder)} == {"ok"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -659,7 +657,7 @@ def test_entries_in_the_spool_are_counted(tmp_path: Path) -> None:
     ended.append({"reports": []})
     ended._close()
     before = sorted(tmp_path.iterdir())
-    found = list(spool.examine(tmp_path))
+    found = list(spool.check(tmp_path))
     assert one(found, "3 entries wait in the spool").level == "warning"
     assert sorted(tmp_path.iterdir()) == before
     living._close()
@@ -667,7 +665,7 @@ def test_entries_in_the_spool_are_counted(tmp_path: Path) -> None:
 
 def test_a_spool_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    (found,) = spool.examine(tmp_path / "home" / "spool")
+    (found,) = spool.check(tmp_path / "home" / "spool")
     assert found.level == "error"
     assert "SMSQ_HOME" in found.advice
 
@@ -728,7 +726,7 @@ def certified(authority: trustme.CA, name: str = "127.0.0.1", days: float = 90) 
 
 def gateway_at(environ: dict[str, str], url: str, **own: str) -> list[Finding]:
     settings = Settings.load(environ | {"SMSQ_GATEWAY_URL": url} | own)
-    return list(gateway.examine(settings))
+    return list(gateway.check(settings))
 
 
 def test_a_good_gateway_is_well_and_is_sent_nothing(
@@ -737,7 +735,7 @@ def test_a_good_gateway_is_well_and_is_sent_nothing(
     with Tls(certified(authority)) as running:
         found = gateway_at(environ, running.url, SMSQ_GATEWAY_CA_BUNDLE=bundle)
     assert {finding.level for finding in found} == {"ok"}
-    assert one(found, "TLSv1.3; the certificate is good until")
+    assert one(found, "TLSv1.3; the certificate is valid until")
     assert running.received == [b""]
 
 
@@ -746,7 +744,7 @@ def test_a_certificate_that_soon_ends_is_told(
 ) -> None:
     with Tls(certified(authority, days=13.5)) as running:
         found = gateway_at(environ, running.url, SMSQ_GATEWAY_CA_BUNDLE=bundle)
-    assert one(found, "the certificate is good until").level == "warning"
+    assert one(found, "the certificate is valid until").level == "warning"
 
 
 # The certificate: why it is refused, and the remedy.
@@ -765,7 +763,7 @@ def test_a_certificate_that_is_refused_is_told(
     own = {} if case == "unknown-ca" else {"SMSQ_GATEWAY_CA_BUNDLE": bundle}
     with Tls(certified(authority, **certificate)) as running:
         found = gateway_at(environ, running.url, **own)
-    refused = one(found, "its certificate is refused")
+    refused = one(found, "its certificate is rejected")
     assert refused.level == "error"
     assert why in refused.what
     assert remedy in refused.advice
@@ -778,7 +776,7 @@ def test_without_verification_it_is_a_warning_whatever_the_certificate(
     with Tls(certified(authority, "gateway.example")) as running:
         found = gateway_at(environ, running.url, SMSQ_GATEWAY_VERIFY_TLS="0")
     assert one(found, "the certificate is not verified, so").level == "warning"
-    assert one(found, "the certificate's end is unknown").level == "ok"
+    assert one(found, "the certificate's expiry is unknown").level == "ok"
     assert "error" not in {finding.level for finding in found}
 
 
@@ -821,13 +819,13 @@ def test_a_missing_secret_is_a_warning(environ: dict[str, str]) -> None:
 
 
 def test_a_door_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str]) -> None:
-    (found,) = api.examine(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
-    assert (found.level, "no door is looked for" in found.what) == ("ok", True)
+    (found,) = api.check(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
+    assert (found.level, "the HTTP API is not checked" in found.what) == ("ok", True)
 
 
 def test_a_door_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:
     with VendorServer() as vendor:
         port = vendor.url.rstrip("/").rpartition(":")[2]
-        (found,) = api.examine(Settings.load(environ | {"SMSQ_DOOR_BIND": f"0.0.0.0:{port}"}))
+        (found,) = api.check(Settings.load(environ | {"SMSQ_DOOR_BIND": f"0.0.0.0:{port}"}))
         assert [path for path, _ in vendor.calls] == ["/healthz", "/readyz"]
-    assert found.what == f"the door answers at 0.0.0.0:{port}"
+    assert found.what == f"the HTTP API answers at 0.0.0.0:{port}"

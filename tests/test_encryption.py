@@ -537,7 +537,7 @@ def test_the_doctor_tries_the_keys(
 ) -> None:
     start(OLD)
     settings = Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": payload_keys})
-    (finding,) = encryption.examine(settings, client)
+    (finding,) = encryption.check(settings, client)
     level, what, advice = found
     assert finding.level == level
     assert what in finding.what
@@ -547,7 +547,7 @@ def test_the_doctor_tries_the_keys(
 def test_the_doctor_says_what_can_be_read_and_changes_nothing(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
-    (found,) = encryption.examine(Settings.load(environ), client)
+    (found,) = encryption.check(Settings.load(environ), client)
     assert (found.level, found.advice) == ("ok", "SMSQ_PAYLOAD_KEYS encrypts them")
-    list(encryption.examine(Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OLD}), client))
+    list(encryption.check(Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OLD}), client))
     assert client.dbsize() == 0

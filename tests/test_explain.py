@@ -29,9 +29,8 @@ from smsq.contract import State, mask_phone
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import hours
 from smsq_worker.domain.states import Outcome
-from smsq_worker.infra.wording import instant
 from smsq_worker.inspection import timeline
-from smsq_worker.inspection.forecast import scope_words
+from smsq_worker.inspection.formatting import instant, scope_words
 from smsq_worker.ledger import search
 from smsq_worker.ledger.admin import ACCOUNT, template_scope
 from smsq_worker.ledger.callbacks import Callbacks
@@ -117,23 +116,26 @@ def test_a_story_is_told_in_order_with_every_call_every_wait_and_every_report(
     words = [re.sub(r"\d+\.\d\d s", "N s", line[29:]).strip() for line in told]
     assert words == [
         f"enqueued in lane otp; reference: asked for by {mask_phone(OTHER_PHONE)} [2J",
-        "call 1: it certainly did not arrive (ConnectTimeout)",
-        "N s later tried again, as the call before had certainly not arrived",
-        "call 2: it may or may not have reached the gateway (ReadTimeout)",
-        "N s later sent again, though the call before may have arrived: a possible duplicate",
-        f"call 3: the gateway took it, mid {mid_of('m1', 3)}",
+        "attempt 1: it certainly did not reach the gateway (ConnectTimeout)",
+        "N s later tried again, as the attempt before certainly did not reach the gateway",
+        "attempt 2: it may or may not have reached the gateway (ReadTimeout)",
+        (
+            "N s later sent again, though the attempt before may have reached the gateway: "
+            "a possible duplicate"
+        ),
+        f"attempt 3: the gateway accepted it, mid {mid_of('m1', 3)}",
         "report MO:0254: submit to the upstream gateway timed out (转发提交超时)",
         "class transient: sending it again later may succeed",
-        "what smsq does: nothing, as a later call counts",
+        "action: none, as a later attempt counts",
         "N s later sent again because of report MO:0254: a possible duplicate",
-        f"call 4: the gateway took it after N s, mid {mid_of('m1', 4)}",
+        f"attempt 4: the gateway accepted it after N s, mid {mid_of('m1', 4)}",
         "report DELIVRD: delivered (短信投递成功)",
         "class delivered: the SMS reached the phone",
-        "what smsq does: finish as delivered",
+        "action: finish as delivered",
         "delivered: the SMS reached the phone",
     ]
     (forgotten,) = following
-    assert forgotten.endswith("  the ledger forgets it")
+    assert forgotten.endswith("  it is removed from the ledger")
 
 
 def test_calls_that_the_ledger_has_forgotten_are_counted(explain: Explain, scene: Scene) -> None:
@@ -141,8 +143,8 @@ def test_calls_that_the_ledger_has_forgotten_are_counted(explain: Explain, scene
         scene.call("m1", Outcome.NOT_SENT, detail="ConnectTimeout")
         scene.run_out()
     told = texts(explain, "m1")
-    assert told[1] == "2 earlier calls are no longer kept: none of them arrived"
-    assert told[2].startswith("call 3: ")
+    assert told[1] == "2 earlier attempts are no longer kept: none of them reached the gateway"
+    assert told[2].startswith("attempt 3: ")
 
 
 def test_a_long_wait_for_the_first_call_names_the_pause_that_ended_meanwhile(
@@ -154,10 +156,10 @@ def test_a_long_wait_for_the_first_call_names_the_pause_that_ended_meanwhile(
     scene.control.resume(ACCOUNT, "an operator")
     scene.go()
     wait = texts(explain, "m1")[1]
-    assert wait.startswith("waited 1 min 30 s for its first call: account was paused until 20")
+    assert wait.startswith("waited 1 min 30 s for its first attempt: account was paused until 20")
     scene.client.delete(keys.RESUMED)
     wait = texts(explain, "m1")[1]
-    assert wait.endswith("first call: whether for its turn, a time or a pause is not kept")
+    assert wait.endswith("it is not recorded whether for the rate limit, a time or a pause")
 
 
 # Each of these brings m1 to an end.
@@ -218,15 +220,18 @@ def held(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("end", "told"),
     [
-        (refused, "reason gateway:400: the gateway's own answer to the call"),
+        (refused, "reason gateway:400: the gateway's own response to the attempt"),
         (reported, "reason report:MA:0001: number is on the global blacklist (全局黑名单号码)"),
         (expired, "expired: its ttl ran out, and it certainly was not sent"),
-        (unreported, "unreported: the gateway took it, and no final report came in time"),
-        (too_often, "reason local:frequency: its number was sent to too often; it would be all"),
-        (suppressed, "nothing is sent to its number, see smsq suppressed; suppressed: asked for"),
+        (unreported, "unreported: the gateway accepted it, and no final report came in time"),
+        (
+            too_often,
+            "reason local:frequency: too many messages were sent to its number; it would be all",
+        ),
+        (suppressed, "its number is suppressed, see smsq suppressed; suppressed: asked for"),
         (duplicate, "the first message with its key, see smsq explain first"),
         (invalid, "local:invalid: it broke the rules of a message; phone must be a number"),
-        (dropped, "local:dropped: an operator gave it up while it was held"),
+        (dropped, "local:dropped: an operator dropped it while it was held"),
     ],
 )
 def test_an_end_is_told_with_its_reason(
@@ -255,7 +260,7 @@ def test_an_outcome_is_told_as_waiting_given_up_or_done(explain: Explain, scene:
     scene.report("m1", DELIVRD)
     name = "task:delivered:m1"
     first = texts(explain, "m1", "next")[0]
-    assert first == "delivered is still to be told to the task shop.tasks.done"
+    assert first == "delivered is still to be reported to the task shop.tasks.done"
 
     notices.take(name)
     notices.settle(name, "failed", error="OperationalError", wait_s=60, give_up_s=3600)
@@ -264,18 +269,18 @@ def test_an_outcome_is_told_as_waiting_given_up_or_done(explain: Explain, scene:
 
     notices.settle(name, "refused", error="http 410", wait_s=0, give_up_s=3600)
     assert texts(explain, "m1")[-1] == (
-        "delivered was not taken by the task shop.tasks.done and was given up after 1 tries "
+        "delivered was not taken by the task shop.tasks.done, abandoned after 1 tries "
         f"(http 410): smsq notices replay {name}"
     )
     notices.revive(name, "drop")
-    assert texts(explain, "m1")[-1] == "delivered has been told to the task shop.tasks.done"
+    assert texts(explain, "m1")[-1] == "delivered was reported to the task shop.tasks.done"
 
 
 def test_of_an_end_at_the_entry_a_worker_finds_out_whom_to_tell(
     explain: Explain, scene: Scene
 ) -> None:
     duplicate(scene)
-    assert texts(explain, "m1", "next")[0] == "a worker looks whom this end is to be told"
+    assert texts(explain, "m1", "next")[0] == "a worker determines who is to be told of its end"
 
 
 # --- what is next ---------------------------------------------------------------------------
@@ -289,7 +294,7 @@ def test_one_that_is_queued_is_told_how_many_go_before_it(
     explain: Explain, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.enter("alone", lane="bulk")
-    assert coming(explain, "alone")[0].startswith("no other message is before it")
+    assert coming(explain, "alone")[0].startswith("no other message is ahead of it")
     for n in range(20):
         scene.enter(f"m{n}", lane="otp", ttl_s=60)
     scene.enter("last", lane="notice")
@@ -297,9 +302,9 @@ def test_one_that_is_queued_is_told_how_many_go_before_it(
     scene.client.delete(keys.RATE)
     turn, wake_up, ttl, *_ = coming(explain, "last")
     assert turn == (
-        "it waits for its turn: at most 20 messages go before it; they take 2 s at 10/s"
+        "it waits in its lane: at most 20 messages are ahead of it; they take 2 s at 10/s"
     )
-    assert wake_up.startswith("if no worker has taken it by then, smsq looks whether its wake-up")
+    assert wake_up.startswith("if no worker has taken it by then, smsq checks whether its wake-up")
     assert ttl.endswith("its ttl is over, and it ends as expired")
 
 
@@ -308,7 +313,7 @@ def test_one_whose_wake_up_was_not_published_waits_for_the_clock(
 ) -> None:
     scene.enter()
     scene.entrance.unpublished("m1")
-    assert coming(explain)[1].startswith("its wake-up could not be published; a worker's clock")
+    assert coming(explain)[1].startswith("its wake-up could not be published; the scheduler")
 
 
 def test_without_the_broker_that_is_said(
@@ -352,7 +357,7 @@ def test_in_a_templates_waiting_room_its_pause_is_told(explain: Explain, scene: 
     assert f"pause of template {TEMPLATE} (report: MA:0024, since 20" in first
     assert "; next probe 20" in first
     scene.client.delete(keys.PAUSES)
-    assert coming(explain)[0] == "its template's pause is over: it goes on in a moment"
+    assert coming(explain)[0] == "the pause of its template is over: it continues in a moment"
 
 
 # Each of these lets m1 wait for a time.
@@ -408,14 +413,17 @@ def an_hour_from_now(scene: Scene) -> str:
 @pytest.mark.parametrize(
     ("why", "told"),
     [
-        (schedule, "it is scheduled for then, and takes its turn"),
-        (retry, "it is tried again, as the last call did not arrive"),
-        (doubt, "it is sent again, though the last call may have arrived: a possible duplicate"),
+        (schedule, "it is scheduled for then, and joins its lane"),
+        (retry, "it is tried again, as the last attempt did not reach the gateway"),
+        (
+            doubt,
+            "it is sent again, though the last attempt may have reached the gateway: a possible",
+        ),
         (report, "it is sent again because of the last report"),
         (refusal, "it is tried again: the account was paused, so the refusal did not count"),
-        (number, "it goes on: until then the gateway takes nothing for its number, as a report"),
+        (number, "it continues: a report said that the gateway refuses its number until then"),
         (closed, "lane bulk is sent from then (SMSQ_BULK_HOURS)"),
-        (end_of_ttl, "its wait ends with its ttl: it is not sent any more"),
+        (end_of_ttl, "its ttl ends before its wait does: it is not sent any more"),
     ],
 )
 def test_one_that_waits_for_a_time_is_told_which_and_why(
@@ -433,7 +441,7 @@ def test_a_timer_that_nobody_looks_at_is_told_to_be_overdue(explain: Explain, sc
     scene.call("m1", Outcome.NOT_SENT)
     scene.client.zadd(keys.TIMERS, {"m1": scene.now_ms() - 40_000})
     assert re.search(
-        r" \(overdue for 4\d s: does a worker run\? smsq doctor\)$", coming(explain)[0]
+        r" \(overdue for 4\d s: is a worker running\? smsq doctor\)$", coming(explain)[0]
     )
 
 
@@ -445,10 +453,10 @@ def test_a_call_under_way_is_told_with_its_lease(
 ) -> None:
     scene.enter(on_ambiguous=policy)
     scene.go()
-    assert texts(explain, "m1")[-1] == "call 1: under way"
+    assert texts(explain, "m1")[-1] == "attempt 1: in progress"
     (lease,) = coming(explain)
     assert (
-        f"without an answer by then its worker counts as dead: it is in doubt, and {then}" in lease
+        f"without a result by then its worker is presumed dead: it is in doubt, and {then}" in lease
     )
 
 
@@ -465,16 +473,16 @@ def test_one_that_is_held_is_told_with_the_command_to_type(explain: Explain, sce
     assert texts(explain, "m1")[-1].startswith("held: nobody can know whether it was sent")
     assert "smsq held resend m1 (a possible duplicate), or smsq held drop m1" in coming(explain)[0]
     scene.client.hset(keys.message("m1"), "expires", 1)
-    assert coming(explain)[0] == "its ttl is over, it can only be given up: smsq held drop m1"
+    assert coming(explain)[0] == "its ttl is over, so it can only be dropped: smsq held drop m1"
 
 
 @pytest.mark.parametrize(
     ("end", "late"),
     [
-        (reported, "until then a late report that it was delivered would still make it deliv"),
-        (unreported, "until then a late report still moves it on"),
-        (refused, "the ledger forgets it"),
-        (expired, "the ledger forgets it"),
+        (reported, "until then a late report of its delivery would still make it deliv"),
+        (unreported, "until then a late report still changes its state"),
+        (refused, "it is removed from the ledger"),
+        (expired, "it is removed from the ledger"),
     ],
 )
 def test_of_one_that_ended_it_is_told_what_could_still_move_it(
@@ -652,7 +660,7 @@ def test_reports_are_told_in_chinese(
     _, out, _ = explain("m1", *options)
     for words in (
         "report MA:0001: 全局黑名单号码\n",
-        "class permanent 永久失败: 重发的结果也会相同\n",
+        "class permanent 永久失败: 重发也不会成功\n",
         "reason report:MA:0001: 全局黑名单号码\n",
     ):
         assert words in out
@@ -662,7 +670,7 @@ def test_the_catalogue_is_shown_in_chinese(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out, _ = here(monkeypatch, capsys, "codes", "MA:0001", "--lang", "zh")
-    assert "class     permanent 永久失败: 重发的结果也会相同\n" in out
+    assert "class     permanent 永久失败: 重发也不会成功\n" in out
     assert "blacklist" not in out
     _, out, _ = here(monkeypatch, capsys, "codes", "--lang", "zh")
     assert "永久失败" in out

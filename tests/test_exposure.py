@@ -448,7 +448,7 @@ def start(stack: Stack, environ: dict[str, str]) -> list[str]:
         services.sandbox(
             environ["SMSQ_GATEWAY_URL"], environ, SandboxOptions(report_delay_s=0.3, slow_s=1.5)
         ),
-        services.door(f"http://{environ['SMSQ_DOOR_BIND']}/", environ),
+        services.api(f"http://{environ['SMSQ_DOOR_BIND']}/", environ),
         services.flower(f"http://{environ['SMSQ_FLOWER_BIND']}/", environ),
     ]
     for level, form in (("info", "json"), ("debug", "text")):

@@ -112,7 +112,7 @@ def ended(process: subprocess.Popen[str]) -> Iterator[None]:
 
 def test_up_starts_everything_and_ctrl_c_leaves_nothing_behind(bare: dict[str, str]) -> None:
     with up(bare) as running:
-        for url in (f"{running.addresses['Door']}readyz", f"{running.addresses['Flower']}"):
+        for url in (f"{running.addresses['API']}readyz", f"{running.addresses['Flower']}"):
             assert requests.get(url, timeout=PATIENCE_S).ok
         redis_url = running.addresses["Redis"]
         told = subprocess.run(
@@ -272,7 +272,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, *states: str) -> demo.Seen:
         return SimpleNamespace(state=coming.pop(0) if coming[1:] else coming[0], reason=None)
 
     monkeypatch.setattr(demo, "_status", look)
-    monkeypatch.setattr(demo, "LOOK_S", 0)
+    monkeypatch.setattr(demo, "POLL_S", 0)
     return demo.watch([ONE], lambda seen: None, lambda: None)
 
 

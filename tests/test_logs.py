@@ -47,7 +47,7 @@ def test_every_role_of_up_logs_json_and_nothing_else(
         "SMSQ_REDIS_URL": "",
     }
     with up(environ) as running:
-        redis_url, door = running.addresses["Redis"], running.addresses["Door"]
+        redis_url, door = running.addresses["Redis"], running.addresses["API"]
         send = [*SMSQ, "send", PHONE, "SMS_1001", CODE, "--lane", "otp"]
         sent = subprocess.run(
             send,
@@ -70,7 +70,7 @@ def test_every_role_of_up_logs_json_and_nothing_else(
     text = {path.stem: path.read_text() for path in (home / "logs").iterdir()}
     assert not [one for one in (PHONE, CODE, SECRET, TOKEN) if one in "".join(text.values())]
     # Celery writes these words past all logging.
-    told = {role: lines(text[role]) for role in ("door", "sandbox", "flower")}
+    told = {role: lines(text[role]) for role in ("api", "sandbox", "flower")}
     told["worker"] = lines(text["worker"].replace("\nworker: Warm shutdown (MainProcess)\n", ""))
     assert all(told.values())
     assert {line["worker"].partition("@")[2] for line in told["worker"]} == {"localhost"}

@@ -78,7 +78,7 @@ def test_what_waits_and_what_is_under_way_is_counted(lookout: Inspector, ledger:
     ids = [smsq.send_sms.delay(f"1380013800{n}", "SMS_1", lane="otp").id for n in range(4)]
     for message_id in ids[:2]:
         ledger.admit(message_id)
-    later = lookout.look().at.timestamp() + 3600
+    later = lookout.take_snapshot().at.timestamp() + 3600
     for lane in ("notice", "bulk", "bulk"):
         smsq.send_sms.delay("13800138000", "SMS_1", lane=lane, send_at=later)
     found = samples(render(lookout))

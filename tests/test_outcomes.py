@@ -246,7 +246,7 @@ def door(environ: dict[str, str], receiver: Receiver, tmp_path: Path) -> Iterato
         "SMSQ_RETURN_URL": receiver.url,
         "SMSQ_OUTBOUND_ALLOW": "127.0.0.1",
     }
-    service = services.door(url, environ | own)
+    service = services.api(url, environ | own)
     with subprocess.Popen(service.command, env=dict(service.environ)) as process:
         try:
             eventually(service.ready)

@@ -119,12 +119,12 @@ def test_the_whole_in_words(
 def test_deferred_messages_are_to_be_sent_when_they_are_due(
     client: redis.Redis, settings: Settings, lookout: Inspector
 ) -> None:
-    ahead = lookout.look().at + timedelta(hours=1)
+    ahead = lookout.take_snapshot().at + timedelta(hours=1)
     early, late = send(2, "notice", send_at=ahead)
     send(1, "notice")
-    assert lookout.look().to_send == 1
+    assert lookout.take_snapshot().to_send == 1
     make_due(client, early)
-    whole = lookout.look()
+    whole = lookout.take_snapshot()
     assert (whole.to_send, whole.drain_s) == (2, 0.2)
     assert whole.lanes["notice"].live["deferred"] == 2
     assert late
@@ -135,7 +135,7 @@ def test_a_slower_rate_makes_it_last_longer(
 ) -> None:
     send(100, "bulk")
     client.hset(keys.RATE, mapping={"slow": 2.5, "slow_at": client.time()[0] * 1000})
-    assert lookout.look().drain_s == 40
+    assert lookout.take_snapshot().drain_s == 40
     lines = run(environ, "status").stdout.splitlines()
     assert lines[1].startswith("now       2.5/s: the gateway wanted fewer; back at 10/s by 20")
     assert lines[-1] == "to send   100, takes 40 s at 2.5/s"
@@ -165,7 +165,7 @@ def test_while_nothing_is_sent_it_lasts_for_ever(
 
 def test_a_paused_template_does_not_stop_the_others(lookout: Inspector) -> None:
     lookout.control.pause(template_scope("SMS_1"), "")
-    assert lookout.look().stopped is False
+    assert lookout.take_snapshot().stopped is False
 
 
 # --- the oldest -----------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_the_oldest_is_the_next_that_is_still_to_be_sent(
     for message_id in ended:  # while sending was paused
         client.hset(keys.message(message_id), "state", "expired")
     let_wait(client, waits, 90)
-    oldest = lookout.look().lanes["otp"].oldest
+    oldest = lookout.take_snapshot().lanes["otp"].oldest
     assert oldest is not None
     assert oldest.id == waits
     assert 90 <= oldest.age_s < 150
@@ -193,10 +193,10 @@ def test_wake_ups_of_others_are_no_oldest(client: redis.Redis, lookout: Inspecto
         b"[" * 100_000,
     ]
     client.lpush("sms.notice", *foreign)
-    view = lookout.look().lanes["notice"]
+    view = lookout.take_snapshot().lanes["notice"]
     assert (view.live["queued"], view.oldest) == (0, None)
     (ours,) = send(1, "notice")
-    oldest = lookout.look().lanes["notice"].oldest
+    oldest = lookout.take_snapshot().lanes["notice"].oldest
     assert oldest is not None
     assert oldest.id == ours
 
@@ -218,7 +218,7 @@ def test_the_oldest_is_found_in_a_queue_of_any_priority(
     first, second = send(2, "notice")
     client.rpoplpush("sms.notice", "sms.notice\x06\x166")
     let_wait(client, first, 60)
-    view = lookout.look().lanes["notice"]
+    view = lookout.take_snapshot().lanes["notice"]
     assert view.oldest is not None
     assert view.oldest.id == first
     assert second

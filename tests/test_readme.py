@@ -73,7 +73,7 @@ def running(commands: list[list[str]], environ: dict[str, str], folder: Path) ->
     }
     ready = {
         "celery": lambda: (folder / "alive").is_dir() and any((folder / "alive").iterdir()),
-        "serve": services.door(f"{door}/", own).ready,
+        "serve": services.api(f"{door}/", own).ready,
         "flower": services.flower(f"{flower}/", own).ready,
     }
     stack = Stack(folder)

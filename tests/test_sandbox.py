@@ -732,7 +732,7 @@ def test_a_report_is_given_up_in_the_end(
     monkeypatch.setattr("smsq_worker.sandbox.reports.RETRY_DELAYS_S", (0.0, 0.0))
     receiver.statuses = [500] * 3
 
-    given_up = Noticed("given up: HTTP 500")
+    given_up = Noticed("abandoned: HTTP 500")
     with given_up, sandbox_for(receiver.url).serving() as running:
         send(running.url, "13900008000")
         given_up.wait()
@@ -860,7 +860,7 @@ def test_stopping_ends_a_call_that_is_not_answered_yet(
 
 
 def test_a_call_that_is_never_answered_ends_when_its_client_gives_up(bench: Bench) -> None:
-    with Noticed("139****6001 call 1: closed before the answer") as ended:
+    with Noticed("139****6001 request 1: closed before the response") as ended:
         with call_without_an_answer(bench, bench.phone("6001")):
             assert not ended.event.is_set()
 
@@ -987,7 +987,7 @@ def test_the_command_serves_until_a_signal(
 ) -> None:
     secret_file = tmp_path / "secret"
     secret_file.write_text(SECRET + "\n", encoding="utf-8")
-    code = "from smsq_worker.cli.sandbox import sandbox; sandbox()"
+    code = "from smsq_worker.cli.commands.sandbox import sandbox; sandbox()"
     process = subprocess.Popen(
         # Not -X dev: asyncio would say what took it long.
         [sys.executable, "-W", "default", "-c", code, "--report-delay", "0.01"],
@@ -1015,4 +1015,4 @@ def test_the_command_serves_until_a_signal(
     impatience.join()
 
     assert process.returncode == 0
-    assert re.fullmatch(rf"\S+ \S+ 139\*\*\*\*8000 call 1: delivered, {mid}\n", logged)
+    assert re.fullmatch(rf"\S+ \S+ 139\*\*\*\*8000 request 1: delivered, {mid}\n", logged)

@@ -277,10 +277,10 @@ def test_a_worker_under_which_it_goes_up_waits_and_says_why(
 
 def test_the_doctor_says_what_to_do(client: redis.Redis, scene: Scene) -> None:
     def found() -> tuple[str, str]:
-        (finding,) = doctor.examine(client)
+        (finding,) = doctor.check(client)
         return finding.level, finding.what
 
-    assert found() == ("ok", "the ledger is empty; the first worker says which schema it has")
+    assert found() == ("ok", "the ledger is empty; the first worker records its schema")
     scene.enter()
     assert found() == ("warning", "the ledger has schema 1; this release knows up to 3")
     migrate(client, scene.rules)

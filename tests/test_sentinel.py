@@ -22,7 +22,7 @@ from smsq.ledger_writer import LedgerWriter
 from smsq.redis_urls import as_broker
 from smsq_worker.celery_worker.transport import Connection
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor.examination import parts
+from smsq_worker.doctor.installation import checks
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
@@ -104,7 +104,7 @@ def test_sentinels_that_do_not_help_are_told_each_with_its_reason(servers: Serve
 
 def test_all_that_asks_the_broker_asks_the_sentinels(servers: Servers, settings: Settings) -> None:
     lookout = Inspector(servers.client, settings.rules, servers.url)
-    assert lookout.look().broker_answers
+    assert lookout.take_snapshot().broker_answers
     lookout.close()
     broker = as_broker(servers.url)
     with kombu.Connection(broker.url, transport_options=broker.options) as connection:
@@ -131,14 +131,14 @@ def test_a_login_is_used_for_sentinels_and_servers_and_is_not_told(tmp_path: Pat
 def test_doctor_tells_of_the_sentinels(servers: Servers, environ: dict[str, str]) -> None:
     nobody = free_port()
     url = servers.url.replace("//", f"//127.0.0.1:{nobody},")
-    look = parts(Settings.load(environ | {"SMSQ_REDIS_URL": url}))["sentinels"]
+    look = checks(Settings.load(environ | {"SMSQ_REDIS_URL": url}))["sentinels"]
     away, named, replicas, loss = look()
     assert (away.level, named.level, replicas.level) == ("warning", "ok", "ok")
     assert f"127.0.0.1:{nobody} does not answer" in away.what
     assert "3 of 4 Sentinels" in named.what
     assert "min-replicas-to-write is 0" in loss.what
     eager = Settings.load(environ | {"SMSQ_REDIS_URL": url, "SMSQ_REDIS_WAIT_REPLICAS": "3"})
-    assert "2 replicas, but" in [finding.what for finding in parts(eager)["sentinels"]()][2]
+    assert "2 replicas, but" in [finding.what for finding in checks(eager)["sentinels"]()][2]
 
 
 # --- what a failover undoes -----------------------------------------------------------------

@@ -91,7 +91,7 @@ class Place:
             port = free_port()
             self.doors.append(f"http://127.0.0.1:{port}/")
             own = self.of(release) | {"SMSQ_DOOR_BIND": f"127.0.0.1:{port}"}
-            found.append(services.door(self.doors[-1], own))
+            found.append(services.api(self.doors[-1], own))
         self.start(found)
 
     def start(self, found: list[Service]) -> list[subprocess.Popen[bytes]]:

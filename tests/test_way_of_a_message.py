@@ -60,7 +60,7 @@ def running(
         # As the contract's users start it.
         command = [sys.executable, "-m", "celery", "-A", "smsq_worker", *worker.command[3:]]
         try:
-            stack.start(services.door(door, environ))
+            stack.start(services.api(door, environ))
             stack.start(Service("worker", command, environ, worker.ready))
             yield Running(vendor, door, logs)
         finally:

@@ -97,7 +97,7 @@ class Stage:
     def start(self, name: str) -> Service:
         """Start the door or a worker."""
         if name == "door":
-            return self._start(name, services.door(self._door_url, self.environ))
+            return self._start(name, services.api(self._door_url, self.environ))
         service = services.worker(self.environ["SMSQ_REDIS_URL"], self.environ)
         hostname = service.command[service.command.index("--hostname") + 1]
         self._alive[name] = self.home / "alive" / hostname

@@ -41,7 +41,7 @@ def measure(place: Place) -> Taken:
     token, port = secrets.token_hex(24), free_port()
     bind = f"127.0.0.1:{port}"
     place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_DOOR_BIND=bind)
-    service = services.door(f"http://{bind}/", place.environ)
+    service = services.api(f"http://{bind}/", place.environ)
     one, others = cores() or (None, None)
     with (place.folder / "door.log").open("wb") as log, on(one):
         door = subprocess.Popen(service.command, env=place.environ, stdout=log, stderr=log)

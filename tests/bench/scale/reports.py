@@ -37,7 +37,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
         SMSQ_DOOR_BIND=bind,
         SMSQ_REPORT_WAIT_S=3600,
     )
-    place.start(services.door(f"http://{bind}/", place.environ))
+    place.start(services.api(f"http://{bind}/", place.environ))
     place.start_workers(WORKERS)
     place.control.resume("account", "one message is sent, and copied")
     count = scaled(REPORTS, plan)

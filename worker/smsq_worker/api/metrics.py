@@ -93,7 +93,7 @@ class _Collector:
         live = control.live()
         yield _gauge("inflight", "Attempts under way.", total(live, State.SENDING))
         yield _gauge("deferred", "Messages that wait for a time.", total(live, State.DEFERRED))
-        pending = self._inspector.notices.counts()
+        pending = self._inspector.callbacks.counts()
         yield _gauges("notices_pending", "Callbacks that wait, and dead ones.", ["state"], pending)
         yield _gauge("clock_lag_seconds", "How overdue the most overdue timer is.", control.lag_s())
         if memory := control.memory():

@@ -1,4 +1,4 @@
-"""The demo: about a hundred messages of all kinds through everything, each held to its end."""
+"""The demo: about a hundred messages of all kinds, each followed to its end and checked."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.infra.ports import require_free, shown
 
 ORDINARY_MESSAGES: Final = 20
-LOOK_S: Final = 0.25
+POLL_S: Final = 0.25
 DEADLINE_S: Final = 240.0
-"""Only a fault reaches it."""
+"""Only reached on a fault."""
 STILL_S: Final = 15.0
-"""When nothing is expected any more: all messages have settled, and this long nothing changed."""
+"""Stop waiting when all messages have settled and nothing has changed for this time."""
 
-# Shortened so that every end is reached within a minute, and yet long enough for processes that
-# get little of a busy machine: an answer that is slow on purpose (2.5 s) is well in time, and one
-# that dribbles (15 s) is well out of it.
+# Short enough that every end is reached within a minute, and yet long enough on a busy machine: a
+# response that is slow on purpose (2.5 s) is well within the timeout, one that dribbles (15 s) well
+# beyond it.
 SANDBOX: Final = SandboxOptions(report_delay_s=0.5, slow_s=2.5)
 QUICK: Final = {
     "SMSQ_READ_TIMEOUT_S": "8",
     "SMSQ_RETRY_FIRST_S": "0.5",
     "SMSQ_RETRY_MAX_S": "5",
     "SMSQ_REPORT_WAIT_S": "25",
-    # The sandbox's 429, 503 and MO:0008 slow this down to a sixteenth.
+    # The 429, 503 and MO:0008 of the sandbox slow this down to a sixteenth.
     "SMSQ_RATE_PER_S": "200",
     "SMSQ_PROBE_S": "1",
-    # Half of the numbers fail by design, which is no outage.
+    # Half of the numbers fail by design: that is no outage.
     "SMSQ_BREAKER": "",
 }
 NO_BALANCE: Final = "1015"
-"""Pauses the account each time until its ttl ends; another message then finds it healed."""
+"""Pauses the account until its ttl ends; then another message finds it recovered."""
 NO_BALANCE_TTL_S: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message of the demo and the end that its number demands."""
+    """A message of the demo, and the end that its number must lead to."""
 
     message_id: str
     digits: str
@@ -60,26 +60,26 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Where all messages stand."""
+    """The statuses of all messages at one moment."""
 
     statuses: Mapping[str, smsq.Status]
 
     def by_state(self) -> Counter[str]:
-        """Count the messages in each state."""
+        """Return how many messages are in each state."""
         return Counter(status.state for status in self.statuses.values())
 
     def ends(self, sent: Sent) -> bool:
-        """Tell whether a message has come to the end that its number demands."""
+        """Return whether a message has come to its expected end."""
         status = self.statuses[sent.message_id]
         return (State(status.state), status.reason) == sent.end
 
     def settled(self, sent: Sent) -> bool:
-        """Tell whether nothing more will happen to a message by itself."""
+        """Return whether nothing more happens to a message without a report or an operator."""
         return State(self.statuses[sent.message_id].state) in FINAL | {State.HELD}
 
 
 def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
-    """Plan a stack of its own: never the Redis or the gateway of the settings.
+    """Return a plan that never uses the Redis or the gateway of the settings.
 
     Raises SettingsError.
     """
@@ -99,7 +99,7 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
 
 
 def enqueue(plan: Plan) -> list[Sent]:
-    """Enqueue messages of all kinds, as a backend would."""
+    """Enqueue messages of all kinds, as a backend does."""
     # smsq reads the environment when it is first used.
     os.environ.update(plan.environ)
     ends = expected_ends(Catalogue.load(plan.settings.codes_file))
@@ -117,9 +117,9 @@ def enqueue(plan: Plan) -> list[Sent]:
 
 
 def watch(sent: list[Sent], show: Callable[[Seen], None], check: Callable[[], None]) -> Seen:
-    """Follow the messages until each has its end, or none can be expected any more.
+    """Follow the messages until each has its end, or no change is to be expected any more.
 
-    A report may come late, and still make a settled message what it must be.
+    A late report may still lead a settled message to its expected end.
     """
     began = changed = time.monotonic()
     before = None
@@ -133,7 +133,7 @@ def watch(sent: list[Sent], show: Callable[[Seen], None], check: Callable[[], No
         still = all(map(seen.settled, sent)) and now - changed > STILL_S
         if all(map(seen.ends, sent)) or still or now - began > DEADLINE_S:
             return seen
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _send(number: int, digits: str, end: End, **options: Any) -> Sent:
@@ -162,14 +162,13 @@ def _quick_codes() -> str:
 
 
 def _flower_bind(environ: Mapping[str, str]) -> str:
-    """Give Flower's usual place, and another only where nobody asked for that one."""
+    """Return Flower's default address, or a free port if that is in use and nobody asked for it."""
     name = "SMSQ_FLOWER_BIND"
-    text = environ.get(name, "")
-    if is_set(name, text):
-        return text
-    usual = Settings().flower_bind
+    if is_set(name, environ.get(name, "")):
+        return environ[name]
+    default = Settings().flower_bind
     try:
-        require_free(usual, name)
+        require_free(default, name)
     except SettingsError:
         return "127.0.0.1:0"
-    return shown(usual)
+    return shown(default)

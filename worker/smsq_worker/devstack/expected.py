@@ -1,6 +1,6 @@
-"""How each of the sandbox's outcomes must end in smsq, resends and the wait for a report included.
+"""How each of the sandbox's outcomes must end in smsq, after resends and the wait for a report.
 
-The demo and the tests hold every message against it.
+The demo and the tests check every message against it.
 """
 
 from __future__ import annotations
@@ -17,33 +17,23 @@ End = tuple[State, str | None]
 ORDINARY: Final = "8000"
 """Four digits that the sandbox's table does not list: delivered."""
 
-_GIVEN_UP: Final[End] = (State.FAILED, "local:resends")
+_NO_RESENDS: Final[End] = (State.FAILED, "local:resends")
 _DELIVERED: Final[End] = (State.DELIVERED, None)
 _UNREPORTED: Final[End] = (State.UNREPORTED, None)
 
 _BY_NAME: Final[dict[str, End]] = {
     "refused-400": (State.FAILED, "gateway:400"),
     "refused-403": (State.FAILED, "gateway:403"),
-    "http-500": _GIVEN_UP,
-    "http-502": _GIVEN_UP,
-    "http-504": _GIVEN_UP,
-    "timeout": _GIVEN_UP,
-    "reset-after": _GIVEN_UP,
-    "reset-before": _GIVEN_UP,
-    "garbage": _GIVEN_UP,
-    "truncated": _GIVEN_UP,
-    "empty": _GIVEN_UP,
-    "dribble": _GIVEN_UP,
-    "cut": _GIVEN_UP,
-    "http-500-after": _GIVEN_UP,
-    "no-mid": _UNREPORTED,
-    "never": _UNREPORTED,
+    **dict.fromkeys(("http-500", "http-502", "http-504", "http-500-after"), _NO_RESENDS),
+    **dict.fromkeys(("timeout", "reset-after", "reset-before", "dribble", "cut"), _NO_RESENDS),
+    **dict.fromkeys(("garbage", "truncated", "empty"), _NO_RESENDS),
+    **dict.fromkeys(("no-mid", "never"), _UNREPORTED),
     "extra-zero": (State.FAILED, "report:MA:0011"),
 }
 
 
 def expected_ends(catalogue: Catalogue) -> dict[str, End]:
-    """Give the end for the last four digits of a number, for every row of the sandbox's table."""
+    """Return the end by the last four digits of a number, for every row of the sandbox's table."""
     ends = {ORDINARY: _DELIVERED}
     for row in OUTCOMES:
         if row.digits.isdigit():
@@ -52,7 +42,7 @@ def expected_ends(catalogue: Catalogue) -> dict[str, End]:
 
 
 def _by_stat(catalogue: Catalogue, name: str) -> End:
-    """Conclude from a row that is named after its stat; all other rows are delivered."""
+    """Return the end of a row that is named after its stat; all other rows are delivered."""
     code = catalogue.get(name.upper().replace("-", ":"))
     if code is None or code.code_class is CodeClass.DELIVERED:
         return _DELIVERED

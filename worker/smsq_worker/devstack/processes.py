@@ -1,4 +1,4 @@
-"""Running several processes as one: started in order, stopped in the reverse order, none left."""
+"""Run several processes as one: started in order, stopped in reverse order, none left behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,18 +15,18 @@ from typing import Final
 from smsq.errors import SmsqError
 
 START_TIMEOUT_S: Final = 60.0
-# Longer than the longest call of the gateway, which a worker finishes.
+# Longer than the longest gateway request, which a worker finishes.
 STOP_TIMEOUT_S: Final = 60.0
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 
 
-class ServiceFailed(SmsqError):  # noqa: N818 - says what is so
-    """A process ended by itself, or did not become ready."""
+class ServiceFailed(SmsqError):  # noqa: N818 - reads as a statement
+    """A process exited, or did not become ready."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process to run; `ready` tells whether it can be used."""
+    """A process to run; `ready` returns whether it can be used."""
 
     name: str
     command: Sequence[str]
@@ -35,7 +35,7 @@ class Service:
 
 
 class Stack:
-    """Processes, each in a session of its own so that Ctrl-C reaches only their parent."""
+    """Processes, each in its own session so that Ctrl-C reaches only their parent."""
 
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
@@ -59,26 +59,27 @@ class Stack:
             self.check()
             if time.monotonic() > deadline:
                 raise ServiceFailed(self._explain(service.name, "did not become ready"))
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Raise ServiceFailed where a process has ended."""
+        """Raise ServiceFailed if a process has exited."""
         for name, process in self._running:
             if process.poll() is not None:
-                raise ServiceFailed(self._explain(name, f"ended with {process.returncode}"))
+                raise ServiceFailed(self._explain(name, f"exited with {process.returncode}"))
 
     def stop(self) -> None:
-        """Stop all in the reverse order: each is asked, and killed if it does not comply."""
+        """Terminate all in reverse order, and kill what does not exit in time."""
         while self._running:
             _, process = self._running.pop()
             process.terminate()
             try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                pass
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_TIMEOUT_S)
             finally:
-                # What it started itself shares its session, and so its process group.
-                _kill_group(process)
+                # Its own children share its session, and so its process group.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def _log(self, name: str) -> Path:
         return self._log_dir / f"{name}.log"
@@ -90,7 +91,7 @@ class Stack:
 
 @contextmanager
 def stopping(stack: Stack) -> Iterator[Stack]:
-    """Stop a stack at the end, however that comes; SIGTERM and SIGHUP end it like Ctrl-C."""
+    """Stop a stack on exit, whatever the reason; SIGTERM and SIGHUP act like Ctrl-C."""
     before = {
         number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
     }
@@ -106,11 +107,3 @@ def stopping(stack: Stack) -> Iterator[Stack]:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()

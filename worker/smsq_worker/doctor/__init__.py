@@ -1,1 +1,1 @@
-"""`smsq doctor`: the checks of an installation, one module for each part of it."""
+"""`smsq doctor`: checks of an installation, one module for each part; `installation` runs them."""

@@ -1,4 +1,4 @@
-"""The door, if it is to run on this machine: a note, for it may well run on another."""
+"""The HTTP API, if it runs on this machine: never an error, since it may run on another."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from smsq_worker.doctor.finding import Finding, ok, warning
 from smsq_worker.infra.ports import shown
 
 TIMEOUT_S: Final = 2.0
-ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nobody listens here
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens here
 HTTP_OK: Final = 200
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Ask the door of SMSQ_DOOR_BIND whether it is up."""
+def check(settings: Settings) -> Iterator[Finding]:
+    """Check whether the API is up and ready at its bind address."""
     where = shown(settings.door_bind)
     if not settings.report_token:
-        yield ok("SMSQ_REPORT_TOKEN is not set here, so no door is looked for")
-    elif _answers(settings.door_bind, "/healthz"):
-        yield ok(f"the door answers at {where}")
+        yield ok("SMSQ_REPORT_TOKEN is not set here, so the HTTP API is not checked")
+    elif not _answers(settings.door_bind, "/healthz"):
+        advice = "delivery reports need it: smsq serve, here or on another host"
+        yield ok(f"no HTTP API answers at {where}", advice)
+    else:
+        yield ok(f"the HTTP API answers at {where}")
         if not _answers(settings.door_bind, "/readyz"):
             yield warning(
-                f"the door at {where} is not ready: it does not reach Redis, or the reports in its "
-                "spool do not",
+                f"the HTTP API at {where} is not ready: it does not reach Redis, or cannot write "
+                "the reports in its spool to it",
                 f"curl http://{where}/readyz says which; read its log",
             )
-    else:
-        yield ok(
-            f"no door answers at {where}",
-            "delivery reports need one: smsq serve, here or on another host",
-        )
 
 
 def _answers(bind: Bind, path: str) -> bool:
@@ -43,8 +41,8 @@ def _answers(bind: Bind, path: str) -> bool:
     try:
         with closing(connection):
             connection.request("GET", path, headers={"Connection": "close"})
-            answer = connection.getresponse()
-            answer.read(1000)  # or the door would see a reset
-            return answer.status == HTTP_OK
+            response = connection.getresponse()
+            response.read(1000)  # or the API would see a reset
+            return response.status == HTTP_OK
     except (OSError, HTTPException, UnicodeError):
         return False

@@ -1,4 +1,4 @@
-"""The ledger's messages: whether the clock is in time, and what waits for a decision."""
+"""The ledger's messages: whether the scheduler is on time, and what waits for a decision."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TOO_LATE_S: Final = 60
 NAMED: Final = 5
 
 
-def examine(client: Client) -> Iterator[Finding]:
-    """Look at what waits in the ledger. Raises redis.RedisError."""
+def check(client: Client) -> Iterator[Finding]:
+    """Check what waits in the ledger. Raises redis.RedisError."""
     now_ms = timestamps.now_ms(client)
     yield _lag(client, now_ms)
     yield _late_reports(client, now_ms)
     yield _unpublished(client)
     yield _none(
         client.zcard(keys.HELD),
-        "messages held, as their call may or may not have sent an SMS",
+        "messages held, as an attempt may or may not have sent an SMS",
         "decide them: smsq held",
     )
     yield _none(
         client.zcard(keys.PARKED),
-        "mids with reports but no message that is known",
-        "look at them: smsq parked",
+        "mids with reports but no known message",
+        "see them: smsq parked",
     )
     yield _bad(client.zrevrange(keys.BAD, 0, NAMED - 1), client.zcard(keys.BAD))
 
@@ -54,18 +54,18 @@ def _late(noun: str, late_s: float, count: int) -> Finding:
     return Finding(
         level,
         f"the oldest overdue {noun} is {late_s:.0f} s late, of {count}",
-        "the clock is a part of every worker: start one (smsq worker), or look at its log",
+        "the scheduler is part of every worker: start one (smsq worker), or check its log",
     )
 
 
 def _bad(names: Any, count: int) -> Finding:
-    told = f"entries of the ledger that nothing can be made of, and that wait: {count}"
+    what = f"ledger entries that cannot be processed and were set aside: {count}"
     if not count:
-        return ok(told)
-    # Of messages alone: what else there is may quote a number.
+        return ok(what)
+    # Only messages: other names may quote a number.
     known = [name for name in names if re.fullmatch(r"message:[\w.:-]{1,64}", name, re.ASCII)]
     advice = "see ops/RUNBOOK.md, SmsqSetAside" + f" ({', '.join(known)})" * bool(known)
-    return error(told, advice)
+    return error(what, advice)
 
 
 def _unpublished(client: Client) -> Finding:
@@ -77,11 +77,11 @@ def _unpublished(client: Client) -> Finding:
         count = sum(published == "0" for published in pipe.execute())
     return _none(
         count,
-        "wake-ups that could not be published" + f" (of {LOOK_AT} looked at)" * (count == LOOK_AT),
-        "a worker's clock publishes them; look at why producers do not reach the broker",
+        "wake-ups that could not be published" + f" (of {LOOK_AT} checked)" * (count == LOOK_AT),
+        "a worker's scheduler publishes them; find out why producers do not reach the broker",
     )
 
 
 def _none(count: int, what: str, advice: str) -> Finding:
-    told = f"{what}: {count}"
-    return warning(told, advice) if count else ok(told)
+    found = f"{what}: {count}"
+    return warning(found, advice) if count else ok(found)

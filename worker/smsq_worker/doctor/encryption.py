@@ -1,4 +1,4 @@
-"""Whether numbers and codes can be read in Redis, and whether the keys set here open them."""
+"""Whether numbers and codes are readable in Redis, and whether the keys set here decrypt them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok
 
 
-def examine(settings: Settings, client: Client) -> Iterator[Finding]:
+def check(settings: Settings, client: Client) -> Iterator[Finding]:
     """Try the keys on what the ledger holds. Raises redis.RedisError."""
     wrapped: Any = client.get(keys.LOOKUP)
     if settings.payload_keys:
@@ -21,12 +21,12 @@ def examine(settings: Settings, client: Client) -> Iterator[Finding]:
     elif wrapped:
         yield error(
             "numbers and codes are encrypted in Redis, but SMSQ_PAYLOAD_KEYS is not set here: no "
-            "worker starts like this, and a producer's messages can be read",
+            "worker starts without it, and a producer's messages are readable",
             "give every process the same SMSQ_PAYLOAD_KEYS",
         )
     else:
         yield ok(
-            "whoever can read Redis can read number and code of each message until it is final",
+            "anyone who can read Redis can read number and code of each message until it is final",
             "SMSQ_PAYLOAD_KEYS encrypts them",
         )
 

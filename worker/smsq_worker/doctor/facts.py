@@ -1,10 +1,10 @@
-"""What a Redis server says of itself, and how it answers."""
+"""What a Redis server reports about itself, and how fast it answers."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,28 +14,28 @@ from smsq.connection import Client
 
 ROUNDS: Final = 10
 ROUNDS_S: Final = 1.5
-"""No more round trips after this time: of a slow server a few tell enough."""
+"""No more round trips after this time: of a slow server, fewer are enough."""
 ASKED: Final = ("appendfsync", "appendonly", "maxmemory", "maxmemory-policy", "save")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """A server as it was seen once. What it does not tell is missing."""
+    """What a server reported at one moment. What it does not report is missing."""
 
     info: Mapping[str, Any]
-    """INFO; empty where the server forbids it."""
+    """INFO; empty if the server forbids it."""
     config: Mapping[str, str]
-    """CONFIG GET; empty where the server forbids it, as managed ones do."""
+    """CONFIG GET; empty if the server forbids it, as managed ones do."""
     round_trip_ms: float
     clock_ahead_s: float
     """How far the server's clock is ahead of this machine's."""
 
-    def told(self, name: str) -> str:
-        """Give a setting as CONFIG or else INFO tells it; empty where neither does."""
+    def setting(self, name: str) -> str:
+        """Return a setting from CONFIG or else INFO; empty if neither has it."""
         return str(self.config.get(name, self.info.get(name.replace("-", "_"), "")))
 
     def number(self, name: str) -> int | None:
-        """Give a number of INFO."""
+        """Return a number of INFO."""
         value = self.info.get(name)
         return int(value) if isinstance(value, int | float) else None
 
@@ -52,9 +52,9 @@ def gather(client: Client) -> Facts:
 
 
 def _pace(client: Client) -> tuple[float, float]:
-    """Give the ms of a round trip, and by how many seconds the server's clock is ahead.
+    """Return the ms of a round trip, and by how many seconds the server's clock is ahead.
 
-    By TIME, not by PING, which a server that cannot write its snapshots refuses.
+    With TIME rather than PING, which a server that cannot write its snapshots refuses.
     """
     took: list[tuple[float, float]] = []
     end = time.monotonic() + ROUNDS_S
@@ -63,13 +63,12 @@ def _pace(client: Client) -> tuple[float, float]:
         seconds, micros = client.time()
         round_trip_s = time.monotonic() - began
         took.append((round_trip_s, seconds + micros / 1e6 - before - round_trip_s / 2))
-    # The quickest tells the clocks' difference best.
+    # The quickest gives the clocks' difference most exactly.
     return statistics.median(trip for trip, _ in took) * 1000, min(took)[1]
 
 
-def _unless_forbidden(ask: Any) -> Mapping[str, Any]:
+def _unless_forbidden(ask: Callable[[], Any]) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = ask()
-    except redis.ResponseError:  # no permission, or a command that was renamed or taken away
+        return dict(ask())
+    except redis.ResponseError:  # no permission, or a command that was renamed or removed
         return {}
-    return found

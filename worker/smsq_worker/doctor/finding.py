@@ -1,4 +1,4 @@
-"""What a check tells: how bad it is, what is so, and what to change."""
+"""What a check reports: how bad it is, what was found, and what to change."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check has seen. Neither text holds a secret or a phone number."""
+    """One thing that a check has found. Neither text holds a secret or a phone number."""
 
     level: Level
     what: str
     advice: str = ""
-    """What to change; empty where there is nothing to."""
+    """What to change; empty if nothing."""
 
 
 def ok(what: str, advice: str = "") -> Finding:
-    """Tell what is as it should be; with an advice, that it could be still better."""
+    """Report what is as it should be; an advice says how it could be better still."""
     return Finding("ok", what, advice)
 
 
 def warning(what: str, advice: str) -> Finding:
-    """Tell what works now, or for all that is known, but should be looked at."""
+    """Report what works, as far as is known, but needs attention."""
     return Finding("warning", what, advice)
 
 
 def error(what: str, advice: str) -> Finding:
-    """Tell what keeps messages from being sent, or can lose them."""
+    """Report what prevents sending, or can lose messages."""
     return Finding("error", what, advice)
 
 
 def graded(value: float, *, warn_above: float, fail_above: float) -> Level:
-    """Give the level of a value of which more is worse."""
+    """Return the level of a value of which more is worse."""
     if value > fail_above:
         return "error"
     return "warning" if value > warn_above else "ok"
 
 
 def one_line(error: BaseException) -> str:
-    """Give an error's text in a form that no terminal stumbles over."""
+    """Return an error's text in a form that is safe for a terminal."""
     text = " ".join(str(error).split())
     return "".join(part if part.isprintable() else "?" for part in text)[:200]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural."""
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,7 +1,7 @@
-"""Who else lives in a database: other applications' queues and keys.
+"""What else is in a database: other applications' queues and keys.
 
-The keys of others are counted and never named: who knows what is in a name. Names of queues are
-told, because that is how an operator finds their owner.
+Foreign keys are counted and never named, as a name may hold anything. Names of queues are reported,
+because they lead an operator to the owner.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from smsq.app import QUEUES
 from smsq.connection import Client
 from smsq_worker.doctor.finding import Finding, ok, warning
 
-LOOK_S: Final = 1.0
-AT_ONCE: Final = 1000
+SCAN_S: Final = 1.0
+PAGE: Final = 1000
 AT_MOST: Final = 20
 NAMED: Final = 5
 
@@ -31,7 +31,7 @@ SHARED: Final = ("celery.pidbox", "reply.celery.pidbox", "celeryev")
 
 @dataclass
 class Seen:
-    """What a look over a database's keys has found."""
+    """What a scan of a database's keys has found."""
 
     keys: int = 0
     complete: bool = False
@@ -39,7 +39,7 @@ class Seen:
     foreign_exchanges: set[str] = field(default_factory=set)
 
     def add(self, key: str) -> None:
-        """Sort one key in."""
+        """Count one key."""
         self.keys += 1
         if key.startswith(BINDING):
             exchange = key.removeprefix(BINDING)
@@ -49,32 +49,32 @@ class Seen:
             self.foreign_keys += 1
 
 
-def neighbours(client: Client) -> Iterator[Finding]:
-    """Look for keys that are not smsq's. Raises redis.RedisError."""
-    seen = _look(client)
+def check(client: Client) -> Iterator[Finding]:
+    """Check for keys that are not smsq's. Raises redis.RedisError."""
+    seen = _scan(client)
     queues = _queues(client, seen)
-    among = "" if seen.complete else f" among the {seen.keys} keys looked at"
+    among = "" if seen.complete else f" among the {seen.keys} keys scanned"
     if queues:
         named = ", ".join(queues[:NAMED]) + ", ..." * (len(queues) > NAMED)
         yield warning(
             f"other applications' queues in this database{among}: {named}",
-            "give smsq a database of its own: a worker of theirs with a shorter visibility "
-            "timeout would have smsq's messages delivered again and again",
+            "give smsq its own database: a foreign worker with a shorter visibility timeout would "
+            "have smsq's messages delivered again and again",
         )
     elif seen.foreign_keys:
         yield warning(
             f"keys of other owners in this database{among}: {seen.foreign_keys}",
-            "give smsq a database of its own, which nobody flushes or fills up",
+            "give smsq its own database, which nobody flushes or fills up",
         )
     else:
         yield ok(f"no keys of other owners in this database{among}")
 
 
-def _look(client: Client) -> Seen:
-    """Go over the keys, for a bounded time: a busy ledger has millions."""
-    seen, cursor, end = Seen(), 0, time.monotonic() + LOOK_S
+def _scan(client: Client) -> Seen:
+    """Scan the keys, for a limited time: a busy ledger has millions."""
+    seen, cursor, end = Seen(), 0, time.monotonic() + SCAN_S
     while time.monotonic() < end:
-        page: Any = client.scan(cursor, count=AT_ONCE)
+        page: Any = client.scan(cursor, count=PAGE)
         cursor, found = int(page[0]), page[1]
         for key in found:
             seen.add(key)
@@ -85,14 +85,14 @@ def _look(client: Client) -> Seen:
 
 
 def _is_ours(key: str) -> bool:
-    """Tell smsq's keys, and those that all apps of a database share, from others."""
+    """Return whether a key is smsq's, or one that all Celery apps of a database share."""
     name = key.partition(SEP)[0]
     shared = key.startswith(("unacked", "_kombu.binding_", "celeryev."))
     return key.startswith(keys.PREFIX) or name in QUEUES or shared or name.endswith(".pidbox")
 
 
 def _queues(client: Client, seen: Seen) -> list[str]:
-    """Name the queues that are bound to foreign exchanges; smsq's may be, by other producers."""
+    """Return foreign queues bound to foreign exchanges; other producers may bind smsq's, too."""
     names: set[str] = set()
     for exchange in sorted(seen.foreign_exchanges)[:AT_MOST]:
         bound: Any = client.srandmember(f"{BINDING}{exchange}", AT_MOST)

@@ -1,4 +1,4 @@
-"""The broker's queues: what waits in them, and who takes from them."""
+"""The broker's queues: what waits in them, and which workers consume them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smsq.app import QUEUES
 from smsq.connection import Client
 from smsq.redis_urls import as_broker
 from smsq_worker.doctor.access import TIMEOUT_S
-from smsq_worker.doctor.finding import Finding, error, ok, warning
+from smsq_worker.doctor.finding import Finding, counted, error, ok, warning
 from smsq_worker.inspection.snapshot import queue_depths
 
 CONTROL: Final = "celery"
@@ -25,8 +25,8 @@ ANSWER_S: Final = 1.0
 TRIES: Final = 2
 
 
-def examine(url: str, client: Client) -> Iterator[Finding]:
-    """Look at the queues and ask for their workers. Raises redis.RedisError."""
+def check(url: str, client: Client) -> Iterator[Finding]:
+    """Check the queues, and ask for their workers. Raises redis.RedisError."""
     waiting = queue_depths(client)
     unacked = client.hlen(Channel.unacked_key)
     try:
@@ -34,45 +34,40 @@ def examine(url: str, client: Client) -> Iterator[Finding]:
     except (KombuError, OperationalError, OSError, redis.RedisError) as problem:
         yield error(
             f"workers could not be asked: {type(problem).__name__}",
-            "look at the broker's log: it did answer before",
+            "check the broker's log: it did answer before",
         )
         return
-    takers = Counter(queue for queues in workers.values() for queue in queues)
+    consumers = Counter(queue for queues in workers.values() for queue in queues)
     ours = [name for name, queues in workers.items() if not queues.isdisjoint(QUEUES)]
-    yield _told(len(workers), len(ours))
+    yield _worker_count(len(workers), len(ours))
     for queue, count in waiting.items():
-        yield _queue(queue, count, takers[queue], anyone=bool(ours))
+        yield _queue(queue, count, consumers[queue], anyone=bool(ours))
     yield ok(f"{unacked} taken and not yet acknowledged")
 
 
-def _told(answered: int, ours: int) -> Finding:
+def _worker_count(answered: int, ours: int) -> Finding:
     if ours:
-        return ok(f"{_count(ours, 'worker')} at work")
-    advice = "start one: smsq worker"
+        return ok(f"{counted(ours, 'worker')} running")
+    what = f"no worker answered within {ANSWER_S:g} s: nothing is being sent"
     if answered:
-        others = f"{_count(answered, 'worker')} answered, but none takes from smsq's queues"
-        return error(others, advice)
-    return error(f"no worker answered within {ANSWER_S:g} s: nothing is being sent", advice)
+        what = f"{counted(answered, 'worker')} answered, but none consumes smsq's queues"
+    return error(what, "start one: smsq worker")
 
 
-def _queue(queue: str, waiting: int, takers: int, *, anyone: bool) -> Finding:
-    what = f"{queue}: {waiting} waiting, {_count(takers, 'worker')}"
-    if takers or not anyone:  # That there is nobody at all has been said.
+def _queue(queue: str, waiting: int, consumers: int, *, anyone: bool) -> Finding:
+    what = f"{queue}: {waiting} waiting, {counted(consumers, 'worker')}"
+    if consumers or not anyone:  # That there is no worker at all has been reported.
         return ok(what)
-    advice = f"start a worker that takes from it too: smsq worker -Q {','.join(QUEUES)}"
+    advice = f"start a worker that consumes it too: smsq worker -Q {','.join(QUEUES)}"
     return error(what, advice) if waiting else warning(what, advice)
 
 
 def _workers(url: str) -> dict[str, set[str]]:
-    """Give each worker that answers, with the queues that it takes from.
+    """Return each worker that answers, with the queues that it consumes.
 
-    A busy machine may let the first question's time pass, so it is asked twice.
+    A busy machine may be too slow for the first question, so it is asked twice.
     """
-    options: dict[str, Any] = {
-        "socket_timeout": TIMEOUT_S,
-        "socket_connect_timeout": TIMEOUT_S,
-        "max_retries": 1,
-    }
+    options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "max_retries": 1}
     options |= {"interval_start": 0.1, "interval_step": 0}
     # Celery's remote control without Celery, which would prefer CELERY_BROKER_URL to our URL.
     control: Any = Mailbox(CONTROL, type="fanout", accept=["json"])
@@ -89,7 +84,3 @@ def _workers(url: str) -> dict[str, set[str]]:
                     for name, queues in answer.items()
                 }
     return {}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""Whether this release may work in the ledger, and whether the ledger is brought up to date."""
+"""Whether this release may work in the ledger, and whether the ledger is migrated."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.ledger.migrations import read
 
 
-def examine(client: Client) -> Iterator[Finding]:
+def check(client: Client) -> Iterator[Finding]:
     """Compare the ledger's schema with what this release knows. Raises redis.RedisError."""
     found = read(client)
     if found is None:
-        yield ok("the ledger is empty; the first worker says which schema it has")
+        yield ok("the ledger is empty; the first worker records its schema")
         return
-    told = f"the ledger has schema {found.version}; this release knows up to {keys.VERSION}"
+    what = f"the ledger has schema {found.version}; this release knows up to {keys.VERSION}"
     if found.readable_by > keys.VERSION:
         yield error(
-            f"{told}, and the ledger is for those that know {found.readable_by}",
+            f"{what}, and the ledger requires {found.readable_by}",
             "upgrade this process, or name another ledger in SMSQ_REDIS_URL",
         )
     elif found.version < keys.VERSION:
-        yield warning(told, "restart a worker of this release: its start brings the ledger to it")
+        yield warning(what, "restart a worker of this release: it migrates the ledger at its start")
     elif found.version > keys.VERSION:
-        yield warning(f"{told}, and may work there all the same", "upgrade this process, too")
+        yield warning(f"{what}, and may still work there", "upgrade this process, too")
     else:
         yield ok(f"the ledger has schema {found.version}, as this release")

@@ -1,4 +1,4 @@
-"""The Sentinels: whether a failover will come about, and what it would undo."""
+"""The Sentinels: whether a failover can take place, and what it would undo."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ENOUGH: Final = 3
 LEAST: Final = "min-replicas-to-write"
 
 
-def examine(url: str, wait_replicas: int, client: Client) -> Iterator[Finding]:
-    """Look at the Sentinels, and at what the primary has against loss. Raises redis.RedisError."""
+def check(url: str, wait_replicas: int, client: Client) -> Iterator[Finding]:
+    """Check the Sentinels, and how the primary guards against loss. Raises redis.RedisError."""
     at, seen = read(url), list[dict[str, Any]]()
     for host, port in at.hosts:
         found = _service(at, host, port)
@@ -28,7 +28,7 @@ def examine(url: str, wait_replicas: int, client: Client) -> Iterator[Finding]:
     yield from _agreement(at, seen)
     replicas = max((int(service["num-slaves"]) for service in seen), default=0)
     yield _replicas(replicas, wait_replicas)
-    yield _against_loss(client, wait_replicas)
+    yield _loss_protection(client, wait_replicas)
 
 
 def _service(at: Sentinels, host: str, port: int) -> dict[str, Any] | Finding:
@@ -37,11 +37,11 @@ def _service(at: Sentinels, host: str, port: int) -> dict[str, Any] | Finding:
         try:
             services: Any = sentinel.sentinel_masters()
         except redis.RedisError as problem:
-            advice = "start it, open the way to it, or correct SMSQ_REDIS_URL"
+            advice = "start it, open the network path to it, or correct SMSQ_REDIS_URL"
             return warning(f"{where} does not answer: {one_line(problem)}", advice)
     if at.service not in services:
-        told = f"{where} knows no service {at.service!r}"
-        return error(told, "name the service of its `sentinel monitor` in SMSQ_REDIS_URL")
+        what = f"{where} knows no service {at.service!r}"
+        return error(what, "name the service of its `sentinel monitor` in SMSQ_REDIS_URL")
     return dict(services[at.service])
 
 
@@ -50,7 +50,7 @@ def _agreement(at: Sentinels, seen: list[dict[str, Any]]) -> Iterator[Finding]:
     if len(primaries) > 1:
         yield error(
             f"the Sentinels name different primaries: {', '.join(primaries)}",
-            "a failover may be under way; else let them monitor the same one",
+            "a failover may be in progress; otherwise configure them to monitor the same one",
         )
     elif primaries:
         yield ok(f"{len(seen)} of {len(at.hosts)} Sentinels name the primary {primaries[0]}")
@@ -66,23 +66,23 @@ def _replicas(count: int, wait_replicas: int) -> Finding:
             "start more replicas, or set it lower",
         )
     if not count:
-        return error("no replica: a failover has nothing to go to", "start one, better two")
+        return error("no replica: a failover has no target", "start one, better two")
     return ok(f"{count} replicas")
 
 
-def _against_loss(client: Client, wait_replicas: int) -> Finding:
+def _loss_protection(client: Client, wait_replicas: int) -> Finding:
     try:
         least = client.config_get(LEAST).get(LEAST)
     except redis.ResponseError:
         return warning(f"{LEAST} unknown: the server forbids CONFIG GET", "it should be 1")
     if least == "0":
         return warning(
-            f"{LEAST} is 0: a primary that is cut off takes messages that will be lost",
+            f"{LEAST} is 0: a primary that is cut off accepts messages that will be lost",
             f"set {LEAST} 1 on every server",
         )
     if not wait_replicas:
         return warning(
-            "a failover undoes what the replicas do not have yet, and calls may be made again",
-            "set SMSQ_REDIS_WAIT_REPLICAS to 1 for producers, workers and the door",
+            "a failover undoes what the replicas do not have yet, and messages may be sent again",
+            "set SMSQ_REDIS_WAIT_REPLICAS to 1 for producers, workers and the HTTP API",
         )
-    return ok(f"{LEAST} is {least}, and calls wait for {wait_replicas} replicas")
+    return ok(f"{LEAST} is {least}, and sending waits for {wait_replicas} replicas")

@@ -1,4 +1,4 @@
-"""A Redis server: whether messages may be entrusted to it."""
+"""A Redis server: whether it is fit to hold messages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from smsq.connection import Client
+from smsq_worker.doctor import neighbours
 from smsq_worker.doctor.facts import Facts, gather
 from smsq_worker.doctor.finding import Finding, error, graded, ok, warning
-from smsq_worker.doctor.neighbours import neighbours
 from smsq_worker.infra.memory import NEARLY
 
 LEAST_REDIS: Final = 7
@@ -20,50 +20,51 @@ CLOCKS_APART_S: Final = 2.0
 OTHER_PRODUCTS: Final = ("dragonfly", "garnet", "kvrocks")
 
 NO_CONFIG: Final = (
-    "the server forbids CONFIG GET, as managed ones do: look at its console, or allow CONFIG|GET"
+    "the server forbids CONFIG GET, as managed ones do: see its console, or allow CONFIG|GET"
 )
 
 
-def examine(client: Client, *, is_ledger: bool = True) -> Iterator[Finding]:
-    """Look at a server. Raises redis.RedisError.
+def check(client: Client, *, is_ledger: bool = True) -> Iterator[Finding]:
+    """Check a server. Raises redis.RedisError.
 
-    A broker that is not the ledger may forget: the clock publishes again what it has lost.
+    A broker that is not the ledger may lose its data: the scheduler publishes again what is lost.
     """
     facts = gather(client)
-    for check in CHECKS:
-        yield check(facts)
+    for judge in CHECKS:
+        yield judge(facts)
     loss = persistence(facts)
     yield loss if is_ledger or loss.level != "error" else warning(loss.what, loss.advice)
     yield from writes(facts)
-    yield from neighbours(client)
+    yield from neighbours.check(client)
 
 
 def product(facts: Facts) -> Finding:
-    """Redis 7 or newer, or any Valkey."""
-    info = facts.info
-    version = str(info.get("redis_version", ""))
+    """Require Redis 7 or newer, or any Valkey."""
+    info, server_name = facts.info, facts.info.get("server_name")
+    needed = f"smsq needs Redis {LEAST_REDIS} or newer, or Valkey"
     for name in OTHER_PRODUCTS:
-        if f"{name}_version" in info or info.get("server_name") == name:
+        if f"{name}_version" in info or server_name == name:
             return warning(f"this is {name}, not Redis", "smsq is tested on Redis and Valkey only")
-    if "valkey_version" in info or info.get("server_name") == "valkey":
+    if "valkey_version" in info or server_name == "valkey":
         return ok(f"Valkey {info.get('valkey_version', '')}".strip())
+    version = str(info.get("redis_version", ""))
     major = re.match(r"\d+", version)
     if not major:
-        return warning(
-            "product and version unknown: INFO does not tell them",
-            f"smsq needs Redis {LEAST_REDIS} or newer, or Valkey; allow the user INFO",
-        )
-    if int(major[0]) < LEAST_REDIS:
-        return error(f"Redis {version}", f"smsq needs Redis {LEAST_REDIS} or newer, or Valkey")
-    return ok(f"Redis {version}")
+        what = "product and version unknown: INFO does not contain them"
+        return warning(what, f"{needed}; allow the user INFO")
+    return (
+        ok(f"Redis {version}")
+        if int(major[0]) >= LEAST_REDIS
+        else error(f"Redis {version}", needed)
+    )
 
 
 def cluster(facts: Facts) -> Finding:
-    """No cluster: scripts derive keys from ids, and kombu cannot."""
-    told = facts.info.get("cluster_enabled")
-    if told is None:
-        return warning("unknown whether this is a cluster", "make sure that it is none")
-    if told:
+    """Refuse a cluster: scripts derive keys from ids, and kombu cannot use one."""
+    enabled = facts.info.get("cluster_enabled")
+    if enabled is None:
+        return warning("unknown whether this is a cluster", "make sure that it is not")
+    if enabled:
         return error(
             "this is a node of a cluster",
             "neither smsq nor Celery can use one: set up a server without cluster-enabled",
@@ -72,48 +73,48 @@ def cluster(facts: Facts) -> Finding:
 
 
 def role(facts: Facts) -> Finding:
-    """No replica: what is written to one is refused, or lost at its next synchronisation."""
-    told = facts.info.get("role")
-    if told in {"slave", "replica"}:
+    """Refuse a replica: writes to one are refused, or lost at its next synchronisation."""
+    found = facts.info.get("role")
+    if found in {"slave", "replica"}:
         return error("this is a replica, which takes no writes", "name the primary in the URL")
-    if not told:
-        return warning("role unknown: INFO does not tell it", "make sure this is the primary")
+    if not found:
+        return warning("role unknown: INFO does not contain it", "make sure this is the primary")
     return ok("primary")
 
 
 def eviction(facts: Facts) -> Finding:
-    """Messages must never be evicted."""
-    policy = facts.told("maxmemory-policy")
+    """Require that messages are never evicted."""
+    policy = facts.setting("maxmemory-policy")
     if not policy:
         return warning("maxmemory-policy unknown", f"it must be noeviction; {NO_CONFIG}")
     if policy != "noeviction":
         return error(
-            f"maxmemory-policy is {policy}: when memory is short the server throws messages away",
+            f"maxmemory-policy is {policy}: when memory is short, the server evicts messages",
             "set maxmemory-policy to noeviction (CONFIG SET, and in the server's own settings)",
         )
     return ok("maxmemory-policy is noeviction")
 
 
 def memory(facts: Facts) -> Finding:
-    """Full memory under noeviction means that nothing can be enqueued."""
+    """Require free memory: under noeviction a full server accepts nothing new."""
     used, most = facts.number("used_memory"), facts.number("maxmemory")
-    system = facts.number("total_system_memory")
-    limit = most or system
+    limit = most or facts.number("total_system_memory")
     if used is None or not limit:
-        return warning("memory use unknown: INFO does not tell it", "watch it by other means")
-    of = "maxmemory" if most else "the machine's memory, for maxmemory is 0"
+        what = "memory use unknown: INFO does not contain it"
+        return warning(what, "monitor it by other means")
+    of = "maxmemory" if most else "the machine's memory, as maxmemory is 0"
     share = used / limit
     level = graded(share, warn_above=MEMORY_WARN, fail_above=MEMORY_FAIL)
     what = f"{_size(used)} of {_size(limit)} in use, {share:.0%} of {of}"
     if level == "ok":
         hint = "with maxmemory set, a full server refuses writes instead of being killed"
         return ok(what, "" if most else hint)
-    advice = "give the server more memory, or set SMSQ_RETENTION_S lower; a full one takes nothing"
+    advice = "give the server more memory, or lower SMSQ_RETENTION_S; a full one accepts nothing"
     return Finding(level, what, advice)
 
 
 def latency(facts: Facts) -> Finding:
-    """Each message takes several round trips."""
+    """Warn of slow round trips: each message takes several."""
     what = f"a round trip takes {facts.round_trip_ms:.1f} ms"
     if facts.round_trip_ms > SLOW_MS:
         return warning(what, "move workers and server closer together, or find what slows it down")
@@ -121,12 +122,12 @@ def latency(facts: Facts) -> Finding:
 
 
 def clocks(facts: Facts) -> Finding:
-    """No clocks apart: the ledger goes by the server's, a caller's send_at by its own."""
+    """Warn if the clocks differ: the ledger uses the server's, a caller's send_at its own."""
     apart = facts.clock_ahead_s
     what = f"its clock and this machine's are {abs(apart):.1f} s apart"
     if abs(apart) > CLOCKS_APART_S:
         which = "ahead of" if apart > 0 else "behind"
-        advice = "synchronise both by NTP: schedules and the end of a ttl go by the server's"
+        advice = "synchronise both by NTP: schedules and the end of a ttl use the server's clock"
         return warning(f"{what}: the server is {which} this machine", advice)
     return ok(what)
 
@@ -135,47 +136,40 @@ CHECKS: Final[tuple[Callable[[Facts], Finding], ...]] = (
     *(product, cluster, role, eviction, memory, latency, clocks),
 )
 
+_FSYNC: Final = {
+    "always": ok("append-only file, appendfsync always: a crash loses nothing"),
+    "everysec": ok("append-only file, appendfsync everysec: a crash loses about a second"),
+    "no": warning(
+        "append-only file, appendfsync no: a crash of the machine may lose half a minute",
+        "set appendfsync to everysec",
+    ),
+}
+_FSYNC_UNKNOWN: Final = warning(
+    "append-only file; unknown how often it is flushed to disk",
+    f"appendfsync must be everysec or always; {NO_CONFIG}",
+)
+
 
 def persistence(facts: Facts) -> Finding:
-    """Tell how much a crash of the server loses."""
-    aof = {"1": True, "yes": True, "0": False, "no": False}.get(
-        facts.told("appendonly") or str(facts.info.get("aof_enabled", ""))
-    )
+    """Report how much a crash of the server loses."""
+    aof = facts.setting("appendonly") or str(facts.info.get("aof_enabled", ""))
+    if aof in {"1", "yes"}:
+        return _FSYNC.get(facts.setting("appendfsync"), _FSYNC_UNKNOWN)
     advice = "set appendonly yes and appendfsync everysec"
-    if aof is None:
+    if aof not in {"0", "no"}:
         return warning("unknown whether an append-only file is kept", f"{advice}; {NO_CONFIG}")
-    if aof:
-        return _fsync(facts.told("appendfsync"))
     if "save" not in facts.config:
         what = "no append-only file is kept, and unknown whether snapshots are"
         return warning(what, f"{advice}; {NO_CONFIG}")
-    if not facts.told("save"):
+    if not facts.setting("save"):
         what = "neither an append-only file nor snapshots: a restart loses every message"
         return error(what, advice)
-    return warning(
-        f"snapshots only: a crash loses what came since the last one, now {_since_save(facts)}",
-        advice,
-    )
-
-
-def _fsync(policy: str) -> Finding:
-    if policy == "always":
-        return ok("append-only file, appendfsync always: a crash loses nothing")
-    if policy == "everysec":
-        return ok("append-only file, appendfsync everysec: a crash loses about a second")
-    if policy == "no":
-        return warning(
-            "append-only file, appendfsync no: a crash of the machine may lose half a minute",
-            "set appendfsync to everysec",
-        )
-    return warning(
-        "append-only file; unknown how often it is brought to the disk",
-        f"appendfsync must be everysec or always; {NO_CONFIG}",
-    )
+    what = "snapshots only: a crash loses what came since the last one, now"
+    return warning(f"{what} {_since_save(facts)}", advice)
 
 
 def writes(facts: Facts) -> Iterator[Finding]:
-    """Tell what could not be written to the disk; for some of it the server refuses writes."""
+    """Report failed writes to the disk; after some of them the server refuses writes."""
     snapshots = facts.config.get("save", "perhaps")
     for name, file, refuses in (
         ("aof_last_write_status", "write to the append-only file", True),
@@ -185,7 +179,7 @@ def writes(facts: Facts) -> Iterator[Finding]:
         if facts.info.get(name, "ok") != "ok":
             yield (error if refuses else warning)(
                 f"the last {file} failed{': the server refuses messages' * refuses}",
-                "make room on the server's disk, check its folder's rights; its log tells more",
+                "free space on the server's disk, check its folder's permissions, see its log",
             )
 
 

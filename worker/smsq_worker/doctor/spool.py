@@ -1,4 +1,4 @@
-"""The spool: where workers and door write while Redis is away."""
+"""The spool: where workers and the HTTP API write while Redis is away."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.infra.spool import ACTIVE, BAD, READY
 
 LONG_S: Final = 600
-"""Entries wait no longer once Redis is back."""
+"""Once Redis is back, no entry waits longer."""
 
 
-def examine(folder: Path) -> Iterator[Finding]:
-    """Look at the spool of this machine; nothing stays that was not there before."""
+def check(folder: Path) -> Iterator[Finding]:
+    """Check the spool of this machine, without leaving anything in it."""
     folder = folder.resolve()
     try:
         _try_to_write(folder)
         files = [*chain(folder.glob(f"*{READY}"), folder.glob(f"*{ACTIVE}"))]
-        count = sum(map(_entries, files))
-        waits_s = max(map(_age_s, files), default=0)
+        found = [_entries_and_age_s(path) for path in files]
         bad = [*folder.glob(f"*{BAD}")]
     except OSError as problem:
         yield error(
             f"{folder} cannot be used: {problem.strerror}",
-            "set SMSQ_HOME to a folder on a local disk that workers and door may write",
+            "set SMSQ_HOME to a folder on a local disk that workers and the HTTP API can write to",
         )
         return
-    yield ok(f"{folder} can be written")
+    yield ok(f"{folder} is writable")
+    count, waits_s = sum(entries for entries, _ in found), max((age for _, age in found), default=0)
     if count:
-        tell = error if waits_s > LONG_S else warning
-        yield tell(
+        too_long = waits_s > LONG_S
+        yield (error if too_long else warning)(
             f"{count} entries wait in the spool: Redis was away, or a process died"
-            + f"; the oldest for {waits_s / 60:.0f} min" * (waits_s > LONG_S),
-            "a worker (calls) and the door (reports) of this machine bring them into the ledger",
+            + f"; the oldest for {waits_s / 60:.0f} min" * too_long,
+            "a worker (results) and the API (reports) of this machine write them to the ledger",
         )
     else:
         yield ok("nothing waits in the spool")
     if bad:
         yield error(
-            f"{len(bad)} files in {folder} hold what was set aside, as nothing could be made of it",
-            f"look at *{BAD} there; where a newer release wrote it, upgrade and rename to *{READY}",
+            f"{len(bad)} files in {folder} hold entries that could not be processed",
+            f"inspect *{BAD} there; if a newer release wrote it, upgrade and rename it to *{READY}",
         )
 
 
@@ -56,15 +56,8 @@ def _try_to_write(folder: Path) -> None:
         file.write(b"smsq doctor\n")
 
 
-def _entries(path: Path) -> int:
+def _entries_and_age_s(path: Path) -> tuple[int, float]:
     try:
-        return path.read_bytes().count(b"\n")
+        return path.read_bytes().count(b"\n"), time.time() - path.stat().st_mtime
     except FileNotFoundError:  # replayed meanwhile
-        return 0
-
-
-def _age_s(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0
+        return 0, 0

@@ -1,1 +1,1 @@
-"""What is known, for people: the snapshot, a timeline, a forecast."""
+"""What is known, for people: a snapshot of the whole; the timeline and forecast of a message."""

@@ -11,128 +11,124 @@ from typing import Final
 from smsq.contract import Lane, State
 from smsq_worker.domain.limits import DAY_MIN, Hours
 from smsq_worker.domain.states import Outcome
-from smsq_worker.infra.wording import moment, span
-from smsq_worker.inspection.snapshot import Inspector, Overview
-from smsq_worker.inspection.timeline import Event, clean, kind_of, receiver
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause, template_scope
+from smsq_worker.inspection.formatting import clean, pause_end, pause_words, scope_words, span
+from smsq_worker.inspection.snapshot import Inspector, Snapshot
+from smsq_worker.inspection.timeline import Event, kind_of, receiver
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
-"""A timer that ran out so long ago should have been noticed by a clock."""
+"""A timer that has been due for so long should have been noticed by a scheduler."""
 _SHANGHAI: Final = timedelta(hours=8)
 
 _RETRIES: Final[Mapping[str, str]] = {
-    Outcome.NOT_SENT: "it is tried again, as the last call did not arrive",
-    Outcome.MAYBE_SENT: "it is sent again, though the last call may have arrived: a possible "
-    "duplicate",
+    Outcome.NOT_SENT: "it is tried again, as the last attempt did not reach the gateway",
+    Outcome.MAYBE_SENT: "it is sent again, though the last attempt may have reached the gateway: "
+    "a possible duplicate",
     Outcome.REFUSED: "it is tried again: the account was paused, so the refusal did not count",
     Outcome.ACCEPTED: "it is sent again because of the last report",
+}
+_LATE_REPORTS: Final[Mapping[State, str]] = {
+    State.FAILED: "a late report of its delivery would still make it delivered",
+    State.UNREPORTED: "a late report still changes its state",
+    State.CANCELLED: "a late report of its delivery would still make it delivered",
 }
 
 
 @dataclass(frozen=True)
 class ForecastContext:
-    """A message, and what is around it."""
+    """A message, and what bears on its future."""
 
     trace: Trace
-    lookout: Inspector
+    inspector: Inspector
     bulk_hours: Hours | None
 
     @cached_property
-    def whole(self) -> Overview:
-        """Look at the whole, where it bears on what is next."""
-        return self.lookout.look()
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot of the whole, taken only for a message whose future needs it."""
+        return self.inspector.take_snapshot()
+
+    def pauses(self, *scopes: str) -> list[Event]:
+        """Return the pauses of some scopes that are in force, as events."""
+        words = "it waits for the end of the pause of {} ({}); {}"
+        return [
+            Event(
+                pause.probe_at,
+                "pause",
+                words.format(scope_words(pause.scope), pause_words(pause), pause_end(pause)),
+            )
+            for pause in self.snapshot.pauses
+            if pause.scope in scopes
+        ]
 
 
-def scope_words(scope: str) -> str:
-    """Name a scope as an operator writes it."""
-    kind, _, name = scope.partition(":")
-    return f"{kind} {name}".rstrip()
+def next_events(context: ForecastContext) -> Iterator[Event]:
+    """Yield what happens next, in order."""
+    trace = context.trace
+    yield from _BY_STATE.get(State(trace.status.state), _ended)(context)
+    yield from _callbacks(trace)
+    if trace.forgotten_at:
+        yield Event(trace.forgotten_at, "forgotten", "it is removed from the ledger")
 
 
-def pause_words(pause: Pause) -> str:
-    """Say why there is a pause, and since when."""
-    why = f"{pause.cause}: {pause.detail}" if pause.detail else pause.cause
-    return f"{why}, since {moment(pause.since)}"
-
-
-def pause_end(pause: Pause) -> str:
-    """Say what ends a pause."""
-    if pause.probe_at is None:
-        return f"until smsq resume {scope_words(pause.scope)}"
-    return f"next probe {moment(pause.probe_at)}"
-
-
-def foresee(sight: ForecastContext) -> Iterator[Event]:
-    """Say what happens next, the first thing first."""
-    yield from _BY_STATE.get(State(sight.trace.status.state), _ended)(sight)
-    yield from _outcomes(sight.trace)
-    if sight.trace.forgotten_at:
-        yield Event(sight.trace.forgotten_at, "forgotten", "the ledger forgets it")
-
-
-def _queued(sight: ForecastContext) -> Iterator[Event]:
-    trace, whole = sight.trace, sight.whole
-    stops = _pauses(sight, ACCOUNT, BREAKER, template_scope(trace.status.template or ""))
-    for pause in stops:
-        yield _stopped_by(pause)
-    if not stops:
-        yield Event(None, "turn", _turn(sight))
+def _queued(context: ForecastContext) -> Iterator[Event]:
+    trace = context.trace
+    pauses = context.pauses(ACCOUNT, BREAKER, template_scope(trace.status.template or ""))
+    yield from pauses or [Event(None, "turn", _position(context))]
     if trace.unpublished:
-        words = "its wake-up could not be published; a worker's clock does it at its next look"
+        words = "its wake-up could not be published; the scheduler publishes it at its next run"
         yield Event(None, "wake-up", words)
     elif trace.timer_at and trace.timer_at != trace.expires_at:
-        words = "if no worker has taken it by then, smsq looks whether its wake-up was lost"
-        yield Event(trace.timer_at, "wake-up", words + _late(trace))
+        words = "if no worker has taken it by then, smsq checks whether its wake-up was lost"
+        yield Event(trace.timer_at, "wake-up", words + _overdue(trace))
     yield from _ttl(trace)
-    if not whole.broker_answers:
+    if not context.snapshot.broker_answers:
         yield Event(None, "broker", "the broker does not answer: wake-ups cannot be taken")
 
 
-def _turn(sight: ForecastContext) -> str:
-    lane, whole = Lane(sight.trace.status.lane), sight.whole
-    oldest = whole.lanes[lane].oldest
-    if oldest is not None and oldest.id == sight.trace.status.id:
-        return f"it is the next of lane {lane}; lanes before it go first"
+def _position(context: ForecastContext) -> str:
+    lane, snapshot = Lane(context.trace.status.lane), context.snapshot
+    oldest = snapshot.lanes[lane].oldest
+    if oldest is not None and oldest.id == context.trace.status.id:
+        return f"it is the next of lane {lane}; lanes of higher priority go first"
     lanes = list(Lane)
     earlier = lanes[: lanes.index(lane) + 1]
-    ahead = sum(whole.lanes[name].live[State.QUEUED] for name in earlier) - 1
+    ahead = sum(snapshot.lanes[name].live[State.QUEUED] for name in earlier) - 1
     if ahead <= 0:
-        return "no other message is before it: it goes as soon as a worker takes it"
+        return "no other message is ahead of it: it is sent as soon as a worker takes it"
     age = f", the oldest of its lane for {span(oldest.age_s)}" if oldest else ""
-    rate = whole.rate.now
+    rate = snapshot.rate.now
     return (
-        f"it waits for its turn: at most {ahead} messages go before it{age}; they take "
+        f"it waits in its lane: at most {ahead} messages are ahead of it{age}; they take "
         f"{span(ahead / rate)} at {rate:g}/s"
     )
 
 
-def _deferred(sight: ForecastContext) -> Iterator[Event]:
-    trace = sight.trace
+def _deferred(context: ForecastContext) -> Iterator[Event]:
+    trace = context.trace
     if trace.in_waiting_room:
-        pauses = _pauses(sight, template_scope(trace.status.template or ""))
-        yield from map(_stopped_by, pauses)
-        if not pauses:
-            yield Event(None, "pause", "its template's pause is over: it goes on in a moment")
+        words = "the pause of its template is over: it continues in a moment"
+        pauses = context.pauses(template_scope(trace.status.template or ""))
+        yield from pauses or [Event(None, "pause", words)]
     else:
-        yield Event(trace.timer_at, "resume", _why_then(sight) + _late(trace))
-        yield from map(_stopped_by, _pauses(sight, ACCOUNT, BREAKER))
+        yield Event(trace.timer_at, "resume", _why_then(context) + _overdue(trace))
+        yield from context.pauses(ACCOUNT, BREAKER)
     yield from _ttl(trace)
 
 
-def _why_then(sight: ForecastContext) -> str:
-    trace = sight.trace
+def _why_then(context: ForecastContext) -> str:
+    trace, hours = context.trace, context.bulk_hours
     if trace.timer_at == trace.expires_at:
-        return "its wait ends with its ttl: it is not sent any more"
+        return "its ttl ends before its wait does: it is not sent any more"
     if trace.due_at and trace.due_at > trace.at:
-        return "it is scheduled for then, and takes its turn"
+        return "it is scheduled for then, and joins its lane"
     if trace.number_rests_until and trace.number_rests_until > trace.at:
-        return "it goes on: until then the gateway takes nothing for its number, as a report said"
+        return "it continues: a report said that the gateway refuses its number until then"
     if trace.status.attempts:
-        return _RETRIES.get(trace.status.attempts[-1].outcome or "", "it goes on")
-    if trace.status.lane == Lane.BULK and sight.bulk_hours and _closed(sight.bulk_hours, trace.at):
+        return _RETRIES.get(trace.status.attempts[-1].outcome or "", "it continues")
+    if trace.status.lane == Lane.BULK and hours and _closed(hours, trace.at):
         return "lane bulk is sent from then (SMSQ_BULK_HOURS)"
-    return "it goes on, and takes its turn"
+    return "it continues, and joins its lane"
 
 
 def _closed(hours: Hours, at: datetime) -> bool:
@@ -141,50 +137,43 @@ def _closed(hours: Hours, at: datetime) -> bool:
     return (minute - hours.start) % DAY_MIN >= (hours.end - hours.start) % DAY_MIN
 
 
-def _sending(sight: ForecastContext) -> Iterator[Event]:
-    follows = "is held for an operator" if sight.trace.holds else "is sent again, within its budget"
-    words = f"without an answer by then its worker counts as dead: it is in doubt, and {follows}"
-    yield Event(sight.trace.timer_at, "lease", words + _late(sight.trace))
+def _sending(context: ForecastContext) -> Iterator[Event]:
+    trace = context.trace
+    follows = "is held for an operator" if trace.holds else "is sent again, within its budget"
+    words = f"without a result by then its worker is presumed dead: it is in doubt, and {follows}"
+    yield Event(trace.timer_at, "lease", words + _overdue(trace))
 
 
-def _accepted(sight: ForecastContext) -> Iterator[Event]:
+def _accepted(context: ForecastContext) -> Iterator[Event]:
     words = "until then a delivery report is awaited; without one it ends as unreported"
-    yield Event(sight.trace.timer_at, "report", words + _late(sight.trace))
+    yield Event(context.trace.timer_at, "report", words + _overdue(context.trace))
 
 
-def _held(sight: ForecastContext) -> Iterator[Event]:
-    trace = sight.trace
-    name = trace.status.id
+def _held(context: ForecastContext) -> Iterator[Event]:
+    trace, name = context.trace, context.trace.status.id
+    words = f"you decide: smsq held resend {name} (a possible duplicate), or smsq held drop {name}"
     if trace.expires_at and trace.expires_at <= trace.at:
-        words = f"its ttl is over, it can only be given up: smsq held drop {name}"
-    else:
-        words = (
-            f"you decide: smsq held resend {name} (a possible duplicate), or smsq held drop {name}"
-        )
+        words = f"its ttl is over, so it can only be dropped: smsq held drop {name}"
     yield Event(None, "decision", words)
-    yield Event(None, "report", "a late answer or report settles it by itself")
+    yield Event(None, "report", "a late result or report settles it without you")
 
 
-def _ended(sight: ForecastContext) -> Iterator[Event]:
-    trace = sight.trace
-    late = {
-        State.FAILED: "a late report that it was delivered would still make it delivered",
-        State.UNREPORTED: "a late report still moves it on",
-        State.CANCELLED: "a late report that it was delivered would still make it delivered",
-    }.get(State(trace.status.state))
+def _ended(context: ForecastContext) -> Iterator[Event]:
+    trace = context.trace
+    late = _LATE_REPORTS.get(State(trace.status.state))
     if late and trace.report_until:
         yield Event(trace.report_until, "report", f"until then {late}")
 
 
-def _outcomes(trace: Trace) -> Iterator[Event]:
+def _callbacks(trace: Trace) -> Iterator[Event]:
     if trace.asks_whom:
-        yield Event(None, "outcome", "a worker looks whom this end is to be told")
-    for telling in trace.tellings:
-        if telling.next_at:
-            kind, state = kind_of(telling)
-            failed = f"; {telling.tries} tries, the last: {clean(telling.error)}"
-            words = f"{state} is still to be told to {receiver(trace, kind)}"
-            yield Event(telling.next_at, "outcome", words + failed * bool(telling.error))
+        yield Event(None, "outcome", "a worker determines who is to be told of its end")
+    for callback in trace.tellings:
+        if callback.next_at:
+            kind, state = kind_of(callback)
+            failed = f"; {callback.tries} tries, the last: {clean(callback.error)}"
+            words = f"{state} is still to be reported to {receiver(trace, kind)}"
+            yield Event(callback.next_at, "outcome", words + failed * bool(callback.error))
 
 
 def _ttl(trace: Trace) -> Iterator[Event]:
@@ -194,23 +183,11 @@ def _ttl(trace: Trace) -> Iterator[Event]:
         yield Event(trace.expires_at, "ttl", words)
 
 
-def _pauses(sight: ForecastContext, *scopes: str) -> list[Pause]:
-    return [pause for pause in sight.whole.pauses if pause.scope in scopes]
-
-
-def _stopped_by(pause: Pause) -> Event:
-    words = (
-        f"it waits for the end of the pause of {scope_words(pause.scope)} "
-        f"({pause_words(pause)}); {pause_end(pause)}"
-    )
-    return Event(pause.probe_at, "pause", words)
-
-
-def _late(trace: Trace) -> str:
+def _overdue(trace: Trace) -> str:
     if trace.timer_at is None:
         return ""
     late_s = (trace.at - trace.timer_at).total_seconds()
-    words = f" (overdue for {span(late_s)}: does a worker run? smsq doctor)"
+    words = f" (overdue for {span(late_s)}: is a worker running? smsq doctor)"
     return words if late_s > LATE_S else ""
 
 

@@ -1,6 +1,6 @@
-"""The whole at a glance: rate, pauses, what waits, how long it will take.
+"""A snapshot of the whole: rate, pauses, what waits, and how long it takes to send it.
 
-The broker may be another Redis than the ledger's. Where it does not answer, the rest is told.
+The broker may be another Redis than the ledger's. If it does not answer, the rest is still known.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
 _BROKER_S: Final = 1.5
 _FIRST, _PAGE = 10, 200
-_LOOK_AT: Final = 10_000
-"""So many of a list at the most: the tail of a queue may be full of copies, or of expired ones."""
-_GLANCE: Final = 1000
-"""So many where somebody looks every few seconds."""
+_SEARCH: Final = 10_000
+"""Search at most this much of a list: the tail of a queue may be full of copies, or expired."""
+_QUICK_SEARCH: Final = 1000
+"""The same for metrics, which are read every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Oldest:
     enqueued_at: datetime
     age_s: float
     waits_s: float
-    """Since its wake-up was published: less than its age where it had to wait for a time before."""
+    """Since its wake-up was published: less than its age if it was deferred before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +56,35 @@ class LaneView:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """The whole, as it was seen at one moment."""
+class Snapshot:
+    """The whole at one moment."""
 
     at: datetime
     rate: Rate
     pauses: tuple[Pause, ...]
     lanes: dict[str, LaneView]
     reports_waiting: int | None
-    """Reports in their queue; None where the broker does not answer."""
+    """Reports in their queue; None if the broker does not answer."""
     held: int
     parked: int
-    notices: dict[str, int]
-    """Outcomes to be told: waiting, and dead, which were given up."""
+    callbacks: dict[str, int]
+    """Callbacks that are waiting, and dead ones, which were abandoned."""
     to_send: int
-    """Messages that wait for nothing but their turn."""
+    """Messages that wait only for the rate limit."""
     stopped: bool
-    """Whether nothing is sent, as the account is paused or the gateway away."""
+    """Whether nothing is sent, because the account is paused or the breaker is open."""
     broker_answers: bool
     memory: dict[str, Memory]
-    """Of the ledger's Redis and of the broker's, by `ledger` and `broker`, where they are known."""
+    """Of the Redis of `ledger` and `broker`, as far as known."""
 
     @property
     def drain_s(self) -> float | None:
-        """Estimate the time to send what waits; None while nothing is sent."""
+        """Return the estimated time to send what waits; None while nothing is sent."""
         return None if self.stopped else self.to_send / self.rate.now
 
 
 class Inspector:
-    """Looks at the ledger and the broker; nothing is connected before it does."""
+    """Reads the ledger and the broker; it connects on first use."""
 
     def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
         self._client = client
@@ -92,14 +92,14 @@ class Inspector:
         self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
-        self.notices = Callbacks(client, rules)
+        self.callbacks = Callbacks(client, rules)
 
     def close(self) -> None:
         """Close the broker's connections; the ledger's are the caller's."""
         self._broker.close()
 
-    def look(self) -> Overview:
-        """Look at the whole. Raises LedgerUnavailable."""
+    def take_snapshot(self) -> Snapshot:
+        """Return a snapshot of the whole. Raises LedgerUnavailable."""
         pauses = self.control.pauses()
         live = self.control.live()
         waiting = self.waiting()
@@ -108,7 +108,7 @@ class Inspector:
             now_ms = timestamps.now_ms(self._client)
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
             due = self._deferred_and_due(now_ms) if total(live, State.DEFERRED) else 0
-        return Overview(
+        return Snapshot(
             at=timestamps.at(now_ms),
             rate=self.control.rate(),
             pauses=tuple(pauses),
@@ -116,7 +116,7 @@ class Inspector:
             reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
             held=held,
             parked=parked,
-            notices=self.notices.counts(),
+            callbacks=self.callbacks.counts(),
             to_send=total(live, State.QUEUED) + due,
             stopped=any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses),
             broker_answers=waiting is not None,
@@ -132,16 +132,16 @@ class Inspector:
         return {name: one for name, one in found.items() if one}
 
     def waiting(self) -> dict[str, int] | None:
-        """Count what waits in each queue; None where the broker does not answer."""
+        """Return how much waits in each queue; None if the broker does not answer."""
         try:
             return queue_depths(self._broker)
         except redis.RedisError:
             return None
 
     def waits_s(self, waiting: dict[str, int]) -> dict[Lane, float]:
-        """Tell how long each lane's oldest wake-up has waited; `waiting` is from `waiting`.
+        """Return how long each lane's oldest wake-up has waited; `waiting` is from `waiting()`.
 
-        A lane is left out where a glance finds nothing but wake-ups of messages that have ended.
+        A lane is left out if a quick search finds only wake-ups of messages that have ended.
         Raises LedgerUnavailable.
         """
         found: dict[Lane, float] = {}
@@ -149,8 +149,8 @@ class Inspector:
             now_ms = timestamps.now_ms(self._client)
             for lane in Lane:
                 depth = waiting[lane.queue]
-                oldest = self._oldest(lane, now_ms, _GLANCE) if depth else None
-                if oldest or depth <= _GLANCE:
+                oldest = self._oldest(lane, now_ms, _QUICK_SEARCH) if depth else None
+                if oldest or depth <= _QUICK_SEARCH:
                     found[lane] = oldest.waits_s if oldest else 0
         return found
 
@@ -159,16 +159,14 @@ class Inspector:
     ) -> LaneView:
         return LaneView(
             live={str(state): live.get(f"{lane}:{state}", 0) for state in LIVE_STATES},
-            oldest=self._oldest(lane, now_ms, _LOOK_AT)
-            if waiting and waiting[lane.queue]
-            else None,
+            oldest=self._oldest(lane, now_ms, _SEARCH) if waiting and waiting[lane.queue] else None,
         )
 
-    def _oldest(self, lane: Lane, now_ms: int, look_at: int) -> Oldest | None:
+    def _oldest(self, lane: Lane, now_ms: int, limit: int) -> Oldest | None:
         found = [
             first
             for name in _lists(lane.queue)
-            if (first := self._first_queued(name, look_at)) is not None
+            if (first := self._first_queued(name, limit)) is not None
         ]
         if not found:
             return None
@@ -180,12 +178,12 @@ class Inspector:
             waits_s=max(0, now_ms - published) / 1000,
         )
 
-    def _first_queued(self, name: str, look_at: int) -> tuple[int, int, str] | None:
-        """Find the next message of a list that is still to be sent: (published, enqueued, id).
+    def _first_queued(self, name: str, limit: int) -> tuple[int, int, str] | None:
+        """Return the next message of a list that is still to be sent: (published, enqueued, id).
 
         kombu pushes at the head and pops at the tail.
         """
-        for start in (0, *range(_FIRST, look_at, _PAGE)):
+        for start in (0, *range(_FIRST, limit, _PAGE)):
             ids = self._ids(name, start, _PAGE if start else _FIRST)
             if not ids:
                 return None
@@ -207,9 +205,9 @@ class Inspector:
         return [(ids_of(body) or [""])[-1] for body in reversed(bodies)]
 
     def _deferred_and_due(self, now_ms: int) -> int:
-        """Count messages whose wait is over and which no clock has queued yet."""
+        """Return how many messages are due that no scheduler has queued yet."""
         count = 0
-        for start in range(0, _LOOK_AT, _PAGE):
+        for start in range(0, _SEARCH, _PAGE):
             ids: Any = self._client.zrangebyscore(keys.TIMERS, "-inf", now_ms, start, _PAGE)
             with self._client.pipeline(transaction=False) as pipe:
                 for message_id in ids:
@@ -221,7 +219,7 @@ class Inspector:
 
 
 def queue_depths(broker: Client) -> dict[str, int]:
-    """Count what waits in each queue, of every priority. Raises redis.RedisError."""
+    """Return how much waits in each queue, of every priority. Raises redis.RedisError."""
     names = [(queue, name) for queue in QUEUES for name in _lists(queue)]
     counts = dict.fromkeys(QUEUES, 0)
     with broker.pipeline(transaction=False) as pipe:
@@ -233,12 +231,12 @@ def queue_depths(broker: Client) -> dict[str, int]:
 
 
 def _lists(queue: str) -> Iterator[str]:
-    """Name a queue's lists: kombu has one for each priority."""
+    """Yield the names of a queue's lists: kombu has one for each priority."""
     yield queue
     for step in PRIORITY_STEPS[1:]:
         yield f"{queue}{Channel.sep}{step}"
 
 
 def total(live: dict[str, int], state: State) -> int:
-    """Count the messages of all lanes that are in a state; `live` is from Control.live."""
+    """Return how many messages of all lanes are in a state; `live` is from Control.live."""
     return sum(live.get(f"{lane}:{state}", 0) for lane in Lane)

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from smsq_worker.sandbox.journal import Journal
 
-# Only a fault reaches them. A POST under way is finished before the stop.
+# Only reached on a fault. A POST in progress is finished before the stop.
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 60.0
 
 
 class RunningSandbox:
-    """A sandbox that listens in a thread with an event loop of its own."""
+    """A sandbox that listens in a thread with its own event loop."""
 
     url: str
-    """Where it listens, without a slash at the end."""
+    """Where it listens, without a trailing slash."""
 
     def __init__(
         self, listening: Callable[[], AbstractAsyncContextManager[str]], journal: Journal
@@ -38,11 +38,11 @@ class RunningSandbox:
 
     @property
     def total(self) -> int:
-        """How many calls were accepted."""
+        """How many requests were accepted."""
         return self._journal.total
 
     def accepted(self, phone: str) -> int:
-        """Return how many calls were accepted for this number."""
+        """Return how many requests were accepted for this number."""
         return len(self._journal.accepted(phone))
 
     def mids(self, phone: str) -> list[str]:
@@ -50,11 +50,11 @@ class RunningSandbox:
         return [entry.mid for entry in self._journal.accepted(phone)]
 
     def calls(self, phone: str) -> int:
-        """Return the number of valid calls for this number, accepted or not."""
+        """Return how many valid requests there were for this number, accepted or not."""
         return self._journal.calls(phone)
 
     def stop(self) -> None:
-        """Stop listening, close all connections, end the thread; may be called again."""
+        """Stop listening, close all connections, end the thread. Idempotent."""
         if self._thread.is_alive():
             self._stop()
         self._thread.join(STOP_TIMEOUT_S)

@@ -1,38 +1,38 @@
-"""The sandbox's HTTP: the vendor's one request, and what was accepted, to be read."""
+"""The sandbox's HTTP: the vendor's one request, and what was accepted, for tests to read."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import Application, HTTPError, RequestHandler
 
 from smsq.contract import mask_phone
-from smsq_worker.sandbox.answers import Exchange, give
+from smsq_worker.sandbox.behaviour import Behaviour
 from smsq_worker.sandbox.checks import refusal
 from smsq_worker.sandbox.outcomes import outcome_for
+from smsq_worker.sandbox.responses import Exchange, respond
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable
 
     from smsq_worker.sandbox.journal import Journal
     from smsq_worker.sandbox.reports import ReportPusher
-    from smsq_worker.sandbox.turns import Answer, Turn
 
 logger = logging.getLogger(__name__)
 
-# An early report whose receiver is away must not hold the answer for all its retries.
+# An early report whose receiver is away must not hold the response for all its retries.
 EARLY_WAIT_S = 5.0
 _PHONE_DIGITS = 11
 _ARGUMENTS = ("module", "file", "action", "mobphone", "smstemplate")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What the handlers share while the server listens."""
+class Shared:
+    """What all requests share while the server listens."""
 
     secret: str = field(repr=False)
     slow_s: float
@@ -40,152 +40,111 @@ class Desk:
     pusher: ReportPusher
     in_flight: set[asyncio.Task[Any]] = field(default_factory=set)
 
+    def track(self) -> None:
+        """Count the current task as a request in flight until it ends."""
+        if task := asyncio.current_task():
+            self.in_flight.add(task)
+            task.add_done_callback(self.in_flight.discard)
+
     async def idle(self) -> None:
-        """Wait until no call is being answered."""
+        """Wait until no request is in flight."""
         if self.in_flight:
             await asyncio.wait(self.in_flight)
 
 
-def application(desk: Desk) -> Application:
+def application(shared: Shared) -> Application:
     """Return the Tornado application."""
-    shared = {"desk": desk}
+    journal = shared.journal
     return Application(
         [
-            (r"/", SendHandler, shared),
-            (r"/sandbox/accepted", AcceptedHandler, shared),
-            (r"/sandbox/accepted/([^/]+)", NumberHandler, shared),
-            (r"/sandbox/calls", CallsHandler, shared),
+            (r"/", SendHandler, {"shared": shared}),
+            (r"/sandbox/accepted", JournalHandler, {"read": journal.accepted_summary}),
+            (r"/sandbox/accepted/([^/]+)", JournalHandler, {"read": journal.number_summary}),
+            (r"/sandbox/calls", JournalHandler, {"read": journal.calls_summary}),
             (r"/healthz", HealthHandler),
         ],
         default_handler_class=UnknownHandler,
-        log_function=_no_access_log,
+        # Tornado's own line has the whole query, number and code included.
+        log_function=lambda _handler: None,
     )
 
 
-def _no_access_log(_handler: RequestHandler) -> None:
-    """Log nothing: Tornado's own line has the whole query, number and code included."""
-
-
 def _shown(phone: str) -> str:
-    """Return a number fit for the log; what is no number is not quoted at all."""
+    """Return a number fit for the log; anything else is not quoted at all."""
     return mask_phone(phone) if phone.isdecimal() and len(phone) == _PHONE_DIGITS else "****"
 
 
 class QuietHandler(RequestHandler):
     """A handler whose failures are logged without the request."""
 
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log where it failed, but no text of the error: it may quote an argument."""
         if typ is not None and not isinstance(value, HTTPError):
             logger.error("%s in the sandbox\n%s", typ.__name__, "".join(traceback.format_tb(tb)))
 
 
-class DeskHandler(QuietHandler):
-    """A handler that knows the desk."""
-
-    def initialize(self, desk: Desk) -> None:
-        """Take what the handlers share."""
-        self.desk = desk
-
-
-class SendHandler(DeskHandler):
+class SendHandler(QuietHandler):
     """The vendor's request: `/?module=sms&file=send&action=send&...`, GET or POST."""
 
-    def initialize(self, desk: Desk) -> None:
-        """Take what the handlers share."""
-        super().initialize(desk)
+    def initialize(self, shared: Shared) -> None:
+        """Take what all requests share."""
+        self.shared = shared
         self._gone = asyncio.Event()
 
     def on_connection_close(self) -> None:
-        """Note that the client went away, or that the server is stopping."""
+        """Note that the client disconnected, or that the server is stopping."""
         self._gone.set()
 
     async def get(self) -> None:
-        """Check the call, do what its number's last digits ask for, and answer."""
-        self._track()
+        """Check the request, record it, start its reports, and respond."""
+        self.shared.track()
+        journal = self.shared.journal
         arguments = {name: self.get_argument(name, "") for name in _ARGUMENTS}
         authorization = self.request.headers.get("Authorization", "")
-        refused = refusal(authorization, arguments, self.desk.secret)
-        if refused is not None:
-            self.desk.journal.count_refusal(refused.name)
+        if refused := refusal(authorization, arguments, self.shared.secret):
+            journal.count_refusal(refused.name)
             logger.info("refused: %s", refused.name)
-            await self._give(refused.answer, mid="")
+            await self._respond(Behaviour(code=400, msg=refused.msg), mid="")
             return
-        await self._take(arguments["mobphone"], arguments["smstemplate"])
+        phone, template = arguments["mobphone"], arguments["smstemplate"]
+        outcome = outcome_for(phone)
+        n = journal.count_request(phone, outcome.name)
+        behaviour = outcome.first if n == 1 else outcome.later
+        mid = journal.accept(phone, template, outcome.name) if behaviour.accepts else ""
+        logger.info("%s request %d: %s, %s", _shown(phone), n, outcome.name, mid or "not accepted")
+        if behaviour.accepts:
+            reports = self.shared.pusher.start(behaviour.pushes, mid)
+            if behaviour.report_first:
+                await asyncio.wait({reports}, timeout=EARLY_WAIT_S)
+        await self._respond(behaviour, mid)
+        if self._gone.is_set():
+            logger.info("%s request %d: closed before the response", _shown(phone), n)
 
     async def post(self) -> None:
-        """Do the same: arguments may stand in the query or in a form."""
+        """Do the same as for GET: arguments may stand in the query or in a form."""
         await self.get()
 
-    def _track(self) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self.desk.in_flight.add(task)
-            task.add_done_callback(self.desk.in_flight.discard)
-
-    async def _take(self, phone: str, template: str) -> None:
-        outcome = outcome_for(phone)
-        call = self.desk.journal.count_call(phone, outcome.name)
-        turn = outcome.turn(call)
-        mid = self.desk.journal.accept(phone, template, outcome.name) if turn.accepts else ""
-        logger.info("%s call %d: %s, %s", _shown(phone), call, outcome.name, mid or "not accepted")
-        if turn.accepts:
-            await self._report(turn, mid)
-        await self._give(turn.answer, mid)
-        if self._gone.is_set():
-            logger.info("%s call %d: closed before the answer", _shown(phone), call)
-
-    async def _report(self, turn: Turn, mid: str) -> None:
-        task = self.desk.pusher.start(turn.pushes, mid)
-        if turn.report_first:
-            await asyncio.wait({task}, timeout=EARLY_WAIT_S)
-
-    async def _give(self, answer: Answer, mid: str) -> None:
-        await give(Exchange(self, answer, mid, self._gone, self.desk.slow_s))
+    async def _respond(self, behaviour: Behaviour, mid: str) -> None:
+        await respond(Exchange(self, behaviour, mid, self._gone, self.shared.slow_s))
 
 
-class AcceptedHandler(DeskHandler):
-    """How many calls were accepted, by number."""
+class JournalHandler(QuietHandler):
+    """What the journal holds, as JSON."""
 
-    def get(self) -> None:
-        """Answer {"total", "numbers"}."""
-        self.write(self.desk.journal.accepted_summary())
+    def initialize(self, read: Callable[..., dict[str, Any]]) -> None:
+        """Take the journal's method that this path shows."""
+        self._read = read
 
-
-class NumberHandler(DeskHandler):
-    """What was accepted for one number."""
-
-    def get(self, phone: str) -> None:
-        """Answer {"phone", "count", "mids", "accepted"}; zero for a number never seen."""
-        entries = self.desk.journal.accepted(phone)
-        self.write(
-            {
-                "phone": phone,
-                "count": len(entries),
-                "mids": [entry.mid for entry in entries],
-                "accepted": [asdict(entry) for entry in entries],
-            }
-        )
-
-
-class CallsHandler(DeskHandler):
-    """How many calls there were, refused ones too."""
-
-    def get(self) -> None:
-        """Answer {"total", "outcomes", "numbers"}."""
-        self.write(self.desk.journal.calls_summary())
+    def get(self, *arguments: str) -> None:
+        """Write what the method returns for the arguments in the path."""
+        self.write(self._read(*arguments))
 
 
 class HealthHandler(QuietHandler):
     """Whether the sandbox is up."""
 
     def get(self) -> None:
-        """Answer ok."""
+        """Write ok."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.write("ok")
 
@@ -194,5 +153,5 @@ class UnknownHandler(QuietHandler):
     """Any other path."""
 
     def prepare(self) -> None:
-        """Answer 404."""
+        """Raise a 404."""
         raise HTTPError(404)

@@ -1,11 +1,11 @@
 """What the sandbox accepted: the truth about duplicates.
 
-In memory by number and, where a path is given, a line of JSON for each accepted call:
+In memory by number and, with a path, a line of JSON for each accepted request:
 
     {"phone", "outcome", "at": "2025-07-06T08:00:00.000+00:00", "mid", "template"}
 
-The file holds whole numbers and is readable by its owner alone. The value of the template's
-variable is in neither. A file of an earlier run is appended to, not read.
+The file holds complete phone numbers and only its owner can read it. Neither holds the value of
+the template's variable. The file of an earlier run is appended to, not read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """One call that was accepted: a message that the vendor would have sent and charged for."""
+    """One accepted request: a message that the vendor would have sent and charged for."""
 
     at: str
     mid: str
@@ -38,28 +38,28 @@ def new_mid() -> str:
 
 
 class Journal:
-    """Counts of all calls and a list of the accepted ones.
+    """Counts of all requests, and a list of the accepted ones.
 
-    Written by the server's thread alone. The methods that take a number, and `total`, may be
-    read by any thread: they touch one entry.
+    Written by the server's thread only. Any thread may read `total` and call the methods that
+    take a number: they touch one entry.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._file: IO[str] | None = None
         self._accepted: dict[str, list[Accepted]] = {}
-        self._calls: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self.total = 0
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Keep the file open, if there is one; OSError if it cannot be written."""
+        """Keep the file open, if there is one. Raises OSError if it cannot be written."""
         if self._path is None:
             yield
             return
         self._path.touch(mode=0o600)
-        # Line-buffered: a call is in the file before it is answered.
+        # Line-buffered: a request is in the file before its response.
         with self._path.open("a", buffering=1, encoding="utf-8") as file:
             self._file = file
             try:
@@ -67,18 +67,18 @@ class Journal:
             finally:
                 self._file = None
 
-    def count_call(self, phone: str, outcome: str) -> int:
-        """Count a valid call; return how many there have been for this number, this one too."""
+    def count_request(self, phone: str, outcome: str) -> int:
+        """Count a valid request; return how many there have been for this number, including it."""
         self._outcomes[outcome] += 1
-        self._calls[phone] += 1
-        return self._calls[phone]
+        self._requests[phone] += 1
+        return self._requests[phone]
 
     def count_refusal(self, reason: str) -> None:
-        """Count a call that was refused before its number was looked at."""
+        """Count a request that was refused before its number was looked at."""
         self._outcomes[reason] += 1
 
     def accept(self, phone: str, template: str, outcome: str) -> str:
-        """Record an accepted call and return its new mid."""
+        """Record an accepted request and return its new mid."""
         entry = Accepted(datetime.now(UTC).isoformat(timespec="milliseconds"), new_mid(), template)
         self._accepted.setdefault(phone, []).append(entry)
         self.total += 1
@@ -92,21 +92,31 @@ class Journal:
         return list(self._accepted.get(phone, ()))
 
     def calls(self, phone: str) -> int:
-        """Return the number of valid calls for this number, accepted or not."""
-        return self._calls[phone]
+        """Return the number of valid requests for this number, accepted or not."""
+        return self._requests[phone]
 
     def accepted_summary(self) -> dict[str, Any]:
         """Return {"total", "numbers": {phone: count}}."""
         numbers = {phone: len(entries) for phone, entries in self._accepted.items()}
         return {"total": self.total, "numbers": numbers}
 
+    def number_summary(self, phone: str) -> dict[str, Any]:
+        """Return {"phone", "count", "mids", "accepted"}; zero for a number never seen."""
+        entries = self.accepted(phone)
+        return {
+            "phone": phone,
+            "count": len(entries),
+            "mids": [entry.mid for entry in entries],
+            "accepted": [asdict(entry) for entry in entries],
+        }
+
     def calls_summary(self) -> dict[str, Any]:
         """Return {"total", "outcomes": {name: count}, "numbers": {phone: count}}.
 
-        `total` and `outcomes` have all calls, refused ones too; `numbers` the valid ones.
+        `total` and `outcomes` count all requests, `numbers` only the valid ones.
         """
         return {
             "total": self._outcomes.total(),
             "outcomes": dict(self._outcomes),
-            "numbers": dict(self._calls),
+            "numbers": dict(self._requests),
         }

@@ -1,4 +1,4 @@
-"""Push reports to the customer's address, in the background and again until they are taken."""
+"""Push reports to the customer's address, in the background, with retries until they are taken."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
+from smsq_worker.sandbox.behaviour import Push
 from smsq_worker.sandbox.journal import new_mid
-from smsq_worker.sandbox.pauses import pause
-from smsq_worker.sandbox.turns import Push, Style
+from smsq_worker.sandbox.sleep import interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ MAX_CLIENTS = 256
 def render(push: Push, mid: str) -> tuple[str, bytes]:
     """Return content type and body of a report about `mid`."""
     report = {"mid": mid if push.own_mid else new_mid(), "stat": push.stat}
-    if push.style is Style.FORM:
+    if push.format == "form":
         return "application/x-www-form-urlencoded", urlencode(report).encode()
-    if push.style is Style.BATCH:
+    if push.format == "batch":
         return "application/json", _json([report, {"mid": new_mid(), "stat": "DELIVRD"}])
-    if push.style is Style.TEXT_WITH_BOM:
+    if push.format == "text with bom":
         return "text/plain; charset=utf-8", b"\xef\xbb\xbf" + _json(report)
     return "application/json", _json(report)
 
@@ -39,9 +39,9 @@ def _json(value: object) -> bytes:
 
 
 class ReportPusher:
-    """One background task for each accepted call, which POSTs its reports in their order.
+    """Runs a background task for each accepted request, which POSTs its reports in order.
 
-    The address holds the receiver's token, so it is never logged. Make it inside the event loop.
+    The address holds the receiver's token, so it is never logged. Create it in the event loop.
     """
 
     def __init__(self, url: str | None, delay_s: float) -> None:
@@ -54,14 +54,14 @@ class ReportPusher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, pushes: tuple[Push, ...], mid: str) -> asyncio.Task[None]:
-        """Begin to push the reports of an accepted call; the task ends when they are through."""
+        """Start to push the reports of an accepted request; the task ends after the last one."""
         task = asyncio.create_task(self._push_all(pushes, mid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def aclose(self) -> None:
-        """Drop what has not been sent; a POST under way is finished, within its timeout."""
+        """Drop what has not been sent; a POST in progress is finished, within its timeout."""
         self._closing.set()
         await asyncio.gather(*self._tasks)
         self._client.close()
@@ -71,11 +71,11 @@ class ReportPusher:
         accepted_at = loop.time()
         for push in pushes:
             wait_s = accepted_at + push.after * self._delay_s - loop.time()
-            if await pause(self._closing, wait_s):
+            if await interrupted(self._closing, wait_s):
                 return
-            await self._deliver(push, mid)
+            await self._post_until_taken(push, mid)
 
-    async def _deliver(self, push: Push, mid: str) -> None:
+    async def _post_until_taken(self, push: Push, mid: str) -> None:
         if self._url is None:
             return
         content_type, body = render(push, mid)
@@ -84,14 +84,14 @@ class ReportPusher:
             if problem is None:
                 return
             if retry_in_s is None:
-                logger.warning("report %s mid=%s given up: %s", push.stat, mid, problem)
+                logger.warning("report %s mid=%s abandoned: %s", push.stat, mid, problem)
                 return
-            logger.info("report %s mid=%s not taken: %s; again", push.stat, mid, problem)
-            if await pause(self._closing, retry_in_s):
+            logger.info("report %s mid=%s not taken: %s; retrying", push.stat, mid, problem)
+            if await interrupted(self._closing, retry_in_s):
                 return
 
     async def _post(self, url: str, content_type: str, body: bytes) -> str | None:
-        """POST once; return what went wrong, or None where the receiver answered 2xx."""
+        """POST once; return what went wrong, or None if the receiver answered 2xx."""
         request = HTTPRequest(
             url,
             method="POST",
@@ -108,7 +108,7 @@ class ReportPusher:
                 await self._client.fetch(request)
             except HTTPClientError as error:
                 return f"HTTP {error.code}"
-            # ValueError: an address that turns out to be none only when it is used.
+            # ValueError: an address that turns out to be invalid only when it is used.
             except (OSError, ValueError) as error:
                 return type(error).__name__
         return None

@@ -1,4 +1,4 @@
-"""The sandbox as one object: listen, until a signal or from a thread of a test."""
+"""The sandbox as one object: it serves until a signal, or in a thread of a test."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import signal
 import socket
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tornado.httpserver import HTTPServer
 
 from smsq.errors import SmsqError
 from smsq_worker.sandbox.background import RunningSandbox
-from smsq_worker.sandbox.handlers import Desk, application
+from smsq_worker.sandbox.handlers import Shared, application
 from smsq_worker.sandbox.journal import Journal
 from smsq_worker.sandbox.reports import ReportPusher
 
@@ -25,42 +26,34 @@ _MAX_BODY_BYTES = 64 * 1024
 
 
 class BindError(SmsqError):
-    """The address is taken, not allowed, or none of this machine; the text says which."""
+    """The address is in use, not permitted, or not of this machine; the text says which."""
 
 
+@dataclass(kw_only=True)
 class Sandbox:
-    """The sandbox gateway.
+    """The sandbox gateway."""
 
-    secret: what callers must put in `Authorization`.
-    report_url: where reports are POSTed; None sends none.
-    bind: host and port; port 0 takes a free one.
-    report_delay_s: from acceptance to the report.
-    slow_s: how long the slow outcomes take.
-    log_path: file to which accepted calls are appended, see journal.py.
-    """
+    secret: str = field(repr=False)
+    """What clients must put in `Authorization`."""
+    report_url: str | None = field(repr=False)
+    """Where reports are POSTed; None sends none."""
+    bind: tuple[str, int]
+    """Host and port; port 0 takes a free one."""
+    report_delay_s: float = 1.0
+    """From acceptance to the report."""
+    slow_s: float = 2.0
+    """How long the slow outcomes take."""
+    log_path: Path | None = None
+    """File to which accepted requests are appended, see journal.py."""
 
-    def __init__(
-        self,
-        *,
-        secret: str,
-        report_url: str | None,
-        bind: tuple[str, int],
-        report_delay_s: float = 1.0,
-        slow_s: float = 2.0,
-        log_path: Path | None = None,
-    ) -> None:
-        self._secret = secret
-        self._report_url = report_url
-        self._bind = bind
-        self._report_delay_s = report_delay_s
-        self._slow_s = slow_s
-        self._journal = Journal(log_path)
+    def __post_init__(self) -> None:
+        self._journal = Journal(self.log_path)
 
     def run(self, on_ready: Callable[[str], None]) -> None:
-        """Serve until SIGTERM or SIGINT; call it in the main thread.
+        """Serve until SIGTERM or SIGINT; must be called in the main thread.
 
-        `on_ready` is given the address once it listens. Raises BindError, or OSError where
-        the log cannot be written.
+        `on_ready` is called with the address once it listens. Raises BindError, or OSError if the
+        log cannot be written.
         """
         asyncio.run(self._until_signal(on_ready))
 
@@ -84,23 +77,23 @@ class Sandbox:
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
         with self._journal.recording():
-            listener = _listen(*self._bind)
-            pusher = ReportPusher(self._report_url, self._report_delay_s)
-            desk = Desk(self._secret, self._slow_s, self._journal, pusher)
-            server = HTTPServer(application(desk), max_body_size=_MAX_BODY_BYTES)
+            listener = _listen(*self.bind)
+            pusher = ReportPusher(self.report_url, self.report_delay_s)
+            shared = Shared(self.secret, self.slow_s, self._journal, pusher)
+            server = HTTPServer(application(shared), max_body_size=_MAX_BODY_BYTES)
             server.add_socket(listener)
             try:
-                yield _url(self._bind[0], listener.getsockname()[1])
+                yield _url(self.bind[0], listener.getsockname()[1])
             finally:
                 server.stop()
                 await server.close_all_connections()
-                # Before idle: a call may still wait until its early report is taken.
+                # Before idle: a request may still wait until its early report is taken.
                 await pusher.aclose()
-                await desk.idle()
+                await shared.idle()
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # Not Tornado's bind_sockets: it leaves the socket open where the address is taken.
+    # Not Tornado's bind_sockets: it leaves the socket open if the address is in use.
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,8 +12,8 @@ from itertools import groupby
 import click
 
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor.examination import examine
 from smsq_worker.doctor.finding import Finding
+from smsq_worker.doctor.installation import examine
 from smsq_worker.domain.codes import Catalogue
 
 # What follows \b is printed as it stands.

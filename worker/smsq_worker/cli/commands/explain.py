@@ -24,11 +24,11 @@ from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.writing import to_read
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
-from smsq_worker.infra.wording import instant, moment, span
 from smsq_worker.inspection.code_text import Lang, class_words, meaning
-from smsq_worker.inspection.forecast import ForecastContext, foresee
+from smsq_worker.inspection.forecast import ForecastContext, next_events
+from smsq_worker.inspection.formatting import clean, instant, moment, span
 from smsq_worker.inspection.snapshot import Inspector
-from smsq_worker.inspection.timeline import Event, clean, state_words, tell
+from smsq_worker.inspection.timeline import Event, past_events, state_words
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.message_view import Trace, mid_of, parked_since, read_trace, sharers_of
 from smsq_worker.ledger.search import find, size
@@ -166,8 +166,8 @@ def _story(desk: _Desk, trace: Trace) -> dict[str, Any]:
     """Give a message's story as JSON shows it."""
     settings = desk.settings
     lookout = Inspector(desk.client, settings.rules, settings.broker_url)
-    past = tell(trace, desk.catalogue, desk.lang, webhook=bool(settings.webhook_url))
-    following = list(map(_event, foresee(ForecastContext(trace, lookout, settings.bulk_hours))))
+    past = past_events(trace, desk.catalogue, desk.lang, webhook=bool(settings.webhook_url))
+    following = list(map(_event, next_events(ForecastContext(trace, lookout, settings.bulk_hours))))
     lookout.close()
     status = trace.status
     return {

@@ -11,7 +11,7 @@ import click
 from smsq_worker.cli.helpers.groups import Group
 from smsq_worker.cli.helpers.writing import to_write
 from smsq_worker.config.settings import Settings
-from smsq_worker.infra.wording import moment
+from smsq_worker.inspection.formatting import moment
 from smsq_worker.ledger.callbacks import Callbacks
 
 AT_MOST = 10_000

@@ -10,7 +10,7 @@ from smsq_worker.cli.helpers.scope import SCOPES, read_scope
 from smsq_worker.cli.helpers.words import check_reason
 from smsq_worker.cli.helpers.writing import to_write
 from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.forecast import scope_words
+from smsq_worker.inspection.formatting import scope_words
 from smsq_worker.ledger.admin import Control
 
 # What follows \b is printed as it stands.

@@ -12,7 +12,7 @@ import click
 from smsq_worker.cli.helpers.words import rate_now
 from smsq_worker.cli.helpers.writing import to_write
 from smsq_worker.config.settings import Settings
-from smsq_worker.infra.wording import moment
+from smsq_worker.inspection.formatting import moment
 from smsq_worker.ledger.admin import Control, Rate
 
 # What follows \b is printed as it stands.

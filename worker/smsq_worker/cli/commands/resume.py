@@ -9,7 +9,7 @@ import click
 from smsq_worker.cli.helpers.scope import SCOPES, read_scope
 from smsq_worker.cli.helpers.writing import to_write
 from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.forecast import pause_words, scope_words
+from smsq_worker.inspection.formatting import pause_words, scope_words
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
 
 # What follows \b is printed as it stands.

@@ -21,9 +21,8 @@ from smsq_worker.cli.helpers.words import rate_now
 from smsq_worker.cli.helpers.writing import to_read
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.memory import Memory
-from smsq_worker.infra.wording import moment, span
-from smsq_worker.inspection.forecast import pause_end, pause_words, scope_words
-from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Overview
+from smsq_worker.inspection.formatting import moment, pause_end, pause_words, scope_words, span
+from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Snapshot
 from smsq_worker.ledger.admin import Pause
 
 _WATCH_S: Final = 1.5
@@ -77,7 +76,7 @@ def status(message_id: str | None, *, as_json: bool, every_s: int | None) -> Non
 def _show_whole(*, as_json: bool) -> None:
     settings = Settings.load(os.environ)
     lookout = _lookout(settings)
-    whole = lookout.look()
+    whole = lookout.take_snapshot()
     if as_json:
         click.echo(json.dumps(_as_dict(whole), ensure_ascii=False, indent=2))
     else:
@@ -94,7 +93,7 @@ def _watch(every_s: int, *, as_json: bool) -> None:
     lookout = _lookout(replace(settings, enqueue_timeout_s=impatient))
 
     def look() -> list[str]:
-        whole = lookout.look()
+        whole = lookout.take_snapshot()
         if as_json:
             return [json.dumps(_as_dict(whole), ensure_ascii=False)]
         away = [] if whole.broker_answers else [_broker_away(settings)]
@@ -112,7 +111,7 @@ def _broker_away(settings: Settings) -> str:
     return f"smsq: the broker at {broker} (SMSQ_BROKER_URL) does not answer"
 
 
-def _lines(whole: Overview) -> Iterator[str]:
+def _lines(whole: Snapshot) -> Iterator[str]:
     by = "an operator" if whole.rate.by_operator else "the settings"
     yield f"rate      {whole.rate.limit:g}/s, burst {whole.rate.burst}, set by {by}"
     yield f"now       {rate_now(whole.rate)}"
@@ -131,7 +130,7 @@ def _lines(whole: Overview) -> Iterator[str]:
     yield f"reports   {_count(whole.reports_waiting)} waiting"
     yield f"held      {whole.held}" + ", decide: smsq held" * bool(whole.held)
     yield f"parked    {whole.parked}" + ", look: smsq parked" * bool(whole.parked)
-    told, dead = whole.notices["waiting"], whole.notices["dead"]
+    told, dead = whole.callbacks["waiting"], whole.callbacks["dead"]
     yield f"outcomes  {told} to be told, {dead} given up" + ", look: smsq notices" * bool(dead)
     yield f"to send   {whole.to_send}, {_drain(whole)}"
 
@@ -145,7 +144,7 @@ def _memory_words(name: str, memory: Memory) -> str:
     return f"{whose} is nearly full{share}"
 
 
-def _drain(whole: Overview) -> str:
+def _drain(whole: Snapshot) -> str:
     if whole.drain_s is None:
         return "stopped"
     return f"takes {span(whole.drain_s)} at {whole.rate.now:g}/s"
@@ -155,7 +154,7 @@ def _count(number: int | None) -> str:
     return "?" if number is None else str(number)
 
 
-def _as_dict(whole: Overview) -> dict[str, Any]:
+def _as_dict(whole: Snapshot) -> dict[str, Any]:
     return {
         "at": moment(whole.at),
         "rate": rate_as_dict(whole.rate),
@@ -164,7 +163,7 @@ def _as_dict(whole: Overview) -> dict[str, Any]:
         "reports_waiting": whole.reports_waiting,
         "held": whole.held,
         "parked": whole.parked,
-        "notices": whole.notices,
+        "notices": whole.callbacks,
         "to_send": whole.to_send,
         "stopped": whole.stopped,
         "drain_s": whole.drain_s,

@@ -8,7 +8,7 @@ import time
 import click
 
 from smsq_worker.config.parsers import MAX_PORT
-from smsq_worker.devstack.processes import LOOK_S, Stack, stopping
+from smsq_worker.devstack.processes import POLL_S, Stack, stopping
 from smsq_worker.devstack.up import (
     REDIS_OPTION,
     REDIS_PORT,
@@ -53,6 +53,6 @@ def up(redis_port: int) -> None:
             click.echo(f"Logs     {home / 'logs'}\nReady. Ctrl-C ends it.")
             while True:
                 stack.check()
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
     except KeyboardInterrupt:
         click.echo("Stopped.")

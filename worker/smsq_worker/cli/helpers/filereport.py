@@ -8,7 +8,7 @@ from typing import Any
 
 from smsq.contract import mask_phone
 from smsq_worker.bulk_import.check import SHOWN, Checked
-from smsq_worker.infra.wording import span
+from smsq_worker.inspection.formatting import span
 from smsq_worker.ledger.admin import Rate
 
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import click
 
-from smsq_worker.infra.wording import span
+from smsq_worker.inspection.formatting import span
 
 Step: TypeAlias = Callable[[int, str], None]
 """Takes how many are done, and more words."""

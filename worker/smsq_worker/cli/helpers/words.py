@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from smsq_worker.infra.wording import moment
+from smsq_worker.inspection.formatting import moment
 from smsq_worker.ledger.admin import Rate
 
 MAX_REASON: Final = 200

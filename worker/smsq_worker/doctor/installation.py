@@ -1,0 +1,92 @@
+"""Check everything that messages depend on, and report what to change.
+
+Nothing is changed, no SMS is sent, and the gateway receives no HTTP request. The parts are checked
+in parallel, each in a thread; a check that does not finish in time is reported as such, so that
+`smsq doctor` never hangs itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from threading import Thread
+from typing import Final
+
+from smsq.redis_urls import names_sentinels
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import (
+    api,
+    backlog,
+    encryption,
+    gateway,
+    queues,
+    schedulers,
+    schema,
+    sentinels,
+    server,
+    spool,
+)
+from smsq_worker.doctor.access import on_redis
+from smsq_worker.doctor.finding import Finding, error
+from smsq_worker.infra.heartbeat import FOLDER
+
+WITHIN_S: Final = 7.5
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def examine(settings: Settings) -> list[tuple[str, Finding]]:
+    """Run all checks; return the findings, each with the name of its part."""
+    return run(checks(settings), within_s=WITHIN_S)
+
+
+def checks(settings: Settings) -> dict[str, Check]:
+    """Return the check of each part, by the part's name."""
+    ledger = broker = partial(on_redis, settings.redis_url, "SMSQ_REDIS_URL")
+    found: dict[str, Check] = {"ledger": partial(ledger, server.check)}
+    if settings.broker_url != settings.redis_url:
+        broker = partial(on_redis, settings.broker_url, "SMSQ_BROKER_URL")
+        found["broker"] = partial(broker, partial(server.check, is_ledger=False))
+    if names_sentinels(settings.redis_url):
+        check = partial(sentinels.check, settings.redis_url, settings.wait_replicas)
+        found["sentinels"] = partial(ledger, check, follows=True)
+    return found | {
+        "queues": partial(broker, partial(queues.check, settings.broker_url), follows=True),
+        "schema": partial(ledger, schema.check, follows=True),
+        "messages": partial(ledger, backlog.check, follows=True),
+        "encryption": partial(ledger, partial(encryption.check, settings), follows=True),
+        "clocks": partial(schedulers.check, settings.home / FOLDER),
+        "spool": partial(spool.check, settings.home / "spool"),
+        "gateway": partial(gateway.check, settings),
+        "door": partial(api.check, settings),
+    }
+
+
+def run(checks: Mapping[str, Check], *, within_s: float) -> list[tuple[str, Finding]]:
+    """Run all checks in parallel, and wait for them for at most `within_s`."""
+    found: dict[str, list[Finding]] = {name: [] for name in checks}
+    threads = {
+        # Daemons: nothing can end a thread that waits for a resolver.
+        name: Thread(target=_collect, args=(check, found[name]), daemon=True)
+        for name, check in checks.items()
+    }
+    deadline = time.monotonic() + within_s
+    for thread in threads.values():
+        thread.start()
+    for name, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            what = f"the check did not finish within {within_s:g} s"
+            advice = "something that it depends on does not answer, perhaps the name server"
+            found[name].append(error(what, advice))
+    return [(name, finding) for name, findings in found.items() for finding in tuple(findings)]
+
+
+def _collect(check: Check, found: list[Finding]) -> None:
+    try:
+        found.extend(check())
+    except Exception as problem:  # noqa: BLE001 - the other parts are to be reported all the same
+        # Only its type: its text may hold anything.
+        what = f"the check failed: {type(problem).__name__}"
+        found.append(error(what, "this is a bug in smsq doctor; please report it"))
