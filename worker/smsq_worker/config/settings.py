@@ -82,7 +82,9 @@ class Settings(ProducerSettings):
     notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", broker_address, "", secret=True)
     notify_queue: str = setting("SMSQ_NOTIFY_QUEUE", queue_name, "celery")
     notify_for_s: int = setting("SMSQ_NOTIFY_FOR_S", whole(1, 30 * DAY_S), DAY_S)
-    door_bind: Bind = setting("SMSQ_DOOR_BIND", bind, ("127.0.0.1", 8080))
+    api_bind: Bind = setting(
+        "SMSQ_API_BIND", bind, ("127.0.0.1", 8080), renamed_from="SMSQ_DOOR_BIND"
+    )
     sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
     sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "", secret=True)
     flower_bind: Bind = setting("SMSQ_FLOWER_BIND", bind, ("127.0.0.1", 5555))

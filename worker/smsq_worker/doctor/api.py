@@ -18,13 +18,13 @@ HTTP_OK: Final = 200
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Ask the door of SMSQ_DOOR_BIND whether it is up."""
-    where = shown(settings.door_bind)
+    """Ask the door of SMSQ_API_BIND whether it is up."""
+    where = shown(settings.api_bind)
     if not settings.report_token:
         yield ok("SMSQ_REPORT_TOKEN is not set here, so no door is looked for")
-    elif _answers(settings.door_bind, "/healthz"):
+    elif _answers(settings.api_bind, "/healthz"):
         yield ok(f"the door answers at {where}")
-        if not _answers(settings.door_bind, "/readyz"):
+        if not _answers(settings.api_bind, "/readyz"):
             yield warning(
                 f"the door at {where} is not ready: it does not reach Redis, or the reports in its "
                 "spool do not",
