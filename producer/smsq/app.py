@@ -93,7 +93,7 @@ class SmsqApp(Celery):
         return connect_in_time(self.settings)
 
     @cached_property
-    def entrance(self) -> LedgerWriter:
+    def ledger_writer(self) -> LedgerWriter:
         """Give the way into the ledger."""
         return LedgerWriter(self.client, self.settings)
 
