@@ -18,7 +18,7 @@ from kombu import Connection, Queue
 from kombu.exceptions import KombuError, OperationalError
 
 from smsq import deadline
-from smsq.connection import Client, connect, kept_alive
+from smsq.connection import Client, connect, keepalive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.ledger_writer import LedgerWriter
 from smsq.redis_urls import as_broker, names_sentinels
@@ -51,7 +51,7 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            "socket_keepalive_options": kept_alive(10),
+            "socket_keepalive_options": keepalive(10),
             "idle_s": settings.idle_timeout_s,
             # A server that is frozen is given up after twice this.
             "health_check_interval": 5,

@@ -20,7 +20,7 @@ _ends_at: Final[ContextVar[float]] = ContextVar("smsq_deadline", default=math.in
 """By time.monotonic(). A thread that is given its caller's context has its deadline too."""
 
 
-class TimeIsUp(redis.RedisError):
+class DeadlineExceeded(redis.RedisError):
     """The deadline is over. Not a redis.TimeoutError: redis-py and kombu would try again."""
 
     def __init__(self) -> None:

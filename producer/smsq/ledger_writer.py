@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.cipher import PlaintextCipher, opener
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, run_and_wait
 from smsq.contract import (
     KEY_TTL_S,
     Lane,
@@ -21,7 +21,6 @@ from smsq.contract import (
     parse_id,
 )
 from smsq.errors import KeyConflict, LedgerUnavailable
-from smsq.replicas import run_and_wait
 from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S = 30

@@ -20,6 +20,8 @@ from smsq.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 
+IDLE_S: Final = 30.0
+"""The default of SMSQ_IDLE_TIMEOUT_S."""
 FERNET_KEY_BYTES: Final = 32
 MAX_DIGITS: Final = 20
 """int() refuses thousands of digits with a text of its own."""
@@ -158,7 +160,7 @@ class ProducerSettings:
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
-    idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), 30.0)
+    idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
 
     def __post_init__(self) -> None:
         if not self.broker_url:

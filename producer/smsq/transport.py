@@ -11,14 +11,9 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smsq import redis_urls
-from smsq.connection import (
-    IDLE_S,
-    Connection,
-    PrimaryConnection,
-    TlsConnection,
-    TlsPrimaryConnection,
-    primary_pool,
-)
+from smsq.redis_connections import Connection, TlsConnection
+from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
+from smsq.settings import IDLE_S
 
 
 class SafeChannel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from smsq.connection import IDLE_S
+from smsq.settings import IDLE_S
 
 TRIES: Final = 3
 """How often connecting is tried for one call; a request is written only once."""
