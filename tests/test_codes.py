@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from smsq.errors import SettingsError
 from smsq_worker.cli.commands.codes import codes as codes_command
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
-from smsq_worker.inspection.code_text import duration
+from smsq_worker.infra.wording import exact_span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -699,4 +699,4 @@ def test_the_help_has_examples_that_work() -> None:
     [(0, "0 s"), (90, "90 s"), (60, "1 min"), (7200, "2 h"), (5400, "90 min"), (172_800, "2 d")],
 )
 def test_a_duration_is_written_in_the_largest_whole_unit(seconds: int, words: str) -> None:
-    assert duration(seconds) == words
+    assert exact_span(seconds) == words

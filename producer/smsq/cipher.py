@@ -1,9 +1,9 @@
-"""How numbers and codes stand in the ledger: as they are, or encrypted (SMSQ_PAYLOAD_KEYS).
+"""How numbers and codes are stored in the ledger: in plain text, or encrypted (SMSQ_PAYLOAD_KEYS).
 
-Encrypted, nothing in Redis tells a number: payloads are Fernet tokens, and what is kept by number
-or by idempotency key is found by a keyed digest, because all numbers can be tried in seconds. That
-digest must outlive every Fernet key, so its own key is random, made once, and kept in the ledger
-itself (smsq:lookup), encrypted with each Fernet key.
+With encryption nothing in Redis reveals a number: payloads are Fernet tokens, and entries that are
+looked up by number or by idempotency key have a keyed digest, because all numbers can be tried in
+seconds. That digest must outlive every Fernet key, so its own key is random, made once, and kept in
+the ledger itself (smsq:lookup), encrypted with each Fernet key.
 
 What was written before there were keys is still read.
 """
@@ -81,7 +81,7 @@ class PlaintextCipher:
         found = keys.fingerprint(key, phone, template, self._lookup)
         return keys.phone_hash(key, self._lookup), found
 
-    def _decrypt(self, token: str) -> str:
+    def _decrypt(self, token: str) -> str:  # noqa: ARG002
         raise Unreadable
 
 
@@ -94,10 +94,9 @@ class FernetCipher(PlaintextCipher):
 
         self._keyring = keyring
         self._all_keys = MultiFernet(keyring)
-        secret = next(
-            filter(None, (_decrypted(self._all_keys, one) for one in wrapped.split())), ""
-        )
-        if not secret:
+        opened = (_decrypted(self._all_keys, token) for token in wrapped.split())
+        secret = next(filter(None, opened), None)
+        if secret is None:
             raise SettingsError([NO_KEY_OPENS])
         self._secret = secret
         self._lookup = secret.encode()

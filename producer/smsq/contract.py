@@ -79,14 +79,7 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset(
-    {
-        State.DELIVERED,
-        State.FAILED,
-        State.EXPIRED,
-        State.UNREPORTED,
-        State.DUPLICATE,
-        State.CANCELLED,
-    }
+    map(State, ("delivered", "failed", "expired", "unreported", "duplicate", "cancelled"))
 )
 
 

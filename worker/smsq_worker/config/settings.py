@@ -1,7 +1,7 @@
-"""All settings of everything that runs, from the environment.
+"""The settings of everything that runs, from the environment.
 
-One class for worker, door, sandbox and command line, so that one file of settings serves them
-all and a misspelt name is noticed by each. Each role says which of them it needs.
+One class for worker, API, sandbox and command line, so that one file of settings serves all of
+them and each notices a misspelt name. Each role says which settings it needs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_BURST: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ProducerSettings):
-    """What an operator may set; CONTRACT and README say what each means."""
+    """What an operator may set."""
 
     gateway_url: str = setting("SMSQ_GATEWAY_URL", http_url, "https://sms.1oc.cn/")
     allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", flag, default=False)
@@ -100,7 +100,7 @@ class Settings(ProducerSettings):
             object.__setattr__(self, "notify_broker_url", self.broker_url)
 
     def contradictions(self) -> Iterator[str]:
-        """Name each pair of settings that cannot stand together."""
+        """Yield a line for each pair of settings that contradict each other."""
         if self.app_secret_file and self.app_secret != self.app_secret_file:
             yield "SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"
         gateway = urlsplit(self.gateway_url)
@@ -129,13 +129,13 @@ class Settings(ProducerSettings):
         if self.lease_s <= self.address.longest_call_s:
             yield (
                 f"SMSQ_LEASE_S: {self.lease_s:g} must be more than the longest call with its "
-                "tries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
-                f"{self.address.longest_call_s:g}; or living workers' calls would be repeated"
+                "retries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
+                f"{self.address.longest_call_s:g}; or calls of live workers would be repeated"
             )
 
     @property
     def address(self) -> Address:
-        """Give what the gateway's client needs."""
+        """What the gateway's client needs."""
         return Address(
             url=self.gateway_url,
             secret=self.app_secret,
@@ -147,7 +147,7 @@ class Settings(ProducerSettings):
 
     @property
     def rules(self) -> Rules:
-        """Give what the ledger needs."""
+        """What the ledger needs."""
         return Rules(
             url=self.redis_url,
             lease_s=self.lease_s,

@@ -19,10 +19,18 @@ def instant(at: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """Write a time's length in its two largest units."""
+    """Write a time's length in its two largest units; smaller ones are dropped."""
     left, words = round(seconds), []
     for size, unit in _UNITS:
         if left >= size:
             words.append(f"{left // size} {unit}")
             left %= size
     return " ".join(words[:2]) or "0 s"
+
+
+def exact_span(seconds: int) -> str:
+    """Write whole seconds in the largest unit that needs no fraction."""
+    if not seconds:
+        return "0 s"
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds % size == 0)
+    return f"{seconds // size} {unit}"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from smsq_worker.domain.codes import UNTIL_LIFTED_S, Code, CodeClass, Scope
+from smsq_worker.infra.wording import exact_span
 
 _LOCALE: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
 
@@ -73,28 +74,20 @@ def action(code: Code) -> str:
         CodeClass.DELIVERED: "finish as delivered",
         CodeClass.PENDING: "wait for the final report",
         CodeClass.PERMANENT: "fail for good",
-        CodeClass.TRANSIENT: f"resend after {duration(code.retry_after_s)}",
+        CodeClass.TRANSIENT: f"resend after {exact_span(code.retry_after_s)}",
         CodeClass.UNKNOWN: "wait for a better report",
     }[code.code_class]
     return ", ".join([first, *_consequences(code)])
 
 
-def duration(seconds: int) -> str:
-    """Write seconds in the largest unit that needs no fraction."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
 def _consequences(code: Code) -> Iterator[str]:
     """Say what follows for other messages."""
     if code.scope is Scope.FREQUENCY and code.retry_after_s:
-        yield f"hold the number for {duration(code.retry_after_s)}"
+        yield f"hold the number for {exact_span(code.retry_after_s)}"
     if code.suppress_s >= UNTIL_LIFTED_S:
         yield "suppress the number until lifted"
     elif code.suppress_s:
-        yield f"suppress the number for {duration(code.suppress_s)}"
+        yield f"suppress the number for {exact_span(code.suppress_s)}"
     if code.pause:
         yield f"pause the {code.pause}" + " on repeat" * (code.pause == "template")
     if code.slow_down:

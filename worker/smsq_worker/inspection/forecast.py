@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
 from smsq.contract import Lane, State
-from smsq_worker.domain.limits import DAY_MIN, Hours
+from smsq_worker.domain.limits import Hours
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.wording import moment, span
 from smsq_worker.inspection.snapshot import Inspector, Overview
@@ -19,7 +18,6 @@ from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
 """A timer that ran out so long ago should have been noticed by a clock."""
-_SHANGHAI: Final = timedelta(hours=8)
 
 _RETRIES: Final[Mapping[str, str]] = {
     Outcome.NOT_SENT: "it is tried again, as the last call did not arrive",
@@ -130,15 +128,10 @@ def _why_then(sight: ForecastContext) -> str:
         return "it goes on: until then the gateway takes nothing for its number, as a report said"
     if trace.status.attempts:
         return _RETRIES.get(trace.status.attempts[-1].outcome or "", "it goes on")
-    if trace.status.lane == Lane.BULK and sight.bulk_hours and _closed(sight.bulk_hours, trace.at):
+    hours = sight.bulk_hours
+    if trace.status.lane == Lane.BULK and hours and not hours.include(trace.at):
         return "lane bulk is sent from then (SMSQ_BULK_HOURS)"
     return "it goes on, and takes its turn"
-
-
-def _closed(hours: Hours, at: datetime) -> bool:
-    there = at + _SHANGHAI
-    minute = there.hour * 60 + there.minute
-    return (minute - hours.start) % DAY_MIN >= (hours.end - hours.start) % DAY_MIN
 
 
 def _sending(sight: ForecastContext) -> Iterator[Event]:
