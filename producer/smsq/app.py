@@ -15,7 +15,7 @@ import kombu.pools
 from celery import Celery
 from celery.utils.objects import FallbackContext
 from kombu import Connection, Queue
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 
 from smsq import deadline
 from smsq.connection import Client, connect, keepalive
@@ -42,7 +42,7 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
         "broker_transport_options": {
             # Short, because nothing waits inside Celery: what a dead worker had taken comes
             # back this soon. Longer than any attempt (SMSQ_LEASE_S), so that none runs twice.
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            "visibility_timeout": 120,
             # The defaults would look for such messages only once in some 100 s.
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
@@ -61,8 +61,7 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
     }
 
 
-VISIBILITY_TIMEOUT_S = 120
-PUBLISH_ERRORS = (OperationalError, KombuError, OSError)
+PUBLISH_ERRORS = (KombuError, OSError)
 """What publishing raises where the broker does not take a message."""
 
 

@@ -29,7 +29,7 @@ class DeadlineExceeded(redis.RedisError):
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Let Redis commands in the block take this long together; an earlier deadline stands."""
+    """Bound the time of all Redis commands in the block; an earlier deadline stands."""
     token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
     try:
         yield

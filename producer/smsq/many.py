@@ -50,7 +50,7 @@ class Sent(int):
         invalid: Sequence[InvalidMessage] = (),
         duplicates: Sequence[Duplicate] = (),
     ) -> Self:
-        """Give a count that knows what was left out, and what is not sent."""
+        """Return a count that carries what was left out, and what is not sent."""
         self = super().__new__(cls, count)
         self.invalid = tuple(invalid)
         self.duplicates = tuple(duplicates)
@@ -66,21 +66,21 @@ def send_many(
     on_invalid: OnInvalid = "raise",
     on_duplicate: Callable[[Duplicate], object] | None = None,
 ) -> Sent:
-    """Enqueue messages, each a mapping of `send_sms`' arguments; give how many.
+    """Enqueue messages, each a mapping of `send_sms`' arguments; return how many.
 
-    They are taken from the iterable as they are written, a batch at a time, so any length will
-    do. `lane` is that of rows without one. `on_batch` is given the ids of each batch, in order,
-    once it is in the ledger.
+    The iterable is read a batch at a time, so it may have any length. `lane` is the lane of rows
+    without one. `on_batch` is called with the ids of each batch, in order, once it is in the
+    ledger.
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
-    `enqueued` says how many. on_invalid="skip" leaves bad rows out and gives them in the answer's
-    `invalid`; a function is called with (index, row, error) instead. A row whose `key` was taken
-    for another number or template is such a row; its error is KeyConflict. Raises LedgerUnavailable
-    where Redis does not answer a batch within SMSQ_ENQUEUE_TIMEOUT_S: `enqueued` rows are in, and
-    of the batch after them it is not known. With a `key` in every row the same call can be made
-    again, and nothing is sent twice: the answer's `duplicates` are the rows that were in already.
-    All are kept for that; for millions give `on_duplicate`, which is called with each instead,
-    before `on_batch`.
+    `enqueued` says how many. on_invalid="skip" leaves bad rows out and returns them as `invalid`;
+    a function is called with (index, row, error) instead. A row whose `key` was taken for another
+    number or template is such a row; its error is KeyConflict. Raises LedgerUnavailable if Redis
+    does not answer a batch within SMSQ_ENQUEUE_TIMEOUT_S: `enqueued` rows are in, and of the batch
+    after them it is not known. With a `key` in every row the same call can be made again, and
+    nothing is sent twice: `duplicates` of the result are the rows that were in already. All of
+    them are kept; for millions give `on_duplicate`, which is called with each instead, before
+    `on_batch`.
     """
     parse_lane(lane)
     _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
@@ -103,7 +103,7 @@ def send_many(
 
 
 def _check(batch_size: int, on_invalid: object, **functions: object) -> None:
-    """Raise ValueError for an argument of send_many that is none, before anything is written."""
+    """Raise ValueError for a bad argument of send_many, before anything is written."""
     if not 1 <= batch_size <= BATCH_AT_MOST:
         raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
     if on_invalid not in {"raise", "skip"} and not callable(on_invalid):
@@ -124,7 +124,7 @@ class _Row(NamedTuple):
 
 
 class _Sending:
-    """One call of send_many: what it has enqueued, and whom it tells."""
+    """The state of one call of send_many, and its callbacks."""
 
     def __init__(
         self,
@@ -167,14 +167,14 @@ class _Sending:
                 self._on_batch(entered)
 
     def leave_out(self, index: int, given: Any, error: InvalidMessage) -> None:
-        """Do with a bad row what the caller wants."""
+        """Pass a bad row to the caller's function, or collect its error."""
         if callable(self._on_invalid):
             self._on_invalid(index, given, error)
         else:
             self.skipped.append(error)
 
     def stopped(self, error: InvalidMessage) -> InvalidMessage:
-        """Return an error that also says what is enqueued."""
+        """Return the error with what is enqueued added."""
         told = f"row {error.index}: {error}; the {self.enqueued} messages before it are enqueued"
         stopped = copy(error)
         stopped.args, stopped.enqueued = (told,), self.enqueued

@@ -116,12 +116,11 @@ class _DeadlineSocket:
         self._timeout = timeout
         self._sock.settimeout(timeout)
 
-    def recv(self, *args: Any) -> bytes:
-        received: bytes = self._in_time(self._sock.recv, *args)
-        return received
+    def recv(self, *args: Any) -> Any:
+        return self._in_time(self._sock.recv, *args)
 
-    def recv_into(self, *args: Any) -> int:
-        return int(self._in_time(self._sock.recv_into, *args))
+    def recv_into(self, *args: Any) -> Any:
+        return self._in_time(self._sock.recv_into, *args)
 
     def sendall(self, data: Any) -> None:
         # Not the socket's own: over TLS its timeout begins anew with each part.

@@ -130,7 +130,7 @@ def fernet_keys(text: str) -> tuple[str, ...]:
 
 
 def is_host(name: str) -> bool:
-    """Tell whether a name can be looked up: of some, Python raises a UnicodeError only then."""
+    """Return whether a name can be looked up; for some a lookup would raise a UnicodeError."""
     try:
         name.encode("idna")
     except UnicodeError:
@@ -139,7 +139,7 @@ def is_host(name: str) -> bool:
 
 
 def shown_url(url: str) -> str:
-    """Give a URL without its user, password and options."""
+    """Return a URL without its user, password and options."""
     if redis_urls.names_sentinels(url):  # urlsplit knows no list of hosts
         scheme, _, rest = url.partition("?")[0].partition("://")
         authority, slash, path = rest.partition("/")
@@ -166,7 +166,7 @@ class ProducerSettings:
         if not self.broker_url:
             object.__setattr__(self, "broker_url", self.redis_url)
         if self.wait_replicas < 0:
-            # Without it a failover makes calls be repeated of which nobody knows.
+            # Without it a failover could repeat attempts that the new primary does not know.
             replicas = 1 if redis_urls.names_sentinels(self.redis_url) else 0
             object.__setattr__(self, "wait_replicas", replicas)
 
@@ -195,7 +195,7 @@ class ProducerSettings:
         settings = cls(**values)
         bad = {line.partition(":")[0] for line in problems}
         problems += [line for line in settings.missing(need) if line.partition(":")[0] not in bad]
-        # What contradicts a bad value's default may well agree with what was meant.
+        # What contradicts a bad value's default may agree with what was meant.
         problems += [
             line for line in settings.contradictions() if not any(name in line for name in bad)
         ]
@@ -204,14 +204,14 @@ class ProducerSettings:
         return settings
 
     def missing(self, need: tuple[str, ...]) -> Iterator[str]:
-        """Name each needed setting that is not set."""
+        """Yield a line for each needed setting that is not set."""
         by_name = {spec.name: spec for spec in fields(self)}
         for name in need:
             if not getattr(self, name):
                 yield f"{by_name[name].metadata['env']}: must be set; it has no default"
 
     def contradictions(self) -> Iterator[str]:
-        """Name each pair of settings that cannot stand together."""
+        """Yield a line for each pair of settings that contradict each other."""
         yield from ()
 
 

@@ -1,7 +1,7 @@
 """The catalogue of stat codes: what a delivery report means and what follows from it.
 
-The data is `codes.toml` beside this file; an operator's override file of the same form is laid
-over it field by field. Nothing is read before `Catalogue.load`.
+The data is `codes.toml` beside this file; an operator's override file of the same form overrides
+it field by field. Nothing is read before `Catalogue.load`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CodeClass(StrEnum):
 
 
 class Scope(StrEnum):
-    """Where the cause lies, which tells whom to alert and what else it will hit."""
+    """Where the cause lies, and so whom to alert and what else it will affect."""
 
     RECIPIENT = "recipient"
     CONTENT = "content"
@@ -62,12 +62,12 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Describe one stat code and what smsq does about it.
+    """One stat code and what smsq does about it.
 
     `retry_after_s` counts for class transient alone; in scope frequency nothing is sent to the
-    number for so long. `suppress_s` > 0 suppresses the number for so long. `pause` is "",
-    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` says
-    that calls come too fast. `may_have_been_sent` says that the phone may have got the message
+    number for that time. `suppress_s` > 0 suppresses the number for that time. `pause` is "",
+    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` means
+    that requests come too fast. `may_have_been_sent` means that the phone may have got the message
     in spite of the report, so a resend may be a duplicate.
     """
 
@@ -103,14 +103,14 @@ def normalise(stat: str) -> str:
 
 
 class Catalogue:
-    """Hold every known code; iterates over them in the order of the files."""
+    """Every known code; iterates over them in the order of the files."""
 
     def __init__(self, codes: Mapping[str, Code]) -> None:
         self._codes = dict(codes)
 
     @classmethod
     def load(cls, override: Path | None = None) -> Catalogue:
-        """Read the shipped codes and lay the override file over them.
+        """Read the shipped codes and apply the override file.
 
         Raises SettingsError with a line for each mistake in the override file.
         """
@@ -126,7 +126,7 @@ class Catalogue:
         return iter(self._codes.values())
 
     def classify(self, stat: str) -> Code:
-        """Return what a report's stat means: of class unknown where nobody knows; never raises."""
+        """Return what a report's stat means, class unknown if not listed; never raises."""
         key = normalise(stat)
         return self._find(key) or replace(_UNLISTED, stat=key)
 
@@ -174,7 +174,7 @@ _FIELDS: Final = {
 
 
 def _lay_over(codes: dict[str, Code], source: Traversable) -> list[str]:
-    """Merge a file into codes and return its mistakes; what has none is merged all the same."""
+    """Merge a file into codes and return its mistakes; valid entries are merged all the same."""
     tables, problems = read_tables(source, "codes", 'a code in quotes: [codes."MO:0254"]')
     written_as: dict[str, str] = {}
     for written, table in (tables or {}).items():
