@@ -92,7 +92,7 @@ def guarded(
             | {
                 "SMSQ_GATEWAY_URL": vendor.url,
                 "SMSQ_HOME": str(folder / "home"),
-                "SMSQ_DOOR_BIND": door,
+                "SMSQ_API_BIND": door,
             },
             port,
             admin,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -83,9 +83,11 @@ def test_hours_over_midnight_are_as_long_as_any(
         at_hours = Scene(client, settings, bulk_hours=hours)
         at_hours.enter(f"m{n}", lane="bulk")
         at_hours.admit(f"m{n}")
+        now = datetime.fromtimestamp(scene.now_ms() / 1000, UTC)
         if minute == minute_of_day(scene.now_ms()):
             break
     assert at_hours.state(f"m{n}") == ("sending" if now_is < length else "deferred")
+    assert hours.include(now) == (now_is < length)
 
 
 def test_a_message_whose_ttl_ends_before_the_opening_expires_then(build: Build) -> None:

@@ -489,7 +489,7 @@ def test_the_services_become_healthy_deliver_a_message_and_end_when_asked(tmp_pa
     with running(native) as processes:
         message_id = send(native)
         eventually(lambda: status(native, message_id) == "delivered")
-        door = bind(native.environ("door")["SMSQ_DOOR_BIND"])
+        door = bind(native.environ("door")["SMSQ_API_BIND"])
         assert relayed_status(door, message_id) == "delivered"
         flower = "http://{}:{}/".format(*bind(native.environ("flower")["SMSQ_FLOWER_BIND"]))
         user, _, password = SANDBOX_ENV["FLOWER_BASIC_AUTH"].partition(":")

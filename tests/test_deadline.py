@@ -32,7 +32,8 @@ from conftest import RELAY
 from line import TLS_ANSWER, Line, freezing
 from smsq import deadline, keys
 from smsq.app import app
-from smsq.connection import _Socket, connect
+from smsq.connection import connect
+from smsq.redis_connections import _DeadlineSocket
 from smsq.settings import ProducerSettings
 from smsq_worker import cli
 from support import eventually
@@ -385,9 +386,9 @@ def test_a_server_that_is_slow_to_take_what_is_written_keeps_nobody() -> None:
         thread = threading.Thread(target=take_slowly)
         thread.start()
         with socket.create_connection(listener.getsockname()) as plain:
-            sock = _Socket(plain, 60.0, deadline.left_s)
+            sock = _DeadlineSocket(plain, 60.0, deadline.left_s)
             began = time.monotonic()
-            with deadline.within(WITHIN_S), pytest.raises(deadline.TimeIsUp):
+            with deadline.within(WITHIN_S), pytest.raises(deadline.DeadlineExceeded):
                 sock.sendall(b"x" * 50_000_000)
             assert time.monotonic() - began < SOON_S
         done.set()

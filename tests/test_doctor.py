@@ -138,7 +138,7 @@ def healthy(
         own = {"SMSQ_REDIS_URL": url_of(running)}
         with machine(dict(base_environ) | own, folder) as made:
             bind = made.vendor.url.removeprefix("http://").rstrip("/")
-            made.environ["SMSQ_DOOR_BIND"] = bind  # It says 200 to anything.
+            made.environ["SMSQ_API_BIND"] = bind  # It says 200 to anything.
             made.start_worker()
             yield made
 
@@ -209,7 +209,7 @@ def test_nobody_there_ends_with_1_and_one_error_each(
         "SMSQ_REDIS_URL": f"redis://someone:{PASSWORD}@127.0.0.1:{closed}/0",
         "SMSQ_GATEWAY_URL": "https://gateway.invalid/",
         "SMSQ_HOME": str(tmp_path),
-        "SMSQ_DOOR_BIND": f"127.0.0.1:{closed}",
+        "SMSQ_API_BIND": f"127.0.0.1:{closed}",
     }
     code, out, errors = here(monkeypatch, capsys, environ | own, "--json")
     assert (code, errors) == (1, "")
@@ -242,7 +242,7 @@ def test_servers_that_hang_do_not_make_it_hang(environ: dict[str, str], tmp_path
             "SMSQ_REDIS_URL": url_of(frozen),
             "SMSQ_GATEWAY_URL": f"https://127.0.0.1:{silent.getsockname()[1]}/",
             "SMSQ_HOME": str(tmp_path),
-            "SMSQ_DOOR_BIND": f"127.0.0.1:{silent.getsockname()[1]}",
+            "SMSQ_API_BIND": f"127.0.0.1:{silent.getsockname()[1]}",
         }
         assert frozen._process is not None
         frozen._process.send_signal(signal.SIGSTOP)
@@ -826,6 +826,6 @@ def test_a_door_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str
 def test_a_door_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:
     with VendorServer() as vendor:
         port = vendor.url.rstrip("/").rpartition(":")[2]
-        (found,) = api.check(Settings.load(environ | {"SMSQ_DOOR_BIND": f"0.0.0.0:{port}"}))
+        (found,) = api.check(Settings.load(environ | {"SMSQ_API_BIND": f"0.0.0.0:{port}"}))
         assert [path for path, _ in vendor.calls] == ["/healthz", "/readyz"]
     assert found.what == f"the HTTP API answers at 0.0.0.0:{port}"

@@ -97,7 +97,7 @@ def connection(url: str) -> socket.socket:
 def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningDoor]:
     """Run `smsq serve`; at the end, see that it stops in peace and has told no secret."""
     command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
-    own = {"SMSQ_DOOR_BIND": "127.0.0.1:0"}
+    own = {"SMSQ_API_BIND": "127.0.0.1:0"}
     with (
         log.open("wb") as stderr,
         subprocess.Popen(

@@ -272,7 +272,7 @@ class Product:
 
     @property
     def door(self) -> str:
-        return f"http://{self.environ['SMSQ_DOOR_BIND']}"
+        return f"http://{self.environ['SMSQ_API_BIND']}"
 
     def status(self, message: Message) -> Status:
         found = read_status(self.client, "", message.id)
@@ -415,7 +415,7 @@ def settings_of(folder: Path, base: Mapping[str, str], receiver: Receiver) -> di
         "SMSQ_GATEWAY_URL": f"http://{sandbox}/",
         "SMSQ_SANDBOX_BIND": sandbox,
         "SMSQ_SANDBOX_REPORT_URL": f"http://{door}/reports/{TOKEN}",
-        "SMSQ_DOOR_BIND": door,
+        "SMSQ_API_BIND": door,
         "SMSQ_FLOWER_BIND": flower,
         "FLOWER_BASIC_AUTH": ":".join(FLOWER),
         "SMSQ_APP_SECRET": APP_SECRET,
@@ -448,7 +448,7 @@ def start(stack: Stack, environ: dict[str, str]) -> list[str]:
         services.sandbox(
             environ["SMSQ_GATEWAY_URL"], environ, SandboxOptions(report_delay_s=0.3, slow_s=1.5)
         ),
-        services.api(f"http://{environ['SMSQ_DOOR_BIND']}/", environ),
+        services.api(f"http://{environ['SMSQ_API_BIND']}/", environ),
         services.flower(f"http://{environ['SMSQ_FLOWER_BIND']}/", environ),
     ]
     for level, form in (("info", "json"), ("debug", "text")):

@@ -29,7 +29,7 @@ from support import eventually
 # Each starts and stops five processes; on a busy machine each of them takes its time.
 pytestmark = pytest.mark.timeout(600)
 
-BINDS = ("SMSQ_SANDBOX_BIND", "SMSQ_DOOR_BIND", "SMSQ_FLOWER_BIND")
+BINDS = ("SMSQ_SANDBOX_BIND", "SMSQ_API_BIND", "SMSQ_FLOWER_BIND")
 SMSQ = (sys.executable, "-m", "smsq_worker")
 PATIENCE_S = 30.0
 """Only a fault reaches it."""
@@ -146,7 +146,7 @@ ANY_PORTS = dict.fromkeys(BINDS, "127.0.0.1:0")
 
 def ports(plan: Plan) -> list[int]:
     settings = plan.settings
-    binds = (settings.sandbox_bind, settings.door_bind, settings.flower_bind)
+    binds = (settings.sandbox_bind, settings.api_bind, settings.flower_bind)
     assert plan.redis_port is not None
     return [plan.redis_port, *(port for _, port in binds)]
 
@@ -162,6 +162,16 @@ def test_port_0_takes_a_free_one_and_all_parts_know_it() -> None:
     assert told.redis_url == f"redis://127.0.0.1:{own}/0"
     assert told.gateway_url == f"http://127.0.0.1:{sandbox}/"
     assert told.sandbox_report_url == f"http://127.0.0.1:{door}/reports/{told.report_token}"
+
+
+def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:
+    old = {name: text for name, text in ANY_PORTS.items() if name != "SMSQ_API_BIND"}
+    port = free_port()
+    plan = make_plan(old | {"SMSQ_DOOR_BIND": f"127.0.0.1:{port}"}, redis_port=0)
+
+    assert plan.settings.api_bind == ("127.0.0.1", port)
+    assert plan.environ["SMSQ_API_BIND"] == f"127.0.0.1:{port}"
+    assert "SMSQ_DOOR_BIND" not in plan.environ
 
 
 def test_an_empty_setting_is_as_good_as_none() -> None:
@@ -182,7 +192,7 @@ def test_what_is_set_is_left_as_it_is() -> None:
         "SMSQ_GATEWAY_URL": "https://sms.example/",
         "SMSQ_APP_SECRET": "app-secret",
         "SMSQ_REPORT_TOKEN": "report-token-0123456789",
-        "SMSQ_DOOR_BIND": f"127.0.0.1:{free_port()}",
+        "SMSQ_API_BIND": f"127.0.0.1:{free_port()}",
         "SMSQ_FLOWER_BIND": f"[::1]:{free_port()}",
     }
 
@@ -197,13 +207,13 @@ def test_every_port_in_use_is_told_with_what_to_do() -> None:
         port = listening.getsockname()[1]
         taken = f"127.0.0.1:{port}"
         with pytest.raises(SettingsError) as caught:
-            make_plan(ANY_PORTS | {"SMSQ_DOOR_BIND": taken}, redis_port=port)
+            make_plan(ANY_PORTS | {"SMSQ_API_BIND": taken}, redis_port=port)
 
     in_use = f"cannot listen on {taken}: Address already in use"
     there = f"set SMSQ_REDIS_URL=redis://{taken}/0 to use the server that is there"
     assert caught.value.problems == (
         f"--redis-port: {in_use}; give another port, or {there}",
-        f"SMSQ_DOOR_BIND: {in_use}; set another HOST:PORT",
+        f"SMSQ_API_BIND: {in_use}; set another HOST:PORT",
     )
 
 
@@ -211,7 +221,7 @@ def test_two_parts_cannot_have_the_same_port() -> None:
     same = f"127.0.0.1:{free_port()}"
 
     with pytest.raises(SettingsError) as caught:
-        make_plan(ANY_PORTS | {"SMSQ_DOOR_BIND": same, "SMSQ_FLOWER_BIND": same}, redis_port=0)
+        make_plan(ANY_PORTS | {"SMSQ_API_BIND": same, "SMSQ_FLOWER_BIND": same}, redis_port=0)
 
     (problem,) = caught.value.problems
     assert problem.startswith(f"SMSQ_FLOWER_BIND: cannot listen on {same}")

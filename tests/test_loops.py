@@ -303,9 +303,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
     with in_process(configured(door_of(settings, ledger, client, inbox), ())) as url:
         assert requests.get(f"{url}/readyz", timeout=60).status_code == 200
         bind = url.removeprefix("http://").partition(":")
-        at = Settings.load(
-            {"SMSQ_DOOR_BIND": f"127.0.0.1:{bind[2]}", "SMSQ_REPORT_TOKEN": "x" * 20}
-        )
+        at = Settings.load({"SMSQ_API_BIND": f"127.0.0.1:{bind[2]}", "SMSQ_REPORT_TOKEN": "x" * 20})
         with reports._alone():  # As while fsync does not come back.
             thread.start()
             eventually(lambda: requests.get(f"{url}/readyz", timeout=60).status_code == 503)

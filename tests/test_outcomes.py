@@ -241,7 +241,7 @@ def door(environ: dict[str, str], receiver: Receiver, tmp_path: Path) -> Iterato
     """A door that sends outcomes to the receiver by default; give its URL."""
     url = f"http://127.0.0.1:{free_port()}/"
     own = {
-        "SMSQ_DOOR_BIND": urlsplit(url).netloc,
+        "SMSQ_API_BIND": urlsplit(url).netloc,
         "SMSQ_HOME": str(tmp_path / "door"),
         "SMSQ_RETURN_URL": receiver.url,
         "SMSQ_OUTBOUND_ALLOW": "127.0.0.1",

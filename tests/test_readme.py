@@ -66,7 +66,7 @@ def test_what_is_set_before_compose_is_all_that_it_demands() -> None:
 def running(commands: list[list[str]], environ: dict[str, str], folder: Path) -> Iterator[Stack]:
     door, flower = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     own = environ | {
-        "SMSQ_DOOR_BIND": door.removeprefix("http://"),
+        "SMSQ_API_BIND": door.removeprefix("http://"),
         "SMSQ_FLOWER_BIND": flower.removeprefix("http://"),
         "SMSQ_HOME": str(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}",

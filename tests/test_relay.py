@@ -454,8 +454,11 @@ MISTAKES = {
     "not-toml": ("[callers.shop", ["is not TOML"]),
     "not-utf-8": ("[callers.\udcff]", ["is not TOML in UTF-8"]),
     "empty": ("", ["names no caller"]),
-    "other-table": (f"[caller.shop]\n{SECRET_LINE}", ["caller: is unknown", "names no caller"]),
-    "no-table": ("callers = 1", ["names no caller"]),
+    "other-table": (
+        f"[caller.shop]\n{SECRET_LINE}",
+        ['table "caller" is unknown', "names no caller"],
+    ),
+    "no-table": ("callers = 1", ["callers: is not a table"]),
     "caller-no-table": ("[callers]\nshop = 1", ["callers.shop: is not a table"]),
     "bad-name": (f'[callers."a:b"]\n{SECRET_LINE}', ["a name has 1 to 64 letters"]),
     "no-secret": ("[callers.shop]", ["field secret: must be at least 16"]),

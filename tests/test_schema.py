@@ -178,7 +178,7 @@ def test_no_process_starts_on_one_that_is_too_new(
     mark(client, 99, 99)
     before = stored(client)
     own = {
-        "SMSQ_DOOR_BIND": f"127.0.0.1:{free_port()}",
+        "SMSQ_API_BIND": f"127.0.0.1:{free_port()}",
         "SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode(),
     }
     done = run(environ | own, *words)

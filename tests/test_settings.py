@@ -24,7 +24,7 @@ from conftest import RELAY, SECRET, TOKEN
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.redis_urls import ALLOWED, as_broker, read
-from smsq.settings import ProducerSettings, misspelt, names, shown_url
+from smsq.settings import ProducerSettings, _warn_of_old_name, misspelt, names, shown_url
 from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
@@ -62,6 +62,7 @@ CONTRACT = (
     "SMSQ_NOTIFY_QUEUE",
     "SMSQ_CODES_FILE",
     "SMSQ_BULK_HOURS",
+    "SMSQ_API_BIND",
     "SMSQ_DOOR_BIND",
     "SMSQ_SANDBOX_BIND",
     "SMSQ_SANDBOX_REPORT_URL",
@@ -140,7 +141,7 @@ DEFAULTS = {
     "notify_queue": "celery",
     "notify_for_s": 86_400,
     "codes_file": None,
-    "door_bind": ("127.0.0.1", 8080),
+    "api_bind": ("127.0.0.1", 8080),
     "sandbox_bind": ("127.0.0.1", 8090),
     "sandbox_report_url": "",
     "flower_bind": ("127.0.0.1", 5555),
@@ -201,9 +202,9 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "whole": ("SMSQ_MAX_RESENDS", "0", "max_resends", 0),
     "fraction": ("SMSQ_CONNECT_TIMEOUT_S", "0.25", "connect_timeout_s", 0.25),
     "flag": ("SMSQ_GATEWAY_VERIFY_TLS", "0", "verify_tls", False),
-    "bind-any-port": ("SMSQ_DOOR_BIND", "0.0.0.0:0", "door_bind", ("0.0.0.0", 0)),
-    "bind-name": ("SMSQ_DOOR_BIND", "localhost:65535", "door_bind", ("localhost", 65535)),
-    "bind-ipv6": ("SMSQ_DOOR_BIND", "[::1]:8080", "door_bind", ("::1", 8080)),
+    "bind-any-port": ("SMSQ_API_BIND", "0.0.0.0:0", "api_bind", ("0.0.0.0", 0)),
+    "bind-name": ("SMSQ_API_BIND", "localhost:65535", "api_bind", ("localhost", 65535)),
+    "bind-ipv6": ("SMSQ_API_BIND", "[::1]:8080", "api_bind", ("::1", 8080)),
     "log-format": ("SMSQ_LOG_FORMAT", "json", "log_format", "json"),
     "home": ("SMSQ_HOME", "var/smsq", "home", Path("var/smsq")),
     "https": (
@@ -588,7 +589,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     ),
     "SMSQ_NOTIFY_QUEUE": ("1 to 255 letters, digits and _ . : -", False, ("a b", "a/b", "é")),
     "SMSQ_NOTIFY_FOR_S": ("a whole number from 1 to 2592000", False, ("0", "1d")),
-    "SMSQ_DOOR_BIND": (
+    "SMSQ_API_BIND": (
         BIND_RULE,
         False,
         (
@@ -721,7 +722,8 @@ MISSPELT = {
     "SMSQ_READ_TIMEOUT": "SMSQ_READ_TIMEOUT_S",
     "SMSQ_LEASE": "SMSQ_LEASE_S",
     "SMSQ_MAX_RESEND": "SMSQ_MAX_RESENDS",
-    "SMSQ_DOOR_BIND_": "SMSQ_DOOR_BIND",
+    "SMSQ_API_BIND_": "SMSQ_API_BIND",
+    "SMSQ_DOOR_BINDS": "SMSQ_DOOR_BIND",
     "SMSQ_REPORTS_TOKEN": "SMSQ_REPORT_TOKEN",
     "SMSQ_RATES_PER_S": "SMSQ_RATE_PER_S",
     "SMSQ_PHONE_LIMIT": "SMSQ_PHONE_LIMITS",
@@ -753,6 +755,50 @@ def test_no_name_is_read_that_is_not_listed_here() -> None:
 @pytest.mark.parametrize("name", ["SMSQ_", "SMSQ_SHOP_NAME", "SMSQX_REDIS_URL", "REDIS_URL"])
 def test_other_variables_are_nobodys_business(name: str) -> None:
     assert Settings.load({name: "x"}) == Settings.load({})
+
+
+# --- renamed settings -----------------------------------------------------------------------
+
+OLD, NEW = "SMSQ_DOOR_BIND", "SMSQ_API_BIND"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{OLD: "0.0.0.0:9"}, {OLD: "0.0.0.0:9", NEW: " "}, {OLD: " 0.0.0.0:9", NEW: "0.0.0.0:9"}],
+)
+def test_an_old_name_of_a_setting_is_accepted_with_one_warning(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_of_old_name.cache_clear()
+    for _ in range(2):
+        assert Settings.load(environ).api_bind == ("0.0.0.0", 9)
+    assert caplog.messages == [
+        "SMSQ_DOOR_BIND is now SMSQ_API_BIND; the old name is accepted in this release only"
+    ]
+
+
+def test_an_old_and_a_new_name_that_differ_are_refused() -> None:
+    (line,) = problems({OLD: "0.0.0.0:9", NEW: "0.0.0.0:8"})
+    assert line == f"{OLD}: is now {NEW}, which is set too and differs; set {NEW} alone"
+
+
+def test_a_bad_value_under_an_old_name_is_told_with_the_new_one() -> None:
+    (line,) = problems({OLD: "8080"})
+    assert line.startswith("SMSQ_API_BIND: '8080' is not allowed")
+
+
+def test_a_backend_that_has_the_old_name_is_not_bothered(caplog: pytest.LogCaptureFixture) -> None:
+    assert ProducerSettings.load({OLD: "0.0.0.0:9"}) == ProducerSettings.load({})
+    assert not caplog.messages
+
+
+def test_a_command_shows_the_warning_once_and_works(bare: dict[str, str]) -> None:
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    environ = bare | {OLD: "127.0.0.1:9", "SMSQ_REDIS_URL": away}
+    done = subprocess.run(
+        [*SMSQ, "rate", "5"], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.count(f"{OLD} is now {NEW}") == 1, done.stderr
 
 
 # --- secrets --------------------------------------------------------------------------------
@@ -998,7 +1044,7 @@ def test_a_process_with_wrong_settings_tells_all_of_them_and_exits_with_2(
             "SMSQ_REDIS_URL": f"http://:{PASSWORD}@redis/0",
             "SMSQ_LEASE": "90",
             "SMSQ_MAX_RESENDS": "-1",
-            "SMSQ_DOOR_BIND": "8080",
+            "SMSQ_API_BIND": "8080",
             "SMSQ_APP_SECRET": f"{PASSWORD}é",
             "SMSQ_REPORT_TOKEN": PASSWORD,
         },
@@ -1011,7 +1057,7 @@ def test_a_process_with_wrong_settings_tells_all_of_them_and_exits_with_2(
         ["smsq", "SMSQ_REPORT_TOKEN", f"its value is not allowed; it takes {TOKEN_RULE}"],
         [
             "smsq",
-            "SMSQ_DOOR_BIND",
+            "SMSQ_API_BIND",
             "'8080' is not allowed; it takes HOST:PORT, like 127.0.0.1:8080",
         ],
     ]
@@ -1026,10 +1072,10 @@ def taken() -> Iterator[str]:
 
 
 IN_USE = {
-    "serve": ("serve", "SMSQ_DOOR_BIND"),
+    "serve": ("serve", "SMSQ_API_BIND"),
     "sandbox": ("sandbox", "SMSQ_SANDBOX_BIND"),
     "flower": ("flower", "SMSQ_FLOWER_BIND"),
-    "up-door": ("up", "SMSQ_DOOR_BIND"),
+    "up-door": ("up", "SMSQ_API_BIND"),
     "up-sandbox": ("up", "SMSQ_SANDBOX_BIND"),
     "up-flower": ("up", "SMSQ_FLOWER_BIND"),
     "up-redis": ("up", "SMSQ_REDIS_URL"),
@@ -1040,7 +1086,7 @@ IN_USE = {
 def test_a_port_in_use_is_told_with_the_setting_to_change(
     bare: dict[str, str], taken: str, name: str, setting: str
 ) -> None:
-    binds = ("SMSQ_DOOR_BIND", "SMSQ_SANDBOX_BIND", "SMSQ_FLOWER_BIND")
+    binds = ("SMSQ_API_BIND", "SMSQ_SANDBOX_BIND", "SMSQ_FLOWER_BIND")
     environ = bare | {bind: f"127.0.0.1:{free_port()}" for bind in binds}
     environ |= {"SMSQ_APP_SECRET": SECRET, "SMSQ_REPORT_TOKEN": TOKEN}
     redis_port = str(free_port())

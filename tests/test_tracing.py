@@ -317,7 +317,7 @@ def test_a_backend_needs_no_opentelemetry(environ: dict[str, str]) -> None:
     ],
 )
 def test_what_is_to_trace_does_not_start_without_it(environ: dict[str, str], start: str) -> None:
-    environ |= {"SMSQ_TRACES": "1", "SMSQ_DOOR_BIND": "127.0.0.1:0"}
+    environ |= {"SMSQ_TRACES": "1", "SMSQ_API_BIND": "127.0.0.1:0"}
     ended = run(environ, WITHOUT.format(".sdk") + start)
     told = "smsq: SMSQ_TRACES: 1 needs more packages: pip install 'smsq[otel]'\n"
     assert (ended.returncode, ended.stderr) == (2, told)

@@ -51,7 +51,7 @@ def running(
     with VendorServer() as vendor:
         environ = base_environ | {
             "SMSQ_GATEWAY_URL": vendor.url,
-            "SMSQ_DOOR_BIND": f"127.0.0.1:{port}",
+            "SMSQ_API_BIND": f"127.0.0.1:{port}",
             # No call is ever in doubt because a process gets no time.
             "SMSQ_READ_TIMEOUT_S": "60",
             "SMSQ_LEASE_S": "120",

@@ -40,10 +40,10 @@ __all__ = [
 
 
 def status(message_id: str) -> Status | None:
-    """Tell what is known of a message; None where nothing is, as of a str that can be no id.
+    """Return what is known of a message; None where nothing is, as of a str that can be no id.
 
-    Raises LedgerUnavailable where Redis does not answer within SMSQ_ENQUEUE_TIMEOUT_S, and
-    InvalidMessage where it is given no str, such as the result of `delay` in place of its `id`.
+    Raises LedgerUnavailable if Redis does not answer within SMSQ_ENQUEUE_TIMEOUT_S, and
+    InvalidMessage for anything but a str, such as the result of `delay` instead of its `id`.
     """
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]

@@ -15,10 +15,10 @@ import kombu.pools
 from celery import Celery
 from celery.utils.objects import FallbackContext
 from kombu import Connection, Queue
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 
 from smsq import deadline
-from smsq.connection import Client, connect, kept_alive
+from smsq.connection import Client, connect, keepalive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.ledger_writer import LedgerWriter
 from smsq.redis_urls import as_broker, names_sentinels
@@ -29,7 +29,7 @@ QUEUES = (Lane.OTP.queue, REPORT_QUEUE, NOTIFY_QUEUE, Lane.NOTICE.queue, Lane.BU
 
 
 def shared_config(settings: ProducerSettings) -> dict[str, Any]:
-    """Give the part of Celery's configuration in which producer and worker must agree."""
+    """Return the part of Celery's configuration in which producer and worker must agree."""
     broker = as_broker(settings.broker_url)
     return {
         "broker_url": broker.url,
@@ -41,8 +41,8 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
         "task_ignore_result": True,
         "broker_transport_options": {
             # Short, because nothing waits inside Celery: what a dead worker had taken comes
-            # back this soon. Longer than any call (SMSQ_LEASE_S), so that it is not run twice.
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            # back this soon. Longer than any attempt (SMSQ_LEASE_S), so that none runs twice.
+            "visibility_timeout": 120,
             # The defaults would look for such messages only once in some 100 s.
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
@@ -51,9 +51,9 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            "socket_keepalive_options": kept_alive(10),
+            "socket_keepalive_options": keepalive(10),
             "idle_s": settings.idle_timeout_s,
-            # A server that is frozen is given up after twice this.
+            # The connection to a frozen server is closed after twice this.
             "health_check_interval": 5,
             "max_connections": 500,
             **broker.options,
@@ -61,16 +61,15 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
     }
 
 
-VISIBILITY_TIMEOUT_S = 120
-PUBLISH_ERRORS = (OperationalError, KombuError, OSError)
+PUBLISH_ERRORS = (KombuError, OSError)
 """What publishing raises where the broker does not take a message."""
 
 
 def connect_in_time(settings: ProducerSettings) -> Client:
-    """Give a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does.
+    """Return a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does.
 
-    One try has half of it, so that there is time for another: over a new connection, as the old
-    one may be one that a firewall has forgotten.
+    One try has half of it, so that there is time for another over a new connection: a firewall
+    may have forgotten the old one.
     """
     return connect(
         settings.redis_url,
@@ -84,17 +83,17 @@ class SmsqApp(Celery):
 
     @cached_property
     def settings(self) -> ProducerSettings:
-        """Read the environment. Raises SettingsError."""
+        """The environment's settings. Raises SettingsError."""
         return ProducerSettings.load(os.environ)
 
     @cached_property
     def client(self) -> Client:
-        """Give this process' client of the ledger."""
+        """The process' client of the ledger."""
         return connect_in_time(self.settings)
 
     @cached_property
-    def entrance(self) -> LedgerWriter:
-        """Give the way into the ledger."""
+    def ledger_writer(self) -> LedgerWriter:
+        """What writes new messages to the ledger."""
         return LedgerWriter(self.client, self.settings)
 
     @property
@@ -102,27 +101,27 @@ class SmsqApp(Celery):
         return as_broker(self.settings.broker_url).url
 
     def connection_for_write(self, url: str | None = None, *args: Any, **kwargs: Any) -> Connection:
-        """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
+        """Connect to SMSQ_BROKER_URL; Celery's own method would prefer CELERY_BROKER_URL."""
         return super().connection_for_write(url or self._broker_url, *args, **kwargs)
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
-        """Connect to our broker, where Celery's own would prefer CELERY_BROKER_URL."""
+        """Connect to SMSQ_BROKER_URL; Celery's own method would prefer CELERY_BROKER_URL."""
         return super().connection_for_read(url or self._broker_url, **kwargs)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
-        """Give a producer of the pool; Celery's own waits for one without end."""
+        """Return a producer of the pool; Celery's own method waits for one without end."""
         left_s = deadline.left_s()
         timeout = None if left_s == math.inf else max(0.0, left_s)
         return FallbackContext(producer, self.producer_pool.acquire, block=True, timeout=timeout)
 
 
 class ProducerApp(SmsqApp):
-    """The app of a backend, with a transport of its own that keeps deadlines."""
+    """The app of a backend, whose transport keeps deadlines."""
 
     @property
     def _broker_url(self) -> str:
-        # One address: kombu would go from one to the next with its own transport. The transport
-        # has all of them from its option `sentinels_url`.
+        # The first alone: kombu would try the others with its own transport. Ours gets all of
+        # them by its option `sentinels_url`.
         return super()._broker_url.partition(";")[0]
 
 

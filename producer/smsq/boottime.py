@@ -9,5 +9,5 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now_s() -> float:
-    """Return seconds since some moment; comparable within this machine's uptime alone."""
+    """Return seconds since some moment; comparable only within this machine's uptime."""
     return time.clock_gettime(_CLOCK)

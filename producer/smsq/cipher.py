@@ -1,9 +1,9 @@
-"""How numbers and codes stand in the ledger: as they are, or encrypted (SMSQ_PAYLOAD_KEYS).
+"""How numbers and codes are stored in the ledger: in plain text, or encrypted (SMSQ_PAYLOAD_KEYS).
 
-Encrypted, nothing in Redis tells a number: payloads are Fernet tokens, and what is kept by number
-or by idempotency key is found by a keyed digest, because all numbers can be tried in seconds. That
-digest must outlive every Fernet key, so its own key is random, made once, and kept in the ledger
-itself (smsq:lookup), encrypted with each Fernet key.
+With encryption nothing in Redis reveals a number: payloads are Fernet tokens, and entries that are
+looked up by number or by idempotency key have a keyed digest, because all numbers can be tried in
+seconds. That digest must outlive every Fernet key, so its own key is random, made once, and kept in
+the ledger itself (smsq:lookup), encrypted with each Fernet key.
 
 What was written before there were keys is still read.
 """
@@ -22,7 +22,7 @@ from smsq.errors import SettingsError
 from smsq.settings import ProducerSettings
 
 if TYPE_CHECKING:
-    from cryptography.fernet import Fernet
+    from cryptography.fernet import Fernet, MultiFernet
 
 NOT_INSTALLED: Final = (
     "SMSQ_PAYLOAD_KEYS: it needs a package that is not installed; pip install 'smsq[crypto]'"
@@ -38,21 +38,20 @@ KEYS_ARE_MISSING: Final = (
 
 
 class Unreadable(Exception):  # noqa: N818 - says what is so
-    """No key at hand opens a text, or it is none that was written here."""
+    """No key at hand decrypts a text, or smsq did not write it."""
 
 
 class PlaintextCipher:
     """Numbers and codes as they are, found by digests that have no key."""
 
     _lookup = b""
-    _keyring: Sequence[Fernet] = ()
 
     def seal(self, phone: str, code: str) -> str:
-        """Give a payload. Number and code apart: a suppressed number must not carry the code."""
+        """Return a payload. Number and code apart: a suppressed number must not carry the code."""
         return json.dumps([self.hide(phone), self.hide(code)], ensure_ascii=False)
 
     def open(self, payload: str) -> tuple[str, str]:
-        """Give a payload's number and code. Raises Unreadable."""
+        """Return a payload's number and code. Raises Unreadable."""
         try:
             phone, code = json.loads(payload)
         except (ValueError, TypeError):
@@ -63,11 +62,11 @@ class PlaintextCipher:
         return (phone, code) if is_plain(phone) else (self._decrypt(phone), self._decrypt(code))
 
     def hide(self, text: str) -> str:
-        """Give a text as it is to be stored; "" stays."""
+        """Return a text as it is to be stored; "" stays."""
         return text
 
     def show(self, phone: str) -> str:
-        """Give a stored number; "" stays. Raises Unreadable."""
+        """Return a stored number in plain text; "" stays. Raises Unreadable."""
         return phone if is_plain(phone) else self._decrypt(phone)
 
     def phone_hash(self, phone: str) -> str:
@@ -77,20 +76,13 @@ class PlaintextCipher:
     def idempotency(self, key: str, phone: str, template: str) -> tuple[str, str]:
         """Return the digest of an idempotency key, and of what it stands for.
 
-        Of the key a digest, because callers put numbers into theirs.
+        A digest of the key, because callers put numbers into theirs.
         """
         found = keys.fingerprint(key, phone, template, self._lookup)
         return keys.phone_hash(key, self._lookup), found
 
-    def _decrypt(self, token: str) -> str:
-        text = self._opened(token) if token else ""
-        if text is None:
-            raise Unreadable
-        return text
-
-    def _opened(self, token: str) -> str | None:
-        found = (_decrypted(fernet, token) for fernet in self._keyring)
-        return next((text for text in found if text is not None), None)
+    def _decrypt(self, token: str) -> str:  # noqa: ARG002
+        raise Unreadable
 
 
 class FernetCipher(PlaintextCipher):
@@ -98,47 +90,57 @@ class FernetCipher(PlaintextCipher):
 
     def __init__(self, keyring: Sequence[Fernet], wrapped: str) -> None:
         """Open what smsq:lookup holds. Raises SettingsError where no key does."""
+        from cryptography.fernet import MultiFernet
+
         self._keyring = keyring
-        secret = next(filter(None, map(self._opened, wrapped.split())), None)
+        self._all_keys = MultiFernet(keyring)
+        opened = (_decrypted(self._all_keys, token) for token in wrapped.split())
+        secret = next(filter(None, opened), None)
         if secret is None:
             raise SettingsError([NO_KEY_OPENS])
         self._secret = secret
         self._lookup = secret.encode()
 
     def hide(self, text: str) -> str:
-        """Give a text as it is to be stored; "" stays."""
-        return text and _encrypted(self._keyring[0], text)
+        """Return a text as it is to be stored; "" stays."""
+        return text and _encrypted(self._all_keys, text)
 
     def renewed(self, phone: str) -> str:
-        """Give a stored number under the first key, unchanged if it is. Raises Unreadable."""
+        """Return a stored number under the first key, unchanged if it is. Raises Unreadable."""
         is_new = _decrypted(self._keyring[0], phone) is not None
         return phone if is_new else self.hide(self.show(phone))
 
     def rewrapped(self, wrapped: str) -> str:
-        """Give what smsq:lookup is to hold, unchanged if every key opens it and no other."""
+        """Return what smsq:lookup is to hold, unchanged if every key opens it and no other."""
         tokens = wrapped.split()
         opened = [[_decrypted(fernet, token) for token in tokens] for fernet in self._keyring]
         if len(tokens) == len(opened) and all(self._secret in row for row in opened):
             return wrapped
         return _wrapped(self._keyring, self._secret)
 
+    def _decrypt(self, token: str) -> str:
+        text = token and _decrypted(self._all_keys, token)
+        if text is None:
+            raise Unreadable
+        return text
+
 
 def opener(
     client: Client, settings: ProducerSettings, *, strict: bool = False
 ) -> Callable[[], PlaintextCipher]:
-    """Give a function that gives the cipher, and asks the ledger for it the first time only.
+    """Return a function that returns the cipher, and asks the ledger for it the first time only.
 
     It raises LedgerUnavailable, and SettingsError where the ledger is encrypted with other keys.
     Without any key a producer goes on, as a message in plain text is better than none; `strict`
-    is for who must find what others wrote.
+    is for processes that must find what others wrote.
     """
 
     @cache
     def cipher() -> PlaintextCipher:
-        found = fernets(settings.payload_keys)
+        keyring = fernets(settings.payload_keys)
         with mapped_errors(settings.redis_url):
-            if found:
-                return FernetCipher(found, _lookup(client, found))
+            if keyring:
+                return FernetCipher(keyring, _lookup(client, keyring))
             if strict and client.exists(keys.LOOKUP):
                 raise SettingsError([KEYS_ARE_MISSING])
         return PlaintextCipher()
@@ -147,12 +149,12 @@ def opener(
 
 
 def is_plain(phone: str) -> bool:
-    """Tell whether a stored number, or the lack of one, is no token."""
+    """Return whether a stored number, or the lack of one, is no token."""
     return not phone or phone.isdigit()
 
 
 def fernets(payload_keys: Sequence[str]) -> list[Fernet]:
-    """Make what encrypts of the setting's keys. Raises SettingsError where it is not installed."""
+    """Return a Fernet for each of the keys. Raises SettingsError where it is not installed."""
     if not payload_keys:
         return []
     try:
@@ -176,11 +178,11 @@ def _wrapped(keyring: Sequence[Fernet], secret: str) -> str:
     return " ".join(_encrypted(fernet, secret) for fernet in keyring)
 
 
-def _encrypted(fernet: Fernet, text: str) -> str:
+def _encrypted(fernet: Fernet | MultiFernet, text: str) -> str:
     return fernet.encrypt(text.encode()).decode()
 
 
-def _decrypted(fernet: Fernet, token: str) -> str | None:
+def _decrypted(fernet: Fernet | MultiFernet, token: str) -> str | None:
     from cryptography.fernet import InvalidToken
 
     try:

@@ -1,22 +1,20 @@
 """The public contract as code: names, states, lanes and the rules a message must keep.
 
-Producer and worker both read it, so that they cannot differ.
+Producer and worker both use it, so that they cannot differ.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
+from smsq import checks
 from smsq.errors import InvalidMessage
-
-T = TypeVar("T")
-E = TypeVar("E", bound=StrEnum)
 
 SEND_SMS: Final = "smsq.send_sms"
 SEND_BATCH: Final = "smsq.send_batch"
@@ -27,7 +25,7 @@ REPORT_QUEUE: Final = "sms.report"
 NOTIFY_QUEUE: Final = "sms.notify"
 
 KEY_TTL_S: Final = 24 * 3600
-"""How long an idempotency key keeps a second message away."""
+"""How long an idempotency key rejects a second message."""
 
 MAX_ID: Final = 255
 
@@ -36,7 +34,7 @@ MAX_AHEAD_S: Final = 366 * 86_400
 
 
 class Lane(StrEnum):
-    """Order of service: otp before notice before bulk."""
+    """Queues in order of priority: otp before notice before bulk."""
 
     OTP = "otp"
     NOTICE = "notice"
@@ -44,19 +42,19 @@ class Lane(StrEnum):
 
     @property
     def queue(self) -> str:
-        """Name the Celery queue of this lane."""
+        """The Celery queue of this lane."""
         return f"sms.{self}"
 
     @property
     def ttl_s(self) -> int:
-        """Give the default time, in seconds, in which sending is still useful."""
+        """The default time, in seconds, in which sending is still useful."""
         return 300 if self is Lane.OTP else 86_400
 
 
 class State(StrEnum):
-    """Where a message stands; `smsq_worker.states` holds the ways between them.
+    """Where a message stands; `smsq_worker.domain.states` holds the transitions.
 
-    A state that a newer release wrote is kept as its text: it is none of the members below.
+    A state that a newer release wrote is kept as its text, and is no member.
     """
 
     QUEUED = "queued"
@@ -81,19 +79,12 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset(
-    {
-        State.DELIVERED,
-        State.FAILED,
-        State.EXPIRED,
-        State.UNREPORTED,
-        State.DUPLICATE,
-        State.CANCELLED,
-    }
+    map(State, ("delivered", "failed", "expired", "unreported", "duplicate", "cancelled"))
 )
 
 
 class OnAmbiguous(StrEnum):
-    """What to do when a call may or may not have reached the gateway."""
+    """What to do when an attempt may or may not have reached the gateway."""
 
     RESEND = "resend"
     HOLD = "hold"
@@ -115,7 +106,7 @@ class Message:
     reference: str | None
     notify: str | None
     key_space: str = ""
-    """Whose the key is: "" a Python caller's, others as in `smsq.keys`."""
+    """The key's namespace: "" for Python callers, others as in `smsq.keys`."""
 
 
 def mask_phone(phone: str) -> str:
@@ -136,65 +127,52 @@ def signature_of_send_sms(
     reference: str | None = None,
     notify: str | None = None,
 ) -> None:
-    """Stand for the arguments of smsq.send_sms; CONTRACT's table says what each means."""
+    """Stand for the arguments of smsq.send_sms, for calls that come as a list and a mapping."""
 
 
 _SIGNATURE: Final = inspect.signature(signature_of_send_sms)
 _NAMES: Final = frozenset(_SIGNATURE.parameters)
 _POSITIONAL: Final = ("phone", "template", "code")
-_DEFAULTS: Final = {
-    name: parameter.default
-    for name, parameter in _SIGNATURE.parameters.items()
-    if parameter.default is not parameter.empty
-}
+_DEFAULTS: Final = {"code": "", **(signature_of_send_sms.__kwdefaults__ or {})}
 
 
 def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
-    """Turn the arguments of smsq.send_sms into a Message.
+    """Return the message that arguments of smsq.send_sms describe.
 
     Raises InvalidMessage that names the first argument that breaks a rule and what is allowed.
     """
-    given = _bound(args, kwargs)
+    given = _by_name(args, kwargs)
     lane = parse_lane(given["lane"])
+    ttl_s, on_ambiguous, send_at = given["ttl_s"], given["on_ambiguous"], given["send_at"]
+    if on_ambiguous is None:
+        on_ambiguous = OnAmbiguous.RESEND
     return Message(
         phone=parse_phone(given["phone"]),
         template=parse_template(given["template"]),
-        code=_text("code", given["code"], least=0, most=500),
+        code=checks.text("code", given["code"], least=0, most=500),
         lane=lane,
-        ttl_s=_optional(_ttl, given["ttl_s"], float(lane.ttl_s)),
-        key=_optional(lambda v: _text("key", v, least=1, most=256), given["key"], None),
-        on_ambiguous=_optional(
-            lambda v: _choice("on_ambiguous", v, OnAmbiguous),
-            given["on_ambiguous"],
-            OnAmbiguous.RESEND,
-        ),
-        send_at=_optional(_send_at, given["send_at"], None),
-        reference=_optional(
-            lambda v: _text("reference", v, least=0, most=128), given["reference"], None
-        ),
-        notify=_optional(
-            lambda v: _text("notify", v, least=1, most=255, is_name=True), given["notify"], None
-        ),
+        ttl_s=float(lane.ttl_s) if ttl_s is None else _ttl(ttl_s),
+        key=_optional_text("key", given["key"], least=1, most=256),
+        on_ambiguous=checks.choice("on_ambiguous", on_ambiguous, OnAmbiguous),
+        send_at=None if send_at is None else _send_at(send_at),
+        reference=_optional_text("reference", given["reference"], least=0, most=128),
+        notify=_optional_text("notify", given["notify"], least=1, most=255, is_name=True),
     )
 
 
-def _bound(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give all arguments by name, many times as fast as inspect does where they are right."""
-    if (
-        isinstance(args, list | tuple)
-        and len(args) <= len(_POSITIONAL)
-        and isinstance(kwargs, dict)
-    ):
+def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return all arguments by name, many times as fast as inspect does where they are right."""
+    if isinstance(args, list | tuple) and isinstance(kwargs, dict):
         given = dict(zip(_POSITIONAL, args, strict=False))
-        if given.keys().isdisjoint(kwargs):
-            given = _DEFAULTS | given | kwargs
-            if given.keys() == _NAMES:
-                return given
+        if len(given) == len(args) and given.keys().isdisjoint(kwargs):
+            found = _DEFAULTS | given | kwargs
+            if found.keys() == _NAMES:
+                return found
     try:
         bound = _SIGNATURE.bind(*args, **kwargs)
-        bound.apply_defaults()
     except TypeError as error:
-        raise InvalidMessage(f"send_sms{_SIGNATURE}: {_shown(str(error))}") from None
+        raise InvalidMessage(f"send_sms{_SIGNATURE}: {checks.masked(str(error))}") from None
+    bound.apply_defaults()
     return bound.arguments
 
 
@@ -206,9 +184,9 @@ _PHONE: Final = re.compile(r"(?:\+86|0086|86)?(1[3-9][0-9]{9})")
 
 
 def parse_phone(value: object) -> str:
-    """Give a number's 11 digits, however it is written. Raises InvalidMessage."""
+    """Return a number's 11 digits, however it is written. Raises InvalidMessage."""
     if not isinstance(value, str):
-        raise InvalidMessage(f"{_PHONE_RULE}; got {_kind(value)}, not a str")
+        raise InvalidMessage(f"{_PHONE_RULE}; got {checks.kind_of(value)}, not a str")
     match = _PHONE.fullmatch(value.replace(" ", "").replace("-", ""))
     if match is None:
         raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
@@ -216,7 +194,7 @@ def parse_phone(value: object) -> str:
 
 
 def is_id(value: object) -> bool:
-    """Tell whether a value can be a message's id: 1 to 255 printable characters.
+    """Return whether a value can be a message's id: 1 to 255 printable characters.
 
     Others would break a line of a log, or a Celery envelope, whose id a worker replaces then.
     """
@@ -224,57 +202,33 @@ def is_id(value: object) -> bool:
 
 
 def parse_id(value: object) -> str:
-    """Give a message's id. Raises InvalidMessage."""
-    if not isinstance(value, str) or not is_id(value):
-        kind = f"{len(value)} characters" if isinstance(value, str) else _kind(value)
-        raise InvalidMessage(
-            f"an id must be a str of 1 to {MAX_ID} printable characters; got {kind}"
-        )
-    return value
+    """Return a message's id. Raises InvalidMessage."""
+    if isinstance(value, str) and is_id(value):
+        return value
+    got = f"{len(value)} characters" if isinstance(value, str) else checks.kind_of(value)
+    raise InvalidMessage(f"an id must be a str of 1 to {MAX_ID} printable characters; got {got}")
 
 
 def parse_lane(value: object) -> Lane:
-    """Give a lane. Raises InvalidMessage."""
-    return _choice("lane", value, Lane)
+    """Return a lane. Raises InvalidMessage."""
+    return checks.choice("lane", value, Lane)
 
 
 def parse_template(value: object) -> str:
-    """Give a template's name. Raises InvalidMessage."""
-    return _text("template", value, least=1, most=64, is_name=True)
+    """Return a template's name. Raises InvalidMessage."""
+    return checks.text("template", value, least=1, most=64, is_name=True)
 
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def _text(name: str, value: object, *, least: int, most: int, is_name: bool = False) -> str:
-    rule = f"{name} must be a str of {least} to {most} characters"
-    if not isinstance(value, str):
-        hint = ": a number would lose its leading zeros" if name == "code" else ""
-        raise InvalidMessage(f"{rule}; got {_kind(value)}{hint}")
-    if not least <= len(value) <= most:
-        raise InvalidMessage(f"{rule}; got {len(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidMessage(f"{rule}; got half of a surrogate pair, which is no text") from None
-    if is_name and _CONTROL.search(value):
-        raise InvalidMessage(f"{rule}; got a control character, which no name has")
-    return value
-
-
-def _choice(name: str, value: object, allowed: type[E]) -> E:
-    if isinstance(value, str) and value in list(allowed):
-        return allowed(value)
-    shown = repr(_shown(value)) if isinstance(value, str) else _kind(value)
-    raise InvalidMessage(f"{name} must be one of {', '.join(allowed)}; got {shown}")
+def _optional_text(name: str, value: object, **rule: Any) -> str | None:
+    return None if value is None else checks.text(name, value, **rule)
 
 
 def _ttl(value: object) -> float:
     rule = f"ttl_s must be a number of seconds, more than 0 and at most {MAX_TTL_S}"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidMessage(f"{rule}; got {_kind(value)}")
+        raise InvalidMessage(f"{rule}; got {checks.kind_of(value)}")
     if not 0 < value <= MAX_TTL_S:
-        raise InvalidMessage(f"{rule}; got {_rounded(value)}")
+        raise InvalidMessage(f"{rule}; got {checks.rounded(value)}")
     return float(value)
 
 
@@ -291,9 +245,9 @@ def _send_at(value: object) -> float:
         case datetime() | str():
             moment = _unix_seconds(value, rule)
         case _:
-            raise InvalidMessage(f"{rule}; got {_kind(value)}")
+            raise InvalidMessage(f"{rule}; got {checks.kind_of(value)}")
     if not 0 <= moment <= datetime.now(UTC).timestamp() + MAX_AHEAD_S:
-        shown = _rounded(value) if isinstance(value, int | float) else repr(str(value)[:40])
+        shown = checks.rounded(value) if isinstance(value, int | float) else repr(str(value)[:40])
         raise InvalidMessage(f"{rule}; got {shown}")
     return float(moment)
 
@@ -304,27 +258,5 @@ def _unix_seconds(value: datetime | str, rule: str) -> float:
         if moment.utcoffset() is not None:
             return moment.timestamp()
     except (ValueError, OverflowError):
-        raise InvalidMessage(f"{rule}; got {_kind(value)} that is no such time") from None
+        raise InvalidMessage(f"{rule}; got {checks.kind_of(value)} that is no such time") from None
     raise InvalidMessage(f"{rule}; got {moment.isoformat()}, which has no time zone")
-
-
-def _optional(rule: Callable[[object], T], value: object, default: T) -> T:
-    return default if value is None else rule(value)
-
-
-def _kind(value: object) -> str:
-    """Name a value's type: the value itself may be a number or a code in the wrong place."""
-    return "None" if value is None else f"a value of type {type(value).__name__}"
-
-
-def _shown(text: str) -> str:
-    """Cut a text short, and hide what may be a number or a code in the wrong place."""
-    return re.sub(r"\d{4,}", "****", text[:80])
-
-
-def _rounded(value: float) -> str:
-    """Write a number with three digits, for the same reason; an int can have thousands."""
-    try:
-        return f"{value:.3g}"
-    except OverflowError:
-        return "a number beyond all bounds"

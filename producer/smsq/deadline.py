@@ -1,8 +1,8 @@
-"""One end for all that a call waits for: each connect, handshake, write, read, retry and WAIT.
+"""One deadline for all that a call waits for: each connect, handshake, write, read, retry, WAIT.
 
-A timeout of a socket begins anew with each byte, and a client with each try, so a server that
+A socket's timeout begins anew with each byte, and a client's with each retry, so a server that
 dribbles, or is silent, would keep a caller for a minute. Nothing here needs a thread. A lookup of
-a name cannot be ended without one, so that it alone may take longer.
+a name cannot be ended without one, so it alone may take longer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ends_at: Final[ContextVar[float]] = ContextVar("smsq_deadline", default=math.in
 """By time.monotonic(). A thread that is given its caller's context has its deadline too."""
 
 
-class TimeIsUp(redis.RedisError):
+class DeadlineExceeded(redis.RedisError):
     """The deadline is over. Not a redis.TimeoutError: redis-py and kombu would try again."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class TimeIsUp(redis.RedisError):
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """End what the block asks of Redis after so many seconds; an earlier end stands."""
+    """Bound the time of all Redis commands in the block; an earlier deadline stands."""
     token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
     try:
         yield

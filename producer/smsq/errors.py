@@ -20,7 +20,7 @@ class SmsqError(Exception):
 
 
 class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
-    """A message breaks a rule of the contract; the text says which and what is allowed."""
+    """A message breaks a rule of the contract; the text says which, and what is allowed."""
 
     index: int | None = None
     """Of send_many: which row, counted from 0."""
@@ -29,7 +29,7 @@ class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
 
 
 class KeyConflict(InvalidMessage):
-    """A message's key was taken for another number or another template, so it is no repetition."""
+    """A message's key was taken for another number or template, so it is no repetition."""
 
     holder: str = ""
     """Id of the message that has the key."""

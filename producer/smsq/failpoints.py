@@ -1,4 +1,4 @@
-"""Moments at which a test kills the process, to show what becomes of its messages."""
+"""Points at which a test kills the process, to show what becomes of its messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _point: Final = os.environ.get(VARIABLE)
 
 
 def reached(point: str) -> None:
-    """Die here, as by kill -9, if a test named this point in the environment."""
+    """Kill this process, as by kill -9, if a test named this point in the environment."""
     if point == _point:
         os.kill(os.getpid(), signal.SIGKILL)

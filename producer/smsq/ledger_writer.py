@@ -1,4 +1,4 @@
-"""Entering a message in the ledger; each act is a Lua file beside this one."""
+"""Writing new messages to the ledger; each atomic act is a Lua file beside this one."""
 
 from __future__ import annotations
 
@@ -10,30 +10,20 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.cipher import PlaintextCipher, opener
-from smsq.connection import Client, mapped_errors
-from smsq.contract import (
-    KEY_TTL_S,
-    Lane,
-    Message,
-    OnAmbiguous,
-    State,
-    mask_phone,
-    parse_id,
-)
+from smsq.connection import Client, mapped_errors, run_and_wait
+from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
 from smsq.errors import KeyConflict, LedgerUnavailable
-from smsq.replicas import run_and_wait
 from smsq.settings import ProducerSettings
 
-FIRST_CHECK_S = 30
-"""When the clock first asks whether a message's wake-up was lost on the way to a worker."""
-
+FIRST_CHECK_S: Final = 30
+"""When the scheduler first checks whether a message's wake-up was lost on its way to a worker."""
 
 IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same key or task_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who sent a message through the relay, where that caller awaits its outcome; its trace."""
+    """Who sent a message through the relay, and where its outcome goes; its trace."""
 
     caller: str = ""
     """A name of SMSQ_RELAY_CALLERS_FILE; "" for the holder of SMSQ_RELAY_SECRET."""
@@ -55,7 +45,7 @@ class Entered:
 
 
 class LedgerWriter:
-    """The one way into the ledger, for producers and for a worker that meets a bare message."""
+    """Writes new messages, for producers and for a worker that receives a bare message."""
 
     def __init__(
         self,
@@ -70,14 +60,14 @@ class LedgerWriter:
         self._unpublished = client.register_script(_lua("unpublished"))
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
-        """Write a message; give its state, as `enter_one` does."""
+        """Write a message; return its state, as `enter_one` does."""
         return self.enter_one(message_id, message, origin).state
 
     def enter_one(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
         """Write a message; return its state: queued, deferred, duplicate, or what it was already.
 
         Raises LedgerUnavailable, SettingsError where the ledger's payload keys are others,
-        InvalidMessage where the id is none, and KeyConflict: then nothing is written.
+        InvalidMessage for a bad id, and KeyConflict: then nothing is written.
         """
         (found,) = self.enter_many([(message_id, message)], origin)
         if isinstance(found, KeyConflict):
@@ -91,48 +81,47 @@ class LedgerWriter:
         *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
-        """Write messages in one act; return what came of each.
+        """Write messages in one act; return the result of each.
 
-        Of one whose key conflicts nothing is written, nor with `stop_at_conflict` of those after
-        it; there is no answer for them. Raises LedgerUnavailable, SettingsError and InvalidMessage.
+        A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
+        which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage.
         """
-        for message_id, _ in messages:
-            parse_id(message_id)
+        ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher()
         entries = [_entry(cipher, one, message, origin) for one, message in messages]
         answers = self._write(entries, stop_at_conflict)
-        # After a conflict at which it stopped there is none.
-        pairs = zip(messages, answers, strict=False)
-        return [_entered(message_id, *told.split(" ", 1)) for (message_id, _), told in pairs]
+        return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
         entry = (message_id, Lane.NOTICE, "", 0, 0, (), reason, ["detail", why])
-        (told,) = self._write([entry])
-        return State(told.partition(" ")[0])  # What follows is the holder of a known id's key.
+        (answer,) = self._write([entry])
+        return State(answer.partition(" ")[0])  # What follows is the holder of a known id's key.
 
     def unpublished(self, message_id: str) -> None:
-        """Note that a wake-up could not be published, so that the clock does it at once."""
+        """Note that a wake-up could not be published, so that the scheduler does it at once."""
         with mapped_errors(self._settings.redis_url):
             self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
 
     def _write(
         self, entries: Sequence[tuple[Any, ...]], stop_at_conflict: bool = False
     ) -> list[str]:
+        settings = self._settings
         args = (
             FIRST_CHECK_S * 1000,
-            self._settings.retention_s * 1000,
+            settings.retention_s * 1000,
             KEY_TTL_S * 1000,
             int(stop_at_conflict),
             json.dumps(entries, ensure_ascii=False),
         )
-        replicas = self._settings.wait_replicas
-        with mapped_errors(self._settings.redis_url, IN_DOUBT):
-            answers, is_safe = run_and_wait(self._client, self._enqueue, args, replicas)
+        with mapped_errors(settings.redis_url, IN_DOUBT):
+            answers, is_safe = run_and_wait(
+                self._client, self._enqueue, args, settings.wait_replicas
+            )
         if not is_safe:
             raise LedgerUnavailable(
-                f"the ledger took the message, but {replicas} replicas (SMSQ_REDIS_WAIT_REPLICAS) "
-                "did not have it in time: it may be sent, or be lost"
+                f"the ledger took the message, but {settings.wait_replicas} replicas "
+                "(SMSQ_REDIS_WAIT_REPLICAS) did not have it in time: it may be sent, or be lost"
             )
         return list(map(str, answers))
 
@@ -141,10 +130,11 @@ def _lua(name: str) -> str:
     return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _entered(message_id: str, told: str, holder: str = "") -> Entered | KeyConflict:
-    """Understand an answer of enqueue.lua."""
-    if told != "conflict":
-        return Entered(State(told), holder or None)
+def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
+    """Read an answer of enqueue.lua."""
+    state, _, holder = answer.partition(" ")
+    if state != "conflict":
+        return Entered(State(state), holder or None)
     what = "task_id" if holder == message_id else "key"
     conflict = KeyConflict(
         f"{what} is that of message {holder}, which has another phone or template; repeat that "
@@ -157,7 +147,7 @@ def _entered(message_id: str, told: str, holder: str = "") -> Entered | KeyConfl
 def _entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
-    """Give a message as enqueue.lua takes it."""
+    """Return a message as enqueue.lua takes it."""
     details = {
         "template": message.template,
         "phone": mask_phone(message.phone),
@@ -171,8 +161,8 @@ def _entry(
     }
     key: tuple[str, ...] = ()
     if message.key:
-        named = cipher.idempotency(message.key, message.phone, message.template)
-        key = (message.key_space, *named)
+        digests = cipher.idempotency(message.key, message.phone, message.template)
+        key = (message.key_space, *digests)
     return (
         message_id,
         message.lane,

@@ -16,13 +16,12 @@ from smsq.contract import Lane, Message, State, parse, parse_lane
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import Entered, Origin
-from smsq.tasks import left_to_the_clock, publish_batch
+from smsq.tasks import left_to_the_scheduler, publish_batch
 
 BATCH_AT_MOST: Final = 1000
-"""A batch is one act of the ledger, and others wait for its end."""
+"""A batch is one act of the ledger, and all others wait until it is done."""
 
-LeaveOut = Callable[[int, Any, InvalidMessage], object]
-OnInvalid = Literal["raise", "skip"] | LeaveOut
+OnInvalid = Literal["raise", "skip"] | Callable[[int, Any, InvalidMessage], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Sent(int):
         invalid: Sequence[InvalidMessage] = (),
         duplicates: Sequence[Duplicate] = (),
     ) -> Self:
-        """Give a count that knows what was left out, and what is not sent."""
+        """Return a count that carries what was left out, and what is not sent."""
         self = super().__new__(cls, count)
         self.invalid = tuple(invalid)
         self.duplicates = tuple(duplicates)
@@ -67,51 +66,44 @@ def send_many(
     on_invalid: OnInvalid = "raise",
     on_duplicate: Callable[[Duplicate], object] | None = None,
 ) -> Sent:
-    """Enqueue messages, each a mapping of `send_sms`' arguments; give how many.
+    """Enqueue messages, each a mapping of `send_sms`' arguments; return how many.
 
-    They are taken from the iterable as they are written, a batch at a time, so any length will
-    do. `lane` is that of rows without one. `on_batch` is given the ids of each batch, in order,
-    once it is in the ledger.
+    The iterable is read a batch at a time, so it may have any length. `lane` is the lane of rows
+    without one. `on_batch` is called with the ids of each batch, in order, once it is in the
+    ledger.
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
-    `enqueued` says how many. on_invalid="skip" leaves bad rows out and gives them in the answer's
-    `invalid`; a function is called with (index, row, error) instead. A row whose `key` was taken
-    for another number or template is such a row; its error is KeyConflict. Raises LedgerUnavailable
-    where Redis does not answer a batch within SMSQ_ENQUEUE_TIMEOUT_S: `enqueued` rows are in, and
-    of the batch after them it is not known. With a `key` in every row the same call can be made
-    again, and nothing is sent twice: the answer's `duplicates` are the rows that were in already.
-    All are kept for that; for millions give `on_duplicate`, which is called with each instead,
-    before `on_batch`.
+    `enqueued` says how many. on_invalid="skip" leaves bad rows out and returns them as `invalid`;
+    a function is called with (index, row, error) instead. A row whose `key` was taken for another
+    number or template is such a row; its error is KeyConflict. Raises LedgerUnavailable if Redis
+    does not answer a batch within SMSQ_ENQUEUE_TIMEOUT_S: `enqueued` rows are in, and of the batch
+    after them it is not known. With a `key` in every row the same call can be made again, and
+    nothing is sent twice: `duplicates` of the result are the rows that were in already. All of
+    them are kept; for millions give `on_duplicate`, which is called with each instead, before
+    `on_batch`.
     """
     parse_lane(lane)
     _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
-    skipped: list[InvalidMessage] = []
-    duplicates: list[Duplicate] = []
-
-    leave_out = _leaving_out(on_invalid, skipped)
-    writer = _Writer(
-        batch_size,
-        on_batch or (lambda _: None),
-        on_duplicate or duplicates.append,
-        leave_out,
-    )
-    for index, row in enumerate(messages):
+    sending = _Sending(on_batch, on_invalid, on_duplicate)
+    batch: list[_Row] = []
+    for index, given in enumerate(messages):
         try:
-            message = _read(row, lane)
+            batch.append(_Row(index, given, uuid(), _parse(given, lane)))
         except InvalidMessage as error:
             error.index = index
-            if leave_out is None:
-                writer.write()
-                raise _stopped(error, writer.enqueued) from None
-            leave_out(index, row, error)
-        else:
-            writer.add(_Row(index, row, uuid(), message))
-    writer.write()
-    return Sent(writer.enqueued, skipped, duplicates)
+            if sending.stops_at_invalid:
+                sending.enqueue(batch)
+                raise sending.stopped(error) from None
+            sending.leave_out(index, given, error)
+        if len(batch) == batch_size:
+            batch, full = [], batch
+            sending.enqueue(full)
+    sending.enqueue(batch)
+    return Sent(sending.enqueued, sending.skipped, sending.duplicates)
 
 
 def _check(batch_size: int, on_invalid: object, **functions: object) -> None:
-    """Raise ValueError for an argument of send_many that is none, before anything is written."""
+    """Raise ValueError for a bad argument of send_many, before anything is written."""
     if not 1 <= batch_size <= BATCH_AT_MOST:
         raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
     if on_invalid not in {"raise", "skip"} and not callable(on_invalid):
@@ -122,15 +114,8 @@ def _check(batch_size: int, on_invalid: object, **functions: object) -> None:
             raise ValueError(f"{name} must be a function; got {given!r:.40}")
 
 
-def _leaving_out(on_invalid: OnInvalid, skipped: list[InvalidMessage]) -> LeaveOut | None:
-    """Return what is done about a bad row, None where it raises."""
-    if on_invalid == "skip":
-        return lambda index, row, error: skipped.append(error)  # noqa: ARG005
-    return None if on_invalid == "raise" else on_invalid
-
-
 class _Row(NamedTuple):
-    """A row that keeps the rules, and the message that it becomes."""
+    """A valid row, and the message that it becomes."""
 
     number: int
     given: Any
@@ -138,64 +123,68 @@ class _Row(NamedTuple):
     message: Message
 
 
-class _Writer:
-    """Collects messages, and writes them when a batch is full."""
+class _Sending:
+    """The state of one call of send_many, and its callbacks."""
 
     def __init__(
         self,
-        batch_size: int,
-        on_batch: Callable[[Sequence[str]], object],
-        on_duplicate: Callable[[Duplicate], object],
-        on_conflict: LeaveOut | None,
+        on_batch: Callable[[Sequence[str]], object] | None,
+        on_invalid: OnInvalid,
+        on_duplicate: Callable[[Duplicate], object] | None,
     ) -> None:
-        """Without `on_conflict` the first conflict of keys raises, as a bad row does."""
         self.enqueued = 0
-        self._batch_size = batch_size
+        self.skipped: list[InvalidMessage] = []
+        self.duplicates: list[Duplicate] = []
+        self.stops_at_invalid = on_invalid == "raise"
         self._on_batch = on_batch
-        self._on_duplicate = on_duplicate
-        self._on_conflict = on_conflict
-        self._batch: list[_Row] = []
+        self._on_invalid = on_invalid
+        self._on_duplicate = on_duplicate or self.duplicates.append
 
-    def add(self, row: _Row) -> None:
-        """Take a message, and write the batch if it is full."""
-        self._batch.append(row)
-        if len(self._batch) == self._batch_size:
-            self.write()
-
-    def write(self) -> None:
-        """Write what has been taken, and publish a wake-up for each lane in it."""
-        if not self._batch:
+    def enqueue(self, batch: Sequence[_Row]) -> None:
+        """Write a batch to the ledger, publish a wake-up for each lane, and report the results."""
+        if not batch:
             return
-        batch, self._batch = self._batch, []
-        # One span for all: a campaign of one each would be dear, and too much for its trace.
         within = deadline.within(app.settings.enqueue_timeout_s)
+        # One span for all: one for each message would cost too much and flood its trace.
         with within, tracing.sending({"messages": len(batch)}) as span:
-            entered = self._enter(batch, Origin(trace=span.traceparent))
-        # After a conflict at which it stopped there is no answer.
-        told = [*zip(batch, entered, strict=False)]
-        ids = [row.id for row, found in told if isinstance(found, Entered)]
-        self.enqueued += len(ids)
+            # After a conflict at which it stopped there are no more answers.
+            results = [*zip(batch, self._write(batch, span.traceparent), strict=False)]
+            reached("after entry")
+            queued: dict[Lane, list[str]] = defaultdict(list)
+            for row, found in results:
+                if isinstance(found, Entered) and found.state is State.QUEUED:
+                    queued[row.message.lane].append(row.id)
+            for lane, ids in queued.items():
+                with left_to_the_scheduler(ids):
+                    publish_batch(app, ids, lane)
+        entered = [row.id for row, found in results if isinstance(found, Entered)]
+        self.enqueued += len(entered)
         try:
-            for row, found in told:
-                self._tell(row, found)
+            for row, found in results:
+                self._report(row, found)
         finally:  # They are in the ledger, whatever a caller's function raised.
-            if ids:
-                self._on_batch(ids)
+            if entered and self._on_batch:
+                self._on_batch(entered)
 
-    def _tell(self, row: _Row, found: Entered | KeyConflict) -> None:
-        if isinstance(found, KeyConflict):
-            found.index = row.number
-            if self._on_conflict is None:
-                raise _stopped(found, self.enqueued)
-            self._on_conflict(row.number, row.given, found)
-        elif found.duplicate_of:
-            self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
+    def leave_out(self, index: int, given: Any, error: InvalidMessage) -> None:
+        """Pass a bad row to the caller's function, or collect its error."""
+        if callable(self._on_invalid):
+            self._on_invalid(index, given, error)
+        else:
+            self.skipped.append(error)
 
-    def _enter(self, batch: Sequence[_Row], origin: Origin) -> list[Entered | KeyConflict]:
+    def stopped(self, error: InvalidMessage) -> InvalidMessage:
+        """Return the error with what is enqueued added."""
+        told = f"row {error.index}: {error}; the {self.enqueued} messages before it are enqueued"
+        stopped = copy(error)
+        stopped.args, stopped.enqueued = (told,), self.enqueued
+        return stopped
+
+    def _write(self, batch: Sequence[_Row], trace: str | None) -> list[Entered | KeyConflict]:
         messages = [(row.id, row.message) for row in batch]
         try:
-            entered = app.entrance.enter_many(
-                messages, origin, stop_at_conflict=self._on_conflict is None
+            return app.ledger_writer.enter_many(
+                messages, Origin(trace=trace), stop_at_conflict=self.stops_at_invalid
             )
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
@@ -203,32 +192,21 @@ class _Writer:
             stopped = type(error)(told + ("none" if is_known else "it is not known"))
             stopped.enqueued = self.enqueued
             raise stopped from error
-        reached("after entry")
-        queued: dict[Lane, list[str]] = defaultdict(list)
-        for row, found in zip(batch, entered, strict=False):
-            if isinstance(found, Entered) and found.state is State.QUEUED:
-                queued[row.message.lane].append(row.id)
-        for lane, ids in queued.items():
-            _wake(lane, ids)
-        return entered
+
+    def _report(self, row: _Row, found: Entered | KeyConflict) -> None:
+        if isinstance(found, KeyConflict):
+            found.index = row.number
+            if self.stops_at_invalid:
+                raise self.stopped(found)
+            self.leave_out(row.number, row.given, found)
+        elif found.duplicate_of:
+            self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
 
 
-def _read(row: object, lane: str) -> Message:
+def _parse(row: object, lane: str) -> Message:
     if isinstance(row, Message):
         return row
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InvalidMessage(f"a row must be a mapping of send_sms' arguments; got a {kind}")
     return parse((), row if "lane" in row else {**row, "lane": lane})
-
-
-def _stopped(error: InvalidMessage, enqueued: int) -> InvalidMessage:
-    told = f"row {error.index}: {error}; the {enqueued} messages before it are enqueued"
-    stopped = copy(error)
-    stopped.args, stopped.enqueued = (told,), enqueued
-    return stopped
-
-
-def _wake(lane: Lane, ids: Sequence[str]) -> None:
-    with left_to_the_clock(f"a batch of {len(ids)}", ids):
-        publish_batch(app, ids, lane)

@@ -15,7 +15,7 @@ TLS_OPTIONS: Final = frozenset(
 OWN_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
 PORT: Final = 26379
 TIMEOUT_S: Final = 1.0
-"""A Sentinel that is away must not keep us from asking the next."""
+"""A Sentinel that is away must not keep the next from being asked for long."""
 
 ALLOWED: Final = (
     "redis+sentinel://user:password@host1:26379,host2:26379,host3:26379/service/db, or "
@@ -26,7 +26,7 @@ ALLOWED: Final = (
 
 @dataclass(frozen=True)
 class Sentinels:
-    """Sentinels, and which server they are to be asked for."""
+    """Sentinels, and the service to ask them for."""
 
     hosts: tuple[tuple[str, int], ...]
     service: str
@@ -40,7 +40,7 @@ class Sentinels:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Give what redis-py needs to connect to a Sentinel: it is asked once, and not for long."""
+        """Options of redis-py for a connection to a Sentinel: one try, and a short one."""
         return {
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,
@@ -63,12 +63,12 @@ class Broker:
 
 
 def names_sentinels(url: str) -> bool:
-    """Tell whether an address names Sentinels."""
+    """Return whether an address names Sentinels."""
     return url.startswith(SCHEMES)
 
 
 def read(url: str) -> Sentinels:
-    """Read an address that names Sentinels. Raises ValueError where it has not its form."""
+    """Read an address that names Sentinels. Raises ValueError for another form."""
     scheme, _, rest = url.partition("://")
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
@@ -80,13 +80,13 @@ def read(url: str) -> Sentinels:
     options = dict(pairs)
     tls = scheme.startswith("rediss")
     known = OWN_OPTIONS | (TLS_OPTIONS if tls else frozenset())
-    good = (
+    checks = (
         service.isprintable() and service.strip() and "#" not in url,
         not db or (db.isascii() and db.isdigit()),
         options.keys() <= known and len(options) == len(pairs),
         not tls or options.get("ssl_cert_reqs") == "required",
     )
-    if not all(good):
+    if not all(checks):
         raise ValueError(ALLOWED)
     return Sentinels(
         hosts=tuple(map(_host, hosts.split(","))),
@@ -104,7 +104,7 @@ def read(url: str) -> Sentinels:
 
 
 def tls_options(query: str) -> dict[str, Any]:
-    """Give a query's TLS options as redis-py takes them."""
+    """Return a query's TLS options as redis-py takes them."""
     found: dict[str, Any] = {k: v for k, v in parse_qsl(query) if k in TLS_OPTIONS}
     if "ssl_check_hostname" in found:
         found["ssl_check_hostname"] = found["ssl_check_hostname"].lower() not in {"false", "0"}
@@ -112,7 +112,7 @@ def tls_options(query: str) -> dict[str, Any]:
 
 
 def as_broker(url: str) -> Broker:
-    """Give a broker's address as kombu and Celery take it; any that names no Sentinels as it is."""
+    """Return a broker's address as Celery takes it; one without Sentinels is returned unchanged."""
     if not names_sentinels(url):
         tls = url.startswith("rediss://") and tls_options(urlsplit(url).query)
         return Broker(url, ssl=tls)

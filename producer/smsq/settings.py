@@ -1,21 +1,27 @@
 """Settings from the environment: frozen, checked once, every bad value reported at once.
 
 A settings class is a frozen dataclass whose fields are made by `setting`. The producer's are
-here; the worker's, in `smsq_worker.settings`, use the same machinery.
+here; the worker's, in `smsq_worker.config.settings`, use the same machinery.
 """
 
 from __future__ import annotations
 
 import base64
-import difflib
+import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from smsq import redis_urls
 from smsq.errors import SettingsError
+from smsq.suggestions import did_you_mean
 
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 30.0
+"""The default of SMSQ_IDLE_TIMEOUT_S."""
 FERNET_KEY_BYTES: Final = 32
 MAX_DIGITS: Final = 20
 """int() refuses thousands of digits with a text of its own."""
@@ -27,19 +33,17 @@ def setting(
     default: Any = None,
     *,
     secret: bool = False,
+    renamed_from: str = "",
     **empty: Any,
 ) -> Any:
-    """Declare a setting: its environment variable, how to read it, and what stands without it.
+    """Declare a setting: its environment variable, its parser, and its default.
 
-    `parse` raises ValueError whose text says what is allowed. A secret's value is neither shown
-    by the dataclass's repr nor by an error. `empty` is what an empty text means; the default
-    where it is not given.
+    `parse` raises ValueError whose text says what is allowed. A secret's value is shown neither
+    by the dataclass's repr nor by an error. `renamed_from` is an old name, accepted with a warning.
+    `empty` is the value of an empty text, if that is not the default.
     """
-    return field(
-        default=default,
-        repr=not secret,
-        metadata={"env": env, "parse": parse, "secret": secret, **empty},
-    )
+    metadata = {"env": env, "parse": parse, "secret": secret, "renamed_from": renamed_from, **empty}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 def number(least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
@@ -126,7 +130,7 @@ def fernet_keys(text: str) -> tuple[str, ...]:
 
 
 def is_host(name: str) -> bool:
-    """Tell whether a name can be looked up: of some, Python raises a UnicodeError only then."""
+    """Return whether a name can be looked up; for some a lookup would raise a UnicodeError."""
     try:
         name.encode("idna")
     except UnicodeError:
@@ -135,7 +139,7 @@ def is_host(name: str) -> bool:
 
 
 def shown_url(url: str) -> str:
-    """Give a URL without its user, password and options."""
+    """Return a URL without its user, password and options."""
     if redis_urls.names_sentinels(url):  # urlsplit knows no list of hosts
         scheme, _, rest = url.partition("?")[0].partition("://")
         authority, slash, path = rest.partition("/")
@@ -156,13 +160,13 @@ class ProducerSettings:
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
-    idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), 30.0)
+    idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
 
     def __post_init__(self) -> None:
         if not self.broker_url:
             object.__setattr__(self, "broker_url", self.redis_url)
         if self.wait_replicas < 0:
-            # Without it a failover makes calls be repeated of which nobody knows.
+            # Without it a failover could repeat attempts that the new primary does not know.
             replicas = 1 if redis_urls.names_sentinels(self.redis_url) else 0
             object.__setattr__(self, "wait_replicas", replicas)
 
@@ -173,23 +177,25 @@ class ProducerSettings:
         `need` names fields that must not be empty. Raises SettingsError with a line for every
         bad value: the setting, the value unless it is secret, and what is allowed.
         """
+        environ = with_current_names(cls, environ)
         values: dict[str, Any] = {}
-        problems = list(misspelt(cls, environ))
+        problems = [*misspelt(cls, environ), *_set_twice(cls, environ)]
         for spec in fields(cls):
-            text = environ.get(spec.metadata["env"], "").strip()
+            env, parse = spec.metadata["env"], spec.metadata["parse"]
+            text = environ.get(env, "").strip()
             if not text:
-                if "empty" in spec.metadata and spec.metadata["env"] in environ:
+                if "empty" in spec.metadata and env in environ:
                     values[spec.name] = spec.metadata["empty"]
                 continue
             try:
-                values[spec.name] = spec.metadata["parse"](text)
+                values[spec.name] = parse(text)
             except ValueError as error:
                 shown = "its value" if spec.metadata["secret"] else repr(text)
-                problems.append(f"{spec.metadata['env']}: {shown} is not allowed; it takes {error}")
+                problems.append(f"{env}: {shown} is not allowed; it takes {error}")
         settings = cls(**values)
         bad = {line.partition(":")[0] for line in problems}
         problems += [line for line in settings.missing(need) if line.partition(":")[0] not in bad]
-        # What contradicts a bad value's default may well agree with what was meant.
+        # What contradicts a bad value's default may agree with what was meant.
         problems += [
             line for line in settings.contradictions() if not any(name in line for name in bad)
         ]
@@ -198,31 +204,56 @@ class ProducerSettings:
         return settings
 
     def missing(self, need: tuple[str, ...]) -> Iterator[str]:
-        """Name each needed setting that is not set."""
+        """Yield a line for each needed setting that is not set."""
         by_name = {spec.name: spec for spec in fields(self)}
         for name in need:
             if not getattr(self, name):
                 yield f"{by_name[name].metadata['env']}: must be set; it has no default"
 
     def contradictions(self) -> Iterator[str]:
-        """Name each pair of settings that cannot stand together."""
+        """Yield a line for each pair of settings that contradict each other."""
         yield from ()
 
 
 def names(cls: type[ProducerSettings]) -> list[str]:
     """List the environment variables that a settings class reads."""
-    return [_env(spec) for spec in fields(cls)]
+    return [str(spec.metadata["env"]) for spec in fields(cls)]
+
+
+def with_current_names(cls: type[ProducerSettings], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with current names in place of old ones, and warn of each once.
+
+    An old name stays where the current one is set too and differs: `load` refuses that.
+    """
+    found = dict(environ)
+    for old, new in _renamed(cls).items():
+        if old in found and found.get(new, "").strip() in {"", found[old].strip()}:
+            found[new] = found.pop(old)
+            _warn_of_old_name(old, new)
+    return found
 
 
 def misspelt(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Iterator[str]:
-    """Name each SMSQ_ variable that nobody reads but that resembles one somebody does."""
-    known = names(cls)
+    """Name each SMSQ_ variable that is not read but resembles one that is."""
+    known = {*names(cls), *_renamed(cls)}
     for name in sorted(environ):
-        if name.startswith("SMSQ_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-            if near:
-                yield f"{name}: no such setting; did you mean {near[0]}?"
+        is_unknown = name.startswith("SMSQ_") and name not in known
+        if is_unknown and (hint := did_you_mean(name, known, cutoff=0.85)):
+            yield f"{name}: no such setting; {hint}"
 
 
-def _env(spec: Field[Any]) -> str:
-    return str(spec.metadata["env"])
+def _set_twice(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Iterator[str]:
+    for old, new in _renamed(cls).items():
+        if old in environ:
+            yield f"{old}: is now {new}, which is set too and differs; set {new} alone"
+
+
+def _renamed(cls: type[ProducerSettings]) -> dict[str, str]:
+    """Map old names of settings to their current ones."""
+    found = {spec.metadata["renamed_from"]: spec.metadata["env"] for spec in fields(cls)}
+    return {old: new for old, new in found.items() if old}
+
+
+@cache
+def _warn_of_old_name(old: str, new: str) -> None:
+    log.warning("%s is now %s; the old name is accepted in this release only", old, new)

@@ -1,9 +1,9 @@
-"""`send_sms` as a backend sees it: check, write to the ledger, publish a wake-up."""
+"""`send_sms` as a backend sees it: validate, write the ledger entry, publish a wake-up."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -33,8 +33,7 @@ from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 log = logging.getLogger(__name__)
 
 PUBLISH_SHARE: Final = 0.75
-"""Of the time that is left: the rest is for noting that the publication failed."""
-
+"""Of the time that is left; the rest is for noting that the publication failed."""
 
 NOT_SENT: Final = (
     "of send_sms only delay(...) and apply_async(...) enqueue a message; for many at once there is "
@@ -49,11 +48,16 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
     """The id of the message that holds the `key`, where this one was not sent because of it."""
 
 
+def _refuse(*_: Any, **__: Any) -> Any:
+    """Refuse: the task runs in a worker, and here a message would be lost in silence."""
+    raise InvalidMessage(NOT_SENT)
+
+
 class SendSms(Task):  # type: ignore[type-arg]
     """Enqueue an SMS with `.delay(phone, template, code, ...)`.
 
     The message is in the ledger when `.delay()` returns. The Celery message published after that
-    is only a wake-up call and carries no more than the id; where its publication fails, a worker
+    only wakes a worker up and carries no more than the id; if publishing it fails, a worker
     publishes it again. The task itself runs in `smsq_worker`, never here.
     """
 
@@ -100,7 +104,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         task_id: str | None = None,
         **options: Any,
     ) -> SendResult:
-        """Do what `delay` does, with an id of the caller's choice.
+        """Enqueue as `delay` does, with an id of the caller's choice.
 
         A second call with the same `task_id` changes nothing, and raises KeyConflict where the
         phone or the template is another. It is a str of 1 to 255 printable
@@ -114,21 +118,12 @@ class SendSms(Task):  # type: ignore[type-arg]
                 "send_at the time, ttl_s the end; only task_id is taken"
             )
         message = parse(args or (), kwargs or {})
-        message_id = uuid() if task_id is None else parse_id(task_id)
-        result = SendResult(message_id, app=app)
-        result.duplicate_of = enqueue(message_id, message).duplicate_of
+        result = SendResult(uuid() if task_id is None else parse_id(task_id), app=app)
+        result.duplicate_of = enqueue(result.id, message).duplicate_of
         return result
 
-    def __call__(self, *_: Any, **__: Any) -> None:
-        """Refuse: the task runs in a worker, and here a message would be lost in silence."""
-        raise InvalidMessage(NOT_SENT)
-
-    def apply(self, *_: Any, **__: Any) -> Any:
-        """Refuse, as a call does."""
-        raise InvalidMessage(NOT_SENT)
-
-    # A worker would run them without an id for each message.
-    map = starmap = chunks = apply
+    # A worker would run the last three without an id for each message.
+    __call__ = apply = map = starmap = chunks = _refuse
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
@@ -140,64 +135,58 @@ def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> En
     within = deadline.within(app.settings.enqueue_timeout_s)
     with within, tracing.sending(known) as span:
         traced = replace(origin, trace=span.traceparent)
-        entered = app.entrance.enter_one(message_id, message, traced)
+        entered = app.ledger_writer.enter_one(message_id, message, traced)
         span.tell({"state": entered.state})
         reached("after entry")
         if entered.state is State.QUEUED:
-            _wake(message_id, message)
+            shown = f"('{mask_phone(message.phone)}', '{message.template}')"
+            with left_to_the_scheduler([message_id]):
+                publish(app, message_id, message.lane, argsrepr=shown)
         return entered
 
 
-def publish(
-    celery: Celery, message_id: str, lane: Lane, *, argsrepr: str = "()", **options: Any
-) -> None:
+def publish(celery: Celery, message_id: str, lane: Lane, *, argsrepr: str = "()") -> None:
     """Publish a message's wake-up. Raises kombu's OperationalError."""
-    celery.send_task(
-        SEND_SMS,
-        task_id=message_id,
-        queue=lane.queue,
-        argsrepr=argsrepr,
-        kwargsrepr="{}",
-        ignore_result=True,
-        declare=[],  # Redis needs none, and it would be one more exchange.
-        **options,
-    )
+    _publish(celery, SEND_SMS, lane, (), argsrepr, task_id=message_id)
 
 
 def publish_batch(celery: Celery, ids: Sequence[str], lane: Lane) -> None:
     """Publish one wake-up for many messages of a lane. Raises kombu's OperationalError."""
+    _publish(celery, SEND_BATCH, lane, (ids,), f"({len(ids)} messages)")
+
+
+def _publish(
+    celery: Celery, task: str, lane: Lane, args: tuple[Any, ...], argsrepr: str, **options: Any
+) -> None:
     celery.send_task(
-        SEND_BATCH,
-        (ids,),
+        task,
+        args,
         queue=lane.queue,
-        argsrepr=f"({len(ids)} messages)",
+        argsrepr=argsrepr,
         kwargsrepr="{}",
         ignore_result=True,
-        declare=[],
+        declare=[],  # Redis needs none, and it would be one more round trip.
+        **options,
     )
 
 
-def _wake(message_id: str, message: Message) -> None:
-    shown = f"('{mask_phone(message.phone)}', '{message.template}')"
-    with left_to_the_clock(message_id, [message_id]):
-        publish(app, message_id, message.lane, argsrepr=shown)
-
-
 @contextmanager
-def left_to_the_clock(name: str, ids: Iterable[str]) -> Iterator[None]:
-    """Publish in the block; where that fails the clock does it, for messages in the ledger.
+def left_to_the_scheduler(ids: Sequence[str]) -> Iterator[None]:
+    """Publish wake-ups in the block; if that fails, a worker's scheduler does it.
 
-    Whatever the block raises stays here: to a caller an error would mean that nothing is sent.
+    The messages are in the ledger. No exception leaves the block: to a caller it would mean that
+    nothing is sent.
     """
     try:
         with deadline.within(PUBLISH_SHARE * deadline.left_s()):
             yield
     except Exception as error:  # noqa: BLE001
+        name = ids[0] if len(ids) == 1 else f"a batch of {len(ids)}"
         told = f"{type(error).__name__}: {error}"
         log.warning("%s is in the ledger; its wake-up was not published: %s", name, told)
         try:
             for message_id in ids:
-                app.entrance.unpublished(message_id)
+                app.ledger_writer.unpublished(message_id)
         except LedgerUnavailable:
             log.warning("%s will be woken up by its timer", name)
 

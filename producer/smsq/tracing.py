@@ -1,8 +1,8 @@
 """Traces, where the application has configured OpenTelemetry; nothing otherwise.
 
-A message's trace goes from process to process in the ledger, as a W3C traceparent: anyone may
-publish a wake-up once more, and a report comes days later. No span has a number, a code or an
-error's text, and what makes HTTP calls is not instrumented, because the URLs have all of them.
+A message's trace goes from process to process in the ledger, as a W3C traceparent: any process may
+publish a wake-up again, and a report comes days later. No span has a number, a code or an error's
+text, and HTTP clients are not instrumented, because the URLs have all of them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any, Final, Literal
 try:
     from opentelemetry import context, trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:  # Only who wants traces has it.
+except ImportError:  # It comes with an extra.
     INSTALLED = False
 else:
     INSTALLED = True
     _W3C: Final = TraceContextTextMapPropagator()
-    # It finds the provider when the application has configured one.
+    # It uses the provider that the application configures, even later.
     _tracer = trace.get_tracer("smsq")
 
 
 def send_by(provider: Any) -> None:
-    """Give our spans to a provider of our own, which no library finds."""
+    """Export smsq's spans by this provider, which no other library finds."""
     global _tracer  # noqa: PLW0603 - as there is one provider in a process
     _tracer = provider.get_tracer("smsq")
 
@@ -42,14 +42,14 @@ class Sending:
             self.traceparent = carrier["traceparent"]
 
     def tell(self, known: Mapping[str, object]) -> None:
-        """Add what is known by now."""
+        """Add attributes."""
         if self.traceparent:
             self._span.set_attributes(_attributes(known))
 
 
 @contextmanager
 def sending(known: Mapping[str, object]) -> Iterator[Sending]:
-    """Do what is in the block in a span `smsq send`."""
+    """Run the block in a span `smsq send`."""
     if not INSTALLED:
         yield Sending()
         return
@@ -57,7 +57,7 @@ def sending(known: Mapping[str, object]) -> Iterator[Sending]:
         "smsq send",
         kind=trace.SpanKind.PRODUCER,
         attributes=_attributes(known),
-        # It would take the error's text along.
+        # It would record the error's text.
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
@@ -70,7 +70,7 @@ def sending(known: Mapping[str, object]) -> Iterator[Sending]:
 
 @contextmanager
 def following(traceparent: str) -> Iterator[None]:
-    """Do what is in the block in the trace of a caller in another process; "" for none."""
+    """Run the block in the trace of a caller in another process; "" for none."""
     if not (INSTALLED and traceparent):
         yield
         return
@@ -90,9 +90,9 @@ def happened(
     *,
     error: str = "",
 ) -> None:
-    """Write a span of what has just ended into a message's trace, if it has one.
+    """Add a span that ends now to a message's trace, if it has one.
 
-    `since_ns` is Unix time; `error` says in a word that it failed.
+    `since_ns` is Unix time; `error` is a word for its failure.
     """
     if not (INSTALLED and traceparent):
         return

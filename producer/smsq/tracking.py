@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,17 +14,17 @@ from smsq.contract import FINAL, State, is_id
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of the gateway."""
+    """One attempt to submit a message to the gateway."""
 
     n: int
     started_at: datetime
     mid: str | None
     outcome: str | None
-    """accepted, refused, not_sent, maybe_sent; None while the call is under way."""
+    """accepted, refused, not_sent, maybe_sent; None while the attempt is under way."""
     stat: str | None
     """The last stat code that a report gave for this attempt."""
     detail: str | None
-    """What the gateway or the network said, in a word or two."""
+    """What the gateway or the network answered, in a word or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Status:
     accepted_at: datetime | None
     finished_at: datetime | None
     allowed_at: datetime | None
-    """Where it failed as too frequent for its number: from when one would be allowed."""
+    """Where it failed as too frequent for its number: when the next would be allowed."""
     certainly_not_sent: bool
     """It has ended, and no attempt was accepted or is in doubt: sent again it is no duplicate.
 
@@ -54,7 +53,7 @@ class Status:
 
     @property
     def final(self) -> bool:
-        """Tell whether the state is final; a late report can still move it on."""
+        """Whether the state is final; a late report can still change it."""
         return self.state in FINAL
 
 
@@ -63,15 +62,12 @@ _UNSENT: Final = FINAL - {State.DELIVERED, State.UNREPORTED, State.DUPLICATE}
 
 
 def key_holder(reason: str | None) -> str:
-    """Give the id of the message that holds a duplicate's key, "" where the reason is another."""
+    """Return the id of the message that holds a duplicate's key, "" for another reason."""
     return reason.removeprefix(_DUPLICATE) if reason and reason.startswith(_DUPLICATE) else ""
 
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
-    """Read a message; None where nothing is known of it, as of what is no id.
-
-    Raises LedgerUnavailable.
-    """
+    """Read a message; None for one that is unknown, or a bad id. Raises LedgerUnavailable."""
     if not is_id(message_id):
         return None
     with mapped_errors(url):
@@ -79,22 +75,18 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
     if not stored:
         return None
     fields = unfolded(stored)
+    texts = ("template", "phone", "reason", "stat", "detail", "reference")
     return Status(
         id=message_id,
         state=State(fields["state"]).value,
         lane=fields["lane"],
-        template=fields.get("template"),
-        phone=fields.get("phone"),
-        reason=fields.get("reason"),
-        stat=fields.get("stat"),
-        detail=fields.get("detail"),
-        reference=fields.get("reference"),
-        attempts=tuple(_attempts(fields)),
-        enqueued_at=_required_time(fields["enqueued"]),
-        accepted_at=_time(fields.get("accepted")),
-        finished_at=_time(fields.get("finished")),
-        allowed_at=_time(fields.get("allowed")),
+        attempts=_attempts(fields),
+        enqueued_at=_time(fields["enqueued"]),
+        accepted_at=_optional_time(fields.get("accepted")),
+        finished_at=_optional_time(fields.get("finished")),
+        allowed_at=_optional_time(fields.get("allowed")),
         certainly_not_sent=_certainly_not_sent(fields),
+        **{name: fields.get(name) for name in texts},
     )
 
 
@@ -106,26 +98,21 @@ def _certainly_not_sent(fields: dict[str, str]) -> bool:
     return {fields.get(f"{n}:outcome") for n in numbers} <= {"not_sent", "refused"}
 
 
-def _attempts(fields: dict[str, str]) -> Iterator[Attempt]:
-    for n in range(1, int(fields.get("n", 0)) + 1):
-        if f"{n}:at" in fields:  # the ledger forgets old attempts that were not sent
-            yield _attempt(fields, n)
-
-
-def _attempt(fields: dict[str, str], n: int) -> Attempt:
-    return Attempt(
-        n=n,
-        started_at=_required_time(fields[f"{n}:at"]),
-        mid=fields.get(f"{n}:mid"),
-        outcome=fields.get(f"{n}:outcome"),
-        stat=fields.get(f"{n}:stat"),
-        detail=fields.get(f"{n}:detail"),
+def _attempts(fields: dict[str, str]) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(
+            n,
+            _time(fields[f"{n}:at"]),
+            *(fields.get(f"{n}:{name}") for name in ("mid", "outcome", "stat", "detail")),
+        )
+        for n in range(1, int(fields.get("n", 0)) + 1)
+        if f"{n}:at" in fields  # the ledger forgets old attempts that were not sent
     )
 
 
-def _required_time(milliseconds: str) -> datetime:
+def _time(milliseconds: str) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
-def _time(milliseconds: str | None) -> datetime | None:
-    return None if milliseconds is None else _required_time(milliseconds)
+def _optional_time(milliseconds: str | None) -> datetime | None:
+    return None if milliseconds is None else _time(milliseconds)

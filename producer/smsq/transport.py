@@ -1,4 +1,4 @@
-"""kombu's Redis transport over our own connections: they keep deadlines, and do not lie idle.
+"""kombu's Redis transport over smsq's connections: they keep deadlines, and do not lie idle.
 
 The producer's app names it; no alias of kombu's is changed, so that the host's apps keep theirs.
 """
@@ -11,21 +11,16 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smsq import redis_urls
-from smsq.connection import (
-    IDLE_S,
-    Connection,
-    PrimaryConnection,
-    TlsConnection,
-    TlsPrimaryConnection,
-    primary_pool,
-)
+from smsq.redis_connections import Connection, TlsConnection
+from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
+from smsq.settings import IDLE_S
 
 
 class SafeChannel:
-    """A channel that says that it is closed, and whose connections do not lie idle.
+    """A channel that raises a connection error when closed, and whose connections do not lie idle.
 
-    kombu's own looks up an attribute of None then. Where a connection error makes a worker
-    reconnect, and a producer try again, the AttributeError ends the one and escapes the other.
+    kombu's own raises an AttributeError then. A connection error makes a worker reconnect and a
+    producer retry; the AttributeError would end the worker, and reach the producer's caller.
     """
 
     connection: Any
@@ -37,7 +32,7 @@ class SafeChannel:
         super().__init__(*args, **kwargs)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        """Give one client of the pool: kombu makes one for each command, at the cost of several."""
+        """Return one client for the pool: kombu makes one for each command, which costs more."""
         if asynchronous:
             return super()._create_client(asynchronous=True)  # type: ignore[misc]
         if self._client is None or self._client.connection_pool is not self.pool:
@@ -52,7 +47,7 @@ class SafeChannel:
 
 class _PublishingChannel(SafeChannel):
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ARG002
-        # One connection will do: nothing is consumed over it.
+        # A synchronous client will do: nothing is consumed over it.
         return super()._create_client()
 
 
@@ -78,7 +73,7 @@ class SentinelChannel(_PublishingChannel, kombu_redis.SentinelChannel):
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
         params = self._connparams(asynchronous)
-        # Of the Sentinel that kombu was told.
+        # They are of the one Sentinel that kombu knows.
         for name in ("host", "port"):
             params.pop(name, None)
         pool: Any = primary_pool(redis_urls.read(self.sentinels_url), **params)

@@ -74,7 +74,7 @@ class Site:
                 "SMSQ_GATEWAY_URL": f"http://{gateway.address}:8090/",
                 "SMSQ_SANDBOX_BIND": f"{gateway.address}:8090",
                 "SMSQ_SANDBOX_REPORT_URL": f"http://{base.address}:8080/reports/{TOKEN}",
-                "SMSQ_DOOR_BIND": f"{base.address}:8080",
+                "SMSQ_API_BIND": f"{base.address}:8080",
             }
         )
         # A socket file is seen from all namespaces.

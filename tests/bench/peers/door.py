@@ -40,7 +40,7 @@ def measure(place: Place) -> Taken:
     """Post reports as fast as one door takes them. No worker runs, so they stay in the inbox."""
     token, port = secrets.token_hex(24), free_port()
     bind = f"127.0.0.1:{port}"
-    place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_DOOR_BIND=bind)
+    place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_API_BIND=bind)
     service = services.api(f"http://{bind}/", place.environ)
     one, others = cores() or (None, None)
     with (place.folder / "door.log").open("wb") as log, on(one):

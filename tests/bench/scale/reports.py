@@ -34,7 +34,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
         place,
         "reports",
         SMSQ_REPORT_TOKEN=token,
-        SMSQ_DOOR_BIND=bind,
+        SMSQ_API_BIND=bind,
         SMSQ_REPORT_WAIT_S=3600,
     )
     place.start(services.api(f"http://{bind}/", place.environ))

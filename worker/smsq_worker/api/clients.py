@@ -10,19 +10,17 @@ rate_per_s = 5               # absent: none
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import hmac
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import MAX_RATE, MIN_RATE
+from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
 MIN_SECRET: Final = 16
 ALL_LANES: Final = (Lane.NOTICE, Lane.OTP, Lane.BULK)
@@ -51,7 +49,7 @@ class Callers:
     def load(cls, file: Path | None, relay_secret: str) -> Callers:
         """Read the callers. Raises SettingsError with a line for each mistake in the file."""
         callers = [Caller("", relay_secret)] if relay_secret else []
-        problems = [] if file is None else list(_read(file, callers))
+        problems = [] if file is None else _read(file, callers)
         if problems:
             raise SettingsError([f"SMSQ_RELAY_CALLERS_FILE: {file}: {line}" for line in problems])
         return cls(callers)
@@ -70,96 +68,53 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _read(file: Path, callers: list[Caller]) -> Iterator[str]:
-    """Append the callers of a file; give its mistakes."""
-    try:
-        # Editors on Windows begin a file with a BOM, which TOML does not allow.
-        document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        yield f"cannot be read: {error.strerror}; it must be a readable TOML file"
-        return
-    except ValueError:  # whose text could hold what the file does
-        yield "is not TOML in UTF-8; a caller begins with a line like [callers.shop]"
-        return
-    yield from (
-        f"{name}: is unknown; the file has tables like [callers.shop]"
-        for name in document
-        if name != "callers"
-    )
-    tables = document.get("callers")
-    if not isinstance(tables, dict) or not tables:
-        yield "names no caller; it must have a table like [callers.shop]"
-        return
-    for name, table in tables.items():
-        problems = list(_take(name, table, callers))
-        yield from (f"callers.{name}{problem}" for problem in problems)
+def _read(file: Path, callers: list[Caller]) -> list[str]:
+    """Append the callers of a file; return its mistakes."""
+    tables, problems = read_tables(file, "callers", "a table like [callers.shop]", secret=True)
+    if tables == {}:
+        problems.append("names no caller; it must have a table like [callers.shop]")
+    for name, table in (tables or {}).items():
+        problems += [f"callers.{name}{problem}" for problem in _add(name, table, callers)]
+    return problems
 
 
-def _take(name: str, table: object, callers: list[Caller]) -> Iterator[str]:
+def _add(name: str, table: object, callers: list[Caller]) -> list[str]:
+    values, problems = read_fields(table, _FIELDS, required=("secret",), secret=True)
     if not _NAME.fullmatch(name):
-        yield ": a name has 1 to 64 letters, digits, - and _"
-    if not isinstance(table, dict):
-        yield f": is not a table; write [callers.{name}]"
-        return
-    values: dict[str, Any] = {}
-    for key, value in {"secret": None, **table}.items():
-        try:
-            values[key] = _FIELDS[key].read(value)
-        except KeyError:
-            yield f", field {key}: is unknown; known are {', '.join(_FIELDS)}{_meant(key)}"
-        except ValueError:
-            yield f", field {key}: must be {_FIELDS[key].allowed}"
-    secret = values.get("secret")
-    if secret is None:
-        return
-    taken = next((other for other in callers if other.secret == secret), None)
+        problems.insert(0, ": a name has 1 to 64 letters, digits, - and _")
+    if "secret" not in values:
+        return problems
+    taken = next((other for other in callers if other.secret == values["secret"]), None)
     if taken:
         holder = f"callers.{taken.name}" if taken.name else "SMSQ_RELAY_SECRET"
-        yield f", field secret: is that of {holder}; each needs its own"
-    callers.append(Caller(name, **{key: values[key] for key in _FIELDS if key in values}))
+        problems.append(f", field secret: is that of {holder}; each needs its own")
+    callers.append(Caller(name, **values))
+    return problems
 
 
-def _secret(value: object) -> str:
+def _is_secret(value: Any) -> bool:
     if not isinstance(value, str) or len(value) < MIN_SECRET:
-        raise ValueError
+        return False
     # HTTP takes blanks from both ends of a header.
-    if not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError
-    return value
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _lanes(value: object) -> tuple[Lane, ...]:
+def _lanes(value: Any) -> tuple[Lane, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError
-    return tuple(Lane(lane) for lane in value)
+    return tuple(map(Lane, value))
 
 
-def _rate(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError  # noqa: TRY004 - as for any other bad value
-    if not MIN_RATE <= value <= MAX_RATE:
-        raise ValueError
-    return value
+def _is_rate(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and MIN_RATE <= value <= MAX_RATE
 
 
-class _Field(NamedTuple):
-    """Tell how one field is read; `read` raises ValueError for a bad value."""
-
-    read: Callable[[object], Any]
-    allowed: str
-
-
-_FIELDS: Final[Mapping[str, _Field]] = {
-    "secret": _Field(
-        _secret, f"at least {MIN_SECRET} printable ASCII characters, without blanks at the ends"
+_FIELDS: Final = {
+    "secret": Field(
+        only(_is_secret),
+        f"at least {MIN_SECRET} printable ASCII characters, without blanks at the ends",
     ),
-    "lanes": _Field(
-        _lanes, f"a list of one or more of {', '.join(Lane)}; the first is the default"
-    ),
-    "rate_per_s": _Field(_rate, f"a number from {MIN_RATE:g} to {MAX_RATE:g}"),
+    "lanes": Field(_lanes, f"a list of one or more of {', '.join(Lane)}; the first is the default"),
+    "rate_per_s": Field(only(_is_rate), f"a number from {MIN_RATE:g} to {MAX_RATE:g}"),
 }
-
-
-def _meant(key: str) -> str:
-    close = difflib.get_close_matches(key, _FIELDS, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

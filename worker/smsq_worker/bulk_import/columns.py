@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from smsq.contract import parse_phone
 from smsq.errors import InvalidMessage
+from smsq.suggestions import did_you_mean
 from smsq_worker.bulk_import.source import BadFile
 
 ALIASES: Final = {
@@ -66,8 +66,8 @@ def arguments(header: Sequence[str]) -> list[str]:
 def _suggested(name: str) -> str:
     # A value in the wrong place may be a number or a code.
     shown = repr(re.sub(r"\d{4,}", "****", name.strip()[:40]))
-    near = difflib.get_close_matches(name.strip().lower(), list(_BY_NAME), n=1)
-    return f"{shown} (did you mean {near[0]}?)" if near else shown
+    hint = did_you_mean(name.strip().lower(), _BY_NAME)
+    return f"{shown} ({hint})" if hint else shown
 
 
 def _is_phone(text: str) -> bool:

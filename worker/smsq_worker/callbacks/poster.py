@@ -9,7 +9,7 @@ from typing import Final
 
 import requests
 
-from smsq.connection import IDLE_S
+from smsq.settings import IDLE_S
 from smsq_worker.callbacks.ssrf_guard import guarded_pools
 from smsq_worker.infra.http import (
     Adapter,

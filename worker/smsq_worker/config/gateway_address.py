@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from smsq.connection import IDLE_S
+from smsq.settings import IDLE_S
 
 TRIES: Final = 3
-"""How often connecting is tried for one call; a request is written only once."""
+"""How often connecting is tried for one attempt; a request is written only once."""
 MAX_PAUSE_S: Final = 1.0
 
 
@@ -26,15 +26,15 @@ class Address:
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 10.0
     idle_timeout_s: float = IDLE_S
-    """A connection that lay idle for longer is not used again."""
+    """A connection that was idle for longer is not used again."""
     connections: int = 192
 
     @property
     def longest_call_s(self) -> float:
-        """Bound a call's time, tries and pauses included.
+        """The longest time of a call, with retries and pauses.
 
-        Connecting has its timeout at each try, the resolver, every address and TLS together, and
-        writing once more; the whole answer has the other.
+        Each try to connect has the connect timeout for lookup, all addresses and TLS together, and
+        writing has it once more; the whole answer has the read timeout.
         """
         connecting = (TRIES + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
         return connecting + self.read_timeout_s

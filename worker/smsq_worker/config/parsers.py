@@ -1,9 +1,8 @@
-"""How settings are written: each function reads one, or raises ValueError with what it takes."""
+"""How settings are written: each function reads one, or raises ValueError with what is allowed."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import re
 import ssl
@@ -50,20 +49,21 @@ def log_format(text: str) -> LogFormat:
 
 def http_url(text: str) -> str:
     """Read an http or https URL without user, query or fragment."""
-    allowed = "https://host/path, without user, query or fragment"
     try:
         parts = urlsplit(text)
-        port_is_wrong = parts.port == 0
-    except ValueError:
-        raise ValueError(allowed) from None
-    rest = parts.query or parts.fragment or "@" in parts.netloc or not text.isprintable()
-    host_is_wrong = not is_host(parts.hostname or "")
-    if parts.scheme not in {"http", "https"} or host_is_wrong or rest or port_is_wrong:
-        raise ValueError(allowed)
-    try:
-        requests.Request("GET", text).prepare()
-    except (requests.RequestException, UnicodeError):
-        raise ValueError(allowed) from None
+        is_good = (
+            parts.scheme in {"http", "https"}
+            and is_host(parts.hostname or "")
+            and parts.port != 0
+            and not (parts.query or parts.fragment or "@" in parts.netloc)
+            and text.isprintable()
+        )
+        if is_good:
+            requests.Request("GET", text).prepare()
+    except (requests.RequestException, ValueError):
+        is_good = False
+    if not is_good:
+        raise ValueError("https://host/path, without user, query or fragment")
     return text
 
 
@@ -76,11 +76,7 @@ def header_text(text: str) -> str:
 
 def path_token(text: str) -> str:
     """Read a secret that goes into a URL's path."""
-    if not (
-        text.isascii()
-        and text.replace("-", "").replace("_", "").isalnum()
-        and len(text) >= MIN_TOKEN
-    ):
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{{MIN_TOKEN},}}", text) or not text.strip("-_"):
         raise ValueError(f"at least {MIN_TOKEN} letters, digits, - and _")
     return text
 
@@ -119,14 +115,14 @@ def ca_bundle(text: str) -> Path:
 
 def target_url(text: str) -> str:
     """Read the http or https URL to which outcomes are POSTed; it may have a query."""
-    allowed = "https://host/path?query, without user or fragment"
     head, _, query = text.partition("?")
     try:
         http_url(head)
+        is_good = query.isascii() and query.isprintable() and not set(query) & {"#", " "}
     except ValueError:
-        raise ValueError(allowed) from None
-    if "#" in query or not (query.isascii() and query.isprintable()) or " " in query:
-        raise ValueError(allowed)
+        is_good = False
+    if not is_good:
+        raise ValueError("https://host/path?query, without user or fragment")
     return text
 
 
@@ -158,7 +154,7 @@ def webhook_keys(text: str) -> tuple[bytes, ...]:
 def _webhook_key(text: str) -> bytes:
     try:
         key = base64.b64decode(text.removeprefix(WEBHOOK_KEY), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not text.startswith(WEBHOOK_KEY) or len(key) not in WEBHOOK_KEY_BYTES:
         raise ValueError("whsec_ and 24 to 64 bytes in base64; several separated by commas")
@@ -167,20 +163,19 @@ def _webhook_key(text: str) -> bytes:
 
 def broker_address(text: str) -> str:
     """Read the URL of a Celery broker: Redis, or one that speaks AMQP."""
-    allowed = (
-        "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "
-        "like amqp://user:password@host:5672/vhost"
-    )
     if text.startswith(("redis://", "rediss://", *SCHEMES)):
         return redis_address(text)
     try:
         parts = urlsplit(text)
-        good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
         _ = parts.port
+        is_good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
     except ValueError:
-        good = False
-    if not good or not text.isprintable():
-        raise ValueError(allowed)
+        is_good = False
+    if not (is_good and text.isprintable()):
+        raise ValueError(
+            "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "
+            "like amqp://user:password@host:5672/vhost"
+        )
     return text
 
 
@@ -192,7 +187,7 @@ def queue_name(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine by its very name."""
+    """Return whether a host is this machine, as its name alone shows."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

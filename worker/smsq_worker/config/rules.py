@@ -1,4 +1,4 @@
-"""What the ledger needs to know of the settings."""
+"""What the ledger needs of the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the ledger needs to know of the settings."""
+    """What the ledger needs of the settings."""
 
     url: str
     lease_s: float
@@ -25,9 +25,9 @@ class Rules:
     webhook: bool
     notice_lease_s: float
     wait_replicas: int = 0
-    """How many replicas are to hold an admission before its call departs, and a report."""
+    """How many replicas must have an admission before its request is sent, and a report."""
 
 
 def longest_post_s(connect_timeout_s: float, read_timeout_s: float) -> float:
-    """Bound a POST's time: connecting (resolver, addresses and TLS), writing, the answer."""
+    """Return a POST's longest time: connecting (lookup, addresses, TLS), writing, the answer."""
     return 2 * connect_timeout_s + read_timeout_s

@@ -1,7 +1,7 @@
-"""All settings of everything that runs, from the environment.
+"""The settings of everything that runs, from the environment.
 
-One class for worker, door, sandbox and command line, so that one file of settings serves them
-all and a misspelt name is noticed by each. Each role says which of them it needs.
+One class for worker, API, sandbox and command line, so that one file of settings serves all of
+them and each notices a misspelt name. Each role says which settings it needs.
 """
 
 from __future__ import annotations
@@ -13,30 +13,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from smsq.settings import ProducerSettings, number, setting, whole
+from smsq_worker.config import parsers as read
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.config.parsers import (
-    Bind,
-    LogFormat,
-    Network,
-    bind,
-    broker_address,
-    ca_bundle,
-    existing_file,
-    flag,
-    header_text,
-    hosts,
-    http_url,
-    is_loopback,
-    log_format,
-    networks,
-    path_token,
-    queue_name,
-    secret_file,
-    target_url,
-    webhook_keys,
-)
+from smsq_worker.config.parsers import Bind, LogFormat, Network, is_loopback
 from smsq_worker.config.rules import Rules, longest_post_s
-from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, breaker, hours, phone_limits
+from smsq_worker.domain import limits
+from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
 
 DAY_S: Final = 86_400
 MIN_RATE: Final = 0.001
@@ -46,48 +28,57 @@ MAX_BURST: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ProducerSettings):
-    """What an operator may set; CONTRACT and README say what each means."""
+    """What an operator may set."""
 
-    gateway_url: str = setting("SMSQ_GATEWAY_URL", http_url, "https://sms.1oc.cn/")
-    allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", flag, default=False)
-    app_secret: str = setting("SMSQ_APP_SECRET", header_text, "", secret=True)
-    app_secret_file: str = setting("SMSQ_APP_SECRET_FILE", secret_file, "", secret=True)
-    ca_bundle: Path | None = setting("SMSQ_GATEWAY_CA_BUNDLE", ca_bundle)
-    verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", flag, default=True)
+    gateway_url: str = setting("SMSQ_GATEWAY_URL", read.http_url, "https://sms.1oc.cn/")
+    allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", read.flag, default=False)
+    app_secret: str = setting("SMSQ_APP_SECRET", read.header_text, "", secret=True)
+    app_secret_file: str = setting("SMSQ_APP_SECRET_FILE", read.secret_file, "", secret=True)
+    ca_bundle: Path | None = setting("SMSQ_GATEWAY_CA_BUNDLE", read.ca_bundle)
+    verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", read.flag, default=True)
     connect_timeout_s: float = setting("SMSQ_CONNECT_TIMEOUT_S", number(0, 60, above=True), 3.0)
     read_timeout_s: float = setting("SMSQ_READ_TIMEOUT_S", number(0, 300, above=True), 10.0)
     rate_per_s: float = setting("SMSQ_RATE_PER_S", number(MIN_RATE, MAX_RATE), 10.0)
     rate_burst: int = setting("SMSQ_RATE_BURST", whole(1, MAX_BURST), 1)
     phone_limits: tuple[PhoneLimit, ...] = setting(
-        "SMSQ_PHONE_LIMITS", phone_limits, phone_limits("1/60,5/3600,10/86400"), empty=()
+        "SMSQ_PHONE_LIMITS",
+        limits.phone_limits,
+        limits.phone_limits("1/60,5/3600,10/86400"),
+        empty=(),
     )
-    bulk_hours: Hours | None = setting("SMSQ_BULK_HOURS", hours)
-    breaker: Breaker | None = setting("SMSQ_BREAKER", breaker, breaker("20/50/60"), empty=None)
+    bulk_hours: Hours | None = setting("SMSQ_BULK_HOURS", limits.hours)
+    breaker: Breaker | None = setting(
+        "SMSQ_BREAKER", limits.breaker, limits.breaker("20/50/60"), empty=None
+    )
     probe_s: float = setting("SMSQ_PROBE_S", number(0, 3600, above=True), 30.0)
     retry_first_s: float = setting("SMSQ_RETRY_FIRST_S", number(0, 3600, above=True), 2.0)
     retry_max_s: float = setting("SMSQ_RETRY_MAX_S", number(0, DAY_S, above=True), 300.0)
     max_resends: int = setting("SMSQ_MAX_RESENDS", whole(0, 100), 2)
     lease_s: float = setting("SMSQ_LEASE_S", number(0, 3600, above=True), 60.0)
     report_wait_s: int = setting("SMSQ_REPORT_WAIT_S", whole(1, 30 * DAY_S), 3 * DAY_S)
-    codes_file: Path | None = setting("SMSQ_CODES_FILE", existing_file)
-    report_token: str = setting("SMSQ_REPORT_TOKEN", path_token, "", secret=True)
-    report_allow: tuple[Network, ...] = setting("SMSQ_REPORT_ALLOW", networks, ())
-    trusted_proxies: tuple[Network, ...] = setting("SMSQ_TRUSTED_PROXIES", networks, ())
-    relay_secret: str = setting("SMSQ_RELAY_SECRET", header_text, "", secret=True)
-    relay_callers: Path | None = setting("SMSQ_RELAY_CALLERS_FILE", existing_file)
-    return_url: str = setting("SMSQ_RETURN_URL", target_url, "", secret=True)
-    webhook_url: str = setting("SMSQ_WEBHOOK_URL", target_url, "", secret=True)
-    webhook_keys: tuple[bytes, ...] = setting("SMSQ_WEBHOOK_SECRET", webhook_keys, (), secret=True)
-    outbound_allow: frozenset[str] = setting("SMSQ_OUTBOUND_ALLOW", hosts, frozenset())
-    notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", broker_address, "", secret=True)
-    notify_queue: str = setting("SMSQ_NOTIFY_QUEUE", queue_name, "celery")
+    codes_file: Path | None = setting("SMSQ_CODES_FILE", read.existing_file)
+    report_token: str = setting("SMSQ_REPORT_TOKEN", read.path_token, "", secret=True)
+    report_allow: tuple[Network, ...] = setting("SMSQ_REPORT_ALLOW", read.networks, ())
+    trusted_proxies: tuple[Network, ...] = setting("SMSQ_TRUSTED_PROXIES", read.networks, ())
+    relay_secret: str = setting("SMSQ_RELAY_SECRET", read.header_text, "", secret=True)
+    relay_callers: Path | None = setting("SMSQ_RELAY_CALLERS_FILE", read.existing_file)
+    return_url: str = setting("SMSQ_RETURN_URL", read.target_url, "", secret=True)
+    webhook_url: str = setting("SMSQ_WEBHOOK_URL", read.target_url, "", secret=True)
+    webhook_keys: tuple[bytes, ...] = setting(
+        "SMSQ_WEBHOOK_SECRET", read.webhook_keys, (), secret=True
+    )
+    outbound_allow: frozenset[str] = setting("SMSQ_OUTBOUND_ALLOW", read.hosts, frozenset())
+    notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", read.broker_address, "", secret=True)
+    notify_queue: str = setting("SMSQ_NOTIFY_QUEUE", read.queue_name, "celery")
     notify_for_s: int = setting("SMSQ_NOTIFY_FOR_S", whole(1, 30 * DAY_S), DAY_S)
-    door_bind: Bind = setting("SMSQ_DOOR_BIND", bind, ("127.0.0.1", 8080))
-    sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", bind, ("127.0.0.1", 8090))
-    sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", http_url, "", secret=True)
-    flower_bind: Bind = setting("SMSQ_FLOWER_BIND", bind, ("127.0.0.1", 5555))
-    log_format: LogFormat = setting("SMSQ_LOG_FORMAT", log_format, "text")
-    traces: bool = setting("SMSQ_TRACES", flag, default=False)
+    api_bind: Bind = setting(
+        "SMSQ_API_BIND", read.bind, ("127.0.0.1", 8080), renamed_from="SMSQ_DOOR_BIND"
+    )
+    sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", read.bind, ("127.0.0.1", 8090))
+    sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", read.http_url, "", secret=True)
+    flower_bind: Bind = setting("SMSQ_FLOWER_BIND", read.bind, ("127.0.0.1", 5555))
+    log_format: LogFormat = setting("SMSQ_LOG_FORMAT", read.log_format, "text")
+    traces: bool = setting("SMSQ_TRACES", read.flag, default=False)
     home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
 
     def __post_init__(self) -> None:
@@ -98,7 +89,7 @@ class Settings(ProducerSettings):
             object.__setattr__(self, "notify_broker_url", self.broker_url)
 
     def contradictions(self) -> Iterator[str]:
-        """Name each pair of settings that cannot stand together."""
+        """Yield a line for each pair of settings that contradict each other."""
         if self.app_secret_file and self.app_secret != self.app_secret_file:
             yield "SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"
         gateway = urlsplit(self.gateway_url)
@@ -127,13 +118,13 @@ class Settings(ProducerSettings):
         if self.lease_s <= self.address.longest_call_s:
             yield (
                 f"SMSQ_LEASE_S: {self.lease_s:g} must be more than the longest call with its "
-                "tries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
-                f"{self.address.longest_call_s:g}; or living workers' calls would be repeated"
+                "retries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
+                f"{self.address.longest_call_s:g}; or calls of live workers would be repeated"
             )
 
     @property
     def address(self) -> Address:
-        """Give what the gateway's client needs."""
+        """What the gateway's client needs."""
         return Address(
             url=self.gateway_url,
             secret=self.app_secret,
@@ -145,7 +136,7 @@ class Settings(ProducerSettings):
 
     @property
     def rules(self) -> Rules:
-        """Give what the ledger needs."""
+        """What the ledger needs."""
         return Rules(
             url=self.redis_url,
             lease_s=self.lease_s,

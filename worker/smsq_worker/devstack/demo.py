@@ -92,7 +92,7 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
         "SMSQ_HOME": str(home),
         "SMSQ_CODES_FILE": str(codes),
         "SMSQ_SANDBOX_BIND": "127.0.0.1:0",
-        "SMSQ_DOOR_BIND": "127.0.0.1:0",
+        "SMSQ_API_BIND": "127.0.0.1:0",
         "SMSQ_FLOWER_BIND": _flower_bind(environ),
     }
     return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=SANDBOX)

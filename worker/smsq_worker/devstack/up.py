@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import Final
 
 from smsq.errors import SettingsError
-from smsq.settings import shown_url
+from smsq.settings import shown_url, with_current_names
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
@@ -36,7 +36,7 @@ class Plan:
     @property
     def api_url(self) -> str:
         """Return the address of the HTTP API."""
-        return f"http://{shown(self.settings.door_bind)}/"
+        return f"http://{shown(self.settings.api_bind)}/"
 
     @property
     def flower_url(self) -> str:
@@ -56,6 +56,7 @@ def make_plan(
     use.
     """
     given = {name: text for name, text in environ.items() if is_set(name, text)}
+    given = with_current_names(Settings, given)
     own_redis = "SMSQ_REDIS_URL" not in given
     own_gateway = "SMSQ_GATEWAY_URL" not in given
     full = dict(_defaults(given, own_gateway=own_gateway)) | given
@@ -69,7 +70,7 @@ def make_plan(
         full["SMSQ_REDIS_URL"] = f"redis://{shown(redis)}/0"
     if own_gateway:
         full["SMSQ_GATEWAY_URL"] = f"http://{full['SMSQ_SANDBOX_BIND']}/"
-        report_url = f"http://{full['SMSQ_DOOR_BIND']}/reports/{settings.report_token}"
+        report_url = f"http://{full['SMSQ_API_BIND']}/reports/{settings.report_token}"
         full.setdefault("SMSQ_SANDBOX_REPORT_URL", report_url)
     return Plan(
         environ=full,
@@ -137,5 +138,5 @@ def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -
         yield Wish(REDIS_OPTION, ("127.0.0.1", redis_port), remedy)
     if with_sandbox:
         yield Wish("SMSQ_SANDBOX_BIND", settings.sandbox_bind)
-    yield Wish("SMSQ_DOOR_BIND", settings.door_bind)
+    yield Wish("SMSQ_API_BIND", settings.api_bind)
     yield Wish("SMSQ_FLOWER_BIND", settings.flower_bind)

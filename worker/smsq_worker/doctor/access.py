@@ -10,12 +10,12 @@ from typing import Final
 import redis
 
 from smsq.connection import Client, connect_impatiently
-from smsq.deadline import TimeIsUp
+from smsq.deadline import DeadlineExceeded
 from smsq.settings import shown_url
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
 
 TIMEOUT_S: Final = 3.0
-_TIMEOUTS: Final = (redis.TimeoutError, TimeIsUp)
+_TIMEOUTS: Final = (redis.TimeoutError, DeadlineExceeded)
 _UNREACHABLE: Final = (redis.ConnectionError, *_TIMEOUTS)
 
 

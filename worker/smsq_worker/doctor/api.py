@@ -19,15 +19,15 @@ HTTP_OK: Final = 200
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Check whether the API is up and ready at its bind address."""
-    where = shown(settings.door_bind)
+    where = shown(settings.api_bind)
     if not settings.report_token:
         yield ok("SMSQ_REPORT_TOKEN is not set here, so the HTTP API is not checked")
-    elif not _answers(settings.door_bind, "/healthz"):
+    elif not _answers(settings.api_bind, "/healthz"):
         advice = "delivery reports need it: smsq serve, here or on another host"
         yield ok(f"no HTTP API answers at {where}", advice)
     else:
         yield ok(f"the HTTP API answers at {where}")
-        if not _answers(settings.door_bind, "/readyz"):
+        if not _answers(settings.api_bind, "/readyz"):
             yield warning(
                 f"the HTTP API at {where} is not ready: it does not reach Redis, or cannot write "
                 "the reports in its spool to it",

@@ -1,4 +1,4 @@
-"""Waiting longer each time."""
+"""Exponential backoff."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential waiting with jitter, so that what failed together does not return together."""
+    """Exponential backoff with jitter, so that what failed together is not retried together."""
 
     first_s: float
     max_s: float
 
     def wait_s(self, attempt: int) -> float:
-        """Give the wait after an attempt, counted from 1."""
+        """Return the wait after an attempt, counted from 1."""
         full = min(self.first_s * 2.0 ** min(attempt - 1, 32), self.max_s)
         return full * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it

@@ -1,26 +1,23 @@
 """The catalogue of stat codes: what a delivery report means and what follows from it.
 
-The data is `codes.toml` beside this file; an operator's override file of the same form is laid
-over it field by field. Nothing is read before `Catalogue.load`.
+The data is `codes.toml` beside this file; an operator's override file of the same form overrides
+it field by field. Nothing is read before `Catalogue.load`.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
 
 from smsq.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from importlib.resources.abc import Traversable
-    from pathlib import Path
+from smsq.suggestions import nearest
+from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
 WILDCARD = "MO:*"
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
@@ -52,7 +49,7 @@ class CodeClass(StrEnum):
 
 
 class Scope(StrEnum):
-    """Where the cause lies, which tells whom to alert and what else it will hit."""
+    """Where the cause lies, and so whom to alert and what else it will affect."""
 
     RECIPIENT = "recipient"
     CONTENT = "content"
@@ -65,12 +62,12 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Describe one stat code and what smsq does about it.
+    """One stat code and what smsq does about it.
 
     `retry_after_s` counts for class transient alone; in scope frequency nothing is sent to the
-    number for so long. `suppress_s` > 0 suppresses the number for so long. `pause` is "",
-    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` says
-    that calls come too fast. `may_have_been_sent` says that the phone may have got the message
+    number for that time. `suppress_s` > 0 suppresses the number for that time. `pause` is "",
+    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` means
+    that requests come too fast. `may_have_been_sent` means that the phone may have got the message
     in spite of the report, so a resend may be a duplicate.
     """
 
@@ -106,14 +103,14 @@ def normalise(stat: str) -> str:
 
 
 class Catalogue:
-    """Hold every known code; iterates over them in the order of the files."""
+    """Every known code; iterates over them in the order of the files."""
 
     def __init__(self, codes: Mapping[str, Code]) -> None:
         self._codes = dict(codes)
 
     @classmethod
     def load(cls, override: Path | None = None) -> Catalogue:
-        """Read the shipped codes and lay the override file over them.
+        """Read the shipped codes and apply the override file.
 
         Raises SettingsError with a line for each mistake in the override file.
         """
@@ -129,7 +126,7 @@ class Catalogue:
         return iter(self._codes.values())
 
     def classify(self, stat: str) -> Code:
-        """Return what a report's stat means: of class unknown where nobody knows; never raises."""
+        """Return what a report's stat means, class unknown if not listed; never raises."""
         key = normalise(stat)
         return self._find(key) or replace(_UNLISTED, stat=key)
 
@@ -139,7 +136,7 @@ class Catalogue:
 
     def nearest(self, stat: str) -> list[str]:
         """Return at most three codes that are spelled like this one, the closest first."""
-        return difflib.get_close_matches(normalise(stat), self._codes)
+        return nearest(normalise(stat), self._codes, most=3)
 
     def _find(self, key: str) -> Code | None:
         if key in self._codes:
@@ -154,83 +151,38 @@ def _key(written: str) -> str:
     return WILDCARD if written.strip().upper() in {WILDCARD, "MO:NNNN"} else normalise(written)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str) and value.isprintable():
-        return value
-    raise ValueError
-
-
-def _scope(value: object) -> Scope | None:
-    return None if value == "" else Scope(_text(value))
-
-
-def _seconds(value: object) -> int:
-    if type(value) is int and 0 <= value <= UNTIL_LIFTED_S:  # to isinstance, true is an int
-        return value
-    raise ValueError
-
-
-def _pause(value: object) -> str:
-    if isinstance(value, str) and value in {"", "account", "template"}:
-        return value
-    raise ValueError
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError
-
-
-class _Field(NamedTuple):
-    """Tell how one field of the file is read; `read` raises ValueError for a bad value."""
-
-    attribute: str
-    read: Callable[[Any], object]
-    allowed: str
-
-
-_TIME = f"a whole number of seconds from 0 to {UNTIL_LIFTED_S}"
-_FIELDS = {
-    "zh": _Field("zh", _text, "text on one line"),
-    "en": _Field("en", _text, "text on one line"),
-    "class": _Field("code_class", CodeClass, f"one of {', '.join(CodeClass)}"),
-    "scope": _Field("scope", _scope, f'one of {", ".join(Scope)}, or "" for none'),
-    "retry_after_s": _Field("retry_after_s", _seconds, _TIME),
-    "suppress_s": _Field("suppress_s", _seconds, _TIME),
-    "pause": _Field("pause", _pause, 'one of account, template, or "" for none'),
-    "slow_down": _Field("slow_down", _flag, "true or false"),
-    "may_have_been_sent": _Field("may_have_been_sent", _flag, "true or false"),
+_TEXT = Field(only(lambda v: isinstance(v, str) and v.isprintable()), "text on one line")
+_SECONDS = Field(
+    only(lambda v: type(v) is int and 0 <= v <= UNTIL_LIFTED_S),  # to isinstance, true is an int
+    f"a whole number of seconds from 0 to {UNTIL_LIFTED_S}",
+)
+_FLAG = Field(only(lambda v: isinstance(v, bool)), "true or false")
+_PAUSES = ("", "account", "template")
+_FIELDS: Final = {
+    "zh": _TEXT,
+    "en": _TEXT,
+    "class": Field(CodeClass, f"one of {', '.join(CodeClass)}"),
+    "scope": Field(
+        lambda v: None if v == "" else Scope(v), f'one of {", ".join(Scope)}, or "" for none'
+    ),
+    "retry_after_s": _SECONDS,
+    "suppress_s": _SECONDS,
+    "pause": Field(only(lambda v: v in _PAUSES), 'one of account, template, or "" for none'),
+    "slow_down": _FLAG,
+    "may_have_been_sent": _FLAG,
 }
 
 
 def _lay_over(codes: dict[str, Code], source: Traversable) -> list[str]:
-    """Merge a file into codes and return its mistakes; what has none is merged all the same."""
-    try:
-        # Editors on Windows begin a file with a BOM, which TOML does not allow.
-        document = tomllib.loads(source.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        found = [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
-    except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
-        found = [f'is not TOML in UTF-8: {error}; a code stands in quotes: [codes."MO:0254"]']
-    else:
-        found = list(_merge(codes, document))
-    return [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in found]
-
-
-def _merge(codes: dict[str, Code], document: dict[str, Any]) -> Iterator[str]:
-    for name in (name for name in document if name != "codes"):
-        yield f'table "{name}" is unknown; the only one is [codes]{_did_you_mean(name, ["codes"])}'
-    tables = document.get("codes", {})
-    if not isinstance(tables, dict):
-        yield f'codes: {_show(tables)} is not a table; write [codes."MO:0254"]'
-        return
+    """Merge a file into codes and return its mistakes; valid entries are merged all the same."""
+    tables, problems = read_tables(source, "codes", 'a code in quotes: [codes."MO:0254"]')
     written_as: dict[str, str] = {}
-    for written, table in tables.items():
+    for written, table in (tables or {}).items():
         key = _key(written)
-        problems = _key_problems(written, key, written_as) or list(_merge_code(codes, key, table))
-        yield from (f'code "{written}"{problem}' for problem in problems)
+        found = _key_problems(written, key, written_as) or _merge_code(codes, key, table)
+        problems += [f'code "{written}"{problem}' for problem in found]
         written_as.setdefault(key, written)
+    return [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in problems]
 
 
 def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:
@@ -241,39 +193,17 @@ def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list
     return []
 
 
-def _merge_code(codes: dict[str, Code], key: str, table: object) -> Iterator[str]:
-    if not isinstance(table, dict):
-        yield f": {_show(table)} is not a table; its fields are {', '.join(_FIELDS)}"
-        return
-    values: dict[str, Any] = {}
-    sound = True
-    for name, value in table.items():
-        try:
-            values[_FIELDS[name].attribute] = _FIELDS[name].read(value)
-        except (KeyError, ValueError):
-            sound = False
-            yield f", field {name}: {_field_problem(name, value)}"
+def _merge_code(codes: dict[str, Code], key: str, table: object) -> list[str]:
+    values, problems = read_fields(table, _FIELDS)
+    if "class" in values:
+        values["code_class"] = values.pop("class")
     code = replace(codes.get(key, Code(key)), **values)
     # After a bad field this would only complain of the value that the field leaves behind.
-    if sound and code.code_class is CodeClass.TRANSIENT and code.retry_after_s == 0:
-        yield (
+    if not problems and code.code_class is CodeClass.TRANSIENT and code.retry_after_s == 0:
+        problems.append(
             ", field retry_after_s: 0 is not allowed with class transient;"
             f" it must be a whole number from 1 to {UNTIL_LIFTED_S}"
         )
-    codes[key] = code
-
-
-def _field_problem(name: str, value: object) -> str:
-    if name not in _FIELDS:
-        return f"is unknown; known are {', '.join(_FIELDS)}{_did_you_mean(name, list(_FIELDS))}"
-    return f"{_show(value)} is not allowed; it must be {_FIELDS[name].allowed}"
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _show(value: object) -> str:
-    """Return a value nearly as TOML writes it, cut to what fits on a line."""
-    return json.dumps(value, ensure_ascii=False, default=str)[:60]
+    if isinstance(table, dict):
+        codes[key] = code
+    return problems

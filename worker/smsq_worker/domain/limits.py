@@ -1,26 +1,28 @@
-"""Limits as an operator writes them in settings. Each reader raises ValueError, which says how."""
+"""Limits as an operator writes them in settings; each parser's ValueError says how."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
 
 MAX_LIMIT: Final = 1000
 MAX_SECONDS: Final = 31 * 86_400
 DAY_MIN: Final = 1440
-# The ledger keeps so many calls as the share is of, and looks through them.
+_SHANGHAI: Final = timezone(timedelta(hours=8))  # without summer time
+# The ledger keeps the last N attempts for the share of failures, and reads all of them.
 _BREAKER: Final = ((1, 500), (10, 100), (1, 3600))
 
 
 class PhoneLimit(NamedTuple):
-    """So many otp messages to one number in so many seconds."""
+    """At most N otp messages to one number in a number of seconds."""
 
     messages: int
     seconds: int
 
 
 class Breaker(NamedTuple):
-    """An outage: so many failed calls in so many seconds, and such a share of the last calls."""
+    """An outage: N failed attempts in a number of seconds, and a share of the last attempts."""
 
     calls: int
     percent: int
@@ -32,6 +34,12 @@ class Hours(NamedTuple):
 
     start: int
     end: int
+
+    def include(self, at: datetime) -> bool:
+        """Return whether a time is within them, as admit.lua decides."""
+        there = at.astimezone(_SHANGHAI)
+        minute = there.hour * 60 + there.minute
+        return (minute - self.start) % DAY_MIN < (self.end - self.start) % DAY_MIN
 
 
 def phone_limits(text: str) -> tuple[PhoneLimit, ...]:

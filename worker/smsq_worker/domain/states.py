@@ -1,4 +1,4 @@
-"""States, outcomes and the ways between states: the one table.
+"""States, outcomes, and the one table of transitions between states.
 
 The ledger's scripts enforce `NEXT`, ARCHITECTURE.md prints it, and a test compares the three.
 """
@@ -12,58 +12,38 @@ from smsq.contract import State
 
 
 class Outcome(StrEnum):
-    """What a call of the gateway came to. There is no fifth way."""
+    """The result of an attempt. There is no fifth."""
 
     ACCEPTED = "accepted"
     """The gateway took the message."""
     REFUSED = "refused"
-    """The gateway said no, and would say so again."""
+    """The gateway refused it, and would refuse it again."""
     NOT_SENT = "not_sent"
-    """The call certainly did not arrive, or was certainly not taken: try again."""
+    """The request certainly did not arrive, or was certainly not accepted: try again."""
     MAYBE_SENT = "maybe_sent"
     """Nobody can know: the message's policy decides."""
 
 
 Lanes = Literal["open", "probe", "closed", "shut"]
-"""Whether wake-ups are taken; `probe`: one, to find out whether a pause is over; `shut`: nor is
-anything else taken, because the ledger is too new for this process."""
+"""Whether wake-ups are consumed; `probe`: one, to find out whether a pause is over; `shut`: nor is
+anything else, because the ledger's schema is too new for this process."""
 
 
 NEXT: Final[dict[State, frozenset[State]]] = {
-    State.QUEUED: frozenset(
-        {
-            State.SENDING,
-            State.FAILED,
-            State.EXPIRED,
-            State.CANCELLED,
-            # A resend that waits is overtaken by news of the attempt before it.
-            State.ACCEPTED,
-            State.DEFERRED,
-            State.DELIVERED,
-        }
-    ),
-    State.SENDING: frozenset(
-        {State.ACCEPTED, State.DEFERRED, State.HELD, State.FAILED, State.DELIVERED}
-    ),
-    State.DEFERRED: frozenset(
-        {
-            State.QUEUED,
-            State.FAILED,
-            State.EXPIRED,
-            State.CANCELLED,
-            State.ACCEPTED,
-            State.DELIVERED,
-        }
-    ),
-    State.ACCEPTED: frozenset(
-        {State.DELIVERED, State.FAILED, State.DEFERRED, State.HELD, State.UNREPORTED}
-    ),
-    State.HELD: frozenset({State.DEFERRED, State.FAILED, State.ACCEPTED, State.DELIVERED}),
-    # Final; only better news moves them on.
-    State.FAILED: frozenset({State.DELIVERED}),
-    State.UNREPORTED: frozenset({State.DELIVERED, State.FAILED}),
-    State.CANCELLED: frozenset({State.DELIVERED}),
-    State.DELIVERED: frozenset(),
-    State.EXPIRED: frozenset(),
-    State.DUPLICATE: frozenset(),
+    State(before): frozenset(map(State, after.split()))
+    for before, after in {
+        # To the last three while a resend waits: by news of the attempt before it.
+        "queued": "sending failed expired cancelled accepted deferred delivered",
+        "sending": "accepted deferred held failed delivered",
+        "deferred": "queued failed expired cancelled accepted delivered",
+        "accepted": "delivered failed deferred held unreported",
+        "held": "deferred failed accepted delivered",
+        # Final; only better news changes them.
+        "failed": "delivered",
+        "unreported": "delivered failed",
+        "cancelled": "delivered",
+        "delivered": "",
+        "expired": "",
+        "duplicate": "",
+    }.items()
 }

@@ -14,7 +14,7 @@ from kombu.transport.redis import SentinelManagedSSLConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import SentinelManagedConnection
 
-from smsq.connection import Fresh
+from smsq.redis_connections import ReconnectingWhenIdle
 
 LONG_S: Final = 1.0
 """A server that is there refuses sooner, and is asked again at once."""
@@ -40,17 +40,17 @@ class _Resting:
             raise
 
 
-class Connection(_Resting, Fresh, redis.Connection):
+class Connection(_Resting, ReconnectingWhenIdle, redis.Connection):
     """A connection."""
 
 
-class TlsConnection(_Resting, Fresh, redis.SSLConnection):
+class TlsConnection(_Resting, ReconnectingWhenIdle, redis.SSLConnection):
     """The same over TLS."""
 
 
-class PrimaryConnection(_Resting, Fresh, SentinelManagedConnection):
+class PrimaryConnection(_Resting, ReconnectingWhenIdle, SentinelManagedConnection):
     """A connection to the server that Sentinels name."""
 
 
-class TlsPrimaryConnection(_Resting, Fresh, SentinelManagedSSLConnection):
+class TlsPrimaryConnection(_Resting, ReconnectingWhenIdle, SentinelManagedSSLConnection):
     """The same over TLS."""

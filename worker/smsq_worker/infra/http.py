@@ -25,7 +25,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from smsq.boottime import now_s
-from smsq.connection import IDLE_S, given_up
+from smsq.connection import user_timeout
+from smsq.settings import IDLE_S
 from smsq_worker.infra.resolver import RESOLVER, Place, connect
 
 MAX_RETRY_AFTER_S: Final = 3600.0
@@ -207,7 +208,7 @@ def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int,
     What was given up must not arrive later, when another call may have followed. And who looks
     after connections in between, a NAT or a balancer, is shown that they are in use.
     """
-    options = given_up(read_timeout_s)
+    options = user_timeout(read_timeout_s)
     probe_after_s = getattr(socket, "TCP_KEEPIDLE", None)
     if probe_after_s is not None:
         options[probe_after_s] = max(1, int(idle_s / 2))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
 from smsq.contract import Lane, State
-from smsq_worker.domain.limits import DAY_MIN, Hours
+from smsq_worker.domain.limits import Hours
 from smsq_worker.domain.states import Outcome
 from smsq_worker.inspection.formatting import clean, pause_end, pause_words, scope_words, span
 from smsq_worker.inspection.snapshot import Inspector, Snapshot
@@ -19,7 +18,6 @@ from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
 """A timer that has been due for so long should have been noticed by a scheduler."""
-_SHANGHAI: Final = timedelta(hours=8)
 
 _RETRIES: Final[Mapping[str, str]] = {
     Outcome.NOT_SENT: "it is tried again, as the last attempt did not reach the gateway",
@@ -126,15 +124,9 @@ def _why_then(context: ForecastContext) -> str:
         return "it continues: a report said that the gateway refuses its number until then"
     if trace.status.attempts:
         return _RETRIES.get(trace.status.attempts[-1].outcome or "", "it continues")
-    if trace.status.lane == Lane.BULK and hours and _closed(hours, trace.at):
+    if trace.status.lane == Lane.BULK and hours and not hours.include(trace.at):
         return "lane bulk is sent from then (SMSQ_BULK_HOURS)"
     return "it continues, and joins its lane"
-
-
-def _closed(hours: Hours, at: datetime) -> bool:
-    there = at + _SHANGHAI
-    minute = there.hour * 60 + there.minute
-    return (minute - hours.start) % DAY_MIN >= (hours.end - hours.start) % DAY_MIN
 
 
 def _sending(context: ForecastContext) -> Iterator[Event]:

@@ -20,11 +20,10 @@ from redis.exceptions import NoPermissionError, RedisError
 from smsq import keys
 from smsq.boottime import now_s
 from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, run_and_wait
 from smsq.contract import Lane, State
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import FIRST_CHECK_S
-from smsq.replicas import run_and_wait
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome

@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 _EXAMPLES = """\b
 Examples:
   SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve
-  SMSQ_DOOR_BIND=0.0.0.0:8080 smsq serve
+  SMSQ_API_BIND=0.0.0.0:8080 smsq serve
   curl http://127.0.0.1:8080/readyz
 """
 
 
 @click.command(epilog=_EXAMPLES)
 def serve() -> None:
-    """Serve the HTTP API on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
+    """Serve the HTTP API on SMSQ_API_BIND: reports and relayed messages in, status out.
 
     Give the gateway http://THIS-HOST/reports/SMSQ_REPORT_TOKEN as its returnurl.
     """
@@ -45,7 +45,7 @@ def serve() -> None:
     with ExitStack() as at_the_end:
         if settings.traces:
             at_the_end.callback(otel.start("door"))
-        listening = at_the_end.enter_context(listen(settings.door_bind, "SMSQ_DOOR_BIND"))
+        listening = at_the_end.enter_context(listen(settings.api_bind, "SMSQ_API_BIND"))
         with suppress(LedgerUnavailable):  # Reports go to the spool then.
             to_write(settings)
         address = shown(listening.getsockname()[:2])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
+
+from smsq.suggestions import nearest
 
 
 class Group(click.Group):
@@ -17,7 +17,7 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            near = nearest(args[0], self.list_commands(ctx))
             if not near:
                 raise
             told = f"{error.message} Did you mean {near[0]!r}?"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
 from smsq.contract import parse_template
+from smsq.suggestions import did_you_mean
 from smsq_worker.cli.helpers.offer import offer
 from smsq_worker.ledger.admin import ACCOUNT, template_scope
 
@@ -22,8 +21,8 @@ def read_scope(words: tuple[str, ...]) -> str:
         return ACCOUNT
     if words[0] != "template":
         # Not shown: it may be a number in the wrong place.
-        near = difflib.get_close_matches(words[0], (ACCOUNT, "template"), n=1)
-        raise click.UsageError(f"{_ALLOWED}; did you mean {near[0]}?" if near else _ALLOWED)
+        hint = did_you_mean(words[0], (ACCOUNT, "template"))
+        raise click.UsageError(f"{_ALLOWED}; {hint}" if hint else _ALLOWED)
     if len(words) != _NAMED:
         raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
     return template_scope(parse_template(words[1]))

@@ -1,0 +1,88 @@
+"""TOML files that operators write: read in one go, and every mistake reported with its place."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources.abc import Traversable
+from typing import Any, NamedTuple
+
+from smsq.suggestions import did_you_mean
+
+
+class Field(NamedTuple):
+    """How a field is read: `read` raises ValueError for any value but those `allowed` names."""
+
+    read: Callable[[Any], Any]
+    allowed: str
+
+
+def only(accepts: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """Return a reader that takes a value as it is, if `accepts` is true of it."""
+
+    def read(value: Any) -> Any:
+        if accepts(value):
+            return value
+        raise ValueError
+
+    return read
+
+
+def read_tables(
+    file: Traversable, name: str, example: str, *, secret: bool = False
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the tables under `name`, the only name that a file may have, and the mistakes.
+
+    None instead of tables where the file cannot be read or has something else there. With
+    `secret` no mistake's text repeats a value.
+    """
+    try:
+        # Editors on Windows begin a file with a BOM, which TOML does not allow.
+        document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
+    except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
+        return None, [f"is not TOML in UTF-8{'' if secret else f': {error}'}; write {example}"]
+    problems = [
+        f'table "{other}" is unknown; the only one is [{name}]{_hint(other, [name])}'
+        for other in document
+        if other != name
+    ]
+    tables = document.get(name, {})
+    if not isinstance(tables, dict):
+        problems.append(f"{name}:{_shown(tables, secret)} is not a table; write {example}")
+        return None, problems
+    return tables, problems
+
+
+def read_fields(
+    table: Any, fields: Mapping[str, Field], *, required: Sequence[str] = (), secret: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a table's good values and its mistakes, each to follow the table's name."""
+    if not isinstance(table, dict):
+        known = ", ".join(fields)
+        return {}, [f":{_shown(table, secret)} is not a table; its fields are {known}"]
+    values: dict[str, Any] = {}
+    problems = []
+    for name, value in (dict.fromkeys(required) | table).items():
+        if name not in fields:
+            hint = f"known are {', '.join(fields)}{_hint(name, fields)}"
+            problems.append(f", field {name}: is unknown; {hint}")
+            continue
+        try:
+            values[name] = fields[name].read(value)
+        except ValueError:
+            shown = "" if secret else f"{_shown(value)} is not allowed; it"
+            problems.append(f", field {name}:{shown} must be {fields[name].allowed}")
+    return values, problems
+
+
+def _hint(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    hint = did_you_mean(name, known)
+    return f"; {hint}" if hint else ""
+
+
+def _shown(value: object, secret: bool = False) -> str:
+    """Return a blank and a value nearly as TOML writes it, cut to what fits on a line."""
+    return "" if secret else " " + json.dumps(value, ensure_ascii=False, default=str)[:60]
