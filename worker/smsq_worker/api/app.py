@@ -20,8 +20,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 
-from smsq import deadline, keys
-from smsq.connection import Client, mapped_errors
+from smsq import deadline
+from smsq.connection import Client
 from smsq.errors import LedgerUnavailable
 from smsq.tracking import Status, read_status
 from smsq_worker.api import metrics, openapi
@@ -37,6 +37,7 @@ from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.gateway import delivery_report
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.states import caller_of
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,7 @@ class Api:
     def _may_see(self, caller: Caller, message_id: str) -> bool:
         if not caller.name:
             return True
-        with mapped_errors(self._settings.redis_url):
-            owner = self._client.hget(keys.message(message_id), "caller")
-        return owner == caller.name
+        return caller_of(self._client, self._settings.redis_url, message_id) == caller.name
 
     async def metrics(self) -> Response:
         """Give the metrics in Prometheus' text form."""

@@ -14,7 +14,7 @@ from smsq import keys
 from smsq.cipher import PlaintextCipher, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq_worker.config.rules import Rules
-from smsq_worker.ledger.report_lag import lag_s
+from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.scripts import Scripts
 from smsq_worker.ledger.timestamps import at, ms, now_ms
 
@@ -80,8 +80,8 @@ class Control:
         self._url = rules.url
         scripts = Scripts(client, rules)
         self._pause = scripts.act("pause")
-        self._rate = scripts.act("rate")
-        self._keep = scripts.plain("keep")
+        self._rate = scripts.act("read_rate")
+        self._keep = scripts.act("keep")
 
     def rate(self) -> Rate:
         """Read the rate as it is now."""

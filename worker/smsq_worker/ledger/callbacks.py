@@ -66,7 +66,7 @@ class Callbacks(Acts):
         return self._run(self._claim, at_most, _ms(self._rules.notice_lease_s))
 
     def take(self, name: str) -> Callback | str:
-        """Take one to deliver it; or return why not: gone, copy, wait, or bad, which was set aside."""
+        """Take one to deliver it, or return why not: gone, copy, wait, or bad: set aside."""
         answer, *rest = self._run(self._take, name, _ms(self._rules.notice_lease_s))
         if answer != "go":
             return str(answer)

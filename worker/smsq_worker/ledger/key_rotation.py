@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 1000
 
 
+def wrapped_lookup_key(client: Client) -> str | None:
+    """Return the lookup key as it is stored, None where there is none. Raises redis.RedisError."""
+    return client.get(keys.LOOKUP)  # type: ignore[return-value]
+
+
 def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
     """Encrypt suppressed numbers with the first key, and the lookup key with all keys.
 

@@ -29,6 +29,8 @@ from smsq_worker.ledger.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
+VERSION: Final = keys.VERSION
+"""The version that this release knows."""
 UNMARKED: Final = 1
 """The version of a ledger that does not say it."""
 SLICE: Final = 500
@@ -89,7 +91,7 @@ def check(client: Client, url: str) -> None:
     """
     with mapped_errors(url):
         found = read(client)
-    if found and found.readable_by > keys.VERSION:
+    if found and found.readable_by > VERSION:
         raise SettingsError([too_new(url, found.readable_by)])
 
 
@@ -116,7 +118,7 @@ def require(client: Client, rules: Rules, version: int) -> Schema:
     Raises LedgerUnavailable. Nothing lowers it again.
     """
     with mapped_errors(rules.url):
-        return _raiser(Scripts(client, rules), keys.VERSION)(readable_by=version)
+        return _raiser(Scripts(client, rules), VERSION)(readable_by=version)
 
 
 def _raiser(scripts: Scripts, newest: int) -> Callable[..., Schema]:

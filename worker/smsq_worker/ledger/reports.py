@@ -1,4 +1,4 @@
-"""The acts of delivery reports: taken in, applied or parked, and claimed where that did not happen."""
+"""The acts of delivery reports: taken in, applied or parked; claimed where they were not."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How the ledger's scripts are put together: names of keys, the settings' constants, shared files.
+"""How scripts are put together: names of keys, constants of the settings, shared files.
 
-A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it; those may need
-others. KEY_<name> is a key of `smsq.keys`; other names in capitals that no file defines are of
-`_constants`. A script contains only what it names, as all of it runs anew in each act.
+A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it; those may
+need others. KEY_<name> is a key of `smsq.keys`; other names in capitals that no file defines are
+from `_constants`. A script contains only what it names, as all of it runs anew in each act.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from smsq_worker.domain.states import NEXT
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
 REFUSED_WHEN_FULL: Final = frozenset({"take_in", "client_rate", "read_rate", "find"})
-"""Acts that let something new in, which Redis refuses at its memory limit, as it does the entry; and
+"""Acts that let something new in, which Redis refuses at its memory limit as it does the entry, and
 those that write nothing.
 
-All others go through: they stop, end or free what is in, or tell of it, and what they add to it is
+All others go through: they stop, end or free what is in, or report it, and what they add is
 bounded. Refused, they would leave doubts, and an operator without a brake.
 """
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
