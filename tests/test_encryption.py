@@ -315,7 +315,7 @@ def test_many_workers_at_once_and_one_that_dies_leave_every_number_suppressed(
         list(threads.map(renew_once, range(4)))
     assert sorted(suppressed(start(OLD))) == numbers
     cipher = sealed(client, scene)
-    assert set(client.hkeys(keys.SUPPRESSED)) == set(map(cipher.who, numbers))
+    assert set(client.hkeys(keys.SUPPRESSED)) == set(map(cipher.phone_hash, numbers))
 
 
 def start_of_one_that_dies(client: redis.Redis, settings: Settings) -> Settings:

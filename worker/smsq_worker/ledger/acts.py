@@ -33,10 +33,10 @@ class Acts:
         self._cipher = cipher
         self._scripts = Scripts(client, rules)
 
-    def _run(self, act: Any, *args: str | float) -> list[Any]:
+    def _run(self, act: str, *args: str | float) -> list[Any]:
         return self._run_safely(act, *args, replicas=0)[0]
 
-    def _run_safely(self, act: Any, *args: str | float, replicas: int) -> tuple[list[Any], bool]:
+    def _run_safely(self, act: str, *args: str | float, replicas: int) -> tuple[list[Any], bool]:
         """Run an act; return its answer, and whether enough replicas have what it wrote."""
         (events, *answer), is_safe = self._run_plain(act, *args, replicas=replicas)
         # Returned to the caller whose act brought it about, so that it is logged once.
@@ -46,11 +46,11 @@ class Acts:
         return answer, is_safe
 
     def _run_plain(
-        self, act: Any, *args: str | float, keys: Sequence[str] = (), replicas: int = 0
+        self, act: str, *args: str | float, keys: Sequence[str] = (), replicas: int = 0
     ) -> tuple[Any, bool]:
         """Run an act that tells of no events."""
         with self._classified():
-            return run_and_wait(self._client, act, args, replicas, keys=keys)
+            return run_and_wait(self._client, self._scripts.act(act), args, replicas, keys=keys)
 
     @contextmanager
     def _classified(self) -> Iterator[None]:

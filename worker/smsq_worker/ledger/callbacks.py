@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
-from smsq_worker.config.rules import Rules
+from smsq.connection import mapped_errors
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
 
@@ -54,20 +53,13 @@ class Dead:
 class Callbacks(Acts):
     """The acts on callbacks. Every method raises LedgerUnavailable where Redis fails."""
 
-    def __init__(self, client: Client, rules: Rules) -> None:
-        super().__init__(client, rules)
-        self._claim = self._scripts.act("claim_callbacks")
-        self._take = self._scripts.act("take_callback")
-        self._settle = self._scripts.act("settle_callback")
-        self._revive = self._scripts.act("revive_callback")
-
     def claim(self, at_most: int) -> list[str]:
         """Return the names of those that are due."""
-        return self._run(self._claim, at_most, _ms(self._rules.notice_lease_s))
+        return self._run("claim_callbacks", at_most, _ms(self._rules.notice_lease_s))
 
     def take(self, name: str) -> Callback | str:
         """Take one to deliver it, or return why not: gone, copy, wait, or bad: set aside."""
-        answer, *rest = self._run(self._take, name, _ms(self._rules.notice_lease_s))
+        answer, *rest = self._run("take_callback", name, _ms(self._rules.notice_lease_s))
         if answer != "go":
             return str(answer)
         found = json.loads(rest[0])
@@ -85,7 +77,7 @@ class Callbacks(Acts):
         self, name: str, result: Result, *, error: str, wait_s: float, give_up_s: float
     ) -> str:
         """Record the result of its delivery; return what follows: told, waits, dead or gone."""
-        (answer,) = self._run(self._settle, name, result, error, _ms(wait_s), _ms(give_up_s))
+        (answer,) = self._run("settle_callback", name, result, error, _ms(wait_s), _ms(give_up_s))
         return str(answer)
 
     def dead(self, at_most: int) -> list[Dead]:
@@ -104,7 +96,7 @@ class Callbacks(Acts):
 
     def revive(self, name: str, decision: Literal["replay", "drop"]) -> bool:
         """Replay or drop one that was given up; return False where it is not among them."""
-        (done,) = self._run(self._revive, name, decision)
+        (done,) = self._run("revive_callback", name, decision)
         return bool(done)
 
     def counts(self) -> dict[str, int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from smsq import keys
 from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable
-from smsq.connection import Client, mapped_errors
-from smsq_worker.config.rules import Rules
+from smsq.connection import mapped_errors
 from smsq_worker.ledger.acts import Acts
 
 log = logging.getLogger(__name__)
@@ -18,18 +16,13 @@ log = logging.getLogger(__name__)
 class EncryptingActs(Acts):
     """The base of acts that must not leave a number in plain text where there are payload keys."""
 
-    def __init__(
-        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
-    ) -> None:
-        super().__init__(client, rules, cipher)
-        self._seal = self._scripts.act("seal")
-        self._warned_of_plain = False
+    _warned_of_plain = False
 
     def _encrypt(self, cipher: PlaintextCipher, message_id: str, payload: str) -> None:
         phone, code = opened(cipher, payload)
         if phone:
             with mapped_errors(self._rules.url):
-                self._seal(
+                self._scripts.act("seal")(
                     keys=[keys.message(message_id), keys.payload(message_id)],
                     args=[payload, cipher.seal(phone, code), cipher.phone_hash(phone)],
                 )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher
-from smsq.connection import Client, mapped_errors
+from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
-from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.payloads import EncryptingActs
 from smsq_worker.ledger.types import CLAIM_AT_MOST, REPORTS_PER_MID, Report
 
@@ -17,20 +15,12 @@ from smsq_worker.ledger.types import CLAIM_AT_MOST, REPORTS_PER_MID, Report
 class ReportActs(EncryptingActs):
     """What a report passes between the API and its message."""
 
-    def __init__(
-        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
-    ) -> None:
-        super().__init__(client, rules, cipher)
-        self._report = self._scripts.act("report")
-        self._take_in = self._scripts.act("take_in")
-        self._claim_reports = self._scripts.act("claim_reports")
-
     def take_in(self, reports: Iterable[tuple[str, str]], *, wake_after_s: float) -> None:
         """Keep reports (mid, stat) safe until they are reconciled."""
         members = [_inbox_member(*report) for report in reports]
         replicas = self._rules.wait_replicas
         _, is_safe = self._run_plain(
-            self._take_in,
+            "take_in",
             round(wake_after_s * 1000),
             *members,
             keys=[keys.INBOX],
@@ -42,7 +32,7 @@ class ReportActs(EncryptingActs):
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Return reports (mid, stat) whose wake-up was lost."""
         args = (CLAIM_AT_MOST, round(wake_after_s * 1000))
-        members, _ = self._run_plain(self._claim_reports, *args, keys=[keys.INBOX])
+        members, _ = self._run_plain("claim_reports", *args, keys=[keys.INBOX])
         return [(mid, stat) for mid, stat in map(json.loads, members)]
 
     def report(self, mid: str, stat: str, report: Report) -> tuple[str, str | None]:
@@ -63,7 +53,7 @@ class ReportActs(EncryptingActs):
             if report.suppress_ms or report.hold_ms:
                 self._encrypt_message_of(mid)
         given = json.dumps([_as_fields(*one) for one in reports])
-        answers = self._run(self._report, given, REPORTS_PER_MID)
+        answers = self._run("report", given, REPORTS_PER_MID)
         return [
             (state, message_id or None, trace[0] if trace else None)
             for state, message_id, *trace in answers

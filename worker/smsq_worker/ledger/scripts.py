@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from importlib.resources import files
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from smsq import keys
@@ -35,10 +36,18 @@ class Scripts:
     def __init__(self, client: Client, rules: Rules) -> None:
         self._client = client
         self._constants = _constants(rules)
+        # All at once: after an upgrade the files are another release's.
+        self._files = _files()
+        self._registered: dict[str, Any] = {}
 
     def act(self, name: str) -> Any:
         """Return the script `lua/<name>.lua`."""
-        body = "".join(_with_needs(f"{name}.lua", set()))
+        if name not in self._registered:
+            self._registered[name] = self._register(name)
+        return self._registered[name]
+
+    def _register(self, name: str) -> Any:
+        body = "".join(self._with_needs(name, set()))
         named = set(re.findall(r"\b[A-Z_]+\b", body))
         constants = (
             f"local {name} = {value}\n" for name, value in self._constants.items() if name in named
@@ -46,17 +55,25 @@ class Scripts:
         flags = "" if name in REFUSED_WHEN_FULL else AT_THE_LIMIT
         return self._client.register_script(flags + keys.prepend_keys("".join([*constants, body])))
 
+    def _with_needs(self, file: str, seen: set[str]) -> Iterator[str]:
+        """Yield a file's text after those that it needs, each once."""
+        if file in seen:
+            return
+        seen.add(file)
+        text = self._files[file]
+        for names in _NEEDS.findall(text):
+            for name in names.split():
+                yield from self._with_needs(f"shared/{name}", seen)
+        yield text
 
-def _with_needs(file: str, seen: set[str]) -> Iterator[str]:
-    """Yield a file's text after those that it needs, each once."""
-    if file in seen:
-        return
-    seen.add(file)
-    text = files(__package__).joinpath("lua", file).read_text(encoding="utf-8")
-    for names in _NEEDS.findall(text):
-        for name in names.split():
-            yield from _with_needs(f"shared/{name}.lua", seen)
-    yield text
+
+@cache
+def _files() -> dict[str, str]:
+    root = Path(__file__).with_name("lua")
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
+        for path in root.rglob("*.lua")
+    }
 
 
 def _constants(rules: Rules) -> dict[str, Any]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 from smsq.boottime import now_s
 from smsq.cipher import FernetCipher, PlaintextCipher
-from smsq.connection import Client
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import FIRST_CHECK_S
-from smsq_worker.config.rules import Rules
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.payloads import EncryptingActs, opened
@@ -23,15 +21,6 @@ from smsq_worker.ledger.types import Admission, Admitted, AttemptResult, Rejecte
 
 class SendingActs(EncryptingActs):
     """What a message passes between its queue and its result."""
-
-    def __init__(
-        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
-    ) -> None:
-        super().__init__(client, rules, cipher)
-        self._admit = self._scripts.act("admit")
-        self._depart = self._scripts.act("depart")
-        self._record = self._scripts.act("record")
-        self._in_hand = self._scripts.act("in_hand")
 
     def admit(self, message_id: str, *, turn: str = "") -> Admission:
         """Admit a message, if it may go. `turn` is the slot that was booked, once it has come."""
@@ -67,7 +56,7 @@ class SendingActs(EncryptingActs):
         encrypts = "1" if isinstance(cipher, FernetCipher) else ""
         asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
         found, is_safe = self._run_safely(
-            self._admit, encrypts, *chain.from_iterable(asks), replicas=self._rules.wait_replicas
+            "admit", encrypts, *chain.from_iterable(asks), replicas=self._rules.wait_replicas
         )
         plain = found.pop()[1] if found[-1][0] == "plain" else None
         return [_admission(cipher, asked_at, lease_ends, is_safe, *one) for one in found], plain
@@ -78,14 +67,14 @@ class SendingActs(EncryptingActs):
         Raises LeaseExpired where the attempt no longer holds.
         """
         asked_at = time.monotonic()
-        (delay_us,) = self._run(self._depart, message_id, go.attempt, go.begun)
+        (delay_us,) = self._run("depart", message_id, go.attempt, go.begun)
         if int(delay_us) < 0:
             raise LeaseExpired
         return asked_at + int(delay_us) / 1_000_000
 
     def in_hand(self, ids: Sequence[str]) -> None:
         """Note that this process has the wake-ups of messages: they are not lost."""
-        self._run(self._in_hand, FIRST_CHECK_S * 1000, *ids)
+        self._run("in_hand", FIRST_CHECK_S * 1000, *ids)
 
     def record(self, message_id: str, attempt: int, outcome: Outcome, **more: Any) -> State | None:
         """Record the result of one attempt, as `record_many` does."""
@@ -94,7 +83,7 @@ class SendingActs(EncryptingActs):
 
     def record_many(self, results: Sequence[AttemptResult]) -> list[State | None]:
         """Record results of attempts; return the states that follow, None where unknown."""
-        states = self._run(self._record, json.dumps([_as_fields(result) for result in results]))
+        states = self._run("record", json.dumps([_as_fields(result) for result in results]))
         return [None if state == "unknown" else State(state) for state in states]
 
 

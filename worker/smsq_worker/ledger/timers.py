@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from smsq.cipher import PlaintextCipher
-from smsq.connection import Client
 from smsq.contract import Lane, State
 from smsq.ledger_writer import FIRST_CHECK_S
-from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.types import CLAIM_AT_MOST, Decision, Due
 
 
 class TimerActs(Acts):
     """What happens to messages later."""
-
-    def __init__(
-        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
-    ) -> None:
-        super().__init__(client, rules, cipher)
-        self._claim = self._scripts.act("claim")
-        self._decide = self._scripts.act("decide")
 
     def claim(
         self,
@@ -40,7 +30,7 @@ class TimerActs(Acts):
         """
         heads = dict(oldest or {}) | dict.fromkeys(empty, ())
         next_ms, lanes, rate, more, *pairs = self._run(
-            self._claim,
+            "claim",
             CLAIM_AT_MOST,
             FIRST_CHECK_S * 1000,
             round(resend_wait_s * 1000),
@@ -53,5 +43,5 @@ class TimerActs(Acts):
 
     def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
         """Resend or drop a held message: ("done", "unknown", "not held" or "too late", state)."""
-        answer, state = self._run(self._decide, message_id, decision)
+        answer, state = self._run("decide", message_id, decision)
         return answer, State(state) if state else None
