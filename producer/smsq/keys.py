@@ -1,4 +1,4 @@
-"""The ledger's key schema, written once; scripts get the names from here (`prepend_keys`).
+"""The ledger's key schema, written once; scripts get the names from here (`fill_in`).
 
 All keys start with "smsq:" and live in one database.
 
@@ -134,10 +134,13 @@ SENT: Final = f"{PREFIX}sent:"
 RELAY: Final = f"{PREFIX}relay:"
 
 
-def prepend_keys(script: str) -> str:
-    """Return a Lua script after constants for the keys it names: `KEY_TIMERS` is TIMERS, ..."""
-    names = sorted(set(re.findall(r"\bKEY_([A-Z_]+)", script)))
-    return "".join(f"local KEY_{name} = '{globals()[name]}'\n" for name in names) + script
+def fill_in(script: str) -> str:
+    """Return a Lua script with the name of a key in place of each `KEY_TIMERS`, `KEY_MESSAGE`, ...
+
+    Not as locals before it: Lua looks for each that a function uses when it makes the function,
+    which is in each act.
+    """
+    return re.sub(r"\bKEY_([A-Z_]+)", lambda found: f"'{globals()[found[1]]}'", script)
 
 
 def message(message_id: str) -> str:

@@ -53,7 +53,7 @@ class Scripts:
             f"local {name} = {value}\n" for name, value in self._constants.items() if name in named
         )
         flags = "" if name in REFUSED_WHEN_FULL else AT_THE_LIMIT
-        return self._client.register_script(flags + keys.prepend_keys("".join([*constants, body])))
+        return self._client.register_script(flags + keys.fill_in("".join([*constants, body])))
 
     def _with_needs(self, file: str, seen: set[str]) -> Iterator[str]:
         """Yield a file's text after those that it needs, each once."""

@@ -208,8 +208,8 @@ local function admit(id, booked)
   local m = load(id)
   if not m then return {'unknown'} end
   local go = {booked = booked, probes = {}}
-  for _, guard in ipairs(GUARDS) do
-    local why_not = guard(m, go)
+  for i = 1, #GUARDS do
+    local why_not = GUARDS[i](m, go)
     if why_not then return why_not end
   end
   return depart(m, go)
