@@ -20,7 +20,7 @@ import smsq
 from conftest import RELAY
 from scene import DELIVRD, Scene
 from smsq import keys
-from smsq.contract import State, parse
+from smsq.contract import State, parse, relay_space
 from smsq.ledger_writer import NO_ORIGIN, Origin
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
@@ -138,7 +138,7 @@ def test_nor_where_the_ledger_has_forgotten_who_holds_the_key(
     """SMSQ_RETENTION_S may be shorter than a key lives."""
     scene = Scene(client, Settings.load(environ | {"SMSQ_RETENTION_S": "60"}))
     message = parse((PHONE, TEMPLATE), {"key": "may:5"})
-    relayed = replace(message, key_space=keys.relay_space("may"))
+    relayed = replace(message, key_space=relay_space("may"))
     ways = [(relayed, Origin("may")), (message, NO_ORIGIN)]
     first, second = ways if relay_first else ways[::-1]
     scene.entrance.enter("first", *first)

@@ -213,7 +213,7 @@ def test_a_teller_that_died_leaves_a_lease(hooked: Desk) -> None:
     assert isinstance(hooked.notices.take(name), Callback)
     # The lease runs out.
     hooked.client.zadd(keys.NOTICES, {name: LONG_AGO})
-    hooked.client.hincrby(keys.outcome("delivered", "m1"), "webhook:taken", -HOUR_MS)
+    hooked.client.hincrby(keys.callback("delivered", "m1"), "webhook:taken", -HOUR_MS)
     assert hooked.tell_all() == ["told"]
 
 
@@ -254,7 +254,7 @@ def dead(hooked: Desk) -> Desk:
     """One outcome that has been given up."""
     hooked.answer = lambda _: Posted(done=False, detail="HTTP 500")
     hooked.deliver()
-    hooked.client.hincrby(keys.outcome("delivered", "m1"), "since", -int(HOUR * 1000))
+    hooked.client.hincrby(keys.callback("delivered", "m1"), "since", -int(HOUR * 1000))
     assert hooked.tell_all() == ["dead"]
     return hooked
 
@@ -275,7 +275,7 @@ def test_a_receiver_that_is_gone_is_given_up_at_once(hooked: Desk) -> None:
 def test_what_was_given_up_is_forgotten_in_time(dead: Desk) -> None:
     dead.client.zadd("smsq:notices:dead", {"webhook:delivered:m1": LONG_AGO})
     dead.deliver("m2")
-    dead.client.hincrby(keys.outcome("delivered", "m2"), "since", -int(HOUR * 1000))
+    dead.client.hincrby(keys.callback("delivered", "m2"), "since", -int(HOUR * 1000))
     dead.rest_is_over()
     assert dead.tell_all() == ["dead"]
     assert [one.name for one in dead.notices.dead(10)] == ["webhook:delivered:m2"]

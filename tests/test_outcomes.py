@@ -202,7 +202,7 @@ def test_who_dies_while_telling_leaves_it_to_another(
     (message_id,) = fail(host)
     dies(worker)
     # The lease runs out.
-    name, key = f"webhook:failed:{message_id}", keys.outcome("failed", message_id)
+    name, key = f"webhook:failed:{message_id}", keys.callback("failed", message_id)
     host.client.hincrby(key, "webhook:taken", -HOUR_MS)
     host.client.zadd(keys.NOTICES, {name: 0})
     host.start_worker()

@@ -555,7 +555,7 @@ def test_messages_of_a_paused_template_wait_in_its_room_and_are_woken(scene: Sce
 def test_many_that_waited_are_woken_so_many_at_a_time(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.ledger.ledger.CLAIM_AT_MOST", 2)
+    monkeypatch.setattr("smsq_worker.ledger.timers.CLAIM_AT_MOST", 2)
     scene.control.pause(OF_TEMPLATE, "by hand")
     for name in some(5):
         scene.enter(name)
@@ -569,7 +569,7 @@ def test_many_that_waited_are_woken_so_many_at_a_time(
 def test_a_template_that_is_paused_again_wakes_nobody_in_vain(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.ledger.ledger.CLAIM_AT_MOST", 2)
+    monkeypatch.setattr("smsq_worker.ledger.timers.CLAIM_AT_MOST", 2)
     scene.control.pause(OF_TEMPLATE, "by hand")
     for name in some(5):
         scene.enter(name)

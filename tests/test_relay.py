@@ -436,10 +436,10 @@ def test_a_rate_recovers_and_survives_a_clock_that_was_set_back(
 ) -> None:
     rate = RelayRate(client, settings.rules)
     assert rate.wait_s("shop", 10) == 0
-    eventually(lambda: not client.exists(keys.relay("shop")))
-    client.set(keys.relay("shop"), now_us(client) + 3_600_000_000)
+    eventually(lambda: not client.exists(keys.RELAY + "shop"))
+    client.set(keys.RELAY + "shop", now_us(client) + 3_600_000_000)
     assert rate.wait_s("shop", 10) == 0
-    assert 0 < client.pttl(keys.relay("shop")) <= 1000
+    assert 0 < client.pttl(keys.RELAY + "shop") <= 1000
 
 
 def now_us(client: redis.Redis) -> int:

@@ -29,7 +29,8 @@ from smsq_worker.doctor import schema as doctor
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import migrations
-from smsq_worker.ledger.migrations import MIGRATIONS, Schema, SchemaTooNew, migrate
+from smsq_worker.ledger.errors import SchemaTooNew
+from smsq_worker.ledger.migrations import MIGRATIONS, Schema, migrate
 from smsq_worker.runtime import Runtime
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.rate_limiter import RateLimiter

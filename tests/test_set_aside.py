@@ -26,7 +26,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Admitted, AttemptResult, Ledger, Rejected
 from smsq_worker.ledger.callbacks import Callbacks
-from smsq_worker.ledger.migrations import LedgerFault
+from smsq_worker.ledger.errors import LedgerFault
 from smsq_worker.sending.result_recorder import ResultRecorder
 from support import eventually
 
@@ -244,7 +244,7 @@ def test_an_outcome_that_cannot_be_read_is_set_aside(
 ) -> None:
     raw.zadd(keys.NOTICES, {"task:delivered:m1": 1})
     if outcome is not None:
-        raw.hset(keys.outcome("delivered", "m1"), "outcome", outcome)  # type: ignore[arg-type]
+        raw.hset(keys.callback("delivered", "m1"), "outcome", outcome)  # type: ignore[arg-type]
     notices = Callbacks(scene.client, scene.rules)
     assert notices.take("task:delivered:m1") == "bad"
     assert set_aside(scene, "notice") == 1

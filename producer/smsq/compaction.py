@@ -1,4 +1,4 @@
-"""A final message's fields: the ledger keeps most of them in two, as fold.lua says."""
+"""A final message's fields: the ledger keeps most of them in two, as compaction.lua says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LANES: Final = {lane[0]: str(lane) for lane in Lane}
 
 
 def unfolded(stored: dict[str, str]) -> dict[str, str]:
-    """Give a message's fields one by one, whether it is final or not."""
+    """Return a message's fields one by one, whether it is final or not."""
     if "fold" not in stored:
         return stored
     fields = dict(stored)

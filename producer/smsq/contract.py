@@ -26,6 +26,8 @@ NOTIFY_QUEUE: Final = "sms.notify"
 
 KEY_TTL_S: Final = 24 * 3600
 """How long an idempotency key rejects a second message."""
+FILE_SPACE: Final = "file"
+"""The namespace of the idempotency keys that smsq send-file makes."""
 
 MAX_ID: Final = 255
 
@@ -106,7 +108,12 @@ class Message:
     reference: str | None
     notify: str | None
     key_space: str = ""
-    """The key's namespace: "" for Python callers, others as in `smsq.keys`."""
+    """The key's namespace: "" for Python callers, FILE_SPACE, or a `relay_space`."""
+
+
+def relay_space(caller: str) -> str:
+    """Return the namespace of a relay caller's idempotency keys; "" is SMSQ_RELAY_SECRET's."""
+    return f"relay:{caller}"
 
 
 def mask_phone(phone: str) -> str:

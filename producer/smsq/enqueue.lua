@@ -1,6 +1,6 @@
--- Enter messages in the ledger: the write that makes them ours.
+-- Write messages to the ledger; from then on none is lost.
 --
--- ARGV[1] ms until the clock first asks after a wake-up
+-- ARGV[1] ms until the scheduler first checks that a wake-up was not lost
 -- ARGV[2] ms for which a final message is kept
 -- ARGV[3] ms for which an idempotency key is kept
 -- ARGV[4] '1' to stop at a conflict of keys; the messages after it are not entered then
@@ -8,10 +8,10 @@
 --   id, lane, payload ("" where it is refused), ttl ms, send at (Unix ms, 0 for now),
 --   idempotency key as {namespace, digest, fingerprint} ({} where it has none),
 --   the reason for which it is refused ("" where it is not),
---   {field, value, ...}: template, phone, who, reference, ...
--- Returns for each message, in order: its state, "duplicate <id>" with the id of the message that
--- holds its key, or "conflict <id>" where that one's number or template is another, or of the one
--- that has this id: nothing is written of it then. "queued" asks the caller to publish its wake-up.
+--   {field, value, ...}: template, phone, who (the phone hash), reference, ...
+-- Returns for each message, in order: its state; "duplicate <id>" with the id of the message that
+-- holds its key; or "conflict <id>" where that one, or the one that has this id, has another number
+-- or template: then nothing is written of it. Of "queued" the caller publishes the wake-up.
 --
 -- One act, because a message without its timer would be lost, and two callers with one
 -- idempotency key must not both win. A second call with the same id (a client that reconnects
@@ -21,30 +21,31 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local stops = ARGV[4] == '1'
+local INDEX = {otp = KEY_OTP_TIMERS, notice = KEY_NOTICE_TIMERS}
 
 local function name_of(space, digest)
-  return 'smsq:k:' .. (space == '' and '' or space .. ':') .. digest
+  return KEY_IDEMPOTENCY .. (space == '' and '' or space .. ':') .. digest
 end
 
--- Release 0.2.0 has the keys of all callers in one place, that of Python callers. It may run beside
--- this one, before or after it, so what the others take stands there too, and what stands there is
--- judged by who holds it. All this goes with the release after this one.
+-- Release 0.2.0 keeps the keys of all callers where this one keeps those of Python callers. It may run
+-- beside this one, before or after it, so what the others take is kept there too, and what is there
+-- belongs to the caller of its holder. All this goes with the release after this one.
 
 local function caller_of(holder)
-  local state, caller = unpack(redis.call('HMGET', 'smsq:m:' .. holder, 'state', 'caller'))
+  local state, caller = unpack(redis.call('HMGET', KEY_MESSAGE .. holder, 'state', 'caller'))
   return state and (caller or '')
 end
 
--- What another of this release left there says so in the place of the fingerprint: the ledger may
--- forget a message sooner than its key.
+-- What another caller left there through this release says so in place of the fingerprint: the ledger
+-- may forget a message sooner than its key.
 local function marked(space)
   return '@' .. space
 end
 
--- Is this holder, found in the place of Python callers, one of the namespace's own? A holder with
+-- Return whether a holder found in the place of Python callers is the namespace's own. One with
 -- neither mark nor fingerprint was 0.2.0's. Where the ledger has forgotten it, it counts. Without a
--- caller it was taken by the relay, whose ids are UUIDs of version 4 without hyphens, or by a Python
--- caller or send-file, which nothing tells apart.
+-- caller the key was taken by the relay, whose ids are UUIDs of version 4 without hyphens, or by a
+-- Python caller or send-file, which nothing tells apart.
 local function is_its_own(space, digest, holder)
   local taken_for = redis.call('GET', name_of('', digest) .. ':fp')
   if taken_for then return taken_for == marked(space) end
@@ -55,7 +56,8 @@ local function is_its_own(space, digest, holder)
   return space == (by_relay and 'relay:' or 'file')
 end
 
--- Leave the place of Python callers to them: give what another holds there to its own place.
+-- Leave the place of Python callers to them: move what another holds there to its own place. Returns
+-- whether it was another's.
 local function give_way(digest, holder)
   local taken_for = redis.call('GET', name_of('', digest) .. ':fp')
   if taken_for then return taken_for:sub(1, 1) == '@' end
@@ -73,7 +75,7 @@ local function holder_of(space, digest)
   return old and is_its_own(space, digest, old) and old
 end
 
--- Take a key; where a message holds it give that one's id, and whether it conflicts.
+-- Take a key; where a message holds it return that one's id, and whether it conflicts.
 local function take(id, space, digest, fingerprint)
   local key, holder = name_of(space, digest), holder_of(space, digest)
   if holder then
@@ -89,8 +91,8 @@ local function take(id, space, digest, fingerprint)
   return false
 end
 
--- Is a known id's message another than the one that comes with it? Of the number, the ledger has no
--- more than its ends (in a folded message without stars); of one that was refused, nothing.
+-- Return whether a known id's message is another than the one that comes with it. Of the number, the
+-- ledger has only its ends (in a folded message without stars); of one that was refused, nothing.
 local function is_another(known, fields)
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
@@ -104,7 +106,7 @@ local function is_another(known, fields)
 end
 
 local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
-  local message = 'smsq:m:' .. id
+  local message = KEY_MESSAGE .. id
   local f = redis.call('HMGET', message, 'state', 'reason', 'template', 'phone', 'fold')
   local state, reason = f[1], f[2]
   if state and is_another({template = f[3], phone = f[4], fold = f[5]}, fields) then
@@ -134,24 +136,22 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
     add('expires', expires, 'published', now)
     if due > now then add('due', due) end
     -- Its end may free the key.
-    if key[1] then add('key', name_of(key[1], key[2]):sub(8)) end
+    if key[1] then add('key', name_of(key[1], key[2]):sub(#KEY_IDEMPOTENCY + 1)) end
   end
 
   redis.call('HSET', message, 'state', state, 'lane', lane, 'enqueued', now, unpack(fields))
-  redis.call('HINCRBY', 'smsq:counters', 'messages:' .. lane .. ':' .. state, 1)
+  redis.call('HINCRBY', KEY_COUNTERS, 'messages:' .. lane .. ':' .. state, 1)
   if state == 'failed' or state == 'duplicate' then
     redis.call('PEXPIRE', message, retention)
-    -- Who is to be told, a worker knows.
-    redis.call('ZADD', 'smsq:notices', now, 'new:' .. state .. ':' .. id)
+    -- Only a worker knows its receivers.
+    redis.call('ZADD', KEY_NOTICES, now, 'new:' .. state .. ':' .. id)
   else
-    redis.call('SET', 'smsq:p:' .. id, payload)
-    redis.call('HINCRBY', 'smsq:live', lane .. ':' .. state, 1)
+    redis.call('SET', KEY_PAYLOAD .. id, payload)
+    redis.call('HINCRBY', KEY_LIVE, lane .. ':' .. state, 1)
     local asked = state == 'deferred' and due or math.min(now + ask_ms, expires)
-    redis.call('ZADD', 'smsq:timers', asked, id)
+    redis.call('ZADD', KEY_TIMERS, asked, id)
     -- So that it does not wait behind a campaign that is scheduled for the same moment.
-    if state == 'deferred' and lane ~= 'bulk' then
-      redis.call('ZADD', 'smsq:timers:' .. lane, asked, id)
-    end
+    if state == 'deferred' and INDEX[lane] then redis.call('ZADD', INDEX[lane], asked, id) end
   end
   return holder and state .. ' ' .. holder or state
 end

@@ -1,47 +1,49 @@
-"""The ledger's key schema, written once. All keys start with "smsq:" and live in one database.
+"""The ledger's key schema, written once; scripts get the names from here (`fill_in`).
+
+All keys start with "smsq:" and live in one database.
 
 | key | type | holds | lives |
 | --- | --- | --- | --- |
-| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/schema.py | for ever |
+| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/migrations.py | for ever |
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h |
-| smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 knows them by <digest> alone, so the id stands there too | 24 h |
-| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; in the place that 0.2.0 knows, of keys that are no Python caller's, "@" and their namespace; absent where 0.2.0 took it | 24 h |
-| smsq:mid:<mid>   | string | "<attempt> <id>" of the call that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered a day at the most, in which reports may be repeated |
+| smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 looks under <digest> alone, so the id is kept there too | 24 h |
+| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; where 0.2.0 looks, for keys that are no Python caller's, "@" and their namespace; absent where 0.2.0 took it | 24 h |
+| smsq:mid:<mid>   | string | "<attempt> <id>" of the attempt that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered at most a day, in which reports may be repeated |
 | smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
 | smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
-| smsq:notices     | zset   | outcomes to be told, "<kind>:<state>:<id>", by the time of the next try; kind "new": whom to tell is still to be found out | until told |
+| smsq:notices     | zset   | callbacks to deliver, "<kind>:<state>:<id>", by the time of the next try; kind "new": its receivers are still to be found out | until delivered |
 | smsq:notices:dead | zset  | those given up, by when | SMSQ_RETENTION_S |
-| smsq:o:<state>:<id> | hash | the outcome as JSON, since; pending: kinds still to be told; <kind>:tries, <kind>:taken, <kind>:error | until told, or given up |
-| smsq:receivers   | hash   | receiver that failed -> "<failures in a row> <when it is tried again>" | until it takes one |
+| smsq:o:<state>:<id> | hash | outcome: the message's final status as JSON, since; pending: kinds still to deliver; <kind>:tries, <kind>:taken, <kind>:error | until delivered, or given up |
+| smsq:receivers   | hash   | receiver that failed -> "<failures in a row> <end of its backoff>" | until it takes one |
 | smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
-| smsq:timers:leases, smsq:timers:otp, smsq:timers:notice | zset | those of them that must not wait behind others: leases of calls, and when otps and notices are to go again | as in smsq:timers |
+| smsq:timers:leases, smsq:timers:otp, smsq:timers:notice | zset | those of them that must not wait behind others: leases of attempts, and when otps and notices are to go again | as in smsq:timers |
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | of releases before 0.3.0: lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
-| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/durations.py. Also the counters that are newer than release 0.1.0, whose door stumbles over a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>" | for ever |
+| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
-| smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free turn, since: when turns were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
-| smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/stepped.lua | for ever |
-| smsq:calls       | zset   | "<attempt> <id>" of the last calls let go, by the time of their departure in us | a second's worth |
-| smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/pauses.lua | until resumed |
+| smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free slot, since: when slots were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
+| smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
+| smsq:calls       | zset   | "<attempt> <id>" of the last attempts admitted, by their send time in us | a second's worth |
+| smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/shared/pauses.lua | until resumed |
 | smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
-| smsq:health      | hash   | refusals in a row; unanswered: calls since the last answer | for ever |
-| smsq:outcomes    | list   | the last calls, the newest first: when it failed, 0 where it did not | for ever |
+| smsq:health      | hash   | refusals in a row; unanswered: attempts since the last answer | for ever |
+| smsq:outcomes    | list   | the last attempts, the newest first: when it failed, 0 where it did not | for ever |
 | smsq:reports:<template> | hash | the template's window of reports | 15 min |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
 | smsq:stops       | hash   | "campaign:<name>", "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
-| smsq:suppressed  | hash   | who -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
+| smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
-| smsq:hold:<who>  | string | until when the gateway takes nothing for a number | until then |
-| smsq:bad         | zset   | what no act can make anything of, "<what>:<name>", by when it last failed, 10,000 at the most, see ledger/lua/apart.lua | 10 min after it last failed |
-| smsq:bad:counts  | hash   | what -> how many were set aside so | for ever |
-| smsq:sent:<who>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
+| smsq:hold:<phone hash>  | string | until when the gateway takes nothing for a number | until then |
+| smsq:bad         | zset   | what no act can process, "<what>:<name>", by when it last failed, at most 10,000, see ledger/lua/shared/set_aside.lua | 10 min after it last failed |
+| smsq:bad:counts  | hash   | what -> how many were set aside | for ever |
+| smsq:sent:<phone hash>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
 
 Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 
@@ -49,13 +51,13 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | --- | --- |
 | state, lane, template, reference, notify | as in the contract |
 | phone | masked |
-| caller, returnurl | who sent it through the relay, and where its outcome goes |
+| caller, returnurl | who sent it through the relay, and its callback URL |
 | allowed | where it was too frequent: from when it would be allowed |
 | reason, stat | why it is where it is; the last stat code reported |
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
-| who | digest of the number, by which limits and suppression find it; dropped when final |
+| who | phone hash, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |
 | stop | why it must not be sent, as in smsq:stops; obeyed since version 3, set by no release yet |
@@ -64,14 +66,14 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
 | due | where it was sent with a send_at: when it could first go; dropped when it is accepted |
-| waits | where it is deferred: for how many ms it was, which an older release does not note |
+| waits | where it is deferred: for how many ms, which an older release does not note |
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
-| otherwise | the reason to fail with if no further attempt can be made; absent: it expires |
+| otherwise | fallback reason, to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
-| overtaken | "1" where its wake-up was seen to have left its queue, and no worker said that it has it |
+| overtaken | "1" where its wake-up was seen to have left its queue, and no worker reported having it |
 | 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
-| fold, <n> | what became of the others at the end, in half the memory: see ledger/lua/fold.lua, smsq/folded.py |
+| fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
 
 Scripts derive message keys from ids they read, so the database cannot be a Redis Cluster
 (nor can kombu's broker).
@@ -81,61 +83,96 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Final
 
 VERSION: Final = 3
 """The version of this table."""
 PREFIX: Final = "smsq:"
+
 SCHEMA: Final = f"{PREFIX}schema"
 TIMERS: Final = f"{PREFIX}timers"
+LEASES: Final = f"{TIMERS}:leases"
+OTP_TIMERS: Final = f"{TIMERS}:otp"
+NOTICE_TIMERS: Final = f"{TIMERS}:notice"
 INBOX: Final = f"{PREFIX}inbox"
 PARKED: Final = f"{PREFIX}parked"
 NOTICES: Final = f"{PREFIX}notices"
 DEAD_NOTICES: Final = f"{PREFIX}notices:dead"
+RECEIVERS: Final = f"{PREFIX}receivers"
 HELD: Final = f"{PREFIX}held"
+LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 DURATIONS: Final = f"{PREFIX}durations"
 LIVE: Final = f"{PREFIX}live"
 RATE: Final = f"{PREFIX}rate"
+CLOCK: Final = f"{PREFIX}clock"
 CALLS: Final = f"{PREFIX}calls"
 PAUSES: Final = f"{PREFIX}pauses"
 RESUMED: Final = f"{PREFIX}resumed"
+RELEASED: Final = f"{PREFIX}released"
+TOLD: Final = f"{PREFIX}told"
+HEALTH: Final = f"{PREFIX}health"
+RECENT_ATTEMPTS: Final = f"{PREFIX}outcomes"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 STOPS: Final = f"{PREFIX}stops"
 LOOKUP: Final = f"{PREFIX}lookup"
 BAD: Final = f"{PREFIX}bad"
 BAD_COUNTS: Final = f"{PREFIX}bad:counts"
 
+# What these begin is completed by an id, a mid, a template, a phone hash, or a caller.
+MESSAGE: Final = f"{PREFIX}m:"
+PAYLOAD: Final = f"{PREFIX}p:"
+CALLBACK: Final = f"{PREFIX}o:"
+IDEMPOTENCY: Final = f"{PREFIX}k:"
+MID: Final = f"{PREFIX}mid:"
+EARLY: Final = f"{PREFIX}early:"
+WAITING: Final = f"{PREFIX}waiting:"
+REPORTS: Final = f"{PREFIX}reports:"
+PHONE_HOLD: Final = f"{PREFIX}hold:"
+SENT: Final = f"{PREFIX}sent:"
+RELAY: Final = f"{PREFIX}relay:"
+
+
+def fill_in(script: str) -> str:
+    """Return a Lua script with the name of a key in place of each `KEY_TIMERS`, `KEY_MESSAGE`, ...
+
+    Not as locals before it: Lua looks for each that a function uses when it makes the function,
+    which is in each act.
+    """
+    return re.sub(r"\bKEY_([A-Z_]+)", lambda found: f"'{globals()[found[1]]}'", script)
+
 
 def message(message_id: str) -> str:
-    """Key of a message's hash."""
-    return f"{PREFIX}m:{message_id}"
+    """Return the key of a message's hash."""
+    return MESSAGE + message_id
 
 
-def outcome(state: str, message_id: str) -> str:
-    """Key of an outcome that is to be told."""
-    return f"{PREFIX}o:{state}:{message_id}"
+def callback(state: str, message_id: str) -> str:
+    """Return the key of the callbacks of a message that came to a final state."""
+    return f"{CALLBACK}{state}:{message_id}"
 
 
 def payload(message_id: str) -> str:
-    """Key of a message's number and code."""
-    return f"{PREFIX}p:{message_id}"
+    """Return the key of a message's number and code."""
+    return PAYLOAD + message_id
 
 
-FILE_SPACE: Final = "file"
-"""The namespace of the idempotency keys that smsq send-file makes."""
+def mid(value: str) -> str:
+    """Return the key that leads from a mid to its message."""
+    return MID + value
 
 
-def relay_space(caller: str) -> str:
-    """Return the namespace of a relay caller's idempotency keys; "" is SMSQ_RELAY_SECRET's."""
-    return f"relay:{caller}"
+def early(value: str) -> str:
+    """Return the key of the reports parked for a mid."""
+    return EARLY + value
 
 
 def fingerprint(key: str, phone: str, template: str, lookup: bytes = b"") -> str:
     """Digest what an idempotency key stands for.
 
-    The key itself is part of it, and the ledger has but its digest: so numbers can be tried
-    against this by those alone who know or guess the key.
+    The key itself is part of it, and the ledger has only its digest: so only those who know or
+    guess the key can try numbers against this.
     """
     text = json.dumps([key, phone, template])
     return hashlib.blake2b(text.encode(), digest_size=8, key=lookup).hexdigest()
@@ -144,28 +181,3 @@ def fingerprint(key: str, phone: str, template: str, lookup: bytes = b"") -> str
 def phone_hash(phone: str, lookup: bytes = b"") -> str:
     """Digest a number, with the lookup key where there is one: see `smsq.cipher`."""
     return hashlib.blake2b(phone.encode(), digest_size=16, key=lookup).hexdigest()
-
-
-def mid(value: str) -> str:
-    """Key that leads from a mid to its message."""
-    return f"{PREFIX}mid:{value}"
-
-
-def early(value: str) -> str:
-    """Key of the reports parked for a mid."""
-    return f"{PREFIX}early:{value}"
-
-
-def waiting(template: str) -> str:
-    """Key of those deferred because their template is paused."""
-    return f"{PREFIX}waiting:{template}"
-
-
-def hold(who: str) -> str:
-    """Key of the time until which the gateway takes nothing for a number, by its digest."""
-    return f"{PREFIX}hold:{who}"
-
-
-def relay(caller: str) -> str:
-    """Key of the rate of a relay's caller."""
-    return f"{PREFIX}relay:{caller}"

@@ -56,7 +56,7 @@ class LedgerWriter:
         self._client = client
         self._settings = settings
         self._cipher = cipher or opener(client, settings)
-        self._enqueue = client.register_script(_lua("enqueue"))
+        self._enqueue = client.register_script(keys.fill_in(_lua("enqueue")))
         self._unpublished = client.register_script(_lua("unpublished"))
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:

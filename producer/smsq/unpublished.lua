@@ -1,4 +1,4 @@
--- Note that a message's wake-up could not be published, so that the clock does it at once.
+-- Note that a message's wake-up could not be published, so that the scheduler does it at once.
 --
 -- KEYS[1] message  KEYS[2] timers  ARGV[1] id
 -- Returns 1 where it is noted.

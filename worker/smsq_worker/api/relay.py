@@ -13,9 +13,9 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from smsq import deadline, keys, tracing
+from smsq import deadline, tracing
 from smsq.connection import Client
-from smsq.contract import Message, parse
+from smsq.contract import Message, parse, relay_space
 from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
 from smsq.ledger_writer import Origin
 from smsq.tasks import enqueue
@@ -134,7 +134,7 @@ def _message(caller: Caller, given: Mapping[str, str]) -> Message:
         )
     # Release 0.2.0 has no key spaces, and expects the name in the key. A name has no colon.
     key = f"{caller.name}:{message.key}" if message.key and caller.name else message.key
-    return replace(message, key=key, key_space=keys.relay_space(caller.name))
+    return replace(message, key=key, key_space=relay_space(caller.name))
 
 
 def _number(text: str) -> float | str | None:

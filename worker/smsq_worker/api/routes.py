@@ -12,8 +12,8 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from smsq import deadline, keys
-from smsq.connection import Client, mapped_errors
+from smsq import deadline
+from smsq.connection import Client
 from smsq.tracking import Status, read_status
 from smsq_worker.api import metrics, openapi
 from smsq_worker.api.auth import Authenticator
@@ -27,6 +27,7 @@ from smsq_worker.delivery_reports.inbox import Inbox, WriteCoalescer
 from smsq_worker.gateway import delivery_report
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.states import caller_of
 
 log = logging.getLogger(__name__)
 
@@ -117,11 +118,10 @@ class Api:
         return status
 
     def _message(self, caller: Caller, message_id: str) -> Status | None:
-        status = read_status(self._client, self._settings.redis_url, message_id)
-        if status and caller.name:
-            with mapped_errors(self._settings.redis_url):
-                owner = self._client.hget(keys.message(message_id), "caller")
-            return status if owner == caller.name else None
+        client, url = self._client, self._settings.redis_url
+        status = read_status(client, url, message_id)
+        if status and caller.name and caller_of(client, url, message_id) != caller.name:
+            return None
         return status
 
     async def metrics(self) -> Response:

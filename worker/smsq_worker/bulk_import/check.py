@@ -11,7 +11,7 @@ from typing import Final
 from smsq_worker.bulk_import.badrows import BadRows
 from smsq_worker.bulk_import.numbers import Numbers
 from smsq_worker.bulk_import.rows import Row, Rows
-from smsq_worker.bulk_import.suppressed import Lookup
+from smsq_worker.ledger.suppressed import SuppressedCounter
 
 SHOWN: Final = 20
 _KINDS: Final = 100
@@ -72,7 +72,7 @@ def check(
     *,
     bad: BadRows | None = None,
     numbers: Numbers | None = None,
-    suppressed: Lookup | None = None,
+    suppressed: SuppressedCounter | None = None,
     seen: Callable[[int], None],
 ) -> Checked:
     """Check all rows; tell `seen` the count now and then.

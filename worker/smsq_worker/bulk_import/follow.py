@@ -12,7 +12,7 @@ from typing import IO, Final
 
 from smsq.connection import Client
 from smsq.contract import FINAL, State
-from smsq_worker.bulk_import.states import read_states
+from smsq_worker.ledger.states import read_states
 
 UNKNOWN: Final = "unknown"
 """What stands for the state of a message that the ledger has forgotten."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from smsq import Duplicate, InvalidMessage, KeyConflict, keys, send_many
-from smsq.contract import Message
+from smsq import Duplicate, InvalidMessage, KeyConflict, send_many
+from smsq.contract import FILE_SPACE, Message
 from smsq_worker.bulk_import.campaign import Campaign
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile, Source
@@ -68,7 +68,7 @@ class BulkSender:
             if own or key is None:
                 yield row.message
             else:
-                yield replace(row.message, key=key(row), key_space=keys.FILE_SPACE)
+                yield replace(row.message, key=key(row), key_space=FILE_SPACE)
 
     def _conflict(self, index: int, _: Any, error: InvalidMessage) -> None:
         """Leave a row out, as it would never go: another message holds its key."""

@@ -18,7 +18,7 @@ from smsq.errors import LedgerUnavailable
 from smsq_worker.infra.spool import Spool
 from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.migrations import LedgerFault
+from smsq_worker.ledger.errors import LedgerFault
 
 log = logging.getLogger(__name__)
 

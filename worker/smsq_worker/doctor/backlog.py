@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from smsq import keys
 from smsq.connection import Client
 from smsq_worker.doctor.finding import Finding, error, graded, ok, warning
-from smsq_worker.ledger import timestamps
-from smsq_worker.ledger.report_lag import LOOK_AT, at_once, lag_s
+from smsq_worker.ledger import backlog
 
 LATE_S: Final = 5
 TOO_LATE_S: Final = 60
@@ -19,32 +17,20 @@ NAMED: Final = 5
 
 def check(client: Client) -> Iterator[Finding]:
     """Check what waits in the ledger. Raises redis.RedisError."""
-    now_ms = timestamps.now_ms(client)
-    yield _lag(client, now_ms)
-    yield _late_reports(client, now_ms)
-    yield _unpublished(client)
+    yield _late("timer of a message", *backlog.overdue(client))
+    yield _late("report", *backlog.overdue_reports(client))
+    yield _unpublished(backlog.unpublished(client))
     yield _none(
-        client.zcard(keys.HELD),
+        backlog.held(client),
         "messages held, as an attempt may or may not have sent an SMS",
         "decide them: smsq held",
     )
     yield _none(
-        client.zcard(keys.PARKED),
+        backlog.parked(client),
         "mids with reports but no known message",
         "see them: smsq parked",
     )
-    yield _bad(client.zrevrange(keys.BAD, 0, NAMED - 1), client.zcard(keys.BAD))
-
-
-def _lag(client: Client, now_ms: int) -> Finding:
-    due = client.zcount(keys.TIMERS, "-inf", now_ms)
-    return _late("timer of a message", lag_s(client), due)
-
-
-def _late_reports(client: Client, now_ms: int) -> Finding:
-    first: Any = client.zrangebyscore(keys.INBOX, "(0", now_ms, start=0, num=1, withscores=True)
-    due = client.zcount(keys.INBOX, "-inf", now_ms)
-    return _late("report", (now_ms - first[0][1]) / 1000 if first else 0, due)
+    yield _bad(*backlog.set_aside(client, NAMED))
 
 
 def _late(noun: str, late_s: float, count: int) -> Finding:
@@ -58,7 +44,7 @@ def _late(noun: str, late_s: float, count: int) -> Finding:
     )
 
 
-def _bad(names: Any, count: int) -> Finding:
+def _bad(names: list[str], count: int) -> Finding:
     what = f"ledger entries that cannot be processed and were set aside: {count}"
     if not count:
         return ok(what)
@@ -68,16 +54,11 @@ def _bad(names: Any, count: int) -> Finding:
     return error(what, advice)
 
 
-def _unpublished(client: Client) -> Finding:
-    """Count messages whose producer reached the ledger but not the broker."""
-    ids = at_once(client)
-    with client.pipeline(transaction=False) as pipe:
-        for message_id in ids:
-            pipe.hget(keys.message(message_id), "published")
-        count = sum(published == "0" for published in pipe.execute())
+def _unpublished(count: int) -> Finding:
     return _none(
         count,
-        "wake-ups that could not be published" + f" (of {LOOK_AT} checked)" * (count == LOOK_AT),
+        "wake-ups that could not be published"
+        + f" (of {backlog.SCANNED} checked)" * (count == backlog.SCANNED),
         "a worker's scheduler publishes them; find out why producers do not reach the broker",
     )
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from smsq import keys
 from smsq.cipher import FernetCipher, fernets
 from smsq.connection import Client
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok
+from smsq_worker.ledger.key_rotation import wrapped_lookup_key
 
 
 def check(settings: Settings, client: Client) -> Iterator[Finding]:
     """Try the keys on what the ledger holds. Raises redis.RedisError."""
-    wrapped: Any = client.get(keys.LOOKUP)
+    wrapped = wrapped_lookup_key(client)
     if settings.payload_keys:
         yield _tried(settings, wrapped)
     elif wrapped:

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from kombu.transport.redis import Channel
 
-from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import Client
 from smsq_worker.doctor.finding import Finding, ok, warning
+from smsq_worker.ledger.backlog import is_ledger_key
 
 SCAN_S: Final = 1.0
 PAGE: Final = 1000
@@ -88,7 +88,7 @@ def _is_ours(key: str) -> bool:
     """Return whether a key is smsq's, or one that all Celery apps of a database share."""
     name = key.partition(SEP)[0]
     shared = key.startswith(("unacked", "_kombu.binding_", "celeryev."))
-    return key.startswith(keys.PREFIX) or name in QUEUES or shared or name.endswith(".pidbox")
+    return is_ledger_key(key) or name in QUEUES or shared or name.endswith(".pidbox")
 
 
 def _queues(client: Client, seen: Seen) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smsq import keys
 from smsq.connection import Client
 from smsq_worker.doctor.finding import Finding, error, ok, warning
-from smsq_worker.ledger.migrations import read
+from smsq_worker.ledger.migrations import VERSION, read
 
 
 def check(client: Client) -> Iterator[Finding]:
@@ -16,15 +15,15 @@ def check(client: Client) -> Iterator[Finding]:
     if found is None:
         yield ok("the ledger is empty; the first worker records its schema")
         return
-    what = f"the ledger has schema {found.version}; this release knows up to {keys.VERSION}"
-    if found.readable_by > keys.VERSION:
+    what = f"the ledger has schema {found.version}; this release knows up to {VERSION}"
+    if found.readable_by > VERSION:
         yield error(
             f"{what}, and the ledger requires {found.readable_by}",
             "upgrade this process, or name another ledger in SMSQ_REDIS_URL",
         )
-    elif found.version < keys.VERSION:
+    elif found.version < VERSION:
         yield warning(what, "restart a worker of this release: it migrates the ledger at its start")
-    elif found.version > keys.VERSION:
+    elif found.version > VERSION:
         yield warning(f"{what}, and may still work there", "upgrade this process, too")
     else:
         yield ok(f"the ledger has schema {found.version}, as this release")

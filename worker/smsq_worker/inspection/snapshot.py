@@ -14,7 +14,6 @@ from typing import Any, Final
 import redis
 from kombu.transport.redis import PRIORITY_STEPS, Channel
 
-from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import Client, connect_impatiently, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
@@ -24,6 +23,7 @@ from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.ledger import Ledger, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.states import count_deferred_and_due, first_queued
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
@@ -107,7 +107,8 @@ class Inspector:
         with mapped_errors(self._url):
             now_ms = timestamps.now_ms(self._client)
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
-            due = self._deferred_and_due(now_ms) if total(live, State.DEFERRED) else 0
+            deferred = total(live, State.DEFERRED)
+            due = count_deferred_and_due(self._client, now_ms, _SEARCH) if deferred else 0
         return Snapshot(
             at=timestamps.at(now_ms),
             rate=self.control.rate(),
@@ -187,13 +188,8 @@ class Inspector:
             ids = self._ids(name, start, _PAGE if start else _FIRST)
             if not ids:
                 return None
-            with self._client.pipeline(transaction=False) as pipe:
-                for message_id in ids:
-                    pipe.hmget(keys.message(message_id), "state", "published", "enqueued")
-                answers = pipe.execute()
-            for message_id, (state, published, enqueued) in zip(ids, answers, strict=True):
-                if state == State.QUEUED:
-                    return int(published or 0) or int(enqueued), int(enqueued), message_id
+            if found := first_queued(self._client, ids):
+                return found
         return None
 
     def _ids(self, name: str, start: int, count: int) -> list[str]:
@@ -203,19 +199,6 @@ class Inspector:
             return []
         # Of a batch the last one goes last.
         return [(ids_of(body) or [""])[-1] for body in reversed(bodies)]
-
-    def _deferred_and_due(self, now_ms: int) -> int:
-        """Return how many messages are due that no scheduler has queued yet."""
-        count = 0
-        for start in range(0, _SEARCH, _PAGE):
-            ids: Any = self._client.zrangebyscore(keys.TIMERS, "-inf", now_ms, start, _PAGE)
-            with self._client.pipeline(transaction=False) as pipe:
-                for message_id in ids:
-                    pipe.hget(keys.message(message_id), "state")
-                count += pipe.execute().count(State.DEFERRED)
-            if len(ids) < _PAGE:
-                break
-        return count
 
 
 def queue_depths(broker: Client) -> dict[str, int]:

@@ -1,9 +1,9 @@
-"""What an operator sees and sets for all workers: rate, pauses, suppressed numbers."""
+"""What an operator reads and sets for all workers: rate, pauses, suppressed numbers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -12,27 +12,26 @@ import redis
 
 from smsq import keys
 from smsq.cipher import PlaintextCipher, Unreadable
-from smsq.connection import Client, mapped_errors
-from smsq_worker.config.rules import Rules
-from smsq_worker.ledger.report_lag import lag_s
-from smsq_worker.ledger.scripts import Scripts
+from smsq.connection import mapped_errors
+from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.timestamps import at, ms, now_ms
 
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
 _TEMPLATE: Final = "template:"
-# With `tat`: the next turn at a very low rate may be hours away.
+# With `tat`: the next slot at a very low rate may be hours away.
 _OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
 
 def template_scope(name: str) -> str:
-    """Name the scope of a template's pause."""
+    """Return the scope of a template's pause."""
     return _TEMPLATE + name
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Calls a second for all workers together."""
+    """Attempts a second for all workers together."""
 
     limit: float
     burst: int
@@ -68,25 +67,13 @@ class Suppressed:
     until: datetime
 
 
-class Control:
+class Control(Acts):
     """The switches. Every method raises LedgerUnavailable where Redis fails."""
-
-    def __init__(
-        self, client: Client, rules: Rules, cipher: Callable[[], PlaintextCipher] = PlaintextCipher
-    ) -> None:
-        """`cipher` is asked where suppressed numbers are; it may raise SettingsError."""
-        self._client = client
-        self._cipher = cipher
-        self._url = rules.url
-        scripts = Scripts(client, rules)
-        self._pause = scripts.act("pause")
-        self._rate = scripts.act("rate")
-        self._keep = scripts.plain("keep")
 
     def rate(self) -> Rate:
         """Read the rate as it is now."""
-        with mapped_errors(self._url):
-            _, limit, burst, now, by_operator, back_ms = self._rate()
+        with mapped_errors(self._rules.url):
+            _, limit, burst, now, by_operator, back_ms = self._scripts.act("read_rate")()
         return Rate(
             limit=float(limit),
             burst=int(float(burst)),
@@ -98,12 +85,11 @@ class Control:
     def set_rate(self, limit: float, burst: int) -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        with mapped_errors(self._url):
-            self._keep(keys=[keys.RATE], args=[len(fields), *fields, *_OF_THE_RATE_BEFORE])
+        self._keep(keys.RATE, *fields, drop=_OF_THE_RATE_BEFORE)
 
     def reset_rate(self) -> None:
-        """Go back to what the settings say."""
-        with mapped_errors(self._url):
+        """Return to what the settings say."""
+        with mapped_errors(self._rules.url):
             self._client.hdel(keys.RATE, "limit", "burst", *_OF_THE_RATE_BEFORE)
 
     def pause(self, scope: str, detail: str) -> bool:
@@ -116,7 +102,7 @@ class Control:
 
     def pauses(self) -> list[Pause]:
         """List the pauses, the oldest first."""
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
         pauses = [_pause(scope, json.loads(text)) for scope, text in found.items()]
         return sorted(pauses, key=lambda pause: pause.since)
@@ -124,32 +110,33 @@ class Control:
     def suppress(self, phone: str, reason: str, until: datetime) -> None:
         """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
         entry = {"reason": reason, "since": self._now(), "until": ms(until)}
-        fields = _suppression(self._cipher(), phone, entry)
-        with mapped_errors(self._url):
-            self._keep(keys=[keys.SUPPRESSED], args=[len(fields), *fields])
+        self._keep(keys.SUPPRESSED, *_suppression(self._cipher(), phone, entry))
 
     def take_over(self, rows: Iterable[Suppressed]) -> int:
-        """Suppress numbers as another list says, replacing what is known; give how many."""
-        return self._keep_suppressed(
-            (
-                row.phone,
-                {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)},
-            )
-            for row in rows
-        )
+        """Suppress numbers as another list says, replacing what is known; return how many."""
+        count, cipher = 0, self._cipher()
+        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
+            for row in rows:
+                entry = {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)}
+                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, row.phone, entry))
+                count += 1
+                if count % 1000 == 0:
+                    pipe.execute()
+            pipe.execute()
+        return count
 
     def unsuppress(self, phone: str) -> bool:
         """Send to a number again; False where it was not suppressed."""
         # Also as a process without keys suppressed it, or the next worker would bring it back.
         names = {self._cipher().phone_hash(phone), keys.phone_hash(phone)}
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             return bool(self._client.hdel(keys.SUPPRESSED, *names))
 
     def suppressed(self) -> Iterator[Suppressed]:
-        """Go through the suppressed numbers, in no order; one may come twice while they change."""
+        """Yield the suppressed numbers, in no order; one may come twice while they change."""
         now = self._now()
         cipher = self._cipher()
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
                 entry = json.loads(text)
                 if entry["until"] > now:
@@ -158,46 +145,36 @@ class Control:
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             found = self._client.hgetall(keys.LIVE)
         # Those that were live before they were counted make it negative.
         return {str(name): max(0, int(value)) for name, value in found.items()}
 
     def lag_s(self) -> float:
-        """Tell how long the most overdue timer has been due. Raises LedgerUnavailable."""
-        with mapped_errors(self._url):
+        """Return for how long the most overdue timer has been due."""
+        with mapped_errors(self._rules.url):
             return lag_s(self._client)
 
     def memory(self) -> tuple[int, int] | None:
-        """Tell the ledger's memory and its limit in bytes, 0 for none; None where it is secret.
-
-        Raises LedgerUnavailable.
-        """
-        with mapped_errors(self._url):
+        """Return the ledger's memory and its limit in bytes, 0 for none; None without INFO."""
+        with mapped_errors(self._rules.url):
             try:
                 info: Any = self._client.info("memory")
                 return int(info["used_memory"]), int(info["maxmemory"])
             except (redis.ResponseError, KeyError):  # an ACL forbids it
                 return None
 
-    def _keep_suppressed(self, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
-        count = 0
-        cipher = self._cipher()
-        with mapped_errors(self._url), self._client.pipeline(transaction=False) as pipe:
-            for phone, entry in rows:
-                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, entry))
-                count += 1
-                if count % 1000 == 0:
-                    pipe.execute()
-            pipe.execute()
-        return count
+    def _keep(self, key: str, *fields: str | float, drop: Sequence[str] = ()) -> None:
+        """Set and drop fields, also at the memory limit of Redis."""
+        with mapped_errors(self._rules.url):
+            self._scripts.act("keep")(keys=[key], args=[len(fields), *fields, *drop])
 
     def _switch(self, what: str, scope: str, words: str) -> bool:
-        with mapped_errors(self._url):
-            return bool(self._pause(args=[what, scope, words]))
+        with mapped_errors(self._rules.url):
+            return bool(self._scripts.act("pause")(args=[what, scope, words]))
 
     def _now(self) -> int:
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             return now_ms(self._client)
 
 

@@ -1,4 +1,4 @@
-"""Outcomes that are to be told: who is told what, when, and what came of it."""
+"""Callbacks that wait for delivery: to whom, of what, when, and with which result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
-from smsq.errors import LedgerUnavailable
-from smsq_worker.config.rules import Rules
+from smsq.connection import mapped_errors
 from smsq_worker.ledger import timestamps
-from smsq_worker.ledger.migrations import log_events, understood
-from smsq_worker.ledger.scripts import Scripts
+from smsq_worker.ledger.acts import Acts
 
 TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
 
@@ -23,7 +20,7 @@ Result = Literal["told", "failed", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """An outcome to be told to one receiver."""
+    """What one receiver is to be told of a message that has ended."""
 
     name: str
     kind: str
@@ -39,13 +36,13 @@ class Callback:
 
     @property
     def id(self) -> str:
-        """Name the outcome: the same at each try, and for each of its receivers."""
+        """Return its id: the same at each try, and for each of the message's receivers."""
         return f"{self.outcome['id']}.{self.outcome['state']}"
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """An outcome that its receiver did not take for too long."""
+    """A callback that its receiver did not take for too long."""
 
     name: str
     given_up_at: datetime
@@ -53,28 +50,18 @@ class Dead:
     error: str
 
 
-class Callbacks:
-    """The acts on them. Every method raises LedgerUnavailable where Redis fails."""
-
-    def __init__(self, client: Client, rules: Rules) -> None:
-        self._client = client
-        self._url = rules.url
-        self._lease_s = rules.notice_lease_s
-        scripts = Scripts(client, rules)
-        self._claim = scripts.act("claim_notices")
-        self._take = scripts.act("take_notice", also="notices")
-        self._settle = scripts.act("settle_notice", also="notices")
-        self._revive = scripts.act("revive_notice", also="notices")
+class Callbacks(Acts):
+    """The acts on callbacks. Every method raises LedgerUnavailable where Redis fails."""
 
     def claim(self, at_most: int) -> list[str]:
-        """Give the names of those whose time has come."""
-        return list(self._run(self._claim, at_most, _ms(self._lease_s)))
+        """Return the names of those that are due."""
+        return self._run("claim_callbacks", at_most, _ms(self._rules.notice_lease_s))
 
     def take(self, name: str) -> Callback | str:
-        """Take one to tell it; or say why not: gone, copy, wait, or bad, which was set aside."""
-        told, *rest = self._run(self._take, name, _ms(self._lease_s))
-        if told != "go":
-            return str(told)
+        """Take one to deliver it, or return why not: gone, copy, wait, or bad: set aside."""
+        answer, *rest = self._run("take_callback", name, _ms(self._rules.notice_lease_s))
+        if answer != "go":
+            return str(answer)
         found = json.loads(rest[0])
         return Callback(
             name,
@@ -89,18 +76,18 @@ class Callbacks:
     def settle(
         self, name: str, result: Result, *, error: str, wait_s: float, give_up_s: float
     ) -> str:
-        """Write down what came of it; say what follows: told, waits, dead or gone."""
-        (told,) = self._run(self._settle, name, result, error, _ms(wait_s), _ms(give_up_s))
-        return str(told)
+        """Record the result of its delivery; return what follows: told, waits, dead or gone."""
+        (answer,) = self._run("settle_callback", name, result, error, _ms(wait_s), _ms(give_up_s))
+        return str(answer)
 
     def dead(self, at_most: int) -> list[Dead]:
         """List those given up, the oldest first."""
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             found: Any = self._client.zrange(keys.DEAD_NOTICES, 0, at_most - 1, withscores=True)
             with self._client.pipeline(transaction=False) as pipe:
                 for name, _ in found:
                     kind, state, message_id = name.split(":", 2)
-                    pipe.hmget(keys.outcome(state, message_id), f"{kind}:tries", f"{kind}:error")
+                    pipe.hmget(keys.callback(state, message_id), f"{kind}:tries", f"{kind}:error")
                 details = pipe.execute()
         return [
             Dead(name, timestamps.at(since), int(tries or 0), error or "")
@@ -108,28 +95,19 @@ class Callbacks:
         ]
 
     def revive(self, name: str, decision: Literal["replay", "drop"]) -> bool:
-        """Tell one that was given up again, or forget it; False where it is not among them."""
-        (done,) = self._run(self._revive, name, decision)
+        """Replay or drop one that was given up; return False where it is not among them."""
+        (done,) = self._run("revive_callback", name, decision)
         return bool(done)
 
     def counts(self) -> dict[str, int]:
         """Count those waiting and those dead."""
-        with mapped_errors(self._url):
+        with mapped_errors(self._rules.url):
             waiting = self._client.zcard(keys.NOTICES)
             return {"waiting": waiting, "dead": self._client.zcard(keys.DEAD_NOTICES)}
 
-    def _run(self, script: Any, *args: str | float) -> Any:
-        try:
-            with mapped_errors(self._url):
-                events, *answer = script(args=list(args))
-        except LedgerUnavailable as error:
-            raise understood(error, self._url) from error.__cause__
-        log_events(events)
-        return answer
-
 
 def _public(found: dict[str, Any]) -> dict[str, Any]:
-    """Give what a receiver is told, with every name there."""
+    """Return what a receiver is told, with every name there."""
     names = ("reason", "stat", "detail", "template", "phone", "reference", "mid")
     outcome = {"id": found["id"], "state": found["state"], "lane": found["lane"]}
     outcome |= {name: found.get(name) for name in names}

@@ -1,4 +1,4 @@
-"""The rates of the relay's callers, each shared by all doors."""
+"""The rates of the relay's callers, each shared by all API processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class RelayRate:
 
     def __init__(self, client: Client, rules: Rules) -> None:
         self._url = rules.url
-        self._script = Scripts(client, rules).plain("relay_rate")
+        self._script = Scripts(client, rules).act("client_rate")
 
     def wait_s(self, caller: str, rate_per_s: float) -> float:
-        """Count a request, 0 is given; or give the seconds to wait. Raises LedgerUnavailable."""
+        """Count a request and return 0, or return the seconds to wait. Raises LedgerUnavailable."""
         with mapped_errors(self._url):
-            return int(self._script(keys=[keys.relay(caller)], args=[rate_per_s])) / 1_000_000
+            return int(self._script(keys=[keys.RELAY + caller], args=[rate_per_s])) / 1_000_000

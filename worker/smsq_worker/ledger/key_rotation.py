@@ -1,4 +1,4 @@
-"""What a worker brings under the first of its keys when it starts."""
+"""What a worker encrypts anew with the first of its keys when it starts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 1000
 
 
-def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
-    """Bring suppressed numbers under the first key, and the lookup key under all keys.
+def wrapped_lookup_key(client: Client) -> str | None:
+    """Return the lookup key as it is stored, None where there is none. Raises redis.RedisError."""
+    return client.get(keys.LOOKUP)  # type: ignore[return-value]
 
-    Numbers from before there were keys get their keyed digest too, or they would be found no
-    more. All of it may be done by several workers at once, and be broken off at any point. Messages
-    are left as they are. Raises LedgerUnavailable.
+
+def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
+    """Encrypt suppressed numbers with the first key, and the lookup key with all keys.
+
+    Numbers from before there were keys get their keyed digest too, or they would no longer be
+    found. Several workers may do this at once, and be killed at any point. Messages are left as
+    they are. Raises LedgerUnavailable.
     """
-    move = Scripts(client, rules).plain("renew")
+    move = Scripts(client, rules).act("renew")
     with mapped_errors(rules.url):
         count = sum(_renew_suppressed(client, cipher, move))
         if count:
@@ -38,22 +43,22 @@ def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
 
 def _renew_suppressed(client: Client, cipher: FernetCipher, move: Any) -> Iterator[int]:
     with client.pipeline(transaction=False) as pipe:
-        for who, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
+        for phone_hash, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
             entry: dict[str, Any] = json.loads(text)
-            # What no key opens is suppressed all the same: its digest is all that counts.
+            # What no key opens stays suppressed: only its digest counts.
             with suppress(Unreadable):
                 phone = cipher.renewed(entry["phone"])
                 if phone != entry["phone"]:
                     now = cipher.phone_hash(cipher.show(phone))
                     new = json.dumps(entry | {"phone": phone})
-                    move(keys=[keys.SUPPRESSED], args=[who, text, now, new], client=pipe)
+                    move(keys=[keys.SUPPRESSED], args=[phone_hash, text, now, new], client=pipe)
             if len(pipe) >= AT_ONCE:
                 yield from pipe.execute()
         yield from pipe.execute()
 
 
 def _rewrap(pipe: Pipeline, cipher: FernetCipher) -> None:
-    """Replace what the lookup key is wrapped in, unless somebody else does so now."""
+    """Wrap the lookup key with all keys, unless another worker does so now."""
     wrapped: Any = pipe.get(keys.LOOKUP)
     pipe.multi()
     if wrapped and (new := cipher.rewrapped(wrapped)) != wrapped:

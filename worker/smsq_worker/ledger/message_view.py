@@ -97,7 +97,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.pttl(message)
         pipe.zscore(keys.TIMERS, status.id)
         pipe.zscore(keys.HELD, status.id)
-        pipe.zscore(keys.waiting(status.template or ""), status.id)
+        pipe.zscore(keys.WAITING + (status.template or ""), status.id)
         pipe.hmget(keys.RESUMED, scopes)
         for mid in mids:
             pipe.pttl(keys.mid(mid))
@@ -106,7 +106,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
-    rests = client.get(keys.hold(fields["who"])) if "who" in fields else None
+    rests = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
     trace = Trace(
         at=timestamps.at(now),
         status=status,
@@ -139,7 +139,7 @@ def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
     """Give what is still to be told of each end that the message came to."""
     for state in sorted(FINAL):
         with client.pipeline() as pipe:
-            pipe.hgetall(keys.outcome(state, message_id))
+            pipe.hgetall(keys.callback(state, message_id))
             names = [f"{kind}:{state}:{message_id}" for kind in KINDS]
             for name in names:
                 pipe.zscore(keys.NOTICES, name)

@@ -1,8 +1,8 @@
-"""Finding messages by number: the ledger has no index of numbers, so all of it is looked through.
+"""Finding messages by number: the ledger has no index of numbers, so all of it is scanned.
 
-It goes in slices short enough that nobody waits for them, with as long a rest after each. A live
-message is found by the digest of its number. One that has ended keeps no more of it than the
-masked number, so it may be another's with the same first three and last four digits.
+It goes in slices short enough that nobody waits for them, with an equally long pause after each. A
+live message is found by the digest of its number. One that has ended keeps only the masked number,
+so it may be another's with the same first three and last four digits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.scripts import Scripts
 
 SLICE: Final = 500
-"""Keys looked at in one act: about a millisecond."""
+"""Keys scanned in one act: about a millisecond."""
 
 
 def find(
@@ -31,12 +31,12 @@ def find(
     last: int,
     told: Callable[[int, int], None],
 ) -> tuple[list[tuple[str, datetime]], int]:
-    """Give the newest messages (id, enqueued) to a number, and how many there are in all.
+    """Return the newest messages (id, enqueued) to a number, and how many there are in all.
 
-    `told` is told after each slice how many keys were looked at and how many messages found.
+    `told` is called after each slice with the keys scanned and the messages found.
     Raises LedgerUnavailable.
     """
-    script = Scripts(client, rules).plain("find")
+    script = Scripts(client, rules).act("find")
     found: dict[str, int] = {}
     cursor, looked = "0", 0
     while True:
@@ -54,6 +54,6 @@ def find(
 
 
 def size(client: Client, rules: Rules) -> int:
-    """Count the keys that `find` looks at. Raises LedgerUnavailable."""
+    """Count the keys that `find` scans. Raises LedgerUnavailable."""
     with mapped_errors(rules.url):
         return client.dbsize()

@@ -8,16 +8,16 @@ from smsq.connection import Client
 
 
 def at(ms: float) -> datetime:
-    """Give a moment of the ledger as an aware time."""
+    """Return a moment of the ledger as an aware time."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def ms(moment: datetime) -> int:
-    """Give an aware time as the ledger keeps it."""
+    """Return an aware time as the ledger keeps it."""
     return round(moment.timestamp() * 1000)
 
 
 def now_ms(client: Client) -> int:
-    """Ask the server for the time. Raises redis.RedisError."""
+    """Return the server's time. Raises redis.RedisError."""
     seconds, micros = client.time()
     return int(seconds) * 1000 + int(micros) // 1000

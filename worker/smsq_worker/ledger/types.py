@@ -1,10 +1,10 @@
-"""What the ledger is asked and what it answers: questions, admissions, results, reports."""
+"""What the acts on messages take and return: admissions, results, reports."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from smsq.contract import Lane, State
 from smsq_worker.domain.states import Lanes, Outcome
@@ -25,18 +25,18 @@ class Admitted:
     template: str
     code: str
     departs_at: float | None
-    """By time.monotonic(); None where there is no crowd to care for."""
+    """By time.monotonic(); None where no other attempt is near."""
     trace: str | None = None
     """W3C traceparent; None where it is not traced."""
     begun: int = 0
     """The ledger's time of this admission in ms, which tells it from another of the same number."""
     is_safe: bool = True
-    """Whether as many replicas hold this admission as are asked for; the call waits for that."""
+    """Whether as many replicas as required hold this admission; the attempt waits for that."""
     lease_ends: float = math.inf
     """By `boottime.now_s`; not later than the ledger lets another attempt begin."""
 
     def __repr__(self) -> str:
-        return f"Go(attempt={self.attempt})"
+        return f"Admitted(attempt={self.attempt})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class RetryLater:
 
     seconds: float
     turn: str = ""
-    """The turn that has been booked for it, which the next question must name; "" for none."""
+    """The slot that has been booked for it, which the next `admit` must name; "" for none."""
 
     @property
     def booked(self) -> bool:
-        """Tell whether a turn has been booked."""
+        """Return whether a slot has been booked."""
         return bool(self.turn)
 
 
@@ -57,7 +57,7 @@ class RetryLater:
 class Rejected:
     """A message is not sent by this wake-up.
 
-    `why` is unknown, copy, expired, ended, deferred, bad: it was set aside, or paused: then the
+    `why` is unknown, copy, expired, ended, deferred, bad (it was set aside), or paused: then the
     wake-up is given back.
     """
 
@@ -65,9 +65,12 @@ class Rejected:
     state: State | None
 
 
+Admission: TypeAlias = Admitted | RetryLater | Rejected
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What a call of the gateway came to."""
+    """The result of an attempt."""
 
     message_id: str
     attempt: int
@@ -77,7 +80,7 @@ class AttemptResult:
     wait_s: float = 0
     """How long to wait before another attempt, should there be one."""
     trouble: bool = False
-    """The gateway is in trouble now; with `too_fast`, what the call said of it."""
+    """The gateway is in trouble now; with `too_fast`, as its answer says."""
     too_fast: bool = False
     begun: int = 0
     """As in Admitted; 0 where it is not known."""
@@ -100,7 +103,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Wake-ups to publish, and when to ask again; None where no message waits for anything."""
+    """Wake-ups to publish, and when to claim again; None where no message waits for anything."""
 
     wake: tuple[tuple[str, Lane], ...]
     next_s: float | None

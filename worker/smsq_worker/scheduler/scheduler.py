@@ -21,7 +21,7 @@ from smsq_worker.infra.memory import MemoryWatch
 from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.callbacks import Callbacks
-from smsq_worker.ledger.migrations import LedgerFault, SchemaTooNew
+from smsq_worker.ledger.errors import LedgerFault, SchemaTooNew
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import keep_time
 from smsq_worker.sending.result_recorder import ResultRecorder

@@ -20,7 +20,7 @@ from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
 from smsq.failpoints import reached
 from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
-from smsq_worker.ledger.migrations import SchemaTooNew
+from smsq_worker.ledger.errors import SchemaTooNew
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 
 WAIT_AT_MOST_S: Final = 20.0

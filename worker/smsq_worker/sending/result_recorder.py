@@ -19,7 +19,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.logs import about
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import AttemptResult, Ledger
-from smsq_worker.ledger.migrations import LedgerFault
+from smsq_worker.ledger.errors import LedgerFault
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from smsq import keys
-from smsq.cipher import opener
+from smsq.cipher import PlaintextCipher, opener
 from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
@@ -131,7 +130,10 @@ def _explain_mid(desk: _Desk, mid: str) -> bool:
 
 def _explain_phone(desk: _Desk, phone: str, last: int) -> None:
     settings, client = desk.settings, desk.client
-    digests = {opener(client, settings, strict=True)().phone_hash(phone), keys.phone_hash(phone)}
+    digests = {
+        opener(client, settings, strict=True)().phone_hash(phone),
+        PlaintextCipher().phone_hash(phone),
+    }
     masked = mask_phone(phone)
     total = size(client, settings.rules)
     with meter("looking", total, quiet=not sys.stderr.isatty()) as step:

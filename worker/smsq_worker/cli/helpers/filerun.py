@@ -22,11 +22,11 @@ from smsq_worker.bulk_import.job import Job
 from smsq_worker.bulk_import.numbers import Numbers
 from smsq_worker.bulk_import.send import BulkSender
 from smsq_worker.bulk_import.source import BadFile
-from smsq_worker.bulk_import.suppressed import Lookup
 from smsq_worker.cli.helpers import filereport
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.suppressed import SuppressedCounter
 
 STOPPED: Final = 130
 """What a shell says of a command that Ctrl-C ended."""
@@ -69,7 +69,7 @@ def dry_run(job: Job, wish: Wish) -> NoReturn:
     # First, so that a ledger that does not answer is no surprise at the end.
     rate = Control(wish.client, settings.rules, cipher).rate()
     numbers = Numbers()
-    suppressed = Lookup(wish.client, settings.redis_url, cipher())
+    suppressed = SuppressedCounter(wish.client, settings.redis_url, cipher())
     found = _check(job, wish, numbers, suppressed)
     told = filereport.would_be(found, numbers.doubles(_DOUBLES_SHOWN), suppressed.count(), rate)
     wish.tell(filereport.checked(found) | told)
@@ -89,7 +89,10 @@ def send(job: Job, wish: Wish) -> NoReturn:
 
 
 def _check(
-    job: Job, wish: Wish, numbers: Numbers | None = None, suppressed: Lookup | None = None
+    job: Job,
+    wish: Wish,
+    numbers: Numbers | None = None,
+    suppressed: SuppressedCounter | None = None,
 ) -> Checked:
     rows = job.rows()
     with (

@@ -1,14 +1,15 @@
 -- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
 -- Leases first, then otp, then notice, then all the rest.
+-- needs: set_aside ends breaker sweep
 --
--- ARGV[1] how many at most  ARGV[2] ms to the next question after a wake-up
--- ARGV[3] ms to wait before the resend of a call whose worker died
+-- ARGV[1] how many at most  ARGV[2] ms until a wake-up is checked for being lost
+-- ARGV[3] ms to wait before the resend of an attempt whose worker died
 -- ARGV[4] JSON: lane -> ids of the oldest wake-up that waits in its queue, none where it is empty;
 --   without the lanes of which that is not known
--- ARGV[5] '1' where wake-ups can be published; otherwise what is to be woken up stays due, or so many
---   would be taken for being in their queue
+-- ARGV[5] '1' where wake-ups can be published; otherwise what is to be woken up stays due, or it
+--   would seem to be in its queue
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
---   calls a second, 1 where more is due, id, lane, id, lane, ...}: the rest are wake-ups to publish.
+--   attempts a second, 1 where more is due, id, lane, id, lane, ...}: the rest are wake-ups to publish
 --
 -- One act, because any number of workers run this at once. One that dies after it, before it
 -- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
@@ -19,14 +20,14 @@ local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
--- To end a message, or to doubt it, costs as much of a slice as to wake up so many: some 0.13 ms.
--- Counted, as a script does not see time go by.
+-- Ending or doubting a message costs as much as waking up so many, some 0.13 ms. It is counted, as a
+-- script does not see time pass.
 local ENDED = 4
--- A wake-up enters its queue so much later than it was written down, or somewhat less.
+-- A wake-up enters its queue at most so much later than it was recorded.
 local SLOW_MS = 5000
 
 local can_publish = ARGV[5] == '1'
--- So much later it is looked at again meanwhile.
+-- It is looked at again this much later meanwhile.
 local UNPUBLISHED_MS = 1000
 
 local function wake(m)
@@ -43,16 +44,16 @@ end
 local heads = {}
 for lane, ids in pairs(oldest) do
   for _, id in ipairs(ids) do
-    local f = redis.pcall('HMGET', 'smsq:m:' .. id, 'state', 'published')
+    local f = redis.pcall('HMGET', KEY_MESSAGE .. id, 'state', 'published')
     local at = f[1] == 'queued' and tonumber(f[2]) or 0
     if at > 0 then heads[lane] = math.min(heads[lane] or at, at) end
   end
 end
 
 -- A lane is first in, first out: while an older wake-up waits in its queue, so does this one.
--- Otherwise a worker has it, which says so from time to time (in_hand.lua); or it is lost, which
--- two looks in a row tell. To ask about a long backlog again and again would cost more than to send
--- it, so the questions become rarer.
+-- Otherwise a worker has it, which says so from time to time (in_hand.lua); or it is lost, which two
+-- checks in a row show. Checking a long backlog over and over would cost more than sending it, so the
+-- checks become rarer.
 local function suspect(m)
   if m.published == 0 or (oldest[m.lane] and #oldest[m.lane] == 0) then return wake(m) end
   local head = answer[3] ~= 'closed' and heads[m.lane]
@@ -67,30 +68,29 @@ end
 
 -- Let a message's timer run out now, if it has one.
 local function due_now(id)
-  local m = redis.call('ZSCORE', TIMERS, id) and load(id)
+  local m = redis.call('ZSCORE', KEY_TIMERS, id) and load(id)
   if m then timer(m, now) end
 end
 
 -- What operators did, and what was set aside, to be logged by one worker.
-redis.call('ZREMRANGEBYSCORE', BAD, '-inf', now - BAD_MS)
-for _, words in ipairs(redis.call('LRANGE', 'smsq:told', 0, -1)) do tell(words) end
-redis.call('DEL', 'smsq:told')
+redis.call('ZREMRANGEBYSCORE', KEY_BAD, '-inf', now - BAD_MS)
+for _, words in ipairs(redis.call('LRANGE', KEY_TOLD, 0, -1)) do tell(words) end
+redis.call('DEL', KEY_TOLD)
 
 -- Let one message through a pause now and then. A permit that nobody used does not keep the
 -- next from a template's waiting room: the one before may have expired.
 local function permit_probe(scope, p)
   p.permit, p.probe_at = p.permit or now, now + probe_wait(scope)
   keep(scope, p)
-  if scope:sub(1, 9) == 'template:' then
-    local first = redis.call('ZPOPMIN', waiting_room(scope:sub(10)))[1]
-    if first then apart('message', first, due_now, first) end
-  end
+  local template = template_of(scope)
+  local first = template and redis.call('ZPOPMIN', KEY_WAITING .. template)[1]
+  if first then apart('message', first, due_now, first) end
 end
 
-local scopes = redis.call('HGETALL', PAUSES)
+local scopes = redis.call('HGETALL', KEY_PAUSES)
 for i = 1, #scopes, 2 do
   local scope, p = scopes[i], pause_of(scopes[i + 1])
-  if p.unreadable then  -- nobody knows its cause, so that an operator has to end it
+  if p.unreadable then  -- its cause is not known, so an operator has to end it
     set_aside('pause', scope, 'its entry is malformed')
     p.unreadable = nil
     keep(scope, p)
@@ -101,13 +101,13 @@ for i = 1, #scopes, 2 do
   end
 end
 answer[4] = tostring(rate().now)
-redis.call('HSET', RATE_KEY, 'workers_limit', tostring(RATE), 'workers_burst', BURST)
+redis.call('HSET', KEY_RATE, 'workers_limit', tostring(RATE), 'workers_burst', BURST)
 
--- Those who waited for a template go on, so many at a time.
-for _, template in ipairs(redis.call('SMEMBERS', RELEASED)) do
-  local ids = redis.call('ZPOPMIN', waiting_room(template), limit)
+-- What waited for a template goes on, `limit` at a time.
+for _, template in ipairs(redis.call('SMEMBERS', KEY_RELEASED)) do
+  local ids = redis.call('ZPOPMIN', KEY_WAITING .. template, limit)
   for i = 1, #ids, 2 do apart('message', ids[i], due_now, ids[i]) end
-  if #ids < 2 * limit then redis.call('SREM', RELEASED, template) end
+  if #ids < 2 * limit then redis.call('SREM', KEY_RELEASED, template) end
 end
 
 local due = {
@@ -129,7 +129,7 @@ local function run_out(id)
   if not act then
     -- Perhaps a newer release's.
     if m and not FINAL[m.state] and m.state ~= 'held' then error('its state is unknown') end
-    redis.call('ZREM', TIMERS, id)
+    redis.call('ZREM', KEY_TIMERS, id)
     return true
   end
   if not (is_line(id) and m.expires and LANE[(m.lane or ''):sub(1, 1)] == m.lane) then
@@ -142,34 +142,34 @@ local function run_out(id)
 end
 
 local function try(id)
-  if not apart('message', id, run_out, id) then redis.call('ZADD', TIMERS, now + AGAIN_MS, id) end
+  if not apart('message', id, run_out, id) then redis.call('ZADD', KEY_TIMERS, now + AGAIN_MS, id) end
 end
 
 local function due_in(timers)
   return redis.call('ZRANGEBYSCORE', timers, '-inf', now, 'LIMIT', 0, limit)
 end
 
-for _, index in ipairs({LEASES, INDEXED.otp, INDEXED.notice}) do
+for _, index in ipairs({KEY_LEASES, INDEXED.otp, INDEXED.notice}) do
   for _, id in ipairs(due_in(index)) do
     if limit <= 0 then break end
     redis.call('ZREM', index, id)
-    -- Older releases know no index: what one of them put off waits in `smsq:timers` alone.
-    local at = tonumber(redis.call('ZSCORE', TIMERS, id) or 'inf')
+    -- Older releases know no index: what one of them put off waits in KEY_TIMERS alone.
+    local at = tonumber(redis.call('ZSCORE', KEY_TIMERS, id) or 'inf')
     if at <= now then try(id) end
   end
 end
 
-local last = tonumber(redis.call('HGET', CLOCK, 'slice') or 0)
+local last = tonumber(redis.call('HGET', KEY_CLOCK, 'slice') or 0)
 if limit > 0 and now >= last + APART_MS then
-  for _, id in ipairs(due_in(TIMERS)) do
+  for _, id in ipairs(due_in(KEY_TIMERS)) do
     try(id)
     if limit <= 0 then
-      redis.call('HSET', CLOCK, 'slice', now)
+      redis.call('HSET', KEY_CLOCK, 'slice', now)
       answer[5] = 1
       break
     end
   end
 end
-local following = redis.call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2]
+local following = redis.call('ZRANGE', KEY_TIMERS, 0, 0, 'WITHSCORES')[2]
 if following then answer[2] = math.max(0, tonumber(following) - now) end
 return answer

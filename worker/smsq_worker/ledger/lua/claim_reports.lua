@@ -1,7 +1,10 @@
--- Give reports that were taken in but not reconciled in time, and put off their next turn.
+-- Return reports that were taken in but not reconciled in time, and put off their next wake-up.
+-- needs: set_aside
 --
--- KEYS[1] inbox  ARGV[1] how many at the most  ARGV[2] ms to the next turn
--- Returns the members. One act, so that two workers do not publish the same ones.
+-- KEYS[1] inbox  ARGV[1] how many at most  ARGV[2] ms to the next wake-up
+-- Returns the members.
+--
+-- One act, so that two workers do not publish the same ones.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

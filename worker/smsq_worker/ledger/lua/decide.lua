@@ -1,10 +1,11 @@
--- Do with a held message what the operator decided.
+-- Resend or drop a held message, as the operator decided.
+-- needs: ends clock_step
 --
 -- ARGV[1] id  ARGV[2] "resend" or "drop"
--- Returns {events, what became of it, state}: done, unknown, not held, or too late, where the ttl is over
--- and only dropping is left.
+-- Returns {events, answer, state}: done, unknown, not held, or too late, where the ttl is over and only
+-- dropping is left.
 --
--- One act, because a late answer or report may settle the message at the same moment.
+-- One act, because a late answer or report may end the message at the same moment.
 
 local m = load(ARGV[1])
 if not m then return {events, 'unknown', ''} end

@@ -1,17 +1,18 @@
--- Give a call that is late another departure, so that it does not crowd those in time.
+-- Give an attempt that is late another send time, so that it does not crowd those in time.
+-- needs: message window
 --
 -- ARGV[1] id  ARGV[2] attempt  ARGV[3] when it began, in Unix ms
--- Returns {events, us}: it departs then; -1 where the attempt no longer holds: it departs no more
+-- Returns {events, us} of its send time; -1 where the attempt no longer holds: it may not be sent
 --
 -- One act, as admit.
 
-local call = ARGV[2] .. ' ' .. ARGV[1]
-redis.call('ZREM', CALLS, call)
+local attempt = ARGV[2] .. ' ' .. ARGV[1]
+redis.call('ZREM', KEY_CALLS, attempt)
 local m = load(ARGV[1])
 local holds = m and m.state == 'sending' and m.n == tonumber(ARGV[2])
   and redis.call('HGET', m.key, m.n .. ':at') == ARGV[3]
 if not holds then return {events, -1} end
 local r = rate()
 local at = room(r, us + EARLY)
-departs(r, at, call)
+departs(r, at, attempt)
 return {events, math.ceil(at - us)}

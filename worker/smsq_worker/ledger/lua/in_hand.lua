@@ -1,14 +1,15 @@
--- Note that a worker has the wake-ups of these messages in hand, so that nobody takes them for lost.
+-- Note that a worker has the wake-ups of these messages in hand, so that they do not count as lost.
+-- needs: message clock_step
 --
 -- ARGV[1] ms until the scheduler asks again  ARGV[2...] ids
 -- Returns {events}
 --
--- One act, because a message may be let go meanwhile: then its timer means something else.
+-- One act, because a message may be admitted meanwhile: then its timer means something else.
 
 local ask_ms = tonumber(ARGV[1])
 for i = 2, #ARGV do
   local m = load(ARGV[i])
-  if m and m.state == 'queued' and redis.call('ZSCORE', TIMERS, m.id) then
+  if m and m.state == 'queued' and redis.call('ZSCORE', KEY_TIMERS, m.id) then
     if m.overtaken then redis.call('HDEL', m.key, 'overtaken') end
     timer(m, math.min(now + ask_ms, m.expires))
   end

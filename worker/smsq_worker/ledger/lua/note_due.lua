@@ -1,4 +1,5 @@
--- Note when scheduled messages are due, which release 0.1.0 did not; see `accept` in durations.py.
+-- Note when scheduled messages are due, which release 0.1.0 did not; see `accept` in histograms.py.
+-- needs: set_aside message clock_step
 --
 -- ARGV ids
 -- Returns {events}
@@ -6,10 +7,10 @@
 -- One act, because a message may be woken up meanwhile: then its timer means something else.
 
 local function note(id)
-  local m, at = load(id), redis.call('ZSCORE', TIMERS, id)
+  local m, at = load(id), redis.call('ZSCORE', KEY_TIMERS, id)
   if m and at and m.state == 'deferred' and m.n == 0
-      and not redis.call('ZSCORE', waiting_room(m.template), id) then
-    redis.call('HSETNX', m.key, 'due', string.format('%.0f', at))
+      and not redis.call('ZSCORE', KEY_WAITING .. m.template, id) then
+    redis.call('HSETNX', m.key, 'due', whole(at))
   end
 end
 

@@ -1,4 +1,5 @@
--- Pause or resume a scope by an operator's word.
+-- Pause or resume a scope, as an operator says.
+-- needs: pauses clock_step
 --
 -- ARGV[1] "pause" or "resume"  ARGV[2] scope  ARGV[3] the operator's words
 -- Returns 1 where that changed something.
@@ -9,7 +10,7 @@ if ARGV[1] == 'pause' then
 else
   changed = resume(ARGV[2], ARGV[3])
 end
--- A worker's log is where others look for it.
-for _, words in ipairs(events) do redis.call('RPUSH', 'smsq:told', words) end
-redis.call('LTRIM', 'smsq:told', -100, -1)
+-- The next worker logs it: that is where others look for it.
+for _, words in ipairs(events) do redis.call('RPUSH', KEY_TOLD, words) end
+redis.call('LTRIM', KEY_TOLD, -100, -1)
 return changed and 1 or 0

@@ -1,16 +1,18 @@
--- Write down what calls came to, and do what follows.
+-- Record the results of attempts, and do what follows.
+-- needs: reports breaker clock_step
 --
--- ARGV[1] the calls as JSON, each an array: id, attempt, outcome, detail (a refusal's first word is
---   the message's reason), mid or "", ms to wait before another attempt, whether the gateway is in
---   trouble, whether it says that we are too fast, when the attempt began in Unix ms (0: unknown)
+-- ARGV[1] the results as JSON, each {id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
+--   begun}: a refusal's detail begins with the message's reason; mid is "" where there is none;
+--   wait_ms to another attempt; whether the gateway is in trouble, and says that we are too fast;
+--   when the attempt began in Unix ms (0: unknown)
 -- Returns {events, state, ...}, in order
 --
--- The attempt's number is the fence: an answer that comes after a newer attempt began still
+-- The attempt's number is the fence: a result that comes after a newer attempt began still
 -- makes its mid known and takes back what its doubt has cost, but moves the state no more, unless
 -- the newer ones came to nothing. One act, because a report may arrive between any two.
 --
--- A failover may have undone the admission, for replicas lag behind. Then the call was made all the
--- same, and the ledger catches up; or another call was made under the same number meanwhile, which
+-- A failover may have undone the admission, for replicas lag behind. Then the attempt was made all
+-- the same, and the ledger catches up; or another was made under the same number meanwhile, which
 -- the time when it began tells, and that is counted.
 
 local KEEP_ATTEMPTS = 10
@@ -25,17 +27,17 @@ local function forget_old_attempt(m)
   end
 end
 
--- Note which call a mid belongs to. Returns the attempt that reports on it are of; nil where it
+-- Note which attempt a mid belongs to. Returns the attempt that reports on it are of; nil where it
 -- was given to another message too: then it leads to neither, and reports on it are parked.
 -- 0.1.0 and 0.2.0 park them as well, as what they look for begins with a number.
 local function know(mid, m, n)
-  local key = 'smsq:mid:' .. mid
+  local key = KEY_MID .. mid
   local known = redis.call('GET', key) or ''
   local before, id = string.match(known, '^(%d+) (.*)$')
   before = tonumber(before)
   local value, whose
   if id == m.id and before ~= n then
-    -- Of the older call: that it was delivered settles the message, and nothing else does.
+    -- Of the older attempt: that it was delivered ends the message, and nothing else does.
     n = math.min(n, before)
     whose = 'more than one call of ' .. id
   elseif known:find('^reused\t') then
@@ -56,8 +58,8 @@ end
 
 -- Admit an attempt once more that a failover undid. What led to it is undone too: each attempt
 -- before it may have been in doubt.
-local function catch_up(m, n, at)
-  if at == 0 or not is_live(m) then return false end
+local function catch_up(m, n, begun)
+  if begun == 0 or not is_live(m) then return false end
   local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
   for _ = is_known and m.n + 1 or m.n, n - 1 do
     count('possible_duplicates')
@@ -65,11 +67,12 @@ local function catch_up(m, n, at)
   end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
   m.n = n
-  set(m, 'n', n, n .. ':at', at)
+  set(m, 'n', n, n .. ':at', begun)
   return true
 end
 
--- Why a message may have been sent by now, as the reason to fail with; nil if it certainly was not.
+-- Return why a message may have been sent by now, as the reason to fail with; nil if it certainly
+-- was not.
 local function perhaps_sent(m)
   for n = m.n, 0, -1 do  -- 0: attempts that a failover undid
     local outcome, stat = unpack(redis.call('HMGET', m.key, n .. ':outcome', n .. ':stat'))
@@ -78,46 +81,77 @@ local function perhaps_sent(m)
   end
 end
 
--- An attempt that was in doubt came to something after all.
-local function resolve(m, n, outcome, was_final)
+-- An attempt that was in doubt has a certain result after all.
+local function resolve(m, n, outcome)
   if outcome == 'maybe_sent' then return end
-  -- Not among the counters: the door of release 0.1.0 stumbles over those that it does not know.
-  redis.call('HINCRBY', DURATIONS, 'doubts_resolved:' .. outcome, 1)
-  if was_final then
+  count_since_0_3('doubts_resolved:' .. outcome)
+  if FINAL[m.state] then
     local words = {accepted = 'accepted after all', refused = 'refused', not_sent = 'not sent'}
     set(m, 'detail', 'learnt later: call ' .. n .. ' was ' .. words[outcome])
   elseif outcome ~= 'accepted' then
     -- What the doubt has cost is given back: a resend, but where an operator was to decide.
-    if not m.hold then
+    if not m.hold_on_doubt then
       m.resends = math.max(0, m.resends - 1)
       set(m, 'resends', m.resends)
     end
-    if m.otherwise then
-      m.otherwise = perhaps_sent(m)
-      if not m.otherwise then
-        redis.call('HDEL', m.key, 'otherwise')
-      else
-        set(m, 'otherwise', m.otherwise)
-      end
+    if not m.fallback_reason then return end
+    m.fallback_reason = perhaps_sent(m)
+    if m.fallback_reason then
+      set(m, 'otherwise', m.fallback_reason)
+    else
+      redis.call('HDEL', m.key, 'otherwise')
     end
   end
 end
 
-local function called_twice(m, n, outcome, mid)
-  if outcome == 'not_sent' or outcome == 'refused' then return m.state end
+local function attempted_twice(m, r)
+  if r.outcome == 'not_sent' or r.outcome == 'refused' then return m.state end
   count('possible_duplicates')
   set(m, '0:outcome', 'maybe_sent')
   redis.call('HDEL', m.key, 'freed')  -- or it would be counted once more
-  tell('attempt ' .. n .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
+  tell('attempt ' .. r.attempt .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
   if m.state == 'expired' then return m.state end
-  if is_live(m) and not m.otherwise then set(m, 'otherwise', 'local:resends') end
-  if mid ~= '' then know(mid, m, n) end
+  if is_live(m) and not m.fallback_reason then set(m, 'otherwise', 'local:resends') end
+  if r.mid ~= '' then know(r.mid, m, r.attempt) end
   return m.state
 end
 
-local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at)
-  if n > m.n and not catch_up(m, n, at) then
-    if at ~= 0 and (outcome == 'accepted' or outcome == 'maybe_sent') then
+-- Make the result's mid known; return the reports on it that came early, and the attempt they are of.
+local function reports_before(m, r)
+  if r.mid == '' then return {} end
+  set(m, r.attempt .. ':mid', r.mid)
+  local of = know(r.mid, m, r.attempt)
+  if not of then return {} end
+  local early = KEY_EARLY .. r.mid
+  local reports = redis.call('LRANGE', early, 0, -1)
+  redis.call('DEL', early)
+  redis.call('ZREM', KEY_PARKED, r.mid)
+  return reports, of
+end
+
+-- Move the message on. `excused`: it waits for the account instead of failing.
+local function follow_result(m, r, excused)
+  local is_late = m.state ~= 'sending' or r.attempt ~= m.n
+  if r.outcome == 'accepted' then
+    if not m.accepted then took('accept', m, now - m.entered) end
+    move(m, 'accepted', 'accepted', now)
+    redis.call('HDEL', m.key, 'doubt', 'otherwise', 'due')
+    timer(m, now + REPORT_WAIT)
+  elseif r.outcome == 'refused' and not excused then
+    finish(m, 'failed', string.match(r.detail, '^%S+'))
+  elseif r.outcome == 'refused' or r.outcome == 'not_sent' then
+    redis.call('HDEL', m.key, 'doubt')
+    defer(m, r.wait_ms)
+    if r.outcome == 'not_sent' then forget_old_attempt(m) end
+  elseif not is_late then
+    doubt(m, r.wait_ms)
+  end
+end
+
+local function apply_result(m, r)
+  local n, outcome = r.attempt, r.outcome
+  if n > m.n and not catch_up(m, n, r.begun) then
+    if r.begun ~= 0 and (outcome == 'accepted' or outcome == 'maybe_sent') then
       set(m, '0:outcome', 'maybe_sent')
       sent_after_all(m)
     end
@@ -125,64 +159,36 @@ local function settle(m, n, outcome, detail, mid, wait_ms, trouble, too_fast, at
   end
   local begun, known, enqueued, due, accepted = unpack(redis.call('HMGET', m.key, n .. ':at',
     n .. ':outcome', 'enqueued', 'due', 'accepted'))
-  if begun and at ~= 0 and tonumber(begun) ~= at then return called_twice(m, n, outcome, mid) end
+  if begun and r.begun ~= 0 and tonumber(begun) ~= r.begun then return attempted_twice(m, r) end
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
-  set(m, n .. ':outcome', outcome, n .. ':detail', detail)
-  if known then resolve(m, n, outcome, FINAL[m.state]) end
+  set(m, n .. ':outcome', outcome, n .. ':detail', r.detail)
+  if known then resolve(m, n, outcome) end
   local excused = false
   if outcome ~= known then  -- the lease may have counted it
     count('calls:' .. outcome)
-    excused = heed_call(outcome, detail, begun, trouble)
+    excused = heed_result(outcome, r.detail, begun, r.trouble)
   end
-  if too_fast then slow_down(begun, detail) end
+  if r.too_fast then slow_down(begun, r.detail) end
 
-  local reports, of = {}
-  if mid ~= '' then
-    set(m, n .. ':mid', mid)
-    of = know(mid, m, n)
-  end
-  if of then
-    reports = redis.call('LRANGE', 'smsq:early:' .. mid, 0, -1)
-    redis.call('DEL', 'smsq:early:' .. mid)
-    redis.call('ZREM', PARKED, mid)
-  end
-
-  local late = m.state ~= 'sending' or n ~= m.n
-  -- A late yes holds, too, where those after it came to nothing: no other is to be sent.
+  local reports, of = reports_before(m, r)
+  -- A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
   local counts = n == m.n or (outcome == 'accepted' and is_last_sent(m, n))
-  if counts and is_live(m) then
-    if outcome == 'accepted' then
-      if not accepted then took('accept', m, now - (due or enqueued)) end
-      move(m, 'accepted', 'accepted', now)
-      redis.call('HDEL', m.key, 'doubt', 'otherwise', 'due')
-      timer(m, now + REPORT_WAIT)
-    elseif outcome == 'refused' and excused then
-      redis.call('HDEL', m.key, 'doubt')
-      defer(m, wait_ms)
-    elseif outcome == 'refused' then
-      finish(m, 'failed', string.match(detail, '^%S+'))
-    elseif outcome == 'not_sent' then
-      redis.call('HDEL', m.key, 'doubt')
-      defer(m, wait_ms)
-      forget_old_attempt(m)
-    elseif not late then
-      doubt(m, wait_ms)
-    end
-  end
-  for _, report in ipairs(reports) do apply_report(m, of, mid, cjson.decode(report)) end
+  m.entered, m.accepted = due or enqueued, accepted
+  if counts and is_live(m) then follow_result(m, r, excused) end
+  for _, report in ipairs(reports) do apply_report(m, of, r.mid, cjson.decode(report)) end
   return m.state
 end
 
-local function record(id, ...)
-  local m = load(id)
+local function record(r)
+  local m = load(r.id)
   if not m then return 'unknown' end
   unfold(m)
-  local state = settle(m, ...)
+  local state = apply_result(m, r)
   if FINAL[m.state] then fold(m) end
   return state
 end
 
 local answer = {events}
-for i, call in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(unpack(call)) end
+for i, result in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(result) end
 return answer

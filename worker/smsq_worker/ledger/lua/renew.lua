@@ -1,7 +1,7 @@
--- Replace a suppressed number's entry by the same under other keys.
+-- Replace a suppressed number's entry by the same under other payload keys.
 --
 -- KEYS[1] suppressed numbers
--- ARGV[1] who as it was  ARGV[2] the entry as it was read  ARGV[3] who  ARGV[4] the entry
+-- ARGV[1] phone hash as it was  ARGV[2] the entry as it was read  ARGV[3] phone hash  ARGV[4] the entry
 -- Returns 1 where it was replaced
 --
 -- One act, because the number must be suppressed all the time, and an operator may change the

@@ -1,6 +1,6 @@
--- Tell the ledger's schema, and raise it where it is lower: never lower it, whoever comes late.
+-- Return the ledger's schema, and raise it where it is lower: a late caller never lowers it.
 --
--- KEYS[1] the schema  KEYS[2...] of these a ledger in use has one at least
+-- KEYS[1] the schema  KEYS[2...] a ledger in use has at least one of these
 -- ARGV[1] version of a ledger that is empty, which every release can read
 -- ARGV[2] version  ARGV[3] readable_by, to which it is raised; 0: it stays
 -- Returns {version, readable_by}

@@ -1,7 +1,7 @@
 -- Encrypt a message that was written without keys, so that what is kept by its number finds it.
 --
 -- KEYS[1] message  KEYS[2] payload
--- ARGV[1] the payload as it was read  ARGV[2] the same encrypted  ARGV[3] who, by the lookup key
+-- ARGV[1] the payload as it was read  ARGV[2] the same encrypted  ARGV[3] phone hash, by the lookup key
 --
 -- One act, because another worker may do the same, and the message may come to its end.
 

@@ -1,4 +1,4 @@
-"""How many rows go to suppressed numbers."""
+"""Counting suppressed numbers among many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smsq_worker.ledger.timestamps import now_ms
 _BATCH: Final = 1000
 
 
-class Lookup:
+class SuppressedCounter:
     """Looks numbers up in batches; methods raise LedgerUnavailable."""
 
     def __init__(self, client: Client, url: str, cipher: PlaintextCipher) -> None:
@@ -24,17 +24,17 @@ class Lookup:
         self._count = 0
 
     def add(self, phone: str) -> None:
-        """Look a number up, soon."""
+        """Add a number; it is looked up with the next batch."""
         self._phones.append(phone)
         if len(self._phones) == _BATCH:
-            self._look()
+            self._look_up()
 
     def count(self) -> int:
-        """Count the numbers given so far that are suppressed now."""
-        self._look()
+        """Return how many of the numbers added so far are suppressed now."""
+        self._look_up()
         return self._count
 
-    def _look(self) -> None:
+    def _look_up(self) -> None:
         if not self._phones:
             return
         with mapped_errors(self._url):

@@ -1,18 +1,19 @@
--- Write down what telling an outcome came to.
+-- Record the result of a callback's delivery.
+-- needs: receivers
 --
 -- ARGV[1] name  ARGV[2] 'told', 'failed' or 'refused', which is for good  ARGV[3] error
 -- ARGV[4] ms to wait before the next try  ARGV[5] ms after which it is given up
 -- Returns {events, 'told', 'waits', 'dead' or 'gone'}
 --
--- A receiver that failed rests: what else waits for it is not tried meanwhile, so that one that
--- is down costs a try now and then and not one for each outcome.
+-- A receiver that failed is in backoff: what else waits for it is not tried meanwhile, so that one
+-- that is down costs a try now and then and not one for each callback.
 
 local name, wait = ARGV[1], tonumber(ARGV[4])
-if not redis.call('ZSCORE', NOTICES, name) then return {events, 'gone'} end
-local kind, key = outcome_of(name)
-local who = receiver(kind, redis.call('HGET', key, 'outcome'))
+if not redis.call('ZSCORE', KEY_NOTICES, name) then return {events, 'gone'} end
+local kind, key = callback_of(name)
+local to = receiver(kind, redis.call('HGET', key, 'outcome'))
 if ARGV[2] == 'told' then
-  redis.call('HDEL', RECEIVERS, who)
+  redis.call('HDEL', KEY_RECEIVERS, to)
   forget(name)
   count('notices:' .. kind .. ':told')
   return {events, 'told'}
@@ -20,15 +21,17 @@ end
 redis.call('HDEL', key, kind .. ':taken')
 redis.call('HSET', key, kind .. ':error', ARGV[3])
 local failed = ARGV[2] == 'failed'
-if failed then rests(who, now + wait) end
+if failed then back_off(to, now + wait) end
 if failed and now + wait < tonumber(redis.call('HGET', key, 'since')) + tonumber(ARGV[5]) then
-  redis.call('ZADD', NOTICES, now + wait, name)
+  redis.call('ZADD', KEY_NOTICES, now + wait, name)
   count('notices:' .. kind .. ':failed')
   return {events, 'waits'}
 end
-redis.call('ZREM', NOTICES, name)
-redis.call('ZADD', DEAD, now, name)
+redis.call('ZREM', KEY_NOTICES, name)
+redis.call('ZADD', KEY_DEAD_NOTICES, now, name)
 count('notices:' .. kind .. ':dead')
 tell('gave up telling ' .. name .. ': ' .. ARGV[3])
-for _, old in ipairs(redis.call('ZRANGEBYSCORE', DEAD, '-inf', now - RETENTION)) do forget(old) end
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEY_DEAD_NOTICES, '-inf', now - RETENTION)) do
+  forget(old)
+end
 return {events, 'dead'}

@@ -1,10 +1,10 @@
--- Let one more request of a relay's caller pass, or tell it to come again.
+-- Let one more request of a relay's caller pass, or make it wait.
 --
 -- KEYS[1] when the requests that passed would be done at the caller's rate, in us
 -- ARGV[1] requests a second
 -- Returns 0, or the us after which the next one may pass.
 --
--- One act, because all doors share the caller's rate, and by one clock, because theirs differ.
+-- One act, because all API processes share the caller's rate, and by one clock, because theirs differ.
 -- A second's worth may pass at once, and one request always (GCRA).
 
 local clock = redis.call('TIME')

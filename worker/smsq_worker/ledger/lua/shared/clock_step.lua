@@ -1,31 +1,28 @@
--- What happens where the server's clock was set back; prepended after pauses.lua to the acts of
--- workers and operators. ops/REDIS.md lists every stored moment.
+-- Where the server's clock was set back, what is stored moves back with it. Every act of workers and
+-- operators does this first. ops/REDIS.md lists every stored moment.
+-- needs: pauses rate
 --
--- A moment further ahead than it can have been written is from before the step, and moves back with
--- the clock: what was to last a second must not last an hour. One that is only compared with others
+-- A moment further ahead than can have been written is from before the step, and moves back with the
+-- clock: what was to last a second must not last an hour. One that is only compared with others
 -- becomes the moment of the step, which keeps the order of events. The result is stored: what merely
 -- counted as now when read would do so until the clock is back where it was.
 -- A step forward cannot be told from a time in which nobody asked, and is believed.
 --
--- smsq:clock holds
+-- KEY_CLOCK holds
 --   now       the latest time that a worker's clock saw
 --   back, at  ms by which the server's was set back at least, and when
 --   slice     when due timers were last looked through
 --   timers, held, notices  cursors of ZSCAN: how far each has been looked through since; absent
 --             when that is done. In slices, because a million messages are too many for one act
 
-local CLOCK, STEP, SLICE = 'smsq:clock', 500, 200
+local STEP, SLICE = 500, 200
 local seen, back, stepped_at
 do
-  local f = redis.call('HMGET', CLOCK, 'now', 'back', 'at')
+  local f = redis.call('HMGET', KEY_CLOCK, 'now', 'back', 'at')
   seen, back, stepped_at = tonumber(f[1]), tonumber(f[2] or 0), tonumber(f[3] or 0)
 end
 
-local function whole(number)
-  return string.format('%.0f', number)
-end
-
--- Return a moment of before the step by the clock of now. `ahead`: so many ms ahead it may be.
+-- Return a moment of before the step by the clock of now. It may be `ahead` ms ahead.
 local function moved(at, ahead)
   if at <= now then return at end
   return math.min(at - back, now + ahead)
@@ -40,9 +37,9 @@ end
 -- Departures stay in the window, so that the gateway never sees more than the rate.
 local function move_calls()
   local us = clock[1] * 1000000 + clock[2]
-  for _, call in ipairs(redis.call('ZRANGEBYSCORE', 'smsq:calls', '(' .. whole(us), '+inf')) do
-    local at = tonumber(redis.call('ZSCORE', 'smsq:calls', call))
-    redis.call('ZADD', 'smsq:calls', whole(math.min(at - back * 1000, us)), call)
+  for _, call in ipairs(redis.call('ZRANGEBYSCORE', KEY_CALLS, '(' .. whole(us), '+inf')) do
+    local at = tonumber(redis.call('ZSCORE', KEY_CALLS, call))
+    redis.call('ZADD', KEY_CALLS, whole(math.min(at - back * 1000, us)), call)
   end
 end
 
@@ -63,41 +60,41 @@ local function step_back()
   local function move_rate()
     local r = rate()
     local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0}
-    rewrite(RATE_KEY, function(field, at)
+    rewrite(KEY_RATE, function(field, at)
       if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end
       if field == 'slow_at' then return whole(moved(tonumber(at), 0)) end
     end)
   end
 
   local function move_pauses()
-    rewrite(PAUSES, function(scope, text)
+    rewrite(KEY_PAUSES, function(scope, text)
       local p = cjson.decode(text)
       p.since, p.probe_at = math.min(p.since, now), moved(p.probe_at, probe_wait(scope))
       p.permit = p.permit and math.min(p.permit, now)
       return cjson.encode(p)
     end)
-    rewrite(RESUMED, at_most_now)
-    for i, at in ipairs(redis.call('LRANGE', OUTCOMES, 0, -1)) do
-      redis.call('LSET', OUTCOMES, i - 1, whole(moved(tonumber(at), 0)))
+    rewrite(KEY_RESUMED, at_most_now)
+    for i, at in ipairs(redis.call('LRANGE', KEY_RECENT_ATTEMPTS, 0, -1)) do
+      redis.call('LSET', KEY_RECENT_ATTEMPTS, i - 1, whole(moved(tonumber(at), 0)))
     end
   end
 
   local function move_receivers()
-    rewrite('smsq:receivers', function(_, text)
+    rewrite(KEY_RECEIVERS, function(_, text)
       local failures, over = string.match(text, '^(%d+) (%d+)$')
-      return over and failures .. ' ' .. whole(moved(tonumber(over), REPEATED))
+      return over and failures .. ' ' .. whole(moved(tonumber(over), DAY))
     end)
   end
 
-  redis.call('HSET', CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
+  redis.call('HSET', KEY_CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
     'notices', 0, 'slice', 0)
   move_calls()
   move_rate()
   move_pauses()
   move_receivers()
-  rewrite('smsq:lanes', at_most_now)  -- Older releases go by it.
+  rewrite(KEY_LANES, at_most_now)  -- Older releases go by it.
   if seen then
-    redis.call('RPUSH', 'smsq:told',
+    redis.call('RPUSH', KEY_TOLD,
       string.format("the clock of Redis' server was set back by %.1f s or more", back / 1000))
   end
 end

@@ -1,15 +1,16 @@
--- How a final message is kept: folded, in half the memory; prepended before common.lua. Nothing is
--- lost: smsq/folded.py reads it, and news that comes after the end unfolds it.
+-- A final message is kept folded, in half the memory. Nothing is lost: smsq/compaction.py reads it,
+-- and what comes after the end unfolds it.
+-- needs: base
 --
 --   fold  "<enqueued> <accepted> <finished> <n> <lane> <phone> <stat>", in place of fields so called
 --   <n>   "<at> <mid>", in place of the last attempt's, where it was accepted and the rest of it
 --         says no more: an empty detail and the message's own stat
 --
--- Times but the first are ms since then, of the lane there is the first letter, the number is
--- without its stars, and what is not there is empty. It is two fields because Redis keeps a hash in
--- one piece only while none is over 64 bytes. A piece of 128 is the goal, for an ordinary message.
+-- Times but the first are ms since then, the lane is its first letter, the number has no stars, and
+-- what is not there is empty. Two fields, because Redis keeps a hash compact only while none is over
+-- 64 bytes. An ordinary message is to fit into 128.
 
-local MESSAGE = {'enqueued', 'accepted', 'finished', 'n', 'lane', 'phone', 'stat'}
+local FOLDED = {'enqueued', 'accepted', 'finished', 'n', 'lane', 'phone', 'stat'}
 local LANE = {o = 'otp', n = 'notice', b = 'bulk'}
 
 local function attempt_fields(n)
@@ -18,7 +19,7 @@ end
 
 local function fold(m)
   if m.fold then return end
-  local f = redis.call('HMGET', m.key, unpack(MESSAGE))
+  local f = redis.call('HMGET', m.key, unpack(FOLDED))
   local at, mid, outcome, detail, stat = unpack(redis.call('HMGET', m.key, attempt_fields(m.n)))
   local said_no_more = mid and outcome == 'accepted' and detail == '' and stat == f[7]
   local function after(time)
@@ -26,7 +27,7 @@ local function fold(m)
   end
   local lane, phone = f[5]:sub(1, 1), string.gsub(f[6] or '', '%*', '')
   m.fold = table.concat({f[1], after(f[2]), after(f[3]), m.n, lane, phone, f[7] or ''}, ' ')
-  redis.call('HDEL', m.key, unpack(MESSAGE))
+  redis.call('HDEL', m.key, unpack(FOLDED))
   if said_no_more then
     redis.call('HDEL', m.key, attempt_fields(m.n))
     redis.call('HSET', m.key, m.n, after(at) .. ' ' .. mid)

@@ -1,13 +1,12 @@
--- What an act can make nothing of is set aside, so that it stops none of the others; prepended to
--- the acts on many things.
+-- One thing that no act can process is set aside, so that it stops none of the others.
 --
--- smsq:bad holds "<what>:<name>" by when it last failed. Nothing else is taken away: the thing is
--- tried again a while later, and goes on by itself once it was mended. It is told and counted when
--- it comes in; it goes when it has not failed for BAD_MS. Where as many as it may hold have failed,
--- as of a fault that all share, others wait for room, or each would be told at each try. Pauses do
--- not: they are few, and stop all.
+-- KEY_BAD holds "<what>:<name>" by when it last failed. Nothing else is taken away: the thing is
+-- tried again a while later, and goes on by itself once it was corrected. It is logged and counted
+-- when it comes in; it goes when it has not failed for BAD_MS. Where as many as it may hold have
+-- failed, as of a fault that all share, others wait for room, or each would be logged at each try.
+-- Pauses do not: they are few, and stop all.
 
-local BAD, BAD_COUNTS, BAD_MS, BAD_AT_MOST = 'smsq:bad', 'smsq:bad:counts', 600000, 10000
+local BAD_MS, BAD_AT_MOST = 600000, 10000
 local AGAIN_MS = 60000
 local OF_THE_SERVER = {'OOM', 'MISCONF', 'NOREPLICAS', 'READONLY', 'NOPERM'}
 -- What UTF-8 allows, beside ASCII.
@@ -15,7 +14,7 @@ local CHARACTERS = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '\23
   '[\225-\236\238\239][\128-\191][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
   '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
 
--- Whether who asks can read it: one answer that is no text would keep all others from him.
+-- Return whether the caller can decode it: one answer that is no text would cost it all others.
 local function is_utf8(s)
   if not s:find('[\128-\255]') then return true end
   for _, character in ipairs(CHARACTERS) do s = s:gsub(character, ' ') end
@@ -26,19 +25,19 @@ local function is_line(s)
   return is_utf8(s) and not s:find('%c')
 end
 
--- Names are told of messages alone, for what else there is may quote a number.
+-- Only messages are named in the log, for what else there is may quote a number.
 local function set_aside(what, name, why)
   local clock, entry = redis.call('TIME'), what .. ':' .. name
-  local is_new = not redis.call('ZSCORE', BAD, entry)
-  if is_new and what ~= 'pause' and redis.call('ZCARD', BAD) >= BAD_AT_MOST then return end
-  redis.call('ZADD', BAD, clock[1] * 1000, entry)
-  redis.call('ZREMRANGEBYRANK', BAD, 0, -BAD_AT_MOST - 1)
+  local is_new = not redis.call('ZSCORE', KEY_BAD, entry)
+  if is_new and what ~= 'pause' and redis.call('ZCARD', KEY_BAD) >= BAD_AT_MOST then return end
+  redis.call('ZADD', KEY_BAD, clock[1] * 1000, entry)
+  redis.call('ZREMRANGEBYRANK', KEY_BAD, 0, -BAD_AT_MOST - 1)
   if not is_new then return end
-  redis.call('HINCRBY', BAD_COUNTS, what, 1)
+  redis.call('HINCRBY', KEY_BAD_COUNTS, what, 1)
   local shown = what == 'message' and name:find('^[%w_.:-]+$') and ' ' .. name:sub(1, 64) or ''
-  redis.call('RPUSH', 'smsq:told', 'set aside a ' .. what .. shown .. ' that cannot be understood: '
+  redis.call('RPUSH', KEY_TOLD, 'set aside a ' .. what .. shown .. ' that cannot be understood: '
     .. why:gsub('[^\32-\126]', '?'):sub(1, 200))
-  redis.call('LTRIM', 'smsq:told', -1000, -1)
+  redis.call('LTRIM', KEY_TOLD, -1000, -1)
 end
 
 -- Do something for one of many; nil where it was set aside.

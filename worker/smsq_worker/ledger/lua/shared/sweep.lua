@@ -1,6 +1,7 @@
--- What the clock does after a step, slice by slice: see stepped.lua. Prepended to claim.lua.
+-- What the scheduler does after a step of the clock, slice by slice: see clock_step.lua.
+-- needs: message clock_step
 
--- Return how many ms ahead a message's timer can have been set; nil where that is not to be told.
+-- Return how many ms ahead a message's timer can have been set; nil where that is not known.
 local function farthest(m, waits, ask_ms)
   if m.state == 'sending' then return LEASE end
   if m.state == 'accepted' then return REPORT_WAIT end
@@ -34,7 +35,7 @@ local function move_message(m, waits)
 end
 
 local MOVE = {
-  timers = {TIMERS, function(id, at, ask_ms)
+  timers = {KEY_TIMERS, function(id, at, ask_ms)
     local m = load(id)
     if not m or not is_live(m) then return at end
     local waits = tonumber(redis.call('HGET', m.key, 'waits'))
@@ -46,21 +47,21 @@ local MOVE = {
     if index then redis.call('ZADD', index, 'XX', whole(at), id) end
     return at
   end},
-  held = {HELD, function(id, at)
+  held = {KEY_HELD, function(id, at)
     local m = load(id)
     if m then move_message(m) end
     return moved(at, 0)
   end},
-  -- One that comes too early finds its receiver at rest, or another at work.
-  notices = {NOTICES, function(_, at) return moved(at, 0) end},
+  -- One that comes too early finds its receiver in backoff, or another worker at it.
+  notices = {KEY_NOTICES, function(_, at) return moved(at, 0) end},
 }
 
 -- Look through a slice; return whether there may be more.
 local function sweep(ask_ms)
-  redis.call('HSET', CLOCK, 'now', now)
+  redis.call('HSET', KEY_CLOCK, 'now', now)
   local is_more = false
   for field, one in pairs(MOVE) do
-    local cursor = redis.call('HGET', CLOCK, field)
+    local cursor = redis.call('HGET', KEY_CLOCK, field)
     if cursor then
       local key, move = unpack(one)
       local slice = redis.call('ZSCAN', key, cursor, 'COUNT', SLICE)
@@ -70,9 +71,9 @@ local function sweep(ask_ms)
         if ok and to < at then redis.call('ZADD', key, 'XX', whole(to), id) end
       end
       if slice[1] == '0' then
-        redis.call('HDEL', CLOCK, field)
+        redis.call('HDEL', KEY_CLOCK, field)
       else
-        redis.call('HSET', CLOCK, field, slice[1])
+        redis.call('HSET', KEY_CLOCK, field, slice[1])
         is_more = true
       end
     end

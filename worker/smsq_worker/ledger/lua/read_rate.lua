@@ -1,0 +1,16 @@
+-- Read the rate as it is now.
+-- needs: rate
+--
+-- Returns {events, limit, burst, attempts a second now, 1 where an operator set it,
+--   ms of when it is at the limit again, or 0 where it is now}
+
+-- What the workers' settings say counts, not those of whoever asks.
+local workers = redis.call('HMGET', KEY_RATE, 'workers_limit', 'workers_burst')
+local r = rate(workers[1], workers[2])
+local set_here, back_at = redis.call('HEXISTS', KEY_RATE, 'limit'), 0
+if r.now < r.limit then
+  local slow = tonumber(redis.call('HGET', KEY_RATE, 'slow'))
+  local steps = math.ceil((r.limit - slow) / (RECOVERY * r.limit))
+  back_at = r.slow_at + steps * RECOVERY_MS
+end
+return {events, tostring(r.limit), tostring(r.burst), tostring(r.now), set_here, back_at}

@@ -1,0 +1,17 @@
+-- Replay or drop a callback that was given up, as the operator decided.
+-- needs: receivers
+--
+-- ARGV[1] name  ARGV[2] 'replay' or 'drop'
+-- Returns {events, '1'}, or {events, ''} where it is not among them
+
+if not redis.call('ZSCORE', KEY_DEAD_NOTICES, ARGV[1]) then return {events, ''} end
+if ARGV[2] == 'drop' then
+  forget(ARGV[1])
+else
+  local kind, key = callback_of(ARGV[1])
+  redis.call('ZREM', KEY_DEAD_NOTICES, ARGV[1])
+  redis.call('HSET', key, 'since', now)
+  redis.call('HDEL', KEY_RECEIVERS, receiver(kind, redis.call('HGET', key, 'outcome')))
+  redis.call('ZADD', KEY_NOTICES, now, ARGV[1])
+end
+return {events, '1'}

@@ -1,0 +1,35 @@
+-- What every act begins with: the schema, the server's time, events and counters.
+-- Times are Unix ms of this server. Where the constants in capitals come from, scripts.py says.
+
+-- A newer release may have brought the ledger to a form that this one would spoil: see schema.lua.
+local readable_by = tonumber(redis.call('HGET', KEY_SCHEMA, 'readable_by') or 0)
+if readable_by > SCHEMA then return redis.error_reply('OUTGROWN ' .. readable_by) end
+
+local DAY = 86400000
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- What an operator must know; every act returns the events first, so that they are logged once.
+local events = {}
+local function tell(words)
+  events[#events + 1] = words
+end
+
+local function count(name)
+  redis.call('HINCRBY', KEY_COUNTERS, name, 1)
+end
+
+-- Count under a name that release 0.1.0 does not know: its API fails on such a one in KEY_COUNTERS.
+local function count_since_0_3(name)
+  redis.call('HINCRBY', KEY_DURATIONS, name, 1)
+end
+
+-- Return whether an attempt began after a moment. One from before the clock was set back did not.
+local function came_after(begun, at)
+  begun = tonumber(begun)
+  return begun <= now and begun >= tonumber(at)
+end

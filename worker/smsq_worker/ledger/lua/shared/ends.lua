@@ -1,0 +1,79 @@
+-- How a message ends, and what a doubt or a transient report leads to.
+-- needs: message announce compaction
+
+-- Return whether a message certainly was not sent. Its attempts say so and never its reason: an
+-- attempt that was refused may follow one in doubt. One without an outcome is in doubt; one of which
+-- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
+local function certainly_not_sent(m)
+  for n = 0, m.n do
+    local at, outcome = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
+    if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
+  end
+  return true
+end
+
+-- Give an idempotency key back, so that sending again with it sends. If it names another message by
+-- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
+local function free_key(m)
+  local key = redis.call('HGET', m.key, 'key')
+  if not key or not certainly_not_sent(m) then return end
+  for _, name in ipairs({KEY_IDEMPOTENCY .. key, KEY_IDEMPOTENCY .. key:sub(-32)}) do
+    if redis.call('GET', name) == m.id then
+      redis.call('DEL', name, name .. ':fp')
+      set(m, 'freed', 1)
+    end
+  end
+end
+
+-- A message was sent after all: if its key was given back, perhaps a second time.
+local function sent_after_all(m)
+  if redis.call('HDEL', m.key, 'freed') == 0 then return end
+  count('possible_duplicates')
+  tell(m.id .. ' was sent after all, and its key was free meanwhile: a possible duplicate')
+end
+
+-- End a message: the number and the code leave the ledger, the rest stays for the retention.
+local function finish(m, to, reason)
+  move(m, to, 'finished', now)
+  free_key(m)
+  if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
+  redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
+    'overtaken', 'who', 'due', 'waits', 'trace', 'stop', 'key')
+  redis.call('DEL', KEY_PAYLOAD .. m.id)
+  redis.call('ZREM', KEY_TIMERS, m.id)
+  redis.call('PEXPIRE', m.key, RETENTION)
+  announce(m)
+  fold(m)
+end
+
+-- End a message whose ttl is over. It has expired only if it certainly was not sent.
+local function expire(m)
+  if m.fallback_reason then finish(m, 'failed', m.fallback_reason) else finish(m, 'expired') end
+end
+
+-- End a message that must not be sent any more. It is cancelled only if it certainly was not sent.
+local function cancel(m)
+  if m.fallback_reason then finish(m, 'failed', 'local:cancelled') else finish(m, 'cancelled') end
+end
+
+-- Wait for an operator, without a timer.
+local function hold(m)
+  move(m, 'held')
+  redis.call('ZADD', KEY_HELD, now, m.id)
+  redis.call('ZREM', KEY_TIMERS, m.id)
+end
+
+-- Try once more within the budget, or fail with the reason.
+local function resend(m, wait_ms, maybe_sent, fallback_reason)
+  if m.resends >= MAX_RESENDS or now + wait_ms >= m.expires then
+    return finish(m, 'failed', fallback_reason)
+  end
+  set(m, 'resends', m.resends + 1, 'otherwise', fallback_reason)
+  if maybe_sent then set(m, 'doubt', 1) else redis.call('HDEL', m.key, 'doubt') end
+  defer(m, wait_ms)
+end
+
+-- The last attempt may have been sent and nobody can ask: the message's policy decides.
+local function doubt(m, wait_ms)
+  if m.hold_on_doubt then hold(m) else resend(m, wait_ms, true, 'local:resends') end
+end

@@ -1,0 +1,76 @@
+-- Pauses: sending stops for the account, during an outage, or for a template.
+-- needs: base
+--
+-- Their scopes are 'account', 'breaker' and 'template:<name>'. A pause holds
+--   cause: operator, report, refusals or outage; detail, since, probe_at, and
+--   permit: since when one message may go as a probe, absent where none may.
+--
+-- An attempt that began before the last resumption tells nothing of how it is now.
+
+local TEMPLATE_PROBE = 20  -- times PROBE: the vendor approves templates by hand
+
+-- Return the template of a scope; nil for account and breaker.
+local function template_of(scope)
+  return scope:sub(1, 9) == 'template:' and scope:sub(10) or nil
+end
+
+-- Read a pause. A malformed one counts as an operator's: nothing goes until its cause is known.
+local function pause_of(text)
+  local ok, p = pcall(cjson.decode, text)
+  if ok and type(p) == 'table' and type(p.cause) == 'string' and type(p.detail) == 'string'
+      and type(p.since) == 'number' and type(p.probe_at) == 'number' then return p end
+  return {cause = 'operator', detail = 'its entry was none', since = now, probe_at = now,
+    unreadable = true}
+end
+
+local function paused(scope)
+  local text = redis.call('HGET', KEY_PAUSES, scope)
+  return text and pause_of(text)
+end
+
+local function keep(scope, pause)
+  redis.call('HSET', KEY_PAUSES, scope, cjson.encode(pause))
+end
+
+local function probe_wait(scope)
+  return template_of(scope) and TEMPLATE_PROBE * PROBE or PROBE
+end
+
+local function since_resumed(scope, begun)
+  return came_after(begun, redis.call('HGET', KEY_RESUMED, scope) or 0)
+end
+
+-- An operator's pause replaces any other, and no other replaces it.
+local function pause(scope, cause, detail)
+  local before = paused(scope)
+  if before and (before.cause == 'operator' or cause ~= 'operator') then return false end
+  keep(scope, {cause = cause, detail = detail, since = now, probe_at = now + probe_wait(scope)})
+  local template = template_of(scope)
+  if template then redis.call('SREM', KEY_RELEASED, template) end
+  tell('paused ' .. scope .. ' (' .. cause .. ')' .. (detail ~= '' and ': ' .. detail or ''))
+  return true
+end
+
+local function resume(scope, why)
+  if redis.call('HDEL', KEY_PAUSES, scope) == 0 then return false end
+  redis.call('HSET', KEY_RESUMED, scope, now)
+  local template = template_of(scope)
+  if template then
+    redis.call('DEL', KEY_REPORTS .. template)
+    redis.call('SADD', KEY_RELEASED, template)
+  elseif scope == 'account' then
+    redis.call('HDEL', KEY_HEALTH, 'refusals')
+  elseif scope == 'breaker' then
+    redis.call('DEL', KEY_RECENT_ATTEMPTS)
+  end
+  tell('resumed ' .. scope .. ': ' .. why)
+  return true
+end
+
+-- A probe got through: resume, if the pause has that cause and the probe began after it.
+local function heal(scope, cause, begun)
+  local p = paused(scope)
+  if p and p.cause == cause and came_after(begun, p.since) then
+    resume(scope, 'a probe got through')
+  end
+end

@@ -1,0 +1,46 @@
+-- The window of send times, in which no more than a second's worth may be. Times are in us.
+-- needs: rate clock_step
+
+-- A worker is told this long before its send time: the way from here to there is not always equally
+-- long, and attempts must not crowd.
+local EARLY = 15000
+-- They crowd a little all the same: on a busy machine they come up to this many s off.
+local JITTER = 0.015
+-- The window is at most by this factor longer than a second.
+local GUARD = 1.02
+-- After a second without slots all workers have much to do at once, and attempts come less evenly.
+local IDLE, WARM_UP, COLD = 1000000, 2000000, 0.95
+
+local us = clock[1] * 1000000 + clock[2]
+
+-- Return the share of the rate that is used. What crowds more than the burst allows is left out, so
+-- that the gateway does not see more than the limit.
+local function share(r)
+  if us >= r.since and us < r.since + WARM_UP then return COLD end
+  local crowd = (JITTER * r.now - r.burst) / r.now
+  return 1 - math.min(0.0075, math.max(0.002, crowd))
+end
+
+-- Note when slots begin to be booked again.
+local function begins(r)
+  if us <= r.tat + IDLE then return end
+  r.since = us
+  redis.call('HSET', KEY_RATE, 'since', whole(us))
+end
+
+-- Return when the window has room for an attempt, at the earliest at a time.
+local function room(r, at)
+  local newest = redis.call('ZREVRANGE', KEY_CALLS, 0, 0, 'WITHSCORES')[2]
+  -- The clock was set back, too little for the rest to notice.
+  if newest and tonumber(newest) > us + 2 * EARLY then move_calls() end
+  local in_a_second = math.floor(r.now + r.burst)
+  local second = 1000000 * math.min(GUARD, in_a_second / ((1 + share(r)) / 2 * r.now))
+  local first = redis.call('ZREVRANGE', KEY_CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
+  return first and math.max(at, first + second) or at
+end
+
+-- Note an attempt's send time.
+local function departs(r, at, attempt)
+  redis.call('ZADD', KEY_CALLS, whole(at), attempt)
+  redis.call('ZREMRANGEBYRANK', KEY_CALLS, 0, -math.floor(r.limit + r.burst) - 2)
+end

@@ -1,0 +1,89 @@
+"""The acts of delivery reports: taken in, applied or parked; claimed where they were not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from smsq import keys
+from smsq.connection import mapped_errors
+from smsq.errors import LedgerUnavailable
+from smsq_worker.ledger.payloads import EncryptingActs
+from smsq_worker.ledger.types import CLAIM_AT_MOST, REPORTS_PER_MID, Report
+
+
+class ReportActs(EncryptingActs):
+    """What a report passes between the API and its message."""
+
+    def take_in(self, reports: Iterable[tuple[str, str]], *, wake_after_s: float) -> None:
+        """Keep reports (mid, stat) safe until they are reconciled."""
+        members = [_inbox_member(*report) for report in reports]
+        replicas = self._rules.wait_replicas
+        _, is_safe = self._run_plain(
+            "take_in",
+            round(wake_after_s * 1000),
+            *members,
+            keys=[keys.INBOX],
+            replicas=replicas,
+        )
+        if not is_safe:
+            raise LedgerUnavailable(f"{replicas} replicas did not have the reports in time")
+
+    def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
+        """Return reports (mid, stat) whose wake-up was lost."""
+        args = (CLAIM_AT_MOST, round(wake_after_s * 1000))
+        members, _ = self._run_plain("claim_reports", *args, keys=[keys.INBOX])
+        return [(mid, stat) for mid, stat in map(json.loads, members)]
+
+    def report(self, mid: str, stat: str, report: Report) -> tuple[str, str | None]:
+        """Apply a report, as `report_many` does."""
+        ((state, message_id, _),) = self.report_many([(mid, stat, report)])
+        return state, message_id
+
+    def report_many(
+        self, reports: Sequence[tuple[str, str, Report]]
+    ) -> list[tuple[str, str | None, str | None]]:
+        """Apply reports (mid, stat, what it means), in order.
+
+        Returns for each (state, message id, its traceparent), or (why, None, None): "parked" where
+        its mid is not known, "bad" where it was set aside. `mid` and `stat` are as they came, to
+        find the report in the inbox.
+        """
+        for mid, _, report in reports:
+            if report.suppress_ms or report.hold_ms:
+                self._encrypt_message_of(mid)
+        given = json.dumps([_as_fields(*one) for one in reports])
+        answers = self._run("report", given, REPORTS_PER_MID)
+        return [
+            (state, message_id or None, trace[0] if trace else None)
+            for state, message_id, *trace in answers
+        ]
+
+    def parked_stats(self, mid: str) -> list[str]:
+        """Return the stats of the reports that are parked for a mid."""
+        with mapped_errors(self._rules.url):
+            reports = self._client.lrange(keys.early(mid), 0, -1)
+        return [str(json.loads(report)["stat"]) for report in reports]
+
+
+def _as_fields(mid: str, stat: str, report: Report) -> dict[str, object]:
+    return {
+        "mid": mid,
+        "member": _inbox_member(mid, stat),
+        "counted_as": report.counted_as,
+        # This is parked, so older and newer releases read it.
+        "meaning": {
+            "stat": report.stat,
+            "class": report.code_class,
+            "wait_ms": report.wait_ms,
+            "maybe_sent": report.maybe_sent,
+            "pause": report.pause,
+            "suppress_ms": report.suppress_ms,
+            "hold_ms": report.hold_ms,
+            "slow_down": report.slow_down,
+        },
+    }
+
+
+def _inbox_member(mid: str, stat: str) -> str:
+    return json.dumps([mid, stat])
