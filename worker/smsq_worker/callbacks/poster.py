@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -66,23 +64,18 @@ class Poster:
             pool_maxsize=CONNECTIONS,
         )
         self._timeout = (connect_timeout_s, read_timeout_s)
-        for module in ("urllib3.connection", "urllib3.connectionpool"):
-            logging.getLogger(module).addFilter(_is_not_of_ours)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """Ask the receiver at a URL once to take a body. Never raises.
 
         It ends within `rules.longest_post_s`.
         """
-        _thread.posts = True
         try:
             return self._post(url, headers, body)
         except NotConnected as error:
             return Posted(done=False, detail=str(error))
         except Exception as error:  # noqa: BLE001 - the seam: a URL may be anything
             return Posted(done=False, detail=name_of(error))
-        finally:
-            _thread.posts = False
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -92,7 +85,7 @@ class Poster:
         request = requests.Request("POST", url, {**headers, "User-Agent": "smsq"}, data=body)
         with self._adapter.send(request.prepare(), stream=True, timeout=self._timeout) as response:
             # Only so that the connection can be kept: the status has said it all.
-            read(response, MAX_ANSWER)
+            read(response.raw, MAX_ANSWER)
         return _understand(response.status_code, response.headers)
 
 
@@ -104,11 +97,3 @@ def _understand(status: int, headers: Mapping[str, str]) -> Posted:
         gone=status == HTTPStatus.GONE,
         retry_after_s=retry_after_s(headers) if busy else 0,
     )
-
-
-_thread = threading.local()
-
-
-def _is_not_of_ours(_: logging.LogRecord) -> bool:
-    """Drop what urllib3 logs while a thread posts: a receiver's URL may be its secret."""
-    return not getattr(_thread, "posts", False)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from smsq_worker.infra.http import Connection, NotConnected, SecureConnection
+from smsq_worker.infra.http import Connection, NotConnected, PrivatePool, SecureConnection
 from smsq_worker.infra.resolver import RESOLVER, Place
 
 _UNICAST: Final = IPv6Network("2000::/3")
@@ -85,11 +85,11 @@ class _SecureConnection(_Guarded, SecureConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class _Pool(PrivatePool, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _SecurePool(PrivatePool, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
