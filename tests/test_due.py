@@ -133,7 +133,7 @@ class Queues:
     def is_full(self) -> bool:
         return False
 
-    def notices(self) -> int:
+    def waiting_callbacks(self) -> int:
         return 0
 
     def publish_messages(self, ids: Any, lane: Lane) -> None:
@@ -142,7 +142,7 @@ class Queues:
     def publish_report(self, mid: str, stat: str) -> None:
         raise AssertionError
 
-    def publish_notice(self, name: str) -> None:
+    def publish_callback(self, name: str) -> None:
         raise AssertionError
 
 
@@ -151,7 +151,7 @@ def clock_of(settings: Settings) -> Callable[[Queues], Scheduler]:
     runtime = Runtime.build(settings)
 
     def make(queues: Queues) -> Scheduler:
-        parts = (runtime.ledger, runtime.notices, runtime.backoff, runtime.recorder)
+        parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.recorder)
         return Scheduler(*parts, gate=ConsumerGate(), queues=queues)
 
     return make

@@ -158,9 +158,9 @@ def test_an_attempt_that_no_longer_holds_gets_no_departure(
         scene.ledger.depart("m1", go)
     assert f"{go.attempt} m1" not in scene.client.zrange("smsq:calls", 0, -1)
     late = RateLimiter(scene.ledger, ConsumerGate(), Event())
-    late._nearest_s = 0.0
+    late._round_trip_s = 0.0
     with pytest.raises(LeaseExpired):
-        late.depart(
+        late.wait_for_send_time(
             "m1", Admitted(1, "1", "t", "c", departs_at=time.monotonic() - 1, begun=go.begun)
         )
 

@@ -78,7 +78,7 @@ def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: P
     runtime = Runtime.build(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
     clock = Scheduler(
         runtime.ledger,
-        runtime.notices,
+        runtime.callbacks,
         runtime.backoff,
         runtime.recorder,
         gate=ConsumerGate(),

@@ -15,7 +15,7 @@ from smsq_worker.infra.http import (
     Adapter,
     NotConnected,
     name_of,
-    read,
+    read_body,
     retry_after_s,
     socket_options,
 )
@@ -85,7 +85,7 @@ class Poster:
         request = requests.Request("POST", url, {**headers, "User-Agent": "smsq"}, data=body)
         with self._adapter.send(request.prepare(), stream=True, timeout=self._timeout) as response:
             # Only so that the connection can be kept: the status has said it all.
-            read(response.raw, MAX_ANSWER)
+            read_body(response.raw, MAX_ANSWER)
         return _understand(response.status_code, response.headers)
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from smsq import deadline
 from smsq.errors import LedgerUnavailable
+from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.spool import Spool
-from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.migrations import LedgerFault
 

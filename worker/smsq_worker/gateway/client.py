@@ -31,7 +31,7 @@ from smsq_worker.infra.http import (
     PrivatePool,
     SecureConnection,
     name_of,
-    read,
+    read_body,
     socket_options,
 )
 
@@ -59,7 +59,7 @@ class _Pool(PrivatePool, HTTPConnectionPool):
 
     ConnectionCls: Any = Connection
 
-    def _make_request(
+    def _make_request(  # type: ignore[override]
         self, conn: Any, *args: Any, wait: Callable[[], None], write_by: float, **options: Any
     ) -> Any:
         """Connect, wait, and write the request only if it is not too late by then.
@@ -187,7 +187,7 @@ class Gateway:
             response.release_conn()
 
     def _read(self, response: Any, private: Sequence[str]) -> GatewayResult:
-        body, trouble = read(response, MAX_ANSWER)
+        body, trouble = read_body(response, MAX_ANSWER)
         result = understand(response.status, response.headers, body, private, trouble=trouble)
         if result.odd and result.odd not in self._odd:
             self._odd.add(result.odd)

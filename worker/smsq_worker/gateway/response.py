@@ -3,7 +3,7 @@
 Documented are {"code": 200, "msg": "ok", "mid": "1151894566D2EDD9"} and
 {"code": 400, "msg": "校验失败", "mid": ""}; `code` is the result, not the HTTP status.
 
-An odd answer that can mean only one thing counts: an acceptance taken for doubt would be sent again.
+An odd answer with only one meaning counts: an acceptance taken for doubt would be sent again.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ class PrivatePool:
             logging.getLogger(module).addFilter(_is_loggable)
 
     def urlopen(self, *args: Any, **options: Any) -> Any:
+        """Send a request."""
         _thread.is_private = True
         try:
             return super().urlopen(*args, **options)  # type: ignore[misc]
@@ -207,7 +208,7 @@ def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int,
     ]
 
 
-def read(response: Any, limit: int) -> tuple[bytes, str]:
+def read_body(response: Any, limit: int) -> tuple[bytes, str]:
     """Return the body of urllib3's response, and what went wrong if it is incomplete."""
     body = bytearray()
     try:
