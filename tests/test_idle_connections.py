@@ -140,7 +140,7 @@ def test_connections_are_kept_alive() -> None:
 
 
 def pools_of(poster: Poster) -> list[Any]:
-    pools = poster._adapter.poolmanager.pools
+    pools = poster._pools.pools
     return [pools[key] for key in pools.keys()]  # noqa: SIM118
 
 

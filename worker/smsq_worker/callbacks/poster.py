@@ -1,51 +1,53 @@
-"""Asking a receiver to take an outcome: one POST, whose failure is an answer and no exception."""
+"""POST a callback to a receiver: every failure is a result, not an exception."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote
 
-import requests
+from urllib3 import PoolManager, Timeout
+from urllib3.util import make_headers, parse_url
 
 from smsq.connection import IDLE_S
-from smsq_worker.callbacks.ssrf_guard import guarded
+from smsq_worker.callbacks.ssrf_guard import guarded_pools
 from smsq_worker.infra.http import (
-    Adapter,
     NotConnected,
     name_of,
     read_body,
+    released,
     retry_after_s,
     socket_options,
 )
 
 MAX_ANSWER: Final = 65_536
-"""More of an answer is not read; its connection is given up."""
+"""A longer answer is not read to its end, and its connection is closed."""
 HOSTS: Final = 32
 CONNECTIONS: Final = 8
-"""So many are kept open, to so many hosts; more are made where they are needed."""
+"""Kept open to each of HOSTS hosts; more are opened where they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What a POST came to."""
+    """The result of a callback."""
 
     done: bool
-    """The receiver answered 2xx. Otherwise it may have taken the outcome all the same."""
+    """The receiver acknowledged with 2xx. If not, it may still have processed the callback."""
     detail: str
     """The HTTP status or an error's name: never the URL, never what the receiver wrote."""
     gone: bool = False
-    """It wants no more (410)."""
+    """The receiver wants no more callbacks (410)."""
     retry_after_s: float = 0
-    """It wants to be left alone for so long."""
+    """The receiver wants no callback for this long."""
 
 
 class Poster:
     """Kept-alive connections to the receivers, shared by all threads of a process.
 
-    `allowed` hosts may speak plain http and be at any address; `trusted` ones have https at
-    public addresses. No others are asked. Redirects are not followed.
+    Hosts in `allowed` may speak plain http and have any address; those in `trusted` need https and
+    public addresses. No others are called. Redirects are not followed.
     """
 
     def __init__(
@@ -57,21 +59,33 @@ class Poster:
         read_timeout_s: float = 10.0,
         idle_timeout_s: float = IDLE_S,
     ) -> None:
-        self._adapter = Adapter(
-            guarded(allowed, trusted, idle_timeout_s),
+        self._pools = PoolManager(
+            num_pools=HOSTS,
+            maxsize=CONNECTIONS,
+            timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
+            retries=False,
             socket_options=socket_options(read_timeout_s, idle_timeout_s),
-            pool_connections=HOSTS,
-            pool_maxsize=CONNECTIONS,
+            # Where no CAs are named, urllib3 loads the system's.
+            cert_reqs="CERT_REQUIRED",
         )
-        self._timeout = (connect_timeout_s, read_timeout_s)
+        pools: dict[str, Any] = guarded_pools(allowed, trusted, idle_timeout_s)
+        self._pools.pool_classes_by_scheme = pools
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
-        """Ask the receiver at a URL once to take a body. Never raises.
-
-        It ends within `rules.longest_post_s`.
-        """
+        """POST a body once. Never raises. Ends within `rules.longest_post_s`."""
         try:
-            return self._post(url, headers, body)
+            response = self._pools.urlopen(
+                "POST",
+                url,
+                redirect=False,
+                headers={**headers, **_authorization(url), "User-Agent": "smsq"},
+                body=body,
+                preload_content=False,
+            )
+            with released(response):
+                # Only so that the connection can be kept: the status decides.
+                read_body(response, MAX_ANSWER)
+            return _result(response.status, response.headers)
         except NotConnected as error:
             return Posted(done=False, detail=str(error))
         except Exception as error:  # noqa: BLE001 - the seam: a URL may be anything
@@ -79,21 +93,19 @@ class Poster:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._adapter.close()
-
-    def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
-        request = requests.Request("POST", url, {**headers, "User-Agent": "smsq"}, data=body)
-        with self._adapter.send(request.prepare(), stream=True, timeout=self._timeout) as response:
-            # Only so that the connection can be kept: the status has said it all.
-            read_body(response.raw, MAX_ANSWER)
-        return _understand(response.status_code, response.headers)
+        self._pools.clear()
 
 
-def _understand(status: int, headers: Mapping[str, str]) -> Posted:
-    busy = status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+def _authorization(url: str) -> dict[str, str]:
+    user, _, password = (parse_url(url).auth or "").partition(":")
+    return make_headers(basic_auth=f"{unquote(user)}:{unquote(password)}") if user else {}
+
+
+def _result(status: int, headers: Mapping[str, str]) -> Posted:
+    is_busy = status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
     return Posted(
         done=200 <= status < 300,  # noqa: PLR2004
         detail=f"HTTP {status}",
         gone=status == HTTPStatus.GONE,
-        retry_after_s=retry_after_s(headers) if busy else 0,
+        retry_after_s=retry_after_s(headers) if is_busy else 0,
     )

@@ -1,8 +1,8 @@
-"""Where outcomes may go: a guard against requests to what only this machine can reach.
+"""Guard against server-side request forgery: callbacks to what only this machine can reach.
 
 A URL may come from a caller, and a name's address from whoever owns the name. So the connection
-itself looks the name up, once, and connects to the very addresses that were judged: there is no
-second answer to rebind a name with.
+itself resolves the name, once, and connects to the addresses that were checked: no second answer
+can rebind the name.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 class Guard:
-    """The hosts to which a connection may go; of `public` ones, at public addresses only."""
+    """The allowed hosts: those in `anywhere` at any address, those in `public` at public ones."""
 
     def __init__(self, anywhere: Iterable[str], public: Iterable[str] = ()) -> None:
-        self._anywhere = frozenset(map(_plain, anywhere))
-        self._public = frozenset(map(_plain, public))
+        self._anywhere = frozenset(map(_normalized, anywhere))
+        self._public = frozenset(map(_normalized, public))
 
     def places(self, host: str, timeout_s: float) -> list[Place]:
-        """Look a host up. Raises NotConnected where it is not allowed, OSError if unknown."""
-        name = _plain(host)
+        """Resolve a host. Raises NotConnected where it is not allowed, OSError if it is unknown."""
+        name = _normalized(host)
         if name not in self._anywhere | self._public:
             raise NotConnected("host not allowed")
         places = RESOLVER.look_up(name, timeout_s)
-        is_judged = name not in self._anywhere
-        if is_judged and not all(is_public(str(place[0])) for *_, place in places):
+        must_be_public = name not in self._anywhere
+        if must_be_public and not all(is_public(str(place[0])) for *_, place in places):
             raise NotConnected("address not public")
         return places
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the Internet's, and of a single host.
+    """Return whether an IP address is a unicast address of the Internet.
 
-    An IPv6 address that holds an IPv4 one is judged by that (NAT64) or refused (6to4, mapped).
+    An IPv6 address that embeds an IPv4 one is checked by that (NAT64) or refused (6to4, mapped).
     """
     ip = ip_address(address)
     if ip in _NAT64:
@@ -54,10 +54,10 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def guarded(
+def guarded_pools(
     anywhere: Iterable[str], public: Iterable[str], idle_s: float
 ) -> dict[str, Callable[..., HTTPConnectionPool]]:
-    """Make pools, by scheme, whose connections keep to a guard; plain http goes `anywhere` only."""
+    """Return connection pools, by scheme, that obey a guard; plain http only to `anywhere`."""
     return {
         "http": partial(_Pool, guard=Guard(anywhere), idle_s=idle_s),
         "https": partial(_SecurePool, guard=Guard(anywhere, public), idle_s=idle_s),
@@ -73,7 +73,7 @@ class _Guarded:
         self._guard = guard
 
     def places(self) -> list[Place]:
-        """Look up where to connect; TLS goes on to check the certificate against the name."""
+        """Resolve where to connect; TLS still checks the certificate against the name."""
         return self._guard.places(self.host, self.timeout)
 
 
@@ -93,6 +93,6 @@ class _SecurePool(PrivatePool, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-def _plain(host: str) -> str:
-    """Write a name in one way: without the dot at its end, in ASCII and small letters."""
+def _normalized(host: str) -> str:
+    """Return a name in canonical form: without a trailing dot, in ASCII and lower case."""
     return host.rstrip(".").encode("idna").decode("ascii").lower()

@@ -32,6 +32,7 @@ from smsq_worker.infra.http import (
     SecureConnection,
     name_of,
     read_body,
+    released,
     socket_options,
 )
 
@@ -180,11 +181,8 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - whatever else it is, it may have been sent
             name = name_of(error)
             return GatewayResult(Outcome.MAYBE_SENT, _KNOWN_AS.get(name, name), trouble=True)
-        try:
+        with released(response):
             return self._read(response, (self._address.secret, phone, code))
-        finally:
-            response.close()
-            response.release_conn()
 
     def _read(self, response: Any, private: Sequence[str]) -> GatewayResult:
         body, trouble = read_body(response, MAX_ANSWER)

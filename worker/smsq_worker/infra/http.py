@@ -12,16 +12,15 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPResponse, parse_headers
 from typing import Any, Final
 
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool
 
 from smsq.boottime import now_s
 from smsq.connection import IDLE_S, given_up
@@ -163,34 +162,6 @@ class PrivatePool:
             _thread.is_private = False
 
 
-class Adapter(HTTPAdapter):
-    """The adapter of requests over our own pools, by scheme, trusting the system's CAs.
-
-    It is used without a Session, which would add cookies, proxies from the environment and a
-    .netrc that replaces an Authorization header.
-    """
-
-    def __init__(
-        self,
-        pools: Mapping[str, Callable[..., HTTPConnectionPool]],
-        *,
-        socket_options: list[tuple[int, int, int]],
-        **options: Any,
-    ) -> None:
-        self._pools = dict(pools)
-        self._socket_options = socket_options
-        super().__init__(**options)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools' manager, with our pools."""
-        super().init_poolmanager(*args, **kwargs, socket_options=self._socket_options)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def cert_verify(self, conn: Any, *_: Any) -> None:
-        """Name no CAs, so that urllib3 loads the system's; requests would name certifi's."""
-        conn.cert_reqs = "CERT_REQUIRED"
-
-
 def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int, int]]:
     """Return the TCP options of connections that are kept.
 
@@ -222,6 +193,16 @@ def read_body(response: Any, limit: int) -> tuple[bytes, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, the request has been sent
         return bytes(body), name_of(error)
     return bytes(body), ""
+
+
+@contextmanager
+def released(response: Any) -> Iterator[None]:
+    """Give the connection of urllib3's response back to its pool, closed if it was not read."""
+    try:
+        yield
+    finally:
+        response.close()
+        response.release_conn()
 
 
 def _chunks(raw: Any) -> Iterator[bytes]:
