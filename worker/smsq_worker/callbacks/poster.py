@@ -98,7 +98,8 @@ class Poster:
 
 def _authorization(url: str) -> dict[str, str]:
     user, _, password = (parse_url(url).auth or "").partition(":")
-    return make_headers(basic_auth=f"{unquote(user)}:{unquote(password)}") if user else {}
+    made = make_headers(basic_auth=f"{unquote(user)}:{unquote(password)}") if user else {}
+    return {name.title(): value for name, value in made.items()}
 
 
 def _result(status: int, headers: Mapping[str, str]) -> Posted:
