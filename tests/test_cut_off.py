@@ -48,15 +48,15 @@ def test_a_server_that_refuses_is_asked_again_at_once() -> None:
 
 def test_all_connections_to_the_broker_are_such() -> None:
     for channel in (Channel, SentinelChannel):
-        assert issubclass(channel.connection_class, connection_backoff._Resting)
-        assert issubclass(channel.connection_class_ssl, connection_backoff._Resting)
+        assert issubclass(channel.connection_class, connection_backoff._BackingOff)
+        assert issubclass(channel.connection_class_ssl, connection_backoff._BackingOff)
 
 
 def test_a_heartbeat_that_nobody_takes_is_dropped_and_holds_nothing_up() -> None:
     server = ValkeyServer(port=free_port())
     server.start()
     with app.connection_for_write(f"{server.connection_url}/0") as connection:
-        events = app.events.QuietEventDispatcher(connection)
+        events = app.events.Dispatcher(connection)
         events.send("worker-heartbeat", retry=True)
         server.stop()
         # Celery's own would not come back from this.
@@ -74,9 +74,9 @@ def test_what_is_given_up_does_not_arrive_later(environ: dict[str, str]) -> None
     client.close()
 
     gateway = Gateway(Address(url="http://127.0.0.1:9/", secret="s", read_timeout_s=7.0))
-    pool = gateway._adapter.poolmanager.connection_from_url("http://127.0.0.1:9/")
-    assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 7000) in pool.conn_kw["socket_options"]
-    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in pool.conn_kw["socket_options"]
+    options = gateway._pool.conn_kw["socket_options"]
+    assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 7000) in options
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
     gateway.close()
 
 

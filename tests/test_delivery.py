@@ -52,7 +52,7 @@ def enter(runtime: Runtime, message_id: str = "m1") -> None:
 
 
 def deliver(runtime: Runtime, message_id: str = "m1") -> str:
-    return runtime.delivery.deliver(message_id, Lane.NOTICE, (), {})
+    return runtime.sender.send(message_id, Lane.NOTICE, (), {})
 
 
 def control(runtime: Runtime) -> Control:
@@ -242,7 +242,7 @@ def test_a_call_that_is_abandoned_says_nothing_of_the_gateway(build: Build) -> N
         runtime = build(vendor.url, **AT_ONCE)
 
         def give_up(mid: str) -> None:
-            runtime.delivery.abandon()
+            runtime.sender.abandon()
             seen.extend([known("m1").state, paused(runtime), is_slowed_down(runtime)])
 
         vendor.before_answer = give_up

@@ -133,7 +133,7 @@ class Queues:
     def is_full(self) -> bool:
         return False
 
-    def notices(self) -> int:
+    def waiting_callbacks(self) -> int:
         return 0
 
     def publish_messages(self, ids: Any, lane: Lane) -> None:
@@ -142,7 +142,7 @@ class Queues:
     def publish_report(self, mid: str, stat: str) -> None:
         raise AssertionError
 
-    def publish_notice(self, name: str) -> None:
+    def publish_callback(self, name: str) -> None:
         raise AssertionError
 
 

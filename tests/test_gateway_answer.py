@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.response import Call, clean_mid, loads, understand
+from smsq_worker.gateway.response import GatewayResult, clean_mid, loads, understand
 from smsq_worker.infra.http import MAX_RETRY_AFTER_S
 
 ACCEPTED = Outcome.ACCEPTED
@@ -27,13 +27,13 @@ PAGE = "<html><title>no</title></html>"
 BOM = "\ufeff"
 
 
-def concluded(status: int, body: str | bytes, **headers: str) -> Call:
+def concluded(status: int, body: str | bytes, **headers: str) -> GatewayResult:
     data = body.encode() if isinstance(body, str) else body
     return understand(status, {name.replace("_", "-"): v for name, v in headers.items()}, data)
 
 
-def unreadable(status: int) -> Call:
-    return Call(MAYBE_SENT, f"unreadable answer, http {status}", trouble=True)
+def unreadable(status: int) -> GatewayResult:
+    return GatewayResult(MAYBE_SENT, f"unreadable answer, http {status}", trouble=True)
 
 
 # --- the table ------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def with_mid(value: Any) -> str:
 def test_code_200_with_a_mid_is_accepted_whatever_the_status(
     status: int, body: str, mid: str
 ) -> None:
-    assert concluded(status, body) == Call(ACCEPTED, "", mid)
+    assert concluded(status, body) == GatewayResult(ACCEPTED, "", mid)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_code_200_with_a_mid_is_accepted_whatever_the_status(
     ],
 )
 def test_code_200_without_a_usable_mid_is_accepted_and_flagged(body: str) -> None:
-    assert concluded(200, body) == Call(ACCEPTED, "no usable mid")
+    assert concluded(200, body) == GatewayResult(ACCEPTED, "no usable mid")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_code_200_without_a_usable_mid_is_accepted_and_flagged(body: str) -> Non
     ],
 )
 def test_another_code_or_a_clients_error_is_refused(status: int, body: str, detail: str) -> None:
-    assert concluded(status, body) == Call(REFUSED, detail)
+    assert concluded(status, body) == GatewayResult(REFUSED, detail)
 
 
 # What each says besides: that calls come too fast, that the gateway is in trouble.
@@ -148,7 +148,7 @@ NOT_TAKEN = {
     ],
 )
 def test_a_request_that_was_not_taken_was_not_sent(status: int, body: str) -> None:
-    assert concluded(status, body) == Call(NOT_SENT, f"http {status}", **NOT_TAKEN[status])
+    assert concluded(status, body) == GatewayResult(NOT_SENT, f"http {status}", **NOT_TAKEN[status])
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 504, 507, 520, 599, 999])
@@ -163,7 +163,7 @@ def test_a_request_that_was_not_taken_was_not_sent(status: int, body: str) -> No
 )
 def test_after_a_servers_error_nobody_can_know(status: int, body: str) -> None:
     call = concluded(status, body, Retry_After="9")
-    assert call == Call(MAYBE_SENT, f"http {status}", trouble=True)
+    assert call == GatewayResult(MAYBE_SENT, f"http {status}", trouble=True)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_neither_a_redirect_nor_an_early_answer_says_anything(status: int) -> No
 
 def test_the_content_type_has_no_say() -> None:
     for kind in ("text/html", "text/html; charset=gbk", "application/octet-stream", "", "\xff"):
-        assert concluded(200, GOOD, Content_Type=kind) == Call(ACCEPTED, "", MID)
+        assert concluded(200, GOOD, Content_Type=kind) == GatewayResult(ACCEPTED, "", MID)
 
 
 # --- when to come back ----------------------------------------------------------------------
@@ -246,7 +246,9 @@ def test_the_content_type_has_no_say() -> None:
 @pytest.mark.parametrize("status", NOT_TAKEN)
 def test_retry_after_is_read_and_bounded(status: int, value: str, seconds: float) -> None:
     call = concluded(status, PAGE, Retry_After=value)
-    assert call == Call(NOT_SENT, f"http {status}", retry_after_s=seconds, **NOT_TAKEN[status])
+    assert call == GatewayResult(
+        NOT_SENT, f"http {status}", retry_after_s=seconds, **NOT_TAKEN[status]
+    )
 
 
 def test_retry_after_may_be_a_date() -> None:

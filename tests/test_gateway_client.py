@@ -46,7 +46,7 @@ from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway import client
 from smsq_worker.gateway.client import MAX_ANSWER, Gateway, NotConnected
-from smsq_worker.gateway.response import Call
+from smsq_worker.gateway.response import GatewayResult
 from support import eventually
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def gateway(url: str, **changes: Any) -> Iterator[Gateway]:
         made.close()
 
 
-def send(made: Gateway, code: str = CODE) -> Call:
-    return made.send(PHONE, TEMPLATE, code)
+def send(made: Gateway, code: str = CODE) -> GatewayResult:
+    return made.submit(PHONE, TEMPLATE, code)
 
 
 def count_tries(made: Gateway, fail: Callable[[int], None] = lambda _: None) -> list[str]:
@@ -96,29 +96,20 @@ def count_tries(made: Gateway, fail: Callable[[int], None] = lambda _: None) -> 
             fail(len(tries))
             return super()._new_conn()
 
-    class Connection(Counting, client._Connection):
+    class Connection(Counting, made._pool.ConnectionCls):
         pass
 
-    class SecureConnection(Counting, client._SecureConnection):
-        pass
-
-    class Pool(client._Pool):
-        ConnectionCls = Connection
-
-    class SecurePool(client._SecurePool):
-        ConnectionCls = SecureConnection
-
-    made._adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+    made._pool.ConnectionCls = Connection
     return tries
 
 
-def assert_not_connected(call: Call, detail: str) -> None:
-    assert call == Call(Outcome.NOT_SENT, call.detail, connected=False, trouble=True)
+def assert_not_connected(call: GatewayResult, detail: str) -> None:
+    assert call == GatewayResult(Outcome.NOT_SENT, call.detail, connected=False, trouble=True)
     assert re.fullmatch(detail, call.detail)
 
 
-def in_doubt(detail: str) -> Call:
-    return Call(Outcome.MAYBE_SENT, detail, trouble=True)
+def in_doubt(detail: str) -> GatewayResult:
+    return GatewayResult(Outcome.MAYBE_SENT, detail, trouble=True)
 
 
 def assert_hidden(shown: str, *private: str) -> None:
@@ -131,7 +122,7 @@ def assert_hidden(shown: str, *private: str) -> None:
 
 def test_the_request_is_the_documented_one_to_the_letter() -> None:
     with Server(says(http_answer())) as server, gateway(server.url) as made:
-        assert send(made) == Call(Outcome.ACCEPTED, "", MID)
+        assert send(made) == GatewayResult(Outcome.ACCEPTED, "", MID)
     (request,) = server.requests
     assert request.line == (
         "GET /?module=sms&file=send&action=send&mobphone=13800138000&code=482913&smstemplate="
@@ -182,7 +173,7 @@ def test_every_code_and_template_arrive_as_they_are() -> None:
         @hypothesis_settings(deadline=None, max_examples=60)
         @given(template=text | hard, code=text | hard)
         def every(template: str, code: str) -> None:
-            made.send(PHONE, template, code)
+            made.submit(PHONE, template, code)
             assert server.requests[-1].query == [
                 ("module", "sms"),
                 ("file", "send"),
@@ -296,7 +287,7 @@ def test_a_certificate_of_the_bundles_authority_is_good(tls: ssl.SSLContext, bun
         gateway(server.url, verify=bundle) as made,
     ):
         calls = [send(made), send(made)]
-    assert calls == [Call(Outcome.ACCEPTED, "", MID)] * 2
+    assert calls == [GatewayResult(Outcome.ACCEPTED, "", MID)] * 2
     assert (len(server.requests), server.connections) == (2, 1)
 
 
@@ -319,7 +310,7 @@ from smsq_worker.gateway.client import Gateway
 
 url, secret = sys.argv[1:]
 address = Address(url, secret, connect_timeout_s={PATIENCE_S}, read_timeout_s={PATIENCE_S})
-call = Gateway(address).send("{PHONE}", "SMS_1001", "{CODE}")
+call = Gateway(address).submit("{PHONE}", "SMS_1001", "{CODE}")
 print(call.outcome, call.connected)
 """
 
@@ -366,7 +357,7 @@ def test_without_verification_any_certificate_will_do_and_nothing_warns(
         gateway(server.url, verify=False) as made,
     ):
         calls = [send(made), send(made)]
-    assert calls == [Call(Outcome.ACCEPTED, "", MID)] * 2
+    assert calls == [GatewayResult(Outcome.ACCEPTED, "", MID)] * 2
     assert server.connections == 1
     assert [str(warning.message) for warning in recwarn] == []
 
@@ -465,25 +456,25 @@ def test_without_a_connection_nothing_was_sent_and_it_is_tried_a_few_times(
     assert len(tries) == TRIES
 
 
-def test_a_call_departs_over_the_open_connection_before_anything_is_sent() -> None:
+def test_the_send_time_is_awaited_over_the_open_connection_before_anything_is_sent() -> None:
     seen: list[tuple[int, int]] = []
     with Server(says(http_answer())) as server, gateway(server.url) as made:
 
-        def depart() -> None:
+        def wait() -> None:
             eventually(lambda: server.connections == 1)
             seen.append((server.connections, len(server.requests)))
 
         for _ in range(2):
-            assert made.send(PHONE, TEMPLATE, CODE, depart).outcome is Outcome.ACCEPTED
+            assert made.submit(PHONE, TEMPLATE, CODE, wait=wait).outcome is Outcome.ACCEPTED
         assert send(made).outcome is Outcome.ACCEPTED
     assert seen == [(1, 0), (1, 1)]
 
 
-def test_a_call_without_a_connection_never_departs() -> None:
-    departed: list[str] = []
+def test_without_a_connection_no_send_time_is_awaited() -> None:
+    waits: list[str] = []
     with refusing() as url, gateway(url) as made:
-        made.send(PHONE, TEMPLATE, CODE, lambda: departed.append("departed"))
-    assert not departed
+        made.submit(PHONE, TEMPLATE, CODE, wait=lambda: waits.append("waits"))
+    assert not waits
 
 
 def test_the_tries_have_pauses_between_them_that_grow() -> None:
@@ -505,7 +496,7 @@ def test_a_connection_that_comes_about_at_the_last_try_carries_the_message_once(
 
     with Server(says(http_answer())) as server, gateway(server.url) as made:
         tries = count_tries(made, fail)
-        assert send(made) == Call(Outcome.ACCEPTED, "", MID)
+        assert send(made) == GatewayResult(Outcome.ACCEPTED, "", MID)
     assert (len(tries), len(server.requests)) == (TRIES, 1)
 
 
@@ -599,25 +590,28 @@ def test_a_kept_connection_that_dies_under_a_request_is_not_tried_again() -> Non
 
     with Server(once) as server, gateway(server.url) as made:
         calls = [send(made), send(made)]
-    assert calls == [Call(Outcome.ACCEPTED, "", MID), in_doubt(calls[1].detail)]
+    assert calls == [GatewayResult(Outcome.ACCEPTED, "", MID), in_doubt(calls[1].detail)]
     assert [request.connection for request in server.requests] == [1, 1]
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("429 Slow Down", Call(Outcome.NOT_SENT, "http 429", "", 7, too_fast=True)),
-        ("503 Unavailable", Call(Outcome.NOT_SENT, "http 503", "", 7, too_fast=True, trouble=True)),
-        ("408 Timeout", Call(Outcome.NOT_SENT, "http 408", "", 7, trouble=True)),
+        ("429 Slow Down", GatewayResult(Outcome.NOT_SENT, "http 429", "", 7, too_fast=True)),
+        (
+            "503 Unavailable",
+            GatewayResult(Outcome.NOT_SENT, "http 503", "", 7, too_fast=True, trouble=True),
+        ),
+        ("408 Timeout", GatewayResult(Outcome.NOT_SENT, "http 408", "", 7, trouble=True)),
         ("500 Oops", in_doubt("http 500")),
         ("502 Bad Gateway", in_doubt("http 502")),
         ("504 Gateway Timeout", in_doubt("http 504")),
-        ("401 Unauthorized", Call(Outcome.REFUSED, "gateway:http-401")),
-        ("403 Forbidden", Call(Outcome.REFUSED, "gateway:http-403")),
-        ("404 Not Found", Call(Outcome.REFUSED, "gateway:http-404")),
+        ("401 Unauthorized", GatewayResult(Outcome.REFUSED, "gateway:http-401")),
+        ("403 Forbidden", GatewayResult(Outcome.REFUSED, "gateway:http-403")),
+        ("404 Not Found", GatewayResult(Outcome.REFUSED, "gateway:http-404")),
     ],
 )
-def test_an_answer_of_any_status_is_not_tried_again(status: str, expected: Call) -> None:
+def test_an_answer_of_any_status_is_not_tried_again(status: str, expected: GatewayResult) -> None:
     page = http_answer(b"<html>no</html>", "Retry-After: 7", status=status)
     with Server(says(page)) as server, gateway(server.url) as made:
         assert send(made) == expected
@@ -644,7 +638,7 @@ def test_an_answer_of_any_status_is_not_tried_again(status: str, expected: Call)
 )
 def test_an_unusual_answer_is_understood_all_the_same(script: Script) -> None:
     with Server(script) as server, gateway(server.url) as made:
-        assert send(made) == Call(Outcome.ACCEPTED, "", MID)
+        assert send(made) == GatewayResult(Outcome.ACCEPTED, "", MID)
     assert len(server.requests) == 1
 
 
@@ -752,22 +746,25 @@ def test_whatever_goes_wrong_in_connecting_sent_nothing(kind: type[Exception]) -
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_whatever_the_adapter_raises_may_have_been_sent(kind: type[Exception]) -> None:
+def test_whatever_the_pool_raises_may_have_been_sent(kind: type[Exception]) -> None:
     calls = []
 
-    def fail(*_: Any, **__: Any) -> requests.Response:
+    def fail(*_: Any, **__: Any) -> None:
         calls.append(1)
         raise bare(kind)
 
     with gateway("http://gateway.invalid/") as made:
-        made._adapter.send = fail
-        assert send(made) == in_doubt(kind.__name__)
+        made._pool.urlopen = fail
+        assert send(made) == in_doubt(client._KNOWN_AS.get(kind.__name__, kind.__name__))
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_whatever_is_raised_while_reading_may_have_been_sent(kind: type[Exception]) -> None:
-    class Body:
+    class Answer:
+        status = 200
+        headers: dict[str, str] = {}  # noqa: RUF012
+        chunked = True
         closed = False
 
         def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
@@ -779,23 +776,20 @@ def test_whatever_is_raised_while_reading_may_have_been_sent(kind: type[Exceptio
 
         release_conn = close
 
-    answer = requests.Response()
-    answer.status_code = 200
-    answer.raw = Body()
+    answer = Answer()
     with gateway("http://gateway.invalid/") as made:
-        made._adapter.send = lambda *_, **__: answer
+        made._pool.urlopen = lambda *_, **__: answer
         call = send(made)
-    # requests gives some of urllib3's another name.
-    assert call == in_doubt(call.detail)
-    assert answer.raw.closed
+    assert call == in_doubt(kind.__name__)
+    assert answer.closed
 
 
 def test_only_not_connected_says_that_nothing_was_sent() -> None:
-    def fail(*_: Any, **__: Any) -> requests.Response:
+    def fail(*_: Any, **__: Any) -> None:
         raise NotConnected("SomeError")
 
     with gateway("http://gateway.invalid/") as made:
-        made._adapter.send = fail
+        made._pool.urlopen = fail
         assert_not_connected(send(made), "SomeError")
     assert not any(issubclass(param.values[0], NotConnected) for param in EVERY)
 
@@ -811,7 +805,7 @@ def test_only_not_connected_says_that_nothing_was_sent() -> None:
 )
 def test_no_text_makes_it_raise(texts: tuple[str, str, str]) -> None:
     with Server(says(http_answer())) as server, gateway(server.url) as made:
-        assert made.send(*texts).outcome in set(Outcome)
+        assert made.submit(*texts).outcome in set(Outcome)
 
 
 # --- nothing leaks --------------------------------------------------------------------------
@@ -844,7 +838,7 @@ def test_what_the_vendor_echoes_is_masked(code: str, message: str) -> None:
     answer = http_answer(f'{{"code": 400, "msg": "{message}"}}'.encode())
     with Server(says(answer)) as server, gateway(server.url) as made:
         call = send(made, code)
-    assert call == Call(Outcome.REFUSED, call.detail)
+    assert call == GatewayResult(Outcome.REFUSED, call.detail)
     assert call.detail.startswith("gateway:400 ")
     assert "****" in call.detail or "无" * 56 in call.detail
     assert_hidden(f"{call!r} {call}", code, code.lower(), "ABC", "0013", "001 380", "4829")

@@ -18,7 +18,7 @@ from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import MAX_ANSWER, Gateway
-from smsq_worker.gateway.response import Call, understand
+from smsq_worker.gateway.response import GatewayResult, understand
 from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
 
@@ -67,7 +67,7 @@ LETTERS = "keys in other letters"
 )
 def test_what_says_yes_is_accepted(body: str | bytes, odd: str) -> None:
     data = body if isinstance(body, bytes) else body.encode()
-    assert understand(200, {}, data) == Call(Outcome.ACCEPTED, "", "A1", odd=odd)
+    assert understand(200, {}, data) == GatewayResult(Outcome.ACCEPTED, "", "A1", odd=odd)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_says_yes_is_accepted(body: str | bytes, odd: str) -> None:
 )
 def test_what_says_no_is_refused(body: str | bytes, odd: str) -> None:
     data = body if isinstance(body, bytes) else body.encode()
-    expected = Call(Outcome.REFUSED, "gateway:400 校验失败", odd=odd or LETTERS)
+    expected = GatewayResult(Outcome.REFUSED, "gateway:400 校验失败", odd=odd or LETTERS)
     assert understand(200, {}, data) == expected
 
 
@@ -116,24 +116,24 @@ DOUBT = [
 @pytest.mark.parametrize("body", DOUBT)
 def test_what_may_mean_either_stays_in_doubt(body: str | bytes) -> None:
     data = body if isinstance(body, bytes) else body.encode()
-    expected = Call(Outcome.MAYBE_SENT, "unreadable answer, http 200", trouble=True)
+    expected = GatewayResult(Outcome.MAYBE_SENT, "unreadable answer, http 200", trouble=True)
     assert understand(200, {}, data) == expected
 
 
 def test_a_page_of_an_error_that_holds_an_answer_says_nothing() -> None:
     for status in (500, 502):
         call = understand(status, {}, (WARNING + GOOD).encode())
-        assert call == Call(Outcome.MAYBE_SENT, f"http {status}", trouble=True)
+        assert call == GatewayResult(Outcome.MAYBE_SENT, f"http {status}", trouble=True)
     assert understand(404, {}, (WARNING + GOOD).encode()).outcome is Outcome.REFUSED
 
 
 # Over the wire
 
 
-def send(server: Server, read_timeout_s: float = 30.0) -> Call:
+def send(server: Server, read_timeout_s: float = 30.0) -> GatewayResult:
     gateway = Gateway(Address(server.url, "secret", read_timeout_s=read_timeout_s))
     try:
-        return gateway.send("13800138000", "SMS_1001", "482913")
+        return gateway.submit("13800138000", "SMS_1001", "482913")
     finally:
         gateway.close()
 
@@ -154,8 +154,8 @@ def test_what_comes_before_the_answer_is_skipped(before: bytes) -> None:
     with Server(says(before + http_answer(GOOD.encode()))) as server:
         gateway = Gateway(Address(server.url, "secret"))
         for _ in range(2):
-            call = gateway.send("13800138000", "SMS_1001", "482913")
-            assert call == Call(Outcome.ACCEPTED, "", "A1")
+            call = gateway.submit("13800138000", "SMS_1001", "482913")
+            assert call == GatewayResult(Outcome.ACCEPTED, "", "A1")
         gateway.close()
     assert (len(server.requests), server.connections) == (2, 1)
 
@@ -213,7 +213,7 @@ def test_half_an_object_does_not(length: int) -> None:
     short = OK + b"Content-Length: %d\r\n\r\n" % length + GOOD.encode()
     with Server(says(short)) as server:
         call = send(server)
-    assert call == Call(Outcome.MAYBE_SENT, "unreadable answer, http 200", trouble=True)
+    assert call == GatewayResult(Outcome.MAYBE_SENT, "unreadable answer, http 200", trouble=True)
 
 
 def test_each_oddity_is_warned_of_once_and_nothing_private_is_shown(
@@ -228,7 +228,7 @@ def test_each_oddity_is_warned_of_once_and_nothing_private_is_shown(
     with caplog.at_level(logging.WARNING), Server(script) as server:
         gateway = Gateway(Address(server.url, "secret"))
         for _ in bodies:
-            call = gateway.send("13800138000", "SMS_1001", "482913")
+            call = gateway.submit("13800138000", "SMS_1001", "482913")
             assert (call.outcome, call.mid) == (Outcome.ACCEPTED, "A1")
         gateway.close()
     told = [record.getMessage() for record in caplog.records]
@@ -248,6 +248,6 @@ def test_twenty_refusals_in_gbk_pause_the_account(
         entrance = LedgerWriter(client, settings)
         for n in range(20):
             entrance.enter(f"m{n}", parse(("13800138000", "SMS_1001", "1"), {}))
-            assert runtime.delivery.deliver(f"m{n}", Lane.NOTICE, (), {}) == "failed"
+            assert runtime.sender.send(f"m{n}", Lane.NOTICE, (), {}) == "failed"
         runtime.close()
     assert [pause.scope for pause in Control(client, settings.rules).pauses()] == ["account"]

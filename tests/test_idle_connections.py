@@ -17,7 +17,7 @@ from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import Gateway
-from smsq_worker.gateway.response import Call
+from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra import http
 from smsq_worker.ledger.callbacks import Callback
 
@@ -25,7 +25,7 @@ HERE = "127.0.0.1"
 # Only a fault reaches it; but who uses a forgotten connection must wait for it.
 SOON_S = 1.0
 YES = http_answer(b'{"code": 200, "msg": "ok", "mid": "A1"}')
-ACCEPTED = Call(Outcome.ACCEPTED, "", "A1")
+ACCEPTED = GatewayResult(Outcome.ACCEPTED, "", "A1")
 
 
 class Nat:
@@ -87,8 +87,8 @@ def forgetful(answer: bytes) -> Iterator[tuple[Server, Nat]]:
         yield server, nat
 
 
-def send(gateway: Gateway) -> Call:
-    return gateway.send("13800138000", "SMS_1001", "482913")
+def send(gateway: Gateway) -> GatewayResult:
+    return gateway.submit("13800138000", "SMS_1001", "482913")
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> None:
@@ -130,7 +130,7 @@ def test_connections_are_kept_alive() -> None:
         with closing(gateway), closing(poster):
             send(gateway)
             poster.post(server.url, {}, b"")
-            for sock in (kept(gateway._adapter), kept(poster._adapter)):
+            for sock in (kept(gateway._pool), kept(*pools_of(poster))):
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 if option := getattr(socket, "TCP_KEEPIDLE", None):
@@ -139,11 +139,14 @@ def test_connections_are_kept_alive() -> None:
                     assert sock.getsockopt(socket.IPPROTO_TCP, option) == 10_000
 
 
-def kept(adapter: Any) -> socket.socket:
-    """Give the socket of the one connection that an adapter keeps."""
-    pools = adapter.poolmanager.pools
-    kept = [one for key in pools.keys() for one in pools[key].pool.queue]  # noqa: SIM118
-    (sock,) = [one.sock for one in kept if one is not None]
+def pools_of(poster: Poster) -> list[Any]:
+    pools = poster._pools.pools
+    return [pools[key] for key in pools.keys()]  # noqa: SIM118
+
+
+def kept(pool: Any) -> socket.socket:
+    """Return the socket of the one connection that a pool keeps."""
+    (sock,) = [one.sock for one in pool.pool.queue if one is not None]
     return sock
 
 

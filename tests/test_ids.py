@@ -109,7 +109,7 @@ def test_a_batch_with_what_is_no_id_is_no_batch(scene: Scene) -> None:
     runtime = Runtime.build(scene.settings)
     scene.enter("m1")
     for bad in (*NO_IDS, *NO_STR):
-        assert runtime.batches.deliver(["m1", bad], contract.Lane.BULK) == "dropped"
+        assert runtime.batch_sender.send(["m1", bad], contract.Lane.BULK) == "dropped"
     assert scene.status().state == "queued"
     runtime.close()
 

@@ -429,7 +429,7 @@ def test_a_bare_message_whose_key_conflicts_fails_and_is_not_sent(
         own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_HOME": str(tmp_path)}
         runtime = Runtime.build(Settings.load(environ | own))
         try:
-            deliver = runtime.delivery.deliver
+            deliver = runtime.sender.send
             assert deliver("bare", Lane.OTP, [OTHER_PHONE, TEMPLATE], {"key": KEY}) == "entered"
             assert deliver("bare", Lane.OTP, [OTHER_PHONE, TEMPLATE], {"key": KEY}) == "copy failed"
         finally:

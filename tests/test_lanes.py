@@ -14,7 +14,7 @@ import pytest
 import smsq
 from machine import Machine, dies, ends, machine
 from smsq.contract import Lane
-from smsq_worker.sending.consumer_gate import FEWEST, ConsumerGate
+from smsq_worker.sending.consumer_gate import MIN_WAITING, ConsumerGate
 from support import becomes, eventually, known
 
 QUEUES = ["sms.otp", "sms.report", "sms.notice", "sms.bulk"]
@@ -96,7 +96,7 @@ def test_a_worker_that_stops_gives_back_what_waits(slow_rate: Machine) -> None:
     worker = slow_rate.start_worker(SMSQ_RATE_PER_S="0.01")
     ids = send(6, "notice")
     becomes(ids[0], "accepted")
-    eventually(lambda: slow_rate.client.llen(Lane.NOTICE.queue) == 5 - FEWEST)
+    eventually(lambda: slow_rate.client.llen(Lane.NOTICE.queue) == 5 - MIN_WAITING)
     worker.send_signal(signal.SIGTERM)
     ends(worker, 0)
     queue = [
@@ -105,7 +105,9 @@ def test_a_worker_that_stops_gives_back_what_waits(slow_rate: Machine) -> None:
     ]
     assert set(queue) == set(ids[1:])
     # One more may have been on its way when the gate closed.
-    kept = [taken for taken in (FEWEST, FEWEST + 1) if queue[: 5 - taken] == ids[:taken:-1]]
+    kept = [
+        taken for taken in (MIN_WAITING, MIN_WAITING + 1) if queue[: 5 - taken] == ids[:taken:-1]
+    ]
     assert kept, "what was given back is the next to be taken"
     assert {known(one).state for one in ids[1:]} == {"queued"}
     assert slow_rate.client.hlen("unacked") == 0
@@ -151,7 +153,7 @@ def test_a_lane_is_closed_while_enough_of_it_waits() -> None:
     with gate.waiting(Lane.BULK):
         assert not gate.crowded()
         with gate.waiting(Lane.BULK):
-            assert FEWEST == 2
+            assert MIN_WAITING == 2
             assert gate.crowded()
             assert gate.open_queues(QUEUES) == ["sms.otp", "sms.report", "sms.notice"]
         assert gate.open_queues(QUEUES) == QUEUES

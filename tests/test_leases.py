@@ -23,7 +23,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Gateway
-from smsq_worker.gateway.response import Call
+from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.ledger import Admitted
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
@@ -31,7 +31,7 @@ from support import becomes, eventually, known
 
 READ_S = 30.0
 YES = http_answer(b'{"code": 200, "msg": "ok", "mid": "A1"}')
-ACCEPTED = Call(Outcome.ACCEPTED, "", "A1")
+ACCEPTED = GatewayResult(Outcome.ACCEPTED, "", "A1")
 
 # The client's judgement
 
@@ -49,8 +49,10 @@ def gateway(server: Server) -> Iterator[Gateway]:
     made.close()
 
 
-def send(gateway: Gateway, lease_ends: float, depart: Callable[[], None] | None = None) -> Call:
-    return gateway.send("13800138000", "SMS_1001", "482913", depart, lease_ends)
+def send(
+    gateway: Gateway, lease_ends: float, wait: Callable[[], None] = lambda: None
+) -> GatewayResult:
+    return gateway.submit("13800138000", "SMS_1001", "482913", wait=wait, lease_ends=lease_ends)
 
 
 def test_it_is_written_while_its_answer_can_come_within_the_lease(
@@ -70,7 +72,7 @@ def test_one_that_comes_too_late_is_not_tried_again_and_blames_nobody(
     assert (call.outcome, call.connected, call.trouble) == (Outcome.NOT_SENT, True, False)
     assert call.detail == "its lease was over before the request was written"
     # And leaves nothing behind for the next of its thread.
-    assert gateway.send("13800138000", "SMS_1001", "482913") == ACCEPTED
+    assert gateway.submit("13800138000", "SMS_1001", "482913") == ACCEPTED
     assert (len(server.requests), server.connections) == (1, 2)
 
 
@@ -156,9 +158,9 @@ def test_an_attempt_that_no_longer_holds_gets_no_departure(
         scene.ledger.depart("m1", go)
     assert f"{go.attempt} m1" not in scene.client.zrange("smsq:calls", 0, -1)
     late = RateLimiter(scene.ledger, ConsumerGate(), Event())
-    late._nearest_s = 0.0
+    late._round_trip_s = 0.0
     with pytest.raises(LeaseExpired):
-        late.depart(
+        late.wait_for_send_time(
             "m1", Admitted(1, "1", "t", "c", departs_at=time.monotonic() - 1, begun=go.begun)
         )
 

@@ -154,7 +154,7 @@ def test_of_what_celery_adds_only_a_messages_id_is_shown(name: str, known: set[s
 def test_a_wake_up_that_could_not_be_acknowledged_is_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    celery_logs.quiet()
+    celery_logs.add_filters()
     gone = OSError("the connection is gone")
     # As kombu tells it, for each that a worker had when its connection broke.
     request_log = logging.getLogger("celery.worker.request")

@@ -36,7 +36,7 @@ from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Admitted, Ledger
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import Scheduler
-from smsq_worker.sending.batch_sender import Calls
+from smsq_worker.sending.batch_sender import SubmitThreads
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from support import eventually
 from test_door import in_process
@@ -62,7 +62,7 @@ class OddQueues:
     def is_full(self) -> bool:
         return False
 
-    def notices(self) -> int:
+    def waiting_callbacks(self) -> int:
         return 0
 
     def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
@@ -73,7 +73,7 @@ class OddQueues:
     def publish_report(self, mid: str, stat: str) -> None:
         self.published.append(mid)
 
-    def publish_notice(self, name: str) -> None:
+    def publish_callback(self, name: str) -> None:
         self.published.append(name)
 
 
@@ -337,7 +337,7 @@ def test_old_entries_in_a_spool_are_an_error(tmp_path: Path) -> None:
 def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hangs_nothing(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
-    calls = Calls(runtime.delivery)
+    calls = SubmitThreads(runtime.sender)
     go = Admitted(1, "", "", "", None)
 
     def none_left(self: Thread) -> None:
@@ -348,6 +348,6 @@ def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hang
         patched.setattr(threading.Thread, "start", none_left)
         calls.begin("m1", Lane.BULK, go, done)
         assert done.get(timeout=30) is None
-        assert calls.room() == Calls(runtime.delivery).room()
+        assert calls.free() == SubmitThreads(runtime.sender).free()
     calls.begin("m2", Lane.BULK, go, done)
     assert done.get(timeout=30).message_id == "m2"

@@ -328,13 +328,13 @@ def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Se
 
 def test_so_many_threads_tell_outcomes_and_no_more() -> None:
     gate = ConsumerGate()
-    gate.threads(12)
+    gate.set_threads(12)
     queues = ["sms.otp", "sms.notify", "sms.bulk"]
-    with gate.telling():
+    with gate.dispatching():
         assert "sms.notify" in gate.open_queues(queues)
-        with gate.telling():
+        with gate.dispatching():
             assert gate.open_queues(queues) == ["sms.otp", "sms.bulk"]
             assert gate.crowded()
-            with pytest.raises(RequeueLater), gate.telling():
+            with pytest.raises(RequeueLater), gate.dispatching():
                 raise AssertionError("a third")
     assert "sms.notify" in gate.open_queues(queues)

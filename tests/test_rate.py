@@ -22,7 +22,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
-from smsq_worker.sending.rate_limiter import RateLimiter, keep_time
+from smsq_worker.sending.rate_limiter import RateLimiter, set_switch_interval
 from support import eventually
 
 SECOND = 1_000_000
@@ -187,9 +187,9 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     def work(share: list[str]) -> None:
         with connect(scene.settings.redis_url) as own:
             ledger = Ledger(own, scene.rules)
-            turnstile = RateLimiter(ledger, ConsumerGate(), Event())
+            rate_limiter = RateLimiter(ledger, ConsumerGate(), Event())
             for name in share:
-                go = patiently(turnstile, name, Lane(scene.status(name).lane))
+                go = patiently(rate_limiter, name, Lane(scene.status(name).lane))
                 assert isinstance(go, Admitted)
                 ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
 
@@ -200,10 +200,10 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
 
 
-def patiently(turnstile: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
+def patiently(rate_limiter: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
     while True:
         try:
-            return turnstile.admit(name, lane)
+            return rate_limiter.admit(name, lane)
         except RequeueLater:
             continue
 
@@ -349,7 +349,7 @@ def test_a_slow_down_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture
     assert caplog.messages == ["slowed down to 50 of 100 calls a second: http 429"]
 
 
-# The turnstile
+# The rate limiter
 
 
 @pytest.fixture
@@ -385,17 +385,17 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_a_message_goes_through(slow: Scene) -> None:
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), Event())
-    assert isinstance(turnstile.admit("m1", Lane.NOTICE), Admitted)
-    assert turnstile.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    assert isinstance(rate_limiter.admit("m1", Lane.NOTICE), Admitted)
+    assert rate_limiter.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
 
 
 def test_a_worker_that_stops_gives_a_waiting_message_back(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
-    waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    waiting = pool.submit(rate_limiter.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
     stopping.set()
     stopping.go_on.set()
@@ -403,43 +403,43 @@ def test_a_worker_that_stops_gives_a_waiting_message_back(
         waiting.result(60)
     assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
     with pytest.raises(RequeueLater, match="stopping"):
-        turnstile.admit("m2", Lane.NOTICE)
+        rate_limiter.admit("m2", Lane.NOTICE)
 
 
 def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.sending.rate_limiter.WAIT_AT_MOST_S", 0.01)
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.MAX_WAIT_S", 0.01)
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
     for name in ("m1", "m2"):
-        with pytest.raises(RequeueLater, match="no turn soon"):
-            turnstile.admit(name, Lane.NOTICE)
+        with pytest.raises(RequeueLater, match="no slot soon"):
+            rate_limiter.admit(name, Lane.NOTICE)
 
 
 def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
     gate = ConsumerGate()
-    turnstile = RateLimiter(slow.ledger, gate, Event())
+    rate_limiter = RateLimiter(slow.ledger, gate, Event())
     slow.control.pause("account", "by hand")
     with pytest.raises(RequeueLater, match="paused"):
-        turnstile.admit("m1", Lane.NOTICE)
+        rate_limiter.admit("m1", Lane.NOTICE)
     assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
     slow.control.resume("account", "by hand")
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    assert isinstance(turnstile.admit("m2", Lane.NOTICE), Admitted)
+    assert isinstance(rate_limiter.admit("m2", Lane.NOTICE), Admitted)
 
 
 def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
-    waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
+    waiting = pool.submit(rate_limiter.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
-    assert turnstile.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
+    assert rate_limiter.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
     assert not waiting.done()
     slow.client.delete(keys.CALLS)
     stopping.go_on.set()
@@ -454,9 +454,9 @@ def test_reports_go_on_whatever_the_rate(slow: Scene) -> None:
 def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
     before = sys.getswitchinterval()
     try:
-        keep_time(200)
+        set_switch_interval(200)
         assert sys.getswitchinterval() == pytest.approx(0.001)
-        keep_time(1000)
+        set_switch_interval(1000)
         assert sys.getswitchinterval() == pytest.approx(0.005)
     finally:
         sys.setswitchinterval(before)
@@ -469,9 +469,9 @@ def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
     """Or it would be taken for lost, and published once more."""
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
     stopping = Event()
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     name = "m2" if behind else "m1"
-    waiting = [pool.submit(turnstile.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
+    waiting = [pool.submit(rate_limiter.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
     try:
         for _ in range(2):
             slow.client.zadd(keys.TIMERS, {name: 1})
@@ -493,8 +493,8 @@ def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scen
     scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
     gate = ConsumerGate()
-    turnstile = RateLimiter(scene.ledger, gate, Event())
-    admitted = turnstile.admit_many(names, Lane.BULK, room=lambda: 3)
+    rate_limiter = RateLimiter(scene.ledger, gate, Event())
+    admitted = rate_limiter.admit_many(names, Lane.BULK, free=lambda: 3)
     name, admission = next(admitted)
     assert (name, type(admission)) == ("m1", Admitted)
     with pytest.raises(RequeueLater, match="paused"):

@@ -126,12 +126,12 @@ def test_a_call_whose_resolver_hangs_ends_as_not_sent(system: Hanging) -> None:
     with Server(says(YES)) as server:
         url = server.url.replace("127.0.0.1", NAME)
         gateway = Gateway(Address(url, "secret", connect_timeout_s=SOON_S))
-        call = gateway.send("13800138000", "SMS_1001", "482913")
+        call = gateway.submit("13800138000", "SMS_1001", "482913")
         assert (call.outcome, call.detail) == (Outcome.NOT_SENT, "ResolverTooSlow")
         assert system.asked == 1 < TRIES
         system.let_go.set()
         eventually(lambda: not lookups())
-        assert gateway.send("13800138000", "SMS_1001", "482913").outcome is Outcome.ACCEPTED
+        assert gateway.submit("13800138000", "SMS_1001", "482913").outcome is Outcome.ACCEPTED
         gateway.close()
 
 

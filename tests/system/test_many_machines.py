@@ -253,8 +253,8 @@ def test_a_host_that_is_cut_off_ends_its_worker_in_time_when_asked(site: Site) -
     eventually(lambda: len(site.calls()) >= earlier + 50)
     site.net.cut_off("west")
     west = site.workers["west"]
-    waits = west.says("the clock waits")
-    eventually(lambda: west.says("the clock waits") > waits, 60)
+    waits = west.says("the scheduler waits")
+    eventually(lambda: west.says("the scheduler waits") > waits, 60)
     west.process.terminate()
     assert west.process.wait(END_S) == 0
     site.net.back("west")

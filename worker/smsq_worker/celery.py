@@ -25,7 +25,7 @@ from smsq_worker.infra import otel
 
 
 def create_app() -> WorkerApp:
-    """Put the worker's Celery app together. Raises SettingsError."""
+    """Build the worker's Celery app. Raises SettingsError."""
     transport.install()
     worker_app = WorkerApp("smsq_worker", set_as_current=False, fixups=[])
     _ = worker_app.settings
@@ -50,71 +50,71 @@ except SettingsError as _error:
 
 @signals.celeryd_init.connect(weak=False)
 def _check_settings(instance: Any = None, **_: Any) -> None:
-    """Refuse to start where it may not work: before the banner and before any message."""
+    """Refuse to start if it cannot work: before the banner and before any message."""
     if getattr(instance, "app", None) is app:
         try:
-            # It is asked again when the broker is there.
+            # Checked again when the broker is there.
             with suppress(LedgerUnavailable), deadline.within(app.settings.enqueue_timeout_s):
                 app.runtime.check()
             if app.settings.traces:
                 signals.worker_shutdown.connect(otel.start("worker"), weak=False)
         except SettingsError as error:
             _exit_with(error)
-        celery_logs.quiet()
-        celery_logs.stop_without_words()
+        celery_logs.add_filters()
+        celery_logs.ignore_print_errors()
         if app.settings.log_format == "json":
-            celery_logs.as_json(instance)
+            celery_logs.use_json(instance)
 
 
 _signals = count()
-KEPT_S: Final = 25.0
-"""What a call came to is in the ledger or on the disk by then, and nothing is left to wait for."""
+RECORDED_S: Final = 25.0
+"""An attempt's result is in the ledger or on the disk by then, so there is nothing to wait for."""
 ABANDON_S: Final = 10.0
-"""A call that could not be recorded by then is left to its lease, and so to the same doubt."""
+"""An attempt not recorded by then is left to its lease, and so to the same doubt."""
 
 
 @signals.worker_shutting_down.connect(weak=False)
 def _stop(how: str = "", **_: Any) -> None:
-    """Take nothing new at the first signal; at the second, or a cold one, do not even wait.
+    """Take nothing new at the first signal; at the second, or a cold one, do not wait either.
 
     Celery calls this from a signal handler, which a second signal may interrupt anywhere: so what
-    takes a lock or talks to Redis runs in a thread, and a look at the event would not do.
+    takes a lock or talks to Redis runs in a thread, and signals are counted without a lock.
     """
     again = next(_signals) > 0
     Thread(target=_abandon if again or how == "Cold" else _finish).start()
 
 
 def _finish() -> None:
-    """Let what is under way come to its end, which a silent Redis would put off for long."""
+    """Let the attempts in flight end, up to a limit: a silent Redis would delay that for long."""
     app.stopping.set()
-    end = Timer(app.settings.address.longest_call_s + KEPT_S, _abandon)
+    end = Timer(app.settings.address.longest_call_s + RECORDED_S, _abandon)
     end.daemon = True
     end.start()
 
 
 def _abandon() -> None:
     app.stopping.set()
-    # Where neither Redis nor the disk takes anything, recording has no end.
+    # If neither Redis nor the disk accepts anything, recording never ends.
     end = Timer(ABANDON_S, os._exit, (1,))
     end.daemon = True
     end.start()
     try:
-        app.runtime.delivery.abandon()
+        app.runtime.sender.abandon()
     finally:
-        # Threads in a call cannot be ended in any other way.
+        # Threads in an attempt cannot be ended in any other way.
         os._exit(1)
 
 
 @signals.worker_ready.connect(weak=False)
 def _unlock(**_: Any) -> None:
-    """Bring the ledger up to date. Nothing has been taken from the queues yet."""
+    """Migrate the ledger. Nothing has been taken from the queues yet."""
     try:
         app.runtime.unlock()
     except SettingsError as error:
         _exit_with(error)
     except LedgerUnavailable as error:
         log.warning(
-            "the ledger's schema and what is under older SMSQ_PAYLOAD_KEYS stay as they are, until "
+            "the ledger's schema and payloads under older SMSQ_PAYLOAD_KEYS stay as they are until "
             "the next start: %s",
             error,
         )
@@ -122,14 +122,14 @@ def _unlock(**_: Any) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _warn(**_: Any) -> None:
-    """Say at every start what weakens the worker."""
+    """Warn at every start of what weakens the worker's security."""
     if not app.settings.verify_tls:
         log.warning(
-            "SMSQ_GATEWAY_VERIFY_TLS is 0: whoever sits between here and the gateway can read "
-            "the secret and every number"
+            "SMSQ_GATEWAY_VERIFY_TLS is 0: anyone on the way to the gateway can read the secret "
+            "and every number"
         )
     if not app.settings.payload_keys:
         log.warning(
-            "whoever can read Redis can read the number and the code of each message until it is "
+            "anyone who can read Redis can read the number and code of each message until it is "
             "final; SMSQ_PAYLOAD_KEYS encrypts them"
         )

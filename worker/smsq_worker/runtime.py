@@ -1,4 +1,4 @@
-"""The composition root: everything that runs, put together from settings once."""
+"""The composition root: everything that runs in a worker, built once from settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from smsq_worker.ledger import Ledger, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.batch_sender import BatchSender
-from smsq_worker.sending.consumer_gate import GATE
+from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
@@ -29,7 +29,7 @@ from smsq_worker.sending.sender import Sender
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a worker process works with. Threads share it."""
+    """The parts of a worker process. Threads share them."""
 
     settings: Settings
     client: Client
@@ -38,17 +38,19 @@ class Runtime:
     gateway: Gateway
     recorder: ResultRecorder
     backoff: Backoff
-    delivery: Sender
-    batches: BatchSender
+    sender: Sender
+    batch_sender: BatchSender
     reconciler: Reconciler
     callbacks: Callbacks
     dispatcher: Dispatcher
 
     @classmethod
-    def build(cls, settings: Settings, stopping: Event | None = None) -> Runtime:
-        """Put a worker together; nothing is connected yet. Raises SettingsError.
+    def build(
+        cls, settings: Settings, stopping: Event | None = None, gate: ConsumerGate | None = None
+    ) -> Runtime:
+        """Build a worker's parts; nothing is connected yet. Raises SettingsError.
 
-        `stopping` is set when nothing new may begin.
+        `stopping` is set when nothing new may begin; `gate` is the one of this process' consumers.
         """
         catalogue = Catalogue.load(settings.codes_file)
         client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
@@ -57,38 +59,40 @@ class Runtime:
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))
-        # Until the clock says how it is now.
-        GATE.set("open", settings.rate_per_s)
-        turnstile = RateLimiter(ledger, GATE, stopping or Event())
-        delivery = Sender(
-            turnstile, gateway, LedgerWriter(client, settings, cipher), recorder, backoff
-        )
+        gate = gate or ConsumerGate()
+        # Until the scheduler knows better.
+        gate.set("open", settings.rate_per_s)
+        rate_limiter = RateLimiter(ledger, gate, stopping or Event())
+        ledger_writer = LedgerWriter(client, settings, cipher)
+        sender = Sender(rate_limiter, gateway, ledger_writer, recorder, backoff)
         callbacks = Callbacks(client, settings.rules)
         return cls(
-            settings,
-            client,
-            cipher,
-            ledger,
-            gateway,
-            recorder,
-            backoff,
-            delivery,
-            BatchSender(turnstile, delivery),
-            Reconciler(ledger, catalogue),
-            callbacks,
-            Dispatcher(callbacks, channels(settings), backoff, give_up_s=settings.notify_for_s),
+            settings=settings,
+            client=client,
+            cipher=cipher,
+            ledger=ledger,
+            gateway=gateway,
+            recorder=recorder,
+            backoff=backoff,
+            sender=sender,
+            batch_sender=BatchSender(rate_limiter, sender),
+            reconciler=Reconciler(ledger, catalogue),
+            callbacks=callbacks,
+            dispatcher=Dispatcher(
+                callbacks, channels(settings), backoff, give_up_s=settings.notify_for_s
+            ),
         )
 
     def check(self) -> None:
-        """See that this process may work in the ledger: it knows its schema, and has its keys.
+        """Check that this process knows the ledger's schema and has its keys.
 
-        Raises LedgerUnavailable, and SettingsError where it may not.
+        Raises LedgerUnavailable, and SettingsError if it does not.
         """
         migrations.check(self.client, self.settings.redis_url)
         self.cipher()
 
     def unlock(self) -> None:
-        """Bring the ledger to this release's schema, and under the first of SMSQ_PAYLOAD_KEYS.
+        """Migrate the ledger to this release's schema, and to the first of SMSQ_PAYLOAD_KEYS.
 
         Raises as `check` does.
         """

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote
 
-import requests
+from urllib3 import PoolManager, Timeout
+from urllib3.util import make_headers, parse_url
 
 from smsq.settings import IDLE_S
 from smsq_worker.callbacks.ssrf_guard import guarded_pools
 from smsq_worker.infra.http import (
-    Adapter,
     NotConnected,
     name_of,
-    read,
+    read_body,
+    released,
     retry_after_s,
     socket_options,
 )
@@ -57,24 +59,33 @@ class Poster:
         read_timeout_s: float = 10.0,
         idle_timeout_s: float = IDLE_S,
     ) -> None:
-        self._adapter = Adapter(
-            guarded_pools(allowed, trusted, idle_timeout_s),
+        self._pools = PoolManager(
+            num_pools=HOSTS,
+            maxsize=CONNECTIONS,
+            timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
+            retries=False,
             socket_options=socket_options(read_timeout_s, idle_timeout_s),
-            pool_connections=HOSTS,
-            pool_maxsize=CONNECTIONS,
+            # Where no CAs are named, urllib3 loads the system's.
+            cert_reqs="CERT_REQUIRED",
         )
-        self._timeout = (connect_timeout_s, read_timeout_s)
+        pools: dict[str, Any] = guarded_pools(allowed, trusted, idle_timeout_s)
+        self._pools.pool_classes_by_scheme = pools
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """POST a body once. Never raises. Ends within `rules.longest_post_s`."""
         try:
-            request = requests.Request("POST", url, {**headers, "User-Agent": "smsq"}, data=body)
-            with self._adapter.send(
-                request.prepare(), stream=True, timeout=self._timeout
-            ) as response:
+            response = self._pools.urlopen(
+                "POST",
+                url,
+                redirect=False,
+                headers={**headers, **_authorization(url), "User-Agent": "smsq"},
+                body=body,
+                preload_content=False,
+            )
+            with released(response):
                 # Only so that the connection can be kept: the status decides.
-                read(response, MAX_ANSWER)
-            return _result(response.status_code, response.headers)
+                read_body(response, MAX_ANSWER)
+            return _result(response.status, response.headers)
         except NotConnected as error:
             return Posted(done=False, detail=str(error))
         except Exception as error:  # noqa: BLE001 - the seam: a URL may be anything
@@ -82,7 +93,13 @@ class Poster:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._adapter.close()
+        self._pools.clear()
+
+
+def _authorization(url: str) -> dict[str, str]:
+    user, _, password = (parse_url(url).auth or "").partition(":")
+    made = make_headers(basic_auth=f"{unquote(user)}:{unquote(password)}") if user else {}
+    return {name.title(): value for name, value in made.items()}
 
 
 def _result(status: int, headers: Mapping[str, str]) -> Posted:

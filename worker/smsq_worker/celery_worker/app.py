@@ -7,10 +7,13 @@ from functools import cached_property
 from threading import Event
 from typing import Any
 
+from kombu import Connection
+
 from smsq.app import SmsqApp, shared_config
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra import logs
 from smsq_worker.runtime import Runtime
+from smsq_worker.sending.consumer_gate import ConsumerGate
 
 
 class WorkerApp(SmsqApp):
@@ -18,10 +21,14 @@ class WorkerApp(SmsqApp):
 
     amqp_cls = "smsq_worker.celery_worker.transport:AMQP"
     events_cls = "smsq_worker.celery_worker.events:Events"
-    stopping = Event()
-    """Set when this process takes nothing new."""
 
-    _runtime: tuple[int, Runtime] | None = None
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.stopping = Event()
+        """Set when this process takes nothing new."""
+        self.gate = ConsumerGate()
+        """Of this process' consumers: the channels of its connections for reading have it."""
+        self._runtime: tuple[int, Runtime] | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -30,15 +37,19 @@ class WorkerApp(SmsqApp):
 
     @property
     def runtime(self) -> Runtime:
-        """Give this process' runtime; a pool's child process builds its own."""
+        """Return this process' runtime; a pool's child process builds its own."""
         if self._runtime is None or self._runtime[0] != os.getpid():
             settings = Settings.load(os.environ, need=("app_secret",))
-            self._runtime = os.getpid(), Runtime.build(settings, self.stopping)
+            self._runtime = os.getpid(), Runtime.build(settings, self.stopping, self.gate)
         return self._runtime[1]
+
+    def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
+        """Connect to our broker; the connection's channels consume as the gate allows."""
+        return super().connection_for_read(url, transport_options={"gate": self.gate}, **kwargs)
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
-    """Give a worker's configuration of Celery; ARCHITECTURE.md has the reasons."""
+    """Return a worker's configuration of Celery; ARCHITECTURE.md has the reasons."""
     return shared_config(settings) | {
         "worker_pool": "threads",
         "worker_concurrency": 48,
@@ -47,7 +58,7 @@ def worker_config(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
-        # What a server answers that has become a replica, or has too few: it is no end either.
+        # Also for errors of a server that has become a replica, or has too few of them.
         "broker_channel_error_retry": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_log_format": logs.FORMAT,

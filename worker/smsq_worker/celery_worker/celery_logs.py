@@ -1,4 +1,4 @@
-"""Celery's own logs: their form, and what must not be in them."""
+"""Celery's own logs: their format, and what must not be in them."""
 
 from __future__ import annotations
 
@@ -14,50 +14,41 @@ from celery.utils.log import get_multiprocessing_logger
 from smsq_worker.infra import logs
 
 
-class WithoutBodies(logging.Filter):
-    """Drops what Celery's consumer prints of messages it cannot take: bodies hold numbers."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite such records; let all pass."""
-        if record.levelno >= logging.WARNING and "body" in str(record.msg).lower():
-            record.msg = "a message that is no task of this worker was dropped; it is not shown"
-            record.args = ()
-            record.exc_info = None
-        return True
+def _hide_bodies(record: logging.LogRecord) -> bool:
+    """Rewrite what Celery's consumer logs of messages it cannot take: bodies hold numbers."""
+    if record.levelno >= logging.WARNING and "body" in str(record.msg).lower():
+        record.msg = "a message that is no task of this worker was dropped; it is not shown"
+        record.args = ()
+        record.exc_info = None
+    return True
 
 
-class WithoutReturns(logging.Filter):
-    """Drops the warning, with a traceback, for each wake-up that was given back to its queue."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let all others pass."""
-        return not (record.exc_info and isinstance(record.exc_info[1], Reject))
+def _is_no_requeue(record: logging.LogRecord) -> bool:
+    """Drop the warning, with a traceback, for each wake-up that was given back to its queue."""
+    return not (record.exc_info and isinstance(record.exc_info[1], Reject))
 
 
-class InOneLine(logging.Filter):
-    """Cuts what a lost connection leaves of each wake-up, 80 lines at CRITICAL: all come again."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite such records; let all pass."""
-        if str(record.msg).startswith(("Couldn't ack", "Couldn't reject")):
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
-            record.exc_info = None
-        return True
+def _shorten_lost_connection(record: logging.LogRecord) -> bool:
+    """Log a lost connection, which costs each wake-up 80 lines at CRITICAL, as one warning."""
+    if str(record.msg).startswith(("Couldn't ack", "Couldn't reject")):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
+    return True
 
 
-def quiet() -> None:
-    """Keep out of the worker's log what must not be, or says nothing."""
-    logging.getLogger("celery.worker.consumer.consumer").addFilter(WithoutBodies())
-    logging.getLogger("celery.app.trace").addFilter(WithoutReturns())
-    logging.getLogger("celery.worker.request").addFilter(InOneLine())
+def add_filters() -> None:
+    """Keep out of the worker's log what must not be shown, or is of no use."""
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_hide_bodies)
+    logging.getLogger("celery.app.trace").addFilter(_is_no_requeue)
+    logging.getLogger("celery.worker.request").addFilter(_shorten_lost_connection)
     # At DEBUG it prints each task with its body.
     logging.getLogger("celery.pool").setLevel(logging.INFO)
 
 
-def stop_without_words() -> None:
+def ignore_print_errors() -> None:
     """Let a signal stop the worker though Celery cannot print that it does, as on a full disk.
 
-    Celery prints first, in the signal's handler, and what that raises would be the end of it.
+    Celery prints first, in the signal's handler, and an error there would keep it from stopping.
     """
     worker: Any = celery.apps.worker
     say = worker.safe_say
@@ -69,17 +60,17 @@ def stop_without_words() -> None:
     worker.safe_say = say_if_possible
 
 
-def as_json(worker: Any) -> None:
-    """Have a worker that is about to start log JSON, to where its options say."""
-    worker.quiet = True  # Its banner is none.
+def use_json(worker: Any) -> None:
+    """Make a worker that is about to start log JSON, to where its options say."""
+    worker.quiet = True  # Its banner is no JSON.
     # Until Celery sets its own: the warning that root should not run it comes earlier.
     logs.to_stderr("json", worker=worker.hostname)
-    form = logs.JsonLines(worker.hostname)
+    formatter = logs.JsonLines(worker.hostname)
 
     def use(logger: logging.Logger, **_: Any) -> None:
         for one in (logger, get_multiprocessing_logger()):
             for handler in one.handlers if one else ():
-                handler.setFormatter(form)
+                handler.setFormatter(formatter)
 
     signals.after_setup_logger.connect(use, weak=False)
     signals.after_setup_task_logger.connect(use, weak=False)

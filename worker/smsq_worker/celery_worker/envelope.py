@@ -1,7 +1,7 @@
-"""What is in the queues made safe to take, whoever put it there: see ops/WIRE.md.
+"""Making any item of a queue safe to take, whoever put it there: see ops/WIRE.md.
 
-kombu trusts every envelope. A kilobyte of it could name a compression that makes gigabytes, a
-charset that does, or be nested deeper than any decoder goes, and end one worker after another.
+kombu trusts every envelope. A kilobyte of it could name a compression or a charset that makes
+gigabytes of it, or be nested deeper than any decoder goes, and end one worker after another.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ from smsq.contract import SEND_SMS, is_id
 log = logging.getLogger(__name__)
 
 MAX_ENVELOPE: Final = 1_048_576
-"""Bytes. The longest of ours wakes up a batch of 1000: with ids of 255 characters, each in quotes,
-with a comma and a blank, in base64, that is 1000 x 259 x 4/3, a third of it."""
+"""Bytes: three times the longest of ours, which wakes up a batch of 1000. With ids of 255
+characters, each in quotes with a comma and a blank, in base64, that takes 1000 x 259 x 4/3."""
 JSON_TYPE: Final = "application/json"
 HEADERS: Final = ("argsrepr", "kwargsrepr", "eta", "expires", "root_id")
-"""Those that mean something here, beside id and task. Celery trusts each of the others too."""
+"""Those with a meaning here, beside id and task. Celery trusts all others, too."""
 MAX_HEADER: Final = 255
 TASK: Final = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]+)*")
-"""A name is shown even if nobody knows the task, so it must not hold a number."""
+"""Names of unknown tasks are shown, too, so they must not hold a number."""
 NO_TASK: Final = "none"
 
 _ENDS: Final = 65_536
-"""How much of an envelope's begin and end is searched for the id, if it cannot be decoded."""
+"""How much of both ends of an envelope that cannot be decoded is searched for the id."""
 _ID: Final = re.compile(rb'"id"\s*:\s*"([ !#-\[\]-~]{1,255})"')
 _SEND_SMS: Final = re.compile(rb'"task"\s*:\s*"%s"' % re.escape(SEND_SMS).encode())
 
 
-def readable(taken: tuple[bytes, bytes] | None, **_: Any) -> tuple[bytes, bytes] | None:
-    """Return a queue and an item of it, as BRPOP has, so that the item can be decoded.
+def drop_unreadable(taken: tuple[bytes, bytes] | None, **_: Any) -> tuple[bytes, bytes] | None:
+    """Return a queue and an item of it, as BRPOP does, if the item can be decoded.
 
-    What cannot be, or is too long, is dropped; of a message, what is left fails under its id.
+    Others, or longer ones, are dropped; a message among them is replaced by one that fails under
+    its id.
     """
     if not taken:
         return None
     queue, item = taken
     try:
         if len(item) <= MAX_ENVELOPE:
-            # Strictly: kombu would replace what is not UTF-8, and a code would be sent so.
+            # Strictly: kombu would replace bytes that are not UTF-8, and a code be sent like that.
             loads(item.decode())
             return queue, item
         why = f"of more than {MAX_ENVELOPE} bytes"
@@ -62,10 +63,10 @@ def readable(taken: tuple[bytes, bytes] | None, **_: Any) -> tuple[bytes, bytes]
     return queue, json.dumps({"headers": {"task": SEND_SMS, "id": found[1].decode()}}).encode()
 
 
-def sound(message: Any, queue: str) -> dict[str, Any]:
+def sanitize_envelope(message: Any, queue: str) -> dict[str, Any]:
     """Return an envelope in which every part has the type that kombu and Celery rely on.
 
-    A body that may not be decoded is left out: the message is then refused under its id.
+    A body that may not be decoded is omitted: the message is then refused under its id.
     """
     message = _object(message)
     given = _object(message.get("headers"))
@@ -75,8 +76,8 @@ def sound(message: Any, queue: str) -> dict[str, Any]:
     properties = _object(message.get("properties"))
     tag, encoding = properties.get("delivery_tag"), properties.get("body_encoding")
     message_id, task = given.get("id"), given.get("task")
-    # Of one without a task Celery would decode the body, and trust all that is in it.
-    # Celery's own (map, chunks) would run ours without a request, and so without an id.
+    # Without a task, Celery would decode the body and trust everything in it.
+    # Celery's own tasks (map, chunks) would run ours without a request, and so without an id.
     is_task = isinstance(task, str) and TASK.fullmatch(task) and not task.startswith("celery.")
     headers = {"id": message_id if is_id(message_id) else uuid4().hex}
     headers["task"] = task if is_task else NO_TASK
@@ -100,13 +101,13 @@ def sound(message: Any, queue: str) -> dict[str, Any]:
 
 
 def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
-    """Return what a message of Celery's older protocol says, all of which is in its body."""
-    as_told = sound(message | {"headers": {"task": NO_TASK, "id": NO_TASK}}, "")
+    """Convert a message of Celery's protocol 1, which has everything in its body."""
+    safe = sanitize_envelope(message | {"headers": {"task": NO_TASK, "id": NO_TASK}}, "")
     try:
-        text = as_told["body"]
-        told = loads(b64decode(text) if as_told["properties"]["body_encoding"] else text)
-        headers = {name: told.get(name) for name in ("task", "id", "eta", "expires")}
-        body = dumps([told.get("args") or [], told.get("kwargs") or {}, {}])
+        text = safe["body"]
+        content = loads(b64decode(text) if safe["properties"]["body_encoding"] else text)
+        headers = {name: content.get(name) for name in ("task", "id", "eta", "expires")}
+        body = dumps([content.get("args") or [], content.get("kwargs") or {}, {}])
     except Exception:  # noqa: BLE001 - as above
         headers, body = {}, ""
     headers["compression"] = _object(message.get("headers")).get("compression")
@@ -119,7 +120,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _header(value: Any) -> str:
-    """Return a header that is short text; that another was there is all that may be known of it."""
+    """Return a header of short text; of any other only that it was there."""
     is_text = isinstance(value, str) and len(value) <= MAX_HEADER and value.isprintable()
     return value if is_text else ""
 

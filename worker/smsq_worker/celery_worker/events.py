@@ -1,4 +1,4 @@
-"""Celery's events, told once each."""
+"""Celery's events, published once each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from celery.events import EventDispatcher
 
 
 class QuietEventDispatcher(EventDispatcher):
-    """A dispatcher that does not insist.
+    """A dispatcher that does not retry.
 
-    Celery's own repeats a heartbeat until Redis takes it, in the one thread that signals and the
-    queues wait for: a worker that was cut off would not even end when asked.
+    Celery's own repeats a heartbeat until Redis takes it, in the one thread that handles signals
+    and queues: a worker that was cut off would not even end when asked to.
     """
 
     def _publish(
@@ -20,7 +20,7 @@ class QuietEventDispatcher(EventDispatcher):
     ) -> None:
         super()._publish(event, producer, routing_key, retry=False, **rest)  # type: ignore[misc]
         if retry:
-            # One that comes late would look like a clock that is wrong.
+            # A late heartbeat would look like a wrong clock.
             self._outbound_buffer.clear()  # type: ignore[attr-defined]
 
 

@@ -1,10 +1,10 @@
-"""Making any Celery message of ours safe to take, whoever wrote it.
+"""Making any Celery message safe to take, whoever wrote it.
 
-Other languages write protocol-2 messages by hand. A mistake there must neither end the worker
-nor block the queue (a missing id does, in Celery), and must not show a number: what cannot be
-understood is turned into arguments that the contract refuses, so that it ends as failed,
-local:invalid, under its id. Celery's eta and expires are refused too: such messages would wait
-in a worker's memory, or vanish.
+Other languages write protocol-2 messages by hand. A mistake there must neither end the worker nor
+block the queue (in Celery a missing id does), and must not show a number: a message that cannot be
+understood gets arguments that the contract refuses, so that it fails under its id, with
+local:invalid. Celery's eta and expires are refused, too: such messages would wait in a worker's
+memory, or vanish.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from celery.worker import strategy as celery_strategy
 from celery.worker.request import Request
 from kombu.utils.json import dumps
 
+from smsq_worker.sending.consumer_gate import RequeueLater
+
 MASK: Final = "(masked)"
 EMBEDDED: Final = frozenset({"callbacks", "errbacks", "chain", "chord"})
-"""What Celery embeds in a body. Any other name would take the place of a request's own field."""
+"""What Celery embeds in a body. Any other name would override a field of the request."""
 OWN_ARGUMENTS: Final = re.compile(r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)")
 
 
@@ -37,9 +39,20 @@ class MaskedRequest(Request):
         """Describe the request to remote control, and so to Flower."""
         return super().info(safe=True)
 
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
+        """Mark the message of a batch that is given back with the ids that it is to wake up.
+
+        The channel writes them into it. The others have been submitted, or have wake-ups of their
+        own: without this the ledger would refuse the copies.
+        """
+        reason = getattr(exc_info.exception, "reason", None)
+        if isinstance(reason, RequeueLater):
+            self.message.left = reason.left
+        return super().on_failure(exc_info, *args, **options)
+
 
 def strategy(task: Task[Any, Any], app: Any, consumer: Any, **options: Any) -> Any:
-    """Wrap Celery's default strategy: mend the message, then take it."""
+    """Wrap Celery's default strategy: sanitize the message, then take it."""
     if consumer.event_dispatcher:
         # Threads fill the dispatcher's buffer without its lock: events would be lost, and Flower
         # would show tasks that never end. Without a buffer each is sent at once, under the lock.
@@ -48,13 +61,13 @@ def strategy(task: Task[Any, Any], app: Any, consumer: Any, **options: Any) -> A
 
     def take_safely(message: Any, body: Any, *rest: Any) -> Any:
         if body is None:
-            mend(message)
+            sanitize(message)
         return take(message, body, *rest)
 
     return take_safely
 
 
-def mend(message: Any) -> None:
+def sanitize(message: Any) -> None:
     """Make a protocol-2 message one that Celery can take."""
     headers = message.headers
     problems = {name: True for name in ("eta", "expires") if headers.pop(name, None) is not None}
@@ -66,13 +79,13 @@ def mend(message: Any) -> None:
 
 
 def _arguments(message: Any) -> tuple[list[Any], dict[str, Any], bool | None]:
-    """Give the arguments, and whether Celery would do more than run the task; None for rubbish."""
+    """Return the arguments, and whether Celery would do more than run the task; None if invalid."""
     try:
         args, kwargs, embed = message.payload
-    except Exception:  # noqa: BLE001 - any decoder may raise anything on rubbish
+    except Exception:  # noqa: BLE001 - on invalid input any decoder may raise anything
         return [], {}, None
     if isinstance(args, list) and isinstance(kwargs, dict):
-        # Callbacks and chords of a stranger are published by the worker, and rubbish there ends it.
+        # A worker would publish a stranger's callbacks and chords, and invalid ones would end it.
         is_plain = isinstance(embed, dict) and embed.keys() <= EMBEDDED and not any(embed.values())
         return args, kwargs, not is_plain
     return [], {}, None

@@ -1,4 +1,4 @@
-"""The Celery tasks: thin adapters over `delivery`, `reports` and `notifier`."""
+"""The Celery tasks: thin adapters over the runtime's parts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from celery.exceptions import Reject
 
 from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, Lane
 from smsq.errors import LedgerUnavailable
-from smsq_worker.celery_worker import transport
 from smsq_worker.celery_worker.app import WorkerApp
-from smsq_worker.sending.consumer_gate import GATE, RequeueLater
+from smsq_worker.sending.consumer_gate import RequeueLater
 
 
 class SafeTask(Task):  # type: ignore[type-arg]
@@ -21,28 +20,23 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
     Request = "smsq_worker.celery_worker.sanitizer:MaskedRequest"
     Strategy = "smsq_worker.celery_worker.sanitizer:strategy"
-    # Expected, and so without a traceback: the ledger's timers bring back what this stops.
+    # Expected, so without a traceback: the ledger's timers repeat what this interrupts.
     throws = (LedgerUnavailable,)
 
 
 def register(app: WorkerApp) -> None:
-    """Give the app its tasks."""
+    """Add the tasks to the app."""
 
     @app.task(name=SEND_SMS, base=SafeTask, bind=True, shared=False)
     def send_sms(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
-        with _given_back_if_not_now(app):
+        with _requeued_if_later(app):
             lane = lane_of(self.request.delivery_info)
-            return app.runtime.delivery.deliver(str(self.request.id), lane, args, kwargs)
+            return app.runtime.sender.send(str(self.request.id), lane, args, kwargs)
 
     @app.task(name=SEND_BATCH, base=SafeTask, bind=True, shared=False)
     def send_batch(self: Task[Any, Any], ids: list[str]) -> str:
-        with _given_back_if_not_now(app):
-            try:
-                return app.runtime.batches.deliver(ids, lane_of(self.request.delivery_info))
-            except RequeueLater as why:
-                properties: Any = self.request.properties
-                transport.leave(properties["delivery_tag"], why.left)
-                raise
+        with _requeued_if_later(app):
+            return app.runtime.batch_sender.send(ids, lane_of(self.request.delivery_info))
 
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
     def reconcile_report(reports: Any, stat: str | None = None) -> str:
@@ -51,22 +45,22 @@ def register(app: WorkerApp) -> None:
 
     @app.task(name=NOTIFY_OUTCOME, base=SafeTask, shared=False)
     def notify_outcome(name: str) -> str:
-        with _given_back_if_not_now(app), GATE.telling():
+        with _requeued_if_later(app), app.gate.dispatching():
             return app.runtime.dispatcher.dispatch(name)
 
 
 @contextmanager
-def _given_back_if_not_now(app: WorkerApp) -> Iterator[None]:
-    """Give the wake-up back to its queue where it is not its time."""
+def _requeued_if_later(app: WorkerApp) -> Iterator[None]:
+    """Give the wake-up back to its queue where its message is to be sent later."""
     try:
         if app.stopping.is_set():
             raise RequeueLater("the worker is stopping")  # noqa: TRY301
         yield
     except RequeueLater as why:
-        raise Reject(str(why), requeue=True) from None
+        raise Reject(why, requeue=True) from None
 
 
 def lane_of(delivery_info: Any) -> Lane:
-    """Give the lane of the queue that a wake-up came by."""
+    """Return the lane of the queue that a wake-up came by."""
     queue = (delivery_info or {}).get("routing_key")
     return next((lane for lane in Lane if lane.queue == queue), Lane.NOTICE)

@@ -1,11 +1,11 @@
-"""kombu's Redis transport, which asks the gate, and takes no envelope as it is."""
+"""kombu's Redis transport, with a gate on what is consumed and every envelope sanitized."""
 
 from __future__ import annotations
 
 import json
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
@@ -19,49 +19,48 @@ from redis.exceptions import OutOfMemoryError
 
 from smsq.app import QUEUES
 from smsq.transport import SafeChannel
-from smsq_worker.celery_worker.envelope import readable, sound
+from smsq_worker.celery_worker.envelope import drop_unreadable, sanitize_envelope
 from smsq_worker.infra import connection_backoff
-from smsq_worker.sending.consumer_gate import GATE
+from smsq_worker.sending.consumer_gate import ConsumerGate
 
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 INSIST: Final = f"{AT_THE_LIMIT}return redis.call(unpack(ARGV))"
-"""Does a command though Redis is at its memory limit.
+"""Runs a command though Redis is at its memory limit.
 
-For what kombu notes of a wake-up that it took, or gives back, and of this worker's own queues: it
-is bounded. Refused, it would lose the wake-up and end the consumer, again and again.
+For kombu's notes of wake-ups that it took or gives back, and of this worker's own queues: they are
+bounded. If they were refused, the wake-up would be lost and the consumer end, again and again.
 """
+REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
 
 SHORT_POLL_S: Final = 0.1
-"""How soon a queue is looked at again that is closed for a moment only."""
+"""How soon a queue that is closed for a moment only is checked again."""
 
 
 class OpenQueues:
     """The queues in their order of service, without those that the gate keeps closed.
 
-    It has the form of kombu's own cycles (kombu.utils.scheduling).
+    It has the interface of kombu's own cycles (kombu.utils.scheduling).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: ConsumerGate) -> None:
+        self._gate = gate
         self._queues: list[str] = []
 
     def update(self, queues: Iterable[str]) -> None:
-        """Take from these queues from now on."""
+        """Consume from these queues from now on."""
         self._queues = list(queues)
 
     def consume(self, n: int) -> list[str]:
-        """Give the queues to take the next message from."""
-        return GATE.open_queues(self._queues[:n])
+        """Return the queues to take the next message from."""
+        return self._gate.open_queues(self._queues[:n])
 
     def rotate(self, last_used: str) -> None:
         """Note from which queue a message was taken."""
-        GATE.taken(last_used)
-
-
-REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
+        self._gate.taken(last_used)
 
 
 class Unacked(kombu_redis.QoS):
-    """kombu's notes of what was taken, which are written at the memory limit, too."""
+    """kombu's notes of the messages that were taken, written at the memory limit, too."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note that a message was taken."""
@@ -78,13 +77,13 @@ class Unacked(kombu_redis.QoS):
             super(kombu_redis.QoS, self).append(message, delivery_tag)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Give back what workers have taken that died; at the limit later, as a lock is needed."""
+        """Give back what dead workers had taken; at the limit later, as it needs a lock."""
         with suppress(OutOfMemoryError):
             super().restore_visible(*args, **options)
 
 
-class _Pushing:
-    """A pipeline for what is given back: that takes no more memory than it did before."""
+class _InsistingPipe:
+    """A pipeline for a message that is given back: it needs no more memory than before."""
 
     def __init__(self, insist: Callable[..., Any], pipe: Any) -> None:
         self._insist = insist
@@ -94,34 +93,12 @@ class _Pushing:
         self._insist(self._pipe, "RPUSH", key, item)
 
 
-_left: Final[dict[str, Sequence[str]]] = {}
-LEFT_AT_MOST: Final = 1000
-
-
-def leave(delivery_tag: str, ids: Sequence[str]) -> None:
-    """Have a batch that is given back wake up these alone.
-
-    The others have been called, and those that go again have wake-ups of their own. If this is
-    forgotten the copies are refused.
-    """
-    if len(_left) >= LEFT_AT_MOST:  # of those that never were given back
-        _left.clear()
-    if ids:
-        _left[delivery_tag] = ids
-
-
-def _without_those_gone(payload: dict[str, Any]) -> dict[str, Any]:
-    properties = payload.get("properties") or {}
-    ids = _left.pop(str(properties.get("delivery_tag")), None)
-    if ids is None:
-        return payload
-    body = b64encode(json.dumps([[ids], {}, {}]).encode()).decode()
-    return payload | {"body": body, "properties": properties | {"body_encoding": "base64"}}
-
-
 class _GatedChannel(SafeChannel):
-    """A channel that takes from open queues."""
+    """A channel that consumes from the queues that its gate keeps open."""
 
+    gate: ConsumerGate | None = None
+    """kombu sets it from the transport options; a channel that consumes nothing needs none."""
+    qos: Any
     sep: str
     keyprefix_queue: str
     keyprefix_binding_permanent: str
@@ -129,35 +106,48 @@ class _GatedChannel(SafeChannel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._queue_cycle = OpenQueues()
+        self._gate = self.gate or ConsumerGate()
+        self._queue_cycle = OpenQueues(self._gate)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)
         if asynchronous:
-            client.set_response_callback("BRPOP", readable)
+            client.set_response_callback("BRPOP", drop_unreadable)
         return client
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        if timeout is None and GATE.crowded():
+        if timeout is None and self._gate.crowded():
             timeout = SHORT_POLL_S
         super()._brpop_start(timeout)  # type: ignore[misc]
 
     def _do_restore_message(self, *args: Any, **_: Any) -> None:
-        """Give a message back to the end from which it was taken: it keeps its place.
+        """Give a message back to the end from which it was taken, so that it keeps its place.
 
         kombu puts one that was rejected behind all others.
         """
         payload, exchange, routing_key, pipe = args[:4]
         restore = super()._do_restore_message  # type: ignore[misc]
-        left = _without_those_gone(payload)
-        restore(left, exchange, routing_key, _Pushing(self.insist, pipe), leftmost=False)
+        pipe = _InsistingPipe(self.insist, pipe)
+        restore(self._what_is_left(payload), exchange, routing_key, pipe, leftmost=False)
+
+    def _what_is_left(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Return a message that wakes up only the ids that MaskedRequest marked it with, if any."""
+        properties = payload.get("properties") or {}
+        try:
+            ids = self.qos.get(properties.get("delivery_tag")).left
+        except (KeyError, AttributeError):
+            return payload
+        if not ids:
+            return payload
+        body = b64encode(json.dumps([[ids], {}, {}]).encode()).decode()
+        return payload | {"body": body, "properties": properties | {"body_encoding": "base64"}}
 
     @cached_property
     def _insist(self) -> Any:
         return self._create_client().register_script(INSIST)
 
     def insist(self, client: Any, *command: Any) -> None:
-        """Do a command, or add it to a pipeline, though Redis is at its memory limit."""
+        """Run a command, or add it to a pipeline, though Redis is at its memory limit."""
         self._insist(args=command, client=client)
 
     @cached_property
@@ -178,9 +168,9 @@ class _GatedChannel(SafeChannel):
         try:
             super()._put(queue, message, **kwargs)  # type: ignore[misc]
         except OutOfMemoryError:
-            # An answer to an operator's command.
             if queue in QUEUES:
                 raise
+            # An answer to an operator's command.
             with self.conn_or_acquire() as client:
                 self.insist(client, "LPUSH", queue, dumps(message))
 
@@ -189,7 +179,7 @@ class Channel(_GatedChannel, kombu_redis.Channel):
     """A channel to a server."""
 
     QoS = Unacked
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "idle_s")
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "idle_s", "gate")
     connection_class = connection_backoff.Connection
     connection_class_ssl = connection_backoff.TlsConnection
 
@@ -198,7 +188,7 @@ class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
     """A channel to the server that Sentinels name."""
 
     QoS = Unacked
-    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "idle_s")
+    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "idle_s", "gate")
     connection_class = connection_backoff.PrimaryConnection
     connection_class_ssl = connection_backoff.TlsPrimaryConnection
 
@@ -206,7 +196,7 @@ class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
 class _SafeTransport:
     def _deliver(self, message: Any, queue: str | None) -> None:
         # Other queues are remote control's, whose messages are Celery's own.
-        safe = sound(message, queue) if queue and queue in QUEUES else message
+        safe = sanitize_envelope(message, queue) if queue and queue in QUEUES else message
         super()._deliver(safe, queue)  # type: ignore[misc]
 
 
@@ -223,7 +213,7 @@ class SentinelTransport(_SafeTransport, kombu_redis.SentinelTransport):
 
 
 class Connection(kombu.Connection):
-    """A connection that comes back soon, and shows no password."""
+    """A connection that reconnects soon, and shows no password."""
 
     def ensure_connection(self, *args: Any, **options: Any) -> Any:
         """Connect, try after try; kombu's pauses of 2, 4, 6 s are longer than a failover."""
@@ -231,27 +221,28 @@ class Connection(kombu.Connection):
         return super().ensure_connection(*args, **pauses | options)
 
     def info(self) -> dict[str, Any]:
-        """Describe the connection, as a worker's statistics do, which Flower shows.
+        """Describe the connection in a worker's statistics, which Flower shows.
 
-        kombu's tells the URLs of all Sentinels as they are, and how to log in there.
+        Without the URLs and passwords of Sentinels, which kombu shows, and what is no JSON.
         """
-        told = super().info()
-        told.pop("alternates", None)
-        options = dict(told["transport_options"])
-        options.pop("sentinel_kwargs", None)
-        return told | {"transport_options": options}
+        shown = super().info()
+        shown.pop("alternates", None)
+        hidden = {"sentinel_kwargs", "gate"}
+        options = shown["transport_options"].items()
+        return shown | {"transport_options": {k: v for k, v in options if k not in hidden}}
 
 
 class AMQP(celery.app.amqp.AMQP):
-    """What Celery makes connections with."""
+    """Makes Celery's connections of our kind."""
 
     Connection = Connection
 
 
 def install() -> None:
-    """Let this process' redis://, rediss:// and sentinel:// URLs mean our transports.
+    """Use our transports for this process' redis://, rediss:// and sentinel:// URLs.
 
-    By the alias and not by Celery's broker_transport, which Flower cannot read.
+    Not by Celery's broker_transport, which Flower cannot read, nor by the class of the connection,
+    which kombu's pools replace.
     """
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from smsq import deadline
 from smsq.errors import LedgerUnavailable
+from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.spool import Spool
-from smsq_worker.infra.trouble import FailureLog
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.errors import LedgerFault
 

@@ -1,37 +1,40 @@
-"""Calling the gateway: one GET, and an answer that is always one of four outcomes.
+"""Submitting messages to the gateway: one GET, with exactly one of four outcomes.
 
-An exception's type does not tell whether the request had left (an SSLError can come before and
-after), so the connection itself says it: what goes wrong while connecting raises NotConnected,
-and everything else that goes wrong may have been sent.
+The type of an exception does not tell whether the request had left (an SSLError can come before
+and after), so the connection does: whatever goes wrong while connecting raises NotConnected, and
+after any other error the request may have been sent.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
+import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import requests
 import tenacity
+from requests.adapters import BaseAdapter
+from urllib3 import Retry, Timeout
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import parse_url
 
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import MAX_PAUSE_S, TRIES, Address
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.response import Call, understand
+from smsq_worker.gateway.response import GatewayResult, understand
 from smsq_worker.infra.http import (
-    Adapter,
     Connection,
     NotConnected,
+    PrivatePool,
     SecureConnection,
     name_of,
-    read,
+    read_body,
+    released,
     socket_options,
 )
 
@@ -40,84 +43,88 @@ log = logging.getLogger(__name__)
 MAX_ANSWER: Final = 65_536
 ACTION: Final = "module=sms&file=send&action=send"
 SPARE_S: Final = 0.25
-"""Of a lease, for clocks that do not go equally fast, and for writing."""
+"""Kept free at the end of a lease, for clocks that drift and for writing the request."""
+
+TOO_LATE: Final = GatewayResult(
+    Outcome.NOT_SENT, "its lease was over before the request was written"
+)
+_NO_RETRIES: Final = Retry(total=False)
+_KNOWN_AS: Final = {"ReadTimeoutError": "ReadTimeout", "ProtocolError": "ConnectionError"}
+"""The names in attempts' details since release 0.1.0, which are those of requests."""
 
 
-TOO_LATE: Final = Call(Outcome.NOT_SENT, "its lease was over before the request was written")
-
-_departure = threading.local()
-"""What the thread's call heeds at the last moment: `wait`, its time of departure, and `end`, when
-its right to write the request ends."""
+def _no_wait() -> None:
+    pass
 
 
-class _Departing:
-    """Connects, waits for the time of departure, and only then writes the request.
+class _Pool(PrivatePool, HTTPConnectionPool):
+    """Connections over which a request is written at its send time, and within its lease."""
 
-    Raises LeaseExpired where it is too late by then: the process may have been stopped meanwhile.
-    """
+    ConnectionCls: Any = Connection
 
-    sock: Any
-    connect: Any
+    def _make_request(  # type: ignore[override]
+        self, conn: Any, *args: Any, wait: Callable[[], None], write_by: float, **options: Any
+    ) -> Any:
+        """Connect, wait, and write the request only if it is not too late by then.
 
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        wait, _departure.wait = getattr(_departure, "wait", None), None
-        if wait:
-            wait()
-        if now_s() >= getattr(_departure, "end", math.inf):
+        Raises LeaseExpired otherwise: the process may have been stopped in between.
+        """
+        if conn.is_closed:
+            conn.connect()
+        wait()
+        if now_s() >= write_by:
             raise LeaseExpired
-        super().send(data)  # type: ignore[misc]
+        return super()._make_request(conn, *args, **options)
 
 
-class _Connection(_Departing, Connection):
-    pass
+class _CheckedConnection(SecureConnection):
+    def connect(self) -> None:
+        for path in filter(None, (self.ca_certs, self.ca_cert_dir)):
+            if not os.path.exists(path):  # noqa: PTH110 - as urllib3 has it
+                raise NotConnected("OSError")
+        super().connect()
 
 
-class _SecureConnection(_Departing, SecureConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+class _SecurePool(_Pool, HTTPSConnectionPool):
+    ConnectionCls = _CheckedConnection
 
     def _validate_conn(self, conn: Any) -> None:
-        """Leave out urllib3's warning at each unverified call; connecting comes by itself."""
+        """Omit urllib3's warning at each unverified request; the connection is open."""
 
 
-class _Adapter(Adapter):
-    """An adapter for one address, without what it would find out again at each call.
+class _Adapter(BaseAdapter):
+    """The adapter of requests for one address.
 
-    That is a fifth of a call: the pool, whether a proxy is meant, and cookies that nobody reads.
+    It is used without a Session: that would add cookies, proxies from the environment and a .netrc
+    that replaces the Authorization header, and cost a third of a submission.
     """
 
-    _pool: Any = None
+    def __init__(self, pool: HTTPConnectionPool) -> None:
+        self._pool = pool
 
-    def request_url(self, request: requests.PreparedRequest, *_: Any) -> str:
-        """Give what follows the host."""
-        return f"/{str(request.url).split('/', 3)[3]}"
-
-    def build_response(self, request: requests.PreparedRequest, raw: Any) -> requests.Response:
-        """Give status, headers and body."""
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, **options: Any
+    ) -> requests.Response:
+        """Send a request; `options` are those of the pool."""
+        raw = self._pool.urlopen(
+            str(request.method),
+            request.path_url,
+            headers=request.headers,
+            retries=_NO_RETRIES,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+            **options,
+        )
         response = requests.Response()
-        response.status_code, response.headers, response.raw = raw.status, raw.headers, raw
-        response.request, response.connection = request, self
+        response.status_code, response.raw, response.request = raw.status, raw, request
+        response.headers = raw.headers  # type: ignore[assignment]
         return response
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Give the pool. All calls have the same address and settings."""
-        if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
-        return self._pool
-
     def close(self) -> None:
-        """Close the idle connections, which urllib3 does when nobody has the pool."""
-        self._pool = None
-        super().close()
+        """Close the idle connections."""
+        self._pool.close()
 
 
 class Gateway:
@@ -125,105 +132,101 @@ class Gateway:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._told: set[str] = set()
-        """The oddities of answers that were warned of, each once."""
-        self._adapter = _Adapter(
-            {
-                "http": partial(_Pool, idle_s=address.idle_timeout_s),
-                "https": partial(_SecurePool, idle_s=address.idle_timeout_s),
-            },
-            socket_options=socket_options(address.read_timeout_s, address.idle_timeout_s),
-            pool_connections=1,
-            pool_maxsize=address.connections,
-        )
-        self._request = requests.Request(
-            "GET",
-            address.url,
-            headers={
-                "Authorization": address.secret,
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "smsq",
-            },
-        ).prepare()
-        self._headers = dict(self._request.headers)
+        self._odd: set[str] = set()
+        """The oddities of answers that have been logged, each once."""
+        url = parse_url(address.url)
+        options: dict[str, Any] = {
+            "timeout": Timeout(connect=address.connect_timeout_s, read=address.read_timeout_s),
+            "maxsize": address.connections,
+            "socket_options": socket_options(address.read_timeout_s, address.idle_timeout_s),
+            "idle_s": address.idle_timeout_s,
+        }
+        if url.scheme == "https":
+            options["cert_reqs"] = "CERT_REQUIRED" if address.verify else "CERT_NONE"
+            # Where no CAs are named, urllib3 loads the system's.
+            if isinstance(address.verify, str):
+                is_folder = os.path.isdir(address.verify)  # noqa: PTH112
+                options["ca_cert_dir" if is_folder else "ca_certs"] = address.verify
+        pool = _SecurePool if url.scheme == "https" else _Pool
+        self._adapter = _Adapter(pool(str(url.host), url.port, **options))
+        self._url = f"{address.url}?{ACTION}&"
+        self._headers = {
+            "Authorization": address.secret,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "smsq",
+        }
         self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda call: not call.connected),
+            retry=tenacity.retry_if_result(lambda result: not result.connected),
             stop=tenacity.stop_after_attempt(TRIES),
             wait=tenacity.wait_exponential(multiplier=0.1, max=MAX_PAUSE_S - 0.1)
             + tenacity.wait_random(max=0.1),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        for module in ("urllib3.connection", "urllib3.connectionpool"):
-            logging.getLogger(module).addFilter(_is_not_of_ours)
 
-    def send(
+    def submit(
         self,
         phone: str,
         template: str,
         code: str,
-        depart: Callable[[], None] | None = None,
+        *,
+        wait: Callable[[], None] = _no_wait,
         lease_ends: float = math.inf,
-    ) -> Call:
+    ) -> GatewayResult:
         """Ask the gateway once to send an SMS. Never raises.
 
-        Only a connection that did not come about is tried again, at once and a few times.
-        `depart` is called once, over the open connection, before the request is written; it may
-        wait, and raise LeaseExpired. `lease_ends`, by `boottime.now_s`: the request is written only
-        while the answer can still come in time before it.
+        Only connecting is retried, at once and a few times. `wait` is called once, with the
+        connection open, before the request is written; it returns at the send time or raises
+        LeaseExpired. The request is written only if the answer can still come in time before
+        `lease_ends`, by `boottime.now_s`.
         """
-        _departure.wait = depart
-        _departure.end = lease_ends - self._address.read_timeout_s - SPARE_S
-        try:
-            call = self._send(phone, template, code)
-            if not call.connected:
-                # tenacity's bookkeeping is an eighth of a call, so those in need alone have it.
-                again = chain([call], iter(lambda: self._send(phone, template, code), None))
-                call = self._retrying(next, again)
-        finally:
-            _departure.wait, _departure.end = None, math.inf
-        return call
+
+        def submit_once() -> GatewayResult:
+            return self._submit_once(phone, template, code, wait, lease_ends)
+
+        result = submit_once()
+        if not result.connected:
+            # tenacity's bookkeeping is an eighth of a submission, so only retries pay for it.
+            result = self._retrying(next, chain([result], iter(submit_once, None)))
+        return result
 
     def close(self) -> None:
         """Close the idle connections."""
         self._adapter.close()
 
-    def _send(self, phone: str, template: str, code: str) -> Call:
+    def _submit_once(
+        self, phone: str, template: str, code: str, wait: Callable[[], None], lease_ends: float
+    ) -> GatewayResult:
         request = requests.PreparedRequest()
-        request.method = self._request.method
-        # urllib3 copies them at each call, a plain dict soonest.
+        request.method = "GET"
+        # urllib3 copies them for each request, a plain dict fastest.
         request.headers = self._headers  # type: ignore[assignment]
         try:
-            query = urlencode({"mobphone": phone, "code": code, "smstemplate": template})
-            request.url = f"{self._request.url}?{ACTION}&{query}"
+            query = {"mobphone": phone, "code": code, "smstemplate": template}
+            request.url = self._url + urlencode(query)
             response = self._adapter.send(
                 request,
-                stream=True,
-                timeout=(self._address.connect_timeout_s, self._address.read_timeout_s),
-                verify=self._address.verify,
+                wait=wait,
+                write_by=lease_ends - self._address.read_timeout_s - SPARE_S,
             )
         except NotConnected as error:
-            return Call(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
+            return GatewayResult(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
         except LeaseExpired:
             return TOO_LATE
-        except Exception as error:  # noqa: BLE001 - the seam: whatever it is, it may have been sent
-            return Call(Outcome.MAYBE_SENT, name_of(error), trouble=True)
-        with response:
+        except Exception as error:  # noqa: BLE001 - whatever else it is, it may have been sent
+            name = name_of(error)
+            return GatewayResult(Outcome.MAYBE_SENT, _KNOWN_AS.get(name, name), trouble=True)
+        with released(response.raw):
             return self._read(response, (self._address.secret, phone, code))
 
-    def _read(self, response: requests.Response, private: Sequence[str]) -> Call:
-        body, trouble = read(response, MAX_ANSWER)
-        call = understand(response.status_code, response.headers, body, private, trouble=trouble)
-        if call.odd and call.odd not in self._told:
-            self._told.add(call.odd)
+    def _read(self, response: requests.Response, private: Sequence[str]) -> GatewayResult:
+        body, trouble = read_body(response.raw, MAX_ANSWER)
+        result = understand(response.status_code, response.headers, body, private, trouble=trouble)
+        if result.odd and result.odd not in self._odd:
+            self._odd.add(result.odd)
             log.warning(
-                "the gateway answers oddly (%s); this was taken as %s, and others like it are",
-                call.odd,
-                call.outcome,
+                "the gateway answers oddly (%s); this answer and others like it are taken as %s",
+                result.odd,
+                result.outcome,
             )
-        return call
-
-
-def _is_not_of_ours(record: logging.LogRecord) -> bool:
-    """Drop what urllib3 logs of our URLs: they hold the number and the code."""
-    return "mobphone=" not in record.getMessage()
+        return result

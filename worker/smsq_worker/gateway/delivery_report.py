@@ -1,20 +1,19 @@
 """Reading delivery reports as the gateway POSTs them.
 
-Documented is {"mid": "1151894566D2EDD9", "stat": "DELIVRD"} and nothing about its content type:
+Documented is {"mid": "1151894566D2EDD9", "stat": "DELIVRD"} without a content type. Accepted are
 JSON under any type, an array of reports, a form (also as the query of a request without a body) and
-a multipart form are all understood, in UTF-8 or GBK. What comes of it is strict: a mid and a stat.
+a multipart form, in UTF-8 or GBK. The result is strict: a valid mid and a valid stat.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from email.parser import BytesParser
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from smsq_worker.gateway.response import clean_mid
-from smsq_worker.gateway.text import decoded, trimmed
+from smsq_worker.gateway.text import decode, is_multipart, multipart_fields, trimmed
 
 MAX_STAT: Final = 64
 
@@ -26,11 +25,11 @@ class Reports:
     good: tuple[tuple[str, str], ...]
     """(mid, stat as it came)."""
     bad: int
-    """How many more were no reports."""
+    """The number of items that were no reports."""
 
 
 def read(content_type: str, body: bytes, query: bytes = b"") -> Reports:
-    """Read the reports in a body, whatever it holds, or in the query where there is none."""
+    """Return the reports in a body, whatever it holds, or in the query if there is no body."""
     items = _items(content_type, body) if body.strip() else [_form(query)]
     good = [report for item in items if (report := _report(item))]
     return Reports(tuple(good), len(items) - len(good))
@@ -38,46 +37,32 @@ def read(content_type: str, body: bytes, query: bytes = b"") -> Reports:
 
 def _items(content_type: str, body: bytes) -> list[Any]:
     try:
-        # Not strict: a field may hold a line's end as it is.
-        value = json.loads(decoded(body), strict=False)
+        # Not strict: a field may hold a raw line break.
+        value = json.loads(_text(body), strict=False)
     except (ValueError, RecursionError):
-        return [_fields(content_type, body)]
+        return [_multipart(content_type, body) if is_multipart(content_type) else _form(body)]
     return value if isinstance(value, list) else [value]
-
-
-def _fields(content_type: str, body: bytes) -> dict[str, str]:
-    if not content_type.lower().startswith("multipart/form-data"):
-        return _form(body)
-    try:
-        return _multipart(content_type, body)
-    except Exception:  # noqa: BLE001 - the parser promises nothing about hostile bytes
-        return {}
 
 
 def _form(text: bytes) -> dict[str, str]:
     try:
-        return dict(parse_qsl(decoded(text), max_num_fields=100))
+        return dict(parse_qsl(_text(text), max_num_fields=100))
     except ValueError:
         return {}
 
 
 def _multipart(content_type: str, body: bytes) -> dict[str, str]:
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    parts = BytesParser().parsebytes(head + body).walk()
-    return {
-        str(part.get_param("name", header="content-disposition")): _text(part.get_payload())
-        for part in parts
-        if not part.is_multipart()
-    }
+    return {name: _text(value) for name, value in multipart_fields(content_type, body).items()}
 
 
-def _text(value: object) -> str:
-    return trimmed(value) if isinstance(value, str) else ""
+def _text(body: bytes) -> str:
+    return trimmed(decode(body)[0])
 
 
 def _report(item: object) -> tuple[str, str] | None:
     if not isinstance(item, dict):
         return None
-    mid, stat = clean_mid(item.get("mid")), _text(item.get("stat"))
+    mid, stat = clean_mid(item.get("mid")), item.get("stat")
+    stat = trimmed(stat) if isinstance(stat, str) else ""
     is_stat = 0 < len(stat) <= MAX_STAT and stat.isprintable() and "\ufffd" not in stat
     return (mid, stat) if mid and is_stat else None

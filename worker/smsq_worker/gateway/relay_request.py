@@ -6,17 +6,17 @@ multipart form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from email.parser import BytesParser
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from smsq.errors import InvalidMessage
+from smsq_worker.gateway.text import is_multipart, multipart_fields
 
 ROUTE: Final = {"module": "sms", "file": "send", "action": "send"}
 ARGUMENTS: Final = ("mobphone", "code", "smstemplate")
 OPTIONAL: Final = ("lane", "key", "ttl_s", "returnurl")
-"""What the relay takes beyond the gateway's own."""
+"""What the relay takes in addition to the gateway's own arguments."""
 
 WRONG_SECRET: Final = "校验失败"  # noqa: S105 - the gateway's words
 MAX_FIELDS: Final = 100
@@ -25,22 +25,24 @@ _KNOWN: Final = frozenset({*ROUTE, *ARGUMENTS, *OPTIONAL})
 
 
 def ok(mid: str) -> dict[str, Any]:
-    """Give the answer to a message that was taken."""
+    """Return the answer to a message that was accepted."""
     return {"code": 200, "msg": "ok", "mid": mid}
 
 
 def refusal(msg: str) -> dict[str, Any]:
-    """Give the answer to a message that was not."""
+    """Return the answer to a message that was refused."""
     return {"code": 400, "msg": msg, "mid": ""}
 
 
 def read(query: bytes, content_type: str, body: bytes) -> dict[str, str]:
-    """Read the arguments of a request to send; the last of repeated ones wins, as in PHP.
+    """Return the arguments of a request to send; the last of repeated ones wins, as in PHP.
 
-    Raises InvalidMessage where it is no such request.
+    Raises InvalidMessage for any other request.
     """
     try:
-        given = dict([*_form(query), *_body(content_type, body)])
+        is_form = not is_multipart(content_type)
+        fields = _form(body) if is_form else multipart_fields(content_type, body)
+        given = _form(query) | fields
     except ValueError:
         raise InvalidMessage(f"the request must have at most {MAX_FIELDS} parameters") from None
     arguments = _decoded({name: value for name, value in given.items() if name in _KNOWN})
@@ -49,36 +51,22 @@ def read(query: bytes, content_type: str, body: bytes) -> dict[str, str]:
     return arguments
 
 
-def _body(content_type: str, body: bytes) -> Iterator[tuple[str, bytes]]:
-    if not content_type.lower().startswith("multipart/form-data"):
-        return _form(body)
-    try:
-        return iter([*_multipart(content_type, body)])
-    except Exception:  # noqa: BLE001 - the parser promises nothing about hostile bytes
-        return iter(())
+def _form(text: bytes) -> dict[str, bytes]:
+    """Split a form; its values stay bytes, by way of Latin-1, which maps each byte to a character.
 
-
-def _form(text: bytes) -> Iterator[tuple[str, bytes]]:
-    """Split a form; its values stay bytes, of which Latin-1 has one character for each."""
+    Raises ValueError for too many fields.
+    """
     fields = parse_qsl(
         text.decode("latin-1"),
         keep_blank_values=True,
         encoding="latin-1",
         max_num_fields=MAX_FIELDS,
     )
-    return ((name, value.encode("latin-1")) for name, value in fields)
-
-
-def _multipart(content_type: str, body: bytes) -> Iterator[tuple[str, bytes]]:
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    for part in BytesParser().parsebytes(head + body).walk():
-        value = part.get_payload(decode=True)
-        if isinstance(value, bytes):
-            yield str(part.get_param("name", header="content-disposition")), value
+    return {name: value.encode("latin-1") for name, value in fields}
 
 
 def _decoded(values: Mapping[str, bytes]) -> dict[str, str]:
-    """Decode all in the one charset that fits all: of short GBK texts some look like UTF-8."""
+    """Decode all in the one charset that fits all: some short GBK texts are valid UTF-8, too."""
     for charset in _CHARSETS:
         try:
             return {name: value.decode(charset) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""The report that our relay's callers get, in the vendor's own form."""
+"""The report that the relay's callers get, in the vendor's own form."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 
 from smsq.contract import State
 
-_OWN_WORDS: Final = {
+_STATS: Final = {
     State.DELIVERED: "DELIVRD",
     # SMPP's word; the vendor's list has none.
     State.UNREPORTED: "UNKNOWN",
 }
-_PERHAPS_SENT: Final = {"local:resends", "local:dropped"}
-_WITHOUT_REPORT: Final = {
+_MAYBE_SENT: Final = {"local:resends", "local:dropped"}
+_STATS_WITHOUT_REPORT: Final = {
     State.FAILED: "REJECTED",
     State.EXPIRED: "EXPIRED",
     State.CANCELLED: "DELETED",
@@ -23,18 +23,18 @@ _WITHOUT_REPORT: Final = {
 def vendor_notice(
     message_id: str, state: State, stat: str | None, reason: str | None = None
 ) -> bytes | None:
-    """Make the report of an outcome; None where its caller needs none.
+    """Return the report of an outcome; None where its caller needs none.
 
-    A duplicate's caller was given the first one's id, which has its own. `stat` is the last code
-    reported. `reason` names the one that decided, if one did: a later code may have changed
-    nothing. A code goes before our own words even where the end was local, because it is all
-    that is known of an attempt that may have been sent.
+    A duplicate's caller was given the id of the first message, which has its own report. `stat` is
+    the last code reported. `reason` names the code that decided, if one did: a later code may have
+    changed nothing. A code takes precedence over our own words even where the end was local,
+    because it is all that is known of an attempt that may have been sent.
     """
-    told = _OWN_WORDS.get(state)
-    if state in _WITHOUT_REPORT:
+    reported = _STATS.get(state)
+    if state in _STATS_WITHOUT_REPORT:
         by, _, code = (reason or "").partition(":")
-        without = "UNKNOWN" if reason in _PERHAPS_SENT else _WITHOUT_REPORT[state]
-        told = code if by == "report" else stat or without
-    if told is None:
+        unreported = "UNKNOWN" if reason in _MAYBE_SENT else _STATS_WITHOUT_REPORT[state]
+        reported = code if by == "report" else stat or unreported
+    if reported is None:
         return None
-    return json.dumps({"mid": message_id, "stat": told}, separators=(",", ":")).encode()
+    return json.dumps({"mid": message_id, "stat": reported}, separators=(",", ":")).encode()

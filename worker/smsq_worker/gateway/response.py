@@ -3,7 +3,7 @@
 Documented are {"code": 200, "msg": "ok", "mid": "1151894566D2EDD9"} and
 {"code": 400, "msg": "校验失败", "mid": ""}; `code` is the result, not the HTTP status.
 
-What is odd but says one thing alone is taken: a yes that was called doubt would be sent again.
+An odd answer with only one meaning counts: an acceptance taken for doubt would be sent again.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import json
 import re
 import string
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.text import trimmed
+from smsq_worker.gateway.text import decode, trimmed
 from smsq_worker.infra.http import retry_after_s
 
 NOT_TAKEN: Final = frozenset({408, 429, 503})
 """HTTP statuses by which a server says that it has not looked at the request."""
 TOO_FAST: Final = frozenset({429, 503})
 
+_AROUND: Final = "\ufeff" + string.whitespace
 _LENIENT: Final = json.JSONDecoder(strict=False)
-"""Takes control characters in texts."""
+"""Accepts control characters in strings."""
 _NAMED: Final = re.compile(r"""["'](code|mid)["']""", re.IGNORECASE)
 _MID: Final = re.compile(r"[!-~]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What a call came to."""
+class GatewayResult:
+    """The result of one submission."""
 
     outcome: Outcome
     detail: str
@@ -43,11 +43,11 @@ class Call:
     connected: bool = True
     """False where no connection came about, so that an immediate second try is harmless."""
     too_fast: bool = False
-    """The gateway wants fewer calls."""
+    """The gateway asks for fewer requests."""
     trouble: bool = False
-    """The gateway was out of reach or did not do what a gateway does: a sign of an outage."""
+    """The gateway was unreachable or did not behave like one: a sign of an outage."""
     odd: str = ""
-    """What was odd about the answer that was understood all the same."""
+    """What was odd about an answer that was understood all the same."""
 
 
 def understand(
@@ -57,62 +57,55 @@ def understand(
     private: Sequence[str] = (),
     *,
     trouble: str = "",
-) -> Call:
-    """Conclude from an HTTP answer, whatever it holds, what the call came to.
+) -> GatewayResult:
+    """Return what an HTTP answer, whatever it holds, means for the attempt.
 
-    `private` are the texts that are masked where the vendor echoes them; `trouble` names what went
-    wrong while the body was read, which then is what had come.
+    `private` are texts to mask where the vendor echoes them; `trouble` names what went wrong while
+    the body was read, in which case `body` is what had come by then.
     """
     answer, odd = _answer(status, body, trouble)
-    code = _code(answer)
-    mid = _mid(answer)
+    code, mid = _code(answer), clean_mid(answer.get("mid"))
     if code == 200 and (mid or status < 400):  # noqa: PLR2004
-        return Call(Outcome.ACCEPTED, "" if mid else "no usable mid", mid, odd=odd)
+        return GatewayResult(Outcome.ACCEPTED, "" if mid else "no usable mid", mid, odd=odd)
     if status in NOT_TAKEN:
-        return Call(
+        return GatewayResult(
             Outcome.NOT_SENT,
             f"http {status}",
             retry_after_s=retry_after_s(headers),
             too_fast=status in TOO_FAST,
-            # One that counts our calls is at work.
+            # A server that counts our requests is up.
             trouble=status != HTTPStatus.TOO_MANY_REQUESTS,
         )
-    if status >= 500:  # noqa: PLR2004
-        return Call(Outcome.MAYBE_SENT, trouble or f"http {status}", trouble=True)
-    if code is not None:
+    if code is not None and status < 500:  # noqa: PLR2004
         detail = f"gateway:{code} {_message(answer, private)}".strip()
-        return Call(Outcome.REFUSED, detail, odd=odd)
-    if status >= 400:  # noqa: PLR2004
-        return Call(Outcome.REFUSED, f"gateway:http-{status}")
-    return Call(Outcome.MAYBE_SENT, trouble or f"unreadable answer, http {status}", trouble=True)
+        return GatewayResult(Outcome.REFUSED, detail, odd=odd)
+    if 400 <= status < 500:  # noqa: PLR2004
+        return GatewayResult(Outcome.REFUSED, f"gateway:http-{status}")
+    detail = f"http {status}" if status >= 500 else f"unreadable answer, http {status}"  # noqa: PLR2004
+    return GatewayResult(Outcome.MAYBE_SENT, trouble or detail, trouble=True)
 
 
 def clean_mid(value: object) -> str:
-    """Read a mid; empty where it is none: printable ASCII without blanks, at most 64."""
+    """Return a valid mid, 1 to 64 printable ASCII characters without blanks, or ""."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     text = trimmed(str(value))
     return text if _MID.fullmatch(text) else ""
 
 
-def text_of(body: bytes) -> str:
-    """Read UTF-8 without the BOMs and blanks around it. Raises ValueError for anything else."""
-    return body.decode().strip("\ufeff" + string.whitespace)
-
-
 def loads(body: bytes) -> Any:
-    """Read JSON with or without BOMs and blanks. Raises ValueError for anything else."""
+    """Return JSON that may have BOMs and blanks around it. Raises ValueError for anything else."""
     try:
-        return json.loads(text_of(body))
+        return json.loads(body.decode().strip(_AROUND))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def _answer(status: int, body: bytes, trouble: str) -> tuple[dict[str, Any], str]:
-    """Read the answer's object, and what was odd about it; an empty one where there is none.
+    """Return the answer's object, or an empty one, and what was odd about it.
 
-    From an odd answer only what is complete is taken: code and mid, and for a yes a mid that is
-    one.
+    An odd answer counts only if it is complete: a code and a mid, which must be valid if the code
+    is 200.
     """
     try:
         value, odd = loads(body), trouble
@@ -122,13 +115,15 @@ def _answer(status: int, body: bytes, trouble: str) -> tuple[dict[str, Any], str
         return {}, ""
     if "code" not in value:
         value, odd = {name.lower(): one for name, one in value.items()}, "keys in other letters"
-    said = value.keys() >= {"code", "mid"} and (_code(value) != 200 or _mid(value))  # noqa: PLR2004
-    return (value, odd) if said or not odd else ({}, "")
+    is_valid = _code(value) != 200 or clean_mid(value.get("mid"))  # noqa: PLR2004
+    is_complete = value.keys() >= {"code", "mid"} and is_valid
+    return (value, odd) if is_complete or not odd else ({}, "")
 
 
 def _odd_object(status: int, body: bytes) -> tuple[Any, str]:
-    """Find the one object in a body that is no JSON, or not in UTF-8."""
-    text, is_utf8 = _text(body)
+    """Return the only object in a body that is no JSON or not in UTF-8, and what was odd."""
+    text, is_utf8 = decode(body)
+    text = text.strip(_AROUND)
     try:
         start = text.index("{")
         value, end = _LENIENT.raw_decode(text, start)
@@ -139,21 +134,8 @@ def _odd_object(status: int, body: bytes) -> tuple[Any, str]:
         return value, "not quite JSON" if is_utf8 else "not in UTF-8"
     # A fatal error may quote an object, and a list may hold several.
     is_alone = before[-1:] in {"", "\n", ">"} and not _NAMED.search(behind)
-    return (
-        (value, "text around its JSON")
-        if is_alone and status < HTTPStatus.BAD_REQUEST
-        else ({}, "")
-    )
-
-
-def _text(body: bytes) -> tuple[str, bool]:
-    """Decode a body somehow; and return whether it is UTF-8."""
-    for charset in (json.detect_encoding(body), "gb18030"):
-        with suppress(UnicodeDecodeError):
-            text = body.decode(charset).strip("\ufeff" + string.whitespace)
-            return text, charset.startswith("utf-8")
-    # Mostly one that was cut in the middle of a sign.
-    return body.decode(errors="replace").strip(), False
+    is_usable = is_alone and status < HTTPStatus.BAD_REQUEST
+    return (value, "text around its JSON") if is_usable else ({}, "")
 
 
 def _code(answer: dict[str, Any]) -> int | None:
@@ -163,16 +145,12 @@ def _code(answer: dict[str, Any]) -> int | None:
     return int(found[1]) if found else None
 
 
-def _mid(answer: dict[str, Any]) -> str:
-    return clean_mid(answer.get("mid"))
-
-
 def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
-    """Give the vendor's words, cut short and without anything that could be a number or a code."""
+    """Return the vendor's words, cut short, with anything masked that may be a number or a code."""
     words = answer.get("msg")
     if not isinstance(words, str):
         return ""
-    # Four digits or more, however they are grouped.
+    # Four or more digits, however they are grouped.
     hidden = [*map(re.escape, sorted(filter(None, private), key=len, reverse=True))]
     hidden.append(r"\d(?:[ -]?\d){3,}")
     masked = re.sub("|".join(hidden), "****", words, flags=re.IGNORECASE)

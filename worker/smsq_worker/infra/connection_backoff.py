@@ -1,7 +1,7 @@
-"""Connections to the broker that do not wait again and again for a server that is out of reach.
+"""Connections to the broker that do not wait again and again for an unreachable server.
 
 A network that swallows packets costs each command its whole timeout. A worker's one loop
-acknowledges dozens of messages one after the other, and would be deaf for minutes: to SIGTERM, too.
+acknowledges dozens of messages one after the other, and would be deaf for minutes, also to SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from redis.sentinel import SentinelManagedConnection
 from smsq.redis_connections import ReconnectingWhenIdle
 
 LONG_S: Final = 1.0
-"""A server that is there refuses sooner, and is asked again at once."""
+"""A server that is up refuses sooner, and is tried again at once."""
 
 _not_before: Final[dict[tuple[str, int], float]] = {}
 
 
-class _Resting:
+class _BackingOff:
     host: str
     port: int
 
     def _connect(self) -> Any:
-        """Connect; after a try that took long, fail at once for as long as it took."""
+        """Connect; after a slow failure, fail at once for as long as that took."""
         server, began = (self.host, self.port), time.monotonic()
         if began < _not_before.get(server, 0.0):
             raise RedisTimeoutError("the server could not be reached a moment ago")
@@ -40,17 +40,17 @@ class _Resting:
             raise
 
 
-class Connection(_Resting, ReconnectingWhenIdle, redis.Connection):
+class Connection(_BackingOff, ReconnectingWhenIdle, redis.Connection):
     """A connection."""
 
 
-class TlsConnection(_Resting, ReconnectingWhenIdle, redis.SSLConnection):
+class TlsConnection(_BackingOff, ReconnectingWhenIdle, redis.SSLConnection):
     """The same over TLS."""
 
 
-class PrimaryConnection(_Resting, ReconnectingWhenIdle, SentinelManagedConnection):
+class PrimaryConnection(_BackingOff, ReconnectingWhenIdle, SentinelManagedConnection):
     """A connection to the server that Sentinels name."""
 
 
-class TlsPrimaryConnection(_Resting, ReconnectingWhenIdle, SentinelManagedSSLConnection):
+class TlsPrimaryConnection(_BackingOff, ReconnectingWhenIdle, SentinelManagedSSLConnection):
     """The same over TLS."""

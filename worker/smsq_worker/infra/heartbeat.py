@@ -1,12 +1,12 @@
-"""Signs of life, for whoever restarts a process that gives none.
+"""Heartbeats of a process, for whatever restarts it without them.
 
     find "$SMSQ_HOME/alive" -name "celery@$(hostname)" -mmin -2 | grep -q .
 
-A worker's clock touches that file every 0.5 s, and every 20 s or so while Redis is out of reach: a
-restart would mend nothing then. So it costs a probe 2 ms, where `celery inspect ping` takes a
-second of a core. A clock that is stuck, or fails again and again for another reason, does not.
+A worker's scheduler touches that file every 0.5 s, and every 20 s or so while Redis is out of
+reach, when a restart would not help. So a probe takes 2 ms, where `celery inspect ping` takes a
+second of a core. A scheduler that hangs, or keeps failing for another reason, stops touching it.
 
-systemd is told the same, where it has started the process with Type=notify.
+systemd is notified, too, if it has started the process with Type=notify.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ log = logging.getLogger(__name__)
 
 FOLDER: Final = "alive"
 STUCK_S: Final = 120
-"""A sign of life that is older is none."""
+"""The process is stuck if its last heartbeat is older."""
 
 
 class Heartbeat:
-    """A worker's sign of life, by its name. Its file is locked until the process ends."""
+    """A worker's heartbeat, by its name. Its file is locked until the process ends."""
 
     def __init__(self, home: Path, worker: str) -> None:
         self._path = home / FOLDER / worker
         self._handle: int | None = None
-        self._complained = False
+        self._has_failed = False
         self._systemd = Systemd()
 
     def beat(self) -> None:
-        """Touch the file. That it cannot be is logged once, and stops nothing."""
+        """Touch the file. A failure is logged once and otherwise ignored."""
         self._systemd.beat()
         try:
             if self._handle is None or not self._path.exists():
                 self._open()
             os.utime(self._path)
         except OSError as error:
-            if not self._complained:
+            if not self._has_failed:
                 log.error("%s cannot be touched: %s", self._path, error.strerror)  # noqa: TRY400
-            self._complained = True
+            self._has_failed = True
 
     def _open(self) -> None:
         self._close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        # The lock only tells `doctor` something, and two workers of one name are no error.
+        # The lock only informs `doctor`, and two workers of one name are no error.
         with suppress(OSError):
             fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -68,26 +68,26 @@ class Heartbeat:
 
 
 class Systemd:
-    """What systemd is told: that the process has begun to work, and that it still does."""
+    """The notifications to systemd: that the process is ready, and that it still works."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._state = b"READY=1\nWATCHDOG=1"
 
     def beat(self) -> None:
-        """Tell it. Never raises and never waits: it is told again soon."""
+        """Notify systemd. Never raises and never waits: the next beat comes soon."""
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.setblocking(False)
-            # An address that begins with @ is in no folder.
+            # An address that begins with @ is in Linux' abstract namespace.
             name = self._address
             out.sendto(self._state, f"\0{name[1:]}" if name.startswith("@") else name)
             self._state = b"WATCHDOG=1"
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether the process that touched a file still lives. Raises OSError."""
+    """Return whether the process that touched a file is alive. Raises OSError."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""HTTP connections that tell whether they came about, and answers of which the time is bounded.
+"""HTTP whose errors tell whether a connection came about, with a deadline for the whole answer.
 
-What the gateway's client and the outcomes' share; it knows neither.
+Shared by the gateway's client and the callbacks'; it knows neither.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPResponse, parse_headers
 from typing import Any, Final
 
-import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool
 
 from smsq.boottime import now_s
 from smsq.connection import user_timeout
@@ -30,9 +28,7 @@ from smsq.settings import IDLE_S
 from smsq_worker.infra.resolver import RESOLVER, Place, connect
 
 MAX_RETRY_AFTER_S: Final = 3600.0
-SWITCHED: Final = 101
-"""What follows is another protocol."""
-LEAST_S: Final = 0.001
+MIN_TIMEOUT_S: Final = 0.001
 CHUNK: Final = 8192
 
 
@@ -40,10 +36,10 @@ class NotConnected(Exception):  # noqa: N818
     """No connection came about, so nothing of the request has left this machine."""
 
 
-class _Timely(io.RawIOBase):
-    """Reads from a socket while its timeout, counted from now for all reads together, lasts.
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket, with its timeout as the deadline of all reads together.
 
-    The socket's own timeout is for one read; a server that dribbles would keep us for ever.
+    The socket applies its timeout to each read: a server that dribbles could take forever.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
@@ -69,28 +65,28 @@ class _Timely(io.RawIOBase):
         super().close()
 
 
-class _TimelyResponse(HTTPResponse):
+class _DeadlineResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_Timely(self.fp.detach(), sock))
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock))
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Skip what comes before the answer (1xx), of which http.client knows 100 alone."""
+        """Skip interim answers (1xx); http.client skips 100 only. 101 is final."""
         while True:
-            told: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
-            if not 100 < told[1] < 200 or told[1] == SWITCHED:  # noqa: PLR2004
-                return told
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 101 < line[1] < 200:  # noqa: PLR2004
+                return line
             parse_headers(self.fp)
 
 
-class _Telling:
-    """Connects within its timeout, the resolver, every address and TLS together.
+class _Connecting:
+    """Connects within its timeout: name lookup, all addresses and TLS together.
 
-    Raises NotConnected for whatever goes wrong meanwhile. One that lay idle is not used again: a
-    firewall between may have forgotten it, and say so to nobody.
+    Raises NotConnected for whatever goes wrong meanwhile. An idle connection is not used again: a
+    firewall in between may have dropped it silently.
     """
 
-    response_class: Any = _TimelyResponse
+    response_class: Any = _DeadlineResponse
     port: int
     timeout: Any
     sock: Any
@@ -118,27 +114,27 @@ class _Telling:
 
     @property
     def is_connected(self) -> bool:
-        """Return whether it can be used; urllib3 asks before it uses one again."""
+        """Return whether it can be used; urllib3 asks before it reuses one."""
         is_idle = now_s() - self._used_at >= self._idle_s
         return not is_idle and super().is_connected  # type: ignore[misc]
 
     def places(self) -> list[Place]:
-        """Look up where to connect. Raises NotConnected, OSError."""
+        """Return the addresses to connect to. Raises NotConnected, OSError."""
         return RESOLVER.look_up(self._dns_host, self.timeout)
 
     def _new_conn(self) -> socket.socket:
         end = time.monotonic() + self.timeout
         sock = connect(self.places(), self.port, end, self.socket_options)
         # What is left is for TLS.
-        sock.settimeout(max(end - time.monotonic(), LEAST_S))
+        sock.settimeout(max(end - time.monotonic(), MIN_TIMEOUT_S))
         return sock
 
 
-class Connection(_Telling, HTTPConnection):
+class Connection(_Connecting, HTTPConnection):
     """A plain connection."""
 
 
-class SecureConnection(_Telling, HTTPSConnection):
+class SecureConnection(_Connecting, HTTPSConnection):
     """A connection with TLS."""
 
 
@@ -167,46 +163,11 @@ class PrivatePool:
             _thread.is_private = False
 
 
-class Adapter(HTTPAdapter):
-    """The adapter of requests over pools of one's own, by scheme.
-
-    It is used without a Session: that would add cookies, proxies from the environment and a
-    .netrc that replaces an Authorization header.
-    """
-
-    def __init__(
-        self,
-        pools: Mapping[str, Callable[..., HTTPConnectionPool]],
-        *,
-        socket_options: list[tuple[int, int, int]],
-        **options: Any,
-    ) -> None:
-        self._pools = dict(pools)
-        self._socket_options = socket_options
-        super().__init__(**options)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Have the pools made by ours."""
-        super().init_poolmanager(*args, **kwargs, socket_options=self._socket_options)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Trust the system's CAs where no others are named. Raises NotConnected."""
-        if verify is True:
-            # Where no CAs are named, urllib3 loads the system's; requests would name certifi's.
-            conn.cert_reqs = "CERT_REQUIRED"
-            return
-        try:
-            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
-        except OSError as error:  # The bundle has gone.
-            raise NotConnected(name_of(error)) from error
-
-
 def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int, int]]:
-    """Return options of TCP for connections that are kept.
+    """Return the TCP options of connections that are kept.
 
-    What was given up must not arrive later, when another call may have followed. And who looks
-    after connections in between, a NAT or a balancer, is shown that they are in use.
+    A request that was abandoned must not arrive later, when another may have followed. Keepalive
+    shows a NAT or load balancer in between that the connection is in use.
     """
     options = user_timeout(read_timeout_s)
     probe_after_s = getattr(socket, "TCP_KEEPIDLE", None)
@@ -219,31 +180,41 @@ def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int,
     ]
 
 
-def read(response: requests.Response, at_most: int) -> tuple[bytes, str]:
-    """Read an answer's body; where something was wrong with it, what came of it, and what."""
+def read_body(response: Any, limit: int) -> tuple[bytes, str]:
+    """Return the body of urllib3's response, and what went wrong if it is incomplete."""
     body = bytearray()
     try:
-        if response.status_code < 200:  # noqa: PLR2004
-            # Another answer follows, which the next call would take for its own.
-            response.raw.close()
-        for chunk in _chunks(response.raw):
+        if response.status < 200:  # noqa: PLR2004
+            # Another answer follows, which must not be taken for the next request's.
+            response.close()
+        for chunk in _chunks(response):
             body += chunk
-            if len(body) > at_most:
-                return bytes(body[:at_most]), "answer too long"
-    except Exception as error:  # noqa: BLE001 - the seam's other half
+            if len(body) > limit:
+                return bytes(body[:limit]), "answer too long"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the request has been sent
         return bytes(body), name_of(error)
     return bytes(body), ""
 
 
+@contextmanager
+def released(response: Any) -> Iterator[None]:
+    """Give the connection of urllib3's response back to its pool, closed if it was not read."""
+    try:
+        yield
+    finally:
+        response.close()
+        response.release_conn()
+
+
 def _chunks(raw: Any) -> Iterator[bytes]:
-    """Read as it comes: urllib3's stream keeps what came before an error to itself."""
+    """Read as it comes: urllib3's stream withholds what came before an error."""
     if raw.chunked:
         return raw.stream(CHUNK, decode_content=True)  # type: ignore[no-any-return]
     return iter(partial(raw.read1, CHUNK, decode_content=True), b"")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Read Retry-After, seconds or an HTTP date, up to an hour; 0 where there is none."""
+    """Return Retry-After, given in seconds or as an HTTP date, at most an hour; 0 without one."""
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+", text):
         seconds = float(text)
@@ -259,5 +230,5 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
 
 
 def name_of(error: BaseException) -> str:
-    """Name an error by its type: its text holds the URL, and so what must not be shown."""
+    """Return the name of an error's type: its text may hold the URL, which must not be shown."""
     return type(error).__name__

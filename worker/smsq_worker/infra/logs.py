@@ -1,4 +1,4 @@
-"""Logs: as text, or as JSON with what a record knows in fields of their own."""
+"""Logs: as text, or as JSON with a record's ids and states in separate fields."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def about(**known: object) -> dict[str, Any]:
-    """Give a log call's `extra`: id, attempt, mid, outcome, state, lane, those that are known.
+    """Return `extra` for a log record: id, attempt, mid, outcome, state, lane, if known.
 
-    Never a number or a code.
+    Never pass a number or a code.
     """
     return {"smsq": {name: value for name, value in known.items() if value}}
 
@@ -28,10 +28,10 @@ class JsonLines(logging.Formatter):
     def __init__(self, worker: str = "") -> None:
         """`worker` is the Celery node's name."""
         super().__init__()
-        self._of_all = {"worker": worker} if worker else {}
+        self._common = {"worker": worker} if worker else {}
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one; all of its text in ASCII, whatever the stream can take."""
+        """Return one record, in ASCII, which any stream can take."""
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -39,7 +39,7 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             "process": record.process,
         }
-        entry |= self._of_all | _known(record)
+        entry |= self._common | _known(record)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
 def to_stderr(
     log_format: LogFormat, level: int = logging.INFO, *, text: str = FORMAT, worker: str = ""
 ) -> None:
-    """Log to stderr in the form that is set; `text` is the other one's."""
+    """Log to stderr, as JSON or in the format `text`."""
     is_json = log_format == "json"
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(worker) if is_json else logging.Formatter(text))
@@ -59,7 +59,7 @@ def to_stderr(
 
 
 def announce(log: logging.Logger, log_format: LogFormat, words: str) -> None:
-    """Tell on stdout what a person who started this waits for, or in the log where that is JSON."""
+    """Write to stdout what whoever started this waits for, or to the log if that is JSON."""
     if log_format == "json":
         log.info("%s", words)
     else:
@@ -71,7 +71,7 @@ def _known(record: logging.LogRecord) -> dict[str, Any]:
     found = getattr(record, "smsq", None)
     if isinstance(found, dict):
         return found
-    # Celery's own, of a task; only the name and the id of what it gives are for everybody's eyes.
+    # Celery's own record of a task, of which only name and id may be shown.
     data = getattr(record, "data", None)
     if isinstance(data, dict) and data.get("name") == SEND_SMS:
         return {"id": data.get("id")}

@@ -1,4 +1,4 @@
-"""Whether a Redis has room: at its memory limit it refuses what is new."""
+"""Whether a Redis has room: at its memory limit it refuses new data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from smsq.connection import Client
 log = logging.getLogger(__name__)
 
 NEARLY: Final = 0.9
-"""Such a share of its maxmemory is nearly all of it."""
+"""The share of maxmemory from which a Redis is nearly full."""
 CALM_S: Final = 10.0
-"""Room that has lasted for so long is told: at the limit it comes and goes with each message."""
+"""How long there must be room before it is logged: at the limit it comes and goes."""
 
-# Redis judges a script by its flags before it runs: one without allow-oom is refused at the limit.
-# So this is exact, writes nothing, and needs no right to INFO.
+# At the limit Redis refuses any script without the flag allow-oom, before it runs. So this probe is
+# exact, writes nothing, and needs no permission for INFO.
 _PROBE: Final = "#!lua\nreturn 1"
 
 
@@ -31,27 +31,27 @@ class Memory(NamedTuple):
     limit: int
     """Its maxmemory; 0 for none."""
     is_full: bool
-    """Whether it refuses what is new."""
+    """Whether it refuses new data."""
 
     @property
     def is_short(self) -> bool:
-        """Return whether it is full, or nearly."""
+        """Return whether it is full or nearly full."""
         return self.is_full or (bool(self.limit) and self.used > NEARLY * self.limit)
 
 
 def is_full(client: Client) -> bool:
-    """Return whether a Redis is at its memory limit. Raises redis.RedisError where it is away."""
+    """Return whether a Redis is at its memory limit. Raises redis.RedisError if it is away."""
     try:
         client.register_script(_PROBE)()
     except OutOfMemoryError:
         return True
-    except ResponseError:  # It refuses for another reason, which whoever writes is told.
+    except ResponseError:  # Another reason to refuse, which surfaces where something is written.
         pass
     return False
 
 
 def memory(client: Client) -> Memory | None:
-    """Return the memory of a Redis; None where INFO is forbidden. Raises redis.RedisError."""
+    """Return the memory of a Redis; None if INFO is forbidden. Raises redis.RedisError."""
     full = is_full(client)
     try:
         info: Any = client.info("memory")
@@ -61,23 +61,23 @@ def memory(client: Client) -> Memory | None:
 
 
 class MemoryWatch:
-    """Logs when there is no room, and when there is again. Not for several threads."""
+    """Logs when there is no room, and when there is again. Not thread-safe."""
 
     def __init__(self) -> None:
         self._last_full = -math.inf
-        self._told = False
+        self._is_logged = False
 
     def note(self, full: Sequence[str]) -> None:
-        """Note which Redis are full now: none, the ledger, the broker, or both."""
+        """Note which Redis are full: none, the ledger, the broker, or both."""
         now = time.monotonic()
         if full:
             self._last_full = now
-        if full and not self._told:
-            self._told = True
+        if full and not self._is_logged:
+            self._is_logged = True
             log.critical(
                 "the Redis of %s is full, at its maxmemory: it takes nothing new, and workers wait",
                 " and ".join(full),
             )
-        elif self._told and now >= self._last_full + CALM_S:
-            self._told = False
+        elif self._is_logged and now >= self._last_full + CALM_S:
+            self._is_logged = False
             log.warning("Redis has room again")

@@ -1,4 +1,4 @@
-"""Where worker and door send their spans: OTLP over HTTP, as the standard OTEL_ variables say."""
+"""Exporting the spans of worker and API: OTLP over HTTP, set by the standard OTEL_ variables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from smsq.tracing import send_by
 
 PROTOCOL: Final = "http/protobuf"
 FLUSH_S: Final = 5.0
-"""So long the end of a process may wait for the receiver of its last spans."""
+"""How long the end of a process may wait for the receiver of its last spans."""
 
 
 def start(role: str) -> Callable[..., None]:
-    """Begin to send spans; give what sends the last of them. Raises SettingsError.
+    """Begin to send spans; return the function that sends the last ones. Raises SettingsError.
 
-    Spans wait in memory and are dropped where nobody takes them: neither delays anything else.
+    Spans wait in memory and are dropped if nobody takes them: neither delays anything else.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -31,14 +31,14 @@ def start(role: str) -> Callable[..., None]:
         raise SettingsError([problem]) from None
     _refuse_other_protocols()
     own = Resource.create({SERVICE_NAME: f"smsq-{role}"})
-    # By itself it would wait for a receiver that is away, half a minute at the worst.
+    # shutdown_on_exit would wait up to half a minute for a receiver that is away.
     provider = TracerProvider(
         resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    # Not the global one: FastAPI would find that, and give it URLs with numbers and tokens.
+    # Not the global provider: FastAPI would find it, and record URLs with numbers and tokens.
     send_by(provider)
-    # One line for each time that spans are lost is enough.
+    # The processor logs each loss; the exporter would log it once more.
     logging.getLogger(OTLPSpanExporter.__module__).setLevel(logging.ERROR)
 
     def stop(**_: object) -> None:

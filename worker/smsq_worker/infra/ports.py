@@ -1,4 +1,4 @@
-"""Listening where the settings say, or saying clearly why not."""
+"""Listening where the settings say, or a clear error that names the setting."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from smsq.errors import SettingsError
 from smsq_worker.config.parsers import Bind
 
 QUIET_PORTS: Final = (20_000, 32_000)
-"""Below those that Linux gives to outgoing connections, which could take one back at once."""
+"""Below the range of outgoing connections on Linux, one of which could take the port at once."""
 
 _dice: Final = random.SystemRandom()
 
 
 class Wish(NamedTuple):
-    """Where to listen, which setting says so, and what to change if that cannot be."""
+    """Where to listen, which setting says so, and what to change if it is impossible."""
 
     setting: str
     bind: Bind
@@ -32,12 +32,12 @@ def listen(bind: Bind, setting: str) -> socket.socket:
 
 
 def require_free(bind: Bind, setting: str) -> None:
-    """Check that a port can be had. Raises SettingsError that names the setting to change."""
+    """Check that a port is free. Raises SettingsError that names the setting to change."""
     listen(bind, setting).close()
 
 
 def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
-    """Check that all can be had at once; give each setting's, with a free port for a 0.
+    """Check that all ports are free; return each setting's, with a free port for a 0.
 
     Raises SettingsError that names every setting to change.
     """
@@ -57,7 +57,7 @@ def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port on which nobody listens. Raises OSError where the host is none of ours."""
+    """Return a port on which nobody listens. Raises OSError if the host is not this machine."""
     while True:
         port = _dice.randrange(*QUIET_PORTS)
         with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
@@ -71,7 +71,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def shown(bind: Bind) -> str:
-    """Write HOST:PORT."""
+    """Return HOST:PORT."""
     host, port = bind
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -86,7 +86,7 @@ def _listen(wish: Wish) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port or free_port(host)))
-        # Another that is bound but does not listen would not be noticed before.
+        # Only this fails if another socket is bound there without listening.
         listening.listen()
     except OSError as error:
         listening.close()

@@ -1,8 +1,8 @@
-"""Look names up, and connect, in bounded time.
+"""Looking names up, and connecting, in bounded time.
 
 The system's resolver has no deadline: with a dead name server in resolv.conf an answer takes 5 to
-30 s. So it works in threads of its own, and who asks waits as long as it likes. An answer that
-comes too late for everybody serves the next who asks, or a slow resolver would never be of use.
+30 s. So it runs in separate threads, and callers wait as long as they like. An answer that comes
+too late for all of them is kept for the next caller; otherwise a slow resolver would be useless.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from threading import Lock, Thread
 from typing import Any, Final
 
 THREADS: Final = 4
-"""At most so many for a name: one that hangs for ever is not waited for, nor are many."""
+"""At most, for each name: some may hang forever."""
 STUCK_S: Final = 30.0
-"""After that the name is asked for once more, beside the lookup that has no answer yet."""
+"""Then a second lookup of the name begins, beside the one that has no answer yet."""
 KEEP_S: Final = 60.0
-"""So long an answer is kept that nobody waited for any more."""
+"""How long an answer is kept that came too late."""
 MAX_ADDRESSES: Final = 8
-"""So many of a name's addresses are tried: each has a share of the time."""
+"""Of a name, that are tried: each has a share of the time."""
 
 Place = tuple[Any, ...]
-"""As socket.getaddrinfo gives them."""
+"""An address as socket.getaddrinfo returns it."""
 
 
 class ResolverTooSlow(TimeoutError):  # noqa: N818
@@ -33,18 +33,18 @@ class ResolverTooSlow(TimeoutError):  # noqa: N818
 
 
 class NameResolutionError(OSError):
-    """The system's resolver knows no address of a name, or has no answer."""
+    """The system's resolver knows no address of a name, or failed."""
 
 
 class _Lookup:
     def __init__(self) -> None:
         self.since = time.monotonic()
-        """When it was asked; then, when it was answered."""
+        """When it began; once it is answered, when that was."""
         self.answer: Future[list[Place]] = Future()
         self.was_used = False
 
     def serves(self) -> bool:
-        """Return whether one who asks now may wait for it, or have its answer."""
+        """Return whether a caller may wait for it, or have its answer."""
         age_s = time.monotonic() - self.since
         if not self.answer.done():
             return age_s < STUCK_S
@@ -60,9 +60,9 @@ class Resolver:
         self._threads: Counter[str] = Counter()
 
     def look_up(self, host: str, timeout_s: float) -> list[Place]:
-        """Return a host's addresses, with port 0. Raises as said above, and ValueError.
+        """Return a host's addresses, with port 0. Hosts must be of a bounded set.
 
-        Its callers must keep to a bounded set of hosts.
+        Raises ResolverTooSlow, NameResolutionError, and ValueError for an impossible name.
         """
         lookup = self._lookup(host)
         try:
@@ -88,14 +88,14 @@ class Resolver:
     def _run(self, host: str, lookup: _Lookup) -> None:
         try:
             answer = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except Exception as error:  # noqa: BLE001 - those who wait get it, whatever it is
+        except Exception as error:  # noqa: BLE001 - raised to the callers that wait
             lookup.answer.set_exception(error)
         else:
             lookup.since = time.monotonic()
             lookup.answer.set_result(answer)
         with self._lock:
             self._threads[host] -= 1
-            # It may have been given up, and asked for once more, before it was answered.
+            # A second lookup may have begun before this one was answered.
             if lookup.answer.exception() is None and not self._latest[host].answer.done():
                 self._latest[host] = lookup
 
@@ -106,9 +106,9 @@ RESOLVER: Final = Resolver()
 def connect(
     places: Sequence[Place], port: int, end: float, options: Sequence[tuple[Any, ...]]
 ) -> socket.socket:
-    """Connect to the first of some addresses that takes it by `end` (time.monotonic()).
+    """Connect to the first address that accepts by `end`, a time.monotonic(). Raises OSError.
 
-    Each has an equal share of the time that is left. Raises OSError.
+    Each has an equal share of the time that is left.
     """
     failed = OSError("no address")
     tried = places[:MAX_ADDRESSES]

@@ -1,12 +1,11 @@
 """A local append-only file for what must not be lost while Redis is away.
 
-An entry is on the disk when `append` returns. `replay` gives all entries back in order, those of
-processes that died included, and forgets them once they have been applied. An entry may be
-applied twice (a crash in between); what applies it must be idempotent.
+An entry is on the disk when `append` returns. `replay` applies all entries in order, including
+those of processes that died, and removes them afterwards. An entry may be applied twice (after a
+crash in between), so applying it must be idempotent.
 
-An entry that nobody can make sense of stops no other. It stays beside, in a file of the same form
-that ends in `.bad`: renamed to `.ready`, it is replayed again. All that is set aside has been in
-the spool before, so it takes no more room than that did.
+An invalid entry blocks no other. It is set aside in a file of the same format that ends in `.bad`;
+renamed to `.ready`, it is replayed again.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from smsq.errors import LedgerUnavailable
 log = logging.getLogger(__name__)
 
 ACTIVE: Final = ".active"
-"""A file that a living process writes; it holds a lock on it until it dies."""
+"""A file that a living process writes, and locks until it dies."""
 READY: Final = ".ready"
 """A file that nobody writes any more."""
 BAD: Final = ".bad"
-"""What was set aside. No release looks for it."""
+"""Entries that were set aside. No release reads them."""
 LOCK_S: Final = 10.0
-"""Another thread that writes for longer has a disk that does not answer."""
+"""If another thread writes for longer, the disk does not respond."""
 
 
 class Replayed(NamedTuple):
@@ -48,21 +47,21 @@ class Replayed(NamedTuple):
 
 
 class Spool:
-    """The spool of one process in a folder that it may share with others."""
+    """The spool of one process, in a folder that others may share."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._name = name
         self._file: FileIO | None = None
         self._size = 0
-        """Of what `append` has promised."""
+        """Of the entries for which `append` has returned."""
         self._path = folder
         self._lock = threading.Lock()
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write an entry down for good. Raises OSError; nothing of it stays then.
+        """Write an entry to the disk. Raises OSError, and then leaves nothing of it.
 
-        After a failure the next entry goes to a new file, so half a line spoils no other.
+        After a failure the next entry goes to a new file, so half a line damages no other.
         """
         line = json.dumps(entry).encode() + b"\n"
         with self._alone():
@@ -76,14 +75,14 @@ class Spool:
             self._size += len(line)
 
     def pending(self) -> bool:
-        """Return whether any process' entries wait to be replayed."""
+        """Return whether entries of any process wait to be replayed."""
         return self._file is not None or next(self._left_behind(), None) is not None
 
     def replay(self, apply: Callable[[dict[str, Any]], object]) -> Replayed:
-        """Apply all entries in order, and set aside those that `apply` cannot.
+        """Apply all entries in order, and set aside those that `apply` rejects.
 
-        LedgerUnavailable, MemoryError and OSError are no fault of an entry: they are raised, and
-        the entries wait for the next replay. A file that cannot be read keeps no other waiting.
+        LedgerUnavailable, MemoryError and OSError are not the entry's fault: they are raised, and
+        the entries wait for the next replay. A file that cannot be read delays no other.
         """
         with self._alone():
             self._close()
@@ -105,7 +104,7 @@ class Spool:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=LOCK_S):
-            raise TimeoutError(errno.ETIMEDOUT, "the disk does not answer", str(self._folder))
+            raise TimeoutError(errno.ETIMEDOUT, "the disk does not respond", str(self._folder))
         try:
             yield
         finally:
@@ -119,7 +118,7 @@ class Spool:
         file = FileIO(new, "ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Not before it is locked: another process would take it for one of a dead process.
+            # Only once it is locked: others take an unlocked file for a dead process'.
             path = new.rename(new.with_suffix(ACTIVE))
         except BaseException:
             file.close()
@@ -139,8 +138,8 @@ class Spool:
         file, self._file = self._file, None
         if file is None:
             return
-        # What cannot be renamed is taken for a dead process' file once its lock is gone. A file for
-        # each failure on a full disk would use up what is left of it.
+        # Without its lock a file that cannot be renamed is taken for a dead process'. Empty files
+        # are removed: one for each failure would fill up a disk that is nearly full.
         with suppress(OSError):
             if self._size:
                 self._path.rename(self._path.with_suffix(READY))
@@ -175,16 +174,16 @@ def _replay(path: Path, apply: Callable[[dict[str, Any]], object]) -> Replayed:
     applied, bad, kinds = 0, list[bytes](), set[str]()
     with path.open("rb") as file:
         for line in file:
-            # Without its end a line was never promised to anybody: the process died in `append`.
+            # The process died in `append`, which has not returned for an incomplete line.
             if not line.endswith(b"\n"):
                 break
             try:
                 apply(json.loads(line))
             except (LedgerUnavailable, OSError, MemoryError):
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it stops no other entry
+            except Exception as error:  # noqa: BLE001 - it must block no other entry
                 bad.append(line)
-                # By their types: their words may quote the entry.
+                # Only the types: messages may quote the entry.
                 kinds.add(type(error).__name__)
             else:
                 applied += 1
@@ -195,7 +194,7 @@ def _replay(path: Path, apply: Callable[[dict[str, Any]], object]) -> Replayed:
 
 
 def _set_aside(path: Path, lines: Sequence[bytes], why: str) -> None:
-    # At the end, and anew each time: a replay that is broken off comes again.
+    # Only at the end, and overwriting: a replay that is interrupted is repeated.
     beside = path.with_suffix(BAD)
     with FileIO(beside, "wb") as file:
         _write(file, b"".join(lines))
@@ -205,7 +204,7 @@ def _set_aside(path: Path, lines: Sequence[bytes], why: str) -> None:
 
 
 def _is_regular(path: Path) -> bool:
-    # To open a pipe would wait for a writer.
+    # Opening a pipe would wait for a writer.
     return stat.S_ISREG(path.lstat().st_mode)
 
 

@@ -1,4 +1,4 @@
-"""The ids in a wake-up that lies in a queue: of one message, or of a batch."""
+"""The ids in a queued wake-up: of one message, or of a batch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 from smsq.contract import SEND_BATCH, is_id
 
 OLDEST: Final = """
--- Return the item that is taken next from each queue: false where it is empty, '' where it is
--- longer than any of ours.
--- KEYS queues  ARGV[1] bytes at most
+-- Return the item that is next in each queue: false if it is empty, '' if the item is longer than
+-- any of ours.
+-- KEYS queues  ARGV[1] the most bytes
 local found = {}
 for i, queue in ipairs(KEYS) do
   local item = redis.call('LINDEX', queue, -1)
@@ -22,7 +22,7 @@ return found
 
 
 def ids_of(body: str | bytes) -> list[str]:
-    """Return the ids of the messages that a Celery message wakes up; none of others' rubbish."""
+    """Return the ids of the messages that a Celery message wakes up; none if it is invalid."""
     try:
         envelope = json.loads(body)
         found = [envelope["headers"]["id"]]
@@ -34,6 +34,6 @@ def ids_of(body: str | bytes) -> list[str]:
 
 
 def some_ids(body: str | bytes) -> list[str]:
-    """Return a few of them, from the first to the last."""
+    """Return up to three of them, from the first to the last; [""] if there are none."""
     found = ids_of(body)
     return [found[n] for n in sorted({0, len(found) // 2, len(found) - 1})] if found else [""]

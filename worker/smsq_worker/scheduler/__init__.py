@@ -1,1 +1,1 @@
-"""What must happen later: retries, schedules, leases, lost wake-ups, probes."""
+"""What must happen later: retries, scheduled messages, leases, lost wake-ups, probes."""

@@ -1,1 +1,1 @@
-"""A message on its way to the gateway: check, admit, submit, record."""
+"""A message on its way to the gateway: check, admit, submit, record. Knows no Celery."""

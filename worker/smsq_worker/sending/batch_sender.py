@@ -1,7 +1,7 @@
-"""Many messages of one wake-up: admitted, called and written down in groups. It knows no Celery.
+"""Sending many messages of one wake-up: admitted, submitted and recorded in groups.
 
-Each message goes its own way through the ledger, and a batch only makes it cheaper: of one whose
-worker dies nothing is left to be taken up but its messages.
+Each message keeps its own state in the ledger; a batch only makes it cheaper. If its worker dies,
+each message is recovered on its own.
 """
 
 from __future__ import annotations
@@ -26,138 +26,137 @@ from smsq_worker.sending.sender import Sender
 
 log = logging.getLogger(__name__)
 
-CALLS: Final = 128
-"""So many calls of batches may be under way in a process: 1,280 a second of 100 ms each."""
+MAX_THREADS: Final = 128
+"""For the attempts of a process' batches: 1,280 a second of 100 ms each."""
 GATHER_S: Final = 0.01
-"""Answers that come within this time are written down in one act."""
+"""Results that come within this time are recorded in one act."""
 
-Done = SimpleQueue[AttemptResult | None]
+Results = SimpleQueue[AttemptResult | None]
 
 
-class Calls:
-    """Calls the gateway in threads of its own, for all batches of a process.
+class SubmitThreads:
+    """Threads that submit messages, for all batches of a process.
 
     Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
     """
 
-    def __init__(self, delivery: Sender) -> None:
-        self._delivery = delivery
-        self._jobs: SimpleQueue[tuple[str, Lane, Admitted, Done]] = SimpleQueue()
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._jobs: SimpleQueue[tuple[str, Lane, Admitted, Results]] = SimpleQueue()
         self._lock = Lock()
-        self._threads = self._under_way = 0
+        self._threads = self._busy = 0
 
-    def room(self) -> int:
-        """Say how many calls may begin now."""
-        return CALLS - self._under_way
+    def free(self) -> int:
+        """Return how many attempts may begin now."""
+        return MAX_THREADS - self._busy
 
-    def begin(self, message_id: str, lane: Lane, go: Admitted, done: Done) -> None:
-        """Call for a message, and put what it came to into `done`; None where that failed."""
+    def begin(self, message_id: str, lane: Lane, admitted: Admitted, results: Results) -> None:
+        """Submit a message and put the result into `results`; None where that failed."""
         with self._lock:
-            self._under_way += 1
-            if self._threads < min(CALLS, self._under_way):
+            self._busy += 1
+            if self._threads < min(MAX_THREADS, self._busy):
                 self._add_thread()
             can_begin = self._threads > 0
-            self._under_way -= not can_begin
+            self._busy -= not can_begin
         if can_begin:
-            self._jobs.put((message_id, lane, go, done))
-        else:  # as where a call failed
-            done.put(None)
+            self._jobs.put((message_id, lane, admitted, results))
+        else:
+            results.put(None)
 
     def _add_thread(self) -> None:
         try:
-            Thread(target=self._run, name="smsq-call", daemon=True).start()
+            Thread(target=self._run, name="smsq-submit", daemon=True).start()
         except RuntimeError as error:
-            log.critical(
-                "%d threads make calls, and there cannot be more: %s", self._threads, error
-            )
+            log.critical("no more than %d threads can submit messages: %s", self._threads, error)
         else:
             self._threads += 1
 
     def _run(self) -> None:
         while True:
-            message_id, lane, go, done = self._jobs.get()
-            came_to = None
+            message_id, lane, admitted, results = self._jobs.get()
+            result = None
             try:
-                came_to = self._delivery.call(message_id, lane, go)
+                result = self._sender.submit(message_id, lane, admitted)
             except Exception:
                 log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
             with self._lock:
-                self._under_way -= 1
-            done.put(came_to)
+                self._busy -= 1
+            results.put(result)
 
 
 class BatchSender:
     """Sends batches. Threads share it."""
 
-    def __init__(self, turnstile: RateLimiter, delivery: Sender) -> None:
-        self._turnstile = turnstile
-        self._delivery = delivery
-        self._calls = Calls(delivery)
+    def __init__(self, rate_limiter: RateLimiter, sender: Sender) -> None:
+        self._rate_limiter = rate_limiter
+        self._sender = sender
+        self._threads = SubmitThreads(sender)
 
-    def deliver(self, ids: Sequence[str], lane: Lane) -> str:
-        """Send messages in their turns, those that may go; say in words what came of them.
+    def send(self, ids: Sequence[str], lane: Lane) -> str:
+        """Send messages in their slots, those that are admitted; return a summary in words.
 
-        Raises RequeueLater where the wake-up is to be given back for those that are still queued.
+        Raises RequeueLater where the wake-up belongs back in the queue, for those still queued.
         """
         # Anybody can write to a queue.
         if not isinstance(ids, list) or not all(map(is_id, ids)):
             log.warning("a batch that is no list of ids was dropped")
             return "dropped"
-        run = _Run(self._delivery, self._calls, lane)
+        batch = _Batch(self._sender, self._threads, lane)
         left = dict.fromkeys(ids)
         try:
-            for message_id, admission in self._turnstile.admit_many(
-                ids, lane, room=self._calls.room, sleep=run.settle
+            for message_id, admission in self._rate_limiter.admit_many(
+                ids, lane, free=self._threads.free, sleep=batch.record
             ):
                 left.pop(message_id, None)
-                run.take(message_id, admission)
+                batch.submit(message_id, admission)
         except RequeueLater as why:
             why.left = list(left)
             raise
         finally:
-            run.finish()
-        if run.told["unknown"]:
-            log.warning("%d of a batch are not known to the ledger", run.told["unknown"])
-        told = ", ".join(f"{count} {what}" for what, count in sorted(run.told.items()))
-        log.info("batch of %d: %s", len(ids), told, extra=about(lane=lane))
-        return told
+            batch.finish()
+        if batch.counts["unknown"]:
+            log.warning("%d of a batch are not known to the ledger", batch.counts["unknown"])
+        summary = ", ".join(f"{count} {state}" for state, count in sorted(batch.counts.items()))
+        log.info("batch of %d: %s", len(ids), summary, extra=about(lane=lane))
+        return summary
 
 
-class _Run:
-    """One batch under way, in the hands of one thread."""
+class _Batch:
+    """One batch in progress, used by one thread."""
 
-    def __init__(self, delivery: Sender, calls: Calls, lane: Lane) -> None:
-        self._delivery = delivery
-        self._calls = calls
+    def __init__(self, sender: Sender, threads: SubmitThreads, lane: Lane) -> None:
+        self._sender = sender
+        self._threads = threads
         self._lane = lane
-        self._done: Done = SimpleQueue()
-        self._under_way = 0
-        self.told: Counter[str] = Counter()
+        self._results: Results = SimpleQueue()
+        self._in_flight = 0
+        self.counts: Counter[str] = Counter()
+        """How many messages are in each state now, or were rejected for what reason."""
 
-    def take(self, message_id: str, admission: Admitted | Rejected) -> None:
-        """Begin a message's call, if it may go."""
+    def submit(self, message_id: str, admission: Admitted | Rejected) -> None:
+        """Begin a message's attempt, if it was admitted."""
         if isinstance(admission, Rejected):
-            self.told[admission.why] += 1
+            self.counts[admission.why] += 1
             return
         reached("after admit")
-        self._under_way += 1
-        self._calls.begin(message_id, self._lane, admission, self._done)
+        self._in_flight += 1
+        self._threads.begin(message_id, self._lane, admission, self._results)
 
-    def settle(self, timeout_s: float | None) -> None:
-        """Write down what has come; where nothing has, wait for it, and a little for more."""
+    def record(self, timeout_s: float | None) -> None:
+        """Record the results that have come; if none has, wait for one, and briefly for more."""
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         came: list[AttemptResult | None] = []
         with suppress(Empty):
-            came.append(self._done.get(timeout=timeout_s))
-            if len(came) < self._under_way:
+            came.append(self._results.get(timeout=timeout_s))
+            if len(came) < self._in_flight:
                 time.sleep(max(0.0, min(GATHER_S, end - time.monotonic())))
             while True:
-                came.append(self._done.get_nowait())
-        self._under_way -= len(came)
-        if calls := [one for one in came if one]:
-            self.told.update(self._delivery.settle(calls, self._lane, log_good=logging.DEBUG))
+                came.append(self._results.get_nowait())
+        self._in_flight -= len(came)
+        if results := [result for result in came if result]:
+            self.counts.update(self._sender.record(results, self._lane, log_good=logging.DEBUG))
 
     def finish(self) -> None:
-        """Wait for all calls that were begun."""
-        while self._under_way:
-            self.settle(None)
+        """Wait for all attempts that were begun."""
+        while self._in_flight:
+            self.record(None)
