@@ -106,7 +106,7 @@ def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningDoor]:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith("Door ready: http://127.0.0.1:"), log.read_text()
+            assert line.startswith("API ready: http://127.0.0.1:"), log.read_text()
             door = RunningDoor(line.split()[-1].rstrip("/"), log)
             eventually(lambda: answers(door.url))
             yield door

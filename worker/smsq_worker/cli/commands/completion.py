@@ -1,11 +1,9 @@
-"""`smsq completion`: what makes a shell complete commands and options."""
+"""`smsq completion`: the script by which a shell completes commands and options."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
-
-from smsq_worker.cli.helpers.completing import VARIABLE
 
 # What follows \b is printed as it stands.
 _EXAMPLES = """\b
@@ -28,4 +26,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - click has all three
         raise click.UsageError(f"click has no completion for {shell}")
-    click.echo(made(ctx.find_root().command, {}, "smsq", VARIABLE).source())
+    click.echo(made(ctx.find_root().command, {}, "smsq", "_SMSQ_COMPLETE").source())

@@ -13,8 +13,7 @@ from smsq_worker.bulk_import.campaign import NotAgain
 from smsq_worker.bulk_import.job import Job
 from smsq_worker.bulk_import.source import GB18030, UTF_8, BadFile, opened
 from smsq_worker.cli.helpers.filerun import STOPPED, Wish, dry_run, fail, send
-from smsq_worker.cli.helpers.offer import offer
-from smsq_worker.cli.helpers.writing import to_read
+from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.config.settings import Settings
 
 _MAX_PREFIX: Final = 100
@@ -90,7 +89,7 @@ def send_file(
     if only_check and wait_:
         raise click.UsageError("either --dry-run or --wait, not both")
     settings = Settings.load(os.environ)
-    wish = Wish(settings, to_read(settings), bad_path, wait_, anew, as_json, quiet)
+    wish = Wish(settings, connect_ledger(settings), bad_path, wait_, anew, as_json, quiet)
     try:
         with opened(file) as source:
             job = Job(source, defaults, encoding, key_prefix or "")
