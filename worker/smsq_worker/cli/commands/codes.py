@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option, lang_option
+from smsq_worker.cli.helpers.options import examples, json_option, lang_option
 
 if TYPE_CHECKING:
     from smsq_worker.inspection.code_text import Lang
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq codes                  every code, its class and what smsq does
-  smsq codes MA:0001          one code in plain words
-  smsq codes mo254            the same as MO:0254
-  smsq codes MO:1234          an answer of the upstream gateway
-  smsq codes --json MA:0001   for a script
-  smsq codes --lang zh        in Chinese
-  SMSQ_CODES_FILE=codes.toml smsq codes MO:1234
-"""
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq codes                  every code, its class and what smsq does",
+        "smsq codes MA:0001          one code in plain words",
+        "smsq codes mo254            the same as MO:0254",
+        "smsq codes MO:1234          an answer of the upstream gateway",
+        "smsq codes --json MA:0001   for a script",
+        "smsq codes --lang zh        in Chinese",
+        "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
+    )
+)
 @click.argument("stat", required=False)
 @json_option
 @lang_option

@@ -5,17 +5,17 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq completion bash > ~/.local/share/bash-completion/completions/smsq
-  smsq completion zsh > ~/.zfunc/_smsq     with ~/.zfunc in fpath
-  smsq completion fish > ~/.config/fish/completions/smsq.fish
-  eval "$(smsq completion bash)"           in this shell only
-"""
+from smsq_worker.cli.helpers.options import examples
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq completion bash > ~/.local/share/bash-completion/completions/smsq",
+        "smsq completion zsh > ~/.zfunc/_smsq     with ~/.zfunc in fpath",
+        "smsq completion fish > ~/.config/fish/completions/smsq.fish",
+        'eval "$(smsq completion bash)"           in this shell only',
+    )
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import click
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq demo
-  SMSQ_HOME=/tmp/smsq smsq demo
-"""
+from smsq_worker.cli.helpers.options import examples
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=examples("smsq demo", "SMSQ_HOME=/tmp/smsq smsq demo"))
 def demo() -> None:
     """Send about a hundred messages of all kinds through a complete stack, and check each outcome.
 

@@ -11,24 +11,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option
+from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo_json
 
 if TYPE_CHECKING:
     from smsq_worker.doctor.finding import Finding
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq doctor
-  smsq doctor --json
-  SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor
-"""
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq doctor", "smsq doctor --json", "SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor"
+    )
+)
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Check Redis, queues, workers, spool and gateway, and show what to change.

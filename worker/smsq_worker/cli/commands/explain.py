@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option, lang_option
+from smsq_worker.cli.helpers.options import examples, json_option, lang_option
 
 if TYPE_CHECKING:
     from smsq_worker.inspection.code_text import Lang
@@ -14,18 +14,16 @@ if TYPE_CHECKING:
 MAX_LAST = 1000
 MAX_WORD = 255
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq explain 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq explain 1151894566D2EDD9            by the gateway's mid
-  smsq explain 13800138000 --last 5        the newest messages to a number
-  smsq explain 1151894566D2EDD9 --lang zh  codes in Chinese
-  smsq explain 1151894566D2EDD9 --json
-"""
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq explain 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq explain 1151894566D2EDD9            by the gateway's mid",
+        "smsq explain 13800138000 --last 5        the newest messages to a number",
+        "smsq explain 1151894566D2EDD9 --lang zh  codes in Chinese",
+        "smsq explain 1151894566D2EDD9 --json",
+    )
+)
 @click.argument("what", metavar="ID|MID|PHONE")
 @click.option(
     "--last",

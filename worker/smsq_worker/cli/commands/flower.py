@@ -13,17 +13,17 @@ from smsq_worker.cli.helpers.celery_command import (
     exec_celery,
     show_help,
 )
-
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq flower
-  FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower
-  smsq flower --url_prefix=flower
-"""
+from smsq_worker.cli.helpers.options import examples
 
 
-@click.command(cls=CeleryCommand, epilog=_EXAMPLES)
+@click.command(
+    cls=CeleryCommand,
+    epilog=examples(
+        "smsq flower",
+        "FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower",
+        "smsq flower --url_prefix=flower",
+    ),
+)
 @celery_options
 def flower(options: tuple[str, ...]) -> None:
     """Start Flower with smsq's settings; takes Flower's own options, listed below.

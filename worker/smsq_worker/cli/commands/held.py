@@ -7,33 +7,20 @@ from typing import Literal
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option, named_or_all
+from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo_json
 
 AT_MOST = 1000
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq held
-  smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq held drop --all
-"""
-_RESEND_EXAMPLES = """\b
-Examples:
-  smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq held resend --all
-"""
-_DROP_EXAMPLES = """\b
-Examples:
-  smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq held drop --all
-"""
-
 _ids_or_all = named_or_all("ids", "All that are held now.")
 
 
-@click.group(invoke_without_command=True, epilog=_EXAMPLES)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "smsq held", "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all"
+    ),
+)
 @json_option
 @click.pass_context
 def held(ctx: click.Context, *, as_json: bool) -> None:
@@ -73,7 +60,11 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     click.echo(f"{len(rows)} held")
 
 
-@held.command(epilog=_RESEND_EXAMPLES)
+@held.command(
+    epilog=examples(
+        "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all"
+    )
+)
 @_ids_or_all
 def resend(ids: tuple[str, ...], *, everything: bool) -> None:
     """Send held messages once more; each is counted as a possible duplicate.
@@ -83,7 +74,9 @@ def resend(ids: tuple[str, ...], *, everything: bool) -> None:
     _decide(ids, "resend", everything=everything)
 
 
-@held.command(epilog=_DROP_EXAMPLES)
+@held.command(
+    epilog=examples("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all")
+)
 @_ids_or_all
 def drop(ids: tuple[str, ...], *, everything: bool) -> None:
     """Give held messages up: failed, local:dropped. A late report still makes them delivered.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option, named_or_all
+from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo_json
 
 if TYPE_CHECKING:
@@ -15,28 +15,17 @@ if TYPE_CHECKING:
 
 AT_MOST = 10_000
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq notices
-  smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq notices replay --all
-"""
-_REPLAY_EXAMPLES = """\b
-Examples:
-  smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq notices replay --all
-"""
-_DROP_EXAMPLES = """\b
-Examples:
-  smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq notices drop --all
-"""
-
 _names_or_all = named_or_all("names", "All that were given up.")
 
 
-@click.group(invoke_without_command=True, epilog=_EXAMPLES)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "smsq notices",
+        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq notices replay --all",
+    ),
+)
 @json_option
 @click.pass_context
 def notices(ctx: click.Context, *, as_json: bool) -> None:
@@ -67,7 +56,12 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     click.echo(f"{counts['dead']} given up, {counts['waiting']} waiting")
 
 
-@notices.command(epilog=_REPLAY_EXAMPLES)
+@notices.command(
+    epilog=examples(
+        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq notices replay --all",
+    )
+)
 @_names_or_all
 def replay(names: tuple[str, ...], *, everything: bool) -> None:
     """Deliver them again, trying for another SMSQ_NOTIFY_FOR_S.
@@ -77,7 +71,12 @@ def replay(names: tuple[str, ...], *, everything: bool) -> None:
     _decide(names, "replay", everything=everything)
 
 
-@notices.command(epilog=_DROP_EXAMPLES)
+@notices.command(
+    epilog=examples(
+        "smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq notices drop --all",
+    )
+)
 @_names_or_all
 def drop(names: tuple[str, ...], *, everything: bool) -> None:
     """Forget them.

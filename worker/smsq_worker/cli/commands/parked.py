@@ -6,21 +6,15 @@ import os
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option
+from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo_json
 
 AT_MOST = 1000
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq parked
-  smsq parked --json
-  smsq explain 1151894566D2EDD9
-"""
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples("smsq parked", "smsq parked --json", "smsq explain 1151894566D2EDD9")
+)
 @json_option
 def parked(*, as_json: bool) -> None:
     """List reports whose mid belongs to no known message, or to several, the oldest first.

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import check_reason
+from smsq_worker.cli.helpers.options import check_reason, examples
 from smsq_worker.cli.helpers.output import fail
 from smsq_worker.cli.helpers.scope import read_scope, scope_argument
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq pause
-  smsq pause account --reason 'topping up'
-  smsq pause template SMS_1001 --reason 'wrong text'
-"""
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq pause",
+        "smsq pause account --reason 'topping up'",
+        "smsq pause template SMS_1001 --reason 'wrong text'",
+    )
+)
 @scope_argument
 @click.option("--reason", default="", callback=check_reason, help="Shown by status and in logs.")
 def pause(scope: tuple[str, ...], *, reason: str) -> None:

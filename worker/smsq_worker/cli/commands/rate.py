@@ -7,17 +7,8 @@ from typing import Any
 
 import click
 
-from smsq_worker.cli.helpers.options import json_option
+from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo_json
-
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq rate
-  smsq rate 50
-  smsq rate 50 --burst 5
-  smsq rate --reset
-"""
 
 
 class _SettingType(click.ParamType[float]):
@@ -41,7 +32,9 @@ class _SettingType(click.ParamType[float]):
         return found
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples("smsq rate", "smsq rate 50", "smsq rate 50 --burst 5", "smsq rate --reset")
+)
 @click.argument("per_s", metavar="[RATE]", type=_SettingType("SMSQ_RATE_PER_S"), required=False)
 @click.option(
     "--burst", type=_SettingType("SMSQ_RATE_BURST"), metavar="N", help="Requests at once."

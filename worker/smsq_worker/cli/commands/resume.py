@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import click
 
+from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import fail
 from smsq_worker.cli.helpers.scope import read_scope, scope_argument
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq resume
-  smsq resume template SMS_1001
-"""
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=examples("smsq resume", "smsq resume template SMS_1001"))
 @scope_argument
 def resume(scope: tuple[str, ...]) -> None:
     """Resume sending after a pause, whatever its cause.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo_json
 
 if TYPE_CHECKING:
@@ -18,18 +19,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq sandbox --outcomes
-  smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN
-  SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker
-"""
-
 _seconds = partial(click.option, type=click.FloatRange(min=0), show_default=True)
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq sandbox --outcomes",
+        "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
+        "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
+    )
+)
 @click.option(
     "--bind",
     metavar="HOST:PORT",

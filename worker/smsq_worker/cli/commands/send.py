@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import message_options
-
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq send 13800138000 SMS_1001 482913 --lane otp
-  smsq send '+86 138-0013-8000' SMS_1001 482913 --key login-7781 --ttl 120
-  smsq send 13800138000 SMS_2001 --send-at 2030-01-31T09:00:00+08:00
-  id=$(smsq send 13800138000 SMS_1001 482913) && smsq explain "$id"
-"""
+from smsq_worker.cli.helpers.options import examples, message_options
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq send 13800138000 SMS_1001 482913 --lane otp",
+        "smsq send '+86 138-0013-8000' SMS_1001 482913 --key login-7781 --ttl 120",
+        "smsq send 13800138000 SMS_2001 --send-at 2030-01-31T09:00:00+08:00",
+        'id=$(smsq send 13800138000 SMS_1001 482913) && smsq explain "$id"',
+    )
+)
 @click.argument("phone")
 @click.argument("template")
 @click.argument("code", default="")

@@ -10,18 +10,18 @@ from contextlib import ExitStack, suppress
 
 import click
 
+from smsq_worker.cli.helpers.options import examples
+
 log = logging.getLogger(__name__)
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve
-  SMSQ_DOOR_BIND=0.0.0.0:8080 smsq serve
-  curl http://127.0.0.1:8080/readyz
-"""
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve",
+        "SMSQ_DOOR_BIND=0.0.0.0:8080 smsq serve",
+        "curl http://127.0.0.1:8080/readyz",
+    )
+)
 def serve() -> None:
     """Serve the HTTP API on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
 

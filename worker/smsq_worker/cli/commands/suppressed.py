@@ -6,50 +6,21 @@ from typing import BinaryIO
 
 import click
 
-from smsq_worker.cli.helpers.options import check_reason, json_option
+from smsq_worker.cli.helpers.options import check_reason, examples, json_option
 
 MAX_DAYS = 3650
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq suppressed
-  smsq suppressed add 13800138000 --reason 'asked for it' --days 30
-  smsq suppressed remove 13800138000
-  smsq suppressed export backup.csv
-  smsq suppressed import backup.csv
-"""
-_LIST_EXAMPLES = """\b
-Examples:
-  smsq suppressed list
-  smsq suppressed list --json
-"""
-_ADD_EXAMPLES = """\b
-Examples:
-  smsq suppressed add 13800138000 '+86 139-0013-9000'
-  smsq suppressed add 13800138000 --reason 'asked for it' --until 2030-01-31
-"""
-_REMOVE_EXAMPLES = """\b
-Examples:
-  smsq suppressed remove 13800138000
-"""
-_IMPORT_EXAMPLES = """\b
-Examples:
-  smsq suppressed import numbers.csv
-  smsq suppressed export | ssh elsewhere smsq suppressed import -
-A file:
-  phone,reason,since,until
-  13800138000,asked for it,2026-01-31T08:00:00+08:00,2030-01-31
-  13900139000,,,
-"""
-_EXPORT_EXAMPLES = """\b
-Examples:
-  smsq suppressed export backup.csv
-  smsq suppressed export > backup.csv
-"""
 
-
-@click.group(invoke_without_command=True, epilog=_EXAMPLES)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "smsq suppressed",
+        "smsq suppressed add 13800138000 --reason 'asked for it' --days 30",
+        "smsq suppressed remove 13800138000",
+        "smsq suppressed export backup.csv",
+        "smsq suppressed import backup.csv",
+    ),
+)
 @json_option
 @click.pass_context
 def suppressed(ctx: click.Context, *, as_json: bool) -> None:
@@ -64,7 +35,7 @@ def suppressed(ctx: click.Context, *, as_json: bool) -> None:
         view.show(as_json=as_json)
 
 
-@suppressed.command("list", epilog=_LIST_EXAMPLES)
+@suppressed.command("list", epilog=examples("smsq suppressed list", "smsq suppressed list --json"))
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, *, as_json: bool) -> None:
@@ -75,7 +46,12 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
     view.show(as_json=as_json or before)
 
 
-@suppressed.command(epilog=_ADD_EXAMPLES)
+@suppressed.command(
+    epilog=examples(
+        "smsq suppressed add 13800138000 '+86 139-0013-9000'",
+        "smsq suppressed add 13800138000 --reason 'asked for it' --until 2030-01-31",
+    )
+)
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
 @click.option("--reason", default="operator", callback=check_reason, show_default=True)
 @click.option("--days", type=click.IntRange(1, MAX_DAYS), help="For this many days.")
@@ -87,7 +63,7 @@ def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | Non
     view.add(phones, reason, days, until)
 
 
-@suppressed.command(epilog=_REMOVE_EXAMPLES)
+@suppressed.command(epilog=examples("smsq suppressed remove 13800138000"))
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
 def remove(phones: tuple[str, ...]) -> None:
     """Send to these numbers again. Exits with 1 where one was not suppressed."""
@@ -96,7 +72,18 @@ def remove(phones: tuple[str, ...]) -> None:
     view.remove(phones)
 
 
-@suppressed.command("import", epilog=_IMPORT_EXAMPLES)
+@suppressed.command(
+    "import",
+    epilog=examples(
+        "smsq suppressed import numbers.csv",
+        "smsq suppressed export | ssh elsewhere smsq suppressed import -",
+        file=(
+            "phone,reason,since,until",
+            "13800138000,asked for it,2026-01-31T08:00:00+08:00,2030-01-31",
+            "13900139000,,,",
+        ),
+    ),
+)
 @click.argument("file", type=click.File("rb"))
 def import_(file: BinaryIO) -> None:
     """Import the numbers of a CSV file; - is stdin. What is known of them is replaced.
@@ -109,7 +96,9 @@ def import_(file: BinaryIO) -> None:
     view.import_csv(file)
 
 
-@suppressed.command(epilog=_EXPORT_EXAMPLES)
+@suppressed.command(
+    epilog=examples("smsq suppressed export backup.csv", "smsq suppressed export > backup.csv")
+)
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 def export(file: str) -> None:
     """Write the list as CSV to a file that nobody else may read, or to stdout.

@@ -7,16 +7,14 @@ import time
 
 import click
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq up
-  smsq up --redis-port 0
-  SMSQ_REDIS_URL=redis://127.0.0.1:6379/3 smsq up
-"""
+from smsq_worker.cli.helpers.options import examples
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq up", "smsq up --redis-port 0", "SMSQ_REDIS_URL=redis://127.0.0.1:6379/3 smsq up"
+    )
+)
 @click.option(
     "--redis-port",
     type=click.IntRange(0, 65_535),

@@ -10,17 +10,17 @@ from smsq_worker.cli.helpers.celery_command import (
     exec_celery,
     show_help,
 )
-
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq worker
-  smsq worker --loglevel WARNING --concurrency 96
-  smsq worker -Q sms.otp,sms.report      a machine for otp alone
-"""
+from smsq_worker.cli.helpers.options import examples
 
 
-@click.command(cls=CeleryCommand, epilog=_EXAMPLES)
+@click.command(
+    cls=CeleryCommand,
+    epilog=examples(
+        "smsq worker",
+        "smsq worker --loglevel WARNING --concurrency 96",
+        "smsq worker -Q sms.otp,sms.report      a machine for otp alone",
+    ),
+)
 @celery_options
 def worker(options: tuple[str, ...]) -> None:
     """Start a Celery worker; takes Celery's own options, listed below.

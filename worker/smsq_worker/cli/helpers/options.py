@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 MAX_REASON: Final = 200
 REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_Decorator: TypeAlias = Callable[[_F], _F]
+_Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def examples(*lines: str, file: Sequence[str] = ()) -> str:
+    """Return an epilog of worked examples, with the content of a file if there is one."""
+    # What follows \b is not wrapped.
+    sections = ["\b", "Examples:", *(f"  {line}" for line in lines)]
+    if file:
+        sections += ["A file:", *(f"  {line}" for line in file)]
+    return "\n".join(sections)
+
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -31,7 +40,7 @@ def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list
     return complete
 
 
-def message_options(*, lane: str, ttl: str, rows: str = "") -> _Decorator[_F]:
+def message_options(*, lane: str, ttl: str, rows: str = "") -> _Decorator:
     """Declare the arguments of `send_sms` that a command takes as options.
 
     `lane` is the default lane, `ttl` the name of the option, `rows` which messages a lane is for.
@@ -56,7 +65,7 @@ def message_options(*, lane: str, ttl: str, rows: str = "") -> _Decorator[_F]:
     return _all(*options)
 
 
-def named_or_all(argument: str, help_of_all: str) -> _Decorator[_F]:
+def named_or_all(argument: str, help_of_all: str) -> _Decorator:
     """Declare an argument for several names, and --all in place of them."""
     return _all(
         click.argument(argument, nargs=-1),
@@ -64,8 +73,8 @@ def named_or_all(argument: str, help_of_all: str) -> _Decorator[_F]:
     )
 
 
-def _all(*decorators: _Decorator[Any]) -> _Decorator[Any]:
-    def decorate(command: Any) -> Any:
+def _all(*decorators: _Decorator) -> _Decorator:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for one in reversed(decorators):
             command = one(command)
         return command
