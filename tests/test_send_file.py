@@ -415,7 +415,7 @@ def test_the_file_itself_is_no_place_for_bad_rows(environ: dict[str, str], write
     path = write(TWO)
     code, _, done = send_file(environ, path, "--bad-rows", path)
     assert code == 2
-    assert "another file" in done.stderr
+    assert "must not be the file that is sent" in done.stderr
     assert path.read_text() == TWO
 
 
@@ -707,7 +707,7 @@ def test_a_run_anew_that_is_broken_off_is_gone_on_with_by_the_same_command(
     run(environ | {"SMSQ_TEST_KILL_AT": "after entry"}, "send-file", str(path), "--anew")
     code, _, done = send_file(environ, path, "--anew", "--reference", "x")
     assert code == 1
-    assert "with other options; go on with the same ones, or remove " in done.stderr
+    assert "with other options; resume with the same ones, or remove " in done.stderr
 
 
 def test_two_runs_of_one_file_do_not_meet(home: Path) -> None:

@@ -46,7 +46,7 @@ def bad_rows(path: Path, rows: Rows, source: Source, encoding: str | None) -> It
     """Open a new file with mode 0600, in the encoding of the other. Raises BadFile."""
     try:
         if path.exists() and os.path.samestat(path.stat(), os.fstat(source.file.fileno())):
-            raise BadFile("--bad-rows must be a different file from the one that is sent")
+            raise BadFile("--bad-rows must not be the file that is sent")
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as error:
         raise BadFile(f"{path} cannot be written: {error.strerror}") from None

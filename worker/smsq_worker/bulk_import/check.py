@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from itertools import pairwise
@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from smsq_worker.bulk_import.bad_rows import BadRows
 from smsq_worker.bulk_import.rows import Row, Rows
-from smsq_worker.bulk_import.suppressed import Lookup
 
 SHOWN: Final = 20
 _KINDS: Final = 100
@@ -93,46 +92,25 @@ class Numbers:
         return count, found
 
 
-def check_once(
-    rows: Rows, found: CheckResult, bad: BadRows | None, *, need_keys: bool
+def checked(
+    rows: Rows,
+    found: CheckResult,
+    bad: BadRows | None,
+    *,
+    need_keys: bool = False,
+    stop_at_bad: bool = False,
 ) -> Iterator[Row]:
-    """Yield the rows of what cannot be read twice, up to the first bad one unless `bad` takes it.
+    """Yield rows and count them in `found`; bad ones are written to `bad` if there is one.
 
-    The results are added to `found`. Raises BadFile.
+    `need_keys` requires a key of each row, `stop_at_bad` ends at a bad row that cannot be written.
+    Raises BadFile.
     """
     for row in rows:
         if need_keys and not row.problem and "key" not in row.given:
             row = replace(row, problem=_NO_KEY)  # noqa: PLW2901 - the same row, found bad
         found.add(row)
-        if row.problem:
-            if bad is None:
-                return
+        if row.problem and bad:
             bad.write(row)
+        elif row.problem and stop_at_bad:
+            return
         yield row
-
-
-def check_rows(
-    rows: Rows,
-    *,
-    bad: BadRows | None = None,
-    numbers: Numbers | None = None,
-    suppressed: Lookup | None = None,
-    seen: Callable[[int], None],
-) -> CheckResult:
-    """Check all rows; call `seen` with the count now and then.
-
-    Bad rows go to `bad`, the numbers of the others to `numbers` and `suppressed`. Raises BadFile.
-    """
-    found = CheckResult()
-    for row in rows:
-        found.add(row)
-        if bad and row.problem:
-            bad.write(row)
-        if row.message and numbers:
-            numbers.add(row.message.phone, row.line)
-        if row.message and suppressed:
-            suppressed.add(row.message.phone)
-        if not found.rows % 1000:
-            seen(found.rows)
-    seen(found.rows)
-    return found

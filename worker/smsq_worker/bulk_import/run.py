@@ -14,10 +14,11 @@ from smsq.connection import Client
 from smsq.contract import mask_phone
 from smsq.errors import SmsqError
 from smsq_worker.bulk_import.bulk_file import BulkFile
-from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, check_once, check_rows
+from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
 from smsq_worker.bulk_import.checkpoint import Checkpoint
 from smsq_worker.bulk_import.enqueue import Enqueuer
 from smsq_worker.bulk_import.follow import follow
+from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
 from smsq_worker.bulk_import.suppressed import Lookup
 from smsq_worker.config.settings import Settings
@@ -61,7 +62,13 @@ class BulkImport:
         rate = Control(self.client, self.settings.rules, cipher).rate()
         numbers = Numbers()
         lookup = Lookup(self.client, self.settings.redis_url, cipher())
-        found = self.check(numbers, lookup)
+
+        def look_up(row: Row) -> None:
+            if row.message:
+                numbers.add(row.message.phone, row.line)
+                lookup.add(row.message.phone)
+
+        found = self.check(look_up)
         suppressed = lookup.count()
         seconds = (found.good - suppressed) / rate.now
         doubles, first = numbers.doubles(_DOUBLES_SHOWN)
@@ -75,15 +82,15 @@ class BulkImport:
             "expiring": seconds > found.least_ttl_s,
         }
 
-    def check(
-        self, numbers: Numbers | None = None, suppressed: Lookup | None = None
-    ) -> CheckResult:
-        """Check every row, and enqueue nothing. Raises BadFile."""
-        rows = self.file.rows()
+    def check(self, visit: Callable[[Row], None] = lambda _: None) -> CheckResult:
+        """Check every row, and enqueue nothing; call `visit` with each. Raises BadFile."""
+        found, rows = CheckResult(), self.file.rows()
         with self.file.bad_rows(self.bad_path, rows) as bad, self.meter("checked", None, 0) as step:
-            found = check_rows(
-                rows, bad=bad, numbers=numbers, suppressed=suppressed, seen=lambda n: step(n, "")
-            )
+            for row in checked(rows, found, bad):
+                visit(row)
+                if not found.rows % 1000:
+                    step(found.rows, "")
+            step(found.rows, "")
         if not found.rows:
             raise BadFile("the file has no row")
         return found
@@ -92,9 +99,9 @@ class BulkImport:
 class Run:
     """One run that enqueues a file. Its report can be read at any time, also after an error."""
 
-    def __init__(self, job: BulkImport, checkpoint: Checkpoint) -> None:
-        self._job = job
-        self._file = job.file
+    def __init__(self, bulk: BulkImport, checkpoint: Checkpoint) -> None:
+        self._bulk = bulk
+        self._file = bulk.file
         self._checkpoint = checkpoint
         self._before = checkpoint.progress.enqueued
         self._found = CheckResult()
@@ -128,8 +135,8 @@ class Run:
         Raises BadRows and BadFile where nothing is enqueued, and BrokenOff.
         """
         if self._file.source.seekable:
-            self._found = self._job.check()
-            if self._found.bad and not self._job.bad_path:
+            self._found = self._bulk.check()
+            if self._found.bad and not self._bulk.bad_path:
                 raise BadRows(self._found)
         try:
             self._enqueue()
@@ -142,22 +149,22 @@ class Run:
             raise BrokenOff(str(error.__cause__ or error)) from None
         except OSError as error:
             raise BrokenOff(f"the disk fails: {error.strerror}") from None
-        if self._found.bad and not self._job.bad_path:
+        if self._found.bad and not self._bulk.bad_path:
             ((line, why),) = self._found.first
             raise BrokenOff(f"line {line}: {why}")
         self._checkpoint.finish()
 
     def follow(self) -> set[str]:
         """Wait until all messages are final or held; return their states."""
-        job = self._job
-        with job.meter("ended", self.done, 0) as step:
+        bulk = self._bulk
+        with bulk.meter("ended", self.done, 0) as step:
 
             def show(states: Counter[str], live: int) -> None:
                 words = ", ".join(f"{state} {n}" for state, n in sorted(states.items()))
                 step(states.total() - live, words)
 
-            url = job.settings.redis_url
-            self._states = follow(job.client, url, self._checkpoint.ids_path, show)
+            url = bulk.settings.redis_url
+            self._states = follow(bulk.client, url, self._checkpoint.ids_path, show)
         return set(self._states)
 
     def report(self) -> dict[str, Any]:
@@ -178,7 +185,7 @@ class Run:
         return report if self._states is None else report | {"states": dict(self._states)}
 
     def _enqueue(self) -> None:
-        job, file, progress = self._job, self._file, self._checkpoint.progress
+        bulk, file, progress = self._bulk, self._file, self._checkpoint.progress
         self._checkpoint.begin()
         rows = file.rows()
         key = file.key(progress.run)
@@ -186,9 +193,9 @@ class Run:
             taken = iter(rows)
             total = self._found.good if file.source.seekable else None
             if not file.source.seekable:
-                bad = stack.enter_context(file.bad_rows(job.bad_path, rows))
-                taken = check_once(rows, self._found, bad, need_keys=key is None)
-            step = stack.enter_context(job.meter("enqueued", total, self.done))
+                bad = stack.enter_context(file.bad_rows(bulk.bad_path, rows))
+                taken = checked(rows, self._found, bad, need_keys=key is None, stop_at_bad=True)
+            step = stack.enter_context(bulk.meter("enqueued", total, self.done))
             enqueuer = Enqueuer(self._checkpoint, file.source, self._refused)
             enqueuer.enqueue(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self.done):

@@ -171,20 +171,16 @@ class Lines:
         return text.removeprefix(_BOM) if self.number == 1 else text
 
     def _decoded(self, raw: bytes) -> str:
-        if self.encoding is None and not raw.isascii():
-            self.encoding = UTF_8 if _is(raw, UTF_8) else GB18030
         try:
-            return raw.decode(self.encoding or UTF_8)
+            text = raw.decode(self.encoding or UTF_8)
         except UnicodeDecodeError:
+            if self.encoding is None:
+                self.encoding = GB18030
+                return self._decoded(raw)
             name = "UTF-8" if self.encoding == UTF_8 else "GB18030 (GBK)"
             raise BadFile(
                 f"line {self.number} is not {name}, as the file was until there"
             ) from None
-
-
-def _is(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+        if self.encoding is None and not raw.isascii():
+            self.encoding = UTF_8
+        return text

@@ -7,12 +7,7 @@ from importlib.resources import files
 
 import click
 
-from smsq_worker.cli.helpers.celery_command import (
-    CeleryCommand,
-    celery_options,
-    exec_celery,
-    show_help,
-)
+from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
 from smsq_worker.cli.helpers.options import examples
 
 
@@ -24,7 +19,6 @@ from smsq_worker.cli.helpers.options import examples
         "smsq flower --url_prefix=flower",
     ),
 )
-@celery_options
 def flower(options: tuple[str, ...]) -> None:
     """Start Flower with smsq's settings; takes Flower's own options, listed below.
 
@@ -35,7 +29,6 @@ def flower(options: tuple[str, ...]) -> None:
     from smsq_worker.config.settings import Settings
     from smsq_worker.infra.ports import require_free
 
-    show_help(options)
     for option in options:
         # It would bypass the check of SMSQ_FLOWER_BIND.
         if option.lstrip("-").partition("=")[0] in {"address", "port"}:

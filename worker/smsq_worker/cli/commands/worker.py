@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.celery_command import (
-    CeleryCommand,
-    celery_options,
-    exec_celery,
-    show_help,
-)
+from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
 from smsq_worker.cli.helpers.options import examples
 
 
@@ -21,11 +16,9 @@ from smsq_worker.cli.helpers.options import examples
         "smsq worker -Q sms.otp,sms.report      a machine for otp alone",
     ),
 )
-@celery_options
 def worker(options: tuple[str, ...]) -> None:
     """Start a Celery worker; takes Celery's own options, listed below.
 
     Exits with 2 where a setting is wrong; otherwise with the exit code of Celery's worker.
     """
-    show_help(options)
     exec_celery("worker", *options)

@@ -51,12 +51,12 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
     try:
         with opened(path) as source:
             file = BulkFile(source, options.defaults, options.encoding, options.key_prefix)
-            job = BulkImport(settings, client, file, options.bad_path, progress)
+            bulk = BulkImport(settings, client, file, options.bad_path, progress)
             if dry_run:
-                report = job.dry_run()
+                report = bulk.dry_run()
                 _show(report, options)
                 raise SystemExit(1 if report["bad"] else 0)
-            _send(job, options)
+            _send(bulk, options)
     except BadFile as error:
         fail(f"smsq: {error}", 2)
     except NotAgain as error:
@@ -67,10 +67,10 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
         fail("smsq: stopped; nothing was enqueued", _STOPPED)
 
 
-def _send(job: BulkImport, options: Options) -> NoReturn:
-    home = job.settings.home
-    with job.file.checkpoint(home, anew=options.anew, follow=options.wait) as checkpoint:
-        run = Run(job, checkpoint)
+def _send(bulk: BulkImport, options: Options) -> NoReturn:
+    home = bulk.settings.home
+    with bulk.file.checkpoint(home, anew=options.anew, follow=options.wait) as checkpoint:
+        run = Run(bulk, checkpoint)
         try:
             if checkpoint.progress.finished is None:
                 run.enqueue()
