@@ -92,7 +92,9 @@ def test_a_misspelt_command_is_told_with_the_right_one(
 ) -> None:
     code, told, errors = here(monkeypatch, capsys, wrong, "--help")
     assert (code, told) == (2, "")
-    assert f"No such command '{wrong}'. Did you mean '{right}'?" in errors
+    refused, _, near = errors.partition("Did you mean")
+    assert f"No such command '{wrong}'." in refused
+    assert f"'{right}'" in near
 
 
 @pytest.mark.parametrize("word", ["xyzzy", "--xyzzy", PHONE])

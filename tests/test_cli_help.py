@@ -26,7 +26,7 @@ ALWAYS_0_OR_2 = {
 def walk(group: click.Group, ctx: click.Context, before: str = "") -> Iterator[tuple[str, str]]:
     """Give each command's name and help, those below a command too."""
     for name in group.list_commands(ctx):
-        command = group.get_command(ctx, name)
+        _, command, _ = group.resolve_command(ctx, [name])
         assert command is not None
         inner = click.Context(command, parent=ctx, info_name=name)
         yield f"{before}{name}", command.get_help(inner)

@@ -124,7 +124,7 @@ def test_a_burst_is_refused_as_in_the_settings(
 # Words after `rate`: what stderr must hold.
 REFUSED = {
     "negative": (("-5",), "No such option"),
-    "burst-alone": (("--burst", "5"), "say the rate too: smsq rate RATE --burst 5"),
+    "burst-alone": (("--burst", "5"), "pass the rate too: smsq rate RATE --burst 5"),
     "reset-and-rate": (("50", "--reset"), "--reset goes back to the settings"),
     "misspelt": (("--rset",), "No such option"),
     "two": (("50", "60"), "unexpected extra argument"),

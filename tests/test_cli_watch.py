@@ -97,7 +97,7 @@ def test_on_a_terminal_it_says_in_place_that_redis_is_away(
         os.close(its)
         eventually(lambda: shows(b"to send   0"))
     try:
-        eventually(lambda: shows(b"what stands above is old, trying again"))
+        eventually(lambda: shows(b"the above is old, trying again"))
         # Redrawn over what was there, and not below it.
         assert b"\x1b[1A" in seen
         running.send_signal(signal.SIGINT)
@@ -113,7 +113,7 @@ def test_on_a_terminal_it_says_in_place_that_redis_is_away(
     [
         (("--watch", "0"), "0 is not in the range"),
         (("--watch", "x"), "is not a valid integer"),
-        (("m1", "--watch"), "--watch shows the whole, so it takes no ID"),
+        (("m1", "--watch"), "--watch shows the overview, so it takes no ID"),
     ],
 )
 def test_what_cannot_be_watched_ends_with_2(

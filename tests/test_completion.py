@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.resources import files
+from datetime import timedelta
 from pathlib import Path
 
-import click
 import pytest
 
+from smsq.contract import Lane, OnAmbiguous
 from smsq_worker import cli
-from smsq_worker.cli.helpers.completing import VARIABLE, shape_of
+from smsq_worker.bulk_import.source import GB18030, UTF_8
+from smsq_worker.cli.commands.suppressed import MAX_DAYS
+from smsq_worker.cli.commands.up import up
+from smsq_worker.devstack.up import REDIS_OPTION, REDIS_PORT
+from smsq_worker.domain.codes import UNTIL_LIFTED_S
+from smsq_worker.inspection.code_text import Lang
+from smsq_worker.ledger.admin import ACCOUNT
 from test_cli import here, run
 
 Told = tuple[int | str | None, str, str]
 
+VARIABLE = "_SMSQ_COMPLETE"
+"""What the shell's script sets, as click makes it of the program's name."""
 BIN = Path(sys.executable).parent
 HEAVY = {"celery", "kombu", "redis", "requests", "fastapi", "rich", "tornado", "smsq"}
 
@@ -53,8 +60,8 @@ def words(ask: Ask, line: str) -> list[str]:
 
 
 def test_every_command_is_offered_and_those_that_begin_so(ask: Ask) -> None:
-    assert words(ask, "smsq ") == sorted(cli.COMMANDS)
-    assert words(ask, "smsq s") == [name for name in sorted(cli.COMMANDS) if name.startswith("s")]
+    assert words(ask, "smsq ") == list(cli.COMMANDS)
+    assert words(ask, "smsq s") == [name for name in cli.COMMANDS if name.startswith("s")]
     assert words(ask, "smsq xyzzy") == []
 
 
@@ -87,35 +94,63 @@ def test_options_choices_and_commands_below_are_offered(
 
 
 def test_zsh_and_fish_are_told_what_each_is_for(ask: Ask) -> None:
-    what = "Look at Redis, queues, workers, spool and gateway, and say what to change."
+    what = cli.COMMANDS["doctor"]
     assert ask("zsh", "smsq do") == (0, f"plain\ndoctor\n{what}\n", "")
     assert ask("fish", "smsq do") == (0, f"plain,doctor\t{what}\n", "")
 
 
-def test_what_is_offered_is_what_the_commands_take() -> None:
-    """After a change: python -m smsq_worker.cli.helpers.completing > worker/smsq_worker/cli/helpers/shape.json."""
-    kept = json.loads(files("smsq_worker.cli").joinpath("shape.json").read_text("utf-8"))
-    group = cli.group()
-    assert kept == shape_of(group, click.Context(group, info_name="smsq"))
+def test_words_that_are_offered_are_those_that_are_taken(ask: Ask) -> None:
+    """What completes must import nothing heavy, so these words are written twice."""
+    offered = {
+        "smsq send --lane ": list(Lane),
+        "smsq send --on-ambiguous ": list(OnAmbiguous),
+        "smsq codes --lang ": list(Lang),
+        "smsq pause ": [ACCOUNT, "template"],
+        "smsq send-file --encoding ": [UTF_8, GB18030],
+    }
+    assert {line: words(ask, line) for line in offered} == offered
+    defaults = {param.opts[0]: param.default for param in up.params}
+    assert defaults == {REDIS_OPTION: REDIS_PORT}
+    assert timedelta(days=MAX_DAYS) == timedelta(seconds=UNTIL_LIFTED_S)
 
 
-def test_nothing_heavy_is_imported_for_an_answer() -> None:
+def imported(line: str) -> tuple[str, set[str]]:
+    """What bash is offered in a process of its own, and which modules that takes."""
     code = (
         "import sys, atexit\n"
         "from smsq_worker.cli import main\n"
-        "atexit.register(lambda: print({name.split('.')[0] for name in sys.modules}))\n"
+        "atexit.register(lambda: print(set(sys.modules)))\n"
         "main()"
     )
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        env=os.environ | {VARIABLE: "bash_complete", "COMP_WORDS": "smsq st", "COMP_CWORD": "1"},
+        env=os.environ | {VARIABLE: "bash_complete"} | asked,
         capture_output=True,
         text=True,
         check=True,
     )
-    offered, imported = done.stdout.splitlines()
+    offered, _, modules = done.stdout.rstrip().rpartition("\n")
+    return offered, eval(modules)
+
+
+COMMANDS = "smsq_worker.cli.commands"
+
+
+def test_a_commands_name_is_completed_without_its_module() -> None:
+    offered, modules = imported("smsq st")
     assert offered == "plain,status"
-    assert not HEAVY & set(eval(imported))
+    assert not {name for name in modules if name.startswith(f"{COMMANDS}.")}
+    assert not HEAVY & {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_an_option_is_completed_with_its_commands_module_alone(name: str) -> None:
+    offered, modules = imported(f"smsq {name} --")
+    assert "plain,--help" in offered
+    own = f"{COMMANDS}.{name.replace('-', '_')}"
+    assert {one for one in modules if one.startswith(f"{COMMANDS}.")} == {own}
+    assert not HEAVY & {one.partition(".")[0] for one in modules}
 
 
 @pytest.mark.parametrize(

@@ -522,7 +522,7 @@ def test_a_mid_whose_message_is_forgotten_says_so(explain: Explain, scene: Scene
     scene.client.delete(keys.message("m1"))
     code, out, errors = explain(mid_of("m1", 1))
     assert (code, out) == (1, "")
-    assert "was given to call 1 of m1, which is forgotten" in errors
+    assert "was assigned to attempt 1 of m1, which is forgotten" in errors
 
 
 # --- by number ------------------------------------------------------------------------------

@@ -96,10 +96,10 @@ def count_tries(made: Gateway, fail: Callable[[int], None] = lambda _: None) -> 
             fail(len(tries))
             return super()._new_conn()
 
-    class Connection(Counting, made._pool.ConnectionCls):
+    class Connection(Counting, made._adapter._pool.ConnectionCls):
         pass
 
-    made._pool.ConnectionCls = Connection
+    made._adapter._pool.ConnectionCls = Connection
     return tries
 
 
@@ -754,7 +754,7 @@ def test_whatever_the_pool_raises_may_have_been_sent(kind: type[Exception]) -> N
         raise bare(kind)
 
     with gateway("http://gateway.invalid/") as made:
-        made._pool.urlopen = fail
+        made._adapter._pool.urlopen = fail
         assert send(made) == in_doubt(client._KNOWN_AS.get(kind.__name__, kind.__name__))
     assert len(calls) == 1
 
@@ -778,7 +778,7 @@ def test_whatever_is_raised_while_reading_may_have_been_sent(kind: type[Exceptio
 
     answer = Answer()
     with gateway("http://gateway.invalid/") as made:
-        made._pool.urlopen = lambda *_, **__: answer
+        made._adapter._pool.urlopen = lambda *_, **__: answer
         call = send(made)
     assert call == in_doubt(kind.__name__)
     assert answer.closed
@@ -789,7 +789,7 @@ def test_only_not_connected_says_that_nothing_was_sent() -> None:
         raise NotConnected("SomeError")
 
     with gateway("http://gateway.invalid/") as made:
-        made._pool.urlopen = fail
+        made._adapter._pool.urlopen = fail
         assert_not_connected(send(made), "SomeError")
     assert not any(issubclass(param.values[0], NotConnected) for param in EVERY)
 

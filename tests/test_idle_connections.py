@@ -130,7 +130,7 @@ def test_connections_are_kept_alive() -> None:
         with closing(gateway), closing(poster):
             send(gateway)
             poster.post(server.url, {}, b"")
-            for sock in (kept(gateway._pool), kept(*pools_of(poster))):
+            for sock in (kept(gateway._adapter._pool), kept(*pools_of(poster))):
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 if option := getattr(socket, "TCP_KEEPIDLE", None):

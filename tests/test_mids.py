@@ -175,7 +175,7 @@ def test_explain_says_why_no_report_is_matched(scene: Reused, explain: Explain) 
     before = lines_of(explain(MID))
     assert before[0] == f"mid      {MID}"
     assert before[1].startswith(
-        "state    reused: The gateway gave this mid to more than one message: one of 2 and m2"
+        "state    reused: The gateway assigned this mid to more than one message: one of 2 and m2"
     )
     scene.says(BLACKLISTED)
     assert f"report {BLACKLISTED}" in "\n".join(lines_of(explain(MID)))

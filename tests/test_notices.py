@@ -291,7 +291,7 @@ def test_the_operator_lists_and_replays(dead: Desk, environ: dict[str, str]) -> 
     code, shown = run(environ)
     assert code == 0
     assert "webhook:delivered:m1" in shown
-    assert "1 given up, 0 still to be told" in shown
+    assert "1 given up, 0 waiting" in shown
     rows = json.loads(run(environ, "--json")[1])
     assert rows["given_up"][0]["error"] == "HTTP 500"
     assert run(environ, "replay", "--all") == (0, "webhook:delivered:m1  done\n")

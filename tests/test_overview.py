@@ -111,7 +111,7 @@ def test_the_whole_in_words(
         "reports   2 waiting",
         "held      1, decide: smsq held",
         "parked    1, look: smsq parked",
-        "outcomes  0 to be told, 0 given up",
+        "callbacks 0 waiting, 0 given up",
         "to send   1254, takes 2 min 5 s at 10/s",
     ]
 

@@ -24,12 +24,11 @@ from hypothesis import strategies as st
 
 import smsq
 from scene import DELIVRD, Scene
-from smsq_worker.bulk_import.campaign import Campaign, NotAgain, campaign
-from smsq_worker.bulk_import.lines import Lines
-from smsq_worker.bulk_import.numbers import Numbers
+from smsq_worker.bulk_import.check import Numbers
+from smsq_worker.bulk_import.checkpoint import Checkpoint, NotAgain, open_checkpoint
+from smsq_worker.bulk_import.enqueue import Enqueuer
 from smsq_worker.bulk_import.rows import read_rows
-from smsq_worker.bulk_import.send import BulkSender
-from smsq_worker.bulk_import.source import BadFile, opened, scan
+from smsq_worker.bulk_import.source import BadFile, Lines, opened, scan
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from support import eventually
@@ -416,7 +415,7 @@ def test_the_file_itself_is_no_place_for_bad_rows(environ: dict[str, str], write
     path = write(TWO)
     code, _, done = send_file(environ, path, "--bad-rows", path)
     assert code == 2
-    assert "another file" in done.stderr
+    assert "must not be the file that is sent" in done.stderr
     assert path.read_text() == TWO
 
 
@@ -612,7 +611,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_run(
     client: redis.Redis, settings: Settings, home: Path, write: Write
 ) -> None:
     path = write(many(250))
-    with opened(str(path)) as source, campaign(home, "x", {}) as one:
+    with opened(str(path)) as source, open_checkpoint(home, "x", {}) as one:
 
         def rows() -> Iterator[Any]:
             for row in read_rows(Lines(source.file, None), "x", {}):
@@ -621,10 +620,10 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_run(
                         file.write("1")
                 yield row
 
-        sender = BulkSender(one, source, lambda *_: None)
-        with pytest.raises(BadFile, match="somebody changes the file"):
-            sender.send(rows(), None, lambda _: None)
-        assert (one.noted.enqueued, one.noted.line) == (100, 101)
+        enqueuer = Enqueuer(one, source, lambda *_: None)
+        with pytest.raises(BadFile, match="the file was changed"):
+            enqueuer.enqueue(rows(), None, lambda _: None)
+        assert (one.progress.enqueued, one.progress.line) == (100, 101)
 
 
 def test_while_redis_is_away_it_is_said_how_far_it_came(
@@ -640,19 +639,19 @@ def test_while_redis_is_away_it_is_said_how_far_it_came(
 
 @pytest.fixture
 def broken_off(home: Path) -> Iterator[Callable[..., None]]:
-    """Gives what writes a campaign that was broken off."""
+    """Return what writes the checkpoint of an interrupted run."""
 
     def _broken_off(name: str, **changes: Any) -> None:
-        with campaign(home, name, {}) as one:
-            one.note(2, ["id-1"])
+        with open_checkpoint(home, name, {}) as one:
+            one.advance(2, ["id-1"])
         path = home / f"{name}.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return _broken_off
 
 
-def taken_up(home: Path, name: str) -> Campaign:
-    with campaign(home, name, {}) as one:
+def taken_up(home: Path, name: str) -> Checkpoint:
+    with open_checkpoint(home, name, {}) as one:
         one.begin()
         return one
 
@@ -662,7 +661,7 @@ def test_keys_that_are_forgotten_are_not_relied_on(
 ) -> None:
     now = datetime.now(UTC).timestamp()
     broken_off("young", updated=now - timedelta(hours=23).total_seconds())
-    assert taken_up(home, "young").noted.line == 2
+    assert taken_up(home, "young").progress.line == 2
     broken_off("other", options="of another run")
     with pytest.raises(NotAgain, match="up to line 2, with other options"):
         taken_up(home, "other")
@@ -708,14 +707,14 @@ def test_a_run_anew_that_is_broken_off_is_gone_on_with_by_the_same_command(
     run(environ | {"SMSQ_TEST_KILL_AT": "after entry"}, "send-file", str(path), "--anew")
     code, _, done = send_file(environ, path, "--anew", "--reference", "x")
     assert code == 1
-    assert "with other options; go on with the same ones, or remove " in done.stderr
+    assert "with other options; resume with the same ones, or remove " in done.stderr
 
 
 def test_two_runs_of_one_file_do_not_meet(home: Path) -> None:
     with (
-        campaign(home, "one", {}),
+        open_checkpoint(home, "one", {}),
         pytest.raises(NotAgain, match="another run"),
-        campaign(home, "one", {}, anew=True),
+        open_checkpoint(home, "one", {}, anew=True),
     ):
         pass
 

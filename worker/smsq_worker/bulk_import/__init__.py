@@ -1,5 +1,5 @@
-"""A file of messages: read it, check it, send it, and go on where a run was broken off.
+"""The import of a file of messages: read, check, enqueue, follow, and resume after an interruption.
 
-Everything streams: what is kept in memory does not grow with the file, but for eight bytes a row
-where double numbers are looked for.
+`run` holds the act. Everything streams: memory does not grow with the file, except for eight bytes
+a row in a dry run, which looks for numbers that occur twice.
 """

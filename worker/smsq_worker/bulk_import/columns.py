@@ -24,7 +24,7 @@ ALIASES: Final = {
     "notify": (),
 }
 REPORTED: Final = ("line", "reason")
-"""Columns that a file of bad rows has more; it may be sent as it is, once it is mended."""
+"""Columns that a file of bad rows has in addition; they are skipped when it is sent, fixed."""
 
 _BY_NAME: Final = {
     alias: name for name, others in ALIASES.items() for alias in (name, *others)
@@ -36,24 +36,24 @@ _ALLOWED: Final = (
 
 
 def argument(name: str) -> str | None:
-    """Give the argument that a column holds, "" for one that is passed over, None if unknown."""
+    """Return the argument that a column holds, "" for one that is skipped, None if unknown."""
     return _BY_NAME.get(name.strip().lower())
 
 
 def unknown(names: Iterable[str]) -> str:
-    """Say which names are unknown, and what is allowed."""
+    """Return which names are unknown, and what is allowed."""
     return f"unknown: {', '.join(map(_suggested, names))}; {_ALLOWED}"
 
 
 def arguments(header: Sequence[str]) -> list[str]:
-    """Give the argument of each column. Raises BadFile."""
+    """Return the argument of each column. Raises BadFile."""
     found = [argument(name) for name in header]
     if not any(found) or any(map(_is_phone, header)):
-        # The first row instead of a header: it is not repeated here, as it may hold a code.
+        # A row instead of a header: it is not shown, as it may hold a code.
         raise BadFile(f"the first line must name the columns; {_ALLOWED}")
-    strangers = [name for name, known in zip(header, found, strict=True) if known is None]
-    if strangers:
-        raise BadFile(f"columns {unknown(strangers)}")
+    unknown_names = [name for name, known in zip(header, found, strict=True) if known is None]
+    if unknown_names:
+        raise BadFile(f"columns {unknown(unknown_names)}")
     columns = [name or "" for name in found]
     twice = {name for name in columns if name and columns.count(name) > 1}
     if twice:

@@ -15,21 +15,22 @@ from smsq.contract import FINAL, State
 from smsq_worker.ledger.states import read_states
 
 UNKNOWN: Final = "unknown"
-"""What stands for the state of a message that the ledger has forgotten."""
+"""Stands for the state of a message that the ledger has forgotten."""
 
 _BATCH: Final = 500
 _LEAST_PAUSE_S: Final = 0.5
 _PAUSE: Final = 2
-"""So many times as long as a look took: looking must not keep Redis busy."""
+"""Times as long as the look took: looking must not keep Redis busy."""
 
 
 def follow(
     client: Client, url: str, ids: Path, told: Callable[[Counter[str], int], None]
 ) -> Counter[str]:
-    """Wait until every message is final or held; give how many are in each state.
+    """Wait until every message is final or held; return how many are in each state.
 
-    `told` is given the counts after each look, and how many are not final. Ids stay on the disk,
-    and only those of messages that are not final are looked at again. Raises LedgerUnavailable.
+    `told` is called after each look with the counts, and how many are not final. Ids stay on the
+    disk, and only those of messages that are not final are looked at again. Raises
+    LedgerUnavailable.
     """
     ended: Counter[str] = Counter()
     waiting: IO[str] = ids.open(encoding="ascii")
@@ -48,7 +49,7 @@ def follow(
 def _look(
     client: Client, url: str, ids: IO[str], ended: Counter[str]
 ) -> tuple[IO[str], Counter[str], float]:
-    """Look at all; give the ids of those not final, their counts, and the seconds it took."""
+    """Look at all; return the ids of those not final, their counts, and the seconds it took."""
     began = time.monotonic()
     left = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 - the caller's
     live: Counter[str] = Counter()

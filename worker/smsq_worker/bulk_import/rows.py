@@ -13,8 +13,7 @@ from typing import Any, Final, TypeAlias
 from smsq.contract import Message, parse
 from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import.columns import argument, arguments, unknown
-from smsq_worker.bulk_import.lines import MAX_LINE, Lines
-from smsq_worker.bulk_import.source import BadFile
+from smsq_worker.bulk_import.source import MAX_LINE, BadFile, Lines
 
 _DELIMITERS: Final = (",", ";", "\t")
 _UNIX_SECONDS: Final = re.compile(r"\d{10}(\.\d+)?", re.ASCII)
@@ -27,16 +26,16 @@ class Row:
     line: int
     """Where it begins, counted from 1."""
     cells: list[str] | dict[str, Any] | str = field(repr=False)
-    """As the file has it; a str where it could not be taken apart."""
+    """As the file has it; a str where it could not be parsed."""
     given: dict[str, Any] = field(repr=False)
-    """What send_many takes; empty where there is a problem."""
+    """The arguments of send_sms; empty where there is a problem."""
     message: Message | None
     problem: str = ""
     """The rule that it breaks, and how."""
 
 
 class CsvRows:
-    """Rows of CSV; the header is read at once. A row may have line breaks inside of quotes."""
+    """Rows of CSV; the header is read at once. A row may have line breaks inside quotes."""
 
     def __init__(self, lines: Lines, first: str, defaults: Mapping[str, Any]) -> None:
         """`first` is the header's line. Raises BadFile."""
@@ -59,7 +58,7 @@ class CsvRows:
             except StopIteration:
                 return
             except csv.Error as error:
-                self._record.is_closed(str(error))
+                self._record.require_closed(str(error))
                 text = self._record.text
                 yield Row(self._record.line, text, {}, None, f"not CSV: {error}")
                 continue
@@ -103,9 +102,9 @@ class JsonRows:
         if not isinstance(cells, dict):
             return Row(line, text, {}, None, "not a JSON object")
         names = {name: argument(name) for name in cells}
-        strangers = [name for name, known in names.items() if known is None]
-        if strangers:
-            return Row(line, cells, {}, None, f"names {unknown(strangers)}")
+        unknown_names = [name for name, known in names.items() if known is None]
+        if unknown_names:
+            return Row(line, cells, {}, None, f"names {unknown(unknown_names)}")
         given: dict[str, Any] = {}
         for name, value in cells.items():
             known = names[name]
@@ -120,9 +119,9 @@ Rows: TypeAlias = CsvRows | JsonRows
 
 
 def read_rows(lines: Lines, name: str, defaults: Mapping[str, Any]) -> Rows:
-    """Find out the format: by the file's name, else by the first character. Raises BadFile.
+    """Detect the format, by the file's name or the first character. Raises BadFile.
 
-    `defaults` are arguments of send_sms for rows that do not say them.
+    `defaults` are arguments of send_sms for rows that lack them.
     """
     first = next((text for text in lines if text.strip()), None)
     if first is None:
@@ -135,9 +134,9 @@ def read_rows(lines: Lines, name: str, defaults: Mapping[str, Any]) -> Rows:
 
 
 class _Record:
-    """Feeds csv.reader, and knows of what the record at hand is made.
+    """Feeds csv.reader, and keeps the text of the current record.
 
-    A quote that is never closed would swallow the rest of the file.
+    It bounds that: a quote that is never closed would swallow the rest of the file.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -155,12 +154,12 @@ class _Record:
     def text(self) -> str:
         return "".join(self._parts)
 
-    def is_closed(self, why: str) -> None:
+    def require_closed(self, why: str) -> None:
         """Raise BadFile where the file ended in quotes."""
         if why == "unexpected end of data":
-            raise self._open()
+            raise self._unclosed()
 
-    def _open(self) -> BadFile:
+    def _unclosed(self) -> BadFile:
         return BadFile(f"line {self.line}: a quote is opened in this row and never closed")
 
     def __iter__(self) -> Iterator[str]:
@@ -171,7 +170,7 @@ class _Record:
         self._parts.append(text)
         self._size += len(text)
         if self._size > MAX_LINE:
-            raise self._open()
+            raise self._unclosed()
         return text
 
 
@@ -189,7 +188,7 @@ def _checked(
 
 
 def _value(name: str, value: Any) -> Any:
-    """Give a number where a text from CSV is to be one."""
+    """Return a number where CSV has it as text."""
     if name == "ttl_s" and isinstance(value, str):
         try:
             return float(value)

@@ -1,4 +1,4 @@
-"""The bytes of a file: which file it is, and in which encoding."""
+"""A file as text: its identity, its encoding, and its lines, each of bounded length."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ UTF_8: Final = "utf-8"
 UTF_8_BOM: Final = "utf-8-sig"
 GB18030: Final = "gb18030"
 
+MAX_LINE: Final = 64 * 1024
+"""Bytes. The longest code, key and reference take less than 4 KiB."""
+
+_BOM: Final = "\ufeff"
 _BLOCK: Final = 1 << 20
 _BINARY: Final = {
     b"PK\x03\x04": "a spreadsheet or an archive",
@@ -29,7 +33,7 @@ _THREE_BYTES: Final = re.compile("[\u0800-\uffff]")
 
 
 class BadFile(ValueError):  # noqa: N818 - the user's mistake, not the program's
-    """The file cannot be read, or not be sent as it is; the text says why, and what is allowed."""
+    """The file cannot be read, or not sent as it is; the text says why, and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +46,17 @@ class Source:
     """Whether it is a regular file, which can be read twice; otherwise stdin or a pipe."""
 
     def fingerprint(self) -> tuple[int, int]:
-        """Give what changes when somebody writes to the file."""
+        """Return what changes when somebody writes to the file."""
         found = os.fstat(self.file.fileno())
         return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one look at all bytes of a regular file tells."""
+    """What is known of a regular file after reading all of it."""
 
     digest: str
     encoding: str
-    size: int
 
 
 @contextmanager
@@ -74,32 +77,30 @@ def opened(path: str) -> Iterator[Source]:
 
 
 def scan(file: BinaryIO, encoding: str | None) -> Scan:
-    """Read a regular file to its end and go back: its digest, and its encoding unless it is given.
+    """Read a regular file to its end: its digest, and its encoding unless that is given.
 
-    Strict UTF-8 is tried over the whole file, else GB18030. A file of which the first part is
-    Chinese in UTF-8 is a damaged UTF-8 file, though GB18030 would give most of it a meaning.
-    Raises BadFile with the first line that cannot be read.
+    Strict UTF-8 is tried over the whole file, then GB18030. A file whose first part is Chinese in
+    UTF-8 is a damaged UTF-8 file, although GB18030 could decode most of it. Raises BadFile with
+    the first line that cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
-    size = 0
     head = file.read(_BLOCK)
     no_binary(head)
+    if not head:
+        raise BadFile("the file is empty")
     file.seek(0)
     while block := file.read(_BLOCK):
         digest.update(block)
-        size += len(block)
-    if not size:
-        raise BadFile("the file is empty")
-    return Scan(digest.hexdigest(), encoding or _encoding(file, head), size)
+    return Scan(digest.hexdigest(), encoding or _encoding(file, head))
 
 
 def no_binary(head: bytes) -> None:
-    """Raise BadFile where the beginning of a file is that of no text we read."""
+    """Raise BadFile where a file does not begin like a text."""
     for magic, kind in _BINARY.items():
         if head.startswith(magic):
             raise BadFile(f"the file is {kind}; save it as CSV in UTF-8")
     if b"\0" in head:
-        raise BadFile("the file is binary; give it as CSV or JSON Lines")
+        raise BadFile("the file is binary; save it as CSV or JSON Lines")
 
 
 def _encoding(file: BinaryIO, head: bytes) -> str:
@@ -109,7 +110,7 @@ def _encoding(file: BinaryIO, head: bytes) -> str:
         file.seek(0)
         return utf_8
     if is_chinese or utf_8 == UTF_8_BOM:
-        raise BadFile(f"line {line} is not UTF-8, and the lines before it are; mend it")
+        raise BadFile(f"line {line} is not UTF-8, and the lines before it are; fix it")
     bad, _ = _first_unreadable(file, GB18030)
     if bad:
         raise BadFile(f"line {line} is not UTF-8, and line {bad} is not GB18030 (GBK)")
@@ -118,7 +119,7 @@ def _encoding(file: BinaryIO, head: bytes) -> str:
 
 
 def _first_unreadable(file: BinaryIO, encoding: str) -> tuple[int, bool]:
-    """Give the first line that is not in an encoding, 0 if none, and whether Chinese was before."""
+    """Return the first line that is not in an encoding, or 0, and whether Chinese precedes it."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     file.seek(0)
     lines, is_chinese = 1, False
@@ -126,7 +127,7 @@ def _first_unreadable(file: BinaryIO, encoding: str) -> tuple[int, bool]:
         try:
             text = decoder.decode(block)
         except UnicodeDecodeError as error:
-            # The decoder's rest of the block before may stand in front of this one.
+            # It begins with the bytes that the decoder kept of the block before.
             good = error.object[: error.start]
             known = good.decode(encoding)
             return lines + good.count(b"\n"), is_chinese or bool(_THREE_BYTES.search(known))
@@ -137,3 +138,49 @@ def _first_unreadable(file: BinaryIO, encoding: str) -> tuple[int, bool]:
     except UnicodeDecodeError:
         return lines, is_chinese
     return 0, is_chinese
+
+
+class Lines:
+    """Iterates over a file's lines as text, with their ends. Raises BadFile.
+
+    Without an encoding, the first line that is not ASCII decides between UTF-8 and GB18030: a pipe
+    can be read only once.
+    """
+
+    def __init__(self, file: BinaryIO, encoding: str | None) -> None:
+        self._file = file
+        self.encoding = UTF_8 if encoding == UTF_8_BOM else encoding
+        self.number = 0
+        """Of the last line, counted from 1."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        raw = self._file.readline(MAX_LINE + 1)
+        if not raw:
+            raise StopIteration
+        self.number += 1
+        if self.number == 1:
+            no_binary(raw)
+        if len(raw) > MAX_LINE:
+            raise BadFile(f"line {self.number} is longer than {MAX_LINE // 1024} KiB")
+        if b"\0" in raw:
+            raise BadFile(f"line {self.number} holds a NUL byte, so the file is no text")
+        text = self._decoded(raw)
+        return text.removeprefix(_BOM) if self.number == 1 else text
+
+    def _decoded(self, raw: bytes) -> str:
+        try:
+            text = raw.decode(self.encoding or UTF_8)
+        except UnicodeDecodeError:
+            if self.encoding is None:
+                self.encoding = GB18030
+                return self._decoded(raw)
+            name = "UTF-8" if self.encoding == UTF_8 else "GB18030 (GBK)"
+            raise BadFile(
+                f"line {self.number} is not {name}, as the file was until there"
+            ) from None
+        if self.encoding is None and not raw.isascii():
+            self.encoding = UTF_8
+        return text

@@ -1,1 +1,27 @@
-"""One module for each command, imported when it is used."""
+"""The commands: one module each, imported when the command is named."""
+
+from typing import Final
+
+COMMANDS: Final = {
+    "demo": "Send messages of all kinds through a complete stack, and check each outcome.",
+    "up": "Run everything on this machine until Ctrl-C.",
+    "worker": "Start a Celery worker; takes Celery's own options.",
+    "serve": "Serve the HTTP API: reports in, status out.",
+    "sandbox": "Run a gateway that behaves like the vendor's, and sends no SMS.",
+    "flower": "Start Flower with smsq's settings; takes Flower's own options.",
+    "send": "Enqueue one message.",
+    "send-file": "Enqueue the messages of a file, CSV or JSON Lines.",
+    "status": "Show an overview, or what is known of one message.",
+    "explain": "Show what happened to a message, by id, mid or number, and what is next.",
+    "rate": "Show or set the rate of requests, of all workers together.",
+    "pause": "Pause sending: all of it, or one template.",
+    "resume": "Resume sending after a pause, whatever its cause.",
+    "suppressed": "List the numbers to which nothing is sent; add, remove, import, export.",
+    "held": "List messages in doubt; resend or drop them.",
+    "parked": "List reports that match no message.",
+    "notices": "List callbacks that their endpoint did not accept; replay or drop them.",
+    "codes": "List the stat codes, or explain one.",
+    "completion": "Print the script by which a shell completes commands and options.",
+    "doctor": "Check the installation, and show what to change.",
+}
+"""Each command's summary, in the order of `smsq --help`."""

@@ -1,23 +1,21 @@
-"""`smsq completion`: what makes a shell complete commands and options."""
+"""`smsq completion`: the script by which a shell completes commands and options."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
 
-from smsq_worker.cli.helpers.completing import VARIABLE
-
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq completion bash > ~/.local/share/bash-completion/completions/smsq
-  smsq completion zsh > ~/.zfunc/_smsq     with ~/.zfunc in fpath
-  smsq completion fish > ~/.config/fish/completions/smsq.fish
-  eval "$(smsq completion bash)"           in this shell only
-"""
+from smsq_worker.cli.helpers.options import examples
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq completion bash > ~/.local/share/bash-completion/completions/smsq",
+        "smsq completion zsh > ~/.zfunc/_smsq     with ~/.zfunc in fpath",
+        "smsq completion fish > ~/.config/fish/completions/smsq.fish",
+        'eval "$(smsq completion bash)"           in this shell only',
+    )
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
@@ -28,4 +26,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - click has all three
         raise click.UsageError(f"click has no completion for {shell}")
-    click.echo(made(ctx.find_root().command, {}, "smsq", VARIABLE).source())
+    click.echo(made(ctx.find_root().command, {}, "smsq", "_SMSQ_COMPLETE").source())

@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
-from smsq_worker.config.settings import Settings
-from smsq_worker.doctor.finding import Finding
-from smsq_worker.doctor.installation import examine
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.output import echo_json
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq doctor
-  smsq doctor --json
-  SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor
-"""
+if TYPE_CHECKING:
+    from smsq_worker.doctor.finding import Finding
+
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-@click.command(epilog=_EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of findings.")
+@click.command(
+    epilog=examples(
+        "smsq doctor", "smsq doctor --json", "SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor"
+    )
+)
+@json_option
 def doctor(*, as_json: bool) -> None:
-    """Look at Redis, queues, workers, spool and gateway, and say what to change.
+    """Check Redis, queues, workers, spool and gateway, and show what to change.
 
-    It goes by the settings of the environment, so run it where a worker runs, with the worker's
+    It uses the settings of the environment, so run it where a worker runs, with the worker's
     environment. It changes nothing and sends no SMS; the gateway is only connected to. It takes
-    at most some ten seconds, whatever hangs.
+    about ten seconds at most, whatever hangs.
 
     Exits with 1 where anything is an error, with 2 where a setting is wrong.
     """
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.doctor.installation import examine
+    from smsq_worker.domain.codes import Catalogue
+
     settings = Settings.load(os.environ)
     Catalogue.load(settings.codes_file)  # Raises SettingsError, as a worker's start would.
     found = examine(settings)
     if as_json:
-        rows = [{"part": part, **dataclasses.asdict(finding)} for part, finding in found]
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])
     else:
         _show(found)
     raise SystemExit(1 if any(finding.level == "error" for _, finding in found) else 0)

@@ -1,53 +1,44 @@
-"""`smsq held`: messages whose outcome nobody knows, and what the operator decides."""
+"""`smsq held`: messages whose outcome nobody knows, for the operator to decide."""
 
 from __future__ import annotations
 
-import json
 import os
+from typing import Literal
 
 import click
 
-from smsq.contract import parse_id
-from smsq.tracking import read_status
-from smsq_worker.cli.helpers.groups import Group
-from smsq_worker.cli.helpers.writing import to_read, to_write
-from smsq_worker.config.settings import Settings
-from smsq_worker.ledger import Decision, Ledger
+from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
+from smsq_worker.cli.helpers.output import echo_json
 
 AT_MOST = 1000
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq held
-  smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq held drop --all
-"""
-_RESEND_EXAMPLES = """\b
-Examples:
-  smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq held resend --all
-"""
-_DROP_EXAMPLES = """\b
-Examples:
-  smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq held drop --all
-"""
+_ids_or_all = named_or_all("ids", "All that are held now.")
 
 
-@click.group(cls=Group, invoke_without_command=True, epilog=_EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "smsq held", "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all"
+    ),
+)
+@json_option
 @click.pass_context
 def held(ctx: click.Context, *, as_json: bool) -> None:
-    """List held messages: their call may or may not have reached the gateway.
+    """List held messages: their request may or may not have reached the gateway.
 
-    A late answer or report settles one by itself. The others are yours to decide: `resend` risks
-    a duplicate, `drop` a message that never came.
+    A late response or report settles a message automatically. The others are yours to decide:
+    `resend` risks a duplicate, `drop` a message that never arrived.
     """
     if ctx.invoked_subcommand:
         return
+    from smsq.tracking import read_status
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.inspection.formatting import moment
+    from smsq_worker.ledger import Ledger
+
     settings = Settings.load(os.environ)
-    client = to_read(settings)
+    client = connect_ledger(settings)
     rows = []
     for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
         status = read_status(client, settings.redis_url, message_id)
@@ -55,23 +46,26 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
             rows.append(
                 {
                     "id": message_id,
-                    "since": since.isoformat(timespec="seconds"),
+                    "since": moment(since),
                     "phone": status.phone,
                     "template": status.template,
                     "why": status.attempts[-1].detail or status.stat,
                 }
             )
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        echo_json(rows)
         return
     for row in rows:
         click.echo("  ".join(str(value) for value in row.values()))
     click.echo(f"{len(rows)} held")
 
 
-@held.command(epilog=_RESEND_EXAMPLES)
-@click.argument("ids", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that are held now.")
+@held.command(
+    epilog=examples(
+        "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all"
+    )
+)
+@_ids_or_all
 def resend(ids: tuple[str, ...], *, everything: bool) -> None:
     """Send held messages once more; each is counted as a possible duplicate.
 
@@ -80,9 +74,10 @@ def resend(ids: tuple[str, ...], *, everything: bool) -> None:
     _decide(ids, "resend", everything=everything)
 
 
-@held.command(epilog=_DROP_EXAMPLES)
-@click.argument("ids", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that are held now.")
+@held.command(
+    epilog=examples("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all")
+)
+@_ids_or_all
 def drop(ids: tuple[str, ...], *, everything: bool) -> None:
     """Give held messages up: failed, local:dropped. A late report still makes them delivered.
 
@@ -91,20 +86,22 @@ def drop(ids: tuple[str, ...], *, everything: bool) -> None:
     _decide(ids, "drop", everything=everything)
 
 
-def _decide(ids: tuple[str, ...], decision: Decision, *, everything: bool) -> None:
+def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everything: bool) -> None:
+    from smsq.contract import parse_id
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.ledger import Ledger
+
     if bool(ids) == everything:
-        raise click.UsageError("name the messages' ids, or say --all")
+        raise click.UsageError("name the messages' ids, or pass --all")
     for message_id in ids:
         parse_id(message_id)
     settings = Settings.load(os.environ)
-    ledger = Ledger(to_write(settings), settings.rules)
-    wrong = 0
+    ledger = Ledger(connect_ledger_to_write(settings), settings.rules)
+    failed = False
     for message_id in ids or [message_id for message_id, _ in ledger.held(AT_MOST)]:
-        told, state = ledger.decide(message_id, decision)
-        wrong += told != "done"
-        click.echo(f"{message_id}  {_words(told)}{f', now {state}' if state else ''}")
-    raise SystemExit(1 if wrong else 0)
-
-
-def _words(told: str) -> str:
-    return "its ttl is over, it can only be dropped" if told == "too late" else told
+        result, state = ledger.decide(message_id, decision)
+        failed |= result != "done"
+        words = "its ttl is over, it can only be dropped" if result == "too late" else result
+        click.echo(f"{message_id}  {words}{f', now {state}' if state else ''}")
+    raise SystemExit(1 if failed else 0)

@@ -1,52 +1,44 @@
-"""`smsq notices`: outcomes that a receiver did not take for too long."""
+"""`smsq notices`: callbacks that their endpoint did not accept for too long."""
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from smsq_worker.cli.helpers.groups import Group
-from smsq_worker.cli.helpers.writing import to_write
-from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.formatting import moment
-from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
+from smsq_worker.cli.helpers.output import echo_json
+
+if TYPE_CHECKING:
+    from smsq_worker.ledger.callbacks import Callbacks
 
 AT_MOST = 10_000
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq notices
-  smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq notices replay --all
-"""
-_REPLAY_EXAMPLES = """\b
-Examples:
-  smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq notices replay --all
-"""
-_DROP_EXAMPLES = """\b
-Examples:
-  smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5
-  smsq notices drop --all
-"""
+_names_or_all = named_or_all("names", "All that were given up.")
 
 
-@click.group(cls=Group, invoke_without_command=True, epilog=_EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "smsq notices",
+        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq notices replay --all",
+    ),
+)
+@json_option
 @click.pass_context
 def notices(ctx: click.Context, *, as_json: bool) -> None:
-    """List outcomes that were given up: their receiver failed for SMSQ_NOTIFY_FOR_S.
+    """List callbacks that were given up: their endpoint failed for SMSQ_NOTIFY_FOR_S.
 
-    KIND:STATE:ID is an outcome's name; KIND is task, returnurl or webhook.
+    KIND:STATE:ID is a callback's name; KIND is task, returnurl or webhook.
     """
     if ctx.invoked_subcommand:
         return
-    found = _notices()
-    dead, counts = found.dead(AT_MOST), found.counts()
+    from smsq_worker.inspection.formatting import moment
+
+    callbacks = _open_callbacks()
+    dead, counts = callbacks.dead(AT_MOST), callbacks.counts()
     if as_json:
         rows = [
             {
@@ -57,27 +49,35 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
             }
             for one in dead
         ]
-        click.echo(json.dumps(counts | {"given_up": rows}, ensure_ascii=False, indent=2))
+        echo_json(counts | {"given_up": rows})
         return
     for one in dead:
         click.echo(f"{one.name}  {moment(one.given_up_at)}  {one.tries} tries  {one.error}")
-    click.echo(f"{counts['dead']} given up, {counts['waiting']} still to be told")
+    click.echo(f"{counts['dead']} given up, {counts['waiting']} waiting")
 
 
-@notices.command(epilog=_REPLAY_EXAMPLES)
-@click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+@notices.command(
+    epilog=examples(
+        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq notices replay --all",
+    )
+)
+@_names_or_all
 def replay(names: tuple[str, ...], *, everything: bool) -> None:
-    """Tell them again, from now on for SMSQ_NOTIFY_FOR_S.
+    """Deliver them again, trying for another SMSQ_NOTIFY_FOR_S.
 
     Exits with 1 where one is not among those given up.
     """
     _decide(names, "replay", everything=everything)
 
 
-@notices.command(epilog=_DROP_EXAMPLES)
-@click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that were given up.")
+@notices.command(
+    epilog=examples(
+        "smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+        "smsq notices drop --all",
+    )
+)
+@_names_or_all
 def drop(names: tuple[str, ...], *, everything: bool) -> None:
     """Forget them.
 
@@ -90,18 +90,22 @@ def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool
 ) -> None:
     if bool(names) == everything:
-        raise click.UsageError("name the outcomes, or say --all")
+        raise click.UsageError("name the callbacks, or pass --all")
     if not all(map(str.isprintable, names)):
-        raise click.UsageError("an outcome's name is KIND:STATE:ID, in printable characters")
-    found = _notices()
-    wrong = 0
-    for name in names or [one.name for one in found.dead(AT_MOST)]:
-        done = found.revive(name, decision)
-        wrong += not done
+        raise click.UsageError("a callback's name is KIND:STATE:ID, in printable characters")
+    callbacks = _open_callbacks()
+    failed = False
+    for name in names or [one.name for one in callbacks.dead(AT_MOST)]:
+        done = callbacks.revive(name, decision)
+        failed |= not done
         click.echo(f"{name}  {'done' if done else 'is not among those given up'}")
-    raise SystemExit(1 if wrong else 0)
+    raise SystemExit(1 if failed else 0)
 
 
-def _notices() -> Callbacks:
+def _open_callbacks() -> Callbacks:
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.ledger.callbacks import Callbacks
+
     settings = Settings.load(os.environ)
-    return Callbacks(to_write(settings), settings.rules)
+    return Callbacks(connect_ledger_to_write(settings), settings.rules)

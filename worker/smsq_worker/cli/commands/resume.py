@@ -1,43 +1,33 @@
-"""`smsq resume`: go on sending, whoever began the pause."""
+"""`smsq resume`: resume sending, whatever the pause's cause."""
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from smsq_worker.cli.helpers.scope import SCOPES, read_scope
-from smsq_worker.cli.helpers.writing import to_write
-from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.formatting import pause_words, scope_words
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
-
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq resume
-  smsq resume template SMS_1001
-"""
+from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.output import fail
+from smsq_worker.cli.helpers.scope import read_scope, scope_argument
 
 
-@click.command(epilog=_EXAMPLES)
-@click.argument("scope", nargs=-1, metavar="[account | template NAME]", shell_complete=SCOPES)
+@click.command(epilog=examples("smsq resume", "smsq resume template SMS_1001"))
+@scope_argument
 def resume(scope: tuple[str, ...]) -> None:
-    """Go on sending after a pause, whatever its cause.
+    """Resume sending after a pause, whatever its cause.
 
-    The account's includes that of an outage of the gateway. If the cause is still there, the
-    pause comes back by itself. Exits with 1 where nothing was paused.
+    Resuming the account also ends a pause for an outage of the gateway. If the cause persists,
+    sending is paused again. Exits with 1 where nothing was paused.
     """
+    from smsq_worker.cli.helpers.ledger_client import open_control
+    from smsq_worker.inspection.formatting import pause_words, scope_words
+    from smsq_worker.ledger.admin import ACCOUNT, BREAKER
+
     asked = read_scope(scope)
-    wanted = (ACCOUNT, BREAKER) if asked == ACCOUNT else (asked,)
-    settings = Settings.load(os.environ)
-    control = Control(to_write(settings), settings.rules)
+    control = open_control()
     before = {one.scope: one for one in control.pauses()}
+    wanted = (ACCOUNT, BREAKER) if asked == ACCOUNT else (asked,)
     done = [one for one in wanted if one in before and control.resume(one, "an operator")]
     for one in done:
         click.echo(f"resumed {scope_words(one)} ({pause_words(before.pop(one))})")
     if not done:
         others = ", ".join(map(scope_words, before))
-        rest = f"; paused now: {others}" * bool(others)
-        click.echo(f"{scope_words(asked)} was not paused{rest}", err=True)
-    raise SystemExit(0 if done else 1)
+        fail(f"{scope_words(asked)} was not paused" + f"; paused now: {others}" * bool(others))

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from smsq.errors import SettingsError
-from smsq_worker.config.settings import Settings
-from smsq_worker.infra import logs
-from smsq_worker.sandbox import OUTCOMES, BindError, Sandbox
+from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.output import echo_json
+
+if TYPE_CHECKING:
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  smsq sandbox --outcomes
-  smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN
-  SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker
-"""
+_seconds = partial(click.option, type=click.FloatRange(min=0), show_default=True)
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "smsq sandbox --outcomes",
+        "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
+        "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
+    )
+)
 @click.option(
     "--bind",
     metavar="HOST:PORT",
@@ -37,25 +39,13 @@ Examples:
     metavar="URL",
     help="Where to POST reports, instead of SMSQ_SANDBOX_REPORT_URL. Without it none are sent.",
 )
-@click.option(
-    "--report-delay",
-    type=click.FloatRange(min=0),
-    default=1.0,
-    show_default=True,
-    help="Seconds from acceptance to the report.",
-)
-@click.option(
-    "--slow",
-    type=click.FloatRange(min=0),
-    default=2.0,
-    show_default=True,
-    help="Seconds that the slow outcomes take.",
-)
+@_seconds("--report-delay", default=1.0, help="Seconds from acceptance to the report.")
+@_seconds("--slow", default=2.0, help="Seconds that the slow outcomes take.")
 @click.option(
     "--log",
     "log_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Append a line of JSON for every accepted call to this file.",
+    help="Append a line of JSON for every accepted request to this file.",
 )
 @click.option("--outcomes", is_flag=True, help="Print which numbers do what, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --outcomes: print JSON.")
@@ -69,19 +59,25 @@ def sandbox(
     outcomes: bool,
     as_json: bool,
 ) -> None:
-    """Run a gateway that behaves as the vendor's does, and sends no SMS.
+    """Run a gateway that behaves like the vendor's, and sends no SMS.
 
     The last four digits of a number choose what happens to it: see --outcomes. The secret that
-    callers must show is SMSQ_APP_SECRET, or the content of the file SMSQ_APP_SECRET_FILE.
+    clients must send is SMSQ_APP_SECRET, or the content of the file SMSQ_APP_SECRET_FILE.
 
     Exits with 2 where a setting is wrong or the address is taken.
     """
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.infra import logs
+    from smsq_worker.sandbox import Sandbox
+
     if outcomes:
-        click.echo(_outcomes_as_json() if as_json else _outcomes_as_text())
+        _show_outcomes(as_json=as_json)
         return
     if as_json:
         raise click.UsageError("--json goes with --outcomes")
-    settings = _settings({"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url})
+    options = {"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url}
+    given = {name: text for name, text in options.items() if text is not None}
+    settings = Settings.load(os.environ | given, need=("app_secret",))
     gateway = Sandbox(
         secret=settings.app_secret,
         report_url=settings.sandbox_report_url or None,
@@ -97,19 +93,17 @@ def sandbox(
     _run(gateway, settings)
 
 
-def _settings(options: dict[str, str | None]) -> Settings:
-    """Read the settings as if the options that are given had been set in the environment."""
-    given = {name: text for name, text in options.items() if text is not None}
-    return Settings.load(os.environ | given, need=("app_secret",))
-
-
 def _run(gateway: Sandbox, settings: Settings) -> None:
-    tell = partial(logs.announce, log, settings.log_format)
+    from smsq.errors import SettingsError
+    from smsq_worker.infra import logs
+    from smsq_worker.sandbox import BindError
+
+    announce = partial(logs.announce, log, settings.log_format)
 
     def on_ready(url: str) -> None:
-        tell(f"Sandbox gateway ready: {url}/")
+        announce(f"Sandbox gateway ready: {url}/")
         if not settings.sandbox_report_url:
-            tell("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
+            announce("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
 
     try:
         gateway.run(on_ready)
@@ -123,12 +117,13 @@ def _run(gateway: Sandbox, settings: Settings) -> None:
         raise SettingsError([f"--log: cannot write {error.filename}: {error.strerror}"]) from None
 
 
-def _outcomes_as_json() -> str:
-    rows = [{"digits": row.digits, "name": row.name, "words": row.words} for row in OUTCOMES]
-    return json.dumps(rows, ensure_ascii=False, indent=2)
+def _show_outcomes(*, as_json: bool) -> None:
+    from smsq_worker.sandbox import OUTCOMES
 
-
-def _outcomes_as_text() -> str:
-    name_width = max(len(row.name) for row in OUTCOMES)
-    rows = [f"{row.digits:<9}  {row.name:<{name_width}}  {row.words}" for row in OUTCOMES]
-    return "\n".join([f"{'ends in':<9}  {'name':<{name_width}}  what happens", *rows])
+    if as_json:
+        echo_json([{"digits": o.digits, "name": o.name, "words": o.words} for o in OUTCOMES])
+        return
+    width = max(len(row.name) for row in OUTCOMES)
+    click.echo(f"{'ends in':<9}  {'name':<{width}}  what happens")
+    for row in OUTCOMES:
+        click.echo(f"{row.digits:<9}  {row.name:<{width}}  {row.words}")

@@ -10,32 +10,31 @@ from contextlib import ExitStack, suppress
 
 import click
 
-from smsq.errors import LedgerUnavailable
-from smsq_worker.api.clients import Callers
-from smsq_worker.api.server import serve as serve_api
-from smsq_worker.cli.helpers.writing import to_write
-from smsq_worker.config.settings import Settings
-from smsq_worker.infra import logs, otel
-from smsq_worker.infra.ports import listen, shown
+from smsq_worker.cli.helpers.options import examples
 
 log = logging.getLogger(__name__)
 
 
-# What follows \b is printed as it stands.
-_EXAMPLES = """\b
-Examples:
-  SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve
-  SMSQ_API_BIND=0.0.0.0:8080 smsq serve
-  curl http://127.0.0.1:8080/readyz
-"""
-
-
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    epilog=examples(
+        "SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve",
+        "SMSQ_DOOR_BIND=0.0.0.0:8080 smsq serve",
+        "curl http://127.0.0.1:8080/readyz",
+    )
+)
 def serve() -> None:
-    """Serve the HTTP API on SMSQ_API_BIND: reports and relayed messages in, status out.
+    """Serve the HTTP API on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
 
-    Give the gateway http://THIS-HOST/reports/SMSQ_REPORT_TOKEN as its returnurl.
+    The gateway's returnurl must be http://THIS-HOST/reports/SMSQ_REPORT_TOKEN.
     """
+    from smsq.errors import LedgerUnavailable
+    from smsq_worker.api.clients import Callers
+    from smsq_worker.api.server import serve as serve_api
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.infra import logs, otel
+    from smsq_worker.infra.ports import listen, shown
+
     # uvicorn raises the signal that ended it once more; to be asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -47,7 +46,7 @@ def serve() -> None:
             at_the_end.callback(otel.start("door"))
         listening = at_the_end.enter_context(listen(settings.api_bind, "SMSQ_API_BIND"))
         with suppress(LedgerUnavailable):  # Reports go to the spool then.
-            to_write(settings)
+            connect_ledger_to_write(settings)
         address = shown(listening.getsockname()[:2])
         logs.announce(log, settings.log_format, f"API ready: http://{address}/")
         serve_api(settings, callers, listening)

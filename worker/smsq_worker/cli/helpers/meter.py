@@ -1,4 +1,4 @@
-"""How far a long command has come: a bar on a terminal, else a line now and then."""
+"""The progress of a long command: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from smsq_worker.inspection.formatting import span
 
 Step: TypeAlias = Callable[[int, str], None]
-"""Takes how many are done, and more words."""
+"""Takes how many are done, and more text."""
 
 _LINE_EVERY_S: Final = 10.0
 
@@ -68,7 +68,7 @@ def _lines(what: str, total: int | None, begun: int) -> Step:
 
 
 class _Pace:
-    """Puts into words how fast it goes."""
+    """Measures and describes how fast it goes."""
 
     def __init__(self, total: int | None, begun: int) -> None:
         self._total = total

@@ -1,28 +1,36 @@
-"""What `smsq pause` and `smsq resume` are about."""
+"""What `smsq pause` and `smsq resume` apply to."""
 
 from __future__ import annotations
 
+import difflib
+from typing import Final
+
 import click
 
-from smsq.contract import parse_template
-from smsq.suggestions import did_you_mean
-from smsq_worker.cli.helpers.offer import offer
-from smsq_worker.ledger.admin import ACCOUNT, template_scope
+from smsq_worker.cli.helpers.options import suggest
 
-SCOPES = offer(ACCOUNT, "template")
+scope_argument: Final = click.argument(
+    "scope",
+    nargs=-1,
+    metavar="[account | template NAME]",
+    shell_complete=suggest("account", "template"),
+)
 
-_ALLOWED = "it is about account (the default) or template NAME"
-_NAMED = 2
+_ALLOWED: Final = "it is about account (the default) or template NAME"
 
 
 def read_scope(words: tuple[str, ...]) -> str:
-    """Read a scope; the account where there are no words. Raises UsageError, InvalidMessage."""
-    if words in {(), (ACCOUNT,)}:
-        return ACCOUNT
-    if words[0] != "template":
-        # Not shown: it may be a number in the wrong place.
-        hint = did_you_mean(words[0], (ACCOUNT, "template"))
-        raise click.UsageError(f"{_ALLOWED}; {hint}" if hint else _ALLOWED)
-    if len(words) != _NAMED:
-        raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
-    return template_scope(parse_template(words[1]))
+    """Read a scope; without words, the account. Raises UsageError, InvalidMessage."""
+    from smsq.contract import parse_template
+    from smsq_worker.ledger.admin import ACCOUNT, template_scope
+
+    match words:
+        case () | ("account",):
+            return ACCOUNT
+        case ("template", name):
+            return template_scope(parse_template(name))
+        case ("template", *_):
+            raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
+    # Not shown: it may be a number in the wrong place.
+    near = difflib.get_close_matches(words[0], ("account", "template"), n=1)
+    raise click.UsageError(f"{_ALLOWED}; did you mean {near[0]}?" if near else _ALLOWED)

@@ -1,4 +1,4 @@
-"""One file on its way: what its passes have in common."""
+"""A file to import, as its passes share it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-from smsq_worker.bulk_import.badrows import BadRows, bad_rows
-from smsq_worker.bulk_import.campaign import Campaign, campaign
-from smsq_worker.bulk_import.lines import Lines
+from smsq_worker.bulk_import.bad_rows import BadRows, bad_rows
+from smsq_worker.bulk_import.checkpoint import Checkpoint, open_checkpoint
 from smsq_worker.bulk_import.rows import Row, Rows, read_rows
-from smsq_worker.bulk_import.source import UTF_8, BadFile, Source, scan
+from smsq_worker.bulk_import.source import UTF_8, BadFile, Lines, Source, scan
 
 FOLDER: Final = "send-file"
 """In SMSQ_HOME."""
 
 
-class Job:
-    """A file, how its rows are read, and what it is called on the disk and in keys."""
+class BulkFile:
+    """A file, how its rows are read, and its name on the disk and in keys."""
 
     def __init__(
         self, source: Source, defaults: Mapping[str, Any], encoding: str | None, prefix: str
     ) -> None:
-        """Read a regular file once; raises BadFile. `prefix` is "" where none is given."""
+        """Read a regular file once. Raises BadFile. `prefix` is "" where none is given."""
         self.source = source
         self._defaults = defaults
         self._prefix = prefix
@@ -46,11 +45,13 @@ class Job:
             return nullcontext()
         return bad_rows(path, rows, self.source, self.encoding or UTF_8)
 
-    def campaign(self, home: Path, *, anew: bool, follow: bool) -> AbstractContextManager[Campaign]:
-        """Give how far the file has come; a pipe is at its beginning. Raises NotAgain, BadFile."""
+    def checkpoint(
+        self, home: Path, *, anew: bool, follow: bool
+    ) -> AbstractContextManager[Checkpoint]:
+        """Open how far the file has come; a pipe is at its beginning. Raises NotAgain, BadFile."""
         if anew and not self._scan:
-            raise BadFile("--anew is for files; name stdin otherwise with --key-prefix")
-        return campaign(
+            raise BadFile("--anew is for files; give stdin another --key-prefix")
+        return open_checkpoint(
             home / FOLDER,
             self._name(),
             self._defaults,
@@ -60,7 +61,7 @@ class Job:
         )
 
     def key(self, run: str) -> Callable[[Row], str] | None:
-        """Give what makes the keys of rows without one; None where there must be none such.
+        """Return what makes the keys of rows without one; None where every row needs its own.
 
         The same file has the same keys in every run of that name.
         """
@@ -68,7 +69,7 @@ class Job:
             parts = (self._prefix or "file", self._scan.digest, *filter(None, (run,)))
             return lambda row: ":".join((*parts, str(row.line)))
         if self._prefix:
-            # Which file the line is from cannot be known, so the row itself is in its key.
+            # It is unknown which file the line is from, so the row itself is in its key.
             return lambda row: f"{self._prefix}:{row.line}:{_digest(row.given)}"
         return None
 

@@ -1,4 +1,4 @@
-"""Where bad rows go: a file in the format of the one they come from, with line and reason."""
+"""The file of bad rows, in the format of the one they come from, with line and reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smsq_worker.bulk_import.source import UTF_8, BadFile, Source
 
 
 class BadRows:
-    """Writes rows as the user had them: with numbers and codes, so nobody else may read them."""
+    """Writes rows as the user has them: with numbers and codes, so nobody else may read them."""
 
     def __init__(self, file: TextIO, rows: Rows) -> None:
         self._file = file
@@ -29,7 +29,7 @@ class BadRows:
             self._csv.writerow([*(rows.header[i] for i in self._kept), *REPORTED])
 
     def write(self, row: Row) -> None:
-        """Write a row that has a problem."""
+        """Write a row and its problem."""
         if self._csv:
             cells = row.cells if isinstance(row.cells, list) else [str(row.cells).rstrip("\r\n")]
             padded = cells + [""] * (self._width - len(cells))
@@ -37,16 +37,16 @@ class BadRows:
             self._csv.writerow([*kept, row.line, row.problem, *padded[self._width :]])
         else:
             whole = row.cells if isinstance(row.cells, dict) else {"row": row.cells}
-            told = whole | dict(zip(REPORTED, (row.line, row.problem), strict=True))
-            self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
+            reported = whole | dict(zip(REPORTED, (row.line, row.problem), strict=True))
+            self._file.write(json.dumps(reported, ensure_ascii=False) + "\n")
 
 
 @contextmanager
 def bad_rows(path: Path, rows: Rows, source: Source, encoding: str | None) -> Iterator[BadRows]:
-    """Write a new file with mode 0600, in the encoding of the other. Raises BadFile."""
+    """Open a new file with mode 0600, in the encoding of the other. Raises BadFile."""
     try:
         if path.exists() and os.path.samestat(path.stat(), os.fstat(source.file.fileno())):
-            raise BadFile("--bad-rows must be another file than the one that is sent")
+            raise BadFile("--bad-rows must not be the file that is sent")
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as error:
         raise BadFile(f"{path} cannot be written: {error.strerror}") from None

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from smsq.contract import parse_phone
 from smsq.errors import InvalidMessage
-from smsq_worker.cli.helpers.words import REASON_RULE, is_reason
+from smsq_worker.cli.helpers.options import REASON_RULE, is_reason
 from smsq_worker.ledger.admin import Suppressed
 
 COLUMNS: Final = ("phone", "reason", "since", "until")
@@ -21,17 +21,15 @@ _TIME_RULE: Final = (
     "must be an ISO 8601 time with an offset, like 2030-01-31T08:00:00+08:00, or a date, which "
     "means its beginning in UTC"
 )
-
-
 _DATE: Final = len("2030-01-31")
 
 
 class BadList(ValueError):  # noqa: N818 - the contract's way to name what is wrong
-    """The list has bad lines; `told` has been called for each."""
+    """The list has bad lines; `complain` has been called for each."""
 
 
 def read_time(text: str) -> datetime:
-    """Read an ISO 8601 time or date. Raises ValueError, which says what is allowed."""
+    """Read an ISO 8601 time or date. Raises ValueError with what is allowed."""
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None or len(text) <= _DATE:
@@ -42,11 +40,11 @@ def read_time(text: str) -> datetime:
 
 
 def read_list(
-    lines: Iterable[str], told: Callable[[str], None], since: datetime, until: datetime
+    lines: Iterable[str], complain: Callable[[str], None], since: datetime, until: datetime
 ) -> dict[str, Suppressed]:
-    """Read a list: the last line of a number counts. `since` and `until` stand where none are.
+    """Read a list: a number's last line counts. `since` and `until` are the defaults.
 
-    Says of every bad line what is allowed, and raises BadList at the end.
+    Calls `complain` for every bad line, with what is allowed, and then raises BadList.
     """
     reader = csv.reader(lines, strict=True)
     defaults = {"reason": IMPORTED, "since": since.isoformat(), "until": until.isoformat()}
@@ -54,7 +52,7 @@ def read_list(
     bad = False
     for problem, row in _rows(reader, defaults):
         if row is None:
-            told(f"line {max(1, reader.line_num)}: {problem}")
+            complain(f"line {max(1, reader.line_num)}: {problem}")
             bad = True
         else:
             found[row.phone] = row
@@ -64,7 +62,7 @@ def read_list(
 
 
 def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:
-    """Write a list; give how many rows, and how many were left out for lack of a number."""
+    """Write a list; return how many rows, and how many were left out for lack of a number."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     written = unknown = 0
@@ -81,7 +79,7 @@ def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:
 def _rows(
     reader: Iterator[list[str]], defaults: dict[str, str]
 ) -> Iterator[tuple[str, Suppressed | None]]:
-    """Give (what is wrong, None) or ("", row) for each line."""
+    """Yield (what is wrong, None) or ("", row) for each line."""
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         if "phone" not in header or not _are_columns(header):
@@ -116,7 +114,7 @@ def _row(
         return str(error), None
 
 
-# Lists repeat themselves: a row then costs little more than its number.
+# Reasons and times repeat: a row then costs little more than its number.
 @lru_cache(maxsize=1024)
 def _reason(text: str) -> str:
     if not is_reason(text):

@@ -1,4 +1,4 @@
-"""Looking again and again: in place on a terminal, one after the other elsewhere."""
+"""Show something repeatedly: in place on a terminal, one after the other elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Look = Callable[[], list[str]]
 
 
 def watch(look: Look, every_s: float) -> None:
-    """Show the lines that `look` gives until Ctrl-C; what LedgerUnavailable says stands with them.
+    """Show the lines that `look` returns until Ctrl-C; a LedgerUnavailable is shown with them.
 
     Raises what else `look` raises.
     """
@@ -30,11 +30,11 @@ def watch(look: Look, every_s: float) -> None:
 
 def _in_place(look: Look, every_s: float) -> None:
     last: list[str] = []
-    # Whatever does not fit is of less interest than what stands above it.
+    # What does not fit matters less than what is above it.
     with Live(auto_refresh=False, vertical_overflow="crop") as live:
         for lines, trouble in _looks(look, every_s):
             last = lines or last
-            away = [f"{trouble}; what stands above is old, trying again"] if trouble else []
+            away = [f"{trouble}; the above is old, trying again"] if trouble else []
             live.update(Text("\n".join([*last, *away])), refresh=True)
 
 
@@ -47,7 +47,7 @@ def _one_by_one(look: Look, every_s: float) -> None:
 
 
 def _looks(look: Look, every_s: float) -> Iterator[tuple[list[str], str]]:
-    """Give (lines, "") each time, or ([], what is wrong)."""
+    """Yield (lines, "") each time, or ([], what is wrong)."""
     while True:
         try:
             found = look(), ""

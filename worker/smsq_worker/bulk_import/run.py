@@ -1,0 +1,208 @@
+"""The act of `smsq send-file`: check the rows, enqueue them, follow the messages, report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from smsq.cipher import opener
+from smsq.connection import Client
+from smsq.contract import mask_phone
+from smsq.errors import SmsqError
+from smsq_worker.bulk_import.bulk_file import BulkFile
+from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
+from smsq_worker.bulk_import.checkpoint import Checkpoint
+from smsq_worker.bulk_import.enqueue import Enqueuer
+from smsq_worker.bulk_import.follow import follow
+from smsq_worker.bulk_import.rows import Row
+from smsq_worker.bulk_import.source import BadFile
+from smsq_worker.config.settings import Settings
+from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.suppressed import SuppressedCounter
+
+_DOUBLES_SHOWN: Final = 10
+
+Meter: TypeAlias = Callable[
+    [str, int | None, int], AbstractContextManager[Callable[[int, str], None]]
+]
+"""Opens a display of progress: what is done, of how many, and how many were done before."""
+
+
+class BadRows(Exception):  # noqa: N818 - says what is so
+    """The check found bad rows, and nowhere to put them; nothing was enqueued now."""
+
+    def __init__(self, found: CheckResult) -> None:
+        super().__init__("nothing was sent now: fix these rows or pass --bad-rows FILE")
+        self.found = found
+
+
+class BrokenOff(Exception):  # noqa: N818 - says what is so
+    """The run ended before its last row; what is enqueued stays so. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkImport:
+    """What the passes over a file need."""
+
+    settings: Settings
+    client: Client = field(repr=False)
+    file: BulkFile
+    bad_path: Path | None
+    """Where bad rows go; None where there must be none."""
+    meter: Meter
+
+    def dry_run(self) -> dict[str, Any]:
+        """Check everything, and return what a run would do. Raises BadFile, LedgerUnavailable."""
+        cipher = opener(self.client, self.settings, strict=True)
+        # First, so that an unreachable ledger is noticed before the file is read.
+        rate = Control(self.client, self.settings.rules, cipher).rate()
+        numbers = Numbers()
+        lookup = SuppressedCounter(self.client, self.settings.redis_url, cipher())
+
+        def look_up(row: Row) -> None:
+            if row.message:
+                numbers.add(row.message.phone, row.line)
+                lookup.add(row.message.phone)
+
+        found = self.check(look_up)
+        suppressed = lookup.count()
+        seconds = (found.good - suppressed) / rate.now
+        doubles, first = numbers.doubles(_DOUBLES_SHOWN)
+        return found.as_dict() | {
+            "doubles": doubles,
+            "double_rows": [{"line": line, "phone": mask_phone(phone)} for line, phone in first],
+            "suppressed": suppressed,
+            "would_be_sent": found.good - suppressed,
+            "rate_per_s": rate.now,
+            "seconds": round(seconds, 1),
+            "expiring": seconds > found.least_ttl_s,
+        }
+
+    def check(self, visit: Callable[[Row], None] = lambda _: None) -> CheckResult:
+        """Check every row, and enqueue nothing; call `visit` with each. Raises BadFile."""
+        found, rows = CheckResult(), self.file.rows()
+        with self.file.bad_rows(self.bad_path, rows) as bad, self.meter("checked", None, 0) as step:
+            for row in checked(rows, found, bad):
+                visit(row)
+                if not found.rows % 1000:
+                    step(found.rows, "")
+            step(found.rows, "")
+        if not found.rows:
+            raise BadFile("the file has no row")
+        return found
+
+
+class Run:
+    """One run that enqueues a file. Its report can be read at any time, also after an error."""
+
+    def __init__(self, bulk: BulkImport, checkpoint: Checkpoint) -> None:
+        self._bulk = bulk
+        self._file = bulk.file
+        self._checkpoint = checkpoint
+        self._before = checkpoint.progress.enqueued
+        self._found = CheckResult()
+        self._conflicts = 0
+        self._first_conflicts: list[dict[str, Any]] = []
+        self._states: Counter[str] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a row was left out."""
+        return bool(self._found.bad or self._conflicts)
+
+    @property
+    def done(self) -> int:
+        """Return how many rows are enqueued or were refused as duplicates."""
+        return self._checkpoint.progress.done
+
+    @property
+    def how_to_resume(self) -> str:
+        """Return what enqueues the rest."""
+        if self._file.source.seekable:
+            return "The same command goes on with the rest, and enqueues no row twice"
+        return (
+            "The same input with the same keys, within 24 h, enqueues the rest: what is enqueued "
+            "already is refused as a duplicate"
+        )
+
+    def enqueue(self) -> None:
+        """Check what can be read twice, and enqueue what is not enqueued yet.
+
+        Raises BadRows and BadFile where nothing is enqueued, and BrokenOff.
+        """
+        if self._file.source.seekable:
+            self._found = self._bulk.check()
+            if self._found.bad and not self._bulk.bad_path:
+                raise BadRows(self._found)
+        try:
+            self._enqueue()
+        except BadFile as error:
+            if not self.done:
+                raise
+            raise BrokenOff(str(error)) from None
+        except SmsqError as error:
+            # Its text has the count of this run; its cause is the error alone.
+            raise BrokenOff(str(error.__cause__ or error)) from None
+        except OSError as error:
+            raise BrokenOff(f"the disk fails: {error.strerror}") from None
+        if self._found.bad and not self._bulk.bad_path:
+            ((line, why),) = self._found.first
+            raise BrokenOff(f"line {line}: {why}")
+        self._checkpoint.finish()
+
+    def follow(self) -> set[str]:
+        """Wait until all messages are final or held; return their states."""
+        bulk = self._bulk
+        with bulk.meter("ended", self.done, 0) as step:
+
+            def show(states: Counter[str], live: int) -> None:
+                words = ", ".join(f"{state} {n}" for state, n in sorted(states.items()))
+                step(states.total() - live, words)
+
+            url = bulk.settings.redis_url
+            self._states = follow(bulk.client, url, self._checkpoint.ids_path, show)
+        return set(self._states)
+
+    def report(self) -> dict[str, Any]:
+        """Return how far it has come and what was found, as JSON shows it."""
+        progress = self._checkpoint.progress
+        # Where everything was enqueued before, nothing is checked again.
+        report = self._found.as_dict() if self._found.rows else {}
+        if self._conflicts:
+            report["key_conflicts"] = self._conflicts
+            report["conflict_rows"] = self._first_conflicts
+        report |= {
+            "enqueued": progress.enqueued + progress.before,
+            "before": self._before + progress.before,
+            "duplicates": progress.duplicates,
+            "ids": str(self._checkpoint.ids_path),
+            "finished": progress.finished is not None,
+        }
+        return report if self._states is None else report | {"states": dict(self._states)}
+
+    def _enqueue(self) -> None:
+        bulk, file, progress = self._bulk, self._file, self._checkpoint.progress
+        self._checkpoint.begin()
+        rows = file.rows()
+        key = file.key(progress.run)
+        with ExitStack() as stack:
+            taken = iter(rows)
+            total = self._found.good if file.source.seekable else None
+            if not file.source.seekable:
+                bad = stack.enter_context(file.bad_rows(bulk.bad_path, rows))
+                taken = checked(rows, self._found, bad, need_keys=key is None, stop_at_bad=True)
+            step = stack.enter_context(bulk.meter("enqueued", total, self.done))
+            enqueuer = Enqueuer(self._checkpoint, file.source, self._refused)
+            enqueuer.enqueue(taken, key, lambda n: step(n, ""))
+        if not (self._found.rows or self.done):
+            raise BadFile("the file has no row")
+
+    def _refused(self, line: int, why: str) -> None:
+        """Count a row whose key another message has; only the first are listed."""
+        self._conflicts += 1
+        if len(self._first_conflicts) < SHOWN:
+            self._first_conflicts.append({"line": line, "reason": why})

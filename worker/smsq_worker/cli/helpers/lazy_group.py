@@ -1,0 +1,33 @@
+"""The group of all commands. Completing a command's name imports none of their modules."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from smsq_worker.cli.commands import COMMANDS
+
+
+class LazyGroup(click.Group):
+    """Lists its commands by their summaries, and imports one when it is named."""
+
+    def __init__(self, name: str, **attributes: Any) -> None:
+        stubs = [click.Command(name, short_help=summary) for name, summary in COMMANDS.items()]
+        super().__init__(name, commands=stubs, **attributes)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the table, not of the alphabet."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Import the command that the first word names."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            function = name.replace("-", "_")
+            module = import_module(f"smsq_worker.cli.commands.{function}")
+            command = getattr(module, function)
+        return name, command, rest

@@ -1,0 +1,110 @@
+"""Options that several commands share. Imports nothing heavy: it is read to complete any option."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import click
+
+if TYPE_CHECKING:
+    from smsq_worker.inspection.code_text import Lang
+
+MAX_REASON: Final = 200
+REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
+
+_Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def examples(*lines: str, file: Sequence[str] = ()) -> str:
+    """Return an epilog of worked examples, with the content of a file if there is one."""
+    # What follows \b is not wrapped.
+    sections = ["\b", "Examples:", *(f"  {line}" for line in lines)]
+    if file:
+        sections += ["A file:", *(f"  {line}" for line in file)]
+    return "\n".join(sections)
+
+
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return a `shell_complete` that offers words, the first time, where any text is accepted."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        if param.nargs < 0 and ctx.params.get(param.name or ""):
+            return []
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def message_options(*, lane: str, ttl: str, rows: str = "") -> _Decorator:
+    """Declare the arguments of `send_sms` that a command takes as options.
+
+    `lane` is the default lane, `ttl` the name of the option, `rows` which messages a lane is for.
+    """
+    options = (
+        click.option(
+            "--lane",
+            default=lane,
+            show_default=True,
+            help=f"otp, notice or bulk{rows}.",
+            shell_complete=suggest("otp", "notice", "bulk"),
+        ),
+        click.option(ttl, "ttl_s", type=float, help="Seconds in which sending is still useful."),
+        click.option("--send-at", metavar="TIME", help="Not before: ISO 8601 with an offset."),
+        click.option(
+            "--on-ambiguous",
+            help="resend (the default) or hold.",
+            shell_complete=suggest("resend", "hold"),
+        ),
+        click.option("--reference", help="Your own text, returned in the status."),
+    )
+    return _all(*options)
+
+
+def named_or_all(argument: str, help_of_all: str) -> _Decorator:
+    """Declare an argument for several names, and --all in place of them."""
+    return _all(
+        click.argument(argument, nargs=-1),
+        click.option("--all", "everything", is_flag=True, help=help_of_all),
+    )
+
+
+def _all(*decorators: _Decorator) -> _Decorator:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for one in reversed(decorators):
+            command = one(command)
+        return command
+
+    return decorate
+
+
+def _lang(ctx: click.Context, _: click.Parameter, value: str | None) -> Lang | None:
+    if ctx.resilient_parsing:  # for a completion, which must not wait for the import
+        return None
+    from smsq_worker.inspection.code_text import Lang
+
+    return Lang.of(os.environ) if value is None else Lang(value)
+
+
+lang_option: Final = click.option(
+    "--lang",
+    type=click.Choice(["en", "zh"]),
+    callback=_lang,
+    help="Language of codes and classes; the default is that of LC_ALL or LANG.",
+)
+
+
+def is_reason(text: str) -> bool:
+    """Return whether a text can stand in logs and lists."""
+    return len(text) <= MAX_REASON and text.isprintable()
+
+
+def check_reason(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Check a --reason."""
+    if not is_reason(value):
+        raise click.BadParameter(f"it takes {REASON_RULE}")
+    return value

@@ -1,0 +1,144 @@
+"""A run of `smsq send-file`: what it prints, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from smsq.contract import State, parse
+from smsq_worker.bulk_import.bulk_file import BulkFile
+from smsq_worker.bulk_import.checkpoint import NotAgain
+from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
+from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.meter import meter
+from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.config.settings import Settings
+from smsq_worker.inspection.formatting import span
+
+_STOPPED: Final = 130
+"""What a shell reports for a command that Ctrl-C ended."""
+_GOOD_ENDS: Final = {State.DELIVERED, State.DUPLICATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of the command; rows take those of `defaults` that they lack."""
+
+    defaults: dict[str, Any]
+    key_prefix: str
+    encoding: str | None
+    bad_path: Path | None
+    anew: bool
+    wait: bool
+    as_json: bool
+    quiet: bool
+
+
+def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
+    """Check a file, or enqueue it and follow its messages; print how it went, and exit."""
+    # What would make every row bad. Raises InvalidMessage.
+    parse((), {"phone": "13000000000", "template": "any"} | options.defaults)
+    settings = Settings.load(os.environ)
+    client = connect_ledger(settings)
+    progress = partial(meter, quiet=options.quiet)
+    try:
+        with opened(path) as source:
+            file = BulkFile(source, options.defaults, options.encoding, options.key_prefix)
+            bulk = BulkImport(settings, client, file, options.bad_path, progress)
+            if dry_run:
+                report = bulk.dry_run()
+                _show(report, options)
+                raise SystemExit(1 if report["bad"] else 0)
+            _send(bulk, options)
+    except BadFile as error:
+        fail(f"smsq: {error}", 2)
+    except NotAgain as error:
+        fail(f"smsq: {error}")
+    except OSError as error:
+        fail(f"smsq: the disk fails: {error.strerror}")
+    except KeyboardInterrupt:
+        fail("smsq: stopped; nothing was enqueued", _STOPPED)
+
+
+def _send(bulk: BulkImport, options: Options) -> NoReturn:
+    home = bulk.settings.home
+    with bulk.file.checkpoint(home, anew=options.anew, follow=options.wait) as checkpoint:
+        run = Run(bulk, checkpoint)
+        try:
+            if checkpoint.progress.finished is None:
+                run.enqueue()
+            states = run.follow() if options.wait else set()
+            _show(run.report(), options)
+            raise SystemExit(1 if run.failed or states - _GOOD_ENDS else 0)
+        except BadRows as error:
+            _show(error.found.as_dict(), options, err=True)
+            fail(f"smsq: {error}", 2)
+        except BrokenOff as error:
+            _broken_off(run, options, str(error), 1)
+        except KeyboardInterrupt:
+            if checkpoint.progress.finished is None:
+                _broken_off(run, options, "stopped", _STOPPED)
+            _show(run.report(), options)
+            how = "--wait without --anew" if options.anew else "--wait"
+            fail(f"smsq: stopped; the messages go on, and {how} follows them again", _STOPPED)
+
+
+def _broken_off(run: Run, options: Options, why: str, code: int) -> NoReturn:
+    _show(run.report(), options, err=True)
+    fail(f"smsq: {why}; {run.done} rows are enqueued. {run.how_to_resume}", code)
+
+
+def _show(report: dict[str, Any], options: Options, *, err: bool = False) -> None:
+    """Print a report; JSON always goes to stdout."""
+    if options.as_json:
+        echo_json(report)
+        return
+    for line in _lines(report):
+        click.echo(line, err=err)
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    if "rows" in report:
+        yield f"rows        {report['rows']}"
+        yield f"bad         {report['bad']}"
+        yield from (f"  {count} x {why}" for why, count in report["reasons"].items())
+        yield from _row_lines(report["bad_rows"])
+    if "doubles" in report:
+        yield from _dry_run_lines(report)
+    if "enqueued" in report:
+        yield from _run_lines(report)
+
+
+def _dry_run_lines(report: dict[str, Any]) -> Iterator[str]:
+    yield f"doubles     {report['doubles']} rows repeat a number; they would be sent"
+    yield from (f"  line {row['line']}: {row['phone']}" for row in report["double_rows"])
+    yield f"suppressed  {report['suppressed']}"
+    yield (
+        f"would send  {report['would_be_sent']}, in {span(report['seconds'])} "
+        f"at {report['rate_per_s']:g}/s; nothing was sent"
+    )
+    if report["expiring"]:
+        yield "            That is longer than the shortest ttl_s: some would expire unsent"
+
+
+def _run_lines(report: dict[str, Any]) -> Iterator[str]:
+    before = f", {report['before']} of them by an earlier run" * bool(report["before"])
+    yield f"enqueued    {report['enqueued']}{before}"
+    yield f"duplicates  {report['duplicates']}"
+    if "key_conflicts" in report:
+        yield f"  {report['key_conflicts']} of them with another message's key; they are not sent"
+        yield from _row_lines(report["conflict_rows"])
+    yield f"ids         {report['ids']}"
+    for state, count in sorted(report.get("states", {}).items()):
+        yield f"{state:<11} {count}"
+
+
+def _row_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    return (f"  line {row['line']}: {row['reason']}" for row in rows)

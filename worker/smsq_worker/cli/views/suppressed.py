@@ -1,0 +1,161 @@
+"""What `smsq suppressed` and the commands below it do."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import click
+
+from smsq.cipher import opener
+from smsq.contract import mask_phone, parse_phone
+from smsq.errors import InvalidMessage
+from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+from smsq_worker.cli.helpers.output import fail
+from smsq_worker.cli.helpers.suppressed_csv import BadList, read_list, read_time, write_list
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.codes import UNTIL_LIFTED_S
+from smsq_worker.inspection.formatting import moment
+from smsq_worker.ledger.admin import Control, Suppressed
+
+_UNTIL_LIFTED = timedelta(seconds=UNTIL_LIFTED_S)
+
+
+def show(*, as_json: bool) -> None:
+    """Print the list, masked."""
+    count = 0
+    for count, row in enumerate(_control().suppressed(), 1):
+        if as_json:
+            # One by one, as there may be very many.
+            click.echo("[" if count == 1 else ",")
+            click.echo(json.dumps(_as_dict(row), ensure_ascii=False), nl=False)
+        else:
+            click.echo("  ".join(_as_dict(row).values()))
+    if as_json:
+        click.echo("\n]" if count else "[]")
+    else:
+        click.echo(f"{count} suppressed")
+
+
+def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | None) -> None:
+    """Suppress numbers: until they are removed, for some days, or until a time."""
+    end = _end(days, until)
+    numbers = _numbers(phones)
+    control = _control()
+    for phone in numbers:
+        control.suppress(phone, reason, end)
+        click.echo(f"{mask_phone(phone)}  suppressed until {moment(end)}")
+
+
+def remove(phones: tuple[str, ...]) -> None:
+    """Lift the suppression of numbers. Exits with 1 where one was not suppressed."""
+    numbers = _numbers(phones)
+    control = _control()
+    missing = False
+    for phone in numbers:
+        done = control.unsuppress(phone)
+        missing |= not done
+        click.echo(f"{mask_phone(phone)}  {'removed' if done else 'was not suppressed'}")
+    raise SystemExit(1 if missing else 0)
+
+
+def import_csv(file: BinaryIO) -> None:
+    """Import a list: all of it, or nothing where a line is wrong, and exit with 1."""
+    now = datetime.now(UTC)
+    # Bytes that are no UTF-8 become what no rule allows, so that their lines are named.
+    try:
+        with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as lines:
+            found = read_list(lines, partial(click.echo, err=True), now, now + _UNTIL_LIFTED)
+    except BadList:
+        fail("nothing was imported")
+    count = _control().take_over(row for row in found.values() if row.until > now)
+    over = len(found) - count
+    click.echo(f"{count} numbers imported" + f", {over} left out: their time is over" * bool(over))
+
+
+def export_csv(file: str) -> None:
+    """Write the list with full numbers to a file, or for - to stdout."""
+    rows = _control().suppressed()
+    with _stdout() if file == "-" else _private_file(Path(file)) as stream:
+        written, unknown = write_list(rows, stream)
+    left_out = f", {unknown} left out: only their digests are known" * bool(unknown)
+    click.echo(f"{written} numbers exported{left_out}", err=True)
+
+
+def _as_dict(row: Suppressed) -> dict[str, str]:
+    return {
+        "phone": mask_phone(row.phone) if row.phone else "(digest)",
+        "since": moment(row.since),
+        "until": moment(row.until),
+        "reason": row.reason,
+    }
+
+
+def _control() -> Control:
+    settings = Settings.load(os.environ)
+    client = connect_ledger_to_write(settings)
+    return Control(client, settings.rules, opener(client, settings, strict=True))
+
+
+def _numbers(phones: tuple[str, ...]) -> list[str]:
+    """Read all numbers before anything is changed. Raises InvalidMessage."""
+    found = []
+    for n, phone in enumerate(phones, 1):
+        try:
+            found.append(parse_phone(phone))
+        except InvalidMessage as error:
+            which = f"PHONE {n} of {len(phones)}: " * (len(phones) > 1)
+            raise InvalidMessage(f"{which}{error}") from None
+    return found
+
+
+def _end(days: int | None, until: str | None) -> datetime:
+    now = datetime.now(UTC)
+    if until is None:
+        return now + (_UNTIL_LIFTED if days is None else timedelta(days=days))
+    if days is not None:
+        raise click.UsageError("either --days or --until, not both")
+    try:
+        end = read_time(until)
+    except ValueError as error:
+        raise click.UsageError(f"--until {error}") from None
+    if end <= now:
+        raise click.UsageError("--until must be in the future")
+    return end
+
+
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
+    """Open stdout in UTF-8, whatever the terminal's encoding: an import reads nothing else."""
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as stream:
+        yield stream
+
+
+@contextmanager
+def _private_file(path: Path) -> Iterator[TextIO]:
+    """Open a file that appears when it is complete, with mode 0600."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():  # such as a pipe, which cannot be replaced
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+        return
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise click.UsageError(f"cannot write in {path.parent}: {error.strerror}") from None
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as stream:
+            yield stream
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
