@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 @click.command(
     epilog=examples(
         "SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve",
-        "SMSQ_DOOR_BIND=0.0.0.0:8080 smsq serve",
+        "SMSQ_API_BIND=0.0.0.0:8080 smsq serve",
         "curl http://127.0.0.1:8080/readyz",
     )
 )
 def serve() -> None:
-    """Serve the HTTP API on SMSQ_DOOR_BIND: reports and relayed messages in, status out.
+    """Serve the HTTP API on SMSQ_API_BIND: reports and relayed messages in, status out.
 
     The gateway's returnurl must be http://THIS-HOST/reports/SMSQ_REPORT_TOKEN.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Final
 
 import click
 
+from smsq.suggestions import did_you_mean
 from smsq_worker.cli.helpers.options import suggest
 
 scope_argument: Final = click.argument(
@@ -32,5 +32,5 @@ def read_scope(words: tuple[str, ...]) -> str:
         case ("template", *_):
             raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
     # Not shown: it may be a number in the wrong place.
-    near = difflib.get_close_matches(words[0], ("account", "template"), n=1)
-    raise click.UsageError(f"{_ALLOWED}; did you mean {near[0]}?" if near else _ALLOWED)
+    hint = did_you_mean(words[0], ("account", "template"))
+    raise click.UsageError(f"{_ALLOWED}; {hint}" if hint else _ALLOWED)

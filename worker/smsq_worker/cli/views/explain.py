@@ -12,8 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from smsq import keys
-from smsq.cipher import opener
+from smsq.cipher import PlaintextCipher, opener
 from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
@@ -96,7 +95,10 @@ def _explain_mid(context: _Context, mid: str) -> bool:
 
 def _explain_phone(context: _Context, phone: str, last: int) -> None:
     settings, client = context.settings, context.client
-    digests = {opener(client, settings, strict=True)().phone_hash(phone), keys.phone_hash(phone)}
+    digests = {
+        opener(client, settings, strict=True)().phone_hash(phone),
+        PlaintextCipher().phone_hash(phone),
+    }
     masked = mask_phone(phone)
     total = size(client, settings.rules)
     with meter("searching", total, quiet=not sys.stderr.isatty()) as step:
