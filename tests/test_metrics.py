@@ -1,4 +1,4 @@
-"""GET /metrics: what is now, beside what was counted; and ops/METRICS.md, which describes it."""
+"""GET /metrics: what is now, beside what was counted; and docs/operate/metrics.md, which describes it."""
 
 from __future__ import annotations
 
