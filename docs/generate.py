@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from smsq.contract import State
+from smsq.contract import FINAL
 from smsq_worker.cli import group
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
@@ -32,27 +32,25 @@ _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.
 
 def states(_: str) -> str:
     """Draw the states, and list the ways between them."""
-    ends = [state for state, after in NEXT.items() if not after - {State.DELIVERED, State.FAILED}]
-    ends = [state for state in ends if state not in {State.HELD}]
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued", "    [*] --> duplicate"]
     lines += [f"    {before} --> {after}" for before in NEXT for after in sorted(NEXT[before])]
-    lines += [f"    {state} --> [*]" for state in ends]
+    lines += [f"    {state} --> [*]" for state in NEXT if state in FINAL]
     rows = [f"| {before} | {', '.join(sorted(after))} |" for before, after in NEXT.items()]
-    return "\n".join([*lines, "```", "", "| from | to |", "| --- | --- |", *rows, ""])
+    return "\n".join([*lines, "```", "", "| from | to |", "| --- | --- |", *rows, "", ""])
 
 
 def settings(now: str) -> str:
     """List the settings: name, default, and the words that stand there already."""
     old = {row[0]: row[1:] for row in map(_cells, now.splitlines()) if row[0].startswith("`SMSQ_")}
-    head = now.splitlines()[:2] if old else ["| name | default | |", "| --- | --- | --- |"]
-    lines = [*head]
+    lines = now.splitlines()[:2]
     for spec in fields(Settings):
         name, parse = f"`{spec.metadata['env']}`", spec.metadata["parse"]
-        default, meaning = old.get(name, ["", ""])
+        before = f"`{spec.metadata.get('renamed_from')}`"
+        default, meaning = old.get(name) or old.get(before) or ["", ""]
         if default not in WORDS and not _reads_as(parse, default.strip("`"), spec.default):
             default = f"`{spec.default}`" if spec.default not in {None, ""} else "none"
         lines.append(f"| {name} | {default} | {meaning} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", ""])
 
 
 def codes(_: str) -> str:
@@ -62,7 +60,7 @@ def codes(_: str) -> str:
         sent = "; may have been sent" if code.may_have_been_sent else ""
         cells = [f"`{code.stat}`", code.code_class, code.scope or "", f"{action(code)}{sent}"]
         lines.append(f"| {' | '.join([*cells, code.en, code.zh])} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", ""])
 
 
 def commands(_: str) -> str:

@@ -34,7 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def relinked(text: str, page: str) -> str:
-    """Return a root page's text with links that lead from `page`; those out of docs/ become text."""
+    """Return a root page's text with links as `page` has them; those out of docs/ become text."""
     up = "../" * page.count("/")
 
     def link(found: re.Match[str]) -> str:
