@@ -12,6 +12,7 @@ from mkdocs.structure.files import File
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).parent.parent
 FROM_ROOT: Final = {
@@ -31,6 +32,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=relinked(text, page)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Let links of docs/ that lead to the root's pages lead to those of the site."""
+    up = "../" * page.file.src_uri.count("/")
+    for source, target in FROM_ROOT.items():
+        markdown = markdown.replace(f"({up}../{source}", f"({up}{target}")
+    return markdown
 
 
 def relinked(text: str, page: str) -> str:
