@@ -1,4 +1,4 @@
-"""docs/guides/other-languages.md does what it says: a message by Redis commands alone, without any library of ours."""
+"""Messages by Redis commands, without any library of ours, as docs/guides/other-languages.md says."""
 
 from __future__ import annotations
 
