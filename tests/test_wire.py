@@ -1,4 +1,4 @@
-"""Messages by Redis commands, without any library of ours, as docs/guides/other-languages.md says."""
+"""Messages by Redis commands, without any library of ours, as other-languages.md says."""
 
 from __future__ import annotations
 
