@@ -48,7 +48,7 @@ def settings(now: str) -> str:
         before = f"`{spec.metadata.get('renamed_from')}`"
         default, meaning = old.get(name) or old.get(before) or ["", ""]
         if default not in WORDS and not _reads_as(parse, default.strip("`"), spec.default):
-            default = f"`{spec.default}`" if spec.default not in {None, ""} else "none"
+            default = "none" if spec.default in {None, ""} else f"{spec.default}"
         lines.append(f"| {name} | {default} | {meaning} |")
     return "\n".join([*lines, "", ""])
 
