@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TESTS  := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo up test check system soak failover bench lock clean
+.PHONY: demo up test check docs system soak failover bench bench-smoke lock clean help
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -15,12 +15,20 @@ up: $(VENV)/ready        ## Run everything on this machine until Ctrl-C.
 test: $(VENV)/ready      ## Run all tests.
 	$(TESTS)
 
-check: $(VENV)/ready     ## What CI runs: format, lint, layers, types, tests.
+check: $(VENV)/ready     ## Run what CI runs: format, lint, imports, types, docs, tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+	$(SITE)
 	$(TESTS)
+
+# The theme announces its successor at every build, in strict mode too.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+docs: $(VENV)/ready      ## Renew the generated pages, and build the docs into site/.
+	$(BIN)/python docs/generate.py
+	$(SITE)
 
 # Debian has what these need besides Python: tests/system/debian.txt. Root, for network namespaces.
 # Two at a time, as several of them run whole sites with clocks of their own.
@@ -37,7 +45,7 @@ soak: $(VENV)/ready      ## Break everything at random under load, and compare; 
 	  --policy $(POLICY) --seed $(SEED) --faults $(FAULTS)
 
 KILLS    ?= 3
-failover: $(VENV)/ready  ## Take Redis' primary away under load, and count what was lost or doubled.
+failover: $(VENV)/ready  ## Take Redis' primary away under load; count what was lost or doubled.
 	cd tests && ../$(BIN)/python failover.py --messages $(MESSAGES) --seconds $(SECONDS) --kills $(KILLS)
 
 ONLY     ?= rate,otp,outage,secret,balance
@@ -55,6 +63,10 @@ bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues, ONLY
 	  --rates $(RATES) --seconds $(WINDOW) --scale $(SCALE) --messages $(CALLS) --shapes $(SHAPES) \
 	  --size $(SIZE) --crowd $(CROWD) --scale-only "$(SCALE_ONLY)" --release "$(RELEASE)" \
 	  --base "$(BASE)"
+
+bench-smoke: $(VENV)/ready ## Run the bench for 2 s; its figures are not judged.
+	@cd tests && ../$(BIN)/python -m bench --only rate --workers 1 --rates 20 --seconds 2 \
+	  --shapes singles | tee /dev/stderr | grep -E '^(achieved/s +[1-9]|errors +0)' | wc -l | grep -qx 2
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv
@@ -79,4 +91,7 @@ $(VENV)/ready: pyproject.toml ops/requirements-dev.txt
 	touch $@
 
 clean:                   ## Remove what was installed and what was kept.
-	rm -rf $(VENV) .bench-venv .bench-releases .smsq
+	rm -rf $(VENV) .bench-venv .bench-releases .smsq site
+
+help:                    ## List these targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

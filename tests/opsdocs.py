@@ -1,4 +1,4 @@
-"""What stands in ops/ about metrics and alerts, read for tests."""
+"""What ops/ and docs/operate/ say about metrics and alerts, read for tests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ RULES: Final = PROMETHEUS / "rules.yml"
 RULES_TEST: Final = PROMETHEUS / "rules_test.yml"
 CONFIG: Final = PROMETHEUS / "prometheus.yml"
 DASHBOARD: Final = OPS / "grafana" / "smsq.json"
-RUNBOOK: Final = OPS / "RUNBOOK.md"
+DOCS: Final = OPS.parent / "docs" / "operate"
+RUNBOOK: Final = DOCS / "runbook.md"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A metric as METRICS.md has it."""
+    """A metric as metrics.md has it."""
 
     kind: str
     labels: frozenset[str]
@@ -31,7 +32,7 @@ class Row:
 
 def documented() -> dict[str, Row]:
     found = {}
-    for line in (OPS / "METRICS.md").read_text().splitlines():
+    for line in (DOCS / "metrics.md").read_text().splitlines():
         if line.startswith("| `smsq_"):
             name, kind, labels, unit, meaning, _ = (cell.strip() for cell in line[1:-1].split("|"))
             own = frozenset(filter(None, labels.split(", ")))

@@ -27,7 +27,7 @@ def test_each_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     told = rule["annotations"]
     assert set(told) == {"summary", "description", "runbook"}
-    assert told["runbook"] == f"ops/RUNBOOK.md#{rule['alert'].lower()}"
+    assert told["runbook"] == f"docs/operate/runbook.md#{rule['alert'].lower()}"
 
 
 def test_each_alert_is_tested_to_fire_and_to_end() -> None:

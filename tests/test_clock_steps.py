@@ -38,7 +38,7 @@ from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.client_rate import RelayRate
 from stepping import moments, step
 
-DOC = Path(__file__).parents[1] / "ops" / "REDIS.md"
+DOC = Path(__file__).parents[1] / "docs" / "operate" / "redis.md"
 HOUR = 3600
 BACK = [(-20,), (-HOUR,)]
 STEPS = [(HOUR,), (HOUR, -HOUR), *BACK]

@@ -19,11 +19,35 @@ from smsq_worker.domain.states import NEXT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def page(name: str) -> str:
+    """Return a page of docs/, by its path there."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str = "") -> list[str]:
+    """Return a text's blocks of code in a language, or of none."""
+    return [code for told, code in _FENCED.findall(text) if told == language]
+
+
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+EXAMPLES = {
+    f"{name} {number}": code
+    for name in ("README.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md")))
+    for number, code in enumerate(blocks((ROOT / name).read_text(encoding="utf-8"), "python"))
+}
+# What calls an example that only defines something.
+CALLS = {
+    "docs/guides/callbacks.md 0": """
+import base64, time
+from smsq_worker.callbacks.signing import event, signed
+
+body = event({"id": "m1", "state": "delivered", "finished_at": "2026-01-01", "reference": "r1"})
+key = base64.b64decode("c2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2g=")
+sms_ended(body, signed([key], "m1:delivered", int(time.time()), body))  # message.delivered
+"""
+}
 
 
 def rows(text: str, header: str) -> list[list[str]]:
@@ -37,7 +61,7 @@ def rows(text: str, header: str) -> list[list[str]]:
 def test_the_state_table_is_that_of_the_code() -> None:
     table = {
         before: set(filter(None, to.split(", ")))
-        for before, to in rows(ARCHITECTURE, "| from | to |")
+        for before, to in rows(page("reference/states.md"), "| from | to |")
     }
     assert table == {str(before): {str(s) for s in after} for before, after in NEXT.items()}
 
@@ -45,7 +69,7 @@ def test_the_state_table_is_that_of_the_code() -> None:
 def test_the_settings_are_those_of_the_code() -> None:
     table = {
         name.strip("`"): default.strip("`")
-        for name, default, _ in rows(README, "| name | default | |")
+        for name, default, _ in rows(page("reference/settings.md"), "| name | default | meaning |")
     }
     assert set(table) == {spec.metadata["env"] for spec in fields(Settings)}
     for spec in fields(Settings):
@@ -55,18 +79,18 @@ def test_the_settings_are_those_of_the_code() -> None:
 
 
 def test_the_arguments_are_those_of_the_code() -> None:
-    table = [row[0].strip("`") for row in rows(README, "| argument | meaning | default |")]
+    table = [
+        row[0].strip("`")
+        for row in rows(page("guides/send.md"), "| argument | meaning | default |")
+    ]
     assert table == list(signature_of_send_sms.__annotations__)[:-1]
 
 
-@pytest.mark.parametrize(
-    ("example", "shown"),
-    [*zip(blocks("python"), ["queued", "1000"], strict=True)],
-    ids=["one", "many"],
-)
-def test_the_python_examples_run(
-    client: redis.Redis, environ: dict[str, str], example: str, shown: str
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_python_examples_print_what_their_last_comment_says(
+    client: redis.Redis, environ: dict[str, str], name: str
 ) -> None:
+    example = EXAMPLES[name] + CALLS.get(name, "")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
         env=environ,
@@ -75,11 +99,12 @@ def test_the_python_examples_run(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    shown = re.findall(r"# (\S+)[^#]*$", example)[-1].rstrip(";")
     assert done.stdout.split()[-1] == shown
 
 
 def test_the_callers_example_is_taken(tmp_path: Path) -> None:
-    (example,) = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (example,) = blocks(page("guides/http-api.md"), "toml")
     callers = tmp_path / "callers.toml"
     callers.write_text(example)
     shop = Callers.load(callers, "").find("at least 16 characters")
@@ -88,7 +113,7 @@ def test_the_callers_example_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_shell_examples_run(client: redis.Redis, environ: dict[str, str]) -> None:
-    (example,) = blocks("sh")
+    (example,) = blocks(page("quickstart.md"), "sh")
     path = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", example],
@@ -106,13 +131,18 @@ def test_the_shell_examples_run(client: redis.Redis, environ: dict[str, str]) ->
 def test_the_override_example_is_taken(tmp_path: Path) -> None:
     from smsq_worker.domain.codes import Catalogue
 
-    (example,) = re.findall(r"^  ```toml\n(.*?)^  ```", README, re.DOTALL | re.MULTILINE)
+    (example,) = blocks(page("reference/codes.md"), "toml")
     override = tmp_path / "codes.toml"
     override.write_text(example)
     assert Catalogue.load(override).classify("MO:0042").code_class == "transient"
 
 
-@pytest.mark.parametrize("command", re.findall(r"^smsq ([a-z]+)", README, re.MULTILINE))
+PAGES = "".join(found.read_text(encoding="utf-8") for found in ROOT.glob("docs/**/*.md"))
+SPANS = {"call", "report", "tell"}
+NAMED = {*re.findall(r"`smsq ([a-z-]+)", README + PAGES)} - SPANS
+
+
+@pytest.mark.parametrize("command", sorted(NAMED))
 def test_the_commands_named_are_there(command: str) -> None:
     from smsq_worker.cli import COMMANDS
 

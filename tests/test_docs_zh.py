@@ -20,25 +20,7 @@ LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)]+)\)")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 PHONE = re.compile(r"(?<!\d)1[3-9](?:[ -]?\d){9}(?!\d)")
 # The cells with words in them; all others are the same in both.
-WORDS = {
-    "none": "无",
-    "now": "现在",
-    "the above": "同上",
-    "system CAs": "系统 CA",
-    "otp 300, else 86 400": "otp 为 300，其余为 86 400",
-    "`GET` or `POST /`": "`GET` 或 `POST /`",
-    "`GET /healthz`, `GET /readyz`": "`GET /healthz`、`GET /readyz`",
-    "smsq, `send_many`": "smsq，`send_many`",
-    "smsq, `send_sms.delay`": "smsq，`send_sms.delay`",
-    "taskiq with aiohttp": "taskiq + aiohttp",
-    "Dramatiq with requests": "Dramatiq + requests",
-    "Huey with requests": "Huey + requests",
-    "Celery with requests.get": "Celery + requests.get",
-    "default": "默认值",
-    "name": "名称",
-    "argument": "参数",
-    "request": "请求",
-}
+WORDS = {"Celery alone": "只用 Celery"}
 
 
 class Section(NamedTuple):

@@ -79,7 +79,7 @@ class Secrets:
     """Of a caller's returnurl. Redis has it: a worker must know where to tell. Nothing else has."""
     bare: set[str] = field(default_factory=set)
     """Of bare messages of other languages, which are readable until a worker takes them, and in
-    the append-only file until it is rewritten: their weakness, see ops/WIRE.md."""
+    the append-only file until it is rewritten: their weakness, see other-languages.md."""
 
     def all(self) -> set[str]:
         return self.ours | self.urls | self.bare

@@ -1,4 +1,4 @@
-"""GET /metrics: what is now, beside what was counted; and ops/METRICS.md, which describes it."""
+"""GET /metrics: what is now, beside what was counted; and its page, docs/operate/metrics.md."""
 
 from __future__ import annotations
 

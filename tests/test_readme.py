@@ -1,4 +1,4 @@
-"""README's blocks that are no Python and no demo: the relay's request, and running it for real."""
+"""The docs' blocks that are no Python and no demo: the relay's request, and running it for real."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from smsq_worker.devstack.processes import Service, Stack
 from smsq_worker.infra.ports import free_port
 from support import VendorServer, becomes
 from test_compose import COMPOSE, RAW, VARIABLE
-from test_docs import README
+from test_docs import blocks, page
 from test_door import serving
 
-FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-_, RELAYED, COMPOSED, NATIVE = (block for language, block in FENCED if not language)
+API = page("guides/http-api.md")
+(RELAYED,) = blocks(API)
+COMPOSED, NATIVE = blocks(page("deploy.md"))[:2]
 
 
 def test_a_client_of_the_gateway_is_answered_as_the_example_says(
@@ -45,9 +46,9 @@ def test_a_client_of_the_gateway_is_answered_as_the_example_says(
         ).json()
     assert status is not None
     assert (status.state, status.template) == ("queued", query["smstemplate"])
-    assert '`{"code":200,"msg":"ok","mid":"<message id>"}`' in README
+    assert '`{"code":200,"msg":"ok","mid":"<message id>"}`' in API
     assert answer == {"code": 200, "msg": "ok", "mid": status.id}
-    assert '`{"code":400,"msg":"...","mid":""}`' in README
+    assert '`{"code":400,"msg":"...","mid":""}`' in API
     assert refused.keys() == answer.keys()
     assert (refused["code"], refused["mid"]) == (400, "")
 

@@ -57,7 +57,7 @@ def test_versions_follow_each_other_to_that_of_the_keys() -> None:
 
 
 def test_the_page_on_upgrades_names_each() -> None:
-    page = (Path(__file__).parent.parent / "ops" / "UPGRADE.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "operate" / "upgrade.md").read_text()
     for one in MIGRATIONS:
         assert re.search(rf"^\| {one.version} \| \S+ \| {one.name}", page, re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""ops/WIRE.md does what it says: a message by Redis commands alone, without any library of ours."""
+"""Messages by Redis commands, without any library of ours, as other-languages.md says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support import eventually
 from test_docs import ROOT, rows
 from test_door import RunningDoor, serving
 
-WIRE = (ROOT / "ops" / "WIRE.md").read_text()
+WIRE = (ROOT / "docs" / "guides" / "other-languages.md").read_text()
 FIELDS = {name.strip("`"): needed for name, needed, _ in rows(WIRE, "| field | needed | |")}
 NEEDED = [name for name, needed in FIELDS.items() if needed == "yes"]
 

@@ -95,7 +95,8 @@ def _explain_mid(context: _Context, mid: str) -> bool:
 
 def _explain_phone(context: _Context, phone: str, last: int) -> None:
     settings, client = context.settings, context.client
-    digests = {
+    ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
+    digests = {cipher.phone_hash(phone) for cipher in ciphers}
         opener(client, settings, strict=True)().phone_hash(phone),
         PlaintextCipher().phone_hash(phone),
     }
