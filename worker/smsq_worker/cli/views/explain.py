@@ -97,9 +97,6 @@ def _explain_phone(context: _Context, phone: str, last: int) -> None:
     settings, client = context.settings, context.client
     ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
     digests = {cipher.phone_hash(phone) for cipher in ciphers}
-        opener(client, settings, strict=True)().phone_hash(phone),
-        PlaintextCipher().phone_hash(phone),
-    }
     masked = mask_phone(phone)
     total = size(client, settings.rules)
     with meter("searching", total, quiet=not sys.stderr.isatty()) as step:
