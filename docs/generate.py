@@ -124,7 +124,8 @@ def _reads_as(parse: Callable[[str], object], text: str, value: object) -> bool:
 
 def _helps(command: click.Group, context: click.Context) -> Iterator[str]:
     for name in command.list_commands(context):
-        inner = command.get_command(context, name)
+        # This imports the command; until then a group has only its name.
+        _, inner, _ = command.resolve_command(context, [name])
         if inner is None:
             raise RuntimeError(name)
         below = click.Context(inner, parent=context, info_name=name, terminal_width=WIDTH)
