@@ -49,7 +49,7 @@ class WorkerApp(SmsqApp):
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
-    """Return a worker's configuration of Celery; ARCHITECTURE.md has the reasons."""
+    """Return a worker's configuration of Celery; docs/internals/decisions.md has the reasons."""
     return shared_config(settings) | {
         "worker_pool": "threads",
         "worker_concurrency": 48,

@@ -50,7 +50,7 @@ def _bad(names: list[str], count: int) -> Finding:
         return ok(what)
     # Only messages: other names may quote a number.
     known = [name for name in names if re.fullmatch(r"message:[\w.:-]{1,64}", name, re.ASCII)]
-    advice = "see ops/RUNBOOK.md, SmsqSetAside" + f" ({', '.join(known)})" * bool(known)
+    advice = "see docs/operate/runbook.md, SmsqSetAside" + f" ({', '.join(known)})" * bool(known)
     return error(what, advice)
 
 

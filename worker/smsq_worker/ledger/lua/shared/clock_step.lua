@@ -1,5 +1,5 @@
 -- Where the server's clock was set back, what is stored moves back with it. Every act of workers and
--- operators does this first. ops/REDIS.md lists every stored moment.
+-- operators does this first. docs/operate/redis.md lists every stored moment.
 -- needs: pauses rate
 --
 -- A moment further ahead than can have been written is from before the step, and moves back with the
