@@ -1,8 +1,8 @@
 """Prometheus metrics, read from the ledger: they cover all workers, whichever process is scraped.
 
-docs/operate/metrics.md describes each. A scrape is about 50 commands of Redis in 15 round trips, and at most
-1000 wake-ups of each queue where its head holds only those of ended messages. What stands in the
-broker is left out where that does not answer.
+docs/operate/metrics.md describes each. A scrape is about 50 commands of Redis in 15 round trips,
+and at most 1000 wake-ups of each queue where its head holds only those of ended messages. What
+stands in the broker is left out where that does not answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Making any item of a queue safe to take, whoever put it there: see docs/guides/other-languages.md.
+"""Making any item of a queue safe to take, whoever put it there.
+
+The format is docs/guides/other-languages.md's.
 
 kombu trusts every envelope. A kilobyte of it could name a compression or a charset that makes
 gigabytes of it, or be nested deeper than any decoder goes, and end one worker after another.

@@ -1,6 +1,6 @@
 """States, outcomes, and the one table of transitions between states.
 
-The ledger's scripts enforce `NEXT`, docs/reference/states.md prints it, and a test compares the three.
+The ledger's scripts enforce `NEXT`, docs/reference/states.md prints it, a test compares the three.
 """
 
 from __future__ import annotations
