@@ -16,7 +16,8 @@ import smsq
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.admin import Control, Suppressed
+from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.suppressed import Suppressed
 from test_cli import PHONE, run
 
 OTHER = "13900139000"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from smsq.cipher import PlaintextCipher
@@ -38,7 +37,7 @@ class Acts:
     def _run_safely(self, act: str, *args: str | float, replicas: int) -> tuple[list[Any], bool]:
         """Run an act; return its answer, and whether enough replicas have what it wrote."""
         (events, *answer), is_safe = self._run_plain(act, *args, replicas=replicas)
-        # Returned to the caller whose act brought it about, so that it is logged once.
+        # Events go to the caller whose act brought them about, so each is logged once.
         for event in events:
             level = logging.CRITICAL if event.startswith(SET_ASIDE) else logging.WARNING
             log.log(level, "%s", event)
@@ -47,14 +46,15 @@ class Acts:
     def _run_plain(
         self, act: str, *args: str | float, keys: Sequence[str] = (), replicas: int = 0
     ) -> tuple[Any, bool]:
-        """Run an act that tells of no events."""
-        with self._classified():
-            return run_and_wait(self._client, self._scripts.act(act), args, replicas, keys=keys)
-
-    @contextmanager
-    def _classified(self) -> Iterator[None]:
+        """Run an act that returns no events."""
+        script = self._scripts.act(act)
         try:
             with mapped_errors(self._rules.url):
-                yield
+                return run_and_wait(self._client, script, args, replicas, keys=keys)
         except LedgerUnavailable as error:
             raise classified(error, self._rules.url) from error.__cause__
+
+    def _keep(self, key: str, *fields: str | float, drop: Sequence[str] = ()) -> None:
+        """Set and drop fields of a hash, also at the memory limit of Redis."""
+        with mapped_errors(self._rules.url):
+            self._scripts.act("keep")(keys=[key], args=[len(fields), *fields, *drop])

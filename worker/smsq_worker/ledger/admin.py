@@ -1,21 +1,19 @@
-"""What an operator reads and sets for all workers: rate, pauses, suppressed numbers."""
+"""What an operator reads and sets for all workers: rate and pauses."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import redis
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher, Unreadable
 from smsq.connection import mapped_errors
-from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.backlog import lag_s
-from smsq_worker.ledger.timestamps import at, ms, now_ms
+from smsq_worker.ledger.suppressed import SuppressionActs
+from smsq_worker.ledger.timestamps import at
 
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
@@ -57,17 +55,7 @@ class Pause:
     """When the next message may find out whether it is over; None where an operator decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suppressed:
-    """A number to which nothing is sent. `phone` is "" where only its digest can be read."""
-
-    phone: str = field(repr=False)
-    reason: str
-    since: datetime
-    until: datetime
-
-
-class Control(Acts):
+class Control(SuppressionActs):
     """The switches. Every method raises LedgerUnavailable where Redis fails."""
 
     def rate(self) -> Rate:
@@ -107,42 +95,6 @@ class Control(Acts):
         pauses = [_pause(scope, json.loads(text)) for scope, text in found.items()]
         return sorted(pauses, key=lambda pause: pause.since)
 
-    def suppress(self, phone: str, reason: str, until: datetime) -> None:
-        """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
-        entry = {"reason": reason, "since": self._now(), "until": ms(until)}
-        self._keep(keys.SUPPRESSED, *_suppression(self._cipher(), phone, entry))
-
-    def take_over(self, rows: Iterable[Suppressed]) -> int:
-        """Suppress numbers as another list says, replacing what is known; return how many."""
-        count, cipher = 0, self._cipher()
-        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
-            for row in rows:
-                entry = {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)}
-                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, row.phone, entry))
-                count += 1
-                if count % 1000 == 0:
-                    pipe.execute()
-            pipe.execute()
-        return count
-
-    def unsuppress(self, phone: str) -> bool:
-        """Send to a number again; False where it was not suppressed."""
-        # Also as a process without keys suppressed it, or the next worker would bring it back.
-        names = {self._cipher().phone_hash(phone), keys.phone_hash(phone)}
-        with mapped_errors(self._rules.url):
-            return bool(self._client.hdel(keys.SUPPRESSED, *names))
-
-    def suppressed(self) -> Iterator[Suppressed]:
-        """Yield the suppressed numbers, in no order; one may come twice while they change."""
-        now = self._now()
-        cipher = self._cipher()
-        with mapped_errors(self._rules.url):
-            for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
-                entry = json.loads(text)
-                if entry["until"] > now:
-                    phone = _shown(cipher, entry["phone"])
-                    yield Suppressed(phone, entry["reason"], at(entry["since"]), at(entry["until"]))
-
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
         with mapped_errors(self._rules.url):
@@ -164,29 +116,9 @@ class Control(Acts):
             except (redis.ResponseError, KeyError):  # an ACL forbids it
                 return None
 
-    def _keep(self, key: str, *fields: str | float, drop: Sequence[str] = ()) -> None:
-        """Set and drop fields, also at the memory limit of Redis."""
-        with mapped_errors(self._rules.url):
-            self._scripts.act("keep")(keys=[key], args=[len(fields), *fields, *drop])
-
     def _switch(self, what: str, scope: str, words: str) -> bool:
         with mapped_errors(self._rules.url):
             return bool(self._scripts.act("pause")(args=[what, scope, words]))
-
-    def _now(self) -> int:
-        with mapped_errors(self._rules.url):
-            return now_ms(self._client)
-
-
-def _suppression(cipher: PlaintextCipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:
-    return cipher.phone_hash(phone), json.dumps({"phone": cipher.hide(phone)} | entry)
-
-
-def _shown(cipher: PlaintextCipher, phone: str) -> str:
-    try:
-        return cipher.show(phone)
-    except Unreadable:
-        return ""
 
 
 def _pause(scope: str, found: dict[str, Any]) -> Pause:

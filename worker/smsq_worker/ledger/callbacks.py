@@ -1,4 +1,4 @@
-"""Callbacks that wait for delivery: to whom, of what, when, and with which result."""
+"""Callbacks that wait for delivery: their receivers, times and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a ledger that answers, and how an act's failure is told apart."""
+"""What can be wrong with a ledger that answers, and how errors of acts are classified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger holds of one message, as it was at one moment: what is known and what waits."""
+"""What the ledger holds of one message at one moment: what is known and what waits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 
 KINDS: Final = ("task", "returnurl", "webhook")
-_LOOKS: Final = 5
+_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """An outcome that one receiver has not taken yet."""
+    """A callback that its receiver has not taken yet."""
 
     name: str
     """As `smsq notices` takes it."""
@@ -41,17 +41,17 @@ class Trace:
     """When this was read, by the clock of the Redis server."""
     status: Status
     caller: str | None
-    """Whose message of the relay it is; None where it is of the relay's own secret, or of none."""
+    """The relay caller that sent it; None of SMSQ_RELAY_SECRET, or where no relay was used."""
     notify: str | None
     return_host: str | None
     expires_at: datetime | None
     due_at: datetime | None
-    """When it could first go, of one that was sent with a `send_at` and is not accepted yet."""
+    """When it could first go; None unless it has a `send_at` and is not accepted yet."""
     holds: bool
     """Whether doubt makes it wait for an operator."""
     doubt: bool
     otherwise: str | None
-    """The reason to fail with if no further attempt can be made; without one it expires."""
+    """Fallback reason, to fail with if no further attempt can be made; without one it expires."""
     unpublished: bool
     """Whether its wake-up could not be published."""
     timer_at: datetime | None
@@ -65,25 +65,25 @@ class Trace:
     resumed: Mapping[str, datetime]
     """When each scope that concerns it was last resumed."""
     report_until: datetime | None
-    """Until when a report for one of its mids finds it; None where it has none."""
+    """Until when a report for one of its mids is matched; None where it has none."""
     reused_mids: frozenset[str]
-    """Mids that the gateway gave to another message too: no report on them finds either."""
+    """Mids that the gateway gave to another message too: no report on them is matched."""
     tellings: tuple[Telling, ...]
     asks_whom: bool
-    """Whether a worker is still to find out whom its end is to be told."""
+    """Whether a worker is still to find out its receivers."""
 
 
 def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
     """Read a message; None where nothing is known of it. Raises LedgerUnavailable."""
     trace = None
-    for _ in range(_LOOKS):
+    for _ in range(_TRIES):
         status = read_status(client, url, message_id)
         if status is None:
             return None
         with mapped_errors(url):
             trace, state = _read(client, status)
         if state == status.state:
-            break  # Otherwise it moved on in between.
+            break  # otherwise it moved on in between
     return trace
 
 
@@ -106,7 +106,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
-    rests = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
+    number_hold = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
     trace = Trace(
         at=timestamps.at(now),
         status=status,
@@ -123,7 +123,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         held_since=_at(held),
         forgotten_at=_after(now, [ttl]),
         in_waiting_room=waits is not None,
-        number_rests_until=_at(rests),
+        number_rests_until=_at(number_hold),
         resumed={
             scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
         },
@@ -136,7 +136,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
 
 
 def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
-    """Give what is still to be told of each end that the message came to."""
+    """Yield the callbacks that wait, of each final state that the message came to."""
     for state in sorted(FINAL):
         with client.pipeline() as pipe:
             pipe.hgetall(keys.callback(state, message_id))
@@ -144,16 +144,16 @@ def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
             for name in names:
                 pipe.zscore(keys.NOTICES, name)
                 pipe.zscore(keys.DEAD_NOTICES, name)
-            outcome, *scores = pipe.execute()
+            tried, *scores = pipe.execute()
         for name, waits, dead in zip(names, scores[::2], scores[1::2], strict=True):
             kind = name.partition(":")[0]
             if waits is not None or dead is not None:
-                tries, error = outcome.get(f"{kind}:tries", 0), outcome.get(f"{kind}:error", "")
+                tries, error = tried.get(f"{kind}:tries", 0), tried.get(f"{kind}:error", "")
                 yield Telling(name, _at(waits), int(tries), error)
 
 
 def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
-    """Give the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
+    """Return the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
     with mapped_errors(url):
         attempt, _, message_id = str(client.get(keys.mid(mid)) or "").partition(" ")
     return (int(attempt), message_id) if message_id else None
@@ -169,7 +169,7 @@ def sharers_of(client: Client, url: str, mid: str) -> list[str]:
 
 
 def parked_since(client: Client, url: str, mid: str) -> datetime | None:
-    """Tell since when a report is parked for a mid that nobody knows. Raises LedgerUnavailable."""
+    """Return since when a report is parked for a mid. Raises LedgerUnavailable."""
     with mapped_errors(url):
         return _at(client.zscore(keys.PARKED, mid))
 
@@ -184,6 +184,6 @@ def _at(ms: Any) -> datetime | None:
 
 
 def _after(now: int, ttls: Iterable[int]) -> datetime | None:
-    """Give when the last of some keys is gone; a negative ttl is of none, or of one that stays."""
+    """Return when the last of some keys expires; a negative ttl: it is missing, or stays."""
     longest = max(ttls, default=0)
     return timestamps.at(now + longest) if longest > 0 else None

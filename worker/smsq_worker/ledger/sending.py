@@ -32,7 +32,7 @@ class SendingActs(EncryptingActs):
 
         There is no answer for those after one that must wait without a slot, or is paused.
         """
-        # First of all: what nobody here can read must not be admitted.
+        # First of all: what this process cannot decrypt must not be admitted.
         cipher = self._cipher()
         answers: list[Admission] = []
         try:

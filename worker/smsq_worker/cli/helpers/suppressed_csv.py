@@ -11,7 +11,7 @@ from typing import Final, TextIO
 from smsq.contract import parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.cli.helpers.options import REASON_RULE, is_reason
-from smsq_worker.ledger.admin import Suppressed
+from smsq_worker.ledger.suppressed import Suppressed
 
 COLUMNS: Final = ("phone", "reason", "since", "until")
 IMPORTED: Final = "imported"

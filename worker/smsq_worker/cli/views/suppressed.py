@@ -25,7 +25,8 @@ from smsq_worker.cli.helpers.suppressed_csv import BadList, read_list, read_time
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.inspection.formatting import moment
-from smsq_worker.ledger.admin import Control, Suppressed
+from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.suppressed import Suppressed
 
 _UNTIL_LIFTED = timedelta(seconds=UNTIL_LIFTED_S)
 

@@ -20,8 +20,8 @@ local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
--- Ending or doubting a message costs as much as waking up so many, some 0.13 ms. It is counted, as a
--- script does not see time pass.
+-- Ending or doubting a message costs as much as waking up this many, some 0.13 ms. It is counted, as
+-- a script does not see time pass.
 local ENDED = 4
 -- A wake-up enters its queue at most so much later than it was recorded.
 local SLOW_MS = 5000
@@ -77,7 +77,7 @@ redis.call('ZREMRANGEBYSCORE', KEY_BAD, '-inf', now - BAD_MS)
 for _, words in ipairs(redis.call('LRANGE', KEY_TOLD, 0, -1)) do tell(words) end
 redis.call('DEL', KEY_TOLD)
 
--- Let one message through a pause now and then. A permit that nobody used does not keep the
+-- Let one message through a pause now and then. An unused permit does not keep the
 -- next from a template's waiting room: the one before may have expired.
 local function permit_probe(scope, p)
   p.permit, p.probe_at = p.permit or now, now + probe_wait(scope)

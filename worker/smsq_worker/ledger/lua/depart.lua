@@ -1,4 +1,4 @@
--- Give an attempt that is late another send time, so that it does not crowd those in time.
+-- Set another send time for an attempt that is late, so that it does not crowd those in time.
 -- needs: message window
 --
 -- ARGV[1] id  ARGV[2] attempt  ARGV[3] when it began, in Unix ms

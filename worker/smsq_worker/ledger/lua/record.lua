@@ -19,7 +19,7 @@ local KEEP_ATTEMPTS = 10
 local CATCH_UP = {sending = 'deferred', accepted = 'deferred', held = 'deferred',
   deferred = 'queued', queued = 'sending'}
 
--- A gateway that is down for a day makes hundreds of attempts that nobody needs to remember.
+-- A gateway that is down for a day makes hundreds of attempts that need not be kept.
 local function forget_old_attempt(m)
   local old = m.n - KEEP_ATTEMPTS
   if old > 0 and redis.call('HGET', m.key, old .. ':outcome') == 'not_sent' then

@@ -20,7 +20,7 @@ local function park(mid, meaning)
   redis.call('PEXPIRE', early, REPORT_WAIT)
   redis.call('ZREMRANGEBYSCORE', KEY_PARKED, '-inf', now - REPORT_WAIT)
   redis.call('ZADD', KEY_PARKED, now, mid)
-  if redis.call('ZCARD', KEY_PARKED) > MAX_PARKED then  -- a flood of mids that nobody gave out
+  if redis.call('ZCARD', KEY_PARKED) > MAX_PARKED then  -- a flood of made-up mids
     redis.call('DEL', KEY_EARLY .. redis.call('ZPOPMIN', KEY_PARKED)[1])
     count('reports_dropped')
   end

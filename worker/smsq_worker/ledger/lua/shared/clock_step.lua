@@ -6,7 +6,7 @@
 -- clock: what was to last a second must not last an hour. One that is only compared with others
 -- becomes the moment of the step, which keeps the order of events. The result is stored: what merely
 -- counted as now when read would do so until the clock is back where it was.
--- A step forward cannot be told from a time in which nobody asked, and is believed.
+-- A step forward looks like a time in which no act ran, and is believed.
 --
 -- KEY_CLOCK holds
 --   now       the latest time that a worker's clock saw
@@ -47,7 +47,7 @@ local function step_back()
   local function rewrite(key, change)
     local all = redis.call('HGETALL', key)
     for i = 1, #all, 2 do
-      -- What nobody understands stops nothing.
+      -- A malformed entry must not stop the others.
       local ok, value = pcall(change, all[i], all[i + 1])
       if ok and value then redis.call('HSET', key, all[i], value) end
     end

@@ -12,7 +12,7 @@ local function certainly_not_sent(m)
   return true
 end
 
--- Give an idempotency key back, so that sending again with it sends. If it names another message by
+-- Free an idempotency key, so that another message with it is sent. If it names another message by
 -- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
 local function free_key(m)
   local key = redis.call('HGET', m.key, 'key')
@@ -73,7 +73,7 @@ local function resend(m, wait_ms, maybe_sent, fallback_reason)
   defer(m, wait_ms)
 end
 
--- The last attempt may have been sent and nobody can ask: the message's policy decides.
+-- The last attempt may have been sent and there is no way to ask: the message's policy decides.
 local function doubt(m, wait_ms)
   if m.hold_on_doubt then hold(m) else resend(m, wait_ms, true, 'local:resends') end
 end
