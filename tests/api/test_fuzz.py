@@ -13,11 +13,11 @@ from pathlib import Path
 
 import redis
 import requests
-
-from conftest import RELAY, TOKEN
 from test_door import PATIENCE_S, PLAIN, RAW, RunningDoor, connection, module_door
 from test_door_hardening import IMPATIENT, SHORT_S, answer_of, serving_here
 from test_relay import SHAPES
+
+from harness.credentials import RELAY, TOKEN
 
 __all__ = ["module_door"]
 

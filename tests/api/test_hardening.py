@@ -15,8 +15,11 @@ import pytest
 import redis
 import requests
 from fastapi import HTTPException, Request
+from test_door import PATIENCE_S, REPORT, application, connection, in_process
+from test_relay import bare
 
-from conftest import RELAY, TOKEN
+from harness.credentials import RELAY, TOKEN
+from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api import metrics
 from smsq_worker.api.protocol import MAX_HEAD, PIECE, BoundedProtocol
@@ -24,9 +27,6 @@ from smsq_worker.api.server import HEADERS, configured
 from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, Sources, source
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
-from support import eventually
-from test_door import PATIENCE_S, REPORT, application, connection, in_process
-from test_relay import bare
 
 SHORT_S = 2.0
 LONG_S = 600.0

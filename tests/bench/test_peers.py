@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import celery
 import pytest
@@ -15,15 +14,16 @@ from bench.figures import Report
 from bench.peers import vendor, venv
 from bench.peers.goals import Goal, judge
 from bench.place import Gateway
+from harness.paths import TESTS
+from harness.waiting import eventually
 from smsq_worker.infra.ports import free_port
-from support import eventually
 
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
     gateway = Gateway(free_port())
     command = [sys.executable, "-m", "bench.gateway", str(gateway.port)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent)
+    process = subprocess.Popen(command, cwd=TESTS)
     try:
         eventually(gateway.answers)
         yield gateway

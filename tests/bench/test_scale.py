@@ -19,11 +19,10 @@ from bench.peers.goals import Goal, judge
 from bench.scale import fill, queues
 from bench.scale.probes import Otp, Otps
 from bench.shapes import SHAPES, split
+from harness.paths import TESTS
 from smsq import keys
 from smsq.app import app
 from smsq.contract import Lane
-
-TESTS = Path(__file__).parent
 
 
 def bench(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

@@ -21,9 +21,11 @@ import redis
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
+from test_cli import CODE, PHONE, here, run
 
 import smsq
-from scene import DELIVRD, Scene
+from harness.scene import DELIVRD, Scene
+from harness.waiting import eventually
 from smsq_worker.bulk_import.campaign import Campaign, NotAgain, campaign
 from smsq_worker.bulk_import.lines import Lines
 from smsq_worker.bulk_import.numbers import Numbers
@@ -32,8 +34,6 @@ from smsq_worker.bulk_import.send import BulkSender
 from smsq_worker.bulk_import.source import BadFile, opened, scan
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from support import eventually
-from test_cli import CODE, PHONE, here, run
 
 OTHER = "13900139000"
 THIRD = "15000150000"

@@ -12,7 +12,7 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from scene import DELIVRD, LONG_AGO, PHONE_IS_OFF, Scene, stat
+from harness.scene import DELIVRD, LONG_AGO, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.callbacks.dispatcher import Dispatcher

@@ -18,7 +18,7 @@ import pytest
 import requests
 import trustme
 
-from rawserver import (
+from harness.raw_server import (
     SOON_S,
     Request,
     Script,
@@ -32,12 +32,12 @@ from rawserver import (
     talks_for_ever,
     unanswering,
 )
+from harness.waiting import eventually
 from smsq_worker.callbacks import ssrf_guard
 from smsq_worker.callbacks.poster import MAX_ANSWER, Posted, Poster
 from smsq_worker.callbacks.ssrf_guard import is_public
 from smsq_worker.infra.http import MAX_RETRY_AFTER_S
 from smsq_worker.infra.resolver import MAX_ADDRESSES
-from support import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,10 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 import smsq
-from conftest import RELAY, TOKEN
-from machine import Machine, dies, machine
+from harness.credentials import RELAY, TOKEN
+from harness.machine import Machine, dies, machine
+from harness.vendor_server import accepted, refused
+from harness.waiting import becomes, eventually
 from smsq import keys
 from smsq.contract import parse
 from smsq.ledger_writer import LedgerWriter, Origin
@@ -28,7 +30,6 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.callbacks import Callbacks
-from support import accepted, becomes, eventually, refused
 
 PHONE = "13800138000"
 HOUR_MS = 3_600_000

@@ -16,14 +16,14 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from test_door import serving
+from test_wire import Envelope, Wire, example, fresh, with_body
 
-from machine import machine
+from harness.machine import machine
+from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, readable, sound
 from smsq_worker.delivery_reports.reconciler import AT_ONCE
-from support import eventually
-from test_door import serving
-from test_wire import Envelope, Wire, example, fresh, with_body
 
 PHONE = "13800138000"
 GROWTH_MB = 150

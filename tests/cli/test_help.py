@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import click
 import pytest
 import redis
+from test_cli import here
 
 from smsq_worker import cli
-from test_cli import here
 
 LISTS = {
     *("status", "explain", "codes", "rate", "held", "parked", "notices", "suppressed"),

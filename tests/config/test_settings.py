@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from conftest import RELAY, SECRET, TOKEN
+from harness.credentials import RELAY, SECRET, TOKEN
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.redis_urls import ALLOWED, as_broker, read

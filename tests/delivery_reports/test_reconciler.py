@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from scene import LONG_AGO, OTHER_PHONE, PHONE, Scene
+from harness.scene import LONG_AGO, OTHER_PHONE, PHONE, Scene
 from smsq import keys
 from smsq.contract import RECONCILE_REPORT
 from smsq_worker.celery_worker.app import WorkerApp

@@ -17,6 +17,7 @@ import pytest
 import redis
 import requests
 
+from harness.waiting import eventually
 from smsq.contract import State
 from smsq.errors import SettingsError
 from smsq.settings import names
@@ -24,7 +25,6 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import demo
 from smsq_worker.devstack.up import Plan, make_plan
 from smsq_worker.infra.ports import free_port
-from support import eventually
 
 # Each starts and stops five processes; on a busy machine each of them takes its time.
 pytestmark = pytest.mark.timeout(600)

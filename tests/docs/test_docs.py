@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness.paths import ROOT
 from smsq.contract import signature_of_send_sms
 from smsq_worker.api.clients import Callers
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 

@@ -6,7 +6,6 @@ import re
 from typing import NamedTuple
 
 import pytest
-
 from test_docs import README, ROOT
 
 CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")

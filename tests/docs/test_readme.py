@@ -12,16 +12,17 @@ from pathlib import Path
 
 import redis
 import requests
-
-import smsq
-from conftest import RELAY
-from smsq_worker.devstack import services
-from smsq_worker.devstack.processes import Service, Stack
-from smsq_worker.infra.ports import free_port
-from support import VendorServer, becomes
 from test_compose import COMPOSE, RAW, VARIABLE
 from test_docs import README
 from test_door import serving
+
+import smsq
+from harness.credentials import RELAY
+from harness.vendor_server import VendorServer
+from harness.waiting import becomes
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Service, Stack
+from smsq_worker.infra.ports import free_port
 
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 _, RELAYED, COMPOSED, NATIVE = (block for language, block in FENCED if not language)

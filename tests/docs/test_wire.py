@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-
-from conftest import RELAY
-from machine import Machine, machine
-from support import eventually
 from test_docs import ROOT, rows
 from test_door import RunningDoor, serving
+
+from harness.credentials import RELAY
+from harness.machine import Machine, machine
+from harness.waiting import eventually
 
 WIRE = (ROOT / "ops" / "WIRE.md").read_text()
 FIELDS = {name.strip("`"): needed for name, needed, _ in rows(WIRE, "| field | needed | |")}

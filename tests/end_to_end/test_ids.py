@@ -8,11 +8,14 @@ from urllib.parse import quote
 
 import pytest
 import redis
+from test_cli import run
+from test_door import serving
 
 import smsq
-from conftest import RELAY
-from machine import machine
-from scene import Scene
+from harness.credentials import RELAY
+from harness.machine import machine
+from harness.scene import Scene
+from harness.waiting import becomes, eventually
 from smsq import contract, keys
 from smsq.app import app
 from smsq.tracking import read_status
@@ -20,9 +23,6 @@ from smsq_worker.celery_worker import envelope
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.sending import batch_sender
-from support import becomes, eventually
-from test_cli import run
-from test_door import serving
 
 PHONE = "13800138000"
 

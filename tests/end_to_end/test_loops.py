@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import redis
 import requests
+from test_door import in_process
 
-from machine import ends, machine
-from scene import PHONE, Scene
+from harness.machine import ends, machine
+from harness.scene import PHONE, Scene
+from harness.waiting import eventually
 from smsq import keys
 from smsq.contract import Lane
 from smsq_worker.api.app import Api, create_api
@@ -37,8 +39,6 @@ from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import Scheduler
 from smsq_worker.sending.batch_sender import Calls
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from support import eventually
-from test_door import in_process
 
 LONG_S = 600
 

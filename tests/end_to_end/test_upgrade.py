@@ -21,8 +21,11 @@ import redis
 import requests
 from cryptography.fernet import Fernet
 
-from conftest import TOKEN
-from machine import dies
+from harness.credentials import TOKEN
+from harness.machine import dies
+from harness.paths import RELEASES
+from harness.vendor_server import VendorServer, accepted
+from harness.waiting import eventually, known
 from smsq import contract, keys
 from smsq.app import QUEUES
 from smsq.failpoints import VARIABLE
@@ -32,9 +35,7 @@ from smsq_worker.devstack.processes import Service
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import migrations
 from smsq_worker.ledger.admin import Control
-from support import VendorServer, accepted, eventually, known
 
-RELEASES = Path(__file__).parent / "releases"
 WHEELS = {wheel.name.split("-")[1]: wheel for wheel in RELEASES.glob("smsq-*.whl")}
 SCHEMA_OF = {"0.1.0": migrations.Schema(1, 1), "0.2.0": migrations.Schema(2, 1)}
 RATE = 60

@@ -16,13 +16,14 @@ import requests
 from celery import Celery
 
 import smsq
-from conftest import RELAY, SECRET, TOKEN
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.vendor_server import VendorServer
+from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service, Stack
 from smsq_worker.infra.ports import free_port
-from support import VendorServer, becomes, eventually, known
 
 PHONE = "13800138000"
 CODE = "482913"

@@ -28,8 +28,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-import rawserver
-from rawserver import (
+from harness import raw_server
+from harness.raw_server import (
     SOON_S,
     Request,
     Script,
@@ -42,12 +42,12 @@ from rawserver import (
     talks_for_ever,
     unanswering,
 )
+from harness.waiting import eventually
 from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway import client
 from smsq_worker.gateway.client import MAX_ANSWER, Gateway, NotConnected
 from smsq_worker.gateway.response import Call
-from support import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ GOOD = b'{"code": 200, "msg": "ok", "mid": "%s"}' % MID.encode()
 
 
 def http_answer(body: bytes = GOOD, *headers: str, status: str = "200 OK") -> bytes:
-    return rawserver.http_answer(body, *headers, status=status)
+    return raw_server.http_answer(body, *headers, status=status)
 
 
 # --- the client under test ------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from rawserver import Request, Server, http_answer, is_silent, says
+from harness.raw_server import Request, Server, http_answer, is_silent, says
 from smsq.contract import Lane, parse
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.gateway_address import Address

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import redis
 
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.ledger import Ledger
-from support import VendorServer, eventually
 
 QUICK = {
     "SMSQ_CONNECT_TIMEOUT_S": "1",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-OPS: Final = Path(__file__).parent.parent / "ops"
+from harness.paths import OPS
+
 PROMETHEUS: Final = OPS / "prometheus"
 RULES: Final = PROMETHEUS / "rules.yml"
 RULES_TEST: Final = PROMETHEUS / "rules_test.yml"

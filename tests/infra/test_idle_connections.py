@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from rawserver import Server, http_answer, says
+from harness.raw_server import Server, http_answer, says
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.poster import Poster
 from smsq_worker.config.gateway_address import Address

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import requests
 from celery import Celery
+from test_local import BINDS, PATIENCE_S, SMSQ, up
 
-from conftest import SECRET, TOKEN
+from harness.credentials import SECRET, TOKEN
+from harness.waiting import eventually
 from smsq_worker.celery_worker import celery_logs
 from smsq_worker.infra.logs import JsonLines, about
-from support import eventually
-from test_local import BINDS, PATIENCE_S, SMSQ, up
 
 PHONE = "13912345678"
 OFF_PHONE = "13912348000"

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rawserver import Server, http_answer, says, unanswering
+from harness.raw_server import Server, http_answer, says, unanswering
+from harness.waiting import eventually
 from smsq_worker.callbacks.poster import Posted, Poster
 from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import resolver
 from smsq_worker.infra.resolver import NameResolutionError, Resolver, ResolverTooSlow, connect
-from support import eventually
 
 NAME = "gateway.test"
 SOON_S = 0.05

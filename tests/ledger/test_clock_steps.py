@@ -10,13 +10,14 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from scene import (
+from harness.clock_step import moments, step
+from harness.paths import OPS
+from harness.scene import (
     BAD_TEMPLATE,
     DELIVRD,
     LONG_AGO,
@@ -36,9 +37,8 @@ from smsq_worker.ledger import Admitted, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.client_rate import RelayRate
-from stepping import moments, step
 
-DOC = Path(__file__).parents[1] / "ops" / "REDIS.md"
+DOC = OPS / "REDIS.md"
 HOUR = 3600
 BACK = [(-20,), (-HOUR,)]
 STEPS = [(HOUR,), (HOUR, -HOUR), *BACK]

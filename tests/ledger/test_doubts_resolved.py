@@ -8,7 +8,7 @@ import sys
 import pytest
 import redis
 
-from scene import Scene, mid_of, stat
+from harness.scene import Scene, mid_of, stat
 from smsq import keys
 from smsq.contract import State
 from smsq_worker.config.settings import Settings

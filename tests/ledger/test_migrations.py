@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from test_cli import here, run
 
-import extramigration
 import smsq
-from extramigration import EXTRA, NEWEST
-from machine import dies, machine
-from scene import DELIVRD, LONG_AGO, PHONE, TEMPLATE, Scene
+from harness import extra_migration
+from harness.extra_migration import EXTRA, NEWEST
+from harness.machine import dies, machine
+from harness.paths import OPS
+from harness.scene import DELIVRD, LONG_AGO, PHONE, TEMPLATE, Scene
+from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable, SettingsError
@@ -33,8 +36,6 @@ from smsq_worker.ledger.migrations import MIGRATIONS, Schema, SchemaTooNew, migr
 from smsq_worker.runtime import Runtime
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.rate_limiter import RateLimiter
-from support import becomes, eventually, known
-from test_cli import here, run
 
 SOON = datetime.now(UTC) + timedelta(days=3)
 
@@ -56,7 +57,7 @@ def test_versions_follow_each_other_to_that_of_the_keys() -> None:
 
 
 def test_the_page_on_upgrades_names_each() -> None:
-    page = (Path(__file__).parent.parent / "ops" / "UPGRADE.md").read_text()
+    page = (OPS / "UPGRADE.md").read_text()
     for one in MIGRATIONS:
         assert re.search(rf"^\| {one.version} \| \S+ \| {one.name}", page, re.MULTILINE)
 
@@ -103,7 +104,7 @@ def test_a_migration_goes_on_where_one_was_killed(
     mark(client, NEWEST, 1)
     left = []
     for point in ("before migration", "in migration", "after migration"):
-        command = [sys.executable, extramigration.__file__]
+        command = [sys.executable, extra_migration.__file__]
         dies(subprocess.Popen(command, env=environ | {VARIABLE: point}))
         left.append(client.scard("smsq:x"))
         assert migrations.read(client) == Schema(NEWEST, 1)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from test_cli import here
 
 import smsq
-from scene import DELIVRD, PHONE, TEMPLATE, Scene
+from harness.scene import DELIVRD, PHONE, TEMPLATE, Scene
+from harness.waiting import known
 from smsq import keys
 from smsq.contract import State
 from smsq.errors import InvalidMessage
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Rejected
-from support import known
-from test_cli import here
 
 
 @pytest.fixture

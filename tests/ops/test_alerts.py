@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from opsdocs import CONFIG, RULES_TEST, dashboard, documented, metrics_of, panels, rules
+from harness.ops_docs import CONFIG, RULES_TEST, dashboard, documented, metrics_of, panels, rules
 
 ALERTS = sorted({rule["alert"] for rule in rules()})
 UP = "up"

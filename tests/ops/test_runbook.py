@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from opsdocs import OPS, RUNBOOK, documented, metrics_of, rules
+from harness.ops_docs import OPS, RUNBOOK, documented, metrics_of, rules
 from smsq_worker.cli import group
 
 TEXT = RUNBOOK.read_text()

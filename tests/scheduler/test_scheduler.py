@@ -13,8 +13,9 @@ import pytest
 import redis
 
 import smsq
-from machine import machine
-from scene import LONG_AGO, Scene
+from harness.machine import machine
+from harness.scene import LONG_AGO, Scene
+from harness.waiting import eventually, known
 from smsq import keys
 from smsq.contract import SEND_BATCH, Lane
 from smsq_worker.config.settings import Settings
@@ -23,7 +24,6 @@ from smsq_worker.ledger import CLAIM_AT_MOST
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import POLL_S, REST_S, SLICE_S, Scheduler
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from support import eventually, known
 
 MANY = CLAIM_AT_MOST + 50
 

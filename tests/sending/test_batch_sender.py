@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import smsq
-from machine import Machine, dies, ends, machine
+from harness.machine import Machine, dies, ends, machine
+from harness.vendor_server import accepted, refused
+from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.ledger.admin import ACCOUNT, Control
-from support import accepted, becomes, eventually, known, refused
 
 
 @pytest.fixture

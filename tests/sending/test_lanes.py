@@ -12,10 +12,10 @@ from threading import Event
 import pytest
 
 import smsq
-from machine import Machine, dies, ends, machine
+from harness.machine import Machine, dies, ends, machine
+from harness.waiting import becomes, eventually, known
 from smsq.contract import Lane
 from smsq_worker.sending.consumer_gate import FEWEST, ConsumerGate
-from support import becomes, eventually, known
 
 QUEUES = ["sms.otp", "sms.report", "sms.notice", "sms.bulk"]
 

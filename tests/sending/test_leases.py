@@ -14,9 +14,10 @@ import pytest
 import redis
 
 import smsq
-from machine import Machine, machine
-from rawserver import Server, http_answer, says
-from scene import Scene
+from harness.machine import Machine, machine
+from harness.raw_server import Server, http_answer, says
+from harness.scene import Scene
+from harness.waiting import becomes, eventually, known
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
@@ -27,7 +28,6 @@ from smsq_worker.gateway.response import Call
 from smsq_worker.ledger import Admitted
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
-from support import becomes, eventually, known
 
 READ_S = 30.0
 YES = http_answer(b'{"code": 200, "msg": "ok", "mid": "A1"}')

@@ -13,7 +13,8 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from scene import DELIVRD, PHONE, Scene, stat
+from harness.scene import DELIVRD, PHONE, Scene, stat
+from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
@@ -23,7 +24,6 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.rate_limiter import RateLimiter, keep_time
-from support import eventually
 
 SECOND = 1_000_000
 HARDLY_EVER = 0.001

@@ -11,6 +11,8 @@ from typing import Protocol
 import pytest
 import redis
 
+from harness.vendor_server import VendorServer, accepted, refused
+from harness.waiting import known
 from smsq import keys
 from smsq.contract import Lane, parse
 from smsq.ledger_writer import LedgerWriter
@@ -20,7 +22,6 @@ from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.admin import BREAKER, Control
 from smsq_worker.runtime import Runtime
 from smsq_worker.sending.consumer_gate import RequeueLater
-from support import VendorServer, accepted, known, refused
 
 PHONE = "13800138000"
 NO_BREAKER = {"SMSQ_BREAKER": ""}

@@ -1,6 +1,7 @@
 """Take the primary away under load, and hold the ledger against the gateway's own log.
 
-    python tests/failover.py --messages 5000 --seconds 100 --kills 3
+    make failover MESSAGES=5000 SECONDS=100 KILLS=3
+    python -m soak.failover --messages 5000 --seconds 100 --kills 3
 
 A producer, workers and the door go on through Sentinels, and none of them is restarted. What
 asynchronous replication has lost is named. `--freeze` stops the primary instead of killing it,
@@ -26,7 +27,8 @@ import requests
 from celery.utils import uuid
 
 import smsq
-from replicated import Servers
+from harness.replicated import Servers
+from harness.waiting import eventually
 from smsq import keys
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
@@ -36,7 +38,6 @@ from smsq_worker.devstack.processes import Service
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
 from soak import SETTINGS, TOKEN, Result, compare, patiently, read_journal
-from support import eventually
 
 SETTLED_AFTER_S = 12.0
 """Between two losses: the Sentinels let the lost server in again, as a replica."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from harness.paths import TESTS
 
 
 @pytest.mark.timeout(400)
@@ -17,8 +18,7 @@ def test_nothing_is_lost_stuck_or_doubled_in_silence(
     # In a process of its own, because smsq reads its settings once.
     size = ["--messages", "160", "--seconds", "10", "--every", "1", "--freeze", "4"]
     command = [sys.executable, "-m", "soak", *size, "--policy", policy]
-    here = Path(__file__).parent
     done = subprocess.run(
-        command, env=base_environ, cwd=here, capture_output=True, text=True, check=False
+        command, env=base_environ, cwd=TESTS, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,11 +14,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import test_flower
+from test_flower import AUTH, CODE, SLOW_PHONE, TEMPLATE, Running, leaks
 
 import smsq
-import test_flower
-from support import eventually
-from test_flower import AUTH, CODE, SLOW_PHONE, TEMPLATE, Running, leaks
+from harness.waiting import eventually
 
 running = test_flower.running
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 import yaml
 
-from opsdocs import CONFIG, PROMETHEUS, RULES, RULES_TEST, panels
+from harness.ops_docs import CONFIG, PROMETHEUS, RULES, RULES_TEST, panels
 from smsq_worker.api.metrics import render
 from smsq_worker.config.settings import Settings
 from smsq_worker.inspection.snapshot import Inspector

@@ -15,9 +15,9 @@ from itertools import count
 from bench.peers.drain import redis_pid
 from bench.peers.usage import cores, cpu_s, on
 from bench.place import Place
+from harness.waiting import eventually
 from smsq_worker.devstack import services
 from smsq_worker.infra.ports import free_port
-from support import eventually
 
 CONNECTIONS = 32
 WARM_UP_S = 1.0

@@ -14,7 +14,8 @@ from cryptography.fernet import Fernet
 from bench.peers.drain import UNLIMITED
 from bench.peers.vendor import CODE, TEMPLATE, phones
 from bench.place import Place
-from scene import DELIVRD
+from harness.scene import DELIVRD
+from harness.waiting import eventually
 from smsq import keys
 from smsq.cipher import opener
 from smsq.contract import parse
@@ -22,7 +23,6 @@ from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger
-from support import eventually
 
 FEW, MANY = 1_000, 1_000_000
 DELIVERED: Final = 10_000
