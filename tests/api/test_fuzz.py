@@ -13,13 +13,19 @@ from pathlib import Path
 
 import redis
 import requests
-from test_door import PATIENCE_S, PLAIN, RAW, RunningDoor, connection, module_door
-from test_door_hardening import IMPATIENT, SHORT_S, answer_of, serving_here
-from test_relay import SHAPES
 
+from harness.api import (
+    IMPATIENT,
+    PATIENCE_S,
+    SHORT_S,
+    RunningDoor,
+    answer_of,
+    connection,
+    serving_here,
+)
+from harness.api_requests import PLAIN, RAW
 from harness.credentials import RELAY, TOKEN
-
-__all__ = ["module_door"]
+from harness.relay_requests import SHAPES
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
@@ -15,62 +15,34 @@ import pytest
 import redis
 import requests
 from fastapi import HTTPException, Request
-from test_door import PATIENCE_S, REPORT, application, connection, in_process
-from test_relay import bare
 
+from harness.api import (
+    IMPATIENT,
+    LONG_S,
+    PATIENCE_S,
+    PATIENT,
+    REPORT,
+    SHORT_S,
+    Serve,
+    answer_of,
+    connection,
+    served_by,
+    serving_here,
+)
 from harness.credentials import RELAY, TOKEN
+from harness.relay_requests import bare
 from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api import metrics
-from smsq_worker.api.protocol import MAX_HEAD, PIECE, BoundedProtocol
-from smsq_worker.api.server import HEADERS, configured
+from smsq_worker.api.protocol import MAX_HEAD, PIECE
+from smsq_worker.api.server import HEADERS
 from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, Sources, source
-from smsq_worker.config.settings import Settings
-from smsq_worker.ledger import Ledger
-
-SHORT_S = 2.0
-LONG_S = 600.0
-
-Serve = Callable[..., AbstractContextManager[str]]
-
-
-def served_by(head_timeout_s: float, answer_timeout_s: float = LONG_S) -> type[BoundedProtocol]:
-    """Give a protocol with other times."""
-    times = {"head_timeout_s": head_timeout_s, "answer_timeout_s": answer_timeout_s}
-    return type("Timed", (BoundedProtocol,), times)
-
-
-PATIENT = served_by(LONG_S)
-IMPATIENT = served_by(SHORT_S)
 
 
 @pytest.fixture
 def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
     """Give what runs a door in this process with further settings; gives its URL."""
     return partial(serving_here, client, environ, tmp_path)
-
-
-@contextmanager
-def serving_here(
-    client: redis.Redis,
-    environ: Mapping[str, str],
-    spool: Path,
-    protocol: type[BoundedProtocol] = PATIENT,
-    *,
-    max_connections: int = 1000,
-    keep_alive_s: int = 600,
-    body_timeout_s: float = LONG_S,
-    **more: str,
-) -> Iterator[str]:
-    settings = Settings.load({**environ, **more})
-    app = application(
-        settings, Ledger(client, settings.rules), client, spool, body_timeout_s=body_timeout_s
-    )
-    proxies = settings.trusted_proxies
-    config = configured(app, proxies, protocol=protocol, max_connections=max_connections)
-    config.timeout_keep_alive = keep_alive_s
-    with in_process(config) as url:
-        yield url
 
 
 def report(url: str, token: str = TOKEN, forwarded: str = "") -> requests.Response:
@@ -222,14 +194,6 @@ def test_a_proxy_that_is_not_trusted_is_not_believed(serve: Serve) -> None:
 
 
 # --- slow and endless clients ---------------------------------------------------------------
-
-
-def answer_of(sock: socket.socket) -> bytes:
-    """Give all that comes until the door closes."""
-    try:
-        return b"".join(iter(partial(sock.recv, 65_536), b""))
-    except ConnectionResetError:
-        return b""
 
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: door\r\n"

@@ -13,9 +13,9 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from test_door import serving
 
 import smsq
+from harness.api import serving
 from harness.machine import machine
 from harness.ops_docs import documented
 from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
@@ -203,11 +203,6 @@ def test_each_metric_is_described(name: str) -> None:
 
 
 # --- durations ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 def times(scene: Scene) -> dict[str, int]:

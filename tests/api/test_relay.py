@@ -21,10 +21,18 @@ import requests
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
-from test_door import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
 
 import smsq
+from harness.api import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
 from harness.credentials import RELAY
+from harness.relay_requests import (
+    AUTHORIZATION,
+    ROUTE,
+    SENDING,
+    SHAPES,
+    TEMPLATE,
+    bare,
+)
 from harness.waiting import eventually
 from smsq import keys
 from smsq.errors import InvalidMessage, SettingsError
@@ -35,9 +43,6 @@ from smsq_worker.gateway import relay_request as gateway
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.client_rate import RelayRate
 
-TEMPLATE = "短信验证码"
-ROUTE = "module=sms&file=send&action=send"
-SENDING = {"mobphone": PHONE, "code": CODE, "smstemplate": TEMPLATE}
 SHOP = "shop-secret-0123456789"
 OTHER = "other-secret-0123456789"
 SLOW = "slow-secret-0123456789"
@@ -69,11 +74,6 @@ def module_door(
     }
     with serving(environ, home / "log") as door:
         yield door
-
-
-@pytest.fixture
-def door(module_door: RunningDoor, client: redis.Redis) -> RunningDoor:
-    return module_door
 
 
 def ask(door: RunningDoor, secret: str | None = RELAY, **more: str) -> requests.Response:
@@ -115,62 +115,6 @@ def raw(door: RunningDoor, request: bytes) -> dict[str, Any]:
             assert answer.status == 200
             told: dict[str, Any] = json.loads(answer.read())
             return told
-
-
-def request(line: str, *headers: str, body: bytes = b"", charset: str = "utf-8") -> bytes:
-    length = [f"Content-Length: {len(body)}"] if body else []
-    head = [f"{line} HTTP/1.1", "Host: sms.example.com", *headers, *length, "", ""]
-    return "\r\n".join(head).encode(charset) + body
-
-
-def bare(**more: str) -> str:
-    """The query as the vendor's samples build it: nothing is encoded."""
-    return "&".join([ROUTE, *(f"{name}={value}" for name, value in {**SENDING, **more}.items())])
-
-
-def encoded(charset: str = "utf-8") -> str:
-    return f"{ROUTE}&{urlencode(SENDING, encoding=charset)}"
-
-
-def multipart() -> bytes:
-    named = {"module": "sms", "file": "send", "action": "send", **SENDING}
-    parts = [
-        f'--b0\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in named.items()
-    ]
-    return "".join([*parts, "--b0--\r\n"]).encode()
-
-
-AUTHORIZATION = f"Authorization:{RELAY}"
-FORM = "Content-Type: application/x-www-form-urlencoded"
-SHAPES = {
-    "php-curl": request(f"GET /?{bare()}", AUTHORIZATION, "Accept: */*"),
-    "php-curl-in-gbk": request(f"GET /?{bare()}", AUTHORIZATION, charset="gbk"),
-    "php-encoded-in-gbk": request(f"GET /?{encoded('gbk')}", AUTHORIZATION),
-    "php-postfields-text": request("POST /", AUTHORIZATION, FORM, body=bare().encode()),
-    "php-postfields-in-gbk": request("POST /", AUTHORIZATION, FORM, body=bare().encode("gbk")),
-    "php-postfields-array": request(
-        "POST /",
-        AUTHORIZATION,
-        "Content-Type: multipart/form-data; boundary=b0",
-        "Expect: 100-continue",
-        body=multipart(),
-    ),
-    "query-and-form": request(
-        f"POST /?{ROUTE}&mobphone={PHONE}", AUTHORIZATION, FORM, body=urlencode(SENDING).encode()
-    ),
-    "java-httputils": request(
-        f"GET /?{encoded()}",
-        f"authorization: {RELAY}",
-        "Connection: Keep-Alive",
-        "User-Agent: Apache-HttpClient/4.2.1 (java 1.5)",
-    ),
-    "node": request(f"GET /?{quote(bare(), safe='=&')}", f"authorization: {RELAY}"),
-    "repeated": request(f"GET /?mobphone=1&code=x&{encoded()}", AUTHORIZATION),
-    "with-a-plus": request(
-        f"GET /?{bare().replace(PHONE, '+86' + PHONE)}", AUTHORIZATION, charset="gb18030"
-    ),
-}
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)

@@ -21,9 +21,9 @@ import redis
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import CODE, PHONE, here, run
 
 import smsq
+from harness.cli import CODE, PHONE, here, run
 from harness.scene import DELIVRD, Scene
 from harness.waiting import eventually
 from smsq_worker.bulk_import.campaign import Campaign, NotAgain, campaign

@@ -16,11 +16,11 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from test_door import serving
-from test_wire import Envelope, Wire, example, fresh, with_body
 
+from harness.api import serving
 from harness.machine import machine
 from harness.waiting import eventually
+from harness.wire import Envelope, Wire, example, fresh, with_body
 from smsq import keys
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, readable, sound
 from smsq_worker.delivery_reports.reconciler import AT_ONCE

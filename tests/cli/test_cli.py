@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import datetime
 
 import pytest
 import redis
 
 import smsq
+from harness.cli import CODE, PHONE, here, run
 from smsq_worker import cli
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted, Ledger
 
-PHONE = "13800138000"
-CODE = "482913"
 MID = "1151894566D2EDD9"
 TAKES_CELERYS_HELP = {"worker", "flower"}
-
-
-def run(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "smsq_worker", *words],
-        env=environ,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    assert PHONE not in done.stdout + done.stderr
-    assert CODE not in done.stdout + done.stderr
-    return done
-
-
-def here(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
-) -> tuple[int | str | None, str, str]:
-    """Run the command line in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["smsq", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code, *capsys.readouterr()
 
 
 # --- finding one's way ----------------------------------------------------------------------

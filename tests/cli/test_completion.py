@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 import pytest
-from test_cli import here, run
 
+from harness.cli import here, run
 from smsq_worker import cli
 from smsq_worker.cli.helpers.completing import VARIABLE, shape_of
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import click
 import pytest
 import redis
-from test_cli import here
 
+from harness.cli import here
 from smsq_worker import cli
 
 LISTS = {
@@ -99,7 +99,7 @@ def test_nothing_is_guessed_below_a_command_either(
     assert "Did you mean" not in errors
 
 
-# Those that tests/test_settings.py starts are left out.
+# Those that tests/config/test_settings.py starts are left out.
 ROLES = [
     *(("demo",), ("doctor",), ("status",), ("explain", "x"), ("codes",), ("rate",), ("pause",)),
     *(("resume",), ("held",), ("parked",), ("notices",), ("suppressed",), ("send-file", "-")),

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import redis
-from test_cli import PHONE, run
 
+from harness.cli import PHONE, run
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, template_scope

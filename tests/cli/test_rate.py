@@ -7,8 +7,8 @@ from datetime import datetime
 
 import pytest
 import redis
-from test_cli import run
 
+from harness.cli import run
 from smsq import keys
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings

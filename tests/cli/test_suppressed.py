@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import redis
-from test_cli import PHONE, run
 
 import smsq
+from harness.cli import PHONE, run, unmasked
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
@@ -33,22 +32,6 @@ def control(client: redis.Redis, settings: Settings) -> Control:
 def suppressed(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command that shows no number."""
     return run(environ, "suppressed", *words)
-
-
-def unmasked(
-    environ: dict[str, str], *words: str, stdin: str | bytes = ""
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a command whose purpose is to show numbers, or that reads them."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "smsq_worker", "suppressed", *words],
-        env=environ,
-        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert b"Traceback" not in done.stderr
-    return done
 
 
 def known(control: Control) -> dict[str, Suppressed]:

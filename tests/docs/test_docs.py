@@ -12,26 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness.documents import ARCHITECTURE, README, blocks, rows
 from harness.paths import ROOT
 from smsq.contract import signature_of_send_sms
 from smsq_worker.api.clients import Callers
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT
-
-README = (ROOT / "README.md").read_text()
-ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-def rows(text: str, header: str) -> list[list[str]]:
-    """The rows of the table with this header."""
-    table = text.split(header)[1].split("\n\n", maxsplit=1)[0]
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
-    ]
 
 
 def test_the_state_table_is_that_of_the_code() -> None:

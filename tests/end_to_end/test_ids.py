@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from test_cli import run
-from test_door import serving
 
 import smsq
+from harness.api import serving
+from harness.cli import run
 from harness.credentials import RELAY
 from harness.machine import machine
 from harness.scene import Scene
@@ -20,7 +20,6 @@ from smsq import contract, keys
 from smsq.app import app
 from smsq.tracking import read_status
 from smsq_worker.celery_worker import envelope
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.sending import batch_sender
 
@@ -53,11 +52,6 @@ def test_the_ledger_takes_no_such_id_from_anybody(scene: Scene, bad: str) -> Non
     with pytest.raises(smsq.InvalidMessage):
         scene.enter(bad)
     assert scene.client.dbsize() == 0
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 @pytest.mark.parametrize("bad", NO_IDS, ids=lambda bad: repr(bad)[:20])

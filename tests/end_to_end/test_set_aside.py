@@ -34,11 +34,6 @@ LATER_MS = 20_000
 
 
 @pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
-
-
-@pytest.fixture
 def raw(scene: Scene) -> Iterator[redis.Redis]:
     """A client that writes what ours would not."""
     with redis.Redis(port=scene.client.get_connection_kwargs()["port"]) as raw:

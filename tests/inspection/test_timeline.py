@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from test_cli import CODE, here
 
 import smsq_worker.ledger
+from harness.cli import here
 from harness.scene import (
     BAD_TEMPLATE,
     DELIVRD,
@@ -25,6 +25,7 @@ from harness.scene import (
     mid_of,
     stat,
 )
+from harness.timeline import LOOKALIKE, Explain, lines_of
 from smsq import keys
 from smsq.contract import State, mask_phone
 from smsq_worker.config.settings import Settings
@@ -38,40 +39,9 @@ from smsq_worker.ledger.admin import ACCOUNT, template_scope
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.timestamps import at
 
-LOOKALIKE = "13811118000"
-"""Its mask is that of PHONE."""
 MASKED = mask_phone(PHONE)
 
-Told = tuple[int | str | None, str, str]
-Explain = Callable[..., Told]
 Step = Callable[[Scene], None]
-
-
-@pytest.fixture
-def explain(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client: redis.Redis
-) -> Explain:
-    """Run `smsq explain` in this process: exit code, stdout, stderr."""
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-
-    def run(*words: str) -> Told:
-        told = here(monkeypatch, capsys, "explain", *words)
-        for secret in (PHONE, LOOKALIKE, OTHER_PHONE, CODE):
-            assert secret not in told[1] + told[2]
-        return told
-
-    return run
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
-
-
-def lines_of(told: Told) -> list[str]:
-    code, out, errors = told
-    assert (code, errors) == (0, "")
-    return out.splitlines()
 
 
 def texts(explain: Explain, name: str, part: str = "events") -> list[str]:

@@ -6,23 +6,16 @@ import subprocess
 import sys
 
 import pytest
-import redis
 
 from harness.scene import Scene, mid_of, stat
 from smsq import keys
 from smsq.contract import State
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted
 
 MAYBE_TRANSIENT = stat("MO:0254", "transient", 60, maybe_sent=True)
 PERMANENT = stat("MA:0001", "permanent")
 LATE = "its lease was over before the request was written"
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 def lease_runs_out(scene: Scene, times: int = 1) -> None:

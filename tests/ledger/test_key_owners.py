@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import redis
 import requests
-from test_door import PATIENCE_S, serving
 
 import smsq
+from harness.api import PATIENCE_S, serving
 from harness.credentials import RELAY
 from harness.paths import RELEASES
 from harness.scene import DELIVRD, Scene

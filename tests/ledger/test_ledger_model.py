@@ -5,7 +5,7 @@ concludes from that where the ledger keeps flags. Time never passes by waiting: 
 by being set to the past, a ttl by its end being set to the past. The waits below are far from
 any of these ends, so that the seconds a run takes make no difference.
 
-For a long run: SMSQ_MODEL_EXAMPLES=3000 pytest tests/test_ledger_model.py
+For a long run: SMSQ_MODEL_EXAMPLES=3000 pytest tests/ledger/test_ledger_model.py
 """
 
 from __future__ import annotations

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from test_explain import Explain, explain, lines_of
 
 from harness.scene import OTHER_PHONE, PHONE_IS_OFF, Scene
+from harness.timeline import Explain, lines_of
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reports
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.message_view import read_trace
-
-__all__ = ["explain"]
 
 MID = "1151894566D2EDD9"
 BLACKLISTED = "MA:0001"

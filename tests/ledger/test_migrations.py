@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from test_cli import here, run
 
 import smsq
 from harness import extra_migration
+from harness.cli import here, run
 from harness.extra_migration import EXTRA, NEWEST
 from harness.machine import dies, machine
 from harness.paths import OPS
@@ -38,11 +38,6 @@ from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.rate_limiter import RateLimiter
 
 SOON = datetime.now(UTC) + timedelta(days=3)
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 def mark(client: redis.Redis, version: int, readable_by: int) -> None:

@@ -8,23 +8,16 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from test_cli import here
 
 import smsq
+from harness.cli import here
 from harness.scene import DELIVRD, PHONE, TEMPLATE, Scene
 from harness.waiting import known
 from smsq import keys
 from smsq.contract import State
 from smsq.errors import InvalidMessage
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Rejected
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
-
 
 # --- states ---------------------------------------------------------------------------------
 

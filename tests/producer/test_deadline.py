@@ -27,9 +27,9 @@ import pytest
 import redis
 import requests
 import trustme
-from test_cli_watch import watching
-from test_door import serving
 
+from harness.api import serving
+from harness.cli import watching
 from harness.credentials import RELAY
 from harness.faulty_line import TLS_ANSWER, Line, freezing
 from harness.waiting import eventually

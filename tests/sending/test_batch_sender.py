@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import smsq
-from harness.machine import Machine, dies, ends, machine
+from harness.machine import Machine, dies, ends
 from harness.vendor_server import accepted, refused
 from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.ledger.admin import ACCOUNT, Control
-
-
-@pytest.fixture
-def host(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
-    with machine(environ, tmp_path) as running:
-        yield running
 
 
 def campaign(count: int, batch_size: int = 100, **more: Any) -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-import redis
 
 import smsq
 from harness.machine import Machine, machine
@@ -20,7 +19,6 @@ from harness.scene import Scene
 from harness.waiting import becomes, eventually, known
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Gateway
@@ -98,11 +96,6 @@ def test_the_clock_goes_on_while_the_machine_is_suspended() -> None:
 
 
 # The ledger's
-
-
-@pytest.fixture
-def scene(client: redis.Redis, settings: Settings) -> Scene:
-    return Scene(client, settings)
 
 
 def admitted(scene: Scene) -> Admitted:

@@ -1,4 +1,4 @@
-"""The alerts by Prometheus' own tool. What needs no tool is in tests/test_alerts.py."""
+"""The alerts by Prometheus' own tool. What needs no tool is in tests/ops/test_alerts.py."""
 
 from __future__ import annotations
 
