@@ -27,8 +27,8 @@ LONG_AGO = 1
 
 
 def stat(code: str, code_class: str, wait_s: int = 0, **more: Any) -> Report:
-    more.setdefault("maybe_sent", False)
-    return Report(code, code_class, wait_s * 1000, counted_as=f"reports:{code}", **more)
+    more = {"maybe_sent": False, "counted_as": f"reports:{code}"} | more
+    return Report(code, code_class, wait_s * 1000, **more)
 
 
 DELIVRD = stat("DELIVRD", "delivered")
@@ -59,21 +59,30 @@ class Scene:
     def admit(self, name: str = "m1", *, booked: bool = False) -> Admitted | RetryLater | Rejected:
         return self.ledger.admit(name, turn=str(self.now_us()) if booked else "")
 
-    def go(self, name: str = "m1") -> int:
+    def admitted(self, name: str = "m1") -> Admitted:
         admission = self.admit(name)
         assert isinstance(admission, Admitted), admission
-        return admission.attempt
+        return admission
+
+    def go(self, name: str = "m1") -> int:
+        return self.admitted(name).attempt
 
     def stays(self, name: str = "m1") -> str:
         admission = self.admit(name)
         assert isinstance(admission, Rejected), admission
         return admission.why
 
-    def record(self, name: str, outcome: Outcome, **more: Any) -> State | None:
-        n = int(self.field(name, "n") or 0)
+    def record(self, name: str, outcome: Outcome, *, attempt: int = 0, **more: Any) -> State | None:
+        """Record what an attempt came to: the last one, where none is named."""
+        n = attempt or int(self.field(name, "n") or 0)
         mid = mid_of(name, n) if outcome is Outcome.ACCEPTED else ""
-        more = {"detail": "gateway:400 said so", "wait_s": 60.0} | more
-        return self.ledger.record(name, n, outcome, mid=mid, **more)
+        more = {"detail": "gateway:400 said so", "wait_s": 60.0, "mid": mid} | more
+        return self.ledger.record(name, n, outcome, **more)
+
+    def accept(self, name: str = "m1", **more: Any) -> None:
+        """Let an entered message go, and be accepted by the gateway."""
+        self.go(name)
+        self.record(name, Outcome.ACCEPTED, **more)
 
     def call(self, name: str, outcome: Outcome, **more: Any) -> State | None:
         """Enter a message if it is new, let it go and record what the call came to."""
@@ -82,7 +91,9 @@ class Scene:
         return self.record(name, outcome, **more)
 
     def report(self, name: str, report: Report) -> str:
-        mid = mid_of(name, int(self.field(name, "n") or 0))
+        return self.report_on(mid_of(name, int(self.field(name, "n") or 0)), report)
+
+    def report_on(self, mid: str, report: Report) -> str:
         return self.ledger.report(mid, report.stat, report)[0]
 
     def claim(self) -> Due:
@@ -98,6 +109,10 @@ class Scene:
         assert self.client.zscore(keys.TIMERS, name) is not None
         self.client.zadd(keys.TIMERS, {name: LONG_AGO}, xx=True)
         return self.woken()
+
+    def wake(self, name: str = "m1") -> None:
+        """Let a message's timer run out, which must wake it up."""
+        assert self.run_out(name) == [name]
 
     def run_out_of_ttl(self, name: str = "m1") -> None:
         self.client.hset(keys.message(name), "expires", LONG_AGO)
