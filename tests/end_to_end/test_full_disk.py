@@ -27,7 +27,7 @@ LIMIT = 16_384
 SPOOLER = """
 import json, resource, sys
 from pathlib import Path
-from smsq_worker.spool import Spool
+from smsq_worker.infra.spool import Spool
 spool = Spool(Path(sys.argv[1]), "calls")
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 def full(is_full):

@@ -56,7 +56,7 @@ def test_a_heartbeat_that_nobody_takes_is_dropped_and_holds_nothing_up() -> None
     server = ValkeyServer(port=free_port())
     server.start()
     with app.connection_for_write(f"{server.connection_url}/0") as connection:
-        events = app.events.QuietEventDispatcher(connection)
+        events = app.events.Dispatcher(connection)
         events.send("worker-heartbeat", retry=True)
         server.stop()
         # Celery's own would not come back from this.

@@ -38,16 +38,16 @@ def probe(home: Path, host: str) -> bool:
 
 
 def test_a_worker_shows_that_it_lives_until_it_ends(host: Machine, tmp_path: Path) -> None:
-    host = socket.gethostname()
-    assert not probe(tmp_path / "home", host)
+    name = socket.gethostname()
+    assert not probe(tmp_path / "home", name)
     worker = subprocess.Popen([sys.executable, "-m", "smsq_worker", "worker"], env=host.environ)
     host.workers.append(worker)
-    eventually(lambda: probe(tmp_path / "home", host))
+    eventually(lambda: probe(tmp_path / "home", name))
     assert not probe(tmp_path / "home", "another")
-    file = tmp_path / "home" / "alive" / f"celery@{host}"
+    file = tmp_path / "home" / "alive" / f"celery@{name}"
     long_ago = time.time() - LONG_S
     os.utime(file, (long_ago, long_ago))
-    eventually(lambda: probe(tmp_path / "home", host))
+    eventually(lambda: probe(tmp_path / "home", name))
     worker.terminate()
     ends(worker, 0)
     assert not file.exists()

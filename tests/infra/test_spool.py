@@ -14,7 +14,7 @@ from smsq_worker.infra.spool import Spool
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from smsq_worker.spool import Spool
+from smsq_worker.infra.spool import Spool
 spool = Spool(Path(sys.argv[1]), "calls")
 for n in range(int(sys.argv[2])):
     spool.append({"n": n})

@@ -304,7 +304,7 @@ def test_many_workers_at_once_and_one_that_dies_leave_every_number_suppressed(
         list(threads.map(renew_once, range(4)))
     assert sorted(suppressed(start(OLD))) == numbers
     cipher = sealed(client, scene)
-    assert set(client.hkeys(keys.SUPPRESSED)) == set(map(cipher.who, numbers))
+    assert set(client.hkeys(keys.SUPPRESSED)) == set(map(cipher.phone_hash, numbers))
 
 
 def start_of_one_that_dies(client: redis.Redis, settings: Settings) -> Settings:
@@ -505,7 +505,7 @@ def test_the_command_line_shows_the_numbers_only_with_the_keys(
 @pytest.mark.parametrize(
     ("payload_keys", "found"),
     [
-        ("", ("error", "SMSQ_PAYLOAD_KEYS is not set host", "give every process")),
+        ("", ("error", "SMSQ_PAYLOAD_KEYS is not set here", "give every process")),
         (OTHER, ("error", "encrypted with other keys", "add one")),
         (f"{NEW},{OLD}", ("ok", "numbers and codes are encrypted", "")),
     ],
