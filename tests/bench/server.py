@@ -7,9 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.product import free_port, services
 from harness.waiting import eventually
-from smsq_worker.devstack import services
-from smsq_worker.infra.ports import free_port
 
 LOAD_S = 300.0
 """More than the longest append-only file of the bench takes to be read."""

@@ -18,6 +18,7 @@ import pytest
 import requests
 import trustme
 
+from harness.certificates import certified
 from harness.raw_server import (
     SOON_S,
     Request,
@@ -98,23 +99,12 @@ def here_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssrf_guard, "is_public", lambda address: address == HERE)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def tls(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """Give a server's certificate for HOOKS that the system trusts."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     return certified(authority, HOOKS)
-
-
-def certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def at(server: Server, host: str = HOOKS) -> str:

@@ -17,10 +17,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from harness.api import serving
-from harness.machine import machine
 from harness.waiting import eventually
-from harness.wire import Envelope, Wire, example, fresh, with_body
+from harness.wire import Envelope, Wire, example, fresh, wired, with_body
 from smsq import keys
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, readable, sound
 from smsq_worker.delivery_reports.reconciler import AT_ONCE
@@ -36,12 +34,8 @@ DEEP = 100_000
 def wire(
     base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Wire]:
-    folder: Path = tmp_path_factory.mktemp("envelopes")
-    environ = {**base_environ, "SMSQ_PHONE_LIMITS": ""}
-    with machine(environ, folder) as host, serving(host.environ, folder / "door") as door:
-        host.client.flushall()
-        host.start_worker()
-        yield Wire(host, door)
+    with wired(base_environ, tmp_path_factory.mktemp("wire")) as running:
+        yield running
 
 
 @pytest.fixture

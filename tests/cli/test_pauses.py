@@ -9,13 +9,7 @@ import redis
 
 from harness.cli import PHONE, run
 from smsq import keys
-from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, template_scope
-
-
-@pytest.fixture
-def control(client: redis.Redis, settings: Settings) -> Control:
-    return Control(client, settings.rules)
 
 
 def pause_by_itself(client: redis.Redis, scope: str, cause: str, detail: str) -> None:

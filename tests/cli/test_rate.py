@@ -22,11 +22,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
     return environ | TEN
 
 
-@pytest.fixture
-def control(client: redis.Redis, environ: dict[str, str]) -> Control:
-    return Control(client, Settings.load(environ).rules)
-
-
 def slow_down(client: redis.Redis, to: float, seconds_ago: int = 0) -> int:
     """Let the gateway have wanted fewer calls; give when, in Unix seconds."""
     at: int = client.time()[0] - seconds_ago

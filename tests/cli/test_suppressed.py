@@ -14,7 +14,6 @@ import redis
 import smsq
 from harness.cli import PHONE, run, unmasked
 from smsq import keys
-from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import Control, Suppressed
 
@@ -22,11 +21,6 @@ OTHER = "13900139000"
 THIRD = "15000150000"
 HEADER = "phone,reason,since,until"
 TEN_YEARS = timedelta(days=3650)
-
-
-@pytest.fixture
-def control(client: redis.Redis, settings: Settings) -> Control:
-    return Control(client, settings.rules)
 
 
 def suppressed(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

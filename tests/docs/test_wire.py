@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from harness.api import serving
 from harness.documents import rows
-from harness.machine import machine
 from harness.waiting import eventually
-from harness.wire import WIRE, Envelope, Wire, body_of, example, fresh, with_body
+from harness.wire import WIRE, Envelope, Wire, body_of, example, fresh, wired, with_body
 
 FIELDS = {name.strip("`"): needed for name, needed, _ in rows(WIRE, "| field | needed | |")}
 NEEDED = [name for name, needed in FIELDS.items() if needed == "yes"]
@@ -33,13 +30,8 @@ def without(message: Envelope, field: str) -> Envelope:
 def wire(
     base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Wire]:
-    folder: Path = tmp_path_factory.mktemp("wire")
-    # The example's number gets more than one otp here.
-    environ = {**base_environ, "SMSQ_PHONE_LIMITS": ""}
-    with machine(environ, folder) as host, serving(host.environ, folder / "door") as door:
-        host.client.flushall()
-        host.start_worker()
-        yield Wire(host, door)
+    with wired(base_environ, tmp_path_factory.mktemp("wire")) as running:
+        yield running
 
 
 def test_the_example_is_delivered(wire: Wire) -> None:

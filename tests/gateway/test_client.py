@@ -29,6 +29,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from harness import raw_server
+from harness.certificates import certified
 from harness.raw_server import (
     SOON_S,
     Request,
@@ -268,26 +269,8 @@ def test_a_redirect_is_not_followed_and_the_secret_goes_nowhere_else(status: str
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
 def tls(authority: trustme.CA) -> ssl.SSLContext:
     return certified(authority, "127.0.0.1")
-
-
-def certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def test_a_certificate_of_the_bundles_authority_is_good(tls: ssl.SSLContext, bundle: str) -> None:

@@ -38,6 +38,16 @@ class Outage:
         entrance.unpublished(message_id)
         return message_id
 
+    def spools_an_answer(self) -> str:
+        """Have the first worker's call answered while Redis is away; return the message's id."""
+        self.here.vendor.withhold()
+        message_id = self.send("m1")
+        eventually(lambda: self.here.vendor.calls)
+        self.kill_redis()
+        self.here.vendor.release()
+        eventually(lambda: "is in the spool" in self.log())
+        return message_id
+
     def status(self, message_id: str) -> Status:
         status = read_status(self.here.client, self.here.environ["SMSQ_REDIS_URL"], message_id)
         assert status is not None

@@ -6,15 +6,17 @@ import base64
 import json
 import re
 import socket
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from harness.api import RunningDoor
+from harness.api import RunningDoor, serving
 from harness.credentials import RELAY
-from harness.machine import Machine
+from harness.machine import Machine, machine
 from harness.paths import ROOT
 from harness.waiting import eventually
 
@@ -81,3 +83,14 @@ def fresh(message: Envelope) -> Envelope:
     args, named, rest = body_of(message)
     named.pop("key")
     return message | {"body": base64.b64encode(json.dumps([args, named, rest]).encode()).decode()}
+
+
+@contextmanager
+def wired(base_environ: Mapping[str, str], folder: Path) -> Iterator[Wire]:
+    """Run a worker and the HTTP API."""
+    # The example's number gets more than one otp here.
+    environ = {**base_environ, "SMSQ_PHONE_LIMITS": ""}
+    with machine(environ, folder) as host, serving(host.environ, folder / "door") as door:
+        host.client.flushall()
+        host.start_worker()
+        yield Wire(host, door)

@@ -32,16 +32,6 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(environ: dict[str, str]) -> Settings:
-    return Settings.load(environ)
-
-
-@pytest.fixture
-def control(client: redis.Redis, settings: Settings) -> Control:
-    return Control(client, settings.rules)
-
-
-@pytest.fixture
 def lookout(client: redis.Redis, settings: Settings) -> Iterator[Inspector]:
     lookout = Inspector(client, settings.rules, settings.broker_url)
     yield lookout

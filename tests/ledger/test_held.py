@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.cli import run
 from harness.waiting import known
 from smsq import keys
 from smsq.contract import parse
@@ -25,16 +24,6 @@ DELIVRD = Report(
     "DELIVRD", "delivered", 0, maybe_sent=False, counted_as="reports:DELIVRD:delivered"
 )
 FAILED = Report("MA:0001", "permanent", 0, maybe_sent=False, counted_as="reports:MA:0001:permanent")
-
-
-def smsq_command(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "smsq_worker", *words],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -53,11 +42,11 @@ def held(client: redis.Redis, ledger: Ledger, settings: Settings) -> list[str]:
 def test_held_messages_are_listed_with_the_reason_and_a_masked_number(
     environ: dict[str, str], held: list[str]
 ) -> None:
-    listed = smsq_command(environ, "held")
+    listed = run(environ, "held")
     assert listed.returncode == 0
     assert listed.stdout.endswith("3 held\n")
     assert listed.stdout.count("ReadTimeout") == 3
-    rows = json.loads(smsq_command(environ, "held", "--json").stdout)
+    rows = json.loads(run(environ, "held", "--json").stdout)
     assert [row["id"] for row in rows] == held
     assert {row["phone"] for row in rows} == {"138****8000"}
     assert PHONE not in listed.stdout
@@ -66,7 +55,7 @@ def test_held_messages_are_listed_with_the_reason_and_a_masked_number(
 def test_a_held_message_is_resent_as_a_possible_duplicate(
     environ: dict[str, str], held: list[str], ledger: Ledger, client: redis.Redis
 ) -> None:
-    done = smsq_command(environ, "held", "resend", "m2")
+    done = run(environ, "held", "resend", "m2")
     assert (done.returncode, done.stdout) == (0, "m2  done, now deferred\n")
     ledger.claim(resend_wait_s=1, empty=[])
     assert isinstance(ledger.admit("m2"), Admitted)
@@ -78,21 +67,21 @@ def test_a_held_message_is_resent_as_a_possible_duplicate(
 def test_all_held_messages_are_dropped_and_a_late_report_still_delivers_one(
     environ: dict[str, str], held: list[str], ledger: Ledger
 ) -> None:
-    assert smsq_command(environ, "held", "drop", "--all").returncode == 0
+    assert run(environ, "held", "drop", "--all").returncode == 0
     for message_id in held:
         assert (known(message_id).state, known(message_id).reason) == ("failed", "local:dropped")
     ledger.record("m1", 1, Outcome.ACCEPTED, detail="", mid="A1")
     ledger.report("A1", "DELIVRD", DELIVRD)
     assert known("m1").state == "delivered"
-    assert smsq_command(environ, "held").stdout == "0 held\n"
+    assert run(environ, "held").stdout == "0 held\n"
 
 
 def test_what_cannot_be_resent_is_said(
     environ: dict[str, str], held: list[str], client: redis.Redis
 ) -> None:
     client.hset(keys.message("m1"), "expires", 1)
-    smsq_command(environ, "held", "drop", "m2")
-    done = smsq_command(environ, "held", "resend", "m1", "m2", "nobody")
+    run(environ, "held", "drop", "m2")
+    done = run(environ, "held", "resend", "m1", "m2", "nobody")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "m1  its ttl is over, it can only be dropped, now held",
@@ -105,7 +94,7 @@ def test_what_cannot_be_resent_is_said(
 def test_a_decision_names_its_messages(
     environ: dict[str, str], held: list[str], words: list[str]
 ) -> None:
-    done = smsq_command(environ, "held", *words)
+    done = run(environ, "held", *words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert known("m1").state == "held"
@@ -116,10 +105,10 @@ def test_reports_for_unknown_mids_are_listed(
 ) -> None:
     for report in (FAILED, DELIVRD):
         ledger.report("B7", report.stat, report)
-    listed = smsq_command(environ, "parked")
+    listed = run(environ, "parked")
     assert "B7" in listed.stdout
     assert "MA:0001 DELIVRD" in listed.stdout
-    (row,) = json.loads(smsq_command(environ, "parked", "--json").stdout)
+    (row,) = json.loads(run(environ, "parked", "--json").stdout)
     assert (row["mid"], row["stats"]) == ("B7", ["MA:0001", "DELIVRD"])
 
 

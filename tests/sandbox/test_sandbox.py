@@ -987,7 +987,7 @@ def test_the_command_serves_until_a_signal(
 ) -> None:
     secret_file = tmp_path / "secret"
     secret_file.write_text(SECRET + "\n", encoding="utf-8")
-    code = "from smsq_worker.cli.sandbox import sandbox; sandbox()"
+    code = "from smsq_worker.cli.commands.sandbox import sandbox; sandbox()"
     process = subprocess.Popen(
         # Not -X dev: asyncio would say what took it long.
         [sys.executable, "-W", "default", "-c", code, "--report-delay", "0.01"],

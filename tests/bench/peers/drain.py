@@ -17,9 +17,9 @@ from bench.figures import Arrival
 from bench.peers.usage import cpu_s
 from bench.peers.vendor import phones
 from bench.place import Place
+from bench.product import ACCOUNT
 from harness.paths import TESTS
 from harness.waiting import eventually
-from smsq_worker.ledger.admin import ACCOUNT
 
 WARM_UP: Final = 300
 """Messages before those that count. Some fetch as many as 256 ahead."""

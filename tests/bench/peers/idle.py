@@ -6,8 +6,8 @@ import time
 
 from bench.peers.drain import UNLIMITED
 from bench.place import Place
+from bench.product import ACCOUNT
 from harness.waiting import becomes, eventually
-from smsq_worker.ledger.admin import ACCOUNT
 
 MESSAGES = 100
 
