@@ -46,7 +46,7 @@ soak: $(VENV)/ready      ## Break everything at random under load, and compare; 
 
 KILLS    ?= 3
 failover: $(VENV)/ready  ## Take Redis' primary away under load; count what was lost or doubled.
-	cd tests && ../$(BIN)/python failover.py --messages $(MESSAGES) --seconds $(SECONDS) --kills $(KILLS)
+	cd tests && ../$(BIN)/python -m soak.failover --messages $(MESSAGES) --seconds $(SECONDS) --kills $(KILLS)
 
 ONLY     ?= rate,otp,outage,secret,balance
 WORKERS  ?= 1,2,4,8

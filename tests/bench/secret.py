@@ -7,9 +7,9 @@ import time
 from bench.figures import Arrival, Report, most_in_a_second, ms
 from bench.place import Place, until
 from bench.plan import Plan
+from bench.product import ACCOUNT
 from bench.shapes import each, enqueue
-from smsq_worker.ledger.admin import ACCOUNT
-from support import eventually
+from harness.waiting import eventually
 
 RATE, RAISED = 200, 1000
 WORKERS = 4

@@ -7,9 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from smsq_worker.devstack import services
-from smsq_worker.infra.ports import free_port
-from support import eventually
+from bench.product import free_port, services
+from harness.waiting import eventually
 
 LOAD_S = 300.0
 """More than the longest append-only file of the bench takes to be read."""

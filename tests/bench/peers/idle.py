@@ -6,8 +6,8 @@ import time
 
 from bench.peers.drain import UNLIMITED
 from bench.place import Place
-from smsq_worker.ledger.admin import ACCOUNT
-from support import becomes, eventually
+from bench.product import ACCOUNT
+from harness.waiting import becomes, eventually
 
 MESSAGES = 100
 

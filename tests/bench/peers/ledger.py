@@ -14,16 +14,12 @@ from cryptography.fernet import Fernet
 from bench.peers.drain import UNLIMITED
 from bench.peers.vendor import CODE, TEMPLATE, phones
 from bench.place import Place
-from scene import DELIVRD
+from bench.product import Admitted, Ledger, LedgerWriter, Outcome, Report, Settings, opener
+from harness.waiting import eventually
 from smsq import keys
-from smsq.cipher import opener
 from smsq.contract import parse
-from smsq.ledger_writer import LedgerWriter
-from smsq_worker.config.settings import Settings
-from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted, Ledger
-from support import eventually
 
+DELIVRD: Final = Report("DELIVRD", "delivered", 0, maybe_sent=False, counted_as="reports:DELIVRD")
 FEW, MANY = 1_000, 1_000_000
 DELIVERED: Final = 10_000
 """Over which the memory is taken: tables grow by doubling, so few messages would not tell."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[3]
+from harness.paths import ROOT
+
 PINS: Final = ROOT / "ops/requirements-peers.txt"
 HOME: Final = ROOT / ".bench-venv"
 PEERS: Final = ("celery", "dramatiq", "huey", "taskiq", "taskiq-redis", "aiohttp", "requests")

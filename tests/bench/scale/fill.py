@@ -13,11 +13,11 @@ from celery.utils import uuid
 import smsq
 from bench.place import Place
 from bench.shapes import BATCH, CODE, TEMPLATE
+from harness.waiting import eventually
 from smsq import keys
 from smsq.app import app
 from smsq.contract import Lane, Message, State, parse
 from smsq.tasks import publish
-from support import eventually
 
 SLICE = 1000
 FIRST = 10_000_000

@@ -13,11 +13,10 @@ import requests
 from bench.figures import ms, parts
 from bench.place import Place, until
 from bench.plan import Plan
+from bench.product import api_service, free_port
 from bench.scale import fill
 from bench.scale.measure import measuring
 from bench.scale.result import SETTLE_S, WORKERS, Result, background, fresh, result, scaled
-from smsq_worker.devstack import services
-from smsq_worker.infra.ports import free_port
 
 REPORTS = 200_000
 A_POST = 100
@@ -37,7 +36,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
         SMSQ_API_BIND=bind,
         SMSQ_REPORT_WAIT_S=3600,
     )
-    place.start(services.api(f"http://{bind}/", place.environ))
+    place.start(api_service(f"http://{bind}/", place.environ))
     place.start_workers(WORKERS)
     place.control.resume("account", "one message is sent, and copied")
     count = scaled(REPORTS, plan)

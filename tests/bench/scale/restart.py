@@ -12,8 +12,8 @@ from bench.plan import Plan
 from bench.scale.fill import Filled, queue
 from bench.scale.measure import measuring
 from bench.scale.result import SETTLE_S, WORKERS, Result, fresh, result
+from harness.waiting import eventually
 from smsq.contract import Lane
-from support import eventually
 
 FILE_BYTES = 750e6
 BEFORE_S = 3.0

@@ -1,0 +1,495 @@
+"""The relay, as clients of the gateway use it: what they send, what they get, what they may."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+import redis
+import requests
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+import smsq
+from harness.api import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
+from harness.credentials import RELAY
+from harness.relay_requests import (
+    AUTHORIZATION,
+    ROUTE,
+    SENDING,
+    SHAPES,
+    TEMPLATE,
+    bare,
+)
+from harness.waiting import eventually
+from smsq import keys
+from smsq.errors import InvalidMessage, SettingsError
+from smsq_worker.api.clients import Callers
+from smsq_worker.api.relay import allowed_target
+from smsq_worker.config.settings import Settings
+from smsq_worker.gateway import relay_request as gateway
+from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.client_rate import RelayRate
+
+SHOP = "shop-secret-0123456789"
+OTHER = "other-secret-0123456789"
+SLOW = "slow-secret-0123456789"
+CALLERS = f"""
+[callers.shop]
+secret = "{SHOP}"
+lanes = ["otp", "notice"]
+[callers.other]
+secret = "{OTHER}"
+[callers.slow]
+secret = "{SLOW}"
+rate_per_s = 0.01
+"""
+OUTBOUND = "hooks.example.com,10.0.0.7"
+RETURN = "https://shop.example.com/sms?token=t"
+
+
+@pytest.fixture(scope="module")
+def module_door(
+    base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningDoor]:
+    home = tmp_path_factory.mktemp("relay")
+    (home / "callers.toml").write_text(CALLERS)
+    environ = {
+        **base_environ,
+        "SMSQ_RELAY_CALLERS_FILE": str(home / "callers.toml"),
+        "SMSQ_OUTBOUND_ALLOW": OUTBOUND,
+        "SMSQ_RETURN_URL": RETURN,
+    }
+    with serving(environ, home / "log") as door:
+        yield door
+
+
+def ask(door: RunningDoor, secret: str | None = RELAY, **more: str) -> requests.Response:
+    query = f"{ROUTE}&{urlencode({**SENDING, **more})}"
+    return door.get(f"/?{query}", secret)
+
+
+def mid(answer: requests.Response) -> str:
+    """The id of a message that was taken."""
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    told = answer.json()
+    assert (told["code"], told["msg"]) == (200, "ok")
+    return str(told["mid"])
+
+
+def why(answer: requests.Response, status: int = 200) -> str:
+    """The reason for which a message was not taken."""
+    assert answer.status_code == status
+    told = answer.json()
+    assert (told["code"], told["mid"]) == (400, "")
+    return str(told["msg"])
+
+
+def fields(client: redis.Redis, message_id: str) -> dict[str, str]:
+    found: Any = client.hgetall(keys.message(message_id))
+    return dict(found)
+
+
+# --- clients of the gateway -----------------------------------------------------------------
+
+
+def raw(door: RunningDoor, request: bytes) -> dict[str, Any]:
+    """Send bytes; give the answer's JSON."""
+    with connection(door.url) as sock:
+        sock.sendall(request)
+        with HTTPResponse(sock) as answer:
+            answer.begin()  # which leaves out a 100
+            assert answer.status == 200
+            told: dict[str, Any] = json.loads(answer.read())
+            return told
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_request_as_a_client_of_the_gateway_sends_it_is_enqueued(
+    door: RunningDoor, client: redis.Redis, shape: bytes
+) -> None:
+    told = raw(door, shape)
+
+    assert list(told) == ["code", "msg", "mid"]
+    assert (told["code"], told["msg"]) == (200, "ok")
+    found = fields(client, told["mid"])
+    assert (found["state"], found["lane"], found["template"]) == ("queued", "notice", TEMPLATE)
+    assert found["returnurl"] == RETURN
+    assert "caller" not in found
+    assert json.loads(str(client.get(keys.payload(told["mid"])))) == [PHONE, CODE]
+    assert client.llen("sms.notice") == 1
+    assert len(told["mid"]) == 32
+    assert int(told["mid"], 16)
+
+
+CURL = shutil.which("curl")
+
+
+@pytest.mark.skipif(CURL is None, reason="the raw requests above stand for it")
+@pytest.mark.parametrize("more", [[], ["--data", bare()]], ids=["get", "post"])
+def test_the_vendors_curl_line_is_taken(
+    door: RunningDoor, client: redis.Redis, more: list[str]
+) -> None:
+    line = ["-i", "-k", *(more or ["--get"]), "--include", "--silent", "--noproxy", "*"]
+    url = f"{door.url}/?{bare()}" if not more else f"{door.url}/"
+    done = subprocess.run(
+        [str(CURL), *line, url, "-H", AUTHORIZATION], capture_output=True, check=True
+    )
+    told = json.loads(done.stdout.partition(b"\r\n\r\n")[2])
+    assert told["code"] == 200
+    assert fields(client, told["mid"])["template"] == TEMPLATE
+
+
+def test_the_vendors_python_is_taken(door: RunningDoor, client: redis.Redis) -> None:
+    asked = urllib.request.Request(f"{door.url}/?{quote(bare(), safe='=&')}")
+    asked.add_header("Authorization", RELAY)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(asked, timeout=PATIENCE_S) as answer:
+        told = json.loads(answer.read())
+    assert fields(client, told["mid"])["template"] == TEMPLATE
+
+
+@given(st.text(min_size=1, max_size=40).filter(lambda text: text.strip()), st.sampled_from("+ "))
+def test_any_text_survives_in_both_charsets(text: str, blank: str) -> None:
+    for charset in ("utf-8", "gb18030"):
+        query = f"{ROUTE}&code={quote(text, encoding=charset).replace('%20', blank)}&smstemplate="
+        # Without a text that only GB18030 has, what looks like UTF-8 is taken for it.
+        query += quote("短信验证码", encoding=charset)
+        assert gateway.read(query.encode(), "", b"")["code"] == text
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match="UTF-8 or GB18030"):
+        gateway.read(f"{ROUTE}&code=%ff%ff".encode(), "", b"")
+    gateway.read(f"{ROUTE}&unknown=%ff%ff".encode(), "", b"")
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+def test_a_wrong_secret_is_answered_in_the_vendors_words(
+    door: RunningDoor, client: redis.Redis
+) -> None:
+    for secret in (None, "", "wrong", RELAY[:-1], f"Bearer {RELAY}"):
+        assert why(ask(door, secret)) == "校验失败"
+    assert client.dbsize() == 0
+
+
+REFUSED = {
+    "phone": ({"mobphone": "12800138000"}, "phone must be a mainland mobile number"),
+    "no-phone": ({"mobphone": ""}, "phone must be a mainland mobile number"),
+    "no-template": ({"smstemplate": ""}, "template must be a str of 1 to 64 characters"),
+    "long-code": ({"code": "1" * 501}, "code must be a str of 0 to 500 characters"),
+    "lane": ({"lane": "fast"}, "lane must be one of otp, notice, bulk; got 'fast'"),
+    "long-key": ({"key": "k" * 257}, "key must be a str of 1 to 256 characters"),
+    "ttl-text": ({"ttl_s": "soon"}, "ttl_s must be a number of seconds"),
+    "ttl-nan": ({"ttl_s": "nan"}, "ttl_s must be a number of seconds"),
+    "ttl-0": ({"ttl_s": "0"}, "ttl_s must be a number of seconds"),
+    "module": ({"module": "voice"}, "module=sms&file=send&action=send"),
+    "many": ({f"x{n}": "1" for n in range(100)}, "at most 100 parameters"),
+}
+
+
+@pytest.mark.parametrize(("more", "told"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_argument_is_named_and_nothing_is_enqueued(
+    door: RunningDoor, client: redis.Redis, more: dict[str, str], told: str
+) -> None:
+    assert told in why(ask(door, **more))
+    assert client.dbsize() == 0
+
+
+TARGETS = {
+    "https://hooks.example.com/sms?x=1": True,
+    "http://hooks.example.com:8080/sms": True,
+    "HTTPS://HOOKS.example.com/": True,
+    "http://10.0.0.7/sms": True,
+    "https://shop.example.com/elsewhere": True,
+    "http://shop.example.com/sms": False,
+    "https://10.0.0.8/": False,
+    "https://example.com/": False,
+    "https://evil.hooks.example.com/": False,
+    "https://hooks.example.com.evil/": False,
+    "https://hooks.example.com@evil.example/": False,
+    "https://evil.example/?@hooks.example.com": False,
+    "https://evil.example\\@hooks.example.com/": False,
+    "https://hooks.example.com\\.evil.example/": False,
+    "https://hooks.example.com/#x": False,
+    "https://hooks.example.com/\n": False,
+    "https://hooks.example.com:0/": False,
+    "https://hooks.example.com:x/": False,
+    "ftp://hooks.example.com/": False,
+    "file:///etc/passwd": False,
+    "//hooks.example.com/": False,
+    "hooks.example.com": False,
+    "https://": False,
+    "https://[::1/": False,
+    f"https://hooks.example.com/{'x' * 2048}": False,
+}
+
+
+@pytest.mark.parametrize(("url", "allowed"), TARGETS.items())
+def test_outcomes_go_only_where_the_operator_allows(url: str, allowed: bool) -> None:
+    assert allowed_target(url, frozenset(OUTBOUND.split(",")), RETURN) is allowed
+
+
+def test_without_a_default_and_a_list_no_url_is_allowed() -> None:
+    assert not any(allowed_target(url, frozenset(), "") for url in TARGETS)
+
+
+def test_a_returnurl_is_kept_or_refused(door: RunningDoor, client: redis.Redis) -> None:
+    assert "SMSQ_OUTBOUND_ALLOW" in why(ask(door, returnurl="https://evil.example/"))
+    assert client.dbsize() == 0
+    url = "http://10.0.0.7/sms?shop=1"
+    assert fields(client, mid(ask(door, returnurl=url)))["returnurl"] == url
+
+
+def test_without_secrets_there_is_no_relay(
+    base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    environ = {k: v for k, v in base_environ.items() if k != "SMSQ_RELAY_SECRET"}
+    with serving(environ, tmp_path / "log") as door:
+        for secret in (None, "", RELAY):
+            assert ask(door, secret).status_code == 404
+        assert "/" not in door.get("/openapi.json").json()["paths"]
+    assert client.dbsize() == 0
+
+
+def test_without_redis_the_client_is_asked_to_try_again(
+    base_environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    environ = {**base_environ, "SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    with serving(environ, tmp_path / "log") as door:
+        assert why(ask(door), 503) == "try again"
+
+
+def test_with_other_payload_keys_than_the_ledgers_nothing_is_taken(
+    base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    client.set(keys.LOOKUP, "made with a key that this door has not")
+    environ = {**base_environ, "SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode()}
+    with serving(environ, tmp_path / "log") as door:
+        assert why(ask(door), 503) == "try again"
+    assert "SMSQ_PAYLOAD_KEYS" in (tmp_path / "log").read_text()
+    assert client.keys() == [keys.LOOKUP]
+
+
+def test_a_broker_that_is_away_costs_no_message(
+    base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    environ = {**base_environ, "SMSQ_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    with serving(environ, tmp_path / "log") as door:
+        assert fields(client, mid(ask(door)))["state"] == "queued"
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def test_a_repeated_key_gets_the_first_answer_again(door: RunningDoor, client: redis.Redis) -> None:
+    first = mid(ask(door, key="login-7781"))
+    assert mid(ask(door, key="login-7781", code="000000")) == first
+    assert mid(ask(door, key="login-7782")) != first
+    assert client.llen("sms.notice") == 2
+
+
+def test_of_many_with_one_key_at_once_one_is_sent_and_all_hear_of_it(
+    door: RunningDoor, client: redis.Redis
+) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        mids = {mid(answer) for answer in pool.map(lambda _: ask(door, key="k"), range(32))}
+    assert len(mids) == 1
+    assert client.llen("sms.notice") == 1
+
+
+def test_callers_do_not_meet_each_others_keys(door: RunningDoor) -> None:
+    mids = {mid(ask(door, secret, key="k")) for secret in (RELAY, SHOP, OTHER)}
+    assert len(mids) == 3
+    longest = "键" * 256
+    assert mid(ask(door, SHOP, key=longest)) == mid(ask(door, SHOP, key=longest))
+
+
+# --- callers --------------------------------------------------------------------------------
+
+
+def test_a_callers_first_lane_is_its_default_and_others_are_refused(
+    door: RunningDoor, client: redis.Redis
+) -> None:
+    found = fields(client, mid(ask(door, SHOP)))
+    assert (found["lane"], found["caller"]) == ("otp", "shop")
+    assert fields(client, mid(ask(door, SHOP, lane="notice", ttl_s="60")))["lane"] == "notice"
+    assert why(ask(door, SHOP, lane="bulk")).startswith("lane must be one of otp, notice for")
+    assert fields(client, mid(ask(door, OTHER)))["lane"] == "notice"
+
+
+def test_a_caller_sees_its_own_messages_alone(door: RunningDoor) -> None:
+    own, foreign = mid(ask(door, SHOP)), mid(ask(door, OTHER))
+    producers = smsq.send_sms.delay(PHONE, TEMPLATE).id
+
+    def seen(secret: str) -> list[int]:
+        return [
+            door.get(f"/messages/{message}", secret).status_code
+            for message in (own, foreign, producers)
+        ]
+
+    assert seen(SHOP) == [200, 404, 404]
+    assert seen(OTHER) == [404, 200, 404]
+    assert seen(RELAY) == [200, 200, 200]
+    unknown = door.get("/messages/unknown", SHOP)
+    assert unknown.content == door.get(f"/messages/{foreign}", SHOP).content
+
+
+def test_a_caller_beyond_its_rate_is_told_when_to_come_again(
+    door: RunningDoor, client: redis.Redis
+) -> None:
+    mid(ask(door, SLOW))
+    answer = ask(door, SLOW)
+    assert why(answer, 429) == "at most 0.01 requests a second"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 100
+    assert client.llen("sms.notice") == 1
+    mid(ask(door, OTHER))
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(0.01, 1), (1, 1), (5, 5), (2.5, 2), (1000, 1000)])
+def test_a_rate_allows_a_seconds_worth_at_once_over_all_doors(
+    client: redis.Redis, settings: Settings, rate: float, at_once: int
+) -> None:
+    doors = [RelayRate(client, settings.rules) for _ in range(2)]
+    begun = now_us(client)
+    waits = [doors[n % 2].wait_s("shop", rate) for n in range(at_once + 1)]
+    taken_s = (now_us(client) - begun) / 1_000_000
+    passed = waits.count(0)
+    assert at_once <= passed <= at_once + taken_s * rate + 1
+    if passed == at_once:
+        assert 0 < waits[-1] <= max(1, 1 / rate)
+
+
+def test_a_rate_recovers_and_survives_a_clock_that_was_set_back(
+    client: redis.Redis, settings: Settings
+) -> None:
+    rate = RelayRate(client, settings.rules)
+    assert rate.wait_s("shop", 10) == 0
+    eventually(lambda: not client.exists(keys.RELAY + "shop"))
+    client.set(keys.RELAY + "shop", now_us(client) + 3_600_000_000)
+    assert rate.wait_s("shop", 10) == 0
+    assert 0 < client.pttl(keys.RELAY + "shop") <= 1000
+
+
+def now_us(client: redis.Redis) -> int:
+    seconds, micros = client.time()
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+# --- the file of callers --------------------------------------------------------------------
+
+SECRET_LINE = 'secret = "0123456789abcdef"\n'
+MISTAKES = {
+    "not-toml": ("[callers.shop", ["is not TOML"]),
+    "not-utf-8": ("[callers.\udcff]", ["is not TOML in UTF-8"]),
+    "empty": ("", ["names no caller"]),
+    "other-table": (
+        f"[caller.shop]\n{SECRET_LINE}",
+        ['table "caller" is unknown', "names no caller"],
+    ),
+    "no-table": ("callers = 1", ["callers: is not a table"]),
+    "caller-no-table": ("[callers]\nshop = 1", ["callers.shop: is not a table"]),
+    "bad-name": (f'[callers."a:b"]\n{SECRET_LINE}', ["a name has 1 to 64 letters"]),
+    "no-secret": ("[callers.shop]", ["field secret: must be at least 16"]),
+    "short-secret": ('[callers.shop]\nsecret = "hunter2"', ["field secret: must be at least 16"]),
+    "secret-with-blank": (
+        '[callers.shop]\nsecret = " hunter2hunter2hunter2"',
+        ["without blanks at the ends"],
+    ),
+    "relay-secret": (f'[callers.shop]\nsecret = "{RELAY}"', ["is that of SMSQ_RELAY_SECRET"]),
+    "same-secret": (
+        f"[callers.a]\n{SECRET_LINE}[callers.b]\n{SECRET_LINE}",
+        ["callers.b, field secret: is that of callers.a"],
+    ),
+    "lane": (f'[callers.a]\n{SECRET_LINE}lanes = ["fast"]', ["one or more of otp, notice, bulk"]),
+    "no-lanes": (f"[callers.a]\n{SECRET_LINE}lanes = []", ["one or more of otp, notice, bulk"]),
+    "rate-0": (f"[callers.a]\n{SECRET_LINE}rate_per_s = 0", ["a number from 0.001 to 10000"]),
+    "rate-nan": (f"[callers.a]\n{SECRET_LINE}rate_per_s = nan", ["a number from 0.001"]),
+    "rate-true": (f"[callers.a]\n{SECRET_LINE}rate_per_s = true", ["a number from 0.001"]),
+    "unknown-field": (f"[callers.a]\n{SECRET_LINE}lane = 1", ["did you mean lanes?"]),
+    "several": (
+        '[callers.a]\nsecret = "x"\nlanes = 1\n[callers.b]\nrate_per_s = -1',
+        ["callers.a, field secret", "a, field lanes", "b, field secret", "b, field rate_per_s"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), MISTAKES.values(), ids=MISTAKES)
+def test_every_mistake_in_the_file_is_told_at_once_and_no_secret(
+    tmp_path: Path, text: str, told: list[str]
+) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text(text, errors="surrogateescape")
+    with pytest.raises(SettingsError) as raised:
+        Callers.load(file, RELAY)
+    assert len(raised.value.problems) == len(told)
+    for problem, part in zip(raised.value.problems, told, strict=True):
+        assert problem.startswith(f"SMSQ_RELAY_CALLERS_FILE: {file}: ")
+        assert part in problem
+        assert "hunter2" not in problem
+        assert RELAY not in problem
+
+
+def test_the_door_does_not_start_with_a_bad_file(
+    base_environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "smsq_worker", "serve"],
+        env={**base_environ, "SMSQ_RELAY_CALLERS_FILE": str(file)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "names no caller" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_callers_alone_make_a_relay_and_are_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + CALLERS.encode())
+    callers = Callers.load(file, "")
+    assert callers
+    shop = callers.find(SHOP)
+    assert shop is not None
+    assert shop.name == "shop"
+    assert SHOP not in repr(shop)
+    assert callers.find("") is None
+    assert not Callers.load(None, "")
+
+
+def test_every_secret_is_compared_in_constant_time_whichever_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text(CALLERS)
+    callers = Callers.load(file, RELAY)
+    compared: list[int] = []
+    compare = hmac.compare_digest
+
+    def counting(a: bytes, b: bytes) -> bool:
+        compared.append(len(a) - len(b))
+        return compare(a, b)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    for secret in (RELAY, SLOW, "x", "é"):
+        compared.clear()
+        callers.find(secret)
+        assert compared == [0] * 4

@@ -1,0 +1,45 @@
+"""What the bench uses of smsq, by the names of this release and of those up to 0.2.0."""
+
+from __future__ import annotations
+
+from smsq.cipher import opener
+from smsq_worker.ledger import Ledger, Report
+
+try:
+    from smsq.ledger_writer import LedgerWriter
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.devstack import services
+    from smsq_worker.devstack.processes import Service
+    from smsq_worker.domain.states import Outcome
+    from smsq_worker.infra.ports import free_port
+    from smsq_worker.ledger import Admitted
+    from smsq_worker.ledger.admin import ACCOUNT, Control
+except ImportError:
+    from smsq.enqueue import Entrance as LedgerWriter
+    from smsq_worker.ledger.control import ACCOUNT, Control
+    from smsq_worker.local.ports import free_port
+    from smsq_worker.local.stack import Service
+    from smsq_worker.settings import Settings
+    from smsq_worker.states import Outcome
+
+    from smsq_worker.ledger import Go as Admitted
+    from smsq_worker.local import services
+
+__all__ = [
+    "ACCOUNT",
+    "Admitted",
+    "Control",
+    "Ledger",
+    "LedgerWriter",
+    "Outcome",
+    "Report",
+    "Service",
+    "Settings",
+    "api_service",
+    "free_port",
+    "opener",
+    "services",
+]
+
+api_service = getattr(services, "api", None) or services.door
+"""Named door up to 0.2.0."""

@@ -1,0 +1,340 @@
+"""Outcomes on their way to receivers: noted with the end itself, told until they are taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Timer
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from harness.scene import DELIVRD, LONG_AGO, PHONE_IS_OFF, Scene, stat
+from smsq import keys
+from smsq.connection import connect
+from smsq_worker.callbacks.dispatcher import Dispatcher
+from smsq_worker.callbacks.poster import Posted
+from smsq_worker.cli.commands.notices import notices as command
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.backoff import Backoff
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger.callbacks import Callback, Callbacks
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
+
+BLACKLISTED = stat("MA:0001", "permanent")
+HOUR = 3600.0
+HOUR_MS = 3_600_000
+
+
+class Desk(Scene):
+    """A scene with receivers."""
+
+    def __init__(self, client: redis.Redis, settings: Settings, **rules: Any) -> None:
+        super().__init__(client, settings, **rules)
+        self.notices = Callbacks(client, self.rules)
+        self.told: list[Callback] = []
+        self.answer: Callable[[Callback], Posted] = lambda _: Posted(done=True, detail="")
+
+        def tell(notice: Callback) -> Posted:
+            self.told.append(notice)
+            return self.answer(notice)
+
+        self.notifier = Dispatcher(
+            self.notices,
+            dict.fromkeys(("task", "returnurl", "webhook"), tell),
+            Backoff(60, 60),
+            give_up_s=HOUR,
+        )
+
+    def deliver(self, name: str = "m1", **options: Any) -> None:
+        """Take a message to its end."""
+        self.enter(name, **options)
+        self.go(name)
+        self.record(name, Outcome.ACCEPTED)
+        self.report(name, DELIVRD)
+
+    def waiting(self) -> list[str]:
+        return [str(name) for name in self.client.zrange(keys.NOTICES, 0, -1)]
+
+    def rest_is_over(self) -> None:
+        """Let all that waits be due."""
+        for name in self.waiting():
+            self.client.zadd(keys.NOTICES, {name: LONG_AGO})
+        for who, text in self.client.hgetall("smsq:receivers").items():
+            self.client.hset("smsq:receivers", who, f"{text.split()[0]} {LONG_AGO}")
+
+    def tell_all(self) -> list[str]:
+        return [self.notifier.dispatch(name) for name in self.notices.claim(100)]
+
+    def outcomes_kept(self) -> int:
+        return len(list(self.client.scan_iter("smsq:o:*")))
+
+
+@pytest.fixture
+def desk(client: redis.Redis, settings: Settings) -> Desk:
+    return Desk(client, settings)
+
+
+@pytest.fixture
+def hooked(client: redis.Redis, settings: Settings) -> Desk:
+    return Desk(client, settings, webhook=True)
+
+
+def test_a_message_nobody_asked_about_leaves_nothing(desk: Desk) -> None:
+    desk.deliver()
+    assert not desk.waiting()
+    assert not desk.outcomes_kept()
+
+
+def test_an_outcome_is_told_with_all_that_is_known(desk: Desk) -> None:
+    desk.deliver(notify="shop.tasks.told", reference="order 7", lane="otp")
+    assert desk.waiting() == ["task:delivered:m1"]
+    assert desk.tell_all() == ["told"]
+    (notice,) = desk.told
+    assert (notice.id, notice.notify) == ("m1.delivered", "shop.tasks.told")
+    outcome = dict(notice.outcome)
+    for name in ("enqueued_at", "accepted_at", "finished_at"):
+        assert outcome.pop(name).endswith("+00:00")
+    assert outcome == {
+        "id": "m1",
+        "state": "delivered",
+        "lane": "otp",
+        "reason": None,
+        "stat": "DELIVRD",
+        "detail": None,
+        "template": "SMS_1001",
+        "phone": "138****8000",
+        "reference": "order 7",
+        "mid": "MID-m1-1",
+        "allowed_at": None,
+    }
+    assert not desk.waiting()
+    assert not desk.outcomes_kept()
+
+
+def test_each_way_is_told_by_itself(hooked: Desk) -> None:
+    hooked.answer = lambda notice: Posted(done=notice.kind == "task", detail="HTTP 500")
+    hooked.deliver(notify="told")
+    assert sorted(hooked.tell_all()) == ["told", "waits"]
+    assert hooked.waiting() == ["webhook:delivered:m1"]
+    hooked.rest_is_over()
+    hooked.answer = lambda _: Posted(done=True, detail="")
+    assert hooked.tell_all() == ["told"]
+    assert not hooked.outcomes_kept()
+
+
+@pytest.mark.parametrize(
+    ("bring", "expected"),
+    [
+        (lambda d: d.call("m1", Outcome.REFUSED), ("failed", "gateway:400")),
+        (lambda d: (d.call("m1", Outcome.NOT_SENT), d.run_out_of_ttl()), ("expired", None)),
+        (lambda d: (d.call("m1", Outcome.ACCEPTED), d.run_out()), ("unreported", None)),
+        (
+            lambda d: (d.call("m1", Outcome.ACCEPTED), d.report("m1", BLACKLISTED)),
+            ("failed", "report:MA:0001"),
+        ),
+    ],
+    ids=["refused", "expired", "unreported", "reported"],
+)
+def test_every_end_is_told(
+    hooked: Desk, bring: Callable[[Desk], object], expected: tuple[str, str | None]
+) -> None:
+    bring(hooked)
+    assert hooked.tell_all() == ["told"]
+    (notice,) = hooked.told
+    assert (notice.outcome["state"], notice.outcome["reason"]) == expected
+
+
+def test_what_waits_is_not_told(hooked: Desk) -> None:
+    hooked.call("m1", Outcome.ACCEPTED)
+    hooked.report("m1", PHONE_IS_OFF)
+    assert not hooked.waiting()
+
+
+def test_better_news_is_told_too_and_each_says_what_was_known_then(hooked: Desk) -> None:
+    hooked.call("m1", Outcome.ACCEPTED)
+    hooked.run_out()
+    hooked.report("m1", DELIVRD)
+    assert hooked.tell_all() == ["told", "told"]
+    # In any order: the receiver goes by finished_at.
+    assert {(n.outcome["state"], n.outcome["stat"]) for n in hooked.told} == {
+        ("unreported", None),
+        ("delivered", "DELIVRD"),
+    }
+
+
+def test_duplicates_and_invalid_ones_are_told(hooked: Desk) -> None:
+    hooked.enter("m1", key="k", notify="told")
+    hooked.enter("m2", key="k", notify="told")
+    hooked.entrance.refuse("m3", "bad")
+    hooked.notices.claim(100)  # finds out whom to tell
+    assert hooked.tell_all() == ["told"] * 3
+    assert sorted((n.kind, n.outcome["id"], n.outcome["reason"]) for n in hooked.told) == [
+        ("task", "m2", "duplicate:m1"),
+        ("webhook", "m2", "duplicate:m1"),
+        ("webhook", "m3", "local:invalid"),
+    ]
+
+
+def test_without_receivers_duplicates_leave_nothing(desk: Desk) -> None:
+    desk.enter("m1", key="k")
+    desk.enter("m2", key="k")
+    assert desk.notices.claim(100) == []
+    assert not desk.waiting()
+
+
+def test_what_was_taken_is_not_told_again_by_a_copy(hooked: Desk) -> None:
+    hooked.deliver()
+    (name,) = hooked.notices.claim(100)
+    assert [hooked.notifier.dispatch(name) for _ in range(2)] == ["told", "gone"]
+    assert len(hooked.told) == 1
+
+
+def test_two_copies_at_once_are_one(hooked: Desk) -> None:
+    hooked.deliver()
+    (name,) = hooked.notices.claim(100)
+    copies: list[str] = []
+
+    def answer(_: Callback) -> Posted:
+        copies.extend([str(hooked.notices.take(name)), *hooked.notices.claim(100)])
+        return Posted(done=True, detail="")
+
+    hooked.answer = answer
+    assert hooked.notifier.dispatch(name) == "told"
+    assert copies == ["copy"]
+
+
+def test_a_teller_that_died_leaves_a_lease(hooked: Desk) -> None:
+    hooked.deliver()
+    (name,) = hooked.notices.claim(100)
+    assert isinstance(hooked.notices.take(name), Callback)
+    # The lease runs out.
+    hooked.client.zadd(keys.NOTICES, {name: LONG_AGO})
+    hooked.client.hincrby(keys.callback("delivered", "m1"), "webhook:taken", -HOUR_MS)
+    assert hooked.tell_all() == ["told"]
+
+
+def test_a_receiver_that_is_down_costs_one_try_at_a_time(hooked: Desk) -> None:
+    hooked.answer = lambda _: Posted(done=False, detail="HTTP 500")
+    for n in range(5):
+        hooked.deliver(f"m{n}")
+    assert hooked.tell_all() == ["waits", "wait", "wait", "wait", "wait"]
+    hooked.rest_is_over()
+    assert sorted(hooked.tell_all()) == ["wait", "wait", "wait", "wait", "waits"]
+    assert len(hooked.told) == 2
+    assert hooked.told[-1].failures == 1
+    hooked.rest_is_over()
+    hooked.answer = lambda _: Posted(done=True, detail="")
+    assert hooked.tell_all() == ["told"] * 5
+    assert not hooked.client.hgetall("smsq:receivers")
+
+
+def test_another_receiver_does_not_wait_for_one_that_is_down(hooked: Desk) -> None:
+    hooked.answer = lambda n: Posted(done=n.kind != "webhook", detail="HTTP 500")
+    for n in range(3):
+        hooked.deliver(f"m{n}", notify="told")
+    told = dict.fromkeys(hooked.notices.claim(100))
+    ends = {name: hooked.notifier.dispatch(name) for name in told}
+    assert {end for name, end in ends.items() if name.startswith("task:")} == {"told"}
+
+
+def test_a_receiver_that_wants_to_rest_longer_may(hooked: Desk) -> None:
+    hooked.answer = lambda _: Posted(done=False, detail="HTTP 503", retry_after_s=600)
+    hooked.deliver()
+    hooked.tell_all()
+    due: Any = hooked.client.zscore(keys.NOTICES, "webhook:delivered:m1")
+    assert due - hooked.now_ms() == pytest.approx(600_000, abs=30_000)
+
+
+@pytest.fixture
+def dead(hooked: Desk) -> Desk:
+    """One outcome that has been given up."""
+    hooked.answer = lambda _: Posted(done=False, detail="HTTP 500")
+    hooked.deliver()
+    hooked.client.hincrby(keys.callback("delivered", "m1"), "since", -int(HOUR * 1000))
+    assert hooked.tell_all() == ["dead"]
+    return hooked
+
+
+def test_what_was_tried_too_long_is_given_up_and_listed(dead: Desk) -> None:
+    (one,) = dead.notices.dead(10)
+    assert (one.name, one.tries, one.error) == ("webhook:delivered:m1", 1, "HTTP 500")
+    assert dead.notices.counts() == {"waiting": 0, "dead": 1}
+    assert dead.notifier.dispatch(one.name) == "gone"
+
+
+def test_a_receiver_that_is_gone_is_given_up_at_once(hooked: Desk) -> None:
+    hooked.answer = lambda _: Posted(done=False, detail="HTTP 410", gone=True)
+    hooked.deliver()
+    assert hooked.tell_all() == ["dead"]
+
+
+def test_what_was_given_up_is_forgotten_in_time(dead: Desk) -> None:
+    dead.client.zadd("smsq:notices:dead", {"webhook:delivered:m1": LONG_AGO})
+    dead.deliver("m2")
+    dead.client.hincrby(keys.callback("delivered", "m2"), "since", -int(HOUR * 1000))
+    dead.rest_is_over()
+    assert dead.tell_all() == ["dead"]
+    assert [one.name for one in dead.notices.dead(10)] == ["webhook:delivered:m2"]
+    assert dead.outcomes_kept() == 1
+
+
+def run(environ: dict[str, str], *words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(command, list(words), env=environ)
+    return done.exit_code, done.output
+
+
+def test_the_operator_lists_and_replays(dead: Desk, environ: dict[str, str]) -> None:
+    code, shown = run(environ)
+    assert code == 0
+    assert "webhook:delivered:m1" in shown
+    assert "1 given up, 0 waiting" in shown
+    rows = json.loads(run(environ, "--json")[1])
+    assert rows["given_up"][0]["error"] == "HTTP 500"
+    assert run(environ, "replay", "--all") == (0, "webhook:delivered:m1  done\n")
+    dead.answer = lambda _: Posted(done=True, detail="")
+    assert dead.tell_all() == ["told"]
+    assert not dead.outcomes_kept()
+
+
+def test_the_operator_drops(dead: Desk, environ: dict[str, str]) -> None:
+    assert run(environ, "drop", "webhook:delivered:m1")[0] == 0
+    assert not dead.outcomes_kept()
+    code, shown = run(environ, "drop", "webhook:delivered:m1")
+    assert (code, shown) == (1, "webhook:delivered:m1  is not among those given up\n")
+    assert run(environ, "drop")[0] == 2
+
+
+def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Settings) -> None:
+    desk = Desk(client, settings, webhook=True)
+    desk.deliver()
+    own = connect(settings.redis_url)
+    desk.notifier._callbacks = Callbacks(own, replace(desk.rules))
+    (name,) = desk.notices.claim(100)
+
+    def answer(_: Callback) -> Posted:
+        # A server that takes no writes for a while.
+        client.config_set("min-replicas-to-write", 1)
+        Timer(0.3, lambda: client.config_set("min-replicas-to-write", 0)).start()
+        return Posted(done=True, detail="")
+
+    desk.answer = answer
+    assert desk.notifier.dispatch(name) == "told"
+    assert len(desk.told) == 1
+
+
+def test_so_many_threads_tell_outcomes_and_no_more() -> None:
+    gate = ConsumerGate()
+    gate.set_threads(12)
+    queues = ["sms.otp", "sms.notify", "sms.bulk"]
+    with gate.dispatching():
+        assert "sms.notify" in gate.open_queues(queues)
+        with gate.dispatching():
+            assert gate.open_queues(queues) == ["sms.otp", "sms.bulk"]
+            assert gate.crowded()
+            with pytest.raises(RequeueLater), gate.dispatching():
+                raise AssertionError("a third")
+    assert "sms.notify" in gate.open_queues(queues)

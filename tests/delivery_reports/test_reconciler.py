@@ -1,0 +1,104 @@
+"""Reports and their messages: one act for several, and every form of their wake-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.scene import LONG_AGO, OTHER_PHONE, PHONE, Scene
+from smsq import keys
+from smsq.contract import RECONCILE_REPORT
+from smsq_worker.celery_worker.app import WorkerApp
+from smsq_worker.celery_worker.tasks import register
+from smsq_worker.delivery_reports.reconciler import Reconciler
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import Ledger
+
+
+@pytest.fixture
+def reports(ledger: Ledger) -> Reconciler:
+    return Reconciler(ledger, Catalogue.load())
+
+
+def accepted(scene: Scene, *names: str) -> list[str]:
+    """Bring messages to where they await a report; give their mids."""
+    for name in names:
+        scene.call(name, Outcome.ACCEPTED)
+    return [str(scene.field(name, "1:mid")) for name in names]
+
+
+def test_several_are_applied_in_order_and_leave_the_inbox(
+    scene: Scene, reports: Reconciler
+) -> None:
+    names = ("m1", "m2", "m3")
+    mids = accepted(scene, *names)
+    told = [*zip(mids, ["DELIVRD", "MA:0001", "MA:0001"], strict=True)]
+    # Delivered outranks even the failure before it.
+    told += [(mids[2], "DELIVRD"), ("nobody's", "自定义")]
+    scene.ledger.take_in(told, wake_after_s=60)
+
+    assert reports.reconcile(told) == "2 delivered, 2 failed, 1 parked"
+
+    states = [scene.field(name, "state") for name in names]
+    assert states == ["delivered", "failed", "delivered"]
+    assert not scene.client.exists(keys.INBOX)
+
+
+def test_none_at_all_are_no_mistake(reports: Reconciler) -> None:
+    assert reports.reconcile([]) == ""
+
+
+def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reconciler) -> None:
+    (mid,) = accepted(scene, "m1")
+    for stat in ("MO:0254", "MO:1234", "MO:12345", "MO:999999", "自定义"):
+        reports.reconcile([(mid, stat)])
+    counted = {name for name in scene.ledger.counters() if name.startswith("reports:")}
+    assert {name.split(":", 1)[1].rpartition(":")[0] for name in counted} == {
+        *("MO:0254", "MO:1234", "other")
+    }
+
+
+def test_a_parked_one_means_the_same_once_its_mid_is_known(
+    scene: Scene, reports: Reconciler
+) -> None:
+    ends = []
+    for name, phone in (("early", PHONE), ("late", OTHER_PHONE)):
+        told = [(f"MID-{name}-1", "MA:0001")]
+        scene.enter(name, phone=phone)
+        scene.go(name)
+        if name == "early":
+            assert reports.reconcile(told) == "1 parked"
+        scene.record(name, Outcome.ACCEPTED)
+        if name == "late":
+            assert reports.reconcile(told) == "1 failed"
+        ends.append([scene.field(name, field) for field in ("state", "reason", "stat")])
+    assert ends == [["failed", "report:MA:0001", "MA:0001"]] * 2
+    assert scene.client.hlen(keys.SUPPRESSED) == 2
+
+
+def test_reports_are_due_only_after_the_time_that_was_given(scene: Scene, ledger: Ledger) -> None:
+    before_ms = scene.now_ms()
+    ledger.take_in([("1", "DELIVRD"), ("2", "DELIVRD")], wake_after_s=30)
+    found: Any = scene.client.zrange(keys.INBOX, 0, -1, withscores=True)
+    assert all(before_ms + 30_000 <= due <= scene.now_ms() + 30_000 for _, due in found)
+    assert ledger.claim_reports(wake_after_s=30) == []
+    scene.client.zadd(keys.INBOX, {member: LONG_AGO for member, _ in found})
+    assert sorted(ledger.claim_reports(wake_after_s=30)) == [("1", "DELIVRD"), ("2", "DELIVRD")]
+
+
+@pytest.fixture
+def worker(environ: dict[str, str]) -> Iterator[WorkerApp]:
+    app = WorkerApp("worker", set_as_current=False)
+    register(app)
+    yield app
+    app.runtime.close()
+
+
+def test_a_wake_up_carries_reports_or_as_once_a_single_one(scene: Scene, worker: WorkerApp) -> None:
+    mids = accepted(scene, "m1", "m2", "m3")
+    task = worker.tasks[RECONCILE_REPORT]
+    assert task([[mids[0], "DELIVRD"], [mids[1], "DELIVRD"]]) == "2 delivered"
+    assert task(mids[2], "DELIVRD") == "1 delivered"

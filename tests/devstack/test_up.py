@@ -1,0 +1,229 @@
+"""`smsq up` and `smsq demo`: all parts as processes of this machine."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import redis
+import requests
+
+from harness.devstack import BINDS, PATIENCE_S, SMSQ, STOP_S, up
+from harness.waiting import eventually
+from smsq.contract import State
+from smsq.errors import SettingsError
+from smsq.settings import names
+from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import demo
+from smsq_worker.devstack.up import Plan, make_plan
+from smsq_worker.infra.ports import free_port
+
+# Each starts and stops five processes; on a busy machine each of them takes its time.
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def bare(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """An environment without a setting but for where to be, in which nothing is started yet."""
+    return {
+        **{name: value for name, value in environ.items() if not name.startswith("SMSQ_")},
+        **dict.fromkeys(BINDS, "127.0.0.1:0"),
+        "SMSQ_HOME": str(tmp_path / "home"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def test_up_starts_everything_and_ctrl_c_leaves_nothing_behind(bare: dict[str, str]) -> None:
+    with up(bare) as running:
+        for url in (f"{running.addresses['API']}readyz", f"{running.addresses['Flower']}"):
+            assert requests.get(url, timeout=PATIENCE_S).ok
+        redis_url = running.addresses["Redis"]
+        told = subprocess.run(
+            [*SMSQ, "send", "13800138000", "SMS_1001", "482913"],
+            env=bare | {"SMSQ_REDIS_URL": redis_url},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+            key = f"smsq:m:{told.stdout.strip()}"
+            eventually(lambda: client.hget(key, "state") == "delivered")
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_up_uses_the_redis_of_the_settings(
+    bare: dict[str, str], environ: dict[str, str], client: redis.Redis
+) -> None:
+    with up(bare | {"SMSQ_REDIS_URL": environ["SMSQ_REDIS_URL"]}) as running:
+        assert running.addresses["Redis"] == environ["SMSQ_REDIS_URL"]
+        assert not (Path(bare["SMSQ_HOME"]) / "redis").exists()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(STOP_S) == 0
+
+
+# --- what is planned ------------------------------------------------------------------------
+
+ANY_PORTS = dict.fromkeys(BINDS, "127.0.0.1:0")
+
+
+def ports(plan: Plan) -> list[int]:
+    settings = plan.settings
+    binds = (settings.sandbox_bind, settings.api_bind, settings.flower_bind)
+    assert plan.redis_port is not None
+    return [plan.redis_port, *(port for _, port in binds)]
+
+
+def test_port_0_takes_a_free_one_and_all_parts_know_it() -> None:
+    plan = make_plan(ANY_PORTS, redis_port=0)
+
+    assert 0 not in ports(plan)
+    assert len(set(ports(plan))) == 4
+    own, sandbox, door, _ = ports(plan)
+    told = Settings.load(plan.environ)
+    assert told == plan.settings
+    assert told.redis_url == f"redis://127.0.0.1:{own}/0"
+    assert told.gateway_url == f"http://127.0.0.1:{sandbox}/"
+    assert told.sandbox_report_url == f"http://127.0.0.1:{door}/reports/{told.report_token}"
+
+
+def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:
+    old = {name: text for name, text in ANY_PORTS.items() if name != "SMSQ_API_BIND"}
+    port = free_port()
+    plan = make_plan(old | {"SMSQ_DOOR_BIND": f"127.0.0.1:{port}"}, redis_port=0)
+
+    assert plan.settings.api_bind == ("127.0.0.1", port)
+    assert plan.environ["SMSQ_API_BIND"] == f"127.0.0.1:{port}"
+    assert "SMSQ_DOOR_BIND" not in plan.environ
+
+
+def test_an_empty_setting_is_as_good_as_none() -> None:
+    empty = dict.fromkeys(names(Settings), "") | {"SMSQ_APP_SECRET": " \n"}
+
+    plan = make_plan(empty | ANY_PORTS, redis_port=0)
+
+    assert plan.with_sandbox
+    assert plan.settings.app_secret
+    assert plan.settings.report_token
+    assert plan.settings.report_token in plan.settings.sandbox_report_url
+    assert not [name for name, text in plan.environ.items() if not text.strip()]
+
+
+def test_what_is_set_is_left_as_it_is() -> None:
+    given = {
+        "SMSQ_REDIS_URL": "redis://redis/3",
+        "SMSQ_GATEWAY_URL": "https://sms.example/",
+        "SMSQ_APP_SECRET": "app-secret",
+        "SMSQ_REPORT_TOKEN": "report-token-0123456789",
+        "SMSQ_API_BIND": f"127.0.0.1:{free_port()}",
+        "SMSQ_FLOWER_BIND": f"[::1]:{free_port()}",
+    }
+
+    plan = make_plan(given)
+
+    assert plan.environ == given
+    assert (plan.redis_port, plan.with_sandbox) == (None, False)
+
+
+def test_every_port_in_use_is_told_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        taken = f"127.0.0.1:{port}"
+        with pytest.raises(SettingsError) as caught:
+            make_plan(ANY_PORTS | {"SMSQ_API_BIND": taken}, redis_port=port)
+
+    in_use = f"cannot listen on {taken}: Address already in use"
+    there = f"set SMSQ_REDIS_URL=redis://{taken}/0 to use the server that is there"
+    assert caught.value.problems == (
+        f"--redis-port: {in_use}; give another port, or {there}",
+        f"SMSQ_API_BIND: {in_use}; set another HOST:PORT",
+    )
+
+
+def test_two_parts_cannot_have_the_same_port() -> None:
+    same = f"127.0.0.1:{free_port()}"
+
+    with pytest.raises(SettingsError) as caught:
+        make_plan(ANY_PORTS | {"SMSQ_API_BIND": same, "SMSQ_FLOWER_BIND": same}, redis_port=0)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"SMSQ_FLOWER_BIND: cannot listen on {same}")
+
+
+@pytest.mark.parametrize("command", [("up", "--redis-port", "0"), ("demo",)], ids=["up", "demo"])
+@pytest.mark.parametrize("inside", ["", "x/y"], ids=["a file", "within a file"])
+def test_a_home_that_cannot_be_made_is_told_in_one_line(
+    bare: dict[str, str], tmp_path: Path, command: tuple[str, ...], inside: str
+) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / inside
+
+    done = subprocess.run(
+        [*SMSQ, *command],
+        env=bare | {"SMSQ_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=STOP_S,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"smsq: SMSQ_HOME: cannot keep files in {home}")
+
+
+# --- the demo -------------------------------------------------------------------------------
+
+
+def test_the_demo_ends_every_message_as_its_number_demands(bare: dict[str, str]) -> None:
+    """Every documented stat code, refusal, timeout and kind of report, with its documented end."""
+    flower = f"127.0.0.1:{free_port()}"
+    done = subprocess.run(
+        [*SMSQ, "demo"],
+        env=bare | {"SMSQ_FLOWER_BIND": flower},
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WRONG" not in done.stdout
+    assert f"Flower was at http://{flower}/" in done.stdout
+    home = Path(bare["SMSQ_HOME"])
+    assert (home / "demo" / "redis").is_dir()
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(home) in f"{p.info['cmdline']}"]
+
+
+ONE = demo.Sent("id", "8000", (State.DELIVERED, None))
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, *states: str) -> demo.Seen:
+    """Let the demo see these states of a message that must be delivered, the last for good."""
+    coming = [*states]
+
+    def look(_: str) -> SimpleNamespace:
+        return SimpleNamespace(state=coming.pop(0) if coming[1:] else coming[0], reason=None)
+
+    monkeypatch.setattr(demo, "_status", look)
+    monkeypatch.setattr(demo, "POLL_S", 0)
+    return demo.watch([ONE], lambda seen: None, lambda: None)
+
+
+def test_the_demo_waits_for_a_report_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch, "queued", "accepted", "unreported", "unreported", "delivered")
+    assert seen.ends(ONE)
+
+
+def test_the_demo_gives_up_where_nothing_more_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "STILL_S", 0.1)
+    assert not watched(monkeypatch, "queued", "unreported").ends(ONE)
+
+
+def test_the_demo_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "DEADLINE_S", 0.1)
+    assert not watched(monkeypatch, "queued").ends(ONE)

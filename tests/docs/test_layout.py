@@ -1,0 +1,36 @@
+"""Where tests lie: in folders named after the rooms, sharing what is in the harness and no more."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.paths import ROOT, TESTS
+
+MODULES = sorted(TESTS.rglob("*.py"))
+ROOMS = {path.parent.name for path in (ROOT / "worker" / "smsq_worker").glob("*/__init__.py")}
+OTHERS = {"producer", "end_to_end", "docs", "ops", "system", "bench", "soak"}
+"""The producer's; those that take whole processes; those of documents, files and tools."""
+
+
+def test_each_room_has_a_folder_of_tests_and_each_folder_a_room() -> None:
+    folders = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
+    assert folders == ROOMS | OTHERS
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(TESTS)))
+def test_nothing_is_imported_from_a_test(module: Path) -> None:
+    for name in imported(ast.parse(module.read_text())):
+        assert not re.search(r"\b(test_\w+|conftest)\b", name)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)

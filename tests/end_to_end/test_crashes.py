@@ -1,0 +1,193 @@
+"""Who dies when, what is written by then, who picks it up: kill -9 at each of those moments.
+
+The timers that would bring a message back in time are made to run out at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import smsq
+from harness.machine import Machine, dies, ends
+from harness.waiting import becomes, eventually, known
+from smsq import keys
+from smsq.contract import Lane
+from smsq.failpoints import VARIABLE
+from smsq.tasks import publish
+from smsq_worker.delivery_reports.publish import publish_reports
+
+PHONE = "13800138000"
+
+
+def send(**options: str) -> str:
+    return smsq.send_sms.delay(PHONE, "SMS_1001", "482913", **options).id
+
+
+def killed_at(host: Machine, point: str, **options: str) -> str:
+    """Send a message to a worker that dies at a point; give the message's id."""
+    worker = host.start_worker(**{VARIABLE: point})
+    message_id = send(**options)
+    dies(worker)
+    return message_id
+
+
+def test_a_worker_that_dies_before_admit_leaves_the_message_queued(host: Machine) -> None:
+    message_id = killed_at(host, "before admit")
+    assert known(message_id).state == "queued"
+    host.start_worker()
+    host.run_out(message_id)
+    becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 1
+    assert host.possible_duplicates() == 0
+
+
+@pytest.mark.parametrize(
+    ("point", "calls"),
+    [
+        pytest.param("after admit", 0, id="before the call"),
+        pytest.param("after call", 1, id="with the answer in its hand"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+def test_a_worker_that_dies_between_admit_and_record_leaves_doubt_to_the_policy(
+    host: Machine, point: str, calls: int, policy: str
+) -> None:
+    message_id = killed_at(host, point, on_ambiguous=policy)
+    assert known(message_id).state == "sending"
+    assert len(host.vendor.calls) == calls
+    host.start_worker()
+    host.run_out(message_id)
+    if policy == "hold":
+        becomes(message_id, "held")
+        assert len(host.vendor.calls) == calls
+        assert host.possible_duplicates() == 0
+    else:
+        status = becomes(message_id, "accepted")
+        assert [attempt.outcome for attempt in status.attempts] == ["maybe_sent", "accepted"]
+        assert len(host.vendor.calls) == calls + 1
+        assert host.possible_duplicates() == 1
+
+
+def test_a_worker_that_dies_during_the_call_leaves_doubt(host: Machine) -> None:
+    worker = host.start_worker()
+    host.vendor.before_answer = lambda mid: worker.kill()
+    message_id = send()
+    dies(worker)
+    assert known(message_id).state == "sending"
+    host.vendor.before_answer = lambda mid: None
+    host.start_worker()
+    host.run_out(message_id)
+    becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 2
+    assert host.possible_duplicates() == 1
+
+
+def test_a_worker_that_dies_after_record_has_done_its_work(host: Machine) -> None:
+    message_id = killed_at(host, "after record")
+    assert known(message_id).state == "accepted"
+    host.start_worker()
+    # What Celery does after its visibility timeout.
+    publish(smsq.send_sms.app, message_id, Lane.NOTICE)
+    eventually(lambda: not host.client.exists("sms.notice"))
+    after = send()
+    becomes(after, "accepted")
+    assert len(host.vendor.calls) == 2
+    assert len(known(message_id).attempts) == 1
+
+
+def test_a_clock_that_dies_before_it_publishes_leaves_the_message_queued(host: Machine) -> None:
+    message_id = send()
+    host.client.delete("sms.notice")
+    host.client.hset(keys.message(message_id), "published", 0)
+    host.run_out(message_id)
+    dies(host.start_worker(**{VARIABLE: "after claim"}))
+    assert known(message_id).state == "queued"
+    assert not host.client.exists("sms.notice")
+    host.start_worker()
+    host.run_out(message_id)
+    becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 1
+
+
+def test_a_producer_that_dies_before_it_publishes_has_enqueued(host: Machine) -> None:
+    code = f"import smsq; smsq.send_sms.delay('{PHONE}', 'SMS_1001')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=host.environ | {VARIABLE: "after entry"}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    (message_id,) = host.client.zrange(keys.TIMERS, 0, -1)
+    assert known(message_id).state == "queued"
+    host.start_worker()
+    host.run_out(message_id)
+    becomes(message_id, "accepted")
+
+
+@pytest.mark.parametrize(
+    ("point", "state"), [("before report", "accepted"), ("after report", "delivered")]
+)
+def test_a_worker_that_dies_over_a_report_loses_none(host: Machine, point: str, state: str) -> None:
+    worker = host.start_worker(**{VARIABLE: point})
+    message_id = send()
+    mid = becomes(message_id, "accepted").attempts[0].mid
+    assert mid is not None
+    host.ledger.take_in([(mid, "DELIVRD")], wake_after_s=3600)
+    publish_reports(smsq.send_sms.app, [(mid, "DELIVRD")])
+    dies(worker)
+    assert known(message_id).state == state
+    host.start_worker()
+    for member in host.client.zrange(keys.INBOX, 0, -1):
+        host.client.zadd(keys.INBOX, {member: 0})
+    becomes(message_id, "delivered")
+    eventually(lambda: not host.client.exists(keys.INBOX))
+
+
+# Asked to stop
+
+
+def test_sigterm_finishes_the_call_in_flight_and_gives_back_the_rest(host: Machine) -> None:
+    host.vendor.withhold()
+    worker = host.start_worker("--concurrency", "1")
+    ids = [send() for _ in range(4)]
+    eventually(lambda: host.vendor.calls)
+    worker.terminate()
+    eventually(lambda: "Warm shutdown" in (host.logs / "worker0.log").read_text())
+    assert worker.poll() is None
+    host.vendor.release()
+    ends(worker, 0)
+    states = [known(message_id).state for message_id in ids]
+    assert sorted(states) == ["accepted", "queued", "queued", "queued"]
+    assert len(host.vendor.calls) == 1
+    # What it had taken and not begun is back for the others, with no timer's help.
+    host.start_worker()
+    for message_id in ids:
+        becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 4
+    assert host.possible_duplicates() == 0
+
+
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+def test_a_second_sigterm_does_not_wait_and_hides_no_doubt(host: Machine, policy: str) -> None:
+    host.vendor.withhold()
+    worker = host.start_worker()
+    message_id = send(on_ambiguous=policy)
+    eventually(lambda: host.vendor.calls)
+    worker.terminate()
+    eventually(lambda: "Warm shutdown" in (host.logs / "worker0.log").read_text())
+    worker.terminate()
+    ends(worker, 1)
+    status = known(message_id)
+    assert (status.attempts[0].outcome, status.attempts[0].detail) == (
+        "maybe_sent",
+        "worker was stopped",
+    )
+    host.vendor.release()
+    host.start_worker()
+    if policy == "hold":
+        assert status.state == "held"
+    else:
+        becomes(message_id, "accepted")
+        assert host.possible_duplicates() == 1

@@ -1,0 +1,209 @@
+"""The HTTP API, in a process of its own and in this one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import requests
+import uvicorn
+from fastapi import FastAPI
+
+from harness.credentials import RELAY, SECRET, TOKEN
+from harness.waiting import eventually
+from smsq import app as producer
+from smsq import keys
+from smsq_worker.api.app import create_api
+from smsq_worker.api.auth import Authenticator
+from smsq_worker.api.clients import Callers
+from smsq_worker.api.protocol import BoundedProtocol
+from smsq_worker.api.relay import Relay
+from smsq_worker.api.routes import Api
+from smsq_worker.api.server import configured
+from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.inbox import Inbox
+from smsq_worker.delivery_reports.publish import publish_reports
+from smsq_worker.infra.spool import Spool
+from smsq_worker.ledger import Ledger
+
+PHONE = "13800138000"
+CODE = "482913"
+MID = "1151894566D2EDD9"
+REPORT = {"mid": MID, "stat": "DELIVRD"}
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class RunningDoor:
+    """A door in a process of its own."""
+
+    url: str
+    log: Path
+
+    def post(self, data: Any, content_type: str | None = "application/json") -> requests.Response:
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        return requests.post(self.reports, data=data, headers=headers, timeout=PATIENCE_S)
+
+    def report(self, *reports: Mapping[str, str]) -> requests.Response:
+        return self.post(json.dumps(reports[0] if len(reports) == 1 else reports))
+
+    def get(self, path: str, authorization: str | None = None) -> requests.Response:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        return requests.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE_S)
+
+    @property
+    def reports(self) -> str:
+        return f"{self.url}/reports/{TOKEN}"
+
+    def connect(self) -> socket.socket:
+        return connection(self.url)
+
+
+def connection(url: str) -> socket.socket:
+    host, _, port = urlsplit(url).netloc.partition(":")
+    return socket.create_connection((host, int(port)), PATIENCE_S)
+
+
+@contextmanager
+def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningDoor]:
+    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret."""
+    command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
+    own = {"SMSQ_API_BIND": "127.0.0.1:0"}
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(
+            command, env={**environ, **own}, stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("API ready: http://127.0.0.1:"), log.read_text()
+            door = RunningDoor(line.split()[-1].rstrip("/"), log)
+            eventually(lambda: answers(door.url))
+            yield door
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+    assert process.returncode == 0
+    told = log.read_text()
+    for secret in (TOKEN, RELAY, SECRET, PHONE, CODE, "Traceback", "Warning:"):
+        assert secret not in told
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthz", timeout=PATIENCE_S).ok
+    except requests.ConnectionError:
+        return False
+
+
+def inbox(client: redis.Redis) -> set[tuple[str, str]]:
+    members: Any = client.zrange(keys.INBOX, 0, -1)
+    return {tuple(json.loads(member)) for member in members}
+
+
+def is_empty(client: redis.Redis) -> bool:
+    """Tell whether nothing was kept but how many reports were refused."""
+    return set(client.scan_iter()) <= {keys.DURATIONS}
+
+
+def published(client: redis.Redis) -> list[tuple[str, str]]:
+    """The reports on the queue, oldest first."""
+    messages: Any = client.lrange("sms.report", 0, -1)
+    found = []
+    for message in map(json.loads, reversed(messages)):
+        assert message["headers"]["task"] == "smsq.reconcile_report"
+        (reports,), kwargs, _ = json.loads(base64.b64decode(message["body"]))
+        assert kwargs == {}
+        found += map(tuple, reports)
+    return found
+
+
+def application(
+    settings: Settings, ledger: Ledger, client: redis.Redis, spool: Path, **options: Any
+) -> FastAPI:
+    """Put a door together as `smsq serve` does."""
+    inbox = Inbox(
+        ledger,
+        Spool(spool, "reports"),
+        publish_reports=partial(publish_reports, producer.app),
+    )
+    access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
+    door = Api(settings, ledger, client, inbox, access, **options)
+    return create_api(door, Relay(settings, client, access, **options))
+
+
+@contextmanager
+def in_process(config: uvicorn.Config) -> Iterator[str]:
+    """Run a door in a thread of this process; gives its URL."""
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+        # So that a client that does not read is soon noticed.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            eventually(lambda: server.started)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+
+
+SHORT_S = 2.0
+LONG_S = 600.0
+Serve = Callable[..., AbstractContextManager[str]]
+
+
+def served_by(head_timeout_s: float, answer_timeout_s: float = LONG_S) -> type[BoundedProtocol]:
+    """Give a protocol with other times."""
+    times = {"head_timeout_s": head_timeout_s, "answer_timeout_s": answer_timeout_s}
+    return type("Timed", (BoundedProtocol,), times)
+
+
+PATIENT = served_by(LONG_S)
+IMPATIENT = served_by(SHORT_S)
+
+
+@contextmanager
+def serving_here(
+    client: redis.Redis,
+    environ: Mapping[str, str],
+    spool: Path,
+    protocol: type[BoundedProtocol] = PATIENT,
+    *,
+    max_connections: int = 1000,
+    keep_alive_s: int = 600,
+    body_timeout_s: float = LONG_S,
+    **more: str,
+) -> Iterator[str]:
+    settings = Settings.load({**environ, **more})
+    app = application(
+        settings, Ledger(client, settings.rules), client, spool, body_timeout_s=body_timeout_s
+    )
+    proxies = settings.trusted_proxies
+    config = configured(app, proxies, protocol=protocol, max_connections=max_connections)
+    config.timeout_keep_alive = keep_alive_s
+    with in_process(config) as url:
+        yield url
+
+
+def answer_of(sock: socket.socket) -> bytes:
+    """Give all that comes until the door closes."""
+    try:
+        return b"".join(iter(partial(sock.recv, 65_536), b""))
+    except ConnectionResetError:
+        return b""

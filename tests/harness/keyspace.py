@@ -1,0 +1,21 @@
+"""All that Redis holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+
+def everything(client: redis.Redis) -> str:
+    """All that the database holds, as text."""
+    read: dict[str, Callable[[str], Any]] = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": client.smembers,
+        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        "none": str,  # gone meanwhile
+    }
+    return "\n".join(f"{key} {read[str(client.type(key))](key)}" for key in client.scan_iter())

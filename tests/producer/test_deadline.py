@@ -1,0 +1,677 @@
+"""A Redis that is silent, frozen or dribbles: everybody has an answer within one deadline.
+
+The bounds here are generous, as the machine may be busy; without a deadline each of these takes
+20 to 80 s. What is to succeed has a deadline that only a fault reaches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import click
+import kombu
+import pytest
+import redis
+import requests
+import trustme
+
+from harness.api import serving
+from harness.cli import watching
+from harness.credentials import RELAY
+from harness.faulty_line import TLS_ANSWER, Line, freezing
+from harness.waiting import eventually
+from smsq import deadline, keys
+from smsq.app import app
+from smsq.connection import connect
+from smsq.redis_connections import _DeadlineSocket
+from smsq.settings import ProducerSettings
+from smsq_worker import cli
+
+PHONE = "13800138000"
+WITHIN_S = 0.5
+SOON_S = 15.0
+
+
+# --- servers that do not answer -------------------------------------------------------------
+
+
+@contextmanager
+def frozen() -> Iterator[str]:
+    with freezing() as server:
+        server.freeze()
+        yield server.url
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    with Line() as line:
+        yield line.url
+
+
+@contextmanager
+def dribbling() -> Iterator[str]:
+    with Line() as line:
+        line.dribble()
+        yield line.url
+
+
+@contextmanager
+def silent_tls() -> Iterator[str]:
+    with Line() as line:
+        yield line.tls_url
+
+
+@contextmanager
+def dribbling_tls() -> Iterator[str]:
+    with Line(dribbled=TLS_ANSWER) as line:
+        line.dribble()
+        yield line.tls_url
+
+
+@contextmanager
+def silent_sentinels() -> Iterator[str]:
+    with Line() as one, Line() as two:
+        two.dribble()
+        yield f"redis+sentinel://127.0.0.1:{one.port},127.0.0.1:{two.port}/main/0"
+
+
+Silent = Callable[[], Any]
+SILENT = [frozen, silent, dribbling, silent_tls, dribbling_tls, silent_sentinels]
+
+
+@pytest.fixture(params=SILENT, ids=lambda kind: kind.__name__)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with request.param() as url:
+        yield url
+
+
+# --- producers ------------------------------------------------------------------------------
+
+CALLS = f"""
+    import sys
+    if "without-hiredis" in sys.argv:
+        sys.modules["hiredis"] = None
+    import dataclasses, json, time
+    import smsq
+
+    def timed(act):
+        began = time.monotonic()
+        try:
+            told = str(act())
+        except Exception as error:
+            told = f"{{type(error).__name__}}: {{error}}"
+        print(json.dumps([told, time.monotonic() - began]), flush=True)
+
+    def hurry():
+        app = smsq.send_sms.app
+        app.settings = dataclasses.replace(app.settings, enqueue_timeout_s={WITHIN_S})
+
+    def delay(**options):
+        return smsq.send_sms.delay("{PHONE}", "SMS_1001", "482913", **options).id
+"""
+
+
+class Backend:
+    """A backend in a process of its own, which does what it is told and says how long it took."""
+
+    def __init__(self, environ: Mapping[str, str], *argv: str) -> None:
+        code = textwrap.dedent(CALLS) + "for line in sys.stdin: exec(line)\n"
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, *argv],
+            env=dict(environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def does(self, act: str) -> tuple[str, float]:
+        process = self._process
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"timed(lambda: {act})\n")
+        process.stdin.flush()
+        told, took_s = json.loads(process.stdout.readline())
+        return told, took_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def hurried(environ: dict[str, str], url: str, **more: str) -> dict[str, str]:
+    return environ | {"SMSQ_REDIS_URL": url, "SMSQ_ENQUEUE_TIMEOUT_S": str(WITHIN_S)} | more
+
+
+def unhurried(environ: dict[str, str], url: str) -> dict[str, str]:
+    return environ | {"SMSQ_REDIS_URL": url, "SMSQ_ENQUEUE_TIMEOUT_S": "60"}
+
+
+ACTS = {
+    "delay()": "may or may not be in: repeat it with the same key or task_id",
+    "smsq.send_many([{'phone': '13800138000', 'template': 'SMS_1001'}])": "it is not known",
+    "smsq.status('m1')": "did not answer",
+}
+
+
+def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: str) -> None:
+    with Backend(hurried(environ, url)) as backend:
+        for act, words in ACTS.items():
+            told, took_s = backend.does(act)
+            assert told.startswith("LedgerUnavailable: "), told
+            assert "no answer in time" in told
+            assert words in told
+            assert took_s < SOON_S
+
+
+@pytest.mark.parametrize("parser", ["with-hiredis", "without-hiredis"])
+@pytest.mark.parametrize("failing", ["frozen", "silence", "dribble"])
+def test_a_producer_with_an_open_connection_has_an_answer_in_time(
+    environ: dict[str, str], failing: str, parser: str
+) -> None:
+    with (
+        freezing() as server,
+        Line(server.port) as line,
+        Backend(unhurried(environ, line.url), parser) as backend,
+    ):
+        assert len(backend.does("delay()")[0]) == 36
+        backend.does("hurry()")
+        server.freeze() if failing == "frozen" else getattr(line, failing)()
+        for act, words in ACTS.items():
+            told, took_s = backend.does(act)
+            assert told.startswith("LedgerUnavailable: "), told
+            assert words in told
+            assert took_s < SOON_S
+        server.thaw()
+        line.reopen()
+        eventually(lambda: len(backend.does("delay()")[0]) == 36)
+
+
+@contextmanager
+def in_tls(port: int, folder: Path) -> Iterator[str]:
+    """Speak TLS in front of a port; give the URL for Redis."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    loop = asyncio.new_event_loop()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pipe(reader, here), pipe(there, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        address = server.sockets[0].getsockname()
+        query = f"ssl_cert_reqs=required&ssl_ca_certs={folder / 'ca.pem'}"
+        yield f"rediss://127.0.0.1:{address[1]}/0?{query}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+@pytest.mark.parametrize("parser", ["with-hiredis", "without-hiredis"])
+def test_over_tls_it_is_the_same(environ: dict[str, str], tmp_path: Path, parser: str) -> None:
+    with (
+        freezing() as server,
+        in_tls(server.port, tmp_path) as url,
+        Backend(unhurried(environ, url), parser) as backend,
+    ):
+        assert len(backend.does("delay()")[0]) == 36
+        row = f"{{'phone': '{PHONE}', 'template': 'SMS_1001', 'code': 'x' * 500}}"
+        assert backend.does(f"smsq.send_many([{row}] * 1000, batch_size=1000)")[0] == "1000"
+        with connect(server.url) as client:
+            assert (client.llen("sms.notice"), client.llen("sms.bulk")) == (1, 1)
+        backend.does("hurry()")
+        server.freeze()
+        told, took_s = backend.does("delay()")
+        assert "no answer in time" in told
+        assert took_s < SOON_S
+
+
+def test_what_a_message_in_doubt_came_to_is_settled_by_its_key(environ: dict[str, str]) -> None:
+    with freezing() as server, Backend(unhurried(environ, server.url)) as backend:
+        first, _ = backend.does("delay()")
+        backend.does("setattr(smsq, 'normal', smsq.send_sms.app.settings)")
+        backend.does("hurry()")
+        server.freeze()
+        told, _ = backend.does("delay(key='k1')")
+        assert told.startswith("LedgerUnavailable")
+        server.thaw()
+        backend.does("setattr(smsq.send_sms.app, 'settings', smsq.normal)")
+        # The server finds the first try in its socket when it goes on, sooner or later than this.
+        again, _ = backend.does("delay(key='k1')")
+        assert len(again) == 36
+        with connect(server.url) as client:
+            found = {key: client.hget(key, "state") for key in client.scan_iter("smsq:m:*")}
+        # One of all the tries with this key holds it.
+        del found[keys.message(first)]
+        assert list(found.values()).count("queued") == 1, found
+
+
+@pytest.mark.parametrize("failing", ["silence", "dribble"])
+def test_a_broker_that_does_not_answer_keeps_nobody_and_the_clock_publishes_at_once(
+    environ: dict[str, str], client: redis.Redis, failing: str
+) -> None:
+    with freezing() as broker, Line(broker.port) as line:
+        own = environ | {"SMSQ_ENQUEUE_TIMEOUT_S": "3", "SMSQ_BROKER_URL": line.url}
+        with Backend(own) as backend:
+            getattr(line, failing)()
+            for _ in range(2):
+                message_id, took_s = backend.does("delay()")
+                assert took_s < SOON_S
+                assert client.zscore(keys.TIMERS, message_id) == 0
+            line.reopen()
+            backend.does("delay()")
+            getattr(line, failing)()
+            # The first use of a lane over a connection that was good.
+            message_id, took_s = backend.does("delay(lane='otp')")
+            assert took_s < SOON_S
+            assert client.zscore(keys.TIMERS, message_id) == 0
+            sent, took_s = backend.does(
+                "smsq.send_many([{'phone': '13800138000', 'template': 'x'}])"
+            )
+            assert (sent, took_s < SOON_S) == ("1", True)
+            line.reopen()
+            for lane in ("otp", "notice", "bulk"):
+                message_id, _ = backend.does(f"delay(lane='{lane}')")
+                assert client.hget(keys.message(message_id), "published") != "0"
+
+
+def test_sentinels_of_a_broker_that_do_not_answer_keep_nobody(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    with silent_sentinels() as url:
+        own = environ | {"SMSQ_ENQUEUE_TIMEOUT_S": "3", "SMSQ_BROKER_URL": url}
+        with Backend(own) as backend:
+            for _ in range(2):
+                message_id, took_s = backend.does("delay()")
+                assert took_s < SOON_S
+                assert client.zscore(keys.TIMERS, message_id) == 0
+            # kombu's own transport would come in with the next of several addresses.
+            kind, _ = backend.does("smsq.send_sms.app.connection_for_write().transport_cls")
+            assert kind == "smsq.transport:SentinelTransport"
+
+
+def test_a_crowd_of_threads_does_not_queue_for_a_broker_that_does_not_answer(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    crowd = (
+        "max(__import__('concurrent.futures').futures.ThreadPoolExecutor(30)"
+        ".map(lambda _: len(delay()), range(30)))"
+    )
+    with Line() as line:
+        own = environ | {"SMSQ_ENQUEUE_TIMEOUT_S": "8", "SMSQ_BROKER_URL": line.url}
+        with Backend(own) as backend:
+            told, took_s = backend.does(crowd)
+    # Kombu's pool has 10 connections: one after the other would take three times 6 s.
+    assert (told, took_s < SOON_S) == ("36", True)
+    assert client.zcard(keys.TIMERS) == 30
+
+
+def test_whatever_publishing_raises_a_message_that_is_in_is_no_error(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    broken = "setattr(smsq.send_sms.app, 'send_task', lambda *a, **k: {}['no such key'])"
+    with Backend(environ) as backend:
+        backend.does(broken)
+        message_id, _ = backend.does("delay()")
+        assert client.zscore(keys.TIMERS, message_id) == 0
+        row = "{'phone': '13800138000', 'template': 'SMS_1001'}"
+        assert backend.does(f"smsq.send_many([{row}])")[0] == "1"
+
+
+def test_waiting_for_replicas_ends_with_the_deadline(environ: dict[str, str]) -> None:
+    with freezing() as server:
+        own = hurried(environ, server.url, SMSQ_REDIS_WAIT_REPLICAS="1")
+        with Backend(own | {"SMSQ_ENQUEUE_TIMEOUT_S": "4"}) as backend:
+            backend.does("delay()")  # The script's first use costs a try more.
+            told, took_s = backend.does("delay()")
+    assert "replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have it in time" in told
+    assert took_s < SOON_S
+
+
+def test_an_earlier_deadline_stands_and_the_end_of_a_block_ends_its_own() -> None:
+    assert deadline.left_s() == float("inf")
+    with deadline.within(0.0), deadline.within(60.0):
+        assert deadline.left_s() <= 0
+    with deadline.within(60.0):
+        assert 0 < deadline.left_s() <= 60
+    assert deadline.left_s() == float("inf")
+
+
+def test_a_short_deadline_leaves_no_short_timeout_behind(environ: dict[str, str]) -> None:
+    with connect(environ["SMSQ_REDIS_URL"]) as client:
+        with deadline.within(0.5):
+            client.ping()
+        # Longer than that deadline, over the same connection.
+        assert client.execute_command("BLPOP", "nothing", 0.8) is None
+
+
+def test_a_server_that_is_slow_to_take_what_is_written_keeps_nobody() -> None:
+    done = threading.Event()
+
+    def take_slowly() -> None:
+        with listener.accept()[0] as taken:
+            while not done.wait(0.05):
+                taken.recv(1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=take_slowly)
+        thread.start()
+        with socket.create_connection(listener.getsockname()) as plain:
+            sock = _DeadlineSocket(plain, 60.0, deadline.left_s)
+            began = time.monotonic()
+            with deadline.within(WITHIN_S), pytest.raises(deadline.DeadlineExceeded):
+                sock.sendall(b"x" * 50_000_000)
+            assert time.monotonic() - began < SOON_S
+        done.set()
+        thread.join()
+
+
+# --- commands -------------------------------------------------------------------------------
+
+ASK_NO_REDIS = {"codes", "completion"}
+GO_ON_WITHOUT_IT = {"demo", "up", "worker", "serve", "sandbox", "flower"}
+"""Those that run until they are stopped."""
+ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "send": ((PHONE, "SMS_1001"),),
+    "send-file": (("FILE",), ("FILE", "--dry-run")),
+    "status": ((), ("--json",), ("m1",)),
+    "explain": (("m1",), (PHONE,)),
+    "rate": ((), ("50",), ("--reset",)),
+    "pause": ((), ("template", "SMS_1001")),
+    "resume": ((),),
+    "suppressed": ((),),
+    "suppressed list": ((),),
+    "suppressed add": ((PHONE,),),
+    "suppressed remove": ((PHONE,),),
+    "suppressed import": (("LIST",),),
+    "suppressed export": (("-",),),
+    "held": ((),),
+    "held resend": (("m1",), ("--all",)),
+    "held drop": (("m1",),),
+    "parked": ((),),
+    "notices": ((),),
+    "notices replay": (("webhook:failed:m1",), ("--all",)),
+    "notices drop": (("webhook:failed:m1",),),
+    "doctor": ((),),
+}
+
+RUN_ALL = """
+    import contextlib, io, json, sys, time
+    from smsq_worker import cli
+
+    for name in cli.COMMANDS:
+        cli.group().get_command(None, name)
+    for words in json.load(sys.stdin):
+        sys.argv = ["smsq", *words]
+        told = io.StringIO()
+        began = time.monotonic()
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+            try:
+                code = cli.main()
+            except SystemExit as ended:
+                code = ended.code
+        print(json.dumps([words, code, told.getvalue(), time.monotonic() - began]), flush=True)
+"""
+
+
+def leaves(command: click.Command, name: str = "") -> Iterator[str]:
+    """Name a command and all below it."""
+    if name:
+        yield name
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for one in command.list_commands(context):
+            below = command.get_command(context, one)
+            assert below is not None
+            yield from leaves(below, f"{name} {one}".strip())
+
+
+def test_every_command_is_tried_here() -> None:
+    all_of_them = {name for name in leaves(cli.group()) if name.split()[0] not in GO_ON_WITHOUT_IT}
+    assert {name for name in all_of_them if name.split()[0] not in ASK_NO_REDIS} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("kind", [frozen, dribbling], ids=lambda one: one.__name__)
+def test_every_command_has_an_answer_in_time(
+    environ: dict[str, str], kind: Silent, tmp_path: Path
+) -> None:
+    (tmp_path / "FILE").write_text(f"phone,template\n{PHONE},SMS_1001\n")
+    (tmp_path / "LIST").write_text(f"phone\n{PHONE}\n")
+    all_of_them = [[*name.split(), *one] for name, tries in ARGUMENTS.items() for one in tries]
+    with kind() as url:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(RUN_ALL)],
+            input=json.dumps(all_of_them),
+            env=hurried(environ, url, SMSQ_HOME=str(tmp_path)),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [words for words, *_ in lines] == all_of_them
+    for words, code, told, took_s in lines:
+        assert code == 1, (words, code, told)
+        if words == ["doctor"]:
+            assert took_s < 15, "it has its own time, 7.5 s"
+            continue
+        assert took_s < SOON_S, words
+        last = told.splitlines()[-1]
+        assert last.startswith("smsq: "), told
+        assert "no answer in time" in last, told
+
+
+def test_who_watches_is_told_soon_that_nothing_is_seen_and_goes_on(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def shown(words: str) -> int:
+        return out.read_text().count(words)
+
+    with (
+        freezing() as server,
+        Line(server.port) as line,
+        watching(environ | {"SMSQ_REDIS_URL": line.url}, out),
+    ):
+        eventually(lambda: shown("rate      "))
+        line.silence()
+        began = time.monotonic()
+        eventually(lambda: shown("no answer in time; trying again"))
+        assert time.monotonic() - began < SOON_S
+        line.reopen()
+        seen = shown("rate      ")
+        eventually(lambda: shown("rate      ") > seen)
+
+
+# --- the HTTP API ---------------------------------------------------------------------------
+
+TRIES = 60
+"""More than there are threads for them."""
+
+
+@pytest.mark.parametrize("failing", ["frozen", "silence", "dribble"])
+def test_the_api_answers_every_request_in_time_and_reports_and_health_are_not_kept(
+    environ: dict[str, str], tmp_path: Path, failing: str
+) -> None:
+    with freezing() as server, Line(server.port) as line:
+        own = hurried(environ, line.url, SMSQ_HOME=str(tmp_path / "home"))
+        with serving(own, tmp_path / "log") as door:
+            authorized = {"Authorization": RELAY}
+            eventually(lambda: door.get("/readyz").status_code == 200)
+            server.freeze() if failing == "frozen" else getattr(line, failing)()
+            relayed = {"module": "sms", "file": "send", "action": "send", "mobphone": PHONE}
+            relayed |= {"smstemplate": "SMS_1001"}
+            asked: list[tuple[int, str, dict[str, Any]]] = [
+                (503, "/readyz", {}),
+                (503, "/metrics", {}),
+                (503, "/messages/m1", {"headers": authorized}),
+                (503, "/", {"headers": authorized, "params": relayed}),
+            ]
+
+            def ask(one: tuple[int, str, dict[str, Any]]) -> tuple[int, int, float]:
+                expected, path, options = one
+                began = time.monotonic()
+                answer = requests.get(f"{door.url}{path}", timeout=60, **options)
+                return expected, answer.status_code, time.monotonic() - began
+
+            with ThreadPoolExecutor(TRIES) as crowd:
+                answers = crowd.map(ask, asked * (TRIES // len(asked)))
+                began = time.monotonic()
+                for n in range(5):
+                    assert door.get("/healthz").status_code == 200
+                    large = " " * 5000 * (n % 2)
+                    report = json.dumps({"mid": f"AB{n}", "stat": "DELIVRD"})
+                    assert door.post(large + report).status_code == 200
+                assert time.monotonic() - began < SOON_S
+                for expected, status, took_s in answers:
+                    assert status == expected
+                    assert took_s < SOON_S
+            server.thaw()
+            line.reopen()
+            with connect(server.url) as client:
+                eventually(lambda: client.zcard(keys.INBOX) == 5)
+            eventually(lambda: door.get("/readyz").status_code == 200)
+
+
+def test_the_api_starts_while_redis_is_silent(environ: dict[str, str], tmp_path: Path) -> None:
+    with silent() as url, serving(hurried(environ, url), tmp_path / "log") as door:
+        assert door.get("/healthz").status_code == 200
+
+
+# --- connections that were forgotten --------------------------------------------------------
+
+IDLE = {"SMSQ_IDLE_TIMEOUT_S": "1"}
+
+
+def idle() -> None:
+    """Let the time pass after which a connection is not used again."""
+    time.sleep(1.2)
+
+
+def test_a_producer_does_not_use_a_connection_that_a_firewall_may_have_forgotten(
+    environ: dict[str, str],
+) -> None:
+    with freezing() as server, Line(server.port) as line:
+        with Backend(environ | IDLE | {"SMSQ_REDIS_URL": line.url}) as backend:
+            for _ in range(2):
+                message_id, took_s = backend.does("delay()")
+                assert len(message_id) == 36
+                assert took_s < SOON_S
+                accepted = line.accepted
+                line.forget()
+                idle()
+            # One for the ledger, one for the broker.
+            assert accepted == 4
+        with connect(server.url) as client:
+            assert client.llen("sms.notice") == 2
+            assert client.zcount(keys.TIMERS, 0, 0) == 0
+
+
+def test_one_that_is_forgotten_sooner_costs_a_try_and_no_error(environ: dict[str, str]) -> None:
+    own = environ | {"SMSQ_ENQUEUE_TIMEOUT_S": "6"}
+    with (
+        freezing() as server,
+        Line(server.port) as line,
+        Backend(own | {"SMSQ_REDIS_URL": line.url}) as backend,
+    ):
+        backend.does("delay()")
+        line.forget()
+        # The first use of a lane, where kombu held on to the channel that it had closed.
+        message_id, took_s = backend.does("delay(lane='otp')")
+        assert len(message_id) == 36, message_id
+        assert took_s < SOON_S
+        assert len(backend.does("delay(lane='bulk')")[0]) == 36
+
+
+def test_a_forgotten_connection_to_the_broker_is_replaced_and_the_wake_up_published(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    with freezing() as broker, Line(broker.port) as line:
+        own = environ | {"SMSQ_BROKER_URL": line.url, "SMSQ_ENQUEUE_TIMEOUT_S": "6"}
+        with Backend(own) as backend:
+            backend.does("delay()")
+            line.forget()
+            message_id, _ = backend.does("delay(lane='otp')")
+            assert client.hget(keys.message(message_id), "published") != "0"
+        with connect(broker.url) as there:
+            assert there.llen("sms.otp") == 1
+
+
+def test_a_connection_that_is_in_use_is_kept(environ: dict[str, str]) -> None:
+    with (
+        freezing() as server,
+        Line(server.port) as line,
+        Backend(unhurried(environ, line.url)) as backend,
+    ):
+        for _ in range(3):
+            backend.does("delay()")
+        assert line.accepted == 2
+
+
+def test_a_workers_channel_does_not_use_one_either() -> None:
+    with freezing() as server, Line(server.port) as line:
+        with kombu.Connection(
+            line.url,
+            transport="smsq_worker.celery_worker.transport:Transport",
+            transport_options={"socket_timeout": 60, "idle_s": 1.0},
+        ) as connection:
+            producer = connection.Producer()
+            for _ in range(2):
+                producer.publish({}, routing_key="q")
+                line.forget()
+                idle()
+        with connect(server.url) as client:
+            assert client.llen("q") == 2
+
+
+def test_an_idle_connection_to_a_sentinel_is_not_used_again(environ: dict[str, str]) -> None:
+    found = ProducerSettings.load({"SMSQ_REDIS_URL": "redis+sentinel://127.0.0.1:1/main/0"})
+    client = connect(found.redis_url)
+    (sentinel,) = client.connection_pool.sentinel_manager.sentinels  # type: ignore[attr-defined]
+    assert sentinel.connection_pool.make_connection()._idle_s == 30.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the options")
+def test_keep_alive_is_on_for_ledger_and_broker(environ: dict[str, str]) -> None:
+    with connect(environ["SMSQ_REDIS_URL"]) as client:
+        client.ping()
+        pooled = client.connection_pool.get_connection()
+        sock = pooled._sock
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+        client.connection_pool.release(pooled)
+    options = app.conf.broker_transport_options
+    assert options["socket_keepalive"]
+    assert options["socket_keepalive_options"][socket.TCP_KEEPIDLE] == 15

@@ -1,0 +1,535 @@
+"""The one rate of all workers: turns, lanes, the window, and what the gateway allows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+
+from harness.scene import DELIVRD, PHONE, Scene, stat
+from harness.waiting import eventually
+from smsq import keys
+from smsq.connection import connect
+from smsq.contract import Lane
+from smsq.errors import LedgerUnavailable
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
+from smsq_worker.sending.rate_limiter import RateLimiter, set_switch_interval
+
+SECOND = 1_000_000
+HARDLY_EVER = 0.001
+"""A rate at which no second turn comes while a test runs."""
+TOO_FAST = stat("MO:0008", "transient", 60, slow_down=True)
+
+Build = Callable[..., Scene]
+
+
+@pytest.fixture
+def build(client: redis.Redis, settings: Settings) -> Build:
+    def make(rate: float, burst: int = 1, **rules: Any) -> Scene:
+        return Scene(client, settings, rate_per_s=rate, rate_burst=burst, **rules)
+
+    return make
+
+
+def ask(scene: Scene, lane: Lane, ahead_us: int) -> Admitted | RetryLater | Rejected:
+    """Ask for a turn while the next free one is so far ahead.
+
+    Ask anew where the machine took so long over it that the turn was nearer.
+    """
+    for n in range(1000):
+        name = f"{lane}-{n}"
+        scene.enter(name, lane=str(lane), phone=f"138{n:08}")
+        before = scene.now_us()
+        scene.client.hset(keys.RATE, "tat", before + ahead_us)
+        answer = scene.admit(name)
+        if scene.now_us() - before < 20_000:
+            return answer
+    raise AssertionError("the machine is too slow")
+
+
+# Turns
+
+
+@pytest.mark.parametrize(("since", "share"), [("now", 0.95), ("long ago", 1)])
+def test_turns_are_one_gap_apart(build: Build, since: str, share: float) -> None:
+    rate = 50
+    scene = build(rate)
+    if since == "long ago":
+        scene.client.hset(keys.RATE, "tat", scene.now_us())
+    tats: list[int] = []
+    certain = 0
+    for n in range(20):
+        scene.enter(f"m{n}", lane="otp", phone=f"138{n:08}")
+        scene.admit(f"m{n}")
+        tats.append(int(str(scene.client.hget(keys.RATE, "tat"))))
+        if n and tats[-2] >= scene.now_us():
+            # It was booked while there was a queue, so without any slack between the turns.
+            assert tats[-1] - tats[-2] == pytest.approx(SECOND / rate / share, rel=0.02)
+            certain += 1
+        elif n:
+            assert tats[-1] - tats[-2] >= SECOND / rate
+    assert certain
+
+
+def test_a_booked_turn_is_as_far_ahead_as_the_answer_says(build: Build) -> None:
+    scene = build(10)
+    answer = ask(scene, Lane.OTP, 700_000)
+    assert isinstance(answer, RetryLater)
+    assert answer.booked
+    assert 0.665 <= answer.seconds <= 0.685
+
+
+def test_a_burst_goes_at_once_and_the_next_waits(build: Build) -> None:
+    scene = build(HARDLY_EVER, burst=3)
+    for n in range(4):
+        scene.enter(f"m{n}")
+    assert [scene.go(f"m{n}") for n in range(3)] == [1, 1, 1]
+    answer = scene.admit("m3")
+    assert isinstance(answer, RetryLater)
+    assert not answer.booked
+    assert answer.seconds > 900
+
+
+def test_waiting_uses_up_nothing(build: Build) -> None:
+    scene = build(HARDLY_EVER)
+    scene.enter("m1")
+    scene.go("m1")
+    scene.enter("m2")
+    before = scene.client.hgetall(keys.message("m2")), scene.client.hgetall(keys.RATE)
+    assert isinstance(scene.admit("m2"), RetryLater)
+    assert (scene.client.hgetall(keys.message("m2")), scene.client.hgetall(keys.RATE)) == before
+
+
+# Lanes
+
+
+@pytest.mark.parametrize(
+    ("lane", "ahead_us", "booked"),
+    [
+        (Lane.BULK, 70_000, True),
+        (Lane.BULK, 150_000, False),
+        (Lane.NOTICE, 220_000, True),
+        (Lane.NOTICE, 300_000, False),
+        (Lane.OTP, 970_000, True),
+        (Lane.OTP, 1_050_000, False),
+    ],
+)
+def test_each_lane_books_so_far_ahead_and_no_further(
+    build: Build, lane: Lane, ahead_us: int, booked: bool
+) -> None:
+    answer = ask(build(10), lane, ahead_us)
+    assert isinstance(answer, RetryLater)
+    assert answer.booked is booked
+    assert answer.seconds <= ahead_us / SECOND
+
+
+def test_an_otp_is_booked_before_bulk_that_came_earlier(build: Build) -> None:
+    scene = build(0.1)
+    scene.enter("bulk", lane="bulk")
+    earlier = ask(scene, Lane.BULK, 500_000)
+    assert isinstance(earlier, RetryLater)
+    assert not earlier.booked
+    otp = ask(scene, Lane.OTP, 500_000)
+    assert isinstance(otp, RetryLater)
+    assert otp.booked
+    behind = scene.admit("bulk")
+    assert isinstance(behind, RetryLater)
+    assert not behind.booked
+    assert behind.seconds > 5
+
+
+# The window
+
+
+def test_a_booked_turn_that_comes_late_waits_until_the_window_has_room(build: Build) -> None:
+    scene = build(10)
+    for n in range(1000):
+        scene.enter(f"m{n}")
+        now = scene.now_us()
+        scene.calls_departed(*[now] * 11)
+        answer = scene.admit(f"m{n}", booked=True)
+        if scene.now_us() - now < SECOND / 2:
+            break
+    assert isinstance(answer, RetryLater)
+    assert answer.booked
+    assert 0.5 < answer.seconds <= 1.02
+    scene.calls_departed(*[now] * 10, now - 2 * SECOND)
+    assert isinstance(scene.admit(f"m{n}", booked=True), Admitted)
+
+
+def test_what_is_remembered_of_calls_is_bounded(build: Build) -> None:
+    scene = build(5000, burst=3)
+    scene.calls_departed(*[scene.now_us() - 2 * SECOND] * 9000)
+    scene.enter()
+    scene.go()
+    assert scene.client.zcard(keys.CALLS) == 5004
+
+
+def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
+    """A property of the decisions, however late the workers come to make them."""
+    rate, burst, workers = 100, 10, 8
+    scene = build(rate, burst)
+    names = [f"m{n}" for n in range(300)]
+    lanes = list(Lane)
+    for n, name in enumerate(names):
+        scene.enter(name, lane=str(lanes[n % 3]), phone=f"138{n:08}")
+
+    def work(share: list[str]) -> None:
+        with connect(scene.settings.redis_url) as own:
+            ledger = Ledger(own, scene.rules)
+            rate_limiter = RateLimiter(ledger, ConsumerGate(), Event())
+            for name in share:
+                go = patiently(rate_limiter, name, Lane(scene.status(name).lane))
+                assert isinstance(go, Admitted)
+                ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, [names[n::workers] for n in range(workers)]))
+    at = sorted(int(str(scene.field(name, "1:at"))) for name in names)
+    most = rate + burst
+    assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
+
+
+def patiently(rate_limiter: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
+    while True:
+        try:
+            return rate_limiter.admit(name, lane)
+        except RequeueLater:
+            continue
+
+
+# Set at run time
+
+
+def test_a_new_rate_counts_for_the_next_question_of_every_worker(build: Build) -> None:
+    scene, other = build(10_000, 10_000), build(10_000, 10_000)
+    for name in ("m1", "m2", "m3", "m4", "m5"):
+        scene.enter(name)
+    scene.go("m1")
+    scene.control.set_rate(HARDLY_EVER, 1)
+    for worker in (scene, other):
+        rate = worker.control.rate()
+        assert (rate.limit, rate.burst, rate.by_operator) == (HARDLY_EVER, 1, True)
+    scene.client.delete(keys.CALLS)  # a second passes
+    scene.go("m2")
+    assert isinstance(other.admit("m3"), RetryLater)
+    scene.control.set_rate(10_000, 10_000)
+    other.go("m3")
+    scene.control.set_rate(HARDLY_EVER, 1)
+    assert isinstance(other.admit("m4"), RetryLater)
+    scene.control.reset_rate()
+    scene.go("m5")
+    assert not scene.control.rate().by_operator
+
+
+def test_the_turns_of_a_low_rate_do_not_hold_back_a_higher_one(build: Build) -> None:
+    scene = build(HARDLY_EVER)
+    scene.enter("m1")
+    scene.go("m1")
+    scene.control.set_rate(10, 1)
+    scene.enter("m2")
+    answer = scene.admit("m2")
+    assert isinstance(answer, Admitted) or answer.seconds < 2
+
+
+def test_a_clock_that_was_set_back_stops_nothing(build: Build) -> None:
+    scene = build(10)
+    later = scene.now_us() + 3600 * SECOND
+    scene.client.hset(keys.RATE, mapping={"tat": later, "slow": 5, "slow_at": later // 1000})
+    scene.calls_departed(*[later] * 11)
+    assert scene.control.rate().now == 5
+    scene.enter()
+    answers = [scene.admit()]
+
+    def goes() -> bool:
+        last = answers[-1]
+        assert isinstance(last, RetryLater)
+        assert last.seconds < 2
+        answers.append(scene.ledger.admit("m1", turn=last.turn))
+        return isinstance(answers[-1], Admitted)
+
+    # What has departed counts all the same, for a second.
+    eventually(goes)
+
+
+# What the gateway allows
+
+
+@pytest.fixture
+def scene(build: Build) -> Scene:
+    return build(100, 1000)
+
+
+def slow_down(scene: Scene, name: str) -> None:
+    scene.call(name, Outcome.NOT_SENT, detail="http 429", too_fast=True)
+
+
+def recovering(scene: Scene, steps: int) -> float:
+    """Let so many steps and a half pass since the last slow-down; give the rate."""
+    at = scene.now_ms() - round((steps + 0.5) * 10_000)
+    scene.client.hset(keys.RATE, "slow_at", at)
+    return scene.control.rate().now
+
+
+def test_the_rate_halves_when_the_gateway_wants_less_and_never_below_a_sixteenth(
+    scene: Scene,
+) -> None:
+    assert scene.control.rate().now == 100
+    seen = []
+    for n in range(6):
+        slow_down(scene, f"m{n}")
+        seen.append(scene.control.rate().now)
+    assert seen == [50, 25, 12.5, 6.25, 6.25, 6.25]
+    assert scene.control.rate().limit == 100
+
+
+def test_the_lower_rate_is_kept_by_every_worker(build: Build, scene: Scene) -> None:
+    slow_down(scene, "m1")
+    assert build(100, 1000).control.rate().now == 50
+    assert scene.claim().rate == 50
+
+
+def test_the_rate_comes_back_step_by_step(scene: Scene) -> None:
+    slow_down(scene, "m1")
+    seen = [recovering(scene, steps) for steps in range(7)]
+    assert seen == [50, 60, 70, 80, 90, 100, 100]
+
+
+def test_a_rate_on_its_way_back_is_halved_again(scene: Scene) -> None:
+    slow_down(scene, "m1")
+    assert recovering(scene, 3) == 80
+    slow_down(scene, "m2")
+    assert scene.control.rate().now == 40
+
+
+def test_calls_begun_before_the_last_slow_down_do_not_slow_it_further(scene: Scene) -> None:
+    for name in ("m1", "m2"):
+        scene.enter(name)
+        scene.go(name)
+    for name in ("m1", "m2"):
+        if name == "m2":
+            scene.began_long_ago(name)
+        scene.record(name, Outcome.NOT_SENT, detail="http 429", too_fast=True)
+    assert scene.control.rate().now == 50
+
+
+def test_a_report_of_flow_control_slows_down_once(scene: Scene) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    for _ in range(3):
+        scene.report("m1", TOO_FAST)
+    assert scene.control.rate().now == 50
+    assert scene.state("m1") == "deferred"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_the_operators_new_rate_ends_it(scene: Scene, back: bool) -> None:
+    slow_down(scene, "m1")
+    if back:
+        scene.control.reset_rate()
+    else:
+        scene.control.set_rate(80, 2)
+    rate = scene.control.rate()
+    assert (rate.limit, rate.now) == ((100, 100) if back else (80, 80))
+
+
+def test_a_slow_down_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    slow_down(scene, "m1")
+    scene.control.rate()
+    scene.claim()
+    assert caplog.messages == ["slowed down to 50 of 100 calls a second: http 429"]
+
+
+# The rate limiter
+
+
+@pytest.fixture
+def slow(build: Build) -> Scene:
+    """Give a ledger whose next turn never comes; its messages m1 and m2 wait."""
+    scene = build(HARDLY_EVER)
+    scene.enter("first")
+    scene.go("first")
+    scene.enter("m1")
+    scene.enter("m2")
+    return scene
+
+
+class Stoppable(Event):
+    """An event whose waiting ends when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asleep, self.go_on = Event(), Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asleep.set()
+        assert self.go_on.wait(60)
+        return self.is_set()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_a_message_goes_through(slow: Scene) -> None:
+    slow.control.set_rate(10, 10)
+    slow.client.delete(keys.CALLS)
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    assert isinstance(rate_limiter.admit("m1", Lane.NOTICE), Admitted)
+    assert rate_limiter.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
+
+
+def test_a_worker_that_stops_gives_a_waiting_message_back(
+    slow: Scene, pool: ThreadPoolExecutor
+) -> None:
+    stopping = Stoppable()
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    waiting = pool.submit(rate_limiter.admit, "m1", Lane.NOTICE)
+    assert stopping.asleep.wait(60)
+    stopping.set()
+    stopping.go_on.set()
+    with pytest.raises(RequeueLater, match="stopping"):
+        waiting.result(60)
+    assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
+    with pytest.raises(RequeueLater, match="stopping"):
+        rate_limiter.admit("m2", Lane.NOTICE)
+
+
+def test_a_turn_that_does_not_come_soon_gives_the_message_back(
+    slow: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.MAX_WAIT_S", 0.01)
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    for name in ("m1", "m2"):
+        with pytest.raises(RequeueLater, match="no slot soon"):
+            rate_limiter.admit(name, Lane.NOTICE)
+
+
+def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
+    gate = ConsumerGate()
+    rate_limiter = RateLimiter(slow.ledger, gate, Event())
+    slow.control.pause("account", "by hand")
+    with pytest.raises(RequeueLater, match="paused"):
+        rate_limiter.admit("m1", Lane.NOTICE)
+    assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
+    slow.control.resume("account", "by hand")
+    slow.control.set_rate(10, 10)
+    slow.client.delete(keys.CALLS)
+    assert isinstance(rate_limiter.admit("m2", Lane.NOTICE), Admitted)
+
+
+def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
+    slow: Scene, pool: ThreadPoolExecutor
+) -> None:
+    stopping = Stoppable()
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    # The window, and not the turn, is what it waits for, as after a booking.
+    slow.client.hset(keys.RATE, "tat", 1)
+    slow.calls_departed(slow.now_us())
+    waiting = pool.submit(rate_limiter.admit, "m1", Lane.NOTICE)
+    assert stopping.asleep.wait(60)
+    assert rate_limiter.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
+    assert not waiting.done()
+    slow.client.delete(keys.CALLS)
+    stopping.go_on.set()
+    assert isinstance(waiting.result(60), Admitted)
+
+
+def test_reports_go_on_whatever_the_rate(slow: Scene) -> None:
+    slow.record("first", Outcome.ACCEPTED)
+    assert slow.report("first", DELIVRD) == "delivered"
+
+
+def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
+    before = sys.getswitchinterval()
+    try:
+        set_switch_interval(200)
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+        set_switch_interval(1000)
+        assert sys.getswitchinterval() == pytest.approx(0.005)
+    finally:
+        sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["asking", "in line"])
+def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
+    slow: Scene, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    """Or it would be taken for lost, and published once more."""
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
+    stopping = Event()
+    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    name = "m2" if behind else "m1"
+    waiting = [pool.submit(rate_limiter.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
+    try:
+        for _ in range(2):
+            slow.client.zadd(keys.TIMERS, {name: 1})
+            eventually(lambda: slow.timer(name) > slow.now_ms())
+    finally:
+        stopping.set()
+    for one in waiting:
+        with pytest.raises(RequeueLater):
+            one.result(60)
+
+
+# What has been admitted is called
+
+
+def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scene) -> None:
+    """A probe among the messages of a batch: one may go, and the next are told of the pause."""
+    scene.control.pause("account", "for a test")
+    pause = scene.stored_pause("account") | {"cause": "refusals", "permit": scene.now_ms()}
+    scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
+    names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
+    gate = ConsumerGate()
+    rate_limiter = RateLimiter(scene.ledger, gate, Event())
+    admitted = rate_limiter.admit_many(names, Lane.BULK, free=lambda: 3)
+    name, admission = next(admitted)
+    assert (name, type(admission)) == ("m1", Admitted)
+    with pytest.raises(RequeueLater, match="paused"):
+        next(admitted)
+    assert [scene.state(name) for name in names] == ["sending", "queued", "queued"]
+    assert gate.open_queues(["sms.bulk"]) == []
+
+
+def test_what_is_admitted_before_redis_fails_is_given_to_be_called(
+    build: Build, environ: dict[str, str], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next message is to be encrypted first, and that fails."""
+    plain = build(10_000, 10_000)
+    plain.enter("plain")
+    own = environ | {"SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode()}
+    scene = Scene(client, Settings.load(own))
+    scene.enter("sealed")
+
+    def fails(*_: object) -> None:
+        raise LedgerUnavailable("the connection was lost")
+
+    monkeypatch.setattr(scene.ledger, "_encrypt", fails)
+    (answer,) = scene.ledger.admit_many([("sealed", ""), ("plain", "")])
+    assert isinstance(answer, Admitted)
+    with pytest.raises(LedgerUnavailable):
+        scene.ledger.admit_many([("plain", "")])
+    assert (scene.state("sealed"), scene.state("plain")) == ("sending", "queued")
+
+
+@pytest.mark.parametrize("payload", ["", "null", "[]", '["13800138000"]', "{", '["1", "2", "3"]'])
+def test_a_payload_that_is_none_holds_up_nothing_of_its_batch(scene: Scene, payload: str) -> None:
+    for name in ("m1", "m2"):
+        scene.enter(name)
+    scene.client.set(keys.payload("m1"), payload)
+    unreadable, good = scene.ledger.admit_many([("m1", ""), ("m2", "")])
+    assert isinstance(unreadable, Admitted)
+    assert isinstance(good, Admitted)
+    assert (unreadable.phone, good.phone) == ("", PHONE)
