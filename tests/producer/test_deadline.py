@@ -425,11 +425,13 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 
 RUN_ALL = """
-    import contextlib, io, json, sys, time
-    from smsq_worker import cli
+    import contextlib, importlib, io, json, pkgutil, sys, time
+    from smsq_worker import cli, doctor
+    from smsq_worker.cli import commands, views
 
-    for name in cli.COMMANDS:
-        cli.group().get_command(None, name)
+    for package in (commands, views, doctor):
+        for one in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(one.name)
     for words in json.load(sys.stdin):
         sys.argv = ["smsq", *words]
         told = io.StringIO()
@@ -450,7 +452,7 @@ def leaves(command: click.Command, name: str = "") -> Iterator[str]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         for one in command.list_commands(context):
-            below = command.get_command(context, one)
+            _, below, _ = command.resolve_command(context, [one])
             assert below is not None
             yield from leaves(below, f"{name} {one}".strip())
 
