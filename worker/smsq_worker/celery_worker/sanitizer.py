@@ -45,7 +45,9 @@ class MaskedRequest(Request):
         The channel writes them into it. The others have been submitted, or have wake-ups of their
         own: without this the ledger would refuse the copies.
         """
-        reason = getattr(exc_info.exception, "reason", None)
+        # A pool wraps what the task raised.
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        reason = getattr(error, "reason", None)
         if isinstance(reason, RequeueLater):
             self.message.left = reason.left
         return super().on_failure(exc_info, *args, **options)

@@ -51,7 +51,7 @@ def register(app: WorkerApp) -> None:
 
 @contextmanager
 def _requeued_if_later(app: WorkerApp) -> Iterator[None]:
-    """Give the wake-up back to its queue where its message is to be sent later."""
+    """Requeue the wake-up if its message is to be sent later."""
     try:
         if app.stopping.is_set():
             raise RequeueLater("the worker is stopping")  # noqa: TRY301

@@ -77,7 +77,7 @@ class Unacked(kombu_redis.QoS):
             super(kombu_redis.QoS, self).append(message, delivery_tag)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Give back what dead workers had taken; at the limit later, as it needs a lock."""
+        """Requeue what dead workers had taken; at the limit later, as that needs a lock."""
         with suppress(OutOfMemoryError):
             super().restore_visible(*args, **options)
 
@@ -121,7 +121,7 @@ class _GatedChannel(SafeChannel):
         super()._brpop_start(timeout)  # type: ignore[misc]
 
     def _do_restore_message(self, *args: Any, **_: Any) -> None:
-        """Give a message back to the end from which it was taken, so that it keeps its place.
+        """Requeue a message at the end from which it was taken, so that it keeps its place.
 
         kombu puts one that was rejected behind all others.
         """

@@ -198,7 +198,7 @@ def read_body(response: Any, limit: int) -> tuple[bytes, str]:
 
 @contextmanager
 def released(response: Any) -> Iterator[None]:
-    """Give the connection of urllib3's response back to its pool, closed if it was not read."""
+    """Release the connection of urllib3's response to its pool, closed if it was not read."""
     try:
         yield
     finally:
