@@ -247,7 +247,8 @@ def test_what_is_no_such_file_is_refused(
     code, out, errors = command("send-file", str(write(text)), "--template", "T")
     assert (code, out) == (2, "")
     assert told in errors
-    assert len(errors.splitlines()) == 1
+    # A slow machine shows its progress.
+    assert all(line.startswith("checked ") for line in errors.splitlines()[:-1])
     assert client.dbsize() == 0
 
 

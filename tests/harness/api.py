@@ -77,20 +77,29 @@ def connection(url: str) -> socket.socket:
 
 
 @contextmanager
-def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningDoor]:
-    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret."""
+def serving(
+    environ: Mapping[str, str], log: Path, *, named: tuple[str, str] = ("SMSQ_API_BIND", "API")
+) -> Iterator[RunningDoor]:
+    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret.
+
+    `named` is how this release calls its setting and itself.
+    """
     command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
-    own = {"SMSQ_API_BIND": "127.0.0.1:0"}
+    setting, name = named
     with (
         log.open("wb") as stderr,
         subprocess.Popen(
-            command, env={**environ, **own}, stdout=subprocess.PIPE, stderr=stderr, text=True
+            command,
+            env={**environ, setting: "127.0.0.1:0"},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         ) as process,
     ):
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith("API ready: http://127.0.0.1:"), log.read_text()
+            assert line.startswith(f"{name} ready: http://127.0.0.1:"), log.read_text()
             door = RunningDoor(line.split()[-1].rstrip("/"), log)
             eventually(lambda: answers(door.url))
             yield door

@@ -570,7 +570,7 @@ def test_send_file_leaves_out_the_rows_that_conflict_and_sends_the_rest(
     assert done.returncode == 1
     told = done.stdout.splitlines()
     assert told[2:4] == ["enqueued    4", "duplicates  2"]
-    assert told[4] == "  2 of them with a key of another message; they are not sent"
+    assert told[4] == "  2 of them with another message's key; they are not sent"
     assert [line[:32] for line in told[5:7]] == [
         "  line 4: key is that of message",
         "  line 6: key is that of message",

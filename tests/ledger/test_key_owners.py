@@ -104,7 +104,11 @@ def doors(
     environ = {**base_environ, "SMSQ_RELAY_CALLERS_FILE": str(folder / "callers.toml")}
     with (
         serving(environ, folder / "new.log") as new_door,
-        serving(environ | {"PYTHONPATH": str(old)}, folder / "old.log") as old_door,
+        serving(
+            environ | {"PYTHONPATH": str(old)},
+            folder / "old.log",
+            named=("SMSQ_DOOR_BIND", "Door"),
+        ) as old_door,
     ):
         yield {"new": new_door.url, "old": old_door.url}
 

@@ -179,8 +179,8 @@ def test_explain_says_why_no_report_is_matched(scene: Reused, explain: Explain) 
     assert f"report {BLACKLISTED}" in "\n".join(lines_of(explain(MID)))
     assert json.loads(explain(MID, "--json")[1])["messages"] == ["one of 2", "m2"]
     for name in ("one of 2", "m2"):
-        (call,) = [line for line in lines_of(explain(name)) if "call 1" in line]
-        assert call.endswith("which it gave to another message too: no report can be matched")
+        (attempt,) = [line for line in lines_of(explain(name)) if "attempt 1" in line]
+        assert attempt.endswith("which it gave to another message too: no report can be matched")
         trace = read_trace(scene.client, "", name)
         assert trace
         assert trace.report_until is None

@@ -6,7 +6,6 @@ from typing import Final
 
 import click
 
-from smsq.suggestions import did_you_mean
 from smsq_worker.cli.helpers.options import suggest
 
 scope_argument: Final = click.argument(
@@ -32,5 +31,7 @@ def read_scope(words: tuple[str, ...]) -> str:
         case ("template", *_):
             raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
     # Not shown: it may be a number in the wrong place.
+    from smsq.suggestions import did_you_mean
+
     hint = did_you_mean(words[0], ("account", "template"))
     raise click.UsageError(f"{_ALLOWED}; {hint}" if hint else _ALLOWED)
