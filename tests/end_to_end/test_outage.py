@@ -68,7 +68,7 @@ def test_a_worker_whose_redis_is_silent_ends_in_time_with_every_result_on_the_di
     outage: Outage,
 ) -> None:
     """Celery would acknowledge one wake-up after the other, each in 10 s."""
-    brief = {"SMSQ_CONNECT_TIMEOUT_S": "0.2", "SMSQ_READ_TIMEOUT_S": "2"}
+    brief = {"SMSQ_CONNECT_TIMEOUT_S": "0.2", "SMSQ_READ_TIMEOUT_S": "6"}
     worker = outage.here.start_worker(**brief)
     outage.here.vendor.withhold()
     ids = [outage.send(f"m{n}") for n in range(8)]

@@ -397,7 +397,7 @@ def test_a_worker_among_bad_items_does_what_is_due_and_doctor_says_what_was_set_
         done = run(command, env=here.environ, capture_output=True, text=True, check=False)
         errors = [row["what"] for row in json.loads(done.stdout) if row["level"] == "error"]
         assert any("set aside" in what for what in errors), errors
-        assert any("nothing can be made of, and that wait: 4" in what for what in errors), errors
+        assert any("cannot be processed and were set aside: 4" in what for what in errors), errors
         (alive,) = (tmp_path / "home" / "alive").iterdir()
         assert alive.exists()
 

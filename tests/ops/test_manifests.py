@@ -225,7 +225,8 @@ def test_a_pod_has_probes_of_what_there_is(role: str) -> None:
     if role != "worker":
         probes["readiness"] = own["readinessProbe"]
         ports = {one["name"]: one["containerPort"] for one in own["ports"]}
-        listens = bind(environment(role)[f"SMSQ_{role.upper()}_BIND"]["value"])
+        named = {"door": "API"}.get(role, role.upper())
+        listens = bind(environment(role)[f"SMSQ_{named}_BIND"]["value"])
         assert ports == {"http": listens[1]}
         (path,) = {probe["httpGet"]["path"] for probe in probes.values()}
         of_compose = urlsplit(COMPOSE["services"][role]["healthcheck"]["test"][-1]).path
