@@ -30,9 +30,9 @@ def test_the_api_answers_every_request_in_time_and_reports_and_health_are_not_ke
 ) -> None:
     with freezing() as server, Line(server.port) as line:
         own = hurried(environ, line.url, SMSQ_HOME=str(tmp_path / "home"))
-        with serving(own, tmp_path / "log") as door:
+        with serving(own, tmp_path / "log") as api:
             authorized = {"Authorization": RELAY}
-            eventually(lambda: door.get("/readyz").status_code == 200)
+            eventually(lambda: api.get("/readyz").status_code == 200)
             server.freeze() if failing == "frozen" else getattr(line, failing)()
             relayed = {"module": "sms", "file": "send", "action": "send", "mobphone": PHONE}
             relayed |= {"smstemplate": "SMS_1001"}
@@ -46,17 +46,17 @@ def test_the_api_answers_every_request_in_time_and_reports_and_health_are_not_ke
             def ask(one: tuple[int, str, dict[str, Any]]) -> tuple[int, int, float]:
                 expected, path, options = one
                 began = time.monotonic()
-                answer = requests.get(f"{door.url}{path}", timeout=60, **options)
+                answer = requests.get(f"{api.url}{path}", timeout=60, **options)
                 return expected, answer.status_code, time.monotonic() - began
 
             with ThreadPoolExecutor(TRIES) as crowd:
                 answers = crowd.map(ask, asked * (TRIES // len(asked)))
                 began = time.monotonic()
                 for n in range(5):
-                    assert door.get("/healthz").status_code == 200
+                    assert api.get("/healthz").status_code == 200
                     large = " " * 5000 * (n % 2)
                     report = json.dumps({"mid": f"AB{n}", "stat": "DELIVRD"})
-                    assert door.post(large + report).status_code == 200
+                    assert api.post(large + report).status_code == 200
                 assert time.monotonic() - began < SOON_S
                 for expected, status, took_s in answers:
                     assert status == expected
@@ -65,9 +65,9 @@ def test_the_api_answers_every_request_in_time_and_reports_and_health_are_not_ke
             line.reopen()
             with connect(server.url) as client:
                 eventually(lambda: client.zcard(keys.INBOX) == 5)
-            eventually(lambda: door.get("/readyz").status_code == 200)
+            eventually(lambda: api.get("/readyz").status_code == 200)
 
 
 def test_the_api_starts_while_redis_is_silent(environ: dict[str, str], tmp_path: Path) -> None:
-    with silent() as url, serving(hurried(environ, url), tmp_path / "log") as door:
-        assert door.get("/healthz").status_code == 200
+    with silent() as url, serving(hurried(environ, url), tmp_path / "log") as api:
+        assert api.get("/healthz").status_code == 200

@@ -69,12 +69,12 @@ def test_port_0_takes_a_free_one_and_all_parts_know_it() -> None:
 
     assert 0 not in ports(plan)
     assert len(set(ports(plan))) == 4
-    own, sandbox, door, _ = ports(plan)
+    own, sandbox, api, _ = ports(plan)
     told = Settings.load(plan.environ)
     assert told == plan.settings
     assert told.redis_url == f"redis://127.0.0.1:{own}/0"
     assert told.gateway_url == f"http://127.0.0.1:{sandbox}/"
-    assert told.sandbox_report_url == f"http://127.0.0.1:{door}/reports/{told.report_token}"
+    assert told.sandbox_report_url == f"http://127.0.0.1:{api}/reports/{told.report_token}"
 
 
 def test_an_empty_setting_is_as_good_as_none() -> None:

@@ -242,7 +242,7 @@ def test_what_a_message_in_doubt_came_to_is_settled_by_its_key(environ: dict[str
 
 
 @pytest.mark.parametrize("failing", ["silence", "dribble"])
-def test_a_broker_that_does_not_answer_keeps_nobody_and_the_clock_publishes_at_once(
+def test_a_broker_that_does_not_answer_keeps_nobody_and_the_scheduler_publishes_at_once(
     environ: dict[str, str], client: redis.Redis, failing: str
 ) -> None:
     with freezing() as broker, Line(broker.port) as line:

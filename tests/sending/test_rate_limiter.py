@@ -187,9 +187,9 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     def work(share: list[str]) -> None:
         with connect(scene.settings.redis_url) as own:
             ledger = Ledger(own, scene.rules)
-            turnstile = RateLimiter(ledger, ConsumerGate(), Event())
+            limiter = RateLimiter(ledger, ConsumerGate(), Event())
             for name in share:
-                go = patiently(turnstile, name, Lane(scene.status(name).lane))
+                go = patiently(limiter, name, Lane(scene.status(name).lane))
                 assert isinstance(go, Admitted)
                 ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
 
@@ -200,10 +200,10 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
 
 
-def patiently(turnstile: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
+def patiently(limiter: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
     while True:
         try:
-            return turnstile.admit(name, lane)
+            return limiter.admit(name, lane)
         except RequeueLater:
             continue
 
@@ -349,7 +349,7 @@ def test_a_slow_down_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture
     assert caplog.messages == ["slowed down to 50 of 100 calls a second: http 429"]
 
 
-# The turnstile
+# The rate limiter
 
 
 @pytest.fixture
@@ -385,17 +385,17 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_a_message_goes_through(slow: Scene) -> None:
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), Event())
-    assert isinstance(turnstile.admit("m1", Lane.NOTICE), Admitted)
-    assert turnstile.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    assert isinstance(limiter.admit("m1", Lane.NOTICE), Admitted)
+    assert limiter.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
 
 
 def test_a_worker_that_stops_gives_a_waiting_message_back(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
-    waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    waiting = pool.submit(limiter.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
     stopping.set()
     stopping.go_on.set()
@@ -403,43 +403,43 @@ def test_a_worker_that_stops_gives_a_waiting_message_back(
         waiting.result(60)
     assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
     with pytest.raises(RequeueLater, match="stopping"):
-        turnstile.admit("m2", Lane.NOTICE)
+        limiter.admit("m2", Lane.NOTICE)
 
 
 def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.WAIT_AT_MOST_S", 0.01)
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
     for name in ("m1", "m2"):
         with pytest.raises(RequeueLater, match="no turn soon"):
-            turnstile.admit(name, Lane.NOTICE)
+            limiter.admit(name, Lane.NOTICE)
 
 
 def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
     gate = ConsumerGate()
-    turnstile = RateLimiter(slow.ledger, gate, Event())
+    limiter = RateLimiter(slow.ledger, gate, Event())
     slow.control.pause("account", "by hand")
     with pytest.raises(RequeueLater, match="paused"):
-        turnstile.admit("m1", Lane.NOTICE)
+        limiter.admit("m1", Lane.NOTICE)
     assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
     slow.control.resume("account", "by hand")
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    assert isinstance(turnstile.admit("m2", Lane.NOTICE), Admitted)
+    assert isinstance(limiter.admit("m2", Lane.NOTICE), Admitted)
 
 
 def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
-    waiting = pool.submit(turnstile.admit, "m1", Lane.NOTICE)
+    waiting = pool.submit(limiter.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
-    assert turnstile.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
+    assert limiter.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
     assert not waiting.done()
     slow.client.delete(keys.CALLS)
     stopping.go_on.set()
@@ -469,9 +469,9 @@ def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
     """Or it would be taken for lost, and published once more."""
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
     stopping = Event()
-    turnstile = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     name = "m2" if behind else "m1"
-    waiting = [pool.submit(turnstile.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
+    waiting = [pool.submit(limiter.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
     try:
         for _ in range(2):
             slow.client.zadd(keys.TIMERS, {name: 1})
@@ -493,8 +493,8 @@ def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scen
     scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
     gate = ConsumerGate()
-    turnstile = RateLimiter(scene.ledger, gate, Event())
-    admitted = turnstile.admit_many(names, Lane.BULK, room=lambda: 3)
+    limiter = RateLimiter(scene.ledger, gate, Event())
+    admitted = limiter.admit_many(names, Lane.BULK, room=lambda: 3)
     name, admission = next(admitted)
     assert (name, type(admission)) == ("m1", Admitted)
     with pytest.raises(RequeueLater, match="paused"):
