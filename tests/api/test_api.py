@@ -1,4 +1,4 @@
-"""The door, run for real: what it keeps, refuses and survives, and what it tells nobody."""
+"""The API, run for real: what it keeps, refuses and survives, and what it tells nobody."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from harness.api import (
     PATIENCE_S,
     PHONE,
     REPORT,
-    RunningDoor,
+    RunningApi,
     application,
     connection,
     in_process,
@@ -56,7 +56,7 @@ BUSY = b"POST /reports/%s HTTP/1.1\r\nHost: door\r\nContent-Length: 1000\r\n\r\n
 """The head of a request whose body does not come."""
 
 
-# --- a real door ----------------------------------------------------------------------------
+# --- a real API ----------------------------------------------------------------------------
 
 
 # --- reports that are taken -----------------------------------------------------------------
@@ -94,34 +94,34 @@ TAKEN: dict[str, tuple[str | None, bytes]] = {
 
 @pytest.mark.parametrize(("content_type", "body"), TAKEN.values(), ids=TAKEN)
 def test_a_report_in_any_form_is_kept_and_published(
-    door: RunningDoor, client: redis.Redis, content_type: str | None, body: bytes
+    api: RunningApi, client: redis.Redis, content_type: str | None, body: bytes
 ) -> None:
-    answer = door.post(body, content_type)
+    answer = api.post(body, content_type)
 
     assert (answer.status_code, answer.json()) == (200, OK)
     assert inbox(client) == {(MID, "DELIVRD")}
     assert published(client) == [(MID, "DELIVRD")]
 
 
-def test_a_report_in_chunks_is_kept(door: RunningDoor, client: redis.Redis) -> None:
-    assert door.post(iter([PLAIN[:7], PLAIN[7:8], PLAIN[8:]])).status_code == 200
+def test_a_report_in_chunks_is_kept(api: RunningApi, client: redis.Redis) -> None:
+    assert api.post(iter([PLAIN[:7], PLAIN[7:8], PLAIN[8:]])).status_code == 200
     assert inbox(client) == {(MID, "DELIVRD")}
 
 
-def test_several_reports_in_an_array_are_all_kept(door: RunningDoor, client: redis.Redis) -> None:
+def test_several_reports_in_an_array_are_all_kept(api: RunningApi, client: redis.Redis) -> None:
     reports = [(f"{n:016X}", stat) for n, stat in enumerate(["DELIVRD", "MA:0001", "自定义"])]
 
-    answer = door.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
+    answer = api.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
 
     assert (answer.status_code, answer.json()) == (200, OK)
     assert inbox(client) == set(reports)
     assert published(client) == reports
 
 
-def test_a_long_array_is_published_in_parts(door: RunningDoor, client: redis.Redis) -> None:
-    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * BATCH + 1)]
+def test_a_long_array_is_published_in_parts(api: RunningApi, client: redis.Redis) -> None:
+    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * AT_ONCE + 1)]
 
-    answer = door.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
+    answer = api.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
 
     assert answer.status_code == 200
     assert inbox(client) == set(reports)
@@ -130,12 +130,12 @@ def test_a_long_array_is_published_in_parts(door: RunningDoor, client: redis.Red
 
 
 def test_of_a_crowd_each_is_kept_before_it_is_answered(
-    door: RunningDoor, client: redis.Redis
+    api: RunningApi, client: redis.Redis
 ) -> None:
     reports = [(f"{n:016X}", "DELIVRD") for n in range(100)]
     head = f"POST /reports/{TOKEN} HTTP/1.1\r\nHost: door\r\nContent-Length: "
     with ExitStack() as open_ones:
-        crowd = [open_ones.enter_context(door.connect()) for _ in reports]
+        crowd = [open_ones.enter_context(api.connect()) for _ in reports]
         for each, (mid, stat) in zip(crowd, reports, strict=True):
             body = json.dumps({"mid": mid, "stat": stat})
             each.sendall(f"{head}{len(body)}\r\n\r\n{body}".encode())
@@ -145,28 +145,28 @@ def test_of_a_crowd_each_is_kept_before_it_is_answered(
     assert sorted(published(client)) == reports
 
 
-def test_an_empty_array_is_no_mistake(door: RunningDoor, client: redis.Redis) -> None:
-    assert door.post(b"[]").status_code == 200
+def test_an_empty_array_is_no_mistake(api: RunningApi, client: redis.Redis) -> None:
+    assert api.post(b"[]").status_code == 200
     assert is_empty(client)
 
 
-def test_a_mid_may_be_a_number(door: RunningDoor, client: redis.Redis) -> None:
-    assert door.post(b'{"mid": 7, "stat": "DELIVRD"}').status_code == 200
+def test_a_mid_may_be_a_number(api: RunningApi, client: redis.Redis) -> None:
+    assert api.post(b'{"mid": 7, "stat": "DELIVRD"}').status_code == 200
     assert inbox(client) == {("7", "DELIVRD")}
 
 
-def test_a_doubled_report_is_in_the_inbox_once(door: RunningDoor, client: redis.Redis) -> None:
-    assert door.report(REPORT).status_code == 200
-    assert door.report(REPORT, REPORT).status_code == 200
+def test_a_doubled_report_is_in_the_inbox_once(api: RunningApi, client: redis.Redis) -> None:
+    assert api.report(REPORT).status_code == 200
+    assert api.report(REPORT, REPORT).status_code == 200
     assert inbox(client) == {(MID, "DELIVRD")}
     assert client.zcard(keys.INBOX) == 1
 
 
 def test_a_kept_report_wakes_up_by_itself_should_its_wake_up_be_lost(
-    door: RunningDoor, client: redis.Redis, ledger: Ledger
+    api: RunningApi, client: redis.Redis, ledger: Ledger
 ) -> None:
     now_s: int = client.time()[0]
-    door.report(REPORT)
+    api.report(REPORT)
     found: Any = client.zrange(keys.INBOX, 0, -1, withscores=True)
     ((member, due_ms),) = found
     assert due_ms > now_s * 1000
@@ -240,11 +240,11 @@ MALFORMED: dict[str, tuple[str | None, bytes]] = {
 
 @pytest.mark.parametrize(("content_type", "body"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_report_is_refused_and_nothing_is_kept(
-    door: RunningDoor, client: redis.Redis, content_type: str | None, body: bytes
+    api: RunningApi, client: redis.Redis, content_type: str | None, body: bytes
 ) -> None:
     assert len(body) <= MAX_BODY
 
-    answer = door.post(body, content_type)
+    answer = api.post(body, content_type)
 
     assert answer.status_code == 400
     assert answer.json()["code"] == 400
@@ -252,10 +252,10 @@ def test_a_malformed_report_is_refused_and_nothing_is_kept(
     assert is_empty(client)
 
 
-def test_the_good_reports_among_bad_ones_are_kept(door: RunningDoor, client: redis.Redis) -> None:
+def test_the_good_reports_among_bad_ones_are_kept(api: RunningApi, client: redis.Redis) -> None:
     other = {"mid": "2", "stat": "MA:0001"}
 
-    answer = door.post(json.dumps([REPORT, {"mid": "", "stat": "DELIVRD"}, None, other]))
+    answer = api.post(json.dumps([REPORT, {"mid": "", "stat": "DELIVRD"}, None, other]))
 
     assert (answer.status_code, answer.json()["code"]) == (400, 400)
     assert inbox(client) == {(MID, "DELIVRD"), ("2", "MA:0001")}
@@ -263,12 +263,10 @@ def test_the_good_reports_among_bad_ones_are_kept(door: RunningDoor, client: red
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "in-chunks"])
-def test_a_body_over_64_kib_is_refused(
-    door: RunningDoor, client: redis.Redis, chunked: bool
-) -> None:
+def test_a_body_over_64_kib_is_refused(api: RunningApi, client: redis.Redis, chunked: bool) -> None:
     body = PLAIN + b" " * (MAX_BODY + 1 - len(PLAIN))
 
-    answer = door.post(iter([body[:50_000], body[50_000:]]) if chunked else body)
+    answer = api.post(iter([body[:50_000], body[50_000:]]) if chunked else body)
 
     assert (answer.status_code, answer.json()["code"]) == (413, 413)
     assert is_empty(client)
@@ -292,19 +290,19 @@ NO_ADDRESSES = {
 
 @pytest.mark.parametrize("path", NO_ADDRESSES.values(), ids=NO_ADDRESSES)
 def test_a_report_with_a_wrong_token_is_not_found(
-    door: RunningDoor, client: redis.Redis, path: str
+    api: RunningApi, client: redis.Redis, path: str
 ) -> None:
     for body in (PLAIN, b"x" * (MAX_BODY + 1)):
-        answer = requests.post(f"{door.url}{path}", data=body, timeout=PATIENCE_S)
+        answer = requests.post(f"{api.url}{path}", data=body, timeout=PATIENCE_S)
         assert answer.status_code == 404
         assert answer.json()["code"] == 404
     assert is_empty(client)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "FOO"])
-def test_another_method_tells_nothing_about_the_token(door: RunningDoor, method: str) -> None:
+def test_another_method_tells_nothing_about_the_token(api: RunningApi, method: str) -> None:
     right, wrong = (
-        requests.request(method, f"{door.url}/reports/{token}", timeout=PATIENCE_S)
+        requests.request(method, f"{api.url}/reports/{token}", timeout=PATIENCE_S)
         for token in (TOKEN, "another-token-0123456789")
     )
     assert (right.status_code, right.content) == (wrong.status_code, wrong.content)
@@ -315,10 +313,10 @@ def test_another_method_tells_nothing_about_the_token(door: RunningDoor, method:
 
 
 @pytest.fixture
-def impatient_door(
+def impatient_api(
     client: redis.Redis, settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> Iterator[str]:
-    """The URL of a door that waits only a moment for a body."""
+    """The URL of an API that waits only a moment for a body."""
     app = application(settings, ledger, client, tmp_path, body_timeout_s=0.1)
     with in_process(configured(app, ())) as url:
         yield url
@@ -330,9 +328,9 @@ def impatient_door(
     ids=["with-length", "in-chunks"],
 )
 def test_a_body_that_does_not_come_is_answered_408_and_the_connection_is_closed(
-    impatient_door: str, client: redis.Redis, head: bytes
+    impatient_api: str, client: redis.Redis, head: bytes
 ) -> None:
-    with connection(impatient_door) as slow:
+    with connection(impatient_api) as slow:
         slow.sendall(head)
         answer = b"".join(iter(partial(slow.recv, 65_536), b""))
 
@@ -340,49 +338,45 @@ def test_a_body_that_does_not_come_is_answered_408_and_the_connection_is_closed(
     assert b"\r\nconnection: close\r\n" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == 408
     assert is_empty(client)
-    good = requests.post(f"{impatient_door}/reports/{TOKEN}", data=PLAIN, timeout=PATIENCE_S)
+    good = requests.post(f"{impatient_api}/reports/{TOKEN}", data=PLAIN, timeout=PATIENCE_S)
     assert good.status_code == 200
 
 
-def test_clients_that_wait_do_not_keep_others_waiting(
-    door: RunningDoor, client: redis.Redis
-) -> None:
+def test_clients_that_wait_do_not_keep_others_waiting(api: RunningApi, client: redis.Redis) -> None:
     with ExitStack() as open_ones:
-        slow = [open_ones.enter_context(door.connect()) for _ in range(100)]
+        slow = [open_ones.enter_context(api.connect()) for _ in range(100)]
         for each in slow:
             each.sendall(BUSY + b"{")
-        assert door.get("/healthz").status_code == 200
-        assert door.report(REPORT).status_code == 200
+        assert api.get("/healthz").status_code == 200
+        assert api.report(REPORT).status_code == 200
     assert inbox(client) == {(MID, "DELIVRD")}
 
 
 @pytest.mark.parametrize("linger", [None, struct.pack("ii", 1, 0)], ids=["fin", "rst"])
 def test_a_client_that_goes_away_in_the_middle_does_no_harm(
-    door: RunningDoor, client: redis.Redis, linger: bytes | None
+    api: RunningApi, client: redis.Redis, linger: bytes | None
 ) -> None:
     for _ in range(20):
-        with door.connect() as gone:
+        with api.connect() as gone:
             if linger:
                 gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             # A report in itself, but not all that was announced.
             gone.sendall(BUSY + b'{"mid": "broken-off", "stat": "DELIVRD"}')
 
-    assert door.report(REPORT).status_code == 200
+    assert api.report(REPORT).status_code == 200
     assert inbox(client) == {(MID, "DELIVRD")}
 
 
 @pytest.mark.parametrize("request_", RAW.values(), ids=RAW)
-def test_no_bytes_make_the_door_fail(
-    door: RunningDoor, client: redis.Redis, request_: bytes
-) -> None:
-    with door.connect() as raw:
+def test_no_bytes_make_the_api_fail(api: RunningApi, client: redis.Redis, request_: bytes) -> None:
+    with api.connect() as raw:
         raw.sendall(request_)
         status = re.match(rb"HTTP/1\.1 ([0-9]{3}) ", raw.recv(65_536))
 
     assert status
     assert int(status[1]) < 500
     assert is_empty(client)
-    assert door.report(REPORT).status_code == 200
+    assert api.report(REPORT).status_code == 200
 
 
 JSON_BODIES = st.recursive(
@@ -410,21 +404,21 @@ CONTENT_TYPES = st.sampled_from(
 @UNHURRIED
 @given(BODIES, CONTENT_TYPES)
 def test_any_body_is_taken_or_refused(
-    module_door: RunningDoor, body: bytes, content_type: str
+    module_api: RunningApi, body: bytes, content_type: str
 ) -> None:
-    answer = module_door.post(body, content_type.encode("latin-1"))  # type: ignore[arg-type]
+    answer = module_api.post(body, content_type.encode("latin-1"))  # type: ignore[arg-type]
     assert answer.status_code in {200, 400}
     assert answer.json()["code"] == answer.status_code
 
 
 @UNHURRIED
 @given(st.text(max_size=20) | st.binary(max_size=20))
-def test_any_id_is_at_most_unknown(module_door: RunningDoor, message_id: str | bytes) -> None:
+def test_any_id_is_at_most_unknown(module_api: RunningApi, message_id: str | bytes) -> None:
     try:
         path = f"/messages/{quote(message_id, safe='')}"
     except UnicodeEncodeError:
         return
-    answer = module_door.get(path, RELAY)
+    answer = module_api.get(path, RELAY)
     assert answer.status_code == 404
     assert answer.json()["code"] == 404
 
@@ -443,25 +437,25 @@ def test_without_redis_reports_are_kept_on_the_disk_and_come_in_order_when_it_is
         "SMSQ_HOME": str(tmp_path / "home"),
     }
     with closing(redis.Redis(port=server.port, decode_responses=True)) as own:
-        with serving(environ, tmp_path / "log") as door:
-            assert door.report(REPORT).status_code == 200
+        with serving(environ, tmp_path / "log") as api:
+            assert api.report(REPORT).status_code == 200
             server.stop()
             for mid in ("2", "3", "4"):
-                answer = door.report({"mid": mid, "stat": "DELIVRD"})
+                answer = api.report({"mid": mid, "stat": "DELIVRD"})
                 assert (answer.status_code, answer.json()) == (200, OK)
-            for away in (door.get("/messages/1", RELAY), door.get("/readyz")):
+            for away in (api.get("/messages/1", RELAY), api.get("/readyz")):
                 assert (away.status_code, away.json()["code"]) == (503, 503)
-            assert door.get("/healthz").status_code == 200
+            assert api.get("/healthz").status_code == 200
 
             server.start()
             eventually(lambda: {mid for mid, _ in inbox(own)} >= {"2", "3", "4"})
             eventually(lambda: [mid for mid, _ in published(own)][-3:] == ["2", "3", "4"])
-            assert door.report({"mid": "5", "stat": "DELIVRD"}).status_code == 200
+            assert api.report({"mid": "5", "stat": "DELIVRD"}).status_code == 200
             eventually(lambda: ("5", "DELIVRD") in inbox(own))
 
             server.stop()
-            assert door.report({"mid": "6", "stat": "DELIVRD"}).status_code == 200
-        # The door has ended with a report on the disk; the next one brings it in.
+            assert api.report({"mid": "6", "stat": "DELIVRD"}).status_code == 200
+        # The API has ended with a report on the disk; the next one brings it in.
         server.start()
         with serving(environ, tmp_path / "log2"):
             eventually(lambda: ("6", "DELIVRD") in inbox(own))
@@ -469,7 +463,7 @@ def test_without_redis_reports_are_kept_on_the_disk_and_come_in_order_when_it_is
         server.stop()
 
 
-def test_the_door_says_so_where_neither_redis_nor_the_disk_takes_a_report(
+def test_the_api_says_so_where_neither_redis_nor_the_disk_takes_a_report(
     base_environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "home").write_text("a file where the folder should be")
@@ -478,8 +472,8 @@ def test_the_door_says_so_where_neither_redis_nor_the_disk_takes_a_report(
         "SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "SMSQ_HOME": str(tmp_path / "home"),
     }
-    with serving(environ, tmp_path / "log") as door:
-        answer = door.report(REPORT)
+    with serving(environ, tmp_path / "log") as api:
+        answer = api.report(REPORT)
         assert (answer.status_code, answer.json()["code"]) == (503, 503)
 
 
@@ -499,14 +493,14 @@ def test_a_report_is_safe_though_the_broker_takes_nothing(
         else:
             url = refuse_writes(running.enter_context(ValkeyServer(port=free_port())))
         environ = {**base_environ, "SMSQ_BROKER_URL": url}
-        door = running.enter_context(serving(environ, tmp_path / "log"))
+        api = running.enter_context(serving(environ, tmp_path / "log"))
 
-        answer = door.report(REPORT, {"mid": "2", "stat": "MA:0001"})
+        answer = api.report(REPORT, {"mid": "2", "stat": "MA:0001"})
 
         assert (answer.status_code, answer.json()) == (200, OK)
         assert inbox(client) == {(MID, "DELIVRD"), ("2", "MA:0001")}
         assert client.llen("sms.report") == 0
-        assert door.get("/readyz").status_code == 200
+        assert api.get("/readyz").status_code == 200
     assert "its wake-up was not published" in (tmp_path / "log").read_text()
 
 
@@ -514,12 +508,12 @@ def test_a_report_is_safe_though_the_broker_takes_nothing(
 
 
 def test_a_message_is_told_with_its_number_masked_and_without_its_code(
-    door: RunningDoor, ledger: Ledger
+    api: RunningApi, ledger: Ledger
 ) -> None:
     result = smsq.send_sms.delay(PHONE, "SMS_1001", CODE, lane="otp", reference="order 7")
     ledger.admit(result.id)
 
-    answer = door.get(f"/messages/{result.id}", RELAY)
+    answer = api.get(f"/messages/{result.id}", RELAY)
 
     assert answer.status_code == 200
     told = answer.json()
@@ -541,17 +535,17 @@ def test_a_message_is_told_with_its_number_masked_and_without_its_code(
     "authorization", [None, "", "wrong", f"{RELAY}x", RELAY[:-1], RELAY.upper(), f"Bearer {RELAY}"]
 )
 def test_a_question_without_the_right_header_is_not_answered(
-    door: RunningDoor, authorization: str | None
+    api: RunningApi, authorization: str | None
 ) -> None:
     result = smsq.send_sms.delay(PHONE, "SMS_1001")
     for message_id in (result.id, "unknown"):
-        answer = door.get(f"/messages/{message_id}", authorization)
+        answer = api.get(f"/messages/{message_id}", authorization)
         assert (answer.status_code, answer.json()["code"]) == (401, 401)
         assert RELAY not in answer.text
 
 
-def test_an_unknown_message_is_not_found(door: RunningDoor) -> None:
-    answer = door.get("/messages/unknown", RELAY)
+def test_an_unknown_message_is_not_found(api: RunningApi) -> None:
+    answer = api.get("/messages/unknown", RELAY)
     assert (answer.status_code, answer.json()["code"]) == (404, 404)
 
 
@@ -560,41 +554,41 @@ def test_without_a_relay_secret_nothing_opens_the_status(
 ) -> None:
     environ = {k: v for k, v in base_environ.items() if k != "SMSQ_RELAY_SECRET"}
     result = smsq.send_sms.delay(PHONE, "SMS_1001")
-    with serving(environ, tmp_path / "log") as door:
+    with serving(environ, tmp_path / "log") as api:
         for authorization in (None, "", RELAY):
-            assert door.get(f"/messages/{result.id}", authorization).status_code == 401
+            assert api.get(f"/messages/{result.id}", authorization).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_is_told_to_anyone(door: RunningDoor, path: str) -> None:
-    answer = door.get(path)
+def test_health_is_told_to_anyone(api: RunningApi, path: str) -> None:
+    answer = api.get(path)
     assert (answer.status_code, answer.json()) == (200, OK)
 
 
 @pytest.mark.parametrize("path", ["/unknown", "/docs", "/redoc", "/messages", "/messages/"])
-def test_an_unknown_path_is_answered_in_the_vendors_form(door: RunningDoor, path: str) -> None:
-    answer = door.get(path, RELAY)
+def test_an_unknown_path_is_answered_in_the_vendors_form(api: RunningApi, path: str) -> None:
+    answer = api.get(path, RELAY)
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == JSON
     assert answer.json().keys() == {"code", "msg"}
     assert answer.json()["code"] == 404
 
 
-def test_a_wrong_method_is_answered_in_the_vendors_form(door: RunningDoor) -> None:
-    answer = requests.post(f"{door.url}/healthz", timeout=PATIENCE_S)
+def test_a_wrong_method_is_answered_in_the_vendors_form(api: RunningApi) -> None:
+    answer = requests.post(f"{api.url}/healthz", timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()["code"]) == (405, 405)
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_a_head_is_answered_as_a_get_without_a_body(door: RunningDoor, path: str) -> None:
-    answer = requests.head(f"{door.url}{path}", timeout=PATIENCE_S)
+def test_a_head_is_answered_as_a_get_without_a_body(api: RunningApi, path: str) -> None:
+    answer = requests.head(f"{api.url}{path}", timeout=PATIENCE_S)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Content-Length"] != "0"
 
 
-def test_the_description_names_the_routes_and_no_secret(door: RunningDoor) -> None:
-    answer = door.get("/openapi.json")
+def test_the_description_names_the_routes_and_no_secret(api: RunningApi) -> None:
+    answer = api.get("/openapi.json")
     described = {
         (method, path) for path, methods in answer.json()["paths"].items() for method in methods
     }
@@ -622,16 +616,16 @@ def test_the_log_holds_neither_token_nor_number_nor_code(
     base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    with serving(base_environ, log) as door:
-        door.report({"mid": PHONE, "stat": CODE})
-        door.post(f'{{"mid": "{PHONE}", "stat": ')
-        door.post(f"mid={PHONE}&code={CODE}", FORM)
-        door.get(f"/messages/{PHONE}", RELAY)
-        door.get(f"/messages/{PHONE}?code={CODE}", "wrong")
-        door.get(f"/?module=sms&mobphone={PHONE}&code={CODE}", RELAY)
-        door.get(f"/reports/{TOKEN}")
+    with serving(base_environ, log) as api:
+        api.report({"mid": PHONE, "stat": CODE})
+        api.post(f'{{"mid": "{PHONE}", "stat": ')
+        api.post(f"mid={PHONE}&code={CODE}", FORM)
+        api.get(f"/messages/{PHONE}", RELAY)
+        api.get(f"/messages/{PHONE}?code={CODE}", "wrong")
+        api.get(f"/?module=sms&mobphone={PHONE}&code={CODE}", RELAY)
+        api.get(f"/reports/{TOKEN}")
         for request_ in (RAW["length-negative"], RAW["websocket"], RAW["path-not-ascii"]):
-            with door.connect() as raw:
+            with api.connect() as raw:
                 raw.sendall(request_.replace(b"/healthz", f"/{TOKEN}/{PHONE}".encode()))
                 raw.recv(65_536)
     # `serving` has looked for secrets; something must have been written for that to mean anything.

@@ -1,4 +1,4 @@
-"""The door against what nobody wrote: its own description's cases, and bytes."""
+"""The API against what nobody wrote: its own description's cases, and bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.api import (
     IMPATIENT,
     PATIENCE_S,
     SHORT_S,
-    RunningDoor,
+    RunningApi,
     answer_of,
     connection,
     serving_here,
@@ -34,12 +34,12 @@ CHECKS = (
 
 
 def test_the_description_is_true(
-    module_door: RunningDoor, client: redis.Redis, environ: Mapping[str, str], tmp_path: Path
+    module_api: RunningApi, client: redis.Redis, environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     command = [
         Path(sys.executable).with_name("schemathesis"),
         "run",
-        f"{module_door.url}/openapi.json",
+        f"{module_api.url}/openapi.json",
         "--phases=fuzzing",
         f"--checks={CHECKS}",
         f"--header=Authorization:{RELAY}",
@@ -86,16 +86,16 @@ def mutated(dice: random.Random) -> bytes:
 
 
 def answers_to(url: str, sent: list[bytes]) -> Iterator[bytes]:
-    """Send each over a connection of its own; give what comes until the door closes it."""
+    """Send each over a connection of its own; give what comes until the API closes it."""
     with ExitStack() as open_ones:
         socks = [open_ones.enter_context(connection(url)) for _ in sent]
         for sock, request in zip(socks, sent, strict=True):
-            with suppress(ConnectionError):  # the door may close before it has read all
+            with suppress(ConnectionError):  # the API may close before it has read all
                 sock.sendall(request)
         yield from map(answer_of, socks)
 
 
-def test_no_bytes_make_the_door_fail_or_hang(
+def test_no_bytes_make_the_api_fail_or_hang(
     client: redis.Redis, environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     dice = random.Random(20_250_706)

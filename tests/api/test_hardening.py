@@ -1,4 +1,4 @@
-"""What the door bears: guessers, slow and endless clients, crowds; and what it believes of whom."""
+"""What the API bears: guessers, slow and endless clients, crowds; and what it believes of whom."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, Sourc
 
 @pytest.fixture
 def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
-    """Give what runs a door in this process with further settings; gives its URL."""
+    """Give what runs an API in this process with further settings; gives its URL."""
     return partial(serving_here, client, environ, tmp_path)
 
 

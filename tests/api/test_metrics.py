@@ -129,13 +129,13 @@ def test_without_the_ledger_there_are_none(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("broker_there", [True, False])
-def test_the_door_serves_them_even_without_the_broker(
+def test_the_api_serves_them_even_without_the_broker(
     environ: dict[str, str], client: redis.Redis, tmp_path: Path, broker_there: bool
 ) -> None:
     smsq.send_sms.delay("13800138000", "SMS_1", lane="otp")
     own = {} if broker_there else {"SMSQ_BROKER_URL": NOBODY.format(free_port())}
-    with serving(environ | own, tmp_path / "log") as door:
-        answer = requests.get(f"{door.url}/metrics", timeout=60)
+    with serving(environ | own, tmp_path / "log") as api:
+        answer = requests.get(f"{api.url}/metrics", timeout=60)
     assert answer.status_code == 200
     found = samples(answer.content)
     assert found["smsq_messages_total", "otp", "queued"] == 1
@@ -148,19 +148,19 @@ def test_the_door_serves_them_even_without_the_broker(
 # --- the table ------------------------------------------------------------------------------
 
 
-def test_the_table_is_what_the_door_tells_of_real_traffic(
+def test_the_table_is_what_the_api_tells_of_real_traffic(
     environ: dict[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:
-    with machine(environ, tmp_path) as running, serving(environ, tmp_path / "log") as door:
+    with machine(environ, tmp_path) as running, serving(environ, tmp_path / "log") as api:
         running.start_worker()
         ids = [smsq.send_sms.delay(f"1380013800{n}", "SMS_1", lane="otp").id for n in range(5)]
         smsq.send_many({"phone": f"1390013900{n}", "template": "SMS_1"} for n in range(4))
         eventually(lambda: running.ledger.counters().get("messages:bulk:accepted") == 4)
         for message_id in ids:
             mid = becomes(message_id, "accepted").attempts[-1].mid
-            door.report({"mid": str(mid), "stat": "DELIVRD"}).raise_for_status()
+            api.report({"mid": str(mid), "stat": "DELIVRD"}).raise_for_status()
             becomes(message_id, "delivered")
-        text = requests.get(f"{door.url}/metrics", timeout=60).content
+        text = requests.get(f"{api.url}/metrics", timeout=60).content
     told = {
         family.name + "_total" * (family.type == "counter"): (
             family.type,
@@ -378,7 +378,7 @@ def lag(lookout: Inspector) -> float:
     return samples(render(lookout))["smsq_clock_lag_seconds",]
 
 
-def test_the_clock_lags_by_the_most_overdue_timer(
+def test_the_scheduler_lags_by_the_most_overdue_timer(
     client: redis.Redis, lookout: Inspector, scene: Scene
 ) -> None:
     for name in ("early", "late"):

@@ -26,7 +26,7 @@ from harness.api import (
     PATIENCE_S,
     PHONE,
     REPORT,
-    RunningDoor,
+    RunningApi,
     Serve,
     answers,
     connection,
@@ -290,9 +290,9 @@ def test_an_offer_is_no_way_around_the_bounds(serve: Serve, client: redis.Redis)
 
 
 @pytest.fixture(scope="module")
-def door(
+def api(
     base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningDoor]:
+) -> Iterator[RunningApi]:
     with serving(base_environ, tmp_path_factory.mktemp("door") / "log") as running:
         yield running
 
@@ -310,9 +310,9 @@ def counted(url: str, why: str, at_least: float = 1) -> bool:
 
 
 def test_every_refusal_with_the_token_is_counted_and_none_without(
-    door: RunningDoor, client: redis.Redis
+    api: RunningApi, client: redis.Redis
 ) -> None:
-    url = door.url
+    url = api.url
     good_and_bad = json.dumps([REPORT, {"mid": PHONE}]).encode()
     for token in (WRONG, TOKEN):
         assert counts(url) == {}
@@ -322,16 +322,16 @@ def test_every_refusal_with_the_token_is_counted_and_none_without(
         post(url, PLAIN, token, Content_Encoding="br")
         requests.get(f"{url}/reports/{token}?mid=1&stat=DELIVRD", timeout=PATIENCE_S)
         post(f"{url}/", PLAIN, f"{token}/")
-        with door.connect() as sock:
+        with api.connect() as sock:
             sock.sendall(f"POST /reports/{token} HTTP/1.1\r\nX: {'x' * 40_000}".encode())
             assert b" 431 " in sock.recv(100)
-        with door.connect() as sock:
+        with api.connect() as sock:
             sock.sendall(f"POST /reports/{token} HTTP/1.1\r\nContent-Length: x\r\n\r\n".encode())
             assert b" 400 " in sock.recv(100)
     expected = {"malformed": 3, "size": 1, "encoding": 1, "method": 1, "address": 1, "head": 1}
     eventually(lambda: counts(url) == expected)
     assert inbox(client) == {(MID, "DELIVRD")}
-    told = door.log.read_text()
+    told = api.log.read_text()
     for why in expected:
         assert told.count(f"({why})") == 1
     assert "a report from 127.0.0.1 was refused with 415 (encoding): " in told
@@ -406,15 +406,15 @@ def test_what_is_refused_while_redis_is_away_is_counted_when_it_is_back(
 ) -> None:
     with own_server(tmp_path / "redis") as server:
         own = {"SMSQ_REDIS_URL": f"{server.connection_url}/0", "SMSQ_HOME": str(tmp_path / "home")}
-        with serving({**base_environ, **own}, tmp_path / "log") as door:
+        with serving({**base_environ, **own}, tmp_path / "log") as api:
             server.terminate()
             for _ in range(3):
-                assert door.post("no report").status_code == 400
+                assert api.post("no report").status_code == 400
             server.start()
-            eventually(lambda: answers(door.url) and counted(door.url, "malformed", 3))
-            assert counts(door.url) == {"malformed": 3}
-            door.post("no report")
-        # A door that stops writes down what it has counted last.
+            eventually(lambda: answers(api.url) and counted(api.url, "malformed", 3))
+            assert counts(api.url) == {"malformed": 3}
+            api.post("no report")
+        # An API that stops writes down what it has counted last.
         with redis.Redis.from_url(f"{server.connection_url}/0") as client:
             assert client.hget(keys.DURATIONS, "reports_refused:malformed") == b"4"
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsq
-from harness.api import CODE, PATIENCE_S, PHONE, RunningDoor, connection, serving
+from harness.api import CODE, PATIENCE_S, PHONE, RunningApi, connection, serving
 from harness.credentials import RELAY
 from harness.relay_requests import (
     AUTHORIZATION,
@@ -61,9 +61,9 @@ RETURN = "https://shop.example.com/sms?token=t"
 
 
 @pytest.fixture(scope="module")
-def module_door(
+def module_api(
     base_environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningDoor]:
+) -> Iterator[RunningApi]:
     home = tmp_path_factory.mktemp("relay")
     (home / "callers.toml").write_text(CALLERS)
     environ = {
@@ -72,13 +72,13 @@ def module_door(
         "SMSQ_OUTBOUND_ALLOW": OUTBOUND,
         "SMSQ_RETURN_URL": RETURN,
     }
-    with serving(environ, home / "log") as door:
-        yield door
+    with serving(environ, home / "log") as api:
+        yield api
 
 
-def ask(door: RunningDoor, secret: str | None = RELAY, **more: str) -> requests.Response:
+def ask(api: RunningApi, secret: str | None = RELAY, **more: str) -> requests.Response:
     query = f"{ROUTE}&{urlencode({**SENDING, **more})}"
-    return door.get(f"/?{query}", secret)
+    return api.get(f"/?{query}", secret)
 
 
 def mid(answer: requests.Response) -> str:
@@ -106,9 +106,9 @@ def fields(client: redis.Redis, message_id: str) -> dict[str, str]:
 # --- clients of the gateway -----------------------------------------------------------------
 
 
-def raw(door: RunningDoor, request: bytes) -> dict[str, Any]:
+def raw(api: RunningApi, request: bytes) -> dict[str, Any]:
     """Send bytes; give the answer's JSON."""
-    with connection(door.url) as sock:
+    with connection(api.url) as sock:
         sock.sendall(request)
         with HTTPResponse(sock) as answer:
             answer.begin()  # which leaves out a 100
@@ -119,9 +119,9 @@ def raw(door: RunningDoor, request: bytes) -> dict[str, Any]:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_request_as_a_client_of_the_gateway_sends_it_is_enqueued(
-    door: RunningDoor, client: redis.Redis, shape: bytes
+    api: RunningApi, client: redis.Redis, shape: bytes
 ) -> None:
-    told = raw(door, shape)
+    told = raw(api, shape)
 
     assert list(told) == ["code", "msg", "mid"]
     assert (told["code"], told["msg"]) == (200, "ok")
@@ -141,10 +141,10 @@ CURL = shutil.which("curl")
 @pytest.mark.skipif(CURL is None, reason="the raw requests above stand for it")
 @pytest.mark.parametrize("more", [[], ["--data", bare()]], ids=["get", "post"])
 def test_the_vendors_curl_line_is_taken(
-    door: RunningDoor, client: redis.Redis, more: list[str]
+    api: RunningApi, client: redis.Redis, more: list[str]
 ) -> None:
     line = ["-i", "-k", *(more or ["--get"]), "--include", "--silent", "--noproxy", "*"]
-    url = f"{door.url}/?{bare()}" if not more else f"{door.url}/"
+    url = f"{api.url}/?{bare()}" if not more else f"{api.url}/"
     done = subprocess.run(
         [str(CURL), *line, url, "-H", AUTHORIZATION], capture_output=True, check=True
     )
@@ -153,8 +153,8 @@ def test_the_vendors_curl_line_is_taken(
     assert fields(client, told["mid"])["template"] == TEMPLATE
 
 
-def test_the_vendors_python_is_taken(door: RunningDoor, client: redis.Redis) -> None:
-    asked = urllib.request.Request(f"{door.url}/?{quote(bare(), safe='=&')}")
+def test_the_vendors_python_is_taken(api: RunningApi, client: redis.Redis) -> None:
+    asked = urllib.request.Request(f"{api.url}/?{quote(bare(), safe='=&')}")
     asked.add_header("Authorization", RELAY)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(asked, timeout=PATIENCE_S) as answer:
@@ -181,10 +181,10 @@ def test_what_is_no_text_is_refused() -> None:
 
 
 def test_a_wrong_secret_is_answered_in_the_vendors_words(
-    door: RunningDoor, client: redis.Redis
+    api: RunningApi, client: redis.Redis
 ) -> None:
     for secret in (None, "", "wrong", RELAY[:-1], f"Bearer {RELAY}"):
-        assert why(ask(door, secret)) == "校验失败"
+        assert why(ask(api, secret)) == "校验失败"
     assert client.dbsize() == 0
 
 
@@ -205,9 +205,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("more", "told"), REFUSED.values(), ids=REFUSED)
 def test_a_bad_argument_is_named_and_nothing_is_enqueued(
-    door: RunningDoor, client: redis.Redis, more: dict[str, str], told: str
+    api: RunningApi, client: redis.Redis, more: dict[str, str], told: str
 ) -> None:
-    assert told in why(ask(door, **more))
+    assert told in why(ask(api, **more))
     assert client.dbsize() == 0
 
 
@@ -249,21 +249,21 @@ def test_without_a_default_and_a_list_no_url_is_allowed() -> None:
     assert not any(allowed_target(url, frozenset(), "") for url in TARGETS)
 
 
-def test_a_returnurl_is_kept_or_refused(door: RunningDoor, client: redis.Redis) -> None:
-    assert "SMSQ_OUTBOUND_ALLOW" in why(ask(door, returnurl="https://evil.example/"))
+def test_a_returnurl_is_kept_or_refused(api: RunningApi, client: redis.Redis) -> None:
+    assert "SMSQ_OUTBOUND_ALLOW" in why(ask(api, returnurl="https://evil.example/"))
     assert client.dbsize() == 0
     url = "http://10.0.0.7/sms?shop=1"
-    assert fields(client, mid(ask(door, returnurl=url)))["returnurl"] == url
+    assert fields(client, mid(ask(api, returnurl=url)))["returnurl"] == url
 
 
 def test_without_secrets_there_is_no_relay(
     base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:
     environ = {k: v for k, v in base_environ.items() if k != "SMSQ_RELAY_SECRET"}
-    with serving(environ, tmp_path / "log") as door:
+    with serving(environ, tmp_path / "log") as api:
         for secret in (None, "", RELAY):
-            assert ask(door, secret).status_code == 404
-        assert "/" not in door.get("/openapi.json").json()["paths"]
+            assert ask(api, secret).status_code == 404
+        assert "/" not in api.get("/openapi.json").json()["paths"]
     assert client.dbsize() == 0
 
 
@@ -271,8 +271,8 @@ def test_without_redis_the_client_is_asked_to_try_again(
     base_environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     environ = {**base_environ, "SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
-    with serving(environ, tmp_path / "log") as door:
-        assert why(ask(door), 503) == "try again"
+    with serving(environ, tmp_path / "log") as api:
+        assert why(ask(api), 503) == "try again"
 
 
 def test_with_other_payload_keys_than_the_ledgers_nothing_is_taken(
@@ -280,8 +280,8 @@ def test_with_other_payload_keys_than_the_ledgers_nothing_is_taken(
 ) -> None:
     client.set(keys.LOOKUP, "made with a key that this door has not")
     environ = {**base_environ, "SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode()}
-    with serving(environ, tmp_path / "log") as door:
-        assert why(ask(door), 503) == "try again"
+    with serving(environ, tmp_path / "log") as api:
+        assert why(ask(api), 503) == "try again"
     assert "SMSQ_PAYLOAD_KEYS" in (tmp_path / "log").read_text()
     assert client.keys() == [keys.LOOKUP]
 
@@ -290,84 +290,84 @@ def test_a_broker_that_is_away_costs_no_message(
     base_environ: Mapping[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:
     environ = {**base_environ, "SMSQ_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
-    with serving(environ, tmp_path / "log") as door:
-        assert fields(client, mid(ask(door)))["state"] == "queued"
+    with serving(environ, tmp_path / "log") as api:
+        assert fields(client, mid(ask(api)))["state"] == "queued"
 
 
 # --- keys -----------------------------------------------------------------------------------
 
 
-def test_a_repeated_key_gets_the_first_answer_again(door: RunningDoor, client: redis.Redis) -> None:
-    first = mid(ask(door, key="login-7781"))
-    assert mid(ask(door, key="login-7781", code="000000")) == first
-    assert mid(ask(door, key="login-7782")) != first
+def test_a_repeated_key_gets_the_first_answer_again(api: RunningApi, client: redis.Redis) -> None:
+    first = mid(ask(api, key="login-7781"))
+    assert mid(ask(api, key="login-7781", code="000000")) == first
+    assert mid(ask(api, key="login-7782")) != first
     assert client.llen("sms.notice") == 2
 
 
 def test_of_many_with_one_key_at_once_one_is_sent_and_all_hear_of_it(
-    door: RunningDoor, client: redis.Redis
+    api: RunningApi, client: redis.Redis
 ) -> None:
     with ThreadPoolExecutor(16) as pool:
-        mids = {mid(answer) for answer in pool.map(lambda _: ask(door, key="k"), range(32))}
+        mids = {mid(answer) for answer in pool.map(lambda _: ask(api, key="k"), range(32))}
     assert len(mids) == 1
     assert client.llen("sms.notice") == 1
 
 
-def test_callers_do_not_meet_each_others_keys(door: RunningDoor) -> None:
-    mids = {mid(ask(door, secret, key="k")) for secret in (RELAY, SHOP, OTHER)}
+def test_callers_do_not_meet_each_others_keys(api: RunningApi) -> None:
+    mids = {mid(ask(api, secret, key="k")) for secret in (RELAY, SHOP, OTHER)}
     assert len(mids) == 3
     longest = "键" * 256
-    assert mid(ask(door, SHOP, key=longest)) == mid(ask(door, SHOP, key=longest))
+    assert mid(ask(api, SHOP, key=longest)) == mid(ask(api, SHOP, key=longest))
 
 
 # --- callers --------------------------------------------------------------------------------
 
 
 def test_a_callers_first_lane_is_its_default_and_others_are_refused(
-    door: RunningDoor, client: redis.Redis
+    api: RunningApi, client: redis.Redis
 ) -> None:
-    found = fields(client, mid(ask(door, SHOP)))
+    found = fields(client, mid(ask(api, SHOP)))
     assert (found["lane"], found["caller"]) == ("otp", "shop")
-    assert fields(client, mid(ask(door, SHOP, lane="notice", ttl_s="60")))["lane"] == "notice"
-    assert why(ask(door, SHOP, lane="bulk")).startswith("lane must be one of otp, notice for")
-    assert fields(client, mid(ask(door, OTHER)))["lane"] == "notice"
+    assert fields(client, mid(ask(api, SHOP, lane="notice", ttl_s="60")))["lane"] == "notice"
+    assert why(ask(api, SHOP, lane="bulk")).startswith("lane must be one of otp, notice for")
+    assert fields(client, mid(ask(api, OTHER)))["lane"] == "notice"
 
 
-def test_a_caller_sees_its_own_messages_alone(door: RunningDoor) -> None:
-    own, foreign = mid(ask(door, SHOP)), mid(ask(door, OTHER))
+def test_a_caller_sees_its_own_messages_alone(api: RunningApi) -> None:
+    own, foreign = mid(ask(api, SHOP)), mid(ask(api, OTHER))
     producers = smsq.send_sms.delay(PHONE, TEMPLATE).id
 
     def seen(secret: str) -> list[int]:
         return [
-            door.get(f"/messages/{message}", secret).status_code
+            api.get(f"/messages/{message}", secret).status_code
             for message in (own, foreign, producers)
         ]
 
     assert seen(SHOP) == [200, 404, 404]
     assert seen(OTHER) == [404, 200, 404]
     assert seen(RELAY) == [200, 200, 200]
-    unknown = door.get("/messages/unknown", SHOP)
-    assert unknown.content == door.get(f"/messages/{foreign}", SHOP).content
+    unknown = api.get("/messages/unknown", SHOP)
+    assert unknown.content == api.get(f"/messages/{foreign}", SHOP).content
 
 
 def test_a_caller_beyond_its_rate_is_told_when_to_come_again(
-    door: RunningDoor, client: redis.Redis
+    api: RunningApi, client: redis.Redis
 ) -> None:
-    mid(ask(door, SLOW))
-    answer = ask(door, SLOW)
+    mid(ask(api, SLOW))
+    answer = ask(api, SLOW)
     assert why(answer, 429) == "at most 0.01 requests a second"
     assert 1 <= int(answer.headers["Retry-After"]) <= 100
     assert client.llen("sms.notice") == 1
-    mid(ask(door, OTHER))
+    mid(ask(api, OTHER))
 
 
 @pytest.mark.parametrize(("rate", "at_once"), [(0.01, 1), (1, 1), (5, 5), (2.5, 2), (1000, 1000)])
-def test_a_rate_allows_a_seconds_worth_at_once_over_all_doors(
+def test_a_rate_allows_a_seconds_worth_at_once_over_all_apis(
     client: redis.Redis, settings: Settings, rate: float, at_once: int
 ) -> None:
-    doors = [RelayRate(client, settings.rules) for _ in range(2)]
+    apis = [RelayRate(client, settings.rules) for _ in range(2)]
     begun = now_us(client)
-    waits = [doors[n % 2].wait_s("shop", rate) for n in range(at_once + 1)]
+    waits = [apis[n % 2].wait_s("shop", rate) for n in range(at_once + 1)]
     taken_s = (now_us(client) - begun) / 1_000_000
     passed = waits.count(0)
     assert at_once <= passed <= at_once + taken_s * rate + 1
@@ -445,7 +445,7 @@ def test_every_mistake_in_the_file_is_told_at_once_and_no_secret(
         assert RELAY not in problem
 
 
-def test_the_door_does_not_start_with_a_bad_file(
+def test_the_api_does_not_start_with_a_bad_file(
     base_environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "callers.toml"

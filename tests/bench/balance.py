@@ -73,7 +73,7 @@ def _one(place: Place, shape: str, report: Report) -> None:
 
 
 def _report(mid: str, stat: str) -> float:
-    """Let a report be reconciled, as the door does; give the time before."""
+    """Let a report be reconciled, as the API does; give the time before."""
     before = time.monotonic()
     app.send_task(RECONCILE_REPORT, (mid, stat), queue=REPORT_QUEUE, ignore_result=True)
     return before

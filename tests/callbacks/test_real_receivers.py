@@ -190,8 +190,8 @@ def test_entrance_keeps_what_the_relay_says(host: Machine) -> None:
 
 
 @pytest.fixture
-def door(environ: dict[str, str], receiver: Receiver, tmp_path: Path) -> Iterator[str]:
-    """A door that sends outcomes to the receiver by default; give its URL."""
+def api(environ: dict[str, str], receiver: Receiver, tmp_path: Path) -> Iterator[str]:
+    """An API that sends outcomes to the receiver by default; give its URL."""
     url = f"http://127.0.0.1:{free_port()}/"
     own = {
         "SMSQ_API_BIND": urlsplit(url).netloc,
@@ -209,17 +209,17 @@ def door(environ: dict[str, str], receiver: Receiver, tmp_path: Path) -> Iterato
 
 
 def test_a_client_of_the_gateway_changes_its_host_and_gets_its_report(
-    host: Machine, receiver: Receiver, door: str
+    host: Machine, receiver: Receiver, api: str
 ) -> None:
     host.start_worker(SMSQ_WEBHOOK_URL="", SMSQ_WEBHOOK_SECRET="")
     query = "module=sms&file=send&action=send&mobphone=13800138000&code=482913&smstemplate=SMS_1001"
-    request = Request(f"{door}?{query}", headers={"Authorization": RELAY})
+    request = Request(f"{api}?{query}", headers={"Authorization": RELAY})
     with urlopen(request) as response:
         answer = json.load(response)
     assert (answer["code"], answer["msg"]) == (200, "ok")
     becomes(answer["mid"], "accepted")
     report = json.dumps({"mid": "0000000000000001", "stat": "DELIVRD"}).encode()
-    with urlopen(f"{door}reports/{TOKEN}", report) as response:
+    with urlopen(f"{api}reports/{TOKEN}", report) as response:
         assert response.status == 200
     eventually(lambda: receiver.posts)
     assert receiver.bodies == [{"mid": answer["mid"], "stat": "DELIVRD"}]

@@ -1,4 +1,4 @@
-"""`smsq up` and `smsq demo`: all parts as processes of this machine."""
+"""`smsq up`: all parts as processes of this machine."""
 
 from __future__ import annotations
 
@@ -6,36 +6,21 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 import redis
 import requests
 
 from harness.devstack import BINDS, PATIENCE_S, SMSQ, STOP_S, up
 from harness.waiting import eventually
-from smsq.contract import State
 from smsq.errors import SettingsError
 from smsq.settings import names
 from smsq_worker.config.settings import Settings
-from smsq_worker.devstack import demo
 from smsq_worker.devstack.up import Plan, make_plan
 from smsq_worker.infra.ports import free_port
 
 # Each starts and stops five processes; on a busy machine each of them takes its time.
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-def bare(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """An environment without a setting but for where to be, in which nothing is started yet."""
-    return {
-        **{name: value for name, value in environ.items() if not name.startswith("SMSQ_")},
-        **dict.fromkeys(BINDS, "127.0.0.1:0"),
-        "SMSQ_HOME": str(tmp_path / "home"),
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def test_up_starts_everything_and_ctrl_c_leaves_nothing_behind(bare: dict[str, str]) -> None:
@@ -84,12 +69,12 @@ def test_port_0_takes_a_free_one_and_all_parts_know_it() -> None:
 
     assert 0 not in ports(plan)
     assert len(set(ports(plan))) == 4
-    own, sandbox, door, _ = ports(plan)
+    own, sandbox, api, _ = ports(plan)
     told = Settings.load(plan.environ)
     assert told == plan.settings
     assert told.redis_url == f"redis://127.0.0.1:{own}/0"
     assert told.gateway_url == f"http://127.0.0.1:{sandbox}/"
-    assert told.sandbox_report_url == f"http://127.0.0.1:{door}/reports/{told.report_token}"
+    assert told.sandbox_report_url == f"http://127.0.0.1:{api}/reports/{told.report_token}"
 
 
 def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:
@@ -175,55 +160,3 @@ def test_a_home_that_cannot_be_made_is_told_in_one_line(
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"smsq: SMSQ_HOME: cannot keep files in {home}")
-
-
-# --- the demo -------------------------------------------------------------------------------
-
-
-def test_the_demo_ends_every_message_as_its_number_demands(bare: dict[str, str]) -> None:
-    """Every documented stat code, refusal, timeout and kind of report, with its documented end."""
-    flower = f"127.0.0.1:{free_port()}"
-    done = subprocess.run(
-        [*SMSQ, "demo"],
-        env=bare | {"SMSQ_FLOWER_BIND": flower},
-        capture_output=True,
-        text=True,
-        timeout=550,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "WRONG" not in done.stdout
-    assert f"Flower was at http://{flower}/" in done.stdout
-    home = Path(bare["SMSQ_HOME"])
-    assert (home / "demo" / "redis").is_dir()
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(home) in f"{p.info['cmdline']}"]
-
-
-ONE = demo.Sent("id", "8000", (State.DELIVERED, None))
-
-
-def watched(monkeypatch: pytest.MonkeyPatch, *states: str) -> demo.Seen:
-    """Let the demo see these states of a message that must be delivered, the last for good."""
-    coming = [*states]
-
-    def look(_: str) -> SimpleNamespace:
-        return SimpleNamespace(state=coming.pop(0) if coming[1:] else coming[0], reason=None)
-
-    monkeypatch.setattr(demo, "_status", look)
-    monkeypatch.setattr(demo, "POLL_S", 0)
-    return demo.watch([ONE], lambda seen: None, lambda: None)
-
-
-def test_the_demo_waits_for_a_report_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = watched(monkeypatch, "queued", "accepted", "unreported", "unreported", "delivered")
-    assert seen.ends(ONE)
-
-
-def test_the_demo_gives_up_where_nothing_more_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "STILL_S", 0.1)
-    assert not watched(monkeypatch, "queued", "unreported").ends(ONE)
-
-
-def test_the_demo_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "DEADLINE_S", 0.1)
-    assert not watched(monkeypatch, "queued").ends(ONE)

@@ -39,11 +39,11 @@ def test_a_client_of_the_gateway_is_answered_as_the_example_says(
     headers = dict(value.split(": ") for name, value in options if name == "-H")
     query = dict(value.split("=") for name, value in options if name == "-d")
     assert len(headers) + len(query) == len(options)
-    with serving(environ, tmp_path / "door.log") as door:
-        answer = requests.get(f"{door.url}/", params=query, headers=headers, timeout=10).json()
+    with serving(environ, tmp_path / "door.log") as api:
+        answer = requests.get(f"{api.url}/", params=query, headers=headers, timeout=10).json()
         status = smsq.status(answer["mid"])
         refused = requests.get(
-            f"{door.url}/", params=query | {"mobphone": "1"}, headers=headers, timeout=10
+            f"{api.url}/", params=query | {"mobphone": "1"}, headers=headers, timeout=10
         ).json()
     assert status is not None
     assert (status.state, status.template) == ("queued", query["smstemplate"])
@@ -66,16 +66,16 @@ def test_what_is_set_before_compose_is_all_that_it_demands() -> None:
 
 @contextmanager
 def running(commands: list[list[str]], environ: dict[str, str], folder: Path) -> Iterator[Stack]:
-    door, flower = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    api, flower = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     own = environ | {
-        "SMSQ_API_BIND": door.removeprefix("http://"),
+        "SMSQ_DOOR_BIND": api.removeprefix("http://"),
         "SMSQ_FLOWER_BIND": flower.removeprefix("http://"),
         "SMSQ_HOME": str(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}",
     }
     ready = {
         "celery": lambda: (folder / "alive").is_dir() and any((folder / "alive").iterdir()),
-        "serve": services.api(f"{door}/", own).ready,
+        "serve": services.door(f"{api}/", own).ready,
         "flower": services.flower(f"{flower}/", own).ready,
     }
     stack = Stack(folder)

@@ -43,7 +43,7 @@ def test_the_example_is_delivered(wire: Wire) -> None:
     path, _ = wire.host.vendor.calls[-1]
     query = parse_qs(urlsplit(path).query)
     assert [query[name] for name in ("mobphone", "smstemplate", "code")] == [[a] for a in body[0]]
-    wire.door.report({"mid": accepted["attempts"][-1]["mid"], "stat": "DELIVRD"})
+    wire.api.report({"mid": accepted["attempts"][-1]["mid"], "stat": "DELIVRD"})
     assert wire.becomes(message_id, "delivered")["lane"] == "otp"
     again = wire.push(example())
     assert wire.becomes(again, "duplicate")["reason"] == f"duplicate:{message_id}"

@@ -154,7 +154,7 @@ def test_where_all_is_well_every_finding_says_so_and_it_ends_with_0(healthy: Mac
     assert "error: 0, warning: 0, ok: " in done.stdout
     for told in ("Valkey 9", "everysec", "1 worker running", "is writable", "the HTTP API answers"):
         assert told in done.stdout
-    # The door's; the gateway was asked nothing.
+    # The API's; the gateway was asked nothing.
     assert [path for path, _ in healthy.vendor.calls[before:]] == ["/healthz", "/readyz"]
 
 
@@ -794,15 +794,15 @@ def test_a_missing_secret_is_a_warning(environ: dict[str, str]) -> None:
     assert one(found, "SMSQ_APP_SECRET is not set").level == "warning"
 
 
-# --- the door -------------------------------------------------------------------------------
+# --- the API -------------------------------------------------------------------------------
 
 
-def test_a_door_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str]) -> None:
-    (found,) = api.check(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
-    assert (found.level, "the HTTP API is not checked" in found.what) == ("ok", True)
+def test_an_api_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str]) -> None:
+    (found,) = api.examine(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
+    assert (found.level, "no door is looked for" in found.what) == ("ok", True)
 
 
-def test_a_door_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:
+def test_an_api_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:
     with VendorServer() as vendor:
         port = vendor.url.rstrip("/").rpartition(":")[2]
         (found,) = api.check(Settings.load(environ | {"SMSQ_API_BIND": f"0.0.0.0:{port}"}))

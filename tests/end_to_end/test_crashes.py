@@ -99,7 +99,7 @@ def test_a_worker_that_dies_after_record_has_done_its_work(host: Machine) -> Non
     assert len(known(message_id).attempts) == 1
 
 
-def test_a_clock_that_dies_before_it_publishes_leaves_the_message_queued(host: Machine) -> None:
+def test_a_scheduler_that_dies_before_it_publishes_leaves_the_message_queued(host: Machine) -> None:
     message_id = send()
     host.client.delete("sms.notice")
     host.client.hset(keys.message(message_id), "published", 0)

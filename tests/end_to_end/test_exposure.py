@@ -271,8 +271,8 @@ class Product:
     states: dict[str, set[str]] = field(default_factory=dict)
 
     @property
-    def door(self) -> str:
-        return f"http://{self.environ['SMSQ_API_BIND']}"
+    def api(self) -> str:
+        return f"http://{self.environ['SMSQ_DOOR_BIND']}"
 
     def status(self, message: Message) -> Status:
         found = read_status(self.client, "", message.id)
@@ -297,7 +297,7 @@ class Product:
         where = "params" if method == "GET" else "data"
         answer = requests.request(
             method,
-            self.door,
+            self.api,
             headers={"Authorization": secret},
             timeout=PATIENCE_S,
             **{where: route | given},  # type: ignore[arg-type]
@@ -307,7 +307,7 @@ class Product:
 
     def report(self, body: str, token: str = TOKEN) -> str:
         headers = {"Content-Type": "application/json"}
-        url = f"{self.door}/reports/{token}"
+        url = f"{self.api}/reports/{token}"
         return requests.post(url, body.encode(), headers=headers, timeout=PATIENCE_S).text
 
     # What is shown
@@ -351,7 +351,7 @@ class Product:
         with requests.Session() as web:
             web.headers["Authorization"] = RELAY
             for path in paths:
-                yield f"door {path}", web.get(f"{self.door}{path}", timeout=PATIENCE_S).text
+                yield f"door {path}", web.get(f"{self.api}{path}", timeout=PATIENCE_S).text
         table = "tasks/datatable?draw=1&start=0&length=5000&search[value]=&order[0][column]=0"
         paths = ["", "workers", "tasks", "broker", "metrics", "api/tasks?limit=5000"]
         paths += [f"{table}&order[0][dir]=asc&columns[0][data]=name", "api/workers?refresh=true"]
@@ -406,7 +406,7 @@ def settings_of(folder: Path, base: Mapping[str, str], receiver: Receiver) -> di
         if code.code_class is CodeClass.TRANSIENT
     )
     (folder / "codes.toml").write_text("".join(quick))
-    sandbox, door, flower, redis_port = (f"127.0.0.1:{free_port()}" for _ in range(4))
+    sandbox, api, flower, redis_port = (f"127.0.0.1:{free_port()}" for _ in range(4))
     return {
         **base,
         "SMSQ_REDIS_URL": f"redis://{redis_port}/0",
@@ -414,8 +414,8 @@ def settings_of(folder: Path, base: Mapping[str, str], receiver: Receiver) -> di
         "SMSQ_PAYLOAD_KEYS": PAYLOAD_KEY,
         "SMSQ_GATEWAY_URL": f"http://{sandbox}/",
         "SMSQ_SANDBOX_BIND": sandbox,
-        "SMSQ_SANDBOX_REPORT_URL": f"http://{door}/reports/{TOKEN}",
-        "SMSQ_API_BIND": door,
+        "SMSQ_SANDBOX_REPORT_URL": f"http://{api}/reports/{TOKEN}",
+        "SMSQ_DOOR_BIND": api,
         "SMSQ_FLOWER_BIND": flower,
         "FLOWER_BASIC_AUTH": ":".join(FLOWER),
         "SMSQ_APP_SECRET": APP_SECRET,

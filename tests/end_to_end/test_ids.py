@@ -84,12 +84,12 @@ def test_odd_ids_go_all_the_way(
             smsq.send_sms.apply_async((PHONE, "SMS_1001"), task_id=one)
         for one in ODD:
             eventually(lambda one=one: state_of(client, one) == "accepted")  # type: ignore[misc]
-    with serving(environ, tmp_path / "log") as door:
+    with serving(environ, tmp_path / "log") as api:
         for one in ODD:
-            assert door.get(f"/messages/{quote(one, safe='')}", RELAY).json()["id"] == one
+            assert api.get(f"/messages/{quote(one, safe='')}", RELAY).json()["id"] == one
             assert run(environ, "explain", "--", one).returncode == 0
         for bad in ("a%0Ab", "a%00b", "x" * 256, ""):
-            assert door.get(f"/messages/{bad}", RELAY).status_code == 404
+            assert api.get(f"/messages/{bad}", RELAY).status_code == 404
 
 
 def state_of(client: redis.Redis, message_id: str) -> str | None:

@@ -24,8 +24,9 @@ from harness.scene import PHONE, Scene
 from harness.waiting import eventually
 from smsq import keys
 from smsq.contract import Lane
-from smsq_worker.api.app import create_api
-from smsq_worker.api.auth import Authenticator
+from smsq_worker.api.app import Api, create_api
+from smsq_worker.api.app import __name__ as api_module
+from smsq_worker.api.auth import Access
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.routes import Api
 from smsq_worker.api.routes import __name__ as routes
@@ -88,7 +89,7 @@ def running(
     runtime: Runtime, queues: OddQueues, until: Callable[[], object]
 ) -> tuple[int, list[str]]:
     """Run a clock until something is so; return how often it gave a sign of life."""
-    clock = Scheduler(
+    scheduler = Scheduler(
         runtime.ledger,
         runtime.callbacks,
         runtime.backoff,
@@ -98,7 +99,7 @@ def running(
     )
     stop, beats = Event(), list[float]()
     beat = partial(lambda: beats.append(time.monotonic()))
-    thread = Thread(target=clock.run, args=(stop, (OSError,), beat))
+    thread = Thread(target=scheduler.run, args=(stop, (OSError,), beat))
     thread.start()
     try:
         eventually(until)
@@ -116,7 +117,7 @@ def overdue(scene: Scene, *names: str, **options: str) -> None:
         scene.client.zadd(keys.TIMERS, {name: at})
 
 
-def test_a_clock_goes_on_after_what_nobody_expected_and_publishes_the_rest(
+def test_a_scheduler_goes_on_after_what_nobody_expected_and_publishes_the_rest(
     runtime: Runtime, scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     overdue(scene, "m1", "m2")
@@ -132,7 +133,7 @@ def test_a_clock_goes_on_after_what_nobody_expected_and_publishes_the_rest(
     assert PHONE not in caplog.text
 
 
-def test_a_clock_that_fails_each_time_says_so_once_and_gives_no_sign_of_life(
+def test_a_scheduler_that_fails_each_time_says_so_once_and_gives_no_sign_of_life(
     runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[int] = []
@@ -174,7 +175,7 @@ def test_a_disk_in_trouble_keeps_no_timer_waiting(
 # --- signs of life --------------------------------------------------------------------------
 
 
-def test_doctor_tells_a_stuck_clock_from_a_worker_that_was_killed(
+def test_doctor_tells_a_stuck_scheduler_from_a_worker_that_was_killed(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "home" / "alive"
@@ -194,7 +195,7 @@ def test_doctor_tells_a_stuck_clock_from_a_worker_that_was_killed(
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_that_a_worker_is_ready_and_that_its_clock_goes(
+def test_systemd_is_told_that_a_worker_is_ready_and_that_its_scheduler_goes(
     environ: dict[str, str], tmp_path: Path, abstract: bool
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -224,7 +225,7 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not (tmp_path / "alive" / "celery@here").exists()
 
 
-# --- the door's spool -----------------------------------------------------------------------
+# --- the API's spool -----------------------------------------------------------------------
 
 
 def door_of(settings: Settings, ledger: Ledger, client: redis.Redis, inbox: Inbox) -> Any:
@@ -233,7 +234,7 @@ def door_of(settings: Settings, ledger: Ledger, client: redis.Redis, inbox: Inbo
     )
 
 
-def test_a_door_brings_reports_in_whatever_one_of_them_raises(
+def test_an_api_brings_reports_in_whatever_one_of_them_raises(
     ledger: Ledger, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     left = tmp_path / "reports-1-aa.ready"
@@ -261,7 +262,7 @@ def test_a_door_brings_reports_in_whatever_one_of_them_raises(
     assert "1 files" in found.what
 
 
-def test_a_door_whose_reports_no_act_takes_keeps_them_and_gives_no_sign_of_life(
+def test_an_api_whose_reports_no_act_takes_keeps_them_and_gives_no_sign_of_life(
     ledger: Ledger, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.set(keys.INBOX, "no set")
@@ -288,7 +289,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{routes}.STUCK_S", 1.0)
+    monkeypatch.setattr(f"{api_module}.STUCK_S", 1.0)
     monkeypatch.setattr("smsq_worker.infra.spool.LOCK_S", 0.1)
     reports = Spool(tmp_path, "reports")
     inbox = Inbox(ledger, reports, lambda _: None)

@@ -297,26 +297,26 @@ def test_a_broker_of_its_own_that_is_full_runs_empty(
             assert is_calm(log)
 
 
-# --- the door -------------------------------------------------------------------------------
+# --- the API -------------------------------------------------------------------------------
 
 
-def test_the_door_is_not_ready_at_the_limit_and_its_reports_come_in_afterwards(
+def test_the_api_is_not_ready_at_the_limit_and_its_reports_come_in_afterwards(
     environ: dict[str, str], full: redis.Redis, tmp_path: Path
 ) -> None:
     own = environ | {"SMSQ_HOME": str(tmp_path / "home")}
-    with serving(own, tmp_path / "log") as door:
-        assert door.get("/readyz").status_code == 200
+    with serving(own, tmp_path / "log") as api:
+        assert api.get("/readyz").status_code == 200
         fill(full)
-        answer = door.get("/readyz")
+        answer = api.get("/readyz")
         assert (answer.status_code, answer.json()["msg"]) == (
             *(503, "Redis is full: it takes no message and no report"),
         )
-        assert door.get("/healthz").status_code == 200
-        assert door.report({"mid": "A1", "stat": "DELIVRD"}).status_code == 200
+        assert api.get("/healthz").status_code == 200
+        assert api.report({"mid": "A1", "stat": "DELIVRD"}).status_code == 200
         assert not full.exists(keys.INBOX)
         make_room(full)
         eventually(lambda: full.zcard(keys.INBOX) == 1)
-        assert door.get("/readyz").status_code == 200
+        assert api.get("/readyz").status_code == 200
     log = (tmp_path / "log").read_text()
     assert log.count("reports go to the spool from now on") == 1
     assert "Traceback" not in log

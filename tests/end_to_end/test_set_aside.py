@@ -408,7 +408,7 @@ def test_all_that_is_set_aside_is_counted_for_prometheus(ledger: Ledger) -> None
     assert {f"set_aside:{what}" for what in SET_ASIDE} <= ledger.counters().keys()
 
 
-def test_a_door_whose_acl_is_of_an_older_release_counts_all_else(
+def test_an_api_whose_acl_is_of_an_older_release_counts_all_else(
     scene: Scene, raw: redis.Redis, settings: Settings
 ) -> None:
     scene.enter("m1")

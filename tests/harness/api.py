@@ -46,8 +46,8 @@ PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
-class RunningDoor:
-    """A door in a process of its own."""
+class RunningApi:
+    """An API in a process of its own."""
 
     url: str
     log: Path
@@ -77,13 +77,8 @@ def connection(url: str) -> socket.socket:
 
 
 @contextmanager
-def serving(
-    environ: Mapping[str, str], log: Path, *, named: tuple[str, str] = ("SMSQ_API_BIND", "API")
-) -> Iterator[RunningDoor]:
-    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret.
-
-    `named` is how this release calls its setting and itself.
-    """
+def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningApi]:
+    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret."""
     command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
     setting, name = named
     with (
@@ -99,10 +94,10 @@ def serving(
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith(f"{name} ready: http://127.0.0.1:"), log.read_text()
-            door = RunningDoor(line.split()[-1].rstrip("/"), log)
-            eventually(lambda: answers(door.url))
-            yield door
+            assert line.startswith("Door ready: http://127.0.0.1:"), log.read_text()
+            api = RunningApi(line.split()[-1].rstrip("/"), log)
+            eventually(lambda: answers(api.url))
+            yield api
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
@@ -144,20 +139,20 @@ def published(client: redis.Redis) -> list[tuple[str, str]]:
 def application(
     settings: Settings, ledger: Ledger, client: redis.Redis, spool: Path, **options: Any
 ) -> FastAPI:
-    """Put a door together as `smsq serve` does."""
+    """Put an API together as `smsq serve` does."""
     inbox = Inbox(
         ledger,
         Spool(spool, "reports"),
         publish_reports=partial(publish_reports, producer.app),
     )
-    access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
-    door = Api(settings, ledger, client, inbox, access, **options)
-    return create_api(door, Relay(settings, client, access, **options))
+    access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
+    api = Api(settings, ledger, client, inbox, access, **options)
+    return create_api(api, Relay(settings, client, access, **options))
 
 
 @contextmanager
 def in_process(config: uvicorn.Config) -> Iterator[str]:
-    """Run a door in a thread of this process; gives its URL."""
+    """Run an API in a thread of this process; gives its URL."""
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         # So that a client that does not read is soon noticed.
@@ -211,7 +206,7 @@ def serving_here(
 
 
 def answer_of(sock: socket.socket) -> bytes:
-    """Give all that comes until the door closes."""
+    """Give all that comes until the API closes."""
     try:
         return b"".join(iter(partial(sock.recv, 65_536), b""))
     except ConnectionResetError:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from harness.api import RunningDoor, serving
+from harness.api import RunningApi, serving
 from harness.credentials import RELAY
 from harness.documents import page
 from harness.machine import Machine, machine
@@ -46,7 +46,7 @@ class Wire:
     """A running product, and a socket's way to its Redis."""
 
     host: Machine
-    door: RunningDoor
+    api: RunningApi
 
     def command(self, *words: str) -> str:
         """Speak RESP: give a reply's text, "" for none."""
@@ -73,7 +73,7 @@ class Wire:
 
     def becomes(self, message_id: str, state: str) -> dict[str, Any]:
         eventually(lambda: self.field(message_id) == state)
-        told: dict[str, Any] = self.door.get(f"/messages/{message_id}", RELAY).json()
+        told: dict[str, Any] = self.api.get(f"/messages/{message_id}", RELAY).json()
         assert told["state"] == state
         return told
 
@@ -90,7 +90,7 @@ def wired(base_environ: Mapping[str, str], folder: Path) -> Iterator[Wire]:
     """Run a worker and the HTTP API."""
     # The example's number gets more than one otp here.
     environ = {**base_environ, "SMSQ_PHONE_LIMITS": ""}
-    with machine(environ, folder) as host, serving(host.environ, folder / "door") as door:
+    with machine(environ, folder) as host, serving(host.environ, folder / "door") as api:
         host.client.flushall()
         host.start_worker()
-        yield Wire(host, door)
+        yield Wire(host, api)

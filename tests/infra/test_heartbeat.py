@@ -70,7 +70,7 @@ class NoQueues:
 def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: Path) -> None:
     away = environ | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     runtime = Runtime.build(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
-    clock = Scheduler(
+    scheduler = Scheduler(
         runtime.ledger,
         runtime.callbacks,
         runtime.backoff,
@@ -85,7 +85,7 @@ def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: P
         if len(beats) == 3:
             stop.set()
 
-    clock.run(stop, (), beat)
+    scheduler.run(stop, (), beat)
     assert len(beats) == 3
     runtime.close()
 

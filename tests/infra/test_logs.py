@@ -47,7 +47,7 @@ def test_every_role_of_up_logs_json_and_nothing_else(
         "SMSQ_REDIS_URL": "",
     }
     with up(environ) as running:
-        redis_url, door = running.addresses["Redis"], running.addresses["API"]
+        redis_url, api = running.addresses["Redis"], running.addresses["Door"]
         send = [*SMSQ, "send", PHONE, "SMS_1001", CODE, "--lane", "otp"]
         sent = subprocess.run(
             send,
@@ -62,7 +62,7 @@ def test_every_role_of_up_logs_json_and_nothing_else(
             args = ["mid-1", "DELIVRD", PHONE, CODE]
             bad = foreign.send_task("smsq.reconcile_report", args=args, queue="sms.report").id
             invalid = foreign.send_task("smsq.send_sms", args=[CODE], queue="sms.otp").id
-        assert requests.post(f"{door}reports/wrong", timeout=PATIENCE_S).status_code == 404
+        assert requests.post(f"{api}reports/wrong", timeout=PATIENCE_S).status_code == 404
         worker = home / "logs" / "worker.log"
         # The report comes last.
         eventually(lambda: all(one in worker.read_text() for one in (bad, invalid, "DELIVRD")))

@@ -278,7 +278,7 @@ def test_one_that_is_queued_is_told_how_many_go_before_it(
     assert ttl.endswith("its ttl is over, and it ends as expired")
 
 
-def test_one_whose_wake_up_was_not_published_waits_for_the_clock(
+def test_one_whose_wake_up_was_not_published_waits_for_the_scheduler(
     explain: Explain, scene: Scene
 ) -> None:
     scene.enter()

@@ -43,18 +43,18 @@ print(json.dumps([smsq.__file__, result.id, status.reason]))
 
 
 class Place:
-    """Doors, Python callers and send-file of both releases on one ledger."""
+    """APIs, Python callers and send-file of both releases on one ledger."""
 
-    def __init__(self, environ: dict[str, str], old: Path, doors: Mapping[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], old: Path, apis: Mapping[str, str]) -> None:
         self.environs = {"new": environ, "old": environ | {"PYTHONPATH": str(old)}}
         self.old = old
-        self.doors = doors
+        self.apis = apis
 
     def relay(self, release: str, caller: str, key: str, phone: str = PHONE) -> str:
-        """Send through a door; give the id that it answers."""
+        """Send through an API; give the id that it answers."""
         given = ROUTE | {"mobphone": phone, "smstemplate": TEMPLATE, "key": key}
         told = requests.get(
-            self.doors[release],
+            self.apis[release],
             params=given,
             headers={"Authorization": SECRETS[caller]},
             timeout=PATIENCE_S,
@@ -95,7 +95,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def doors(
+def apis(
     base_environ: Mapping[str, str], old: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, str]]:
     folder = tmp_path_factory.mktemp("doors")
@@ -114,8 +114,8 @@ def doors(
 
 
 @pytest.fixture
-def place(environ: dict[str, str], old: Path, doors: Mapping[str, str]) -> Place:
-    return Place(environ, old, doors)
+def place(environ: dict[str, str], old: Path, apis: Mapping[str, str]) -> Place:
+    return Place(environ, old, apis)
 
 
 # --- nobody meets another's keys --------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_a_key_taken_for_another_number_is_refused(place: Place, client: redis.R
     first = place.relay("new", "shop", "5")
     given = ROUTE | {"mobphone": "13900139000", "smstemplate": TEMPLATE, "key": "5"}
     own = {"Authorization": SECRETS["shop"]}
-    answer = requests.get(place.doors["new"], params=given, headers=own, timeout=PATIENCE_S)
+    answer = requests.get(place.apis["new"], params=given, headers=own, timeout=PATIENCE_S)
     told = answer.json()
     assert (answer.status_code, told["code"], told["mid"]) == (200, 400, "")
     assert told["msg"].startswith(f"key is that of message {first}, which has another phone")

@@ -392,7 +392,7 @@ def test_a_message_without_a_report_becomes_unreported_and_a_late_one_moves_it_o
 # What waits, and what stays
 
 
-def test_a_wake_up_that_was_not_published_is_published_by_the_clock(scene: Scene) -> None:
+def test_a_wake_up_that_was_not_published_is_published_by_the_scheduler(scene: Scene) -> None:
     scene.enter()
     scene.entrance.unpublished("m1")
     due = scene.ledger.claim(resend_wait_s=1, empty=[])

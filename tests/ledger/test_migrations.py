@@ -247,9 +247,9 @@ def test_what_producers_enter_is_valid_all_the_same(outgrown: Scene) -> None:
 
 def test_a_wake_up_that_an_older_worker_took_is_given_back(outgrown: Scene) -> None:
     gate = ConsumerGate()
-    rate_limiter = RateLimiter(outgrown.ledger, gate, Event())
+    limiter = RateLimiter(outgrown.ledger, gate, Event())
     with pytest.raises(RequeueLater, match="schema 99"):
-        rate_limiter.admit("queued", Lane.NOTICE)
+        limiter.admit("queued", Lane.NOTICE)
     assert gate.open_queues(["sms.report"]) == []
 
 

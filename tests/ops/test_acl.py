@@ -47,7 +47,7 @@ class Guarded:
     port: int
     admin: redis.Redis
     vendor: VendorServer
-    door: str
+    api: str
     log: Path
 
     def run(self, role: str, *command: str) -> str:
@@ -80,7 +80,7 @@ def guarded(
     base_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("acl")
-    port, door = free_port(), f"127.0.0.1:{free_port()}"
+    port, api = free_port(), f"127.0.0.1:{free_port()}"
     processes = []
     with (
         VendorServer() as vendor,
@@ -94,19 +94,19 @@ def guarded(
             | {
                 "SMSQ_GATEWAY_URL": vendor.url,
                 "SMSQ_HOME": str(folder / "home"),
-                "SMSQ_API_BIND": door,
+                "SMSQ_DOOR_BIND": api,
             },
             port,
             admin,
             vendor,
-            f"http://{door}/",
+            f"http://{api}/",
             folder / "log",
         )
         try:
             worker_url = here.address("worker")
             running = [
                 services.worker(worker_url["SMSQ_REDIS_URL"], here.environ | worker_url),
-                services.api(here.door, here.environ | here.address("door")),
+                services.door(here.api, here.environ | here.address("door")),
             ]
             with here.log.open("wb") as log:
                 processes += [
@@ -137,7 +137,7 @@ def test_each_role_does_its_work(guarded: Guarded) -> None:
     eventually(lambda: len(guarded.vendor.calls) == len(ids))
     for n in range(len(ids)):
         report = {"mid": f"{n + 1:016X}", "stat": "DELIVRD"}
-        assert requests.post(f"{guarded.door}reports/{TOKEN}", json=report, timeout=10).ok
+        assert requests.post(f"{guarded.api}reports/{TOKEN}", json=report, timeout=10).ok
     headers = {"Authorization": RELAY}
     relayed = {
         "module": "sms",
@@ -148,13 +148,13 @@ def test_each_role_does_its_work(guarded: Guarded) -> None:
         "smstemplate": "SMS_1001",
         "key": "r",
     }
-    answer = requests.get(guarded.door, params=relayed, headers=headers, timeout=10).json()
+    answer = requests.get(guarded.api, params=relayed, headers=headers, timeout=10).json()
     assert answer["code"] == 200
-    assert requests.get(guarded.door, params=relayed, headers=headers, timeout=10).ok
-    status = f"{guarded.door}messages/{answer['mid']}"
+    assert requests.get(guarded.api, params=relayed, headers=headers, timeout=10).ok
+    status = f"{guarded.api}messages/{answer['mid']}"
     assert requests.get(status, headers=headers, timeout=10).ok
     for path in ("metrics", "readyz"):
-        assert requests.get(f"{guarded.door}{path}", timeout=10).ok
+        assert requests.get(f"{guarded.api}{path}", timeout=10).ok
     eventually(
         lambda: all(guarded.admin.hget(keys.message(i), "state") == "delivered" for i in ids)
     )

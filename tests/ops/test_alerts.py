@@ -112,7 +112,7 @@ def test_panels_stand_beside_each_other_and_not_on_top() -> None:
     "expression",
     [target["expr"] for panel in panels() for target in panel.get("targets", [])],
 )
-def test_a_panel_counts_no_door_twice(expression: str) -> None:
-    """All doors tell the same: the max over them comes before any sum."""
+def test_a_panel_counts_no_api_twice(expression: str) -> None:
+    """All APIs tell the same: the max over them comes before any sum."""
     assert '{job="$job"' in expression
     assert "max by (" in expression

@@ -240,7 +240,7 @@ def test_redis_forgets_nothing_and_is_not_published() -> None:
     assert re.fullmatch(r"(valkey/valkey|redis):\d+\.\d+-alpine", redis["image"])
 
 
-def test_only_the_door_is_reachable_from_other_machines() -> None:
+def test_only_the_api_is_reachable_from_other_machines() -> None:
     services = interpolate(RAW, SANDBOX_ENV | {"DOOR_PUBLISHED": ""})["services"]
     published = {name: one["ports"] for name, one in services.items() if "ports" in one}
     assert published == {"door": ["8080:8080"], "flower": ["127.0.0.1:5555:5555"]}
@@ -449,15 +449,15 @@ def test_the_services_become_healthy_deliver_a_message_and_end_when_asked(tmp_pa
     with running(native) as processes:
         message_id = send(native)
         eventually(lambda: status(native, message_id) == "delivered")
-        door = bind(native.environ("door")["SMSQ_API_BIND"])
-        assert relayed_status(door, message_id) == "delivered"
+        api = bind(native.environ("door")["SMSQ_DOOR_BIND"])
+        assert relayed_status(api, message_id) == "delivered"
         flower = "http://{}:{}/".format(*bind(native.environ("flower")["SMSQ_FLOWER_BIND"]))
         user, _, password = SANDBOX_ENV["FLOWER_BASIC_AUTH"].partition(":")
         assert requests.get(flower, timeout=5).status_code == 401
         assert requests.get(flower, auth=(user, password), timeout=5).ok
         # The same message, wherever an operator looks for it.
-        assert "attempt 1: the gateway accepted it" in explained(native, message_id)
-        told = requests.get("http://{}:{}/metrics".format(*door), timeout=5).text
+        assert "call 1: the gateway took it" in explained(native, message_id)
+        told = requests.get("http://{}:{}/metrics".format(*api), timeout=5).text
         assert 'smsq_messages_total{lane="notice",state="delivered"} 1.0' in told
         task = task_in_flower(native, flower, (user, password))
         assert "138****8000" in task
@@ -485,9 +485,9 @@ def status(native: Native, message_id: str) -> str:
     return state
 
 
-def relayed_status(door: tuple[str, int], message_id: str) -> str:
+def relayed_status(api: tuple[str, int], message_id: str) -> str:
     headers = {"Authorization": SANDBOX_ENV["SMSQ_RELAY_SECRET"]}
-    url = "http://{}:{}/messages/{}".format(*door, message_id)
+    url = "http://{}:{}/messages/{}".format(*api, message_id)
     state: str = requests.get(url, headers=headers, timeout=5).json()["state"]
     return state
 

@@ -122,7 +122,7 @@ def test_the_settings_are_those_of_compose_and_exist() -> None:
     Settings.load(named("ConfigMap", "smsq-settings")["data"])
 
 
-def test_the_door_has_those_of_the_door_in_compose() -> None:
+def test_the_api_has_those_of_the_api_in_compose() -> None:
     own = mentioned(FOLDER / "secrets.example.yaml", "Secret", "smsq-door")
     own |= mentioned(FOLDER / "door.yaml", "StatefulSet", "smsq-door")
     of_compose = COMPOSE["services"]["door"]["environment"].keys() - {"<<"}
@@ -157,7 +157,7 @@ def test_every_secret_that_is_used_is_in_the_example_and_every_one_there_is_used
     assert set(re.findall(r"create secret generic (\S+)", text)) == examples
 
 
-def test_only_a_worker_has_the_gateways_secret_and_only_the_door_the_reports_token() -> None:
+def test_only_a_worker_has_the_gateways_secret_and_only_the_api_the_reports_token() -> None:
     def with_secret(name: str) -> set[str]:
         return {role for role in ROLES if name in yaml.safe_dump(pod(role))}
 
@@ -255,7 +255,7 @@ def test_all_that_select_pods_find_them(role: str) -> None:
         assert ports[port["targetPort"]] == port["port"]
 
 
-def test_no_disruption_takes_more_than_one_worker_or_door() -> None:
+def test_no_disruption_takes_more_than_one_worker_or_api() -> None:
     budgets = [one["spec"] for one in of_kind("PodDisruptionBudget")]
     assert [b["maxUnavailable"] for b in budgets] == [1, 1]
     found = [selected(budget["selector"]["matchLabels"]) for budget in budgets]

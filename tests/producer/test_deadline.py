@@ -15,57 +15,29 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import click
 import kombu
 import pytest
 import redis
-import requests
 import trustme
 
-from harness.api import serving
-from harness.cli import watching
-from harness.credentials import RELAY
 from harness.faulty_line import TLS_ANSWER, Line, freezing
+from harness.silent_redis import SOON_S, WITHIN_S, dribbling, frozen, hurried, silent
 from harness.waiting import eventually
 from smsq import deadline, keys
 from smsq.app import app
 from smsq.connection import connect
 from smsq.redis_connections import _DeadlineSocket
 from smsq.settings import ProducerSettings
-from smsq_worker import cli
 
 PHONE = "13800138000"
-WITHIN_S = 0.5
-SOON_S = 15.0
 
 
 # --- servers that do not answer -------------------------------------------------------------
-
-
-@contextmanager
-def frozen() -> Iterator[str]:
-    with freezing() as server:
-        server.freeze()
-        yield server.url
-
-
-@contextmanager
-def silent() -> Iterator[str]:
-    with Line() as line:
-        yield line.url
-
-
-@contextmanager
-def dribbling() -> Iterator[str]:
-    with Line() as line:
-        line.dribble()
-        yield line.url
 
 
 @contextmanager
@@ -88,7 +60,6 @@ def silent_sentinels() -> Iterator[str]:
         yield f"redis+sentinel://127.0.0.1:{one.port},127.0.0.1:{two.port}/main/0"
 
 
-Silent = Callable[[], Any]
 SILENT = [frozen, silent, dribbling, silent_tls, dribbling_tls, silent_sentinels]
 
 
@@ -152,10 +123,6 @@ class Backend:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-
-
-def hurried(environ: dict[str, str], url: str, **more: str) -> dict[str, str]:
-    return environ | {"SMSQ_REDIS_URL": url, "SMSQ_ENQUEUE_TIMEOUT_S": str(WITHIN_S)} | more
 
 
 def unhurried(environ: dict[str, str], url: str) -> dict[str, str]:
@@ -276,7 +243,7 @@ def test_what_a_message_in_doubt_came_to_is_settled_by_its_key(environ: dict[str
 
 
 @pytest.mark.parametrize("failing", ["silence", "dribble"])
-def test_a_broker_that_does_not_answer_keeps_nobody_and_the_clock_publishes_at_once(
+def test_a_broker_that_does_not_answer_keeps_nobody_and_the_scheduler_publishes_at_once(
     environ: dict[str, str], client: redis.Redis, failing: str
 ) -> None:
     with freezing() as broker, Line(broker.port) as line:
@@ -393,183 +360,6 @@ def test_a_server_that_is_slow_to_take_what_is_written_keeps_nobody() -> None:
             assert time.monotonic() - began < SOON_S
         done.set()
         thread.join()
-
-
-# --- commands -------------------------------------------------------------------------------
-
-ASK_NO_REDIS = {"codes", "completion"}
-GO_ON_WITHOUT_IT = {"demo", "up", "worker", "serve", "sandbox", "flower"}
-"""Those that run until they are stopped."""
-ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "send": ((PHONE, "SMS_1001"),),
-    "send-file": (("FILE",), ("FILE", "--dry-run")),
-    "status": ((), ("--json",), ("m1",)),
-    "explain": (("m1",), (PHONE,)),
-    "rate": ((), ("50",), ("--reset",)),
-    "pause": ((), ("template", "SMS_1001")),
-    "resume": ((),),
-    "suppressed": ((),),
-    "suppressed list": ((),),
-    "suppressed add": ((PHONE,),),
-    "suppressed remove": ((PHONE,),),
-    "suppressed import": (("LIST",),),
-    "suppressed export": (("-",),),
-    "held": ((),),
-    "held resend": (("m1",), ("--all",)),
-    "held drop": (("m1",),),
-    "parked": ((),),
-    "notices": ((),),
-    "notices replay": (("webhook:failed:m1",), ("--all",)),
-    "notices drop": (("webhook:failed:m1",),),
-    "doctor": ((),),
-}
-
-RUN_ALL = """
-    import contextlib, importlib, io, json, pkgutil, sys, time
-    from smsq_worker import cli, doctor
-    from smsq_worker.cli import commands, views
-
-    for package in (commands, views, doctor):
-        for one in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(one.name)
-    for words in json.load(sys.stdin):
-        sys.argv = ["smsq", *words]
-        told = io.StringIO()
-        began = time.monotonic()
-        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
-            try:
-                code = cli.main()
-            except SystemExit as ended:
-                code = ended.code
-        print(json.dumps([words, code, told.getvalue(), time.monotonic() - began]), flush=True)
-"""
-
-
-def leaves(command: click.Command, name: str = "") -> Iterator[str]:
-    """Name a command and all below it."""
-    if name:
-        yield name
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for one in command.list_commands(context):
-            _, below, _ = command.resolve_command(context, [one])
-            assert below is not None
-            yield from leaves(below, f"{name} {one}".strip())
-
-
-def test_every_command_is_tried_here() -> None:
-    all_of_them = {name for name in leaves(cli.group()) if name.split()[0] not in GO_ON_WITHOUT_IT}
-    assert {name for name in all_of_them if name.split()[0] not in ASK_NO_REDIS} == set(ARGUMENTS)
-
-
-@pytest.mark.parametrize("kind", [frozen, dribbling], ids=lambda one: one.__name__)
-def test_every_command_has_an_answer_in_time(
-    environ: dict[str, str], kind: Silent, tmp_path: Path
-) -> None:
-    (tmp_path / "FILE").write_text(f"phone,template\n{PHONE},SMS_1001\n")
-    (tmp_path / "LIST").write_text(f"phone\n{PHONE}\n")
-    all_of_them = [[*name.split(), *one] for name, tries in ARGUMENTS.items() for one in tries]
-    with kind() as url:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", textwrap.dedent(RUN_ALL)],
-            input=json.dumps(all_of_them),
-            env=hurried(environ, url, SMSQ_HOME=str(tmp_path)),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [words for words, *_ in lines] == all_of_them
-    for words, code, told, took_s in lines:
-        assert code == 1, (words, code, told)
-        if words == ["doctor"]:
-            assert took_s < 15, "it has its own time, 7.5 s"
-            continue
-        assert took_s < SOON_S, words
-        last = told.splitlines()[-1]
-        assert last.startswith("smsq: "), told
-        assert "no answer in time" in last, told
-
-
-def test_who_watches_is_told_soon_that_nothing_is_seen_and_goes_on(
-    environ: dict[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-
-    def shown(words: str) -> int:
-        return out.read_text().count(words)
-
-    with (
-        freezing() as server,
-        Line(server.port) as line,
-        watching(environ | {"SMSQ_REDIS_URL": line.url}, out),
-    ):
-        eventually(lambda: shown("rate      "))
-        line.silence()
-        began = time.monotonic()
-        eventually(lambda: shown("no answer in time; trying again"))
-        assert time.monotonic() - began < SOON_S
-        line.reopen()
-        seen = shown("rate      ")
-        eventually(lambda: shown("rate      ") > seen)
-
-
-# --- the HTTP API ---------------------------------------------------------------------------
-
-TRIES = 60
-"""More than there are threads for them."""
-
-
-@pytest.mark.parametrize("failing", ["frozen", "silence", "dribble"])
-def test_the_api_answers_every_request_in_time_and_reports_and_health_are_not_kept(
-    environ: dict[str, str], tmp_path: Path, failing: str
-) -> None:
-    with freezing() as server, Line(server.port) as line:
-        own = hurried(environ, line.url, SMSQ_HOME=str(tmp_path / "home"))
-        with serving(own, tmp_path / "log") as door:
-            authorized = {"Authorization": RELAY}
-            eventually(lambda: door.get("/readyz").status_code == 200)
-            server.freeze() if failing == "frozen" else getattr(line, failing)()
-            relayed = {"module": "sms", "file": "send", "action": "send", "mobphone": PHONE}
-            relayed |= {"smstemplate": "SMS_1001"}
-            asked: list[tuple[int, str, dict[str, Any]]] = [
-                (503, "/readyz", {}),
-                (503, "/metrics", {}),
-                (503, "/messages/m1", {"headers": authorized}),
-                (503, "/", {"headers": authorized, "params": relayed}),
-            ]
-
-            def ask(one: tuple[int, str, dict[str, Any]]) -> tuple[int, int, float]:
-                expected, path, options = one
-                began = time.monotonic()
-                answer = requests.get(f"{door.url}{path}", timeout=60, **options)
-                return expected, answer.status_code, time.monotonic() - began
-
-            with ThreadPoolExecutor(TRIES) as crowd:
-                answers = crowd.map(ask, asked * (TRIES // len(asked)))
-                began = time.monotonic()
-                for n in range(5):
-                    assert door.get("/healthz").status_code == 200
-                    large = " " * 5000 * (n % 2)
-                    report = json.dumps({"mid": f"AB{n}", "stat": "DELIVRD"})
-                    assert door.post(large + report).status_code == 200
-                assert time.monotonic() - began < SOON_S
-                for expected, status, took_s in answers:
-                    assert status == expected
-                    assert took_s < SOON_S
-            server.thaw()
-            line.reopen()
-            with connect(server.url) as client:
-                eventually(lambda: client.zcard(keys.INBOX) == 5)
-            eventually(lambda: door.get("/readyz").status_code == 200)
-
-
-def test_the_api_starts_while_redis_is_silent(environ: dict[str, str], tmp_path: Path) -> None:
-    with silent() as url, serving(hurried(environ, url), tmp_path / "log") as door:
-        assert door.get("/healthz").status_code == 200
 
 
 # --- connections that were forgotten --------------------------------------------------------

@@ -99,7 +99,7 @@ def test_a_signature_enqueues_like_a_call(client: redis.Redis) -> None:
     assert smsq.status(result.id)
 
 
-def test_nothing_raises_where_the_broker_is_away_and_the_clock_will_publish(
+def test_nothing_raises_where_the_broker_is_away_and_the_scheduler_will_publish(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
     environ["SMSQ_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}/0"

@@ -187,9 +187,9 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     def work(share: list[str]) -> None:
         with connect(scene.settings.redis_url) as own:
             ledger = Ledger(own, scene.rules)
-            rate_limiter = RateLimiter(ledger, ConsumerGate(), Event())
+            limiter = RateLimiter(ledger, ConsumerGate(), Event())
             for name in share:
-                go = patiently(rate_limiter, name, Lane(scene.status(name).lane))
+                go = patiently(limiter, name, Lane(scene.status(name).lane))
                 assert isinstance(go, Admitted)
                 ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
 
@@ -200,10 +200,10 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
 
 
-def patiently(rate_limiter: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
+def patiently(limiter: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
     while True:
         try:
-            return rate_limiter.admit(name, lane)
+            return limiter.admit(name, lane)
         except RequeueLater:
             continue
 
@@ -385,17 +385,17 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_a_message_goes_through(slow: Scene) -> None:
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
-    assert isinstance(rate_limiter.admit("m1", Lane.NOTICE), Admitted)
-    assert rate_limiter.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    assert isinstance(limiter.admit("m1", Lane.NOTICE), Admitted)
+    assert limiter.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
 
 
 def test_a_worker_that_stops_gives_a_waiting_message_back(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
-    waiting = pool.submit(rate_limiter.admit, "m1", Lane.NOTICE)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    waiting = pool.submit(limiter.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
     stopping.set()
     stopping.go_on.set()
@@ -403,43 +403,43 @@ def test_a_worker_that_stops_gives_a_waiting_message_back(
         waiting.result(60)
     assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
     with pytest.raises(RequeueLater, match="stopping"):
-        rate_limiter.admit("m2", Lane.NOTICE)
+        limiter.admit("m2", Lane.NOTICE)
 
 
 def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.sending.rate_limiter.MAX_WAIT_S", 0.01)
-    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.WAIT_AT_MOST_S", 0.01)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
     for name in ("m1", "m2"):
-        with pytest.raises(RequeueLater, match="no slot soon"):
-            rate_limiter.admit(name, Lane.NOTICE)
+        with pytest.raises(RequeueLater, match="no turn soon"):
+            limiter.admit(name, Lane.NOTICE)
 
 
 def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
     gate = ConsumerGate()
-    rate_limiter = RateLimiter(slow.ledger, gate, Event())
+    limiter = RateLimiter(slow.ledger, gate, Event())
     slow.control.pause("account", "by hand")
     with pytest.raises(RequeueLater, match="paused"):
-        rate_limiter.admit("m1", Lane.NOTICE)
+        limiter.admit("m1", Lane.NOTICE)
     assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
     slow.control.resume("account", "by hand")
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    assert isinstance(rate_limiter.admit("m2", Lane.NOTICE), Admitted)
+    assert isinstance(limiter.admit("m2", Lane.NOTICE), Admitted)
 
 
 def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
     slow: Scene, pool: ThreadPoolExecutor
 ) -> None:
     stopping = Stoppable()
-    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
-    waiting = pool.submit(rate_limiter.admit, "m1", Lane.NOTICE)
+    waiting = pool.submit(limiter.admit, "m1", Lane.NOTICE)
     assert stopping.asleep.wait(60)
-    assert rate_limiter.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
+    assert limiter.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
     assert not waiting.done()
     slow.client.delete(keys.CALLS)
     stopping.go_on.set()
@@ -469,9 +469,9 @@ def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
     """Or it would be taken for lost, and published once more."""
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
     stopping = Event()
-    rate_limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
     name = "m2" if behind else "m1"
-    waiting = [pool.submit(rate_limiter.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
+    waiting = [pool.submit(limiter.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
     try:
         for _ in range(2):
             slow.client.zadd(keys.TIMERS, {name: 1})
@@ -493,8 +493,8 @@ def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scen
     scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
     gate = ConsumerGate()
-    rate_limiter = RateLimiter(scene.ledger, gate, Event())
-    admitted = rate_limiter.admit_many(names, Lane.BULK, free=lambda: 3)
+    limiter = RateLimiter(scene.ledger, gate, Event())
+    admitted = limiter.admit_many(names, Lane.BULK, room=lambda: 3)
     name, admission = next(admitted)
     assert (name, type(admission)) == ("m1", Admitted)
     with pytest.raises(RequeueLater, match="paused"):

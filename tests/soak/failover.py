@@ -3,7 +3,7 @@
     make failover MESSAGES=5000 SECONDS=100 KILLS=3
     python -m soak.failover --messages 5000 --seconds 100 --kills 3
 
-A producer, workers and the door go on through Sentinels, and none of them is restarted. What
+A producer, workers and the API go on through Sentinels, and none of them is restarted. What
 asynchronous replication has lost is named. `--freeze` stops the primary instead of killing it,
 `--wait-replicas` and `--min-replicas` set what smsq and Redis have against loss.
 """
@@ -78,18 +78,18 @@ class Stage:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.servers = Servers(folder, min_replicas=plan.min_replicas)
-        door, box = free_port(), free_port()
+        api, box = free_port(), free_port()
         self.journal = folder / "accepted.jsonl"
         self._plan = plan
         self._folder = folder
-        self._box, self._door = f"http://127.0.0.1:{box}/", f"http://127.0.0.1:{door}/"
+        self._box, self._door = f"http://127.0.0.1:{box}/", f"http://127.0.0.1:{api}/"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
         own = {
             "SMSQ_REDIS_URL": self.servers.url,
             "SMSQ_REDIS_WAIT_REPLICAS": str(plan.wait_replicas),
             "SMSQ_GATEWAY_URL": self._box,
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
-            "SMSQ_API_BIND": f"127.0.0.1:{door}",
+            "SMSQ_DOOR_BIND": f"127.0.0.1:{api}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door}reports/{TOKEN}",
             "SMSQ_HOME": str(folder / "home"),
         }

@@ -31,7 +31,7 @@ CAUGHT_S: Final = 0.5
 class Stage:
     """Processes by name: "sandbox", "door", "worker0", ...; and Redis.
 
-    Workers, door and producer reach Redis, and workers the sandbox, through proxies.
+    Workers, API and producer reach Redis, and workers the sandbox, through proxies.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -46,24 +46,24 @@ class Stage:
         self._lock, self._resolving = Lock(), Lock()
         self._full_at: int | None = None
         self._alive: dict[str, Path] = {}
-        self._redis_port, door, box = free_port(), free_port(), free_port()
+        self._redis_port, api, box = free_port(), free_port(), free_port()
         self._redis = self._server()
         self.to_redis = Proxy(free_port(), self._redis_port)
         self.to_gateway = Proxy(free_port(), box)
-        self._box_url, self._door_url = f"http://127.0.0.1:{box}/", f"http://127.0.0.1:{door}/"
+        self._box_url, self._door_url = f"http://127.0.0.1:{box}/", f"http://127.0.0.1:{api}/"
         self._codes, self._resolver = folder / "codes.toml", folder / "resolver"
         self._codes.write_text(QUICK_CODES)
         self._resolve("ok")
-        self.environ = self._environment(door, box)
+        self.environ = self._environment(api, box)
 
-    def _environment(self, door: int, box: int) -> dict[str, str]:
+    def _environment(self, api: int, box: int) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
         own = {
             "SMSQ_REDIS_URL": f"redis://127.0.0.1:{self.to_redis.port}/0",
             "SMSQ_GATEWAY_URL": f"http://{GATEWAY_HOST}:{self.to_gateway.port}/",
             "SMSQ_GATEWAY_ALLOW_PLAINTEXT": "1",
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
-            "SMSQ_API_BIND": f"127.0.0.1:{door}",
+            "SMSQ_DOOR_BIND": f"127.0.0.1:{api}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{TOKEN}",
             "SMSQ_MAX_RESENDS": f"{MAX_RESENDS}",
             # Reports of what a worker has not told yet wait as long: it may be stopped, and Redis
@@ -95,7 +95,7 @@ class Stage:
             yield self
 
     def start(self, name: str) -> Service:
-        """Start the door or a worker."""
+        """Start the API or a worker."""
         if name == "door":
             return self._start(name, services.api(self._door_url, self.environ))
         service = services.worker(self.environ["SMSQ_REDIS_URL"], self.environ)
@@ -182,7 +182,7 @@ class Stage:
         return set(re.findall(r"mid=(\w+) given up", log))
 
     def takes_reports(self) -> bool:
-        """Tell whether the door takes a report, of a mid that nobody knows."""
+        """Tell whether the API takes a report, of a mid that nobody knows."""
         report = {"mid": "F" * 16, "stat": "DELIVRD"}
         with suppress(requests.RequestException):
             url = self.environ["SMSQ_SANDBOX_REPORT_URL"]

@@ -136,7 +136,7 @@ def test_calls_go_on_at_the_rate_after_each_step(stage: Stage, shape: str) -> No
 
 
 @pytest.mark.parametrize("seconds", [-20, -HOUR])
-def test_after_an_outage_all_goes_on_whatever_the_clock_did(stage: Stage, seconds: int) -> None:
+def test_after_an_outage_all_goes_on_whatever_the_scheduler_did(stage: Stage, seconds: int) -> None:
     control = Control(stage.here.client, Settings.load(stage.here.environ).rules)
     worker = stage.here.start_worker()
     stage.here.vendor.answer = lambda _: (503, {})

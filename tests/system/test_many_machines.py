@@ -1,4 +1,4 @@
-"""Workers on two hosts, Redis and the door on a third, the gateway on a fourth.
+"""Workers on two hosts, Redis and the API on a third, the gateway on a fourth.
 
 Cables are pulled under load. Nothing is reset then: packets just do not arrive any more. The
 timers that would bring a message back in time are made to run out at once.

@@ -1,4 +1,4 @@
-"""How many reports a second the door takes on one core."""
+"""How many reports a second the API takes on one core."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWER = re.compile(rb"HTTP/1.1 (\d+) .*?\r\ncontent-length: (\d+)\r\n.*?(?<=\r\
 
 @dataclass(frozen=True)
 class Taken:
-    """What the door did, and whether it was the door that bounded it."""
+    """What the API did, and whether it was the API that bounded it."""
 
     per_s: float
     door_cpu: float
@@ -36,7 +36,7 @@ class Taken:
 
 
 def measure(place: Place) -> Taken:
-    """Post reports as fast as one door takes them. No worker runs, so they stay in the inbox."""
+    """Post reports as fast as one API takes them. No worker runs, so they stay in the inbox."""
     token, port = secrets.token_hex(24), free_port()
     bind = f"127.0.0.1:{port}"
     place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_DOOR_BIND=bind)

@@ -13,7 +13,7 @@ while a producer in a process of its own calls `delay()` for an otp every quarte
 | queued | 1,000,000 bulk messages wait, in each of SHAPES |
 | scheduled | 1,000,000 with the same send_at; otps scheduled 2 s ahead and refused once meanwhile |
 | unreported | 800,000 accepted messages whose reports are given up at one moment |
-| reports | 200,000 reports posted to the door as fast as it takes them |
+| reports | 200,000 reports posted to the API as fast as it takes them |
 | restart | the server is stopped and started with an append-only file of 750 MB |
 | crowd | 20 workers (CROWD), which can hold all that is queued |
 | outage | ten minutes (divided by SCALE) with 100,000 queued, in each of SHAPES |

@@ -1,4 +1,4 @@
-"""The gateway posts 200,000 reports as fast as the door takes them."""
+"""The gateway posts 200,000 reports as fast as the API takes them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
 
 
 class _Posters:
-    """Clients of the door, which share the reports."""
+    """Clients of the API, which share the reports."""
 
     def __init__(self, url: str, mids: Sequence[str]) -> None:
         self._url = url
