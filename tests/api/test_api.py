@@ -46,7 +46,6 @@ from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
 
@@ -119,7 +118,7 @@ def test_several_reports_in_an_array_are_all_kept(api: RunningApi, client: redis
 
 
 def test_a_long_array_is_published_in_parts(api: RunningApi, client: redis.Redis) -> None:
-    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * AT_ONCE + 1)]
+    reports = [(f"{n:016X}", "DELIVRD") for n in range(2 * BATCH + 1)]
 
     answer = api.report(*({"mid": mid, "stat": stat} for mid, stat in reports))
 

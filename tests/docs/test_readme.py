@@ -68,14 +68,14 @@ def test_what_is_set_before_compose_is_all_that_it_demands() -> None:
 def running(commands: list[list[str]], environ: dict[str, str], folder: Path) -> Iterator[Stack]:
     api, flower = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     own = environ | {
-        "SMSQ_DOOR_BIND": api.removeprefix("http://"),
+        "SMSQ_API_BIND": api.removeprefix("http://"),
         "SMSQ_FLOWER_BIND": flower.removeprefix("http://"),
         "SMSQ_HOME": str(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}",
     }
     ready = {
         "celery": lambda: (folder / "alive").is_dir() and any((folder / "alive").iterdir()),
-        "serve": services.door(f"{api}/", own).ready,
+        "serve": services.api(f"{api}/", own).ready,
         "flower": services.flower(f"{flower}/", own).ready,
     }
     stack = Stack(folder)

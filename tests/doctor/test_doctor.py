@@ -798,8 +798,8 @@ def test_a_missing_secret_is_a_warning(environ: dict[str, str]) -> None:
 
 
 def test_an_api_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str]) -> None:
-    (found,) = api.examine(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
-    assert (found.level, "no door is looked for" in found.what) == ("ok", True)
+    (found,) = api.check(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
+    assert (found.level, "the HTTP API is not checked" in found.what) == ("ok", True)
 
 
 def test_an_api_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:

@@ -272,7 +272,7 @@ class Product:
 
     @property
     def api(self) -> str:
-        return f"http://{self.environ['SMSQ_DOOR_BIND']}"
+        return f"http://{self.environ['SMSQ_API_BIND']}"
 
     def status(self, message: Message) -> Status:
         found = read_status(self.client, "", message.id)
@@ -415,7 +415,7 @@ def settings_of(folder: Path, base: Mapping[str, str], receiver: Receiver) -> di
         "SMSQ_GATEWAY_URL": f"http://{sandbox}/",
         "SMSQ_SANDBOX_BIND": sandbox,
         "SMSQ_SANDBOX_REPORT_URL": f"http://{api}/reports/{TOKEN}",
-        "SMSQ_DOOR_BIND": api,
+        "SMSQ_API_BIND": api,
         "SMSQ_FLOWER_BIND": flower,
         "FLOWER_BASIC_AUTH": ":".join(FLOWER),
         "SMSQ_APP_SECRET": APP_SECRET,

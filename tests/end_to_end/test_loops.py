@@ -24,9 +24,7 @@ from harness.scene import PHONE, Scene
 from harness.waiting import eventually
 from smsq import keys
 from smsq.contract import Lane
-from smsq_worker.api.app import Api, create_api
-from smsq_worker.api.app import __name__ as api_module
-from smsq_worker.api.auth import Access
+from smsq_worker.api.app import create_api
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.routes import Api
 from smsq_worker.api.routes import __name__ as routes
@@ -289,7 +287,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{api_module}.STUCK_S", 1.0)
+    monkeypatch.setattr(f"{routes}.STUCK_S", 1.0)
     monkeypatch.setattr("smsq_worker.infra.spool.LOCK_S", 0.1)
     reports = Spool(tmp_path, "reports")
     inbox = Inbox(ledger, reports, lambda _: None)

@@ -92,7 +92,7 @@ class Place:
             port = free_port()
             self.apis.append(f"http://127.0.0.1:{port}/")
             own = self.of(release) | {"SMSQ_DOOR_BIND": f"127.0.0.1:{port}"}
-            found.append(services.door(self.apis[-1], own))
+            found.append(services.api(self.apis[-1], own))
         self.start(found)
 
     def start(self, found: list[Service]) -> list[subprocess.Popen[bytes]]:

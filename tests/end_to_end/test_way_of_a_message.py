@@ -61,7 +61,7 @@ def running(
         # As the contract's users start it.
         command = [sys.executable, "-m", "celery", "-A", "smsq_worker", *worker.command[3:]]
         try:
-            stack.start(services.door(api, environ))
+            stack.start(services.api(api, environ))
             stack.start(Service("worker", command, environ, worker.ready))
             yield Running(vendor, api, logs)
         finally:

@@ -26,7 +26,6 @@ from harness.waiting import eventually
 from smsq import app as producer
 from smsq import keys
 from smsq_worker.api.app import create_api
-from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.protocol import BoundedProtocol
 from smsq_worker.api.relay import Relay
@@ -77,8 +76,13 @@ def connection(url: str) -> socket.socket:
 
 
 @contextmanager
-def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningApi]:
-    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret."""
+def serving(
+    environ: Mapping[str, str], log: Path, *, named: tuple[str, str] = ("SMSQ_API_BIND", "API")
+) -> Iterator[RunningApi]:
+    """Run `smsq serve`; at the end, see that it stops in peace and has told no secret.
+
+    `named` is how this release calls its setting and itself.
+    """
     command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
     setting, name = named
     with (
@@ -94,7 +98,7 @@ def serving(environ: Mapping[str, str], log: Path) -> Iterator[RunningApi]:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith("Door ready: http://127.0.0.1:"), log.read_text()
+            assert line.startswith(f"{name} ready: http://127.0.0.1:"), log.read_text()
             api = RunningApi(line.split()[-1].rstrip("/"), log)
             eventually(lambda: answers(api.url))
             yield api
@@ -145,7 +149,7 @@ def application(
         Spool(spool, "reports"),
         publish_reports=partial(publish_reports, producer.app),
     )
-    access = Access(Callers.load(settings.relay_callers, settings.relay_secret))
+    access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
     api = Api(settings, ledger, client, inbox, access, **options)
     return create_api(api, Relay(settings, client, access, **options))
 

@@ -47,7 +47,7 @@ def test_every_role_of_up_logs_json_and_nothing_else(
         "SMSQ_REDIS_URL": "",
     }
     with up(environ) as running:
-        redis_url, api = running.addresses["Redis"], running.addresses["Door"]
+        redis_url, api = running.addresses["Redis"], running.addresses["API"]
         send = [*SMSQ, "send", PHONE, "SMS_1001", CODE, "--lane", "otp"]
         sent = subprocess.run(
             send,

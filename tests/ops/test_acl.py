@@ -94,7 +94,7 @@ def guarded(
             | {
                 "SMSQ_GATEWAY_URL": vendor.url,
                 "SMSQ_HOME": str(folder / "home"),
-                "SMSQ_DOOR_BIND": api,
+                "SMSQ_API_BIND": api,
             },
             port,
             admin,
@@ -106,7 +106,7 @@ def guarded(
             worker_url = here.address("worker")
             running = [
                 services.worker(worker_url["SMSQ_REDIS_URL"], here.environ | worker_url),
-                services.door(here.api, here.environ | here.address("door")),
+                services.api(here.api, here.environ | here.address("door")),
             ]
             with here.log.open("wb") as log:
                 processes += [

@@ -449,14 +449,14 @@ def test_the_services_become_healthy_deliver_a_message_and_end_when_asked(tmp_pa
     with running(native) as processes:
         message_id = send(native)
         eventually(lambda: status(native, message_id) == "delivered")
-        api = bind(native.environ("door")["SMSQ_DOOR_BIND"])
+        api = bind(native.environ("door")["SMSQ_API_BIND"])
         assert relayed_status(api, message_id) == "delivered"
         flower = "http://{}:{}/".format(*bind(native.environ("flower")["SMSQ_FLOWER_BIND"]))
         user, _, password = SANDBOX_ENV["FLOWER_BASIC_AUTH"].partition(":")
         assert requests.get(flower, timeout=5).status_code == 401
         assert requests.get(flower, auth=(user, password), timeout=5).ok
         # The same message, wherever an operator looks for it.
-        assert "call 1: the gateway took it" in explained(native, message_id)
+        assert "attempt 1: the gateway accepted it" in explained(native, message_id)
         told = requests.get("http://{}:{}/metrics".format(*api), timeout=5).text
         assert 'smsq_messages_total{lane="notice",state="delivered"} 1.0' in told
         task = task_in_flower(native, flower, (user, password))

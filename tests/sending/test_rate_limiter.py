@@ -409,7 +409,7 @@ def test_a_worker_that_stops_gives_a_waiting_message_back(
 def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.sending.rate_limiter.WAIT_AT_MOST_S", 0.01)
+    monkeypatch.setattr("smsq_worker.sending.rate_limiter.MAX_WAIT_S", 0.01)
     limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
     for name in ("m1", "m2"):
         with pytest.raises(RequeueLater, match="no turn soon"):

@@ -89,7 +89,7 @@ class Stage:
             "SMSQ_REDIS_WAIT_REPLICAS": str(plan.wait_replicas),
             "SMSQ_GATEWAY_URL": self._box,
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
-            "SMSQ_DOOR_BIND": f"127.0.0.1:{api}",
+            "SMSQ_API_BIND": f"127.0.0.1:{api}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door}reports/{TOKEN}",
             "SMSQ_HOME": str(folder / "home"),
         }

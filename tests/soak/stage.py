@@ -63,7 +63,7 @@ class Stage:
             "SMSQ_GATEWAY_URL": f"http://{GATEWAY_HOST}:{self.to_gateway.port}/",
             "SMSQ_GATEWAY_ALLOW_PLAINTEXT": "1",
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
-            "SMSQ_DOOR_BIND": f"127.0.0.1:{api}",
+            "SMSQ_API_BIND": f"127.0.0.1:{api}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{TOKEN}",
             "SMSQ_MAX_RESENDS": f"{MAX_RESENDS}",
             # Reports of what a worker has not told yet wait as long: it may be stopped, and Redis
