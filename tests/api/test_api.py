@@ -46,6 +46,7 @@ from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
 

@@ -25,6 +25,7 @@ from harness.waiting import eventually
 from smsq import keys
 from smsq.contract import Lane
 from smsq_worker.api.app import create_api
+from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.routes import Api
 from smsq_worker.api.routes import __name__ as routes

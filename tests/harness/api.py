@@ -26,6 +26,7 @@ from harness.waiting import eventually
 from smsq import app as producer
 from smsq import keys
 from smsq_worker.api.app import create_api
+from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
 from smsq_worker.api.protocol import BoundedProtocol
 from smsq_worker.api.relay import Relay
