@@ -2,7 +2,7 @@
 -- needs: ends pauses rate
 
 local TEMPLATE_REPORTS, TEMPLATE_PERCENT, TEMPLATE_WINDOW = 5, 20, 900000
--- A delivered report may be repeated for so long.
+-- A `delivered` report may be repeated for this long.
 local REPEATED = DAY
 
 -- Count how long something took, in the one bucket into which it falls.
