@@ -20,8 +20,8 @@
 
 -- How far ahead a lane may book, in us: less is less in the way of the lanes before it.
 local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
--- A message in doubt is no probe of the gateway while others can be: each probe that fails costs it
--- a resend.
+-- A message in doubt is not used as a probe of the gateway while others can be: each probe that fails
+-- costs it a resend.
 local PROBE_IN_DOUBT = 4 * PROBE
 -- This many attempts, or two seconds' worth, may be in flight without an answer to any: that the
 -- gateway has fallen silent is known only when the first of them time out.

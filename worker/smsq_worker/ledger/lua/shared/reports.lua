@@ -82,7 +82,7 @@ local function follow_report(m, n, mid, r, begun, known)
   if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
   set(m, n .. ':stat', r.stat)
   if not KNOWN[m.state] then return end
-  -- One that is repeated is no pattern.
+  -- A repeated report does not make a pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
     set(m, 'stat', r.stat)
