@@ -40,7 +40,7 @@ __all__ = [
 
 
 def status(message_id: str) -> Status | None:
-    """Return what is known of a message; None where nothing is, as of a str that can be no id.
+    """Return what is known of a message; None where nothing is, as for a str that cannot be an id.
 
     Raises LedgerUnavailable if Redis does not answer within SMSQ_ENQUEUE_TIMEOUT_S, and
     InvalidMessage for anything but a str, such as the result of `delay` instead of its `id`.

@@ -149,7 +149,7 @@ def opener(
 
 
 def is_plain(phone: str) -> bool:
-    """Return whether a stored number, or the lack of one, is no token."""
+    """Return whether a stored number, or the lack of one, is not a token."""
     return not phone or phone.isdigit()
 
 

@@ -11,7 +11,7 @@
 --   {field, value, ...}: template, phone, who (the phone hash), reference, ...
 -- Returns for each message, in order: its state; "duplicate <id>" with the id of the message that
 -- holds its key; or "conflict <id>" where that one, or the one that has this id, has another number
--- or template: then nothing is written of it. Of "queued" the caller publishes the wake-up.
+-- or template: then nothing is written of it. For "queued" the caller publishes the wake-up.
 --
 -- One act, because a message without its timer would be lost, and two callers with one
 -- idempotency key must not both win. A second call with the same id (a client that reconnects
@@ -143,7 +143,7 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   redis.call('HINCRBY', KEY_COUNTERS, 'messages:' .. lane .. ':' .. state, 1)
   if state == 'failed' or state == 'duplicate' then
     redis.call('PEXPIRE', message, retention)
-    -- Only a worker knows its receivers.
+    -- Only a worker knows its endpoints.
     redis.call('ZADD', KEY_NOTICES, now, 'new:' .. state .. ':' .. id)
   else
     redis.call('SET', KEY_PAYLOAD .. id, payload)

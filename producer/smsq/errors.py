@@ -29,7 +29,7 @@ class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
 
 
 class KeyConflict(InvalidMessage):
-    """A message's key was taken for another number or template, so it is no repetition."""
+    """A message's key was taken for another number or template, so it is not a repetition."""
 
     holder: str = ""
     """Id of the message that has the key."""

@@ -15,10 +15,10 @@ All keys start with "smsq:" and live in one database.
 | smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
 | smsq:inbox       | zset   | reports taken in and not yet reconciled, as JSON [mid, stat], by the time of the next wake-up | until reconciled |
-| smsq:notices     | zset   | callbacks to deliver, "<kind>:<state>:<id>", by the time of the next try; kind "new": its receivers are still to be found out | until delivered |
+| smsq:notices     | zset   | callbacks to dispatch, "<kind>:<state>:<id>", by the time of the next try; kind "new": its endpoints are still to be determined | until acknowledged |
 | smsq:notices:dead | zset  | those given up, by when | SMSQ_RETENTION_S |
-| smsq:o:<state>:<id> | hash | outcome: the message's final status as JSON, since; pending: kinds still to deliver; <kind>:tries, <kind>:taken, <kind>:error | until delivered, or given up |
-| smsq:receivers   | hash   | receiver that failed -> "<failures in a row> <end of its backoff>" | until it takes one |
+| smsq:o:<state>:<id> | hash | outcome: the message's final status as JSON, since; pending: kinds still to dispatch; <kind>:tries, <kind>:taken, <kind>:error | until acknowledged, or given up |
+| smsq:receivers   | hash   | endpoint that failed -> "<failures in a row> <end of its backoff>" | until it takes one |
 | smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
 | smsq:timers:leases, smsq:timers:otp, smsq:timers:notice | zset | those of them that must not wait behind others: leases of attempts, and when otps and notices are to go again | as in smsq:timers |
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |

@@ -23,7 +23,7 @@ IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same k
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who sent a message through the relay, and where its outcome goes; its trace."""
+    """Who sent a message through the relay, and where its callbacks go; its trace."""
 
     caller: str = ""
     """A name of SMSQ_RELAY_CALLERS_FILE; "" for the holder of SMSQ_RELAY_SECRET."""
@@ -66,7 +66,7 @@ class LedgerWriter:
     def enter_one(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
         """Write a message; return its state: queued, deferred, duplicate, or what it was already.
 
-        Raises LedgerUnavailable, SettingsError where the ledger's payload keys are others,
+        Raises LedgerUnavailable, SettingsError where the ledger's payload keys are different,
         InvalidMessage for a bad id, and KeyConflict: then nothing is written.
         """
         (found,) = self.enter_many([(message_id, message)], origin)

@@ -129,7 +129,7 @@ class SendSms(Task):  # type: ignore[type-arg]
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
     """Write a message to the ledger, publish its wake-up, and return what the ledger made of it.
 
-    All of it ends in SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
+    All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
     """
     known = {"id": message_id, "lane": message.lane, "template": message.template}
     within = deadline.within(app.settings.enqueue_timeout_s)

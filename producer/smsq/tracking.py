@@ -47,7 +47,7 @@ class Status:
     allowed_at: datetime | None
     """Where it failed as too frequent for its number: when the next would be allowed."""
     certainly_not_sent: bool
-    """It has ended, and no attempt was accepted or is in doubt: sent again it is no duplicate.
+    """It has ended, and no attempt was accepted or is in doubt: sending it again doubles nothing.
 
     False of a duplicate, as its key's holder may have been sent."""
 

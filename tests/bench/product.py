@@ -16,14 +16,13 @@ try:
     from smsq_worker.ledger.admin import ACCOUNT, Control
 except ImportError:
     from smsq.enqueue import Entrance as LedgerWriter
+    from smsq_worker.ledger import Go as Admitted
     from smsq_worker.ledger.control import ACCOUNT, Control
     from smsq_worker.local import services
     from smsq_worker.local.ports import free_port
     from smsq_worker.local.stack import Service
     from smsq_worker.settings import Settings
     from smsq_worker.states import Outcome
-
-    from smsq_worker.ledger import Go as Admitted
 
 __all__ = [
     "ACCOUNT",

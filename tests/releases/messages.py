@@ -30,15 +30,14 @@ try:
     from smsq_worker.ledger.admin import Control
     from smsq_worker.sending.result_recorder import ResultRecorder
 except ImportError:  # the names up to 0.2.0
+    from smsq_worker.ledger import CameTo as AttemptResult
+    from smsq_worker.ledger import Go as Admitted
     from smsq_worker.ledger.control import Control
     from smsq_worker.local.ports import free_port
     from smsq_worker.recorder import Recorder as ResultRecorder
     from smsq_worker.settings import Settings
     from smsq_worker.spool import Spool
     from smsq_worker.states import Outcome
-
-    from smsq_worker.ledger import CameTo as AttemptResult
-    from smsq_worker.ledger import Go as Admitted
 
 PHONES = "139000000"
 SUPPRESSED = f"{PHONES}98"

@@ -43,7 +43,7 @@ async def read_body(request: Request, timeout_s: float) -> bytes:
 
 def _inflated(encoding: str, body: bytes) -> bytes:
     codings = {word.strip().lower() for word in encoding.split(",")}
-    # Clients also write what is no coding, such as a charset: that is ignored.
+    # Clients also put other things there, such as a charset: they are ignored.
     if unknown := codings & NOT_UNDERSTOOD:
         accepted = {"Accept-Encoding": "gzip, deflate"}
         raise HTTPException(415, f"content-encoding {unknown.pop()} is not understood", accepted)

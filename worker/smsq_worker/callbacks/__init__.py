@@ -1,1 +1,1 @@
-"""Callbacks: report to receivers how a message ended, by task, webhook or return URL."""
+"""Callbacks: report to endpoints how a message ended, by task, webhook or return URL."""

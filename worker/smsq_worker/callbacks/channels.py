@@ -38,7 +38,7 @@ def channels(settings: Settings) -> dict[str, Channel]:
             celery.send_task(
                 callback.notify or "",
                 (dict(callback.outcome),),
-                # The same at each attempt, so that a receiver can recognize repetitions.
+                # The same at each try, so that an endpoint can recognize repetitions.
                 task_id=callback.id,
                 queue=settings.notify_queue,
                 argsrepr="(masked)",

@@ -1,7 +1,7 @@
 """Dispatch callbacks, at least once. It knows no Celery.
 
-A process that dies while it calls a receiver leaves a lease behind, and the callback is repeated
-under the same id. Once the receiver has acknowledged, the ledger is retried until it has that.
+A process that dies while it calls an endpoint leaves a lease behind, and the callback is repeated
+under the same id. Once the endpoint has acknowledged, recording that is retried until it succeeds.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from smsq_worker.domain.backoff import Backoff
 from smsq_worker.ledger.callbacks import Callback, Callbacks, Result
 
 Channel = Callable[[Callback], Posted]
-"""Sends a callback to its receiver once. Never raises."""
+"""Sends a callback to its endpoint once. Never raises."""
 
 SETTLE_S: Final = 50.0
-"""How long the ledger may be away after a receiver was called."""
+"""How long the ledger may be away after an endpoint was called."""
 NO_CHANNEL: Final = Posted(done=False, detail="SMSQ_WEBHOOK_URL is not set here")
 """Another worker's settings have the channel, or had it."""
 

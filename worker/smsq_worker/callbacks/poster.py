@@ -1,4 +1,4 @@
-"""POST a callback to a receiver: every failure is a result, not an exception."""
+"""POST a callback to an endpoint: every failure is a result, not an exception."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Posted:
     """The result of a callback."""
 
     done: bool
-    """The receiver acknowledged with 2xx. If not, it may still have processed the callback."""
+    """The endpoint acknowledged with 2xx. If not, it may still have processed the callback."""
     detail: str
-    """The HTTP status or an error's name: never the URL, never what the receiver wrote."""
+    """The HTTP status or an error's name: never the URL, never what the endpoint wrote."""
     gone: bool = False
-    """The receiver wants no more callbacks (410)."""
+    """The endpoint wants no more callbacks (410)."""
     retry_after_s: float = 0
-    """The receiver wants no callback for this long."""
+    """The endpoint wants no callback for this long."""
 
 
 class Poster:
-    """Kept-alive connections to the receivers, shared by all threads of a process.
+    """Kept-alive connections to the endpoints, shared by all threads of a process.
 
     Hosts in `allowed` may speak plain http and have any address; those in `trusted` need https and
     public addresses. No others are called. Redirects are not followed.

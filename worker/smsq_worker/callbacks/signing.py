@@ -25,7 +25,7 @@ def signed(
 ) -> dict[str, str]:
     """Return the headers that sign a body, with one signature for each key.
 
-    `at` is when it is sent, aware or in Unix seconds; receivers refuse more than 5 minutes of skew.
+    `at` is when it is sent, aware or in Unix seconds; endpoints refuse more than 5 minutes of skew.
     """
     seconds = int(at.timestamp() if isinstance(at, datetime) else at)
     content = f"{webhook_id}.{seconds}.".encode() + body

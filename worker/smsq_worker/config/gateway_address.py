@@ -1,4 +1,4 @@
-"""Where the gateway is, and how long a call of it may take."""
+"""Where the gateway is, and how long an attempt may take."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Address:
 
     @property
     def longest_call_s(self) -> float:
-        """The longest time of a call, with retries and pauses.
+        """The longest time of an attempt, with retries and pauses.
 
         Each try to connect has the connect timeout for lookup, all addresses and TLS together, and
         writing has it once more; the whole answer has the read timeout.

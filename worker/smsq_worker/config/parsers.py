@@ -114,7 +114,7 @@ def ca_bundle(text: str) -> Path:
 
 
 def target_url(text: str) -> str:
-    """Read the http or https URL to which outcomes are POSTed; it may have a query."""
+    """Read the http or https URL to which callbacks are POSTed; it may have a query."""
     head, _, query = text.partition("?")
     try:
         http_url(head)

@@ -41,7 +41,7 @@ QUICK: Final = {
     # The 429, 503 and MO:0008 of the sandbox slow this down to a sixteenth.
     "SMSQ_RATE_PER_S": "200",
     "SMSQ_PROBE_S": "1",
-    # Half of the numbers fail by design: that is no outage.
+    # Half of the numbers fail by design: that is not an outage.
     "SMSQ_BREAKER": "",
 }
 NO_BALANCE: Final = "1015"

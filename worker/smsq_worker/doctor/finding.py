@@ -34,7 +34,7 @@ def error(what: str, advice: str) -> Finding:
 
 
 def graded(value: float, *, warn_above: float, fail_above: float) -> Level:
-    """Return the level of a value of which more is worse."""
+    """Return the level of a value that is worse the higher it is."""
     if value > fail_above:
         return "error"
     return "warning" if value > warn_above else "ok"

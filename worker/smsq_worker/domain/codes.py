@@ -131,7 +131,7 @@ class Catalogue:
         return self._find(key) or replace(_UNLISTED, stat=key)
 
     def get(self, stat: str) -> Code | None:
-        """Return the entry that covers a stat, be it the wildcard's, or None."""
+        """Return the entry that covers a stat, perhaps the wildcard's, or None."""
         return self._find(_key(stat))
 
     def nearest(self, stat: str) -> list[str]:

@@ -121,7 +121,7 @@ def _answer(status: int, body: bytes, trouble: str) -> tuple[dict[str, Any], str
 
 
 def _odd_object(status: int, body: bytes) -> tuple[Any, str]:
-    """Return the only object in a body that is no JSON or not in UTF-8, and what was odd."""
+    """Return the only object in a body that is not JSON or not in UTF-8, and what was odd."""
     text, is_utf8 = decode(body)
     text = text.strip(_AROUND)
     try:

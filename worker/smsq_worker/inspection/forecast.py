@@ -17,7 +17,7 @@ from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
-"""A timer that has been due for so long should have been noticed by a scheduler."""
+"""A timer that has been due for this long should have been noticed by a scheduler."""
 
 _RETRIES: Final[Mapping[str, str]] = {
     Outcome.NOT_SENT: "it is tried again, as the last attempt did not reach the gateway",

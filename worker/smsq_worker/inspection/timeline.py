@@ -92,13 +92,13 @@ def past_events(
 
 
 def receiver(trace: Trace, kind: str) -> str:
-    """Return the name of a receiver of callbacks."""
+    """Return the name of an endpoint of callbacks."""
     names = {"task": f"the task {trace.notify}", "returnurl": f"{trace.return_host}"}
     return clean(names.get(kind, "the webhook"))
 
 
 def kind_of(callback: Telling) -> tuple[str, str]:
-    """Return the kind of receiver of a callback, and the state that it reports."""
+    """Return the kind of endpoint of a callback, and the state that it reports."""
     kind, state, _ = callback.name.split(":", 2)
     return kind, state
 
@@ -219,7 +219,7 @@ def _reason(trace: Trace, catalogue: Catalogue, lang: Lang) -> str:
 
 
 def _callbacks(trace: Trace, *, webhook: bool) -> Iterator[Event]:
-    """Yield which receivers have taken the outcome, and which never will."""
+    """Yield which endpoints have accepted the callback, and which never will."""
     if trace.asks_whom:
         return
     state = trace.status.state

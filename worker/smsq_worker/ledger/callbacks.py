@@ -1,4 +1,4 @@
-"""Callbacks that wait for delivery: their receivers, times and results."""
+"""Callbacks that wait to be dispatched: their endpoints, times and results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Result = Literal["told", "failed", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What one receiver is to be told of a message that has ended."""
+    """What one endpoint is to be sent about a message that has ended."""
 
     name: str
     kind: str
     """task, returnurl or webhook."""
     failures: int
-    """How often its receiver has failed in a row."""
+    """How often its endpoint has failed in a row."""
     outcome: Mapping[str, Any] = field(repr=False)
     """Public: id, state, lane, reason, stat, ...; times are ISO 8601, in UTC."""
     notify: str | None = field(repr=False)
@@ -36,13 +36,13 @@ class Callback:
 
     @property
     def id(self) -> str:
-        """Return its id: the same at each try, and for each of the message's receivers."""
+        """Return its id: the same at each try, and for each of the message's endpoints."""
         return f"{self.outcome['id']}.{self.outcome['state']}"
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A callback that its receiver did not take for too long."""
+    """A callback that its endpoint did not accept for too long."""
 
     name: str
     given_up_at: datetime
@@ -58,7 +58,7 @@ class Callbacks(Acts):
         return self._run("claim_callbacks", at_most, _ms(self._rules.notice_lease_s))
 
     def take(self, name: str) -> Callback | str:
-        """Take one to deliver it, or return why not: gone, copy, wait, or bad: set aside."""
+        """Take one to dispatch it, or return why not: gone, copy, wait, or bad: set aside."""
         answer, *rest = self._run("take_callback", name, _ms(self._rules.notice_lease_s))
         if answer != "go":
             return str(answer)
@@ -76,7 +76,7 @@ class Callbacks(Acts):
     def settle(
         self, name: str, result: Result, *, error: str, wait_s: float, give_up_s: float
     ) -> str:
-        """Record the result of its delivery; return what follows: told, waits, dead or gone."""
+        """Record the result of its dispatch; return what follows: told, waits, dead or gone."""
         (answer,) = self._run("settle_callback", name, result, error, _ms(wait_s), _ms(give_up_s))
         return str(answer)
 
@@ -107,7 +107,7 @@ class Callbacks(Acts):
 
 
 def _public(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what a receiver is told, with every name there."""
+    """Return what an endpoint is sent, with every name there."""
     names = ("reason", "stat", "detail", "template", "phone", "reference", "mid")
     outcome = {"id": found["id"], "state": found["state"], "lane": found["lane"]}
     outcome |= {name: found.get(name) for name in names}

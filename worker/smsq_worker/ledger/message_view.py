@@ -23,7 +23,7 @@ _TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """A callback that its receiver has not taken yet."""
+    """A callback that its endpoint has not accepted yet."""
 
     name: str
     """As `smsq notices` takes it."""
@@ -70,7 +70,7 @@ class Trace:
     """Mids that the gateway gave to another message too: no report on them is matched."""
     tellings: tuple[Telling, ...]
     asks_whom: bool
-    """Whether a worker is still to find out its receivers."""
+    """Whether a worker is still to determine its endpoints."""
 
 
 def read_trace(client: Client, url: str, message_id: str) -> Trace | None:

@@ -132,7 +132,7 @@ class Scheduler:
         return min((POLL_S, *filter(None, self._run_all(steps))))
 
     def _run_all(self, steps: Iterable[Callable[[], float | None]]) -> list[float | None]:
-        """Run steps, of which an unexpected failure stops no other; raise the first at the end."""
+        """Run all steps, even if one fails unexpectedly; raise the first failure at the end."""
         answers, failed = [], list[Exception]()
         for step in steps:
             try:

@@ -1,4 +1,4 @@
-"""A message's way to the gateway, one at a time: check, admit, submit, record."""
+"""A message's way to the gateway, one at a time: admit, submit, record."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def serve() -> None:
     from smsq_worker.infra import logs, otel
     from smsq_worker.infra.ports import listen, shown
 
-    # uvicorn raises the signal that ended it once more; to be asked to stop is no failure.
+    # uvicorn raises the signal that ended it once more; being asked to stop is not a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     settings = Settings.load(os.environ, need=("report_token",))

@@ -3,7 +3,7 @@
 --
 -- ARGV[1] '1' where a payload that anybody can read is to be encrypted first
 -- ARGV[2...] id, the slot that has been booked for it or '', id, slot, ...
--- Returns {events, answer, ...}, in order; none after one that is not booked, plain or paused:
+-- Returns {events, answer, ...}, in order; a 'wait', 'plain' or 'paused' is the last:
 --   {'go', attempt, payload, template, us, begun, trace}  its send time is in us; begun: when the
 --     attempt began, in ms; trace only if it has one
 --   {'wait', us}          ask again then
@@ -14,14 +14,14 @@
 --   {'unknown'}
 --   {'bad'}               it cannot be processed: it was set aside
 --
--- One act, because of two copies of one wake-up only one may go, because a worker that dies
--- after it must leave a lease behind, and because limits hold only if asking is taking.
+-- One act, because only one of two copies of a wake-up may go, because a worker that dies after it
+-- must leave a lease behind, and because limits hold only if asking is taking.
 -- A worker that dies while it waits has taken a slot at most: nothing was sent.
 
 -- How far ahead a lane may book, in us: less is less in the way of the lanes before it.
 local AHEAD = {otp = 1000000, notice = 250000, bulk = 100000}
--- A message in doubt is no probe of the gateway while others can be: each probe that fails costs it
--- a resend.
+-- A message in doubt is not used as a probe of the gateway while others can be: each probe that fails
+-- costs it a resend.
 local PROBE_IN_DOUBT = 4 * PROBE
 -- This many attempts, or two seconds' worth, may be in flight without an answer to any: that the
 -- gateway has fallen silent is known only when the first of them time out.
@@ -48,7 +48,7 @@ local function too_often(m, allowed)
 end
 
 -- The guards, in their order: each returns why a message may not go, or nil, and leaves in `go` what
--- its departure needs to know.
+-- its admission needs to know.
 
 local function copy(m)
   if m.state ~= 'queued' then return {'copy', m.state} end

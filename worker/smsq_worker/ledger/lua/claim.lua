@@ -5,7 +5,7 @@
 -- ARGV[1] how many at most  ARGV[2] ms until a wake-up is checked for being lost
 -- ARGV[3] ms to wait before the resend of an attempt whose worker died
 -- ARGV[4] JSON: lane -> ids of the oldest wake-up that waits in its queue, none where it is empty;
---   without the lanes of which that is not known
+--   lanes for which that is not known are left out
 -- ARGV[5] '1' where wake-ups can be published; otherwise what is to be woken up stays due, or it
 --   would seem to be in its queue
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,

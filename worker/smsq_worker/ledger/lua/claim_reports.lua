@@ -21,7 +21,7 @@ for _, member in ipairs(due) do
     set_aside('report', member, 'its entry is malformed')
   end
 end
--- None is put off for longer, but by a clock that was set back since.
+-- None is put off for longer, except by a clock that was set back since.
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. next, '+inf', 'LIMIT', 0, ARGV[1])) do
   redis.call('ZADD', KEYS[1], next, member)
 end

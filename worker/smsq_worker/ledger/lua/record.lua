@@ -12,8 +12,8 @@
 -- the newer ones came to nothing. One act, because a report may arrive between any two.
 --
 -- A failover may have undone the admission, for replicas lag behind. Then the attempt was made all
--- the same, and the ledger catches up; or another was made under the same number meanwhile, which
--- the time when it began tells, and that is counted.
+-- the same, and the ledger catches up; or another was made under the same number meanwhile: the
+-- time when it began shows that, and it is counted.
 
 local KEEP_ATTEMPTS = 10
 local CATCH_UP = {sending = 'deferred', accepted = 'deferred', held = 'deferred',

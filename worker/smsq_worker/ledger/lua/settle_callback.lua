@@ -1,11 +1,11 @@
--- Record the result of a callback's delivery.
+-- Record the result of a callback's dispatch.
 -- needs: receivers
 --
 -- ARGV[1] name  ARGV[2] 'told', 'failed' or 'refused', which is for good  ARGV[3] error
 -- ARGV[4] ms to wait before the next try  ARGV[5] ms after which it is given up
 -- Returns {events, 'told', 'waits', 'dead' or 'gone'}
 --
--- A receiver that failed is in backoff: what else waits for it is not tried meanwhile, so that one
+-- An endpoint that failed is in backoff: what else waits for it is not tried meanwhile, so that one
 -- that is down costs a try now and then and not one for each callback.
 
 local name, wait = ARGV[1], tonumber(ARGV[4])

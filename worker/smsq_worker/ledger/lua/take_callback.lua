@@ -1,12 +1,12 @@
--- Decide whether a callback may be delivered now. If so its receiver is asked under a lease.
+-- Decide whether a callback may be dispatched now. If so its endpoint is called under a lease.
 -- needs: set_aside receivers
 --
 -- ARGV[1] name  ARGV[2] ms of the lease
--- Returns {events, 'go', final status, how often its receiver has failed in a row}, or {events, why}:
---   gone: it has been delivered or given up; copy: another worker is at it;
---   wait: its receiver failed a moment ago; bad: it cannot be processed
+-- Returns {events, 'go', final status, how often its endpoint has failed in a row}, or {events, why}:
+--   gone: it has been acknowledged or given up; copy: another worker is at it;
+--   wait: its endpoint failed a moment ago; bad: it cannot be processed
 --
--- One act, because of two copies of one wake-up only one may go.
+-- One act, because only one of two copies of a wake-up may go.
 
 local name, lease = ARGV[1], tonumber(ARGV[2])
 if not redis.call('ZSCORE', KEY_NOTICES, name) then return {events, 'gone'} end

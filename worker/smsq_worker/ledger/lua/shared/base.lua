@@ -1,5 +1,5 @@
 -- What every act begins with: the schema, the server's time, events and counters.
--- Times are Unix ms of this server. Where the constants in capitals come from, scripts.py says.
+-- Times are Unix ms of this server. The constants in capitals come from scripts.py.
 
 -- A newer release may have brought the ledger to a form that this one would spoil: see schema.lua.
 local readable_by = tonumber(redis.call('HGET', KEY_SCHEMA, 'readable_by') or 0)

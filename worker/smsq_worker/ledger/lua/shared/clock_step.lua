@@ -34,7 +34,7 @@ local function bounded(at, ahead)
   return moved(at, ahead)
 end
 
--- Departures stay in the window, so that the gateway never sees more than the rate.
+-- Send times stay in the window, so that the gateway never sees more than the rate.
 local function move_calls()
   local us = clock[1] * 1000000 + clock[2]
   for _, call in ipairs(redis.call('ZRANGEBYSCORE', KEY_CALLS, '(' .. whole(us), '+inf')) do

@@ -2,7 +2,7 @@
 -- needs: ends pauses rate
 
 local TEMPLATE_REPORTS, TEMPLATE_PERCENT, TEMPLATE_WINDOW = 5, 20, 900000
--- A delivered report may be repeated for so long.
+-- A `delivered` report may be repeated for this long.
 local REPEATED = DAY
 
 -- Count how long something took, in the one bucket into which it falls.
@@ -82,7 +82,7 @@ local function follow_report(m, n, mid, r, begun, known)
   if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
   set(m, n .. ':stat', r.stat)
   if not KNOWN[m.state] then return end
-  -- One that is repeated is no pattern.
+  -- A repeated report does not make a pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
     set(m, 'stat', r.stat)

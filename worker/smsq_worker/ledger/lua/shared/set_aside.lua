@@ -14,7 +14,7 @@ local CHARACTERS = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '\23
   '[\225-\236\238\239][\128-\191][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
   '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
 
--- Return whether the caller can decode it: one answer that is no text would cost it all others.
+-- Return whether the caller can decode it: one answer that is not text would cost it all the others.
 local function is_utf8(s)
   if not s:find('[\128-\255]') then return true end
   for _, character in ipairs(CHARACTERS) do s = s:gsub(character, ' ') end

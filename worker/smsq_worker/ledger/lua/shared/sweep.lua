@@ -52,7 +52,7 @@ local MOVE = {
     if m then move_message(m) end
     return moved(at, 0)
   end},
-  -- One that comes too early finds its receiver in backoff, or another worker at it.
+  -- One that comes too early finds its endpoint in backoff, or another worker at it.
   notices = {KEY_NOTICES, function(_, at) return moved(at, 0) end},
 }
 
