@@ -23,16 +23,22 @@ from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import Control
 
 LONG = (
-    "end_to_end/test_exposure",
-    "soak/test_soak",
     "end_to_end/test_bad_days",
-    "end_to_end/test_sentinel",
-    "bulk_import/test_send_file",
+    "producer/test_deadline",
+    "end_to_end/test_exposure",
+    "sending/test_batch_sender",
     "end_to_end/test_crashes",
+    "bulk_import/test_send_file",
     "end_to_end/test_upgrade",
-    "devstack/test_demo",
+    "soak/test_soak",
+    "end_to_end/test_sentinel",
+    "ledger/test_key_owners",
+    "end_to_end/test_outage",
+    "cli/test_suppressed",
+    "cli/test_pauses",
     "cli/test_deadline",
-    "callbacks/test_real_receivers",
+    "devstack/test_demo",
+    "sending/test_lanes",
 )
 """Files that take a minute or so, the longest first: begun last, they would keep all waiting."""
 

@@ -67,7 +67,7 @@ def test_the_rate_is_set_for_all_workers_and_goes_back(
 def test_a_rate_that_is_slowed_down_says_when_it_is_back(
     environ: dict[str, str], client: redis.Redis, control: Control
 ) -> None:
-    at = slow_down(client, to=2.5, seconds_ago=15)  # one step, of 1/s, has been made
+    at = slow_down(client, to=2.5, seconds_ago=11)  # one step, of 1/s, has been made
     told = json.loads(run(environ, "rate", "--json").stdout)
     assert (told["limit"], told["now"]) == (10, 3.5)
     assert datetime.fromisoformat(told["back_at"]).timestamp() == at + 80
