@@ -73,7 +73,7 @@ def leaves(command: click.Command, name: str = "") -> Iterator[str]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         for one in command.list_commands(context):
-            below = command.get_command(context, one)
+            _, below, _ = command.resolve_command(context, [one])
             assert below is not None
             yield from leaves(below, f"{name} {one}".strip())
 

@@ -48,7 +48,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, *states: str) -> demo.Seen:
         return SimpleNamespace(state=coming.pop(0) if coming[1:] else coming[0], reason=None)
 
     monkeypatch.setattr(demo, "_status", look)
-    monkeypatch.setattr(demo, "LOOK_S", 0)
+    monkeypatch.setattr(demo, "POLL_S", 0)
     return demo.watch([ONE], lambda seen: None, lambda: None)
 
 

@@ -412,7 +412,7 @@ def test_a_turn_that_does_not_come_soon_gives_the_message_back(
     monkeypatch.setattr("smsq_worker.sending.rate_limiter.MAX_WAIT_S", 0.01)
     limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
     for name in ("m1", "m2"):
-        with pytest.raises(RequeueLater, match="no turn soon"):
+        with pytest.raises(RequeueLater, match="no slot soon"):
             limiter.admit(name, Lane.NOTICE)
 
 
@@ -494,7 +494,7 @@ def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scen
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
     gate = ConsumerGate()
     limiter = RateLimiter(scene.ledger, gate, Event())
-    admitted = limiter.admit_many(names, Lane.BULK, room=lambda: 3)
+    admitted = limiter.admit_many(names, Lane.BULK, free=lambda: 3)
     name, admission = next(admitted)
     assert (name, type(admission)) == ("m1", Admitted)
     with pytest.raises(RequeueLater, match="paused"):
