@@ -151,8 +151,9 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
     given = _by_name(args, kwargs)
     lane = parse_lane(given["lane"])
     ttl_s, on_ambiguous, send_at = given["ttl_s"], given["on_ambiguous"], given["send_at"]
-    if on_ambiguous is None:
-        on_ambiguous = OnAmbiguous.RESEND
+    policy = OnAmbiguous.RESEND
+    if on_ambiguous is not None:
+        policy = checks.choice("on_ambiguous", on_ambiguous, OnAmbiguous)
     return Message(
         phone=parse_phone(given["phone"]),
         template=parse_template(given["template"]),
@@ -160,7 +161,7 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
         lane=lane,
         ttl_s=float(lane.ttl_s) if ttl_s is None else _ttl(ttl_s),
         key=_optional_text("key", given["key"], least=1, most=256),
-        on_ambiguous=checks.choice("on_ambiguous", on_ambiguous, OnAmbiguous),
+        on_ambiguous=policy,
         send_at=None if send_at is None else _send_at(send_at),
         reference=_optional_text("reference", given["reference"], least=0, most=128),
         notify=_optional_text("notify", given["notify"], least=1, most=255, is_name=True),
