@@ -108,7 +108,8 @@ class _Adapter(BaseAdapter):
         """Send a request; `options` are those of the pool."""
         raw = self._pool.urlopen(
             str(request.method),
-            request.path_url,
+            # What follows the host; `path_url` would parse all of it for every request.
+            f"/{str(request.url).split('/', 3)[3]}",
             headers=request.headers,
             retries=_NO_RETRIES,
             redirect=False,
@@ -149,7 +150,8 @@ class Gateway:
                 options["ca_cert_dir" if is_folder else "ca_certs"] = address.verify
         pool = _SecurePool if url.scheme == "https" else _Pool
         self._adapter = _Adapter(pool(str(url.host), url.port, **options))
-        self._url = f"{address.url}?{ACTION}&"
+        # Prepared, it has a slash after the host.
+        self._url = f"{requests.Request('GET', address.url).prepare().url}?{ACTION}&"
         self._headers = {
             "Authorization": address.secret,
             "Accept": "application/json",
