@@ -67,7 +67,7 @@ def _compare(report: Report, name: str, before: list[float], after: list[float])
             "95 %": f"{low:.3f} - {high:.3f}",
         }
     )
-    report.promise(low <= 1.0, f"{name}: {ratio:.3f} of {name} before, at least {low:.3f}")
+    report.promise(low <= 1.0, f"{name}: {ratio:.3f} of what it was, at least {low:.3f}")
 
 
 def _unpacked(commit: str) -> Path:
