@@ -26,7 +26,7 @@ LONG = (
     "end_to_end/test_bad_days",
     "producer/test_deadline",
     "end_to_end/test_exposure",
-    "sending/test_batch_sender",
+    "sending/test_batches",
     "end_to_end/test_crashes",
     "bulk_import/test_send_file",
     "end_to_end/test_upgrade",

@@ -357,11 +357,11 @@ def test_a_call_does_not_depart_before_a_replica_has_its_admission(
         runtime = Runtime.build(Settings.load(environ | own))
         for name in ("m1", "m2"):
             failover.old.enter(name)
-        assert runtime.sender.send("m1", Lane.NOTICE, (), {}) == "accepted"
+        assert send(runtime, "m1", Lane.NOTICE) == "accepted"
 
         failover.happens()  # the old primary goes on, as one that was cut off does
 
-        assert runtime.sender.send("m2", Lane.NOTICE, (), {}) == "deferred"
+        assert send(runtime, "m2", Lane.NOTICE) == "deferred"
         assert len(vendor.calls) == 1
         assert failover.new.state("m1") == "accepted"
         assert failover.new.state("m2") == "queued"

@@ -248,6 +248,6 @@ def test_twenty_refusals_in_gbk_pause_the_account(
         entrance = LedgerWriter(client, settings)
         for n in range(20):
             entrance.enter(f"m{n}", parse(("13800138000", "SMS_1001", "1"), {}))
-            assert runtime.sender.send(f"m{n}", Lane.NOTICE, (), {}) == "failed"
+            assert send(runtime, f"m{n}", Lane.NOTICE) == "failed"
         runtime.close()
     assert [pause.scope for pause in Control(client, settings.rules).pauses()] == ["account"]

@@ -86,10 +86,15 @@ def _stop(how: str = "", **_: Any) -> None:
 
 def _finish() -> None:
     """Let the attempts in flight end, up to a limit: a silent Redis would delay that for long."""
-    app.stopping.set()
+    _take_nothing_new()
     end = Timer(app.settings.address.longest_call_s + RECORDED_S, _abandon)
     end.daemon = True
     end.start()
+
+
+def _take_nothing_new() -> None:
+    app.stopping.set()
+    app.runtime.sender.stop()
 
 
 def _abandon() -> None:

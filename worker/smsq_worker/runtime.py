@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event
+from typing import Final
 
 from smsq.cipher import FernetCipher, PlaintextCipher, opener
 from smsq.connection import Client, connect
@@ -20,11 +20,13 @@ from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
-from smsq_worker.sending.batch_sender import BatchSender
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
+
+MAX_ATTEMPTS: Final = 128
+"""Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,15 @@ class Runtime:
     recorder: ResultRecorder
     backoff: Backoff
     sender: Sender
-    batch_sender: BatchSender
     reconciler: Reconciler
     callbacks: Callbacks
     dispatcher: Dispatcher
 
     @classmethod
-    def build(
-        cls, settings: Settings, stopping: Event | None = None, gate: ConsumerGate | None = None
-    ) -> Runtime:
+    def build(cls, settings: Settings, gate: ConsumerGate | None = None) -> Runtime:
         """Build a worker's parts; nothing is connected yet. Raises SettingsError.
 
-        `stopping` is set when nothing new may begin; `gate` is the one of this process' consumers.
+        `gate` is the one of this process' consumers.
         """
         catalogue = Catalogue.load(settings.codes_file)
         client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
@@ -62,9 +61,15 @@ class Runtime:
         gate = gate or ConsumerGate()
         # Until the scheduler knows better.
         gate.set("open", settings.rate_per_s)
-        rate_limiter = RateLimiter(ledger, gate, stopping or Event())
-        ledger_writer = LedgerWriter(client, settings, cipher)
-        sender = Sender(rate_limiter, gateway, ledger_writer, recorder, backoff)
+        sender = Sender(
+            RateLimiter(ledger, gate),
+            gateway,
+            recorder,
+            ledger_writer=LedgerWriter(client, settings, cipher),
+            backoff=backoff,
+            gate=gate,
+            max_attempts=MAX_ATTEMPTS,
+        )
         callbacks = Callbacks(client, settings.rules)
         return cls(
             settings=settings,
@@ -75,7 +80,6 @@ class Runtime:
             recorder=recorder,
             backoff=backoff,
             sender=sender,
-            batch_sender=BatchSender(rate_limiter, sender),
             reconciler=Reconciler(ledger, catalogue),
             callbacks=callbacks,
             dispatcher=Dispatcher(

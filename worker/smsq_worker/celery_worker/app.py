@@ -12,7 +12,7 @@ from kombu import Connection
 from smsq.app import SmsqApp, shared_config
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra import logs
-from smsq_worker.runtime import Runtime
+from smsq_worker.runtime import MAX_ATTEMPTS, Runtime
 from smsq_worker.sending.consumer_gate import ConsumerGate
 
 
@@ -40,7 +40,7 @@ class WorkerApp(SmsqApp):
         """Return this process' runtime; a pool's child process builds its own."""
         if self._runtime is None or self._runtime[0] != os.getpid():
             settings = Settings.load(os.environ, need=("app_secret",))
-            self._runtime = os.getpid(), Runtime.build(settings, self.stopping, self.gate)
+            self._runtime = os.getpid(), Runtime.build(settings, self.gate)
         return self._runtime[1]
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
@@ -52,8 +52,10 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     """Return a worker's configuration of Celery; docs/internals/decisions.md has the reasons."""
     return shared_config(settings) | {
         "worker_pool": "threads",
-        "worker_concurrency": 48,
-        "worker_prefetch_multiplier": 1,
+        # Attempts at once, and threads for other tasks. A thread costs nothing until it is used.
+        "worker_concurrency": MAX_ATTEMPTS,
+        # No limit: a lane full of bulk must not keep an otp out. The gate's limits are per lane.
+        "worker_prefetch_multiplier": 0,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "broker_connection_max_retries": None,

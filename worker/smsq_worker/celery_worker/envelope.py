@@ -8,7 +8,6 @@ gigabytes of it, or be nested deeper than any decoder goes, and end one worker a
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from base64 import b64decode
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 from kombu.utils.json import dumps, loads
 
-from smsq.contract import SEND_SMS, is_id
+from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, is_id
 
 log = logging.getLogger(__name__)
 
@@ -38,20 +37,16 @@ _ID: Final = re.compile(rb'"id"\s*:\s*"([ !#-\[\]-~]{1,255})"')
 _SEND_SMS: Final = re.compile(rb'"task"\s*:\s*"%s"' % re.escape(SEND_SMS).encode())
 
 
-def drop_unreadable(taken: tuple[bytes, bytes] | None, **_: Any) -> tuple[bytes, bytes] | None:
-    """Return a queue and an item of it, as BRPOP does, if the item can be decoded.
+def read(item: bytes) -> Any:
+    """Return an item of a queue as kombu decodes it; None where it is dropped.
 
-    Others, or longer ones, are dropped; a message among them is replaced by one that fails under
-    its id.
+    One that cannot be decoded, or is too long, is dropped; a message among them is replaced by one
+    that fails under its id.
     """
-    if not taken:
-        return None
-    queue, item = taken
     try:
         if len(item) <= MAX_ENVELOPE:
             # Strictly: kombu would replace bytes that are not UTF-8, and a code be sent like that.
-            loads(item.decode())
-            return queue, item
+            return loads(item.decode())
         why = f"of more than {MAX_ENVELOPE} bytes"
     except Exception:  # noqa: BLE001 - kombu's decoder raises anything, RecursionError too
         why = "that is no JSON in UTF-8, or nested too deeply,"
@@ -62,7 +57,22 @@ def drop_unreadable(taken: tuple[bytes, bytes] | None, **_: Any) -> tuple[bytes,
     log.error("an item %s %s from a queue; it is not shown", why, what)
     if found is None or not is_known:
         return None
-    return queue, json.dumps({"headers": {"task": SEND_SMS, "id": found[1].decode()}}).encode()
+    return {"headers": {"task": SEND_SMS, "id": found[1].decode()}}
+
+
+def is_in_ledger(message: Any) -> bool:
+    """Return whether the ledger has what a kombu message is about, and so wakes it up again.
+
+    It has all that smsq itself publishes. Bare messages and reports of others it does not have.
+    """
+    try:
+        args, kwargs, _ = message.payload
+    except Exception:  # noqa: BLE001 - on invalid input any decoder may raise anything
+        return False
+    task = message.headers.get("task")
+    if task == SEND_SMS:
+        return not (args or kwargs)
+    return task in {SEND_BATCH, NOTIFY_OUTCOME} or (task == RECONCILE_REPORT and len(args) == 1)
 
 
 def sanitize_envelope(message: Any, queue: str) -> dict[str, Any]:

@@ -17,12 +17,16 @@ from celery.worker import strategy as celery_strategy
 from celery.worker.request import Request
 from kombu.utils.json import dumps
 
-from smsq_worker.sending.consumer_gate import RequeueLater
+from smsq_worker.celery_worker.envelope import is_in_ledger
 
 MASK: Final = "(masked)"
 EMBEDDED: Final = frozenset({"callbacks", "errbacks", "chain", "chord"})
 """What Celery embeds in a body. Any other name would override a field of the request."""
-OWN_ARGUMENTS: Final = re.compile(r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)")
+OWN_ARGUMENTS: Final = re.compile(
+    r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)"
+    r"|\('[0-9A-Za-z_-]{1,64}', '[A-Z]{2}:[0-9]{1,6}'\)"
+    r"|\([0-9]{1,5} (messages|reports)\)"
+)
 
 
 class MaskedRequest(Request):
@@ -30,35 +34,38 @@ class MaskedRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Our own wake-ups show a masked number; what any other message says cannot be trusted.
-        if not OWN_ARGUMENTS.fullmatch(f"{self.argsrepr}") or self.args or self.kwargs:
-            self._argsrepr = MASK
+        # Our own show a masked number, or a report; what any other message says cannot be trusted.
+        is_own = is_in_ledger(self.message) and OWN_ARGUMENTS.fullmatch(f"{self.argsrepr}")
+        self._argsrepr = self.argsrepr if is_own else MASK
         self._kwargsrepr = MASK
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002
         """Describe the request to remote control, and so to Flower."""
         return super().info(safe=True)
 
-    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
-        """Mark the message of a batch that is given back with the ids that it is to wake up.
 
-        The channel writes them into it. The others have been submitted, or have wake-ups of their
-        own: without this the ledger would refuse the copies.
-        """
-        # A pool wraps what the task raised.
-        error = getattr(exc_info.exception, "exc", exc_info.exception)
-        reason = getattr(error, "reason", None)
-        if isinstance(reason, RequeueLater):
-            self.message.left = reason.left
-        return super().on_failure(exc_info, *args, **options)
+class PoolRequest(MaskedRequest):
+    """A request that a thread of the pool runs; while enough are in hand no more are taken."""
+
+    app: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app.gate.pool.add(self)
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message, which is done with."""
+        self.app.gate.pool.discard(self)
+        super().acknowledge()
+
+    def reject(self, requeue: bool = False) -> None:
+        """Reject the message, which is done with."""
+        self.app.gate.pool.discard(self)
+        super().reject(requeue)
 
 
 def strategy(task: Task[Any, Any], app: Any, consumer: Any, **options: Any) -> Any:
     """Wrap Celery's default strategy: sanitize the message, then take it."""
-    if consumer.event_dispatcher:
-        # Threads fill the dispatcher's buffer without its lock: events would be lost, and Flower
-        # would show tasks that never end. Without a buffer each is sent at once, under the lock.
-        consumer.event_dispatcher.buffer_group = frozenset()
     take = celery_strategy.default(task, app, consumer, **options)
 
     def take_safely(message: Any, body: Any, *rest: Any) -> Any:

@@ -42,13 +42,16 @@ class SchedulerStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Start the thread."""
         parent.app.gate.set_threads(parent.concurrency)
+        parent.app.runtime.sender.limit(parent.concurrency)
         arguments = (parent.app, Heartbeat(parent.app.settings.home, parent.hostname))
         self._thread = Thread(target=self._run, args=arguments, name="smsq-scheduler", daemon=True)
         self._thread.start()
 
-    def stop(self, parent: Any) -> None:  # noqa: ARG002
-        """End the thread, after the current tick."""
+    def stop(self, parent: Any) -> None:
+        """End the thread, after the current tick, and the attempts."""
         self._stop.set()
+        parent.app.runtime.sender.stop()
+        parent.app.runtime.sender.wait_for_attempts()
         if self._thread is not None:
             self._thread.join(timeout=10)
 

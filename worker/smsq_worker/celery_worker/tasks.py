@@ -9,7 +9,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject
 
-from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, Lane
+from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS
 from smsq.errors import LedgerUnavailable
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.sending.consumer_gate import RequeueLater
@@ -18,25 +18,23 @@ from smsq_worker.sending.consumer_gate import RequeueLater
 class SafeTask(Task):  # type: ignore[type-arg]
     """A task whose messages come from anywhere and whose arguments nobody may see."""
 
-    Request = "smsq_worker.celery_worker.sanitizer:MaskedRequest"
+    Request = "smsq_worker.celery_worker.sanitizer:PoolRequest"
     Strategy = "smsq_worker.celery_worker.sanitizer:strategy"
     # Expected, so without a traceback: the ledger's timers repeat what this interrupts.
     throws = (LedgerUnavailable,)
 
 
+class GatheredTask(SafeTask):
+    """A task whose messages go to the sender, many at a time; its body never runs."""
+
+    Request = "smsq_worker.celery_worker.gathering:WakeUpRequest"
+    Strategy = "smsq_worker.celery_worker.gathering:strategy"
+
+
 def register(app: WorkerApp) -> None:
     """Add the tasks to the app."""
-
-    @app.task(name=SEND_SMS, base=SafeTask, bind=True, shared=False)
-    def send_sms(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
-        with _requeued_if_later(app):
-            lane = lane_of(self.request.delivery_info)
-            return app.runtime.sender.send(str(self.request.id), lane, args, kwargs)
-
-    @app.task(name=SEND_BATCH, base=SafeTask, bind=True, shared=False)
-    def send_batch(self: Task[Any, Any], ids: list[str]) -> str:
-        with _requeued_if_later(app):
-            return app.runtime.batch_sender.send(ids, lane_of(self.request.delivery_info))
+    for name in (SEND_SMS, SEND_BATCH):
+        app.task(name=name, base=GatheredTask, shared=False)(_is_sent_by_the_sender)
 
     @app.task(name=RECONCILE_REPORT, base=SafeTask, shared=False)
     def reconcile_report(reports: Any, stat: str | None = None) -> str:
@@ -60,7 +58,5 @@ def _requeued_if_later(app: WorkerApp) -> Iterator[None]:
         raise Reject(why, requeue=True) from None
 
 
-def lane_of(delivery_info: Any) -> Lane:
-    """Return the lane of the queue that a wake-up came by."""
-    queue = (delivery_info or {}).get("routing_key")
-    return next((lane for lane in Lane if lane.queue == queue), Lane.NOTICE)
+def _is_sent_by_the_sender(*_: Any, **__: Any) -> None:
+    raise NotImplementedError

@@ -8,20 +8,22 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
+from queue import Empty
 from typing import Any, Final
 
 import celery.app.amqp
 import kombu
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
 from smsq.app import QUEUES
 from smsq.transport import SafeChannel
-from smsq_worker.celery_worker.envelope import drop_unreadable, sanitize_envelope
+from smsq_worker.celery_worker.envelope import is_in_ledger, read, sanitize_envelope
 from smsq_worker.infra import connection_backoff
-from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.consumer_gate import MAX_TAKEN, ConsumerGate
 
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 INSIST: Final = f"{AT_THE_LIMIT}return redis.call(unpack(ARGV))"
@@ -32,7 +34,7 @@ bounded. If they were refused, the wake-up would be lost and the consumer end, a
 """
 REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
 
-SHORT_POLL_S: Final = 0.1
+SHORT_POLL_S: Final = 0.05
 """How soon a queue that is closed for a moment only is checked again."""
 
 
@@ -60,26 +62,84 @@ class OpenQueues:
 
 
 class Unacked(kombu_redis.QoS):
-    """kombu's notes of the messages that were taken, written at the memory limit, too."""
+    """kombu's notes of the messages that were taken and are not done with.
+
+    In Redis it keeps only those that are nowhere else. A wake-up's message is in the ledger, whose
+    timers bring back what a dead worker had taken.
+    """
+
+    channel: Any
+    _delivered: Any
+    _dirty: Any
+    _quick_ack: Callable[[str], object]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kept: set[str] = set()
+        """The tags of those in Redis."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Note that a message was taken."""
+        """Note that a message was taken; also at the memory limit."""
+        if is_in_ledger(message):
+            self._note(message, delivery_tag)
+            return
+        self._kept.add(delivery_tag)
         try:
             super().append(message, delivery_tag)
         except OutOfMemoryError:
-            channel: Any = self.channel
             delivery = message.delivery_info
             taken = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])  # noqa: SLF001
-            with channel.conn_or_acquire() as client, client.pipeline() as pipe:
-                channel.insist(pipe, "ZADD", self.unacked_index_key, time.time(), delivery_tag)
-                channel.insist(pipe, "HSET", self.unacked_key, delivery_tag, taken)
+            with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
+                self.channel.insist(pipe, "ZADD", self.unacked_index_key, time.time(), delivery_tag)
+                self.channel.insist(pipe, "HSET", self.unacked_key, delivery_tag, taken)
                 pipe.execute()
-            super(kombu_redis.QoS, self).append(message, delivery_tag)
+            self._note(message, delivery_tag)
+
+    def is_kept(self, delivery_tag: str) -> bool:
+        """Return whether Redis has a note of a message."""
+        return delivery_tag in self._kept
+
+    def ack(self, delivery_tag: str) -> None:
+        """Note that a message is done with."""
+        if delivery_tag in self._kept:
+            super().ack(delivery_tag)
+            self._kept.discard(delivery_tag)
+        else:
+            self._quick_ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Note that a message is done with, or put it back into its queue."""
+        if delivery_tag in self._kept:
+            super().reject(delivery_tag, requeue)
+            self._kept.discard(delivery_tag)
+            return
+        message = self._delivered.get(delivery_tag)
+        if requeue and message and delivery_tag not in self._dirty:
+            self._requeue(message)
+        self._quick_ack(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back what is not done with, the newest first, so that the order stays."""
+        while self._delivered:
+            tag, message = self._delivered.popitem()
+            if tag in self._kept:
+                self.restore_by_tag(tag, client)
+            else:
+                self._requeue(message)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Requeue what dead workers had taken; at the limit later, as that needs a lock."""
         with suppress(OutOfMemoryError):
             super().restore_visible(*args, **options)
+
+    def _note(self, message: Any, delivery_tag: str) -> None:
+        super(kombu_redis.QoS, self).append(message, delivery_tag)
+
+    def _requeue(self, message: Any) -> None:
+        delivery = message.delivery_info
+        raw = message._raw  # noqa: SLF001
+        with self.channel.conn_or_acquire() as client:
+            self.channel.requeue(raw, delivery["exchange"], delivery["routing_key"], client)
 
 
 class _InsistingPipe:
@@ -99,7 +159,14 @@ class _GatedChannel(SafeChannel):
     gate: ConsumerGate | None = None
     """kombu sets it from the transport options; a channel that consumes nothing needs none."""
     qos: Any
+    client: Any
     sep: str
+    brpop_timeout: Any
+    active_queues: Any
+    priority_steps: Any
+    connection_errors: Any
+    _q_for_pri: Callable[[str, int], str]
+    _flush_brpop_reauth: Callable[[], object]
     keyprefix_queue: str
     keyprefix_binding_permanent: str
     conn_or_acquire: Callable[..., Any]
@@ -109,16 +176,48 @@ class _GatedChannel(SafeChannel):
         self._gate = self.gate or ConsumerGate()
         self._queue_cycle = OpenQueues(self._gate)
 
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)
-        if asynchronous:
-            client.set_response_callback("BRPOP", drop_unreadable)
-        return client
-
     def _brpop_start(self, timeout: float | None = None) -> None:
-        if timeout is None and self._gate.crowded():
-            timeout = SHORT_POLL_S
-        super()._brpop_start(timeout)  # type: ignore[misc]
+        """Ask for the next items of one queue, as kombu does for one item."""
+        if timeout is None:
+            timeout = SHORT_POLL_S if self._gate.crowded() else self.brpop_timeout
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        names = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
+        at_most = self.qos.can_consume_max_estimate()
+        count = min(self._gate.room(queues), at_most or MAX_TAKEN)
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()
+        self._in_poll.send_command(
+            "BLMPOP", timeout or 0, len(names), *names, "RIGHT", "COUNT", count
+        )
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Deliver the items that were taken, one after another."""
+        try:
+            try:
+                taken = self.client.parse_response(self.client.connection, "BLMPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()
+                raise
+            if not taken:
+                raise Empty
+            name, items = taken
+            queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            for item in items:
+                envelope = read(item)
+                if envelope is not None:
+                    self.connection._deliver(envelope, queue)  # noqa: SLF001
+            return True
+        finally:
+            self._in_poll = None
+            # kombu's: the connection is idle now, so its token may be renewed.
+            self._flush_brpop_reauth()
+
+    def requeue(self, *args: Any) -> None:
+        """Requeue a message."""
+        self._do_restore_message(*args)
 
     def _do_restore_message(self, *args: Any, **_: Any) -> None:
         """Requeue a message at the end from which it was taken, so that it keeps its place.
@@ -131,15 +230,15 @@ class _GatedChannel(SafeChannel):
         restore(self._what_is_left(payload), exchange, routing_key, pipe, leftmost=False)
 
     def _what_is_left(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return a message that wakes up only the ids that MaskedRequest marked it with, if any."""
+        """Return a message that wakes up only those of its batch that still wait."""
         properties = payload.get("properties") or {}
         try:
-            ids = self.qos.get(properties.get("delivery_tag")).left
+            wakeup = self.qos.get(properties.get("delivery_tag")).wakeup
         except (KeyError, AttributeError):
             return payload
-        if not ids:
+        if not (wakeup.is_batch and wakeup.waiting):
             return payload
-        body = b64encode(json.dumps([[ids], {}, {}]).encode()).decode()
+        body = b64encode(json.dumps([[[*wakeup.waiting]], {}, {}]).encode()).decode()
         return payload | {"body": body, "properties": properties | {"body_encoding": "base64"}}
 
     @cached_property

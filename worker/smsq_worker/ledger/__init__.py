@@ -9,6 +9,7 @@ from smsq_worker.ledger.ledger import Ledger
 from smsq_worker.ledger.types import (
     CLAIM_AT_MOST,
     REPORTS_PER_MID,
+    Admission,
     Admitted,
     AttemptResult,
     Decision,
@@ -21,6 +22,7 @@ from smsq_worker.ledger.types import (
 __all__ = [
     "CLAIM_AT_MOST",
     "REPORTS_PER_MID",
+    "Admission",
     "Admitted",
     "AttemptResult",
     "Decision",

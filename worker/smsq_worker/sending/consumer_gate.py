@@ -2,8 +2,8 @@
 
 A wake-up is better left in its queue than taken and given back: that keeps the order, and costs
 nothing while sending is stopped. A lane is left out while enough of its messages wait here for
-their slots, so that a thread is free when an otp comes; so is the queue of callbacks while enough
-of them are being dispatched, as their endpoints may be slow.
+their slots: the others may be sent by another worker, and whoever dies takes few along. So is the
+queue of callbacks while enough of them are being dispatched, as their endpoints may be slow.
 
 The gate only spares work. Whether a message is sent is for the ledger to decide.
 """
@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final
+from weakref import WeakSet
 
 from smsq.contract import NOTIFY_QUEUE, Lane
 from smsq_worker.domain.states import Lanes
@@ -26,19 +27,19 @@ TRUSTED_S: Final = 5.0
 WAITING_S: Final = 0.5
 """At most this many seconds' worth of a lane's messages wait here."""
 MIN_WAITING: Final = 2
-MAX_CALLBACKS: Final = 1 / 6
+MAX_WAITING: Final = 256
+ENOUGH: Final = 0.5
+"""A lane that was full is open again when so much of it waits: few at a time would cost more."""
+MAX_TAKEN: Final = 25
+"""At most this many wake-ups are taken at once."""
+MAX_CALLBACKS: Final = 1 / 8
 """The share of the threads that may dispatch callbacks."""
-MAX_BATCHES: Final = 1 / 12
-"""The share of the threads that may hold a batch of a lane, which other threads submit."""
 
 _LANE_OF: Final = {lane.queue: lane for lane in Lane}
 
 
 class RequeueLater(Exception):  # noqa: N818 - not an error
     """The message stays queued; its wake-up belongs back in the queue."""
-
-    left: Sequence[str] = ()
-    """Of a batch that has begun: the ids that are still to be woken up."""
 
 
 class ConsumerGate:
@@ -50,14 +51,18 @@ class ConsumerGate:
         self._rate = math.inf
         self._until = 0.0
         self._waiting: Counter[Lane] = Counter()
-        self._batches: Counter[Lane] = Counter()
-        self._max_batches = MIN_WAITING
+        self._full: set[Lane] = set()
+        self._single: set[Lane] = set()
+        """Lanes whose last wake-up was of one message: then many are no more than a batch."""
         self._callbacks, self._max_callbacks = 0, 1
+        self.pool = WeakSet[object]()
+        """What is in hand of other tasks: reports and callbacks."""
+        self._max_pool = MIN_WAITING
 
     def set_threads(self, count: int) -> None:
         """Set how many threads this process has."""
         self._max_callbacks = max(1, int(count * MAX_CALLBACKS))
-        self._max_batches = max(MIN_WAITING, int(count * MAX_BATCHES))
+        self._max_pool = max(MIN_WAITING, count // 2)
 
     def set(self, lanes: Lanes, rate: float) -> None:
         """Set the state of all lanes, and the rate of all workers together."""
@@ -73,29 +78,20 @@ class ConsumerGate:
         """Close everything: this process may not touch the ledger any more."""
         self.set("shut", self._rate)
 
-    @contextmanager
-    def waiting(self, lane: Lane, count: int = 1) -> Iterator[Callable[[], None]]:
-        """Count messages that wait for their slots while the block runs.
-
-        Yields a function to call for each message that no longer waits.
-        """
-        left = count
-
-        def done() -> None:
-            nonlocal left
-            left -= 1
-            with self._lock:
-                self._waiting[lane] -= 1
-
+    def add(self, lane: Lane, count: int) -> None:
+        """Count messages that wait for their slots."""
         with self._lock:
+            (self._single.discard if count > 1 else self._single.add)(lane)
             self._waiting[lane] += count
-            self._batches[lane] += count > 1
-        try:
-            yield done
-        finally:
-            with self._lock:
-                self._waiting[lane] -= left
-                self._batches[lane] -= count > 1
+            if self._waiting[lane] >= self._most():
+                self._full.add(lane)
+
+    def remove(self, lane: Lane, count: int) -> None:
+        """Count messages that wait no longer."""
+        with self._lock:
+            self._waiting[lane] -= count
+            if self._waiting[lane] <= self._most() * ENOUGH:
+                self._full.discard(lane)
 
     @contextmanager
     def dispatching(self) -> Iterator[None]:
@@ -115,10 +111,19 @@ class ConsumerGate:
         with self._lock:
             return [queue for queue in queues if self._is_open(queue)]
 
+    def room(self, queues: Sequence[str]) -> int:
+        """Return how many wake-ups of open queues may be taken at once, at least one."""
+        with self._lock:
+            lanes = [_LANE_OF[queue] for queue in queues if queue in _LANE_OF]
+            if self._lanes == "probe" or not self._single.issuperset(lanes):
+                return 1
+            left = (int(self._most()) - self._waiting[lane] for lane in lanes)
+            return max(1, min((MAX_TAKEN, *left)))
+
     def crowded(self) -> bool:
         """Return whether a queue is closed only until a message of it no longer waits here."""
         with self._lock:
-            return self._callbacks_are_full() or any(self._is_full(lane) for lane in Lane)
+            return self._callbacks_are_full() or self._pool_is_full() or bool(self._full)
 
     def taken(self, queue: str) -> None:
         """Note that a wake-up was taken; one is enough to find out whether a pause is over."""
@@ -130,14 +135,15 @@ class ConsumerGate:
         lanes = self._lanes if time.monotonic() < self._until else "open"
         lane = _LANE_OF.get(queue)
         if lane is None:
-            return lanes != "shut" and (queue != NOTIFY_QUEUE or not self._callbacks_are_full())
-        return lanes not in {"closed", "shut"} and not self._is_full(lane)
+            is_full = queue == NOTIFY_QUEUE and self._callbacks_are_full()
+            return lanes != "shut" and not (is_full or self._pool_is_full())
+        return lanes not in {"closed", "shut"} and lane not in self._full
 
     def _callbacks_are_full(self) -> bool:
         return self._callbacks >= self._max_callbacks
 
-    def _is_full(self, lane: Lane) -> bool:
-        return (
-            self._waiting[lane] >= max(MIN_WAITING, self._rate * WAITING_S)
-            or self._batches[lane] >= self._max_batches
-        )
+    def _pool_is_full(self) -> bool:
+        return len(self.pool) >= self._max_pool
+
+    def _most(self) -> float:
+        return max(MIN_WAITING, min(MAX_WAITING, self._rate * WAITING_S))

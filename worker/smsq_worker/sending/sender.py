@@ -1,10 +1,17 @@
-"""A message's way to the gateway, one at a time: admit, submit, record."""
+"""A message's way to the gateway: enter, admit, submit, record.
+
+The ledger holds each message before and after; this process only carries it from one state to the
+next. Of each lane one thread admits what waits, many at a time; others submit, one attempt each;
+one records the results that have come, in one act. Nobody waits for company: whatever is there is
+taken together. If the process dies, each message is recovered on its own, by its timer.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from threading import Lock, Thread
 from typing import Any, Final
 
 from smsq import tracing
@@ -16,10 +23,15 @@ from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.gateway.response import GatewayResult
+from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Admitted, AttemptResult, Rejected
+from smsq_worker.sending.attempts import Attempts, Ended
+from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.lane import LaneQueue
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.wakeup import WakeUp
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +41,7 @@ UNREADABLE: Final = GatewayResult(Outcome.NOT_SENT, "no key opens its payload")
 UNSAFE: Final = GatewayResult(Outcome.NOT_SENT, "too few replicas had its admission in time")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
 NOT_RECORDED: Final = "not recorded yet"
+LOST: Final = "left to its lease"
 
 
 class Sender:
@@ -38,43 +51,78 @@ class Sender:
         self,
         rate_limiter: RateLimiter,
         gateway: Gateway,
-        ledger_writer: LedgerWriter,
         recorder: ResultRecorder,
+        *,
+        ledger_writer: LedgerWriter,
         backoff: Backoff,
+        gate: ConsumerGate,
+        max_attempts: int,
     ) -> None:
         self._rate_limiter = rate_limiter
         self._gateway = gateway
         self._ledger_writer = ledger_writer
         self._recorder = recorder
         self._backoff = backoff
+        self._attempts = Attempts(self.submit, max_attempts)
+        self._lanes = {lane: LaneQueue(lane, gate, self._send) for lane in Lane}
         self._in_flight: set[tuple[str, int, int]] = set()
+        self._starting, self._is_recording = Lock(), False
 
-    def send(
-        self, message_id: str, lane: Lane, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> str:
-        """Send a message in its slot, if it is admitted; return a word or two on the result.
+    def limit(self, max_attempts: int) -> None:
+        """Have at most so many attempts at once from now on."""
+        self._attempts.limit = max_attempts
 
-        Raises RequeueLater where its wake-up belongs back in the queue. `args` and `kwargs` count
-        only if the ledger does not know the id: then this is a bare Celery message of another
-        language, which is checked and entered here.
+    def take(self, wakeup: WakeUp) -> None:
+        """Send a wake-up's messages, each in its slot; return at once."""
+        with self._starting:
+            if not self._is_recording:
+                Thread(target=self._record_forever, name="smsq-record", daemon=True).start()
+                self._is_recording = True
+        self._lanes[wakeup.lane].put(wakeup)
+
+    def _send(self, lane: LaneQueue) -> None:
+        """Admit what is due of a lane, and begin its attempts.
+
+        Raises LedgerUnavailable, after which all that waits can be tried again, and RequeueLater.
         """
+        for wakeup in lane.take_new():
+            if wakeup.content:
+                lane.bare.append(wakeup)
+            else:
+                self._let_wait(lane, wakeup)
+        while lane.bare:
+            self._enter(lane, lane.bare[0])
         reached("before admit")
-        admission = self._rate_limiter.admit(message_id, lane)
-        if isinstance(admission, Rejected) and admission.why == "unknown" and (args or kwargs):
-            if self._enter(message_id, args, kwargs) is not State.QUEUED:
-                return "entered"
-            admission = self._rate_limiter.admit(message_id, lane)
-        if isinstance(admission, Rejected):
-            return self._rejected(message_id, lane, admission)
-        reached("after admit")
-        result = self.submit(message_id, lane, admission)
-        (state,) = self.record([result], lane)
-        return state
+        free = self._attempts.free(lane.lane)
+        for message_id, admission in self._rate_limiter.admit(lane.waiting, free):
+            wakeup = lane.leave(message_id)
+            if isinstance(admission, Rejected):
+                self._attempts.reject(wakeup, message_id, admission)
+            else:
+                reached("after admit")
+                self._attempts.begin(wakeup, message_id, admission)
 
-    def _enter(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
+    def _let_wait(self, lane: LaneQueue, wakeup: WakeUp) -> None:
+        for message_id in lane.wait_for_slots(wakeup):
+            self._attempts.reject(wakeup, message_id, Rejected("copy", State.QUEUED))
+
+    def _enter(self, lane: LaneQueue, wakeup: WakeUp) -> None:
+        """Enter a bare Celery message of another language, unless the ledger has it already."""
+        (message_id,) = wakeup.waiting
+        state = self._entered(message_id, *wakeup.content or ((), {}))
+        lane.bare.remove(wakeup)
+        if state is State.QUEUED:
+            self._let_wait(lane, wakeup)
+        else:
+            lane.pass_by(wakeup, message_id)
+            self._attempts.reject(wakeup, message_id, Rejected("entered", None))
+
+    def _entered(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
         try:
             return self._ledger_writer.enter(message_id, parse(args, kwargs))
         except InvalidMessage as error:
+            if isinstance(error, KeyConflict) and error.holder == message_id:
+                return State.QUEUED  # The ledger has it, and what it has counts.
             log.warning(
                 "%s breaks the rules and failed: %s",
                 message_id,
@@ -84,15 +132,6 @@ class Sender:
             is_conflict = isinstance(error, KeyConflict)
             reason = "local:key-conflict" if is_conflict else "local:invalid"
             return self._ledger_writer.refuse(message_id, str(error), reason)
-
-    def _rejected(self, message_id: str, lane: Lane, rejected: Rejected) -> str:
-        if rejected.why == "unknown":
-            log.warning(
-                "%s was woken up, but the ledger does not know it",
-                message_id,
-                extra=about(id=message_id, lane=lane),
-            )
-        return f"{rejected.why} {rejected.state or ''}".strip()
 
     def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:
         """Submit an admitted message to the gateway; the result is to be recorded next."""
@@ -124,14 +163,37 @@ class Sender:
             tracing.happened(admitted.trace, "smsq call", "CLIENT", since_ns, known, error=error)
         return self._result(attempt, result)
 
-    def record(
-        self,
-        results: Sequence[AttemptResult],
-        lane: Lane | None = None,
-        *,
-        log_good: int = logging.INFO,
-    ) -> list[str]:
-        """Record the results of attempts; return each message's state."""
+    def _record_forever(self) -> None:
+        failures = FailureLog(log, "recording results")
+        while True:
+            ended = self._attempts.ended()
+            try:
+                self._finish(ended)
+            except Exception as error:  # noqa: BLE001 - the next results have to be recorded
+                failures.fails(error)
+            finally:
+                self._attempts.settled(len(ended))
+            for lane in self._lanes.values():
+                lane.wake()
+
+    def _finish(self, ended: Sequence[Ended]) -> None:
+        """Record what has ended, and let the wake-ups know."""
+        results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
+        states = iter(self._record(results) if results else ())
+        for one in ended:
+            wakeup, result = one.wakeup, one.result
+            if isinstance(result, AttemptResult):
+                state, detail = next(states), result.detail
+                _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
+                word = str(state or NOT_RECORDED)
+            else:
+                word, detail = _word(one), ""
+            summary = wakeup.ended(word, detail)
+            if summary and wakeup.is_batch:
+                level = logging.WARNING if "unknown" in summary else logging.INFO
+                log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
+
+    def _record(self, results: Sequence[AttemptResult]) -> list[State | None]:
         try:
             states = self._recorder.record(results)
         finally:
@@ -139,15 +201,22 @@ class Sender:
                 (result.message_id, result.attempt, result.begun) for result in results
             )
         reached("after record")
-        for result, state in zip(results, states, strict=True):
-            level = log_good if result.outcome is Outcome.ACCEPTED else logging.WARNING
-            if log.isEnabledFor(level):
-                _log_result(level, result, state, lane)
-        return [str(state or NOT_RECORDED) for state in states]
+        return states
+
+    def stop(self) -> None:
+        """Begin nothing new; give the wake-ups back whose messages wait."""
+        for lane in self._lanes.values():
+            lane.stop()
+
+    def wait_for_attempts(self) -> None:
+        """Wait until the results of all attempts are recorded."""
+        self._attempts.wait_for_all()
 
     def abandon(self) -> None:
         """Record the attempts in flight as in doubt: this process will not see their end."""
-        self.record([self._result(attempt, STOPPED) for attempt in list(self._in_flight)])
+        results = [self._result(attempt, STOPPED) for attempt in list(self._in_flight)]
+        for result, state in zip(results, self._record(results), strict=True):
+            _log_result(result, state)
 
     def _result(self, attempt: tuple[str, int, int], result: GatewayResult) -> AttemptResult:
         message_id, number, begun = attempt
@@ -164,7 +233,27 @@ class Sender:
         )
 
 
-def _log_result(level: int, result: AttemptResult, state: State | None, lane: Lane | None) -> None:
+def _word(ended: Ended) -> str:
+    """Return a word or two on a message that was not submitted, or whose result is lost."""
+    if not isinstance(ended.result, Rejected):
+        return LOST
+    why, state = ended.result.why, ended.result.state
+    if why == "unknown" and not ended.wakeup.is_batch:
+        log.warning(
+            "%s was woken up, but the ledger does not know it",
+            ended.message_id,
+            extra=about(id=ended.message_id, lane=ended.wakeup.lane),
+        )
+    return why if ended.wakeup.is_batch else f"{why} {state or ''}".strip()
+
+
+def _log_result(
+    result: AttemptResult, state: State | None, lane: Lane | None = None, *, is_quiet: bool = False
+) -> None:
+    is_good = result.outcome is Outcome.ACCEPTED
+    level = (logging.DEBUG if is_quiet else logging.INFO) if is_good else logging.WARNING
+    if not log.isEnabledFor(level):
+        return
     known = {name: getattr(result, name) for name in ("attempt", "mid", "outcome")}
     log.log(
         level,

@@ -1,0 +1,118 @@
+"""The threads that submit admitted messages, for all lanes of a process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Condition, Thread
+from typing import Final
+
+from smsq.contract import Lane
+from smsq_worker.infra.logs import about
+from smsq_worker.ledger import Admitted, AttemptResult, Rejected
+from smsq_worker.sending.wakeup import WakeUp
+
+log = logging.getLogger(__name__)
+
+RESERVED: Final = 1 / 16
+"""The share of the threads that is kept for otps, if a slow gateway holds all others."""
+GATHER_S: Final = 0.01
+"""Results that come within this time are recorded in one act, where many are under way."""
+MANY: Final = 16
+"""Fewer attempts would end too far apart for that."""
+
+
+@dataclass(slots=True)
+class Ended:
+    """A message whose attempt ended, or that was rejected and needs none."""
+
+    wakeup: WakeUp
+    message_id: str
+    result: AttemptResult | Rejected | None
+    """None where submitting failed in an unexpected way: it is left to its lease."""
+
+
+class Attempts:
+    """Submits messages, at most `limit` at once: more begin only after others have ended.
+
+    Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
+    """
+
+    def __init__(self, submit: Callable[[str, Lane, Admitted], AttemptResult], limit: int) -> None:
+        self._submit = submit
+        self.limit = limit
+        self._jobs: SimpleQueue[tuple[WakeUp, str, Admitted]] = SimpleQueue()
+        self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._changed = Condition()
+        self._threads = self._busy = self._open = 0
+
+    def free(self, lane: Lane) -> int:
+        """Return how many attempts of a lane may begin now."""
+        kept = 0 if lane is Lane.OTP else int(self.limit * RESERVED)
+        return self.limit - kept - self._busy
+
+    def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
+        """Submit a message; `ended` returns its result."""
+        with self._changed:
+            self._open += 1
+            self._busy += 1
+            if self._threads < min(self.limit, self._busy):
+                self._add_thread()
+            can_begin = self._threads > 0
+            self._busy -= not can_begin
+        if can_begin:
+            self._jobs.put((wakeup, message_id, admitted))
+        else:
+            self._ended.put(Ended(wakeup, message_id, None))
+
+    def reject(self, wakeup: WakeUp, message_id: str, rejected: Rejected) -> None:
+        """Note a message that needs no attempt; `ended` returns it among the others."""
+        with self._changed:
+            self._open += 1
+        self._ended.put(Ended(wakeup, message_id, rejected))
+
+    def ended(self) -> list[Ended]:
+        """Wait until some have ended, and return them; `settled` is to be called for them."""
+        came = [self._ended.get()]
+        if self._busy >= MANY:
+            time.sleep(GATHER_S)
+        with suppress(Empty):
+            while True:
+                came.append(self._ended.get_nowait())
+        return came
+
+    def settled(self, count: int) -> None:
+        """Note that so many of what `ended` returned are done with."""
+        with self._changed:
+            self._open -= count
+            if not self._open:
+                self._changed.notify_all()
+
+    def wait_for_all(self) -> None:
+        """Wait until all that has begun is done with."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open)
+
+    def _add_thread(self) -> None:
+        try:
+            Thread(target=self._run, name="smsq-submit", daemon=True).start()
+        except RuntimeError as error:
+            log.critical("no more than %d threads can submit messages: %s", self._threads, error)
+        else:
+            self._threads += 1
+
+    def _run(self) -> None:
+        while True:
+            wakeup, message_id, admitted = self._jobs.get()
+            result = None
+            try:
+                result = self._submit(message_id, wakeup.lane, admitted)
+            except Exception:
+                log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
+            with self._changed:
+                self._busy -= 1
+            self._ended.put(Ended(wakeup, message_id, result))

@@ -1,0 +1,93 @@
+"""The messages of one lane that wait here for their slots, and when to ask for them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from smsq_worker.ledger import Admitted, Rejected, RetryLater
+
+IN_HAND_S: Final = 5.0
+"""A wake-up that waits here longer than this is not to be taken for lost."""
+MIN_ASK_S: Final = 0.025
+"""Asking more often would book no more slots: a lane may book further ahead than that."""
+MAX_ASK_S: Final = 1.0
+"""The rate may have been raised meanwhile."""
+MAX_ASKS: Final = 25
+"""In one act: a long act would delay the send times of other messages."""
+
+
+class Waiting:
+    """Used by the lane's one thread."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._unbooked = deque(ids)
+        """Those for which no slot is booked yet."""
+        self._ask_at = 0.0
+        self._in_hand_at = time.monotonic() + IN_HAND_S
+        self._booked: dict[str, tuple[float, str]] = {}
+        """When to ask again, and with which slot."""
+
+    def __bool__(self) -> bool:
+        return bool(self._unbooked or self._booked)
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Add messages behind the others."""
+        if not self:
+            self._in_hand_at = time.monotonic() + IN_HAND_S
+        self._unbooked.extend(ids)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._unbooked.clear()
+        self._booked.clear()
+
+    def rest(self, seconds: float) -> None:
+        """Ask for none of them for so long."""
+        self._ask_at = at = time.monotonic() + seconds
+        self._booked = {one: (max(at, due), slot) for one, (due, slot) in self._booked.items()}
+
+    def long_in_hand(self) -> list[str]:
+        """Return the ids of all if the ledger is due to be told of them; otherwise none."""
+        now = time.monotonic()
+        if now < self._in_hand_at:
+            return []
+        self._in_hand_at = now + IN_HAND_S
+        return [*self._booked, *self._unbooked]
+
+    def next_at(self) -> float:
+        """Return when to ask next, by time.monotonic()."""
+        times = [at for at, _ in self._booked.values()]
+        if self._unbooked:
+            times.append(self._ask_at)
+        return min(times, default=math.inf)
+
+    def to_ask(self, free: int) -> list[tuple[str, str]]:
+        """Return the messages to ask for now, with their slots; new ones as attempts are free."""
+        now = time.monotonic()
+        asks = [(one, slot) for one, (at, slot) in self._booked.items() if at <= now]
+        if now >= self._ask_at:
+            new = min(free - len(self._booked), MAX_ASKS - len(asks), len(self._unbooked))
+            self._ask_at = now + MIN_ASK_S if free <= len(self._booked) else 0.0
+            asks += [(self._unbooked[n], "") for n in range(new)]
+        return asks
+
+    def answered(
+        self, asks: Sequence[tuple[str, str]], answers: Sequence[Admitted | RetryLater | Rejected]
+    ) -> Iterator[tuple[str, Admitted | Rejected]]:
+        """Yield those that wait no longer, and note when to ask for the others."""
+        now = time.monotonic()
+        for (message_id, slot), answer in zip(asks, answers, strict=False):
+            if isinstance(answer, RetryLater) and not (slot or answer.booked):
+                self._ask_at = now + min(max(answer.seconds, MIN_ASK_S), MAX_ASK_S)
+                return
+            if not slot:
+                self._unbooked.popleft()
+            if isinstance(answer, RetryLater):
+                self._booked[message_id] = now + answer.seconds, answer.turn or slot
+            else:
+                self._booked.pop(message_id, None)
+                yield message_id, answer

@@ -1,0 +1,90 @@
+"""What a worker takes from a lane's queue: it wakes up one message, or those of a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from smsq.contract import Lane
+
+Content: TypeAlias = tuple[Sequence[Any], Mapping[str, Any]]
+"""The arguments of a bare Celery message of another language, which the ledger may not have yet."""
+
+
+class Source(Protocol):
+    """Where a wake-up came from, and what learns of its progress."""
+
+    def begins(self) -> None:
+        """Note that the first of its messages waits no longer."""
+
+    def acknowledge(self) -> None:
+        """Note that none of its messages waits here any more: it need not come back."""
+
+    def ends(self, state: str, detail: str) -> None:
+        """Note what became of its message, or of all of its batch in words."""
+
+    def requeue(self) -> None:
+        """Put it back into its queue, for what is left in `waiting`."""
+
+
+class WakeUp:
+    """A wake-up in hand. Its lane's thread alone changes `waiting`, the recorder calls `ended`."""
+
+    __slots__ = (
+        "_begun",
+        "_counts",
+        "_ended",
+        "_given_back",
+        "content",
+        "is_batch",
+        "lane",
+        "source",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        lane: Lane,
+        ids: Sequence[str],
+        source: Source,
+        *,
+        content: Content | None = None,
+        is_batch: bool = False,
+    ) -> None:
+        self.lane = lane
+        self.source = source
+        self.content = content
+        self.is_batch = is_batch
+        self.waiting = dict.fromkeys(ids)
+        """The ids that wait for their slots, in order."""
+        self._counts: Counter[str] = Counter()
+        self._begun = self._ended = 0
+        self._given_back = False
+
+    def begins(self, message_id: str) -> None:
+        """Note that a message waits no longer: it was admitted, or is not to be sent."""
+        if not self._begun:
+            self.source.begins()
+        self._begun += 1
+        del self.waiting[message_id]
+        if not self.waiting:
+            self.source.acknowledge()
+
+    def give_back(self) -> None:
+        """Put it back into its queue, for those that wait."""
+        self._given_back = True
+        self.source.requeue()
+        self.waiting.clear()
+
+    def ended(self, state: str, detail: str = "") -> str:
+        """Note what became of a message; return the summary of all with the last one, else ""."""
+        self._ended += 1
+        self._counts[state] += 1
+        if self.waiting or self._ended < self._begun or self._given_back:
+            return ""
+        summary = state
+        if self.is_batch:
+            summary = ", ".join(f"{count} {one}" for one, count in sorted(self._counts.items()))
+        self.source.ends(summary, "" if self.is_batch else detail)
+        return summary
