@@ -162,11 +162,10 @@ def test_a_lane_is_closed_from_when_enough_of_it_waits_until_half_of_that_is_lef
     assert gate.open_queues(QUEUES) == QUEUES
 
 
-def test_as_many_wake_ups_are_taken_at_once_as_may_wait_but_only_one_where_batches_may_be() -> None:
+def test_as_many_wake_ups_are_taken_at_once_as_may_wait_but_only_one_where_batches_come() -> None:
     gate = ConsumerGate()
     gate.set("open", 20)
     assert gate.room(["sms.report"]) == MAX_TAKEN
-    assert gate.room(QUEUES) == 1, "nothing is known of the lanes"
     for lane in Lane:
         gate.add(lane, 1)
     assert gate.room(QUEUES) == 9

@@ -28,6 +28,7 @@ class QuietEventDispatcher(EventDispatcher):
 
     pid: int
     clock: Any
+    groups: Any
     mutex: Any
     producer: Any
 
@@ -42,7 +43,7 @@ class QuietEventDispatcher(EventDispatcher):
         if loop is None or not type.startswith("task-"):
             super().send(type, **fields)
             return
-        if not self.enabled:
+        if not self.enabled or (self.groups and "task" not in self.groups):
             return
         common: dict[str, Any] = {
             "hostname": self.hostname,

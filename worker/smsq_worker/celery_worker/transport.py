@@ -205,15 +205,23 @@ class _GatedChannel(SafeChannel):
             name, items = taken
             queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            for item in items:
-                envelope = read(item)
-                if envelope is not None:
-                    self.connection._deliver(envelope, queue)  # noqa: SLF001
+            self._deliver(items, name, queue)
             return True
         finally:
             self._in_poll = None
             # kombu's: the connection is idle now, so its token may be renewed.
             self._flush_brpop_reauth()
+
+    def _deliver(self, items: list[bytes], name: bytes, queue: str) -> None:
+        """Deliver items of a queue; put back what is too much, as they were batches."""
+        for n, item in enumerate(items):
+            if n and not self._gate.open_queues([queue]):
+                with self.conn_or_acquire() as client:
+                    self.insist(client, "RPUSH", name, *reversed(items[n:]))
+                return
+            envelope = read(item)
+            if envelope is not None:
+                self.connection._deliver(envelope, queue)  # noqa: SLF001
 
     def requeue(self, *args: Any) -> None:
         """Requeue a message."""

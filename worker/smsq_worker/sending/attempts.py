@@ -46,56 +46,59 @@ class Attempts:
         self._submit = submit
         self.limit = limit
         self._jobs: SimpleQueue[tuple[WakeUp, str, Admitted]] = SimpleQueue()
-        self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._results: SimpleQueue[Ended] = SimpleQueue()
         self._changed = Condition()
-        self._threads = self._busy = self._open = 0
+        self._threads = 0
+        # The threads of attempts change none of these: they would queue up for the lock.
+        self._begun = self._rejected = 0
+        self._ended = self._settled = 0
 
     def free(self, lane: Lane) -> int:
         """Return how many attempts of a lane may begin now."""
         kept = 0 if lane is Lane.OTP else int(self.limit * RESERVED)
-        return self.limit - kept - self._busy
+        return self.limit - kept - self._busy()
 
     def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
         """Submit a message; `ended` returns its result."""
         with self._changed:
-            self._open += 1
-            self._busy += 1
-            if self._threads < min(self.limit, self._busy):
+            self._begun += 1
+            if self._threads < min(self.limit, self._busy()):
                 self._add_thread()
-            can_begin = self._threads > 0
-            self._busy -= not can_begin
-        if can_begin:
+        if self._threads:
             self._jobs.put((wakeup, message_id, admitted))
         else:
-            self._ended.put(Ended(wakeup, message_id, None))
+            self._results.put(Ended(wakeup, message_id, None))
 
     def reject(self, wakeup: WakeUp, message_id: str, rejected: Rejected) -> None:
         """Note a message that needs no attempt; `ended` returns it among the others."""
         with self._changed:
-            self._open += 1
-        self._ended.put(Ended(wakeup, message_id, rejected))
+            self._rejected += 1
+        self._results.put(Ended(wakeup, message_id, rejected))
 
     def ended(self) -> list[Ended]:
         """Wait until some have ended, and return them; `settled` is to be called for them."""
-        came = [self._ended.get()]
-        if self._busy >= MANY:
+        came = [self._results.get()]
+        if self._busy() >= MANY:
             time.sleep(GATHER_S)
         with suppress(Empty):
             while True:
-                came.append(self._ended.get_nowait())
+                came.append(self._results.get_nowait())
+        self._ended += sum(not isinstance(one.result, Rejected) for one in came)
         return came
 
     def settled(self, count: int) -> None:
         """Note that so many of what `ended` returned are done with."""
         with self._changed:
-            self._open -= count
-            if not self._open:
-                self._changed.notify_all()
+            self._settled += count
+            self._changed.notify_all()
 
     def wait_for_all(self) -> None:
         """Wait until all that has begun is done with."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._open)
+            self._changed.wait_for(lambda: self._settled == self._begun + self._rejected)
+
+    def _busy(self) -> int:
+        return self._begun - self._ended
 
     def _add_thread(self) -> None:
         try:
@@ -113,6 +116,4 @@ class Attempts:
                 result = self._submit(message_id, wakeup.lane, admitted)
             except Exception:
                 log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
-            with self._changed:
-                self._busy -= 1
-            self._ended.put(Ended(wakeup, message_id, result))
+            self._results.put(Ended(wakeup, message_id, result))

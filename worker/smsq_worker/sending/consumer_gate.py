@@ -52,8 +52,8 @@ class ConsumerGate:
         self._until = 0.0
         self._waiting: Counter[Lane] = Counter()
         self._full: set[Lane] = set()
-        self._single: set[Lane] = set()
-        """Lanes whose last wake-up was of one message: then many are no more than a batch."""
+        self._batches: set[Lane] = set()
+        """Lanes whose last wake-up was a batch: of these one at a time is enough."""
         self._callbacks, self._max_callbacks = 0, 1
         self.pool = WeakSet[object]()
         """What is in hand of other tasks: reports and callbacks."""
@@ -81,7 +81,7 @@ class ConsumerGate:
     def add(self, lane: Lane, count: int) -> None:
         """Count messages that wait for their slots."""
         with self._lock:
-            (self._single.discard if count > 1 else self._single.add)(lane)
+            (self._batches.add if count > 1 else self._batches.discard)(lane)
             self._waiting[lane] += count
             if self._waiting[lane] >= self._most():
                 self._full.add(lane)
@@ -115,7 +115,7 @@ class ConsumerGate:
         """Return how many wake-ups of open queues may be taken at once, at least one."""
         with self._lock:
             lanes = [_LANE_OF[queue] for queue in queues if queue in _LANE_OF]
-            if self._lanes == "probe" or not self._single.issuperset(lanes):
+            if self._lanes == "probe" or not self._batches.isdisjoint(lanes):
                 return 1
             left = (int(self._most()) - self._waiting[lane] for lane in lanes)
             return max(1, min((MAX_TAKEN, *left)))

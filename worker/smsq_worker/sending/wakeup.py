@@ -58,7 +58,7 @@ class WakeUp:
         self.is_batch = is_batch
         self.waiting = dict.fromkeys(ids)
         """The ids that wait for their slots, in order."""
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] | None = Counter() if is_batch else None
         self._begun = self._ended = 0
         self._given_back = False
 
@@ -80,11 +80,12 @@ class WakeUp:
     def ended(self, state: str, detail: str = "") -> str:
         """Note what became of a message; return the summary of all with the last one, else ""."""
         self._ended += 1
-        self._counts[state] += 1
+        if self._counts is not None:
+            self._counts[state] += 1
         if self.waiting or self._ended < self._begun or self._given_back:
             return ""
-        summary = state
-        if self.is_batch:
-            summary = ", ".join(f"{count} {one}" for one, count in sorted(self._counts.items()))
-        self.source.ends(summary, "" if self.is_batch else detail)
-        return summary
+        if self._counts is not None:
+            state = ", ".join(f"{count} {one}" for one, count in sorted(self._counts.items()))
+            detail = ""
+        self.source.ends(state, detail)
+        return state
