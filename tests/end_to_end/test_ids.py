@@ -19,9 +19,8 @@ from harness.waiting import becomes, eventually
 from smsq import contract, keys
 from smsq.app import app
 from smsq.tracking import read_status
-from smsq_worker.celery_worker import envelope
+from smsq_worker.celery_worker import envelope, gathering
 from smsq_worker.domain.states import Outcome
-from smsq_worker.sending import batch_sender
 
 PHONE = "13800138000"
 
@@ -70,7 +69,7 @@ def test_to_ask_for_what_is_no_str_is_a_mistake(client: redis.Redis, bad: Any) -
 
 def test_the_rule_is_one() -> None:
     assert envelope.is_id is contract.is_id
-    assert batch_sender.is_id is contract.is_id
+    assert gathering.is_id is contract.is_id
     assert all(map(contract.is_id, ODD))
     assert not any(map(contract.is_id, [*NO_IDS, *NO_STR, None]))
 
@@ -97,15 +96,11 @@ def state_of(client: redis.Redis, message_id: str) -> str | None:
     return status and status.state
 
 
-def test_a_batch_with_what_is_no_id_is_no_batch(scene: Scene) -> None:
-    from smsq_worker.runtime import Runtime
-
-    runtime = Runtime.build(scene.settings)
-    scene.enter("m1")
-    for bad in (*NO_IDS, *NO_STR):
-        assert runtime.batch_sender.send(["m1", bad], contract.Lane.BULK) == "dropped"
-    assert scene.status().state == "queued"
-    runtime.close()
+@pytest.mark.parametrize("bad", [*NO_IDS, *NO_STR], ids=lambda bad: repr(bad)[:20])
+def test_a_batch_with_what_is_no_id_is_no_batch(bad: Any) -> None:
+    assert gathering.ids_of_batch([["m1", "m2"]]) == ["m1", "m2"]
+    assert gathering.ids_of_batch([["m1", bad]]) is None
+    assert gathering.ids_of_batch([["m1"], bad]) is None
 
 
 @pytest.mark.parametrize("words", [("resend",), ("drop",)])

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -22,6 +21,7 @@ from harness.api import in_process
 from harness.machine import ends, machine
 from harness.scene import PHONE, Scene
 from harness.waiting import eventually
+from harness.wakeups import Source, send
 from smsq import keys
 from smsq.contract import Lane
 from smsq_worker.api.app import create_api
@@ -35,11 +35,12 @@ from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.doctor import api, schedulers, spool
 from smsq_worker.infra.heartbeat import Heartbeat, Systemd
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import Admitted, Ledger
+from smsq_worker.ledger import Admitted, AttemptResult, Ledger
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import Scheduler
-from smsq_worker.sending.batch_sender import SubmitThreads
+from smsq_worker.sending.attempts import Attempts
 from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.wakeup import WakeUp
 
 LONG_S = 600
 
@@ -332,17 +333,38 @@ def test_old_entries_in_a_spool_are_an_error(tmp_path: Path) -> None:
 def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hangs_nothing(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
-    calls = SubmitThreads(runtime.sender)
+    attempts = Attempts(runtime.sender.submit, 2)
     go = Admitted(1, "", "", "", None)
 
     def none_left(self: Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    done: Any = SimpleQueue()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none_left)
-        calls.begin("m1", Lane.BULK, go, done)
-        assert done.get(timeout=30) is None
-        assert calls.free() == SubmitThreads(runtime.sender).free()
-    calls.begin("m2", Lane.BULK, go, done)
-    assert done.get(timeout=30).message_id == "m2"
+        attempts.begin(WakeUp(Lane.BULK, ["m1"], Source()), "m1", go)
+        (ended,) = attempts.ended()
+        assert ended.result is None
+        assert attempts.free(Lane.OTP) == 2
+    attempts.begin(WakeUp(Lane.BULK, ["m2"], Source()), "m2", go)
+    (ended,) = attempts.ended()
+    assert isinstance(ended.result, AttemptResult)
+    attempts.settled(2)
+    attempts.wait_for_all()
+
+
+def test_a_lane_and_the_recorder_go_on_after_one_bad_item(runtime: Runtime, scene: Scene) -> None:
+    class Bad(Source):
+        def begins(self) -> None:
+            raise OSError("for a test")
+
+        acknowledge = begins
+
+        def ends(self, word: str, detail: str) -> None:
+            raise OSError("for a test")
+
+    for name in ("m1", "m2"):
+        scene.enter(name, lane="otp")
+    runtime.sender.take(WakeUp(Lane.OTP, ["m1"], Bad()))
+    send(runtime, "m2", Lane.OTP)
+    assert [len(scene.status(name).attempts) for name in ("m1", "m2")] == [1, 1]
+    assert "sending" not in {scene.state(name) for name in ("m1", "m2")}

@@ -18,6 +18,7 @@ from harness.replicated import SERVICE, Servers
 from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
+from harness.wakeups import send
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
 from smsq.errors import LedgerUnavailable

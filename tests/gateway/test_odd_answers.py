@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness import wakeups
 from harness.raw_server import Request, Server, http_answer, is_silent, says
 from smsq.contract import Lane, parse
 from smsq.ledger_writer import LedgerWriter
@@ -248,6 +249,6 @@ def test_twenty_refusals_in_gbk_pause_the_account(
         entrance = LedgerWriter(client, settings)
         for n in range(20):
             entrance.enter(f"m{n}", parse(("13800138000", "SMS_1001", "1"), {}))
-            assert send(runtime, f"m{n}", Lane.NOTICE) == "failed"
+            assert wakeups.send(runtime, f"m{n}", Lane.NOTICE) == "failed"
         runtime.close()
     assert [pause.scope for pause in Control(client, settings.rules).pauses()] == ["account"]

@@ -77,8 +77,6 @@ def test_every_role_of_up_logs_json_and_nothing_else(
     of_message = [line for line in told["worker"] if line.get("id") == message_id]
     known = {(line["logger"], line.get("lane"), line.get("state")) for line in of_message}
     assert known >= {
-        ("celery.worker.strategy", None, None),
-        ("celery.app.trace", None, None),
         ("smsq_worker.sending.sender", "otp", "accepted"),
         ("smsq_worker.delivery_reports.reconciler", None, "delivered"),
     }

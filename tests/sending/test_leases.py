@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -150,7 +149,7 @@ def test_an_attempt_that_no_longer_holds_gets_no_departure(
     with pytest.raises(LeaseExpired):
         scene.ledger.depart("m1", go)
     assert f"{go.attempt} m1" not in scene.client.zrange("smsq:calls", 0, -1)
-    late = RateLimiter(scene.ledger, ConsumerGate(), Event())
+    late = RateLimiter(scene.ledger, ConsumerGate())
     late._round_trip_s = 0.0
     with pytest.raises(LeaseExpired):
         late.wait_for_send_time(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.rate_limiter import RateLimiter, set_switch_interval
+from smsq_worker.sending.waiting import MAX_ASKS, Waiting
 
 SECOND = 1_000_000
 HARDLY_EVER = 0.001
@@ -187,9 +189,9 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     def work(share: list[str]) -> None:
         with connect(scene.settings.redis_url) as own:
             ledger = Ledger(own, scene.rules)
-            limiter = RateLimiter(ledger, ConsumerGate(), Event())
+            limiter = RateLimiter(ledger, ConsumerGate())
             for name in share:
-                go = patiently(limiter, name, Lane(scene.status(name).lane))
+                go = patiently(limiter, name)
                 assert isinstance(go, Admitted)
                 ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
 
@@ -200,12 +202,13 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
 
 
-def patiently(limiter: RateLimiter, name: str, lane: Lane) -> Admitted | Rejected:
+def patiently(limiter: RateLimiter, name: str) -> Admitted | Rejected:
+    """Ask until a message waits no longer, as its lane's thread does."""
+    waiting = Waiting([name])
     while True:
-        try:
-            return limiter.admit(name, lane)
-        except RequeueLater:
-            continue
+        for _, answer in limiter.admit(waiting, 1):
+            return answer
+        time.sleep(max(0.0, waiting.next_at() - time.monotonic()))
 
 
 # Set at run time
@@ -363,87 +366,60 @@ def slow(build: Build) -> Scene:
     return scene
 
 
-class Stoppable(Event):
-    """An event whose waiting ends when a test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asleep, self.go_on = Event(), Event()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.asleep.set()
-        assert self.go_on.wait(60)
-        return self.is_set()
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
 def test_a_message_goes_through(slow: Scene) -> None:
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
-    assert isinstance(limiter.admit("m1", Lane.NOTICE), Admitted)
-    assert limiter.admit("m1", Lane.NOTICE).why == "copy"  # type: ignore[union-attr]
-
-
-def test_a_worker_that_stops_gives_a_waiting_message_back(
-    slow: Scene, pool: ThreadPoolExecutor
-) -> None:
-    stopping = Stoppable()
-    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
-    waiting = pool.submit(limiter.admit, "m1", Lane.NOTICE)
-    assert stopping.asleep.wait(60)
-    stopping.set()
-    stopping.go_on.set()
-    with pytest.raises(RequeueLater, match="stopping"):
-        waiting.result(60)
-    assert (slow.state("m1"), slow.used_up("m1")) == ("queued", (None, None))
-    with pytest.raises(RequeueLater, match="stopping"):
-        limiter.admit("m2", Lane.NOTICE)
-
-
-def test_a_turn_that_does_not_come_soon_gives_the_message_back(
-    slow: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("smsq_worker.sending.rate_limiter.MAX_WAIT_S", 0.01)
-    limiter = RateLimiter(slow.ledger, ConsumerGate(), Event())
-    for name in ("m1", "m2"):
-        with pytest.raises(RequeueLater, match="no slot soon"):
-            limiter.admit(name, Lane.NOTICE)
+    limiter = RateLimiter(slow.ledger, ConsumerGate())
+    assert isinstance(patiently(limiter, "m1"), Admitted)
+    assert patiently(limiter, "m1").why == "copy"  # type: ignore[union-attr]
 
 
 def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
     gate = ConsumerGate()
-    limiter = RateLimiter(slow.ledger, gate, Event())
+    limiter = RateLimiter(slow.ledger, gate)
     slow.control.pause("account", "by hand")
     with pytest.raises(RequeueLater, match="paused"):
-        limiter.admit("m1", Lane.NOTICE)
+        patiently(limiter, "m1")
     assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
     slow.control.resume("account", "by hand")
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    assert isinstance(limiter.admit("m2", Lane.NOTICE), Admitted)
+    assert isinstance(patiently(limiter, "m2"), Admitted)
 
 
-def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(
-    slow: Scene, pool: ThreadPoolExecutor
-) -> None:
-    stopping = Stoppable()
-    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
+def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(slow: Scene) -> None:
+    limiter = RateLimiter(slow.ledger, ConsumerGate())
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
-    waiting = pool.submit(limiter.admit, "m1", Lane.NOTICE)
-    assert stopping.asleep.wait(60)
-    assert limiter.admit("nobody", Lane.NOTICE) == Rejected("unknown", None)
-    assert not waiting.done()
+    waiting = Waiting(["m1"])
+    assert list(limiter.admit(waiting, 3)) == []
+    waiting.add(["nobody"])
+    assert list(limiter.admit(waiting, 3)) == [("nobody", Rejected("unknown", None))]
     slow.client.delete(keys.CALLS)
-    stopping.go_on.set()
-    assert isinstance(waiting.result(60), Admitted)
+    ((name, answer),) = eventually(lambda: list(limiter.admit(waiting, 3)))
+    assert (name, type(answer)) == ("m1", Admitted)
+    assert not waiting
+
+
+def test_no_more_are_asked_for_than_attempts_may_begin(scene: Scene) -> None:
+    limiter = RateLimiter(scene.ledger, ConsumerGate())
+    names = [scene.enter(f"m{n}") and f"m{n}" for n in range(40)]
+    waiting = Waiting(names)
+    assert list(limiter.admit(waiting, 0)) == []
+    assert waiting.next_at() == math.inf, "it is woken up when an attempt ends"
+    assert [name for name, _ in limiter.admit(waiting, 3)] == names[:3]
+    # In one act, which others have to wait for.
+    assert [name for name, _ in limiter.admit(waiting, 30)] == names[3 : 3 + MAX_ASKS]
+
+
+def test_a_lane_whose_ledger_is_away_asks_for_nothing_for_a_while() -> None:
+    waiting = Waiting(["m1", "m2"])
+    assert waiting.to_ask(1) == [("m1", "")]
+    list(waiting.answered([("m1", "")], [RetryLater(0, "slot")]))
+    waiting.rest(60)
+    assert waiting.to_ask(5) == []
+    assert waiting.next_at() > time.monotonic() + 50
 
 
 def test_reports_go_on_whatever_the_rate(slow: Scene) -> None:
@@ -462,25 +438,17 @@ def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
         sys.setswitchinterval(before)
 
 
-@pytest.mark.parametrize("behind", [False, True], ids=["asking", "in line"])
 def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
-    slow: Scene, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, behind: bool
+    slow: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or it would be taken for lost, and published once more."""
-    monkeypatch.setattr("smsq_worker.sending.rate_limiter.IN_HAND_S", 0.02)
-    stopping = Event()
-    limiter = RateLimiter(slow.ledger, ConsumerGate(), stopping)
-    name = "m2" if behind else "m1"
-    waiting = [pool.submit(limiter.admit, one, Lane.NOTICE) for one in ("m1", "m2")]
-    try:
-        for _ in range(2):
-            slow.client.zadd(keys.TIMERS, {name: 1})
-            eventually(lambda: slow.timer(name) > slow.now_ms())
-    finally:
-        stopping.set()
-    for one in waiting:
-        with pytest.raises(RequeueLater):
-            one.result(60)
+    monkeypatch.setattr("smsq_worker.sending.waiting.IN_HAND_S", 0)
+    limiter = RateLimiter(slow.ledger, ConsumerGate())
+    waiting = Waiting(["m1", "m2"])
+    for name in ("m1", "m2"):
+        slow.client.zadd(keys.TIMERS, {name: 1})
+        assert list(limiter.admit(waiting, 1)) == []
+        assert slow.timer(name) > slow.now_ms()
 
 
 # What has been admitted is called
@@ -493,8 +461,8 @@ def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scen
     scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
     gate = ConsumerGate()
-    limiter = RateLimiter(scene.ledger, gate, Event())
-    admitted = limiter.admit_many(names, Lane.BULK, free=lambda: 3)
+    limiter = RateLimiter(scene.ledger, gate)
+    admitted = limiter.admit(Waiting(names), 3)
     name, admission = next(admitted)
     assert (name, type(admission)) == ("m1", Admitted)
     with pytest.raises(RequeueLater, match="paused"):

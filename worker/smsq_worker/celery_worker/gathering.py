@@ -25,6 +25,12 @@ FAILED: Final = frozenset({State.FAILED, State.EXPIRED, State.HELD})
 _LANES: Final = {lane.queue: lane for lane in Lane}
 
 
+def ids_of_batch(args: Any) -> list[str] | None:
+    """Return the ids that a batch has as its argument; None if it is none: anybody can write it."""
+    ids = args[0] if len(args) == 1 else None
+    return ids if isinstance(ids, list) and ids and all(map(is_id, ids)) else None
+
+
 class WakeUpRequest(MaskedRequest):
     """A wake-up as Celery knows it. Not all of its methods run in Celery's thread."""
 
@@ -52,11 +58,8 @@ class WakeUpRequest(MaskedRequest):
         if self.name != SEND_BATCH:
             content = (self.args, self.kwargs) if self.args or self.kwargs else None
             return WakeUp(lane, [self.id], self, content=content)
-        # Anybody can write to a queue.
-        ids = self.args[0] if len(self.args) == 1 and not self.kwargs else None
-        if isinstance(ids, list) and ids and all(map(is_id, ids)):
-            return WakeUp(lane, ids, self, is_batch=True)
-        return None
+        ids = ids_of_batch(self.args)
+        return WakeUp(lane, ids, self, is_batch=True) if ids else None
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002
         """Send an event over the connection of now; it may have changed since."""

@@ -27,6 +27,7 @@ class Waiting:
         self._unbooked = deque(ids)
         """Those for which no slot is booked yet."""
         self._ask_at = 0.0
+        self._has_room = True
         self._in_hand_at = time.monotonic() + IN_HAND_S
         self._booked: dict[str, tuple[float, str]] = {}
         """When to ask again, and with which slot."""
@@ -59,9 +60,9 @@ class Waiting:
         return [*self._booked, *self._unbooked]
 
     def next_at(self) -> float:
-        """Return when to ask next, by time.monotonic()."""
+        """Return when to ask next, by time.monotonic(), if no attempt ends earlier."""
         times = [at for at, _ in self._booked.values()]
-        if self._unbooked:
+        if self._unbooked and self._has_room:
             times.append(self._ask_at)
         return min(times, default=math.inf)
 
@@ -70,8 +71,9 @@ class Waiting:
         now = time.monotonic()
         asks = [(one, slot) for one, (at, slot) in self._booked.items() if at <= now]
         if now >= self._ask_at:
-            new = min(free - len(self._booked), MAX_ASKS - len(asks), len(self._unbooked))
-            self._ask_at = now + MIN_ASK_S if free <= len(self._booked) else 0.0
+            room = free - len(self._booked)
+            self._has_room = room > 0
+            new = min(room, MAX_ASKS - len(asks), len(self._unbooked))
             asks += [(self._unbooked[n], "") for n in range(new)]
         return asks
 

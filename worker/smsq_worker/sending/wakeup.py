@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from smsq.contract import Lane
+
+log = logging.getLogger(__name__)
 
 Content: TypeAlias = tuple[Sequence[Any], Mapping[str, Any]]
 """The arguments of a bare Celery message of another language, which the ledger may not have yet."""
@@ -65,16 +68,16 @@ class WakeUp:
     def begins(self, message_id: str) -> None:
         """Note that a message waits no longer: it was admitted, or is not to be sent."""
         if not self._begun:
-            self.source.begins()
+            _tell(self.source.begins)
         self._begun += 1
         del self.waiting[message_id]
         if not self.waiting:
-            self.source.acknowledge()
+            _tell(self.source.acknowledge)
 
     def give_back(self) -> None:
         """Put it back into its queue, for those that wait."""
         self._given_back = True
-        self.source.requeue()
+        _tell(self.source.requeue)
         self.waiting.clear()
 
     def ended(self, state: str, detail: str = "") -> str:
@@ -87,5 +90,13 @@ class WakeUp:
         if self._counts is not None:
             state = ", ".join(f"{count} {one}" for one, count in sorted(self._counts.items()))
             detail = ""
-        self.source.ends(state, detail)
+        _tell(self.source.ends, state, detail)
         return state
+
+
+def _tell(note: Callable[..., None], *args: str) -> None:
+    """Tell a source. What it may raise must not keep an admitted message from being submitted."""
+    try:
+        note(*args)
+    except Exception:
+        log.exception("a wake-up could not be told of its progress")
