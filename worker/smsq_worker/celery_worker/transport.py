@@ -101,21 +101,23 @@ class Unacked(kombu_redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Note that a message is done with."""
-        if delivery_tag in self._kept:
-            super().ack(delivery_tag)
-            self._kept.discard(delivery_tag)
-        else:
-            self._quick_ack(delivery_tag)
+        self._forget(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Note that a message is done with, or put it back into its queue."""
-        if delivery_tag in self._kept:
-            super().reject(delivery_tag, requeue)
-            self._kept.discard(delivery_tag)
-            return
-        message = self._delivered.get(delivery_tag)
-        if requeue and message and delivery_tag not in self._dirty:
+        message = None if delivery_tag in self._dirty else self._delivered.get(delivery_tag)
+        is_kept = delivery_tag in self._kept
+        # First of all: this process may take it again, with the same tag, before this returns.
+        self._forget(delivery_tag, but_in_redis=requeue)
+        if requeue and is_kept:
+            self.restore_by_tag(delivery_tag, leftmost=True)
+        elif requeue and message:
             self._requeue(message)
+
+    def _forget(self, delivery_tag: str, *, but_in_redis: bool = False) -> None:
+        if delivery_tag in self._kept and not but_in_redis:
+            self._remove_from_indices(delivery_tag).execute()
+        self._kept.discard(delivery_tag)
         self._quick_ack(delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
