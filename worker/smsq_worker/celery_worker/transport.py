@@ -72,6 +72,7 @@ class Unacked(kombu_redis.QoS):
     _delivered: Any
     _dirty: Any
     _quick_ack: Callable[[str], object]
+    _remove_from_indices: Callable[[str], Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
