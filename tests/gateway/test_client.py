@@ -762,7 +762,7 @@ def test_whatever_is_raised_before_an_answer_may_have_been_sent(
     with Server(says(http_answer())) as server, gateway(server.url) as made:
         assert send(made) == in_doubt(name_since_release_0_1_0(kind))
         assert not made._adapter._idle
-    assert server.connections == 1
+        eventually(lambda: server.connections == 1)
 
 
 @pytest.mark.parametrize("kind", EVERY)

@@ -126,14 +126,16 @@ def read_answer(sock: socket.socket, end: float, limit: int) -> Answer | _Lenien
 
 
 def _read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
-    read = DeadlineResponse(source)
-    read.begin()
-    raw = HTTPResponse(
-        read,
-        HTTPHeaderDict(read.msg.items()),
-        read.status,
-        preload_content=False,
-        original_response=read,
-    )
-    with closing(raw):
-        return _LenientAnswer(raw, limit)
+    with closing(source):
+        # Of HEAD, which the adapter does not send, an answer would have no body.
+        read = DeadlineResponse(source, method="GET")
+        read.begin()
+        raw = HTTPResponse(
+            read,
+            HTTPHeaderDict(read.msg.items()),
+            read.status,
+            preload_content=False,
+            original_response=read,
+        )
+        with closing(raw):
+            return _LenientAnswer(raw, limit)
