@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import requests
 import tenacity
@@ -120,8 +120,10 @@ class Gateway:
         # Its own class of headers would be slower.
         request.headers = self._headers  # type: ignore[assignment]
         try:
-            query = {"mobphone": phone, "code": code, "smstemplate": template}
-            request.url = self._url + urlencode(query)
+            request.url = (
+                f"{self._url}mobphone={quote_plus(phone)}&code={quote_plus(code)}"
+                f"&smstemplate={quote_plus(template)}"
+            )
             response = self._adapter.send(request, ready=ready)
         except NotConnected as error:
             return GatewayResult(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
@@ -135,7 +137,8 @@ class Gateway:
         result = understand(
             response.status_code,
             response.headers,
-            response.content,
+            # `content` would read it in parts.
+            response.raw.read(),
             private,
             trouble=response.trouble,
         )

@@ -38,8 +38,15 @@ LOOK_AGAIN_S: Final = 0.001
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+_BLANK: Final = vars(requests.Response())
+
+
 class Response(requests.Response):
     """A response whose body may be incomplete."""
+
+    def __init__(self) -> None:
+        # All share one empty cookie jar: to make one takes longer than to read an answer.
+        vars(self).update(_BLANK)
 
     trouble = ""
     """What went wrong while the body was read; `content` is what had come by then."""

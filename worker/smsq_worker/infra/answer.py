@@ -46,11 +46,11 @@ class Answer:
     @property
     def headers(self) -> CaseInsensitiveDict[str]:
         """Return the headers, those of one name joined."""
-        joined: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+        joined: dict[str, str] = {}
         for name, value in self._pairs:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             joined[key] = f"{joined[key]}, {text}" if key in joined else text
-        return joined
+        return CaseInsensitiveDict(joined)
 
     def on_message_begin(self) -> None:
         """Refuse what follows the answer: it would be taken for the next one's."""
