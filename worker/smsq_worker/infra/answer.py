@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -85,14 +86,15 @@ class Answer:
         self.keeps = self.is_whole and self.parser.should_keep_alive()
 
 
+@dataclass(slots=True)
 class _LenientAnswer:
-    """An answer that http.client has read. Its connection is not used again."""
+    """An answer that http.client has read."""
 
-    keeps = False
-
-    def __init__(self, raw: HTTPResponse, limit: int) -> None:
-        self.status, self.headers = raw.status, CaseInsensitiveDict(raw.headers)
-        self.body, self.trouble = read_body(raw, limit)
+    status: int
+    headers: CaseInsensitiveDict[str]
+    body: bytes
+    trouble: str
+    keeps: bool
 
 
 def read_answer(sock: socket.socket, end: float, limit: int) -> Answer | _LenientAnswer:
@@ -138,4 +140,7 @@ def _read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
             original_response=read,
         )
         with closing(raw):
-            return _LenientAnswer(raw, limit)
+            body, trouble = read_body(raw, limit)
+        is_whole = raw.status >= 200 and not trouble  # noqa: PLR2004
+        keeps = is_whole and not (read.will_close or source.leaves_bytes)
+        return _LenientAnswer(raw.status, CaseInsensitiveDict(raw.headers), body, trouble, keeps)

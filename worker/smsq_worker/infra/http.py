@@ -29,6 +29,18 @@ class NotConnected(Exception):  # noqa: N818
     """No connection came about, so nothing of the request has left this machine."""
 
 
+class _Buffer(io.BufferedReader):
+    """Notes, when http.client is done with it, whether bytes are left over."""
+
+    raw: DeadlineReader
+
+    def close(self) -> None:
+        if not self.closed:
+            self.raw.is_over = True
+            self.raw.leaves_bytes = bool(self.peek(1))
+        super().close()
+
+
 class DeadlineReader(io.RawIOBase):
     """Reads an answer from a socket until a deadline, a time.monotonic().
 
@@ -44,10 +56,13 @@ class DeadlineReader(io.RawIOBase):
         self._end = end
         self._begun = begun
         self._failed = failed
+        self.is_over = False
+        """Nothing more is read from the socket."""
+        self.leaves_bytes = False
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Return what http.client reads from."""
-        return io.BufferedReader(self)
+        return _Buffer(self)
 
     def readable(self) -> bool:
         """Return True."""
@@ -59,6 +74,8 @@ class DeadlineReader(io.RawIOBase):
             part, self._begun = self._begun[: len(buffer)], self._begun[len(buffer) :]
             buffer[: len(part)] = part
             return len(part)
+        if self.is_over:
+            return 0
         if self._failed:
             raise self._failed
         left = self._end - time.monotonic()
