@@ -124,10 +124,11 @@ def read_answer(sock: socket.socket, end: float, limit: int) -> Answer | _Lenien
     finally:
         # A cycle would be left to the garbage collector.
         answer.parser = None
-    return _read_again(DeadlineReader(sock, end, begun, failed), limit)
+    return read_again(DeadlineReader(sock, end, begun, failed), limit)
 
 
-def _read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
+def read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
+    """Return an answer as http.client reads it. Raises as `read_answer`."""
     with closing(source):
         # Of HEAD, which the adapter does not send, an answer would have no body.
         read = DeadlineResponse(source, method="GET")
