@@ -110,7 +110,8 @@ lines = st.sampled_from(
         b"\r\n", b"\r\n\r\n", BODY, CHUNKS, b"0\r\n\r\n", b"Content-Length: 7\r\n", b"bad\r\n",
         b"Content-Length: x\r\n", b"Content-Encoding: gzip\r\n", b"Upgrade: x\r\n", b"\n", b"\r",
         b"Connection: upgrade\r\n", b"Connection: close\r\n", b"X: \0\r\n", b"X:\r\n y\r\n",
-        b"\xff", b"Transfer-Encoding: gzip\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", b"{", b"X: y\r\n" * 120,
+        b"\xff", b"Transfer-Encoding: gzip\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", b"{",
+        b"X: y\r\n" * 120,
     ]
 )  # fmt: skip
 
