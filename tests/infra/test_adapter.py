@@ -389,11 +389,11 @@ def test_an_answer_in_pieces_leaves_the_next_its_whole_time(
             sock.sendall(bytes([byte]))
         return True
 
-    with served(in_pieces) as server, gateway(server.url, verify=bundle, read_timeout_s=2) as made:
+    with served(in_pieces) as server, gateway(server.url, verify=bundle, read_timeout_s=3) as made:
         assert [send(made), send(made)] == [ACCEPTED] * 2
         began = time.monotonic()
         assert send(made) == in_doubt("ReadTimeout")
-        assert time.monotonic() - began > 1.9
+        assert time.monotonic() - began > 2.9
         assert idle(made) == []
     assert server.connections == 1
 
@@ -403,15 +403,15 @@ def test_an_answer_in_pieces_leaves_the_next_its_whole_time(
     [
         pytest.param(is_silent(), id="silent"),
         pytest.param(is_silent(OK + b"Content-Le"), id="silent in the head"),
-        pytest.param(dribbles(OK, b"X: " + b"a" * 400, b"\r\n\r\n"), id="dribbles the head"),
+        pytest.param(dribbles(OK, b"X: " + b"a" * 2000, b"\r\n\r\n"), id="dribbles the head"),
         pytest.param(
-            dribbles(OK + b"Content-Length: 400\r\n\r\n", b" " * 400, b""), id="dribbles the body"
+            dribbles(OK + b"Content-Length: 2000\r\n\r\n", b" " * 2000, b""), id="dribbles the body"
         ),
         pytest.param(
-            dribbles(OK + b"Content-Length: 400\r\nbad\r\n\r\n", b" " * 400, b""), id="and is odd"
+            dribbles(OK + b"Content-Length: 2000\r\nbad\r\n\r\n", b" " * 2000, b""), id="and is odd"
         ),
         pytest.param(
-            dribbles(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 15, b""), id="dribbles hints"
+            dribbles(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 80, b""), id="dribbles hints"
         ),
     ],
 )
@@ -422,13 +422,13 @@ def test_the_whole_answer_has_the_read_timeout(
         served(script) as server,
         gateway(server.url, verify=bundle, read_timeout_s=SOON_S) as made,
     ):
-        # At the server, what is dribbled takes four seconds.
+        # At the server, what is dribbled takes twenty seconds.
         began = time.monotonic()
         call = send(made)
         took_s = time.monotonic() - began
     assert call == in_doubt(call.detail)
     assert "Timeout" in call.detail
-    assert took_s < 2
+    assert took_s < 10
 
 
 def test_a_signal_while_an_answer_is_awaited_does_no_harm() -> None:
@@ -590,13 +590,13 @@ def test_connecting_has_one_timeout_for_all_of_it(tls: ssl.SSLContext, bundle: s
             call = send(made)
             assert (call.outcome, call.connected) == (Outcome.NOT_SENT, False)
             # Three tries.
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 10
 
     with unanswering() as url:
         dribbling(url)
         dribbling(url.replace("http:", "https:"))
     with Server(says()) as server:
-        record = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb" + b"x" * 900
+        record = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb" + b"x" * 2000
 
         class Dribbling(server.RequestHandlerClass):  # type: ignore[name-defined,misc]
             def handle(self) -> None:
