@@ -82,19 +82,18 @@ def _one(place: Place, tree: Tree, _: int, *, messages: int) -> Life:
     """Send all, then report all, with what a site runs."""
     token, bind = secrets.token_hex(24), f"127.0.0.1:{free_port()}"
     place.server.renew()
-    settings = {"SMSQ_REPORT_TOKEN": token, tree.api_bind: bind}
-    place.fresh(f"life-{tree.name}", tree, **UNLIMITED, **settings)
+    place.fresh(f"life-{tree.name}", tree, **UNLIMITED, SMSQ_REPORT_TOKEN=token)
     place.client.config_set("auto-aof-rewrite-percentage", 0)
     place.control.resume(ACCOUNT, "nothing is to wait for")
     place.gateway.set(latency=LATENCY_S)
     url = f"http://{bind}/reports/{token}"
     try:
-        place.start(api_service(f"http://{bind}/", place.environ))
+        place.start(api_service(f"http://{bind}/", place.environ | {tree.api_bind: bind}))
         place.start_workers(1)
-        _send(place, tree, WARM_UP)
+        _send(place, tree, 0, WARM_UP)
         _report(place, url, 0)
         began = place.used()
-        _send(place, tree, messages)
+        _send(place, tree, WARM_UP, messages)
         accepted = place.used()
         _report(place, url, WARM_UP)
         delivered = place.used()
@@ -110,11 +109,10 @@ def _each(before: Used, after: Used, messages: int) -> tuple[float, float]:
     )
 
 
-def _send(place: Place, tree: Tree, count: int) -> None:
+def _send(place: Place, tree: Tree, first: int, count: int) -> None:
     """Send messages by delay(), and wait until the ledger knows that all are accepted."""
-    called = len(place.gateway.calls())
-    enqueue(place, Contender("", "ours_single", "", tree=tree), 0, count)
-    eventually(lambda: len(place.gateway.calls()) >= called + count, PATIENCE_S)
+    enqueue(place, Contender("", "ours_single", "", tree=tree), 0, count, first=first)
+    eventually(lambda: place.gateway.calls(first + count - 1), PATIENCE_S)
     eventually(lambda: not _live(place, UNSENT), PATIENCE_S)
 
 

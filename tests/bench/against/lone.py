@@ -27,6 +27,8 @@ RATE: Final = 100
 """Beside bulk, so that the lane stays full and the otp waits for a slot."""
 WORSE_AT_MOST: Final = 1.10
 CPU_AT_MOST: Final = 0.6
+OF_OTHERS: Final = 2
+"""So many times their rounds: the interval is to be narrow."""
 STILL_S: Final = 3.0
 """So long it is measured what a worker uses without an otp."""
 
@@ -63,7 +65,7 @@ def run(place: Place, plan: Plan) -> Report:
     goals = list[Goal]()
     for situation in (IDLE, BULK):
         one = partial(_one, place, situation=situation, otps=otps)
-        before, after = take_turns(2 * plan.rounds, old, one)
+        before, after = take_turns(OF_OTHERS * plan.rounds, old, one)
         goals += _compare(report, situation, plan.against, before, after)
     report.notes.append(
         f"delay() to call of {otps} otps a round, one worker; beside bulk {RATE}/s are allowed in "

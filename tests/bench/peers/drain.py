@@ -96,10 +96,12 @@ def drain(place: Place, contender: Contender, latency_s: float, messages: int) -
     )
 
 
-def enqueue(place: Place, contender: Contender, untimed: int, timed: int) -> float:
+def enqueue(
+    place: Place, contender: Contender, untimed: int, timed: int, *, first: int = 0
+) -> float:
     """Enqueue messages by a contender's own code; give the seconds that the timed ones took."""
     done = subprocess.run(
-        contender.act("enqueue", untimed, timed),
+        contender.act("enqueue", first, untimed, timed),
         env=_environ(place, contender),
         cwd=TESTS,
         stdout=subprocess.PIPE,
