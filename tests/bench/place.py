@@ -185,6 +185,11 @@ class Place:
         self._given_back = self._requeued()
         return eventually(self.gateway.calls, START_S)[0].at
 
+    def pause(self, words: str) -> None:
+        """Stop sending; what the workers hold comes back into the queues."""
+        self.control.pause(ACCOUNT, words)
+        self._given_back += 1  # it is told in the way in which wake-ups are given back
+
     def enqueue(self, count: int, lane: str, first: int = 0) -> dict[str, str]:
         """Enqueue messages to as many numbers; give the ids by number."""
         phones = [f"139{n:08}" for n in range(first, first + count)]
@@ -253,8 +258,8 @@ class Place:
     def given_back(self) -> int:
         """Count how often a wake-up was taken and given back, since the workers began.
 
-        It goes back to the end from which wake-ups are taken, while all else is put in at the
-        other. What else is put in so is told once for a pause: nothing, beside these.
+        It goes back to the end from which wake-ups are taken, while all else enters at the other.
+        A pause that a worker begins or ends is told in the same way, and counted with them.
         """
         return max(0, self._requeued() - self._given_back)
 

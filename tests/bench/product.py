@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from smsq.cipher import opener
 from smsq_worker.ledger import Ledger, Report
 
@@ -36,9 +38,15 @@ __all__ = [
     "Settings",
     "api_service",
     "free_port",
+    "ledger_writer",
     "opener",
     "services",
 ]
 
 api_service = getattr(services, "api", None) or services.door
 """Named door up to 0.2.0."""
+
+
+def ledger_writer(app: Any) -> LedgerWriter:
+    """Give the app's own, which was its entrance up to 0.2.0."""
+    return app.ledger_writer if hasattr(app, "ledger_writer") else app.entrance

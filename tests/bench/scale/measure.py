@@ -68,7 +68,7 @@ class Measure:
         """Stop measuring, wait for the last otps, then pause and look at the queues."""
         self.after, self.ended = self.place.used(), time.monotonic()
         self.otps.end()
-        self.place.control.pause("account", "the queues are looked at")
+        self.place.pause("the queues are looked at")
         time.sleep(QUIET_S)
         self.left, self.done = waiting(self.place), self.place.wakeups_done()
 
