@@ -16,6 +16,8 @@ try:
     from smsq_worker.infra.ports import free_port
     from smsq_worker.ledger import Admitted
     from smsq_worker.ledger.admin import ACCOUNT, Control
+
+    API_BIND = "SMSQ_API_BIND"
 except ImportError:
     from smsq.enqueue import Entrance as LedgerWriter
     from smsq_worker.ledger import Go as Admitted
@@ -26,8 +28,11 @@ except ImportError:
     from smsq_worker.settings import Settings
     from smsq_worker.states import Outcome
 
+    API_BIND = "SMSQ_DOOR_BIND"
+
 __all__ = [
     "ACCOUNT",
+    "API_BIND",
     "Admitted",
     "Control",
     "Ledger",

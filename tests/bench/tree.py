@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from bench.product import API_BIND
 from bench.release import UNPACKED, unpacked
 from harness.paths import ROOT, TESTS
 
@@ -20,7 +21,7 @@ class Tree:
 
     name: str
     path: tuple[str, ...] = ()
-    api_bind: str = "SMSQ_API_BIND"
+    api_bind: str = API_BIND
     """What the setting of the HTTP API's address is called."""
 
     def environ(self) -> dict[str, str]:

@@ -33,6 +33,10 @@ STILL_S: Final = 3.0
 """So long it is measured what a worker uses without an otp."""
 
 
+SPARE_S: Final = 10.0
+"""For so much longer the lane of bulk would stay full, as the machine may be slow."""
+
+
 @dataclass(frozen=True)
 class Situation:
     """What an otp comes to."""
@@ -118,13 +122,12 @@ def _one(place: Place, tree: Tree, n: int, *, situation: Situation, otps: int) -
     rate = {"SMSQ_RATE_PER_S": RATE, "SMSQ_RATE_BURST": 1} if situation.bulk_per_s else UNLIMITED
     place.fresh(f"lone-{situation.name.split()[-1]}-{tree.name}", tree, **rate)
     place.gateway.set(latency=0)
-    place.control.resume(ACCOUNT, "nothing is to wait for")
-    # Enough for what starts and is awaited before the otps, too.
-    bulk = int(situation.bulk_per_s * (1.5 * otps * situation.every_s + STILL_S + 5))
+    bulk = int(situation.bulk_per_s * (1.5 * otps * situation.every_s + STILL_S + SPARE_S))
     try:
         place.start_workers(1)
         with _producer(place, bulk, otps, situation.every_s, n) as producer:
             assert producer.hears() == "filled"
+            place.control.resume(ACCOUNT, "the lane is full")
             producer.sends()
             still = _still(place)
             before, at = place.used().worker_cpu_s, time.monotonic()

@@ -35,7 +35,7 @@ HEADS: Final = {
         "CPU of the worker, ms a message: gateway at 0 ms",
         "at 100 ms",
         "messages/s of one worker process, at 100 ms",
-        "CPU of Redis, ms a message",
+        "CPU of Redis meanwhile, ms a message",
         "enqueued/s",
     ),
     "zh": (
@@ -43,7 +43,7 @@ HEADS: Final = {
         "worker 处理器时间（毫秒/条）：网关延迟 0 ms",
         "延迟 100 ms",
         "单个 worker 进程每秒条数（延迟 100 ms）",
-        "Redis 处理器时间（毫秒/条）",
+        "其间 Redis 处理器时间（毫秒/条）",
         "每秒入队",
     ),
 }
