@@ -41,7 +41,7 @@ def test_all_pages_have_a_place_for_them() -> None:
 
 def test_the_picture_needs_nothing_from_outside() -> None:
     text = published.PICTURE.read_text(encoding="utf-8")
-    assert text.count("http") == 1  # the name of SVG itself
+    assert text.count("://") == 1  # in the name of SVG itself
     assert "href" not in text
     assert "@import" not in text
 
