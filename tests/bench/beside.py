@@ -18,7 +18,8 @@ from bench.plan import Plan
 from bench.ratio import ratio
 from bench.tree import committed, take_turns
 
-ROUNDS: Final = 10
+OF_OTHERS: Final = 2
+"""So many times the other scenarios' rounds: the interval is to be narrow."""
 LATENCY_S: Final = 0.1
 SHAPES: Final = (Contender("delay()", "ours_single", ""), Contender("send_many", "ours_bulk", ""))
 FIGURES: Final = {
@@ -35,7 +36,7 @@ def run(place: Place, plan: Plan) -> Report:
     base, messages = committed(plan.base), max(1, plan.messages // 3)
     for shape in SHAPES:
         before, after = take_turns(
-            ROUNDS,
+            OF_OTHERS * plan.rounds,
             base,
             lambda tree, _, one=shape: drain(place, replace(one, tree=tree), LATENCY_S, messages),
         )

@@ -22,7 +22,7 @@ class Plan:
     messages: int = 3000
     """Three times what each peer sends in a round, at each latency of the gateway."""
     rounds: int = 5
-    """How often each of those compared takes its turn; for the lone otp twice as often."""
+    """How often each of those compared takes its turn; twice as often in `lone` and `beside`."""
     against: str = "0.2.0"
     """The release that this tree is compared with."""
     chart: bool = False
