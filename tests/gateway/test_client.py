@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway import client
 from smsq_worker.gateway.client import MAX_ANSWER, Gateway, NotConnected
 from smsq_worker.gateway.response import GatewayResult
+from smsq_worker.infra import adapter, answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,16 +93,14 @@ def count_tries(made: Gateway, fail: Callable[[int], None] = lambda _: None) -> 
     """Note the host of each try to connect; `fail` is given the try's number and may raise."""
     tries: list[str] = []
 
-    class Counting:
-        def _new_conn(self) -> socket.socket:
-            tries.append(self.host)
-            fail(len(tries))
-            return super()._new_conn()
+    real = made._adapter._connect
 
-    class Connection(Counting, made._adapter._pool.ConnectionCls):
-        pass
+    def counting() -> Any:
+        tries.append(made._adapter._host)
+        fail(len(tries))
+        return real()
 
-    made._adapter._pool.ConnectionCls = Connection
+    made._adapter._connect = counting
     return tries
 
 
@@ -729,7 +729,7 @@ def test_whatever_goes_wrong_in_connecting_sent_nothing(kind: type[Exception]) -
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_whatever_the_pool_raises_may_have_been_sent(kind: type[Exception]) -> None:
+def test_whatever_the_adapter_raises_may_have_been_sent(kind: type[Exception]) -> None:
     calls = []
 
     def fail(*_: Any, **__: Any) -> None:
@@ -737,13 +737,38 @@ def test_whatever_the_pool_raises_may_have_been_sent(kind: type[Exception]) -> N
         raise bare(kind)
 
     with gateway("http://gateway.invalid/") as made:
-        made._adapter._pool.urlopen = fail
-        assert send(made) == in_doubt(client._KNOWN_AS.get(kind.__name__, kind.__name__))
+        made._adapter.send = fail
+        assert send(made) == in_doubt(kind.__name__)
     assert len(calls) == 1
 
 
+def name_since_release_0_1_0(kind: type[Exception]) -> str:
+    """Return what an attempt's detail calls an error of the connection: as requests does."""
+    if issubclass(kind, TimeoutError | BlockingIOError):
+        return "ReadTimeout"
+    if issubclass(kind, ssl.SSLError):
+        return "SSLError"
+    return "ConnectionError" if issubclass(kind, OSError | HTTPException) else kind.__name__
+
+
 @pytest.mark.parametrize("kind", EVERY)
-def test_whatever_is_raised_while_reading_may_have_been_sent(kind: type[Exception]) -> None:
+def test_whatever_is_raised_before_an_answer_may_have_been_sent(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise bare(kind)
+
+    monkeypatch.setattr(adapter, "read_answer", fail)
+    with Server(says(http_answer())) as server, gateway(server.url) as made:
+        assert send(made) == in_doubt(name_since_release_0_1_0(kind))
+        assert not made._adapter._idle
+        eventually(lambda: server.connections == 1)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_whatever_is_raised_while_reading_may_have_been_sent(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Answer:
         status = 200
         headers: dict[str, str] = {}  # noqa: RUF012
@@ -757,14 +782,14 @@ def test_whatever_is_raised_while_reading_may_have_been_sent(kind: type[Exceptio
         def close(self) -> None:
             self.closed = True
 
-        release_conn = close
-
-    answer = Answer()
-    with gateway("http://gateway.invalid/") as made:
-        made._adapter._pool.urlopen = lambda *_, **__: answer
+    read = Answer()
+    monkeypatch.setattr(answer, "HTTPResponse", lambda *_, **__: read)
+    odd = CHUNKED + b"zz\r\n"
+    with Server(says(odd, keep=False)) as server, gateway(server.url) as made:
         call = send(made)
+        assert not made._adapter._idle
     assert call == in_doubt(kind.__name__)
-    assert answer.closed
+    assert read.closed
 
 
 def test_only_not_connected_says_that_nothing_was_sent() -> None:
@@ -772,7 +797,7 @@ def test_only_not_connected_says_that_nothing_was_sent() -> None:
         raise NotConnected("SomeError")
 
     with gateway("http://gateway.invalid/") as made:
-        made._adapter._pool.urlopen = fail
+        made._adapter.send = fail
         assert_not_connected(send(made), "SomeError")
     assert not any(issubclass(param.values[0], NotConnected) for param in EVERY)
 

@@ -74,7 +74,7 @@ def test_what_is_given_up_does_not_arrive_later(environ: dict[str, str]) -> None
     client.close()
 
     gateway = Gateway(Address(url="http://127.0.0.1:9/", secret="s", read_timeout_s=7.0))
-    options = gateway._adapter._pool.conn_kw["socket_options"]
+    options = gateway._adapter._options
     assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 7000) in options
     assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
     gateway.close()

@@ -18,7 +18,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.gateway.response import GatewayResult
-from smsq_worker.infra import http
+from smsq_worker.infra import adapter
 from smsq_worker.ledger.callbacks import Callback
 
 HERE = "127.0.0.1"
@@ -115,7 +115,7 @@ def test_before_that_it_is_used_again_and_time_counts_from_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(http, "now_s", lambda: now[0])
+    monkeypatch.setattr(adapter, "now_s", lambda: now[0])
     with forgetful(YES) as (_, nat), closing(Gateway(Address(nat.url, "secret"))) as gateway:
         for passes, connections in ((0.0, 1), (29.9, 1), (29.9, 1), (30.1, 2), (29.9, 2)):
             now[0] += passes
@@ -130,7 +130,8 @@ def test_connections_are_kept_alive() -> None:
         with closing(gateway), closing(poster):
             send(gateway)
             poster.post(server.url, {}, b"")
-            for sock in (kept(gateway._adapter._pool), kept(*pools_of(poster))):
+            (ours,) = gateway._adapter._idle
+            for sock in (ours.sock, kept(*pools_of(poster))):
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 if option := getattr(socket, "TCP_KEEPIDLE", None):

@@ -50,7 +50,7 @@ class Hanging:
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     hanging = Hanging(socket.getaddrinfo)
     monkeypatch.setattr(socket, "getaddrinfo", hanging.look_up)
-    monkeypatch.setattr("smsq_worker.infra.http.RESOLVER", Resolver())
+    monkeypatch.setattr("smsq_worker.infra.adapter.RESOLVER", Resolver())
     monkeypatch.setattr("smsq_worker.callbacks.ssrf_guard.RESOLVER", Resolver())
     yield hanging
     hanging.let_go.set()

@@ -12,12 +12,11 @@ from urllib3 import PoolManager, Timeout
 from urllib3.util import make_headers, parse_url
 
 from smsq.settings import IDLE_S
-from smsq_worker.callbacks.ssrf_guard import guarded_pools
+from smsq_worker.callbacks.pools import guarded_pools, released
 from smsq_worker.infra.http import (
     NotConnected,
     name_of,
     read_body,
-    released,
     retry_after_s,
     socket_options,
 )

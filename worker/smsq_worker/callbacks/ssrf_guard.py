@@ -7,14 +7,11 @@ can rebind the name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Network, ip_address
-from typing import Any, Final
+from typing import Final
 
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-from smsq_worker.infra.http import Connection, NotConnected, PrivatePool, SecureConnection
+from smsq_worker.infra.http import NotConnected
 from smsq_worker.infra.resolver import RESOLVER, Place
 
 _UNICAST: Final = IPv6Network("2000::/3")
@@ -52,45 +49,6 @@ def is_public(address: str) -> bool:
     if ip.version == 6:  # noqa: PLR2004
         return ip.is_global and ip in _UNICAST and ip not in _SIX_TO_FOUR
     return ip.is_global and not ip.is_multicast
-
-
-def guarded_pools(
-    anywhere: Iterable[str], public: Iterable[str], idle_s: float
-) -> dict[str, Callable[..., HTTPConnectionPool]]:
-    """Return connection pools, by scheme, that obey a guard; plain http only to `anywhere`."""
-    return {
-        "http": partial(_Pool, guard=Guard(anywhere), idle_s=idle_s),
-        "https": partial(_SecurePool, guard=Guard(anywhere, public), idle_s=idle_s),
-    }
-
-
-class _Guarded:
-    host: str
-    timeout: Any
-
-    def __init__(self, *args: Any, guard: Guard, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._guard = guard
-
-    def places(self) -> list[Place]:
-        """Resolve where to connect; TLS still checks the certificate against the name."""
-        return self._guard.places(self.host, self.timeout)
-
-
-class _Connection(_Guarded, Connection):
-    pass
-
-
-class _SecureConnection(_Guarded, SecureConnection):
-    pass
-
-
-class _Pool(PrivatePool, HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(PrivatePool, HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
 
 
 def _normalized(host: str) -> str:

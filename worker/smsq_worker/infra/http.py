@@ -1,31 +1,24 @@
-"""HTTP whose errors tell whether a connection came about, with a deadline for the whole answer.
+"""What the gateway's client and the callbacks' share of HTTP, and know nothing else of each other.
 
-Shared by the gateway's client and the callbacks'; it knows neither.
+Answers that http.client reads have a deadline for the whole of them.
 """
 
 from __future__ import annotations
 
 import io
-import logging
-import math
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPResponse, parse_headers
 from typing import Any, Final
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 
-from smsq.boottime import now_s
 from smsq.connection import user_timeout
-from smsq.settings import IDLE_S
-from smsq_worker.infra.resolver import RESOLVER, Place, connect
 
 MAX_RETRY_AFTER_S: Final = 3600.0
 MIN_TIMEOUT_S: Final = 0.001
@@ -36,39 +29,74 @@ class NotConnected(Exception):  # noqa: N818
     """No connection came about, so nothing of the request has left this machine."""
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket, with its timeout as the deadline of all reads together.
+class _Buffer(io.BufferedReader):
+    """Notes, when http.client is done with it, whether bytes are left over."""
 
-    The socket applies its timeout to each read: a server that dribbles could take forever.
+    raw: DeadlineReader
+
+    def close(self) -> None:
+        if not self.closed:
+            self.raw.is_over = True
+            self.raw.leaves_bytes = bool(self.peek(1))
+        super().close()
+
+
+class DeadlineReader(io.RawIOBase):
+    """Reads an answer from a socket until a deadline, a time.monotonic().
+
+    The socket applies its timeout to each read: a server that dribbles could take forever. What has
+    been read before, and failed then, can be given to be read again.
     """
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw = raw
+    def __init__(
+        self, sock: socket.socket, end: float, begun: bytes = b"", failed: OSError | None = None
+    ) -> None:
         self._sock = sock
-        self._end = time.monotonic() + (sock.gettimeout() or 0)
-        self._is_first = True
+        self._raw = sock.makefile("rb", 0)
+        self._end = end
+        self._begun = begun
+        self._failed = failed
+        self.is_over = False
+        """Nothing more is read from the socket."""
+        self.leaves_bytes = False
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return what http.client reads from."""
+        return _Buffer(self)
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        """Read what comes next. Raises OSError."""
+        if self._begun:
+            part, self._begun = self._begun[: len(buffer)], self._begun[len(buffer) :]
+            buffer[: len(part)] = part
+            return len(part)
+        if self.is_over:
+            return 0
+        if self._failed:
+            raise self._failed
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer came too slowly")
-        if not self._is_first:
-            self._sock.settimeout(left)
-        self._is_first = False
+        self._sock.settimeout(left)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
+        """Let go of the socket, which stays open."""
         self._raw.close()
         super().close()
 
 
-class _DeadlineResponse(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+class DeadlineResponse(HTTPResponse):
+    """An answer of http.client's that comes whole within the timeout that its socket has."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(sock, DeadlineReader):
+            sock = DeadlineReader(sock, time.monotonic() + (sock.gettimeout() or 0))
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock))
 
     def _read_status(self) -> tuple[str, int, str]:
         """Skip interim answers (1xx); http.client skips 100 only. 101 is final."""
@@ -77,90 +105,6 @@ class _DeadlineResponse(HTTPResponse):
             if not 101 < line[1] < 200:  # noqa: PLR2004
                 return line
             parse_headers(self.fp)
-
-
-class _Connecting:
-    """Connects within its timeout: name lookup, all addresses and TLS together.
-
-    Raises NotConnected for whatever goes wrong meanwhile. An idle connection is not used again: a
-    firewall in between may have dropped it silently.
-    """
-
-    response_class: Any = _DeadlineResponse
-    port: int
-    timeout: Any
-    sock: Any
-    _dns_host: str
-    socket_options: Any
-
-    def __init__(self, *args: Any, idle_s: float = IDLE_S, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._idle_s = idle_s
-        self._used_at = -math.inf
-
-    def connect(self) -> None:
-        try:
-            super().connect()  # type: ignore[misc]
-            self.sock.settimeout(self.timeout)
-        except NotConnected:
-            raise
-        except Exception as error:
-            raise NotConnected(name_of(error)) from error
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()  # type: ignore[misc]
-        self._used_at = now_s()
-        return response
-
-    @property
-    def is_connected(self) -> bool:
-        """Return whether it can be used; urllib3 asks before it reuses one."""
-        is_idle = now_s() - self._used_at >= self._idle_s
-        return not is_idle and super().is_connected  # type: ignore[misc]
-
-    def places(self) -> list[Place]:
-        """Return the addresses to connect to. Raises NotConnected, OSError."""
-        return RESOLVER.look_up(self._dns_host, self.timeout)
-
-    def _new_conn(self) -> socket.socket:
-        end = time.monotonic() + self.timeout
-        sock = connect(self.places(), self.port, end, self.socket_options)
-        # What is left is for TLS.
-        sock.settimeout(max(end - time.monotonic(), MIN_TIMEOUT_S))
-        return sock
-
-
-class Connection(_Connecting, HTTPConnection):
-    """A plain connection."""
-
-
-class SecureConnection(_Connecting, HTTPSConnection):
-    """A connection with TLS."""
-
-
-_thread = threading.local()
-
-
-def _is_loggable(record: logging.LogRecord) -> bool:
-    """Return whether a record of urllib3's holds no URL of a PrivatePool."""
-    return not getattr(_thread, "is_private", False) or record.funcName == "_new_conn"
-
-
-class PrivatePool:
-    """A pool whose URLs are not logged: they hold numbers and codes, or a receiver's secret."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        for module in ("urllib3.connection", "urllib3.connectionpool"):
-            logging.getLogger(module).addFilter(_is_loggable)
-
-    def urlopen(self, *args: Any, **options: Any) -> Any:
-        """Send a request."""
-        _thread.is_private = True
-        try:
-            return super().urlopen(*args, **options)  # type: ignore[misc]
-        finally:
-            _thread.is_private = False
 
 
 def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int, int]]:
@@ -194,16 +138,6 @@ def read_body(response: Any, limit: int) -> tuple[bytes, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, the request has been sent
         return bytes(body), name_of(error)
     return bytes(body), ""
-
-
-@contextmanager
-def released(response: Any) -> Iterator[None]:
-    """Release the connection of urllib3's response to its pool, closed if it was not read."""
-    try:
-        yield
-    finally:
-        response.close()
-        response.release_conn()
 
 
 def _chunks(raw: Any) -> Iterator[bytes]:

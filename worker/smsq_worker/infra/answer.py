@@ -1,0 +1,146 @@
+"""Reading an HTTP answer off a socket: httptools reads good ones, http.client all others.
+
+An answer that is odd but says something must not become doubt. So what httptools refuses, and what
+it does not do (contents that are encoded, bodies that end with their connection, bounds), is read
+once more from its beginning by http.client and urllib3, which are slow and take what can be taken.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict, HTTPResponse
+
+from smsq_worker.infra.http import CHUNK, DeadlineReader, DeadlineResponse, read_body
+
+MAX_HEADERS: Final = 100
+"""As in http.client."""
+
+
+class _Unusual(Exception):  # noqa: N818
+    """The answer is for http.client."""
+
+
+class Answer:
+    """An answer: the callbacks of httptools fill it."""
+
+    __slots__ = ("_is_headed", "_pairs", "body", "is_whole", "keeps", "parser", "status", "trouble")
+
+    def __init__(self) -> None:
+        self.parser: Any = None
+        self.status = 0
+        self.body = b""
+        self.trouble = ""
+        """What went wrong while its body was read, which is what had come by then."""
+        self.is_whole = False
+        self.keeps = False
+        """Its connection can take another request."""
+        self._is_headed = False
+        self._pairs: list[tuple[bytes, bytes]] = []
+
+    @property
+    def headers(self) -> CaseInsensitiveDict[str]:
+        """Return the headers, those of one name joined."""
+        joined: dict[str, str] = {}
+        for name, value in self._pairs:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            joined[key] = f"{joined[key]}, {text}" if key in joined else text
+        return CaseInsensitiveDict(joined)
+
+    def on_message_begin(self) -> None:
+        """Refuse what follows the answer: it would be taken for the next one's."""
+        if self.is_whole:
+            self.keeps = False
+            raise _Unusual
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, and no trailers."""
+        if self._is_headed:
+            return
+        if len(self._pairs) == MAX_HEADERS or name.lower() == b"content-encoding":
+            raise _Unusual
+        self._pairs.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Take the status, and forget an interim answer."""
+        self.status = self.parser.get_status_code()
+        if self.status == 101:  # noqa: PLR2004
+            raise _Unusual
+        self._is_headed = self.status >= 200  # noqa: PLR2004
+        if not self._is_headed:
+            self._pairs.clear()
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of the body."""
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        """Note that nothing is missing, unless that was an interim answer."""
+        self.is_whole = self._is_headed
+        self.keeps = self.is_whole and self.parser.should_keep_alive()
+
+
+@dataclass(slots=True)
+class _LenientAnswer:
+    """An answer that http.client has read."""
+
+    status: int
+    headers: CaseInsensitiveDict[str]
+    body: bytes
+    trouble: str
+    keeps: bool
+
+
+def read_answer(sock: socket.socket, end: float, limit: int) -> Answer | _LenientAnswer:
+    """Return the answer that comes by `end`, a time.monotonic(), with at most `limit` of its body.
+
+    The first read has the timeout that the socket has. Raises OSError or http.client.HTTPException
+    where no head of an answer comes.
+    """
+    answer = Answer()
+    parser = answer.parser = HttpResponseParser(answer)
+    begun = b""
+    failed = None
+    try:
+        while data := sock.recv(CHUNK):
+            begun += data
+            parser.feed_data(data)
+            if len(begun) > limit:
+                break
+            if answer.is_whole:
+                return answer
+            sock.settimeout(max(end - time.monotonic(), 0.001))
+    except (HttpParserError, HttpParserUpgrade):
+        if answer.is_whole:
+            return answer
+    except OSError as error:
+        failed = error
+    finally:
+        # A cycle would be left to the garbage collector.
+        answer.parser = None
+    return _read_again(DeadlineReader(sock, end, begun, failed), limit)
+
+
+def _read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
+    with closing(source):
+        # Of HEAD, which the adapter does not send, an answer would have no body.
+        read = DeadlineResponse(source, method="GET")
+        read.begin()
+        raw = HTTPResponse(
+            read,
+            HTTPHeaderDict(read.msg.items()),
+            read.status,
+            preload_content=False,
+            original_response=read,
+        )
+        with closing(raw):
+            body, trouble = read_body(raw, limit)
+        is_whole = raw.status >= 200 and not trouble  # noqa: PLR2004
+        keeps = is_whole and not (read.will_close or source.leaves_bytes)
+        return _LenientAnswer(raw.status, CaseInsensitiveDict(raw.headers), body, trouble, keeps)
