@@ -32,16 +32,19 @@ local function reconcile(r)
   local m = id and load(id)
   if m then
     apply_report(m, tonumber(n), r.mid, r.meaning)
+    save(m)
   else
     park(r.mid, r.meaning)
   end
-  redis.call('ZREM', KEY_INBOX, r.member)
+  score(KEY_INBOX, r.member)
   count(r.counted_as)
   return m and {m.state, m.id, m.trace} or {'parked', ''}
 end
 
-local answer = {events}
-for i, report in ipairs(cjson.decode(ARGV[1])) do
-  answer[i + 1] = apart('report', report.member, reconcile, report) or {'bad', ''}
-end
-return answer
+return whole_act(function()
+  local answer = {events}
+  for i, report in ipairs(cjson.decode(ARGV[1])) do
+    answer[i + 1] = apart('report', report.member, reconcile, report) or {'bad', ''}
+  end
+  return answer
+end)

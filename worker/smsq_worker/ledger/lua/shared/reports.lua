@@ -11,24 +11,25 @@ local function took(name, m, ms)
   local bounds, i = BOUNDS[name], 1
   while bounds[i] and ms > bounds[i] do i = i + 1 end
   local field = name .. ':' .. m.lane .. ':'
-  redis.call('HINCRBY', KEY_DURATIONS, field .. (bounds[i] or 'inf'), 1)
-  redis.call('HINCRBY', KEY_DURATIONS, field .. 'sum', ms)
+  add(KEY_DURATIONS, field .. (bounds[i] or 'inf'), 1)
+  add(KEY_DURATIONS, field .. 'sum', ms)
 end
 
 -- Count in a window that moves on by halves; return how many were good and bad in it.
 local function tally(key, window, bad)
-  local f = redis.call('HMGET', key, 'start', 'good', 'bad', 'good_before', 'bad_before')
-  local start, half = math.min(tonumber(f[1] or 0), now), window / 2
-  local g, b, gb, bb = tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0),
-    tonumber(f[5] or 0)
+  local h = open(key)
+  local f = h.f
+  local start, half = math.min(tonumber(f.start or 0), now), window / 2
+  local g, b, gb, bb = tonumber(f.good or 0), tonumber(f.bad or 0), tonumber(f.good_before or 0),
+    tonumber(f.bad_before or 0)
   if now >= start + window then
     start, g, b, gb, bb = now, 0, 0, 0, 0
   elseif now >= start + half then
     start, g, b, gb, bb = start + half, 0, 0, g, b
   end
   if bad then b = b + 1 else g = g + 1 end
-  redis.call('HSET', key, 'start', start, 'good', g, 'bad', b, 'good_before', gb,
-    'bad_before', bb)
+  set(h, 'start', start, 'good', g, 'bad', b, 'good_before', gb, 'bad_before', bb)
+  h.lasts = window
   return g + gb, b + bb
 end
 
@@ -57,9 +58,7 @@ local function heed_report(m, begun, r)
   local scope = 'template:' .. m.template
   local bad = r.pause == 'template'
   if since_resumed(scope, begun) then
-    local key = KEY_REPORTS .. m.template
-    local good, bads = tally(key, TEMPLATE_WINDOW, bad)
-    redis.call('PEXPIRE', key, TEMPLATE_WINDOW)
+    local good, bads = tally(KEY_REPORTS .. m.template, TEMPLATE_WINDOW, bad)
     if bad and bads >= TEMPLATE_REPORTS and bads * 100 >= TEMPLATE_PERCENT * (good + bads) then
       pause(scope, 'report', r.stat)
     end
@@ -70,7 +69,7 @@ end
 -- Return whether no later attempt can have been sent, so that the message is what this one is.
 local function is_last_sent(m, n)
   for later = n + 1, m.n do
-    local at, outcome = unpack(redis.call('HMGET', m.key, later .. ':at', later .. ':outcome'))
+    local at, outcome = m.f[later .. ':at'], m.f[later .. ':outcome']
     if at and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
   end
   return true
@@ -119,9 +118,8 @@ end
 -- attempt n, by its mid.
 local function apply_report(m, n, mid, r)
   unfold(m)
-  local begun, known, accepted = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat',
-    'accepted'))
-  local before = m.state
+  local f, before = m.f, m.state
+  local begun, known, accepted = f[n .. ':at'], f[n .. ':stat'], f.accepted
   follow_report(m, n, mid, r, begun, known)
   if begun and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
     -- When an older attempt got its mid is not kept; that was soon after it began.
