@@ -78,14 +78,11 @@ def _files() -> dict[str, str]:
 
 def _constants(rules: Rules) -> dict[str, Any]:
     """Return what scripts know of the schema, the states and the settings, as Lua."""
-    ways = (
-        f'["{before} {after}"]=true' for before, afters in NEXT.items() for after in sorted(afters)
-    )
+    ways = (f'{before}=" {" ".join(sorted(afters))} "' for before, afters in NEXT.items())
     breaker = rules.breaker and _table((*rules.breaker[:2], rules.breaker.seconds * 1000))
     return {
         "SCHEMA": keys.VERSION,
-        "NEXT": _table(ways),  # NEXT['<from> <to>'] is true where there is a way
-        "KNOWN": _table(f"{state}=true" for state in NEXT),
+        "NEXT": _table(ways),  # NEXT['<from>'] is " <to> <to> "
         "BOUNDS": _table(f"{name}={_table(ms)}" for name, ms in BOUNDS_MS.items()),
         "RETENTION": rules.retention_s * 1000,
         "LEASE": round(rules.lease_s * 1000),

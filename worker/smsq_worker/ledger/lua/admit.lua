@@ -155,6 +155,14 @@ local function gateway_silent(_, go)
   if unanswered() >= math.max(UNANSWERED, 2 * go.rate.now) then return {'wait', 100000} end
 end
 
+local is_booked
+local function book(r, tat)
+  r.tat = tat
+  if is_booked then return end
+  is_booked = true
+  at_end(function() set(open(KEY_RATE), 'tat', whole(r.tat)) end)
+end
+
 -- Slots are booked one gap apart (GCRA), so that late workers lose none of them; and send times are
 -- counted in a window, so that late ones do not crowd together.
 local function no_slot_yet(m, go)
@@ -168,7 +176,7 @@ local function no_slot_yet(m, go)
     local wait = slot - us - AHEAD[m.lane]
     local is_free = wait <= 0
     if is_free then tat = math.max(tat, us) + gap end
-    if tat ~= r.tat then set(open(KEY_RATE), 'tat', whole(tat)) end
+    if tat ~= r.tat then book(r, tat) end
     if not is_free then return {'wait', math.ceil(wait)} end
   end
   -- One that was booked and comes late goes a little later, for the same reason.
@@ -199,7 +207,7 @@ local function depart(m, go)
     redis.call('PEXPIRE', go.sent_key, longest)
   end
   m.n = m.n + 1
-  move(m, 'sending', 'n', m.n, m.n .. ':at', now)
+  move(m, 'sending', 'n', m.n, attempt(m.n).at, now)
   timer(m, now + LEASE)
   if m.doubt then count('possible_duplicates') end
   return {'go', m.n, go.payload, m.template, math.ceil(go.at - us), now, m.trace}

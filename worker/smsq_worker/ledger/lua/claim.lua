@@ -138,7 +138,7 @@ local function run_out(id)
     score(KEY_TIMERS, id)
     return true
   end
-  if not (is_line(id) and m.expires and LANE[(m.lane or ''):sub(1, 1)] == m.lane) then
+  if not (is_line(id) and m.expires and m.lane and LANE[m.lane:sub(1, 1)] == m.lane) then
     error('its id, lane or ttl is malformed')
   end
   local was = m.state

@@ -22,8 +22,8 @@ local CATCH_UP = {sending = 'deferred', accepted = 'deferred', held = 'deferred'
 -- A gateway that is down for a day makes hundreds of attempts that need not be kept.
 local function forget_old_attempt(m)
   local old = m.n - KEEP_ATTEMPTS
-  if old > 0 and m.f[old .. ':outcome'] == 'not_sent' then
-    drop(m, old .. ':at', old .. ':outcome', old .. ':detail')
+  if old > 0 and m.f[attempt(old).outcome] == 'not_sent' then
+    drop(m, attempt(old).at, attempt(old).outcome, attempt(old).detail)
   end
 end
 
@@ -68,7 +68,7 @@ local function catch_up(m, n, begun)
   end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
   m.n = n
-  set(m, 'n', n, n .. ':at', begun)
+  set(m, 'n', n, attempt(n).at, begun)
   return true
 end
 
@@ -76,7 +76,7 @@ end
 -- was not.
 local function perhaps_sent(m)
   for n = m.n, 0, -1 do  -- 0: attempts that a failover undid
-    local outcome, stat = m.f[n .. ':outcome'], m.f[n .. ':stat']
+    local outcome, stat = m.f[attempt(n).outcome], m.f[attempt(n).stat]
     if outcome == 'accepted' and stat then return 'report:' .. stat end
     if outcome == 'accepted' or outcome == 'maybe_sent' then return 'local:resends' end
   end
@@ -120,7 +120,7 @@ end
 -- Make the result's mid known; return the reports on it that came early, and the attempt they are of.
 local function reports_before(m, r)
   if r.mid == '' then return {} end
-  set(m, r.attempt .. ':mid', r.mid)
+  set(m, attempt(r.attempt).mid, r.mid)
   local of = know(r.mid, m, r.attempt)
   if not of then return {} end
   local early = KEY_EARLY .. r.mid
@@ -161,11 +161,12 @@ local function apply_result(m, r)
     return 'unknown'
   end
   local f = m.f
-  local begun, known = f[n .. ':at'], f[n .. ':outcome']
+  local of = attempt(n)
+  local begun, known = f[of.at], f[of.outcome]
   if begun and r.begun ~= 0 and tonumber(begun) ~= r.begun then return attempted_twice(m, r) end
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
-  set(m, n .. ':outcome', outcome, n .. ':detail', r.detail)
+  set(m, of.outcome, outcome, of.detail, r.detail)
   if known then resolve(m, n, outcome) end
   local excused = false
   if outcome ~= known then  -- the lease may have counted it

@@ -4,14 +4,14 @@
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
   'returnurl', 'enqueued', 'accepted', 'finished', 'allowed'}
 local function announce(m)
-  local final = {id = m.id, state = m.state, trace = m.trace}
-  for _, field in ipairs(TOLD_FIELDS) do final[field] = m.f[field] end
-  local kinds = {}
-  if final.notify then kinds[#kinds + 1] = 'task' end
-  if final.returnurl then kinds[#kinds + 1] = 'returnurl' end
+  local f, kinds = m.f, {}
+  if f.notify then kinds[#kinds + 1] = 'task' end
+  if f.returnurl then kinds[#kinds + 1] = 'returnurl' end
   if WEBHOOK then kinds[#kinds + 1] = 'webhook' end
   if #kinds == 0 then return end
-  if m.n > 0 then final.mid = m.f[m.n .. ':mid'] end
+  local final = {id = m.id, state = m.state, trace = m.trace}
+  for _, field in ipairs(TOLD_FIELDS) do final[field] = f[field] end
+  if m.n > 0 then final.mid = f[m.n .. ':mid'] end
   local name = m.state .. ':' .. m.id
   redis.call('HSET', KEY_CALLBACK .. name, 'outcome', cjson.encode(final), 'since', now,
     'pending', #kinds)

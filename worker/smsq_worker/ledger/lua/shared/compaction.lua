@@ -1,6 +1,6 @@
 -- A final message is kept folded, in half the memory. Nothing is lost: smsq/compaction.py reads it,
 -- and what comes after the end unfolds it.
--- needs: hashes
+-- needs: message
 --
 --   fold  "<enqueued> <accepted> <finished> <n> <lane> <phone> <stat>", in place of fields so called
 --   <n>   "<at> <mid>", in place of the last attempt's, where it was accepted and the rest of it
@@ -18,15 +18,16 @@ local function fold(m)
   local function after(time)
     return time and time - f.enqueued or ''
   end
-  local at, mid, stat = f[n .. ':at'], f[n .. ':mid'], f.stat
-  local said_no_more = mid and f[n .. ':outcome'] == 'accepted' and f[n .. ':detail'] == ''
-    and f[n .. ':stat'] == stat
+  local last, stat = attempt(n), f.stat
+  local at, mid = f[last.at], f[last.mid]
+  local said_no_more = mid and f[last.outcome] == 'accepted' and f[last.detail] == ''
+    and f[last.stat] == stat
   local lane, phone = f.lane:sub(1, 1), string.gsub(f.phone or '', '%*', '')
   local text = table.concat({f.enqueued, after(f.accepted), after(f.finished), n, lane, phone,
     stat or ''}, ' ')
   if said_no_more then
-    set(m, tostring(n), after(at) .. ' ' .. mid)
-    drop(m, n .. ':at', n .. ':mid', n .. ':outcome', n .. ':detail', n .. ':stat')
+    set(m, text_of(n), after(at) .. ' ' .. mid)
+    drop(m, last.at, last.mid, last.outcome, last.detail, last.stat)
   end
   drop(m, 'enqueued', 'accepted', 'finished', 'n', 'lane', 'phone', 'stat')
   set(m, 'fold', text)
@@ -52,9 +53,10 @@ local function unfold(m)
   restore('stat', stat)
   local begun, mid = string.match(m.f[n] or '', '^(%S+) (%S+)$')
   if mid then
-    set(m, n .. ':mid', mid, n .. ':outcome', 'accepted', n .. ':detail', '')
-    restore(n .. ':at', time(begun))
-    restore(n .. ':stat', stat)
+    local last = attempt(m.n)
+    set(m, last.mid, mid, last.outcome, 'accepted', last.detail, '')
+    restore(last.at, time(begun))
+    restore(last.stat, stat)
   end
   drop(m, 'fold', n)
 end

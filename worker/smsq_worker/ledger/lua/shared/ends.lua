@@ -6,7 +6,7 @@
 -- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
 local function certainly_not_sent(m)
   for n = 0, m.n do
-    local at, outcome = m.f[n .. ':at'], m.f[n .. ':outcome']
+    local at, outcome = m.f[attempt(n).at], m.f[attempt(n).outcome]
     if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
   end
   return true
@@ -33,15 +33,18 @@ local function sent_after_all(m)
   tell(m.id .. ' was sent after all, and its key was free meanwhile: a possible duplicate')
 end
 
+local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
+  'who', 'due', 'waits', 'trace', 'stop', 'key'}
+
 -- End a message: the number and the code leave the ledger, the rest stays for the retention.
 local function finish(m, to, reason)
   move(m, to, 'finished', now)
   free_key(m)
-  if reason then set(m, 'reason', reason) else drop(m, 'reason') end
-  drop(m, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken', 'who', 'due',
-    'waits', 'trace', 'stop', 'key')
+  m.is_anew = true
+  local f = m.f
+  f.reason = reason
+  for i = 1, #OF_THE_LIVE do f[OF_THE_LIVE[i]] = nil end
   timer(m, false)
-  m.has_ended = true
   announce(m)
   fold(m)
 end

@@ -13,24 +13,38 @@ local function index_of(m)
   return m.state == 'deferred' and INDEXED[m.lane]
 end
 
--- Read a message; nil where there is none. It is a hash of hashes.lua; what changes it calls `save`.
+-- The names of an attempt's fields. Nearly all are first attempts.
+local names = {}
+local function attempt(n)
+  local of = names[n]
+  if not of then
+    of = {at = n .. ':at', outcome = n .. ':outcome', detail = n .. ':detail', mid = n .. ':mid',
+      stat = n .. ':stat'}
+    names[n] = of
+  end
+  return of
+end
+
+-- Read a message; nil where there is none. It is a hash of hashes.lua; whoever changes it calls `save`.
 local function load(id)
-  local m = read_hash(KEY_MESSAGE .. id)
-  local f = m.f
+  local key = KEY_MESSAGE .. id
+  local f = read_fields(key)
   if not f.state then return nil end
-  m.id, m.state, m.lane, m.n = id, f.state, f.lane, tonumber(f.n or 0)
-  m.resends, m.expires, m.hold_on_doubt = tonumber(f.resends or 0), tonumber(f.expires or 0), f.hold
-  m.fallback_reason, m.published = f.otherwise, tonumber(f.published or 0)
-  m.overtaken, m.doubt, m.template, m.phone_hash = f.overtaken, f.doubt, f.template, f.who
-  m.trace, m.stop, m.campaign, m.account = f.trace, f.stop, f.campaign or '', f.account or 'default'
-  m.stored_state, m.stored_index = m.state, index_of(m)
+  local m = {
+    id = id, key = key, f = f, state = f.state, lane = f.lane, n = tonumber(f.n or 0),
+    resends = tonumber(f.resends or 0), expires = tonumber(f.expires or 0), hold_on_doubt = f.hold,
+    fallback_reason = f.otherwise, published = tonumber(f.published or 0), overtaken = f.overtaken,
+    doubt = f.doubt, template = f.template, phone_hash = f.who, trace = f.trace, stop = f.stop,
+    campaign = f.campaign or '', account = f.account or 'default', stored_state = f.state,
+  }
+  m.stored_index = index_of(m)
   return m
 end
 
 -- Return whether an act may move a message on. One in a state that only a newer release knows is
 -- left to that.
 local function is_live(m)
-  return KNOWN[m.state] and not FINAL[m.state]
+  return NEXT[m.state] and not FINAL[m.state]
 end
 
 -- Let a message's timer run out at a time; false takes it away.
@@ -40,7 +54,7 @@ end
 
 -- Change the state, only along a way of the table; fields and their values change with it.
 local function move(m, to, ...)
-  if not NEXT[m.state .. ' ' .. to] then
+  if not (NEXT[m.state] or ''):find(' ' .. to .. ' ', 1, true) then
     error('smsq: no way from ' .. m.state .. ' to ' .. to)
   end
   if m.state == 'held' then score(KEY_HELD, m.id) end
@@ -75,11 +89,10 @@ end
 
 -- Write what an act has changed of a message.
 local function save(m)
-  if m.has_ended then
-    rewrite_whole(m)
+  if m.is_anew then
+    write_anew(m)
     redis.call('PEXPIRE', m.key, RETENTION)
     delete(KEY_PAYLOAD .. m.id)
-    m.has_ended = nil
   else
     write(m)
   end

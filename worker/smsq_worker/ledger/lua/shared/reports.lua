@@ -15,22 +15,32 @@ local function took(name, m, ms)
   add(KEY_DURATIONS, field .. 'sum', ms)
 end
 
--- Count in a window that moves on by halves; return how many were good and bad in it.
-local function tally(key, window, bad)
+-- Return the template's window of reports, which moves on by halves. The act writes it when it ends.
+local function window_of(template)
+  local key = KEY_REPORTS .. template
   local h = open(key)
-  local f = h.f
-  local start, half = math.min(tonumber(f.start or 0), now), window / 2
-  local g, b, gb, bb = tonumber(f.good or 0), tonumber(f.bad or 0), tonumber(f.good_before or 0),
-    tonumber(f.bad_before or 0)
-  if now >= start + window then
-    start, g, b, gb, bb = now, 0, 0, 0, 0
-  elseif now >= start + half then
-    start, g, b, gb, bb = start + half, 0, 0, g, b
+  if h.window then return h.window end
+  local f, half = h.f, TEMPLATE_WINDOW / 2
+  local w = {start = math.min(tonumber(f.start or 0), now), good = tonumber(f.good or 0),
+    bad = tonumber(f.bad or 0), good_before = tonumber(f.good_before or 0),
+    bad_before = tonumber(f.bad_before or 0)}
+  if now >= w.start + TEMPLATE_WINDOW then
+    w = {start = now, good = 0, bad = 0, good_before = 0, bad_before = 0}
+  elseif now >= w.start + half then
+    w = {start = w.start + half, good = 0, bad = 0, good_before = w.good, bad_before = w.bad}
   end
-  if bad then b = b + 1 else g = g + 1 end
-  set(h, 'start', start, 'good', g, 'bad', b, 'good_before', gb, 'bad_before', bb)
-  h.lasts = window
-  return g + gb, b + bb
+  h.window, h.lasts = w, TEMPLATE_WINDOW
+  at_end(function()
+    for field, value in pairs(w) do set(h, field, value) end
+  end)
+  return w
+end
+
+-- Count a report in the template's window; return how many were good and bad in it.
+local function tally(template, is_bad)
+  local w, kind = window_of(template), is_bad and 'bad' or 'good'
+  w[kind] = w[kind] + 1
+  return w.good + w.good_before, w.bad + w.bad_before
 end
 
 -- Send nothing to the number: for good (suppress_ms), or for a while (hold_ms).
@@ -58,7 +68,7 @@ local function heed_report(m, begun, r)
   local scope = 'template:' .. m.template
   local bad = r.pause == 'template'
   if since_resumed(scope, begun) then
-    local good, bads = tally(KEY_REPORTS .. m.template, TEMPLATE_WINDOW, bad)
+    local good, bads = tally(m.template, bad)
     if bad and bads >= TEMPLATE_REPORTS and bads * 100 >= TEMPLATE_PERCENT * (good + bads) then
       pause(scope, 'report', r.stat)
     end
@@ -69,7 +79,7 @@ end
 -- Return whether no later attempt can have been sent, so that the message is what this one is.
 local function is_last_sent(m, n)
   for later = n + 1, m.n do
-    local at, outcome = m.f[later .. ':at'], m.f[later .. ':outcome']
+    local at, outcome = m.f[attempt(later).at], m.f[attempt(later).outcome]
     if at and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
   end
   return true
@@ -79,8 +89,8 @@ end
 -- attempt that may have been sent.
 local function follow_report(m, n, mid, r, begun, known)
   if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
-  set(m, n .. ':stat', r.stat)
-  if not KNOWN[m.state] then return end
+  set(m, attempt(n).stat, r.stat)
+  if not NEXT[m.state] then return end
   -- A repeated report does not make a pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
@@ -119,7 +129,7 @@ end
 local function apply_report(m, n, mid, r)
   unfold(m)
   local f, before = m.f, m.state
-  local begun, known, accepted = f[n .. ':at'], f[n .. ':stat'], f.accepted
+  local begun, known, accepted = f[attempt(n).at], f[attempt(n).stat], f.accepted
   follow_report(m, n, mid, r, begun, known)
   if begun and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
     -- When an older attempt got its mid is not kept; that was soon after it began.

@@ -48,8 +48,12 @@ end
 
 -- Return a small hash that many look at. It is written when the act ends.
 local function open(key)
-  if not opened[key] then opened[key] = read_hash(key) end
-  return opened[key]
+  local h = opened[key]
+  if not h then
+    h = {key = key, f = read_fields(key)}
+    opened[key] = h
+  end
+  return h
 end
 
 -- Delete what was opened or pushed to, now.
@@ -119,8 +123,8 @@ local function write_all()
   end
   for key, of_members in pairs(scores) do try(write_scores_of, key, of_members) end
   for key in pairs(pushed) do try(write_pushed, key) end
-  for _, h in pairs(opened) do try(write_opened, h) end
   for _, ending in ipairs(endings) do try(ending) end
+  for _, h in pairs(opened) do try(write_opened, h) end
   if deleted[1] then try(redis.call, 'DEL', unpack(deleted)) end
   for key, sum in pairs(sums) do
     for field, by in pairs(sum) do write_sum(key, field, by) end
