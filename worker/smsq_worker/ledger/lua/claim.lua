@@ -121,7 +121,7 @@ local due = {
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
     count('calls:maybe_sent')
     answered(false)
-    doubt(m, lost_wait_ms)
+    follow_doubt(m, lost_wait_ms)
   end,
   accepted = function(m) finish(m, 'unreported') end,
   deferred = function(m) if now >= m.expires then expire(m) else wake(m) end end,

@@ -147,7 +147,7 @@ local function follow_result(m, r, excused)
     defer(m, r.wait_ms)
     if r.outcome == 'not_sent' then forget_old_attempt(m) end
   elseif not is_late then
-    doubt(m, r.wait_ms)
+    follow_doubt(m, r.wait_ms)
   end
 end
 

@@ -77,6 +77,6 @@ local function resend(m, wait_ms, maybe_sent, fallback_reason)
 end
 
 -- The last attempt may have been sent and there is no way to ask: the message's policy decides.
-local function doubt(m, wait_ms)
+local function follow_doubt(m, wait_ms)
   if m.hold_on_doubt then hold(m) else resend(m, wait_ms, true, 'local:resends') end
 end

@@ -28,8 +28,8 @@ local function paused(scope)
   return text and pause_of(text)
 end
 
-local function keep(scope, pause)
-  set(open(KEY_PAUSES), scope, cjson.encode(pause))
+local function keep(scope, p)
+  set(open(KEY_PAUSES), scope, cjson.encode(p))
 end
 
 local function probe_wait(scope)

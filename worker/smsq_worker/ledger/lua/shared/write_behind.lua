@@ -35,13 +35,6 @@ local function score(key, member, at)
   of(scores, key)[member] = at or false
 end
 
--- Put values at the head of a list of which so many are kept.
-local function push(key, value, kept)
-  local list = of(pushed, key)
-  list.kept = kept
-  list[#list + 1] = value
-end
-
 local function delete(key)
   deleted[#deleted + 1] = key
 end
@@ -67,6 +60,25 @@ local function at_end(ending)
   endings[#endings + 1] = ending
 end
 
+-- Put values at the head of a list of which so many are kept, when the act ends or by write_pushed.
+local function write_pushed(key)
+  local list = pushed[key]
+  if not list then return end
+  pushed[key] = nil
+  redis.call('LPUSH', key, unpack(list))
+  redis.call('LTRIM', key, 0, list.kept - 1)
+end
+
+local function push(key, value, kept)
+  local list = pushed[key]
+  if not list then
+    list = {kept = kept}
+    pushed[key] = list
+    at_end(function() write_pushed(key) end)
+  end
+  list[#list + 1] = value
+end
+
 -- Call with arguments of which there may be more than fit on Lua's stack.
 local function call_with_many(command, key, args)
   for i = 1, #args, 1000 do
@@ -74,69 +86,56 @@ local function call_with_many(command, key, args)
   end
 end
 
-local function write_scores_of(key, of_members)
-  local put, removed = {}, {}
-  for member, at in pairs(of_members) do
-    if at then
-      put[#put + 1] = at
-      put[#put + 1] = member
-    else
-      removed[#removed + 1] = member
-    end
-  end
-  call_with_many('ZADD', key, put)
-  call_with_many('ZREM', key, removed)
-end
-
--- Write them now, because what follows reads them.
+-- Write scores now, because what follows reads them.
 local function write_scores()
-  local written = scores
-  scores = {}
-  for key, of_members in pairs(written) do write_scores_of(key, of_members) end
-end
-
-local function write_pushed(key)
-  local list = pushed[key]
-  if not list then return end
-  pushed[key] = nil
-  call_with_many('LPUSH', key, list)
-  redis.call('LTRIM', key, 0, list.kept - 1)
-end
-
-local function write_opened(h)
-  write(h)
-  if h.lasts then redis.call('PEXPIRE', h.key, h.lasts) end
+  for key, of_members in pairs(scores) do
+    scores[key] = nil
+    local put, removed = {}, {}
+    for member, at in pairs(of_members) do
+      if at then
+        put[#put + 1] = at
+        put[#put + 1] = member
+      else
+        removed[#removed + 1] = member
+      end
+    end
+    call_with_many('ZADD', key, put)
+    call_with_many('ZREM', key, removed)
+  end
 end
 
 -- A counter that is no number must not cost the act its answer: what it did is written by now.
-local function write_sum(key, field, by)
-  local answer = by ~= 0 and redis.pcall('HINCRBY', key, field, whole(by))
-  if type(answer) == 'table' then tell('counting ' .. field .. ' failed: ' .. answer.err) end
+local function write_sums()
+  for key, sum in pairs(sums) do
+    for field, by in pairs(sum) do
+      local answer = by ~= 0 and redis.pcall('HINCRBY', key, field, by)
+      if type(answer) == 'table' then tell('counting ' .. field .. ' failed: ' .. answer.err) end
+    end
+  end
 end
 
--- What fails keeps nothing else from being written. Returns the first failure.
+-- Each thing is taken away before it is written, so that a second call writes the others.
 local function write_all()
-  local failure
-  local function try(act, ...)
-    local ok, why = pcall(act, ...)
-    if not ok then failure = failure or why end
+  write_scores()
+  while endings[1] do table.remove(endings)() end
+  for key, h in pairs(opened) do
+    opened[key] = nil
+    write(h)
+    if h.lasts then redis.call('PEXPIRE', key, h.lasts) end
   end
-  for key, of_members in pairs(scores) do try(write_scores_of, key, of_members) end
-  for key in pairs(pushed) do try(write_pushed, key) end
-  for _, ending in ipairs(endings) do try(ending) end
-  for _, h in pairs(opened) do try(write_opened, h) end
-  if deleted[1] then try(redis.call, 'DEL', unpack(deleted)) end
-  for key, sum in pairs(sums) do
-    for field, by in pairs(sum) do write_sum(key, field, by) end
-  end
-  return failure
+  local all = deleted
+  deleted = {}
+  if all[1] then redis.call('DEL', unpack(all)) end
 end
 
 -- Do an act; write what is left of it, also where it fails, for some of its messages are written.
 local function whole_act(act)
   local ok, answer = pcall(act)
-  local failure = write_all()
+  repeat
+    local written, why = pcall(write_all)
+    if ok and not written then ok, answer = false, why end
+  until written
+  write_sums()
   if not ok then error(answer, 0) end
-  if failure then error(failure, 0) end
   return answer
 end
