@@ -1,8 +1,8 @@
 -- Record the results of attempts, and do what follows.
 -- needs: reports breaker clock_step
 --
--- ARGV[1] the results as JSON, each {id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
---   begun}: a refusal's detail begins with the message's reason; mid is "" where there is none;
+-- ARGV[1] the results as JSON, each [id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
+--   begun]: a refusal's detail begins with the message's reason; mid is "" where there is none;
 --   wait_ms to another attempt; whether the gateway is in trouble, and says that we are too fast;
 --   when the attempt began in Unix ms (0: unknown)
 -- Returns {events, state, ...}, in order
@@ -183,9 +183,11 @@ local function apply_result(m, r)
   return m.state
 end
 
-local function record(r)
-  local m = load(r.id)
+local function record(id, attempt_no, outcome, detail, mid, wait_ms, trouble, too_fast, begun)
+  local m = load(id)
   if not m then return 'unknown' end
+  local r = {attempt = attempt_no, outcome = outcome, detail = detail, mid = mid, wait_ms = wait_ms,
+    trouble = trouble, too_fast = too_fast, begun = begun}
   unfold(m)
   local state = apply_result(m, r)
   if FINAL[m.state] then fold(m) end
@@ -195,6 +197,6 @@ end
 
 return whole_act(function()
   local answer = {events}
-  for i, result in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(result) end
+  for i, result in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(unpack(result)) end
   return answer
 end)
