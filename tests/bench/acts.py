@@ -2,8 +2,9 @@
 
     make bench ONLY=acts BASE=<commit, or 0.2.0>
 
-CPU is Redis' own, so neither the machine's other work nor our Python counts. Rounds of both trees in
-turn, because what one has left in the processor's caches meets the other.
+CPU is Redis' own, so neither the machine's other work nor our Python counts. Rounds of both trees
+in turn, so that what disturbs meets both. "to accepted" and "to delivered" are sums of acts; the
+broker's part is not in them.
 """
 
 from __future__ import annotations

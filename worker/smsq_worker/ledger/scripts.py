@@ -2,8 +2,8 @@
 
 A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it; those may
 need others. KEY_<name> is a key of `smsq.keys`; other names in capitals that no file defines are
-from `_constants`. A script contains only those of their functions, tables and constants that it uses:
-all of it runs anew in each act, and to make a function costs as much as to call three.
+from `_constants`. A script contains only those of their functions, tables and constants that it
+uses, as all of it runs anew in each act.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Scripts:
 def _used(shared: Iterable[str], act: str) -> list[str]:
     """Return the parts of shared files that an act uses, in order.
 
-    A part is a `local` at the beginning of a line, with the indented lines after it and its end; what
-    is between them is always used.
+    A part is a `local` at the beginning of a line, with the indented lines after it and its end;
+    what is between them is always used.
     """
     parts = [part for file in shared for part in _PARTS.split(file) if part]
     names = [_names(part) for part in parts]
