@@ -17,7 +17,7 @@ from pathlib import Path
 import celery
 import kombu
 
-from bench import balance, beside, otp, outage, rate, release, secret
+from bench import acts, balance, beside, otp, outage, rate, release, secret
 from bench.peers import compare
 from bench.place import Place, own_throughput
 from bench.plan import Plan
@@ -33,6 +33,7 @@ SCENARIOS = {
     "peers": compare.run,
     "scale": scale.run,
     "beside": beside.run,
+    "acts": acts.run,
 }
 
 

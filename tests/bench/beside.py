@@ -37,7 +37,7 @@ FIGURES: Final = {
 def run(place: Place, plan: Plan) -> Report:
     """Take turns, and compare."""
     report = Report(f"beside {plan.base}")
-    tree = _unpacked(plan.base)
+    tree = unpacked(plan.base)
     messages = max(1, plan.messages // 3)
     for shape in SHAPES:
         before, after = list[Drained](), list[Drained]()
@@ -70,7 +70,8 @@ def _compare(report: Report, name: str, before: list[float], after: list[float])
     report.promise(low <= 1.0, f"{name}: {ratio:.3f} of what it was, at least {low:.3f}")
 
 
-def _unpacked(commit: str) -> Path:
+def unpacked(commit: str) -> Path:
+    """Unpack a commit of this repository, and return where."""
     folder = UNPACKED / commit
     folder.mkdir(parents=True, exist_ok=True)
     command = ["git", "archive", commit, "producer", "worker"]

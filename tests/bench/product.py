@@ -12,10 +12,11 @@ try:
     from smsq_worker.devstack.processes import Service
     from smsq_worker.domain.states import Outcome
     from smsq_worker.infra.ports import free_port
-    from smsq_worker.ledger import Admitted
+    from smsq_worker.ledger import Admitted, AttemptResult
     from smsq_worker.ledger.admin import ACCOUNT, Control
 except ImportError:
     from smsq.enqueue import Entrance as LedgerWriter
+    from smsq_worker.ledger import CameTo as AttemptResult
     from smsq_worker.ledger import Go as Admitted
     from smsq_worker.ledger.control import ACCOUNT, Control
     from smsq_worker.local import services
@@ -27,6 +28,7 @@ except ImportError:
 __all__ = [
     "ACCOUNT",
     "Admitted",
+    "AttemptResult",
     "Control",
     "Ledger",
     "LedgerWriter",

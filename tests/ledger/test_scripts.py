@@ -85,3 +85,12 @@ def test_no_act_is_prepended_a_file_that_it_does_not_use(act: str) -> None:
                 re.search(rf"\b{local}\b", code(text))
                 for local in defined((LUA / "shared" / f"{one}.lua").read_text())
             ), one
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_no_act_is_prepended_a_function_that_it_does_not_use(
+    client: redis.Redis, settings: Settings, act: str
+) -> None:
+    text = code(Scripts(client, settings.rules).act(act).script)
+    for name in re.findall(r"^local function (\w+)", text, re.MULTILINE):
+        assert len(re.findall(rf"\b{name}\b", text)) > 1, name
