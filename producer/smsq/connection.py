@@ -116,22 +116,47 @@ def run_and_wait(
     WAIT counts for the writes of its own connection, so both go over one. A script cannot wait
     itself.
     """
-    if not replicas:
-        return script(keys=list(keys), args=list(args)), True
-    for _ in range(2):
-        pipe = client.pipeline(transaction=False)
-        pipe.evalsha(script.sha, len(keys), *keys, *args)
+    commands: list[tuple[Any, ...]] = [("EVALSHA", script.sha, len(keys), *keys, *args)]
+    if replicas:
         # 0 would be for ever. Less than half of the time, which is what one try has.
-        pipe.wait(replicas, max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s()))))
-        answer, acknowledged = pipe.execute(raise_on_error=False)
-        if not isinstance(answer, NoScriptError):
-            break
+        within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
+        commands.append(("WAIT", replicas, within_ms))
+    answers = _exchange(client, commands)
+    if isinstance(answers[0], NoScriptError):
         client.script_load(script.script)
-    for reply in (answer, acknowledged):
+        answers = _exchange(client, commands)
+    for reply in answers:
         if isinstance(reply, Exception):
             raise reply
-    is_safe = acknowledged >= replicas
+    is_safe = not replicas or answers[1] >= replicas
     if not is_safe:
         # Its replicas may have gone to another primary: the next connection asks for that.
         client.connection_pool.disconnect(inuse_connections=False)
-    return answer, is_safe
+    return answers[0], is_safe
+
+
+def _exchange(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one go and return their answers, of which some may be errors.
+
+    As redis-py's execute_command does it, with a connection of the pool and its retries over a new
+    one, but without what costs as much again: metrics, and callbacks that these commands have not.
+    """
+    connection = client.connection_pool.get_connection()
+    try:
+        return connection.retry.call_with_retry(
+            lambda: _try(connection, commands), lambda _: connection.disconnect()
+        )
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _try(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [_answer(connection) for _ in commands]
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

@@ -32,10 +32,13 @@ class ReconnectingWhenIdle:
 
     def connect(self) -> None:
         """Connect unless connected and recently used; pools call this for each borrower."""
-        if self._sock and now_s() - self._used_at > self._idle_s:
+        now = now_s()
+        if self._sock and now - self._used_at > self._idle_s:
             self.disconnect()
-        super().connect()  # type: ignore[misc]
-        self._used_at = now_s()
+        if not self._sock:
+            super().connect()  # type: ignore[misc]
+            now = now_s()
+        self._used_at = now
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Read an answer."""

@@ -13,7 +13,7 @@ from celery import Celery, Task
 from celery.result import AsyncResult
 from celery.utils import uuid
 
-from smsq import deadline, tracing
+from smsq import deadline, tracing, wakeup
 from smsq.app import app
 from smsq.contract import (
     SEND_BATCH,
@@ -56,9 +56,10 @@ def _refuse(*_: Any, **__: Any) -> Any:
 class SendSms(Task):  # type: ignore[type-arg]
     """Enqueue an SMS with `.delay(phone, template, code, ...)`.
 
-    The message is in the ledger when `.delay()` returns. The Celery message published after that
-    only wakes a worker up and carries no more than the id; if publishing it fails, a worker
-    publishes it again. The task itself runs in `smsq_worker`, never here.
+    The message is in the ledger when `.delay()` returns. The Celery message written with it, or
+    published after that where the broker is another Redis, only wakes a worker up and carries no
+    more than the id; if publishing it fails, a worker publishes it again. The task itself runs in
+    `smsq_worker`, never here.
     """
 
     def delay(
@@ -127,19 +128,24 @@ class SendSms(Task):  # type: ignore[type-arg]
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
-    """Write a message to the ledger, publish its wake-up, and return what the ledger made of it.
+    """Write a message to the ledger, with its wake-up; return what the ledger made of it.
 
-    All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
+    In one act, where broker and ledger are one Redis; otherwise the wake-up is published after
+    that. All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
     """
     known = {"id": message_id, "lane": message.lane, "template": message.template}
+    shown = f"('{mask_phone(message.phone)}', '{message.template}')"
     within = deadline.within(app.settings.enqueue_timeout_s)
     with within, tracing.sending(known) as span:
-        traced = replace(origin, trace=span.traceparent)
-        entered = app.ledger_writer.enter_one(message_id, message, traced)
+        traced = replace(origin, trace=span.traceparent) if span.traceparent else origin
+        own = None
+        if app.settings.is_one_redis:
+            own = wakeup.of_one(app, message_id, message.lane, shown)
+        reached("before entry")
+        entered = app.ledger_writer.enter_one(message_id, message, traced, own)
         span.tell({"state": entered.state})
         reached("after entry")
-        if entered.state is State.QUEUED:
-            shown = f"('{mask_phone(message.phone)}', '{message.template}')"
+        if entered.state is State.QUEUED and own is None:
             with left_to_the_scheduler([message_id]):
                 publish(app, message_id, message.lane, argsrepr=shown)
         return entered

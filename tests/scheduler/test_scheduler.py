@@ -123,6 +123,8 @@ def test_what_an_older_release_left_in_an_index_is_put_right(scene: Scene) -> No
 class Queues:
     """The broker's queues as a test wants them."""
 
+    wakeups = ""
+
     def __init__(self, oldest: dict[Lane, list[str]] | None = None) -> None:
         self.published: list[tuple[Lane, list[str]]] = []
         self._oldest = oldest or {}
