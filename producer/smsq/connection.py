@@ -16,6 +16,7 @@ from redis.retry import Retry
 from smsq import deadline, redis_urls
 from smsq.errors import LedgerFull, LedgerUnavailable
 from smsq.redis_connections import Connection, TlsConnection
+from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
 from smsq.settings import IDLE_S, shown_url
 
@@ -82,7 +83,7 @@ def _client(url: str, **options: Any) -> Client:
     if not redis_urls.names_sentinels(url):
         tls = url.startswith("rediss:")
         options["connection_class"] = TlsConnection if tls else Connection
-        return redis.Redis.from_url(url, **options)
+        return redis.Redis.from_pool(Pool.from_url(url, **options))
     at = redis_urls.read(url)
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
     login = {"db": at.db, "username": at.username, "password": at.password}
@@ -138,16 +139,22 @@ def run_and_wait(
 def _exchange(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one go and return their answers, of which some may be errors.
 
-    As redis-py's execute_command does it, with a connection of the pool and its retries over a new
-    one, but without what costs as much again: metrics, and callbacks that these commands have not.
+    As redis-py's execute_command does it, with its retries over a new connection, but without what
+    costs as much again: metrics, and callbacks that these commands have not.
     """
-    connection = client.connection_pool.get_connection()
+    pool: Any = client.connection_pool
+    connection = pool.borrow()
     try:
-        return connection.retry.call_with_retry(
+        answers: list[Any] = connection.retry.call_with_retry(
             lambda: _try(connection, commands), lambda _: connection.disconnect()
         )
-    finally:
-        client.connection_pool.release(connection)
+    except BaseException:
+        # It may have been interrupted between question and answer.
+        connection.disconnect()
+        pool.release(connection)
+        raise
+    pool.give_back(connection)
+    return answers
 
 
 def _try(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:

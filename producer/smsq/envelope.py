@@ -1,23 +1,25 @@
 """Envelopes of wake-ups that Celery and kombu make once, with marks where publications differ.
 
 The ledger's act can then push a wake-up itself, where broker and ledger are one Redis: see
-wakeup.py. Imported when it is first used.
+wakeup.py.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from base64 import b64decode
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import kombu
 from celery import Celery
-from kombu.transport import virtual
 from kombu.utils.json import dumps
 
 from smsq.contract import SEND_BATCH, SEND_SMS, Lane
 
+MARK: Final = re.compile("@([A-Z]+)@")
 ID: Final = "@ID@"
 TAG: Final = "@TAG@"
 ROOT: Final = "@ROOT@"
@@ -27,29 +29,20 @@ IDS: Final = "@IDS@"
 COUNT: Final = "@COUNT@"
 
 
-class _Channel(virtual.Channel):
-    """A channel that keeps what it is to publish."""
-
-    def _put(self, queue: str, message: Any, **_: Any) -> None:  # noqa: ARG002
-        self.connection.published = message
-
-
-class _Transport(virtual.Transport):
-    """kombu's own handling of messages, up to the point at which a server would take them."""
-
-    Channel = _Channel
-    published: dict[str, Any]
-
-
-# By process: Celery writes down which one made an envelope.
 @lru_cache
-def of_one(celery: Celery, lane: Lane, pid: int) -> str:  # noqa: ARG001
+def of_one(celery: Celery, lane: Lane) -> str:
     """Return the envelope of a message's wake-up, with marks."""
     return dumps(_published(celery, SEND_SMS, (), ARGUMENTS, lane)).replace(f'"{PARENT}"', PARENT)
 
 
 @lru_cache
-def of_many(celery: Celery, lane: Lane, pid: int) -> str:  # noqa: ARG001
+def format_of_one(celery: Celery, lane: Lane) -> str:
+    """Return the same for the operator %."""
+    return MARK.sub(r"%(\1)s", of_one(celery, lane).replace("%", "%%"))
+
+
+@lru_cache
+def of_many(celery: Celery, lane: Lane) -> str:
     """Return the envelope of a batch's wake-up, with marks.
 
     Its body is in plain text, which kombu takes as it takes base64: Lua has no base64, and it is a
@@ -60,6 +53,11 @@ def of_many(celery: Celery, lane: Lane, pid: int) -> str:  # noqa: ARG001
     found["properties"]["body_encoding"] = None
     text = dumps(found).replace(json.dumps(f'["{IDS}"]')[1:-1], IDS)
     return text.replace(f'"{PARENT}"', "null").replace(ROOT, ID)
+
+
+# Celery writes down which process made an envelope.
+for _made in (of_one, format_of_one, of_many):
+    os.register_at_fork(after_in_child=_made.cache_clear)
 
 
 def _published(
@@ -81,7 +79,9 @@ def _published(
         argsrepr=argsrepr,
         kwargsrepr="{}",
     )
-    with kombu.Connection(transport=_Transport) as connection:
+    from smsq.capturing import Transport
+
+    with kombu.Connection(transport=Transport) as connection:
         amqp.Producer(connection, auto_declare=False).publish(
             body,
             exchange="",
@@ -92,6 +92,6 @@ def _published(
             headers=headers,
             **properties,
         )
-        published = cast(_Transport, connection.transport).published
+        published = cast(Transport, connection.transport).published
     published["properties"]["delivery_tag"] = TAG
     return published

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -251,5 +250,5 @@ def told() -> Iterator[list[object]]:
 def test_making_an_envelope_tells_the_application_of_no_task(told: list[object]) -> None:
     for make in (envelope.of_one, envelope.of_many):
         make.cache_clear()
-        assert make(app, Lane.BULK, os.getpid())
+        assert make(app, Lane.BULK)
     assert told == []
