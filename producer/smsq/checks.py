@@ -33,8 +33,9 @@ def text(name: str, value: object, *, least: int, most: int, is_name: bool = Fal
 
 def choice(name: str, value: object, allowed: type[E]) -> E:
     """Return the member of an enumeration that has this value."""
-    if isinstance(value, str) and (found := _members(allowed).get(value)):
-        return found
+    members: dict[str, E] = _members(allowed)
+    if isinstance(value, str) and value in members:
+        return members[value]
     shown = repr(masked(value)) if isinstance(value, str) else kind_of(value)
     raise InvalidMessage(f"{name} must be one of {', '.join(allowed)}; got {shown}")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -90,23 +89,33 @@ def _client(url: str, **options: Any) -> Client:
     return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
 
 
-@contextmanager
-def mapped_errors(url: str, doubt: str = "") -> Iterator[None]:
-    """Raise LedgerUnavailable for what redis-py raises; `doubt` is added if the outcome is open."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise LedgerFull(
-            f"the ledger's Redis at {shown_url(url)} (SMSQ_REDIS_URL) is full: it is at its "
-            "maxmemory, and takes nothing new"
-        ) from error
-    except redis.RedisError as error:
-        what = f"did not answer: {error}{doubt}"
+class mapped_errors:  # noqa: N801 - it is used as a function
+    """A block whose redis errors are raised as LedgerUnavailable.
+
+    `doubt` is added to the text if the outcome is open.
+    """
+
+    __slots__ = ("_doubt", "_url")
+
+    def __init__(self, url: str, doubt: str = "") -> None:
+        self._url = url
+        self._doubt = doubt
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, redis.RedisError):
+            return
+        at = f"{shown_url(self._url)} (SMSQ_REDIS_URL)"
+        if isinstance(error, OutOfMemoryError):
+            raise LedgerFull(
+                f"the ledger's Redis at {at} is full: it is at its maxmemory, and takes nothing new"
+            ) from error
+        what = f"did not answer: {error}{self._doubt}"
         if isinstance(error, ResponseError):
             what = f"refused the command: {error}"
-        raise LedgerUnavailable(
-            f"the ledger at {shown_url(url)} (SMSQ_REDIS_URL) {what}"
-        ) from error
+        raise LedgerUnavailable(f"the ledger at {at} {what}") from error
 
 
 def run_and_wait(
@@ -124,7 +133,7 @@ def run_and_wait(
         commands.append(("WAIT", replicas, within_ms))
     answers = _exchange(client, commands)
     if isinstance(answers[0], NoScriptError):
-        client.script_load(script.script)
+        _exchange(client, [("SCRIPT", "LOAD", script.script)])
         answers = _exchange(client, commands)
     for reply in answers:
         if isinstance(reply, Exception):

@@ -148,7 +148,11 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
 
     Raises InvalidMessage that names the first argument that breaks a rule and what is allowed.
     """
-    given = _by_name(args, kwargs)
+    return parse_named(_by_name(args, kwargs))
+
+
+def parse_named(given: Mapping[str, Any]) -> Message:
+    """Return the message that all arguments of smsq.send_sms describe. Raises as `parse` does."""
     lane = parse_lane(given["lane"])
     ttl_s, on_ambiguous, send_at = given["ttl_s"], given["on_ambiguous"], given["send_at"]
     policy = OnAmbiguous.RESEND

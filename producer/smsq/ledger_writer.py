@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher, opener
+from smsq.cipher import PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, run_and_wait
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
 from smsq.errors import KeyConflict, LedgerUnavailable
@@ -142,7 +141,7 @@ class LedgerWriter:
             settings.retention_s * 1000,
             KEY_TTL_S * 1000,
             int(stop_at_conflict),
-            json.dumps(entries, ensure_ascii=False),
+            to_json(entries),
             *wakeup,
         )
         with mapped_errors(settings.redis_url, IN_DOUBT):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any, Final
 
 import redis
@@ -12,7 +11,7 @@ KEPT_AT_MOST: Final = 32
 """Of the pool's connections; the others are free for commands of other kinds."""
 
 
-class KeepingPool:
+class Pool(redis.ConnectionPool):
     """A pool that keeps some connections ready, the one used last first.
 
     redis-py's own way to a connection and back costs about as much as a command. What comes back
@@ -20,15 +19,12 @@ class KeepingPool:
     closed it: the first try finds that out, so only what can be repeated may be sent over it.
     """
 
-    pid: int
-    get_connection: Callable[[], Any]
-    release: Callable[[Any], None]
     _kept: list[Any]
 
     def reset(self) -> None:
         """Begin without connections; redis-py does that at the start and in a forked process."""
         self._kept = []
-        super().reset()  # type: ignore[misc]
+        super().reset()
 
     def borrow(self) -> Any:
         """Return a connection that is connected."""
@@ -57,8 +53,4 @@ class KeepingPool:
         """Disconnect what is kept and what is free, and what is in use if told so."""
         while self._kept:
             self.release(self._kept.pop())
-        super().disconnect(inuse_connections)  # type: ignore[misc]
-
-
-class Pool(KeepingPool, redis.ConnectionPool):
-    """A pool of connections to a server."""
+        super().disconnect(inuse_connections)

@@ -20,7 +20,7 @@ from smsq.redis_connections import (
     ReconnectingWhenIdle,
     TlsConnection,
 )
-from smsq.redis_pools import KeepingPool
+from smsq.redis_pools import Pool
 from smsq.redis_urls import Sentinels
 
 
@@ -52,7 +52,7 @@ class TlsPrimaryConnection(PrimaryConnection, redis.SSLConnection):
     """The same over TLS."""
 
 
-class PrimaryPool(KeepingPool, SentinelConnectionPool):
+class PrimaryPool(Pool, SentinelConnectionPool):
     """A pool of connections to the server that Sentinels name."""
 
 

@@ -24,6 +24,7 @@ from smsq.contract import (
     mask_phone,
     parse,
     parse_id,
+    parse_named,
     signature_of_send_sms,
 )
 from smsq.errors import InvalidMessage, LedgerUnavailable
@@ -85,18 +86,19 @@ class SendSms(Task):  # type: ignore[type-arg]
         all of this): the message may or may not be in, so call again with the same `key`. Raises
         SettingsError for a bad setting.
         """
-        return self.apply_async(
-            (phone, template, code),
-            {
-                "lane": lane,
-                "ttl_s": ttl_s,
-                "key": key,
-                "on_ambiguous": on_ambiguous,
-                "send_at": send_at,
-                "reference": reference,
-                "notify": notify,
-            },
-        )
+        given = {
+            "phone": phone,
+            "template": template,
+            "code": code,
+            "lane": lane,
+            "ttl_s": ttl_s,
+            "key": key,
+            "on_ambiguous": on_ambiguous,
+            "send_at": send_at,
+            "reference": reference,
+            "notify": notify,
+        }
+        return _sent(uuid(), parse_named(given))
 
     def apply_async(  # type: ignore[override]
         self,
@@ -119,12 +121,16 @@ class SendSms(Task):  # type: ignore[type-arg]
                 "send_at the time, ttl_s the end; only task_id is taken"
             )
         message = parse(args or (), kwargs or {})
-        result = SendResult(uuid() if task_id is None else parse_id(task_id), app=app)
-        result.duplicate_of = enqueue(result.id, message).duplicate_of
-        return result
+        return _sent(uuid() if task_id is None else parse_id(task_id), message)
 
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
+
+
+def _sent(message_id: str, message: Message) -> SendResult:
+    result = SendResult(message_id, app=app)
+    result.duplicate_of = enqueue(message_id, message).duplicate_of
+    return result
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:

@@ -27,7 +27,7 @@ _has_own_provider = False
 
 def send_by(provider: Any) -> None:
     """Export smsq's spans by this provider, which no other library finds."""
-    global _tracer, _has_own_provider  # noqa: PLW0603 - as there is one provider in a process
+    global _tracer, _has_own_provider  # as there is one provider in a process
     _tracer, _has_own_provider = provider.get_tracer("smsq"), True
 
 
@@ -60,8 +60,7 @@ def sending(known: Mapping[str, object]) -> AbstractContextManager[Sending]:
 def _is_configured() -> bool:
     """Return whether spans go anywhere; without that each would cost as much as half an entry."""
     return INSTALLED and (
-        _has_own_provider
-        or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        _has_own_provider or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     )
 
 

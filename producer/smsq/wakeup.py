@@ -15,13 +15,14 @@ from smsq import envelope
 from smsq.contract import Lane
 from smsq.ledger_writer import BatchWakeUp, WakeUp
 
+
 def of_one(celery: Celery, message_id: str, lane: Lane, argsrepr: str) -> WakeUp:
     """Return a new message's wake-up."""
     own_id, parent = _in_json(message_id), celery.current_worker_task
     root, parent_id = own_id, "null"
     if parent is not None:  # A task of the application's sends it.
-        root = _in_json(parent.request.root_id or parent.request.id)
-        parent_id = f'"{_in_json(parent.request.id)}"'
+        parent_id = json.dumps(parent.request.id)
+        root = _in_json(parent.request.root_id or str(parent.request.id))
     values = {
         "ID": own_id,
         # Unique, as a message is entered once; others of its wake-ups are the scheduler's.
@@ -41,10 +42,7 @@ def of_batches(celery: Celery, lanes: Iterable[Lane]) -> list[BatchWakeUp]:
 def for_the_scheduler(celery: Celery) -> str:
     """Return as JSON what claim.lua needs: each lane's queue, and envelopes for one and many."""
     return json.dumps(
-        {
-            lane: (lane.queue, _of_any(celery, lane), envelope.of_many(celery, lane))
-            for lane in Lane
-        }
+        {lane: (lane.queue, _of_any(celery, lane), envelope.of_many(celery, lane)) for lane in Lane}
     )
 
 

@@ -79,7 +79,7 @@ def test_a_messages_wake_up_is_what_celery_publishes(
 
 
 def test_the_template_is_shown_whatever_it_is_called(client: redis.Redis) -> None:
-    name = "odd \"%s\" ' @IDS@ 模板"
+    name = 'odd "%s" \' @IDS@ 模板'
     smsq.send_sms.delay(PHONE, name)
     (found,) = taken(client)
     assert found["headers"]["argsrepr"] == f"('138****8000', '{name}')"
