@@ -6,6 +6,7 @@ Producer and worker both use it, so that they cannot differ.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ FILE_SPACE: Final = "file"
 """The namespace of the idempotency keys that smsq send-file makes."""
 
 MAX_ID: Final = 255
+_UUID_4: Final = (4 << 76) | (2 << 62)
+"""Version and variant."""
+_RANDOM_BITS: Final = (1 << 128) - 1 - (15 << 76) - (3 << 62)
 
 MAX_TTL_S: Final = 366 * 86_400
 MAX_AHEAD_S: Final = 366 * 86_400
@@ -203,6 +207,13 @@ def parse_phone(value: object) -> str:
     if match is None:
         raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
     return match[1]
+
+
+def new_id() -> str:
+    """Return a random UUID of version 4, as Celery does, at half the cost of the uuid module."""
+    number = int.from_bytes(os.urandom(16), "big") & _RANDOM_BITS | _UUID_4
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def is_id(value: object) -> bool:

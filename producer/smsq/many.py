@@ -8,11 +8,9 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from celery.utils import uuid
-
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
-from smsq.contract import Lane, Message, State, parse, parse_lane
+from smsq.contract import Lane, Message, State, new_id, parse, parse_lane
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import BatchWakeUp, Entered, Origin
@@ -88,7 +86,7 @@ def send_many(
     batch: list[_Row] = []
     for index, given in enumerate(messages):
         try:
-            batch.append(_Row(index, given, uuid(), _parse(given, lane)))
+            batch.append(_Row(index, given, new_id(), _parse(given, lane)))
         except InvalidMessage as error:
             error.index = index
             if sending.stops_at_invalid:

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from celery import Celery, Task
 from celery.result import AsyncResult
-from celery.utils import uuid
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
@@ -22,6 +21,7 @@ from smsq.contract import (
     Message,
     State,
     mask_phone,
+    new_id,
     parse,
     parse_id,
     parse_named,
@@ -43,10 +43,41 @@ NOT_SENT: Final = (
 
 
 class SendResult(AsyncResult):  # type: ignore[type-arg]
-    """What `.delay()` returns; `id` is the message's id."""
+    """What `.delay()` returns; `id` is the message's id.
 
+    What else Celery's result has is made when it is asked for: few do, and it costs as much as
+    checking the message.
+    """
+
+    app = app
     duplicate_of: str | None = None
     """The id of the message that holds the `key`, where this one was not sent because of it."""
+
+    def __init__(self, message_id: str, *_: Any, **__: Any) -> None:
+        self.id = message_id
+
+    def __getattr__(self, name: str) -> Any:
+        if self._is_made:
+            raise AttributeError(f"a SendResult has no {name}; smsq.status(id) knows more")
+        super().__init__(self.id)
+        return getattr(self, name)
+
+    def __del__(self) -> None:
+        if self._is_made:
+            super().__del__()
+
+    @property
+    def _is_made(self) -> bool:
+        return "on_ready" in vars(self)
+
+    @property
+    def backend(self) -> Any:
+        """The app's, which keeps no results."""
+        return self.app.backend
+
+    @backend.setter
+    def backend(self, _: Any) -> None:
+        """Take what AsyncResult sets, which is the same."""
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
@@ -98,7 +129,7 @@ class SendSms(Task):  # type: ignore[type-arg]
             "reference": reference,
             "notify": notify,
         }
-        return _sent(uuid(), parse_named(given))
+        return _sent(new_id(), parse_named(given))
 
     def apply_async(  # type: ignore[override]
         self,
@@ -121,14 +152,14 @@ class SendSms(Task):  # type: ignore[type-arg]
                 "send_at the time, ttl_s the end; only task_id is taken"
             )
         message = parse(args or (), kwargs or {})
-        return _sent(uuid() if task_id is None else parse_id(task_id), message)
+        return _sent(new_id() if task_id is None else parse_id(task_id), message)
 
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
 
 
 def _sent(message_id: str, message: Message) -> SendResult:
-    result = SendResult(message_id, app=app)
+    result = SendResult(message_id)
     result.duplicate_of = enqueue(message_id, message).duplicate_of
     return result
 

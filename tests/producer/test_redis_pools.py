@@ -1,4 +1,4 @@
-"""Connections that are kept ready: each answer is its question's, whoever is interrupted or forks."""
+"""Connections that are kept ready: each answer is its question's, whatever interrupts or forks."""
 
 from __future__ import annotations
 
