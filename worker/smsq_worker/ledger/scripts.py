@@ -1,9 +1,9 @@
 """How scripts are put together: names of keys, constants of the settings, shared files.
 
-A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it; those may
-need others. KEY_<name> is a key of `smsq.keys`; other names in capitals that no file defines are
-from `_constants`. A script contains only those of their functions, tables and constants that it
-uses, as all of it runs anew in each act.
+A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or the
+producer's wakeup.lua; those may need others. KEY_<name> is a key of `smsq.keys`; other names in
+capitals that no file defines are from `_constants`. A script contains only those of their functions,
+tables and constants that it uses, as all of it runs anew in each act.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client
+from smsq.ledger_writer import lua
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.states import NEXT
 from smsq_worker.ledger.histograms import BOUNDS_MS
+from smsq_worker.ledger.types import BATCH, FEW
 
 REFUSED_WHEN_FULL: Final = frozenset({"take_in", "client_rate", "read_rate", "find"})
 """Acts that let something new in, which Redis refuses at its memory limit as it does the entry, and
@@ -103,10 +105,11 @@ def _words(text: str) -> set[str]:
 @cache
 def _files() -> dict[str, str]:
     root = Path(__file__).with_name("lua")
-    return {
+    own = {
         path.relative_to(root).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
         for path in root.rglob("*.lua")
     }
+    return own | {"shared/wakeup": lua("wakeup")}
 
 
 def _constants(rules: Rules) -> dict[str, Any]:
@@ -129,6 +132,8 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "BULK_HOURS": _table(rules.bulk_hours) if rules.bulk_hours else "nil",
         "BREAKER": breaker or "nil",
         "PROBE": round(rules.probe_s * 1000),
+        "BATCH": BATCH,
+        "FEW": FEW,
         "WEBHOOK": "true" if rules.webhook else "false",
     }
 

@@ -1,6 +1,6 @@
 -- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
 -- Leases first, then otp, then notice, then all the rest.
--- needs: set_aside ends breaker sweep
+-- needs: set_aside ends breaker sweep wakeup
 --
 -- ARGV[1] how many at most  ARGV[2] ms until a wake-up is checked for being lost
 -- ARGV[3] ms to wait before the resend of an attempt whose worker died
@@ -8,15 +8,19 @@
 --   lanes for which that is not known are left out
 -- ARGV[5] '1' where wake-ups can be published; otherwise what is to be woken up stays due, or it
 --   would seem to be in its queue
+-- ARGV[6] where broker and ledger are one Redis, JSON: lane -> {queue, envelope for one message, for a
+--   batch}, with marks (wakeup.lua); '' where the caller publishes
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
---   attempts a second, 1 where more is due, id, lane, id, lane, ...}: the rest are wake-ups to publish
+--   attempts a second, 1 where more is due, how many were woken up here, id, lane, id, lane, ...}: the
+--   rest are wake-ups to publish
 --
--- One act, because any number of workers run this at once. One that dies after it, before it
--- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
+-- One act, because any number of workers run this at once, and one that dies after it has woken up
+-- what it claimed. Where the caller publishes, one that dies before that leaves messages that are
+-- `queued` under a timer, as if a wake-up had been lost.
 
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest = cjson.decode(ARGV[4])
-local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0}
+local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
@@ -27,6 +31,7 @@ local ENDED = 4
 local SLOW_MS = 5000
 
 local can_publish = ARGV[5] == '1'
+local woken = {}  -- lane -> ids
 -- It is looked at again this much later meanwhile.
 local UNPUBLISHED_MS = 1000
 
@@ -36,8 +41,34 @@ local function wake(m)
   set(m, 'published', now)
   drop(m, 'overtaken')
   timer(m, math.min(now + ask_ms, m.expires))
-  answer[#answer + 1] = m.id
-  answer[#answer + 1] = m.lane
+  woken[m.lane] = woken[m.lane] or {}
+  table.insert(woken[m.lane], m.id)
+end
+
+-- Leave wake-ups to the caller.
+local function leave(lane, ids)
+  for _, id in ipairs(ids) do
+    answer[#answer + 1] = id
+    answer[#answer + 1] = lane
+  end
+end
+
+local function push(lane, way, ids)
+  local queue, of_one, of_many = unpack(way)
+  local wakeup = #ids == 1 and wakeup_of_one(of_one, ids[1]) or wakeup_of_many(of_many, ids)
+  if is_pushed(queue, wakeup) then answer[6] = answer[6] + #ids else leave(lane, ids) end
+end
+
+-- One wake-up for many messages, or one for each of a few.
+local function push_all(lane, way, ids)
+  for start = 1, #ids, BATCH do
+    local some = {unpack(ids, start, math.min(start + BATCH - 1, #ids))}
+    if #some > FEW then
+      push(lane, way, some)
+    else
+      for _, id in ipairs(some) do push(lane, way, {id}) end
+    end
+  end
 end
 
 -- When the oldest wake-up in a lane's queue was published, where that is known.
@@ -179,6 +210,13 @@ local function run_out_slice()
     end
   end
 end
+local function push_woken()
+  local ways = next(woken) and ARGV[6] ~= '' and cjson.decode(ARGV[6])
+  for _, lane in ipairs({'otp', 'notice', 'bulk'}) do
+    local ids = woken[lane] or {}
+    if ways then push_all(lane, ways[lane], ids) else leave(lane, ids) end
+  end
+end
 
 return whole_act(function()
   look_at_pauses_and_rate()
@@ -188,5 +226,6 @@ return whole_act(function()
   write_scores()
   local following = redis.call('ZRANGE', KEY_TIMERS, 0, 0, 'WITHSCORES')[2]
   if following then answer[2] = math.max(0, tonumber(following) - now) end
+  push_woken()
   return answer
 end)
