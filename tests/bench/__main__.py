@@ -18,6 +18,7 @@ import celery
 import kombu
 
 from bench import acts, balance, beside, otp, outage, rate, release, secret
+from bench.against import fleet, life, lone, watched
 from bench.peers import compare
 from bench.place import Place, own_throughput
 from bench.plan import Plan
@@ -34,6 +35,10 @@ SCENARIOS = {
     "scale": scale.run,
     "beside": beside.run,
     "acts": acts.run,
+    "life": life.run,
+    "lone": lone.run,
+    "fleet": fleet.run,
+    "watched": watched.run,
 }
 
 
@@ -70,6 +75,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=Plan.scale)
     parser.add_argument("--modes", type=words, default=Plan.modes)
     parser.add_argument("--messages", type=int, default=Plan.messages)
+    parser.add_argument("--rounds", type=int, default=Plan.rounds)
+    parser.add_argument("--against", default=Plan.against, choices=sorted(release.WHEELS))
+    parser.add_argument("--chart", action="store_true", help="write the peers' figures to the docs")
     parser.add_argument("--shapes", type=words, default=Plan.shapes, help=f"of {','.join(SHAPES)}")
     parser.add_argument("--size", type=float, default=Plan.size, help="of scale's counts")
     parser.add_argument("--crowd", type=int, default=Plan.crowd, help="scale's many workers")

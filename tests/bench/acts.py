@@ -10,21 +10,18 @@ broker's part is not in them.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import zipfile
-from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench.beside import unpacked
 from bench.figures import Report
 from bench.peers.drain import UNLIMITED
 from bench.place import Place
 from bench.plan import Plan
 from bench.product import ACCOUNT
-from bench.release import UNPACKED, WHEELS
+from bench.release import WHEELS
+from bench.tree import committed, released
 from harness.paths import TESTS
 
 ROUNDS: Final = 5
@@ -87,12 +84,5 @@ def _row(at_once: int, stage: str, before: list[float], after: list[float]) -> d
 
 def _path(base: str) -> str:
     """Return the PYTHONPATH of a release or a commit."""
-    if base in WHEELS:
-        folder = UNPACKED / base
-        with zipfile.ZipFile(WHEELS[base]) as wheel:
-            wheel.extractall(folder)
-        parts = [folder, TESTS]
-    else:
-        tree: Path = unpacked(base)
-        parts = [tree / "producer", tree / "worker", TESTS]
-    return os.pathsep.join(map(str, parts))
+    tree = released(base) if base in WHEELS else committed(base)
+    return tree.environ()["PYTHONPATH"]

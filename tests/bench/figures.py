@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +22,24 @@ class Arrival(NamedTuple):
     worker: str
     mode: str
     mid: str
+
+
+class Spread(NamedTuple):
+    """What rounds of the same came to."""
+
+    median: float
+    least: float
+    most: float
+
+    def text(self, digits: int = 2) -> str:
+        """Write the median, and between which the rounds were."""
+        return f"{self.median:.{digits}f} ({self.least:.{digits}f} - {self.most:.{digits}f})"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Give the median of rounds, the least and the most."""
+    found = list(values)
+    return Spread(statistics.median(found), min(found), max(found))
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -17,11 +16,13 @@ from typing import Any
 import psutil
 import redis
 import requests
+from celery import Celery
 
 import smsq
 from bench.figures import Arrival
 from bench.product import ACCOUNT, Control, Ledger, Service, Settings, free_port, services
 from bench.server import Server
+from bench.tree import THIS, Tree
 from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
@@ -30,7 +31,8 @@ START_S = 120.0
 SAMPLE_S = 0.4
 """Often enough to see every decision: the ledger keeps those of the last second."""
 
-OF_TASK = re.compile(r"Task smsq\.send_\w+\[[^]]*\] (received|succeeded|raised)").search
+ASKED_S = 1.0
+"""How long workers are waited for that are asked something."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Used:
     redis_cpu_s: float
     acts: int
     """Scripts run by the ledger."""
+    appended_bytes: int
+    """What Redis has written to its append-only file, where it was not rewritten."""
 
 
 class Gateway:
@@ -91,6 +95,8 @@ class Place:
         self._workers: list[subprocess.Popen[bytes]] = []
         self._besides: list[subprocess.Popen[bytes]] = []
         self._others: list[subprocess.Popen[bytes]] = []
+        self._nodes: list[str] = []
+        self._given_back = 0
         self._name = ""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
         self._kept, self.environ = kept, dict(kept)
@@ -116,20 +122,28 @@ class Place:
                 process.wait()
             self.server.end()
 
-    def fresh(self, name: str, **settings: object) -> None:
-        """Begin a scenario: nothing is left of the one before. Sending is paused."""
+    def fresh(self, name: str, tree: Tree = THIS, **settings: object) -> None:
+        """Begin a scenario: nothing is left of the one before. Sending is paused.
+
+        What is started from then on runs the code of `tree`.
+        """
         self._name = name
-        self.environ = self._kept | {
-            "SMSQ_REDIS_URL": f"{self.server.url}/0",
-            "SMSQ_GATEWAY_URL": self.gateway.url,
-            "SMSQ_APP_SECRET": "bench",
-            "SMSQ_HOME": str(self.folder / name),
-            **{key: str(value) for key, value in settings.items()},
-        }
+        self.environ = (
+            self._kept
+            | tree.environ()
+            | {
+                "SMSQ_REDIS_URL": f"{self.server.url}/0",
+                "SMSQ_GATEWAY_URL": self.gateway.url,
+                "SMSQ_APP_SECRET": "bench",
+                "SMSQ_HOME": str(self.folder / name),
+                **{key: str(value) for key, value in settings.items()},
+            }
+        )
         rules = Settings.load(self.environ).rules
         self.client = connect(self.environ["SMSQ_REDIS_URL"])
         self.client.flushall()
         self.ledger, self.control = Ledger(self.client, rules), Control(self.client, rules)
+        self._given_back = 0
         # So that all workers begin at once.
         self.control.pause(ACCOUNT, "until all workers are there")
         self.gateway.set(mode="ok", latency=0.1)
@@ -141,6 +155,7 @@ class Place:
         for n in range(count):
             own = self.environ | {"SMSQ_APP_SECRET": f"worker{n}"}
             service = services.worker(own["SMSQ_REDIS_URL"], own)
+            self._nodes.append(service.command[service.command.index("--hostname") + 1])
             process = self._process(f"{self._name}-worker{n}", service)
             self._workers.append(process)
             started.append((process, service))
@@ -162,11 +177,18 @@ class Place:
             process.wait()
         self._workers.clear()
         self._besides.clear()
+        self._nodes.clear()
 
     def begin(self) -> float:
         """Let the workers send; give the time of the first call."""
         self.control.resume(ACCOUNT, "all workers are there")
+        self._given_back = self._requeued()
         return eventually(self.gateway.calls, START_S)[0].at
+
+    def pause(self, words: str) -> None:
+        """Stop sending; what the workers hold comes back into the queues."""
+        self.control.pause(ACCOUNT, words)
+        self._given_back += 1  # it is told in the way in which wake-ups are given back
 
     def enqueue(self, count: int, lane: str, first: int = 0) -> dict[str, str]:
         """Enqueue messages to as many numbers; give the ids by number."""
@@ -178,6 +200,7 @@ class Place:
         times = [psutil.Process(process.pid).cpu_times() for process in self._workers]
         info: Any = self.client.info("cpu")
         stats: Any = self.client.info("commandstats")
+        file: Any = self.client.info("persistence")
         machine = psutil.cpu_times()._asdict()
         # Guests' time is in the users' too.
         resting = ("idle", "iowait", "guest", "guest_nice")
@@ -185,7 +208,8 @@ class Place:
             sum(time for name, time in machine.items() if name not in resting),
             sum(one.user + one.system for one in times),
             info["used_cpu_user"] + info["used_cpu_sys"],
-            sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha")),
+            _called(stats, "eval") + _called(stats, "evalsha"),
+            file["aof_current_size"],
         )
 
     def watch_decisions(self, until: float) -> set[float]:
@@ -232,17 +256,30 @@ class Place:
         return [line for line in self.log_lines(": paused ") if "(operator)" not in line]
 
     def given_back(self) -> int:
-        """Count how often a wake-up was taken and given back.
+        """Count how often a wake-up was taken and given back, since the workers began.
 
-        Nobody logs that: it is what was taken and has neither ended nor is in hand.
+        It goes back to the end from which wake-ups are taken, while all else enters at the other.
+        A pause that a worker begins or ends is told in the same way, and counted with them.
         """
-        taken, ended = self.wakeups_taken()
-        return max(0, taken - ended - int(self.client.hlen("unacked")))  # type: ignore[arg-type]
+        return max(0, self._requeued() - self._given_back)
 
-    def wakeups_taken(self) -> tuple[int, int]:
-        """Count how often workers took a message's or batch's wake-up, and how many ended."""
-        found = [match[1] for line in self.log_lines("Task smsq.send_") if (match := OF_TASK(line))]
-        return found.count("received"), len(found) - found.count("received")
+    def _requeued(self) -> int:
+        return _called(self.client.info("commandstats"), "rpush")
+
+    def wakeups_done(self) -> int:
+        """Count the wake-ups of messages and batches that workers have begun and not given back.
+
+        As Celery itself counts them, so that nothing depends on what workers log.
+        """
+        with Celery(broker=self.environ["SMSQ_REDIS_URL"], set_as_current=False) as app:
+            told = app.control.inspect(self._nodes, timeout=ASKED_S).stats() or {}
+        begun = sum(
+            count
+            for one in told.values()
+            for name, count in one["total"].items()
+            if name.startswith("smsq.send_")
+        )
+        return max(0, begun - self.given_back())
 
     def versions(self) -> str:
         """Say which server it is."""
@@ -261,6 +298,11 @@ class Place:
                 stderr=log,
                 start_new_session=True,
             )
+
+
+def _called(stats: Any, command: str) -> int:
+    """Give how often Redis has run a command, in scripts too."""
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 def until(moment: float) -> None:

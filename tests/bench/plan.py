@@ -20,7 +20,13 @@ class Plan:
     modes: tuple[str, ...] = ("500", "503", "silent")
     """How the gateway fails."""
     messages: int = 3000
-    """What each peer sends at each latency of the gateway."""
+    """Three times what each peer sends in a round, at each latency of the gateway."""
+    rounds: int = 5
+    """How often each of those compared takes its turn; for the lone otp twice as often."""
+    against: str = "0.2.0"
+    """The release that this tree is compared with."""
+    chart: bool = False
+    """Whether what the peers came to is written into the docs."""
     shapes: tuple[str, ...] = ("singles", "batches", "both")
     """How a backlog is queued."""
     size: float = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from smsq.cipher import opener
 from smsq_worker.ledger import Ledger, Report
 
@@ -14,6 +16,8 @@ try:
     from smsq_worker.infra.ports import free_port
     from smsq_worker.ledger import Admitted, AttemptResult
     from smsq_worker.ledger.admin import ACCOUNT, Control
+
+    API_BIND = "SMSQ_API_BIND"
 except ImportError:
     from smsq.enqueue import Entrance as LedgerWriter
     from smsq_worker.ledger import CameTo as AttemptResult
@@ -25,8 +29,11 @@ except ImportError:
     from smsq_worker.settings import Settings
     from smsq_worker.states import Outcome
 
+    API_BIND = "SMSQ_DOOR_BIND"
+
 __all__ = [
     "ACCOUNT",
+    "API_BIND",
     "Admitted",
     "AttemptResult",
     "Control",
@@ -38,9 +45,15 @@ __all__ = [
     "Settings",
     "api_service",
     "free_port",
+    "ledger_writer",
     "opener",
     "services",
 ]
 
 api_service = getattr(services, "api", None) or services.door
 """Named door up to 0.2.0."""
+
+
+def ledger_writer(app: Any) -> LedgerWriter:
+    """Give the app's own, which was its entrance up to 0.2.0."""
+    return app.ledger_writer if hasattr(app, "ledger_writer") else app.entrance

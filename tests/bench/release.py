@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
+from pathlib import Path
 from typing import Final
 
 from harness.paths import RELEASES, ROOT
@@ -13,15 +14,20 @@ WHEELS: Final = {one.name.split("-")[1]: one for one in RELEASES.glob("smsq-*.wh
 UNPACKED: Final = ROOT / ".bench-releases"
 
 
-def become(name: str) -> None:
-    """Begin again with that release; comes back where it is in place already."""
+def unpacked(name: str) -> Path:
+    """Unpack a release's wheel; give the folder."""
     folder = UNPACKED / name
-    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if before[0] == str(folder):
-        return
     with zipfile.ZipFile(WHEELS[name]) as wheel:
         wheel.extractall(folder)
-    path = os.pathsep.join([str(folder), *filter(None, before)])
+    return folder
+
+
+def become(name: str) -> None:
+    """Begin again with that release; comes back where it is in place already."""
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if before[0] == str(UNPACKED / name):
+        return
+    path = os.pathsep.join([str(unpacked(name)), *filter(None, before)])
     os.execve(
         sys.executable,
         [sys.executable, "-m", "bench", *sys.argv[1:]],

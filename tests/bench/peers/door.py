@@ -15,7 +15,7 @@ from itertools import count
 from bench.peers.drain import redis_pid
 from bench.peers.usage import cores, cpu_s, on
 from bench.place import Place
-from bench.product import api_service, free_port
+from bench.product import API_BIND, api_service, free_port
 from harness.waiting import eventually
 
 CONNECTIONS = 32
@@ -39,7 +39,7 @@ def measure(place: Place) -> Taken:
     """Post reports as fast as one API takes them. No worker runs, so they stay in the inbox."""
     token, port = secrets.token_hex(24), free_port()
     bind = f"127.0.0.1:{port}"
-    place.fresh("door", SMSQ_REPORT_TOKEN=token, SMSQ_DOOR_BIND=bind)
+    place.fresh("door", **{"SMSQ_REPORT_TOKEN": token, API_BIND: bind})
     service = api_service(f"http://{bind}/", place.environ)
     one, others = cores() or (None, None)
     with (place.folder / "door.log").open("wb") as log, on(one):

@@ -12,7 +12,7 @@ from bench.figures import Report, table
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and its bound."""
+    """A figure, the bound that is required, and the better one that is wished for."""
 
     what: str
     value: float
@@ -20,6 +20,8 @@ class Goal:
     unit: str
     at_least: bool = False
     """The bound is the smallest good value; otherwise the largest."""
+    wish: float | None = None
+    """None: what is required is all that is wished for."""
 
     def of(self, title: str) -> Goal:
         """Name whose goal it is."""
@@ -32,8 +34,15 @@ class Goal:
 
     @property
     def reached(self) -> bool:
-        """Tell whether it is good."""
-        return self.ratio >= 1 if self.at_least else self.ratio <= 1
+        """Tell whether it is as required."""
+        return self._is_good(self.bound)
+
+    @property
+    def verdict(self) -> str:
+        """Say in a word what was reached."""
+        if not self.reached:
+            return "NO"
+        return "yes" if self.wish is None or self._is_good(self.wish) else "required alone"
 
     def row(self) -> dict[str, Any]:
         """Write it as a row of a table."""
@@ -42,9 +51,13 @@ class Goal:
             "goal": self.what,
             "measured": f"{_shown(self.value)} {self.unit}",
             "bound": f"{sign} {_shown(self.bound)} {self.unit}",
+            "wished": f"{sign} {_shown(self.wish)} {self.unit}" if self.wish is not None else "",
             "ratio": f"{self.ratio:.2f}",
-            "reached": "yes" if self.reached else "NO",
+            "reached": self.verdict,
         }
+
+    def _is_good(self, bound: float) -> bool:
+        return self.value >= bound if self.at_least else self.value <= bound
 
 
 def _shown(value: float) -> str:

@@ -11,7 +11,7 @@ from bench.peers.vendor import CODE, HEADERS, REDIS_URL, TEMPLATE, TIMEOUT_S, UR
 
 WORKER = (
     *("celery", "-A", "bench.peers.naive_celery", "worker"),
-    *("--pool", "threads", "--concurrency", "64", "--loglevel", "warning"),
+    *("--pool", "threads", "--concurrency", "64"),
 )
 
 app = Celery("naive", broker=REDIS_URL)

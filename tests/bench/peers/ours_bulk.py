@@ -7,9 +7,13 @@ from collections.abc import Iterable
 from bench.peers.vendor import CODE, TEMPLATE
 from smsq import send_many
 
-WORKER = ("smsq_worker", "worker")
+WORKER = ("smsq_worker", "worker", "--loglevel", "info")
+"""As the files in ops/ and `smsq up` start it."""
 
 
 def enqueue(phones: Iterable[str]) -> None:
-    """Enqueue all numbers."""
-    send_many({"phone": phone, "template": TEMPLATE, "code": CODE} for phone in phones)
+    """Enqueue all numbers, each with an idempotency key."""
+    send_many(
+        {"phone": phone, "template": TEMPLATE, "code": CODE, "key": f"spring-{phone}"}
+        for phone in phones
+    )

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 
 def cpu_s(pid: int) -> float:
-    """Give what a process and its living children have used, in the system too."""
-    root = psutil.Process(pid)
-    times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    """Give what a process and all its children have used, in the system too."""
+    root, used = psutil.Process(pid), 0.0
+    for one in root.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that ends is among those of its parent
+            used += _sum(one)
+    return used + _sum(root)
+
+
+def _sum(process: psutil.Process) -> float:
+    """Add up a process and those of its children that have ended."""
+    times = process.cpu_times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def cpu_model() -> str:

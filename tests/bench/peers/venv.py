@@ -10,7 +10,8 @@ from harness.paths import ROOT
 
 PINS: Final = ROOT / "ops/requirements-peers.txt"
 HOME: Final = ROOT / ".bench-venv"
-PEERS: Final = ("celery", "dramatiq", "huey", "taskiq", "taskiq-redis", "aiohttp", "requests")
+ASYNC: Final = ("taskiq", "taskiq-redis", "streaq", "aiohttp")
+THREADED: Final = ("dramatiq", "huey", "celery", "rq", "requests")
 
 
 def python() -> str:
@@ -30,4 +31,4 @@ def versions() -> str:
     pins = dict(
         line.split(" ")[0].split("==") for line in PINS.read_text().splitlines() if "==" in line
     )
-    return ", ".join(f"{name} {pins[name]}" for name in PEERS)
+    return ", ".join(f"{name} {pins[name]}" for name in ASYNC + THREADED)

@@ -57,6 +57,8 @@ class Measure:
     after: Used | None = None
     ended: float = 0.0
     left: Waiting = Waiting(0, 0, 0)
+    done: int = 0
+    """The wake-ups that workers have taken and not given back."""
 
     def begin(self) -> None:
         """Measure from now on."""
@@ -66,9 +68,9 @@ class Measure:
         """Stop measuring, wait for the last otps, then pause and look at the queues."""
         self.after, self.ended = self.place.used(), time.monotonic()
         self.otps.end()
-        self.place.control.pause("account", "the queues are looked at")
+        self.place.pause("the queues are looked at")
         time.sleep(QUIET_S)
-        self.left = waiting(self.place)
+        self.left, self.done = waiting(self.place), self.place.wakeups_done()
 
     def figures(self, wakeups: int) -> dict[str, Any]:
         """Give the columns that all scenarios have; `wakeups` were published by the filling."""
@@ -99,8 +101,8 @@ class Measure:
         return self.otps.waits(self.began, self.ended)
 
     def published(self) -> int:
-        """Count the wake-ups that ever were in the queues: those left, and those that ended."""
-        return self.left.wakeups + self.place.wakeups_taken()[1]
+        """Count the wake-ups that ever were in the queues: those left, and those that are done."""
+        return self.left.wakeups + self.done
 
     def goals(self, messages: int) -> list[Goal]:
         """Give what every scenario is to reach; `messages` could go, besides the otps."""

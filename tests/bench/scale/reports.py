@@ -13,7 +13,7 @@ import requests
 from bench.figures import ms, parts
 from bench.place import Place, until
 from bench.plan import Plan
-from bench.product import api_service, free_port
+from bench.product import API_BIND, api_service, free_port
 from bench.scale import fill
 from bench.scale.measure import measuring
 from bench.scale.result import SETTLE_S, WORKERS, Result, background, fresh, result, scaled
@@ -32,9 +32,7 @@ def run(place: Place, plan: Plan, shape: str) -> Result:
     fresh(
         place,
         "reports",
-        SMSQ_REPORT_TOKEN=token,
-        SMSQ_API_BIND=bind,
-        SMSQ_REPORT_WAIT_S=3600,
+        **{"SMSQ_REPORT_TOKEN": token, API_BIND: bind, "SMSQ_REPORT_WAIT_S": 3600},
     )
     place.start(api_service(f"http://{bind}/", place.environ))
     place.start_workers(WORKERS)
