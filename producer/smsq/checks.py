@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import cache
 from typing import Final, TypeVar
 
 from smsq.errors import InvalidMessage
@@ -32,10 +33,17 @@ def text(name: str, value: object, *, least: int, most: int, is_name: bool = Fal
 
 def choice(name: str, value: object, allowed: type[E]) -> E:
     """Return the member of an enumeration that has this value."""
-    if isinstance(value, str) and value in list(allowed):
-        return allowed(value)
+    members: dict[str, E] = _members(allowed)
+    if isinstance(value, str) and value in members:
+        return members[value]
     shown = repr(masked(value)) if isinstance(value, str) else kind_of(value)
     raise InvalidMessage(f"{name} must be one of {', '.join(allowed)}; got {shown}")
+
+
+@cache
+def _members(allowed: type[E]) -> dict[str, E]:
+    """Map values to members; a call of the class also takes what is none, and costs more."""
+    return {str(member): member for member in allowed}
 
 
 def kind_of(value: object) -> str:

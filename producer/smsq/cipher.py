@@ -37,6 +37,10 @@ KEYS_ARE_MISSING: Final = (
 )
 
 
+to_json: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""As json.dumps, which makes an encoder for each call that is not in ASCII."""
+
+
 class Unreadable(Exception):  # noqa: N818 - says what is so
     """No key at hand decrypts a text, or smsq did not write it."""
 
@@ -48,7 +52,7 @@ class PlaintextCipher:
 
     def seal(self, phone: str, code: str) -> str:
         """Return a payload. Number and code apart: a suppressed number must not carry the code."""
-        return json.dumps([self.hide(phone), self.hide(code)], ensure_ascii=False)
+        return to_json([self.hide(phone), self.hide(code)])
 
     def open(self, payload: str) -> tuple[str, str]:
         """Return a payload's number and code. Raises Unreadable."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -16,6 +15,7 @@ from redis.retry import Retry
 from smsq import deadline, redis_urls
 from smsq.errors import LedgerFull, LedgerUnavailable
 from smsq.redis_connections import Connection, TlsConnection
+from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
 from smsq.settings import IDLE_S, shown_url
 
@@ -82,30 +82,40 @@ def _client(url: str, **options: Any) -> Client:
     if not redis_urls.names_sentinels(url):
         tls = url.startswith("rediss:")
         options["connection_class"] = TlsConnection if tls else Connection
-        return redis.Redis.from_url(url, **options)
+        return redis.Redis.from_pool(Pool.from_url(url, **options))
     at = redis_urls.read(url)
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
     login = {"db": at.db, "username": at.username, "password": at.password}
     return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
 
 
-@contextmanager
-def mapped_errors(url: str, doubt: str = "") -> Iterator[None]:
-    """Raise LedgerUnavailable for what redis-py raises; `doubt` is added if the outcome is open."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise LedgerFull(
-            f"the ledger's Redis at {shown_url(url)} (SMSQ_REDIS_URL) is full: it is at its "
-            "maxmemory, and takes nothing new"
-        ) from error
-    except redis.RedisError as error:
-        what = f"did not answer: {error}{doubt}"
+class mapped_errors:  # noqa: N801 - it is used as a function
+    """A block whose redis errors are raised as LedgerUnavailable.
+
+    `doubt` is added to the text if the outcome is open.
+    """
+
+    __slots__ = ("_doubt", "_url")
+
+    def __init__(self, url: str, doubt: str = "") -> None:
+        self._url = url
+        self._doubt = doubt
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, redis.RedisError):
+            return
+        at = f"{shown_url(self._url)} (SMSQ_REDIS_URL)"
+        if isinstance(error, OutOfMemoryError):
+            raise LedgerFull(
+                f"the ledger's Redis at {at} is full: it is at its maxmemory, and takes nothing new"
+            ) from error
+        what = f"did not answer: {error}{self._doubt}"
         if isinstance(error, ResponseError):
             what = f"refused the command: {error}"
-        raise LedgerUnavailable(
-            f"the ledger at {shown_url(url)} (SMSQ_REDIS_URL) {what}"
-        ) from error
+        raise LedgerUnavailable(f"the ledger at {at} {what}") from error
 
 
 def run_and_wait(
@@ -116,22 +126,53 @@ def run_and_wait(
     WAIT counts for the writes of its own connection, so both go over one. A script cannot wait
     itself.
     """
-    if not replicas:
-        return script(keys=list(keys), args=list(args)), True
-    for _ in range(2):
-        pipe = client.pipeline(transaction=False)
-        pipe.evalsha(script.sha, len(keys), *keys, *args)
+    commands: list[tuple[Any, ...]] = [("EVALSHA", script.sha, len(keys), *keys, *args)]
+    if replicas:
         # 0 would be for ever. Less than half of the time, which is what one try has.
-        pipe.wait(replicas, max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s()))))
-        answer, acknowledged = pipe.execute(raise_on_error=False)
-        if not isinstance(answer, NoScriptError):
-            break
-        client.script_load(script.script)
-    for reply in (answer, acknowledged):
+        within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
+        commands.append(("WAIT", replicas, within_ms))
+    answers = _exchange(client, commands)
+    if isinstance(answers[0], NoScriptError):
+        _exchange(client, [("SCRIPT", "LOAD", script.script)])
+        answers = _exchange(client, commands)
+    for reply in answers:
         if isinstance(reply, Exception):
             raise reply
-    is_safe = acknowledged >= replicas
+    is_safe = not replicas or answers[1] >= replicas
     if not is_safe:
         # Its replicas may have gone to another primary: the next connection asks for that.
         client.connection_pool.disconnect(inuse_connections=False)
-    return answer, is_safe
+    return answers[0], is_safe
+
+
+def _exchange(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one go and return their answers, of which some may be errors.
+
+    As redis-py's execute_command does it, with its retries over a new connection, but without what
+    costs as much again: metrics, and callbacks that these commands have not.
+    """
+    pool: Any = client.connection_pool
+    connection = pool.borrow()
+    try:
+        answers: list[Any] = connection.retry.call_with_retry(
+            lambda: _try(connection, commands), lambda _: connection.disconnect()
+        )
+    except BaseException:
+        # It may have been interrupted between question and answer.
+        connection.disconnect()
+        pool.release(connection)
+        raise
+    pool.give_back(connection)
+    return answers
+
+
+def _try(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [_answer(connection) for _ in commands]
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error

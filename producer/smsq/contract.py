@@ -6,6 +6,7 @@ Producer and worker both use it, so that they cannot differ.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ FILE_SPACE: Final = "file"
 """The namespace of the idempotency keys that smsq send-file makes."""
 
 MAX_ID: Final = 255
+_UUID_4: Final = (4 << 76) | (2 << 62)
+"""Version and variant."""
+_RANDOM_BITS: Final = (1 << 128) - 1 - (15 << 76) - (3 << 62)
 
 MAX_TTL_S: Final = 366 * 86_400
 MAX_AHEAD_S: Final = 366 * 86_400
@@ -148,7 +152,11 @@ def parse(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Message:
 
     Raises InvalidMessage that names the first argument that breaks a rule and what is allowed.
     """
-    given = _by_name(args, kwargs)
+    return parse_named(_by_name(args, kwargs))
+
+
+def parse_named(given: Mapping[str, Any]) -> Message:
+    """Return the message that all arguments of smsq.send_sms describe. Raises as `parse` does."""
     lane = parse_lane(given["lane"])
     ttl_s, on_ambiguous, send_at = given["ttl_s"], given["on_ambiguous"], given["send_at"]
     policy = OnAmbiguous.RESEND
@@ -199,6 +207,13 @@ def parse_phone(value: object) -> str:
     if match is None:
         raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
     return match[1]
+
+
+def new_id() -> str:
+    """Return a random UUID of version 4, as Celery does, at half the cost of the uuid module."""
+    number = int.from_bytes(os.urandom(16), "big") & _RANDOM_BITS | _UUID_4
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def is_id(value: object) -> bool:

@@ -1,4 +1,4 @@
--- Write messages to the ledger; from then on none is lost.
+-- Write messages to the ledger; from then on none is lost. Comes after wakeup.lua.
 --
 -- ARGV[1] ms until the scheduler first checks that a wake-up was not lost
 -- ARGV[2] ms for which a final message is kept
@@ -9,18 +9,23 @@
 --   idempotency key as {namespace, digest, fingerprint} ({} where it has none),
 --   the reason for which it is refused ("" where it is not),
 --   {field, value, ...}: template, phone, who (the phone hash), reference, ...
+-- Where broker and ledger are one Redis, the wake-ups of those that come out queued are pushed, too:
+-- ARGV[6] 'one'  ARGV[7] the queue  ARGV[8] the wake-up of the only message
+-- ARGV[6] 'many'  ARGV[7..] for each lane: its name, its queue, the envelope of a batch, with marks
 -- Returns for each message, in order: its state; "duplicate <id>" with the id of the message that
 -- holds its key; or "conflict <id>" where that one, or the one that has this id, has another number
--- or template: then nothing is written of it. For "queued" the caller publishes the wake-up.
+-- or template: then nothing is written of it. Without ARGV[6] the caller publishes the wake-up for
+-- "queued".
 --
--- One act, because a message without its timer would be lost, and two callers with one
--- idempotency key must not both win. A second call with the same id (a client that reconnects
--- sends its command again) changes nothing.
+-- One act, because a message without its timer would be lost, one without its wake-up would wait for
+-- its timer, and two callers with one idempotency key must not both win. A second call with the same
+-- id (a client that reconnects sends its command again) changes nothing, and wakes up nobody.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local stops = ARGV[4] == '1'
+local entered = {}  -- lane -> ids of messages that are new here, and queued
 local INDEX = {otp = KEY_OTP_TIMERS, notice = KEY_NOTICE_TIMERS}
 
 local function name_of(space, digest)
@@ -152,6 +157,10 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
     redis.call('ZADD', KEY_TIMERS, asked, id)
     -- So that it does not wait behind a campaign that is scheduled for the same moment.
     if state == 'deferred' and INDEX[lane] then redis.call('ZADD', INDEX[lane], asked, id) end
+    if state == 'queued' then
+      entered[lane] = entered[lane] or {}
+      table.insert(entered[lane], id)
+    end
   end
   return holder and state .. ' ' .. holder or state
 end
@@ -160,5 +169,24 @@ local answers = {}
 for i, one in ipairs(cjson.decode(ARGV[5])) do
   answers[i] = enter(unpack(one))
   if stops and answers[i]:find('^conflict ') then break end
+end
+
+-- What its queue does not take is the scheduler's at once, as in unpublished.lua.
+local function push(queue, wakeup, ids)
+  if is_pushed(queue, wakeup) then return end
+  for _, id in ipairs(ids) do
+    redis.call('HSET', KEY_MESSAGE .. id, 'published', 0)
+    redis.call('ZADD', KEY_TIMERS, 0, id)
+  end
+end
+
+if ARGV[6] == 'one' then
+  local _, ids = next(entered)
+  if ids then push(ARGV[7], ARGV[8], ids) end
+elseif ARGV[6] == 'many' then
+  for i = 7, #ARGV, 3 do
+    local ids = entered[ARGV[i]]
+    if ids then push(ARGV[i + 1], wakeup_of_many(ARGV[i + 2], ids), ids) end
+  end
 end
 return answers

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher, opener
+from smsq.cipher import PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, run_and_wait
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
 from smsq.errors import KeyConflict, LedgerUnavailable
@@ -35,6 +34,21 @@ class Origin:
 NO_ORIGIN: Final = Origin()
 
 
+class WakeUp(NamedTuple):
+    """A message's wake-up, and where it is pushed."""
+
+    queue: str
+    envelope: str
+
+
+class BatchWakeUp(NamedTuple):
+    """What wakes up those of a batch that are in a lane: an envelope with marks."""
+
+    lane: Lane
+    queue: str
+    envelope: str
+
+
 @dataclass(frozen=True, slots=True)
 class Entered:
     """What the ledger made of a message."""
@@ -56,20 +70,29 @@ class LedgerWriter:
         self._client = client
         self._settings = settings
         self._cipher = cipher or opener(client, settings)
-        self._enqueue = client.register_script(keys.fill_in(_lua("enqueue")))
-        self._unpublished = client.register_script(_lua("unpublished"))
+        self._enqueue = client.register_script(keys.fill_in(lua("wakeup") + lua("enqueue")))
+        self._unpublished = client.register_script(lua("unpublished"))
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
         """Write a message; return its state, as `enter_one` does."""
         return self.enter_one(message_id, message, origin).state
 
-    def enter_one(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+    def enter_one(
+        self,
+        message_id: str,
+        message: Message,
+        origin: Origin = NO_ORIGIN,
+        wakeup: WakeUp | None = None,
+    ) -> Entered:
         """Write a message; return its state: queued, deferred, duplicate, or what it was already.
 
-        Raises LedgerUnavailable, SettingsError where the ledger's payload keys are different,
+        The `wakeup` is pushed in the same act if the message is new, and queued. Raises
+        LedgerUnavailable, SettingsError where the ledger's payload keys are different,
         InvalidMessage for a bad id, and KeyConflict: then nothing is written.
         """
-        (found,) = self.enter_many([(message_id, message)], origin)
+        entry = _entry(self._cipher(), parse_id(message_id), message, origin)
+        (answer,) = self._write([entry], wakeup=("one", *wakeup) if wakeup else ())
+        found = _entered(message_id, answer)
         if isinstance(found, KeyConflict):
             raise found
         return found
@@ -80,16 +103,19 @@ class LedgerWriter:
         origin: Origin = NO_ORIGIN,
         *,
         stop_at_conflict: bool = False,
+        wakeups: Sequence[BatchWakeUp] = (),
     ) -> list[Entered | KeyConflict]:
         """Write messages in one act; return the result of each.
 
+        `wakeups` are pushed in the same act, each for the new messages of its lane that are queued.
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
         which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage.
         """
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher()
         entries = [_entry(cipher, one, message, origin) for one, message in messages]
-        answers = self._write(entries, stop_at_conflict)
+        wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
+        answers = self._write(entries, stop_at_conflict, wakeup)
         return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
@@ -104,7 +130,10 @@ class LedgerWriter:
             self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
 
     def _write(
-        self, entries: Sequence[tuple[Any, ...]], stop_at_conflict: bool = False
+        self,
+        entries: Sequence[tuple[Any, ...]],
+        stop_at_conflict: bool = False,
+        wakeup: Sequence[str] = (),
     ) -> list[str]:
         settings = self._settings
         args = (
@@ -112,7 +141,8 @@ class LedgerWriter:
             settings.retention_s * 1000,
             KEY_TTL_S * 1000,
             int(stop_at_conflict),
-            json.dumps(entries, ensure_ascii=False),
+            to_json(entries),
+            *wakeup,
         )
         with mapped_errors(settings.redis_url, IN_DOUBT):
             answers, is_safe = run_and_wait(
@@ -126,7 +156,8 @@ class LedgerWriter:
         return list(map(str, answers))
 
 
-def _lua(name: str) -> str:
+def lua(name: str) -> str:
+    """Return a script, or what scripts share, of this folder."""
     return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 

@@ -32,10 +32,13 @@ class ReconnectingWhenIdle:
 
     def connect(self) -> None:
         """Connect unless connected and recently used; pools call this for each borrower."""
-        if self._sock and now_s() - self._used_at > self._idle_s:
+        now = now_s()
+        if self._sock and now - self._used_at > self._idle_s:
             self.disconnect()
-        super().connect()  # type: ignore[misc]
-        self._used_at = now_s()
+        if not self._sock:
+            super().connect()  # type: ignore[misc]
+            now = now_s()
+        self._used_at = now
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Read an answer."""
@@ -108,12 +111,14 @@ class _DeadlineSocket:
         self._sock = sock
         self._timeout = timeout
         self._left_s = left_s
+        self._set: float | None = math.nan
+        """What the socket itself has: setting it anew is a system call."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def settimeout(self, timeout: float | None) -> None:
-        self._timeout = timeout
+        self._timeout = self._set = timeout
         self._sock.settimeout(timeout)
 
     def recv(self, *args: Any) -> Any:
@@ -133,7 +138,10 @@ class _DeadlineSocket:
         if left_s <= 0:
             raise DeadlineExceeded
         least = _least(self._timeout, left_s)
-        self._sock.settimeout(None if least == math.inf else least)
+        timeout = None if least == math.inf else least
+        if timeout != self._set:
+            self._set = timeout
+            self._sock.settimeout(timeout)
         try:
             return operation(*args)
         except TimeoutError:

@@ -20,6 +20,7 @@ from smsq.redis_connections import (
     ReconnectingWhenIdle,
     TlsConnection,
 )
+from smsq.redis_pools import Pool
 from smsq.redis_urls import Sentinels
 
 
@@ -51,9 +52,13 @@ class TlsPrimaryConnection(PrimaryConnection, redis.SSLConnection):
     """The same over TLS."""
 
 
-def primary_pool(at: Sentinels, **options: Any) -> SentinelConnectionPool:
+class PrimaryPool(Pool, SentinelConnectionPool):
+    """A pool of connections to the server that Sentinels name."""
+
+
+def primary_pool(at: Sentinels, **options: Any) -> PrimaryPool:
     """Return a pool of connections to the server that Sentinels name."""
-    return SentinelConnectionPool(at.service, _Sentinels(at), **options)  # type: ignore[no-untyped-call]
+    return PrimaryPool(at.service, _Sentinels(at), **options)  # type: ignore[no-untyped-call]
 
 
 class _Sentinels(Sentinel):

@@ -170,6 +170,11 @@ class ProducerSettings:
             replicas = 1 if redis_urls.names_sentinels(self.redis_url) else 0
             object.__setattr__(self, "wait_replicas", replicas)
 
+    @property
+    def is_one_redis(self) -> bool:
+        """Whether broker and ledger are one database, so that one act can write to both."""
+        return self.broker_url == self.redis_url
+
     @classmethod
     def load(cls, environ: Mapping[str, str], *, need: tuple[str, ...] = ()) -> Self:
         """Read the settings from an environment.

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from celery import Celery, Task
 from celery.result import AsyncResult
-from celery.utils import uuid
 
-from smsq import deadline, tracing
+from smsq import deadline, tracing, wakeup
 from smsq.app import app
 from smsq.contract import (
     SEND_BATCH,
@@ -22,8 +21,10 @@ from smsq.contract import (
     Message,
     State,
     mask_phone,
+    new_id,
     parse,
     parse_id,
+    parse_named,
     signature_of_send_sms,
 )
 from smsq.errors import InvalidMessage, LedgerUnavailable
@@ -42,10 +43,41 @@ NOT_SENT: Final = (
 
 
 class SendResult(AsyncResult):  # type: ignore[type-arg]
-    """What `.delay()` returns; `id` is the message's id."""
+    """What `.delay()` returns; `id` is the message's id.
 
+    What else Celery's result has is made when it is asked for: few do, and it costs as much as
+    checking the message.
+    """
+
+    app = app
     duplicate_of: str | None = None
     """The id of the message that holds the `key`, where this one was not sent because of it."""
+
+    def __init__(self, message_id: str, *_: Any, **__: Any) -> None:
+        self.id = message_id
+
+    def __getattr__(self, name: str) -> Any:
+        if self._is_made:
+            raise AttributeError(f"a SendResult has no {name}; smsq.status(id) knows more")
+        super().__init__(self.id)
+        return getattr(self, name)
+
+    def __del__(self) -> None:
+        if self._is_made:
+            super().__del__()
+
+    @property
+    def _is_made(self) -> bool:
+        return "on_ready" in vars(self)
+
+    @property
+    def backend(self) -> Any:
+        """The app's, which keeps no results."""
+        return self.app.backend
+
+    @backend.setter
+    def backend(self, _: Any) -> None:
+        """Take what AsyncResult sets, which is the same."""
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
@@ -56,9 +88,10 @@ def _refuse(*_: Any, **__: Any) -> Any:
 class SendSms(Task):  # type: ignore[type-arg]
     """Enqueue an SMS with `.delay(phone, template, code, ...)`.
 
-    The message is in the ledger when `.delay()` returns. The Celery message published after that
-    only wakes a worker up and carries no more than the id; if publishing it fails, a worker
-    publishes it again. The task itself runs in `smsq_worker`, never here.
+    The message is in the ledger when `.delay()` returns. The Celery message written with it, or
+    published after that where the broker is another Redis, only wakes a worker up and carries no
+    more than the id; if publishing it fails, a worker publishes it again. The task itself runs in
+    `smsq_worker`, never here.
     """
 
     def delay(
@@ -84,18 +117,19 @@ class SendSms(Task):  # type: ignore[type-arg]
         all of this): the message may or may not be in, so call again with the same `key`. Raises
         SettingsError for a bad setting.
         """
-        return self.apply_async(
-            (phone, template, code),
-            {
-                "lane": lane,
-                "ttl_s": ttl_s,
-                "key": key,
-                "on_ambiguous": on_ambiguous,
-                "send_at": send_at,
-                "reference": reference,
-                "notify": notify,
-            },
-        )
+        given = {
+            "phone": phone,
+            "template": template,
+            "code": code,
+            "lane": lane,
+            "ttl_s": ttl_s,
+            "key": key,
+            "on_ambiguous": on_ambiguous,
+            "send_at": send_at,
+            "reference": reference,
+            "notify": notify,
+        }
+        return _sent(new_id(), parse_named(given))
 
     def apply_async(  # type: ignore[override]
         self,
@@ -118,28 +152,37 @@ class SendSms(Task):  # type: ignore[type-arg]
                 "send_at the time, ttl_s the end; only task_id is taken"
             )
         message = parse(args or (), kwargs or {})
-        result = SendResult(uuid() if task_id is None else parse_id(task_id), app=app)
-        result.duplicate_of = enqueue(result.id, message).duplicate_of
-        return result
+        return _sent(new_id() if task_id is None else parse_id(task_id), message)
 
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
 
 
-def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
-    """Write a message to the ledger, publish its wake-up, and return what the ledger made of it.
+def _sent(message_id: str, message: Message) -> SendResult:
+    result = SendResult(message_id)
+    result.duplicate_of = enqueue(message_id, message).duplicate_of
+    return result
 
-    All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
+
+def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+    """Write a message to the ledger, with its wake-up; return what the ledger made of it.
+
+    In one act, where broker and ledger are one Redis; otherwise the wake-up is published after
+    that. All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
     """
     known = {"id": message_id, "lane": message.lane, "template": message.template}
+    shown = f"('{mask_phone(message.phone)}', '{message.template}')"
     within = deadline.within(app.settings.enqueue_timeout_s)
     with within, tracing.sending(known) as span:
-        traced = replace(origin, trace=span.traceparent)
-        entered = app.ledger_writer.enter_one(message_id, message, traced)
+        traced = replace(origin, trace=span.traceparent) if span.traceparent else origin
+        own = None
+        if app.settings.is_one_redis:
+            own = wakeup.of_one(app, message_id, message.lane, shown)
+        reached("before entry")
+        entered = app.ledger_writer.enter_one(message_id, message, traced, own)
         span.tell({"state": entered.state})
         reached("after entry")
-        if entered.state is State.QUEUED:
-            shown = f"('{mask_phone(message.phone)}', '{message.template}')"
+        if entered.state is State.QUEUED and own is None:
             with left_to_the_scheduler([message_id]):
                 publish(app, message_id, message.lane, argsrepr=shown)
         return entered

@@ -8,7 +8,7 @@ text, and HTTP clients are not instrumented, because the URLs have all of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Literal
 
 try:
@@ -22,11 +22,13 @@ else:
     # It uses the provider that the application configures, even later.
     _tracer = trace.get_tracer("smsq")
 
+_has_own_provider = False
+
 
 def send_by(provider: Any) -> None:
     """Export smsq's spans by this provider, which no other library finds."""
-    global _tracer  # noqa: PLW0603 - as there is one provider in a process
-    _tracer = provider.get_tracer("smsq")
+    global _tracer, _has_own_provider  # as there is one provider in a process
+    _tracer, _has_own_provider = provider.get_tracer("smsq"), True
 
 
 class Sending:
@@ -47,12 +49,23 @@ class Sending:
             self._span.set_attributes(_attributes(known))
 
 
-@contextmanager
-def sending(known: Mapping[str, object]) -> Iterator[Sending]:
+_UNTRACED: Final = nullcontext(Sending())
+
+
+def sending(known: Mapping[str, object]) -> AbstractContextManager[Sending]:
     """Run the block in a span `smsq send`."""
-    if not INSTALLED:
-        yield Sending()
-        return
+    return _span_of_sending(known) if _is_configured() else _UNTRACED
+
+
+def _is_configured() -> bool:
+    """Return whether spans go anywhere; without that each would cost as much as half an entry."""
+    return INSTALLED and (
+        _has_own_provider or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    )
+
+
+@contextmanager
+def _span_of_sending(known: Mapping[str, object]) -> Iterator[Sending]:
     with _tracer.start_as_current_span(
         "smsq send",
         kind=trace.SpanKind.PRODUCER,

@@ -17,7 +17,7 @@ from pathlib import Path
 import celery
 import kombu
 
-from bench import balance, beside, otp, outage, rate, release, secret
+from bench import acts, balance, beside, otp, outage, rate, release, secret
 from bench.against import fleet, life, lone, watched
 from bench.peers import compare
 from bench.place import Place, own_throughput
@@ -34,6 +34,7 @@ SCENARIOS = {
     "peers": compare.run,
     "scale": scale.run,
     "beside": beside.run,
+    "acts": acts.run,
     "life": life.run,
     "lone": lone.run,
     "fleet": fleet.run,

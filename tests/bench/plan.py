@@ -36,4 +36,4 @@ class Plan:
     scale_only: tuple[str, ...] = ()
     """Which scenarios of `scale`; all where none is named."""
     base: str = "HEAD"
-    """The commit that `beside` measures beside this tree."""
+    """The commit, or for `acts` a release, that is measured beside this tree."""

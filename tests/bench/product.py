@@ -14,12 +14,13 @@ try:
     from smsq_worker.devstack.processes import Service
     from smsq_worker.domain.states import Outcome
     from smsq_worker.infra.ports import free_port
-    from smsq_worker.ledger import Admitted
+    from smsq_worker.ledger import Admitted, AttemptResult
     from smsq_worker.ledger.admin import ACCOUNT, Control
 
     API_BIND = "SMSQ_API_BIND"
 except ImportError:
     from smsq.enqueue import Entrance as LedgerWriter
+    from smsq_worker.ledger import CameTo as AttemptResult
     from smsq_worker.ledger import Go as Admitted
     from smsq_worker.ledger.control import ACCOUNT, Control
     from smsq_worker.local import services
@@ -34,6 +35,7 @@ __all__ = [
     "ACCOUNT",
     "API_BIND",
     "Admitted",
+    "AttemptResult",
     "Control",
     "Ledger",
     "LedgerWriter",

@@ -8,7 +8,6 @@ Each day comes with single messages, with batches, and with both.
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +21,12 @@ from harness.vendor_server import accepted, refused
 from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.connection import connect
-from smsq.contract import SEND_BATCH, Lane
+from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.ledger import Admitted, Ledger, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
 
@@ -67,9 +67,7 @@ def in_queue(client: redis.Redis) -> int:
     """Count the messages whose wake-ups are in the queue."""
     found = 0
     for text in client.lrange(Lane.NOTICE.queue, 0, -1):
-        envelope = json.loads(text)
-        args = json.loads(b64decode(envelope["body"]))[0]
-        found += len(args[0]) if envelope["headers"]["task"] == SEND_BATCH else 1
+        found += len(ids_of(text))
     return found
 
 

@@ -99,11 +99,34 @@ def test_a_worker_that_dies_after_record_has_done_its_work(host: Machine) -> Non
     assert len(known(message_id).attempts) == 1
 
 
-def test_a_scheduler_that_dies_before_it_publishes_leaves_the_message_queued(host: Machine) -> None:
+def lost_on_its_way(host: Machine) -> str:
+    """Send a message whose wake-up is lost, which a scheduler sees now."""
     message_id = send()
     host.client.delete("sms.notice")
     host.client.hset(keys.message(message_id), "published", 0)
     host.run_out(message_id)
+    return message_id
+
+
+def has_a_broker_of_its_own(host: Machine) -> None:
+    host.environ["SMSQ_BROKER_URL"] = host.environ["SMSQ_REDIS_URL"].removesuffix("/0") + "/5"
+
+
+def test_a_scheduler_that_dies_after_a_claim_has_woken_up_what_it_claimed(host: Machine) -> None:
+    message_id = lost_on_its_way(host)
+    # It takes nothing of the message's lane.
+    dies(host.start_worker("-Q", "sms.otp", **{VARIABLE: "after claim"}))
+    assert host.client.llen("sms.notice") == 1
+    host.start_worker()
+    becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 1
+
+
+def test_with_a_separate_broker_one_that_dies_before_it_publishes_leaves_the_message_queued(
+    host: Machine,
+) -> None:
+    has_a_broker_of_its_own(host)
+    message_id = lost_on_its_way(host)
     dies(host.start_worker(**{VARIABLE: "after claim"}))
     assert known(message_id).state == "queued"
     assert not host.client.exists("sms.notice")
@@ -113,12 +136,33 @@ def test_a_scheduler_that_dies_before_it_publishes_leaves_the_message_queued(hos
     assert len(host.vendor.calls) == 1
 
 
-def test_a_producer_that_dies_before_it_publishes_has_enqueued(host: Machine) -> None:
+def producer_dies(host: Machine, point: str) -> None:
     code = f"import smsq; smsq.send_sms.delay('{PHONE}', 'SMS_1001')"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=host.environ | {VARIABLE: "after entry"}, check=False
-    )
+    environ = host.environ | {VARIABLE: point}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, check=False)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_a_producer_that_dies_before_the_entry_leaves_nothing(host: Machine) -> None:
+    producer_dies(host, "before entry")
+    assert not [*host.client.scan_iter("smsq:*")]
+    assert not [*host.client.scan_iter("sms.*")]
+
+
+def test_a_producer_that_dies_after_the_entry_has_enqueued_and_woken_up(host: Machine) -> None:
+    producer_dies(host, "after entry")
+    (message_id,) = host.client.zrange(keys.TIMERS, 0, -1)
+    host.start_worker()
+    # No timer runs out.
+    becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 1
+
+
+def test_with_a_separate_broker_one_that_dies_before_it_publishes_has_enqueued(
+    host: Machine,
+) -> None:
+    has_a_broker_of_its_own(host)
+    producer_dies(host, "after entry")
     (message_id,) = host.client.zrange(keys.TIMERS, 0, -1)
     assert known(message_id).state == "queued"
     host.start_worker()

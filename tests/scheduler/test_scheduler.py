@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from harness.machine import machine
 from harness.scene import LONG_AGO, Scene
 from harness.waiting import eventually, known
 from smsq import keys
-from smsq.contract import SEND_BATCH, Lane
+from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.ledger import CLAIM_AT_MOST
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import POLL_S, REST_S, SLICE_S, Scheduler
@@ -123,6 +122,8 @@ def test_what_an_older_release_left_in_an_index_is_put_right(scene: Scene) -> No
 class Queues:
     """The broker's queues as a test wants them."""
 
+    wakeups = ""
+
     def __init__(self, oldest: dict[Lane, list[str]] | None = None) -> None:
         self.published: list[tuple[Lane, list[str]]] = []
         self._oldest = oldest or {}
@@ -185,11 +186,7 @@ def test_timers_close_to_each_other_are_no_ticks_of_their_own(
 
 def ids_in(client: redis.Redis, queue: str) -> list[int]:
     """Count the messages of each wake-up in a queue."""
-    envelopes = map(json.loads, client.lrange(queue, 0, -1))
-    return [
-        len(json.loads(b64decode(one["body"]))[0][0]) if one["headers"]["task"] == SEND_BATCH else 1
-        for one in envelopes
-    ]
+    return [len(ids_of(item)) for item in client.lrange(queue, 0, -1)]
 
 
 def test_a_worker_publishes_what_comes_due_in_batches_and_nothing_twice(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from bench.place import Place
-from smsq.contract import SEND_BATCH, Lane
+from smsq.contract import Lane
+from smsq_worker.infra.wakeups import ids_of
 
 SLICE = 1000
 LANES = [lane.queue for lane in Lane]
@@ -60,7 +60,5 @@ def _envelopes(place: Place) -> Iterator[dict[str, Any]]:
 def _ids(envelope: dict[str, Any]) -> list[str]:
     """Give the messages that a wake-up names; none where it is something else."""
     headers = envelope.get("headers", {})
-    if headers.get("task") == SEND_BATCH:
-        args, *_ = json.loads(b64decode(envelope["body"]))
-        return list(args[0])
-    return [headers["id"]] if str(headers.get("task", "")).startswith("smsq.send") else []
+    is_ours = str(headers.get("task", "")).startswith("smsq.send")
+    return ids_of(json.dumps(envelope)) if is_ours else []

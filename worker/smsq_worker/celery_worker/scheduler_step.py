@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from threading import Event, Thread
-from typing import Any, Final
+from typing import Any
 
 from celery import bootsteps
 from kombu import Connection
 from kombu.exceptions import ChannelError, OperationalError
 
+from smsq import wakeup
 from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
 from smsq.tasks import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
@@ -20,13 +21,10 @@ from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.memory import is_full
 from smsq_worker.infra.wakeups import OLDEST, some_ids
+from smsq_worker.ledger.types import BATCH, FEW
 from smsq_worker.scheduler.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
-
-BATCH: Final = 100
-FEW: Final = 4
-"""Up to this many messages get a wake-up each: a batch of them would not be cheaper."""
 
 
 class SchedulerStep(bootsteps.StartStopStep):
@@ -86,6 +84,7 @@ class BrokerQueues:
     def __init__(self, app: WorkerApp, connection: Connection) -> None:
         self._app = app
         self._connection = connection
+        self.wakeups = wakeup.for_the_scheduler(app) if app.settings.is_one_redis else ""
 
     @property
     def _channel(self) -> Any:

@@ -21,13 +21,15 @@ return found
 """
 
 
-def ids_of(body: str | bytes) -> list[str]:
+def ids_of(item: str | bytes) -> list[str]:
     """Return the ids of the messages that a Celery message wakes up; none if it is invalid."""
     try:
-        envelope = json.loads(body)
+        envelope = json.loads(item)
         found = [envelope["headers"]["id"]]
         if envelope["headers"].get("task") == SEND_BATCH:
-            found = list(json.loads(b64decode(envelope["body"]))[0][0])
+            body = envelope["body"]
+            # In plain text or in base64, which has no brackets.
+            found = list(json.loads(body if body[:1] == "[" else b64decode(body))[0][0])
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return []
     return [one for one in found if is_id(one)]

@@ -52,8 +52,12 @@ class ReportActs(EncryptingActs):
         for mid, _, report in reports:
             if report.suppress_ms or report.hold_ms:
                 self._encrypt_message_of(mid)
-        given = json.dumps([_as_fields(*one) for one in reports])
-        answers = self._run("report", given, REPORTS_PER_MID)
+        meanings = {report: n for n, report in enumerate(dict.fromkeys(r for *_, r in reports), 1)}
+        given = [
+            [(report.counted_as, _as_fields(report)) for report in meanings],
+            [(mid, _inbox_member(mid, stat), meanings[report]) for mid, stat, report in reports],
+        ]
+        answers = self._run("report", json.dumps(given), REPORTS_PER_MID)
         return [
             (state, message_id or None, trace[0] if trace else None)
             for state, message_id, *trace in answers
@@ -66,22 +70,17 @@ class ReportActs(EncryptingActs):
         return [str(json.loads(report)["stat"]) for report in reports]
 
 
-def _as_fields(mid: str, stat: str, report: Report) -> dict[str, object]:
+def _as_fields(report: Report) -> dict[str, object]:
+    """Return what a report means. This is parked, so older and newer releases read it."""
     return {
-        "mid": mid,
-        "member": _inbox_member(mid, stat),
-        "counted_as": report.counted_as,
-        # This is parked, so older and newer releases read it.
-        "meaning": {
-            "stat": report.stat,
-            "class": report.code_class,
-            "wait_ms": report.wait_ms,
-            "maybe_sent": report.maybe_sent,
-            "pause": report.pause,
-            "suppress_ms": report.suppress_ms,
-            "hold_ms": report.hold_ms,
-            "slow_down": report.slow_down,
-        },
+        "stat": report.stat,
+        "class": report.code_class,
+        "wait_ms": report.wait_ms,
+        "maybe_sent": report.maybe_sent,
+        "pause": report.pause,
+        "suppress_ms": report.suppress_ms,
+        "hold_ms": report.hold_ms,
+        "slow_down": report.slow_down,
     }
 
 

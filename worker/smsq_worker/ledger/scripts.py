@@ -1,8 +1,9 @@
 """How scripts are put together: names of keys, constants of the settings, shared files.
 
-A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it; those may
-need others. KEY_<name> is a key of `smsq.keys`; other names in capitals that no file defines are
-from `_constants`. A script contains only what it names, as all of it runs anew in each act.
+A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or the
+producer's wakeup.lua; those may need others. KEY_<name> is a key of `smsq.keys`; other names in
+capitals that no file defines are from `_constants`. A script contains only those of their
+functions, tables and constants that it uses, as all of it runs anew in each act.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client
+from smsq.ledger_writer import lua
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.states import NEXT
 from smsq_worker.ledger.histograms import BOUNDS_MS
+from smsq_worker.ledger.types import BATCH, FEW
 
 REFUSED_WHEN_FULL: Final = frozenset({"take_in", "client_rate", "read_rate", "find"})
 """Acts that let something new in, which Redis refuses at its memory limit as it does the entry, and
@@ -27,6 +30,10 @@ All others go through: they stop, end or free what is in, or report it, and what
 bounded. Refused, they would leave doubts, and an operator without a brake.
 """
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
+_LOCAL: Final = re.compile(r"local (?:function (\w+)|([\w, ]+))")
+_PARTS: Final = re.compile(r"^(local .*\n(?:(?:[ \t].*)?\n)*(?:(?:end|}).*\n)?)", re.MULTILINE)
+_NO_NAMES: Final = re.compile(r"--.*|'[^'\n]*'|(?<!\.)[.:]\w+")
+_WORD: Final = re.compile(r"\w+")
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 
 
@@ -47,7 +54,8 @@ class Scripts:
         return self._registered[name]
 
     def _register(self, name: str) -> Any:
-        body = "".join(self._with_needs(name, set()))
+        *shared, act = self._with_needs(name, set())
+        body = "".join([*_used(shared, act), act])
         named = set(re.findall(r"\b[A-Z_]+\b", body))
         constants = (
             f"local {name} = {value}\n" for name, value in self._constants.items() if name in named
@@ -67,25 +75,50 @@ class Scripts:
         yield text
 
 
+def _used(shared: Iterable[str], act: str) -> list[str]:
+    """Return the parts of shared files that an act uses, in order.
+
+    A part is a `local` at the beginning of a line, with the indented lines after it and its end;
+    what is between them is always used.
+    """
+    parts = [part for file in shared for part in _PARTS.split(file) if part]
+    names = [_names(part) for part in parts]
+    words, is_used = _words(act), [not of_part for of_part in names]
+    words.update(*(_words(part) for part, used in zip(parts, is_used, strict=True) if used))
+    while new := [n for n, of_part in enumerate(names) if not is_used[n] and of_part & words]:
+        for n in new:
+            is_used[n] = True
+            words |= _words(parts[n])
+    return [part for part, used in zip(parts, is_used, strict=True) if used]
+
+
+def _names(part: str) -> set[str]:
+    found = _LOCAL.match(part)
+    return set(_WORD.findall(found[1] or found[2])) if found else set()
+
+
+def _words(text: str) -> set[str]:
+    """Return the names that a text uses, without those in comments and strings, and of fields."""
+    return set(_WORD.findall(_NO_NAMES.sub(" ", text)))
+
+
 @cache
 def _files() -> dict[str, str]:
     root = Path(__file__).with_name("lua")
-    return {
+    own = {
         path.relative_to(root).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
         for path in root.rglob("*.lua")
     }
+    return own | {"shared/wakeup": lua("wakeup")}
 
 
 def _constants(rules: Rules) -> dict[str, Any]:
     """Return what scripts know of the schema, the states and the settings, as Lua."""
-    ways = (
-        f'["{before} {after}"]=true' for before, afters in NEXT.items() for after in sorted(afters)
-    )
+    ways = (f'{before}=" {" ".join(sorted(afters))} "' for before, afters in NEXT.items())
     breaker = rules.breaker and _table((*rules.breaker[:2], rules.breaker.seconds * 1000))
     return {
         "SCHEMA": keys.VERSION,
-        "NEXT": _table(ways),  # NEXT['<from> <to>'] is true where there is a way
-        "KNOWN": _table(f"{state}=true" for state in NEXT),
+        "NEXT": _table(ways),  # NEXT['<from>'] is " <to> <to> "
         "BOUNDS": _table(f"{name}={_table(ms)}" for name, ms in BOUNDS_MS.items()),
         "RETENTION": rules.retention_s * 1000,
         "LEASE": round(rules.lease_s * 1000),
@@ -99,6 +132,8 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "BULK_HOURS": _table(rules.bulk_hours) if rules.bulk_hours else "nil",
         "BREAKER": breaker or "nil",
         "PROBE": round(rules.probe_s * 1000),
+        "BATCH": BATCH,
+        "FEW": FEW,
         "WEBHOOK": "true" if rules.webhook else "false",
     }
 

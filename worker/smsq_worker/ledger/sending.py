@@ -83,7 +83,7 @@ class SendingActs(EncryptingActs):
 
     def record_many(self, results: Sequence[AttemptResult]) -> list[State | None]:
         """Record results of attempts; return the states that follow, None where unknown."""
-        states = self._run("record", json.dumps([_as_fields(result) for result in results]))
+        states = self._run("record", json.dumps([_as_array(result) for result in results]))
         return [None if state == "unknown" else State(state) for state in states]
 
 
@@ -114,15 +114,15 @@ def _admission(
     return Rejected(answer, State(rest[0]) if rest else None)
 
 
-def _as_fields(result: AttemptResult) -> dict[str, str | int | bool]:
-    return {
-        "id": result.message_id,
-        "attempt": result.attempt,
-        "outcome": result.outcome,
-        "detail": result.detail,
-        "mid": result.mid,
-        "wait_ms": round(result.wait_s * 1000),
-        "trouble": result.trouble,
-        "too_fast": result.too_fast,
-        "begun": result.begun,
-    }
+def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:
+    return (
+        result.message_id,
+        result.attempt,
+        result.outcome,
+        result.detail,
+        result.mid,
+        round(result.wait_s * 1000),
+        result.trouble,
+        result.too_fast,
+        result.begun,
+    )

@@ -12,6 +12,10 @@ from smsq_worker.domain.states import Lanes, Outcome
 Decision = Literal["resend", "drop"]
 
 CLAIM_AT_MOST = 200
+BATCH = 100
+"""How many messages one wake-up of the scheduler is for, at most."""
+FEW = 4
+"""Up to this many messages get a wake-up each: a batch of them would not be cheaper."""
 REPORTS_PER_MID = 16
 
 
@@ -111,3 +115,5 @@ class Due:
     rate: float = 0
     more: bool = False
     """Whether more is due than was taken at once."""
+    woken: int = 0
+    """How many the claim has woken up itself."""

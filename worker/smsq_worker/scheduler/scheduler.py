@@ -1,7 +1,8 @@
 """What must happen later: retries, schedules, dead workers' attempts, lost wake-ups, probes.
 
-Every worker runs a scheduler and none is special. The ledger does what is due in one act; the
-scheduler publishes the wake-ups that follow. If it dies in between, the timer expires again.
+Every worker runs a scheduler and none is special. The ledger does what is due in one act, which
+pushes the wake-ups that follow where broker and ledger are one Redis. Otherwise the scheduler
+publishes them; if it dies in between, the timer expires again.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ MAX_QUEUED_CALLBACKS: Final = 200
 
 class Queues(Protocol):
     """What the scheduler needs of the broker."""
+
+    @property
+    def wakeups(self) -> str:
+        """What the ledger pushes wake-ups with, see smsq.wakeup; "" where it cannot."""
 
     def oldest(self) -> Mapping[Lane, Sequence[str]]:
         """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
@@ -171,12 +176,13 @@ class Scheduler:
             resend_wait_s=self._backoff.wait_s(1),
             oldest=self._queues.oldest(),
             can_publish=not self._broker_is_full,
+            wakeups=self._queues.wakeups,
         )
         # An accepted message takes more memory than one that waits, until its report. Reports are
         # still reconciled and callbacks dispatched, which frees memory.
         self._gate.set("closed" if self._ledger_is_full else due.lanes, due.rate)
         set_switch_interval(due.rate)
-        if due.wake:
+        if due.wake or due.woken:
             reached("after claim")
         self._run_all(
             partial(self._queues.publish_messages, ids, lane)

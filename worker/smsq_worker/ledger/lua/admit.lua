@@ -132,19 +132,19 @@ end
 
 local function under_a_pause(m, go)
   local template = 'template:' .. m.template
-  local texts = redis.call('HMGET', KEY_PAUSES, 'account', 'breaker', template)
+  local texts = open(KEY_PAUSES).f
   local function stops(scope, text)
     if not text then return false end
     go.probes[scope] = pause_of(text)
     return not go.probes[scope].permit
   end
 
-  if stops('account', texts[1]) or stops('breaker', texts[2]) then return {'paused'} end
+  if stops('account', texts.account) or stops('breaker', texts.breaker) then return {'paused'} end
   local outage = go.probes.breaker
   if m.doubt and outage and now < outage.permit + PROBE_IN_DOUBT then
     return deferred(m, math.min(PROBE, 5000))
   end
-  if stops(template, texts[3]) then
+  if stops(template, texts[template]) then
     wait_for_template(m)
     return {'deferred', m.state}
   end
@@ -153,6 +153,14 @@ end
 local function gateway_silent(_, go)
   go.rate = rate()
   if unanswered() >= math.max(UNANSWERED, 2 * go.rate.now) then return {'wait', 100000} end
+end
+
+local is_booked
+local function book(r, tat)
+  r.tat = tat
+  if is_booked then return end
+  is_booked = true
+  at_end(function() set(open(KEY_RATE), 'tat', whole(r.tat)) end)
 end
 
 -- Slots are booked one gap apart (GCRA), so that late workers lose none of them; and send times are
@@ -164,11 +172,12 @@ local function no_slot_yet(m, go)
     local gap = 1000000 / (share(r) * r.now)
     -- None is booked further ahead, but before the rate was raised.
     local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
-    if tat < r.tat then redis.call('HSET', KEY_RATE, 'tat', whole(tat)) end
     slot = math.max(us, tat - (r.burst - 1) * gap)
     local wait = slot - us - AHEAD[m.lane]
-    if wait > 0 then return {'wait', math.ceil(wait)} end
-    redis.call('HSET', KEY_RATE, 'tat', whole(math.max(tat, us) + gap))
+    local is_free = wait <= 0
+    if is_free then tat = math.max(tat, us) + gap end
+    if tat ~= r.tat then book(r, tat) end
+    if not is_free then return {'wait', math.ceil(wait)} end
   end
   -- One that was booked and comes late goes a little later, for the same reason.
   -- Nobody asks before it: one that lies ahead was booked before the clock was set back.
@@ -182,7 +191,7 @@ local GUARDS = {copy, ttl_over, stopped, payload_unusable, suppressed, number_he
   number_too_frequent, outside_bulk_hours, under_a_pause, gateway_silent, no_slot_yet}
 
 local function depart(m, go)
-  redis.call('HINCRBY', KEY_HEALTH, 'unanswered', 1)
+  count_unanswered(1)
   departs(go.rate, go.at, m.n + 1 .. ' ' .. m.id)
   for scope, p in pairs(go.probes) do
     p.permit = nil
@@ -198,7 +207,7 @@ local function depart(m, go)
     redis.call('PEXPIRE', go.sent_key, longest)
   end
   m.n = m.n + 1
-  move(m, 'sending', 'n', m.n, m.n .. ':at', now)
+  move(m, 'sending', 'n', m.n, attempt(m.n).at, now)
   timer(m, now + LEASE)
   if m.doubt then count('possible_duplicates') end
   return {'go', m.n, go.payload, m.template, math.ceil(go.at - us), now, m.trace}
@@ -210,21 +219,28 @@ local function admit(id, booked)
   local go = {booked = booked, probes = {}}
   for i = 1, #GUARDS do
     local why_not = GUARDS[i](m, go)
-    if why_not then return why_not end
+    if why_not then
+      save(m)
+      return why_not
+    end
   end
-  return depart(m, go)
+  local answer = depart(m, go)
+  save(m)
+  return answer
 end
 
 local LAST = {wait = true, plain = true, paused = true}
-local answers = {events}
-for i = 2, #ARGV, 2 do
-  local id = ARGV[i]
-  local answer = apart('message', id, admit, id, ARGV[i + 1])
-  if not answer then
-    answer = {'bad'}
-    redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, id)
+return whole_act(function()
+  local answers = {events}
+  for i = 2, #ARGV, 2 do
+    local id = ARGV[i]
+    local answer = apart('message', id, admit, id, ARGV[i + 1])
+    if not answer then
+      answer = {'bad'}
+      redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, id)
+    end
+    answers[#answers + 1] = answer
+    if LAST[answer[1]] then break end
   end
-  answers[#answers + 1] = answer
-  if LAST[answer[1]] then break end
-end
-return answers
+  return answers
+end)

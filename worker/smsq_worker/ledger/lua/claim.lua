@@ -1,6 +1,6 @@
 -- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
 -- Leases first, then otp, then notice, then all the rest.
--- needs: set_aside ends breaker sweep
+-- needs: set_aside ends breaker sweep wakeup
 --
 -- ARGV[1] how many at most  ARGV[2] ms until a wake-up is checked for being lost
 -- ARGV[3] ms to wait before the resend of an attempt whose worker died
@@ -8,15 +8,19 @@
 --   lanes for which that is not known are left out
 -- ARGV[5] '1' where wake-ups can be published; otherwise what is to be woken up stays due, or it
 --   would seem to be in its queue
+-- ARGV[6] where broker and ledger are one Redis, JSON: lane -> {queue, envelope for one message, for a
+--   batch}, with marks (wakeup.lua); '' where the caller publishes
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
---   attempts a second, 1 where more is due, id, lane, id, lane, ...}: the rest are wake-ups to publish
+--   attempts a second, 1 where more is due, how many were woken up here, id, lane, id, lane, ...}: the
+--   rest are wake-ups to publish
 --
--- One act, because any number of workers run this at once. One that dies after it, before it
--- published, leaves messages that are `queued` under a timer, as if a wake-up had been lost.
+-- One act, because any number of workers run this at once, and one that dies after it has woken up
+-- what it claimed. Where the caller publishes, one that dies before that leaves messages that are
+-- `queued` under a timer, as if a wake-up had been lost.
 
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest = cjson.decode(ARGV[4])
-local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0}
+local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
@@ -27,6 +31,7 @@ local ENDED = 4
 local SLOW_MS = 5000
 
 local can_publish = ARGV[5] == '1'
+local woken = {}  -- lane -> ids
 -- It is looked at again this much later meanwhile.
 local UNPUBLISHED_MS = 1000
 
@@ -34,10 +39,36 @@ local function wake(m)
   if not can_publish then return timer(m, math.min(now + UNPUBLISHED_MS, m.expires)) end
   if m.state ~= 'queued' then move(m, 'queued') end
   set(m, 'published', now)
-  redis.call('HDEL', m.key, 'overtaken')
+  drop(m, 'overtaken')
   timer(m, math.min(now + ask_ms, m.expires))
-  answer[#answer + 1] = m.id
-  answer[#answer + 1] = m.lane
+  woken[m.lane] = woken[m.lane] or {}
+  table.insert(woken[m.lane], m.id)
+end
+
+-- Leave wake-ups to the caller.
+local function leave(lane, ids)
+  for _, id in ipairs(ids) do
+    answer[#answer + 1] = id
+    answer[#answer + 1] = lane
+  end
+end
+
+local function push(lane, way, ids)
+  local queue, of_one, of_many = unpack(way)
+  local wakeup = #ids == 1 and wakeup_of_one(of_one, ids[1]) or wakeup_of_many(of_many, ids)
+  if is_pushed(queue, wakeup) then answer[6] = answer[6] + #ids else leave(lane, ids) end
+end
+
+-- One wake-up for many messages, or one for each of a few.
+local function push_all(lane, way, ids)
+  for start = 1, #ids, BATCH do
+    local some = {unpack(ids, start, math.min(start + BATCH - 1, #ids))}
+    if #some > FEW then
+      push(lane, way, some)
+    else
+      for _, id in ipairs(some) do push(lane, way, {id}) end
+    end
+  end
 end
 
 -- When the oldest wake-up in a lane's queue was published, where that is known.
@@ -62,14 +93,16 @@ local function suspect(m)
     set(m, 'overtaken', 1)
     return timer(m, math.min(now + ask_ms, m.expires))
   end
-  if m.overtaken then redis.call('HDEL', m.key, 'overtaken') end
+  drop(m, 'overtaken')
   timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
 end
 
 -- Let a message's timer run out now, if it has one.
 local function due_now(id)
   local m = redis.call('ZSCORE', KEY_TIMERS, id) and load(id)
-  if m then timer(m, now) end
+  if not m then return end
+  timer(m, now)
+  save(m)
 end
 
 -- What operators did, and what was set aside, to be logged by one worker.
@@ -87,9 +120,7 @@ local function permit_probe(scope, p)
   if first then apart('message', first, due_now, first) end
 end
 
-local scopes = redis.call('HGETALL', KEY_PAUSES)
-for i = 1, #scopes, 2 do
-  local scope, p = scopes[i], pause_of(scopes[i + 1])
+local function look_at_pause(scope, p)
   if p.unreadable then  -- its cause is not known, so an operator has to end it
     set_aside('pause', scope, 'its entry is malformed')
     p.unreadable = nil
@@ -100,14 +131,20 @@ for i = 1, #scopes, 2 do
     if not p.permit then answer[3] = 'closed' elseif answer[3] == 'open' then answer[3] = 'probe' end
   end
 end
-answer[4] = tostring(rate().now)
-redis.call('HSET', KEY_RATE, 'workers_limit', tostring(RATE), 'workers_burst', BURST)
+
+local function look_at_pauses_and_rate()
+  for scope, text in pairs(open(KEY_PAUSES).f) do look_at_pause(scope, pause_of(text)) end
+  answer[4] = tostring(rate().now)
+  set(open(KEY_RATE), 'workers_limit', tostring(RATE), 'workers_burst', BURST)
+end
 
 -- What waited for a template goes on, `limit` at a time.
-for _, template in ipairs(redis.call('SMEMBERS', KEY_RELEASED)) do
-  local ids = redis.call('ZPOPMIN', KEY_WAITING .. template, limit)
-  for i = 1, #ids, 2 do apart('message', ids[i], due_now, ids[i]) end
-  if #ids < 2 * limit then redis.call('SREM', KEY_RELEASED, template) end
+local function release_waiting()
+  for _, template in ipairs(redis.call('SMEMBERS', KEY_RELEASED)) do
+    local ids = redis.call('ZPOPMIN', KEY_WAITING .. template, limit)
+    for i = 1, #ids, 2 do apart('message', ids[i], due_now, ids[i]) end
+    if #ids < 2 * limit then redis.call('SREM', KEY_RELEASED, template) end
+  end
 end
 
 local due = {
@@ -115,7 +152,7 @@ local due = {
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
     count('calls:maybe_sent')
     answered(false)
-    doubt(m, lost_wait_ms)
+    follow_doubt(m, lost_wait_ms)
   end,
   accepted = function(m) finish(m, 'unreported') end,
   deferred = function(m) if now >= m.expires then expire(m) else wake(m) end end,
@@ -129,47 +166,66 @@ local function run_out(id)
   if not act then
     -- Perhaps a newer release's.
     if m and not FINAL[m.state] and m.state ~= 'held' then error('its state is unknown') end
-    redis.call('ZREM', KEY_TIMERS, id)
+    score(KEY_TIMERS, id)
     return true
   end
-  if not (is_line(id) and m.expires and LANE[(m.lane or ''):sub(1, 1)] == m.lane) then
+  if not (is_line(id) and m.expires and m.lane and LANE[m.lane:sub(1, 1)] == m.lane) then
     error('its id, lane or ttl is malformed')
   end
   local was = m.state
   act(m)
+  save(m)
   if was == 'sending' or FINAL[m.state] then limit = limit - ENDED + 1 end
   return true
 end
 
 local function try(id)
-  if not apart('message', id, run_out, id) then redis.call('ZADD', KEY_TIMERS, now + AGAIN_MS, id) end
+  if not apart('message', id, run_out, id) then score(KEY_TIMERS, id, now + AGAIN_MS) end
 end
 
 local function due_in(timers)
+  write_scores()
   return redis.call('ZRANGEBYSCORE', timers, '-inf', now, 'LIMIT', 0, limit)
 end
 
-for _, index in ipairs({KEY_LEASES, INDEXED.otp, INDEXED.notice}) do
+local function run_out_indexed(index)
   for _, id in ipairs(due_in(index)) do
     if limit <= 0 then break end
-    redis.call('ZREM', index, id)
+    score(index, id)
     -- Older releases know no index: what one of them put off waits in KEY_TIMERS alone.
     local at = tonumber(redis.call('ZSCORE', KEY_TIMERS, id) or 'inf')
     if at <= now then try(id) end
   end
 end
 
-local last = tonumber(redis.call('HGET', KEY_CLOCK, 'slice') or 0)
-if limit > 0 and now >= last + APART_MS then
+local function run_out_slice()
+  local last = tonumber(redis.call('HGET', KEY_CLOCK, 'slice') or 0)
+  if limit <= 0 or now < last + APART_MS then return end
   for _, id in ipairs(due_in(KEY_TIMERS)) do
     try(id)
     if limit <= 0 then
       redis.call('HSET', KEY_CLOCK, 'slice', now)
       answer[5] = 1
-      break
+      return
     end
   end
 end
-local following = redis.call('ZRANGE', KEY_TIMERS, 0, 0, 'WITHSCORES')[2]
-if following then answer[2] = math.max(0, tonumber(following) - now) end
-return answer
+local function push_woken()
+  local ways = next(woken) and ARGV[6] ~= '' and cjson.decode(ARGV[6])
+  for _, lane in ipairs({'otp', 'notice', 'bulk'}) do
+    local ids = woken[lane] or {}
+    if ways then push_all(lane, ways[lane], ids) else leave(lane, ids) end
+  end
+end
+
+return whole_act(function()
+  look_at_pauses_and_rate()
+  release_waiting()
+  for _, index in ipairs({KEY_LEASES, INDEXED.otp, INDEXED.notice}) do run_out_indexed(index) end
+  run_out_slice()
+  write_scores()
+  local following = redis.call('ZRANGE', KEY_TIMERS, 0, 0, 'WITHSCORES')[2]
+  if following then answer[2] = math.max(0, tonumber(following) - now) end
+  push_woken()
+  return answer
+end)

@@ -13,16 +13,21 @@ local function announce_new(id)
   return true
 end
 
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY_NOTICES, '-inf', now, 'LIMIT', 0, ARGV[1])) do
+local function claim(name)
   local new = string.match(name, '^new:%l+:(.*)$')
   if new and apart('notice', name, announce_new, new) then
-    redis.call('ZREM', KEY_NOTICES, name)
+    score(KEY_NOTICES, name)
   elseif not new and is_line(name) and name:find('^%l+:%l+:.') then
-    redis.call('ZADD', KEY_NOTICES, now + tonumber(ARGV[2]), name)
+    score(KEY_NOTICES, name, now + tonumber(ARGV[2]))
     answer[#answer + 1] = name
   else
-    redis.call('ZADD', KEY_NOTICES, now + AGAIN_MS, name)
+    score(KEY_NOTICES, name, now + AGAIN_MS)
     if not new then set_aside('notice', name, 'its name is malformed') end
   end
 end
-return answer
+
+return whole_act(function()
+  local due = redis.call('ZRANGEBYSCORE', KEY_NOTICES, '-inf', now, 'LIMIT', 0, ARGV[1])
+  for _, name in ipairs(due) do claim(name) end
+  return answer
+end)

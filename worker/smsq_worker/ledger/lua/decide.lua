@@ -10,12 +10,14 @@
 local m = load(ARGV[1])
 if not m then return {events, 'unknown', ''} end
 if m.state ~= 'held' then return {events, 'not held', m.state} end
-if ARGV[2] == 'drop' then
-  finish(m, 'failed', 'local:dropped')
-elseif now >= m.expires then
-  return {events, 'too late', m.state}
-else
-  set(m, 'doubt', 1, 'otherwise', 'local:resends')
-  defer(m, 0)
-end
-return {events, 'done', m.state}
+if ARGV[2] ~= 'drop' and now >= m.expires then return {events, 'too late', m.state} end
+return whole_act(function()
+  if ARGV[2] == 'drop' then
+    finish(m, 'failed', 'local:dropped')
+  else
+    set(m, 'doubt', 1, 'otherwise', 'local:resends')
+    defer(m, 0)
+  end
+  save(m)
+  return {events, 'done', m.state}
+end)

@@ -10,9 +10,11 @@ local attempt = ARGV[2] .. ' ' .. ARGV[1]
 redis.call('ZREM', KEY_CALLS, attempt)
 local m = load(ARGV[1])
 local holds = m and m.state == 'sending' and m.n == tonumber(ARGV[2])
-  and redis.call('HGET', m.key, m.n .. ':at') == ARGV[3]
+  and m.f[m.n .. ':at'] == ARGV[3]
 if not holds then return {events, -1} end
-local r = rate()
-local at = room(r, us + EARLY)
-departs(r, at, attempt)
-return {events, math.ceil(at - us)}
+return whole_act(function()
+  local r = rate()
+  local at = room(r, us + EARLY)
+  departs(r, at, attempt)
+  return {events, math.ceil(at - us)}
+end)

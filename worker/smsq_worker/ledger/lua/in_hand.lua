@@ -7,11 +7,16 @@
 -- One act, because a message may be admitted meanwhile: then its timer means something else.
 
 local ask_ms = tonumber(ARGV[1])
-for i = 2, #ARGV do
-  local m = load(ARGV[i])
-  if m and m.state == 'queued' and redis.call('ZSCORE', KEY_TIMERS, m.id) then
-    if m.overtaken then redis.call('HDEL', m.key, 'overtaken') end
+local function put_off(id)
+  local m = load(id)
+  if m and m.state == 'queued' and redis.call('ZSCORE', KEY_TIMERS, id) then
+    drop(m, 'overtaken')
     timer(m, math.min(now + ask_ms, m.expires))
+    save(m)
   end
 end
-return {events}
+
+return whole_act(function()
+  for i = 2, #ARGV do put_off(ARGV[i]) end
+  return {events}
+end)

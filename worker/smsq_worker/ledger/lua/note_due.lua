@@ -10,7 +10,8 @@ local function note(id)
   local m, at = load(id), redis.call('ZSCORE', KEY_TIMERS, id)
   if m and at and m.state == 'deferred' and m.n == 0
       and not redis.call('ZSCORE', KEY_WAITING .. m.template, id) then
-    redis.call('HSETNX', m.key, 'due', whole(at))
+    if not m.f.due then set(m, 'due', whole(at)) end
+    write(m)
   end
 end
 

@@ -1,8 +1,8 @@
 -- Record the results of attempts, and do what follows.
 -- needs: reports breaker clock_step
 --
--- ARGV[1] the results as JSON, each {id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
---   begun}: a refusal's detail begins with the message's reason; mid is "" where there is none;
+-- ARGV[1] the results as JSON, each [id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
+--   begun]: a refusal's detail begins with the message's reason; mid is "" where there is none;
 --   wait_ms to another attempt; whether the gateway is in trouble, and says that we are too fast;
 --   when the attempt began in Unix ms (0: unknown)
 -- Returns {events, state, ...}, in order
@@ -22,8 +22,8 @@ local CATCH_UP = {sending = 'deferred', accepted = 'deferred', held = 'deferred'
 -- A gateway that is down for a day makes hundreds of attempts that need not be kept.
 local function forget_old_attempt(m)
   local old = m.n - KEEP_ATTEMPTS
-  if old > 0 and redis.call('HGET', m.key, old .. ':outcome') == 'not_sent' then
-    redis.call('HDEL', m.key, old .. ':at', old .. ':outcome', old .. ':detail')
+  if old > 0 and m.f[attempt(old).outcome] == 'not_sent' then
+    drop(m, attempt(old).at, attempt(old).outcome, attempt(old).detail)
   end
 end
 
@@ -31,8 +31,9 @@ end
 -- was given to another message too: then it leads to neither, and reports on it are parked.
 -- 0.1.0 and 0.2.0 park them as well, as what they look for begins with a number.
 local function know(mid, m, n)
-  local key = KEY_MID .. mid
-  local known = redis.call('GET', key) or ''
+  local key, of_this = KEY_MID .. mid, n .. ' ' .. m.id
+  local known = redis.call('SET', key, of_this, 'NX', 'GET', 'PX', REPORT_WAIT + RETENTION)
+  if not known then return n end
   local before, id = string.match(known, '^(%d+) (.*)$')
   before = tonumber(before)
   local value, whose
@@ -43,7 +44,7 @@ local function know(mid, m, n)
   elseif known:find('^reused\t') then
     value = known
     count_since_0_3('mids_reused')
-  elseif id and id ~= m.id and load(id) then
+  elseif id and id ~= m.id and redis.call('HEXISTS', KEY_MESSAGE .. id, 'state') == 1 then
     -- An id may have blanks, which would make 0.2.0's `explain` look for a number before them.
     value = 'reused\t' .. string.gsub(id .. '\t' .. m.id, ' ', '\n')
     whose = id .. ' and to ' .. m.id
@@ -67,7 +68,7 @@ local function catch_up(m, n, begun)
   end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
   m.n = n
-  set(m, 'n', n, n .. ':at', begun)
+  set(m, 'n', n, attempt(n).at, begun)
   return true
 end
 
@@ -75,7 +76,7 @@ end
 -- was not.
 local function perhaps_sent(m)
   for n = m.n, 0, -1 do  -- 0: attempts that a failover undid
-    local outcome, stat = unpack(redis.call('HMGET', m.key, n .. ':outcome', n .. ':stat'))
+    local outcome, stat = m.f[attempt(n).outcome], m.f[attempt(n).stat]
     if outcome == 'accepted' and stat then return 'report:' .. stat end
     if outcome == 'accepted' or outcome == 'maybe_sent' then return 'local:resends' end
   end
@@ -99,7 +100,7 @@ local function resolve(m, n, outcome)
     if m.fallback_reason then
       set(m, 'otherwise', m.fallback_reason)
     else
-      redis.call('HDEL', m.key, 'otherwise')
+      drop(m, 'otherwise')
     end
   end
 end
@@ -108,7 +109,7 @@ local function attempted_twice(m, r)
   if r.outcome == 'not_sent' or r.outcome == 'refused' then return m.state end
   count('possible_duplicates')
   set(m, '0:outcome', 'maybe_sent')
-  redis.call('HDEL', m.key, 'freed')  -- or it would be counted once more
+  drop(m, 'freed')  -- or it would be counted once more
   tell('attempt ' .. r.attempt .. ' of ' .. m.id .. ' was made twice: a failover had undone the first')
   if m.state == 'expired' then return m.state end
   if is_live(m) and not m.fallback_reason then set(m, 'otherwise', 'local:resends') end
@@ -119,13 +120,15 @@ end
 -- Make the result's mid known; return the reports on it that came early, and the attempt they are of.
 local function reports_before(m, r)
   if r.mid == '' then return {} end
-  set(m, r.attempt .. ':mid', r.mid)
+  set(m, attempt(r.attempt).mid, r.mid)
   local of = know(r.mid, m, r.attempt)
   if not of then return {} end
   local early = KEY_EARLY .. r.mid
   local reports = redis.call('LRANGE', early, 0, -1)
-  redis.call('DEL', early)
-  redis.call('ZREM', KEY_PARKED, r.mid)
+  if reports[1] then
+    delete(early)
+    score(KEY_PARKED, r.mid)
+  end
   return reports, of
 end
 
@@ -133,18 +136,18 @@ end
 local function follow_result(m, r, excused)
   local is_late = m.state ~= 'sending' or r.attempt ~= m.n
   if r.outcome == 'accepted' then
-    if not m.accepted then took('accept', m, now - m.entered) end
+    if not m.f.accepted then took('accept', m, now - (m.f.due or m.f.enqueued)) end
     move(m, 'accepted', 'accepted', now)
-    redis.call('HDEL', m.key, 'doubt', 'otherwise', 'due')
+    drop(m, 'doubt', 'otherwise', 'due')
     timer(m, now + REPORT_WAIT)
   elseif r.outcome == 'refused' and not excused then
     finish(m, 'failed', string.match(r.detail, '^%S+'))
   elseif r.outcome == 'refused' or r.outcome == 'not_sent' then
-    redis.call('HDEL', m.key, 'doubt')
+    drop(m, 'doubt')
     defer(m, r.wait_ms)
     if r.outcome == 'not_sent' then forget_old_attempt(m) end
   elseif not is_late then
-    doubt(m, r.wait_ms)
+    follow_doubt(m, r.wait_ms)
   end
 end
 
@@ -157,12 +160,13 @@ local function apply_result(m, r)
     end
     return 'unknown'
   end
-  local begun, known, enqueued, due, accepted = unpack(redis.call('HMGET', m.key, n .. ':at',
-    n .. ':outcome', 'enqueued', 'due', 'accepted'))
+  local f = m.f
+  local of = attempt(n)
+  local begun, known = f[of.at], f[of.outcome]
   if begun and r.begun ~= 0 and tonumber(begun) ~= r.begun then return attempted_twice(m, r) end
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
-  set(m, n .. ':outcome', outcome, n .. ':detail', r.detail)
+  set(m, of.outcome, outcome, of.detail, r.detail)
   if known then resolve(m, n, outcome) end
   local excused = false
   if outcome ~= known then  -- the lease may have counted it
@@ -174,21 +178,25 @@ local function apply_result(m, r)
   local reports, of = reports_before(m, r)
   -- A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
   local counts = n == m.n or (outcome == 'accepted' and is_last_sent(m, n))
-  m.entered, m.accepted = due or enqueued, accepted
   if counts and is_live(m) then follow_result(m, r, excused) end
   for _, report in ipairs(reports) do apply_report(m, of, r.mid, cjson.decode(report)) end
   return m.state
 end
 
-local function record(r)
-  local m = load(r.id)
+local function record(id, attempt_no, outcome, detail, mid, wait_ms, trouble, too_fast, begun)
+  local m = load(id)
   if not m then return 'unknown' end
+  local r = {attempt = attempt_no, outcome = outcome, detail = detail, mid = mid, wait_ms = wait_ms,
+    trouble = trouble, too_fast = too_fast, begun = begun}
   unfold(m)
   local state = apply_result(m, r)
   if FINAL[m.state] then fold(m) end
+  save(m)
   return state
 end
 
-local answer = {events}
-for i, result in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(result) end
-return answer
+return whole_act(function()
+  local answer = {events}
+  for i, result in ipairs(cjson.decode(ARGV[1])) do answer[i + 1] = record(unpack(result)) end
+  return answer
+end)

@@ -2,8 +2,9 @@
 -- message.
 -- needs: set_aside reports clock_step
 --
--- ARGV[1] the reports as JSON, each {mid, member, counted_as, meaning}: its member in the inbox, the
---   name under which it is counted, and what it means, see apply_report
+-- ARGV[1] as JSON, for most reports say the same: the meanings, each {name under which it is counted,
+--   what it means, see apply_report}, and the reports, each {mid, its member in the inbox, the number
+--   of its meaning}
 -- ARGV[2] how many reports may be parked for one mid
 -- Returns {events, {state, id, trace}, ...}, in order, trace only where the message has one;
 --   {'parked', ''} for those that were parked, {'bad', ''} for those that stay in the inbox, as their
@@ -26,22 +27,28 @@ local function park(mid, meaning)
   end
 end
 
-local function reconcile(r)
-  local known = redis.call('GET', KEY_MID .. r.mid)
+local function reconcile(mid, member, counted_as, meaning)
+  local known = redis.call('GET', KEY_MID .. mid)
   local n, id = string.match(known or '', '^(%d+) (.*)$')
   local m = id and load(id)
   if m then
-    apply_report(m, tonumber(n), r.mid, r.meaning)
+    apply_report(m, tonumber(n), mid, meaning)
+    save(m)
   else
-    park(r.mid, r.meaning)
+    park(mid, meaning)
   end
-  redis.call('ZREM', KEY_INBOX, r.member)
-  count(r.counted_as)
+  score(KEY_INBOX, member)
+  count(counted_as)
   return m and {m.state, m.id, m.trace} or {'parked', ''}
 end
 
-local answer = {events}
-for i, report in ipairs(cjson.decode(ARGV[1])) do
-  answer[i + 1] = apart('report', report.member, reconcile, report) or {'bad', ''}
-end
-return answer
+return whole_act(function()
+  local answer = {events}
+  local meanings, reports = unpack(cjson.decode(ARGV[1]))
+  for i, report in ipairs(reports) do
+    local mid, member, n = unpack(report)
+    answer[i + 1] = apart('report', member, reconcile, mid, member, unpack(meanings[n]))
+      or {'bad', ''}
+  end
+  return answer
+end)

@@ -15,7 +15,7 @@ local to = receiver(kind, redis.call('HGET', key, 'outcome'))
 if ARGV[2] == 'told' then
   redis.call('HDEL', KEY_RECEIVERS, to)
   forget(name)
-  count('notices:' .. kind .. ':told')
+  redis.call('HINCRBY', KEY_COUNTERS, 'notices:' .. kind .. ':told', 1)
   return {events, 'told'}
 end
 redis.call('HDEL', key, kind .. ':taken')
@@ -24,12 +24,12 @@ local failed = ARGV[2] == 'failed'
 if failed then back_off(to, now + wait) end
 if failed and now + wait < tonumber(redis.call('HGET', key, 'since')) + tonumber(ARGV[5]) then
   redis.call('ZADD', KEY_NOTICES, now + wait, name)
-  count('notices:' .. kind .. ':failed')
+  redis.call('HINCRBY', KEY_COUNTERS, 'notices:' .. kind .. ':failed', 1)
   return {events, 'waits'}
 end
 redis.call('ZREM', KEY_NOTICES, name)
 redis.call('ZADD', KEY_DEAD_NOTICES, now, name)
-count('notices:' .. kind .. ':dead')
+redis.call('HINCRBY', KEY_COUNTERS, 'notices:' .. kind .. ':dead', 1)
 tell('gave up telling ' .. name .. ': ' .. ARGV[3])
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEY_DEAD_NOTICES, '-inf', now - RETENTION)) do
   forget(old)

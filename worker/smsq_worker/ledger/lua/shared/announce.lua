@@ -1,21 +1,19 @@
 -- The callbacks of a message that has ended: recorded in the act that ends it, so that none is lost.
--- needs: base
+-- needs: write_behind
 
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
   'returnurl', 'enqueued', 'accepted', 'finished', 'allowed'}
 local function announce(m)
-  local final = {id = m.id, state = m.state, trace = m.trace}
-  for i, value in ipairs(redis.call('HMGET', m.key, unpack(TOLD_FIELDS))) do
-    final[TOLD_FIELDS[i]] = value or nil
-  end
-  local kinds = {}
-  if final.notify then kinds[#kinds + 1] = 'task' end
-  if final.returnurl then kinds[#kinds + 1] = 'returnurl' end
+  local f, kinds = m.f, {}
+  if f.notify then kinds[#kinds + 1] = 'task' end
+  if f.returnurl then kinds[#kinds + 1] = 'returnurl' end
   if WEBHOOK then kinds[#kinds + 1] = 'webhook' end
   if #kinds == 0 then return end
-  if m.n > 0 then final.mid = redis.call('HGET', m.key, m.n .. ':mid') or nil end
+  local final = {id = m.id, state = m.state, trace = m.trace}
+  for _, field in ipairs(TOLD_FIELDS) do final[field] = f[field] end
+  if m.n > 0 then final.mid = f[m.n .. ':mid'] end
   local name = m.state .. ':' .. m.id
   redis.call('HSET', KEY_CALLBACK .. name, 'outcome', cjson.encode(final), 'since', now,
     'pending', #kinds)
-  for _, kind in ipairs(kinds) do redis.call('ZADD', KEY_NOTICES, now, kind .. ':' .. name) end
+  for _, kind in ipairs(kinds) do score(KEY_NOTICES, kind .. ':' .. name, now) end
 end

@@ -1,4 +1,4 @@
--- What every act begins with: the schema, the server's time, events and counters.
+-- What every act begins with: the schema, the server's time, events.
 -- Times are Unix ms of this server. The constants in capitals come from scripts.py.
 
 -- A newer release may have brought the ledger to a form that this one would spoil: see schema.lua.
@@ -17,15 +17,6 @@ end
 local events = {}
 local function tell(words)
   events[#events + 1] = words
-end
-
-local function count(name)
-  redis.call('HINCRBY', KEY_COUNTERS, name, 1)
-end
-
--- Count under a name that release 0.1.0 does not know: its API fails on such a one in KEY_COUNTERS.
-local function count_since_0_3(name)
-  redis.call('HINCRBY', KEY_DURATIONS, name, 1)
 end
 
 -- Return whether an attempt began after a moment. One from before the clock was set back did not.

@@ -59,6 +59,7 @@ local function step_back()
 
   local function move_rate()
     local r = rate()
+    opened = {}  -- What follows rewrites it.
     local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0}
     rewrite(KEY_RATE, function(field, at)
       if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end

@@ -6,7 +6,7 @@
 -- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
 local function certainly_not_sent(m)
   for n = 0, m.n do
-    local at, outcome = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':outcome'))
+    local at, outcome = m.f[attempt(n).at], m.f[attempt(n).outcome]
     if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
   end
   return true
@@ -15,7 +15,7 @@ end
 -- Free an idempotency key, so that another message with it is sent. If it names another message by
 -- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
 local function free_key(m)
-  local key = redis.call('HGET', m.key, 'key')
+  local key = m.f.key
   if not key or not certainly_not_sent(m) then return end
   for _, name in ipairs({KEY_IDEMPOTENCY .. key, KEY_IDEMPOTENCY .. key:sub(-32)}) do
     if redis.call('GET', name) == m.id then
@@ -27,21 +27,24 @@ end
 
 -- A message was sent after all: if its key was given back, perhaps a second time.
 local function sent_after_all(m)
-  if redis.call('HDEL', m.key, 'freed') == 0 then return end
+  if not m.f.freed then return end
+  drop(m, 'freed')
   count('possible_duplicates')
   tell(m.id .. ' was sent after all, and its key was free meanwhile: a possible duplicate')
 end
+
+local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
+  'who', 'due', 'waits', 'trace', 'stop', 'key'}
 
 -- End a message: the number and the code leave the ledger, the rest stays for the retention.
 local function finish(m, to, reason)
   move(m, to, 'finished', now)
   free_key(m)
-  if reason then set(m, 'reason', reason) else redis.call('HDEL', m.key, 'reason') end
-  redis.call('HDEL', m.key, 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'who', 'due', 'waits', 'trace', 'stop', 'key')
-  redis.call('DEL', KEY_PAYLOAD .. m.id)
-  redis.call('ZREM', KEY_TIMERS, m.id)
-  redis.call('PEXPIRE', m.key, RETENTION)
+  m.is_anew = true
+  local f = m.f
+  f.reason = reason
+  for i = 1, #OF_THE_LIVE do f[OF_THE_LIVE[i]] = nil end
+  timer(m, false)
   announce(m)
   fold(m)
 end
@@ -59,8 +62,8 @@ end
 -- Wait for an operator, without a timer.
 local function hold(m)
   move(m, 'held')
-  redis.call('ZADD', KEY_HELD, now, m.id)
-  redis.call('ZREM', KEY_TIMERS, m.id)
+  score(KEY_HELD, m.id, now)
+  timer(m, false)
 end
 
 -- Try once more within the budget, or fail with the reason.
@@ -69,11 +72,11 @@ local function resend(m, wait_ms, maybe_sent, fallback_reason)
     return finish(m, 'failed', fallback_reason)
   end
   set(m, 'resends', m.resends + 1, 'otherwise', fallback_reason)
-  if maybe_sent then set(m, 'doubt', 1) else redis.call('HDEL', m.key, 'doubt') end
+  if maybe_sent then set(m, 'doubt', 1) else drop(m, 'doubt') end
   defer(m, wait_ms)
 end
 
 -- The last attempt may have been sent and there is no way to ask: the message's policy decides.
-local function doubt(m, wait_ms)
+local function follow_doubt(m, wait_ms)
   if m.hold_on_doubt then hold(m) else resend(m, wait_ms, true, 'local:resends') end
 end

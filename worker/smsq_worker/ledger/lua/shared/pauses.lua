@@ -1,5 +1,5 @@
 -- Pauses: sending stops for the account, during an outage, or for a template.
--- needs: base
+-- needs: write_behind
 --
 -- Their scopes are 'account', 'breaker' and 'template:<name>'. A pause holds
 --   cause: operator, report, refusals or outage; detail, since, probe_at, and
@@ -24,20 +24,24 @@ local function pause_of(text)
 end
 
 local function paused(scope)
-  local text = redis.call('HGET', KEY_PAUSES, scope)
+  local text = open(KEY_PAUSES).f[scope]
   return text and pause_of(text)
 end
 
-local function keep(scope, pause)
-  redis.call('HSET', KEY_PAUSES, scope, cjson.encode(pause))
+local function keep(scope, p)
+  set(open(KEY_PAUSES), scope, cjson.encode(p))
 end
 
 local function probe_wait(scope)
   return template_of(scope) and TEMPLATE_PROBE * PROBE or PROBE
 end
 
+-- When scopes were last resumed, of which there is one for each template that ever was.
+local resumed_at = {}
+
 local function since_resumed(scope, begun)
-  return came_after(begun, redis.call('HGET', KEY_RESUMED, scope) or 0)
+  resumed_at[scope] = resumed_at[scope] or redis.call('HGET', KEY_RESUMED, scope) or 0
+  return came_after(begun, resumed_at[scope])
 end
 
 -- An operator's pause replaces any other, and no other replaces it.
@@ -52,16 +56,18 @@ local function pause(scope, cause, detail)
 end
 
 local function resume(scope, why)
-  if redis.call('HDEL', KEY_PAUSES, scope) == 0 then return false end
+  if not open(KEY_PAUSES).f[scope] then return false end
+  drop(open(KEY_PAUSES), scope)
+  resumed_at[scope] = now
   redis.call('HSET', KEY_RESUMED, scope, now)
   local template = template_of(scope)
   if template then
-    redis.call('DEL', KEY_REPORTS .. template)
+    discard(KEY_REPORTS .. template)
     redis.call('SADD', KEY_RELEASED, template)
   elseif scope == 'account' then
-    redis.call('HDEL', KEY_HEALTH, 'refusals')
+    drop(open(KEY_HEALTH), 'refusals')
   elseif scope == 'breaker' then
-    redis.call('DEL', KEY_RECENT_ATTEMPTS)
+    discard(KEY_RECENT_ATTEMPTS)
   end
   tell('resumed ' .. scope .. ': ' .. why)
   return true

@@ -1,18 +1,21 @@
 -- The rate for all workers: the limit, and what is left of it while the gateway wants less.
--- needs: base
+-- needs: write_behind
 
 local SLOWEST = 1 / 16                       -- of the limit
 local RECOVERY, RECOVERY_MS = 1 / 10, 10000  -- of the limit, in each such time
 
--- Read the rate. What the gateway took away comes back step by step.
+-- Read the rate, once in an act. What the gateway took away comes back step by step.
 local function rate(limit, burst)
-  local f = redis.call('HMGET', KEY_RATE, 'limit', 'burst', 'tat', 'slow', 'slow_at', 'since')
-  local r = {limit = tonumber(f[1]) or tonumber(limit) or RATE,
-    burst = tonumber(f[2]) or tonumber(burst) or BURST, tat = tonumber(f[3]) or 0,
-    slow_at = tonumber(f[5]) or 0, since = tonumber(f[6]) or 0}
+  local h = open(KEY_RATE)
+  if h.rate then return h.rate end
+  local f = h.f
+  local r = {limit = tonumber(f.limit) or tonumber(limit) or RATE,
+    burst = tonumber(f.burst) or tonumber(burst) or BURST, tat = tonumber(f.tat) or 0,
+    slow_at = tonumber(f.slow_at) or 0, since = tonumber(f.since) or 0}
   local steps = math.max(0, math.floor((now - r.slow_at) / RECOVERY_MS))
-  local slow = tonumber(f[4]) and f[4] + steps * RECOVERY * r.limit or r.limit
+  local slow = tonumber(f.slow) and f.slow + steps * RECOVERY * r.limit or r.limit
   r.now = math.min(r.limit, math.max(slow, r.limit * SLOWEST))
+  h.rate = r
   return r
 end
 
@@ -21,7 +24,9 @@ local function slow_down(begun, why)
   local r = rate()
   if not came_after(begun, r.slow_at) then return end
   local slow = math.max(r.now / 2, r.limit * SLOWEST)
-  redis.call('HSET', KEY_RATE, 'slow', tostring(slow), 'slow_at', now)
+  local h = open(KEY_RATE)
+  set(h, 'slow', tostring(slow), 'slow_at', now)
+  h.rate = nil
   if slow < r.now then
     tell(string.format('slowed down to %g of %g calls a second: %s', slow, r.limit, why))
   end

@@ -11,25 +11,36 @@ local function took(name, m, ms)
   local bounds, i = BOUNDS[name], 1
   while bounds[i] and ms > bounds[i] do i = i + 1 end
   local field = name .. ':' .. m.lane .. ':'
-  redis.call('HINCRBY', KEY_DURATIONS, field .. (bounds[i] or 'inf'), 1)
-  redis.call('HINCRBY', KEY_DURATIONS, field .. 'sum', ms)
+  add(KEY_DURATIONS, field .. (bounds[i] or 'inf'), 1)
+  add(KEY_DURATIONS, field .. 'sum', ms)
 end
 
--- Count in a window that moves on by halves; return how many were good and bad in it.
-local function tally(key, window, bad)
-  local f = redis.call('HMGET', key, 'start', 'good', 'bad', 'good_before', 'bad_before')
-  local start, half = math.min(tonumber(f[1] or 0), now), window / 2
-  local g, b, gb, bb = tonumber(f[2] or 0), tonumber(f[3] or 0), tonumber(f[4] or 0),
-    tonumber(f[5] or 0)
-  if now >= start + window then
-    start, g, b, gb, bb = now, 0, 0, 0, 0
-  elseif now >= start + half then
-    start, g, b, gb, bb = start + half, 0, 0, g, b
+-- Return the template's window of reports, which moves on by halves. The act writes it when it ends.
+local function window_of(template)
+  local key = KEY_REPORTS .. template
+  local h = open(key)
+  if h.window then return h.window end
+  local f, half = h.f, TEMPLATE_WINDOW / 2
+  local w = {start = math.min(tonumber(f.start or 0), now), good = tonumber(f.good or 0),
+    bad = tonumber(f.bad or 0), good_before = tonumber(f.good_before or 0),
+    bad_before = tonumber(f.bad_before or 0)}
+  if now >= w.start + TEMPLATE_WINDOW then
+    w = {start = now, good = 0, bad = 0, good_before = 0, bad_before = 0}
+  elseif now >= w.start + half then
+    w = {start = w.start + half, good = 0, bad = 0, good_before = w.good, bad_before = w.bad}
   end
-  if bad then b = b + 1 else g = g + 1 end
-  redis.call('HSET', key, 'start', start, 'good', g, 'bad', b, 'good_before', gb,
-    'bad_before', bb)
-  return g + gb, b + bb
+  h.window, h.lasts = w, TEMPLATE_WINDOW
+  at_end(function()
+    for field, value in pairs(w) do set(h, field, value) end
+  end)
+  return w
+end
+
+-- Count a report in the template's window; return how many were good and bad in it.
+local function tally(template, is_bad)
+  local w, kind = window_of(template), is_bad and 'bad' or 'good'
+  w[kind] = w[kind] + 1
+  return w.good + w.good_before, w.bad + w.bad_before
 end
 
 -- Send nothing to the number: for good (suppress_ms), or for a while (hold_ms).
@@ -57,9 +68,7 @@ local function heed_report(m, begun, r)
   local scope = 'template:' .. m.template
   local bad = r.pause == 'template'
   if since_resumed(scope, begun) then
-    local key = KEY_REPORTS .. m.template
-    local good, bads = tally(key, TEMPLATE_WINDOW, bad)
-    redis.call('PEXPIRE', key, TEMPLATE_WINDOW)
+    local good, bads = tally(m.template, bad)
     if bad and bads >= TEMPLATE_REPORTS and bads * 100 >= TEMPLATE_PERCENT * (good + bads) then
       pause(scope, 'report', r.stat)
     end
@@ -70,7 +79,7 @@ end
 -- Return whether no later attempt can have been sent, so that the message is what this one is.
 local function is_last_sent(m, n)
   for later = n + 1, m.n do
-    local at, outcome = unpack(redis.call('HMGET', m.key, later .. ':at', later .. ':outcome'))
+    local at, outcome = m.f[attempt(later).at], m.f[attempt(later).outcome]
     if at and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
   end
   return true
@@ -80,8 +89,8 @@ end
 -- attempt that may have been sent.
 local function follow_report(m, n, mid, r, begun, known)
   if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
-  set(m, n .. ':stat', r.stat)
-  if not KNOWN[m.state] then return end
+  set(m, attempt(n).stat, r.stat)
+  if not NEXT[m.state] then return end
   -- A repeated report does not make a pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
@@ -119,9 +128,8 @@ end
 -- attempt n, by its mid.
 local function apply_report(m, n, mid, r)
   unfold(m)
-  local begun, known, accepted = unpack(redis.call('HMGET', m.key, n .. ':at', n .. ':stat',
-    'accepted'))
-  local before = m.state
+  local f, before = m.f, m.state
+  local begun, known, accepted = f[attempt(n).at], f[attempt(n).stat], f.accepted
   follow_report(m, n, mid, r, begun, known)
   if begun and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
     -- When an older attempt got its mid is not kept; that was soon after it began.

@@ -9,15 +9,16 @@
 local BAD_MS, BAD_AT_MOST = 600000, 10000
 local AGAIN_MS = 60000
 local OF_THE_SERVER = {'OOM', 'MISCONF', 'NOREPLICAS', 'READONLY', 'NOPERM'}
--- What UTF-8 allows, beside ASCII.
-local CHARACTERS = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '\237[\128-\159][\128-\191]',
-  '[\225-\236\238\239][\128-\191][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
-  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}
 
 -- Return whether the caller can decode it: one answer that is not text would cost it all the others.
 local function is_utf8(s)
   if not s:find('[\128-\255]') then return true end
-  for _, character in ipairs(CHARACTERS) do s = s:gsub(character, ' ') end
+  -- What UTF-8 allows, beside ASCII.
+  local characters = {'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
+    '\237[\128-\159][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+    '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+    '\244[\128-\143][\128-\191][\128-\191]'}
+  for _, character in ipairs(characters) do s = s:gsub(character, ' ') end
   return not s:find('[\128-\255]')
 end
 

@@ -16,8 +16,7 @@ end
 -- Where a message was entered, or was due, before the step, its ttl moves with that. One that is
 -- scheduled is due at its time, whatever the clock did.
 local function move_message(m, waits)
-  local f = redis.call('HMGET', m.key, 'enqueued', 'due')
-  local enqueued, due = tonumber(f[1]), tonumber(f[2])
+  local enqueued, due = tonumber(m.f.enqueued), tonumber(m.f.due)
   set_earlier(m, 'enqueued', enqueued, moved(enqueued, 0))
   if m.published > now then
     m.published = stepped_at
@@ -38,8 +37,9 @@ local MOVE = {
   timers = {KEY_TIMERS, function(id, at, ask_ms)
     local m = load(id)
     if not m or not is_live(m) then return at end
-    local waits = tonumber(redis.call('HGET', m.key, 'waits'))
+    local waits = tonumber(m.f.waits)
     move_message(m, waits)
+    save(m)
     local ahead = farthest(m, waits, ask_ms)
     if ahead then at = bounded(at, ahead) end
     if m.state == 'queued' or m.state == 'deferred' then at = math.min(at, m.expires) end
@@ -49,7 +49,10 @@ local MOVE = {
   end},
   held = {KEY_HELD, function(id, at)
     local m = load(id)
-    if m then move_message(m) end
+    if m then
+      move_message(m)
+      save(m)
+    end
     return moved(at, 0)
   end},
   -- One that comes too early finds its endpoint in backoff, or another worker at it.

@@ -25,14 +25,21 @@ end
 local function begins(r)
   if us <= r.tat + IDLE then return end
   r.since = us
-  redis.call('HSET', KEY_RATE, 'since', whole(us))
+  set(open(KEY_RATE), 'since', whole(us))
+end
+
+local is_looked_at = false
+local function look_at_newest()
+  if is_looked_at then return end
+  is_looked_at = true
+  local newest = redis.call('ZREVRANGE', KEY_CALLS, 0, 0, 'WITHSCORES')[2]
+  -- The clock was set back, too little for the rest to notice.
+  if newest and tonumber(newest) > us + 2 * EARLY then move_calls() end
 end
 
 -- Return when the window has room for an attempt, at the earliest at a time.
 local function room(r, at)
-  local newest = redis.call('ZREVRANGE', KEY_CALLS, 0, 0, 'WITHSCORES')[2]
-  -- The clock was set back, too little for the rest to notice.
-  if newest and tonumber(newest) > us + 2 * EARLY then move_calls() end
+  look_at_newest()
   local in_a_second = math.floor(r.now + r.burst)
   local second = 1000000 * math.min(GUARD, in_a_second / ((1 + share(r)) / 2 * r.now))
   local first = redis.call('ZREVRANGE', KEY_CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
@@ -40,7 +47,11 @@ local function room(r, at)
 end
 
 -- Note an attempt's send time.
+local kept
 local function departs(r, at, attempt)
   redis.call('ZADD', KEY_CALLS, whole(at), attempt)
-  redis.call('ZREMRANGEBYRANK', KEY_CALLS, 0, -math.floor(r.limit + r.burst) - 2)
+  if not kept then
+    at_end(function() redis.call('ZREMRANGEBYRANK', KEY_CALLS, 0, -kept - 1) end)
+  end
+  kept = math.floor(r.limit + r.burst) + 1
 end

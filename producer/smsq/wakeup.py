@@ -1,0 +1,56 @@
+"""Wake-ups that the ledger's act pushes itself, where broker and ledger are one Redis.
+
+A message and its wake-up are then written together, or neither is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii
+
+from celery import Celery
+
+from smsq import envelope
+from smsq.contract import Lane
+from smsq.ledger_writer import BatchWakeUp, WakeUp
+
+
+def of_one(celery: Celery, message_id: str, lane: Lane, argsrepr: str) -> WakeUp:
+    """Return a new message's wake-up."""
+    own_id, parent = _in_json(message_id), celery.current_worker_task
+    root, parent_id = own_id, "null"
+    if parent is not None:  # A task of the application's sends it.
+        parent_id = json.dumps(parent.request.id)
+        root = _in_json(parent.request.root_id or str(parent.request.id))
+    values = {
+        "ID": own_id,
+        # Unique, as a message is entered once; others of its wake-ups are the scheduler's.
+        "TAG": own_id,
+        "ROOT": root,
+        "PARENT": parent_id,
+        "ARGUMENTS": _in_json(argsrepr),
+    }
+    return WakeUp(lane.queue, envelope.format_of_one(celery, lane) % values)
+
+
+def of_batches(celery: Celery, lanes: Iterable[Lane]) -> list[BatchWakeUp]:
+    """Return a batch's wake-ups, one for each of its lanes."""
+    return [BatchWakeUp(lane, lane.queue, envelope.of_many(celery, lane)) for lane in lanes]
+
+
+def for_the_scheduler(celery: Celery) -> str:
+    """Return as JSON what claim.lua needs: each lane's queue, and envelopes for one and many."""
+    return json.dumps(
+        {lane: (lane.queue, _of_any(celery, lane), envelope.of_many(celery, lane)) for lane in Lane}
+    )
+
+
+def _of_any(celery: Celery, lane: Lane) -> str:
+    """Return the envelope of a message of which only the id is at hand."""
+    text = envelope.of_one(celery, lane).replace(envelope.PARENT, "null")
+    return text.replace(envelope.ROOT, envelope.ID).replace(envelope.ARGUMENTS, "()")
+
+
+def _in_json(text: str) -> str:
+    return encode_basestring_ascii(text)[1:-1]

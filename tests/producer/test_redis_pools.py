@@ -1,0 +1,137 @@
+"""Connections that are kept ready: each answer is its question's, whatever interrupts or forks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+
+from harness.faulty_line import freezing
+from smsq.connection import connect, run_and_wait
+from smsq.redis_pools import KEPT_AT_MOST
+
+ECHO = "return ARGV[1]"
+
+
+@pytest.fixture
+def own(environ: dict[str, str]) -> Iterator[redis.Redis]:
+    """A client of the test's own."""
+    with connect(environ["SMSQ_REDIS_URL"]) as client:
+        yield client
+
+
+def echo(client: redis.Redis, text: str) -> Any:
+    return run_and_wait(client, client.register_script(ECHO), [text], 0)[0]
+
+
+def connections(client: redis.Redis) -> set[str]:
+    """The ids of the server's clients, without the asking one."""
+    found: Any = client.client_list()
+    return {one["id"] for one in found} - {str(client.client_id())}
+
+
+def test_one_connection_does_for_one_script_after_another(
+    client: redis.Redis, own: redis.Redis
+) -> None:
+    before = connections(client)
+    for n in range(20):
+        assert echo(own, str(n)) == str(n)
+    assert len(connections(client) - before) == 1
+
+
+class Interrupted(BaseException):
+    """As a signal's handler raises it, such as Celery's time limit of a host's task."""
+
+
+def test_one_that_was_interrupted_leaves_its_answer_to_nobody() -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    with freezing() as server, connect(server.url) as client:
+        assert echo(client, "first") == "first"
+        kept = signal.signal(signal.SIGALRM, interrupt)
+        server.freeze()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(Interrupted):
+                echo(client, "second")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, kept)
+            server.thaw()
+        assert [echo(client, text) for text in ("third", "fourth")] == ["third", "fourth"]
+
+
+def test_one_that_the_server_has_closed_costs_a_try_and_no_error(
+    client: redis.Redis, own: redis.Redis
+) -> None:
+    before = connections(client)
+    echo(own, "first")
+    for one in connections(client) - before:
+        client.client_kill_filter(_id=one)
+    assert echo(own, "second") == "second"
+
+
+def test_many_threads_have_their_own_answers_and_leave_a_bounded_number_of_connections(
+    own: redis.Redis,
+) -> None:
+    count = KEPT_AT_MOST + 20
+    together = threading.Barrier(count, timeout=30)
+
+    def work(n: int) -> None:
+        together.wait()
+        for k in range(30):
+            assert echo(own, f"{n}-{k}") == f"{n}-{k}"
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(work, range(count)))
+    kept: Any = own.connection_pool
+    assert len(kept._kept) <= KEPT_AT_MOST
+    # Commands of other kinds have the rest.
+    assert own.ping()
+
+
+def test_closing_the_client_closes_what_is_kept(client: redis.Redis, own: redis.Redis) -> None:
+    before = connections(client)
+    echo(own, "first")
+    own.close()
+    assert connections(client) <= before
+    assert echo(own, "again") == "again"
+
+
+def test_a_forked_process_has_connections_and_envelopes_of_its_own(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    code = """
+        import os, smsq
+        parent, ids = os.getpid(), []
+        for _ in range(3):
+            ids.append(smsq.send_sms.delay("13800138000", "SMS_1001").id)
+        child = os.fork()
+        for _ in range(50):
+            assert smsq.status(smsq.send_sms.delay("13800138000", "SMS_1001").id).state == "queued"
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+            print(parent, child)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pids = done.stdout.split()
+    found = [json.loads(item) for item in client.lrange("sms.notice", 0, -1)]
+    origins = [message["headers"]["origin"].partition("@")[0] for message in found]
+    assert len(found) == 103
+    assert [origins.count(f"gen{pid}") for pid in pids] == [53, 50]
