@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -51,6 +52,8 @@ class Pool(redis.ConnectionPool):
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Disconnect what is kept and what is free, and what is in use if told so."""
-        while self._kept:
-            self.release(self._kept.pop())
+        # One by one: other threads take and give back meanwhile.
+        with suppress(IndexError):
+            while True:
+                self.release(self._kept.pop())
         super().disconnect(inuse_connections)

@@ -6,8 +6,10 @@ A message and its wake-up are then written together, or neither is.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii
+from typing import Any
 
 from celery import Celery
 
@@ -18,7 +20,7 @@ from smsq.ledger_writer import BatchWakeUp, WakeUp
 
 def of_one(celery: Celery, message_id: str, lane: Lane, argsrepr: str) -> WakeUp:
     """Return a new message's wake-up."""
-    own_id, parent = _in_json(message_id), celery.current_worker_task
+    own_id, parent = _in_json(message_id), _running_task(celery)
     root, parent_id = own_id, "null"
     if parent is not None:  # A task of the application's sends it.
         parent_id = json.dumps(parent.request.id)
@@ -50,6 +52,13 @@ def _of_any(celery: Celery, lane: Lane) -> str:
     """Return the envelope of a message of which only the id is at hand."""
     text = envelope.of_one(celery, lane).replace(envelope.PARENT, "null")
     return text.replace(envelope.ROOT, envelope.ID).replace(envelope.ARGUMENTS, "()")
+
+
+def _running_task(celery: Celery) -> Any:
+    """Return the application's task that is running here, if one is."""
+    # Celery runs tasks by this module. Where it is not loaded none runs, and asking costs as much
+    # as all the rest of a wake-up.
+    return celery.current_worker_task if "celery.app.trace" in sys.modules else None
 
 
 def _in_json(text: str) -> str:

@@ -51,6 +51,8 @@ LONG_S = 600
 class OddQueues:
     """A broker in which something goes wrong that nobody has thought of."""
 
+    wakeups = ""
+
     def __init__(self, odd: str = "") -> None:
         self.odd = odd
         self.published: list[str] = []

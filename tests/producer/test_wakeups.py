@@ -225,6 +225,21 @@ def test_what_a_queue_does_not_take_is_left_to_the_scheduler(
     assert dict(due.wake) == dict.fromkeys([message_id, *ids], "notice")
 
 
+def test_at_the_memory_limit_neither_message_nor_wake_up_is_written(client: redis.Redis) -> None:
+    smsq.send_sms.delay(PHONE, "SMS_1001")
+    before = client.dbsize()
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(smsq.LedgerFull):
+            smsq.send_sms.delay(PHONE, "SMS_1001", lane="otp")
+        with pytest.raises(smsq.LedgerFull):
+            smsq.send_many([{"phone": PHONE, "template": "SMS_1001"}])
+    finally:
+        client.config_set("maxmemory", 0)
+    assert client.dbsize() == before
+    assert client.llen("sms.notice") == 1
+
+
 def test_a_server_that_forgot_the_script_learns_it_again(client: redis.Redis) -> None:
     smsq.send_sms.delay(PHONE, "SMS_1001")
     client.script_flush()
