@@ -131,8 +131,9 @@ local function outside_bulk_hours(m)
 end
 
 local function under_a_pause(m, go)
-  local template = 'template:' .. m.template
   local texts = open(KEY_PAUSES).f
+  if not next(texts) then return end
+  local template = 'template:' .. m.template
   local function stops(scope, text)
     if not text then return false end
     go.probes[scope] = pause_of(text)

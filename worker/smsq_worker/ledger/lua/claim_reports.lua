@@ -10,9 +10,9 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local next = now + tonumber(ARGV[2])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
-local good = {}
+local good, put_off = {}, {}
 for _, member in ipairs(due) do
-  redis.call('ZADD', KEYS[1], next, member)
+  put_off[#put_off + 1] = member
   local ok, report = pcall(cjson.decode, member)
   if ok and is_utf8(member) and type(report) == 'table' and #report == 2
       and type(report[1]) == 'string' and type(report[2]) == 'string' then
@@ -23,6 +23,11 @@ for _, member in ipairs(due) do
 end
 -- None is put off for longer, except by a clock that was set back since.
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. next, '+inf', 'LIMIT', 0, ARGV[1])) do
-  redis.call('ZADD', KEYS[1], next, member)
+  put_off[#put_off + 1] = member
+end
+if put_off[1] then
+  local scored = {}
+  for i, member in ipairs(put_off) do scored[2 * i - 1], scored[2 * i] = next, member end
+  redis.call('ZADD', KEYS[1], unpack(scored))
 end
 return good

@@ -160,13 +160,12 @@ local function apply_result(m, r)
     end
     return 'unknown'
   end
-  local f = m.f
-  local of = attempt(n)
-  local begun, known = f[of.at], f[of.outcome]
+  local field = attempt(n)
+  local begun, known = m.f[field.at], m.f[field.outcome]
   if begun and r.begun ~= 0 and tonumber(begun) ~= r.begun then return attempted_twice(m, r) end
   -- This command sent twice, perhaps about an attempt that has been forgotten since.
   if not begun or (known and known ~= 'maybe_sent') then return m.state end
-  set(m, of.outcome, outcome, of.detail, r.detail)
+  set(m, field.outcome, outcome, field.detail, r.detail)
   if known then resolve(m, n, outcome) end
   local excused = false
   if outcome ~= known then  -- the lease may have counted it

@@ -16,13 +16,13 @@ end
 -- The names of an attempt's fields. Nearly all are first attempts.
 local names = {}
 local function attempt(n)
-  local of = names[n]
-  if not of then
-    of = {at = n .. ':at', outcome = n .. ':outcome', detail = n .. ':detail', mid = n .. ':mid',
+  local fields = names[n]
+  if not fields then
+    fields = {at = n .. ':at', outcome = n .. ':outcome', detail = n .. ':detail', mid = n .. ':mid',
       stat = n .. ':stat'}
-    names[n] = of
+    names[n] = fields
   end
-  return of
+  return fields
 end
 
 -- Read a message; nil where there is none. It is a hash of hashes.lua; whoever changes it calls `save`.

@@ -7,7 +7,7 @@
 
 local sums, scores, pushed, opened, deleted, endings = {}, {}, {}, {}, {}, {}
 
-local function of(all, key)
+local function part(all, key)
   local one = all[key]
   if not one then
     one = {}
@@ -17,7 +17,7 @@ local function of(all, key)
 end
 
 local function add(key, field, by)
-  local sum = of(sums, key)
+  local sum = part(sums, key)
   sum[field] = (sum[field] or 0) + by
 end
 
@@ -32,7 +32,7 @@ end
 
 -- Give a member of a sorted set a score; without one remove it.
 local function score(key, member, at)
-  of(scores, key)[member] = at or false
+  part(scores, key)[member] = at or false
 end
 
 local function delete(key)
