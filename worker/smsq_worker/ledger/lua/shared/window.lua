@@ -37,21 +37,24 @@ local function look_at_newest()
   if newest and tonumber(newest) > us + 2 * EARLY then move_calls() end
 end
 
+local is_full = false
+
 -- Return when the window has room for an attempt, at the earliest at a time.
 local function room(r, at)
   look_at_newest()
   local in_a_second = math.floor(r.now + r.burst)
   local second = 1000000 * math.min(GUARD, in_a_second / ((1 + share(r)) / 2 * r.now))
   local first = redis.call('ZREVRANGE', KEY_CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
+  is_full = is_full or first ~= nil
   return first and math.max(at, first + second) or at
 end
 
--- Note an attempt's send time.
+-- Note an attempt's send time. Where a second's worth is not there yet, none is too many.
 local kept
 local function departs(r, at, attempt)
   redis.call('ZADD', KEY_CALLS, whole(at), attempt)
-  if not kept then
+  if is_full and not kept then
     at_end(function() redis.call('ZREMRANGEBYRANK', KEY_CALLS, 0, -kept - 1) end)
   end
-  kept = math.floor(r.limit + r.burst) + 1
+  kept = is_full and math.floor(r.limit + r.burst) + 1
 end
