@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from bench.place import Place
-from smsq.contract import Lane
-from smsq_worker.infra.wakeups import ids_of
+from smsq.contract import SEND_BATCH, Lane
 
 SLICE = 1000
 LANES = [lane.queue for lane in Lane]
@@ -58,7 +58,10 @@ def _envelopes(place: Place) -> Iterator[dict[str, Any]]:
 
 
 def _ids(envelope: dict[str, Any]) -> list[str]:
-    """Give the messages that a wake-up names; none where it is something else."""
-    headers = envelope.get("headers", {})
-    is_ours = str(headers.get("task", "")).startswith("smsq.send")
-    return ids_of(json.dumps(envelope)) if is_ours else []
+    """Give the messages that a wake-up of any release names; none where it is something else."""
+    headers, body = envelope.get("headers", {}), envelope.get("body")
+    if headers.get("task") != SEND_BATCH:
+        return [headers["id"]] if str(headers.get("task", "")).startswith("smsq.send") else []
+    is_encoded = envelope["properties"].get("body_encoding") == "base64"
+    args, *_ = json.loads(b64decode(body) if is_encoded else body)
+    return list(args[0])

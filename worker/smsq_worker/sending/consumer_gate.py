@@ -32,7 +32,7 @@ ENOUGH: Final = 0.5
 """A lane that was full is open again when so much of it waits: few at a time would cost more."""
 MAX_TAKEN: Final = 25
 """At most this many wake-ups are taken at once."""
-MAX_CALLBACKS: Final = 1 / 8
+MAX_CALLBACKS: Final = 1 / 6
 """The share of the threads that may dispatch callbacks."""
 
 _LANE_OF: Final = {lane.queue: lane for lane in Lane}
