@@ -51,7 +51,9 @@ def read(item: bytes) -> Any:
     try:
         if len(item) <= MAX_ENVELOPE:
             # Strictly: kombu would replace bytes that are not UTF-8, and a code be sent like that.
-            return json.loads(item.decode())
+            text = item.decode()
+            # What kombu would make an object of is for its decoder, which takes twice as long.
+            return loads(text) if "__type__" in text else json.loads(text)
         why = f"of more than {MAX_ENVELOPE} bytes"
     except Exception:  # noqa: BLE001 - kombu's decoder raises anything, RecursionError too
         why = "that is no JSON in UTF-8, or nested too deeply,"
