@@ -1,7 +1,7 @@
 """Wake-ups of messages go to the sender, and not one by one to the pool, as celery-batches does it.
 
-Everything before and after stays Celery's: prefetching, `-Q`, revoked tasks, rate limits of tasks,
-`inspect` and its statistics, events.
+Everything before and after stays Celery's: consumers and `-Q`, revoked tasks, `inspect` and its
+statistics, events.
 """
 
 from __future__ import annotations
@@ -96,7 +96,6 @@ def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:
 
     A countdown, `eta` and `expires` are removed by `sanitize`, and the message fails.
     """
-    bucket_of = consumer.task_buckets.__getitem__
 
     def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         if body is None:
@@ -130,9 +129,6 @@ def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:
             eta=None,
             expires=None,
         )
-        if bucket := bucket_of(task.name):
-            consumer._limit_task(request, bucket, 1)  # noqa: SLF001
-            return
         state.task_reserved(request)
         for callback in callbacks:
             callback(request)

@@ -216,9 +216,13 @@ class _GatedChannel(SafeChannel):
             self._flush_brpop_reauth()
 
     def _deliver(self, items: list[bytes], name: bytes, queue: str) -> None:
-        """Deliver items of a queue; put back what is too much, as they were batches."""
+        """Deliver items of a queue; put back what is too much, as they were batches.
+
+        All of them, if it was cancelled (`control cancel_consumer`) while they came.
+        """
+        is_cancelled = queue not in self.active_queues
         for n, item in enumerate(items):
-            if n and not self._gate.open_queues([queue]):
+            if is_cancelled or (n and not self._gate.open_queues([queue])):
                 with self.conn_or_acquire() as client:
                     self.insist(client, "RPUSH", name, *reversed(items[n:]))
                 return
