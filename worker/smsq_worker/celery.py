@@ -102,13 +102,14 @@ def _take_nothing_new() -> None:
 
 
 def _abandon() -> None:
-    app.stopping.set()
+    _take_nothing_new()
     # If neither Redis nor the disk accepts anything, recording never ends.
     end = Timer(ABANDON_S, os._exit, (1,))
     end.daemon = True
     end.start()
     try:
         app.runtime.sender.abandon()
+        app.runtime.sender.wait_until_given_back()
     finally:
         # Threads in an attempt cannot be ended in any other way.
         os._exit(1)

@@ -44,6 +44,12 @@ class MaskedRequest(Request):
         """Describe the request to remote control, and so to Flower."""
         return super().info(safe=True)
 
+    def cancel(self, *_: Any, **__: Any) -> None:
+        """Do nothing: a cold shutdown of Celery's would signal a process of its own to the task.
+
+        What is under way is for `Sender.abandon`, or is done again.
+        """
+
 
 class PoolRequest(MaskedRequest):
     """A request that a thread of the pool runs; while enough are in hand no more are taken."""

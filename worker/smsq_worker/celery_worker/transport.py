@@ -125,10 +125,15 @@ class Unacked(kombu_redis.QoS):
         """Put back what is not done with, the newest first, so that the order stays."""
         while self._delivered:
             tag, message = self._delivered.popitem()
-            if tag in self._kept:
-                self.restore_by_tag(tag, client)
-            else:
-                self._requeue(message)
+            try:
+                if tag in self._kept:
+                    self.restore_by_tag(tag, client)
+                else:
+                    self._requeue(message)
+            except BaseException:
+                # It can still be given back when Redis is there again.
+                self._delivered[tag] = message
+                raise
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Requeue what dead workers had taken; at the limit later, as that needs a lock."""

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
@@ -36,6 +36,7 @@ class LaneQueue:
         self._changed = Condition()
         self._new: deque[WakeUp] = deque()
         self._is_awake = self._is_stopped = self._has_thread = False
+        self._is_given_back = Event()
 
     def put(self, wakeup: WakeUp) -> None:
         """Add a wake-up."""
@@ -60,6 +61,11 @@ class LaneQueue:
         with self._changed:
             self._is_stopped = True
             self._changed.notify()
+
+    def wait_until_given_back(self, timeout_s: float) -> None:
+        """Wait, after `stop`, until nothing waits here; not for ever, as Redis may be silent."""
+        if self._has_thread:
+            self._is_given_back.wait(timeout_s)
 
     def take_new(self) -> list[WakeUp]:
         """Return the wake-ups that have come since, without waiting."""
@@ -94,6 +100,7 @@ class LaneQueue:
                 self._sleep()
                 if self._is_stopped:
                     self._give_back()
+                    self._is_given_back.set()
                     continue
                 self._send(self)
             except RequeueLater:
