@@ -64,7 +64,7 @@ def test_what_waits_is_given_back_in_its_order_and_each_is_sent_once(
     assert left(host) == [batch[2:], *single]
     assert worker.poll() is None
     host.vendor.release()
-    ends(worker, 0)
+    ends(worker, 1 if how == "SIGINT" else 0)
     assert left(host) == [batch[2:], *single]
     assert [known(one).state for one in batch] == ["accepted"] * 2 + ["queued"] * (ROWS - 2)
     host.start_worker()
@@ -90,7 +90,8 @@ def test_one_that_may_not_wait_hides_no_doubt_and_gives_the_rest_back(
     for one in batch[:2]:
         (attempt,) = known(one).attempts
         assert (attempt.outcome, attempt.detail) == ("maybe_sent", "worker was stopped")
-    assert left(host) == [batch[2:], *single]
+    # Beside those two, if they are due again by now.
+    assert [one for one in left(host) if one not in batch[:2]] == [batch[2:], *single]
     host.vendor.release()
     host.start_worker()
     for one in batch[2:] + single:

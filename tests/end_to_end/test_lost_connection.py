@@ -16,9 +16,9 @@ from harness.waiting import eventually
 from smsq import keys
 
 
-def crowd(outage: Outage) -> tuple[str, Sequence[str]]:
+def crowd(outage: Outage, **environ: str) -> tuple[str, Sequence[str]]:
     """Have one attempt under way and three messages waiting in a worker; return their ids."""
-    worker = outage.here.start_worker("--concurrency", "1")
+    worker = outage.here.start_worker("--concurrency", "1", **environ)
     outage.here.vendor.withhold()
     first, *rest = (outage.send(f"m{n}") for n in range(4))
     eventually(lambda: outage.here.vendor.calls)
@@ -104,14 +104,14 @@ def test_a_worker_asked_to_stop_while_redis_is_away_loses_nothing(
 
 
 def test_a_worker_asked_to_stop_while_redis_is_frozen_loses_nothing(outage: Outage) -> None:
-    first, rest = crowd(outage)
+    first, rest = crowd(outage, SMSQ_CONNECT_TIMEOUT_S="0.2", SMSQ_READ_TIMEOUT_S="6")
     server = Freezer(outage.server, 0)
     server.freeze()
     try:
         outage.here.workers[0].terminate()
         eventually(lambda: "Warm shutdown" in outage.log())
         outage.here.vendor.release()
-        outage.here.workers[0].wait(60)
+        outage.here.workers[0].wait(90)
     finally:
         server.thaw()
     outage.here.start_worker("--concurrency", "1")

@@ -98,6 +98,7 @@ def _finish() -> None:
 
 def _take_nothing_new() -> None:
     app.stopping.set()
+    app.gate.stop()
     app.runtime.sender.stop()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import Task, signals
@@ -35,6 +36,7 @@ class WakeUpRequest(MaskedRequest):
     """A wake-up as Celery knows it. Not all of its methods run in Celery's thread."""
 
     app: Any
+    connection_errors: Any
     consumer: Any
     time_start: float
     worker_pid: Any
@@ -85,10 +87,20 @@ class WakeUpRequest(MaskedRequest):
             runtime = time.time() - self.time_start
             self.send_event("task-succeeded", result=word, runtime=runtime)
 
-    def requeue(self) -> None:
-        """Put it back into its queue."""
-        state.task_ready(self)
-        self.reject(requeue=True)
+    def requeue(self, earlier: Sequence[WakeUpRequest]) -> None:
+        """Put it back into its queue, and before it earlier ones."""
+        by_channel: dict[Any, list[WakeUpRequest]] = {}
+        for request in (self, *reversed(earlier)):
+            state.task_ready(request)
+            by_channel.setdefault(request.message.channel, []).append(request)
+        for channel, requests in by_channel.items():
+            try:
+                channel.qos.requeue([one.message.delivery_tag for one in requests])
+            except self.connection_errors as error:
+                log.warning("%d wake-ups are left to their timers: %s", len(requests), error)
+        for request in (self, *earlier):
+            request.acknowledged = True
+            request.send_event("task-rejected", requeue=True)
 
 
 def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from celery.worker import control, state
+import celery.worker.control
+import celery.worker.state
 
 from smsq.contract import SEND_BATCH, SEND_SMS
 from smsq_worker.celery_worker.options import INSTEAD
@@ -21,6 +22,10 @@ ENDS_ITSELF: Final = (
 )
 
 
+control: Any = celery.worker.control
+state: Any = celery.worker.state
+
+
 class SteadySet(set[Any]):
     """A set that can be looked through while other threads change it."""
 
@@ -31,7 +36,7 @@ class SteadySet(set[Any]):
 
 def install() -> None:
     """Refuse what cannot be had, and make the others safe beside the threads of the sender."""
-    panel: Any = control.Panel
+    panel = control.Panel
     panel.data |= dict.fromkeys(("pool_grow", "pool_shrink", "pool_restart", "autoscale"), _refuse)
     panel.data |= {"revoke": _revoke, "terminate": _terminate, "rate_limit": _rate_limit}
     # Otherwise `inspect active` fails now and then, and so would a worker whose connection is lost:

@@ -99,6 +99,7 @@ class LaneQueue:
             try:
                 self._sleep()
                 if self._is_stopped:
+                    self._gate.wait_for_poll()
                     self._give_back()
                     self._is_given_back.set()
                     continue
@@ -131,12 +132,12 @@ class LaneQueue:
             self._is_awake = False
 
     def _give_back(self) -> None:
-        """Put everything back into the queue, the newest first, so that the order stays."""
+        """Put everything back into the queue; the order stays."""
         new = self.take_new()
-        waiting = dict.fromkeys([*self._wakeups.values(), *self.bare, *new])
+        waiting = [*dict.fromkeys([*self._wakeups.values(), *self.bare, *new])]
         self._wakeups.clear()
         self.bare.clear()
         self.waiting.clear()
-        for wakeup in reversed(waiting):
+        for wakeup in waiting:
             self._gate.remove(self.lane, len(wakeup.waiting))
-            wakeup.give_back()
+        WakeUp.give_back(waiting)
