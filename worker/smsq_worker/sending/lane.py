@@ -101,7 +101,6 @@ class LaneQueue:
                 if self._is_stopped:
                     self._gate.wait_for_poll()
                     self._give_back()
-                    self._is_given_back.set()
                     continue
                 self._send(self)
             except RequeueLater:
@@ -122,6 +121,7 @@ class LaneQueue:
         with self._changed:
             while not (self._new or self._is_awake):
                 if self._is_stopped and not (self._wakeups or self.bare):
+                    self._is_given_back.set()
                     self._changed.wait()
                     continue
                 at = -math.inf if self._is_stopped else self.waiting.next_at()
