@@ -28,8 +28,9 @@ class Source:
     def ends(self, word: str, detail: str) -> None:
         self.came.put(word)
 
-    def requeue(self) -> None:
-        self.came.put(None)
+    def requeue(self, earlier: Sequence[Source]) -> None:
+        for source in (*earlier, self):
+            source.came.put(None)
 
 
 def send(

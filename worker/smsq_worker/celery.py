@@ -18,8 +18,9 @@ from celery import signals
 
 from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
-from smsq_worker.celery_worker import celery_logs, tasks, transport
+from smsq_worker.celery_worker import celery_logs, remote_control, tasks, transport
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
+from smsq_worker.celery_worker.options import refused
 from smsq_worker.celery_worker.scheduler_step import SchedulerStep
 from smsq_worker.infra import otel
 
@@ -52,6 +53,8 @@ except SettingsError as _error:
 def _check_settings(instance: Any = None, **_: Any) -> None:
     """Refuse to start if it cannot work: before the banner and before any message."""
     if getattr(instance, "app", None) is app:
+        if problems := refused(sys.argv[1:]):
+            _exit_with(SettingsError(problems))
         try:
             # Checked again when the broker is there.
             with suppress(LedgerUnavailable), deadline.within(app.settings.enqueue_timeout_s):
@@ -60,6 +63,7 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
                 signals.worker_shutdown.connect(otel.start("worker"), weak=False)
         except SettingsError as error:
             _exit_with(error)
+        remote_control.install()
         celery_logs.add_filters()
         celery_logs.ignore_print_errors()
         if app.settings.log_format == "json":
@@ -94,17 +98,19 @@ def _finish() -> None:
 
 def _take_nothing_new() -> None:
     app.stopping.set()
+    app.gate.stop()
     app.runtime.sender.stop()
 
 
 def _abandon() -> None:
-    app.stopping.set()
+    _take_nothing_new()
     # If neither Redis nor the disk accepts anything, recording never ends.
     end = Timer(ABANDON_S, os._exit, (1,))
     end.daemon = True
     end.start()
     try:
         app.runtime.sender.abandon()
+        app.runtime.sender.wait_until_given_back()
     finally:
         # Threads in an attempt cannot be ended in any other way.
         os._exit(1)

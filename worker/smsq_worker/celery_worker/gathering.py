@@ -1,7 +1,7 @@
 """Wake-ups of messages go to the sender, and not one by one to the pool, as celery-batches does it.
 
-Everything before and after stays Celery's: prefetching, `-Q`, revoked tasks, rate limits of tasks,
-`inspect` and its statistics, events.
+Everything before and after stays Celery's: consumers and `-Q`, revoked tasks, `inspect` and its
+statistics, events.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import Task, signals
@@ -35,6 +36,7 @@ class WakeUpRequest(MaskedRequest):
     """A wake-up as Celery knows it. Not all of its methods run in Celery's thread."""
 
     app: Any
+    connection_errors: Any
     consumer: Any
     time_start: float
     worker_pid: Any
@@ -85,10 +87,20 @@ class WakeUpRequest(MaskedRequest):
             runtime = time.time() - self.time_start
             self.send_event("task-succeeded", result=word, runtime=runtime)
 
-    def requeue(self) -> None:
-        """Put it back into its queue."""
-        state.task_ready(self)
-        self.reject(requeue=True)
+    def requeue(self, earlier: Sequence[WakeUpRequest]) -> None:
+        """Put it back into its queue, and before it earlier ones."""
+        by_channel: dict[Any, list[WakeUpRequest]] = {}
+        for request in (self, *reversed(earlier)):
+            state.task_ready(request)
+            by_channel.setdefault(request.message.channel, []).append(request)
+        for channel, requests in by_channel.items():
+            try:
+                channel.qos.requeue([one.message.delivery_tag for one in requests])
+            except self.connection_errors as error:
+                log.warning("%d wake-ups are left to their timers: %s", len(requests), error)
+        for request in (self, *earlier):
+            request.acknowledged = True
+            request.send_event("task-rejected", requeue=True)
 
 
 def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:
@@ -96,7 +108,6 @@ def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:
 
     A countdown, `eta` and `expires` are removed by `sanitize`, and the message fails.
     """
-    bucket_of = consumer.task_buckets.__getitem__
 
     def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         if body is None:
@@ -130,9 +141,6 @@ def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:
             eta=None,
             expires=None,
         )
-        if bucket := bucket_of(task.name):
-            consumer._limit_task(request, bucket, 1)  # noqa: SLF001
-            return
         state.task_reserved(request)
         for callback in callbacks:
             callback(request)

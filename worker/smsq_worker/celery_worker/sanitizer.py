@@ -24,7 +24,8 @@ EMBEDDED: Final = frozenset({"callbacks", "errbacks", "chain", "chord"})
 """What Celery embeds in a body. Any other name would override a field of the request."""
 OWN_ARGUMENTS: Final = re.compile(
     r"\(('[0-9]{3}\*{4}[0-9]{4}', '.{1,64}')?\)"
-    r"|\('[0-9A-Za-z_-]{1,64}', '[A-Z]{2}:[0-9]{1,6}'\)"
+    # A mid of few digits could be a number: whoever knows the URL can invent reports.
+    r"|\('(?![0-9]{1,15}')[0-9A-Za-z_-]{1,64}', '([A-Z]{2}:[0-9]{1,6}|[A-Z]{1,16})'\)"
     r"|\([0-9]{1,5} (messages|reports)\)"
 )
 
@@ -42,6 +43,12 @@ class MaskedRequest(Request):
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002
         """Describe the request to remote control, and so to Flower."""
         return super().info(safe=True)
+
+    def cancel(self, *_: Any, **__: Any) -> None:
+        """Do nothing: a cold shutdown of Celery's would signal a process of its own to the task.
+
+        What is under way is for `Sender.abandon`, or is done again.
+        """
 
 
 class PoolRequest(MaskedRequest):

@@ -48,7 +48,10 @@ class SchedulerStep(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         """End the thread, after the current tick, and the attempts."""
         self._stop.set()
+        parent.app.gate.stop()
         parent.app.runtime.sender.stop()
+        if consumer := getattr(parent.consumer, "task_consumer", None):
+            consumer.channel.end_poll()
         parent.app.runtime.sender.wait_for_attempts()
         if self._thread is not None:
             self._thread.join(timeout=10)

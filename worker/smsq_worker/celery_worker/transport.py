@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from queue import Empty
@@ -106,29 +106,46 @@ class Unacked(kombu_redis.QoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Note that a message is done with, or put it back into its queue."""
-        message = None if delivery_tag in self._dirty else self._delivered.get(delivery_tag)
-        is_kept = delivery_tag in self._kept
-        # First of all: this process may take it again, with the same tag, before this returns.
-        self._forget(delivery_tag, but_in_redis=requeue)
-        if requeue and is_kept:
-            self.restore_by_tag(delivery_tag, leftmost=True)
-        elif requeue and message:
-            self._requeue(message)
+        if requeue:
+            self.requeue([delivery_tag])
+        else:
+            self._forget(delivery_tag)
 
-    def _forget(self, delivery_tag: str, *, but_in_redis: bool = False) -> None:
-        if delivery_tag in self._kept and not but_in_redis:
+    def requeue(self, delivery_tags: Sequence[str]) -> None:
+        """Put messages back where they were taken from, the last of them to be taken first.
+
+        In one act: this process may be waiting for items of that queue, and would get the first.
+        """
+        found = [(tag, self._delivered.get(tag)) for tag in delivery_tags if tag not in self._dirty]
+        kept = self._kept.intersection(delivery_tags)
+        # First of all: this process may take them again, with the same tags, before this returns.
+        self._kept -= kept
+        self._dirty.update(delivery_tags)
+        try:
+            with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
+                for tag, message in found:
+                    if tag in kept:
+                        pipe.execute()
+                        self.restore_by_tag(tag, client, leftmost=True)
+                    elif message:
+                        self.channel.requeue(message, pipe)
+                pipe.execute()
+        except BaseException:
+            # Closing the channel tries again.
+            self._kept |= kept
+            self._dirty.difference_update(delivery_tags)
+            raise
+
+    def _forget(self, delivery_tag: str) -> None:
+        if delivery_tag in self._kept:
             self._remove_from_indices(delivery_tag).execute()
-        self._kept.discard(delivery_tag)
+            self._kept.discard(delivery_tag)
         self._quick_ack(delivery_tag)
 
-    def restore_unacked(self, client: Any = None) -> None:
-        """Put back what is not done with, the newest first, so that the order stays."""
-        while self._delivered:
-            tag, message = self._delivered.popitem()
-            if tag in self._kept:
-                self.restore_by_tag(tag, client)
-            else:
-                self._requeue(message)
+    def restore_unacked(self, client: Any = None) -> None:  # noqa: ARG002
+        """Put back what is not done with, in its order."""
+        self.requeue([*reversed(self._delivered)])
+        self._delivered.clear()
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Requeue what dead workers had taken; at the limit later, as that needs a lock."""
@@ -137,12 +154,6 @@ class Unacked(kombu_redis.QoS):
 
     def _note(self, message: Any, delivery_tag: str) -> None:
         super(kombu_redis.QoS, self).append(message, delivery_tag)
-
-    def _requeue(self, message: Any) -> None:
-        delivery = message.delivery_info
-        raw = message._raw  # noqa: SLF001
-        with self.channel.conn_or_acquire() as client:
-            self.channel.requeue(raw, delivery["exchange"], delivery["routing_key"], client)
 
 
 class _InsistingPipe:
@@ -166,6 +177,7 @@ class _GatedChannel(SafeChannel):
     sep: str
     brpop_timeout: Any
     active_queues: Any
+    _in_poll: Any
     priority_steps: Any
     connection_errors: Any
     _q_for_pri: Callable[[str, int], str]
@@ -191,6 +203,7 @@ class _GatedChannel(SafeChannel):
         count = min(self._gate.room(queues), at_most or MAX_TAKEN)
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
+        self._gate.polls(True)
         self._in_poll.send_command(
             "BLMPOP", timeout or 0, len(names), *names, "RIGHT", "COUNT", count
         )
@@ -212,13 +225,25 @@ class _GatedChannel(SafeChannel):
             return True
         finally:
             self._in_poll = None
+            self._gate.polls(False)
             # kombu's: the connection is idle now, so its token may be renewed.
             self._flush_brpop_reauth()
 
+    def end_poll(self) -> None:
+        """Read what is on its way, if the gate is stopped, and put it back."""
+        if self._in_poll:
+            with suppress(Empty, *self.connection_errors):
+                self._brpop_read()
+
     def _deliver(self, items: list[bytes], name: bytes, queue: str) -> None:
-        """Deliver items of a queue; put back what is too much, as they were batches."""
+        """Deliver items of a queue; put back what is too much, as they were batches.
+
+        All of them, if it was cancelled (`control cancel_consumer`) while they came, or this
+        process is about to end.
+        """
+        is_cancelled = queue not in self.active_queues or self._gate.is_stopped
         for n, item in enumerate(items):
-            if n and not self._gate.open_queues([queue]):
+            if is_cancelled or (n and not self._gate.open_queues([queue])):
                 with self.conn_or_acquire() as client:
                     self.insist(client, "RPUSH", name, *reversed(items[n:]))
                 return
@@ -226,9 +251,11 @@ class _GatedChannel(SafeChannel):
             if envelope is not None:
                 self.connection._deliver(envelope, queue)  # noqa: SLF001
 
-    def requeue(self, *args: Any) -> None:
-        """Requeue a message."""
-        self._do_restore_message(*args)
+    def requeue(self, message: Any, pipe: Any) -> None:
+        """Requeue a message; one of a batch wakes up those that still wait."""
+        delivery = message.delivery_info
+        exchange, routing_key = delivery["exchange"], delivery["routing_key"]
+        self._do_restore_message(_what_is_left(message), exchange, routing_key, pipe)
 
     def _do_restore_message(self, *args: Any, **_: Any) -> None:
         """Requeue a message at the end from which it was taken, so that it keeps its place.
@@ -238,19 +265,7 @@ class _GatedChannel(SafeChannel):
         payload, exchange, routing_key, pipe = args[:4]
         restore = super()._do_restore_message  # type: ignore[misc]
         pipe = _InsistingPipe(self.insist, pipe)
-        restore(self._what_is_left(payload), exchange, routing_key, pipe, leftmost=False)
-
-    def _what_is_left(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return a message that wakes up only those of its batch that still wait."""
-        properties = payload.get("properties") or {}
-        try:
-            wakeup = self.qos.get(properties.get("delivery_tag")).wakeup
-        except (KeyError, AttributeError):
-            return payload
-        if not (wakeup.is_batch and wakeup.waiting):
-            return payload
-        body = b64encode(json.dumps([[[*wakeup.waiting]], {}, {}]).encode()).decode()
-        return payload | {"body": body, "properties": properties | {"body_encoding": "base64"}}
+        restore(payload, exchange, routing_key, pipe, leftmost=False)
 
     @cached_property
     def _insist(self) -> Any:
@@ -283,6 +298,15 @@ class _GatedChannel(SafeChannel):
             # An answer to an operator's command.
             with self.conn_or_acquire() as client:
                 self.insist(client, "LPUSH", queue, dumps(message))
+
+
+def _what_is_left(message: Any) -> dict[str, Any]:
+    raw: dict[str, Any] = message._raw  # noqa: SLF001
+    wakeup = getattr(message, "wakeup", None)
+    if wakeup is None or not (wakeup.is_batch and wakeup.waiting):
+        return raw
+    body = b64encode(json.dumps([[[*wakeup.waiting]], {}, {}]).encode()).decode()
+    return raw | {"body": body, "properties": raw["properties"] | {"body_encoding": "base64"}}
 
 
 class Channel(_GatedChannel, kombu_redis.Channel):

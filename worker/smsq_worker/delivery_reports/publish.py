@@ -15,7 +15,7 @@ def publish_reports(app: Celery, reports: Sequence[tuple[str, str]]) -> None:
         RECONCILE_REPORT,
         (reports,),
         queue=REPORT_QUEUE,
-        argsrepr=f"({len(reports)} reports)",
+        argsrepr=repr(tuple(reports[0])) if len(reports) == 1 else f"({len(reports)} reports)",
         kwargsrepr="{}",
         ignore_result=True,
         declare=[],

@@ -19,7 +19,8 @@ from smsq_worker.sending.wakeup import WakeUp
 log = logging.getLogger(__name__)
 
 RESERVED: Final = 1 / 16
-"""The share of the threads that is kept for otps, if a slow gateway holds all others."""
+"""The share of the attempts that is kept for otps, if a slow gateway holds all others: of a limit
+of 1 another one."""
 GATHER_S: Final = 0.01
 """Results that come within this time are recorded in one act, where many are under way."""
 MANY: Final = 16
@@ -39,6 +40,8 @@ class Ended:
 class Attempts:
     """Submits messages, at most `limit` at once: more begin only after others have ended.
 
+    A few more do where lanes begin some at the same moment: what is admitted waits for no thread.
+
     Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
     """
 
@@ -55,14 +58,15 @@ class Attempts:
 
     def free(self, lane: Lane) -> int:
         """Return how many attempts of a lane may begin now."""
-        kept = 0 if lane is Lane.OTP else int(self.limit * RESERVED)
-        return self.limit - kept - self._busy()
+        kept = max(1, int(self.limit * RESERVED))
+        most = max(self.limit, kept + 1)
+        return (most if lane is Lane.OTP else most - kept) - self._busy()
 
     def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
         """Submit a message; `ended` returns its result."""
         with self._changed:
             self._begun += 1
-            if self._threads < min(self.limit, self._busy()):
+            if self._threads < self._busy():
                 self._add_thread()
         if self._threads:
             self._jobs.put((wakeup, message_id, admitted))

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 from typing import Final
 from weakref import WeakSet
 
@@ -32,6 +32,8 @@ ENOUGH: Final = 0.5
 """A lane that was full is open again when so much of it waits: few at a time would cost more."""
 MAX_TAKEN: Final = 25
 """At most this many wake-ups are taken at once."""
+POLL_S: Final = 2.0
+"""Longer than one request for the next wake-ups takes."""
 MAX_CALLBACKS: Final = 1 / 6
 """The share of the threads that may dispatch callbacks."""
 
@@ -50,6 +52,9 @@ class ConsumerGate:
         self._lanes: Lanes = "open"
         self._rate = math.inf
         self._until = 0.0
+        self.is_stopped = False
+        self._no_poll = Event()
+        self._no_poll.set()
         self._waiting: Counter[Lane] = Counter()
         self._full: set[Lane] = set()
         self._batches: set[Lane] = set()
@@ -69,6 +74,21 @@ class ConsumerGate:
         with self._lock:
             self._lanes, self._rate = lanes, rate
             self._until = time.monotonic() + TRUSTED_S
+
+    def stop(self) -> None:
+        """Close everything for good: this process is about to end."""
+        self.is_stopped = True
+
+    def polls(self, is_polling: bool) -> None:
+        """Note that the server is asked for the next wake-ups, or has answered."""
+        (self._no_poll.clear if is_polling else self._no_poll.set)()
+
+    def wait_for_poll(self) -> None:
+        """Wait, after `stop`, until the server is not asked any more; not for ever.
+
+        It would give to this process what others are to take.
+        """
+        self._no_poll.wait(POLL_S)
 
     def close(self) -> None:
         """Close the lanes: the ledger admits nothing."""
@@ -109,7 +129,7 @@ class ConsumerGate:
     def open_queues(self, queues: Sequence[str]) -> list[str]:
         """Return the queues from which the next wake-up may be taken, in the same order."""
         with self._lock:
-            return [queue for queue in queues if self._is_open(queue)]
+            return [q for q in queues if self._is_open(q) and not self.is_stopped]
 
     def room(self, queues: Sequence[str]) -> int:
         """Return how many wake-ups of open queues may be taken at once, at least one."""

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
@@ -36,6 +36,7 @@ class LaneQueue:
         self._changed = Condition()
         self._new: deque[WakeUp] = deque()
         self._is_awake = self._is_stopped = self._has_thread = False
+        self._is_given_back = Event()
 
     def put(self, wakeup: WakeUp) -> None:
         """Add a wake-up."""
@@ -60,6 +61,11 @@ class LaneQueue:
         with self._changed:
             self._is_stopped = True
             self._changed.notify()
+
+    def wait_until_given_back(self, timeout_s: float) -> None:
+        """Wait, after `stop`, until nothing waits here; not for ever, as Redis may be silent."""
+        if self._has_thread:
+            self._is_given_back.wait(timeout_s)
 
     def take_new(self) -> list[WakeUp]:
         """Return the wake-ups that have come since, without waiting."""
@@ -93,6 +99,7 @@ class LaneQueue:
             try:
                 self._sleep()
                 if self._is_stopped:
+                    self._gate.wait_for_poll()
                     self._give_back()
                     continue
                 self._send(self)
@@ -114,6 +121,7 @@ class LaneQueue:
         with self._changed:
             while not (self._new or self._is_awake):
                 if self._is_stopped and not (self._wakeups or self.bare):
+                    self._is_given_back.set()
                     self._changed.wait()
                     continue
                 at = -math.inf if self._is_stopped else self.waiting.next_at()
@@ -124,12 +132,12 @@ class LaneQueue:
             self._is_awake = False
 
     def _give_back(self) -> None:
-        """Put everything back into the queue, the newest first, so that the order stays."""
+        """Put everything back into the queue; the order stays."""
         new = self.take_new()
-        waiting = dict.fromkeys([*self._wakeups.values(), *self.bare, *new])
+        waiting = [*dict.fromkeys([*self._wakeups.values(), *self.bare, *new])]
         self._wakeups.clear()
         self.bare.clear()
         self.waiting.clear()
-        for wakeup in reversed(waiting):
+        for wakeup in waiting:
             self._gate.remove(self.lane, len(wakeup.waiting))
-            wakeup.give_back()
+        WakeUp.give_back(waiting)

@@ -41,6 +41,7 @@ UNREADABLE: Final = GatewayResult(Outcome.NOT_SENT, "no key opens its payload")
 UNSAFE: Final = GatewayResult(Outcome.NOT_SENT, "too few replicas had its admission in time")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
 NOT_RECORDED: Final = "not recorded yet"
+GIVEN_BACK_S: Final = 10.0
 LOST: Final = "left to its lease"
 
 
@@ -209,8 +210,14 @@ class Sender:
             lane.stop()
 
     def wait_for_attempts(self) -> None:
-        """Wait until the results of all attempts are recorded."""
+        """Wait, after `stop`, until all attempts are recorded and what waited is given back."""
         self._attempts.wait_for_all()
+        self.wait_until_given_back()
+
+    def wait_until_given_back(self) -> None:
+        """Wait, after `stop`, until what waited is given back."""
+        for lane in self._lanes.values():
+            lane.wait_until_given_back(GIVEN_BACK_S)
 
     def abandon(self) -> None:
         """Record the attempts in flight as in doubt: this process will not see their end."""

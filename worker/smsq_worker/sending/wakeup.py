@@ -27,8 +27,8 @@ class Source(Protocol):
     def ends(self, state: str, detail: str) -> None:
         """Note what became of its message, or of all of its batch in words."""
 
-    def requeue(self) -> None:
-        """Put it back into its queue, for what is left in `waiting`."""
+    def requeue(self, earlier: Sequence[Any]) -> None:
+        """Put it back into its queue, for what is left in `waiting`, and before it earlier ones."""
 
 
 class WakeUp:
@@ -74,11 +74,17 @@ class WakeUp:
         if not self.waiting:
             _tell(self.source.acknowledge)
 
-    def give_back(self) -> None:
-        """Put it back into its queue, for those that wait."""
-        self._given_back = True
-        _tell(self.source.requeue)
-        self.waiting.clear()
+    @staticmethod
+    def give_back(wakeups: Sequence[WakeUp]) -> None:
+        """Put wake-ups of a lane back into its queue, for those that wait, in the same order."""
+        if not wakeups:
+            return
+        for wakeup in wakeups:
+            wakeup._given_back = True  # noqa: SLF001 - a WakeUp's own
+        *earlier, last = (wakeup.source for wakeup in wakeups)
+        _tell(last.requeue, earlier)
+        for wakeup in wakeups:
+            wakeup.waiting.clear()
 
     def ended(self, state: str, detail: str = "") -> str:
         """Note what became of a message; return the summary of all with the last one, else ""."""
@@ -94,7 +100,7 @@ class WakeUp:
         return state
 
 
-def _tell(note: Callable[..., None], *args: str) -> None:
+def _tell(note: Callable[..., None], *args: object) -> None:
     """Tell a source. What it may raise must not keep an admitted message from being submitted."""
     try:
         note(*args)

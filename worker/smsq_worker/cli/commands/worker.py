@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from smsq_worker.celery_worker.options import refused
 from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
 from smsq_worker.cli.helpers.options import examples
 
@@ -19,6 +22,11 @@ from smsq_worker.cli.helpers.options import examples
 def worker(options: tuple[str, ...]) -> None:
     """Start a Celery worker; takes Celery's own options, listed below.
 
-    Exits with 2 where a setting is wrong; otherwise with the exit code of Celery's worker.
+    Exits with 2 where a setting or an option is wrong; otherwise with the exit code of Celery's
+    worker.
     """
+    # Before Celery sees them: it would replace this process' threads, or fail with a traceback.
+    if problems := refused(options):
+        sys.stderr.write("".join(f"smsq: {line}\n" for line in problems))
+        sys.exit(2)
     exec_celery("worker", *options)
