@@ -42,7 +42,7 @@ def run(place: Place, plan: Plan) -> Report:
     report.notes += [
         about,
         *(f"{one.name}: {one.says}" for one in all_),
-        "logs as they come: all but Dramatiq and Celery write of each message",
+        "smsq logs every message, the others none (streaQ cannot be told not to)",
         f"the gateway takes {capacity:.0f} calls/s by raw connections",
         _table(figures),
     ]

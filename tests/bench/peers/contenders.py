@@ -24,7 +24,7 @@ def before(release: str) -> str:
 def contenders(peer: str, release: str) -> list[Contender]:
     """Give all, one worker process each; `peer` is the Python of those that are not ours.
 
-    Whatever a worker logs by default it logs here too.
+    Ours logs every message. The others are told not to, where they can be.
     """
     ours = [
         Contender(SINGLE, "ours_single", "as ops/ starts it, which logs every message; with keys"),

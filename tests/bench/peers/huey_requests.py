@@ -11,7 +11,7 @@ from bench.peers.vendor import CODE, REDIS_URL, TEMPLATE
 
 WORKER = (
     *("huey.bin.huey_consumer", "bench.peers.huey_requests.huey"),
-    *("--worker-type", "thread", "--workers", "64"),
+    *("--worker-type", "thread", "--workers", "64", "--quiet"),
 )
 
 huey = RedisHuey("bench", url=REDIS_URL)

@@ -10,7 +10,7 @@ from rq import Queue
 from bench.peers.session import call
 from bench.peers.vendor import CODE, REDIS_URL, TEMPLATE
 
-WORKER = ("rq.cli", "worker", "--url", REDIS_URL)
+WORKER = ("rq.cli", "worker", "--quiet", "--url", REDIS_URL)
 
 queue = Queue(connection=Redis.from_url(REDIS_URL))
 

@@ -14,7 +14,7 @@ from bench.peers.vendor import CODE, HEADERS, REDIS_URL, TEMPLATE, TIMEOUT_S, UR
 
 WORKER = (
     *("taskiq", "worker", "bench.peers.taskiq_aiohttp:broker"),
-    *("--workers", "1", "--max-async-tasks", "64"),
+    *("--workers", "1", "--max-async-tasks", "64", "--log-level", "WARNING"),
 )
 
 broker = RedisStreamBroker(url=REDIS_URL)
