@@ -9,6 +9,7 @@ taken together. If the process dies, each message is recovered on its own, by it
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from threading import Lock, Thread
@@ -68,6 +69,7 @@ class Sender:
         self._lanes = {lane: LaneQueue(lane, gate, self._send) for lane in Lane}
         self._in_flight: set[tuple[str, int, int]] = set()
         self._starting, self._is_recording = Lock(), False
+        self._round_began = math.inf
 
     def limit(self, max_attempts: int) -> None:
         """Have at most so many attempts at once from now on."""
@@ -109,6 +111,7 @@ class Sender:
 
     def _enter(self, lane: LaneQueue, wakeup: WakeUp) -> None:
         """Enter a bare Celery message of another language, unless the ledger has it already."""
+        reached("before a bare entry")
         (message_id,) = wakeup.waiting
         state = self._entered(message_id, *wakeup.content or ((), {}))
         lane.bare.remove(wakeup)
@@ -167,7 +170,9 @@ class Sender:
     def _record_forever(self) -> None:
         failures = FailureLog(log, "recording results")
         while True:
+            self._round_began = math.inf
             ended = self._attempts.ended()
+            self._round_began = time.monotonic()
             try:
                 self._finish(ended)
             except Exception as error:  # noqa: BLE001 - the next results have to be recorded
@@ -218,6 +223,17 @@ class Sender:
         """Wait, after `stop`, until what waited is given back."""
         for lane in self._lanes.values():
             lane.wait_until_given_back(GIVEN_BACK_S)
+
+    def longest_round(self) -> tuple[str, float]:
+        """Return which thread has been at one thing for longest, and the seconds; below 0 if none.
+
+        A result that waits for the disk does not count.
+        """
+        began = {f"sending of lane {lane}": each.round_began for lane, each in self._lanes.items()}
+        if not self._recorder.waits_for_disk:
+            began["recording results"] = self._round_began
+        name = min(began, key=began.__getitem__)
+        return name, time.monotonic() - began[name]
 
     def abandon(self) -> None:
         """Record the attempts in flight as in doubt: this process will not see their end."""
