@@ -113,20 +113,22 @@ class Sender:
         """Enter a bare Celery message of another language, unless the ledger has it already."""
         reached("before a bare entry")
         (message_id,) = wakeup.waiting
-        state = self._entered(message_id, *wakeup.content or ((), {}))
+        state, why = self._entered(message_id, *wakeup.content or ((), {}))
         lane.bare.remove(wakeup)
         if state is State.QUEUED:
             self._let_wait(lane, wakeup)
         else:
             lane.pass_by(wakeup, message_id)
-            self._attempts.reject(wakeup, message_id, Rejected("entered", None))
+            self._attempts.reject(wakeup, message_id, Rejected(why, state))
 
-    def _entered(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
+    def _entered(
+        self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[State, str]:
         try:
-            return self._ledger_writer.enter(message_id, parse(args, kwargs))
+            return self._ledger_writer.enter(message_id, parse(args, kwargs)), "entered"
         except InvalidMessage as error:
             if isinstance(error, KeyConflict) and error.holder == message_id:
-                return State.QUEUED  # The ledger has it, and what it has counts.
+                return State.QUEUED, ""  # The ledger has it, and what it has counts.
             log.warning(
                 "%s breaks the rules and failed: %s",
                 message_id,
@@ -135,7 +137,7 @@ class Sender:
             )
             is_conflict = isinstance(error, KeyConflict)
             reason = "local:key-conflict" if is_conflict else "local:invalid"
-            return self._ledger_writer.refuse(message_id, str(error), reason)
+            return self._ledger_writer.refuse(message_id, str(error), reason), reason
 
     def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:
         """Submit an admitted message to the gateway; the result is to be recorded next."""
