@@ -13,6 +13,7 @@ import requests
 from harness.flower import (
     AUTH,
     CODE,
+    MID,
     SLOW_PHONE,
     TEMPLATE,
     Running,
@@ -90,11 +91,42 @@ def test_with_a_password_nobody_else_gets_in(running: Running, path: str) -> Non
 
 
 def test_every_message_is_seen_with_its_end(running: Running) -> None:
-    seen = {what: running.tasks()[each]["state"] for each, what in running.sent.items()}
-    assert seen == dict.fromkeys(running.sent.values(), "SUCCESS") | {
-        "a report with too much": "FAILURE"
-    }
+    tasks = running.tasks()
+    seen = {what: tasks[each]["state"] for each, what in running.sent.items()}
+    refused = ("a report with too much", *INVALID, "ours, refused")
+    assert seen == dict.fromkeys(running.sent.values(), "SUCCESS") | dict.fromkeys(
+        refused, "FAILURE"
+    ) | {"ours, deferred": "RETRY"}
     assert all(each in running.get(f"task/{each}").text for each in running.sent)
+
+
+INVALID = (
+    "bare, at a time",
+    "bare, with an end",
+    "bare, arguments in the wrong places",
+    "bare, too many arguments",
+)
+
+
+def test_a_task_says_what_happened_to_its_message_and_shows_no_traceback(running: Running) -> None:
+    tasks = running.tasks()
+    of = {what: tasks[each] for each, what in running.sent.items()}
+    assert of["ours, otp"]["result"] == "accepted"
+    assert of["ours, refused"]["exception"].startswith("failed: gateway:400")
+    assert of["ours, deferred"]["exception"].startswith("deferred: ")
+    for what in INVALID:
+        assert of[what]["exception"] == "failed: local:invalid"
+    for what in ("ours, refused", "ours, deferred", *INVALID):
+        assert not of[what]["traceback"]
+
+
+def test_a_single_report_is_seen_and_no_number_in_its_place(running: Running) -> None:
+    def reports() -> list[str]:
+        tasks = running.tasks().values()
+        return sorted(task["args"] for task in tasks if task["name"] == "smsq.reconcile_report")
+
+    eventually(lambda: len(reports()) == 4)
+    assert reports() == [f"('{MID}', 'DELIVRD')", "(2 reports)", "(masked)", "(masked)"]
 
 
 def test_no_page_shows_a_number_a_code_or_a_secret(running: Running) -> None:
@@ -137,7 +169,7 @@ def page(running: Running, path: str) -> str:
 def test_our_own_messages_are_told_apart_by_masked_numbers(running: Running) -> None:
     ours = [each for each, what in running.sent.items() if what.startswith("ours")]
     assert ours
-    for each in ours:
+    for each in (one for one in ours if running.sent[one].endswith(("otp", "notice", "bulk"))):
         assert running.tasks()[each]["args"] == f"('139****5678', '{TEMPLATE}')"
 
 

@@ -30,6 +30,8 @@ from smsq_worker.api.clients import Callers
 from smsq_worker.api.routes import Api
 from smsq_worker.api.routes import __name__ as routes
 from smsq_worker.api.server import configured
+from smsq_worker.celery_worker.liveness import Liveness
+from smsq_worker.celery_worker.liveness import __name__ as liveness
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.doctor import api, schedulers, spool
@@ -371,3 +373,42 @@ def test_a_lane_and_the_recorder_go_on_after_one_bad_item(runtime: Runtime, scen
     # They are recorded in any order.
     eventually(lambda: "sending" not in {scene.state(name) for name in ("m1", "m2")})
     assert [len(scene.status(name).attempts) for name in ("m1", "m2")] == [1, 1]
+
+
+@pytest.mark.parametrize("stuck", ["sending of lane otp", "recording results"])
+def test_a_thread_that_stands_still_ends_the_heartbeat_until_it_goes_on(
+    runtime: Runtime,
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stuck: str,
+) -> None:
+    monkeypatch.setattr(f"{liveness}.STUCK_S", 0.2)
+    where = runtime.ledger.admit_many if "lane" in stuck else runtime.ledger.record_many
+    began, goes_on = Event(), Event()
+
+    def hangs(*given: Any) -> Any:
+        began.set()
+        goes_on.wait(60)
+        return where(*given)
+
+    alive = Liveness(Heartbeat(runtime.settings.home, "celery@here"), runtime.sender)
+    file = runtime.settings.home / "alive" / "celery@here"
+    alive.beat()
+    scene.enter("m1", lane="otp")
+    monkeypatch.setattr(runtime.ledger, where.__name__, hangs)
+    source = Source()
+    runtime.sender.take(WakeUp(Lane.OTP, ["m1"], source))
+    assert began.wait(30)
+    eventually(lambda: runtime.sender.longest_round()[1] > 0.2)
+    file.unlink()
+    for _ in range(2):
+        alive.beat()
+    assert not file.exists()
+    (told,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert told.getMessage().startswith(f"{stuck} has stood still for ")
+    goes_on.set()
+    source.came.get(timeout=30)
+    eventually(lambda: runtime.sender.longest_round()[1] < 0)
+    alive.beat()
+    assert file.exists()

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 import pytest
 import redis
+from celery import Celery
+from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 
+from harness.events import listening, of
 from harness.faulty_line import Freezer
 from harness.machine import ends
 from harness.outage import Outage
 from harness.remote import remote
 from harness.waiting import eventually
 from smsq import keys
+from smsq_worker.celery_worker.events import MAX_EVENTS, QuietEventDispatcher
 
 
 def crowd(outage: Outage, **environ: str) -> tuple[str, Sequence[str]]:
@@ -120,3 +124,58 @@ def test_a_worker_asked_to_stop_while_redis_is_frozen_loses_nothing(outage: Outa
             outage.here.client.hset(keys.message(message_id), "published", 0)
             outage.here.run_out(message_id)
     each_once(outage, [first, *rest])
+
+
+class Consumer:
+    """What a dispatcher needs of Celery's."""
+
+    hub = Hub()
+
+    def on_send_event_buffered(self) -> None:
+        pass
+
+
+def dispatcher_of(app: Celery) -> QuietEventDispatcher:
+    return QuietEventDispatcher(
+        app.connection_for_write(),
+        hostname="here",
+        app=app,
+        on_send_buffered=Consumer().on_send_event_buffered,
+    )
+
+
+def test_events_are_kept_while_the_broker_is_away_the_oldest_are_dropped(outage: Outage) -> None:
+    url, many = outage.here.environ["SMSQ_REDIS_URL"], MAX_EVENTS + 250
+    with Celery(broker=url, set_as_current=False) as app:
+        before = dispatcher_of(app)
+        before.send("task-received", uuid="first")
+        before.flush()
+        outage.kill_redis()
+        for n in range(many):
+            before.send("task-received", uuid=f"{n}")
+            if n % 1000 == 0:
+                before.flush()
+        outage.restart_redis()
+        after = dispatcher_of(app)
+        after.extend_buffer(before)
+        with listening(url) as seen:
+            after.flush()
+            eventually(lambda: len(seen) >= MAX_EVENTS)
+    assert [event["uuid"] for event in seen] == [f"{n}" for n in range(250, many)]
+
+
+def test_what_is_under_way_and_what_comes_later_is_seen_after_an_outage(outage: Outage) -> None:
+    worker = outage.here.start_worker("-E")
+    outage.here.vendor.withhold()
+    first = outage.send("m1")
+    eventually(lambda: outage.here.vendor.calls)
+    outage.kill_redis()
+    outage.restart_redis()
+    eventually(lambda: is_back(outage))
+    with listening(outage.here.environ["SMSQ_REDIS_URL"]) as seen:
+        outage.here.vendor.release()
+        later = outage.send("m2")
+        eventually(lambda: of(seen, first) and len(of(seen, later)) == 3)
+        assert of(seen, first) == ["task-succeeded"]
+        assert of(seen, later) == ["task-received", "task-started", "task-succeeded"]
+    assert worker.poll() is None

@@ -14,6 +14,7 @@ from celery import Celery
 import smsq
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.waiting import eventually
+from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
 from smsq_worker.infra.ports import free_port
@@ -27,10 +28,15 @@ PHONE = "13912345678"
 SPACED = "+86 138-7654-3210"
 SLOW_PHONE = "13700026000"
 SLOW_S = 6.0
+REFUSED_PHONE = "13912344400"
+DEFERRED_PHONE = "13912344500"
+MID = "0123456789ABCDEF"
 # What nobody may see, by a name for the failure's text.
 HIDDEN = {
     "the phone": PHONE,
     "the slow phone": SLOW_PHONE,
+    "the refused phone": REFUSED_PHONE,
+    "the deferred phone": DEFERRED_PHONE,
     "the phone as it was written": SPACED,
     "the phone without blanks": "13876543210",
     "the code": CODE,
@@ -98,6 +104,9 @@ def watched(base_environ: Mapping[str, str], logs: Path) -> Iterator[Running]:
             SMSQ_GATEWAY_URL=f"{sandbox.url}/",
             SMSQ_FLOWER_BIND=f"0.0.0.0:{port}",
             FLOWER_BASIC_AUTH=":".join(AUTH),
+            # What is deferred stays so.
+            SMSQ_RETRY_FIRST_S="3600",
+            SMSQ_RETRY_MAX_S="3600",
         )
         worker = services.worker(redis_url, environ)
         name = worker.command[worker.command.index("--hostname") + 1]
@@ -118,6 +127,10 @@ def send_all(one: Running) -> None:
         f"ours, {lane}": smsq.send_sms.delay(PHONE, TEMPLATE, CODE, lane=lane).id
         for lane in ("otp", "notice", "bulk")
     }
+    ours |= {
+        f"ours, {what}": smsq.send_sms.delay(phone, TEMPLATE, CODE).id
+        for what, phone in {"refused": REFUSED_PHONE, "deferred": DEFERRED_PHONE}.items()
+    }
     named = {"phone": PHONE, "template": TEMPLATE, "code": CODE}
     bare = {
         "bare": one.send_bare(PHONE, TEMPLATE, CODE),
@@ -137,7 +150,11 @@ def send_all(one: Running) -> None:
     }
     one.send_bare(PHONE, TEMPLATE, CODE, name="smsq.a_task_that_nobody_knows")
     one.sent = {message_id: what for what, message_id in (ours | bare).items()}
-    ends = {"SUCCESS", "FAILURE"}
+    publish_reports(smsq.send_sms.app, [(MID, "DELIVRD")])
+    # Whoever knows the URL can invent a report.
+    publish_reports(smsq.send_sms.app, [(PHONE, "DELIVRD")])
+    publish_reports(smsq.send_sms.app, [(MID, "DELIVRD"), (MID, "EXPIRED")])
+    ends = {"SUCCESS", "FAILURE", "RETRY"}
     eventually(lambda: all(one.tasks().get(each, {}).get("state") in ends for each in one.sent))
 
 

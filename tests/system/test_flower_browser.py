@@ -1,6 +1,6 @@
 """Flower as a person sees it: in a real browser, with all that its pages load.
 
-SCREENSHOT=ops/images/flower.png in the environment keeps a picture of the tasks page.
+SCREENSHOT=docs/assets/flower.png in the environment keeps a picture of the tasks page.
 """
 
 from __future__ import annotations
@@ -18,14 +18,23 @@ import pytest
 
 import smsq
 from harness.flower import AUTH, CODE, SLOW_PHONE, TEMPLATE, Running, leaks, watched
-from harness.waiting import eventually
+from harness.waiting import eventually, known
+from smsq_worker.delivery_reports.publish import publish_reports
 
 PHONES = {
-    "13800138000": "accepted",
-    "13912344400": "failed",
-    "13512345678": "accepted",
+    "13800138000": ("otp", "SUCCESS", "accepted"),
+    "13912344400": ("notice", "FAILURE", ""),
+    "13512345678": ("bulk", "SUCCESS", "accepted"),
+    "13612340815": ("otp", "SUCCESS", "accepted"),
+    "13712344500": ("notice", "RETRY", ""),
+    "15012340042": ("notice", "SUCCESS", "accepted"),
+    "15912340712": ("otp", "SUCCESS", "accepted"),
+    "18612345007": ("notice", "SUCCESS", "accepted"),
+    "13812340909": ("otp", "SUCCESS", "accepted"),
 }
-"""Numbers and what the gateway's double makes of them."""
+"""Numbers: their lane, and the state and result of their tasks."""
+STATS = ("DELIVRD", "DELIVRD", "MA:0005", "DELIVRD")
+"""Of the reports on those that were accepted."""
 OPTIONS = (
     "--headless",
     "--no-sandbox",  # as root
@@ -39,7 +48,7 @@ OPTIONS = (
     "--virtual-time-budget=5000",
 )
 # 1280 pixels wide, with all columns.
-PICTURE = ("--window-size=1720,1130", "--force-device-scale-factor=0.7442")
+PICTURE = ("--window-size=1840,1130", "--force-device-scale-factor=0.6957")
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +101,27 @@ def browser(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Brows
     return Browser(running.url, tmp_path_factory.mktemp("chromium"))
 
 
+def mid_of(message_id: str) -> str:
+    mid = known(message_id).attempts[0].mid
+    assert mid is not None
+    return mid
+
+
 @pytest.fixture(scope="module")
 def sent(running: Running) -> dict[str, str]:
     """Send some more messages: their ids by their numbers."""
     sent = {
         phone: smsq.send_sms.delay(phone, TEMPLATE, CODE, lane=lane).id
-        for phone, lane in zip(PHONES, ("otp", "notice", "bulk"), strict=True)
+        for phone, (lane, _, _) in PHONES.items()
     }
-    eventually(lambda: all(running.tasks().get(each, {}).get("result") for each in sent.values()))
+    states = {sent[phone]: state for phone, (_, state, _) in PHONES.items()}
+    eventually(
+        lambda: states.items() <= {k: t["state"] for k, t in running.tasks().items()}.items()
+    )
     smsq.send_many({"phone": phone, "template": TEMPLATE, "code": CODE} for phone in PHONES)
+    accepted = [sent[phone] for phone, (_, state, _) in PHONES.items() if state == "SUCCESS"]
+    for message_id, stat in zip(accepted, STATS, strict=False):
+        publish_reports(smsq.send_sms.app, [(mid_of(message_id), stat)])
     return sent
 
 
@@ -123,14 +144,14 @@ def test_tasks_are_seen_with_masked_numbers_and_what_came_of_them(
     picture = os.environ.get("SCREENSHOT")
     options = (*PICTURE, f"--screenshot={Path(picture).resolve()}") if picture else ()
     seen = rows(browser.page("tasks", slow, *options))
-    for phone, end in PHONES.items():
+    for phone, (_, state, result) in PHONES.items():
         masked = f"('{phone[:3]}****{phone[7:]}', '{TEMPLATE}')"
-        assert seen[sent[phone]] == ["smsq.send_sms", masked, "SUCCESS", f"'{end}'"]
+        assert seen[sent[phone]] == ["smsq.send_sms", masked, state, result]
     others = {tuple(row[:3]) for row in seen.values()}
     assert others >= {
         ("smsq.send_sms", f"('{SLOW_PHONE[:3]}****{SLOW_PHONE[7:]}', '{TEMPLATE}')", "STARTED"),
-        ("smsq.send_batch", "(masked)", "SUCCESS"),
-        ("smsq.send_sms", "(masked)", "SUCCESS"),
+        ("smsq.send_batch", f"({len(PHONES)} messages)", "SUCCESS"),
+        ("smsq.reconcile_report", f"('{mid_of(sent['13800138000'])}', 'DELIVRD')", "SUCCESS"),
     }
 
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 import celery.app.events
 from celery.events import Event, EventDispatcher
 from celery.utils.time import utcoffset
-from kombu.asynchronous import get_event_loop
 
 FLUSH_S: Final = 0.2
 """Events of tasks that come within this time are published together."""
@@ -30,16 +29,21 @@ class QuietEventDispatcher(EventDispatcher):
     clock: Any
     groups: Any
     mutex: Any
+    on_send_buffered: Any
     producer: Any
+    _outbound_buffer: deque[Any]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._events: deque[Any] = deque(maxlen=MAX_EVENTS)
         self._planned_at = 0.0
         super().__init__(*args, **options)
+        # Not kombu's get_event_loop(), which is None once a connection was lost.
+        consumer = getattr(self.on_send_buffered, "__self__", None)
+        self._loop = getattr(consumer, "hub", None)
 
     def send(self, type: str, **fields: Any) -> None:  # type: ignore[override] # noqa: A002
         """Send an event; of a task with others, up to FLUSH_S later."""
-        loop = get_event_loop()
+        loop = self._loop
         if loop is None or not type.startswith("task-"):
             super().send(type, **fields)
             return
@@ -62,9 +66,21 @@ class QuietEventDispatcher(EventDispatcher):
         self._planned_at = 0.0
         while groups and self._events and self.enabled:
             some = [self._events.popleft() for _ in range(min(MAX_TOGETHER, len(self._events)))]
+            before = len(self._outbound_buffer)
             with self.mutex:
                 self._publish(some, self.producer, "task.multi")
+            if len(self._outbound_buffer) > before:
+                # They keep their place until the broker is there again.
+                self._outbound_buffer.pop()
+                room = MAX_EVENTS - len(self._events)
+                self._events.extendleft(reversed(some[-room:] if room else ()))
+                break
         super().flush(errors=errors, groups=False)
+
+    def extend_buffer(self, other: Any) -> None:
+        """Take over what a dispatcher has kept whose connection was lost."""
+        super().extend_buffer(other)
+        self._events.extend(other._events)  # noqa: SLF001 - of its own kind
 
     def _publish(
         self, event: Any, producer: Any, routing_key: str, retry: bool = False, **rest: Any
@@ -72,7 +88,7 @@ class QuietEventDispatcher(EventDispatcher):
         super()._publish(event, producer, routing_key, retry=False, **rest)  # type: ignore[misc]
         if retry:
             # A late heartbeat would look like a wrong clock.
-            self._outbound_buffer.clear()  # type: ignore[attr-defined]
+            self._outbound_buffer.clear()
 
 
 class Events(celery.app.events.Events):

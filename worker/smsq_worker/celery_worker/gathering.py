@@ -78,11 +78,13 @@ class WakeUpRequest(MaskedRequest):
     def ends(self, word: str, detail: str) -> None:
         """Show in Flower what became of the message; the task itself returned normally."""
         state.task_ready(self, successful=True)
-        why = f"{word}: {detail}" if detail else word
-        if word == State.DEFERRED:
-            self.send_event("task-retried", exception=why, traceback=None)
-        elif word in FAILED:
-            self.send_event("task-failed", exception=why, traceback=None)
+        # Of one that was not submitted: why, and its state. A batch has the counts of many.
+        why, _, message_state = ("", "", "") if self.name == SEND_BATCH else word.rpartition(" ")
+        text = ": ".join(filter(None, dict.fromkeys((message_state, why or detail))))
+        if message_state == State.DEFERRED:
+            self.send_event("task-retried", exception=text, traceback=None)
+        elif message_state in FAILED:
+            self.send_event("task-failed", exception=text, traceback=None)
         else:
             runtime = time.time() - self.time_start
             self.send_event("task-succeeded", result=word, runtime=runtime)

@@ -16,6 +16,7 @@ from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
 from smsq.tasks import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
+from smsq_worker.celery_worker.liveness import Liveness
 from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.heartbeat import Heartbeat
@@ -78,7 +79,8 @@ class SchedulerStep(bootsteps.StartStopStep):
             )
             # Channel errors: the answers of a replica, or of a server with too few of them.
             errors = (*connection.connection_errors, *connection.channel_errors)
-            scheduler.run(self._stop, (OperationalError, OSError, *errors), heartbeat.beat)
+            beat = Liveness(heartbeat, runtime.sender).beat
+            scheduler.run(self._stop, (OperationalError, OSError, *errors), beat)
 
 
 class BrokerQueues:

@@ -20,6 +20,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
 from smsq.app import QUEUES
+from smsq.failpoints import reached
 from smsq.transport import SafeChannel
 from smsq_worker.celery_worker.envelope import is_in_ledger, read, sanitize_envelope
 from smsq_worker.infra import connection_backoff
@@ -218,6 +219,7 @@ class _GatedChannel(SafeChannel):
                 raise
             if not taken:
                 raise Empty
+            reached("after pop")
             name, items = taken
             queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)

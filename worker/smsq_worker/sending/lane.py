@@ -37,6 +37,8 @@ class LaneQueue:
         self._new: deque[WakeUp] = deque()
         self._is_awake = self._is_stopped = self._has_thread = False
         self._is_given_back = Event()
+        self.round_began = math.inf
+        """By time.monotonic(); math.inf while the thread waits for something to do."""
 
     def put(self, wakeup: WakeUp) -> None:
         """Add a wake-up."""
@@ -97,7 +99,9 @@ class LaneQueue:
         failures = FailureLog(log, f"sending of lane {self.lane}")
         while True:
             try:
+                self.round_began = math.inf
                 self._sleep()
+                self.round_began = time.monotonic()
                 if self._is_stopped:
                     self._gate.wait_for_poll()
                     self._give_back()

@@ -33,6 +33,8 @@ class ResultRecorder:
     def __init__(self, ledger: Ledger, spool: Spool) -> None:
         self._ledger = ledger
         self._spool = spool
+        self.waits_for_disk = False
+        """Neither Redis nor the disk takes a result. A restart would lose it."""
 
     def record(self, results: Sequence[AttemptResult]) -> list[State | None]:
         """Record results; return the states that follow, None where it is not known yet."""
@@ -57,7 +59,11 @@ class ResultRecorder:
             self._spool.append(_as_entry(result))
         except OSError as error:
             log.critical("the spool cannot be written, so this result waits here: %s", error)
-            return self._keep_until_taken(result)
+            self.waits_for_disk = True
+            try:
+                return self._keep_until_taken(result)
+            finally:
+                self.waits_for_disk = False
         log.warning(
             "%s attempt %d is in the spool: %s",
             result.message_id,

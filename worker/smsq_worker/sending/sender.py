@@ -9,6 +9,7 @@ taken together. If the process dies, each message is recovered on its own, by it
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from threading import Lock, Thread
@@ -68,6 +69,7 @@ class Sender:
         self._lanes = {lane: LaneQueue(lane, gate, self._send) for lane in Lane}
         self._in_flight: set[tuple[str, int, int]] = set()
         self._starting, self._is_recording = Lock(), False
+        self._round_began = math.inf
 
     def limit(self, max_attempts: int) -> None:
         """Have at most so many attempts at once from now on."""
@@ -109,21 +111,24 @@ class Sender:
 
     def _enter(self, lane: LaneQueue, wakeup: WakeUp) -> None:
         """Enter a bare Celery message of another language, unless the ledger has it already."""
+        reached("before a bare entry")
         (message_id,) = wakeup.waiting
-        state = self._entered(message_id, *wakeup.content or ((), {}))
+        state, why = self._entered(message_id, *wakeup.content or ((), {}))
         lane.bare.remove(wakeup)
         if state is State.QUEUED:
             self._let_wait(lane, wakeup)
         else:
             lane.pass_by(wakeup, message_id)
-            self._attempts.reject(wakeup, message_id, Rejected("entered", None))
+            self._attempts.reject(wakeup, message_id, Rejected(why, state))
 
-    def _entered(self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> State:
+    def _entered(
+        self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[State, str]:
         try:
-            return self._ledger_writer.enter(message_id, parse(args, kwargs))
+            return self._ledger_writer.enter(message_id, parse(args, kwargs)), "entered"
         except InvalidMessage as error:
             if isinstance(error, KeyConflict) and error.holder == message_id:
-                return State.QUEUED  # The ledger has it, and what it has counts.
+                return State.QUEUED, ""  # The ledger has it, and what it has counts.
             log.warning(
                 "%s breaks the rules and failed: %s",
                 message_id,
@@ -132,7 +137,7 @@ class Sender:
             )
             is_conflict = isinstance(error, KeyConflict)
             reason = "local:key-conflict" if is_conflict else "local:invalid"
-            return self._ledger_writer.refuse(message_id, str(error), reason)
+            return self._ledger_writer.refuse(message_id, str(error), reason), reason
 
     def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:
         """Submit an admitted message to the gateway; the result is to be recorded next."""
@@ -167,7 +172,9 @@ class Sender:
     def _record_forever(self) -> None:
         failures = FailureLog(log, "recording results")
         while True:
+            self._round_began = math.inf
             ended = self._attempts.ended()
+            self._round_began = time.monotonic()
             try:
                 self._finish(ended)
             except Exception as error:  # noqa: BLE001 - the next results have to be recorded
@@ -218,6 +225,17 @@ class Sender:
         """Wait, after `stop`, until what waited is given back."""
         for lane in self._lanes.values():
             lane.wait_until_given_back(GIVEN_BACK_S)
+
+    def longest_round(self) -> tuple[str, float]:
+        """Return which thread has been at one thing for longest, and the seconds; below 0 if none.
+
+        A result that waits for the disk does not count.
+        """
+        began = {f"sending of lane {lane}": each.round_began for lane, each in self._lanes.items()}
+        if not self._recorder.waits_for_disk:
+            began["recording results"] = self._round_began
+        name = min(began, key=began.__getitem__)
+        return name, time.monotonic() - began[name]
 
     def abandon(self) -> None:
         """Record the attempts in flight as in doubt: this process will not see their end."""
