@@ -20,6 +20,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
 from smsq.app import QUEUES
+from smsq.failpoints import reached
 from smsq.transport import SafeChannel
 from smsq_worker.celery_worker.envelope import is_in_ledger, read, sanitize_envelope
 from smsq_worker.infra import connection_backoff
@@ -34,6 +35,8 @@ bounded. If they were refused, the wake-up would be lost and the consumer end, a
 """
 REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
 
+ALONE_S: Final = 1.0
+"""So long after a message that is in its queue only, others are taken one at a time."""
 SHORT_POLL_S: Final = 0.05
 """How soon a queue that is closed for a moment only is checked again."""
 
@@ -70,8 +73,6 @@ class Unacked(kombu_redis.QoS):
 
     channel: Any
     _delivered: Any
-    _dirty: Any
-    _quick_ack: Callable[[str], object]
     _remove_from_indices: Callable[[str], Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,6 +85,8 @@ class Unacked(kombu_redis.QoS):
         if is_in_ledger(message):
             self._note(message, delivery_tag)
             return
+        self.channel.put_back_the_others()
+        reached("before note")
         self._kept.add(delivery_tag)
         try:
             super().append(message, delivery_tag)
@@ -106,29 +109,31 @@ class Unacked(kombu_redis.QoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Note that a message is done with, or put it back into its queue."""
-        message = None if delivery_tag in self._dirty else self._delivered.get(delivery_tag)
         is_kept = delivery_tag in self._kept
-        # First of all: this process may take it again, with the same tag, before this returns.
-        self._forget(delivery_tag, but_in_redis=requeue)
+        # First of all: this process may take it again, with the same tag, before this returns, or
+        # another thread restore it.
+        message = self._forget(delivery_tag, but_in_redis=requeue)
         if requeue and is_kept:
             self.restore_by_tag(delivery_tag, leftmost=True)
         elif requeue and message:
             self._requeue(message)
 
-    def _forget(self, delivery_tag: str, *, but_in_redis: bool = False) -> None:
+    def _forget(self, delivery_tag: str, *, but_in_redis: bool = False) -> Any:
+        """Return what is forgotten, to one of the threads that ask for it."""
         if delivery_tag in self._kept and not but_in_redis:
             self._remove_from_indices(delivery_tag).execute()
         self._kept.discard(delivery_tag)
-        self._quick_ack(delivery_tag)
+        return self._delivered.pop(delivery_tag, None)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put back what is not done with, the newest first, so that the order stays."""
-        while self._delivered:
-            tag, message = self._delivered.popitem()
-            if tag in self._kept:
-                self.restore_by_tag(tag, client)
-            else:
-                self._requeue(message)
+        with suppress(KeyError):  # Other threads forget some meanwhile.
+            while True:
+                tag, message = self._delivered.popitem()
+                if tag in self._kept:
+                    self.restore_by_tag(tag, client)
+                else:
+                    self._requeue(message)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Requeue what dead workers had taken; at the limit later, as that needs a lock."""
@@ -140,9 +145,19 @@ class Unacked(kombu_redis.QoS):
 
     def _requeue(self, message: Any) -> None:
         delivery = message.delivery_info
-        raw = message._raw  # noqa: SLF001
+        raw = _what_is_left(message)
         with self.channel.conn_or_acquire() as client:
             self.channel.requeue(raw, delivery["exchange"], delivery["routing_key"], client)
+
+
+def _what_is_left(message: Any) -> dict[str, Any]:
+    """Return an envelope that wakes up only those of a batch that still wait."""
+    raw: dict[str, Any] = message._raw  # noqa: SLF001
+    wakeup = getattr(message, "wakeup", None)
+    if wakeup is None or not wakeup.is_batch or not (waiting := [*wakeup.waiting]):
+        return raw
+    body = b64encode(json.dumps([[waiting], {}, {}]).encode()).decode()
+    return raw | {"body": body, "properties": raw["properties"] | {"body_encoding": "base64"}}
 
 
 class _InsistingPipe:
@@ -178,6 +193,9 @@ class _GatedChannel(SafeChannel):
         super().__init__(*args, **kwargs)
         self._gate = self.gate or ConsumerGate()
         self._queue_cycle = OpenQueues(self._gate)
+        self._others: tuple[bytes, list[bytes], int] = b"", [], 0
+        """What was taken together, and where the others begin, behind the one in hand."""
+        self._alone_until = 0.0
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Ask for the next items of one queue, as kombu does for one item."""
@@ -189,6 +207,8 @@ class _GatedChannel(SafeChannel):
         names = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
         at_most = self.qos.can_consume_max_estimate()
         count = min(self._gate.room(queues), at_most or MAX_TAKEN)
+        if time.monotonic() < self._alone_until:
+            count = 1
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
         self._in_poll.send_command(
@@ -222,9 +242,23 @@ class _GatedChannel(SafeChannel):
                 with self.conn_or_acquire() as client:
                     self.insist(client, "RPUSH", name, *reversed(items[n:]))
                 return
+            self._others = name, items, n + 1
             envelope = read(item)
             if envelope is not None:
                 self.connection._deliver(envelope, queue)  # noqa: SLF001
+
+    def put_back_the_others(self) -> None:
+        """Put back what was taken together with an item that is nowhere else.
+
+        The others may be nowhere else, too, and a process that is killed loses what it has no note
+        of: that must not be more than one.
+        """
+        name, items, start = self._others
+        others, items[start:] = items[start:], []
+        self._alone_until = time.monotonic() + ALONE_S
+        if others:
+            with self.conn_or_acquire() as client:
+                self.insist(client, "RPUSH", name, *reversed(others))
 
     def requeue(self, *args: Any) -> None:
         """Requeue a message."""
@@ -238,19 +272,7 @@ class _GatedChannel(SafeChannel):
         payload, exchange, routing_key, pipe = args[:4]
         restore = super()._do_restore_message  # type: ignore[misc]
         pipe = _InsistingPipe(self.insist, pipe)
-        restore(self._what_is_left(payload), exchange, routing_key, pipe, leftmost=False)
-
-    def _what_is_left(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return a message that wakes up only those of its batch that still wait."""
-        properties = payload.get("properties") or {}
-        try:
-            wakeup = self.qos.get(properties.get("delivery_tag")).wakeup
-        except (KeyError, AttributeError):
-            return payload
-        if not (wakeup.is_batch and wakeup.waiting):
-            return payload
-        body = b64encode(json.dumps([[[*wakeup.waiting]], {}, {}]).encode()).decode()
-        return payload | {"body": body, "properties": properties | {"body_encoding": "base64"}}
+        restore(payload, exchange, routing_key, pipe, leftmost=False)
 
     @cached_property
     def _insist(self) -> Any:
