@@ -19,7 +19,8 @@ from smsq_worker.sending.wakeup import WakeUp
 log = logging.getLogger(__name__)
 
 RESERVED: Final = 1 / 16
-"""The share of the threads that is kept for otps, if a slow gateway holds all others."""
+"""The share of the attempts that is kept for otps, if a slow gateway holds all others: of a limit
+of 1 another one."""
 GATHER_S: Final = 0.01
 """Results that come within this time are recorded in one act, where many are under way."""
 MANY: Final = 16
@@ -39,6 +40,8 @@ class Ended:
 class Attempts:
     """Submits messages, at most `limit` at once: more begin only after others have ended.
 
+    A few more do where lanes begin some at the same moment: what is admitted waits for no thread.
+
     Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
     """
 
@@ -50,19 +53,24 @@ class Attempts:
         self._changed = Condition()
         self._threads = 0
         # The threads of attempts change none of these: they would queue up for the lock.
-        self._begun = self._rejected = 0
-        self._ended = self._settled = 0
+        self._begun = self._begun_otps = self._rejected = 0
+        self._ended = self._ended_otps = self._settled = 0
 
     def free(self, lane: Lane) -> int:
         """Return how many attempts of a lane may begin now."""
-        kept = 0 if lane is Lane.OTP else int(self.limit * RESERVED)
-        return self.limit - kept - self._busy()
+        kept = max(1, int(self.limit * RESERVED))
+        most = max(self.limit, kept + 1)
+        if lane is not Lane.OTP:
+            return most - kept - self._busy()
+        # The other lanes may have begun too many, and a silent gateway may hold them for long.
+        return max(most - self._busy(), kept - (self._begun_otps - self._ended_otps))
 
     def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
         """Submit a message; `ended` returns its result."""
         with self._changed:
             self._begun += 1
-            if self._threads < min(self.limit, self._busy()):
+            self._begun_otps += wakeup.lane is Lane.OTP
+            if self._threads < self._busy():
                 self._add_thread()
         if self._threads:
             self._jobs.put((wakeup, message_id, admitted))
@@ -83,7 +91,9 @@ class Attempts:
         with suppress(Empty):
             while True:
                 came.append(self._results.get_nowait())
-        self._ended += sum(not isinstance(one.result, Rejected) for one in came)
+        lanes = [one.wakeup.lane for one in came if not isinstance(one.result, Rejected)]
+        self._ended_otps += lanes.count(Lane.OTP)
+        self._ended += len(lanes)
         return came
 
     def settled(self, count: int) -> None:
