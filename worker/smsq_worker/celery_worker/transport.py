@@ -35,6 +35,8 @@ bounded. If they were refused, the wake-up would be lost and the consumer end, a
 """
 REFRESH_BINDING: Final[str] = kombu_redis.REFRESH_BINDING  # type: ignore[attr-defined]
 
+ALONE_S: Final = 1.0
+"""So long after a message that is in its queue only, others are taken one at a time."""
 SHORT_POLL_S: Final = 0.05
 """How soon a queue that is closed for a moment only is checked again."""
 
@@ -71,8 +73,6 @@ class Unacked(kombu_redis.QoS):
 
     channel: Any
     _delivered: Any
-    _dirty: Any
-    _quick_ack: Callable[[str], object]
     _remove_from_indices: Callable[[str], Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -85,6 +85,8 @@ class Unacked(kombu_redis.QoS):
         if is_in_ledger(message):
             self._note(message, delivery_tag)
             return
+        self.channel.put_back_the_others()
+        reached("before note")
         self._kept.add(delivery_tag)
         try:
             super().append(message, delivery_tag)
@@ -117,11 +119,11 @@ class Unacked(kombu_redis.QoS):
 
         In one act: this process may be waiting for items of that queue, and would get the first.
         """
-        found = [(tag, self._delivered.get(tag)) for tag in delivery_tags if tag not in self._dirty]
         kept = self._kept.intersection(delivery_tags)
-        # First of all: this process may take them again, with the same tags, before this returns.
+        # First of all: this process may take them again, with the same tags, before this returns;
+        # and of several threads that give the same one back only one gets it.
         self._kept -= kept
-        self._dirty.update(delivery_tags)
+        found = [(tag, self._delivered.pop(tag, None)) for tag in delivery_tags]
         try:
             with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
                 for tag, message in found:
@@ -134,19 +136,24 @@ class Unacked(kombu_redis.QoS):
         except BaseException:
             # Closing the channel tries again.
             self._kept |= kept
-            self._dirty.difference_update(delivery_tags)
+            self._delivered.update((tag, message) for tag, message in found if message)
             raise
 
     def _forget(self, delivery_tag: str) -> None:
         if delivery_tag in self._kept:
             self._remove_from_indices(delivery_tag).execute()
             self._kept.discard(delivery_tag)
-        self._quick_ack(delivery_tag)
+        self._delivered.pop(delivery_tag, None)
 
     def restore_unacked(self, client: Any = None) -> None:  # noqa: ARG002
         """Put back what is not done with, in its order."""
-        self.requeue([*reversed(self._delivered)])
-        self._delivered.clear()
+        taken = {}
+        with suppress(KeyError):  # Not by iterating: other threads forget some meanwhile.
+            while True:
+                tag, message = self._delivered.popitem()
+                taken[tag] = message
+        self._delivered.update(taken)
+        self.requeue([*taken])
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Requeue what dead workers had taken; at the limit later, as that needs a lock."""
@@ -155,6 +162,16 @@ class Unacked(kombu_redis.QoS):
 
     def _note(self, message: Any, delivery_tag: str) -> None:
         super(kombu_redis.QoS, self).append(message, delivery_tag)
+
+
+def _what_is_left(message: Any) -> dict[str, Any]:
+    """Return an envelope that wakes up only those of a batch that still wait."""
+    raw: dict[str, Any] = message._raw  # noqa: SLF001
+    wakeup = getattr(message, "wakeup", None)
+    if wakeup is None or not wakeup.is_batch or not (waiting := [*wakeup.waiting]):
+        return raw
+    body = b64encode(json.dumps([[waiting], {}, {}]).encode()).decode()
+    return raw | {"body": body, "properties": raw["properties"] | {"body_encoding": "base64"}}
 
 
 class _InsistingPipe:
@@ -191,6 +208,9 @@ class _GatedChannel(SafeChannel):
         super().__init__(*args, **kwargs)
         self._gate = self.gate or ConsumerGate()
         self._queue_cycle = OpenQueues(self._gate)
+        self._others: tuple[bytes, list[bytes], int] = b"", [], 0
+        """What was taken together, and where the others begin, behind the one in hand."""
+        self._alone_until = 0.0
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Ask for the next items of one queue, as kombu does for one item."""
@@ -202,6 +222,8 @@ class _GatedChannel(SafeChannel):
         names = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
         at_most = self.qos.can_consume_max_estimate()
         count = min(self._gate.room(queues), at_most or MAX_TAKEN)
+        if time.monotonic() < self._alone_until:
+            count = 1
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
         self._gate.polls(True)
@@ -249,9 +271,23 @@ class _GatedChannel(SafeChannel):
                 with self.conn_or_acquire() as client:
                     self.insist(client, "RPUSH", name, *reversed(items[n:]))
                 return
+            self._others = name, items, n + 1
             envelope = read(item)
             if envelope is not None:
                 self.connection._deliver(envelope, queue)  # noqa: SLF001
+
+    def put_back_the_others(self) -> None:
+        """Put back what was taken together with an item that is nowhere else.
+
+        The others may be nowhere else, too, and a process that is killed loses what it has no note
+        of: that must not be more than one.
+        """
+        name, items, start = self._others
+        others, items[start:] = items[start:], []
+        self._alone_until = time.monotonic() + ALONE_S
+        if others:
+            with self.conn_or_acquire() as client:
+                self.insist(client, "RPUSH", name, *reversed(others))
 
     def requeue(self, message: Any, pipe: Any) -> None:
         """Requeue a message; one of a batch wakes up those that still wait."""
@@ -300,15 +336,6 @@ class _GatedChannel(SafeChannel):
             # An answer to an operator's command.
             with self.conn_or_acquire() as client:
                 self.insist(client, "LPUSH", queue, dumps(message))
-
-
-def _what_is_left(message: Any) -> dict[str, Any]:
-    raw: dict[str, Any] = message._raw  # noqa: SLF001
-    wakeup = getattr(message, "wakeup", None)
-    if wakeup is None or not (wakeup.is_batch and wakeup.waiting):
-        return raw
-    body = b64encode(json.dumps([[[*wakeup.waiting]], {}, {}]).encode()).decode()
-    return raw | {"body": body, "properties": raw["properties"] | {"body_encoding": "base64"}}
 
 
 class Channel(_GatedChannel, kombu_redis.Channel):

@@ -53,19 +53,23 @@ class Attempts:
         self._changed = Condition()
         self._threads = 0
         # The threads of attempts change none of these: they would queue up for the lock.
-        self._begun = self._rejected = 0
-        self._ended = self._settled = 0
+        self._begun = self._begun_otps = self._rejected = 0
+        self._ended = self._ended_otps = self._settled = 0
 
     def free(self, lane: Lane) -> int:
         """Return how many attempts of a lane may begin now."""
         kept = max(1, int(self.limit * RESERVED))
         most = max(self.limit, kept + 1)
-        return (most if lane is Lane.OTP else most - kept) - self._busy()
+        if lane is not Lane.OTP:
+            return most - kept - self._busy()
+        # The other lanes may have begun too many, and a silent gateway may hold them for long.
+        return max(most - self._busy(), kept - (self._begun_otps - self._ended_otps))
 
     def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
         """Submit a message; `ended` returns its result."""
         with self._changed:
             self._begun += 1
+            self._begun_otps += wakeup.lane is Lane.OTP
             if self._threads < self._busy():
                 self._add_thread()
         if self._threads:
@@ -87,7 +91,9 @@ class Attempts:
         with suppress(Empty):
             while True:
                 came.append(self._results.get_nowait())
-        self._ended += sum(not isinstance(one.result, Rejected) for one in came)
+        lanes = [one.wakeup.lane for one in came if not isinstance(one.result, Rejected)]
+        self._ended_otps += lanes.count(Lane.OTP)
+        self._ended += len(lanes)
         return came
 
     def settled(self, count: int) -> None:

@@ -29,6 +29,9 @@ class LaneQueue:
         self.waiting = Waiting()
         self.bare: list[WakeUp] = []
         """Bare messages that are to be entered first."""
+        self.enter_at = 0.0
+        """When the ledger is to be asked again to take them."""
+        self.entering = FailureLog(log, f"entering of bare messages of lane {lane}")
         self._gate = gate
         self._send = send
         self._wakeups: dict[str, WakeUp] = {}
@@ -128,8 +131,8 @@ class LaneQueue:
                     self._is_given_back.set()
                     self._changed.wait()
                     continue
-                at = -math.inf if self._is_stopped else self.waiting.next_at()
-                left = at - time.monotonic()
+                at = min(self.waiting.next_at(), self.enter_at if self.bare else math.inf)
+                left = (-math.inf if self._is_stopped else at) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(None if left == math.inf else left)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from smsq import tracing
 from smsq.contract import Lane, State, parse
-from smsq.errors import InvalidMessage, KeyConflict
+from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.backoff import Backoff
@@ -93,8 +93,7 @@ class Sender:
                 lane.bare.append(wakeup)
             else:
                 self._let_wait(lane, wakeup)
-        while lane.bare:
-            self._enter(lane, lane.bare[0])
+        self._enter_bare(lane)
         reached("before admit")
         free = self._attempts.free(lane.lane)
         for message_id, admission in self._rate_limiter.admit(lane.waiting, free):
@@ -108,6 +107,22 @@ class Sender:
     def _let_wait(self, lane: LaneQueue, wakeup: WakeUp) -> None:
         for message_id in lane.wait_for_slots(wakeup):
             self._attempts.reject(wakeup, message_id, Rejected("copy", State.QUEUED))
+
+    def _enter_bare(self, lane: LaneQueue) -> None:
+        """Enter bare messages. What the ledger does not take must not keep the others waiting.
+
+        At its memory limit it takes nothing new, but admits what it has.
+        """
+        while lane.bare and time.monotonic() >= lane.enter_at:
+            wakeup = lane.bare[0]
+            try:
+                self._enter(lane, wakeup)
+            except LedgerUnavailable as error:
+                lane.bare.remove(wakeup)
+                lane.bare.append(wakeup)
+                lane.enter_at = time.monotonic() + lane.entering.waits(error)
+            else:
+                lane.entering.over()
 
     def _enter(self, lane: LaneQueue, wakeup: WakeUp) -> None:
         """Enter a bare Celery message of another language, unless the ledger has it already."""
