@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 import subprocess
@@ -15,6 +14,8 @@ import smsq
 from harness.machine import Machine, ends
 from harness.remote import remote
 from harness.waiting import becomes, eventually, known
+from smsq.contract import SEND_BATCH
+from smsq_worker.infra.wakeups import ids_of
 
 PHONES = (f"138{number:08}" for number in count(1000))
 ROWS, SINGLE = 6, 3
@@ -47,9 +48,8 @@ def left(host: Machine) -> list[Any]:
     """Give what the wake-ups in the queue of bulk are about, the next one first."""
     found = []
     for item in reversed(host.client.lrange("sms.bulk", 0, -1)):
-        envelope = json.loads(item)
-        args, _, _ = json.loads(base64.b64decode(envelope["body"]))
-        found.append(args[0] if args else envelope["headers"]["id"])
+        ids = ids_of(item)
+        found.append(ids if json.loads(item)["headers"]["task"] == SEND_BATCH else ids[0])
     return found
 
 
