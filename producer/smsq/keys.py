@@ -70,6 +70,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | doubt | "1" while the last attempt may have been sent: the next is a possible duplicate |
 | otherwise | fallback reason, to fail with if no further attempt can be made; absent: it expires |
 | published | when its wake-up was last published; 0: the publication failed |
+| by | which call admitted its last attempt, so that the same call, sent again, is answered again |
 | overtaken | "1" where its wake-up was seen to have left its queue, and no worker reported having it |
 | 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |

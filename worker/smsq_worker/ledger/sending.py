@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from itertools import chain
@@ -56,7 +57,11 @@ class SendingActs(EncryptingActs):
         encrypts = "1" if isinstance(cipher, FernetCipher) else ""
         asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
         found, is_safe = self._run_safely(
-            "admit", encrypts, *chain.from_iterable(asks), replicas=self._rules.wait_replicas
+            "admit",
+            encrypts,
+            os.urandom(6).hex(),
+            *chain.from_iterable(asks),
+            replicas=self._rules.wait_replicas,
         )
         plain = found.pop()[1] if found[-1][0] == "plain" else None
         return [_admission(cipher, asked_at, lease_ends, is_safe, *one) for one in found], plain

@@ -232,9 +232,10 @@ class Sender:
             lane.stop()
 
     def wait_for_attempts(self) -> None:
-        """Wait, after `stop`, until all attempts are recorded and what waited is given back."""
-        self._attempts.wait_for_all()
+        """Wait, after `stop`, until what waited is given back and all results are recorded."""
+        # In this order: a lane that is asking the ledger may yet begin attempts.
         self.wait_until_given_back()
+        self._attempts.wait_for_all()
 
     def wait_until_given_back(self) -> None:
         """Wait, after `stop`, until what waited is given back."""

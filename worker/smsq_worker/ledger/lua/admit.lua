@@ -2,7 +2,8 @@
 -- needs: set_aside ends pauses breaker window
 --
 -- ARGV[1] '1' where a payload that anybody can read is to be encrypted first
--- ARGV[2...] id, the slot that has been booked for it or '', id, slot, ...
+-- ARGV[2] a text that no other call has: a client whose connection was lost sends its call again
+-- ARGV[3...] id, the slot that has been booked for it or '', id, slot, ...
 -- Returns {events, answer, ...}, in order; a 'wait', 'plain' or 'paused' is the last:
 --   {'go', attempt, payload, template, us, begun, trace}  its send time is in us; begun: when the
 --     attempt began, in ms; trace only if it has one
@@ -28,7 +29,7 @@ local PROBE_IN_DOUBT = 4 * PROBE
 local UNANSWERED = 20
 -- How long a message waits that must not be sent for now.
 local STOPPED = 60000
-local ENCRYPT = ARGV[1] == '1'
+local ENCRYPT, ASKER = ARGV[1] == '1', ARGV[2]
 -- Marks of what must not be sent. This release only obeys them; they are set by later ones.
 local HAS_STOPS = redis.call('EXISTS', KEY_STOPS) == 1
 
@@ -50,7 +51,16 @@ end
 -- The guards, in their order: each returns why a message may not go, or nil, and leaves in `go` what
 -- its admission needs to know.
 
+-- Answer again what a lost connection kept from the caller: its messages are under way to nobody, and
+-- their leases would end in doubt. Their send times are over, so it asks for others (depart.lua).
+local function again(m)
+  set(m, 'by', ASKER)  -- A write, so that WAIT waits for what was written before.
+  local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
+  return {'go', m.n, payload or '', m.template, -1000000, m.f[attempt(m.n).at], m.trace}
+end
+
 local function copy(m)
+  if m.state == 'sending' and m.f.by == ASKER then return again(m) end
   if m.state ~= 'queued' then return {'copy', m.state} end
 end
 
@@ -208,7 +218,7 @@ local function depart(m, go)
     redis.call('PEXPIRE', go.sent_key, longest)
   end
   m.n = m.n + 1
-  move(m, 'sending', 'n', m.n, attempt(m.n).at, now)
+  move(m, 'sending', 'n', m.n, attempt(m.n).at, now, 'by', ASKER)
   timer(m, now + LEASE)
   if m.doubt then count('possible_duplicates') end
   return {'go', m.n, go.payload, m.template, math.ceil(go.at - us), now, m.trace}
@@ -233,7 +243,7 @@ end
 local LAST = {wait = true, plain = true, paused = true}
 return whole_act(function()
   local answers = {events}
-  for i = 2, #ARGV, 2 do
+  for i = 3, #ARGV, 2 do
     local id = ARGV[i]
     local answer = apart('message', id, admit, id, ARGV[i + 1])
     if not answer then

@@ -34,7 +34,7 @@ local function sent_after_all(m)
 end
 
 local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
-  'who', 'due', 'waits', 'trace', 'stop', 'key'}
+  'by', 'who', 'due', 'waits', 'trace', 'stop', 'key'}
 
 -- End a message: the number and the code leave the ledger, the rest stays for the retention.
 local function finish(m, to, reason)
