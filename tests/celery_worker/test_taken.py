@@ -88,3 +88,21 @@ def test_what_release_0_2_0_had_taken_is_restored(host: Machine, tmp_path: Path)
     host.run_out(called)
     becomes(called, "held")
     assert len(host.vendor.calls) == 2
+
+
+def test_batches_that_are_too_much_for_a_worker_stay_in_their_queue_in_their_order(
+    host: Machine,
+) -> None:
+    rows = [{"phone": next(PHONES), "template": TEMPLATE} for _ in range(500)]
+    assert smsq.send_many(rows) == len(rows)
+    queued = host.client.lrange("sms.bulk", 0, -1)
+    assert len(queued) == 5
+    host.vendor.withhold()
+    slow = {"SMSQ_RATE_PER_S": "20", "SMSQ_RATE_BURST": "1"}
+    host.start_worker(**slow)
+    eventually(lambda: host.vendor.calls)
+    # Its first command may have taken all of them, before it knew that they are batches.
+    assert host.client.lrange("sms.bulk", 0, -1) == queued[:-1]
+    otp = smsq.send_sms.delay(next(PHONES), TEMPLATE, lane="otp").id
+    host.vendor.release()
+    becomes(otp, "accepted")
