@@ -433,7 +433,7 @@ def test_a_bare_message_whose_key_conflicts_fails_and_is_not_sent(
         try:
             for _ in range(2):
                 bare = [OTHER_PHONE, TEMPLATE], {"key": KEY}
-                assert send(runtime, "bare", Lane.OTP, *bare) == "entered"
+                assert send(runtime, "bare", Lane.OTP, *bare) == "local:key-conflict failed"
         finally:
             runtime.close()
         assert vendor.phones() == []

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from _thread import start_new_thread
 from contextlib import suppress
 from itertools import count
-from threading import Thread, Timer
+from threading import Timer
 from typing import Any, Final
 
 from celery import signals
@@ -82,10 +83,11 @@ def _stop(how: str = "", **_: Any) -> None:
     """Take nothing new at the first signal; at the second, or a cold one, do not wait either.
 
     Celery calls this from a signal handler, which a second signal may interrupt anywhere: so what
-    takes a lock or talks to Redis runs in a thread, and signals are counted without a lock.
+    takes a lock or talks to Redis runs in a thread, and signals are counted without a lock. So does
+    threading.Thread take one when it starts, which would then be waited for in vain.
     """
     again = next(_signals) > 0
-    Thread(target=_abandon if again or how == "Cold" else _finish).start()
+    start_new_thread(_abandon if again or how == "Cold" else _finish, ())
 
 
 def _finish() -> None:
