@@ -646,7 +646,8 @@ def in_flight(one: Product) -> None:
 def is_under_way(one: Product) -> bool:
     one.look_inside("in flight")
     active = one.seen["in flight", "inspect active"]
-    return "sending" in one.states["in flight"] and one.messages.in_flight[0].id in active
+    is_shown = any(message.id in active for message in one.messages.in_flight)
+    return is_shown and "sending" in one.states["in flight"]
 
 
 def late_ends(one: Product) -> None:
