@@ -34,6 +34,8 @@ LONG = (
     "end_to_end/test_sentinel",
     "ledger/test_key_owners",
     "end_to_end/test_outage",
+    "end_to_end/test_lost_connection",
+    "celery_worker/test_shutdown",
     "cli/test_suppressed",
     "cli/test_pauses",
     "cli/test_deadline",

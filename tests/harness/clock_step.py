@@ -61,7 +61,9 @@ def _stored(client: Any, key: str) -> Iterator[tuple[str, str, Callable[[str], o
         for index, text in enumerate(client.lrange(key, 0, -1)):
             yield "", text, partial(client.lset, key, index)
     elif kind == "string":
-        yield "", client.get(key), partial(client.set, key, keepttl=True)
+        text = client.get(key)
+        if text is not None:  # It may have ended meanwhile.
+            yield "", text, partial(client.set, key, keepttl=True)
 
 
 def _shifted(text: str, now: int, change: Callable[[int], int]) -> str | None:

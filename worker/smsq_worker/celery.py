@@ -6,12 +6,15 @@ must end it with one clear message, not with a traceback from within Celery.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
+import time
 from _thread import start_new_thread
 from contextlib import suppress
 from itertools import count
+from queue import SimpleQueue
 from threading import Timer
 from typing import Any, Final
 
@@ -72,6 +75,8 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
 
 
 _signals = count()
+_abandoning = SimpleQueue[None]()
+"""Not empty when the attempts in flight are recorded as in doubt; may be filled at any moment."""
 RECORDED_S: Final = 25.0
 """An attempt's result is in the ledger or on the disk by then, so there is nothing to wait for."""
 ABANDON_S: Final = 10.0
@@ -86,8 +91,17 @@ def _stop(how: str = "", **_: Any) -> None:
     takes a lock or talks to Redis runs in a thread, and signals are counted without a lock. So does
     threading.Thread take one when it starts, which would then be waited for in vain.
     """
-    again = next(_signals) > 0
-    start_new_thread(_abandon if again or how == "Cold" else _finish, ())
+    is_patient = next(_signals) == 0 and how != "Cold"
+    if not is_patient:
+        _abandoning.put(None)
+    start_new_thread(_finish if is_patient else _abandon, ())
+
+
+@atexit.register
+def _let_it_abandon() -> None:
+    """Let the thread that abandons end the process, if Celery comes to its end before."""
+    if not _abandoning.empty():
+        time.sleep(2 * ABANDON_S)
 
 
 def _finish() -> None:
@@ -105,12 +119,13 @@ def _take_nothing_new() -> None:
 
 
 def _abandon() -> None:
-    _take_nothing_new()
-    # If neither Redis nor the disk accepts anything, recording never ends.
-    end = Timer(ABANDON_S, os._exit, (1,))
-    end.daemon = True
-    end.start()
     try:
+        _take_nothing_new()
+        # If neither Redis nor the disk accepts anything, recording never ends.
+        end = Timer(ABANDON_S, os._exit, (1,))
+        end.daemon = True
+        with suppress(RuntimeError):  # An interpreter that comes to its end begins no thread.
+            end.start()
         app.runtime.sender.abandon()
         app.runtime.sender.wait_until_given_back()
     finally:
