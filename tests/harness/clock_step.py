@@ -61,9 +61,8 @@ def _stored(client: Any, key: str) -> Iterator[tuple[str, str, Callable[[str], o
         for index, text in enumerate(client.lrange(key, 0, -1)):
             yield "", text, partial(client.lset, key, index)
     elif kind == "string":
-        text = client.get(key)
-        if text is not None:  # It may have ended meanwhile.
-            yield "", text, partial(client.set, key, keepttl=True)
+        # It may have ended meanwhile.
+        yield "", client.get(key) or "", partial(client.set, key, keepttl=True)
 
 
 def _shifted(text: str, now: int, change: Callable[[int], int]) -> str | None:
