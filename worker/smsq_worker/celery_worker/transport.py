@@ -169,8 +169,7 @@ class _GatedChannel(SafeChannel):
         is_cancelled = queue not in self.active_queues or self._gate.is_stopped
         for n, item in enumerate(items):
             if is_cancelled or (n and not self._gate.open_queues([queue])):
-                with self.conn_or_acquire() as client:
-                    self.insist(client, "RPUSH", name, *reversed(items[n:]))
+                self._put_back(name, items[n:])
                 return
             self._others = name, items, n + 1
             envelope = read(item)
@@ -187,8 +186,12 @@ class _GatedChannel(SafeChannel):
         others, items[start:] = items[start:], []
         self._alone_until = time.monotonic() + ALONE_S
         if others:
-            with self.conn_or_acquire() as client:
-                self.insist(client, "RPUSH", name, *reversed(others))
+            self._put_back(name, others)
+
+    def _put_back(self, name: bytes, items: list[bytes]) -> None:
+        """Put items back to where they were taken from, in their order."""
+        with self.conn_or_acquire() as client:
+            self.insist(client, "RPUSH", name, *reversed(items))
 
     def requeue(self, message: Any, pipe: Any) -> None:
         """Requeue a message; one of a batch wakes up those that still wait."""
