@@ -25,7 +25,7 @@ from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
 
-MAX_ATTEMPTS: Final = 128
+MAX_ATTEMPTS: Final = 160
 """Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
 
 
