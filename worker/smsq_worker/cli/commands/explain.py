@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, lang_option
-
-if TYPE_CHECKING:
-    from smsq_worker.inspection.code_text import Lang
 
 MAX_LAST = 1000
 MAX_WORD = 255
@@ -34,7 +29,7 @@ MAX_WORD = 255
 )
 @json_option
 @lang_option
-def explain(what: str, *, last: int, as_json: bool, lang: Lang) -> None:
+def explain(what: str, *, last: int, as_json: bool) -> None:
     """Show what happened to a message, in order, and what happens next and when.
 
     The message is named by its id or by a mid. With a phone number, the newest messages to it are
@@ -49,4 +44,4 @@ def explain(what: str, *, last: int, as_json: bool, lang: Lang) -> None:
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():
         raise click.UsageError("it takes a message's id, a mid of the gateway, or a phone number")
-    show_explanation(word, last=last, as_json=as_json, lang=lang)
+    show_explanation(word, last=last, as_json=as_json)

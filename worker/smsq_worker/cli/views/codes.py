@@ -16,13 +16,14 @@ from smsq.settings import misspelt
 from smsq_worker.cli.helpers.output import echo_json, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
-from smsq_worker.inspection.code_text import Lang, action, class_name, class_words
+from smsq_worker.i18n import Lang, language
+from smsq_worker.inspection.code_text import action, class_name, class_words
 
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
 
 
-def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
+def show_one(stat: str, *, as_json: bool) -> None:
     """Print one code; exits with 1 where it is not in the catalogue."""
     override, catalogue = _load()
     code = catalogue.get(stat)
@@ -31,10 +32,10 @@ def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
     if as_json:
         echo_json(_as_dict(code))
     else:
-        click.echo("\n".join(_explain(code, override, lang)))
+        click.echo("\n".join(_explain(code, override)))
 
 
-def show_all(lang: Lang, *, as_json: bool) -> None:
+def show_all(*, as_json: bool) -> None:
     """Print the catalogue."""
     _, catalogue = _load()
     if as_json:
@@ -43,7 +44,7 @@ def show_all(lang: Lang, *, as_json: bool) -> None:
     console = Console()
     if not console.file.isatty():
         console.width = _PIPE_COLUMNS
-    console.print(_table(catalogue, lang))
+    console.print(_table(catalogue))
 
 
 def _load() -> tuple[Path | None, Catalogue]:
@@ -58,18 +59,24 @@ def _load() -> tuple[Path | None, Catalogue]:
         fail("\n".join(error.problems), 2)
 
 
-def _explain(code: Code, override: Path | None, lang: Lang) -> list[str]:
+def _explain(code: Code, override: Path | None) -> list[str]:
     """Return the lines that describe one code."""
-    in_english = [f"  meaning   {code.en or 'none is given'}"] * (lang is Lang.EN)
+    in_english = [f"  meaning   {code.en or 'none is given'}"] * (language() is Lang.EN)
     return [
         f"{code.stat}  {code.zh}",
         *in_english,
-        f"  class     {class_name(code.code_class, lang)}: {class_words(code.code_class, lang)}",
+        f"  class     {_class(code)}: {class_words(code.code_class)}",
         f"  scope     {code.scope or 'none'}",
         f"  action    {action(code)}{_limits(code)}",
         f"  was sent  {_was_sent(code)}",
         f"  override  {_override_words(code, override)}",
     ]
+
+
+def _class(code: Code) -> str:
+    """Return a class's name as the override file takes it, and its translation."""
+    name = class_name(code.code_class)
+    return name if name == code.code_class else f"{code.code_class} {name}"
 
 
 def _as_dict(code: Code) -> dict[str, str | int | bool]:
@@ -133,15 +140,15 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
     return f"{normalise(stat)} is not in the catalogue; {hint}"
 
 
-def _table(catalogue: Catalogue, lang: Lang) -> Table:
+def _table(catalogue: Catalogue) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("code", "class", "scope"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("action", "中文", *["English"] * (lang is Lang.EN)):
+    for heading in ("action", "中文", *["English"] * (language() is Lang.EN)):
         table.add_column(heading, overflow="fold")  # Chinese has no blanks to wrap at
     for code in catalogue:
-        texts = (code.zh, code.en) if lang is Lang.EN else (code.zh or code.en,)
-        name = class_name(code.code_class, lang)
+        texts = (code.zh, code.en) if language() is Lang.EN else (code.zh or code.en,)
+        name = _class(code)
         row = (code.stat, name, code.scope or "", action(code), *texts)
         # Text: an override file's [words] are no markup.
         table.add_row(*(Text(cell) for cell in row))

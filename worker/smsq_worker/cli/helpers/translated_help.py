@@ -1,0 +1,91 @@
+"""The commands' help in the language of now: docstrings and options are translated in one place."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Final
+from unicodedata import east_asian_width
+
+import click
+
+from smsq_worker.i18n import Lang, _, language
+
+_AS_IT_IS: Final = "\b"
+# click wraps by characters; one of these after each that is two columns wide makes it right.
+_SECOND_COLUMN: Final = "\u200b"
+
+
+class HelpContext(click.Context):
+    """A context whose command's help is in the language of now."""
+
+    def get_help(self) -> str:
+        """Return the help of the command."""
+        return translated(self.command).get_help(self).replace(_SECOND_COLUMN, "")
+
+
+def translated(command: click.Command) -> click.Command:
+    """Return a command with the same options, whose texts are in the language of now."""
+    twin = copy.copy(command)
+    twin.help, twin.epilog = _whole(command.help), _whole(command.epilog)
+    twin.short_help = _summary(command)
+    twin.params = [_option(param) for param in command.params]
+    twin._help_option = None  # noqa: SLF001 - click keeps it, with the help of an earlier language
+    if isinstance(twin, click.Group):
+        twin.commands = {name: translated(inner) for name, inner in twin.commands.items()}
+    return twin
+
+
+def texts_of(command: click.Command) -> Iterator[str]:
+    """Yield each text of a command's help that is translated by itself."""
+    for text in (command.help, command.epilog):
+        yield from map(_one_line, filter(_is_prose, _paragraphs(text)))
+    if command.short_help:
+        yield command.short_help
+    for param in command.params:
+        if isinstance(param, click.Option) and param.help:
+            yield _one_line(param.help)
+
+
+def _option(param: click.Parameter) -> click.Parameter:
+    if not isinstance(param, click.Option) or not param.help:
+        return param
+    twin = copy.copy(param)
+    twin.help = _translated(param.help)
+    return twin
+
+
+def _summary(command: click.Command) -> str | None:
+    """Return what the list of commands says; click makes one of the help, but only of English."""
+    if command.short_help:
+        return _translated(command.short_help)
+    if language() is Lang.EN or not command.help:
+        return None
+    return _translated(_paragraphs(command.help)[0]).partition("。")[0]
+
+
+def _whole(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return "\n\n".join(
+        _translated(part) if _is_prose(part) else part for part in _paragraphs(text)
+    )
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    return inspect.cleandoc(text or "").split("\n\n")
+
+
+def _is_prose(paragraph: str) -> bool:
+    return bool(paragraph.strip()) and not paragraph.startswith(_AS_IT_IS)
+
+
+def _translated(text: str) -> str:
+    words = _(_one_line(text))
+    return "".join(c + _SECOND_COLUMN * (east_asian_width(c) in "WF") for c in words)
+
+
+def _one_line(text: str) -> str:
+    """Return a text however its source wraps it, so that wrapping anew keeps its translation."""
+    return " ".join(text.split())
