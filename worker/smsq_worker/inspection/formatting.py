@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Final
-from unicodedata import east_asian_width
 
 from smsq.contract import State
 from smsq_worker.i18n import _, pgettext
@@ -49,16 +48,6 @@ def span(seconds: float) -> str:
 def clean(text: str) -> str:
     """Return foreign text fit for a terminal, with what looks like a phone number masked."""
     return _PHONE.sub(r"\1****\2", "".join(c if c.isprintable() else " " for c in text))
-
-
-def padded(text: str, columns: int) -> str:
-    """Return a text filled up to a width on a terminal, where Chinese takes two columns a sign."""
-    return text + " " * (columns - width(text))
-
-
-def width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    return sum(1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def state_name(state: str) -> str:

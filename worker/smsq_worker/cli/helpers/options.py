@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from smsq_worker.i18n import Lang, use
 
@@ -24,7 +25,7 @@ def examples(*lines: str, file: Sequence[str] = ()) -> str:
     return "\n".join(sections)
 
 
-def _for_a_machine(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:  # noqa: FBT001
+def _for_a_machine(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
     if value:
         use(Lang.EN)
     return value
@@ -107,6 +108,12 @@ lang_option: Final = click.option("--lang", **_LANG)
 def any_lang_option(*, hidden: bool) -> click.Option:
     """Return --lang for the whole command line; hidden where a command takes it as all others."""
     return click.Option(["--lang"], hidden=hidden, **_LANG)
+
+
+def is_lang_given(ctx: click.Context) -> bool:
+    """Return whether the command line itself names the language."""
+    around = ctx.parent is not None and is_lang_given(ctx.parent)
+    return around or ctx.get_parameter_source("lang") is ParameterSource.COMMANDLINE
 
 
 def is_reason(text: str) -> bool:

@@ -6,15 +6,13 @@ import copy
 import inspect
 from collections.abc import Iterator
 from typing import Final
-from unicodedata import east_asian_width
 
 import click
 
+from smsq_worker.cli.helpers.widths import SECOND_COLUMN, by_columns
 from smsq_worker.i18n import Lang, _, language
 
 _AS_IT_IS: Final = "\b"
-# click wraps by characters; one of these after each that is two columns wide makes it right.
-_SECOND_COLUMN: Final = "\u200b"
 
 
 class HelpContext(click.Context):
@@ -22,7 +20,7 @@ class HelpContext(click.Context):
 
     def get_help(self) -> str:
         """Return the help of the command."""
-        return translated(self.command).get_help(self).replace(_SECOND_COLUMN, "")
+        return translated(self.command).get_help(self).replace(SECOND_COLUMN, "")
 
 
 def translated(command: click.Command) -> click.Command:
@@ -68,9 +66,7 @@ def _summary(command: click.Command) -> str | None:
 def _whole(text: str | None) -> str | None:
     if text is None:
         return None
-    return "\n\n".join(
-        _translated(part) if _is_prose(part) else part for part in _paragraphs(text)
-    )
+    return "\n\n".join(_translated(part) if _is_prose(part) else part for part in _paragraphs(text))
 
 
 def _paragraphs(text: str | None) -> list[str]:
@@ -82,8 +78,7 @@ def _is_prose(paragraph: str) -> bool:
 
 
 def _translated(text: str) -> str:
-    words = _(_one_line(text))
-    return "".join(c + _SECOND_COLUMN * (east_asian_width(c) in "WF") for c in words)
+    return by_columns(_(_one_line(text)))
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,55 @@
+"""Widths on a terminal, where a Chinese character takes two columns. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import Final
+from unicodedata import east_asian_width
+
+SECOND_COLUMN: Final = "\u200b"
+"""Stands for the second column of a wide character, for code that counts characters."""
+
+_NARROW: Final = 40
+
+
+def width(text: str) -> int:
+    """Return how many columns a text takes."""
+    return sum(1 + _is_wide(c) for c in text)
+
+
+def padded(text: str, columns: int) -> str:
+    """Return a text filled up with blanks to a number of columns."""
+    return text + " " * (columns - width(text))
+
+
+def by_columns(text: str) -> str:
+    """Return a text that has a character for each of its columns."""
+    return "".join(c + SECOND_COLUMN * _is_wide(c) for c in text)
+
+
+def wrapped(text: str, columns: int | None) -> list[str]:
+    """Return the lines of a text, each at most so wide; its own if `columns` is None."""
+    if columns is None:
+        return text.splitlines()
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()))
+        found = textwrap.wrap(
+            by_columns(line),
+            max(columns, _NARROW),
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+        lines += [part.replace(SECOND_COLUMN, "") for part in found] or [""]
+    return lines
+
+
+def terminal_columns() -> int | None:
+    """Return the width of the terminal; None where the output is a file, and wraps nowhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _is_wide(character: str) -> bool:
+    return east_asian_width(character) in "WF"
