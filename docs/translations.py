@@ -31,6 +31,14 @@ MO: Final = PO.with_suffix(".mo")
 _KEYWORDS: Final = {"_": None, "N_": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
 _WORKER: Final = Path(smsq_worker.__file__).parent
 _CLICK: Final = Path(click.__file__).parent
+_METHODS: Final = {
+    _WORKER: [("**.py", "python")],
+    # What click says of a command line that is wrong; the rest is for its programmers.
+    _CLICK: [
+        (f"{name}.py", "python")
+        for name in ("core", "decorators", "exceptions", "formatting", "parser", "types")
+    ],
+}
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)[^{}]*\}|%\((\w+)\)s")
 _STATE: Final = re.compile(rf"(?<![\w`./:-])({'|'.join(State)})(?![\w`/:-])")
 _COMMAND: Final = re.compile(r"smsq [a-z-]+( [a-z]+)?|--[a-z-]+")
@@ -39,9 +47,9 @@ _COMMAND: Final = re.compile(r"smsq [a-z-]+( [a-z]+)?|--[a-z-]+")
 def extracted() -> Catalog:
     """Return every message without a translation."""
     catalog = Catalog(domain=DOMAIN)
-    for folder in (_WORKER, _CLICK):
+    for folder, methods in _METHODS.items():
         for file, _line, message, _comments, context in extract_from_dir(
-            str(folder), [("**.py", "python")], keywords=_KEYWORDS
+            str(folder), methods, keywords=_KEYWORDS
         ):
             catalog.add(message, context=context, locations=[(f"{folder.name}/{file}", 1)])
     for name, text in helps():

@@ -95,7 +95,7 @@ def _choose(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 
 _LANG: Final[dict[str, Any]] = {
-    "type": click.Choice(list(Lang)),
+    "type": click.Choice([lang.value for lang in Lang]),
     "callback": _choose,
     "expose_value": False,
     # Before --help, and before whatever complains of other options.

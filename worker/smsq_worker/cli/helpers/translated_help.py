@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import click
 
-from smsq_worker.cli.helpers.widths import SECOND_COLUMN, by_columns
+from smsq_worker.cli.helpers.widths import by_columns, restored
 from smsq_worker.i18n import Lang, _, language
 
 _AS_IT_IS: Final = "\b"
+"""What follows it is not wrapped."""
+_BESIDE: Final = re.compile(r"( +\S.*?\S {2,})(\S.*)")
+"""A line of an example, and what it is for."""
 
 
 class HelpContext(click.Context):
@@ -20,7 +24,7 @@ class HelpContext(click.Context):
 
     def get_help(self) -> str:
         """Return the help of the command."""
-        return translated(self.command).get_help(self).replace(SECOND_COLUMN, "")
+        return restored(translated(self.command).get_help(self))
 
 
 def translated(command: click.Command) -> click.Command:
@@ -38,7 +42,8 @@ def translated(command: click.Command) -> click.Command:
 def texts_of(command: click.Command) -> Iterator[str]:
     """Yield each text of a command's help that is translated by itself."""
     for text in (command.help, command.epilog):
-        yield from map(_one_line, filter(_is_prose, _paragraphs(text)))
+        for part in _paragraphs(text):
+            yield from _texts_of_lines(part) if part.startswith(_AS_IT_IS) else [_one_line(part)]
     if command.short_help:
         yield command.short_help
     for param in command.params:
@@ -46,11 +51,22 @@ def texts_of(command: click.Command) -> Iterator[str]:
             yield _one_line(param.help)
 
 
+def _texts_of_lines(part: str) -> Iterator[str]:
+    """Yield the headings among some lines, and what stands beside an example."""
+    for line in part.splitlines()[1:]:
+        if beside := _BESIDE.fullmatch(line):
+            yield beside[2]
+        elif not line.startswith(" "):
+            yield line
+
+
 def _option(param: click.Parameter) -> click.Parameter:
     if not isinstance(param, click.Option) or not param.help:
         return param
     twin = copy.copy(param)
     twin.help = _translated(param.help)
+    if isinstance(param.type, click.Path):
+        twin.metavar = by_columns(param.type.name.upper())
     return twin
 
 
@@ -66,15 +82,24 @@ def _summary(command: click.Command) -> str | None:
 def _whole(text: str | None) -> str | None:
     if text is None:
         return None
-    return "\n\n".join(_translated(part) if _is_prose(part) else part for part in _paragraphs(text))
+    return "\n\n".join(
+        _lines(part) if part.startswith(_AS_IT_IS) else _translated(part)
+        for part in _paragraphs(text)
+    )
+
+
+def _lines(part: str) -> str:
+    lines = []
+    for line in part.splitlines():
+        if beside := _BESIDE.fullmatch(line):
+            lines.append(beside[1] + by_columns(_(beside[2])))
+        else:
+            lines.append(line if line.startswith((" ", _AS_IT_IS)) else by_columns(_(line)))
+    return "\n".join(lines)
 
 
 def _paragraphs(text: str | None) -> list[str]:
-    return inspect.cleandoc(text or "").split("\n\n")
-
-
-def _is_prose(paragraph: str) -> bool:
-    return bool(paragraph.strip()) and not paragraph.startswith(_AS_IT_IS)
+    return list(filter(None, inspect.cleandoc(text or "").split("\n\n")))
 
 
 def _translated(text: str) -> str:

@@ -8,8 +8,9 @@ import textwrap
 from typing import Final
 from unicodedata import east_asian_width
 
-SECOND_COLUMN: Final = "\u200b"
-"""Stands for the second column of a wide character, for code that counts characters."""
+_GLUE: Final = "\u200b"
+_NO_BREAK_BEFORE: Final = "，。；：、！？）”》"
+_NO_BREAK_AFTER: Final = "（“《"
 
 _NARROW: Final = 40
 
@@ -25,8 +26,25 @@ def padded(text: str, columns: int) -> str:
 
 
 def by_columns(text: str) -> str:
-    """Return a text that has a character for each of its columns."""
-    return "".join(c + SECOND_COLUMN * _is_wide(c) for c in text)
+    """Return a text for code that counts characters and breaks at blanks; `restored` undoes it.
+
+    A blank stands for the second column of a wide character, where a line may end.
+    """
+    parts = []
+    for c, following in zip(text, [*text[1:], ""], strict=True):
+        breaks = not (following and following in _NO_BREAK_BEFORE) and c not in _NO_BREAK_AFTER
+        parts.append(c + (" " if breaks else _GLUE) * _is_wide(c))
+    return "".join(parts)
+
+
+def restored(text: str) -> str:
+    """Return a text without what `by_columns` put in."""
+    before = " " + text
+    return "".join(
+        c
+        for c, last in zip(text, before, strict=False)
+        if c != _GLUE and not (c == " " and _is_wide(last))
+    )
 
 
 def wrapped(text: str, columns: int | None) -> list[str]:
@@ -42,7 +60,7 @@ def wrapped(text: str, columns: int | None) -> list[str]:
             subsequent_indent=indent,
             break_on_hyphens=False,
         )
-        lines += [part.replace(SECOND_COLUMN, "") for part in found] or [""]
+        lines += [restored(part) for part in found] or [""]
     return lines
 
 

@@ -66,7 +66,10 @@ def _load() -> tuple[Path | None, Catalogue]:
 def _explain(code: Code, override: Path | None) -> list[str]:
     """Return the lines that describe one code."""
     labelled = [
-        (_("class"), f"{_class(code)}: {class_words(code.code_class)}"),
+        (
+            _("class"),
+            _("{name}: {meaning}", name=_class(code), meaning=class_words(code.code_class)),
+        ),
         (_("scope"), _scope(code) or _("none")),
         (_("action"), f"{action(code)}{_limits(code)}"),
         (_("was sent"), _was_sent(code)),
