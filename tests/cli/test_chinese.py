@@ -26,12 +26,6 @@ ENGLISH = re.compile(r"[a-z]{2,}(?: [a-z]{2,}){2,}")
 COMMANDS = re.compile(r"`[^`]*`|smsq [a-z -]+|--[a-z-]+ ?\w*")
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    with i18n.speaking(Lang.EN):
-        yield
-
-
 @pytest.mark.parametrize(
     ("environ", "lang"),
     [
@@ -93,7 +87,7 @@ def helps() -> Iterator[tuple[str, str]]:
     """Give each command's help in Chinese."""
     with i18n.speaking(Lang.ZH):
         root = cli.group()
-        yield from below(root, HelpContext(root, info_name="smsq", terminal_width=80))
+        yield from below(root, HelpContext(root, info_name="smsq", terminal_width=78))
 
 
 def below(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
@@ -103,7 +97,7 @@ def below(command: click.Command, context: click.Context) -> Iterator[tuple[str,
             inner = command.resolve_command(context, [name])[1]
             assert inner is not None
             assert inner.context_class is HelpContext
-            inside = HelpContext(inner, parent=context, info_name=name, terminal_width=80)
+            inside = HelpContext(inner, parent=context, info_name=name, terminal_width=78)
             yield from below(inner, inside)
 
 

@@ -56,7 +56,8 @@ def wrapped(text: str, columns: int | None) -> list[str]:
         indent = " " * (len(line) - len(line.lstrip()))
         found = textwrap.wrap(
             by_columns(line),
-            max(columns, _NARROW),
+            # The second column of the last character is dropped, being a blank.
+            max(columns - 1, _NARROW),
             subsequent_indent=indent,
             break_on_hyphens=False,
         )
