@@ -9,7 +9,7 @@ import click
 
 from smsq_worker.cli.commands import COMMANDS
 from smsq_worker.cli.helpers.options import any_lang_option
-from smsq_worker.cli.helpers.translated_help import HelpContext
+from smsq_worker.cli.helpers.translated_help import HelpContext, forget_help_option
 
 
 class LazyGroup(click.Group):
@@ -41,6 +41,7 @@ class LazyGroup(click.Group):
 def _speak(command: click.Command) -> None:
     """Let a command, and those below it, take --lang and translate their help."""
     command.context_class = HelpContext
+    forget_help_option(command)
     if command.add_help_option and not any("--lang" in param.opts for param in command.params):
         command.params.append(any_lang_option(hidden=True))
     if isinstance(command, click.Group):

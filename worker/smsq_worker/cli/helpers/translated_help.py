@@ -33,10 +33,15 @@ def translated(command: click.Command) -> click.Command:
     twin.help, twin.epilog = _whole(command.help), _whole(command.epilog)
     twin.short_help = _summary(command)
     twin.params = [_option(param) for param in command.params]
-    twin._help_option = None  # noqa: SLF001 - click keeps it, with the help of an earlier language
+    forget_help_option(twin)
     if isinstance(twin, click.Group):
         twin.commands = {name: translated(inner) for name, inner in twin.commands.items()}
     return twin
+
+
+def forget_help_option(command: click.Command) -> None:
+    """Let click make a command's --help anew: it keeps it, in the language of then."""
+    command._help_option = None  # noqa: SLF001
 
 
 def texts_of(command: click.Command) -> Iterator[str]:

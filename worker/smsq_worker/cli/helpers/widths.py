@@ -12,7 +12,7 @@ _GLUE: Final = "\u200b"
 _NO_BREAK_BEFORE: Final = "，。；：、！？）”》"
 _NO_BREAK_AFTER: Final = "（“《"
 
-_NARROW: Final = 40
+_NARROW: Final = 20
 
 
 def width(text: str) -> int:
