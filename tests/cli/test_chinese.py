@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from importlib import import_module
 
 import click
 import pytest
@@ -84,7 +85,10 @@ def test_json_and_logs_are_english_under_a_chinese_locale(
 
 
 def helps() -> Iterator[tuple[str, str]]:
-    """Give each command's help in Chinese."""
+    """Give each command's help in Chinese. They are imported before, as click's types are named
+    in the language of that moment."""
+    for name in cli.COMMANDS:
+        import_module(f"smsq_worker.cli.commands.{name.replace('-', '_')}")
     with i18n.speaking(Lang.ZH):
         root = cli.group()
         yield from below(root, HelpContext(root, info_name="smsq", terminal_width=78))

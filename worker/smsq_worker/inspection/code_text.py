@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from smsq_worker.domain.codes import UNTIL_LIFTED_S, Code, CodeClass, Scope
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.inspection.formatting import span
 
 
+_UPSTREAM: Final = "NNNN"
+"""Stands for the number in the words of the entry for all answers of the upstream gateway."""
+
+
 def meaning(code: Code) -> str:
     """Return what a code means; in English with the vendor's Chinese in brackets."""
+    number = code.stat.partition(":")[2]
+    if code.en.startswith(_UPSTREAM) and number.isdigit():
+        return _(
+            "the upstream gateway answered {number}; what that means it alone can say",
+            number=number,
+        )
     if language() is Lang.ZH:
         return code.zh or code.en or _("no meaning is documented")
     vendors = f" ({code.zh})" if code.zh and code.zh != code.en else ""

@@ -71,7 +71,7 @@ def _option(param: click.Parameter) -> click.Parameter:
     twin = copy.copy(param)
     twin.help = _translated(param.help)
     if isinstance(param.type, click.Path):
-        twin.metavar = by_columns(param.type.name.upper())
+        twin.metavar = by_columns(_(param.type.name).upper())
     return twin
 
 

@@ -19,7 +19,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
 from smsq_worker.gateway.relay_request import WRONG_SECRET
 from smsq_worker.i18n import Lang, _, language, pgettext
-from smsq_worker.inspection.code_text import action, class_name, class_words
+from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 
 # How people write what the gateway answers to a wrong secret.
 _WRONG_SECRET = frozenset({"400", "GATEWAY:400"})
@@ -75,9 +75,11 @@ def _explain(code: Code, override: Path | None) -> list[str]:
         (_("was sent"), _was_sent(code)),
         (_("override"), _override_words(code, override)),
     ]
+    head = f"{code.stat}  {meaning(code)}"
     if language() is Lang.EN:
+        head = f"{code.stat}  {code.zh}"
         labelled.insert(0, ("meaning", code.en or "none is given"))
-    return [f"{code.stat}  {code.zh}", *(f"  {padded(name, 10)}{text}" for name, text in labelled)]
+    return [head, *(f"  {padded(name, 10)}{text}" for name, text in labelled)]
 
 
 def _scope(code: Code) -> str:

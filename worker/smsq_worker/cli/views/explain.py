@@ -172,7 +172,15 @@ def _explain_phone(context: _Context, phone: str) -> None:
     )
     answer: dict[str, Any] = {"phone": masked, "found": count, "note": note, "messages": rows}
     if len(rows) > 1:
-        _echo(context, answer, [*_table(rows), note, _("one of them: smsq explain ID")])
+        _echo(
+            context,
+            answer,
+            [
+                *_table(rows),
+                *wrapped(note, terminal_columns()),
+                _("one of them: smsq explain ID"),
+            ],
+        )
         return
     trace = read_trace(client, settings.redis_url, rows[0]["id"])
     if trace is None:

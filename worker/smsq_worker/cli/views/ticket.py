@@ -47,7 +47,7 @@ def _call(call: Attempt, catalogue: Catalogue) -> Iterator[str]:
     yield _("submitted: {time} (call {n})", time=local(call.started_at), n=call.n)
     yield "  " + _("mid: {mid}", mid=call.mid or _("none, as no response came"))
     if call.detail:
-        yield "  " + _("response: {text}", text=clean(call.detail))
+        yield "  " + _("response: {text}", text=clean(call.detail.removeprefix("gateway:")))
     yield "  " + (_stat(call.stat, catalogue) if call.stat else _("stat: none, no report came"))
 
 
