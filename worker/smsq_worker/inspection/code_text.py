@@ -9,7 +9,6 @@ from smsq_worker.domain.codes import UNTIL_LIFTED_S, Code, CodeClass, Scope
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.inspection.formatting import span
 
-
 _UPSTREAM: Final = "NNNN"
 """Stands for the number in the words of the entry for all answers of the upstream gateway."""
 
