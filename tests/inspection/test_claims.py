@@ -150,3 +150,11 @@ def test_a_wrong_secret_is_named_and_nothing_else_is_taken_for_it(
     end = last(explain)
     assert told in end
     assert ("SMSQ_APP_SECRET" in end) == ("校验失败" in detail)
+
+
+def test_an_answer_that_asks_to_wait_is_not_said_to_have_never_arrived(
+    explain: Explain, scene: Scene
+) -> None:
+    scene.call("m1", NOT_SENT, detail="http 429")
+    told = last(explain)
+    assert told == "attempt 1: the gateway certainly did not take it (http 429)"

@@ -98,8 +98,8 @@ def test_a_story_is_told_in_order_with_every_call_every_wait_and_every_report(
     words = [re.sub(r"\d+\.\d\d s", "N s", line[29:]).strip() for line in told]
     assert words == [
         f"enqueued in lane otp; reference: asked for by {mask_phone(OTHER_PHONE)} [2J",
-        "attempt 1: it certainly did not reach the gateway (ConnectTimeout)",
-        "N s later tried again, as the attempt before certainly did not reach the gateway",
+        "attempt 1: the gateway certainly did not take it (ConnectTimeout)",
+        "N s later tried again, as the gateway certainly did not take the attempt before",
         "attempt 2: it may or may not have reached the gateway (ReadTimeout)",
         (
             "N s later sent again, though the attempt before may have reached the gateway: "
@@ -125,7 +125,7 @@ def test_calls_that_the_ledger_has_forgotten_are_counted(explain: Explain, scene
         scene.call("m1", Outcome.NOT_SENT, detail="ConnectTimeout")
         scene.run_out()
     told = texts(explain, "m1")
-    assert told[1] == "2 earlier attempts are no longer kept: none of them reached the gateway"
+    assert told[1] == "2 earlier attempts are no longer kept: the gateway took none of them"
     assert told[2].startswith("attempt 3: ")
 
 
@@ -397,7 +397,7 @@ def an_hour_from_now(scene: Scene) -> str:
     ("why", "told"),
     [
         (schedule, "it is scheduled for then, and joins its lane"),
-        (retry, "it is tried again, as the last attempt did not reach the gateway"),
+        (retry, "it is tried again, as the gateway did not take the last attempt"),
         (
             doubt,
             "it is sent again, though the last attempt may have reached the gateway: a possible",

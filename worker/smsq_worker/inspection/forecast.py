@@ -29,7 +29,7 @@ LATE_S: Final = 5.0
 """A timer that has been due for this long should have been noticed by a scheduler."""
 
 _RETRIES: Final[Mapping[str, str]] = {
-    Outcome.NOT_SENT: N_("it is tried again, as the last attempt did not reach the gateway"),
+    Outcome.NOT_SENT: N_("it is tried again, as the gateway did not take the last attempt"),
     Outcome.MAYBE_SENT: N_(
         "it is sent again, though the last attempt may have reached the gateway: "
         "a possible duplicate"

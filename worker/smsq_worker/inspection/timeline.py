@@ -42,7 +42,7 @@ _REASONS: Final = {
 _ATTEMPTS: Final[Mapping[str | None, str]] = {
     None: N_("no response is recorded: it may or may not have reached the gateway"),
     Outcome.REFUSED: N_("the gateway refused it"),
-    Outcome.NOT_SENT: N_("it certainly did not reach the gateway"),
+    Outcome.NOT_SENT: N_("the gateway certainly did not take it"),
     Outcome.MAYBE_SENT: N_("it may or may not have reached the gateway"),
 }
 
@@ -82,8 +82,8 @@ def _attempts(trace: Trace, catalogue: Catalogue) -> Iterator[Event]:
         return
     if dropped := attempts[-1].n - len(attempts):
         words = ngettext(
-            "{n} earlier attempt is no longer kept: it did not reach the gateway",
-            "{n} earlier attempts are no longer kept: none of them reached the gateway",
+            "{n} earlier attempt is no longer kept: the gateway did not take it",
+            "{n} earlier attempts are no longer kept: the gateway took none of them",
             dropped,
         )
         yield Event(None, "forgotten", words)
@@ -124,7 +124,7 @@ def _again(before: Attempt, attempt: Attempt, catalogue: Catalogue) -> str:
     why = {
         Outcome.REFUSED: _("tried again: the account was paused, so its refusal did not count"),
         Outcome.NOT_SENT: _(
-            "tried again, as the attempt before certainly did not reach the gateway"
+            "tried again, as the gateway certainly did not take the attempt before"
         ),
         Outcome.MAYBE_SENT: _(
             "sent again, though the attempt before may have reached the gateway: "

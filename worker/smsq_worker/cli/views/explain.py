@@ -268,7 +268,7 @@ def _show_ticket(context: _Context, trace: Trace) -> None:
     if lines is None:
         fail(
             _(
-                "smsq: no call of {id} reached the gateway, so there is nothing to ask the vendor",
+                "smsq: the gateway took no call of {id}, so there is nothing to ask the vendor",
                 id=trace.status.id,
             )
         )

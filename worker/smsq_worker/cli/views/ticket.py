@@ -13,7 +13,7 @@ from smsq_worker.inspection.formatting import clean, local
 
 
 def of_a_message(status: Status, number: str, catalogue: Catalogue) -> list[str] | None:
-    """Return the block of a message; None where no call of it can have reached the gateway.
+    """Return the block of a message; None where the gateway took no call of it.
 
     `number` is the whole number, "" to leave it masked.
     """
