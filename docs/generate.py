@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import translations
 
 from smsq.contract import FINAL
 from smsq_worker.cli import group
@@ -101,7 +102,8 @@ def main() -> None:
     if "--check" not in sys.argv:
         for page, _, after in pages():
             page.write_text(after, encoding="utf-8")
-    found = list(problems())
+        translations.write()
+    found = [*problems(), *translations.problems()]
     sys.stderr.writelines(f"{line}\n" for line in found)
     sys.exit(bool(found))
 

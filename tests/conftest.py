@@ -17,6 +17,7 @@ from harness.paths import TESTS
 from harness.scene import Scene
 from harness.timeline import Explain, explaining
 from smsq.connection import connect
+from smsq_worker import i18n
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
@@ -116,6 +117,13 @@ def ledger(client: redis.Redis, settings: Settings) -> Ledger:
 @pytest.fixture
 def control(client: redis.Redis, settings: Settings) -> Control:
     return Control(client, settings.rules)
+
+
+@pytest.fixture(autouse=True)
+def _english_again() -> Iterator[None]:
+    """Speak English again after a test that ran a command by itself, without `main`."""
+    with i18n.speaking(i18n.Lang.EN):
+        yield
 
 
 @pytest.fixture

@@ -40,7 +40,9 @@ MERMAID = {
 
 
 def module(name: str) -> ModuleType:
-    """Import a script that lies in docs/."""
+    """Import a script that lies in docs/, beside those that it imports itself."""
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))
     spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

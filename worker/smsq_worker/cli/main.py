@@ -21,16 +21,18 @@ def main() -> None:
         sys.stderr.write("smsq: the command line needs more packages: pip install 'smsq[worker]'\n")
         sys.exit(2)
     from smsq.errors import InvalidMessage, SettingsError, SmsqError
+    from smsq_worker.i18n import Lang, speaking
 
-    try:
-        group()(prog_name="smsq")
-    except SettingsError as error:
-        for problem in error.problems:
-            click.echo(f"smsq: {problem}", err=True)
-        sys.exit(2)
-    except SmsqError as error:
-        click.echo(f"smsq: {error}", err=True)
-        sys.exit(2 if isinstance(error, InvalidMessage) else 1)
+    with speaking(Lang.of(os.environ)):
+        try:
+            group()(prog_name="smsq")
+        except SettingsError as error:
+            for problem in error.problems:
+                click.echo(f"smsq: {problem}", err=True)
+            sys.exit(2)
+        except SmsqError as error:
+            click.echo(f"smsq: {error}", err=True)
+            sys.exit(2 if isinstance(error, InvalidMessage) else 1)
 
 
 def group() -> click.Group:

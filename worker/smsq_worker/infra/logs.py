@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from smsq.contract import SEND_SMS
+from smsq_worker import i18n
 from smsq_worker.config.parsers import LogFormat
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -50,7 +51,8 @@ class JsonLines(logging.Formatter):
 def to_stderr(
     log_format: LogFormat, level: int = logging.INFO, *, text: str = FORMAT, worker: str = ""
 ) -> None:
-    """Log to stderr, as JSON or in the format `text`."""
+    """Log to stderr, as JSON or in the format `text`; from then on this process speaks English."""
+    i18n.use(i18n.Lang.EN)
     is_json = log_format == "json"
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(worker) if is_json else logging.Formatter(text))

@@ -10,9 +10,18 @@ from typing import Final
 from smsq.contract import Lane, State
 from smsq_worker.domain.limits import Hours
 from smsq_worker.domain.states import Outcome
-from smsq_worker.inspection.formatting import clean, pause_end, pause_words, scope_words, span
+from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.inspection.callback_text import kind_of, receiver
+from smsq_worker.inspection.events import Event
+from smsq_worker.inspection.formatting import (
+    clean,
+    pause_end,
+    pause_words,
+    scope_name,
+    span,
+    state_name,
+)
 from smsq_worker.inspection.snapshot import Inspector, Snapshot
-from smsq_worker.inspection.timeline import Event, kind_of, receiver
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.message_view import Trace
 
@@ -20,16 +29,19 @@ LATE_S: Final = 5.0
 """A timer that has been due for this long should have been noticed by a scheduler."""
 
 _RETRIES: Final[Mapping[str, str]] = {
-    Outcome.NOT_SENT: "it is tried again, as the last attempt did not reach the gateway",
-    Outcome.MAYBE_SENT: "it is sent again, though the last attempt may have reached the gateway: "
-    "a possible duplicate",
-    Outcome.REFUSED: "it is tried again: the account was paused, so the refusal did not count",
-    Outcome.ACCEPTED: "it is sent again because of the last report",
+    Outcome.NOT_SENT: N_("it is tried again, as the gateway did not take the last attempt"),
+    Outcome.MAYBE_SENT: N_(
+        "it is sent again, though the last attempt may have reached the gateway: "
+        "a possible duplicate"
+    ),
+    Outcome.REFUSED: N_("it is tried again: the account was paused, so the refusal did not count"),
+    Outcome.ACCEPTED: N_("it is sent again because of the last report"),
 }
+_TO_DELIVERED: Final = N_("until then a late report of its delivery would still make it delivered")
 _LATE_REPORTS: Final[Mapping[State, str]] = {
-    State.FAILED: "a late report of its delivery would still make it delivered",
-    State.UNREPORTED: "a late report still changes its state",
-    State.CANCELLED: "a late report of its delivery would still make it delivered",
+    State.FAILED: _TO_DELIVERED,
+    State.UNREPORTED: N_("until then a late report still changes its state"),
+    State.CANCELLED: _TO_DELIVERED,
 }
 
 
@@ -48,12 +60,16 @@ class ForecastContext:
 
     def pauses(self, *scopes: str) -> list[Event]:
         """Return the pauses of some scopes that are in force, as events."""
-        words = "it waits for the end of the pause of {} ({}); {}"
         return [
             Event(
                 pause.probe_at,
                 "pause",
-                words.format(scope_words(pause.scope), pause_words(pause), pause_end(pause)),
+                _(
+                    "it waits for the end of the pause of {scope} ({why}); {end}",
+                    scope=scope_name(pause.scope),
+                    why=pause_words(pause),
+                    end=pause_end(pause),
+                ),
             )
             for pause in self.snapshot.pauses
             if pause.scope in scopes
@@ -66,7 +82,7 @@ def next_events(context: ForecastContext) -> Iterator[Event]:
     yield from _BY_STATE.get(State(trace.status.state), _ended)(context)
     yield from _callbacks(trace)
     if trace.forgotten_at:
-        yield Event(trace.forgotten_at, "forgotten", "it is removed from the ledger")
+        yield Event(trace.forgotten_at, "forgotten", _("it is removed from the ledger"))
 
 
 def _queued(context: ForecastContext) -> Iterator[Event]:
@@ -74,38 +90,45 @@ def _queued(context: ForecastContext) -> Iterator[Event]:
     pauses = context.pauses(ACCOUNT, BREAKER, template_scope(trace.status.template or ""))
     yield from pauses or [Event(None, "turn", _position(context))]
     if trace.unpublished:
-        words = "its wake-up could not be published; the scheduler publishes it at its next run"
+        words = _("its wake-up could not be published; the scheduler publishes it at its next run")
         yield Event(None, "wake-up", words)
     elif trace.timer_at and trace.timer_at != trace.expires_at:
-        words = "if no worker has taken it by then, smsq checks whether its wake-up was lost"
+        words = _("if no worker has taken it by then, smsq checks whether its wake-up was lost")
         yield Event(trace.timer_at, "wake-up", words + _overdue(trace))
     yield from _ttl(trace)
     if not context.snapshot.broker_answers:
-        yield Event(None, "broker", "the broker does not answer: wake-ups cannot be taken")
+        words = _("the broker does not answer: wake-ups cannot be taken")
+        yield Event(None, "broker", words)
 
 
 def _position(context: ForecastContext) -> str:
     lane, snapshot = Lane(context.trace.status.lane), context.snapshot
     oldest = snapshot.lanes[lane].oldest
     if oldest is not None and oldest.id == context.trace.status.id:
-        return f"it is the next of lane {lane}; lanes of higher priority go first"
+        return _("it is the next of lane {lane}; lanes of higher priority go first", lane=lane)
     lanes = list(Lane)
     earlier = lanes[: lanes.index(lane) + 1]
     ahead = sum(snapshot.lanes[name].live[State.QUEUED] for name in earlier) - 1
     if ahead <= 0:
-        return "no other message is ahead of it: it is sent as soon as a worker takes it"
-    age = f", the oldest of its lane for {span(oldest.age_s)}" if oldest else ""
+        return _("no other message is ahead of it: it is sent as soon as a worker takes it")
     rate = snapshot.rate.now
-    return (
-        f"it waits in its lane: at most {ahead} messages are ahead of it{age}; they take "
-        f"{span(ahead / rate)} at {rate:g}/s"
+    age = _(", the oldest of its lane for {span}", span=span(oldest.age_s)) if oldest else ""
+    return ngettext(
+        "it waits in its lane: at most {n} message is ahead of it{age}; it takes {span} at "
+        "{rate:g}/s",
+        "it waits in its lane: at most {n} messages are ahead of it{age}; they take {span} at "
+        "{rate:g}/s",
+        ahead,
+        age=age,
+        span=span(ahead / rate),
+        rate=rate,
     )
 
 
 def _deferred(context: ForecastContext) -> Iterator[Event]:
     trace = context.trace
     if trace.in_waiting_room:
-        words = "the pause of its template is over: it continues in a moment"
+        words = _("the pause of its template is over: it continues in a moment")
         pauses = context.pauses(template_scope(trace.status.template or ""))
         yield from pauses or [Event(None, "pause", words)]
     else:
@@ -117,61 +140,85 @@ def _deferred(context: ForecastContext) -> Iterator[Event]:
 def _why_then(context: ForecastContext) -> str:
     trace, hours = context.trace, context.bulk_hours
     if trace.timer_at == trace.expires_at:
-        return "its ttl ends before its wait does: it is not sent any more"
+        return _("its ttl ends before its wait does: it is not sent any more")
     if trace.due_at and trace.due_at > trace.at:
-        return "it is scheduled for then, and joins its lane"
+        return _("it is scheduled for then, and joins its lane")
     if trace.number_rests_until and trace.number_rests_until > trace.at:
-        return "it continues: a report said that the gateway refuses its number until then"
+        return _("it continues: a report said that the gateway refuses its number until then")
     if trace.status.attempts:
-        return _RETRIES.get(trace.status.attempts[-1].outcome or "", "it continues")
+        return _(_RETRIES.get(trace.status.attempts[-1].outcome or "", N_("it continues")))
     if trace.status.lane == Lane.BULK and hours and not hours.include(trace.at):
-        return "lane bulk is sent from then (SMSQ_BULK_HOURS)"
-    return "it continues, and joins its lane"
+        return _("lane bulk is sent from then (SMSQ_BULK_HOURS)")
+    return _("it continues, and joins its lane")
 
 
 def _sending(context: ForecastContext) -> Iterator[Event]:
     trace = context.trace
-    follows = "is held for an operator" if trace.holds else "is sent again, within its budget"
-    words = f"without a result by then its worker is presumed dead: it is in doubt, and {follows}"
+    words = _(
+        "without a result by then its worker is presumed dead: it is in doubt, and is sent again, "
+        "within its budget"
+    )
+    if trace.holds:
+        words = _(
+            "without a result by then its worker is presumed dead: it is in doubt, and is held for "
+            "an operator"
+        )
     yield Event(trace.timer_at, "lease", words + _overdue(trace))
 
 
 def _accepted(context: ForecastContext) -> Iterator[Event]:
-    words = "until then a delivery report is awaited; without one it ends as unreported"
+    words = _("until then a delivery report is awaited; without one it ends as unreported")
     yield Event(context.trace.timer_at, "report", words + _overdue(context.trace))
 
 
 def _held(context: ForecastContext) -> Iterator[Event]:
     trace, name = context.trace, context.trace.status.id
-    words = f"you decide: smsq held resend {name} (a possible duplicate), or smsq held drop {name}"
+    words = _(
+        "you decide: smsq held resend {id} (a possible duplicate), or smsq held drop {id}", id=name
+    )
     if trace.expires_at and trace.expires_at <= trace.at:
-        words = f"its ttl is over, so it can only be dropped: smsq held drop {name}"
+        words = _("its ttl is over, so it can only be dropped: smsq held drop {id}", id=name)
     yield Event(None, "decision", words)
-    yield Event(None, "report", "a late result or report settles it without you")
+    yield Event(None, "report", _("a late result or report settles it without you"))
 
 
 def _ended(context: ForecastContext) -> Iterator[Event]:
     trace = context.trace
     late = _LATE_REPORTS.get(State(trace.status.state))
     if late and trace.report_until:
-        yield Event(trace.report_until, "report", f"until then {late}")
+        yield Event(trace.report_until, "report", _(late))
 
 
 def _callbacks(trace: Trace) -> Iterator[Event]:
     if trace.asks_whom:
-        yield Event(None, "outcome", "a worker determines who is to be told of its end")
+        yield Event(None, "outcome", _("a worker determines who is to be told of its end"))
     for callback in trace.tellings:
         if callback.next_at:
             kind, state = kind_of(callback)
-            failed = f"; {callback.tries} tries, the last: {clean(callback.error)}"
-            words = f"{state} is still to be reported to {receiver(trace, kind)}"
-            yield Event(callback.next_at, "outcome", words + failed * bool(callback.error))
+            words = _(
+                "{state} is still to be reported to {receiver}",
+                state=state_name(state),
+                receiver=receiver(trace, kind),
+            )
+            if callback.error:
+                words += ngettext(
+                    "; {n} try, the last: {error}",
+                    "; {n} tries, the last: {error}",
+                    callback.tries,
+                    error=clean(callback.error),
+                )
+            yield Event(callback.next_at, "outcome", words)
 
 
 def _ttl(trace: Trace) -> Iterator[Event]:
     if trace.expires_at:
-        end = f"failed, {trace.otherwise}" if trace.otherwise else "expired"
-        words = f"if it has not been sent by then its ttl is over, and it ends as {end}"
+        words = _("if it has not been sent by then its ttl is over, and it ends as expired")
+        if trace.otherwise:
+            words = _(
+                "if it has not been sent again by then its ttl is over, and it ends as failed, "
+                "{reason}",
+                reason=trace.otherwise,
+            )
         yield Event(trace.expires_at, "ttl", words)
 
 
@@ -179,8 +226,9 @@ def _overdue(trace: Trace) -> str:
     if trace.timer_at is None:
         return ""
     late_s = (trace.at - trace.timer_at).total_seconds()
-    words = f" (overdue for {span(late_s)}: is a worker running? smsq doctor)"
-    return words if late_s > LATE_S else ""
+    if late_s <= LATE_S:
+        return ""
+    return _(" (overdue for {span}: is a worker running? smsq doctor)", span=span(late_s))
 
 
 _BY_STATE: Final = {

@@ -6,30 +6,43 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from smsq_worker.ledger.admin import Pause
+from smsq.contract import State
+from smsq_worker.i18n import _, pgettext
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _PHONE: Final = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
 
 
+def local(at: datetime) -> str:
+    """Return a time for a person: this machine's, with its offset, to the second."""
+    return at.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def local_instant(at: datetime) -> str:
+    """Return a time for a person to the millisecond: the steps of a message are that close."""
+    return at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
 def moment(at: datetime) -> str:
-    """Return a time in UTC, to the second."""
+    """Return a time for JSON: UTC, to the second."""
     return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def instant(at: datetime) -> str:
-    """Return a time in UTC, to the millisecond: the steps of a message are that close."""
+    """Return a time for JSON: UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def span(seconds: float) -> str:
     """Return a duration in its two largest units."""
+    names = {"d": _("{n} d"), "h": _("{n} h"), "min": _("{n} min"), "s": _("{n} s")}
     left, words = round(seconds), []
     for size, unit in _UNITS:
         if left >= size:
-            words.append(f"{left // size} {unit}")
+            words.append(names[unit].format(n=left // size))
             left %= size
-    return " ".join(words[:2]) or "0 s"
+    return " ".join(words[:2]) or _("{n} s", n=0)
 
 
 def clean(text: str) -> str:
@@ -37,20 +50,60 @@ def clean(text: str) -> str:
     return _PHONE.sub(r"\1****\2", "".join(c if c.isprintable() else " " for c in text))
 
 
+def state_name(state: str) -> str:
+    """Return a state as people call it; in English it is the ledger's own word."""
+    names = {
+        State.QUEUED: pgettext("state", "queued"),
+        State.SENDING: pgettext("state", "sending"),
+        State.DEFERRED: pgettext("state", "deferred"),
+        State.ACCEPTED: pgettext("state", "accepted"),
+        State.HELD: pgettext("state", "held"),
+        State.DELIVERED: pgettext("state", "delivered"),
+        State.FAILED: pgettext("state", "failed"),
+        State.EXPIRED: pgettext("state", "expired"),
+        State.UNREPORTED: pgettext("state", "unreported"),
+        State.DUPLICATE: pgettext("state", "duplicate"),
+        State.CANCELLED: pgettext("state", "cancelled"),
+    }
+    return names.get(State(state), state)
+
+
 def scope_words(scope: str) -> str:
-    """Return a scope as an operator writes it."""
-    kind, _, name = scope.partition(":")
+    """Return a scope as `smsq resume` takes it."""
+    kind, _sign, name = scope.partition(":")
     return f"{kind} {name}".rstrip()
+
+
+def scope_name(scope: str) -> str:
+    """Return a scope as people call it."""
+    kind, _sign, name = scope.partition(":")
+    names = {
+        ACCOUNT: pgettext("scope", "account"),
+        BREAKER: pgettext("scope", "breaker"),
+        "template": pgettext("scope", "template"),
+    }
+    return f"{names.get(kind, kind)} {clean(name)}".rstrip()
 
 
 def pause_words(pause: Pause) -> str:
     """Return the cause of a pause, and since when it lasts."""
-    why = f"{pause.cause}: {pause.detail}" if pause.detail else pause.cause
-    return f"{why}, since {moment(pause.since)}"
+    causes = {
+        "operator": pgettext("cause", "operator"),
+        "report": pgettext("cause", "report"),
+        "refusals": pgettext("cause", "refusals"),
+        "outage": pgettext("cause", "outage"),
+    }
+    cause = causes.get(pause.cause, pause.cause)
+    since = local(pause.since)
+    if pause.detail:
+        return _(
+            "{cause}: {detail}, since {since}", cause=cause, detail=clean(pause.detail), since=since
+        )
+    return _("{cause}, since {since}", cause=cause, since=since)
 
 
 def pause_end(pause: Pause) -> str:
     """Return what ends a pause."""
     if pause.probe_at is None:
-        return f"until smsq resume {scope_words(pause.scope)}"
-    return f"next probe {moment(pause.probe_at)}"
+        return _("until smsq resume {scope}", scope=scope_words(pause.scope))
+    return _("next probe {time}", time=local(pause.probe_at))

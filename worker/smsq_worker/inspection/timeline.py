@@ -7,134 +7,99 @@ and each attempt's result; waits are derived from those, and a report has no tim
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
 from smsq.contract import State
-from smsq.tracking import Attempt, key_holder
+from smsq.tracking import Attempt, Status, key_holder
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.domain.states import Outcome
-from smsq_worker.inspection.code_text import Lang, action, class_name, class_words, meaning
-from smsq_worker.inspection.formatting import clean, instant, span
-from smsq_worker.ledger.message_view import KINDS, Telling, Trace
+from smsq_worker.gateway.relay_request import WRONG_SECRET
+from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.inspection.callback_text import settled_callbacks
+from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
+from smsq_worker.inspection.events import Event, Past
+from smsq_worker.inspection.formatting import clean, local_instant, scope_name, span, state_name
+from smsq_worker.inspection.state_text import reported_by, state_words
+from smsq_worker.ledger.message_view import Trace
 
 LONG_S: Final = 1.0
 """Something delayed a first attempt that comes later than this."""
 
-STATES: Final = {
-    State.QUEUED: "it waits in its lane",
-    State.SENDING: "a worker is submitting it to the gateway",
-    State.DEFERRED: "it waits until a set time",
-    State.ACCEPTED: "the gateway accepted it, a delivery report is awaited",
-    State.HELD: "nobody can know whether it was sent, and an operator decides",
-    State.DELIVERED: "the SMS reached the phone",
-    State.FAILED: "it was not delivered, and smsq does not try again",
-    State.EXPIRED: "its ttl ran out, and it certainly was not sent",
-    State.UNREPORTED: "the gateway accepted it, and no final report came in time",
-    State.DUPLICATE: "another message has its key, and it was not sent",
-    State.CANCELLED: "it was cancelled, and it certainly was not sent",
-}
 _REASONS: Final = {
-    "local:cancelled": "it was cancelled, but an earlier attempt may have been sent",
-    "local:dropped": "an operator dropped it while it was held",
-    "local:frequency": "too many messages were sent to its number",
-    "local:key-conflict": "its key belongs to a message with another number or template",
-    "local:invalid": "it broke the rules of a message",
-    "local:lost": "Redis lost its number and code: it must not evict, see smsq doctor",
-    "local:resends": "its attempts may or may not have been sent, and no resend was left "
-    "(SMSQ_MAX_RESENDS, or its ttl)",
-    "local:suppressed": "its number is suppressed, see smsq suppressed",
+    "local:cancelled": N_("it was cancelled, but an earlier attempt may have been sent"),
+    "local:dropped": N_("an operator dropped it while it was held"),
+    "local:frequency": N_("too many messages were sent to its number"),
+    "local:key-conflict": N_("its key belongs to a message with another number or template"),
+    "local:invalid": N_("it broke the rules of a message"),
+    "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
+    "local:resends": N_(
+        "its attempts may or may not have been sent, and no resend was left "
+        "(SMSQ_MAX_RESENDS, or its ttl)"
+    ),
+    "local:suppressed": N_("its number is suppressed, see smsq suppressed"),
 }
 _ATTEMPTS: Final[Mapping[str | None, str]] = {
-    None: "no response is recorded",
-    Outcome.REFUSED: "the gateway refused it",
-    Outcome.NOT_SENT: "it certainly did not reach the gateway",
-    Outcome.MAYBE_SENT: "it may or may not have reached the gateway",
-}
-_AGAIN: Final[Mapping[str, str]] = {
-    Outcome.REFUSED: "tried again: the account was paused, so its refusal did not count",
-    Outcome.NOT_SENT: "tried again, as the attempt before certainly did not reach the gateway",
-    Outcome.MAYBE_SENT: "sent again, though the attempt before may have reached the gateway: "
-    "a possible duplicate",
+    None: N_("no response is recorded: it may or may not have reached the gateway"),
+    Outcome.REFUSED: N_("the gateway refused it"),
+    Outcome.NOT_SENT: N_("the gateway certainly did not take it"),
+    Outcome.MAYBE_SENT: N_("it may or may not have reached the gateway"),
 }
 
 
-def state_words(state: str) -> str:
-    """Return what a state means."""
-    return STATES.get(State(state), "a state of a newer release, which this one does not know")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, or will."""
-
-    at: datetime | None
-    """None if unknown, or if it has no time."""
-    kind: str
-    text: str
-    """One or more lines. Phone numbers in it are masked."""
-
-
-def past_events(
-    trace: Trace, catalogue: Catalogue, lang: Lang, *, webhook: bool
-) -> Iterator[Event]:
-    """Yield what happened, in order. `webhook`: whether a webhook is set for callbacks."""
+def past_events(past: Past) -> Iterator[Event]:
+    """Yield what happened, in order."""
+    trace = past.trace
     yield Event(trace.status.enqueued_at, "enqueued", _enqueued(trace))
-    yield from _attempts(trace, catalogue, lang)
+    yield from _attempts(trace, past.catalogue)
     if trace.held_since:
-        words = "held: nobody can know whether it was sent, and its policy is hold"
+        words = _("held: nobody can know whether it was sent, and its policy is hold")
         yield Event(trace.held_since, "held", words)
     if trace.status.final:
-        yield Event(trace.status.finished_at, "end", _end(trace, catalogue, lang))
-        yield from _callbacks(trace, webhook=webhook)
-
-
-def receiver(trace: Trace, kind: str) -> str:
-    """Return the name of an endpoint of callbacks."""
-    names = {"task": f"the task {trace.notify}", "returnurl": f"{trace.return_host}"}
-    return clean(names.get(kind, "the webhook"))
-
-
-def kind_of(callback: Telling) -> tuple[str, str]:
-    """Return the kind of endpoint of a callback, and the state that it reports."""
-    kind, state, _ = callback.name.split(":", 2)
-    return kind, state
+        yield Event(trace.status.finished_at, "end", _end(trace, past.catalogue))
+        yield from settled_callbacks(past)
 
 
 def _enqueued(trace: Trace) -> str:
-    words = f"enqueued in lane {trace.status.lane}"
+    lane = trace.status.lane
+    words = _("enqueued in lane {lane}", lane=lane)
     if trace.caller:
-        words += f", by the relay's caller {clean(trace.caller)}"
+        words = _(
+            "enqueued in lane {lane}, by the relay's caller {caller}",
+            lane=lane,
+            caller=clean(trace.caller),
+        )
     if trace.due_at:
-        words += f", not to be sent before {instant(trace.due_at)}"
+        words += _(", not to be sent before {time}", time=local_instant(trace.due_at))
     if trace.status.reference:
-        words += f"; reference: {clean(trace.status.reference)}"
+        words += _("; reference: {text}", text=clean(trace.status.reference))
     return words
 
 
-def _attempts(trace: Trace, catalogue: Catalogue, lang: Lang) -> Iterator[Event]:
+def _attempts(trace: Trace, catalogue: Catalogue) -> Iterator[Event]:
     attempts = trace.status.attempts
     if not attempts:
         return
     if dropped := attempts[-1].n - len(attempts):
-        words = f"{dropped} earlier attempts are no longer kept: none of them reached the gateway"
+        words = ngettext(
+            "{n} earlier attempt is no longer kept: the gateway did not take it",
+            "{n} earlier attempts are no longer kept: the gateway took none of them",
+            dropped,
+        )
         yield Event(None, "forgotten", words)
     if attempts[0].n == 1:
         yield from _first_wait(trace, attempts[0])
-    yield from _attempt_events(trace, attempts[0], catalogue, lang)
+    yield from _attempt_events(trace, attempts[0], catalogue)
     for before, attempt in pairwise(attempts):
         yield Event(None, "wait", _again(before, attempt, catalogue))
-        yield from _attempt_events(trace, attempt, catalogue, lang)
+        yield from _attempt_events(trace, attempt, catalogue)
 
 
-def _attempt_events(
-    trace: Trace, attempt: Attempt, catalogue: Catalogue, lang: Lang
-) -> Iterator[Event]:
-    yield Event(attempt.started_at, "call", f"attempt {attempt.n}: {_result(trace, attempt)}")
+def _attempt_events(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> Iterator[Event]:
+    words = _("attempt {n}: {result}", n=attempt.n, result=_result(trace, attempt))
+    yield Event(attempt.started_at, "call", words)
     if attempt.stat:
-        yield Event(None, "report", _report(trace, attempt, catalogue, lang))
+        yield Event(None, "report", _report(trace, attempt, catalogue))
 
 
 def _first_wait(trace: Trace, attempt: Attempt) -> Iterator[Event]:
@@ -143,97 +108,124 @@ def _first_wait(trace: Trace, attempt: Attempt) -> Iterator[Event]:
     if waited_s <= LONG_S:
         return
     pauses = [
-        f"{scope} was paused until {instant(at)}"
+        _("{scope} was paused until {time}", scope=scope_name(scope), time=local_instant(at))
         for scope, at in trace.resumed.items()
         if begun < at <= attempt.started_at
     ]
-    why = ", ".join(pauses) or "it is not recorded whether for the rate limit, a time or a pause"
-    yield Event(None, "wait", f"waited {span(waited_s)} for its first attempt: {why}")
+    unknown = _("it is not recorded whether for the rate limit, a time or a pause")
+    why = _(", ").join(pauses) or unknown
+    words = _("waited {span} for its first attempt: {why}", span=span(waited_s), why=why)
+    yield Event(None, "wait", words)
 
 
 def _again(before: Attempt, attempt: Attempt, catalogue: Catalogue) -> str:
     later_s = (attempt.started_at - before.started_at).total_seconds()
-    later = span(later_s) if later_s > LONG_S else f"{later_s:.2f} s"
-    why = _AGAIN.get(before.outcome or "", "sent again")
-    if before.outcome == Outcome.ACCEPTED and before.stat:
-        why = f"sent again because of report {before.stat}"
-        if catalogue.classify(before.stat).may_have_been_sent:
-            why += ": a possible duplicate"
-    return f"{later} later {why}"
+    later = span(later_s) if later_s > LONG_S else _("{n:.2f} s", n=later_s)
+    why = {
+        Outcome.REFUSED: _("tried again: the account was paused, so its refusal did not count"),
+        Outcome.NOT_SENT: _(
+            "tried again, as the gateway certainly did not take the attempt before"
+        ),
+        Outcome.MAYBE_SENT: _(
+            "sent again, though the attempt before may have reached the gateway: "
+            "a possible duplicate"
+        ),
+    }.get(Outcome(before.outcome or Outcome.MAYBE_SENT))
+    if why is None:
+        why = _because_of(before, catalogue)
+    return _("{span} later {why}", span=later, why=why)
+
+
+def _because_of(before: Attempt, catalogue: Catalogue) -> str:
+    """Return why a message is sent again that the gateway had accepted."""
+    if not before.stat:
+        return _("sent again")
+    if catalogue.classify(before.stat).may_have_been_sent:
+        return _("sent again because of report {stat}: a possible duplicate", stat=before.stat)
+    return _("sent again because of report {stat}", stat=before.stat)
 
 
 def _result(trace: Trace, attempt: Attempt) -> str:
-    detail = f" ({clean(attempt.detail)})" if attempt.detail else ""
     is_last = attempt == trace.status.attempts[-1]
     if attempt.outcome is None and is_last and trace.status.state == State.SENDING:
-        return "in progress"
-    if attempt.outcome != Outcome.ACCEPTED:
-        mid = f", mid {attempt.mid}" if attempt.mid else ""
-        return f"{_ATTEMPTS[attempt.outcome]}{detail}{mid}"
+        return _("in progress")
+    if attempt.outcome == Outcome.ACCEPTED:
+        return _accepted(trace, attempt, is_last=is_last)
+    words = _(_ATTEMPTS[attempt.outcome]) + _detail(attempt)
+    return _("{words}, mid {mid}", words=words, mid=attempt.mid) if attempt.mid else words
+
+
+def _accepted(trace: Trace, attempt: Attempt, *, is_last: bool) -> str:
     if not attempt.mid:
-        return f"the gateway accepted it, but returned no mid: no report can be matched{detail}"
-    accepted, after = trace.status.accepted_at, ""
+        words = _("the gateway accepted it, but returned no mid: no report can be matched")
+        return words + _detail(attempt)
+    accepted = trace.status.accepted_at
+    words = _("the gateway accepted it, mid {mid}", mid=attempt.mid)
     if accepted and is_last and accepted >= attempt.started_at:
-        after = f" after {(accepted - attempt.started_at).total_seconds():.2f} s"
-    words = f"the gateway accepted it{after}, mid {attempt.mid}"
+        words = _(
+            "the gateway accepted it after {n:.2f} s, mid {mid}",
+            n=(accepted - attempt.started_at).total_seconds(),
+            mid=attempt.mid,
+        )
     if attempt.mid in trace.reused_mids:
-        words += ", which it gave to another message too: no report can be matched"
+        words += _(", which it gave to another message too: no report can be matched")
     return words
 
 
-def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue, lang: Lang) -> str:
+def _detail(attempt: Attempt) -> str:
+    return _(" ({text})", text=clean(attempt.detail)) if attempt.detail else ""
+
+
+def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> str:
     code = catalogue.classify(attempt.stat or "")
     overtaken = attempt != trace.status.attempts[-1] and code.code_class != CodeClass.DELIVERED
+    does = _("none, as a later attempt counts") if overtaken else action(code)
     return "\n".join(
         (
-            f"report {code.stat}: {meaning(code, lang)}",
-            f"  class {class_name(code.code_class, lang)}: {class_words(code.code_class, lang)}",
-            f"  action: {'none, as a later attempt counts' if overtaken else action(code)}",
+            _("report {stat}: {meaning}", stat=code.stat, meaning=meaning(code)),
+            _(
+                "  class {name}: {meaning}",
+                name=class_name(code.code_class),
+                meaning=class_words(code.code_class),
+            ),
+            _("  action: {action}", action=does),
         )
     )
 
 
-def _end(trace: Trace, catalogue: Catalogue, lang: Lang) -> str:
+def _end(trace: Trace, catalogue: Catalogue) -> str:
     status = trace.status
-    words = f"{status.state}: {state_words(status.state)}"
+    words = _(
+        "{state}: {meaning}",
+        state=state_name(status.state),
+        meaning=state_words(status, catalogue),
+    )
     if status.reason:
-        words += f"; reason {status.reason}{_reason(trace, catalogue, lang)}"
+        words += _("; reason {reason}", reason=clean(status.reason))
+        words += _reason(trace, catalogue)
     if status.detail:
-        words += f"; {clean(status.detail)}"
-    if status.certainly_not_sent and status.state == State.FAILED:
-        words += "; it certainly was not sent"
+        words += _("; {detail}", detail=clean(status.detail))
+    if _was_the_secret(status):
+        words += _("; {answer} usually means that SMSQ_APP_SECRET is wrong", answer=WRONG_SECRET)
     return words
 
 
-def _reason(trace: Trace, catalogue: Catalogue, lang: Lang) -> str:
+def _was_the_secret(status: Status) -> bool:
+    last = status.attempts[-1] if status.attempts else None
+    return bool(
+        last and last.outcome == Outcome.REFUSED and WRONG_SECRET in f"{last.detail}{status.detail}"
+    )
+
+
+def _reason(trace: Trace, catalogue: Catalogue) -> str:
     reason = trace.status.reason or ""
     if holder := key_holder(reason):
-        return f": the first message with its key, see smsq explain {holder}"
+        return _(": the first message with its key, see smsq explain {id}", id=clean(holder))
     if reason.startswith("report:"):
-        return f": {meaning(catalogue.classify(reason.removeprefix('report:')), lang)}"
+        return _(": {meaning}", meaning=meaning(catalogue.classify(reported_by(trace.status))))
     if reason.startswith("gateway:"):
-        return ": the gateway's own response to the attempt"
-    words = f": {_REASONS[reason]}" if reason in _REASONS else ""
-    allowed = trace.status.allowed_at
-    return f"{words}; it would be allowed from {instant(allowed)}" if allowed else words
-
-
-def _callbacks(trace: Trace, *, webhook: bool) -> Iterator[Event]:
-    """Yield which endpoints have accepted the callback, and which never will."""
-    if trace.asks_whom:
-        return
-    state = trace.status.state
-    open_kinds = {kind for kind, of in map(kind_of, trace.tellings) if of == state}
-    wanted = {"task": trace.notify, "returnurl": trace.return_host, "webhook": webhook}
-    taken = [receiver(trace, kind) for kind in KINDS if wanted[kind] and kind not in open_kinds]
-    if taken:
-        yield Event(None, "outcome", f"{state} was reported to {', '.join(taken)}")
-    for callback in trace.tellings:
-        if callback.next_at is None:
-            kind, reported = kind_of(callback)
-            words = (
-                f"{reported} was not taken by {receiver(trace, kind)}, abandoned after "
-                f"{callback.tries} tries ({clean(callback.error)}): smsq notices replay "
-                f"{callback.name}"
-            )
-            yield Event(None, "outcome", words)
+        return _(": the gateway's own response to the attempt")
+    words = _(": {meaning}", meaning=_(_REASONS[reason])) if reason in _REASONS else ""
+    if trace.status.allowed_at:
+        words += _("; it would be allowed from {time}", time=local_instant(trace.status.allowed_at))
+    return words

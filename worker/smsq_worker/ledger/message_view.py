@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 import redis
 
 from smsq import keys
+from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+from smsq_worker.ledger.payloads import opened
 
 KINDS: Final = ("task", "returnurl", "webhook")
 _TRIES: Final = 5
@@ -157,6 +159,13 @@ def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
     with mapped_errors(url):
         attempt, _, message_id = str(client.get(keys.mid(mid)) or "").partition(" ")
     return (int(attempt), message_id) if message_id else None
+
+
+def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher) -> str:
+    """Return a message's whole number; "" once it has ended. Raises LedgerUnavailable."""
+    with mapped_errors(url):
+        payload: Any = client.get(keys.payload(message_id))
+    return opened(cipher, payload)[0] if payload else ""
 
 
 def sharers_of(client: Client, url: str, mid: str) -> list[str]:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, lang_option
-
-if TYPE_CHECKING:
-    from smsq_worker.inspection.code_text import Lang
 
 
 @click.command(
@@ -26,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("stat", required=False)
 @json_option
 @lang_option
-def codes(stat: str | None, *, as_json: bool, lang: Lang) -> None:
+def codes(stat: str | None, *, as_json: bool) -> None:
     """Show the catalogue of stat codes, or explain one of them.
 
     STAT is a code as a delivery report carries it; leading zeros, case and a missing colon do
@@ -37,6 +32,6 @@ def codes(stat: str | None, *, as_json: bool, lang: Lang) -> None:
     from smsq_worker.cli.views import codes as view
 
     if stat is None:
-        view.show_all(lang, as_json=as_json)
+        view.show_all(as_json=as_json)
     else:
-        view.show_one(stat, lang, as_json=as_json)
+        view.show_one(stat, as_json=as_json)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option, lang_option
-
-if TYPE_CHECKING:
-    from smsq_worker.inspection.code_text import Lang
+from smsq_worker.cli.helpers.options import examples, is_lang_given, json_option, lang_option
+from smsq_worker.i18n import Lang, _, use
 
 MAX_LAST = 1000
 MAX_WORD = 255
@@ -20,7 +16,8 @@ MAX_WORD = 255
         "smsq explain 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
         "smsq explain 1151894566D2EDD9            by the gateway's mid",
         "smsq explain 13800138000 --last 5        the newest messages to a number",
-        "smsq explain 1151894566D2EDD9 --lang zh  codes in Chinese",
+        "smsq explain 1151894566D2EDD9 --lang zh  in Chinese",
+        "smsq explain 1151894566D2EDD9 --ticket   for the vendor's support form",
         "smsq explain 1151894566D2EDD9 --json",
     )
 )
@@ -32,9 +29,22 @@ MAX_WORD = 255
     show_default=True,
     help="With a number: list at most this many of its newest messages.",
 )
+@click.option(
+    "--ticket",
+    is_flag=True,
+    help="Print the block for the vendor's support form, in Chinese unless --lang says otherwise.",
+)
+@click.option(
+    "--show-number",
+    is_flag=True,
+    help="With --ticket: the whole number, where the ledger still has it, that is until its end.",
+)
 @json_option
 @lang_option
-def explain(what: str, *, last: int, as_json: bool, lang: Lang) -> None:
+@click.pass_context
+def explain(
+    ctx: click.Context, what: str, *, last: int, ticket: bool, show_number: bool, as_json: bool
+) -> None:
     """Show what happened to a message, in order, and what happens next and when.
 
     The message is named by its id or by a mid. With a phone number, the newest messages to it are
@@ -44,9 +54,17 @@ def explain(what: str, *, last: int, as_json: bool, lang: Lang) -> None:
 
     Exits with 1 where nothing is known of it, with 2 where it is no id, mid or number.
     """
-    from smsq_worker.cli.views.explain import show_explanation
+    from smsq_worker.cli.views.explain import Wish, show_explanation
 
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():
-        raise click.UsageError("it takes a message's id, a mid of the gateway, or a phone number")
-    show_explanation(word, last=last, as_json=as_json, lang=lang)
+        raise click.UsageError(
+            _("it takes a message's id, a mid of the gateway, or a phone number")
+        )
+    if ticket and as_json:
+        raise click.UsageError(_("either --ticket or --json, not both"))
+    if show_number and not ticket:
+        raise click.UsageError(_("--show-number goes with --ticket"))
+    if ticket and not is_lang_given(ctx):
+        use(Lang.ZH)  # The vendor reads it.
+    show_explanation(word, Wish(last, as_json, ticket, show_number))

@@ -24,7 +24,7 @@ class CeleryCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Print our own help first, above that of Celery, if it is asked for."""
         if "--help" in ctx.params["options"]:
-            click.echo(f"{self.get_help(ctx)}\n")
+            click.echo(f"{ctx.get_help()}\n")
         return super().invoke(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002

@@ -8,14 +8,18 @@ from typing import Any
 import click
 
 from smsq_worker.cli.commands import COMMANDS
+from smsq_worker.cli.helpers.options import any_lang_option
+from smsq_worker.cli.helpers.translated_help import HelpContext, forget_help_option
 
 
 class LazyGroup(click.Group):
     """Lists its commands by their summaries, and imports one when it is named."""
 
+    context_class = HelpContext
+
     def __init__(self, name: str, **attributes: Any) -> None:
         stubs = [click.Command(name, short_help=summary) for name, summary in COMMANDS.items()]
-        super().__init__(name, commands=stubs, **attributes)
+        super().__init__(name, commands=stubs, params=[any_lang_option(hidden=False)], **attributes)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the table, not of the alphabet."""
@@ -30,4 +34,16 @@ class LazyGroup(click.Group):
             function = name.replace("-", "_")
             module = import_module(f"smsq_worker.cli.commands.{function}")
             command = getattr(module, function)
+            _speak(command)
         return name, command, rest
+
+
+def _speak(command: click.Command) -> None:
+    """Let a command, and those below it, take --lang and translate their help."""
+    command.context_class = HelpContext
+    forget_help_option(command)
+    if command.add_help_option and not any("--lang" in param.opts for param in command.params):
+        command.params.append(any_lang_option(hidden=True))
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _speak(inner)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import click
+from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from smsq_worker.inspection.code_text import Lang
+from smsq_worker.i18n import Lang, use
 
 MAX_REASON: Final = 200
 REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
@@ -26,7 +25,15 @@ def examples(*lines: str, file: Sequence[str] = ()) -> str:
     return "\n".join(sections)
 
 
-json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _for_a_machine(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    if value:
+        use(Lang.EN)
+    return value
+
+
+json_option: Final = click.option(
+    "--json", "as_json", is_flag=True, callback=_for_a_machine, help="Print JSON."
+)
 
 
 def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -82,20 +89,31 @@ def _all(*decorators: _Decorator) -> _Decorator:
     return decorate
 
 
-def _lang(ctx: click.Context, _: click.Parameter, value: str | None) -> Lang | None:
-    if ctx.resilient_parsing:  # for a completion, which must not wait for the import
-        return None
-    from smsq_worker.inspection.code_text import Lang
-
-    return Lang.of(os.environ) if value is None else Lang(value)
+def _choose(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        use(Lang(value))
 
 
-lang_option: Final = click.option(
-    "--lang",
-    type=click.Choice(["en", "zh"]),
-    callback=_lang,
-    help="Language of codes and classes; the default is that of LC_ALL or LANG.",
-)
+_LANG: Final[dict[str, Any]] = {
+    "type": click.Choice([lang.value for lang in Lang]),
+    "callback": _choose,
+    "expose_value": False,
+    # Before --help, and before whatever complains of other options.
+    "is_eager": True,
+    "help": "Language of what people read; the default is that of LC_ALL, LC_MESSAGES or LANG.",
+}
+lang_option: Final = click.option("--lang", **_LANG)
+
+
+def any_lang_option(*, hidden: bool) -> click.Option:
+    """Return --lang for the whole command line; hidden where a command takes it as all others."""
+    return click.Option(["--lang"], hidden=hidden, **_LANG)
+
+
+def is_lang_given(ctx: click.Context) -> bool:
+    """Return whether the command line itself names the language."""
+    around = ctx.parent is not None and is_lang_given(ctx.parent)
+    return around or ctx.get_parameter_source("lang") is ParameterSource.COMMANDLINE
 
 
 def is_reason(text: str) -> bool:

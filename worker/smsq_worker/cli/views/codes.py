@@ -14,15 +14,20 @@ from rich.text import Text
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
 from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.widths import padded
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
-from smsq_worker.inspection.code_text import Lang, action, class_name, class_words
+from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
+from smsq_worker.gateway.relay_request import WRONG_SECRET
+from smsq_worker.i18n import Lang, _, language, pgettext
+from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 
+# How people write what the gateway answers to a wrong secret.
+_WRONG_SECRET = frozenset({"400", "GATEWAY:400"})
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
 
 
-def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
+def show_one(stat: str, *, as_json: bool) -> None:
     """Print one code; exits with 1 where it is not in the catalogue."""
     override, catalogue = _load()
     code = catalogue.get(stat)
@@ -31,19 +36,19 @@ def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
     if as_json:
         echo_json(_as_dict(code))
     else:
-        click.echo("\n".join(_explain(code, override, lang)))
+        click.echo("\n".join(_explain(code, override)))
 
 
-def show_all(lang: Lang, *, as_json: bool) -> None:
+def show_all(*, as_json: bool) -> None:
     """Print the catalogue."""
-    _, catalogue = _load()
+    catalogue = _load()[1]
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
     console = Console()
     if not console.file.isatty():
         console.width = _PIPE_COLUMNS
-    console.print(_table(catalogue, lang))
+    console.print(_table(catalogue))
 
 
 def _load() -> tuple[Path | None, Catalogue]:
@@ -58,18 +63,42 @@ def _load() -> tuple[Path | None, Catalogue]:
         fail("\n".join(error.problems), 2)
 
 
-def _explain(code: Code, override: Path | None, lang: Lang) -> list[str]:
+def _explain(code: Code, override: Path | None) -> list[str]:
     """Return the lines that describe one code."""
-    in_english = [f"  meaning   {code.en or 'none is given'}"] * (lang is Lang.EN)
-    return [
-        f"{code.stat}  {code.zh}",
-        *in_english,
-        f"  class     {class_name(code.code_class, lang)}: {class_words(code.code_class, lang)}",
-        f"  scope     {code.scope or 'none'}",
-        f"  action    {action(code)}{_limits(code)}",
-        f"  was sent  {_was_sent(code)}",
-        f"  override  {_override_words(code, override)}",
+    labelled = [
+        (
+            _("class"),
+            _("{name}: {meaning}", name=_class(code), meaning=class_words(code.code_class)),
+        ),
+        (_("scope"), _scope(code) or _("none")),
+        (_("action"), f"{action(code)}{_limits(code)}"),
+        (_("was sent"), _was_sent(code)),
+        (_("override"), _override_words(code, override)),
     ]
+    head = f"{code.stat}  {meaning(code)}"
+    if language() is Lang.EN:
+        head = f"{code.stat}  {code.zh}"
+        labelled.insert(0, ("meaning", code.en or "none is given"))
+    return [head, *(f"  {padded(name, 10)}{text}" for name, text in labelled)]
+
+
+def _scope(code: Code) -> str:
+    names = {
+        Scope.RECIPIENT: pgettext("scope", "recipient"),
+        Scope.CONTENT: pgettext("scope", "content"),
+        Scope.TEMPLATE: pgettext("scope", "template"),
+        Scope.ACCOUNT: pgettext("scope", "account"),
+        Scope.ROUTE: pgettext("scope", "route"),
+        Scope.GATEWAY: pgettext("scope", "gateway"),
+        Scope.FREQUENCY: pgettext("scope", "frequency"),
+    }
+    return names[code.scope] if code.scope else ""
+
+
+def _class(code: Code) -> str:
+    """Return a class's name as the override file takes it, and its translation."""
+    name = class_name(code.code_class)
+    return name if name == code.code_class else f"{code.code_class} {name}"
 
 
 def _as_dict(code: Code) -> dict[str, str | int | bool]:
@@ -92,11 +121,11 @@ def _as_dict(code: Code) -> dict[str, str | int | bool]:
 def _limits(code: Code) -> str:
     """Return which settings bound the action."""
     if _costs_nothing(code):
-        return " (as often as it takes within the message's ttl: the account is at fault)"
+        return _(" (as often as it takes within the message's ttl: the account is at fault)")
     if code.code_class is CodeClass.TRANSIENT:
-        return " (at most SMSQ_MAX_RESENDS times, and within the message's ttl)"
+        return _(" (at most SMSQ_MAX_RESENDS times, and within the message's ttl)")
     if code.code_class in {CodeClass.PENDING, CodeClass.UNKNOWN}:
-        return " (unreported after SMSQ_REPORT_WAIT_S)"
+        return _(" (unreported after SMSQ_REPORT_WAIT_S)")
     return ""
 
 
@@ -108,41 +137,57 @@ def _costs_nothing(code: Code) -> bool:
 
 def _was_sent(code: Code) -> str:
     if code.may_have_been_sent:
-        return "perhaps: a resend may reach the phone a second time"
+        return _("perhaps: a resend may reach the phone a second time")
     return {
-        CodeClass.DELIVERED: "yes",
-        CodeClass.PENDING: "yes, but it has not arrived yet",
-        CodeClass.UNKNOWN: "not known",
-    }.get(code.code_class, "no")
+        CodeClass.DELIVERED: _("yes"),
+        CodeClass.PENDING: _("yes, but it has not arrived yet"),
+        CodeClass.UNKNOWN: _("not known"),
+    }.get(code.code_class, _("no"))
 
 
 def _override_words(code: Code, override: Path | None) -> str:
     table = f'[codes."{code.stat}"]'
     if override is None:
-        return (
-            f"none: SMSQ_CODES_FILE is not set; {table} in a TOML file it names would change this"
+        return _(
+            "none: SMSQ_CODES_FILE is not set; {table} in a TOML file it names would change this",
+            table=table,
         )
     if Catalogue.load().get(code.stat) == code:
-        return f"{override} (SMSQ_CODES_FILE) leaves this as shipped; {table} there would change it"
-    return f"changed by {override} (SMSQ_CODES_FILE)"
+        return _(
+            "{file} (SMSQ_CODES_FILE) leaves this as shipped; {table} there would change it",
+            file=override,
+            table=table,
+        )
+    return _("changed by {file} (SMSQ_CODES_FILE)", file=override)
 
 
 def _unknown(catalogue: Catalogue, stat: str) -> str:
-    close = catalogue.nearest(stat)
-    hint = f"did you mean {' or '.join(close)}?" if close else "see them all: smsq codes"
-    return f"{normalise(stat)} is not in the catalogue; {hint}"
+    code = normalise(stat)
+    if code in _WRONG_SECRET or WRONG_SECRET in stat:
+        return _(
+            "{answer} (400) is no report: the gateway answers a call so, most often because "
+            "SMSQ_APP_SECRET is wrong",
+            answer=WRONG_SECRET,
+        )
+    if close := catalogue.nearest(stat):
+        return _(
+            "{code} is not in the catalogue; did you mean {codes}?",
+            code=code,
+            codes=_(" or ").join(close),
+        )
+    return _("{code} is not in the catalogue; see them all: smsq codes", code=code)
 
 
-def _table(catalogue: Catalogue, lang: Lang) -> Table:
+def _table(catalogue: Catalogue) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("code", "class", "scope"):
+    for heading in (_("code"), _("class"), _("scope")):
         table.add_column(heading, no_wrap=True)
-    for heading in ("action", "中文", *["English"] * (lang is Lang.EN)):
+    for heading in (_("action"), "中文", *["English"] * (language() is Lang.EN)):
         table.add_column(heading, overflow="fold")  # Chinese has no blanks to wrap at
     for code in catalogue:
-        texts = (code.zh, code.en) if lang is Lang.EN else (code.zh or code.en,)
-        name = class_name(code.code_class, lang)
-        row = (code.stat, name, code.scope or "", action(code), *texts)
+        texts = (code.zh, code.en) if language() is Lang.EN else (code.zh or code.en,)
+        name = _class(code)
+        row = (code.stat, name, _scope(code), action(code), *texts)
         # Text: an override file's [words] are no markup.
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -20,19 +20,52 @@ from smsq.tracking import Status, read_status
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.widths import padded, terminal_columns, width, wrapped
+from smsq_worker.cli.views import ticket
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
-from smsq_worker.inspection.code_text import Lang, class_words, meaning
+from smsq_worker.i18n import _, pgettext
+from smsq_worker.inspection.code_text import class_words, meaning
+from smsq_worker.inspection.events import Event, Past
 from smsq_worker.inspection.forecast import ForecastContext, next_events
-from smsq_worker.inspection.formatting import clean, instant, moment, span
+from smsq_worker.inspection.formatting import (
+    clean,
+    instant,
+    local,
+    local_instant,
+    moment,
+    span,
+    state_name,
+)
 from smsq_worker.inspection.snapshot import Inspector
-from smsq_worker.inspection.timeline import Event, past_events, state_words
+from smsq_worker.inspection.state_text import state_words
+from smsq_worker.inspection.timeline import past_events
 from smsq_worker.ledger import Ledger
-from smsq_worker.ledger.message_view import Trace, mid_of, parked_since, read_trace, sharers_of
+from smsq_worker.ledger.message_view import (
+    Trace,
+    mid_of,
+    number_of,
+    parked_since,
+    read_trace,
+    sharers_of,
+)
 from smsq_worker.ledger.search import find, size
 
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
-_BLANK: Final = " " * len(instant(datetime.fromtimestamp(0).astimezone()))
+_LABEL: Final = 9
+_TIME: Final = len(local_instant(datetime.fromtimestamp(0).astimezone())) + 2
+_WIDE: Final = 80
+"""Where a terminal has fewer columns, a time stands above what happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for."""
+
+    last: int
+    as_json: bool
+    ticket: bool
+    show_number: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +75,40 @@ class _Context:
     settings: Settings
     client: Client
     catalogue: Catalogue
-    lang: Lang
-    as_json: bool
+    wish: Wish
+
+    @property
+    def time(self) -> Callable[[datetime], str]:
+        """Return what writes a time for whoever reads the answer."""
+        return instant if self.wish.as_json else local_instant
 
 
-def show_explanation(word: str, *, last: int, as_json: bool, lang: Lang) -> None:
+def show_explanation(word: str, wish: Wish) -> None:
     """Print what is known of a message's id, of a mid, or of a number."""
     settings = Settings.load(os.environ)
     catalogue = Catalogue.load(settings.codes_file)
     with connect_ledger(settings) as client:
-        context = _Context(settings, client, catalogue, lang, as_json)
+        context = _Context(settings, client, catalogue, wish)
         if not (_explain_id(context, word) or _explain_mid(context, word)):
             if not _NUMBER.fullmatch(word):
-                _unknown(context, f"nothing is known of {word!r}")
-            _explain_phone(context, _phone(word), last)
+                _unknown(context, _("nothing is known of {word!r}", word=word))
+            _explain_phone(context, _phone(word))
 
 
 def _phone(word: str) -> str:
     try:
         return parse_phone(word)
     except InvalidMessage as error:
-        raise click.UsageError(f"no id and no mid that is known, and no number: {error}") from None
+        raise click.UsageError(
+            _("no id and no mid that is known, and no number: {error}", error=error)
+        ) from None
 
 
 def _explain_id(context: _Context, message_id: str, mid: str = "") -> bool:
     trace = read_trace(context.client, context.settings.redis_url, message_id)
-    if trace is not None:
+    if trace is not None and context.wish.ticket:
+        _show_ticket(context, trace)
+    elif trace is not None:
         answer = _explanation(context, trace)
         if mid:
             answer = {"mid": mid} | answer
@@ -81,60 +122,83 @@ def _explain_mid(context: _Context, mid: str) -> bool:
         n, message_id = found
         if not _explain_id(context, message_id, mid):
             _unknown(
-                context, f"{mid} was assigned to attempt {n} of {message_id}, which is forgotten"
+                context,
+                _(
+                    "{mid} was assigned to attempt {n} of {id}, which is forgotten",
+                    mid=mid,
+                    n=n,
+                    id=message_id,
+                ),
             )
         return True
     since = parked_since(context.client, url, mid)
     sharers = sharers_of(context.client, url, mid)
     if since is None and not sharers:
         return False
+    if context.wish.ticket:
+        stats = Ledger(context.client, context.settings.rules).parked_stats(mid)
+        click.echo("\n".join(ticket.of_a_mid(mid, stats, context.catalogue)))
+        return True
     answer = _parked(context, mid, since, sharers)
     _echo(context, answer, _lines(answer))
     return True
 
 
-def _explain_phone(context: _Context, phone: str, last: int) -> None:
+def _explain_phone(context: _Context, phone: str) -> None:
     settings, client = context.settings, context.client
     ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
     digests = {cipher.phone_hash(phone) for cipher in ciphers}
     masked = mask_phone(phone)
     total = size(client, settings.rules)
-    with meter("searching", total, quiet=not sys.stderr.isatty()) as step:
+    with meter(_("searching"), total, quiet=not sys.stderr.isatty()) as step:
         found, count = find(
             client,
             settings.rules,
             masked,
             digests,
-            last=last,
-            told=lambda looked, hits: step(min(looked, total), f"{hits} found"),
+            last=context.wish.last,
+            told=lambda looked, hits: step(min(looked, total), _("{n} found", n=hits)),
         )
-    statuses = [read_status(client, settings.redis_url, message_id) for message_id, _ in found]
-    rows = [_row(status) for status in statuses if status is not None]
+    statuses = [read_status(client, settings.redis_url, message_id) for message_id, _score in found]
+    rows = [_row(context, status) for status in statuses if status is not None]
     if not rows:
-        _unknown(context, f"no message to {masked} is known")
-    note = (
-        f"{masked}: the newest {len(rows)} of {count} messages; of those that have ended the "
-        "middle digits are not kept, so another number's may be among them"
+        _unknown(context, _("no message to {phone} is known", phone=masked))
+    note = _(
+        "{phone}: the newest {n} of {count} messages; of those that have ended the middle digits "
+        "are not kept, so another number's may be among them",
+        phone=masked,
+        n=len(rows),
+        count=count,
     )
     answer: dict[str, Any] = {"phone": masked, "found": count, "note": note, "messages": rows}
     if len(rows) > 1:
-        _echo(context, answer, [*_table(rows), note, "one of them: smsq explain ID"])
+        _echo(
+            context,
+            answer,
+            [
+                *_table(rows),
+                *wrapped(note, terminal_columns()),
+                _("one of them: smsq explain ID"),
+            ],
+        )
         return
     trace = read_trace(client, settings.redis_url, rows[0]["id"])
     if trace is None:
-        _unknown(context, f"the message to {masked} has just been forgotten")
+        _unknown(context, _("the message to {phone} has just been forgotten", phone=masked))
+    if context.wish.ticket:
+        _show_ticket(context, trace)
+        return
     answer["story"] = _explanation(context, trace)
-    _echo(context, answer, [*_lines(answer["story"]), "", note])
+    _echo(context, answer, [*_lines(answer["story"]), "", *wrapped(note, terminal_columns())])
 
 
 def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
     """Return a message's past and future as JSON shows them."""
     settings = context.settings
     inspector = Inspector(context.client, settings.rules, settings.broker_url)
-    past = past_events(trace, context.catalogue, context.lang, webhook=bool(settings.webhook_url))
-    following = list(
-        map(_event, next_events(ForecastContext(trace, inspector, settings.bulk_hours)))
-    )
+    told = Past(trace, context.catalogue, bool(settings.webhook_url), settings.notify_queue)
+    forecast = ForecastContext(trace, inspector, settings.bulk_hours)
+    following = [_event(context, event) for event in next_events(forecast)]
     inspector.close()
     status = trace.status
     return {
@@ -145,8 +209,8 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "lane": status.lane,
         "state": status.state,
         "reason": status.reason,
-        "words": state_words(status.state),
-        "events": list(map(_event, past)),
+        "words": state_words(status, context.catalogue),
+        "events": [_event(context, event) for event in past_events(told)],
         "next": following,
     }
 
@@ -160,79 +224,129 @@ def _parked(
         Event(
             since if n == 0 else None,
             "report",
-            f"report {code.stat}: {meaning(code, context.lang)}\n"
-            f"  {class_words(code.code_class, context.lang)}",
+            _("report {stat}: {meaning}", stat=code.stat, meaning=meaning(code))
+            + f"\n  {class_words(code.code_class)}",
         )
         for n, code in enumerate(codes)
     ]
-    lost = (
+    lost = _(
         "No message is known to have this mid: the response with it was lost or is still in a "
         "worker's spool, the message is forgotten, or somebody else sends over the same account."
     )
-    reused = (
-        f"The gateway assigned this mid to more than one message: {clean(' and '.join(sharers))} "
-        "were the first. It is unknown which of them a report is about, so it settles neither."
+    reused = _(
+        "The gateway assigned this mid to more than one message: {ids} were the first. It is "
+        "unknown which of them a report is about, so it settles neither.",
+        ids=clean(_(" and ").join(sharers)),
     )
     following = []
     if since is not None:
-        waits = "it is kept" if sharers else "it waits for the response with its mid"
+        words = _("until then it waits for the response with its mid")
+        if sharers:
+            words = _("until then it is kept")
         kept = since + timedelta(seconds=context.settings.report_wait_s)
-        following.append(Event(kept, "forgotten", f"until then {waits}"))
+        following.append(Event(kept, "forgotten", words))
     return {
         "mid": mid,
         "state": "reused" if sharers else "parked",
         "words": reused if sharers else lost,
         "messages": list(sharers),
-        "events": list(map(_event, events)),
-        "next": list(map(_event, following)),
+        "events": [_event(context, event) for event in events],
+        "next": [_event(context, event) for event in following],
     }
 
 
-def _event(event: Event) -> dict[str, Any]:
-    return asdict(event) | {"at": event.at and instant(event.at)}
+def _event(context: _Context, event: Event) -> dict[str, Any]:
+    return asdict(event) | {"at": event.at and context.time(event.at)}
+
+
+def _show_ticket(context: _Context, trace: Trace) -> None:
+    settings, number = context.settings, ""
+    if context.wish.show_number:
+        cipher = opener(context.client, settings, strict=True)()
+        number = number_of(context.client, settings.redis_url, trace.status.id, cipher)
+    lines = ticket.of_a_message(trace.status, number, context.catalogue)
+    if lines is None:
+        fail(
+            _(
+                "smsq: the gateway took no call of {id}, so there is nothing to ask the vendor",
+                id=trace.status.id,
+            )
+        )
+    click.echo("\n".join(lines))
 
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
     """Return the lines of an explanation."""
+    columns = terminal_columns()
     if "id" in answer:
-        yield f"message  {answer['id']}"
-        yield f"to       {answer['phone'] or '?'}, template {answer['template'] or '?'}"
+        yield _labelled(_("message"), answer["id"])
+        to = _(
+            "{phone}, template {template}",
+            phone=answer["phone"] or "?",
+            template=clean(answer["template"] or "?"),
+        )
+        yield _labelled(_("to"), to)
     if "mid" in answer:
-        yield f"mid      {answer['mid']}"
-    yield f"state    {answer['state']}: {answer['words']}"
+        yield _labelled("mid", answer["mid"])
+    words = _("{state}: {meaning}", state=_state(answer["state"]), meaning=answer["words"])
+    yield from _hanging(_labelled(_("state"), ""), words, columns)
     yield ""
-    yield from _event_lines(answer["events"])
+    yield from _event_lines(answer["events"], columns)
     if answer["next"]:
         yield ""
-        yield "Next"
-        yield from _event_lines(answer["next"])
+        yield _("Next")
+        yield from _event_lines(answer["next"], columns)
 
 
-def _event_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _state(state: str) -> str:
+    """Return what a message or a mid is called."""
+    of_mids = {"parked": pgettext("state", "parked"), "reused": pgettext("state", "reused")}
+    return of_mids.get(state) or state_name(state)
+
+
+def _labelled(label: str, text: str) -> str:
+    return padded(label, _LABEL) + text
+
+
+def _hanging(before: str, text: str, columns: int | None) -> Iterator[str]:
+    """Yield the lines of a text, behind what is before its first."""
+    indent = width(before)
+    for n, line in enumerate(wrapped(text, columns and columns - indent)):
+        yield (" " * indent if n else before) + line
+
+
+def _event_lines(events: Iterable[dict[str, Any]], columns: int | None) -> Iterator[str]:
     for event in events:
-        first, *more = event["text"].splitlines()
-        yield f"{event['at'] or _BLANK}  {first}"
-        yield from (f"{_BLANK}  {line}" for line in more)
+        if columns is None or columns >= _WIDE:
+            yield from _hanging(padded(event["at"] or "", _TIME), event["text"], columns)
+        else:
+            yield from filter(None, [event["at"]])
+            yield from _hanging("  ", event["text"], columns)
 
 
-def _row(status: Status) -> dict[str, Any]:
+def _row(context: _Context, status: Status) -> dict[str, Any]:
+    time = moment if context.wish.as_json else local
     return {
         "id": status.id,
-        "enqueued_at": moment(status.enqueued_at),
+        "enqueued_at": time(status.enqueued_at),
         "state": status.state,
         "reason": status.reason,
     }
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    columns = terminal_columns()
     for row in rows:
-        yield "  ".join(
-            (row["id"], row["enqueued_at"], f"{row['state']:10}", row["reason"] or "")
-        ).rstrip()
+        state = padded(state_name(row["state"]), 10)
+        rest = "  ".join((row["enqueued_at"], state, clean(row["reason"] or ""))).rstrip()
+        if columns is None or columns >= _WIDE:
+            yield f"{row['id']}  {rest}"
+        else:
+            yield from (row["id"], f"  {rest}")
 
 
 def _echo(context: _Context, answer: dict[str, Any], lines: Iterable[str]) -> None:
-    if context.as_json:
+    if context.wish.as_json:
         echo_json(answer)
     else:
         click.echo("\n".join(lines))
@@ -241,7 +355,11 @@ def _echo(context: _Context, answer: dict[str, Any], lines: Iterable[str]) -> No
 def _unknown(context: _Context, what: str) -> NoReturn:
     kept = span(context.settings.retention_s)
     fail(
-        f"smsq: {clean(what)}. It may have been forgotten (a message is kept for {kept} after its "
-        "end, SMSQ_RETENTION_S), never enqueued (delay() raised), or be in another Redis than that "
-        "of SMSQ_REDIS_URL"
+        _(
+            "smsq: {what}. It may have been forgotten (a message is kept for {span} after its end, "
+            "SMSQ_RETENTION_S), never enqueued (delay() raised), or be in another Redis than that "
+            "of SMSQ_REDIS_URL",
+            what=clean(what),
+            span=kept,
+        )
     )
