@@ -123,6 +123,14 @@ def sanitize_envelope(message: Any, queue: str) -> dict[str, Any]:
     }
 
 
+def has_arguments(message: dict[str, Any]) -> bool:
+    """Return whether a sanitized message of a task has a body other than an empty call's."""
+    body = message["body"]
+    if message["properties"]["body_encoding"]:
+        body = b64decode(body)
+    return body not in NO_ARGUMENTS
+
+
 def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
     """Convert a message of Celery's protocol 1, which has everything in its body."""
     safe = sanitize_envelope(message | {"headers": {"task": NO_TASK, "id": NO_TASK}}, "")
