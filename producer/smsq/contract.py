@@ -30,11 +30,6 @@ KEY_TTL_S: Final = 24 * 3600
 FILE_SPACE: Final = "file"
 """The namespace of the idempotency keys that smsq send-file makes."""
 
-NOT_SENT: Final = (
-    "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
-    "SMSQ_REDIS_URL may name an embedded Valkey; for many at once there is send_many(...)"
-)
-
 MAX_ID: Final = 255
 _UUID_4: Final = (4 << 76) | (2 << 62)
 """Version and variant."""
@@ -144,7 +139,6 @@ def signature_of_send_sms(
     notify: str | None = None,
 ) -> None:
     """Stand for the arguments of smsq.send_sms, for calls that come as a list and a mapping."""
-    raise InvalidMessage(NOT_SENT)
 
 
 _SIGNATURE: Final = inspect.signature(signature_of_send_sms)

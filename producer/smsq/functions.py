@@ -11,7 +11,7 @@ releases stand side by side, and no release calls another's code.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
@@ -50,7 +50,7 @@ def _library() -> tuple[str, str]:
     body = _code(*dict.fromkeys(name for names in _ACTS.values() for name in names))
     digest = sha1(body.encode(), usedforsecurity=False).hexdigest()
     name = f"{PREFIX}{keys.VERSION}_{digest[:8]}"
-    # Without flags: at its memory limit the server refuses them, and it never runs them on a replica.
+    # Without flags: a server at its memory limit refuses them, and so does a replica.
     calls = (f"redis.register_function('{name}_{act}', {act})\n" for act in _ACTS)
     return name, "".join((f"#!lua name={name}\n", body, *calls))
 
@@ -59,7 +59,7 @@ LIBRARY, CODE = _library()
 """This release's library: its name, and what FUNCTION LOAD takes."""
 
 
-class NotLoaded(ResponseError):
+class NotLoaded(ResponseError):  # noqa: N818 - says what is so
     """The act was not run, as a function or as a script."""
 
 

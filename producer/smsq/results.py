@@ -9,10 +9,10 @@ from celery.result import AsyncResult
 from smsq.app import app
 from smsq.errors import NoResult
 
-_KEPT: Final = frozenset(
-    ("app", "as_list", "as_tuple", "backend", "id", "ignored", "parent", "task_id")
-    + ("supports_native_join", "TimeoutError")
-)
+_KEPT: Final = {
+    *("app", "as_list", "as_tuple", "backend", "id", "ignored", "parent", "task_id"),
+    *("supports_native_join", "TimeoutError"),
+}
 """What needs no result backend."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import wraps
 from typing import Any, Final
 
 from celery import Celery, Task, _state
@@ -14,7 +15,6 @@ from celery import Celery, Task, _state
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
 from smsq.contract import (
-    NOT_SENT,
     SEND_BATCH,
     SEND_SMS,
     Lane,
@@ -34,6 +34,10 @@ from smsq.results import SendResult
 
 log = logging.getLogger(__name__)
 
+NOT_SENT: Final = (
+    "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
+    "SMSQ_REDIS_URL may name an embedded Valkey; for many at once there is send_many(...)"
+)
 NOT_EAGER: Final = (
     "task_always_eager does not concern smsq, which has an app of its own: in tests, let "
     "SMSQ_REDIS_URL name a Redis or Valkey of theirs, as docs/guides/testing.md shows"
@@ -43,6 +47,7 @@ PUBLISH_SHARE: Final = 0.75
 """Of the time that is left; the rest is for noting that the publication failed."""
 
 
+@wraps(signature_of_send_sms)
 def _refuse(*_: Any, **__: Any) -> Any:
     """Refuse: the task runs in a worker, and here a message would be lost in silence."""
     raise InvalidMessage(NOT_SENT)
@@ -139,7 +144,8 @@ def _sent(message_id: str, message: Message) -> SendResult:
 def _is_eager() -> bool:
     """Return whether the host's app runs its tasks in place, if there is one."""
     # Not celery.current_app, which would make one.
-    host = getattr(_state._tls, "current_app", None) or _state.default_app  # noqa: SLF001
+    state: Any = _state
+    host = getattr(state._tls, "current_app", None) or state.default_app  # noqa: SLF001
     with suppress(Exception):  # its settings may be anything
         return host is not None and bool(host.conf.task_always_eager)
     return False
@@ -216,4 +222,4 @@ def left_to_the_scheduler(ids: Sequence[str]) -> Iterator[None]:
 
 
 # Lazy: the task, and with it the environment, is looked at when it is first used.
-send_sms: SendSms = app.task(name=SEND_SMS, base=SendSms, shared=False)(signature_of_send_sms)
+send_sms: SendSms = app.task(name=SEND_SMS, base=SendSms, shared=False)(_refuse)

@@ -325,6 +325,42 @@ def test_reports_without_number_are_no_single_act(unharmed: Wire) -> None:
     assert unharmed.host.client.zcard(keys.PARKED) >= len(many)
 
 
+ELSEWHERE: dict[str, tuple[str, list[object], str]] = {
+    "a-report-in-a-lane": ("smsq.reconcile_report", [[["FORGED", "DELIVRD"]]], "sms.otp"),
+    "an-old-report-in-a-lane": ("smsq.reconcile_report", ["FORGED", "DELIVRD"], "sms.otp"),
+    "a-callback-in-a-lane": ("smsq.notify_outcome", ["task:delivered:x"], "sms.otp"),
+    "a-report-among-callbacks": ("smsq.reconcile_report", ["FORGED", "DELIVRD"], "sms.notify"),
+    "a-batch-among-reports": ("smsq.send_batch", [["x"]], "sms.report"),
+    "a-wake-up-among-reports": ("smsq.send_sms", [], "sms.report"),
+}
+
+
+@pytest.mark.parametrize(("task", "args", "queue"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_task_is_taken_from_its_own_queue_only(
+    unharmed: Wire, task: str, args: list[object], queue: str
+) -> None:
+    ledger = unharmed.host.client
+
+    def counted() -> int:
+        return int(ledger.hget(keys.BAD_COUNTS, "task") or 0)  # type: ignore[arg-type]
+
+    before = counted()
+    message = with_body(args, {}, {})
+    message["headers"]["task"] = task
+    message_id = unharmed.push(message, queue)
+    eventually(lambda: counted() == before + 1)
+    assert ledger.zscore(keys.BAD, f"task:{task} in {queue}")
+    assert not ledger.exists(keys.early("FORGED"), keys.message(message_id), queue)
+    assert f"of {task} from {queue}" in (unharmed.host.logs / "worker0.log").read_text()
+
+
+def test_a_bare_message_that_is_found_elsewhere_fails_under_its_id(unharmed: Wire) -> None:
+    message_id = unharmed.push(fresh(example()), "sms.report")
+    told = unharmed.becomes(message_id, "failed")
+    assert told["reason"] == "local:invalid"
+    assert "wrong_queue" in unharmed.field(message_id, "detail")
+
+
 def test_the_longest_of_ours_is_within_the_bound() -> None:
     ids = ["x" * 255] * 1000
     body = base64.b64encode(json.dumps([[ids], {}, {}]).encode())

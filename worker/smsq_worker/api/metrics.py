@@ -55,7 +55,7 @@ DURATIONS: Final = {
 }
 
 SET_ASIDE: Final = ("message", "report", "notice", "pause", "task", "result", "spooled_report")
-"""Tasks were in another queue than theirs; the last two are in a spool, the others in the ledger."""
+"""Tasks were in another queue than theirs; the last two are in a spool, others in the ledger."""
 
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),

@@ -124,11 +124,15 @@ def sanitize_envelope(message: Any, queue: str) -> dict[str, Any]:
 
 
 def has_arguments(message: dict[str, Any]) -> bool:
-    """Return whether a sanitized message of a task has a body other than an empty call's."""
+    """Return whether a sanitized message calls its task with arguments, or with what is none."""
     body = message["body"]
-    if message["properties"]["body_encoding"]:
-        body = b64decode(body)
-    return body not in NO_ARGUMENTS
+    try:
+        args, kwargs, *_ = json.loads(
+            b64decode(body) if message["properties"]["body_encoding"] else body
+        )
+    except Exception:  # noqa: BLE001 - as above
+        return True
+    return bool(args or kwargs)
 
 
 def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
