@@ -196,4 +196,5 @@ def _answer(connection: Any) -> Any:
     try:
         return connection.read_response()
     except ResponseError as error:
-        return error
+        # Its frames would keep the connection open for as long as somebody has the error.
+        return error.with_traceback(None)

@@ -60,7 +60,7 @@ class Misplaced:
             self._counts[task, queue] += 1
         if task != SEND_SMS or not has_arguments(message):
             return False
-        message["body"] = dumps([[], {"wrong_queue": queue}, {}])
+        message["body"] = dumps([["", ""], {"wrong_queue": queue}, {}])
         message["properties"]["body_encoding"] = None
         return True
 

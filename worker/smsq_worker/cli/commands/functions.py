@@ -49,7 +49,8 @@ def functions(ctx: click.Context, *, as_json: bool) -> None:
 def load() -> None:
     """Load this release's library, as a worker does when it starts.
 
-    For workers whose user may not do it. Those of other releases stay.
+    For workers whose user may not do it. Those of other releases stay. Exits with 1 where Redis
+    refuses it.
     """
     from smsq.connection import mapped_errors
     from smsq.functions import LIBRARY
