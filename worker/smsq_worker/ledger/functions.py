@@ -25,9 +25,9 @@ class Library(NamedTuple):
     """Whether it is this release's, as this release has it."""
 
 
-def libraries(client: Client) -> list[Library]:
+def libraries(client: Client, pattern: str = f"{PREFIX}*") -> list[Library]:
     """List the libraries of all releases. Raises redis.RedisError."""
-    found: Any = client.function_list(f"{PREFIX}*", withcode=True)
+    found: Any = client.function_list(pattern, withcode=True)
     each = (dict(zip(one[::2], one[1::2], strict=True)) for one in found)
     return sorted(Library(one["library_name"], one["library_code"] == CODE) for one in each)
 
@@ -39,7 +39,7 @@ def load(client: Client) -> None:
 
 def drop(client: Client, name: str) -> bool:
     """Delete a release's library; return whether there was one. Raises redis.RedisError."""
-    if not any(one.name == name for one in libraries(client)):
+    if name not in {one.name for one in libraries(client)}:
         return False
     client.function_delete(name)
     return True
@@ -65,7 +65,7 @@ class Keeper:
         refusal, before = "", self._refusal
         with mapped_errors(self._url):
             try:
-                if not any(one.is_own for one in libraries(self._client)):
+                if not any(one.is_own for one in libraries(self._client, LIBRARY)):
                     load(self._client)
                     log.info("loaded the functions of producers, %s", LIBRARY)
             except ResponseError as error:  # no permission, full, or a server without functions
