@@ -127,10 +127,13 @@ def test_before_any_worker_a_producer_runs_scripts_in_their_place(
     works(writer, admin)
     # The first of each act asked for the function, and loaded the script.
     assert ran(admin) == {"fcall": 2, "evalsha": 6 + 2, "script|load": 2}
-    functions.load(admin)
+    admin.script_flush()
     writer.enter("m4", OTHER)
+    assert ran(admin) == {"evalsha": 2, "script|load": 1}
+    functions.load(admin)
+    writer.enter("m5", OTHER)
     assert ran(admin) == {"function|load": 1, "evalsha": 1}
-    assert producer().enter("m5", OTHER) is State.QUEUED
+    assert producer().enter("m6", OTHER) is State.QUEUED
     assert ran(admin) == {"fcall": 1}
 
 
@@ -281,7 +284,7 @@ def test_a_worker_that_may_not_load_says_once_who_may(
     monkeypatch: pytest.MonkeyPatch,
     rights: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(functions, "LOOKS_EACH_S", 0.0)
+    monkeypatch.setattr(functions, "REFUSED_S", 0.0)
     with user(server, admin, *rights) as client:
         keeper = Keeper(client, "redis://host")
         for _ in range(3):

@@ -284,12 +284,8 @@ def test_no_method_of_celerys_results_is_left_to_fail_by_itself() -> None:
 
 
 CALLS: dict[str, Callable[[], object]] = {
-    "call": lambda: smsq.send_sms(PHONE, "SMS_1001"),
     "run": lambda: smsq.send_sms.run(PHONE, "SMS_1001"),
-    "apply": lambda: smsq.send_sms.apply((PHONE, "SMS_1001")),
     "apply of a signature": lambda: smsq.send_sms.s(PHONE, "SMS_1001").apply(),
-    "map": lambda: smsq.send_sms.map([(PHONE, "SMS_1001")]),
-    "chunks": lambda: smsq.send_sms.chunks([(PHONE, "SMS_1001")], 1),
 }
 
 

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 LOOKS_EACH_S: Final = 10.0
 """Functions go where a server is replaced or flushed; producers without scripts wait for this."""
+REFUSED_S: Final = 60.0
+"""Until the next try. Redis notes each refusal, too."""
 
 
 class Library(NamedTuple):
@@ -71,6 +73,8 @@ class Keeper:
             except ResponseError as error:  # no permission, full, or a server without functions
                 refusal = str(error)
         self._refusal = refusal
+        if refusal:
+            self._looks_at = time.monotonic() + REFUSED_S
         if refusal and refusal != before:
             log.warning(
                 "the functions of producers could not be loaded (%s): until an administrator runs "
