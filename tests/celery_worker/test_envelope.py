@@ -20,8 +20,10 @@ import pytest
 from harness.waiting import eventually
 from harness.wire import Envelope, Wire, example, fresh, wired, with_body
 from smsq import keys
+from smsq.functions import LIBRARY
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, read, sanitize_envelope
 from smsq_worker.delivery_reports.inbox import BATCH
+from smsq_worker.ledger.functions import libraries
 
 PHONE = "13800138000"
 GROWTH_MB = 150
@@ -323,6 +325,11 @@ def test_reports_without_number_are_no_single_act(unharmed: Wire) -> None:
     unharmed.push(message, "sms.report")
     eventually(lambda: unharmed.host.client.zscore(keys.PARKED, f"M{3 * BATCH}"))
     assert unharmed.host.client.zcard(keys.PARKED) >= len(many)
+
+
+def test_a_worker_loads_the_functions_of_producers_wherever_they_are_not(wire: Wire) -> None:
+    wire.host.client.function_flush()
+    eventually(lambda: (LIBRARY, True) in libraries(wire.host.client))
 
 
 ELSEWHERE: dict[str, tuple[str, list[object], str]] = {
