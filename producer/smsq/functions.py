@@ -78,16 +78,17 @@ class Act:
 
         The first may be an error, of which NotLoaded means that it was not run.
         """
+        is_function = self._is_function  # Another thread may change it meanwhile.
         ways = (self._call, self._evaluate)
-        first, second = ways if self._is_function else reversed(ways)
+        first, second = ways if is_function else reversed(ways)
         answers = first(send, load)
         if not _is_barred(answers[0]):
             return answers
         others = second(send, load)
         if not _is_barred(others[0]):
-            self._is_function = not self._is_function
+            self._is_function = not is_function
             return others
-        by_function = answers if self._is_function else others
+        by_function = answers if is_function else others
         return [_not_loaded(by_function[0]), *answers[1:]]
 
     def _call(self, send: Send, _: Load) -> Answers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -389,3 +390,15 @@ def test_an_administrator_without_the_right_is_told_so(
             code, _, errors = here(monkeypatch, capsys, "functions", *words)
             assert (code, errors.count("\n"), "permission" in errors) == (1, 1, True)
             assert "secret" not in errors
+
+
+def test_threads_that_fall_back_together_agree_on_the_way(
+    admin: redis.Redis, producer: Callable[..., LedgerWriter]
+) -> None:
+    writer = producer()
+    with ThreadPoolExecutor(8) as pool:
+        states = [*pool.map(lambda n: writer.enter(f"m{n}", OTHER), range(8))]
+    assert states == [State.QUEUED] * 8
+    ran(admin)
+    writer.enter("m9", OTHER)
+    assert ran(admin) == {"evalsha": 1}
