@@ -20,7 +20,7 @@ from smsq.connection import connect
 from smsq_worker import i18n
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Ledger
+from smsq_worker.ledger import Ledger, functions
 from smsq_worker.ledger.admin import Control
 
 LONG = (
@@ -60,6 +60,8 @@ def pytest_xdist_auto_num_workers() -> int:
 def redis_server() -> Iterator[ValkeyServer]:
     # Its own choice is the first free port, which several test processes choose at once.
     with ValkeyServer(port=free_port(), config={"maxmemory-policy": "noeviction"}) as server:
+        with redis.Redis.from_url(server.connection_url) as client:
+            functions.load(client)  # As the first worker does.
         yield server
 
 

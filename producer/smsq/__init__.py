@@ -14,11 +14,13 @@ from smsq.errors import (
     KeyConflict,
     LedgerFull,
     LedgerUnavailable,
+    NoResult,
     SettingsError,
     SmsqError,
 )
 from smsq.many import Duplicate, Sent, send_many
-from smsq.tasks import SendResult, send_sms
+from smsq.results import SendResult
+from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status, read_status
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "KeyConflict",
     "LedgerFull",
     "LedgerUnavailable",
+    "NoResult",
     "SendResult",
     "Sent",
     "SettingsError",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.retry import Retry
 
 from smsq import deadline, redis_urls
 from smsq.errors import LedgerFull, LedgerUnavailable
+from smsq.functions import Act, evaluate
 from smsq.redis_connections import Connection, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
@@ -118,23 +119,43 @@ class mapped_errors:  # noqa: N801 - it is used as a function
         raise LedgerUnavailable(f"the ledger at {at} {what}") from error
 
 
+class Script(Protocol):
+    """A script, as redis-py's clients register it."""
+
+    script: Any
+    sha: Any
+
+
 def run_and_wait(
-    client: Client, script: Any, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
+    client: Client,
+    act: Act | Script,
+    args: Sequence[Any],
+    replicas: int,
+    *,
+    keys: Sequence[Any] = (),
 ) -> tuple[Any, bool]:
-    """Run a script; return its answer, and whether that many replicas have what it wrote.
+    """Run an act; return its answer, and whether that many replicas have what it wrote.
 
     WAIT counts for the writes of its own connection, so both go over one. A script cannot wait
     itself.
     """
-    commands: list[tuple[Any, ...]] = [("EVALSHA", script.sha, len(keys), *keys, *args)]
+    arguments = (len(keys), *keys, *args)
+    after: list[tuple[Any, ...]] = []
     if replicas:
         # 0 would be for ever. Less than half of the time, which is what one try has.
         within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
-        commands.append(("WAIT", replicas, within_ms))
-    answers = _exchange(client, commands)
-    if isinstance(answers[0], NoScriptError):
-        _exchange(client, [("SCRIPT", "LOAD", script.script)])
-        answers = _exchange(client, commands)
+        after.append(("WAIT", replicas, within_ms))
+
+    def send(command: str, name: str) -> list[Any]:
+        return _exchange(client, [(command, name, *arguments), *after])
+
+    def load(script: str) -> Any:
+        return _exchange(client, [("SCRIPT", "LOAD", script)])[0]
+
+    if isinstance(act, Act):
+        answers = act.run(send, load)
+    else:
+        answers = evaluate(act.sha, act.script, send, load)
     for reply in answers:
         if isinstance(reply, Exception):
             raise reply
@@ -175,4 +196,5 @@ def _answer(connection: Any) -> Any:
     try:
         return connection.read_response()
     except ResponseError as error:
-        return error
+        # Its frames would keep the connection open for as long as somebody has the error.
+        return error.with_traceback(None)

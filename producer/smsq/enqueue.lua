@@ -1,4 +1,5 @@
 -- Write messages to the ledger; from then on none is lost. Comes after wakeup.lua.
+-- `enqueue` is called as a function or as a script: functions.py.
 --
 -- ARGV[1] ms until the scheduler first checks that a wake-up was not lost
 -- ARGV[2] ms for which a final message is kept
@@ -21,11 +22,10 @@
 -- its timer, and two callers with one idempotency key must not both win. A second call with the same
 -- id (a client that reconnects sends its command again) changes nothing, and wakes up nobody.
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local stops = ARGV[4] == '1'
-local entered = {}  -- lane -> ids of messages that are new here, and queued
+-- Of the call. A library's locals outlive it, so `enqueue` sets each anew.
+local now, ask_ms, retention, key_ttl
+local entered  -- lane -> ids of messages that are new here, and queued
+
 local INDEX = {otp = KEY_OTP_TIMERS, notice = KEY_NOTICE_TIMERS}
 
 local function name_of(space, digest)
@@ -165,12 +165,6 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   return holder and state .. ' ' .. holder or state
 end
 
-local answers = {}
-for i, one in ipairs(cjson.decode(ARGV[5])) do
-  answers[i] = enter(unpack(one))
-  if stops and answers[i]:find('^conflict ') then break end
-end
-
 -- What its queue does not take is the scheduler's at once, as in unpublished.lua.
 local function push(queue, wakeup, ids)
   if is_pushed(queue, wakeup) then return end
@@ -180,13 +174,26 @@ local function push(queue, wakeup, ids)
   end
 end
 
-if ARGV[6] == 'one' then
-  local _, ids = next(entered)
-  if ids then push(ARGV[7], ARGV[8], ids) end
-elseif ARGV[6] == 'many' then
-  for i = 7, #ARGV, 3 do
-    local ids = entered[ARGV[i]]
-    if ids then push(ARGV[i + 1], wakeup_of_many(ARGV[i + 2], ids), ids) end
+local function enqueue(_, ARGV)
+  local clock = redis.call('TIME')
+  now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+  entered = {}
+
+  local answers, stops = {}, ARGV[4] == '1'
+  for i, one in ipairs(cjson.decode(ARGV[5])) do
+    answers[i] = enter(unpack(one))
+    if stops and answers[i]:find('^conflict ') then break end
   end
+
+  if ARGV[6] == 'one' then
+    local _, ids = next(entered)
+    if ids then push(ARGV[7], ARGV[8], ids) end
+  elseif ARGV[6] == 'many' then
+    for i = 7, #ARGV, 3 do
+      local ids = entered[ARGV[i]]
+      if ids then push(ARGV[i + 1], wakeup_of_many(ARGV[i + 2], ids), ids) end
+    end
+  end
+  return answers
 end
-return answers

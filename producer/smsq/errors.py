@@ -3,6 +3,7 @@
 SmsqError
 ├── InvalidMessage      (ValueError) an argument of send_sms breaks a rule; nothing was enqueued
 │   └── KeyConflict     its key stands for another number or template; nothing was enqueued
+├── NoResult            (NotImplementedError) Celery's results have it, and a SendResult does not
 ├── SettingsError       (ValueError) the environment or a file of settings is wrong
 └── LedgerUnavailable   Redis did not answer in time; a message may or may not be enqueued
     └── LedgerFull      Redis is at its memory limit; nothing was enqueued
@@ -33,6 +34,10 @@ class KeyConflict(InvalidMessage):
 
     holder: str = ""
     """Id of the message that has the key."""
+
+
+class NoResult(SmsqError, NotImplementedError):  # noqa: N818 - says what is so
+    """Celery keeps no results of smsq's tasks; the text says what to use instead."""
 
 
 class SettingsError(SmsqError, ValueError):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
+
+from redis.exceptions import RedisError
 
 from smsq import keys
 from smsq.cipher import PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, run_and_wait
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
-from smsq.errors import KeyConflict, LedgerUnavailable
+from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
+from smsq.functions import Act
 from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S: Final = 30
@@ -70,8 +72,8 @@ class LedgerWriter:
         self._client = client
         self._settings = settings
         self._cipher = cipher or opener(client, settings)
-        self._enqueue = client.register_script(keys.fill_in(lua("wakeup") + lua("enqueue")))
-        self._unpublished = client.register_script(lua("unpublished"))
+        self._enqueue = Act("enqueue")
+        self._unpublished = Act("unpublished")
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
         """Write a message; return its state, as `enter_one` does."""
@@ -127,7 +129,7 @@ class LedgerWriter:
     def unpublished(self, message_id: str) -> None:
         """Note that a wake-up could not be published, so that the scheduler does it at once."""
         with mapped_errors(self._settings.redis_url):
-            self._unpublished(keys=[keys.message(message_id), keys.TIMERS], args=[message_id])
+            run_and_wait(self._client, self._unpublished, [message_id], 0)
 
     def _write(
         self,
@@ -144,10 +146,15 @@ class LedgerWriter:
             to_json(entries),
             *wakeup,
         )
-        with mapped_errors(settings.redis_url, IN_DOUBT):
-            answers, is_safe = run_and_wait(
-                self._client, self._enqueue, args, settings.wait_replicas
-            )
+        try:
+            with mapped_errors(settings.redis_url, IN_DOUBT):
+                answers, is_safe = run_and_wait(
+                    self._client, self._enqueue, args, settings.wait_replicas
+                )
+        except LedgerFull as error:
+            if self._knows_any([str(entry[0]) for entry in entries]):
+                raise LedgerUnavailable(f"{error}{IN_DOUBT}") from error.__cause__
+            raise
         if not is_safe:
             raise LedgerUnavailable(
                 f"the ledger took the message, but {settings.wait_replicas} replicas "
@@ -155,10 +162,19 @@ class LedgerWriter:
             )
         return list(map(str, answers))
 
+    def _knows_any(self, ids: Sequence[str]) -> bool:
+        """Return whether the ledger has any of these messages, or does not say.
 
-def lua(name: str) -> str:
-    """Return a script, or what scripts share, of this folder."""
-    return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        A full server refuses a function before it runs, so also one that is sent again because its
+        answer was lost.
+        """
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for message_id in ids:
+                    pipe.hget(keys.message(message_id), "state")
+                return any(pipe.execute())
+        except RedisError:
+            return True
 
 
 def _entered(message_id: str, answer: str) -> Entered | KeyConflict:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import wraps
 from typing import Any, Final
 
-from celery import Celery, Task
-from celery.result import AsyncResult
+from celery import Celery, Task, _state
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
@@ -30,56 +30,24 @@ from smsq.contract import (
 from smsq.errors import InvalidMessage, LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
+from smsq.results import SendResult
 
 log = logging.getLogger(__name__)
+
+NOT_SENT: Final = (
+    "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
+    "SMSQ_REDIS_URL may name an embedded Valkey; for many at once there is send_many(...)"
+)
+NOT_EAGER: Final = (
+    "task_always_eager does not concern smsq, which has an app of its own: in tests, let "
+    "SMSQ_REDIS_URL name a Redis or Valkey of theirs, as docs/guides/testing.md shows"
+)
 
 PUBLISH_SHARE: Final = 0.75
 """Of the time that is left; the rest is for noting that the publication failed."""
 
-NOT_SENT: Final = (
-    "of send_sms only delay(...) and apply_async(...) enqueue a message; for many at once there is "
-    "send_many(...)"
-)
 
-
-class SendResult(AsyncResult):  # type: ignore[type-arg]
-    """What `.delay()` returns; `id` is the message's id.
-
-    What else Celery's result has is made when it is asked for: few do, and it costs as much as
-    checking the message.
-    """
-
-    app = app
-    duplicate_of: str | None = None
-    """The id of the message that holds the `key`, where this one was not sent because of it."""
-
-    def __init__(self, message_id: str, *_: Any, **__: Any) -> None:
-        self.id = message_id
-
-    def __getattr__(self, name: str) -> Any:
-        if self._is_made:
-            raise AttributeError(f"a SendResult has no {name}; smsq.status(id) knows more")
-        super().__init__(self.id)
-        return getattr(self, name)
-
-    def __del__(self) -> None:
-        if self._is_made:
-            super().__del__()
-
-    @property
-    def _is_made(self) -> bool:
-        return "on_ready" in vars(self)
-
-    @property
-    def backend(self) -> Any:
-        """The app's, which keeps no results."""
-        return self.app.backend
-
-    @backend.setter
-    def backend(self, _: Any) -> None:
-        """Take what AsyncResult sets, which is the same."""
-
-
+@wraps(signature_of_send_sms)
 def _refuse(*_: Any, **__: Any) -> Any:
     """Refuse: the task runs in a worker, and here a message would be lost in silence."""
     raise InvalidMessage(NOT_SENT)
@@ -157,11 +125,30 @@ class SendSms(Task):  # type: ignore[type-arg]
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
 
+    def AsyncResult(self, task_id: str, **_: Any) -> SendResult:  # noqa: N802 - Celery's name
+        """Return the result of a message, as `delay` did."""
+        return SendResult(task_id)
+
 
 def _sent(message_id: str, message: Message) -> SendResult:
     result = SendResult(message_id)
-    result.duplicate_of = enqueue(message_id, message).duplicate_of
+    try:
+        result.duplicate_of = enqueue(message_id, message).duplicate_of
+    except LedgerUnavailable as error:
+        if _is_eager():
+            raise type(error)(f"{error}; {NOT_EAGER}") from error
+        raise
     return result
+
+
+def _is_eager() -> bool:
+    """Return whether the host's app runs its tasks in place, if there is one."""
+    # Not celery.current_app, which would make one.
+    state: Any = _state
+    host = getattr(state._tls, "current_app", None) or state.default_app  # noqa: SLF001
+    with suppress(Exception):  # its settings may be anything
+        return host is not None and bool(host.conf.task_always_eager)
+    return False
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
@@ -235,4 +222,4 @@ def left_to_the_scheduler(ids: Sequence[str]) -> Iterator[None]:
 
 
 # Lazy: the task, and with it the environment, is looked at when it is first used.
-send_sms: SendSms = app.task(name=SEND_SMS, base=SendSms, shared=False)(signature_of_send_sms)
+send_sms: SendSms = app.task(name=SEND_SMS, base=SendSms, shared=False)(_refuse)

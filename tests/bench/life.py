@@ -27,7 +27,7 @@ WAKE_AFTER_S: Final = 30.0
 PAST: Final = 1
 REFUSED_OF: Final = 10
 """All but one of so many: more in a row would pause the account."""
-NOT_OF_ACTS: Final = frozenset({"cmdstat_info", "cmdstat_evalsha", "cmdstat_eval"})
+NOT_OF_ACTS: Final = frozenset({"cmdstat_info", "cmdstat_evalsha", "cmdstat_eval", "cmdstat_fcall"})
 WARM_UP: Final = 100
 
 T = TypeVar("T")

@@ -208,7 +208,7 @@ class Place:
             sum(time for name, time in machine.items() if name not in resting),
             sum(one.user + one.system for one in times),
             info["used_cpu_user"] + info["used_cpu_sys"],
-            _called(stats, "eval") + _called(stats, "evalsha"),
+            sum(_called(stats, command) for command in ("eval", "evalsha", "fcall")),
             file["aof_current_size"],
         )
 

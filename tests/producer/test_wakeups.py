@@ -240,13 +240,6 @@ def test_at_the_memory_limit_neither_message_nor_wake_up_is_written(client: redi
     assert client.llen("sms.notice") == 1
 
 
-def test_a_server_that_forgot_the_script_learns_it_again(client: redis.Redis) -> None:
-    smsq.send_sms.delay(PHONE, "SMS_1001")
-    client.script_flush()
-    smsq.send_sms.delay(PHONE, "SMS_1001")
-    assert client.llen("sms.notice") == 2
-
-
 @pytest.fixture
 def told() -> Iterator[list[object]]:
     """What the application's signals are called with."""

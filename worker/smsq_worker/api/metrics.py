@@ -54,8 +54,8 @@ DURATIONS: Final = {
     "delivery": ("smsq_delivery_seconds", "From the mid to the report that ends a message."),
 }
 
-SET_ASIDE: Final = ("message", "report", "notice", "pause", "result", "spooled_report")
-"""The last two are in a spool, the others in the ledger."""
+SET_ASIDE: Final = ("message", "report", "notice", "pause", "task", "result", "spooled_report")
+"""Tasks were in another queue than theirs; the last two are in a spool, others in the ledger."""
 
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),

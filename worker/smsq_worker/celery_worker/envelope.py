@@ -123,6 +123,18 @@ def sanitize_envelope(message: Any, queue: str) -> dict[str, Any]:
     }
 
 
+def has_arguments(message: dict[str, Any]) -> bool:
+    """Return whether a sanitized message calls its task with arguments, or with what is none."""
+    body = message["body"]
+    try:
+        args, kwargs, *_ = json.loads(
+            b64decode(body) if message["properties"]["body_encoding"] else body
+        )
+    except Exception:  # noqa: BLE001 - as above
+        return True
+    return bool(args or kwargs)
+
+
 def _of_protocol_2(message: dict[str, Any]) -> dict[str, Any]:
     """Convert a message of Celery's protocol 1, which has everything in its body."""
     safe = sanitize_envelope(message | {"headers": {"task": NO_TASK, "id": NO_TASK}}, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -17,11 +18,13 @@ from smsq.tasks import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
 from smsq_worker.celery_worker.liveness import Liveness
+from smsq_worker.celery_worker.misplaced import misplaced
 from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.memory import is_full
 from smsq_worker.infra.wakeups import OLDEST, some_ids
+from smsq_worker.ledger.functions import Keeper
 from smsq_worker.ledger.types import BATCH, FEW
 from smsq_worker.scheduler.scheduler import Scheduler
 
@@ -76,6 +79,10 @@ class SchedulerStep(bootsteps.StartStopStep):
                 runtime.recorder,
                 gate=app.gate,
                 queues=BrokerQueues(app, connection),
+                chores=(
+                    Keeper(runtime.client, app.settings.redis_url).keep,
+                    partial(misplaced.tell, runtime.ledger),
+                ),
             )
             # Channel errors: the answers of a replica, or of a server with too few of them.
             errors = (*connection.connection_errors, *connection.channel_errors)

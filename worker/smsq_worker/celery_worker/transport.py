@@ -23,6 +23,7 @@ from smsq.app import QUEUES
 from smsq.failpoints import reached
 from smsq.transport import SafeChannel
 from smsq_worker.celery_worker.envelope import read, sanitize_envelope
+from smsq_worker.celery_worker.misplaced import misplaced
 from smsq_worker.celery_worker.unacked import Unacked
 from smsq_worker.infra import connection_backoff
 from smsq_worker.sending.consumer_gate import MAX_TAKEN, ConsumerGate
@@ -263,8 +264,11 @@ class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
 class _SafeTransport:
     def _deliver(self, message: Any, queue: str | None) -> None:
         # Other queues are remote control's, whose messages are Celery's own.
-        safe = sanitize_envelope(message, queue) if queue and queue in QUEUES else message
-        super()._deliver(safe, queue)  # type: ignore[misc]
+        if queue and queue in QUEUES:
+            message = sanitize_envelope(message, queue)
+            if not misplaced.admits(message, queue):
+                return
+        super()._deliver(message, queue)  # type: ignore[misc]
 
 
 class Transport(_SafeTransport, kombu_redis.Transport):

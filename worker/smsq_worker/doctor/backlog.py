@@ -13,6 +13,7 @@ from smsq_worker.ledger import backlog
 LATE_S: Final = 5
 TOO_LATE_S: Final = 60
 NAMED: Final = 5
+_SHOWN: Final = r"message:[\w.:-]{1,64}|task:smsq\.\w+ in sms\.\w+"
 
 
 def check(client: Client) -> Iterator[Finding]:
@@ -48,8 +49,8 @@ def _bad(names: list[str], count: int) -> Finding:
     what = f"ledger entries that cannot be processed and were set aside: {count}"
     if not count:
         return ok(what)
-    # Only messages: other names may quote a number.
-    known = [name for name in names if re.fullmatch(r"message:[\w.:-]{1,64}", name, re.ASCII)]
+    # Only messages and tasks: other names may quote a number.
+    known = [name for name in names if re.fullmatch(_SHOWN, name, re.ASCII)]
     advice = "see docs/operate/runbook.md, SmsqSetAside" + f" ({', '.join(known)})" * bool(known)
     return error(what, advice)
 

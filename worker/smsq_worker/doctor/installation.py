@@ -19,6 +19,7 @@ from smsq_worker.doctor import (
     api,
     backlog,
     encryption,
+    functions,
     gateway,
     queues,
     schedulers,
@@ -54,6 +55,7 @@ def checks(settings: Settings) -> dict[str, Check]:
     return found | {
         "queues": partial(broker, partial(queues.check, settings.broker_url), follows=True),
         "schema": partial(ledger, schema.check, follows=True),
+        "functions": partial(ledger, functions.check, follows=True),
         "messages": partial(ledger, backlog.check, follows=True),
         "encryption": partial(ledger, partial(encryption.check, settings), follows=True),
         "clocks": partial(schedulers.check, settings.home / FOLDER),

@@ -31,6 +31,14 @@ class Counters(Acts):
         with suppress(RedisError):
             self._client.hincrby(keys.BAD_COUNTS, what, count)
 
+    def set_tasks_aside(self, counts: Mapping[str, int]) -> None:
+        """Note and count tasks that were refused, where Redis takes it."""
+        with suppress(RedisError), self._client.pipeline(transaction=True) as pipe:
+            now = timestamps.now_ms(self._client)
+            pipe.zadd(keys.BAD, {f"task:{name}": now for name in counts})
+            pipe.hincrby(keys.BAD_COUNTS, "task", sum(counts.values()))
+            pipe.execute()
+
     def counters(self) -> dict[str, int]:
         """Read all counters, those of durations too."""
         with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:

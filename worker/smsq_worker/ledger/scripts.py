@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client
-from smsq.ledger_writer import lua
+from smsq.functions import lua
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.states import NEXT
 from smsq_worker.ledger.histograms import BOUNDS_MS

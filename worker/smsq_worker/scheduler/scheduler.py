@@ -79,13 +79,16 @@ class Scheduler:
         *,
         gate: ConsumerGate,
         queues: Queues,
+        chores: Sequence[Callable[[], None]] = (),
     ) -> None:
+        """`chores` are what else is to be done in each tick."""
         self._ledger = ledger
         self._callbacks = callbacks
         self._backoff = backoff
         self._recorder = recorder
         self._gate = gate
         self._queues = queues
+        self._chores = chores
         self._slices_until = 0.0
         self._outages: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_failures, self._replay_at = FailureLog(log, "the spool"), 0.0
@@ -131,6 +134,7 @@ class Scheduler:
             self._handle_timers,
             self._wake_reports,
             self._wake_callbacks,
+            *self._chores,
         ]
         if time.monotonic() < self._slices_until:
             steps = [self._replay_spool, self._handle_timers]

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "parked": "List reports that match no message.",
     "notices": "List callbacks that their endpoint did not accept; replay or drop them.",
     "codes": "List the stat codes, or explain one.",
+    "functions": "List the functions that producers call in Redis; load or drop them.",
     "completion": "Print the script by which a shell completes commands and options.",
     "doctor": "Check the installation, and show what to change.",
 }

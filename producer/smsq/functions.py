@@ -1,0 +1,126 @@
+"""The acts of producers, as a library of Redis Functions, and each as a script besides.
+
+A worker loads the library when it starts, or an administrator does (`smsq functions load`), so a
+producer's user needs no right to run scripts, by which anybody can hang a server. Where it is not
+there, or the server knows no functions, the script does it, if the user may run one.
+
+The library's name has the ledger's schema and a digest of the code. So the libraries of several
+releases stand side by side, and no release calls another's code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+
+from smsq import keys
+
+Answers = list[Any]
+Send = Callable[[str, str], Answers]
+"""Sends a command with the name of what it runs, and the act's arguments."""
+Load = Callable[[str], Any]
+"""Loads a script; returns the answer, which may be an error."""
+
+_ACTS: Final = {"enqueue": ("wakeup", "enqueue"), "unpublished": ("unpublished",)}
+"""Each with the files that it is made of. The last defines the act, as a local of its name."""
+PREFIX: Final = "smsq_"
+
+# Of the command alone: an act that was refused something on its way has begun, and was refused it.
+_NO_FUNCTION: Final = re.compile(r"Function not found|unknown command .FCALL", re.IGNORECASE)
+_NOT_ALLOWED: Final = re.compile(
+    r"no permissions to run the '(fcall|evalsha|script\|load)' command"
+)
+
+
+def lua(name: str) -> str:
+    """Return a file of this folder."""
+    return files("smsq").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _code(*names: str) -> str:
+    return keys.fill_in("".join(map(lua, names)))
+
+
+def _library() -> tuple[str, str]:
+    body = _code(*dict.fromkeys(name for names in _ACTS.values() for name in names))
+    digest = sha1(body.encode(), usedforsecurity=False).hexdigest()
+    name = f"{PREFIX}{keys.VERSION}_{digest[:8]}"
+    # Without flags: a server at its memory limit refuses them, and so does a replica.
+    calls = (f"redis.register_function('{name}_{act}', {act})\n" for act in _ACTS)
+    return name, "".join((f"#!lua name={name}\n", body, *calls))
+
+
+LIBRARY, CODE = _library()
+"""This release's library: its name, and what FUNCTION LOAD takes."""
+
+
+class NotLoaded(ResponseError):  # noqa: N818 - says what is so
+    """The act was not run, as a function or as a script."""
+
+
+class Act:
+    """An act of the library. Threads share it."""
+
+    def __init__(self, name: str) -> None:
+        self._function = f"{LIBRARY}_{name}"
+        self._script = f"{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n"
+        self._sha = sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._is_function = True
+        """In which way it was run last; the other is tried where that way is barred."""
+
+    def run(self, send: Send, load: Load) -> Answers:
+        """Run it, in one exchange unless the way has changed; return the answers.
+
+        The first may be an error, of which NotLoaded means that it was not run.
+        """
+        is_function = self._is_function  # Another thread may change it meanwhile.
+        ways = (self._call, self._evaluate)
+        first, second = ways if is_function else reversed(ways)
+        answers = first(send, load)
+        if not _is_barred(answers[0]):
+            return answers
+        others = second(send, load)
+        if not _is_barred(others[0]):
+            self._is_function = not is_function
+            return others
+        by_function = answers if is_function else others
+        return [_not_loaded(by_function[0]), *answers[1:]]
+
+    def _call(self, send: Send, _: Load) -> Answers:
+        return send("FCALL", self._function)
+
+    def _evaluate(self, send: Send, load: Load) -> Answers:
+        return evaluate(self._sha, self._script, send, load)
+
+
+def evaluate(sha: str, script: str, send: Send, load: Load) -> Answers:
+    """Run a script, and load it before where the server has not heard of it."""
+    answers = send("EVALSHA", sha)
+    if not isinstance(answers[0], NoScriptError):
+        return answers
+    loaded = load(script)
+    return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else send("EVALSHA", sha)
+
+
+def _is_barred(answer: Any) -> bool:
+    """Return whether an answer says that an act was not even begun, for a lack of the way to it."""
+    if isinstance(answer, NoPermissionError):
+        return bool(_NOT_ALLOWED.search(str(answer)))
+    return isinstance(answer, ResponseError) and bool(_NO_FUNCTION.match(str(answer)))
+
+
+def _not_loaded(by_function: Any) -> NotLoaded:
+    if isinstance(by_function, NoPermissionError):
+        return NotLoaded(
+            "its user may neither call functions nor run scripts: give it the right to FCALL"
+        )
+    return NotLoaded(
+        f"it does not have the functions of this release ({LIBRARY}), and its user may not run "
+        "scripts in their place: start a worker of this release, or let an administrator run "
+        "`smsq functions load`"
+    )

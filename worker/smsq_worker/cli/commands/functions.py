@@ -1,0 +1,89 @@
+"""`smsq functions`: the acts of producers that the ledger's Redis runs for them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.output import echo_json
+
+if TYPE_CHECKING:
+    from smsq.connection import Client
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=examples("smsq functions", "smsq functions load", "smsq functions drop smsq_3_1a2b3c4d"),
+)
+@json_option
+@click.pass_context
+def functions(ctx: click.Context, *, as_json: bool) -> None:
+    """List the libraries of functions that producers call, one for each release.
+
+    A worker loads its release's when it starts. Exits with 1 where this release's is not there.
+    """
+    if ctx.invoked_subcommand:
+        return
+    from smsq.connection import mapped_errors
+    from smsq.functions import LIBRARY
+    from smsq_worker.ledger.functions import libraries
+
+    client, url = _connect()
+    with mapped_errors(url):
+        found = libraries(client)
+    is_there = any(one.is_own for one in found)
+    if as_json:
+        echo_json([{"name": one.name, "this_release": one.is_own} for one in found])
+    else:
+        for one in found:
+            click.echo(f"{one.name}  {'of this release' if one.is_own else 'of another release'}")
+        if not is_there:
+            click.echo(f"{LIBRARY}, of this release, is not there: smsq functions load")
+    raise SystemExit(0 if is_there else 1)
+
+
+@functions.command(epilog=examples("smsq functions load"))
+def load() -> None:
+    """Load this release's library, as a worker does when it starts.
+
+    For workers whose user may not do it. Those of other releases stay. Exits with 1 where Redis
+    refuses it.
+    """
+    from smsq.connection import mapped_errors
+    from smsq.functions import LIBRARY
+    from smsq_worker.ledger import functions as ledger_functions
+
+    client, url = _connect()
+    with mapped_errors(url):
+        ledger_functions.load(client)
+    click.echo(f"{LIBRARY} is loaded")
+
+
+@functions.command(epilog=examples("smsq functions drop smsq_3_1a2b3c4d"))
+@click.argument("name")
+def drop(name: str) -> None:
+    """Delete a library, once no producer of its release runs.
+
+    Producers that still call it run scripts in its place, if their user may. A running worker of
+    that release loads it again. Exits with 1 where there is none of this name.
+    """
+    from smsq.connection import mapped_errors
+    from smsq_worker.ledger import functions as ledger_functions
+
+    client, url = _connect()
+    with mapped_errors(url):
+        was_there = ledger_functions.drop(client, name)
+    if not was_there:
+        raise click.ClickException("there is no such library: smsq functions lists them")
+    click.echo(f"{name} is deleted")
+
+
+def _connect() -> tuple[Client, str]:
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger
+    from smsq_worker.config.settings import Settings
+
+    settings = Settings.load(os.environ)
+    return connect_ledger(settings), settings.redis_url
