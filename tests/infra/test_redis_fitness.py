@@ -41,7 +41,7 @@ def seen_as_redis_6(port: int) -> Iterator[int]:
                 for word, other in words.items():
                     data = data.replace(word, other)
                 target.sendall(data)
-        with suppress(OSError):
+        with source, suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
 
     def accept(listening: socket.socket) -> None:
@@ -57,7 +57,8 @@ def seen_as_redis_6(port: int) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=accept, args=(listening,), daemon=True).start()
         yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

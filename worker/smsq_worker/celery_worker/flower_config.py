@@ -12,6 +12,7 @@ from flower.options import options as _options
 from flower.views.monitor import Metrics as _Metrics
 from tornado.web import authenticated as _authenticated
 
+from smsq_worker.celery_worker import without_scripts as _without_scripts
 from smsq_worker.infra.logs import JsonLines as _JsonLines
 
 # Flower has set up its log by now.
@@ -24,6 +25,8 @@ if "read_only" not in _options:
 
 # Flower's own shows workers and tasks to anybody, with or without a password.
 _Metrics.get = _authenticated(_Metrics.get)
+
+_without_scripts.install()
 
 natural_time = True
 tasks_columns = "name,uuid,args,state,result,received,runtime,worker"
