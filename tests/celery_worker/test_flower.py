@@ -273,3 +273,5 @@ def test_no_log_has_a_number_a_code_or_a_secret(running: Running) -> None:
     assert all(each in worker for each in running.sent)
     assert leaks(worker) == []
     assert leaks((running.logs / "flower.log").read_text()) == []
+    # Of the tests' own server, at the worker's start.
+    assert "keeps no append-only file" in worker

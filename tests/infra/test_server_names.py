@@ -30,7 +30,7 @@ PASSWORD = "broker-password-77"
 
 @dataclass
 class TlsServer:
-    """Takes connections over TLS with one certificate; keeps the first bytes of each, and hangs up."""
+    """Takes connections over TLS with one certificate; keeps the first bytes of each."""
 
     context: ssl.SSLContext
     heard: list[bytes] = field(default_factory=list)

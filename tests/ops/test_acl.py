@@ -130,7 +130,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with server(tmp_path_factory.mktemp("acl")) as guarded:
         if find_spec("smsq.functions") is None:
             # As long as the acts of producers are scripts.
-            guarded.admin.acl_setuser("smsq-producer", commands=["+evalsha", "+script|load"])
+            added = ("+evalsha", "+script|load")
+            guarded.admin.execute_command("ACL SETUSER", "smsq-producer", *added)
         yield guarded
 
 
@@ -244,7 +245,9 @@ def test_flower_sees_workers_and_queues(fleet: Fleet) -> None:
     url = f"http://{bind}/"
     with fleet.running("flower", SMSQ_FLOWER_BIND=bind):
         eventually(lambda: answers(f"{url}healthcheck"), 60)
-        eventually(lambda: "@" in requests.get(f"{url}workers?json=1", auth=FLOWER, timeout=10).text)
+        eventually(
+            lambda: "@" in requests.get(f"{url}workers?json=1", auth=FLOWER, timeout=10).text
+        )
         assert "sms.otp" in requests.get(f"{url}broker", auth=FLOWER, timeout=10).text
         assert requests.get(url, auth=(FLOWER[0], ""), timeout=10).status_code == 401
     assert fleet.guarded.denied() == set()

@@ -199,7 +199,9 @@ def test_the_guides_commands_prepare_all_that_compose_needs_whatever_the_umask(
         assert last.strip() == "-d"
         subprocess.run(["/bin/sh", "-ec", f"umask 077\n{commands}"], check=True, cwd=folder)
         compose = interpolate(RAW, env_file(folder / ".env"))
-        assert (folder / compose["secrets"]["smsq_app_secret"]["file"]).read_text() == "the AppSecret"
+        assert (
+            folder / compose["secrets"]["smsq_app_secret"]["file"]
+        ).read_text() == "the AppSecret"
         for path in (folder / "ops" / "app_secret", users):
             assert path.stat().st_mode & 0o004, path
         assert not (folder / ".env").stat().st_mode & 0o077

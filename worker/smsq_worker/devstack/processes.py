@@ -44,7 +44,7 @@ class Stack:
 
     def start(self, service: Service) -> None:
         """Start a process and wait until it is ready. Raises ServiceFailed."""
-        with open(self._log(service.name), "ab", opener=_private) as log:  # noqa: PTH123
+        with open(self._log(service.name), "ab", opener=_private) as log:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 service.command,
                 env=dict(service.environ),

@@ -71,11 +71,12 @@ def _bad_credentials(environ: Mapping[str, str], options: Sequence[str]) -> Iter
 
     Flower lets in whoever sends the same. The values are not shown.
     """
-    given = {"FLOWER_BASIC_AUTH": environ.get("FLOWER_BASIC_AUTH") or None}
-    given |= {"--basic_auth": o.partition("=")[2] for o in options if _name(o) == "basic_auth"}
-    for where, text in given.items():
-        pairs = [one.partition(":") for one in (text or "").split(",")]
-        if text is not None and not all(user.strip() and word.strip() for user, _, word in pairs):
+    given = [("--basic_auth", o.partition("=")[2]) for o in options if _name(o) == "basic_auth"]
+    if told := environ.get("FLOWER_BASIC_AUTH"):
+        given.append(("FLOWER_BASIC_AUTH", told))
+    for where, text in given:
+        pairs = [one.partition(":") for one in text.split(",")]
+        if not all(user.strip() and password.strip() for user, _, password in pairs):
             yield f"{where}: must be user:password, neither of them empty"
 
 
