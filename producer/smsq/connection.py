@@ -6,7 +6,6 @@ import math
 import socket
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -84,7 +83,7 @@ def _client(url: str, **options: Any) -> Client:
         tls = url.startswith("rediss:")
         options["connection_class"] = TlsConnection if tls else Connection
         if tls:
-            options |= redis_urls.tls_options(urlsplit(url).query)
+            options |= redis_urls.tls_options(url.partition("?")[2])
         return redis.Redis.from_pool(Pool.from_url(url, **options))
     at = redis_urls.read(url)
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
