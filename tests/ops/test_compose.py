@@ -373,10 +373,12 @@ class Native:
         (self._bin / "valkey-server").symlink_to(get_binary_path())
         client = self._bin / "valkey-cli"
         client.write_text(
-            f"#!{sys.executable}\nimport redis, sys\n"
+            f"#!{sys.executable}\nimport socket, sys\n"
             "_, _, user, _, word, ping = sys.argv[1:]\n"
             "assert sys.argv[1:] == ['-e', '--user', user, '--pass', word, 'ping']\n"
-            f"redis.Redis(port={self.ports['6379']}, username=user, password=word).ping()\n"
+            f"with socket.create_connection(('127.0.0.1', {self.ports['6379']})) as raw:\n"
+            "    raw.sendall(f'AUTH {user} {word}\\r\\nPING\\r\\n'.encode())\n"
+            "    assert raw.recv(12, socket.MSG_WAITALL) == b'+OK\\r\\n+PONG\\r\\n'\n"
         )
         client.chmod(0o755)
         for name in ("data", "home"):
