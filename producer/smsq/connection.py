@@ -83,6 +83,8 @@ def _client(url: str, **options: Any) -> Client:
     if not redis_urls.names_sentinels(url):
         tls = url.startswith("rediss:")
         options["connection_class"] = TlsConnection if tls else Connection
+        if tls:
+            options |= redis_urls.tls_options(url.partition("?")[2])
         return redis.Redis.from_pool(Pool.from_url(url, **options))
     at = redis_urls.read(url)
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection

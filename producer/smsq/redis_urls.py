@@ -104,11 +104,13 @@ def read(url: str) -> Sentinels:
 
 
 def tls_options(query: str) -> dict[str, Any]:
-    """Return a query's TLS options as redis-py takes them."""
+    """Return a query's TLS options as redis-py takes them.
+
+    Whose the certificate is, is always said to be checked: older redis-py would not by default.
+    """
     found: dict[str, Any] = {k: v for k, v in parse_qsl(query) if k in TLS_OPTIONS}
-    if "ssl_check_hostname" in found:
-        found["ssl_check_hostname"] = found["ssl_check_hostname"].lower() not in {"false", "0"}
-    return found
+    checked = found.get("ssl_check_hostname", "true").lower() not in {"false", "0"}
+    return found | {"ssl_check_hostname": checked}
 
 
 def as_broker(url: str) -> Broker:

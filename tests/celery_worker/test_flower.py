@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import flower.urls as flower_urls
 import pytest
 import requests
+from click.testing import CliRunner
+from flower.views.auth import LoginHandler
+from tornado.web import RequestHandler
 
 from harness.flower import (
     AUTH,
@@ -22,6 +27,8 @@ from harness.flower import (
     watched,
 )
 from harness.waiting import eventually
+from smsq.errors import SettingsError
+from smsq_worker.cli.commands.flower import flower
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
 from smsq_worker.infra.ports import free_port
@@ -59,6 +66,31 @@ def test_its_address_cannot_be_changed_past_that_check(
     assert ended.stderr == f"smsq: {option}: set SMSQ_FLOWER_BIND instead\n"
 
 
+BAD_CREDENTIALS = (":", "operator", "operator:", ":secret-Zq9", "operator: ", "a:b,:", "a:b,,c:d")
+
+
+@pytest.mark.parametrize("given", BAD_CREDENTIALS)
+@pytest.mark.parametrize("as_option", [False, True], ids=["variable", "option"])
+def test_credentials_without_a_name_or_a_password_are_refused_even_on_loopback(
+    environ: dict[str, str], given: str, as_option: bool
+) -> None:
+    found = CliRunner().invoke(
+        flower,
+        [f"--basic-auth={given}"] if as_option else [],
+        env=quiet(environ, **{} if as_option else {"FLOWER_BASIC_AUTH": given}),
+    )
+    assert isinstance(found.exception, SettingsError)
+    (line,) = found.exception.problems
+    assert line.endswith("must be user:password, neither of them empty")
+    assert "secret-Zq9" not in line
+
+
+def test_another_configuration_file_is_refused(environ: dict[str, str]) -> None:
+    found = CliRunner().invoke(flower, ["--conf=mine.py"], env=quiet(environ))
+    assert isinstance(found.exception, SettingsError)
+    assert "as FLOWER_... variables" in str(found.exception)
+
+
 def run_flower(environ: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "smsq_worker", "flower", *options]
     return subprocess.run(
@@ -77,7 +109,7 @@ def test_on_loopback_it_serves_without_a_password(environ: dict[str, str], tmp_p
         stack.stop()
 
 
-PAGES = ("", "workers", "tasks", "broker", "task/x", "worker/x")
+PAGES = ("", "workers", "tasks", "broker", "task/x", "worker/x", "metrics")
 CALLS = ("api/tasks", "api/workers", "api/task/info/x", "api/task/types", "api/queues/length")
 
 
@@ -85,6 +117,51 @@ CALLS = ("api/tasks", "api/workers", "api/task/info/x", "api/task/types", "api/q
 def test_with_a_password_nobody_else_gets_in(running: Running, path: str) -> None:
     assert running.get(path, auth=None).status_code == 401
     assert running.get(path, auth=(AUTH[0], "wrong")).status_code == 401
+
+
+# --- what may be done ----------------------------------------------------------------------------
+
+READS = {"/tasks/datatable"}
+"""Routes that take a POST and change nothing."""
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Give the method and the path of each route of Flower's own table that is not only a GET."""
+    for handler in flower_urls.handlers:
+        is_rule = hasattr(handler, "handler_class")
+        pattern = handler.regex.pattern if is_rule else handler[0]
+        kind = handler.handler_class if is_rule else handler[1]
+        path = re.sub(r"\(\.[+*]\)", "x", pattern.rstrip("$")).replace("/?", "")
+        if pattern == r".*" or kind is LoginHandler or path in READS:
+            continue
+        for method in ("post", "put", "patch", "delete"):
+            if getattr(kind, method) is not RequestHandler._unimplemented_method:
+                yield method.upper(), path
+
+
+ACTS = tuple(routes())
+
+
+def test_flowers_acts_are_those_that_we_know_of() -> None:
+    assert len(ACTS) == 14
+    assert {method for method, _ in ACTS} == {"POST"}
+    assert ("POST", "/api/task/send-task/x") in ACTS
+
+
+@pytest.mark.parametrize(("method", "path"), ACTS, ids=[path for _, path in ACTS])
+def test_with_the_password_nothing_can_be_done(running: Running, method: str, path: str) -> None:
+    path = path.removeprefix("/").removesuffix("x") + target(path, running)
+    done = requests.request(method, f"{running.url}{path}", json={}, auth=AUTH, timeout=10)
+    assert (done.status_code, done.text) == (403, "Read only mode is enabled")
+
+
+def target(path: str, running: Running) -> str:
+    """Name what an act would really do something to."""
+    if "/worker/" in path:
+        return running.worker
+    if path.startswith(("/api/task/apply", "/api/task/async-apply", "/api/task/send-task")):
+        return "smsq.send_sms"
+    return next(iter(running.sent))
 
 
 # --- what is seen --------------------------------------------------------------------------------
@@ -196,3 +273,5 @@ def test_no_log_has_a_number_a_code_or_a_secret(running: Running) -> None:
     assert all(each in worker for each in running.sent)
     assert leaks(worker) == []
     assert leaks((running.logs / "flower.log").read_text()) == []
+    # Of the tests' own server, at the worker's start.
+    assert "keeps no append-only file" in worker

@@ -76,6 +76,7 @@ OURS = (
     "SMSQ_IDLE_TIMEOUT_S",
     "SMSQ_LOG_FORMAT",
     "SMSQ_TRACES",
+    "SMSQ_ALLOW_EVICTION",
     "SMSQ_REDIS_WAIT_REPLICAS",
     "SMSQ_BREAKER",
     "SMSQ_PROBE_S",
@@ -617,6 +618,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_FLOWER_BIND": (BIND_RULE, False, ("127.0.0.1:65536",)),
     "SMSQ_LOG_FORMAT": ("text or json", False, ("xml", "JSON", "text,json")),
     "SMSQ_TRACES": ("0 or 1", False, ("otlp",)),
+    "SMSQ_ALLOW_EVICTION": ("0 or 1", False, ("yes",)),
 }
 
 REFUSED_VALUES = [

@@ -40,6 +40,12 @@ def test_up_starts_everything_and_ctrl_c_leaves_nothing_behind(bare: dict[str, s
             eventually(lambda: client.hget(key, "state") == "delivered")
             assert client.config_get("appendonly") == {"appendonly": "yes"}
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        home = Path(bare["SMSQ_HOME"])
+        kept = {path for part in ("redis", "logs") for path in (home / part).rglob("*")}
+        assert {"redis.log", "worker.log"} <= {path.name for path in kept}
+        assert any(path.suffix == ".aof" for path in kept)
+        shown = {path for path in (home, *kept) if path.stat().st_mode & 0o077}
+        assert shown == set()
 
 
 def test_up_uses_the_redis_of_the_settings(

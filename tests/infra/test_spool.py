@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,20 @@ def test_entries_come_back_in_order_and_once(tmp_path: Path) -> None:
     assert replayed(spool) == [0, 1, 2, 3, 4]
     assert not spool.pending()
     assert replayed(spool) == []
+
+
+def test_its_files_are_nobody_elses(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        spool = Spool(tmp_path / "spool", "calls")
+        spool.append({"n": 1})
+        seen = {path.stat().st_mode & 0o077 for path in (tmp_path / "spool").rglob("*")}
+        spool.replay(lambda entry: entry["none"])
+        seen |= {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*")}
+        assert [path.suffix for path in (tmp_path / "spool").iterdir()] == [".bad"]
+    finally:
+        os.umask(before)
+    assert seen == {0}
 
 
 def test_what_could_not_be_applied_waits_for_the_next_replay(tmp_path: Path) -> None:

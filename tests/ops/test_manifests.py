@@ -146,11 +146,16 @@ def test_every_secret_that_is_used_is_in_the_example_and_every_one_there_is_used
         used |= {
             s["secretRef"]["name"] for s in container(role).get("envFrom", []) if "secretRef" in s
         }
-        used |= {v["secret"]["secretName"] for v in pod(role)["volumes"] if "secret" in v}
+        for volume in (v["secret"] for v in pod(role)["volumes"] if "secret" in v):
+            used.add(volume["secretName"])
+            # No more of it than the file that is meant.
+            assert [item["key"] for item in volume["items"]] == ["app_secret"]
         for one in environment(role).values():
             if reference := one.get("valueFrom", {}).get("secretKeyRef"):
                 used.add(reference["name"])
-                assert reference["key"] in named("Secret", reference["name"])["stringData"]
+                given = mentioned(FOLDER / "secrets.example.yaml", "Secret", reference["name"])
+                given |= named("Secret", reference["name"])["stringData"].keys()
+                assert reference["key"] in given
     examples = {one["metadata"]["name"] for one in of_kind("Secret")}
     assert used == examples
     text = (FOLDER / "secrets.example.yaml").read_text()
@@ -280,7 +285,10 @@ def test_the_network_lets_through_what_is_needed_and_no_more() -> None:
         role: {p["containerPort"] for p in container(role).get("ports", [])} for role in ROLES
     }
     assert inward == {role: ports for role, ports in listens.items() if ports}
-    redis = urlsplit(named("Secret", "smsq-shared")["stringData"]["SMSQ_REDIS_URL"]).port
+    urls = [
+        named("Secret", f"smsq-{role}")["stringData"]["SMSQ_REDIS_URL"] for role in sorted(ROLES)
+    ]
+    (redis,) = {urlsplit(url).port for url in urls}
     gateway = urlsplit(Settings().gateway_url).port or 443
     assert outward == {"worker": {53, redis, gateway}, "door": {53, redis}, "flower": {53, redis}}
 

@@ -150,7 +150,11 @@ def _unlock(**_: Any) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _warn(**_: Any) -> None:
-    """Warn at every start of what weakens the worker's security."""
+    """Warn at every start of what weakens the worker's security, or loses messages."""
+    try:
+        app.runtime.warn_of_servers()
+    except LedgerUnavailable as error:
+        log.warning("unknown whether Redis evicts or keeps what it holds: %s", error)
     if not app.settings.verify_tls:
         log.warning(
             "SMSQ_GATEWAY_VERIFY_TLS is 0: anyone on the way to the gateway can read the secret "

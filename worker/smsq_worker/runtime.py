@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from smsq.cipher import FernetCipher, PlaintextCipher, opener
-from smsq.connection import Client, connect
+from smsq.connection import Client, connect, connect_impatiently
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
@@ -16,6 +17,7 @@ from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.gateway.client import Gateway
+from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, migrations
 from smsq_worker.ledger.callbacks import Callbacks
@@ -27,6 +29,8 @@ from smsq_worker.sending.sender import Sender
 
 MAX_ATTEMPTS: Final = 160
 """Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
+BROKER_S: Final = 3.0
+"""For a broker that is not the ledger, where it is only looked at."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,11 @@ class Runtime:
         )
 
     def check(self) -> None:
-        """Check that this process knows the ledger's schema and has its keys.
+        """Check that this process knows the ledger's server and schema, and has its keys.
 
         Raises LedgerUnavailable, and SettingsError if it does not.
         """
+        redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
         migrations.check(self.client, self.settings.redis_url)
         self.cipher()
 
@@ -100,10 +105,22 @@ class Runtime:
 
         Raises as `check` does.
         """
+        redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
         migrations.migrate(self.client, self.settings.rules)
         cipher = self.cipher()
         if isinstance(cipher, FernetCipher):
             renew(self.client, self.settings.rules, cipher)
+
+    def warn_of_servers(self) -> None:
+        """Log what makes the ledger's Redis, or the broker's, lose messages.
+
+        Raises LedgerUnavailable.
+        """
+        one = self.settings
+        redis_fitness.warn(self.client, one.redis_url, allow_eviction=one.allow_eviction)
+        if not one.is_one_redis:
+            with closing(connect_impatiently(one.broker_url, BROKER_S)) as broker:
+                redis_fitness.warn(broker, one.broker_url, allow_eviction=True, is_ledger=False)
 
     def close(self) -> None:
         """Close all connections."""

@@ -10,8 +10,8 @@ from celery import Celery
 
 from smsq.app import PUBLISH_ERRORS
 from smsq.contract import State
-from smsq.redis_urls import as_broker
 from smsq_worker.callbacks.dispatcher import Channel
+from smsq_worker.callbacks.notify_broker import as_notify_broker
 from smsq_worker.callbacks.poster import Posted, Poster
 from smsq_worker.callbacks.signing import event, signed
 from smsq_worker.config.settings import Settings
@@ -68,7 +68,7 @@ def channels(settings: Settings) -> dict[str, Channel]:
 
 def _celery(settings: Settings) -> Celery:
     celery = Celery("smsq-notify", set_as_current=False, fixups=[])
-    broker = as_broker(settings.notify_broker_url)
+    broker = as_notify_broker(settings.notify_broker_url)
     options: dict[str, Any] = {}
     if settings.notify_broker_url.startswith("redis"):
         options = {"socket_timeout": 10, "socket_connect_timeout": 5, **broker.options}

@@ -8,11 +8,11 @@ import re
 import ssl
 from pathlib import Path
 from typing import Final, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from smsq.redis_urls import SCHEMES
+from smsq.redis_urls import SCHEMES, TLS_OPTIONS
 from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535
@@ -169,8 +169,16 @@ def broker_address(text: str) -> str:
         parts = urlsplit(text)
         _ = parts.port
         is_good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
+        tls = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
     except ValueError:
-        is_good = False
+        is_good, tls = False, {}
+    if is_good and tls:
+        is_secure = tls.get("ssl_cert_reqs", "required") == "required"
+        if parts.scheme == "amqp" or not tls.keys() <= TLS_OPTIONS or not is_secure:
+            raise ValueError(
+                "amqps://host:port/vhost with the options of TLS that rediss:// takes: "
+                f"{', '.join(sorted(TLS_OPTIONS))}; the certificate is always checked"
+            )
     if not (is_good and text.isprintable()):
         raise ValueError(
             "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "

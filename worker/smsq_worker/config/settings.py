@@ -79,6 +79,7 @@ class Settings(ProducerSettings):
     flower_bind: Bind = setting("SMSQ_FLOWER_BIND", read.bind, ("127.0.0.1", 5555))
     log_format: LogFormat = setting("SMSQ_LOG_FORMAT", read.log_format, "text")
     traces: bool = setting("SMSQ_TRACES", read.flag, default=False)
+    allow_eviction: bool = setting("SMSQ_ALLOW_EVICTION", read.flag, default=False)
     home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
 
     def __post_init__(self) -> None:

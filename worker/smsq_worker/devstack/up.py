@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
 
-from smsq.errors import SettingsError
+from smsq.connection import connect_impatiently
+from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.settings import shown_url, with_current_names
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
 from smsq_worker.devstack.services import SandboxOptions
+from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.ports import Wish, find_ports, shown
 
 REDIS_PORT: Final = 6379
@@ -90,7 +93,7 @@ def make_folders(home: Path, *names: str) -> None:
     """Create folders and check that they are writable. Raises SettingsError."""
     for folder in (home, *(home / name for name in names)):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             TemporaryFile(dir=folder).close()
         except OSError as error:
             raise SettingsError(
@@ -99,8 +102,13 @@ def make_folders(home: Path, *names: str) -> None:
 
 
 def start(plan: Plan, stack: Stack, home: Path) -> None:
-    """Start every part and wait until it is ready. Raises ServiceFailed."""
-    if plan.redis_port is not None:
+    """Start every part and wait until it is ready.
+
+    Raises ServiceFailed, and SettingsError for a Redis that is too old.
+    """
+    if plan.redis_port is None:
+        _check_server(plan.settings)
+    else:
         stack.start(services.redis_server(plan.redis_port, home / "redis", os.environ))
     if plan.with_sandbox:
         stack.start(services.sandbox(plan.settings.gateway_url, plan.environ, plan.sandbox_options))
@@ -118,6 +126,12 @@ def addresses(plan: Plan) -> list[tuple[str, str]]:
         ("API", plan.api_url),
         ("Flower", plan.flower_url),
     ]
+
+
+def _check_server(settings: Settings) -> None:
+    # One that does not answer is for the parts to wait for.
+    with suppress(LedgerUnavailable), closing(connect_impatiently(settings.redis_url, 3)) as client:
+        redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
 
 
 def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:

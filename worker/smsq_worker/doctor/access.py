@@ -56,7 +56,9 @@ def _advice(problem: redis.RedisError, setting: str) -> str:
     if isinstance(problem, redis.AuthenticationError):
         return f"set the right user and password in {setting}"
     if isinstance(problem, redis.exceptions.NoPermissionError):
-        return f"grant the user of {setting} all commands and keys except CONFIG"
+        return (
+            f"give the user of {setting} the rights of its role: see docs/operate/redis.md, Users"
+        )
     if isinstance(problem, _UNREACHABLE):
         return f"start the server, open the network path to it, or correct {setting}"
     return f"check the server's log, and that {setting} names the intended server and database"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -12,12 +11,17 @@ from smsq_worker.doctor import neighbours
 from smsq_worker.doctor.facts import Facts, gather
 from smsq_worker.doctor.finding import Finding, error, graded, ok, warning
 from smsq_worker.infra.memory import NEARLY
+from smsq_worker.infra.redis_fitness import (
+    NEEDED,
+    NO_EVICTION,
+    OTHER_PRODUCTS,
+    is_product,
+    too_old,
+)
 
-LEAST_REDIS: Final = 7
 MEMORY_WARN, MEMORY_FAIL = 0.6, NEARLY
 SLOW_MS: Final = 50
 CLOCKS_APART_S: Final = 2.0
-OTHER_PRODUCTS: Final = ("dragonfly", "garnet", "kvrocks")
 
 NO_CONFIG: Final = (
     "the server forbids CONFIG GET, as managed ones do: see its console, or allow CONFIG|GET"
@@ -40,23 +44,17 @@ def check(client: Client, *, is_ledger: bool = True) -> Iterator[Finding]:
 
 def product(facts: Facts) -> Finding:
     """Require Redis 7 or newer, or any Valkey."""
-    info, server_name = facts.info, facts.info.get("server_name")
-    needed = f"smsq needs Redis {LEAST_REDIS} or newer, or Valkey"
+    info = facts.info
     for name in OTHER_PRODUCTS:
-        if f"{name}_version" in info or server_name == name:
+        if is_product(name, info):
             return warning(f"this is {name}, not Redis", "smsq is tested on Redis and Valkey only")
-    if "valkey_version" in info or server_name == "valkey":
+    if is_product("valkey", info):
         return ok(f"Valkey {info.get('valkey_version', '')}".strip())
     version = str(info.get("redis_version", ""))
-    major = re.match(r"\d+", version)
-    if not major:
+    if not version[:1].isdigit():
         what = "product and version unknown: INFO does not contain them"
-        return warning(what, f"{needed}; allow the user INFO")
-    return (
-        ok(f"Redis {version}")
-        if int(major[0]) >= LEAST_REDIS
-        else error(f"Redis {version}", needed)
-    )
+        return warning(what, f"{NEEDED}; allow the user INFO")
+    return error(f"Redis {version}", NEEDED) if too_old(info) else ok(f"Redis {version}")
 
 
 def cluster(facts: Facts) -> Finding:
@@ -87,7 +85,7 @@ def eviction(facts: Facts) -> Finding:
     policy = facts.setting("maxmemory-policy")
     if not policy:
         return warning("maxmemory-policy unknown", f"it must be noeviction; {NO_CONFIG}")
-    if policy != "noeviction":
+    if policy != NO_EVICTION:
         return error(
             f"maxmemory-policy is {policy}: when memory is short, the server evicts messages",
             "set maxmemory-policy to noeviction (CONFIG SET, and in the server's own settings)",

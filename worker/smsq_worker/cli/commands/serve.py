@@ -32,7 +32,7 @@ def serve() -> None:
     from smsq_worker.api.server import serve as serve_api
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
     from smsq_worker.config.settings import Settings
-    from smsq_worker.infra import logs, otel
+    from smsq_worker.infra import logs, otel, redis_fitness
     from smsq_worker.infra.ports import listen, shown
 
     # uvicorn raises the signal that ended it once more; being asked to stop is not a failure.
@@ -46,7 +46,8 @@ def serve() -> None:
             at_the_end.callback(otel.start("door"))
         listening = at_the_end.enter_context(listen(settings.api_bind, "SMSQ_API_BIND"))
         with suppress(LedgerUnavailable):  # Reports go to the spool then.
-            connect_ledger_to_write(settings)
+            client = connect_ledger_to_write(settings)
+            redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
         address = shown(listening.getsockname()[:2])
         logs.announce(log, settings.log_format, f"API ready: http://{address}/")
         serve_api(settings, callers, listening)
