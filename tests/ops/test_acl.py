@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,10 +127,6 @@ def server(folder: Path) -> Iterator[Guarded]:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with server(tmp_path_factory.mktemp("acl")) as guarded:
-        if find_spec("smsq.functions") is None:
-            # As long as the acts of producers are scripts.
-            added = ("+evalsha", "+script|load")
-            guarded.admin.execute_command("ACL SETUSER", "smsq-producer", *added)
         yield guarded
 
 
