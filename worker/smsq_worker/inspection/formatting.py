@@ -3,54 +3,128 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 from typing import Final
+from unicodedata import east_asian_width
 
-from smsq_worker.ledger.admin import Pause
+from smsq.contract import State
+from smsq_worker.domain.printable import escaped
+from smsq_worker.i18n import _, pgettext
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _PHONE: Final = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
 
 
+def local(at: datetime) -> str:
+    """Return a time for a person: this machine's, with its offset, to the second."""
+    return at.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def local_instant(at: datetime) -> str:
+    """Return a time for a person to the millisecond: the steps of a message are that close."""
+    return at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
 def moment(at: datetime) -> str:
-    """Return a time in UTC, to the second."""
+    """Return a time for JSON: UTC, to the second."""
     return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def instant(at: datetime) -> str:
-    """Return a time in UTC, to the millisecond: the steps of a message are that close."""
+    """Return a time for JSON: UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def span(seconds: float) -> str:
     """Return a duration in its two largest units."""
+    names = {"d": _("{n} d"), "h": _("{n} h"), "min": _("{n} min"), "s": _("{n} s")}
     left, words = round(seconds), []
     for size, unit in _UNITS:
         if left >= size:
-            words.append(f"{left // size} {unit}")
+            words.append(names[unit].format(n=left // size))
             left %= size
-    return " ".join(words[:2]) or "0 s"
+    return " ".join(words[:2]) or _("{n} s", n=0)
 
 
 def clean(text: str) -> str:
     """Return foreign text fit for a terminal, with what looks like a phone number masked."""
-    return _PHONE.sub(r"\1****\2", "".join(c if c.isprintable() else " " for c in text))
+    return escaped(_PHONE.sub(r"\1****\2", text))
+
+
+def padded(text: str, columns: int) -> str:
+    """Return a text filled up to a width on a terminal, where Chinese takes two columns a sign."""
+    return text + " " * (columns - width(text))
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def state_name(state: str) -> str:
+    """Return a state as people call it; in English it is the ledger's own word."""
+    names = {
+        State.QUEUED: pgettext("state", "queued"),
+        State.SENDING: pgettext("state", "sending"),
+        State.DEFERRED: pgettext("state", "deferred"),
+        State.ACCEPTED: pgettext("state", "accepted"),
+        State.HELD: pgettext("state", "held"),
+        State.DELIVERED: pgettext("state", "delivered"),
+        State.FAILED: pgettext("state", "failed"),
+        State.EXPIRED: pgettext("state", "expired"),
+        State.UNREPORTED: pgettext("state", "unreported"),
+        State.DUPLICATE: pgettext("state", "duplicate"),
+        State.CANCELLED: pgettext("state", "cancelled"),
+    }
+    return names.get(State(state), state)
 
 
 def scope_words(scope: str) -> str:
-    """Return a scope as an operator writes it."""
-    kind, _, name = scope.partition(":")
-    return f"{kind} {name}".rstrip()
+    """Return a scope as one types it for `smsq resume`."""
+    kind, sign, name = scope.partition(":")
+    if name.startswith("-"):  # or it would be an option
+        return shlex.quote(f"{kind}:{escaped(name)}")
+    return f"{kind} {shlex.quote(escaped(name))}" if sign else kind
+
+
+def scope_name(scope: str) -> str:
+    """Return a scope as people call it."""
+    kind, _sign, name = scope.partition(":")
+    names = {
+        ACCOUNT: pgettext("scope", "account"),
+        BREAKER: pgettext("scope", "breaker"),
+        "template": pgettext("scope", "template"),
+    }
+    return f"{names.get(kind, kind)} {clean(name)}".rstrip()
 
 
 def pause_words(pause: Pause) -> str:
     """Return the cause of a pause, and since when it lasts."""
-    why = f"{pause.cause}: {pause.detail}" if pause.detail else pause.cause
-    return f"{why}, since {moment(pause.since)}"
+    causes = {
+        "operator": pgettext("cause", "operator"),
+        "report": pgettext("cause", "report"),
+        "refusals": pgettext("cause", "refusals"),
+        "outage": pgettext("cause", "outage"),
+    }
+    cause = causes.get(pause.cause, pause.cause)
+    since = local(pause.since)
+    if pause.detail:
+        return _(
+            "{cause}: {detail}, since {since}", cause=cause, detail=clean(pause.detail), since=since
+        )
+    return _("{cause}, since {since}", cause=cause, since=since)
+
+
+def pause_line(pause: Pause) -> str:
+    """Return what is paused, why and since when, and what ends it."""
+    words = f"{scope_name(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
+    return _("paused: {words}", words=words)
 
 
 def pause_end(pause: Pause) -> str:
     """Return what ends a pause."""
     if pause.probe_at is None:
-        return f"until smsq resume {scope_words(pause.scope)}"
-    return f"next probe {moment(pause.probe_at)}"
+        return _("until smsq resume {scope}", scope=scope_words(pause.scope))
+    return _("next probe {time}", time=local(pause.probe_at))

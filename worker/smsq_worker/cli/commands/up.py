@@ -8,6 +8,8 @@ import time
 import click
 
 from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.output import echo
+from smsq_worker.i18n import _
 
 
 @click.command(
@@ -31,6 +33,7 @@ def up(redis_port: int) -> None:
     """
     from smsq_worker.devstack.processes import POLL_S, Stack, stopping
     from smsq_worker.devstack.up import addresses, make_folders, make_plan, start
+    from smsq_worker.inspection.formatting import padded
 
     plan = make_plan(os.environ, redis_port=redis_port)
     home = plan.settings.home
@@ -39,10 +42,11 @@ def up(redis_port: int) -> None:
         with stopping(Stack(home / "logs")) as stack:
             start(plan, stack, home)
             for name, address in addresses(plan):
-                click.echo(f"{name:8} {address}")
-            click.echo(f"Logs     {home / 'logs'}\nReady. Ctrl-C ends it.")
+                echo(f"{name:8} {address}")
+            echo(f"{padded(_('Logs'), 8)} {home / 'logs'}")
+            echo(_("Ready. Ctrl-C ends it."))
             while True:
                 stack.check()
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
-        click.echo("Stopped.")
+        echo(_("Stopped."))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 
 from smsq_worker.cli.commands import COMMANDS
+from smsq_worker.cli.helpers.version import version_option
+from smsq_worker.domain.printable import escaped
 
 
 class LazyGroup(click.Group):
@@ -15,11 +19,21 @@ class LazyGroup(click.Group):
 
     def __init__(self, name: str, **attributes: Any) -> None:
         stubs = [click.Command(name, short_help=summary) for name, summary in COMMANDS.items()]
-        super().__init__(name, commands=stubs, **attributes)
+        super().__init__(name, commands=stubs, params=[version_option()], **attributes)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the table, not of the alphabet."""
         return list(self.commands)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the words of a call."""
+        with _escaped_errors():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named."""
+        with _escaped_errors():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -31,3 +45,14 @@ class LazyGroup(click.Group):
             module = import_module(f"smsq_worker.cli.commands.{function}")
             command = getattr(module, function)
         return name, command, rest
+
+
+@contextmanager
+def _escaped_errors() -> Iterator[None]:
+    """Escape what click's errors quote: words come from scripts, too."""
+    try:
+        yield
+    except click.ClickException as error:
+        text = "\n".join(map(escaped, error.message.split("\n")))
+        error.message = text  # type: ignore[misc]
+        raise

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
-import click
-
+from smsq_worker.cli.helpers.output import echo
+from smsq_worker.domain.printable import escaped
 from smsq_worker.inspection.formatting import span
 
 Step: TypeAlias = Callable[[int, str], None]
 """Takes how many are done, and more text."""
 
 _LINE_EVERY_S: Final = 10.0
+_BAR: Final = 20
 
 
 @contextmanager
@@ -37,11 +38,13 @@ def meter(what: str, total: int | None, begun: int = 0, *, quiet: bool = False) 
 def _bar(what: str, total: int | None, begun: int) -> Iterator[Step]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=_BAR),
+        # Broken into lines: what pauses it must not be cut off.
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=False)),
         console=Console(stderr=True),
         transient=True,
     ) as progress:
@@ -49,7 +52,8 @@ def _bar(what: str, total: int | None, begun: int) -> Iterator[Step]:
         pace = _Pace(total, begun)
 
         def step(done: int, words: str) -> None:
-            progress.update(task, completed=done, words=f"{pace.words(done)} {words}".strip())
+            shown = escaped(f"{pace.words(done)} {words}".strip())
+            progress.update(task, completed=done, words=shown)
 
         yield step
 
@@ -62,7 +66,7 @@ def _lines(what: str, total: int | None, begun: int) -> Step:
         nonlocal last
         if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
-            click.echo(f"{what} {pace.words(done)} {words}".rstrip(), err=True)
+            echo(f"{what} {pace.words(done)} {words}".rstrip(), err=True)
 
     return step
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,13 +13,16 @@ from rich.text import Text
 
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail, table_width
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
+from smsq_worker.domain.printable import escaped
 from smsq_worker.inspection.code_text import Lang, action, class_name, class_words
 
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
+# In a narrower terminal the last columns would be a few characters wide.
+_LEAST_COLUMNS = 120
 
 
 def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
@@ -31,7 +34,7 @@ def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
     if as_json:
         echo_json(_as_dict(code))
     else:
-        click.echo("\n".join(_explain(code, override, lang)))
+        echo_lines(_explain(code, override, lang))
 
 
 def show_all(lang: Lang, *, as_json: bool) -> None:
@@ -40,10 +43,10 @@ def show_all(lang: Lang, *, as_json: bool) -> None:
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
-    console = Console()
-    if not console.file.isatty():
-        console.width = _PIPE_COLUMNS
-    console.print(_table(catalogue, lang))
+    if 0 < table_width() < _LEAST_COLUMNS:
+        echo_lines(_narrow(catalogue, lang))
+    else:
+        Console(width=table_width() or _PIPE_COLUMNS).print(_table(catalogue, lang))
 
 
 def _load() -> tuple[Path | None, Catalogue]:
@@ -133,6 +136,15 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
     return f"{normalise(stat)} is not in the catalogue; {hint}"
 
 
+def _narrow(catalogue: Catalogue, lang: Lang) -> Iterator[str]:
+    """Yield two or three lines for each code."""
+    for code in catalogue:
+        name = class_name(code.code_class, lang)
+        yield "  ".join(filter(None, (code.stat, name, code.scope, action(code))))
+        texts = (code.zh, code.en) if lang is Lang.EN else (code.zh or code.en,)
+        yield from (f"    {text}" for text in texts if text)
+
+
 def _table(catalogue: Catalogue, lang: Lang) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("code", "class", "scope"):
@@ -144,5 +156,5 @@ def _table(catalogue: Catalogue, lang: Lang) -> Table:
         name = class_name(code.code_class, lang)
         row = (code.stat, name, code.scope or "", action(code), *texts)
         # Text: an override file's [words] are no markup.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(escaped(cell)) for cell in row))
     return table

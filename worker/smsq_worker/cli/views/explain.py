@@ -19,7 +19,7 @@ from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.inspection.code_text import Lang, class_words, meaning
@@ -235,7 +235,7 @@ def _echo(context: _Context, answer: dict[str, Any], lines: Iterable[str]) -> No
     if context.as_json:
         echo_json(answer)
     else:
-        click.echo("\n".join(lines))
+        echo_lines(lines)
 
 
 def _unknown(context: _Context, what: str) -> NoReturn:

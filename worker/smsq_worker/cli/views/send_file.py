@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import click
-
 from smsq.contract import State, parse
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.checkpoint import NotAgain
@@ -18,7 +16,7 @@ from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.inspection.formatting import span
 
@@ -100,8 +98,7 @@ def _show(report: dict[str, Any], options: Options, *, err: bool = False) -> Non
     if options.as_json:
         echo_json(report)
         return
-    for line in _lines(report):
-        click.echo(line, err=err)
+    echo_lines(_lines(report), err=err)
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
