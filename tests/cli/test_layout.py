@@ -125,10 +125,19 @@ def test_a_long_label_is_not_repeated_as_blanks() -> None:
     ]
 
 
-def test_a_word_wider_than_the_line_is_broken_and_none_of_it_is_lost() -> None:
-    parts = list(fitted("x" * 130, 60))
-    assert max(map(len, parts)) <= 60
-    assert "".join(part.strip() for part in parts) == "x" * 130
+def test_a_word_wider_than_the_line_stays_whole_on_a_line_of_its_own() -> None:
+    path = "/" + "x" * 130
+    assert list(fitted(f"ids         {path} and more", 60)) == [
+        "ids",
+        path,
+        "            and more",
+    ]
+    assert list(fitted(path, 60)) == [path]
+
+
+def test_deep_blanks_are_less_deep_in_a_narrow_terminal() -> None:
+    assert list(fitted(" " * 31 + "class permanent", 60)) == ["    class permanent"]
+    assert list(fitted(" " * 31 + "class permanent", 100)) == [" " * 31 + "class permanent"]
 
 
 def test_chinese_is_broken_anywhere_but_before_a_closing_mark() -> None:

@@ -111,6 +111,17 @@ def test_resuming_the_wrong_scope_names_what_is_paused(
     assert scopes(control) == [template_scope("SMS_1001")]
 
 
+def test_a_ledger_of_a_newer_release_is_told_in_words(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    client.hset(keys.SCHEMA, mapping={"version": 99, "readable_by": 99})
+    for words in (("status",), ("rate",), ("pause",), ("resume",)):
+        done = run(environ, *words)
+        assert (done.returncode, done.stdout) == (2 if words != ("status",) else 1, "")
+        assert "is for releases that know its schema 99; this smsq" in done.stderr
+        assert "upgrade this process" in done.stderr
+
+
 # Words after `pause` or `resume`: what stderr must hold.
 MISSPELT = {
     "acount": (("acount",), "or template NAME; did you mean account?"),

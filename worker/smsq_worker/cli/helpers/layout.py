@@ -1,4 +1,4 @@
-"""Lines fitted to a terminal: broken between words, never within an id."""
+"""Lines fitted to a terminal: broken between words, never within one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 LEAST: Final = 20
 """Columns; a narrower terminal breaks lines by itself."""
-_LABEL: Final = re.compile(r" *\S+(?: \S+)?  +")
+_LABEL: Final = re.compile(r" +-> | *\S+(?: \S+)?  +")
 _DEEP: Final = 3
 """What continues a line is indented as deep as its text, but not beyond a third of the width."""
 _SHALLOW: Final = 4
@@ -27,7 +27,13 @@ def columns(text: str) -> int:
 
 
 def fitted(line: str, width: int) -> Iterator[str]:
-    """Yield a line in parts of at most `width` columns; what follows the first is indented."""
+    """Yield a line in parts of at most `width` columns; what follows the first is indented.
+
+    A word that is wider stands alone and whole, so that it is copied as one: the terminal breaks
+    it.
+    """
+    if width >= LEAST:
+        line = _less_indented(line, width // _DEEP)
     if columns(line) <= width or width < LEAST:
         yield line
         return
@@ -41,22 +47,15 @@ def fitted(line: str, width: int) -> Iterator[str]:
             now, is_begun = indent, False
         if now and not is_begun and piece.isspace():  # a blank between words that are parted
             continue
-        now, is_begun = now + piece, True
-        while columns(now) > width:
-            head, now = _cut(now, width, indent)
-            yield head
+        is_too_wide = columns(indent + piece) > width
+        now, is_begun = piece if is_too_wide and not is_begun else now + piece, True
     if is_begun:
         yield now.rstrip()
 
 
-def _cut(text: str, width: int, indent: str) -> tuple[str, str]:
-    """Cut within a word that is wider than a line."""
-    taken = 0
-    for n, char in enumerate(text):
-        taken += _columns(char)
-        if taken > width:
-            return text[:n], indent + text[n:]
-    return text, ""
+def _less_indented(line: str, most: int) -> str:
+    text = line.lstrip(" ")
+    return line if len(line) - len(text) <= most else " " * _SHALLOW + text
 
 
 def _columns(char: str) -> int:

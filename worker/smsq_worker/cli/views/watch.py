@@ -36,7 +36,7 @@ def _in_place(look: Look, every_s: float) -> None:
             last = lines or last
             away = [f"{trouble}; the above is old, trying again"] if trouble else []
             shown = fitted_lines([*last, *away])
-            live.update(Text("\n".join(shown), no_wrap=True), refresh=True)
+            live.update(Text("\n".join(shown), overflow="fold"), refresh=True)
 
 
 def _one_by_one(look: Look, every_s: float) -> None:
