@@ -221,7 +221,7 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     for attempt in attempts:
         words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
         at = local_instant(attempt["started_at"])
-        echo(f"attempt {attempt['n']:<4} {'  '.join([at, *words])}")
+        echo(f"attempt {attempt['n']:<4} {' '.join([at, *words])}")
 
 
 def _shown(value: object) -> str:
