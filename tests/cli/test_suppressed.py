@@ -278,9 +278,9 @@ def test_an_export_is_imported_as_the_same_list(
     file = tmp_path / "backup.csv"
     done = suppressed(environ, "export", str(file))
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "1501 number exported\n"
+    assert done.stderr == "1501 numbers exported\n"
     client.delete(keys.SUPPRESSED)
-    assert suppressed(environ, "import", str(file)).stdout == "1501 number imported\n"
+    assert suppressed(environ, "import", str(file)).stdout == "1501 numbers imported\n"
     assert known(control) == before
 
 

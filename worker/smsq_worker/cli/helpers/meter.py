@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from smsq_worker.cli.helpers.output import echo
 from smsq_worker.domain.printable import escaped
+from smsq_worker.i18n import _
 from smsq_worker.inspection.formatting import span
 
 Step: TypeAlias = Callable[[int, str], None]
@@ -26,7 +27,7 @@ def meter(what: str, total: int | None, begun: int = 0, *, quiet: bool = False) 
     `begun` were done before. The total may be unknown.
     """
     if quiet:
-        yield lambda _, __: None
+        yield lambda _done, _words: None
     elif sys.stderr.isatty():
         with _bar(what, total, begun) as step:
             yield step
@@ -83,5 +84,8 @@ class _Pace:
         rate = (done - self._begun) / max(time.monotonic() - self._since, 0.001)
         if self._total is None:
             return f"{done}, {rate:.0f}/s"
-        left = f", {span((self._total - done) / rate)} left" if rate > 0 else ""
-        return f"{done} of {self._total}, {rate:.0f}/s{left}"
+        words = _("{done} of {total}, {rate:.0f}/s", done=done, total=self._total, rate=rate)
+        if rate <= 0:
+            return words
+        left = span((self._total - done) / rate)
+        return _("{words}, {time} left", words=words, time=left)
