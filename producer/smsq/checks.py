@@ -11,24 +11,51 @@ from smsq.errors import InvalidMessage
 
 E = TypeVar("E", bound=StrEnum)
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_IN_NO_NAME: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+"""Controls, line breaks, overrides of the direction, and what has no width: nobody means them."""
+_IN_NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys. A text may have lines and tabs, and emoji joined without width."""
 
 
-def text(name: str, value: object, *, least: int, most: int, is_name: bool = False) -> str:
-    """Return a str of least to most characters, of a name without control characters."""
+def text(
+    name: str,
+    value: object,
+    *,
+    least: int,
+    most: int,
+    is_name: bool = False,
+    is_shown: bool = False,
+) -> str:
+    """Return a str of least to most characters.
+
+    A name has no control and no invisible character, and what is shown elsewhere nothing that a
+    terminal obeys.
+    """
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
         hint = ": a number would lose its leading zeros" if name == "code" else ""
         raise InvalidMessage(f"{rule}; got {kind_of(value)}{hint}")
     if not least <= len(value) <= most:
         raise InvalidMessage(f"{rule}; got {len(value)}")
+    if value.isprintable():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidMessage(f"{rule}; got half of a surrogate pair, which is no text") from None
-    if is_name and _CONTROL.search(value):
-        raise InvalidMessage(f"{rule}; got a control character, which no name has")
+    if is_name and (found := _IN_NO_NAME.search(value)):
+        raise InvalidMessage(f"{rule}; got {_kind_of(found[0])}, which no name has")
+    if is_shown and (found := _IN_NO_TEXT.search(value)):
+        raise InvalidMessage(f"{rule}; got {_kind_of(found[0])}, which no terminal may be shown")
     return value
+
+
+def _kind_of(char: str) -> str:
+    if char in "\xad\u180e\u200b\u200c\u200d\u2060\ufeff":
+        return f"an invisible character (U+{ord(char):04X})"
+    return f"a control character (U+{ord(char):04X})"
 
 
 def choice(name: str, value: object, allowed: type[E]) -> E:

@@ -9,7 +9,11 @@ from typing import Any, Final, Protocol
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    OutOfMemoryError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from smsq import deadline, redis_urls
@@ -115,7 +119,9 @@ class mapped_errors:  # noqa: N801 - it is used as a function
             raise LedgerFull(
                 f"the ledger's Redis at {at} is full: it is at its maxmemory, and takes nothing new"
             ) from error
-        what = f"did not answer: {error}{self._doubt}"
+        what = f"did not answer: {str(error).rstrip('.')}{self._doubt}"
+        if isinstance(error, AuthenticationError):
+            what = f"rejected the user or the password{self._doubt}"
         if isinstance(error, ResponseError):
             what = f"refused the command: {error}"
         raise LedgerUnavailable(f"the ledger at {at} {what}") from error

@@ -171,7 +171,7 @@ def parse_named(given: Mapping[str, Any]) -> Message:
         key=_optional_text("key", given["key"], least=1, most=256),
         on_ambiguous=policy,
         send_at=None if send_at is None else _send_at(send_at),
-        reference=_optional_text("reference", given["reference"], least=0, most=128),
+        reference=_optional_text("reference", given["reference"], least=0, most=128, is_shown=True),
         notify=_optional_text("notify", given["notify"], least=1, most=255, is_name=True),
     )
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from celery.concurrency import prefork, solo, thread
 
-from smsq_worker.celery_worker.options import refused
+from smsq_worker.celery_worker.options import doubtful, refused, refused_pool
 
 SMSQ = ("smsq_worker", "worker")
 CELERY = ("celery", "-A", "smsq_worker", "worker")
@@ -49,3 +50,49 @@ def test_every_other_pool_is_refused(pool: str) -> None:
 )
 def test_all_else_is_left_to_celery(options: list[str]) -> None:
     assert refused(options) == []
+
+
+@pytest.mark.parametrize("pool", [prefork.TaskPool, solo.TaskPool])
+def test_a_pool_is_refused_however_it_was_asked_for(pool: type) -> None:
+    (line,) = refused_pool(pool)  # such as by -EPsolo, or worker.pool=solo
+    assert line.startswith(f"--pool {pool.__module__.rpartition('.')[2]}: workers send by threads")
+    assert refused_pool(thread.TaskPool) == refused_pool(None) == []
+
+
+def test_a_purge_is_refused_as_it_would_delete_no_message() -> None:
+    for name in ("--purge", "--discard"):
+        (line,) = refused(["-c", "4", name])
+        assert "drop none" in line
+        assert "`smsq pause`" in line
+
+
+def test_a_worker_of_queues_that_are_not_smsqs_is_refused_with_the_right_name() -> None:
+    (line,) = refused(["-Q", "sms.opt"])
+    assert line.startswith("--queues: sms.opt: no queue of smsq's, which are sms.otp, sms.report")
+    assert line.endswith("did you mean sms.otp?")
+    assert refused(["--queues=sms.otp,other"]) == []
+    (warning,) = doubtful(["--queues=sms.otp,other"])
+    assert warning.startswith("--queues: other: no queue of smsq's")
+
+
+DOUBTFUL = {
+    "--time-limit": "has no effect: every attempt has a deadline",
+    "--soft-time-limit": "has no effect: every attempt has a deadline",
+    "--max-tasks-per-child": "has no effect: a worker has no child processes",
+    "--max-memory-per-child": "has no effect: a worker has no child processes",
+    "--prefetch-multiplier": "is not tested: a lane full of bulk",
+}
+
+
+@pytest.mark.parametrize(("name", "told"), DOUBTFUL.items())
+def test_what_does_nothing_or_is_untested_is_said(name: str, told: str) -> None:
+    for options in ([name, "4"], [f"{name}=4"]):
+        assert refused(options) == []
+        (line,) = doubtful(["-c", "4", *options])
+        assert line.startswith(f"{name} {told}")
+
+
+def test_what_is_tested_is_not_warned_of() -> None:
+    assert list(doubtful(["-c", "1", "-Q", "sms.otp", "-l", "INFO", "--without-gossip"])) == []
+    (line,) = doubtful(["--disable-prefetch"])
+    assert line.startswith("--disable-prefetch is not tested")

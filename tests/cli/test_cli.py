@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 
 import pytest
@@ -158,6 +159,37 @@ def test_without_redis_a_command_ends_with_1_and_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"smsq: the ledger at redis://{address} (SMSQ_REDIS_URL) did not answer")
     assert "hush-hush" not in line
+
+
+def test_a_wrong_password_is_told_as_that(environ: dict[str, str], client: redis.Redis) -> None:
+    client.acl_setuser("operator", enabled=True, passwords=["+right"], categories=["+@all"])
+    url = environ["SMSQ_REDIS_URL"].replace("redis://", "redis://operator:wr0ng-Qz@")
+    try:
+        for words in (("status",), ("send", PHONE, "SMS_1001", CODE)):
+            done = run(environ | {"SMSQ_REDIS_URL": url}, *words)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "(SMSQ_REDIS_URL) rejected the user or the password" in done.stderr
+            assert "wr0ng" not in done.stderr
+    finally:
+        client.acl_deluser("operator")
+
+
+def test_version_names_what_a_ticket_needs(environ: dict[str, str]) -> None:
+    done = run(environ, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(
+        r"smsq \d+\.\d+\.\d+ \(Python 3\.\d+\.\S+, celery 5\.\S+, kombu 5\.\S+, redis \S+\)\n",
+        done.stdout,
+    )
+
+
+def test_what_the_terminals_charset_lacks_is_escaped(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    message_id = smsq.send_sms.delay(PHONE, "SMS_1001", reference="张三").id
+    done = run(environ | {"PYTHONIOENCODING": "iso-8859-1"}, "status", message_id)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"reference    \u5f20\u4e09" in done.stdout
 
 
 def test_without_a_broker_a_message_is_sent_all_the_same(

@@ -29,7 +29,9 @@ def scopes(control: Control) -> list[str]:
         ((), ACCOUNT, "account"),
         (("account",), ACCOUNT, "account"),
         (("template", "SMS_1001"), template_scope("SMS_1001"), "template SMS_1001"),
+        (("template:SMS_1001",), template_scope("SMS_1001"), "template SMS_1001"),
         (("template", "验证码 1"), template_scope("验证码 1"), "template 验证码 1"),
+        (("template:-x",), template_scope("-x"), "template -x"),
     ],
 )
 def test_what_is_paused_is_resumed(
@@ -37,7 +39,10 @@ def test_what_is_paused_is_resumed(
 ) -> None:
     done = run(environ, "pause", *words, "--reason", "wrong text")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"paused {named}; to go on: smsq resume {named}\n"
+    typed = {"template 验证码 1": "template '验证码 1'", "template -x": "template:-x"}.get(
+        named, named
+    )
+    assert done.stdout == f"paused {named}; to go on: smsq resume {typed}\n"
     (pause,) = control.pauses()
     assert (pause.scope, pause.cause, pause.detail) == (scope, "operator", "wrong text")
 
@@ -78,6 +83,22 @@ def test_resuming_the_account_ends_an_outage_too(
     assert scopes(control) == [template_scope("SMS_1")]
 
 
+def test_the_breaker_is_resumed_alone_by_the_name_that_status_shows(
+    environ: dict[str, str], client: redis.Redis, control: Control
+) -> None:
+    pause_by_itself(client, BREAKER, "outage", "ReadTimeout")
+    assert "\npaused    breaker (outage: ReadTimeout, since" in run(environ, "status").stdout
+    assert run(environ, "pause").returncode == 0
+    done = run(environ, "resume", "breaker")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("resumed breaker (outage: ReadTimeout, since")
+    assert scopes(control) == [ACCOUNT]
+    done = run(environ, "pause", "breaker")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "smsq opens the breaker itself" in done.stderr
+    assert "smsq pause account" in done.stderr
+
+
 def test_resuming_the_wrong_scope_names_what_is_paused(
     environ: dict[str, str], control: Control
 ) -> None:
@@ -90,16 +111,26 @@ def test_resuming_the_wrong_scope_names_what_is_paused(
     assert scopes(control) == [template_scope("SMS_1001")]
 
 
+def test_a_ledger_of_a_newer_release_is_told_in_words(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    client.hset(keys.SCHEMA, mapping={"version": 99, "readable_by": 99})
+    for words in (("status",), ("rate",), ("pause",), ("resume",)):
+        done = run(environ, *words)
+        assert (done.returncode, done.stdout) == (2 if words != ("status",) else 1, "")
+        assert "is for releases that know its schema 99; this smsq" in done.stderr
+        assert "upgrade this process" in done.stderr
+
+
 # Words after `pause` or `resume`: what stderr must hold.
 MISSPELT = {
-    "acount": (("acount",), "it is about account (the default) or template NAME; did you mean acc"),
+    "acount": (("acount",), "or template NAME; did you mean account?"),
     "templat": (("templat", "SMS_1001"), "or template NAME; did you mean template?"),
-    "name-alone": (("SMS_1001",), "it is about account (the default) or template NAME"),
+    "name-alone": (("SMS_1001",), "it is about account (the default"),
     "no-name": (("template",), "a template has one NAME"),
     "two-names": (("template", "SMS_1001", "SMS_1002"), "a template has one NAME"),
-    "account-and-more": (("account", "SMS_1001"), "account (the default) or template NAME"),
-    "breaker": (("breaker",), "account (the default) or template NAME"),
-    "number": ((PHONE,), "account (the default) or template NAME"),
+    "account-and-more": (("account", "SMS_1001"), "or template NAME"),
+    "number": ((PHONE,), "or template NAME"),
     "empty-name": (("template", ""), "template must be a str of 1 to 64 characters"),
     "long-name": (("template", "S" * 65), "template must be a str of 1 to 64 characters"),
     "no-text": (("template", "\udcff"), "template must be a str"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import redis
@@ -71,7 +71,10 @@ def test_a_rate_that_is_slowed_down_says_when_it_is_back(
     told = json.loads(run(environ, "rate", "--json").stdout)
     assert (told["limit"], told["now"]) == (10, 3.5)
     assert datetime.fromisoformat(told["back_at"]).timestamp() == at + 80
-    assert f"back at 10/s by {told['back_at']}" in run(environ, "rate").stdout
+    # A person is told in local time, with its offset; JSON stays in UTC.
+    shanghai = datetime.fromisoformat(told["back_at"]).astimezone(timezone(timedelta(hours=8)))
+    shown = run(environ | {"TZ": "Asia/Shanghai"}, "rate").stdout
+    assert f"back at 10/s by {shanghai.isoformat(sep=' ')} if it is content" in shown
 
     slow_down(client, to=2.5, seconds_ago=80)
     assert (control.rate().now, control.rate().back_at) == (10, None)

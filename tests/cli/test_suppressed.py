@@ -191,7 +191,7 @@ def test_a_list_comes_from_stdin_with_what_it_says(
     text = f"{HEADER}\n{PHONE},投诉,2026-01-31T08:00:00+08:00,2099-01-31\n{OTHER},,,2020-01-01\n"
     done = unmasked(environ, "import", "-", stdin=text)
     assert done.returncode == 0
-    assert done.stdout == b"1 numbers imported, 1 left out: their time is over\n"
+    assert done.stdout == b"1 number imported, 1 left out: their time is over\n"
     assert known(control) == {
         PHONE: Suppressed(
             PHONE, "投诉", datetime(2026, 1, 31, tzinfo=UTC), datetime(2099, 1, 31, tzinfo=UTC)
@@ -296,7 +296,7 @@ def test_an_export_goes_to_stdout_without_those_of_whom_only_a_digest_is_known(
     phone, reason, since, until = row.split(",")
     assert (phone, reason, until) == (PHONE, "投诉", "2099-01-31T00:00:00+00:00")
     assert datetime.fromisoformat(since).utcoffset() == timedelta(0)
-    assert done.stderr == b"1 numbers exported, 1 left out: only their digests are known\n"
+    assert done.stderr == b"1 number exported, 1 left out: only their digests are known\n"
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -35,6 +36,7 @@ from smsq.connection import connect
 from smsq.contract import Message, parse
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker import cli
+from smsq_worker.callbacks.channels import channels
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import (
     access,
@@ -43,6 +45,7 @@ from smsq_worker.doctor import (
     facts,
     gateway,
     neighbours,
+    notify,
     queues,
     server,
     spool,
@@ -53,7 +56,9 @@ from smsq_worker.doctor.installation import checks
 from smsq_worker.doctor.installation import run as run_checks
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
+from smsq_worker.inspection.notify_queue import NotifyQueue
 from smsq_worker.ledger import Ledger, Report
+from smsq_worker.ledger.callbacks import Callback
 
 PHONE = "13800138000"
 PASSWORD = "redis-password-Qz77"
@@ -165,7 +170,7 @@ def test_as_json_it_is_a_list_of_findings(
     assert (code, errors) == (0, "")
     rows = json.loads(out)
     assert {tuple(row) for row in rows} == {("part", "level", "what", "advice")}
-    named = ["ledger", "queues", "schema", "functions", "messages", "encryption"]
+    named = ["ledger", "queues", "notify", "schema", "functions", "messages", "encryption"]
     named += ["clocks", "spool", "gateway", "door"]
     assert list(dict.fromkeys(row["part"] for row in rows)) == named
     assert {row["level"] for row in rows} == {"ok"}
@@ -539,6 +544,93 @@ def test_of_a_large_database_a_part_is_looked_at(
     client.set("smsq:counters", 1)
     monkeypatch.setattr(neighbours, "SCAN_S", 0)
     assert one(look(environ["SMSQ_REDIS_URL"]), "among the 0 keys scanned").level == "ok"
+
+
+# --- notify= --------------------------------------------------------------------------------
+
+
+def put_notify_tasks(celery: Any, count: int) -> None:
+    """Put tasks of `notify=` where smsq's own channel puts them."""
+    for n in range(count):
+        task = celery["task"]
+        outcome = {"id": f"m{n}", "state": "failed"}
+        assert task(Callback("task:failed:m", "task", 0, outcome, "shop.told", None, None)).done
+
+
+@pytest.fixture
+def notify_settings(client: redis.Redis, environ: dict[str, str]) -> Settings:
+    return Settings.load(environ)
+
+
+def test_notify_tasks_that_nobody_takes_are_told_as_smsqs_own(
+    client: redis.Redis, notify_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With default settings, and so in a queue of smsq's own database."""
+    monkeypatch.setattr(queues, "ANSWER_S", 0.2)
+    put_notify_tasks(channels(notify_settings), 3)
+    found = one(list(notify.check(notify_settings)), "3 waiting in queue celery of redis://")
+    assert found.level == "error"
+    assert found.what.endswith(
+        "for notify= (shop.told), and no worker consumes it: the application is told nothing"
+    )
+    for words in ("SMSQ_NOTIFY_BROKER_URL", "SMSQ_NOTIFY_QUEUE", "celery -A YOUR_APP worker -Q"):
+        assert words in found.advice
+    # And nobody else is blamed for them.
+    (ledger,) = (check for name, check in checks(notify_settings).items() if name == "ledger")
+    assert one(list(ledger()), "keys of other owners").level == "ok"
+
+
+def test_where_the_application_takes_them_that_is_told(
+    client: redis.Redis, notify_settings: Settings
+) -> None:
+    found = NotifyQueue("celery", 2, 2, ("shop.told",))
+    taken, shared = notify.judge(notify_settings, found, 1)
+    assert taken.level == "ok"
+    assert taken.what.startswith("2 waiting in queue celery of redis://")
+    assert taken.what.endswith("1 worker")
+    assert (shared.level, shared.advice) == ("warning", neighbours.OWN_DATABASE)
+    apart = replace(notify_settings, notify_broker_url="redis://10.0.0.7:6379/0")
+    assert [one.level for one in notify.judge(apart, found, 1)] == ["ok"]
+    (alone,) = notify.judge(apart, found, 0)
+    assert "start a worker of the application on it: celery -A YOUR_APP worker" in alone.advice
+
+
+def test_others_tasks_in_that_queue_are_not_taken_for_smsqs(
+    client: redis.Redis, notify_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "ANSWER_S", 0.2)
+    with Celery(broker=notify_settings.redis_url, set_as_current=False) as app:
+        app.send_task("orders.ship", (PHONE,))
+    found = one(list(notify.check(notify_settings)), "1 tasks of other applications wait in queue")
+    assert found.level == "warning"
+
+
+def test_a_broker_of_notify_tasks_that_is_not_there_is_told(
+    notify_settings: Settings,
+) -> None:
+    for url in (f"redis://127.0.0.1:{free_port()}/5", f"amqp://127.0.0.1:{free_port()}//"):
+        (found,) = notify.check(replace(notify_settings, notify_broker_url=url))
+        assert found.level == "error"
+        assert "SMSQ_NOTIFY_BROKER_URL" in found.advice
+
+
+def test_status_has_a_line_for_them(
+    client: redis.Redis, notify_settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def status(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["smsq", "status", *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return str(capsys.readouterr().out)
+
+    assert "notify=" not in status()
+    put_notify_tasks(channels(notify_settings), 2)
+    assert (
+        "\nnotify=   2 tasks wait in queue celery for the application; if they stay, look: "
+        "smsq doctor\n"
+    ) in status()
+    found = json.loads(status("--json"))["notify_queue"]
+    assert found == {"queue": "celery", "waiting": 2, "from_smsq": 2}
 
 
 # --- queues ---------------------------------------------------------------------------------

@@ -128,6 +128,9 @@ GOOD: dict[str, tuple[str, Any, Any]] = {
     "send-at-in-365-days": ("send_at", round(NOW) + 365 * DAY_S, round(NOW) + 365.0 * DAY_S),
     "reference-empty": ("reference", "", ""),
     "reference-of-128": ("reference", "参" * 128, "参" * 128),
+    "reference-of-lines": ("reference", "a\n\tb\r\n\u2028c", "a\n\tb\r\n\u2028c"),
+    "reference-with-emoji": ("reference", "👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
+    "template-of-any-script": ("template", "验证码\u3000①", "验证码\u3000①"),
     "notify": ("notify", "shop.sms_done", "shop.sms_done"),
     "notify-of-255": ("notify", "n" * 255, "n" * 255),
     **{

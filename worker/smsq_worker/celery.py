@@ -24,7 +24,7 @@ from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq_worker.celery_worker import celery_logs, remote_control, tasks, transport
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
-from smsq_worker.celery_worker.options import refused
+from smsq_worker.celery_worker.options import doubtful, refused, refused_pool
 from smsq_worker.celery_worker.scheduler_step import SchedulerStep
 from smsq_worker.infra import otel
 
@@ -54,10 +54,11 @@ except SettingsError as _error:
 
 
 @signals.celeryd_init.connect(weak=False)
-def _check_settings(instance: Any = None, **_: Any) -> None:
+def _check_settings(instance: Any = None, options: Any = None, **_: Any) -> None:
     """Refuse to start if it cannot work: before the banner and before any message."""
     if getattr(instance, "app", None) is app:
-        if problems := refused(sys.argv[1:]):
+        pool = (options or {}).get("pool_cls")
+        if problems := refused(sys.argv[1:]) or refused_pool(pool):
             _exit_with(SettingsError(problems))
         try:
             # Checked again when the broker is there.
@@ -72,6 +73,8 @@ def _check_settings(instance: Any = None, **_: Any) -> None:
         celery_logs.ignore_print_errors()
         if app.settings.log_format == "json":
             celery_logs.use_json(instance)
+        else:
+            celery_logs.use_plain_text()
 
 
 _signals = count()
@@ -150,11 +153,13 @@ def _unlock(**_: Any) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _warn(**_: Any) -> None:
-    """Warn at every start of what weakens the worker's security, or loses messages."""
+    """Warn at every start of what loses messages, weakens security or does not do what it says."""
     try:
         app.runtime.warn_of_servers()
     except LedgerUnavailable as error:
         log.warning("unknown whether Redis evicts or keeps what it holds: %s", error)
+    for problem in doubtful(sys.argv[1:]):
+        log.warning("%s", problem)
     if not app.settings.verify_tls:
         log.warning(
             "SMSQ_GATEWAY_VERIFY_TLS is 0: anyone on the way to the gateway can read the secret "

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from smsq.cipher import opener
 from smsq.connection import Client
-from smsq.contract import mask_phone
+from smsq.contract import State, mask_phone
 from smsq.errors import SmsqError
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
@@ -21,10 +21,12 @@ from smsq_worker.bulk_import.follow import follow
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
 from smsq_worker.config.settings import Settings
+from smsq_worker.inspection.formatting import pause_line
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.suppressed import SuppressedCounter
 
 _DOUBLES_SHOWN: Final = 10
+_KEPT_BY_A_PAUSE: Final = {State.QUEUED, State.DEFERRED}
 
 Meter: TypeAlias = Callable[
     [str, int | None, int], AbstractContextManager[Callable[[int, str], None]]
@@ -158,10 +160,13 @@ class Run:
         """Wait until all messages are final or held; return their states."""
         bulk = self._bulk
         with bulk.meter("ended", self.done, 0) as step:
+            control = Control(bulk.client, bulk.settings.rules)
 
             def show(states: Counter[str], live: int) -> None:
-                words = ", ".join(f"{state} {n}" for state, n in sorted(states.items()))
-                step(states.total() - live, words)
+                words = [", ".join(f"{state} {n}" for state, n in sorted(states.items()))]
+                if set(states) & _KEPT_BY_A_PAUSE:
+                    words += map(pause_line, control.pauses())
+                step(states.total() - live, "; ".join(words))
 
             url = bulk.settings.redis_url
             self._states = follow(bulk.client, url, self._checkpoint.ids_path, show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -66,11 +67,22 @@ def use_json(worker: Any) -> None:
     # Until Celery sets its own: the warning that root should not run it comes earlier.
     logs.to_stderr("json", worker=worker.hostname)
     formatter = logs.JsonLines(worker.hostname)
+    _format(lambda _: formatter)
+
+
+def use_plain_text() -> None:
+    """Make a worker that is about to start escape what is foreign in its log."""
+    _format(lambda before: logs.PlainLines(before or logging.Formatter(logs.FORMAT)))
+
+
+def _format(formatter: Callable[[logging.Formatter | None], logging.Formatter]) -> None:
+    """Replace the formatters of the handlers that Celery makes."""
 
     def use(logger: logging.Logger, **_: Any) -> None:
         for one in (logger, get_multiprocessing_logger()):
             for handler in one.handlers if one else ():
-                handler.setFormatter(formatter)
+                if not isinstance(handler.formatter, logs.JsonLines | logs.PlainLines):
+                    handler.setFormatter(formatter(handler.formatter))
 
     signals.after_setup_logger.connect(use, weak=False)
     signals.after_setup_task_logger.connect(use, weak=False)

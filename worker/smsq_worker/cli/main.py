@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -12,27 +13,29 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line. Exits with 0, 1 (refused, failed) or 2 (usage, settings)."""
+    for stream in (sys.stdout, sys.stderr):
+        # What the terminal's charset lacks is escaped: a traceback would hide the answer.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if os.environ.get("_SMSQ_COMPLETE"):
         _complete()
     try:
-        import click
+        import click  # noqa: F401
         import requests  # noqa: F401
     except ImportError:
         sys.stderr.write("smsq: the command line needs more packages: pip install 'smsq[worker]'\n")
         sys.exit(2)
     from smsq.errors import InvalidMessage, SettingsError, SmsqError
+    from smsq_worker.cli.helpers.output import fail
     from smsq_worker.i18n import Lang, speaking
 
     with speaking(Lang.of(os.environ)):
         try:
             group()(prog_name="smsq")
         except SettingsError as error:
-            for problem in error.problems:
-                click.echo(f"smsq: {problem}", err=True)
-            sys.exit(2)
+            fail("\n".join(f"smsq: {problem}" for problem in error.problems), 2)
         except SmsqError as error:
-            click.echo(f"smsq: {error}", err=True)
-            sys.exit(2 if isinstance(error, InvalidMessage) else 1)
+            fail(f"smsq: {error}", 2 if isinstance(error, InvalidMessage) else 1)
 
 
 def group() -> click.Group:

@@ -21,6 +21,7 @@ from smsq_worker.doctor import (
     encryption,
     functions,
     gateway,
+    notify,
     queues,
     schedulers,
     schema,
@@ -45,15 +46,19 @@ def examine(settings: Settings) -> list[tuple[str, Finding]]:
 def checks(settings: Settings) -> dict[str, Check]:
     """Return the check of each part, by the part's name."""
     ledger = broker = partial(on_redis, settings.redis_url, "SMSQ_REDIS_URL")
-    found: dict[str, Check] = {"ledger": partial(ledger, server.check)}
+    judge = partial(server.check, notify_queue=_notify_queue_in(settings.redis_url, settings))
+    found: dict[str, Check] = {"ledger": partial(ledger, judge)}
     if settings.broker_url != settings.redis_url:
         broker = partial(on_redis, settings.broker_url, "SMSQ_BROKER_URL")
-        found["broker"] = partial(broker, partial(server.check, is_ledger=False))
+        notify_queue = _notify_queue_in(settings.broker_url, settings)
+        judge = partial(server.check, is_ledger=False, notify_queue=notify_queue)
+        found["broker"] = partial(broker, judge)
     if names_sentinels(settings.redis_url):
         check = partial(sentinels.check, settings.redis_url, settings.wait_replicas)
         found["sentinels"] = partial(ledger, check, follows=True)
     return found | {
         "queues": partial(broker, partial(queues.check, settings.broker_url), follows=True),
+        "notify": partial(notify.check, settings),
         "schema": partial(ledger, schema.check, follows=True),
         "functions": partial(ledger, functions.check, follows=True),
         "messages": partial(ledger, backlog.check, follows=True),
@@ -63,6 +68,11 @@ def checks(settings: Settings) -> dict[str, Check]:
         "gateway": partial(gateway.check, settings),
         "door": partial(api.check, settings),
     }
+
+
+def _notify_queue_in(url: str, settings: Settings) -> str:
+    """Return the queue of `notify=` tasks if it is in this database."""
+    return settings.notify_queue if settings.notify_broker_url == url else ""
 
 
 def run(checks: Mapping[str, Check], *, within_s: float) -> list[tuple[str, Finding]]:

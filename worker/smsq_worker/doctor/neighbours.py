@@ -27,12 +27,18 @@ SEP: Final = Channel.sep
 BINDING: Final = "_kombu.binding."
 SHARED: Final = ("celery.pidbox", "reply.celery.pidbox", "celeryev")
 """Exchanges that every Celery app has: remote control and events."""
+OWN_DATABASE: Final = (
+    "give smsq its own database: a foreign worker with a shorter visibility timeout would have "
+    "smsq's messages delivered again and again"
+)
 
 
 @dataclass
 class Seen:
     """What a scan of a database's keys has found."""
 
+    notify_queue: str = ""
+    """Where smsq puts the application's tasks, if that is in this database."""
     keys: int = 0
     complete: bool = False
     foreign_keys: int = 0
@@ -43,23 +49,25 @@ class Seen:
         self.keys += 1
         if key.startswith(BINDING):
             exchange = key.removeprefix(BINDING)
-            if exchange not in (*QUEUES, *SHARED):
+            if exchange not in (*QUEUES, *SHARED, self.notify_queue):
                 self.foreign_exchanges.add(exchange)
-        elif not _is_ours(key):
+        elif not (_is_ours(key) or key == self.notify_queue):
             self.foreign_keys += 1
 
 
-def check(client: Client) -> Iterator[Finding]:
-    """Check for keys that are not smsq's. Raises redis.RedisError."""
-    seen = _scan(client)
+def check(client: Client, notify_queue: str = "") -> Iterator[Finding]:
+    """Check for keys that are not smsq's. Raises redis.RedisError.
+
+    `notify_queue` is one in this database into which smsq puts tasks of `notify=`.
+    """
+    seen = _scan(client, notify_queue)
     queues = _queues(client, seen)
     among = "" if seen.complete else f" among the {seen.keys} keys scanned"
     if queues:
         named = ", ".join(queues[:NAMED]) + ", ..." * (len(queues) > NAMED)
         yield warning(
             f"other applications' queues in this database{among}: {named}",
-            "give smsq its own database: a foreign worker with a shorter visibility timeout would "
-            "have smsq's messages delivered again and again",
+            OWN_DATABASE,
         )
     elif seen.foreign_keys:
         yield warning(
@@ -70,9 +78,9 @@ def check(client: Client) -> Iterator[Finding]:
         yield ok(f"no keys of other owners in this database{among}")
 
 
-def _scan(client: Client) -> Seen:
+def _scan(client: Client, notify_queue: str) -> Seen:
     """Scan the keys, for a limited time: a busy ledger has millions."""
-    seen, cursor, end = Seen(), 0, time.monotonic() + SCAN_S
+    seen, cursor, end = Seen(notify_queue), 0, time.monotonic() + SCAN_S
     while time.monotonic() < end:
         page: Any = client.scan(cursor, count=PAGE)
         cursor, found = int(page[0]), page[1]
@@ -97,4 +105,4 @@ def _queues(client: Client, seen: Seen) -> list[str]:
     for exchange in sorted(seen.foreign_exchanges)[:AT_MOST]:
         bound: Any = client.srandmember(f"{BINDING}{exchange}", AT_MOST)
         names |= {str(member).rpartition(SEP)[2] for member in bound}
-    return sorted(filter(str.isprintable, names - set(QUEUES)))
+    return sorted(filter(str.isprintable, names - {*QUEUES, seen.notify_queue}))

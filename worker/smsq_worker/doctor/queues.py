@@ -30,7 +30,7 @@ def check(url: str, client: Client) -> Iterator[Finding]:
     waiting = queue_depths(client)
     unacked = client.hlen(Channel.unacked_key)
     try:
-        workers = _workers(url)
+        workers = ask_workers(url)
     except (KombuError, OperationalError, OSError, redis.RedisError) as problem:
         yield error(
             f"workers could not be asked: {type(problem).__name__}",
@@ -62,7 +62,7 @@ def _queue(queue: str, waiting: int, consumers: int, *, anyone: bool) -> Finding
     return error(what, advice) if waiting else warning(what, advice)
 
 
-def _workers(url: str) -> dict[str, set[str]]:
+def ask_workers(url: str) -> dict[str, set[str]]:
     """Return each worker that answers, with the queues that it consumes.
 
     A busy machine may be too slow for the first question, so it is asked twice.

@@ -28,7 +28,7 @@ NO_CONFIG: Final = (
 )
 
 
-def check(client: Client, *, is_ledger: bool = True) -> Iterator[Finding]:
+def check(client: Client, *, is_ledger: bool = True, notify_queue: str = "") -> Iterator[Finding]:
     """Check a server. Raises redis.RedisError.
 
     A broker that is not the ledger may lose its data: the scheduler publishes again what is lost.
@@ -39,7 +39,7 @@ def check(client: Client, *, is_ledger: bool = True) -> Iterator[Finding]:
     loss = persistence(facts)
     yield loss if is_ledger or loss.level != "error" else warning(loss.what, loss.advice)
     yield from writes(facts)
-    yield from neighbours.check(client)
+    yield from neighbours.check(client, notify_queue)
 
 
 def product(facts: Facts) -> Finding:

@@ -6,6 +6,8 @@ import logging
 import traceback
 from typing import Final
 
+from smsq_worker.infra.logs import Lines
+
 MIN_WAIT_S: Final = 0.5
 MAX_WAIT_S: Final = 5.0
 
@@ -37,7 +39,7 @@ class FailureLog:
         if place not in self._logged:
             if isinstance(error, OSError) and error.strerror:
                 name += f": {error.strerror}"
-            trace = "".join(frames)
+            trace = Lines("".join(frames))
             self._log.critical("%s fails, and keeps trying: %s\n%s", self._loop, name, trace)
         self._logged.add(place)
         wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, MAX_WAIT_S)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 from typing import Final
 
 from smsq.contract import State
+from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause
 
@@ -47,7 +49,7 @@ def span(seconds: float) -> str:
 
 def clean(text: str) -> str:
     """Return foreign text fit for a terminal, with what looks like a phone number masked."""
-    return _PHONE.sub(r"\1****\2", "".join(c if c.isprintable() else " " for c in text))
+    return escaped(_PHONE.sub(r"\1****\2", text))
 
 
 def state_name(state: str) -> str:
@@ -69,9 +71,11 @@ def state_name(state: str) -> str:
 
 
 def scope_words(scope: str) -> str:
-    """Return a scope as `smsq resume` takes it."""
-    kind, _sign, name = scope.partition(":")
-    return f"{kind} {name}".rstrip()
+    """Return a scope as one types it for `smsq resume`."""
+    kind, sign, name = scope.partition(":")
+    if name.startswith("-"):  # or it would be an option
+        return shlex.quote(f"{kind}:{escaped(name)}")
+    return f"{kind} {shlex.quote(escaped(name))}" if sign else kind
 
 
 def scope_name(scope: str) -> str:
@@ -100,6 +104,12 @@ def pause_words(pause: Pause) -> str:
             "{cause}: {detail}, since {since}", cause=cause, detail=clean(pause.detail), since=since
         )
     return _("{cause}, since {since}", cause=cause, since=since)
+
+
+def pause_line(pause: Pause) -> str:
+    """Return what is paused, why and since when, and what ends it."""
+    words = f"{scope_name(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
+    return _("paused: {words}", words=words)
 
 
 def pause_end(pause: Pause) -> str:

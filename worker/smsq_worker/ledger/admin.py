@@ -60,8 +60,7 @@ class Control(SuppressionActs):
 
     def rate(self) -> Rate:
         """Read the rate as it is now."""
-        with mapped_errors(self._rules.url):
-            _, limit, burst, now, by_operator, back_ms = self._scripts.act("read_rate")()
+        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate")
         return Rate(
             limit=float(limit),
             burst=int(float(burst)),
@@ -117,8 +116,7 @@ class Control(SuppressionActs):
                 return None
 
     def _switch(self, what: str, scope: str, words: str) -> bool:
-        with mapped_errors(self._rules.url):
-            return bool(self._scripts.act("pause")(args=[what, scope, words]))
+        return bool(self._run_plain("pause", what, scope, words)[0])
 
 
 def _pause(scope: str, found: dict[str, Any]) -> Pause:

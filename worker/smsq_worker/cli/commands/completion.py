@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.output import echo_own
 
 
 @click.command(
@@ -26,4 +27,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - click has all three
         raise click.UsageError(f"click has no completion for {shell}")
-    click.echo(made(ctx.find_root().command, {}, "smsq", "_SMSQ_COMPLETE").source())
+    echo_own(made(ctx.find_root().command, {}, "smsq", "_SMSQ_COMPLETE").source())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json
 
 if TYPE_CHECKING:
     from smsq_worker.doctor.finding import Finding
@@ -53,11 +53,11 @@ def doctor(*, as_json: bool) -> None:
 def _show(found: Iterable[tuple[str, Finding]]) -> None:
     counts: Counter[str] = Counter()
     for part, findings in groupby(found, key=lambda one: one[0]):
-        click.secho(part, bold=True)
+        echo(part, mark=part, bold=True)
         for _, finding in findings:
             counts[finding.level] += 1
-            level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
-            click.echo(f"  {level} {finding.what}")
+            level = finding.level
+            echo(f"  {level:8} {finding.what}", mark=level, fg=_COLOURS[level])
             if finding.advice:
-                click.echo(f"{'':11}-> {finding.advice}")
-    click.echo(", ".join(f"{level}: {counts[level]}" for level in ("error", "warning", "ok")))
+                echo(f"{'':11}-> {finding.advice}")
+    echo(", ".join(f"{level}: {counts[level]}" for level in ("error", "warning", "ok")))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json
 
 if TYPE_CHECKING:
     from smsq.connection import Client
@@ -39,9 +39,9 @@ def functions(ctx: click.Context, *, as_json: bool) -> None:
         echo_json([{"name": one.name, "this_release": one.is_own} for one in found])
     else:
         for one in found:
-            click.echo(f"{one.name}  {'of this release' if one.is_own else 'of another release'}")
+            echo(f"{one.name}  {'of this release' if one.is_own else 'of another release'}")
         if not is_there:
-            click.echo(f"{LIBRARY}, of this release, is not there: smsq functions load")
+            echo(f"{LIBRARY}, of this release, is not there: smsq functions load")
     raise SystemExit(0 if is_there else 1)
 
 
@@ -59,7 +59,7 @@ def load() -> None:
     client, url = _connect()
     with mapped_errors(url):
         ledger_functions.load(client)
-    click.echo(f"{LIBRARY} is loaded")
+    echo(f"{LIBRARY} is loaded")
 
 
 @functions.command(epilog=examples("smsq functions drop smsq_3_1a2b3c4d"))
@@ -78,7 +78,7 @@ def drop(name: str) -> None:
         was_there = ledger_functions.drop(client, name)
     if not was_there:
         raise click.ClickException("there is no such library: smsq functions lists them")
-    click.echo(f"{name} is deleted")
+    echo(f"{name} is deleted")
 
 
 def _connect() -> tuple[Client, str]:

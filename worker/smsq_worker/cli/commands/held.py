@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 
 AT_MOST = 1000
 
@@ -31,33 +31,37 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
+    from smsq.contract import is_id
     from smsq.tracking import read_status
     from smsq_worker.cli.helpers.ledger_client import connect_ledger
     from smsq_worker.config.settings import Settings
-    from smsq_worker.inspection.formatting import moment
+    from smsq_worker.i18n import ngettext
+    from smsq_worker.inspection.formatting import local, moment
     from smsq_worker.ledger import Ledger
 
     settings = Settings.load(os.environ)
     client = connect_ledger(settings)
-    rows = []
+    rows, lines = [], []
     for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
         status = read_status(client, settings.redis_url, message_id)
-        if status is not None:
-            rows.append(
-                {
-                    "id": message_id,
-                    "since": moment(since),
-                    "phone": status.phone,
-                    "template": status.template,
-                    "why": status.attempts[-1].detail or status.stat,
-                }
+        if status is not None or not is_id(message_id):  # otherwise it was settled meanwhile
+            last = status.attempts[-1] if status and status.attempts else None
+            row = {
+                "id": message_id,
+                "since": moment(since),
+                "phone": status and status.phone,
+                "template": status and status.template,
+                "why": (last and last.detail) or (status and status.stat),
+            }
+            rows.append(row)
+            lines.append(
+                "  ".join(str(one or "?") for one in (row | {"since": local(since)}).values())
             )
     if as_json:
         echo_json(rows)
         return
-    for row in rows:
-        click.echo("  ".join(str(value) for value in row.values()))
-    click.echo(f"{len(rows)} held")
+    echo_lines(lines)
+    echo(ngettext("{n} held", "{n} held", len(rows)))
 
 
 @held.command(
@@ -89,7 +93,10 @@ def drop(ids: tuple[str, ...], *, everything: bool) -> None:
 def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everything: bool) -> None:
     from smsq.contract import parse_id
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+    from smsq_worker.cli.helpers.names import named
     from smsq_worker.config.settings import Settings
+    from smsq_worker.i18n import _
+    from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger
 
     if bool(ids) == everything:
@@ -99,9 +106,10 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     settings = Settings.load(os.environ)
     ledger = Ledger(connect_ledger_to_write(settings), settings.rules)
     failed = False
-    for message_id in ids or [message_id for message_id, _ in ledger.held(AT_MOST)]:
+    for message_id in named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]):
         result, state = ledger.decide(message_id, decision)
         failed |= result != "done"
-        words = "its ttl is over, it can only be dropped" if result == "too late" else result
-        click.echo(f"{message_id}  {words}{f', now {state}' if state else ''}")
+        words = _("its ttl is over, it can only be dropped") if result == "too late" else result
+        now = _("{words}, now {state}", words=words, state=state_name(state)) if state else words
+        echo(f"{message_id}  {now}")
     raise SystemExit(1 if failed else 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json
 
 if TYPE_CHECKING:
     from smsq_worker.ledger.callbacks import Callbacks
@@ -35,7 +35,8 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from smsq_worker.inspection.formatting import moment
+    from smsq_worker.i18n import _, ngettext
+    from smsq_worker.inspection.formatting import local, moment
 
     callbacks = _open_callbacks()
     dead, counts = callbacks.dead(AT_MOST), callbacks.counts()
@@ -52,8 +53,10 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
         echo_json(counts | {"given_up": rows})
         return
     for one in dead:
-        click.echo(f"{one.name}  {moment(one.given_up_at)}  {one.tries} tries  {one.error}")
-    click.echo(f"{counts['dead']} given up, {counts['waiting']} waiting")
+        tries = ngettext("{n} try", "{n} tries", one.tries)
+        echo(f"{one.name}  {local(one.given_up_at)}  {tries}  {one.error}")
+    dead_count, waiting = counts["dead"], counts["waiting"]
+    echo(_("{dead} given up, {waiting} waiting", dead=dead_count, waiting=waiting))
 
 
 @notices.command(
@@ -89,16 +92,19 @@ def drop(names: tuple[str, ...], *, everything: bool) -> None:
 def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool
 ) -> None:
+    from smsq_worker.cli.helpers.names import named
+    from smsq_worker.i18n import _
+
     if bool(names) == everything:
         raise click.UsageError("name the callbacks, or pass --all")
     if not all(map(str.isprintable, names)):
         raise click.UsageError("a callback's name is KIND:STATE:ID, in printable characters")
     callbacks = _open_callbacks()
     failed = False
-    for name in names or [one.name for one in callbacks.dead(AT_MOST)]:
+    for name in named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]):
         done = callbacks.revive(name, decision)
         failed |= not done
-        click.echo(f"{name}  {'done' if done else 'is not among those given up'}")
+        echo(f"{name}  {_('done') if done else _('is not among those given up')}")
     raise SystemExit(1 if failed else 0)
 
 

@@ -7,7 +7,7 @@ import os
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json
 
 AT_MOST = 1000
 
@@ -24,18 +24,17 @@ def parked(*, as_json: bool) -> None:
     """
     from smsq_worker.cli.helpers.ledger_client import connect_ledger
     from smsq_worker.config.settings import Settings
-    from smsq_worker.inspection.formatting import moment
+    from smsq_worker.i18n import ngettext
+    from smsq_worker.inspection.formatting import local, moment
     from smsq_worker.ledger import Ledger
 
     settings = Settings.load(os.environ)
     ledger = Ledger(connect_ledger(settings), settings.rules)
-    rows = [
-        {"mid": mid, "since": moment(since), "stats": ledger.parked_stats(mid)}
-        for mid, since in ledger.parked(AT_MOST)
-    ]
+    found = [(mid, since, ledger.parked_stats(mid)) for mid, since in ledger.parked(AT_MOST)]
     if as_json:
+        rows = [{"mid": mid, "since": moment(at), "stats": stats} for mid, at, stats in found]
         echo_json(rows)
         return
-    for row in rows:
-        click.echo(f"{row['mid']}  {row['since']}  {' '.join(row['stats'])}")
-    click.echo(f"{len(rows)} mids")
+    for mid, at, stats in found:
+        echo(f"{mid}  {local(at)}  {' '.join(stats)}")
+    echo(ngettext("{n} mid", "{n} mids", len(found)))

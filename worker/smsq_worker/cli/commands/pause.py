@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from smsq_worker.cli.helpers.options import check_reason, examples
-from smsq_worker.cli.helpers.output import fail
-from smsq_worker.cli.helpers.scope import read_scope, scope_argument
+from smsq_worker.cli.helpers.output import echo, fail
+from smsq_worker.cli.helpers.scope import PAUSABLE, read_scope, scope_argument
 
 
 @click.command(
@@ -16,7 +16,7 @@ from smsq_worker.cli.helpers.scope import read_scope, scope_argument
         "smsq pause template SMS_1001 --reason 'wrong text'",
     )
 )
-@scope_argument
+@scope_argument(PAUSABLE)
 @click.option("--reason", default="", callback=check_reason, help="Shown by status and in logs.")
 def pause(scope: tuple[str, ...], *, reason: str) -> None:
     """Stop sending until `smsq resume`: all messages, or those of one template.
@@ -25,9 +25,11 @@ def pause(scope: tuple[str, ...], *, reason: str) -> None:
     elapses. Exits with 1 where an operator has already paused it.
     """
     from smsq_worker.cli.helpers.ledger_client import open_control
-    from smsq_worker.inspection.formatting import scope_words
+    from smsq_worker.i18n import _
+    from smsq_worker.inspection.formatting import scope_name, scope_words
 
-    found = read_scope(scope)
+    found = read_scope(scope, PAUSABLE)
+    name, typed = scope_name(found), scope_words(found)
     if not open_control().pause(found, reason):
-        fail(f"{scope_words(found)} is already paused by an operator")
-    click.echo(f"paused {scope_words(found)}; to go on: smsq resume {scope_words(found)}")
+        fail(_("{scope} is already paused by an operator", scope=name))
+    echo(_("paused {scope}; to go on: smsq resume {typed}", scope=name, typed=typed))

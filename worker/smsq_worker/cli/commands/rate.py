@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json
 
 
 class _SettingType(click.ParamType[float]):
@@ -49,7 +49,9 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     temporarily lower; setting it ends that.
     """
     from smsq_worker.cli.helpers.ledger_client import open_control
+    from smsq_worker.cli.helpers.widths import padded
     from smsq_worker.cli.views import rate as view
+    from smsq_worker.i18n import _
 
     if reset and (per_s is not None or burst is not None):
         raise click.UsageError("--reset goes back to the settings, so it takes no rate and burst")
@@ -64,5 +66,5 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     if as_json:
         echo_json(view.as_dict(now))
         return
-    click.echo(f"limit  {now.limit:g}/s, burst {now.burst}: {view.source(now)}")
-    click.echo(f"now    {view.current(now)}")
+    echo(f"{padded(_('limit'), 6)} {view.limit(now)}: {view.source(now)}")
+    echo(f"{padded(_('now'), 6)} {view.current(now)}")

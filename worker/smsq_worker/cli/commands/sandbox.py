@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from smsq_worker.cli.helpers.options import examples
-from smsq_worker.cli.helpers.output import echo_json
+from smsq_worker.cli.helpers.output import echo, echo_json
 
 if TYPE_CHECKING:
     from smsq_worker.config.settings import Settings
@@ -124,6 +124,6 @@ def _show_outcomes(*, as_json: bool) -> None:
         echo_json([{"digits": o.digits, "name": o.name, "words": o.words} for o in OUTCOMES])
         return
     width = max(len(row.name) for row in OUTCOMES)
-    click.echo(f"{'ends in':<9}  {'name':<{width}}  what happens")
+    echo(f"{'ends in':<9}  {'name':<{width}}  what happens")
     for row in OUTCOMES:
-        click.echo(f"{row.digits:<9}  {row.name:<{width}}  {row.words}")
+        echo(f"{row.digits:<9}  {row.name:<{width}}  {row.words}")

@@ -27,8 +27,11 @@ def send(phone: str, template: str, code: str, **options: str | float | None) ->
     was used for another number or template.
     """
     from smsq import send_sms
+    from smsq_worker.cli.helpers.output import echo
+    from smsq_worker.i18n import _
 
     result = send_sms.apply_async((phone, template, code), options)
-    click.echo(result.id)
+    echo(result.id)
     if result.duplicate_of:
-        click.echo(f"smsq: its key is that of {result.duplicate_of}, so it is not sent", err=True)
+        words = _("its key is that of {id}, so it is not sent", id=result.duplicate_of)
+        echo(f"smsq: {words}", err=True)

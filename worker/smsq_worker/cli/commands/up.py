@@ -8,6 +8,8 @@ import time
 import click
 
 from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.output import echo
+from smsq_worker.i18n import _
 
 
 @click.command(
@@ -29,6 +31,7 @@ def up(redis_port: int) -> None:
     set, the gateway is the sandbox unless SMSQ_GATEWAY_URL is set. Data and logs are kept under
     SMSQ_HOME. A port of 0 in a SMSQ_..._BIND takes a free one. Ctrl-C exits with 0.
     """
+    from smsq_worker.cli.helpers.widths import padded
     from smsq_worker.devstack.processes import POLL_S, Stack, stopping
     from smsq_worker.devstack.up import addresses, make_folders, make_plan, start
 
@@ -39,10 +42,11 @@ def up(redis_port: int) -> None:
         with stopping(Stack(home / "logs")) as stack:
             start(plan, stack, home)
             for name, address in addresses(plan):
-                click.echo(f"{name:8} {address}")
-            click.echo(f"Logs     {home / 'logs'}\nReady. Ctrl-C ends it.")
+                echo(f"{name:8} {address}")
+            echo(f"{padded(_('Logs'), 8)} {home / 'logs'}")
+            echo(_("Ready. Ctrl-C ends it."))
             while True:
                 stack.check()
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
-        click.echo("Stopped.")
+        echo(_("Stopped."))

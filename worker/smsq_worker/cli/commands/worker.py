@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from smsq_worker.celery_worker.options import refused
 from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
 from smsq_worker.cli.helpers.options import examples
 
@@ -25,6 +24,8 @@ def worker(options: tuple[str, ...]) -> None:
     Exits with 2 where a setting or an option is wrong; otherwise with the exit code of Celery's
     worker.
     """
+    from smsq_worker.celery_worker.options import refused
+
     # Before Celery sees them: it would replace this process' threads, or fail with a traceback.
     if problems := refused(options):
         sys.stderr.write("".join(f"smsq: {line}\n" for line in problems))

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from smsq_worker.cli.helpers.output import echo_own
+
 
 class CeleryCommand(click.Command):
     """A command that passes all its words on to Celery, --help among them."""
@@ -24,7 +26,7 @@ class CeleryCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Print our own help first, above that of Celery, if it is asked for."""
         if "--help" in ctx.params["options"]:
-            click.echo(f"{ctx.get_help()}\n")
+            echo_own(f"{ctx.get_help()}\n")
         return super().invoke(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +12,8 @@ import click
 from smsq_worker.cli.commands import COMMANDS
 from smsq_worker.cli.helpers.options import any_lang_option
 from smsq_worker.cli.helpers.translated_help import HelpContext, forget_help_option
+from smsq_worker.cli.helpers.version import version_option
+from smsq_worker.domain.printable import escaped
 
 
 class LazyGroup(click.Group):
@@ -19,11 +23,22 @@ class LazyGroup(click.Group):
 
     def __init__(self, name: str, **attributes: Any) -> None:
         stubs = [click.Command(name, short_help=summary) for name, summary in COMMANDS.items()]
-        super().__init__(name, commands=stubs, params=[any_lang_option(hidden=False)], **attributes)
+        params = [any_lang_option(hidden=False), version_option()]
+        super().__init__(name, commands=stubs, params=params, **attributes)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the table, not of the alphabet."""
         return list(self.commands)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the words of a call."""
+        with _escaped_errors():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named."""
+        with _escaped_errors():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -47,3 +62,14 @@ def _speak(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             _speak(inner)
+
+
+@contextmanager
+def _escaped_errors() -> Iterator[None]:
+    """Escape what click's errors quote: words come from scripts, too."""
+    try:
+        yield
+    except click.ClickException as error:
+        text = "\n".join(map(escaped, error.message.split("\n")))
+        error.message = text  # type: ignore[misc]
+        raise

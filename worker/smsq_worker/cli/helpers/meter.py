@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
-import click
-
+from smsq_worker.cli.helpers.output import echo
+from smsq_worker.domain.printable import escaped
+from smsq_worker.i18n import _
 from smsq_worker.inspection.formatting import span
 
 Step: TypeAlias = Callable[[int, str], None]
 """Takes how many are done, and more text."""
 
 _LINE_EVERY_S: Final = 10.0
+_BAR: Final = 20
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def meter(what: str, total: int | None, begun: int = 0, *, quiet: bool = False) 
     `begun` were done before. The total may be unknown.
     """
     if quiet:
-        yield lambda _, __: None
+        yield lambda _done, _words: None
     elif sys.stderr.isatty():
         with _bar(what, total, begun) as step:
             yield step
@@ -37,11 +39,13 @@ def meter(what: str, total: int | None, begun: int = 0, *, quiet: bool = False) 
 def _bar(what: str, total: int | None, begun: int) -> Iterator[Step]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=_BAR),
+        # Broken into lines: what pauses it must not be cut off.
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=False)),
         console=Console(stderr=True),
         transient=True,
     ) as progress:
@@ -49,7 +53,8 @@ def _bar(what: str, total: int | None, begun: int) -> Iterator[Step]:
         pace = _Pace(total, begun)
 
         def step(done: int, words: str) -> None:
-            progress.update(task, completed=done, words=f"{pace.words(done)} {words}".strip())
+            shown = escaped(f"{pace.words(done)} {words}".strip())
+            progress.update(task, completed=done, words=shown)
 
         yield step
 
@@ -62,7 +67,7 @@ def _lines(what: str, total: int | None, begun: int) -> Step:
         nonlocal last
         if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
-            click.echo(f"{what} {pace.words(done)} {words}".rstrip(), err=True)
+            echo(f"{what} {pace.words(done)} {words}".rstrip(), err=True)
 
     return step
 
@@ -79,5 +84,8 @@ class _Pace:
         rate = (done - self._begun) / max(time.monotonic() - self._since, 0.001)
         if self._total is None:
             return f"{done}, {rate:.0f}/s"
-        left = f", {span((self._total - done) / rate)} left" if rate > 0 else ""
-        return f"{done} of {self._total}, {rate:.0f}/s{left}"
+        words = _("{done} of {total}, {rate:.0f}/s", done=done, total=self._total, rate=rate)
+        if rate <= 0:
+            return words
+        left = span((self._total - done) / rate)
+        return _("{words}, {time} left", words=words, time=left)

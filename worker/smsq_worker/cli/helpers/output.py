@@ -1,19 +1,63 @@
-"""How commands print and how they fail."""
+"""How commands print and how they fail: the one place that writes on a terminal.
+
+What comes from callers, the gateway or Redis may hold anything, so everything is escaped here.
+"""
 
 from __future__ import annotations
 
-import json
+import shutil
+import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import click
 
+from smsq_worker.cli.helpers.layout import fitted
+from smsq_worker.domain.printable import escaped, json_text
 
-def echo_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+def echo(line: str = "", *, err: bool = False, mark: str = "", **style: Any) -> None:
+    """Print a line; on a terminal it is broken between words. `mark` is a part in a style."""
+    parts = fitted_lines([line], err=err)
+    if mark:
+        parts[0] = parts[0].replace(mark, click.style(mark, **style), 1)
+    click.echo("\n".join(parts), err=err)
+
+
+def echo_lines(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print lines."""
+    for line in lines:
+        echo(line, err=err)
+
+
+def echo_json(value: Any, *, default: Any = None) -> None:
+    """Print a value as JSON; `default` is as of json.dumps."""
+    click.echo(json_text(value, indent=2, default=default))
+
+
+def echo_json_line(value: Any, *, nl: bool = True) -> None:
+    """Print a value as JSON on one line."""
+    click.echo(json_text(value), nl=nl)
+
+
+def echo_own(text: str, *, nl: bool = True) -> None:
+    """Print a text of ours as it is, such as a script."""
+    click.echo(text, nl=nl)
 
 
 def fail(why: str, code: int = 1) -> NoReturn:
     """Print the reason to stderr, and exit."""
-    click.echo(why, err=True)
+    echo_lines(why.split("\n"), err=True)
     raise SystemExit(code)
+
+
+def fitted_lines(lines: Iterable[str], *, err: bool = False) -> list[str]:
+    """Return lines as they are printed."""
+    width = table_width(err=err)
+    return [part for line in lines for part in fitted(escaped(line), width)]
+
+
+def table_width(*, err: bool = False) -> int:
+    """Return the columns of the terminal; 0 where there is none: a line stays one for grep."""
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    return shutil.get_terminal_size().columns if is_terminal else 0

@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
 from smsq_worker.cli.helpers.options import suggest
 
-scope_argument: Final = click.argument(
-    "scope",
-    nargs=-1,
-    metavar="[account | template NAME]",
-    shell_complete=suggest("account", "template"),
-)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
-_ALLOWED: Final = "it is about account (the default) or template NAME"
+PAUSABLE: Final = ("account", "template")
+RESUMABLE: Final = ("account", "breaker", "template")
+_ALLOWED: Final = {
+    PAUSABLE: "it is about account (the default) or template NAME",
+    RESUMABLE: "it is about account (the default, with the breaker), breaker or template NAME",
+}
 
 
-def read_scope(words: tuple[str, ...]) -> str:
-    """Read a scope; without words, the account. Raises UsageError, InvalidMessage."""
+def scope_argument(kinds: tuple[str, ...]) -> Callable[[_F], _F]:
+    """Declare the words that name a scope."""
+    metavar = " | ".join("template NAME" if kind == "template" else kind for kind in kinds)
+    return click.argument("scope", nargs=-1, metavar=f"[{metavar}]", shell_complete=suggest(*kinds))
+
+
+def read_scope(words: tuple[str, ...], kinds: tuple[str, ...]) -> str:
+    """Read a scope as it is printed anywhere, also in JSON; without words, the account.
+
+    Raises UsageError, InvalidMessage.
+    """
     from smsq.contract import parse_template
-    from smsq_worker.ledger.admin import ACCOUNT, template_scope
+    from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 
     match words:
         case () | ("account",):
             return ACCOUNT
+        case ("breaker",) if "breaker" in kinds:
+            return BREAKER
+        case ("breaker",):
+            raise click.UsageError(
+                "smsq opens the breaker itself, while the gateway fails; to stop sending: "
+                "smsq pause account"
+            )
         case ("template", name):
             return template_scope(parse_template(name))
+        case (word,) if word.startswith(template_scope("")):
+            return template_scope(parse_template(word.removeprefix(template_scope(""))))
         case ("template", *_):
-            raise click.UsageError(f"{_ALLOWED}; a template has one NAME")
+            raise click.UsageError(f"{_ALLOWED[kinds]}; a template has one NAME, quote its blanks")
     # Not shown: it may be a number in the wrong place.
     from smsq.suggestions import did_you_mean
 
-    hint = did_you_mean(words[0], ("account", "template"))
-    raise click.UsageError(f"{_ALLOWED}; {hint}" if hint else _ALLOWED)
+    hint = did_you_mean(words[0], kinds)
+    raise click.UsageError(f"{_ALLOWED[kinds]}; {hint}" if hint else _ALLOWED[kinds])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,10 +13,11 @@ from rich.text import Text
 
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail, table_width
 from smsq_worker.cli.helpers.widths import padded
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
+from smsq_worker.domain.printable import escaped
 from smsq_worker.gateway.relay_request import WRONG_SECRET
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
@@ -25,6 +26,8 @@ from smsq_worker.inspection.code_text import action, class_name, class_words, me
 _WRONG_SECRET = frozenset({"400", "GATEWAY:400"})
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
+# In a narrower terminal the last columns would be a few characters wide.
+_LEAST_COLUMNS = 120
 
 
 def show_one(stat: str, *, as_json: bool) -> None:
@@ -36,7 +39,7 @@ def show_one(stat: str, *, as_json: bool) -> None:
     if as_json:
         echo_json(_as_dict(code))
     else:
-        click.echo("\n".join(_explain(code, override)))
+        echo_lines(_explain(code, override))
 
 
 def show_all(*, as_json: bool) -> None:
@@ -45,10 +48,10 @@ def show_all(*, as_json: bool) -> None:
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
-    console = Console()
-    if not console.file.isatty():
-        console.width = _PIPE_COLUMNS
-    console.print(_table(catalogue))
+    if 0 < table_width() < _LEAST_COLUMNS:
+        echo_lines(_narrow(catalogue))
+    else:
+        Console(width=table_width() or _PIPE_COLUMNS).print(_table(catalogue))
 
 
 def _load() -> tuple[Path | None, Catalogue]:
@@ -178,6 +181,14 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
     return _("{code} is not in the catalogue; see them all: smsq codes", code=code)
 
 
+def _narrow(catalogue: Catalogue) -> Iterator[str]:
+    """Yield two or three lines for each code."""
+    for code in catalogue:
+        yield "  ".join(filter(None, (code.stat, _class(code), _scope(code), action(code))))
+        texts = (code.zh, code.en) if language() is Lang.EN else (code.zh or code.en,)
+        yield from (f"    {text}" for text in texts if text)
+
+
 def _table(catalogue: Catalogue) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in (_("code"), _("class"), _("scope")):
@@ -189,5 +200,5 @@ def _table(catalogue: Catalogue) -> Table:
         name = _class(code)
         row = (code.stat, name, _scope(code), action(code), *texts)
         # Text: an override file's [words] are no markup.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(escaped(cell)) for cell in row))
     return table

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from smsq.connection import connect
 from smsq.contract import State
@@ -18,12 +19,13 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.devstack.demo import Seen, Sent, demo_plan, enqueue, watch
 from smsq_worker.devstack.processes import Stack, stopping
 from smsq_worker.devstack.up import Plan, start
+from smsq_worker.domain.printable import escaped
 from smsq_worker.ledger import Ledger
 
 
 def run_demo() -> bool:
     """Run everything, send, follow, and return whether every message ended as expected."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     home = Settings.load(os.environ).home / "demo"
     plan = demo_plan(os.environ, home)
     with stopping(Stack(home / "logs")) as stack:
@@ -39,7 +41,8 @@ def run_demo() -> bool:
     wrong = [one for one in sent if not seen.ends(one)]
     for one in wrong:
         status = seen.statuses[one.message_id]
-        console.print(f"WRONG: ...{one.digits} is {status.state} {status.reason}, not {one.end}")
+        reason = escaped(status.reason or "")
+        console.print(f"WRONG: ...{one.digits} is {status.state} {reason}, not {one.end}")
     console.print(
         f"{len(sent) - len(wrong)} of {len(sent)} messages ended as they must, {took_s:.0f} s"
     )
@@ -54,9 +57,17 @@ def _follow(console: Console, sent: list[Sent], check: Callable[[], None]) -> Se
         return watch(sent, lambda seen: live.update(_live_table(seen), refresh=True), check)
 
 
+def make_table(*headings: str) -> Table:
+    """Return a table that cuts nothing off in a narrow terminal."""
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
 def _live_table(seen: Seen) -> Table:
     counts = seen.by_state()
-    table = Table("state", "messages", "")
+    table = make_table("state", "messages", "")
     for state in State:
         table.add_row(state, str(counts[state]), "█" * counts[state])
     return table
@@ -77,13 +88,13 @@ def _lines(console: Console) -> Callable[[Seen], None]:
 
 
 def _summarise(console: Console, plan: Plan, seen: Seen) -> None:
-    table = Table("state", "reason", "last report", "messages")
+    table = make_table("state", "reason", "last report", "messages")
     ends = Counter(
-        (status.state, _reason(status.reason), status.stat or "")
+        (status.state, escaped(_reason(status.reason)), escaped(status.stat or ""))
         for status in seen.statuses.values()
     )
     for row, count in sorted(ends.items()):
-        table.add_row(*row, str(count))
+        table.add_row(*map(Text, row), str(count))
     console.print(table)
     settings = plan.settings
     ledger = Ledger(connect(settings.redis_url), settings.rules)

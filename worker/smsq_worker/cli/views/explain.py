@@ -19,7 +19,7 @@ from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.cli.helpers.widths import padded, terminal_columns, width, wrapped
 from smsq_worker.cli.views import ticket
 from smsq_worker.config.settings import Settings
@@ -137,7 +137,7 @@ def _explain_mid(context: _Context, mid: str) -> bool:
         return False
     if context.wish.ticket:
         stats = Ledger(context.client, context.settings.rules).parked_stats(mid)
-        click.echo("\n".join(ticket.of_a_mid(mid, stats, context.catalogue)))
+        echo_lines(ticket.of_a_mid(mid, stats, context.catalogue))
         return True
     answer = _parked(context, mid, since, sharers)
     _echo(context, answer, _lines(answer))
@@ -272,7 +272,7 @@ def _show_ticket(context: _Context, trace: Trace) -> None:
                 id=trace.status.id,
             )
         )
-    click.echo("\n".join(lines))
+    echo_lines(lines)
 
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
@@ -349,7 +349,7 @@ def _echo(context: _Context, answer: dict[str, Any], lines: Iterable[str]) -> No
     if context.wish.as_json:
         echo_json(answer)
     else:
-        click.echo("\n".join(lines))
+        echo_lines(lines)
 
 
 def _unknown(context: _Context, what: str) -> NoReturn:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from smsq_worker.inspection.formatting import moment
+from smsq_worker.i18n import _
+from smsq_worker.inspection.formatting import local, moment
 from smsq_worker.ledger.admin import Rate
 
 
@@ -19,18 +20,25 @@ def as_dict(rate: Rate) -> dict[str, Any]:
     }
 
 
+def limit(rate: Rate) -> str:
+    """Return the limit, with the burst."""
+    return _("{limit:g}/s, burst {burst}", limit=rate.limit, burst=rate.burst)
+
+
 def current(rate: Rate) -> str:
     """Return the rate at present, and why it is lower than the limit."""
     if rate.back_at is None:
         return f"{rate.now:g}/s"
-    return (
-        f"{rate.now:g}/s: the gateway wanted fewer; "
-        f"back at {rate.limit:g}/s by {moment(rate.back_at)} if it is content"
+    return _(
+        "{now:g}/s: the gateway wanted fewer; back at {limit:g}/s by {time} if it is content",
+        now=rate.now,
+        limit=rate.limit,
+        time=local(rate.back_at),
     )
 
 
 def source(rate: Rate) -> str:
     """Return who set the limit."""
     if rate.by_operator:
-        return "set by an operator; smsq rate --reset goes back to the settings"
-    return "the workers' settings SMSQ_RATE_PER_S, SMSQ_RATE_BURST"
+        return _("set by an operator; smsq rate --reset goes back to the settings")
+    return _("the workers' settings SMSQ_RATE_PER_S, SMSQ_RATE_BURST")

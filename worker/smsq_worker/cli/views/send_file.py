@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import click
-
 from smsq.contract import State, parse
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.checkpoint import NotAgain
@@ -18,10 +16,14 @@ from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
+from smsq_worker.cli.helpers.widths import padded
 from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.formatting import span
+from smsq_worker.i18n import _
+from smsq_worker.inspection.formatting import span, state_name
 
+_NAMES: Final = 11
+"""Columns of what a line is about."""
 _STOPPED: Final = 130
 """What a shell reports for a command that Ctrl-C ended."""
 _GOOD_ENDS: Final = {State.DELIVERED, State.DUPLICATE}
@@ -100,14 +102,17 @@ def _show(report: dict[str, Any], options: Options, *, err: bool = False) -> Non
     if options.as_json:
         echo_json(report)
         return
-    for line in _lines(report):
-        click.echo(line, err=err)
+    echo_lines(_lines(report), err=err)
+
+
+def _line(name: str, text: object) -> str:
+    return f"{padded(name, _NAMES)} {text}"
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
     if "rows" in report:
-        yield f"rows        {report['rows']}"
-        yield f"bad         {report['bad']}"
+        yield _line(_("rows"), report["rows"])
+        yield _line(_("bad"), report["bad"])
         yield from (f"  {count} x {why}" for why, count in report["reasons"].items())
         yield from _row_lines(report["bad_rows"])
     if "doubles" in report:
@@ -117,28 +122,36 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _dry_run_lines(report: dict[str, Any]) -> Iterator[str]:
-    yield f"doubles     {report['doubles']} rows repeat a number; they would be sent"
-    yield from (f"  line {row['line']}: {row['phone']}" for row in report["double_rows"])
-    yield f"suppressed  {report['suppressed']}"
-    yield (
-        f"would send  {report['would_be_sent']}, in {span(report['seconds'])} "
-        f"at {report['rate_per_s']:g}/s; nothing was sent"
+    doubles = _("{n} rows repeat a number; they would be sent", n=report["doubles"])
+    yield _line(_("doubles"), doubles)
+    for row in report["double_rows"]:
+        yield "  " + _("line {line}: {what}", line=row["line"], what=row["phone"])
+    yield _line(_("suppressed"), report["suppressed"])
+    would = _(
+        "{n}, in {time} at {rate:g}/s; nothing was sent",
+        n=report["would_be_sent"],
+        time=span(report["seconds"]),
+        rate=report["rate_per_s"],
     )
+    yield _line(_("would send"), would)
     if report["expiring"]:
-        yield "            That is longer than the shortest ttl_s: some would expire unsent"
+        yield _line("", _("That is longer than the shortest ttl_s: some would expire unsent"))
 
 
 def _run_lines(report: dict[str, Any]) -> Iterator[str]:
-    before = f", {report['before']} of them by an earlier run" * bool(report["before"])
-    yield f"enqueued    {report['enqueued']}{before}"
-    yield f"duplicates  {report['duplicates']}"
+    enqueued, before = report["enqueued"], report["before"]
+    words = _("{n}, {before} of them by an earlier run", n=enqueued, before=before)
+    yield _line(_("enqueued"), words if before else enqueued)
+    yield _line(_("duplicates"), report["duplicates"])
     if "key_conflicts" in report:
-        yield f"  {report['key_conflicts']} of them with another message's key; they are not sent"
+        conflicts = report["key_conflicts"]
+        yield "  " + _("{n} of them with another message's key; they are not sent", n=conflicts)
         yield from _row_lines(report["conflict_rows"])
-    yield f"ids         {report['ids']}"
+    yield _line("ids", report["ids"])
     for state, count in sorted(report.get("states", {}).items()):
-        yield f"{state:<11} {count}"
+        yield _line(state_name(state), count)
 
 
 def _row_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    return (f"  line {row['line']}: {row['reason']}" for row in rows)
+    for row in rows:
+        yield "  " + _("line {line}: {what}", line=row["line"], what=row["reason"])

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-import click
-
 import smsq
 from smsq.contract import State
 from smsq.settings import shown_url
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
-from smsq_worker.cli.helpers.output import echo_json, fail
+from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
+from smsq_worker.cli.helpers.widths import padded, width
 from smsq_worker.cli.views import rate as rate_view
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
+from smsq_worker.domain.printable import json_text
+from smsq_worker.i18n import _, ngettext
 from smsq_worker.infra.memory import Memory
-from smsq_worker.inspection.formatting import moment, pause_end, pause_words, scope_words, span
+from smsq_worker.inspection import notify_queue
+from smsq_worker.inspection.formatting import (
+    local,
+    local_instant,
+    moment,
+    pause_end,
+    pause_words,
+    scope_name,
+    span,
+    state_name,
+)
+from smsq_worker.inspection.notify_queue import NotifyQueue
 from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Snapshot
 from smsq_worker.ledger.admin import Pause
 
 _WATCH_S: Final = 1.5
+_NAMES: Final = 9
+"""Columns of what a line is about."""
 
 
 def show_overview(*, as_json: bool) -> None:
@@ -33,10 +46,11 @@ def show_overview(*, as_json: bool) -> None:
     settings = Settings.load(os.environ)
     inspector = _make_inspector(settings)
     snapshot = inspector.take_snapshot()
+    notify = notify_queue.look_quickly(settings)
     if as_json:
-        echo_json(_as_dict(snapshot))
+        echo_json(_as_dict(snapshot, notify))
     else:
-        click.echo("\n".join(_lines(snapshot)))
+        echo_lines(_lines(snapshot, notify))
     if not snapshot.broker_answers:
         fail(_broker_away(settings))
 
@@ -50,10 +64,11 @@ def watch_overview(every_s: int, *, as_json: bool) -> None:
 
     def look() -> list[str]:
         snapshot = inspector.take_snapshot()
+        notify = notify_queue.look_quickly(settings)
         if as_json:
-            return [json.dumps(_as_dict(snapshot), ensure_ascii=False)]
+            return [json_text(_as_dict(snapshot, notify))]
         away = [] if snapshot.broker_answers else [_broker_away(settings)]
-        return [f"at        {moment(snapshot.at)}", *_lines(snapshot), *away]
+        return [_line(_("at"), local(snapshot.at)), *_lines(snapshot, notify), *away]
 
     watch(look, every_s)
 
@@ -64,53 +79,91 @@ def _make_inspector(settings: Settings) -> Inspector:
 
 def _broker_away(settings: Settings) -> str:
     broker = shown_url(settings.broker_url)
-    return f"smsq: the broker at {broker} (SMSQ_BROKER_URL) does not answer"
+    return "smsq: " + _("the broker at {broker} (SMSQ_BROKER_URL) does not answer", broker=broker)
 
 
-def _lines(snapshot: Snapshot) -> Iterator[str]:
-    by = "an operator" if snapshot.rate.by_operator else "the settings"
-    yield f"rate      {snapshot.rate.limit:g}/s, burst {snapshot.rate.burst}, set by {by}"
-    yield f"now       {rate_view.current(snapshot.rate)}"
+def _line(name: str, text: str) -> str:
+    return f"{padded(name, _NAMES)} {text}"
+
+
+def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
+    rate, memory = snapshot.rate, snapshot.memory
+    limit = rate_view.limit(rate)
+    yield _line(
+        _("rate"),
+        _("{limit}, set by an operator", limit=limit)
+        if rate.by_operator
+        else _("{limit}, set by the settings", limit=limit),
+    )
+    yield _line(_("now"), rate_view.current(rate))
     for pause in snapshot.pauses:
-        yield f"paused    {scope_words(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
-    for name, memory in snapshot.memory.items():
-        if memory.is_short:
-            yield f"memory    {_memory_words(name, memory)}"
-    yield f"{'lane':9}" + "".join(f" {state:>9}" for state in LIVE_STATES)
+        words = f"{scope_name(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
+        yield _line(_("paused"), words)
+    yield from (
+        _line(_("memory"), _memory_words(*one)) for one in memory.items() if one[1].is_short
+    )
+    yield from _lane_lines(snapshot)
+    reports = snapshot.reports_waiting
+    yield _line(_("reports"), _("{n} waiting", n="?" if reports is None else reports))
+    held = _("{n}, decide: smsq held", n=snapshot.held)
+    yield _line(_("held"), held if snapshot.held else "0")
+    parked = _("{n}, look: smsq parked", n=snapshot.parked)
+    yield _line(_("parked"), parked if snapshot.parked else "0")
+    waiting, dead = snapshot.callbacks["waiting"], snapshot.callbacks["dead"]
+    given_up = _("{waiting} waiting, {dead} given up", waiting=waiting, dead=dead)
+    look = _("look: smsq notices")
+    yield _line(_("callbacks"), f"{given_up}, {look}" if dead else given_up)
+    if notify and notify.ours:
+        yield _line("notify=", _notify_words(notify))
+    yield _line(_("to send"), _drain(snapshot))
+
+
+def _lane_lines(snapshot: Snapshot) -> Iterator[str]:
+    heads = [state_name(state) for state in LIVE_STATES]
+    yield padded(_("lane"), 9) + "".join(f" {' ' * (9 - width(head))}{head}" for head in heads)
     for name, lane in snapshot.lanes.items():
         counts = "".join(f" {lane.live[state]:>9}" for state in LIVE_STATES)
         yield f"{name:9}{counts}"
     for name, lane in snapshot.lanes.items():
         if lane.oldest:
-            yield f"oldest    {name}: {lane.oldest.id}, waits for {span(lane.oldest.age_s)}"
-    yield f"reports   {_count(snapshot.reports_waiting)} waiting"
-    yield f"held      {snapshot.held}" + ", decide: smsq held" * bool(snapshot.held)
-    yield f"parked    {snapshot.parked}" + ", look: smsq parked" * bool(snapshot.parked)
-    waiting, dead = snapshot.callbacks["waiting"], snapshot.callbacks["dead"]
-    yield f"callbacks {waiting} waiting, {dead} given up" + ", look: smsq notices" * bool(dead)
-    yield f"to send   {snapshot.to_send}, {_drain(snapshot)}"
+            age = span(lane.oldest.age_s)
+            words = _("{lane}: {id}, waits for {age}", lane=name, id=lane.oldest.id, age=age)
+            yield _line(_("oldest"), words)
+
+
+def _notify_words(notify: NotifyQueue) -> str:
+    return ngettext(
+        "{n} task waits in queue {queue} for the application; if it stays, look: smsq doctor",
+        "{n} tasks wait in queue {queue} for the application; if they stay, look: smsq doctor",
+        notify.waiting,
+        queue=notify.name,
+    )
 
 
 def _memory_words(name: str, memory: Memory) -> str:
-    whose = f"the {name}'s Redis"
-    share = f": {memory.used / memory.limit:.0%} of its maxmemory is in use" if memory.limit else ""
-    if memory.is_full:
-        stops = "no message and no report" if name == "ledger" else "no wake-up"
-        return f"{whose} is full and takes {stops}{share}"
-    return f"{whose} is nearly full{share}"
+    is_ledger = name == "ledger"
+    if memory.is_full and is_ledger:
+        words = _("the ledger's Redis is full and takes no message and no report")
+    elif memory.is_full:
+        words = _("the broker's Redis is full and takes no wake-up")
+    elif is_ledger:
+        words = _("the ledger's Redis is nearly full")
+    else:
+        words = _("the broker's Redis is nearly full")
+    if not memory.limit:
+        return words
+    share = _("{share:.0%} of its maxmemory is in use", share=memory.used / memory.limit)
+    return f"{words}: {share}"
 
 
 def _drain(snapshot: Snapshot) -> str:
     if snapshot.drain_s is None:
-        return "stopped"
-    return f"takes {span(snapshot.drain_s)} at {snapshot.rate.now:g}/s"
+        return _("{n}, stopped", n=snapshot.to_send)
+    takes, rate = span(snapshot.drain_s), snapshot.rate.now
+    return _("{n}, takes {time} at {rate:g}/s", n=snapshot.to_send, time=takes, rate=rate)
 
 
-def _count(number: int | None) -> str:
-    return "?" if number is None else str(number)
-
-
-def _as_dict(snapshot: Snapshot) -> dict[str, Any]:
+def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
     return {
         "at": moment(snapshot.at),
         "rate": rate_view.as_dict(snapshot.rate),
@@ -120,6 +173,8 @@ def _as_dict(snapshot: Snapshot) -> dict[str, Any]:
         "held": snapshot.held,
         "parked": snapshot.parked,
         "notices": snapshot.callbacks,
+        "notify_queue": notify
+        and {"queue": notify.name, "waiting": notify.waiting, "from_smsq": notify.ours},
         "to_send": snapshot.to_send,
         "stopped": snapshot.stopped,
         "drain_s": snapshot.drain_s,
@@ -156,22 +211,17 @@ def show_message(message_id: str, *, as_json: bool) -> None:
         fail(f"smsq: nothing is known of {message_id!r}")
     fields = dataclasses.asdict(found)
     if as_json:
-        click.echo(json.dumps(fields, default=_isoformat, ensure_ascii=False, indent=2))
+        echo_json(fields, default=datetime.isoformat)
         return
     attempts = fields.pop("attempts")
     for name, value in fields.items():
         if value is not None:
-            # The reference is the caller's own text.
-            shown = "".join(c if c.isprintable() else " " for c in _isoformat(value))
-            click.echo(f"{name:12} {shown}")
+            echo(f"{name:12} {_shown(value)}")
     for attempt in attempts:
-        words = [
-            str(attempt[name]) for name in ("outcome", "detail", "mid", "stat") if attempt[name]
-        ]
-        click.echo(
-            f"attempt {attempt['n']:<4} {_isoformat(attempt['started_at'])} {' '.join(words)}"
-        )
+        words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
+        at = local_instant(attempt["started_at"])
+        echo(f"attempt {attempt['n']:<4} {' '.join([at, *words])}")
 
 
-def _isoformat(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _shown(value: object) -> str:
+    return local_instant(value) if isinstance(value, datetime) else str(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import tempfile
@@ -20,11 +19,12 @@ from smsq.cipher import opener
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
-from smsq_worker.cli.helpers.output import fail
+from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
 from smsq_worker.cli.helpers.suppressed_csv import BadList, read_list, read_time, write_list
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
-from smsq_worker.inspection.formatting import moment
+from smsq_worker.i18n import _, ngettext
+from smsq_worker.inspection.formatting import local, moment
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.suppressed import Suppressed
 
@@ -37,14 +37,15 @@ def show(*, as_json: bool) -> None:
     for count, row in enumerate(_control().suppressed(), 1):
         if as_json:
             # One by one, as there may be very many.
-            click.echo("[" if count == 1 else ",")
-            click.echo(json.dumps(_as_dict(row), ensure_ascii=False), nl=False)
+            echo_own("[" if count == 1 else ",")
+            echo_json_line(_as_dict(row), nl=False)
         else:
-            click.echo("  ".join(_as_dict(row).values()))
+            times = {"since": local(row.since), "until": local(row.until)}
+            echo("  ".join((_as_dict(row) | times).values()))
     if as_json:
-        click.echo("\n]" if count else "[]")
+        echo_own("\n]" if count else "[]")
     else:
-        click.echo(f"{count} suppressed")
+        echo(ngettext("{n} suppressed", "{n} suppressed", count))
 
 
 def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | None) -> None:
@@ -54,7 +55,7 @@ def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | Non
     control = _control()
     for phone in numbers:
         control.suppress(phone, reason, end)
-        click.echo(f"{mask_phone(phone)}  suppressed until {moment(end)}")
+        echo(_("{phone}  suppressed until {time}", phone=mask_phone(phone), time=local(end)))
 
 
 def remove(phones: tuple[str, ...]) -> None:
@@ -65,7 +66,7 @@ def remove(phones: tuple[str, ...]) -> None:
     for phone in numbers:
         done = control.unsuppress(phone)
         missing |= not done
-        click.echo(f"{mask_phone(phone)}  {'removed' if done else 'was not suppressed'}")
+        echo(f"{mask_phone(phone)}  {_('removed') if done else _('was not suppressed')}")
     raise SystemExit(1 if missing else 0)
 
 
@@ -75,12 +76,15 @@ def import_csv(file: BinaryIO) -> None:
     # Bytes that are no UTF-8 become what no rule allows, so that their lines are named.
     try:
         with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as lines:
-            found = read_list(lines, partial(click.echo, err=True), now, now + _UNTIL_LIFTED)
+            found = read_list(lines, partial(echo, err=True), now, now + _UNTIL_LIFTED)
     except BadList:
-        fail("nothing was imported")
+        fail(_("nothing was imported"))
     count = _control().take_over(row for row in found.values() if row.until > now)
     over = len(found) - count
-    click.echo(f"{count} numbers imported" + f", {over} left out: their time is over" * bool(over))
+    words = ngettext("{n} number imported", "{n} numbers imported", count)
+    if over:
+        words = _("{words}, {n} left out: their time is over", words=words, n=over)
+    echo(words)
 
 
 def export_csv(file: str) -> None:
@@ -88,8 +92,10 @@ def export_csv(file: str) -> None:
     rows = _control().suppressed()
     with _stdout() if file == "-" else _private_file(Path(file)) as stream:
         written, unknown = write_list(rows, stream)
-    left_out = f", {unknown} left out: only their digests are known" * bool(unknown)
-    click.echo(f"{written} numbers exported{left_out}", err=True)
+    words = ngettext("{n} number exported", "{n} numbers exported", written)
+    if unknown:
+        words = _("{words}, {n} left out: only their digests are known", words=words, n=unknown)
+    echo(words, err=True)
 
 
 def _as_dict(row: Suppressed) -> dict[str, str]:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-import click
 from rich.live import Live
 from rich.text import Text
 
 from smsq.errors import LedgerUnavailable
+from smsq_worker.cli.helpers.output import echo, echo_lines, fitted_lines
 
 Look = Callable[[], list[str]]
 
@@ -35,15 +35,16 @@ def _in_place(look: Look, every_s: float) -> None:
         for lines, trouble in _looks(look, every_s):
             last = lines or last
             away = [f"{trouble}; the above is old, trying again"] if trouble else []
-            live.update(Text("\n".join([*last, *away])), refresh=True)
+            shown = fitted_lines([*last, *away])
+            live.update(Text("\n".join(shown), overflow="fold"), refresh=True)
 
 
 def _one_by_one(look: Look, every_s: float) -> None:
     for lines, trouble in _looks(look, every_s):
         if trouble:
-            click.echo(f"{trouble}; trying again", err=True)
+            echo(f"{trouble}; trying again", err=True)
         else:
-            click.echo("\n".join(lines))
+            echo_lines(lines)
 
 
 def _looks(look: Look, every_s: float) -> Iterator[tuple[list[str], str]]:

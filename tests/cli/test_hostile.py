@@ -1,0 +1,233 @@
+"""Texts that attack a terminal, in every place of the ledger: no command shows one as it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import signals
+
+from harness.cli import here
+from harness.scene import OTHER_PHONE, PHONE, Scene, mid_of
+from smsq import keys
+from smsq_worker.celery_worker import celery_logs
+from smsq_worker.cli import COMMANDS
+from smsq_worker.cli.helpers import output
+from smsq_worker.domain.printable import escaped, json_text
+from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.logs import FORMAT, PlainLines
+
+EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eolleh\u202c\u200b\u3164\u2028\x7f[red]x[/red]\r\nEVIL"
+ON_ONE_LINE = "\u200b[red]x[/red]\u202e"
+SAFE = escaped(EVIL)
+HELD = "held\x1b[2J"
+MID = "MID\x1b[2J"
+
+# What reads the ledger, with words for what is in it.
+WALK: dict[str, list[tuple[str, ...]]] = {
+    "send": [("send", PHONE, f"SMS{EVIL}"), ("send", PHONE, "SMS_1", "--reference", EVIL)],
+    "status": [("status",), ("status", "m1"), ("status", EVIL), (f"stat{EVIL}",)],
+    "explain": [
+        *(("explain", word) for word in ("m1", "m2", "m3", "m4", mid_of("m1", 1), "13700137000")),
+        ("explain", PHONE),
+        ("explain", "13912345678"),
+    ],
+    "rate": [("rate",), ("rate", EVIL)],
+    "pause": [("pause", "template", EVIL), ("pause", EVIL)],
+    "resume": [("resume", "template", "none"), ("resume", EVIL)],
+    "suppressed": [("suppressed",), ("suppressed", "add", EVIL)],
+    "held": [("held",), ("held", "drop", EVIL), ("held", "drop", "m1")],
+    "parked": [("parked",)],
+    "notices": [("notices",), ("notices", "drop", "webhook:delivered:none")],
+    "codes": [("codes",), ("codes", "MO:1234"), ("codes", EVIL)],
+    "doctor": [("doctor",)],
+    "send-file": [("send-file", "numbers.csv", "--dry-run")],
+}
+TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
+TAKES_JSON += ("doctor", "send-file")
+SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion"}
+"""They read nothing that others wrote, or hand over to Celery."""
+
+
+@pytest.fixture
+def evil(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """A ledger as an older release may have left it, which took more than this one takes."""
+    client = scene.client
+
+    def spoil(name: str, **more: str) -> None:
+        fields = {"template": EVIL, "reference": EVIL, "caller": EVIL, "notify": EVIL}
+        client.hset(keys.message(name), mapping=fields | more)
+
+    scene.enter("m1")
+    scene.accept("m1")
+    spoil("m1", **{"1:detail": EVIL, "1:stat": EVIL, "stat": EVIL, "detail": EVIL})
+    scene.enter("m2", phone=OTHER_PHONE)
+    spoil("m2", otherwise=EVIL)
+    scene.enter("m3", phone=OTHER_PHONE, notify="told")
+    scene.go("m3")
+    scene.record("m3", Outcome.REFUSED)
+    reasons = {"reason": EVIL, "detail": EVIL, "1:mid": MID, "1:detail": EVIL}
+    client.delete(keys.message("m3"))
+    client.hset(
+        keys.message("m3"),
+        mapping={"state": "failed", "lane": "otp", "phone": "137****7000", "enqueued": 1000}
+        | {"finished": 2000, "n": 1, "1:at": 1500, "1:outcome": "refused"}
+        | reasons,
+    )
+    spoil("m3")
+    scene.enter("m4", on_ambiguous="hold")
+    scene.go("m4")
+    scene.record("m4", Outcome.MAYBE_SENT)
+    spoil("m4", **{"1:detail": EVIL, "1:stat": EVIL})
+    client.hset(keys.message(HELD), mapping=client.hgetall(keys.message("m4")))
+    client.zadd(keys.HELD, {HELD: scene.now_ms()})
+    client.zadd(keys.PARKED, {MID: scene.now_ms()})
+    stats = [json.dumps({"stat": stat}) for stat in (EVIL, f"x{EVIL}")]
+    client.rpush(keys.early(MID), *stats)
+    dead = f"webhook:delivered:{HELD}"
+    client.zadd(keys.DEAD_NOTICES, {dead: scene.now_ms()})
+    client.hset(
+        keys.callback("delivered", HELD), mapping={"webhook:tries": 3, "webhook:error": EVIL}
+    )
+    for scope in (f"template:{EVIL}", "account"):
+        scene.control.pause(scope, EVIL)
+    entry = {"phone": PHONE, "reason": EVIL, "since": 1000, "until": 9_000_000_000_000}
+    client.hset(keys.SUPPRESSED, "d", json.dumps(entry))
+    client.zadd(keys.BAD, {f"message:{EVIL}": scene.now_ms()})
+    task = {"task": EVIL, "id": "m3.failed", "argsrepr": "(masked)"}
+    client.lpush("celery", json.dumps({"headers": task, "body": ""}))
+    codes = tmp_path / "codes.toml"
+    words = json_text(ON_ONE_LINE)
+    codes.write_text(f'[codes."MO:1234"]\nclass = "permanent"\nen = {words}\nzh = {words}\n')
+    (tmp_path / "numbers.csv").write_text(f'phone,template\n{PHONE},"SMS{EVIL}"\n', newline="")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SMSQ_CODES_FILE", str(codes))
+    monkeypatch.setenv("SMSQ_HOME", str(tmp_path))
+    yield scene
+    client.flushall()
+
+
+def test_every_command_is_walked() -> None:
+    assert WALK.keys() | SHOWS_NOTHING == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("width", [0, 60], ids=["pipe", "terminal"])
+def test_nothing_that_a_terminal_obeys_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    evil: Scene,
+    width: int,
+) -> None:
+    monkeypatch.setattr(output, "table_width", lambda *, err=False: width)
+    shown = {}
+    for name, calls in WALK.items():
+        for words in calls:
+            for options in ((), ("--json",))[: 1 + (name in TAKES_JSON and words[0] == name)]:
+                _, out, errors = here(monkeypatch, capsys, *words, *options)
+                shown[words, options] = out + errors
+    for call, text in shown.items():
+        assert [char for char in text if char != "\n" and escaped(char) != char] == [], call
+        assert not [line for line in text.split("\n") if line.startswith("EVIL")], call
+        assert PHONE not in text, call
+    if not width:
+        for words in (("held",), ("parked",), ("notices",), ("suppressed",), ("status", "m1")):
+            assert SAFE in shown[words, ()]
+        for words in (("codes",), ("codes", "MO:1234")):
+            assert escaped(ON_ONE_LINE) in shown[words, ()]
+
+
+@pytest.mark.parametrize("command", ["held", "notices"])
+def test_a_name_is_taken_as_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], evil: Scene, command: str
+) -> None:
+    name = HELD if command == "held" else f"webhook:delivered:{HELD}"
+    _, out, _ = here(monkeypatch, capsys, command)
+    assert escaped(name) in out
+    code, out, errors = here(monkeypatch, capsys, command, "drop", escaped(name))
+    assert (code, errors) == (0, ""), out
+    assert evil.client.zscore(keys.HELD if command == "held" else keys.DEAD_NOTICES, name) is None
+
+
+def test_a_paused_template_is_resumed_as_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], evil: Scene
+) -> None:
+    evil.client.delete(keys.PAUSES)
+    evil.control.pause("template:a\x1b b", "")
+    _, out, _ = here(monkeypatch, capsys, "status")
+    assert r"until smsq resume template 'a\x1b b'" in out
+    code, _, errors = here(monkeypatch, capsys, "resume", "template", r"a\x1b b")
+    assert (code, errors) == (0, "")
+    assert evil.paused() == {}
+
+
+# --- logs -----------------------------------------------------------------------------------
+
+
+def logged(record: logging.LogRecord) -> str:
+    """Return a record as a worker's handler, made by Celery, writes it."""
+    celery_logs.use_plain_text()
+    logger, handler = logging.getLogger("celery's"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    signals.after_setup_logger.send(sender=None, logger=logger)
+    return handler.format(record)
+
+
+def record(text: str, *args: object, error: BaseException | None = None) -> logging.LogRecord:
+    found = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord("x", logging.WARNING, "x.py", 1, text, args, found)
+
+
+def test_a_log_shows_foreign_texts_escaped_and_begins_no_line_with_one() -> None:
+    assert (
+        logged(record("report %s for %s: %d", EVIL, "m1", 3)) == f"WARNING report {SAFE} for m1: 3"
+    )
+    assert logged(record("it fails: %s", ValueError(EVIL))) == f"WARNING it fails: {SAFE}"
+    assert logged(record("Task %(name)s", {"name": EVIL})) == f"WARNING Task {SAFE}"
+    assert logged(record("Cannot connect.\n%s\n", "why")) == "WARNING Cannot connect.\n    why\n"
+    assert logged(record(f"an older library's\n{EVIL}")).count("\n") == 2
+
+
+class Base:
+    def __index__(self) -> int:
+        raise ValueError(f"x\n2026-01-01 CRITICAL {EVIL}")
+
+
+def test_a_traceback_is_indented_so_that_its_text_is_no_line_of_the_log() -> None:
+    try:
+        operator.index(Base())
+    except ValueError as error:
+        first, *more = logged(record("it fails", error=error)).split("\n")
+    assert first == "WARNING it fails"
+    assert len(more) >= 4
+    assert [line for line in more if not line.startswith("    ")] == []
+    assert "\x1b" not in "".join(more)
+
+
+def test_a_record_stays_as_it_is_for_other_handlers() -> None:
+    one = record("%s", EVIL)
+    PlainLines(logging.Formatter(FORMAT)).format(one)
+    assert one.getMessage() == EVIL
+
+
+# --- texts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "验证码 1", "\u3000全角\u00a0空格", "é", "😀", r"a\x1b", "日本語", "العربية"]
+)
+def test_what_is_readable_stays(text: str) -> None:
+    assert escaped(text) == text
+    assert json.loads(json_text({"text": text}))["text"] == text
+    assert text in json_text(text) or "\\" in text
+
+
+def test_json_gives_back_what_it_escapes() -> None:
+    for text in (EVIL, "\udc80", "\U000e0041", "a\nb"):
+        shown = json_text({text: [text]}, indent=2)
+        assert json.loads(shown) == {text: [text]}
+        assert [char for char in shown if char != "\n" and escaped(char) != char] == []

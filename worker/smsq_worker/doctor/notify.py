@@ -1,0 +1,113 @@
+"""The queue of `notify=` tasks: whether anybody takes what smsq puts there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import redis
+from kombu import Connection
+from kombu.exceptions import KombuError, OperationalError
+
+from smsq.connection import Client
+from smsq.redis_urls import as_broker
+from smsq.settings import shown_url
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor.access import TIMEOUT_S, on_redis
+from smsq_worker.doctor.finding import Finding, counted, error, ok, warning
+from smsq_worker.doctor.neighbours import BINDING, OWN_DATABASE
+from smsq_worker.doctor.queues import ask_workers
+from smsq_worker.inspection.notify_queue import NotifyQueue, is_in_redis, look
+
+SETTING: Final = "SMSQ_NOTIFY_BROKER_URL"
+_ERRORS: Final = (KombuError, OperationalError, OSError, redis.RedisError)
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Check who takes `notify=` tasks, in the broker to which they go."""
+    if not is_in_redis(settings):
+        yield _elsewhere(settings)
+        return
+    known = settings.notify_broker_url in {settings.broker_url, settings.redis_url}
+    check = partial(_in_redis, settings)
+    yield from on_redis(settings.notify_broker_url, SETTING, check, follows=known)
+
+
+def is_own(settings: Settings) -> bool:
+    """Return whether the tasks go to smsq's own broker, as they do by default."""
+    return settings.notify_broker_url == settings.broker_url
+
+
+def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
+    found = look(client, settings.notify_queue)
+    consumers = 0
+    if found.waiting or client.exists(f"{BINDING}{found.name}"):
+        try:
+            workers = ask_workers(settings.notify_broker_url)
+        except _ERRORS as problem:
+            advice = "check the broker's log: it did answer before"
+            yield error(f"workers could not be asked: {type(problem).__name__}", advice)
+            return
+        consumers = sum(found.name in queues for queues in workers.values())
+    yield from judge(settings, found, consumers)
+
+
+def _elsewhere(settings: Settings) -> Finding:
+    """Ask a broker that speaks AMQP, which knows a queue's consumers itself."""
+    broker, name = as_broker(settings.notify_broker_url), settings.notify_queue
+    try:
+        with Connection(broker.url, ssl=broker.ssl, connect_timeout=TIMEOUT_S) as connection:
+            channel: Any = connection.default_channel
+            try:
+                _, waiting, consumers = channel.queue_declare(queue=name, passive=True)
+            except connection.channel_errors:
+                return ok(f"nothing was sent to {_where(settings)} yet")
+    except _ERRORS as problem:
+        what = f"{shown_url(settings.notify_broker_url)}: {type(problem).__name__}"
+        return error(what, f"start the broker, open the network path to it, or correct {SETTING}")
+    return next(judge(settings, NotifyQueue(name, waiting, waiting, ()), consumers))
+
+
+def judge(settings: Settings, found: NotifyQueue, consumers: int) -> Iterator[Finding]:
+    """Judge what waits by who takes it."""
+    where = _where(settings)
+    if consumers:
+        yield ok(f"{found.waiting} waiting in {where}, {counted(consumers, 'worker')}")
+        if is_own(settings):
+            yield warning(f"the application consumes {where}, in smsq's database", OWN_DATABASE)
+    elif found.ours:
+        named = f" ({', '.join(found.tasks)})" * bool(found.tasks)
+        yield error(
+            f"{found.waiting} waiting in {where}{named}, and no worker consumes it: the "
+            "application is told nothing",
+            _advice(settings),
+        )
+    elif found.waiting and is_own(settings):
+        yield warning(
+            f"{found.waiting} tasks of other applications wait in queue {found.name} of smsq's "
+            "database",
+            OWN_DATABASE,
+        )
+    else:
+        yield ok(f"none of smsq's tasks waits in {where}")
+
+
+def _where(settings: Settings) -> str:
+    return f"queue {settings.notify_queue} of {shown_url(settings.notify_broker_url)}, for notify="
+
+
+def _advice(settings: Settings) -> str:
+    queue = settings.notify_queue
+    if is_own(settings):
+        return (
+            f"smsq's own broker is the default: name the application's in {SETTING}, and the "
+            f"queue that its workers consume in SMSQ_NOTIFY_QUEUE (now {queue}), for smsq's "
+            "workers, and restart them; what waits here is taken by a worker of the application "
+            f"that is started on this broker: celery -A YOUR_APP worker -Q {queue}"
+        )
+    return (
+        f"start a worker of the application on it: celery -A YOUR_APP worker -Q {queue}; or name "
+        f"the broker and the queue that its workers consume in {SETTING} and SMSQ_NOTIFY_QUEUE, "
+        "and restart smsq's workers"
+    )
