@@ -82,10 +82,14 @@ def _actions(code: Code) -> Iterator[str]:
     if code.scope is Scope.FREQUENCY and code.retry_after_s:
         yield f"hold the number for {span(code.retry_after_s)}"
     if code.suppress_s >= UNTIL_LIFTED_S:
-        yield "suppress the number until lifted"
+        yield f"suppress the number until lifted{_in_lanes(code)}"
     elif code.suppress_s:
-        yield f"suppress the number for {span(code.suppress_s)}"
+        yield f"suppress the number for {span(code.suppress_s)}{_in_lanes(code)}"
     if code.pause:
         yield f"pause the {code.pause}" + " on repeat" * (code.pause == "template")
     if code.slow_down:
         yield "slow down"
+
+
+def _in_lanes(code: Code) -> str:
+    return f" in lane {' and '.join(code.suppress_lanes)}" if code.suppress_lanes else ""

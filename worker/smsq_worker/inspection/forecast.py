@@ -56,7 +56,7 @@ class ForecastContext:
                 words.format(scope_words(pause.scope), pause_words(pause), pause_end(pause)),
             )
             for pause in self.snapshot.pauses
-            if pause.scope in scopes
+            if pause.scope in scopes and pause.stops(self.trace.status.lane)
         ]
 
 

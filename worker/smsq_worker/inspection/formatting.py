@@ -46,7 +46,8 @@ def scope_words(scope: str) -> str:
 def pause_words(pause: Pause) -> str:
     """Return the cause of a pause, and since when it lasts."""
     why = f"{pause.cause}: {pause.detail}" if pause.detail else pause.cause
-    return f"{why}, since {moment(pause.since)}"
+    lanes = f", in lane {' and '.join(pause.lanes)}" if pause.lanes else ""
+    return f"{why}{lanes}, since {moment(pause.since)}"
 
 
 def pause_end(pause: Pause) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,12 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
+from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo_json, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
 from smsq_worker.inspection.code_text import Lang, action, class_name, class_words
+from smsq_worker.inspection.formatting import moment
+from smsq_worker.ledger.codes_seen import codes_seen
 
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
@@ -31,7 +36,7 @@ def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
     if as_json:
         echo_json(_as_dict(code))
     else:
-        click.echo("\n".join(_explain(code, override, lang)))
+        click.echo("\n".join(_explain(code, catalogue, override, lang)))
 
 
 def show_all(lang: Lang, *, as_json: bool) -> None:
@@ -46,6 +51,37 @@ def show_all(lang: Lang, *, as_json: bool) -> None:
     console.print(_table(catalogue, lang))
 
 
+def show_seen(*, as_json: bool) -> None:
+    """Print the codes that came in reports and that the catalogue does not know."""
+    _, catalogue = _load()
+    settings = Settings.load(os.environ)
+    # The workers may have had another override file when the code came.
+    found = [
+        one
+        for one in codes_seen(connect_ledger(settings), settings.redis_url)
+        if catalogue.classify(one.stat).code_class is CodeClass.UNKNOWN
+    ]
+    rows = [
+        {
+            "stat": one.stat,
+            "count": one.count,
+            "first_at": moment(one.first_at),
+            "last_at": moment(one.last_at),
+            "mid": one.mid,
+        }
+        for one in found
+    ]
+    if as_json:
+        echo_json(rows)
+        return
+    for row in rows:
+        click.echo(
+            f"{row['stat']}  {row['count']} times  since {row['first_at']}  "
+            f"last {row['last_at']}  mid {row['mid']}"
+        )
+    click.echo(f"{len(rows)} codes that the catalogue does not know")
+
+
 def _load() -> tuple[Path | None, Catalogue]:
     """Return the override file's path and the catalogue; exits with 2 where the file is wrong."""
     if problems := list(misspelt(Settings, os.environ)):
@@ -58,7 +94,7 @@ def _load() -> tuple[Path | None, Catalogue]:
         fail("\n".join(error.problems), 2)
 
 
-def _explain(code: Code, override: Path | None, lang: Lang) -> list[str]:
+def _explain(code: Code, catalogue: Catalogue, override: Path | None, lang: Lang) -> list[str]:
     """Return the lines that describe one code."""
     in_english = [f"  meaning   {code.en or 'none is given'}"] * (lang is Lang.EN)
     return [
@@ -68,11 +104,12 @@ def _explain(code: Code, override: Path | None, lang: Lang) -> list[str]:
         f"  scope     {code.scope or 'none'}",
         f"  action    {action(code)}{_limits(code)}",
         f"  was sent  {_was_sent(code)}",
+        *_found_where(code, catalogue),
         f"  override  {_override_words(code, override)}",
     ]
 
 
-def _as_dict(code: Code) -> dict[str, str | int | bool]:
+def _as_dict(code: Code) -> dict[str, str | int | bool | list[Lane]]:
     """Return a code as JSON shows it, with the field names of the override file."""
     return {
         "stat": code.stat,
@@ -85,8 +122,19 @@ def _as_dict(code: Code) -> dict[str, str | int | bool]:
         "pause": code.pause,
         "slow_down": code.slow_down,
         "may_have_been_sent": code.may_have_been_sent,
+        "suppress_lanes": list(code.suppress_lanes),
+        "source": code.source,
         "action": action(code),
     }
+
+
+def _found_where(code: Code, catalogue: Catalogue) -> Iterator[str]:
+    """Yield by which entry it is known, if that is not its own, and where its meaning is from."""
+    entry = catalogue.entry(code.stat)
+    if entry and entry != code.stat:
+        yield f"  entry     {entry}: {code.stat} has none of its own"
+    if code.source:
+        yield f"  source    {code.source}"
 
 
 def _limits(code: Code) -> str:
@@ -130,7 +178,15 @@ def _override_words(code: Code, override: Path | None) -> str:
 def _unknown(catalogue: Catalogue, stat: str) -> str:
     close = catalogue.nearest(stat)
     hint = f"did you mean {' or '.join(close)}?" if close else "see them all: smsq codes"
-    return f"{normalise(stat)} is not in the catalogue; {hint}"
+    key = normalise(stat)
+    prefix = f' or, for all codes like it, [codes."{key.partition(":")[0]}:*"]' * (":" in key)
+    return (
+        f"{key} is not in the catalogue; {hint}\n"
+        "A message that it is reported of waits for a better report, and ends as unreported after "
+        "SMSQ_REPORT_WAIT_S.\n"
+        f'To give it a class: [codes."{key}"]{prefix} in a TOML file that SMSQ_CODES_FILE names. '
+        "What came so far: smsq codes --seen"
+    )
 
 
 def _table(catalogue: Catalogue, lang: Lang) -> Table:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 import click
 
 from smsq.cipher import opener
-from smsq.contract import mask_phone, parse_phone
+from smsq.contract import Lane, mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
 from smsq_worker.cli.helpers.output import fail
@@ -26,7 +27,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.inspection.formatting import moment
 from smsq_worker.ledger.admin import Control
-from smsq_worker.ledger.suppressed import Suppressed
+from smsq_worker.ledger.suppressed import ALL_LANES, Suppressed
 
 _UNTIL_LIFTED = timedelta(seconds=UNTIL_LIFTED_S)
 
@@ -40,30 +41,39 @@ def show(*, as_json: bool) -> None:
             click.echo("[" if count == 1 else ",")
             click.echo(json.dumps(_as_dict(row), ensure_ascii=False), nl=False)
         else:
-            click.echo("  ".join(_as_dict(row).values()))
+            lanes = f"  in lane {' and '.join(row.lanes)}" if row.lanes != ALL_LANES else ""
+            texts = (_phone(row), moment(row.since), moment(row.until), row.reason)
+            click.echo("  ".join(texts) + lanes)
     if as_json:
         click.echo("\n]" if count else "[]")
     else:
         click.echo(f"{count} suppressed")
 
 
-def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | None) -> None:
+def add(
+    phones: tuple[str, ...],
+    reason: str,
+    lanes: tuple[str, ...],
+    days: int | None,
+    until: str | None,
+) -> None:
     """Suppress numbers: until they are removed, for some days, or until a time."""
     end = _end(days, until)
     numbers = _numbers(phones)
     control = _control()
+    where = f" in lane {' and '.join(lanes)}" if lanes else ""
     for phone in numbers:
-        control.suppress(phone, reason, end)
-        click.echo(f"{mask_phone(phone)}  suppressed until {moment(end)}")
+        control.suppress(phone, reason, end, tuple(map(Lane, lanes)))
+        click.echo(f"{mask_phone(phone)}  suppressed{where} until {moment(end)}")
 
 
-def remove(phones: tuple[str, ...]) -> None:
+def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
     """Lift the suppression of numbers. Exits with 1 where one was not suppressed."""
     numbers = _numbers(phones)
     control = _control()
     missing = False
     for phone in numbers:
-        done = control.unsuppress(phone)
+        done = control.unsuppress(phone, tuple(map(Lane, lanes)))
         missing |= not done
         click.echo(f"{mask_phone(phone)}  {'removed' if done else 'was not suppressed'}")
     raise SystemExit(1 if missing else 0)
@@ -78,7 +88,8 @@ def import_csv(file: BinaryIO) -> None:
             found = read_list(lines, partial(click.echo, err=True), now, now + _UNTIL_LIFTED)
     except BadList:
         fail("nothing was imported")
-    count = _control().take_over(row for row in found.values() if row.until > now)
+    rows = chain.from_iterable(found.values())
+    count = _control().take_over(row for row in rows if row.until > now)
     over = len(found) - count
     click.echo(f"{count} numbers imported" + f", {over} left out: their time is over" * bool(over))
 
@@ -92,12 +103,17 @@ def export_csv(file: str) -> None:
     click.echo(f"{written} numbers exported{left_out}", err=True)
 
 
-def _as_dict(row: Suppressed) -> dict[str, str]:
+def _phone(row: Suppressed) -> str:
+    return mask_phone(row.phone) if row.phone else "(digest)"
+
+
+def _as_dict(row: Suppressed) -> dict[str, str | list[str]]:
     return {
-        "phone": mask_phone(row.phone) if row.phone else "(digest)",
+        "phone": _phone(row),
         "since": moment(row.since),
         "until": moment(row.until),
         "reason": row.reason,
+        "lanes": list(row.lanes),
     }
 
 
