@@ -154,7 +154,7 @@ class Catalogue:
         return self._find(key) or self._codes.get(f"{key}:*")
 
     def entry(self, stat: str) -> str | None:
-        """Return the name of the entry that covers a report's stat, or None; it may be a wildcard."""
+        """Return the name of the entry that covers a stat, perhaps a wildcard, or None."""
         key = normalise(stat)
         if key in self._codes:
             return key
@@ -171,11 +171,6 @@ class Catalogue:
             return self._codes[key]
         name = self.entry(key)
         return replace(self._codes[name], stat=key) if name else None
-
-
-def is_wildcard(name: str) -> bool:
-    """Return whether an entry of the catalogue is for all codes of a prefix that have none."""
-    return name.endswith(":*")
 
 
 def _key(written: str) -> str:

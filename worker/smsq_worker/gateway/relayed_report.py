@@ -13,6 +13,7 @@ _STATS: Final = {
     # SMPP's word; the vendor's list has none.
     State.UNREPORTED: "UNKNOWN",
 }
+_NOT_FINAL: Final = "ACCEPTD"
 _MAYBE_SENT: Final = {"local:resends", "local:dropped"}
 _STATS_WITHOUT_REPORT: Final = {
     State.FAILED: "REJECTED",
@@ -38,7 +39,7 @@ def vendor_notice(
     as the gateway wrote it, which is what its clients look for.
     """
     reported = _STATS.get(state)
-    if state is State.UNREPORTED and stat:
+    if state is State.UNREPORTED and stat and stat != _NOT_FINAL:
         reported = stat
     if state in _STATS_WITHOUT_REPORT:
         by, _, code = (reason or "").partition(":")

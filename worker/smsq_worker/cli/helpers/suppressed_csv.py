@@ -45,7 +45,8 @@ def read_list(
 ) -> dict[str, tuple[Suppressed, ...]]:
     """Read a list, by number: the last line of each lane counts.
 
-    `since` and `until` are the defaults. Calls `complain` for every bad line, with what is allowed, and then raises BadList.
+    `since` and `until` are the defaults. Calls `complain` for every bad line, with what is
+    allowed, and then raises BadList.
     """
     reader = csv.reader(lines, strict=True)
     defaults = {
