@@ -40,13 +40,16 @@ def codes(stat: str | None, *, seen: bool, as_json: bool, lang: Lang) -> None:
 
     Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
     """
-    from smsq_worker.cli.views import codes as view
-
     if seen:
+        from smsq_worker.cli.views import codes_seen
+
         if stat is not None:
             raise click.UsageError("either STAT or --seen, not both")
-        view.show_seen(as_json=as_json)
-    elif stat is None:
+        codes_seen.show(as_json=as_json)
+        return
+    from smsq_worker.cli.views import codes as view
+
+    if stat is None:
         view.show_all(lang, as_json=as_json)
     else:
         view.show_one(stat, lang, as_json=as_json)

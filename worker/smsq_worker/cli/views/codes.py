@@ -15,13 +15,10 @@ from rich.text import Text
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo_json, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
 from smsq_worker.inspection.code_text import Lang, action, class_name, class_words
-from smsq_worker.inspection.formatting import moment
-from smsq_worker.ledger.codes_seen import codes_seen
 
 # Wider than the widest row: what is piped into grep is one line for each code.
 _PIPE_COLUMNS = 400
@@ -29,7 +26,7 @@ _PIPE_COLUMNS = 400
 
 def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
     """Print one code; exits with 1 where it is not in the catalogue."""
-    override, catalogue = _load()
+    override, catalogue = load_catalogue()
     code = catalogue.get(stat)
     if code is None:
         fail(_unknown(catalogue, stat))
@@ -41,7 +38,7 @@ def show_one(stat: str, lang: Lang, *, as_json: bool) -> None:
 
 def show_all(lang: Lang, *, as_json: bool) -> None:
     """Print the catalogue."""
-    _, catalogue = _load()
+    _, catalogue = load_catalogue()
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
@@ -51,38 +48,7 @@ def show_all(lang: Lang, *, as_json: bool) -> None:
     console.print(_table(catalogue, lang))
 
 
-def show_seen(*, as_json: bool) -> None:
-    """Print the codes that came in reports and that the catalogue does not know."""
-    _, catalogue = _load()
-    settings = Settings.load(os.environ)
-    # The workers may have had another override file when the code came.
-    found = [
-        one
-        for one in codes_seen(connect_ledger(settings), settings.redis_url)
-        if catalogue.classify(one.stat).code_class is CodeClass.UNKNOWN
-    ]
-    rows = [
-        {
-            "stat": one.stat,
-            "count": one.count,
-            "first_at": moment(one.first_at),
-            "last_at": moment(one.last_at),
-            "mid": one.mid,
-        }
-        for one in found
-    ]
-    if as_json:
-        echo_json(rows)
-        return
-    for row in rows:
-        click.echo(
-            f"{row['stat']}  {row['count']} times  since {row['first_at']}  "
-            f"last {row['last_at']}  mid {row['mid']}"
-        )
-    click.echo(f"{len(rows)} codes that the catalogue does not know")
-
-
-def _load() -> tuple[Path | None, Catalogue]:
+def load_catalogue() -> tuple[Path | None, Catalogue]:
     """Return the override file's path and the catalogue; exits with 2 where the file is wrong."""
     if problems := list(misspelt(Settings, os.environ)):
         raise SettingsError(problems)
