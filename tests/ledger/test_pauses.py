@@ -842,7 +842,7 @@ def test_each_transition_is_told_once(scene: Scene, caplog: pytest.LogCaptureFix
         "paused breaker (outage): no connection",
         "resumed breaker: a probe got through",
         "paused account (report): MA:0015",
-        "paused template:SMS_1001 (report): MA:0024",
+        "paused template:SMS_1001 in lane notice (report): MA:0024",
     ]
 
 

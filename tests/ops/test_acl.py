@@ -163,7 +163,7 @@ def test_each_role_does_its_work(guarded: Guarded) -> None:
 
 COMMANDS = (
     *("status", "rate", "rate 50", "pause", "resume", "held", "parked", "notices"),
-    *("suppressed", "suppressed add 13800138222", "suppressed remove 13800138222"),
+    *("suppressed", "suppressed add 13800138222", "suppressed remove 13800138222", "codes --seen"),
     *("send 13800138333 SMS_1001 1", "explain 13800138000"),
 )
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from smsq.contract import Lane
 from smsq.errors import SettingsError
@@ -179,7 +179,7 @@ def _key(written: str) -> str:
     return f"{found[1] or found[2]}:*" if found else normalise(written)
 
 
-def _lanes(value: list[object]) -> tuple[Lane, ...]:
+def _lanes(value: list[Any]) -> tuple[Lane, ...]:
     found = {Lane(lane) for lane in value}
     return tuple(lane for lane in Lane if lane in found)
 

@@ -144,7 +144,7 @@ def _suppression(cipher: PlaintextCipher, phone: str, entry: dict[str, Any]) -> 
 
 def _entry(rows: Sequence[Suppressed]) -> dict[str, Any]:
     """Return the entry of a number's rows, as suppression.lua describes it."""
-    of = {
+    of: dict[Lane, dict[str, Any]] = {
         lane: {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)}
         for row in rows
         for lane in row.lanes

@@ -145,6 +145,8 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
     close = catalogue.nearest(stat)
     hint = f"did you mean {' or '.join(close)}?" if close else "see them all: smsq codes"
     key = normalise(stat)
+    if "?" in key:  # it cannot be given a class
+        return f"{key} is not in the catalogue; {hint}"
     prefix = f' or, for all codes like it, [codes."{key.partition(":")[0]}:*"]' * (":" in key)
     return (
         f"{key} is not in the catalogue; {hint}\n"
