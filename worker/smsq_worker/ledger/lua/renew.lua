@@ -1,5 +1,5 @@
 -- Replace a suppressed number's entry by the same under other payload keys.
--- needs: base suppression
+-- needs: suppression
 --
 -- ARGV[1] phone hash as it was  ARGV[2] the entry as it was read  ARGV[3] phone hash  ARGV[4] the entry
 -- Returns 1 where it was replaced

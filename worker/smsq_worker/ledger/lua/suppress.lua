@@ -1,5 +1,5 @@
 -- Suppress a number, as an operator says: in some lanes, or in all.
--- needs: base suppression
+-- needs: suppression
 --
 -- ARGV[1] phone hash  ARGV[2] the entry as JSON, of all lanes  ARGV[3] lanes as JSON, [] for all
 --

@@ -1,5 +1,5 @@
 -- Lift the suppression of a number, as an operator says: in some lanes, or in all.
--- needs: base suppression
+-- needs: suppression
 --
 -- ARGV[1] lanes as JSON, [] for all  ARGV[2...] phone hashes under which it may be kept
 -- Returns how many of them were suppressed there

@@ -1,4 +1,5 @@
 -- Numbers to which nothing is sent.
+-- needs: base
 --
 -- An entry is {phone, reason, since, until} and holds for all lanes. One that does not has `lanes`
 -- too: lane -> {reason, since, until}, and holds for those alone. The rest of it is then what lasts
