@@ -63,6 +63,21 @@ def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reconcil
     }
 
 
+@pytest.mark.parametrize("stat", ["EXPIRED", "MI:0054"])
+def test_an_expired_one_may_have_been_delivered_so_its_policy_decides(
+    scene: Scene, reports: Reconciler, stat: str
+) -> None:
+    for name, policy in (("asks", "hold"), ("repeats", "resend")):
+        scene.enter(name, on_ambiguous=policy)
+        scene.accept(name)
+    assert reports.reconcile([("MID-asks-1", stat), ("MID-repeats-1", stat)]) == (
+        "1 deferred, 1 held"
+    )
+    scene.wake("repeats")
+    scene.go("repeats")
+    assert scene.ledger.counters()["possible_duplicates"] == 1
+
+
 def test_codes_that_nobody_knows_are_noted_with_a_mid(
     scene: Scene, reports: Reconciler, client: redis.Redis
 ) -> None:
