@@ -32,10 +32,10 @@ class Callback:
     """Public: id, state, lane, reason, stat, ...; times are ISO 8601, in UTC."""
     notify: str | None = field(repr=False)
     return_url: str | None = field(repr=False)
-    last_stat: str | None
-    """The code last reported of the attempt that counts, of a message that ended as unreported."""
     trace: str | None = field(repr=False)
     """W3C traceparent of its message, where that is traced."""
+    last_stat: str | None = None
+    """The code last reported of the attempt that counts, of a message that ended as unreported."""
 
     @property
     def id(self) -> str:
