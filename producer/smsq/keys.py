@@ -34,11 +34,12 @@ All keys start with "smsq:" and live in one database.
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: attempts since the last answer | for ever |
 | smsq:outcomes    | list   | the last attempts, the newest first: when it failed, 0 where it did not | for ever |
-| smsq:reports:<template> | hash | the template's window of reports | 15 min |
+| smsq:reports:<template> | hash | the template's windows of reports, "<lane>:<field>"; of releases before 0.3.0 "<field>", of all lanes | the longest of SMSQ_TEMPLATE_PAUSE |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
 | smsq:stops       | hash   | "campaign:<name>", "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
-| smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload | until then |
+| smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload; also `lanes` where it holds not for all lanes alike, see ledger/lua/shared/suppression.lua | until then |
+| smsq:codes:seen  | hash   | stat code that the catalogue does not know -> {count, first, last, mid of the last} as JSON, of messages' own reports, at most 200 | 90 d after the last |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
 | smsq:hold:<phone hash>  | string | until when the gateway takes nothing for a number | until then |
 | smsq:bad         | zset   | what no act can process, "<what>:<name>", by when it last failed, at most 10,000, see ledger/lua/shared/set_aside.lua | 10 min after it last failed |
@@ -54,6 +55,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | caller, returnurl | who sent it through the relay, and its callback URL |
 | allowed | where it was too frequent: from when it would be allowed |
 | reason, stat | why it is where it is; the last stat code reported |
+| raw | that code as the gateway wrote it, where `stat` is another spelling |
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
@@ -117,6 +119,7 @@ HEALTH: Final = f"{PREFIX}health"
 RECENT_ATTEMPTS: Final = f"{PREFIX}outcomes"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 STOPS: Final = f"{PREFIX}stops"
+CODES_SEEN: Final = f"{PREFIX}codes:seen"
 LOOKUP: Final = f"{PREFIX}lookup"
 BAD: Final = f"{PREFIX}bad"
 BAD_COUNTS: Final = f"{PREFIX}bad:counts"

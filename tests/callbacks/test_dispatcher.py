@@ -89,6 +89,33 @@ def test_a_message_nobody_asked_about_leaves_nothing(desk: Desk) -> None:
     assert not desk.outcomes_kept()
 
 
+def test_a_code_that_settled_nothing_is_told_as_the_gateway_wrote_it(desk: Desk) -> None:
+    desk.enter("m1", notify="shop.tasks.told")
+    desk.accept()
+    desk.report("m1", stat("XA:0001", "unknown", raw="xa1", unlisted=True))
+    desk.run_out()
+    assert desk.state() == "unreported"
+    desk.tell_all()
+    (notice,) = desk.told
+    assert (notice.outcome["stat"], notice.outcome["raw_stat"]) == ("XA:0001", "xa1")
+    assert notice.last_stat == "XA:0001"
+
+
+def test_a_code_of_an_attempt_before_the_last_is_not_the_end_of_an_unreported_one(
+    desk: Desk,
+) -> None:
+    desk.enter("m1", notify="shop.tasks.told")
+    desk.accept()
+    desk.report("m1", stat("EXPIRED", "transient", 60, maybe_sent=True))
+    desk.wake()
+    desk.accept()
+    desk.run_out()
+    desk.tell_all()
+    (notice,) = desk.told
+    assert (notice.outcome["state"], notice.outcome["stat"]) == ("unreported", "EXPIRED")
+    assert notice.last_stat is None
+
+
 def test_an_outcome_is_told_with_all_that_is_known(desk: Desk) -> None:
     desk.deliver(notify="shop.tasks.told", reference="order 7", lane="otp")
     assert desk.waiting() == ["task:delivered:m1"]
@@ -104,6 +131,7 @@ def test_an_outcome_is_told_with_all_that_is_known(desk: Desk) -> None:
         "lane": "otp",
         "reason": None,
         "stat": "DELIVRD",
+        "raw_stat": "DELIVRD",
         "detail": None,
         "template": "SMS_1001",
         "phone": "138****8000",

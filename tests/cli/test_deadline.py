@@ -20,7 +20,7 @@ from harness.waiting import eventually
 from smsq_worker import cli
 
 PHONE = "13800138000"
-ASK_NO_REDIS = {"codes", "completion"}
+ASK_NO_REDIS = {"completion"}
 GO_ON_WITHOUT_IT = {"demo", "up", "worker", "serve", "sandbox", "flower"}
 """Those that run until they are stopped."""
 ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -31,6 +31,7 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "rate": ((), ("50",), ("--reset",)),
     "pause": ((), ("template", "SMS_1001")),
     "resume": ((),),
+    "codes": (("--seen",),),
     "suppressed": ((),),
     "suppressed list": ((),),
     "suppressed add": ((PHONE,),),

@@ -14,6 +14,7 @@ import redis
 import smsq
 from harness.cli import PHONE, run, unmasked
 from smsq import keys
+from smsq.contract import Lane
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.suppressed import Suppressed
@@ -21,6 +22,7 @@ from smsq_worker.ledger.suppressed import Suppressed
 OTHER = "13900139000"
 THIRD = "15000150000"
 HEADER = "phone,reason,since,until"
+EXPORTED = f"{HEADER},lanes"
 TEN_YEARS = timedelta(days=3650)
 
 
@@ -121,6 +123,25 @@ def test_a_number_is_suppressed_for_days(environ: dict[str, str], control: Contr
     assert abs(row.until - row.since - timedelta(days=30)) < timedelta(minutes=5)
 
 
+def test_a_number_is_suppressed_in_some_lanes(
+    environ: dict[str, str], control: Control, ledger: Ledger
+) -> None:
+    done = suppressed(environ, "add", PHONE, "--lane", "bulk", "--lane", "notice")
+    assert done.stdout.startswith("138****8000  suppressed in lane bulk and notice until 20")
+    assert suppressed(environ).stdout.splitlines()[0].endswith("  in lane notice and bulk")
+    (row,) = json.loads(suppressed(environ, "--json").stdout)
+    assert row["lanes"] == ["notice", "bulk"]
+    for lane, answer in (("otp", "sending"), ("bulk", "failed")):
+        message = smsq.send_sms.delay(PHONE, "SMS_1001", "1", lane=lane)
+        ledger.admit(message.id)
+        status = smsq.status(message.id)
+        assert status is not None
+        assert status.state == answer
+    assert suppressed(environ, "remove", PHONE, "--lane", "bulk").returncode == 0
+    assert suppressed(environ, "remove", PHONE, "--lane", "bulk").returncode == 1
+    assert known(control)[PHONE].lanes == (Lane.NOTICE,)
+
+
 # Words after `suppressed`: what stderr must hold.
 REFUSED = {
     "short": (("add", "1380013800"), "phone must be a mainland mobile number"),
@@ -141,6 +162,7 @@ REFUSED = {
         "either --days or --until, not both",
     ),
     "reason": (("add", PHONE, "--reason", "a\nb"), "printable text of at most 200 characters"),
+    "lane": (("add", PHONE, "--lane", "otpp"), "'otpp' is not one of 'otp', 'notice', 'bulk'"),
     "misspelt": (("ad", PHONE), "No such command 'ad'"),
     "no-file": (("import", "nowhere.csv"), "No such file"),
     "no-folder": (("export", "nowhere/at/all.csv"), "cannot write in"),
@@ -284,6 +306,25 @@ def test_an_export_is_imported_as_the_same_list(
     assert known(control) == before
 
 
+def test_lanes_come_back_from_an_export(environ: dict[str, str], control: Control) -> None:
+    until = datetime(2099, 1, 31, tzinfo=UTC)
+    control.suppress(PHONE, "no advertisements", until, [Lane.BULK])
+    control.suppress(PHONE, "wrong number", until, [Lane.OTP, Lane.NOTICE])
+    control.suppress(OTHER, "asked for it", until)
+    before = set(control.suppressed())
+    assert len(before) == 3
+    text = unmasked(environ, "export").stdout.decode()
+    for phone in (PHONE, OTHER):
+        control.unsuppress(phone)
+    assert unmasked(environ, "import", "-", stdin=text).stdout == b"2 numbers imported\n"
+    assert set(control.suppressed()) == before
+
+
+def test_an_import_says_which_lanes_there_are(environ: dict[str, str]) -> None:
+    done = unmasked(environ, "import", "-", stdin=f"phone,lanes\n{PHONE},bulk otpp\n")
+    assert b"line 2: lanes must be some of otp notice bulk with blanks" in done.stderr
+
+
 def test_an_export_goes_to_stdout_without_those_of_whom_only_a_digest_is_known(
     environ: dict[str, str], client: redis.Redis, control: Control
 ) -> None:
@@ -292,9 +333,9 @@ def test_an_export_goes_to_stdout_without_those_of_whom_only_a_digest_is_known(
     done = unmasked(environ | {"PYTHONIOENCODING": "ascii"}, "export")
     assert done.returncode == 0
     header, row = done.stdout.decode().splitlines()
-    assert header == HEADER
-    phone, reason, since, until = row.split(",")
-    assert (phone, reason, until) == (PHONE, "投诉", "2099-01-31T00:00:00+00:00")
+    assert header == EXPORTED
+    phone, reason, since, until, lanes = row.split(",")
+    assert (phone, reason, until, lanes) == (PHONE, "投诉", "2099-01-31T00:00:00+00:00", "")
     assert datetime.fromisoformat(since).utcoffset() == timedelta(0)
     assert done.stderr == b"1 number exported, 1 left out: only their digests are known\n"
 
@@ -309,7 +350,7 @@ def test_an_exported_file_is_for_its_owner_alone(
         file.chmod(0o644)
     assert suppressed(environ, "export", str(file)).returncode == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert file.read_text() == f"{HEADER}\n"
+    assert file.read_text() == f"{EXPORTED}\n"
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -79,6 +79,7 @@ OURS = (
     "SMSQ_ALLOW_EVICTION",
     "SMSQ_REDIS_WAIT_REPLICAS",
     "SMSQ_BREAKER",
+    "SMSQ_TEMPLATE_PAUSE",
     "SMSQ_PROBE_S",
     "SMSQ_REPORT_ALLOW",
     "SMSQ_TRUSTED_PROXIES",
@@ -120,6 +121,11 @@ DEFAULTS = {
     "phone_limits": (PhoneLimit(1, 60), PhoneLimit(5, 3600), PhoneLimit(10, 86_400)),
     "bulk_hours": None,
     "breaker": Breaker(20, 50, 60),
+    "template_pause": (
+        ("otp", (50, 90, 900)),
+        ("notice", (5, 20, 900)),
+        ("bulk", (5, 20, 900)),
+    ),
     "probe_s": 30.0,
     "retry_first_s": 2.0,
     "retry_max_s": 300.0,
@@ -166,7 +172,11 @@ def test_settings_are_frozen() -> None:
         Settings.load({}).lease_s = 5  # type: ignore[misc]
 
 
-EMPTY_IS_OFF = {"SMSQ_PHONE_LIMITS": ("phone_limits", ()), "SMSQ_BREAKER": ("breaker", None)}
+EMPTY_IS_OFF = {
+    "SMSQ_PHONE_LIMITS": ("phone_limits", ()),
+    "SMSQ_BREAKER": ("breaker", None),
+    "SMSQ_TEMPLATE_PAUSE": ("template_pause", ()),
+}
 
 
 def test_an_empty_value_is_no_value() -> None:
@@ -233,6 +243,12 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "breaker": ("SMSQ_BREAKER", "5/20/3600", "breaker", Breaker(5, 20, 3600)),
     "shyest-breaker": ("SMSQ_BREAKER", "1/10/1", "breaker", Breaker(1, 10, 1)),
     "breaker-of-all": ("SMSQ_BREAKER", "500/100/60", "breaker", Breaker(500, 100, 60)),
+    "template-pause": (
+        "SMSQ_TEMPLATE_PAUSE",
+        "bulk=1/1/60, otp=off",
+        "template_pause",
+        (("notice", (5, 20, 900)), ("bulk", (1, 1, 60))),
+    ),
     "probe": ("SMSQ_PROBE_S", "0.5", "probe_s", 0.5),
     "payload-keys": (
         "SMSQ_PAYLOAD_KEYS",
@@ -510,6 +526,25 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
             "08:00-21:00,22:00-23:00",
             "０8:00-21:00",
             "off",
+        ),
+    ),
+    "SMSQ_TEMPLATE_PAUSE": (
+        (
+            "LANE=REPORTS/PERCENT/SECONDS or LANE=off with commas between, like "
+            "otp=50/90/900,bulk=off, of 1 to 100000 reports, 1 to 100 percent and 60 to 86400 "
+            "seconds, each of the lanes otp, notice and bulk at most once; empty turns it off"
+        ),
+        False,
+        (
+            "5/20/900",
+            "otp",
+            "otp=",
+            "otpp=5/20/900",
+            "otp=0/20/900",
+            "otp=5/101/900",
+            "otp=5/20/59",
+            "otp=5/20",
+            "otp=off,otp=5/20/900",
         ),
     ),
     "SMSQ_BREAKER": (

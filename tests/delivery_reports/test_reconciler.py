@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from harness.scene import LONG_AGO, OTHER_PHONE, PHONE, Scene
 from smsq import keys
@@ -16,6 +17,7 @@ from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.codes_seen import codes_seen
 
 
 @pytest.fixture
@@ -53,12 +55,76 @@ def test_none_at_all_are_no_mistake(reports: Reconciler) -> None:
 
 def test_invented_stats_do_not_fill_the_counters(scene: Scene, reports: Reconciler) -> None:
     (mid,) = accepted(scene, "m1")
-    for stat in ("MO:0254", "MO:1234", "MO:12345", "MO:999999", "自定义"):
+    for stat in ("MO:0254", "MO:1234", "MK:0001", "MK:0777", "mk:8", "MO:999999", "自定义"):
         reports.reconcile([(mid, stat)])
     counted = {name for name in scene.ledger.counters() if name.startswith("reports:")}
     assert {name.split(":", 1)[1].rpartition(":")[0] for name in counted} == {
-        *("MO:0254", "MO:1234", "other")
+        *("MO:0254", "MO:*", "MK:0001", "MK:*", "other")
     }
+
+
+@pytest.mark.parametrize("stat", ["EXPIRED", "MI:0054"])
+def test_an_expired_one_may_have_been_delivered_so_its_policy_decides(
+    scene: Scene, reports: Reconciler, stat: str
+) -> None:
+    for name, policy in (("asks", "hold"), ("repeats", "resend")):
+        scene.enter(name, on_ambiguous=policy)
+        scene.accept(name)
+    assert reports.reconcile([("MID-asks-1", stat), ("MID-repeats-1", stat)]) == (
+        "1 deferred, 1 held"
+    )
+    scene.wake("repeats")
+    scene.go("repeats")
+    assert scene.ledger.counters()["possible_duplicates"] == 1
+
+
+def test_codes_that_nobody_knows_are_noted_with_a_mid(
+    scene: Scene, reports: Reconciler, client: redis.Redis
+) -> None:
+    early, late, parked = "MID-m1-1", "MID-m2-1", "nobody's"
+    scene.enter("m1")
+    scene.go("m1")
+    before = scene.now_ms()
+    reports.reconcile([(early, "xa1"), (parked, "ZZ:0001")])
+    scene.record("m1", Outcome.ACCEPTED)
+    accepted(scene, "m2")
+    reports.reconcile([(late, "XA:0001"), (late, "MO:0042"), (late, "MK:0777"), (late, "DELIVRD")])
+
+    first, second = codes_seen(client, "")
+    assert (first.stat, first.count, first.mid) == ("XA:0001", 2, late)
+    assert (second.stat, second.count, second.mid) == ("MO:0042", 1, late)
+    assert before <= first.first_at.timestamp() * 1000 <= first.last_at.timestamp() * 1000
+    assert scene.client.pttl(keys.CODES_SEEN) > 0
+
+
+def test_a_flood_of_invented_codes_is_bounded_and_leaves_the_frequent_ones(
+    scene: Scene, reports: Reconciler, client: redis.Redis
+) -> None:
+    (mid,) = accepted(scene, "m1")
+    reports.reconcile([(mid, "XA:0001")] * 2)
+    reports.reconcile([(mid, f"ZZ:{n:04}") for n in range(300)])
+    found = codes_seen(client, "")
+    assert (len(found), found[0].stat) == (200, "XA:0001")
+    assert {one.stat for one in found[1:]} <= {f"ZZ:{n:04}" for n in range(300)}
+    assert "ZZ:0299" in {one.stat for one in found}
+
+
+def test_a_broken_note_of_a_code_is_written_anew(
+    scene: Scene, reports: Reconciler, client: redis.Redis
+) -> None:
+    (mid,) = accepted(scene, "m1")
+    client.hset(keys.CODES_SEEN, "XA:0001", "no JSON")
+    reports.reconcile([(mid, "XA:0001")])
+    assert [(one.stat, one.count) for one in codes_seen(client, "")] == [("XA:0001", 1)]
+
+
+def test_a_message_keeps_the_code_as_the_gateway_wrote_it(
+    scene: Scene, reports: Reconciler
+) -> None:
+    accepted(scene, "m1", "m2")
+    reports.reconcile([("MID-m1-1", "REJECTD"), ("MID-m2-1", "xa 1"), ("MID-m2-1", "UNKNOWN")])
+    fields = [(scene.field(name, "stat"), scene.field(name, "raw")) for name in ("m1", "m2")]
+    assert fields == [("REJECTED", "REJECTD"), ("UNKNOWN", None)]
 
 
 def test_a_parked_one_means_the_same_once_its_mid_is_known(

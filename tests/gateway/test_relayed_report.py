@@ -27,6 +27,7 @@ from smsq_worker.gateway.relayed_report import vendor_notice
         pytest.param("expired", "MA:0015", None, "MA:0015", id="expired after a report"),
         ("unreported", None, None, "UNKNOWN"),
         pytest.param("unreported", "ACCEPTD", None, "UNKNOWN", id="not final upstream"),
+        pytest.param("unreported", "XA:0001", None, "XA:0001", id="a code that nobody knows"),
     ],
 )
 def test_a_report_says_what_is_known(
@@ -34,6 +35,24 @@ def test_a_report_says_what_is_known(
 ) -> None:
     body = vendor_notice("m-1", State(state), stat, reason)
     assert body == f'{{"mid":"m-1","stat":"{told}"}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("state", "stat", "reason", "raw", "told"),
+    [
+        ("failed", "REJECTED", "report:REJECTED", "REJECTD", "REJECTD"),
+        ("failed", "MK:0001", "report:MK:0001", "mk:0001", "mk:0001"),
+        ("unreported", "XA:0001", None, "xa1", "xa1"),
+        pytest.param("delivered", "DELIVRD", None, "delivered", "DELIVRD", id="as promised"),
+        pytest.param("failed", "MA:0001", "report:MO:0254", "ma1", "MO:0254", id="another code's"),
+        pytest.param("failed", "MA:0001", "report:MA:0001", "MA:0002", "MA:0001", id="stale"),
+    ],
+)
+def test_a_code_is_passed_on_as_the_gateway_wrote_it(
+    state: str, stat: str, reason: str | None, raw: str, told: str
+) -> None:
+    body = vendor_notice("m-1", State(state), stat, reason, raw)
+    assert json.loads(body or b"")["stat"] == told
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in FINAL])

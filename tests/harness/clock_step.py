@@ -15,7 +15,7 @@ _DAY_MS: Final = 86_400_000
 _NUMBER: Final = re.compile(r"(?<![\w.-])(\d{16}|\d{13})(?:\.0)?(?![\w])")
 _NAMED: Final = re.compile(r"^smsq:(m|o|p|k|mid|early|hold|sent|relay|reports|waiting):.*")
 
-_OF_FIELDS: Final = {"smsq:rate", "smsq:clock", "smsq:reports:*"}
+_OF_FIELDS: Final = {"smsq:rate", "smsq:clock"}
 
 
 def step(client: redis.Redis, seconds: float) -> None:
@@ -93,6 +93,8 @@ def _place(name: str, field: str) -> str:
         return f"{name} {re.sub('^[0-9]+:', '<n>:', field)}"
     if name == "smsq:o:*":
         return f"{name} {re.sub('^[a-z]+:', '<kind>:', field)}"
+    if name == "smsq:reports:*":
+        return f"{name} {re.sub('^[a-z]+:', '<lane>:', field)}"
     return f"{name} {field}" if name in _OF_FIELDS else name
 
 

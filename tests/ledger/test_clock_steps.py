@@ -129,6 +129,7 @@ def keep_everything(scene: Scene) -> None:
     scene.go("blocked")
     scene.record("blocked", Outcome.ACCEPTED)
     scene.report("blocked", stat("MA:1", "transient", 1, suppress_ms=60_000, hold_ms=60_000))
+    scene.report("blocked", stat("XA:1", "unknown", unlisted=True))
     scene.ledger.report("NOBODY'S", "DELIVRD", DELIVRD)
     scene.ledger.take_in([("MID", "DELIVRD")], wake_after_s=30)
     scene.control.pause(ACCOUNT, "by hand")

@@ -602,7 +602,7 @@ REPORTS: Final = tuple(
         ("MO:0254", "transient", 60, True),
         ("MA:0003", "transient", 60, False),
         ("MA:0015", "transient", 60, False),
-        ("EXPIRED", "transient", 7200, False),
+        ("EXPIRED", "transient", 7200, True),
         ("MO:9999", "unknown", 0, False),
         ("ACCEPTD", "pending", 0, False),
     )

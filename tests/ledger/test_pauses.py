@@ -22,7 +22,7 @@ from harness.scene import (
 )
 from smsq import keys
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.limits import Breaker
+from smsq_worker.domain.limits import Breaker, template_pauses
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
@@ -534,6 +534,108 @@ def test_messages_of_other_templates_go(scene: Scene) -> None:
     assert scene.claim().lanes == "open"
 
 
+def reported_bad(scene: Scene, lane: str, count: int) -> str:
+    """Report messages of a lane as the template's fault; give the state of the last."""
+    known = scene.client.incr("test:names", count)
+    state = ""
+    for n in range(int(str(known)) - count, int(str(known))):
+        accept_in(scene, f"bad{n}", lane)
+        state = scene.report(f"bad{n}", BAD_TEMPLATE)
+    return state
+
+
+def accept_in(scene: Scene, name: str, lane: str) -> None:
+    scene.enter(name, lane=lane, phone=f"139{int(str(scene.client.incr('test:phones'))):08}")
+    scene.go(name)
+    scene.record(name, Outcome.ACCEPTED)
+
+
+def test_a_campaigns_reports_do_not_stop_an_otp_of_the_same_template(scene: Scene) -> None:
+    assert reported_bad(scene, "bulk", 5) == "deferred"
+    (pause,) = scene.control.pauses()
+    assert (pause.scope, pause.lanes) == (OF_TEMPLATE, ("bulk",))
+    for lane, answer in (("bulk", "deferred"), ("notice", "go"), ("otp", "go")):
+        scene.enter(lane, lane=lane)
+        assert answer == "go" or scene.stays(lane) == answer
+        if answer == "go":
+            scene.go(lane)
+    assert scene.room() == ["bad4", "bulk"]
+
+
+def test_an_otp_is_not_stopped_by_one_carrier_and_is_by_all(scene: Scene) -> None:
+    """Three of five reports: the largest carrier has not filed the template."""
+    for n in range(40):
+        accept_in(scene, f"good{n}", "otp")
+        scene.report(f"good{n}", DELIVRD)
+    assert reported_bad(scene, "otp", 60) == "failed"
+    assert scene.paused() == {}
+    scene.client.delete(f"smsq:reports:{TEMPLATE}")
+    assert reported_bad(scene, "otp", 49) == "failed"
+    assert reported_bad(scene, "otp", 1) == "deferred"
+    assert [pause.lanes for pause in scene.control.pauses()] == [("otp",)]
+
+
+def test_a_lane_joins_the_pause_and_all_go_on_together(scene: Scene) -> None:
+    reported_bad(scene, "bulk", 5)
+    since = scene.stored_pause(OF_TEMPLATE)["since"]
+    assert reported_bad(scene, "notice", 5) == "deferred"
+    (pause,) = scene.control.pauses()
+    assert pause.lanes == ("bulk", "notice")
+    assert scene.stored_pause(OF_TEMPLATE)["since"] == since
+    assert scene.control.resume(OF_TEMPLATE, "filed")
+    assert sorted(scene.woken()) == ["bad4", "bad9"]
+
+
+def test_only_a_probe_of_a_paused_lane_heals_the_template(scene: Scene) -> None:
+    reported_bad(scene, "bulk", 5)
+    accept_in(scene, "login", "otp")
+    assert scene.report("login", DELIVRD) == "delivered"
+    assert scene.paused() == {OF_TEMPLATE: "report"}
+    assert [name for name, _ in scene.probe_is_due(OF_TEMPLATE).wake] == ["bad4"]
+    scene.go("bad4")
+    scene.record("bad4", Outcome.ACCEPTED)
+    scene.report("bad4", DELIVRD)
+    assert scene.paused() == {}
+
+
+def test_the_permit_of_a_paused_lane_is_not_used_up_by_another(scene: Scene) -> None:
+    reported_bad(scene, "bulk", 5)
+    scene.probe_is_due(OF_TEMPLATE)
+    accept_in(scene, "login", "otp")
+    assert "permit" in scene.stored_pause(OF_TEMPLATE)
+
+
+def test_a_pause_of_an_operator_or_of_an_older_release_stops_every_lane(scene: Scene) -> None:
+    reported_bad(scene, "bulk", 5)
+    stored = scene.stored_pause(OF_TEMPLATE)
+    del stored["lanes"]
+    scene.client.hset(keys.PAUSES, OF_TEMPLATE, json.dumps(stored))
+    scene.enter("m1", lane="otp")
+    assert scene.stays("m1") == "deferred"
+    assert scene.control.pause(OF_TEMPLATE, "by hand")
+    assert [(pause.cause, pause.lanes) for pause in scene.control.pauses()] == [("operator", ())]
+
+
+def test_lanes_have_settings_and_one_may_be_off(client: redis.Redis, settings: Settings) -> None:
+    limits = template_pauses("bulk=2/50/60,notice=off")
+    scene = Scene(client, settings, template_pause=limits)
+    assert reported_bad(scene, "notice", 8) == "failed"
+    assert reported_bad(scene, "bulk", 2) == "deferred"
+    off = Scene(client, settings, template_pause=())
+    off.control.resume(OF_TEMPLATE, "by hand")
+    assert reported_bad(off, "bulk", 8) == "failed"
+
+
+def test_a_pause_whose_lanes_are_none_counts_as_an_operators(scene: Scene) -> None:
+    reported_bad(scene, "bulk", 5)
+    stored = scene.stored_pause(OF_TEMPLATE) | {"lanes": "bulk"}
+    scene.client.hset(keys.PAUSES, OF_TEMPLATE, json.dumps(stored))
+    scene.enter("m1", lane="otp")
+    assert scene.stays("m1") == "deferred"
+    scene.claim()
+    assert scene.paused() == {OF_TEMPLATE: "operator"}
+
+
 def test_messages_of_a_paused_template_wait_in_its_room_and_are_woken(scene: Scene) -> None:
     scene.control.pause(OF_TEMPLATE, "by hand")
     for name in ("m1", "m2", "m3"):
@@ -740,7 +842,7 @@ def test_each_transition_is_told_once(scene: Scene, caplog: pytest.LogCaptureFix
         "paused breaker (outage): no connection",
         "resumed breaker: a probe got through",
         "paused account (report): MA:0015",
-        "paused template:SMS_1001 (report): MA:0024",
+        "paused template:SMS_1001 in lane notice (report): MA:0024",
     ]
 
 

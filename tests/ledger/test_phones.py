@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import redis
 
 from harness.scene import DELIVRD, LONG_AGO, OTHER_PHONE, PHONE, Scene, stat
 from smsq import keys
-from smsq.contract import State
+from smsq.contract import Lane, State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import phone_limits
 from smsq_worker.domain.states import Outcome
@@ -250,6 +251,95 @@ def test_a_suppressed_number_costs_neither_a_call_nor_a_turn(build: Build) -> No
     assert scene.client.hgetall(keys.RATE) == rate
     assert scene.client.zcard(keys.CALLS) == calls
     assert not scene.client.exists(SENT)
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_a_campaigns_blacklist_does_not_block_a_login_code(scene: Scene, lane: Lane) -> None:
+    in_bulk = replace(BLACKLISTED, suppress_lanes=(Lane.BULK,))
+    scene.call("m1", Outcome.ACCEPTED)
+    scene.report("m1", in_bulk)
+    scene.enter("m2", lane=lane)
+    if lane is not Lane.BULK:
+        scene.go("m2")
+        return
+    assert scene.stays("m2") == "ended"
+    status = scene.status("m2")
+    assert (status.reason, status.detail) == ("local:suppressed", "suppressed: MA:0001 (lane bulk)")
+
+
+def test_the_longer_suppression_counts_in_each_lane_and_an_operator_may_shorten_it(
+    scene: Scene,
+) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    in_bulk = replace(BLACKLISTED, suppress_lanes=(Lane.BULK,))
+    scene.control.suppress(PHONE, "wrong number", TOMORROW)
+    scene.report("m1", in_bulk)
+    assert reasons(scene) == {("wrong number", "otp notice"), ("MA:0001", "bulk")}
+    # What releases before 0.3.0 read, and hold for every lane, is what lasts longest.
+    assert suppression(scene)["reason"] == "MA:0001"
+
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    scene.control.suppress(PHONE, "mistaken", soon, [Lane.BULK])
+    assert reasons(scene) == {("wrong number", "otp notice"), ("mistaken", "bulk")}
+    scene.control.unsuppress(PHONE, [Lane.OTP])
+    assert reasons(scene) == {("wrong number", "notice"), ("mistaken", "bulk")}
+    scene.control.suppress(PHONE, "for all", TOMORROW)
+    assert reasons(scene) == {("for all", "otp notice bulk")}
+    assert set(suppression(scene)) == {"phone", "reason", "since", "until"}
+
+
+def test_a_report_does_not_shorten_what_an_operator_has_suppressed(scene: Scene) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    for_long = datetime.now(UTC) + timedelta(days=3650)
+    scene.control.suppress(PHONE, "asked us to stop", for_long)
+    scene.report("m1", BLACKLISTED)
+    assert reasons(scene) == {("asked us to stop", "otp notice bulk")}
+
+
+def test_suppression_ends_in_time_in_each_lane(scene: Scene) -> None:
+    scene.control.suppress(PHONE, "no advertisements", TOMORROW, [Lane.BULK])
+    scene.control.suppress(PHONE, "for an hour", TOMORROW, [Lane.NOTICE])
+    stored = suppression(scene)
+    stored["lanes"]["notice"]["until"] = LONG_AGO
+    scene.client.hset(keys.SUPPRESSED, keys.phone_hash(PHONE), json.dumps(stored))
+    assert reasons(scene) == {("no advertisements", "bulk")}
+    scene.enter("m1", lane="notice")
+    scene.go("m1")
+    scene.enter("m2", lane="bulk")
+    assert scene.stays("m2") == "ended"
+
+
+def test_what_an_older_release_suppressed_holds_in_every_lane(scene: Scene) -> None:
+    until = scene.now_ms() + DAY
+    entry = {"phone": PHONE, "reason": "MA:0001", "since": LONG_AGO, "until": until}
+    scene.client.hset(keys.SUPPRESSED, keys.phone_hash(PHONE), json.dumps(entry))
+    assert reasons(scene) == {("MA:0001", "otp notice bulk")}
+    scene.control.unsuppress(PHONE, [Lane.OTP])
+    for lane, goes in ((Lane.OTP, True), (Lane.BULK, False)):
+        scene.enter(lane, lane=lane)
+        assert isinstance(scene.admit(lane), Admitted) == goes
+
+
+def test_a_list_with_lanes_is_taken_over_as_it_is(scene: Scene) -> None:
+    scene.control.suppress(PHONE, "no advertisements", TOMORROW, [Lane.BULK])
+    scene.control.suppress(PHONE, "wrong number", TOMORROW, [Lane.OTP])
+    before = list(scene.control.suppressed())
+    assert len(before) == 2
+    scene.control.unsuppress(PHONE)
+    assert scene.control.take_over(before) == 1
+    assert list(scene.control.suppressed()) == before
+
+
+def suppression(scene: Scene) -> dict[str, Any]:
+    """Give the entry of the number as it is stored."""
+    found: dict[str, Any] = json.loads(
+        str(scene.client.hget(keys.SUPPRESSED, keys.phone_hash(PHONE)))
+    )
+    return found
+
+
+def reasons(scene: Scene) -> set[tuple[str, str]]:
+    return {(row.reason, " ".join(row.lanes)) for row in scene.control.suppressed()}
 
 
 def test_suppression_by_hand_ends_by_hand(scene: Scene) -> None:

@@ -250,7 +250,7 @@ def test_flower_sees_workers_and_queues(fleet: Fleet) -> None:
 
 COMMANDS = (
     *("status", "rate", "rate 50", "pause", "resume", "held", "parked", "notices"),
-    *("suppressed", "suppressed add 13800138222", "suppressed remove 13800138222"),
+    *("suppressed", "suppressed add 13800138222", "suppressed remove 13800138222", "codes --seen"),
     *("send 13800138333 SMS_1001 1", "explain 13800138000"),
 )
 

@@ -68,7 +68,7 @@ class BulkImport:
         def look_up(row: Row) -> None:
             if row.message:
                 numbers.add(row.message.phone, row.line)
-                lookup.add(row.message.phone)
+                lookup.add(row.message.phone, row.message.lane)
 
         found = self.check(look_up)
         suppressed = lookup.count()

@@ -50,9 +50,9 @@ def channels(settings: Settings) -> dict[str, Channel]:
 
     def return_url(callback: Callback) -> Posted:
         outcome = callback.outcome
-        body = vendor_notice(
-            outcome["id"], State(outcome["state"]), outcome["stat"], outcome["reason"]
-        )
+        state = State(outcome["state"])
+        stat = callback.last_stat if state is State.UNREPORTED else outcome["stat"]
+        body = vendor_notice(outcome["id"], state, stat, outcome["reason"], outcome["raw_stat"])
         if body is None:
             return Posted(done=True, detail="")
         return poster.post(callback.return_url or "", JSON, body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
+from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Rules:
     phone_limits: tuple[PhoneLimit, ...]
     bulk_hours: Hours | None
     breaker: Breaker | None
+    template_pause: TemplatePauses
     probe_s: float
     webhook: bool
     notice_lease_s: float

@@ -18,7 +18,7 @@ from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.parsers import Bind, LogFormat, Network, is_loopback
 from smsq_worker.config.rules import Rules, longest_post_s
 from smsq_worker.domain import limits
-from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
+from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 
 DAY_S: Final = 86_400
 MIN_RATE: Final = 0.001
@@ -49,6 +49,9 @@ class Settings(ProducerSettings):
     bulk_hours: Hours | None = setting("SMSQ_BULK_HOURS", limits.hours)
     breaker: Breaker | None = setting(
         "SMSQ_BREAKER", limits.breaker, limits.breaker("20/50/60"), empty=None
+    )
+    template_pause: TemplatePauses = setting(
+        "SMSQ_TEMPLATE_PAUSE", limits.template_pauses, limits.template_pauses(""), empty=()
     )
     probe_s: float = setting("SMSQ_PROBE_S", number(0, 3600, above=True), 30.0)
     retry_first_s: float = setting("SMSQ_RETRY_FIRST_S", number(0, 3600, above=True), 2.0)
@@ -149,6 +152,7 @@ class Settings(ProducerSettings):
             phone_limits=self.phone_limits,
             bulk_hours=self.bulk_hours,
             breaker=self.breaker,
+            template_pause=self.template_pause,
             probe_s=self.probe_s,
             webhook=bool(self.webhook_url),
             wait_replicas=self.wait_replicas,

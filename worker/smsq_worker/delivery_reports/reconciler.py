@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +11,13 @@ from typing import Final, TypeGuard
 from smsq import tracing
 from smsq.failpoints import reached
 from smsq_worker.delivery_reports.inbox import BATCH, MidAndStat
-from smsq_worker.domain.codes import Catalogue, Scope
+from smsq_worker.domain.codes import Catalogue, CodeClass, Scope, as_written
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger, Report
 
 log = logging.getLogger(__name__)
 
 MAX_TEXT: Final = 255
-_INVENTED: Final = re.compile(r"MO:[0-9]{5,}")
-"""The catalogue accepts MO: with any number; the vendor's have four digits."""
 
 
 class Reconciler:
@@ -70,7 +67,7 @@ class Reconciler:
 
     def _classify(self, stat: str) -> Report:
         code = self._catalogue.classify(stat)
-        is_listed = self._catalogue.get(stat) is not None and not _INVENTED.match(code.stat)
+        entry, raw = self._catalogue.entry(stat), as_written(stat)
         return Report(
             stat=code.stat,
             code_class=code.code_class,
@@ -80,8 +77,12 @@ class Reconciler:
             suppress_ms=code.suppress_s * 1000,
             hold_ms=code.retry_after_s * 1000 if code.scope is Scope.FREQUENCY else 0,
             slow_down=code.slow_down,
-            # Anyone who knows the URL can invent stats; they must not fill the counters.
-            counted_as=f"reports:{code.stat if is_listed else 'other'}:{code.code_class}",
+            suppress_lanes=code.suppress_lanes,
+            raw="" if raw == code.stat else raw,
+            unlisted=entry != code.stat and code.code_class is CodeClass.UNKNOWN,
+            # Anyone who knows the URL can invent stats; they must not fill the counters. So a code
+            # without an entry of its own counts under its wildcard's name.
+            counted_as=f"reports:{entry or 'other'}:{code.code_class}",
         )
 
 

@@ -2,6 +2,10 @@
 
 The data is `codes.toml` beside this file; an operator's override file of the same form overrides
 it field by field. Nothing is read before `Catalogue.load`.
+
+An entry `MK:*` covers every code MK:0000, MK:12AB, ... that has no entry of its own. The closer one
+counts: an entry of its own, whichever file it is in, before a wildcard, whichever file that is in.
+So whoever overrides `MK:*` says what the others mean, and changes none that is known by its number.
 """
 
 from __future__ import annotations
@@ -13,13 +17,13 @@ from enum import StrEnum
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.suggestions import nearest
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
-WILDCARD = "MO:*"
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
 STAT_LIMIT = 32
 
@@ -33,9 +37,11 @@ _SAME_AS = {
     "UNDELIVERABLE": "UNDELIV",
 }
 # Possessive quantifiers: a hostile run of blanks is read once, not once for each blank.
-_NUMBERED = re.compile(r"(M[AO])\s*+:?\s*+([0-9]+)")
-_UPSTREAM = re.compile(r"MO:[0-9]+")
+_NUMBERED = re.compile(r"([A-Z]{2})\s*+:?\s*+([0-9]+)")
+_OF_A_PREFIX = re.compile(r"([A-Z0-9]{1,8}):[0-9][0-9A-Z]*")
+_WILDCARD = re.compile(r"([A-Z0-9]{1,8}):(?:\*|NNNN|XXXX)|([A-Z]{2})\*")
 _FOREIGN = re.compile(r"[^A-Z0-9:_.-]")
+_CLEAN = re.compile(rf"[A-Za-z0-9:_.-](?:[A-Za-z0-9:_. -]{{,{STAT_LIMIT - 2}}}[A-Za-z0-9:_.-])?")
 
 
 class CodeClass(StrEnum):
@@ -65,10 +71,11 @@ class Code:
     """One stat code and what smsq does about it.
 
     `retry_after_s` counts for class transient alone; in scope frequency nothing is sent to the
-    number for that time. `suppress_s` > 0 suppresses the number for that time. `pause` is "",
-    "account" (at the first report) or "template" (on a pattern of reports). `slow_down` means
-    that requests come too fast. `may_have_been_sent` means that the phone may have got the message
-    in spite of the report, so a resend may be a duplicate.
+    number for that time. `suppress_s` > 0 suppresses the number for that time, in `suppress_lanes`
+    alone where there are any. `pause` is "", "account" (at the first report) or "template" (on a
+    pattern of reports). `slow_down` means that requests come too fast. `may_have_been_sent` means
+    that the phone may have got the message in spite of the report, so a resend may be a duplicate.
+    `source` says where the meaning was found; "" is the vendor's own page, or SMPP.
     """
 
     stat: str
@@ -81,6 +88,8 @@ class Code:
     pause: str = ""
     slow_down: bool = False
     may_have_been_sent: bool = False
+    suppress_lanes: tuple[Lane, ...] = ()
+    source: str = ""
 
 
 _UNLISTED = Code("", zh="未收录的状态码", en="not in the catalogue")
@@ -100,6 +109,15 @@ def normalise(stat: str) -> str:
         # The mark keeps what is left from being taken for a code that it only begins like.
         text = text[: STAT_LIMIT - 1] + "?"
     return _SAME_AS.get(text) or _FOREIGN.sub("?", text) or "EMPTY"
+
+
+def as_written(stat: str) -> str:
+    """Return a stat code as the gateway wrote it, to be passed on.
+
+    Where it could do harm to whoever reads it, or is too long to be a code, `normalise` answers.
+    """
+    text = stat.strip()
+    return text if _CLEAN.fullmatch(text) else normalise(stat)
 
 
 class Catalogue:
@@ -131,8 +149,18 @@ class Catalogue:
         return self._find(key) or replace(_UNLISTED, stat=key)
 
     def get(self, stat: str) -> Code | None:
-        """Return the entry that covers a stat, perhaps the wildcard's, or None."""
-        return self._find(_key(stat))
+        """Return the entry that covers what a person wrote, perhaps a wildcard's, or None."""
+        key = _key(stat)
+        return self._find(key) or self._codes.get(f"{key}:*")
+
+    def entry(self, stat: str) -> str | None:
+        """Return the name of the entry that covers a stat, perhaps a wildcard, or None."""
+        key = normalise(stat)
+        if key in self._codes:
+            return key
+        prefix = _OF_A_PREFIX.fullmatch(key)
+        wildcard = f"{prefix[1]}:*" if prefix else ""
+        return wildcard if wildcard in self._codes else None
 
     def nearest(self, stat: str) -> list[str]:
         """Return at most three codes that are spelled like this one, the closest first."""
@@ -141,14 +169,19 @@ class Catalogue:
     def _find(self, key: str) -> Code | None:
         if key in self._codes:
             return self._codes[key]
-        if _UPSTREAM.fullmatch(key):
-            return replace(self._codes[WILDCARD], stat=key)
-        return None
+        name = self.entry(key)
+        return replace(self._codes[name], stat=key) if name else None
 
 
 def _key(written: str) -> str:
-    """Return a person's spelling as a key; unlike a report's, it may name the wildcard."""
-    return WILDCARD if written.strip().upper() in {WILDCARD, "MO:NNNN"} else normalise(written)
+    """Return a person's spelling as a key; unlike a report's, it may name a wildcard."""
+    found = _WILDCARD.fullmatch(written.strip().upper().replace("\uff1a", ":"))
+    return f"{found[1] or found[2]}:*" if found else normalise(written)
+
+
+def _lanes(value: list[Any]) -> tuple[Lane, ...]:
+    found = {Lane(lane) for lane in value}
+    return tuple(lane for lane in Lane if lane in found)
 
 
 _TEXT = Field(only(lambda v: isinstance(v, str) and v.isprintable()), "text on one line")
@@ -170,6 +203,11 @@ _FIELDS: Final = {
     "pause": Field(only(lambda v: v in _PAUSES), 'one of account, template, or "" for none'),
     "slow_down": _FLAG,
     "may_have_been_sent": _FLAG,
+    "suppress_lanes": Field(
+        lambda v: _lanes(only(lambda one: isinstance(one, list))(v)),
+        f"a list of lanes out of {', '.join(Lane)}; [] for all",
+    ),
+    "source": _TEXT,
 }
 
 

@@ -6,12 +6,22 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
 
+from smsq.contract import Lane
+
 MAX_LIMIT: Final = 1000
 MAX_SECONDS: Final = 31 * 86_400
 DAY_MIN: Final = 1440
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # without summer time
 # The ledger keeps the last N attempts for the share of failures, and reads all of them.
 _BREAKER: Final = ((1, 500), (10, 100), (1, 3600))
+_TEMPLATE_PAUSE: Final = ((1, 100_000), (1, 100), (60, 86_400))
+
+
+_TEMPLATE_PAUSE_RULE: Final = (
+    "LANE=REPORTS/PERCENT/SECONDS or LANE=off with commas between, like otp=50/90/900,bulk=off, of "
+    "1 to 100000 reports, 1 to 100 percent and 60 to 86400 seconds, each of the lanes otp, notice "
+    "and bulk at most once; empty turns it off"
+)
 
 
 class PhoneLimit(NamedTuple):
@@ -27,6 +37,26 @@ class Breaker(NamedTuple):
     calls: int
     percent: int
     seconds: int
+
+
+class TemplatePause(NamedTuple):
+    """N reports that a template is at fault, and a share of its reports, in a number of seconds."""
+
+    reports: int
+    percent: int
+    seconds: int
+
+
+TemplatePauses = tuple[tuple[Lane, TemplatePause], ...]
+"""By lane; one that is not named never pauses a template."""
+
+# Filing is per carrier and province: one that has not filed a template refuses its share of the
+# reports for ever, and must not keep login codes from the customers of the others.
+_PAUSE_BY_DEFAULT: Final = {
+    Lane.OTP: TemplatePause(50, 90, 900),
+    Lane.NOTICE: TemplatePause(5, 20, 900),
+    Lane.BULK: TemplatePause(5, 20, 900),
+}
 
 
 class Hours(NamedTuple):
@@ -65,6 +95,28 @@ def breaker(text: str) -> Breaker:
         "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to 3600 "
         "seconds; empty turns it off"
     )
+
+
+def template_pauses(text: str) -> TemplatePauses:
+    """Read LANE=REPORTS/PERCENT/SECONDS or LANE=off, with commas; others keep their default."""
+    found: dict[Lane, TemplatePause | None] = {}
+    for part in filter(str.strip, text.split(",")):
+        name, _, words = part.strip().partition("=")
+        if name not in set(Lane) or name in found:
+            raise ValueError(_TEMPLATE_PAUSE_RULE)
+        found[Lane(name)] = None if words == "off" else _template_pause(words)
+    every = _PAUSE_BY_DEFAULT | found
+    return tuple((lane, one) for lane, one in every.items() if one)
+
+
+def _template_pause(text: str) -> TemplatePause:
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,3})/([0-9]{1,5})", text)
+    if found:
+        one = TemplatePause(int(found[1]), int(found[2]), int(found[3]))
+        bounds = zip(one, _TEMPLATE_PAUSE, strict=True)
+        if all(low <= value <= high for value, (low, high) in bounds):
+            return one
+    raise ValueError(_TEMPLATE_PAUSE_RULE)
 
 
 def hours(text: str) -> Hours:

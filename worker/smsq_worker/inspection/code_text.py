@@ -7,7 +7,7 @@ from typing import Final
 
 from smsq_worker.domain.codes import UNTIL_LIFTED_S, Code, CodeClass, Scope
 from smsq_worker.i18n import Lang, _, language, pgettext
-from smsq_worker.inspection.formatting import span
+from smsq_worker.inspection.formatting import in_lanes, span
 
 _UPSTREAM: Final = "NNNN"
 """Stands for the number in the words of the entry for all answers of the upstream gateway."""
@@ -67,9 +67,11 @@ def _actions(code: Code) -> Iterator[str]:
     if code.scope is Scope.FREQUENCY and code.retry_after_s:
         yield _("hold the number for {span}", span=span(code.retry_after_s))
     if code.suppress_s >= UNTIL_LIFTED_S:
-        yield _("suppress the number until lifted")
+        yield _("suppress the number until lifted") + in_lanes(code.suppress_lanes)
     elif code.suppress_s:
-        yield _("suppress the number for {span}", span=span(code.suppress_s))
+        yield _("suppress the number for {span}", span=span(code.suppress_s)) + in_lanes(
+            code.suppress_lanes
+        )
     if code.pause == "template":
         yield _("pause the template on repeat")
     elif code.pause:

@@ -72,7 +72,7 @@ class ForecastContext:
                 ),
             )
             for pause in self.snapshot.pauses
-            if pause.scope in scopes
+            if pause.scope in scopes and pause.stops(self.trace.status.lane)
         ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -98,12 +99,15 @@ def pause_words(pause: Pause) -> str:
         "outage": pgettext("cause", "outage"),
     }
     cause = causes.get(pause.cause, pause.cause)
-    since = local(pause.since)
     if pause.detail:
-        return _(
-            "{cause}: {detail}, since {since}", cause=cause, detail=clean(pause.detail), since=since
-        )
-    return _("{cause}, since {since}", cause=cause, since=since)
+        cause = _("{cause}: {detail}", cause=cause, detail=clean(pause.detail))
+    cause += in_lanes(pause.lanes)
+    return _("{cause}, since {since}", cause=cause, since=local(pause.since))
+
+
+def in_lanes(lanes: Sequence[str]) -> str:
+    """Return in which lanes something holds, with a blank before; "" where it is in all."""
+    return _(" in lane {lanes}", lanes=_(" and ").join(lanes)) if lanes else ""
 
 
 def pause_line(pause: Pause) -> str:

@@ -53,6 +53,12 @@ class Pause:
     since: datetime
     probe_at: datetime | None
     """When the next message may find out whether it is over; None where an operator decides."""
+    lanes: tuple[str, ...] = ()
+    """Of a template, which of its lanes are stopped; () is all."""
+
+    def stops(self, lane: str) -> bool:
+        """Return whether messages of a lane wait for its end."""
+        return not self.lanes or lane in self.lanes
 
 
 class Control(SuppressionActs):
@@ -127,4 +133,5 @@ def _pause(scope: str, found: dict[str, Any]) -> Pause:
         detail=found["detail"],
         since=at(found["since"]),
         probe_at=None if by_operator else at(found["probe_at"]),
+        lanes=tuple(found.get("lanes", ())),
     )

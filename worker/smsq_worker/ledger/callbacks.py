@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from smsq import keys
 from smsq.connection import mapped_errors
+from smsq_worker.domain.codes import normalise
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
 
@@ -33,6 +34,8 @@ class Callback:
     return_url: str | None = field(repr=False)
     trace: str | None = field(repr=False)
     """W3C traceparent of its message, where that is traced."""
+    last_stat: str | None = None
+    """The code last reported of the attempt that counts, of a message that ended as unreported."""
 
     @property
     def id(self) -> str:
@@ -70,6 +73,7 @@ class Callbacks(Acts):
             outcome=_public(found),
             notify=found.get("notify"),
             return_url=found.get("returnurl"),
+            last_stat=found.get("last"),
             trace=found.get("trace"),
         )
 
@@ -111,6 +115,9 @@ def _public(found: dict[str, Any]) -> dict[str, Any]:
     names = ("reason", "stat", "detail", "template", "phone", "reference", "mid")
     outcome = {"id": found["id"], "state": found["state"], "lane": found["lane"]}
     outcome |= {name: found.get(name) for name in names}
+    raw, stat = found.get("raw"), found.get("stat")
+    # Release 0.2.0 notes another stat without it.
+    outcome["raw_stat"] = raw if raw and normalise(raw) == stat else stat
     return outcome | {f"{name}_at": _iso(found.get(name)) for name in TIMES}
 
 

@@ -51,7 +51,7 @@ def _renew_suppressed(client: Client, cipher: FernetCipher, move: Any) -> Iterat
                 if phone != entry["phone"]:
                     now = cipher.phone_hash(cipher.show(phone))
                     new = json.dumps(entry | {"phone": phone})
-                    move(keys=[keys.SUPPRESSED], args=[phone_hash, text, now, new], client=pipe)
+                    move(args=[phone_hash, text, now, new], client=pipe)
             if len(pipe) >= AT_ONCE:
                 yield from pipe.execute()
         yield from pipe.execute()

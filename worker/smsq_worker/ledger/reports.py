@@ -72,7 +72,14 @@ class ReportActs(EncryptingActs):
 
 def _as_fields(report: Report) -> dict[str, object]:
     """Return what a report means. This is parked, so older and newer releases read it."""
-    return {
+    more: dict[str, object] = {}
+    if report.suppress_lanes:
+        more["suppress_lanes"] = report.suppress_lanes
+    if report.raw:
+        more["raw"] = report.raw
+    if report.unlisted:
+        more["unlisted"] = True
+    return more | {
         "stat": report.stat,
         "class": report.code_class,
         "wait_ms": report.wait_ms,

@@ -131,6 +131,10 @@ def _constants(rules: Rules) -> dict[str, Any]:
         ),
         "BULK_HOURS": _table(rules.bulk_hours) if rules.bulk_hours else "nil",
         "BREAKER": breaker or "nil",
+        "TEMPLATE_PAUSE": _table(
+            f"{lane}={_table((one.reports, one.percent, one.seconds * 1000))}"
+            for lane, one in rules.template_pause
+        ),
         "PROBE": round(rules.probe_s * 1000),
         "BATCH": BATCH,
         "FEW": FEW,

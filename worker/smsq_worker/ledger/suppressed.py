@@ -3,68 +3,98 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 from smsq import keys
 from smsq.cipher import PlaintextCipher, Unreadable
 from smsq.connection import Client, mapped_errors
+from smsq.contract import Lane
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.timestamps import at, ms, now_ms
 
+ALL_LANES: Final = tuple(Lane)
 _BATCH: Final = 1000
+_NEWS: Final = ("reason", "since", "until")
 
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """A number to which nothing is sent. `phone` is "" where only its digest can be read."""
+    """A number to which nothing is sent in some lanes. `phone` is "" if only its digest is known.
+
+    One number may have several of these, of different lanes.
+    """
 
     phone: str = field(repr=False)
     reason: str
     since: datetime
     until: datetime
+    lanes: tuple[Lane, ...] = ALL_LANES
+
+
+def laid_over(rows: Sequence[Suppressed], new: Suppressed) -> tuple[Suppressed, ...]:
+    """Return what is said of a number, where the new row replaces the others in its lanes."""
+    if not rows or new.lanes == ALL_LANES:
+        return (new,)
+    left = (
+        replace(row, lanes=tuple(lane for lane in row.lanes if lane not in new.lanes))
+        for row in rows
+    )
+    return (*(row for row in left if row.lanes), new)
 
 
 class SuppressionActs(Acts):
     """Numbers to which nothing is sent. Methods raise LedgerUnavailable where Redis fails."""
 
-    def suppress(self, phone: str, reason: str, until: datetime) -> None:
-        """Send nothing to a number until then. `phone` is 11 digits; `until` is aware."""
+    def suppress(
+        self, phone: str, reason: str, until: datetime, lanes: Sequence[Lane] = ()
+    ) -> None:
+        """Send nothing to a number until then, in some lanes or in all.
+
+        `phone` is 11 digits; `until` is aware.
+        """
         entry = {"reason": reason, "since": self._now(), "until": ms(until)}
-        self._keep(keys.SUPPRESSED, *_suppression(self._cipher(), phone, entry))
+        args = (*_suppression(self._cipher(), phone, entry), json.dumps(lanes))
+        self._run_plain("suppress", *args)
 
     def take_over(self, rows: Iterable[Suppressed]) -> int:
-        """Suppress numbers as another list says, replacing what is known; return how many."""
+        """Suppress numbers as another list says, replacing what is known; return how many.
+
+        All rows of a number come one after the other.
+        """
         count, cipher = 0, self._cipher()
         with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
-            for row in rows:
-                entry = {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)}
-                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, row.phone, entry))
+            for phone, of_phone in groupby(rows, attrgetter("phone")):
+                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, _entry(list(of_phone))))
                 count += 1
                 if count % 1000 == 0:
                     pipe.execute()
             pipe.execute()
         return count
 
-    def unsuppress(self, phone: str) -> bool:
-        """Send to a number again; False where it was not suppressed."""
+    def unsuppress(self, phone: str, lanes: Sequence[Lane] = ()) -> bool:
+        """Send to a number again, in some lanes or in all; False where it was not suppressed."""
         # Also as a process without keys suppressed it, or the next worker would bring it back.
         names = {self._cipher().phone_hash(phone), keys.phone_hash(phone)}
-        with mapped_errors(self._rules.url):
-            return bool(self._client.hdel(keys.SUPPRESSED, *names))
+        count, _ = self._run_plain("unsuppress", json.dumps(lanes), *names)
+        return bool(count)
 
     def suppressed(self) -> Iterator[Suppressed]:
-        """Yield the suppressed numbers, in no order; one may come twice while they change."""
+        """Yield the suppressed numbers, in no order; one may come twice while they change.
+
+        The rows of a number come one after the other.
+        """
         now = self._now()
         cipher = self._cipher()
         with mapped_errors(self._rules.url):
             for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
                 entry = json.loads(text)
                 if entry["until"] > now:
-                    phone = _shown(cipher, entry["phone"])
-                    yield Suppressed(phone, entry["reason"], at(entry["since"]), at(entry["until"]))
+                    yield from _rows(_shown(cipher, entry["phone"]), entry, now)
 
     def _now(self) -> int:
         with mapped_errors(self._rules.url):
@@ -78,17 +108,17 @@ class SuppressedCounter:
         self._client = client
         self._url = url
         self._cipher = cipher
-        self._phones: list[str] = []
+        self._phones: list[tuple[str, Lane]] = []
         self._count = 0
 
-    def add(self, phone: str) -> None:
-        """Add a number; it is looked up with the next batch."""
-        self._phones.append(phone)
+    def add(self, phone: str, lane: Lane) -> None:
+        """Add a message's number and lane; they are looked up with the next batch."""
+        self._phones.append((phone, lane))
         if len(self._phones) == _BATCH:
             self._look_up()
 
     def count(self) -> int:
-        """Return how many of the numbers added so far are suppressed now."""
+        """Return how many of those added so far would be suppressed now."""
         self._look_up()
         return self._count
 
@@ -97,15 +127,46 @@ class SuppressedCounter:
             return
         with mapped_errors(self._url):
             found: list[Any] = self._client.hmget(
-                keys.SUPPRESSED, [self._cipher.phone_hash(phone) for phone in self._phones]
+                keys.SUPPRESSED, [self._cipher.phone_hash(phone) for phone, _ in self._phones]
             )
             now = now_ms(self._client)
-        self._count += sum(1 for text in found if text and json.loads(text)["until"] > now)
+        self._count += sum(
+            1
+            for text, (_, lane) in zip(found, self._phones, strict=True)
+            if text and _until(json.loads(text), lane) > now
+        )
         self._phones.clear()
 
 
 def _suppression(cipher: PlaintextCipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:
     return cipher.phone_hash(phone), json.dumps({"phone": cipher.hide(phone)} | entry)
+
+
+def _entry(rows: Sequence[Suppressed]) -> dict[str, Any]:
+    """Return the entry of a number's rows, as suppression.lua describes it."""
+    of: dict[Lane, dict[str, Any]] = {
+        lane: {"reason": row.reason, "since": ms(row.since), "until": ms(row.until)}
+        for row in rows
+        for lane in row.lanes
+    }
+    longest = max(of.values(), key=lambda one: int(one["until"]))
+    is_same = len(of) == len(ALL_LANES) and all(one == longest for one in of.values())
+    return longest if is_same else longest | {"lanes": of}
+
+
+def _rows(phone: str, entry: dict[str, Any], now: int) -> Iterator[Suppressed]:
+    found: dict[tuple[Any, ...], list[Lane]] = {}
+    for lane in ALL_LANES:
+        one = entry["lanes"].get(lane) if "lanes" in entry else entry
+        if one and one["until"] > now:
+            found.setdefault(tuple(one[name] for name in _NEWS), []).append(lane)
+    for (reason, since, until), lanes in found.items():
+        yield Suppressed(phone, reason, at(since), at(until), tuple(lanes))
+
+
+def _until(entry: dict[str, Any], lane: Lane) -> int:
+    one = entry["lanes"].get(lane) if "lanes" in entry else entry
+    return int(one["until"]) if one else 0
 
 
 def _shown(cipher: PlaintextCipher, phone: str) -> str:

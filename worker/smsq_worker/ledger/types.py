@@ -103,6 +103,12 @@ class Report:
     suppress_ms: int = 0
     hold_ms: int = 0
     slow_down: bool = False
+    suppress_lanes: tuple[Lane, ...] = ()
+    """Where `suppress_ms` holds; () is all lanes."""
+    raw: str = ""
+    """The stat as the gateway wrote it, where that is another text."""
+    unlisted: bool = False
+    """Whether the catalogue neither names it nor says what its prefix means."""
 
 
 @dataclass(frozen=True, slots=True)

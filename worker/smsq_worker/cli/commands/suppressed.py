@@ -10,12 +10,21 @@ from smsq_worker.cli.helpers.options import check_reason, examples, json_option
 
 MAX_DAYS = 3650
 
+lane_option = click.option(
+    "--lane",
+    "lanes",
+    multiple=True,
+    type=click.Choice(["otp", "notice", "bulk"]),
+    help="Only in this lane; may be repeated. Without it: in all.",
+)
+
 
 @click.group(
     invoke_without_command=True,
     epilog=examples(
         "smsq suppressed",
         "smsq suppressed add 13800138000 --reason 'asked for it' --days 30",
+        "smsq suppressed add 13800138000 --lane bulk --reason 'no advertisements'",
         "smsq suppressed remove 13800138000",
         "smsq suppressed export backup.csv",
         "smsq suppressed import backup.csv",
@@ -26,8 +35,9 @@ MAX_DAYS = 3650
 def suppressed(ctx: click.Context, *, as_json: bool) -> None:
     """List the numbers to which nothing is sent, masked; the commands below change the list.
 
-    Delivery reports that say a number is out of service or has opted out add it automatically;
-    `smsq codes` shows which. A message to such a number fails at once, with local:suppressed.
+    Delivery reports that say a number is out of service or has opted out add it automatically, some
+    of them in lane bulk alone; `smsq codes` shows which. A message to such a number in such a lane
+    fails at once, with local:suppressed.
     """
     if not ctx.invoked_subcommand:
         from smsq_worker.cli.views import suppressed as view
@@ -54,22 +64,33 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 )
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
 @click.option("--reason", default="operator", callback=check_reason, show_default=True)
+@lane_option
 @click.option("--days", type=click.IntRange(1, MAX_DAYS), help="For this many days.")
 @click.option("--until", metavar="ISO-DATE", help="Until this date (UTC) or time.")
-def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | None) -> None:
-    """Send nothing to these numbers; until they are removed, or for a time."""
+def add(
+    phones: tuple[str, ...],
+    reason: str,
+    lanes: tuple[str, ...],
+    days: int | None,
+    until: str | None,
+) -> None:
+    """Send nothing to these numbers; until they are removed, or for a time.
+
+    What is known of them in the same lanes is replaced.
+    """
     from smsq_worker.cli.views import suppressed as view
 
-    view.add(phones, reason, days, until)
+    view.add(phones, reason, lanes, days, until)
 
 
 @suppressed.command(epilog=examples("smsq suppressed remove 13800138000"))
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
-def remove(phones: tuple[str, ...]) -> None:
+@lane_option
+def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
     """Send to these numbers again. Exits with 1 where one was not suppressed."""
     from smsq_worker.cli.views import suppressed as view
 
-    view.remove(phones)
+    view.remove(phones, lanes)
 
 
 @suppressed.command(
@@ -78,9 +99,9 @@ def remove(phones: tuple[str, ...]) -> None:
         "smsq suppressed import numbers.csv",
         "smsq suppressed export | ssh elsewhere smsq suppressed import -",
         file=(
-            "phone,reason,since,until",
-            "13800138000,asked for it,2026-01-31T08:00:00+08:00,2030-01-31",
-            "13900139000,,,",
+            "phone,reason,since,until,lanes",
+            "13800138000,asked for it,2026-01-31T08:00:00+08:00,2030-01-31,",
+            "13900139000,,,,notice bulk",
         ),
     ),
 )
@@ -88,7 +109,8 @@ def remove(phones: tuple[str, ...]) -> None:
 def import_(file: BinaryIO) -> None:
     """Import the numbers of a CSV file; - is stdin. What is known of them is replaced.
 
-    Without a time a number is suppressed until it is removed. If any line is wrong, all wrong
+    Without a time a number is suppressed until it is removed, without lanes in all of them; a
+    number may have several lines, of different lanes. If any line is wrong, all wrong
     lines are listed, nothing is imported, and the exit code is 1.
     """
     from smsq_worker.cli.views import suppressed as view

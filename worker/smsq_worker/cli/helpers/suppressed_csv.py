@@ -1,4 +1,4 @@
-"""A list of suppressed numbers as CSV: phone,reason,since,until, the times in ISO 8601."""
+"""A list of suppressed numbers as CSV: phone,reason,since,until,lanes, the times in ISO 8601."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, TextIO
 
-from smsq.contract import parse_phone
+from smsq.contract import Lane, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.cli.helpers.options import REASON_RULE, is_reason
-from smsq_worker.ledger.suppressed import Suppressed
+from smsq_worker.ledger.suppressed import ALL_LANES, Suppressed, laid_over
 
-COLUMNS: Final = ("phone", "reason", "since", "until")
+COLUMNS: Final = ("phone", "reason", "since", "until", "lanes")
 IMPORTED: Final = "imported"
 
-_HEADER_RULE: Final = "the header must be phone, and may go on with reason, since, until"
+_HEADER_RULE: Final = "the header must be phone, and may go on with reason, since, until, lanes"
 _TIME_RULE: Final = (
     "must be an ISO 8601 time with an offset, like 2030-01-31T08:00:00+08:00, or a date, which "
     "means its beginning in UTC"
 )
+_LANES_RULE: Final = f"lanes must be some of {' '.join(Lane)} with blanks between, or empty for all"
 _DATE: Final = len("2030-01-31")
 
 
@@ -41,21 +42,27 @@ def read_time(text: str) -> datetime:
 
 def read_list(
     lines: Iterable[str], complain: Callable[[str], None], since: datetime, until: datetime
-) -> dict[str, Suppressed]:
-    """Read a list: a number's last line counts. `since` and `until` are the defaults.
+) -> dict[str, tuple[Suppressed, ...]]:
+    """Read a list, by number: the last line of each lane counts.
 
-    Calls `complain` for every bad line, with what is allowed, and then raises BadList.
+    `since` and `until` are the defaults. Calls `complain` for every bad line, with what is
+    allowed, and then raises BadList.
     """
     reader = csv.reader(lines, strict=True)
-    defaults = {"reason": IMPORTED, "since": since.isoformat(), "until": until.isoformat()}
-    found: dict[str, Suppressed] = {}
+    defaults = {
+        "reason": IMPORTED,
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+        "lanes": "",
+    }
+    found: dict[str, tuple[Suppressed, ...]] = {}
     bad = False
     for problem, row in _rows(reader, defaults):
         if row is None:
             complain(f"line {max(1, reader.line_num)}: {problem}")
             bad = True
         else:
-            found[row.phone] = row
+            found[row.phone] = laid_over(found.get(row.phone, ()), row)
     if bad:
         raise BadList
     return found
@@ -69,7 +76,8 @@ def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:
     for row in rows:
         if row.phone:
             times = (row.since.isoformat(), row.until.isoformat())
-            writer.writerow((row.phone, row.reason, *times))
+            lanes = "" if row.lanes == ALL_LANES else " ".join(row.lanes)
+            writer.writerow((row.phone, row.reason, *times, lanes))
             written += 1
         else:
             unknown += 1
@@ -109,6 +117,7 @@ def _row(
             reason=_reason(row["reason"]),
             since=_time("since", row["since"]),
             until=_time("until", row["until"]),
+            lanes=_lanes(row["lanes"]),
         )
     except (InvalidMessage, ValueError) as error:
         return str(error), None
@@ -120,6 +129,14 @@ def _reason(text: str) -> str:
     if not is_reason(text):
         raise ValueError(f"reason must be {REASON_RULE}, in UTF-8")
     return text
+
+
+@lru_cache(maxsize=1024)
+def _lanes(text: str) -> tuple[Lane, ...]:
+    names = set(text.lower().split())
+    if not names <= set(Lane):
+        raise ValueError(_LANES_RULE)
+    return tuple(lane for lane in Lane if lane in names) or ALL_LANES
 
 
 @lru_cache(maxsize=1024)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail, table_width
@@ -32,19 +33,19 @@ _LEAST_COLUMNS = 120
 
 def show_one(stat: str, *, as_json: bool) -> None:
     """Print one code; exits with 1 where it is not in the catalogue."""
-    override, catalogue = _load()
+    override, catalogue = load_catalogue()
     code = catalogue.get(stat)
     if code is None:
         fail(_unknown(catalogue, stat))
     if as_json:
         echo_json(_as_dict(code))
     else:
-        echo_lines(_explain(code, override))
+        echo_lines(_explain(code, catalogue, override))
 
 
 def show_all(*, as_json: bool) -> None:
     """Print the catalogue."""
-    catalogue = _load()[1]
+    catalogue = load_catalogue()[1]
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
@@ -54,7 +55,7 @@ def show_all(*, as_json: bool) -> None:
         Console(width=table_width() or _PIPE_COLUMNS).print(_table(catalogue))
 
 
-def _load() -> tuple[Path | None, Catalogue]:
+def load_catalogue() -> tuple[Path | None, Catalogue]:
     """Return the override file's path and the catalogue; exits with 2 where the file is wrong."""
     if problems := list(misspelt(Settings, os.environ)):
         raise SettingsError(problems)
@@ -66,7 +67,7 @@ def _load() -> tuple[Path | None, Catalogue]:
         fail("\n".join(error.problems), 2)
 
 
-def _explain(code: Code, override: Path | None) -> list[str]:
+def _explain(code: Code, catalogue: Catalogue, override: Path | None) -> list[str]:
     """Return the lines that describe one code."""
     labelled = [
         (
@@ -76,6 +77,7 @@ def _explain(code: Code, override: Path | None) -> list[str]:
         (_("scope"), _scope(code) or _("none")),
         (_("action"), f"{action(code)}{_limits(code)}"),
         (_("was sent"), _was_sent(code)),
+        *_found_where(code, catalogue),
         (_("override"), _override_words(code, override)),
     ]
     head = f"{code.stat}  {meaning(code)}"
@@ -104,7 +106,7 @@ def _class(code: Code) -> str:
     return name if name == code.code_class else f"{code.code_class} {name}"
 
 
-def _as_dict(code: Code) -> dict[str, str | int | bool]:
+def _as_dict(code: Code) -> dict[str, str | int | bool | list[Lane]]:
     """Return a code as JSON shows it, with the field names of the override file."""
     return {
         "stat": code.stat,
@@ -117,8 +119,20 @@ def _as_dict(code: Code) -> dict[str, str | int | bool]:
         "pause": code.pause,
         "slow_down": code.slow_down,
         "may_have_been_sent": code.may_have_been_sent,
+        "suppress_lanes": list(code.suppress_lanes),
+        "source": code.source,
         "action": action(code),
     }
+
+
+def _found_where(code: Code, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+    """Yield by which entry it is known, if that is not its own, and where its meaning is from."""
+    entry = catalogue.entry(code.stat)
+    if entry and entry != code.stat:
+        words = _("{entry}: {code} has none of its own", entry=entry, code=code.stat)
+        yield _("entry"), words
+    if code.source:
+        yield _("source"), code.source
 
 
 def _limits(code: Code) -> str:
@@ -172,13 +186,28 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
             "SMSQ_APP_SECRET is wrong",
             answer=WRONG_SECRET,
         )
-    if close := catalogue.nearest(stat):
-        return _(
-            "{code} is not in the catalogue; did you mean {codes}?",
-            code=code,
-            codes=_(" or ").join(close),
-        )
-    return _("{code} is not in the catalogue; see them all: smsq codes", code=code)
+    close = catalogue.nearest(stat)
+    hint = (
+        _("did you mean {codes}?", codes=_(" or ").join(close))
+        if close
+        else _("see them all: smsq codes")
+    )
+    if "?" in code:  # it cannot be given a class
+        return _("{code} is not in the catalogue; {hint}", code=code, hint=hint)
+    table = f'[codes."{code}"]'
+    if ":" in code:
+        like_it = f'[codes."{code.partition(":")[0]}:*"]'
+        table = _("{table} or, for all codes like it, {like_it}", table=table, like_it=like_it)
+    return _(
+        "{code} is not in the catalogue; {hint}\n"
+        "A message that it is reported of waits for a better report, and ends as unreported after "
+        "SMSQ_REPORT_WAIT_S.\n"
+        "To give it a class: {table} in a TOML file that SMSQ_CODES_FILE names. "
+        "What came so far: smsq codes --seen",
+        code=code,
+        hint=hint,
+        table=table,
+    )
 
 
 def _narrow(catalogue: Catalogue) -> Iterator[str]:

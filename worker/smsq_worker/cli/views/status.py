@@ -185,13 +185,14 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
     }
 
 
-def _pause_as_dict(pause: Pause) -> dict[str, str | None]:
+def _pause_as_dict(pause: Pause) -> dict[str, str | list[str] | None]:
     return {
         "scope": pause.scope,
         "cause": pause.cause,
         "detail": pause.detail,
         "since": moment(pause.since),
         "probe_at": None if pause.probe_at is None else moment(pause.probe_at),
+        "lanes": list(pause.lanes) or None,
     }
 
 

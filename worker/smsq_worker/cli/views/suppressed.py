@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 import click
 
 from smsq.cipher import opener
-from smsq.contract import mask_phone, parse_phone
+from smsq.contract import Lane, mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
 from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
@@ -24,9 +25,9 @@ from smsq_worker.cli.helpers.suppressed_csv import BadList, read_list, read_time
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import _, ngettext
-from smsq_worker.inspection.formatting import local, moment
+from smsq_worker.inspection.formatting import in_lanes, local, moment
 from smsq_worker.ledger.admin import Control
-from smsq_worker.ledger.suppressed import Suppressed
+from smsq_worker.ledger.suppressed import ALL_LANES, Suppressed
 
 _UNTIL_LIFTED = timedelta(seconds=UNTIL_LIFTED_S)
 
@@ -40,31 +41,39 @@ def show(*, as_json: bool) -> None:
             echo_own("[" if count == 1 else ",")
             echo_json_line(_as_dict(row), nl=False)
         else:
-            times = {"since": local(row.since), "until": local(row.until)}
-            echo("  ".join((_as_dict(row) | times).values()))
+            texts = (_phone(row), local(row.since), local(row.until), row.reason)
+            lanes = row.lanes if row.lanes != ALL_LANES else ()
+            echo("  ".join(texts) + in_lanes(lanes))
     if as_json:
         echo_own("\n]" if count else "[]")
     else:
         echo(ngettext("{n} suppressed", "{n} suppressed", count))
 
 
-def add(phones: tuple[str, ...], reason: str, days: int | None, until: str | None) -> None:
+def add(
+    phones: tuple[str, ...],
+    reason: str,
+    lanes: tuple[str, ...],
+    days: int | None,
+    until: str | None,
+) -> None:
     """Suppress numbers: until they are removed, for some days, or until a time."""
     end = _end(days, until)
     numbers = _numbers(phones)
     control = _control()
     for phone in numbers:
-        control.suppress(phone, reason, end)
-        echo(_("{phone}  suppressed until {time}", phone=mask_phone(phone), time=local(end)))
+        control.suppress(phone, reason, end, tuple(map(Lane, lanes)))
+        known = {"phone": mask_phone(phone), "lanes": in_lanes(lanes), "time": local(end)}
+        echo(_("{phone}  suppressed{lanes} until {time}", **known))
 
 
-def remove(phones: tuple[str, ...]) -> None:
+def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
     """Lift the suppression of numbers. Exits with 1 where one was not suppressed."""
     numbers = _numbers(phones)
     control = _control()
     missing = False
     for phone in numbers:
-        done = control.unsuppress(phone)
+        done = control.unsuppress(phone, tuple(map(Lane, lanes)))
         missing |= not done
         echo(f"{mask_phone(phone)}  {_('removed') if done else _('was not suppressed')}")
     raise SystemExit(1 if missing else 0)
@@ -79,7 +88,8 @@ def import_csv(file: BinaryIO) -> None:
             found = read_list(lines, partial(echo, err=True), now, now + _UNTIL_LIFTED)
     except BadList:
         fail(_("nothing was imported"))
-    count = _control().take_over(row for row in found.values() if row.until > now)
+    rows = chain.from_iterable(found.values())
+    count = _control().take_over(row for row in rows if row.until > now)
     over = len(found) - count
     words = ngettext("{n} number imported", "{n} numbers imported", count)
     if over:
@@ -98,12 +108,17 @@ def export_csv(file: str) -> None:
     echo(words, err=True)
 
 
-def _as_dict(row: Suppressed) -> dict[str, str]:
+def _phone(row: Suppressed) -> str:
+    return mask_phone(row.phone) if row.phone else "(digest)"
+
+
+def _as_dict(row: Suppressed) -> dict[str, str | list[str]]:
     return {
-        "phone": mask_phone(row.phone) if row.phone else "(digest)",
+        "phone": _phone(row),
         "since": moment(row.since),
         "until": moment(row.until),
         "reason": row.reason,
+        "lanes": list(row.lanes),
     }
 
 

@@ -103,7 +103,12 @@ local function suppressed(m)
     redis.call('HDEL', KEY_SUPPRESSED, m.phone_hash)
     return
   end
-  set(m, 'detail', 'suppressed: ' .. entry.reason)
+  local in_lane = ''
+  if entry.lanes then  -- see suppression.lua
+    entry, in_lane = entry.lanes[m.lane], ' (lane ' .. m.lane .. ')'
+    if not entry or now >= entry['until'] then return end
+  end
+  set(m, 'detail', 'suppressed: ' .. entry.reason .. in_lane)
   finish(m, 'failed', 'local:suppressed')
   return ended(m)
 end
@@ -145,9 +150,10 @@ local function under_a_pause(m, go)
   if not next(texts) then return end
   local template = 'template:' .. m.template
   local function stops(scope, text)
-    if not text then return false end
-    go.probes[scope] = pause_of(text)
-    return not go.probes[scope].permit
+    local p = text and pause_of(text)
+    if not p or not stops_lane(p, m.lane) then return false end
+    go.probes[scope] = p
+    return not p.permit
   end
 
   if stops('account', texts.account) or stops('breaker', texts.breaker) then return {'paused'} end

@@ -1,16 +1,15 @@
 -- Replace a suppressed number's entry by the same under other payload keys.
+-- needs: suppression
 --
--- KEYS[1] suppressed numbers
 -- ARGV[1] phone hash as it was  ARGV[2] the entry as it was read  ARGV[3] phone hash  ARGV[4] the entry
 -- Returns 1 where it was replaced
 --
 -- One act, because the number must be suppressed all the time, and an operator may change the
--- entry at any. Where there are two, the longer one counts.
+-- entry at any. Where there are two, the longer one counts, in each lane.
 
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-local other = redis.call('HGET', KEYS[1], ARGV[3])
-if not other or cjson.decode(other)['until'] < cjson.decode(ARGV[4])['until'] then
-  redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
-end
+if redis.call('HGET', KEY_SUPPRESSED, ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEY_SUPPRESSED, ARGV[1])
+local other = suppression_of(ARGV[3])
+local entry = other and cjson.encode(laid_over(other, cjson.decode(ARGV[4]))) or ARGV[4]
+redis.call('HSET', KEY_SUPPRESSED, ARGV[3], entry)
 return 1

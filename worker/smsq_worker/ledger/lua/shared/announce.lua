@@ -2,7 +2,7 @@
 -- needs: write_behind
 
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
-  'returnurl', 'enqueued', 'accepted', 'finished', 'allowed'}
+  'returnurl', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
 local function announce(m)
   local f, kinds = m.f, {}
   if f.notify then kinds[#kinds + 1] = 'task' end
@@ -12,6 +12,8 @@ local function announce(m)
   local final = {id = m.id, state = m.state, trace = m.trace}
   for _, field in ipairs(TOLD_FIELDS) do final[field] = f[field] end
   if m.n > 0 then final.mid = f[m.n .. ':mid'] end
+  -- What was reported of the attempt that counts: `stat` may be of one before it.
+  if m.state == 'unreported' then final.last = f[m.n .. ':stat'] end
   local name = m.state .. ':' .. m.id
   redis.call('HSET', KEY_CALLBACK .. name, 'outcome', cjson.encode(final), 'since', now,
     'pending', #kinds)

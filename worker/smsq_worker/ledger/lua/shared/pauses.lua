@@ -3,7 +3,8 @@
 --
 -- Their scopes are 'account', 'breaker' and 'template:<name>'. A pause holds
 --   cause: operator, report, refusals or outage; detail, since, probe_at, and
---   permit: since when one message may go as a probe, absent where none may.
+--   permit: since when one message may go as a probe, absent where none may; and
+--   lanes: of a template, which of them it stops; absent: all. Older releases stop all.
 --
 -- An attempt that began before the last resumption tells nothing of how it is now.
 
@@ -18,7 +19,8 @@ end
 local function pause_of(text)
   local ok, p = pcall(cjson.decode, text)
   if ok and type(p) == 'table' and type(p.cause) == 'string' and type(p.detail) == 'string'
-      and type(p.since) == 'number' and type(p.probe_at) == 'number' then return p end
+      and type(p.since) == 'number' and type(p.probe_at) == 'number'
+      and (p.lanes == nil or type(p.lanes) == 'table') then return p end
   return {cause = 'operator', detail = 'its entry was none', since = now, probe_at = now,
     unreadable = true}
 end
@@ -44,14 +46,30 @@ local function since_resumed(scope, begun)
   return came_after(begun, resumed_at[scope])
 end
 
--- An operator's pause replaces any other, and no other replaces it.
-local function pause(scope, cause, detail)
+local function stops_lane(p, lane)
+  if not p.lanes then return true end
+  for _, one in ipairs(p.lanes) do
+    if one == lane then return true end
+  end
+  return false
+end
+
+-- An operator's pause replaces any other, and no other replaces it. With a lane it is for that one
+-- alone: another lane joins a pause that is there.
+local function pause(scope, cause, detail, lane)
   local before = paused(scope)
-  if before and (before.cause == 'operator' or cause ~= 'operator') then return false end
-  keep(scope, {cause = cause, detail = detail, since = now, probe_at = now + probe_wait(scope)})
+  if before and (before.cause == 'operator' or cause ~= 'operator') then
+    if not lane or stops_lane(before, lane) then return false end
+    before.lanes[#before.lanes + 1] = lane
+    keep(scope, before)
+    tell('paused ' .. scope .. ' in lane ' .. lane .. ' too: ' .. detail)
+    return true
+  end
+  keep(scope, {cause = cause, detail = detail, since = now, probe_at = now + probe_wait(scope),
+    lanes = lane and {lane}})
   local template = template_of(scope)
   if template then redis.call('SREM', KEY_RELEASED, template) end
-  tell('paused ' .. scope .. ' (' .. cause .. ')' .. (detail ~= '' and ': ' .. detail or ''))
+  tell('paused ' .. scope .. (lane and ' in lane ' .. lane or '') .. ' (' .. cause .. ')' .. (detail ~= '' and ': ' .. detail or ''))
   return true
 end
 
@@ -73,10 +91,11 @@ local function resume(scope, why)
   return true
 end
 
--- A probe got through: resume, if the pause has that cause and the probe began after it.
-local function heal(scope, cause, begun)
+-- A probe got through: resume, if the pause has that cause and the probe began after it. What goes in
+-- a lane that is not paused is no probe.
+local function heal(scope, cause, begun, lane)
   local p = paused(scope)
-  if p and p.cause == cause and came_after(begun, p.since) then
+  if p and p.cause == cause and came_after(begun, p.since) and stops_lane(p, lane) then
     resume(scope, 'a probe got through')
   end
 end

@@ -1,9 +1,10 @@
 -- What a delivery report does to its message, its number, its template and the account.
--- needs: ends pauses rate
+-- needs: ends pauses rate suppression
 
-local TEMPLATE_REPORTS, TEMPLATE_PERCENT, TEMPLATE_WINDOW = 5, 20, 900000
 -- A `delivered` report may be repeated for this long.
 local REPEATED = DAY
+local MAX_CODES_SEEN = 200
+local CODES_SEEN_FOR = 90 * DAY
 
 -- Count how long something took, in the one bucket into which it falls.
 local function took(name, m, ms)
@@ -15,32 +16,40 @@ local function took(name, m, ms)
   add(KEY_DURATIONS, field .. 'sum', ms)
 end
 
--- Return the template's window of reports, which moves on by halves. The act writes it when it ends.
-local function window_of(template)
-  local key = KEY_REPORTS .. template
-  local h = open(key)
-  if h.window then return h.window end
-  local f, half = h.f, TEMPLATE_WINDOW / 2
-  local w = {start = math.min(tonumber(f.start or 0), now), good = tonumber(f.good or 0),
-    bad = tonumber(f.bad or 0), good_before = tonumber(f.good_before or 0),
-    bad_before = tonumber(f.bad_before or 0)}
-  if now >= w.start + TEMPLATE_WINDOW then
+-- Return a lane's window of the template's reports, which moves on by halves. The act writes it when it
+-- ends. Older releases keep one for all lanes in the same hash.
+local function window_of(template, lane, length)
+  local h = open(KEY_REPORTS .. template)
+  h.windows = h.windows or {}
+  if h.windows[lane] then return h.windows[lane] end
+  local function stored(field)
+    return tonumber(h.f[lane .. ':' .. field] or 0)
+  end
+  local half = length / 2
+  local w = {start = math.min(stored('start'), now), good = stored('good'), bad = stored('bad'),
+    good_before = stored('good_before'), bad_before = stored('bad_before')}
+  if now >= w.start + length then
     w = {start = now, good = 0, bad = 0, good_before = 0, bad_before = 0}
   elseif now >= w.start + half then
     w = {start = w.start + half, good = 0, bad = 0, good_before = w.good, bad_before = w.bad}
   end
-  h.window, h.lasts = w, TEMPLATE_WINDOW
+  h.windows[lane], h.lasts = w, 0
+  for _, limit in pairs(TEMPLATE_PAUSE) do h.lasts = math.max(h.lasts, limit[3]) end
   at_end(function()
-    for field, value in pairs(w) do set(h, field, value) end
+    for field, value in pairs(w) do set(h, lane .. ':' .. field, value) end
   end)
   return w
 end
 
--- Count a report in the template's window; return how many were good and bad in it.
-local function tally(template, is_bad)
-  local w, kind = window_of(template), is_bad and 'bad' or 'good'
+-- Count a report in its lane's window of the template; return whether it makes a pattern.
+local function is_pattern(m, is_bad)
+  local limit = TEMPLATE_PAUSE[m.lane]
+  if not limit then return false end
+  local reports, percent, length = unpack(limit)
+  local w, kind = window_of(m.template, m.lane, length), is_bad and 'bad' or 'good'
   w[kind] = w[kind] + 1
-  return w.good + w.good_before, w.bad + w.bad_before
+  local good, bad = w.good + w.good_before, w.bad + w.bad_before
+  return is_bad and bad >= reports and bad * 100 >= percent * (good + bad)
 end
 
 -- Send nothing to the number: for good (suppress_ms), or for a while (hold_ms).
@@ -48,9 +57,10 @@ local function shield_number(m, r)
   if not m.phone_hash then return end
   if (r.suppress_ms or 0) > 0 then
     local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
-    redis.call('HSET', KEY_SUPPRESSED, m.phone_hash, cjson.encode({
-      phone = payload and cjson.decode(payload)[1] or '', reason = r.stat, since = now,
-      ['until'] = now + r.suppress_ms}))
+    local new = {phone = payload and cjson.decode(payload)[1] or '', reason = r.stat, since = now,
+      ['until'] = now + r.suppress_ms}
+    local entry = laid_over(suppression_of(m.phone_hash), new, r.suppress_lanes)
+    redis.call('HSET', KEY_SUPPRESSED, m.phone_hash, cjson.encode(entry))
   end
   if (r.hold_ms or 0) > 0 then
     redis.call('SET', KEY_PHONE_HOLD .. m.phone_hash, now + r.hold_ms, 'PX', r.hold_ms)
@@ -68,12 +78,40 @@ local function heed_report(m, begun, r)
   local scope = 'template:' .. m.template
   local bad = r.pause == 'template'
   if since_resumed(scope, begun) then
-    local good, bads = tally(m.template, bad)
-    if bad and bads >= TEMPLATE_REPORTS and bads * 100 >= TEMPLATE_PERCENT * (good + bads) then
-      pause(scope, 'report', r.stat)
-    end
+    if is_pattern(m, bad) then pause(scope, 'report', r.stat, m.lane) end
   end
-  if r.class == 'delivered' then heal(scope, 'report', begun) end
+  if r.class == 'delivered' then heal(scope, 'report', begun, m.lane) end
+end
+
+-- Remember a code that the catalogue does not know, for `smsq codes --seen`. Only of a message's own
+-- report: whoever knows the address but no mid can invent as many as they like. The rarest go first,
+-- and of those the one that has not come for the longest time.
+local function note_unlisted(r, mid)
+  local seen = KEY_CODES_SEEN
+  local ok, one = pcall(cjson.decode, redis.call('HGET', seen, r.stat) or '')
+  if not ok then
+    if redis.call('HLEN', seen) >= MAX_CODES_SEEN then
+      local rarest, least, last
+      for stat, text in pairs(read_fields(seen)) do
+        local is_one, other = pcall(cjson.decode, text)
+        local n, at = is_one and other.count or 0, is_one and other.last or 0
+        if not least or n < least or (n == least and at < last) then
+          rarest, least, last = stat, n, at
+        end
+      end
+      redis.call('HDEL', seen, rarest)
+    end
+    one = {count = 0, first = now}
+  end
+  one.count, one.last, one.mid, one.raw = one.count + 1, now, mid, r.raw
+  redis.call('HSET', seen, r.stat, cjson.encode(one))
+  redis.call('PEXPIRE', seen, CODES_SEEN_FOR)
+end
+
+-- Note the last code that was reported, and how the gateway wrote it where that differs.
+local function note_stat(m, r)
+  set(m, 'stat', r.stat)
+  if r.raw then set(m, 'raw', r.raw) else drop(m, 'raw') end
 end
 
 -- Return whether no later attempt can have been sent, so that the message is what this one is.
@@ -94,7 +132,7 @@ local function follow_report(m, n, mid, r, begun, known)
   -- A repeated report does not make a pattern.
   if known ~= r.stat then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
-    set(m, 'stat', r.stat)
+    note_stat(m, r)
     if m.state ~= 'delivered' then finish(m, 'delivered') end
     -- Its mid has told all that it can.
     redis.call('PEXPIRE', KEY_MID .. mid, math.min(REPEATED, RETENTION))
@@ -102,10 +140,11 @@ local function follow_report(m, n, mid, r, begun, known)
   end
   shield_number(m, r)
   if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
-  set(m, 'stat', r.stat)
+  note_stat(m, r)
   local reason = 'report:' .. r.stat
   local came_not = m.state == 'accepted' and not r.maybe_sent
-  if came_not and r.pause == 'template' and paused('template:' .. m.template) then
+  local of_template = came_not and r.pause == 'template' and paused('template:' .. m.template)
+  if of_template and stops_lane(of_template, m.lane) then
     -- The template is known to be at fault: it waits with the others.
     set(m, 'otherwise', reason)
     wait_for_template(m)
@@ -124,9 +163,10 @@ local function follow_report(m, n, mid, r, begun, known)
   end
 end
 
--- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down} on
--- attempt n, by its mid.
+-- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down}, and
+-- perhaps suppress_lanes, raw and unlisted, on attempt n, by its mid.
 local function apply_report(m, n, mid, r)
+  if r.unlisted then note_unlisted(r, mid) end
   unfold(m)
   local f, before = m.f, m.state
   local begun, known, accepted = f[attempt(n).at], f[attempt(n).stat], f.accepted
