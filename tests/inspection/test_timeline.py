@@ -339,7 +339,7 @@ def test_in_a_templates_waiting_room_its_pause_is_told(explain: Explain, scene: 
     scene.enter()
     scene.stays()
     first = coming(explain)[0]
-    assert f"pause of template {TEMPLATE} (report: MA:0024, in lane notice, since 20" in first
+    assert f"pause of template {TEMPLATE} (report: MA:0024 in lane notice, since 20" in first
     assert "; next probe 20" in first
     scene.client.delete(keys.PAUSES)
     assert coming(explain)[0] == "the pause of its template is over: it continues in a moment"
