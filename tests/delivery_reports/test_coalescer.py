@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from smsq_worker.delivery_reports.inbox import WriteCoalescer
+from smsq_worker.delivery_reports.coalescer import WriteCoalescer
 
 PATIENCE_S = 30
 

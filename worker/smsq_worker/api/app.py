@@ -52,7 +52,8 @@ async def _on_http_error(request: Request, error: Any) -> Response:
             for method in route.methods
         }
         headers = {"Allow": ", ".join(sorted(methods))}
-    return _refusal(request, error.status_code, str(error.detail), headers)
+    of = getattr(error, "refused_as", None)
+    return _refusal(request, error.status_code, str(error.detail), headers, of)
 
 
 async def _on_redis_away(request: Request, _: Any) -> Response:
@@ -69,8 +70,13 @@ async def _on_bug(request: Request, error: Exception) -> Response:
 
 
 def _refusal(
-    request: Request, status: int, msg: str, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    msg: str,
+    headers: Mapping[str, str] | None = None,
+    of: tuple[str, str] | None = None,
 ) -> Response:
     """Note a refused request, and return the answer to it."""
-    request.app.state.refusals.note(request.scope["path"], status, address(request) or "no address")
+    source = address(request) or "no address"
+    request.app.state.refusals.note(request.scope["path"], status, source, of)
     return answer(status, msg, headers)

@@ -11,7 +11,8 @@ from typing import Final, TypeGuard
 
 from smsq import tracing
 from smsq.failpoints import reached
-from smsq_worker.delivery_reports.inbox import BATCH, MidAndStat
+from smsq_worker.delivery_reports.coalescer import MidAndStat
+from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.domain.codes import Catalogue, Scope
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger, Report

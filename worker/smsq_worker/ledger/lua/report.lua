@@ -12,12 +12,14 @@
 --
 -- One act, because the attempt's result may be recorded at the same moment.
 
-local MAX_PARKED = 100000
+-- In a crowd of unknown mids each has room for few: else a flood would take 16 times the memory.
+local MAX_PARKED, CROWD, FEW_EACH = 100000, 10000, 2
 
 local function park(mid, meaning)
   local early = KEY_EARLY .. mid
   redis.call('RPUSH', early, cjson.encode(meaning))
-  redis.call('LTRIM', early, -tonumber(ARGV[2]), -1)
+  local each = redis.call('ZCARD', KEY_PARKED) < CROWD and tonumber(ARGV[2]) or FEW_EACH
+  redis.call('LTRIM', early, -each, -1)
   redis.call('PEXPIRE', early, REPORT_WAIT)
   redis.call('ZREMRANGEBYSCORE', KEY_PARKED, '-inf', now - REPORT_WAIT)
   redis.call('ZADD', KEY_PARKED, now, mid)
