@@ -16,7 +16,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
-from fastapi import HTTPException
+from starlette.exceptions import HTTPException
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import Ledger
