@@ -24,6 +24,7 @@ from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection.formatting import moment, pause_end, pause_words, scope_words, span
 from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Snapshot
 from smsq_worker.ledger.admin import Pause
+from smsq_worker.ledger.types import INBOX_UNKNOWN
 
 _WATCH_S: Final = 1.5
 
@@ -84,6 +85,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         if lane.oldest:
             yield f"oldest    {name}: {lane.oldest.id}, waits for {span(lane.oldest.age_s)}"
     yield f"reports   {_count(snapshot.reports_waiting)} waiting"
+    if snapshot.inbox >= INBOX_UNKNOWN:
+        yield f"inbox     {snapshot.inbox} reports: others on unknown mids are refused, see smsq doctor"
     yield f"held      {snapshot.held}" + ", decide: smsq held" * bool(snapshot.held)
     yield f"parked    {snapshot.parked}" + ", look: smsq parked" * bool(snapshot.parked)
     waiting, dead = snapshot.callbacks["waiting"], snapshot.callbacks["dead"]
@@ -117,6 +120,7 @@ def _as_dict(snapshot: Snapshot) -> dict[str, Any]:
         "pauses": [_pause_as_dict(pause) for pause in snapshot.pauses],
         "lanes": {name: _lane_as_dict(lane) for name, lane in snapshot.lanes.items()},
         "reports_waiting": snapshot.reports_waiting,
+        "inbox": snapshot.inbox,
         "held": snapshot.held,
         "parked": snapshot.parked,
         "notices": snapshot.callbacks,
