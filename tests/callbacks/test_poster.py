@@ -388,10 +388,24 @@ def test_no_url_makes_it_raise(url: str) -> None:
     assert re.fullmatch("host not allowed|(cannot be sent: )?[A-Za-z]+", posted.detail)
 
 
-def test_a_header_of_two_lines_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("headers", "user", "error"),
+    [
+        ({"X": "a\r\nB: c"}, "", "ValueError"),
+        ({"webhook-id": "订单.failed"}, "", "UnicodeEncodeError"),
+        ({}, "%E8%AE%A2:x@", "UnicodeEncodeError"),
+    ],
+    ids=["two lines", "not Latin-1", "a user not Latin-1"],
+)
+def test_what_no_header_can_hold_is_never_sent_and_no_fault_of_the_endpoints(
+    headers: dict[str, str], user: str, error: str
+) -> None:
     with Server(says(http_answer())) as server:
-        posted = Poster(frozenset([HERE])).post(server.url, {"X": "a\r\nB: c"}, BODY)
-    assert (posted.done, server.connections) == (False, 0)
+        url = server.url.replace("://", f"://{user}")
+        posted = Poster(frozenset([HERE])).post(url, headers, BODY)
+    detail = f"cannot be sent: {error}"
+    assert posted == Posted(done=False, detail=detail, why="unsendable")
+    assert server.connections == 0
 
 
 PRIVATE = [

@@ -86,7 +86,7 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
             yield f"oldest    {name}: {lane.oldest.id}, waits for {span(lane.oldest.age_s)}"
     yield f"reports   {_count(snapshot.reports_waiting)} waiting"
     if snapshot.inbox >= INBOX_UNKNOWN:
-        yield f"inbox     {snapshot.inbox} reports: others on unknown mids are refused, see smsq doctor"
+        yield f"inbox     {snapshot.inbox} reports wait, too many: see smsq doctor"
     yield f"held      {snapshot.held}" + ", decide: smsq held" * bool(snapshot.held)
     yield f"parked    {snapshot.parked}" + ", look: smsq parked" * bool(snapshot.parked)
     waiting, dead = snapshot.callbacks["waiting"], snapshot.callbacks["dead"]
