@@ -42,10 +42,8 @@ def refusal(msg: str) -> dict[str, Any]:
 
 def as_sent(words: str) -> str:
     """Return the words of an InvalidMessage with the name that the client gave the parameter."""
-    name, blank, rest = words.partition(" ")
-    return (
-        _SENT_AS.get(name, name) + blank + rest.replace(" must be a str of ", " must be a text of ")
-    )
+    name, blank, rest = words.replace(" must be a str of ", " must be a text of ").partition(" ")
+    return _SENT_AS.get(name, name) + blank + rest
 
 
 def read(
@@ -61,6 +59,7 @@ def read(
     as they came. Raises InvalidMessage for any other request, and for a parameter that is there
     twice with two values: one of them would get an SMS that was meant for the other.
     """
+    _require_single_parts(content_type, body)
     try:
         given = [*_form(query), *_fields(content_type, body)]
     except ValueError:
@@ -80,11 +79,16 @@ def read(
 def _fields(content_type: str, body: bytes) -> Pairs:
     if not is_multipart(content_type):
         return [] if _is_json(content_type, body) else _form(body)
+    return [*multipart_fields(content_type, body).items()]
+
+
+def _require_single_parts(content_type: str, body: bytes) -> None:
+    if not is_multipart(content_type):
+        return
     named = [name.decode("latin-1") for name in _PART.findall(body)]
     for name in sorted(_KNOWN.intersection(named)):
         if named.count(name) > 1:
             raise _Repeated(name)
-    return [*multipart_fields(content_type, body).items()]
 
 
 class _Repeated(InvalidMessage):
