@@ -101,6 +101,24 @@ def test_unknown_mids_in_a_crowd_have_room_for_few_reports_each(scene: Scene) ->
     assert scene.ledger.parked_stats("crowded") == ["MA:0001", "MO:0254"]
 
 
+def test_where_memory_is_short_unknown_mids_keep_no_message_out(scene: Scene) -> None:
+    reconciler = Reconciler(scene.ledger, Catalogue.load())
+    scene.client.zadd(keys.PARKED, {f"x{n}": scene.now_ms() + n / 1e6 for n in range(10_500)})
+    reconciler.reconcile([("1", DELIVRD)])
+    assert scene.client.zcard(keys.PARKED) == 10_501
+    scene.client.config_set("maxmemory", int(scene.client.info("memory")["used_memory"] / 0.76))
+    try:
+        reconciler.reconcile([("2", DELIVRD)])
+        assert scene.client.zcard(keys.PARKED) == 10_482
+        reconciler.reconcile([(f"{n}", DELIVRD) for n in range(3, 33)])
+        assert scene.client.zcard(keys.PARKED) == 10_000
+    finally:
+        scene.client.config_set("maxmemory", 0)
+    # The oldest go, and it is counted.
+    assert scene.ledger.parked_stats("2") == [DELIVRD]
+    assert scene.ledger.counters()["reports_dropped"] == 532
+
+
 # --- the memory limit ------------------------------------------------------------------------
 
 

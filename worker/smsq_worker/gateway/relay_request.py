@@ -69,8 +69,8 @@ def read(
     if any(arguments.get(name) != value for name, value in ROUTE.items()):
         if _is_json(content_type, body):
             raise InvalidMessage(
-                "the body is JSON, which the gateway does not take either: send a form "
-                "(application/x-www-form-urlencoded), or the parameters in the query"
+                "the body is JSON: send a form (application/x-www-form-urlencoded), or the "
+                "parameters in the query"
             )
         raise InvalidMessage("the request must have module=sms&file=send&action=send")
     return arguments
@@ -78,7 +78,7 @@ def read(
 
 def _fields(content_type: str, body: bytes) -> Pairs:
     if not is_multipart(content_type):
-        return [] if _is_json(content_type, body) else _form(body)
+        return [] if _is_json("", body) else _form(body)
     return [*multipart_fields(content_type, body).items()]
 
 
