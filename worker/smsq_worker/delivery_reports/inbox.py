@@ -62,7 +62,9 @@ class Inbox:
                 return self._enter(reports)
             except LedgerFull as error:
                 # Redis answers at once, so each is tried: only those of unknown mids must wait.
-                self._warn("reports of unknown mids go to the spool: %s", error)
+                self._warn(
+                    "reports go to the spool from now on, if no message has their mid: %s", error
+                )
                 reports = self._enter_known(reports)
             except LedgerUnavailable as error:
                 log.warning("reports go to the spool from now on: %s", error)
