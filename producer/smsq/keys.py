@@ -18,7 +18,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:notices     | zset   | callbacks to dispatch, "<kind>:<state>:<id>", by the time of the next try; kind "new": its endpoints are still to be determined | until acknowledged |
 | smsq:notices:dead | zset  | those given up, by when | SMSQ_RETENTION_S |
 | smsq:o:<state>:<id> | hash | outcome: the message's final status as JSON, since; pending: kinds still to dispatch; <kind>:tries, <kind>:taken, <kind>:error | until acknowledged, or given up |
-| smsq:receivers   | hash   | endpoint that failed -> "<failures in a row> <end of its backoff>" | until it takes one |
+| smsq:receivers   | hash   | endpoint that failed -> "<failures in a row> <end of its backoff>": task, webhook, returnurl:<digest of caller and URL>, host:<digest of caller and host> where no connection came about; of release 0.2.0 a return URL's host | until it takes one; of return URLs also until a callback is given up |
 | smsq:timers      | zset   | every live message's id, by the time at which something must happen if nothing else does | until final or held |
 | smsq:timers:leases, smsq:timers:otp, smsq:timers:notice | zset | those of them that must not wait behind others: leases of attempts, and when otps and notices are to go again | as in smsq:timers |
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |

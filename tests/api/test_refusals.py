@@ -43,7 +43,7 @@ from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.protocol import MAX_HEAD
-from smsq_worker.api.refusals import QUIET_S, WHYS, RefusalCounter
+from smsq_worker.api.refusals import FULL, QUIET_S, WHYS, RefusalCounter
 from smsq_worker.gateway.delivery_report import Reports, read
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
@@ -436,8 +436,9 @@ def test_no_sender_can_fill_the_ledger(ledger: Ledger, client: redis.Redis) -> N
     refusals = RefusalCounter(TOKEN)
     for status in range(400, 600):
         refusals.note(f"/reports/{TOKEN}", status, "192.0.2.1")
+    refusals.note(f"/reports/{TOKEN}", 503, "192.0.2.1", FULL)
     refusals.write(ledger)
     refusals.write(ledger)
     stored: Any = client.hgetall(keys.DURATIONS)
     assert sorted(stored) == [f"reports_refused:{why}" for why in WHYS]
-    assert sum(map(int, stored.values())) == 200
+    assert sum(map(int, stored.values())) == 201

@@ -32,13 +32,17 @@ from harness.relay_requests import (
     SHAPES,
     TEMPLATE,
     bare,
+    multipart,
 )
 from harness.waiting import eventually
 from smsq import keys
 from smsq.errors import InvalidMessage, SettingsError
+from smsq_worker.api.app import RELAY_OFF
 from smsq_worker.api.clients import Callers
+from smsq_worker.api.ignored import NAMES_AT_MOST, IgnoredParameters
 from smsq_worker.api.relay import allowed_target
 from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import api as doctors_api
 from smsq_worker.gateway import relay_request as gateway
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.client_rate import RelayRate
@@ -189,16 +193,16 @@ def test_a_wrong_secret_is_answered_in_the_vendors_words(
 
 
 REFUSED = {
-    "phone": ({"mobphone": "12800138000"}, "phone must be a mainland mobile number"),
-    "no-phone": ({"mobphone": ""}, "phone must be a mainland mobile number"),
-    "no-template": ({"smstemplate": ""}, "template must be a str of 1 to 64 characters"),
-    "long-code": ({"code": "1" * 501}, "code must be a str of 0 to 500 characters"),
+    "phone": ({"mobphone": "12800138000"}, "mobphone must be a mainland mobile number"),
+    "no-phone": ({"mobphone": ""}, "mobphone must be a mainland mobile number"),
+    "no-template": ({"smstemplate": ""}, "smstemplate must be a text of 1 to 64 characters"),
+    "long-code": ({"code": "1" * 501}, "code must be a text of 0 to 500 characters"),
     "lane": ({"lane": "fast"}, "lane must be one of otp, notice, bulk; got 'fast'"),
-    "long-key": ({"key": "k" * 257}, "key must be a str of 1 to 256 characters"),
+    "long-key": ({"key": "k" * 257}, "key must be a text of 1 to 256 characters"),
     "ttl-text": ({"ttl_s": "soon"}, "ttl_s must be a number of seconds"),
     "ttl-nan": ({"ttl_s": "nan"}, "ttl_s must be a number of seconds"),
     "ttl-0": ({"ttl_s": "0"}, "ttl_s must be a number of seconds"),
-    "module": ({"module": "voice"}, "module=sms&file=send&action=send"),
+    "module": ({"module": "voice"}, "module is there more than once: send it once"),
     "many": ({f"x{n}": "1" for n in range(100)}, "at most 100 parameters"),
 }
 
@@ -209,6 +213,69 @@ def test_a_bad_argument_is_named_and_nothing_is_enqueued(
 ) -> None:
     assert told in why(ask(api, **more))
     assert client.dbsize() == 0
+
+
+FORM_OF = "application/x-www-form-urlencoded"
+REPEATED = {
+    "in the query": (f"{bare()}&mobphone=13900139000", "", ""),
+    "in the form": ("", FORM_OF, f"{bare()}&mobphone=13900139000"),
+    "in both": (bare(), FORM_OF, "mobphone=13900139000"),
+    "in a multipart form": (
+        "",
+        "multipart/form-data; boundary=b0",
+        multipart()
+        .decode()
+        .replace(
+            "--b0--",
+            '--b0\r\nContent-Disposition: form-data; name="mobphone"\r\n\r\n13900139000\r\n--b0--',
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("query", "content_type", "body"), REPEATED.values(), ids=REPEATED)
+def test_a_parameter_with_two_values_is_refused(query: str, content_type: str, body: str) -> None:
+    with pytest.raises(InvalidMessage, match=r"^mobphone is there more than once: send it once$"):
+        gateway.read(query.encode(), content_type, body.encode())
+
+
+@pytest.mark.parametrize(("query", "body"), [(bare(), bare()), (bare(), "mobphone=&code=")])
+def test_the_same_value_twice_is_one_and_an_empty_one_is_none(query: str, body: str) -> None:
+    given = gateway.read(query.encode(), FORM_OF, body.encode())
+    assert (given["mobphone"], given["code"]) == (PHONE, CODE)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", FORM_OF, ""])
+def test_a_client_that_sends_json_is_told_to_send_a_form(content_type: str) -> None:
+    named = {"module": "sms", "file": "send", "action": "send", **SENDING}
+    with pytest.raises(InvalidMessage, match="the body is JSON: send a form"):
+        gateway.read(b"", content_type, json.dumps(named).encode())
+    assert gateway.read(bare().encode(), content_type, b"{}")["mobphone"] == PHONE
+
+
+def test_unknown_parameters_are_ignored_and_their_names_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen = IgnoredParameters()
+    more = {"sign": "x", "extno": "1", "order13800138000": "x", "短信": "y", CODE: "z", "X9K2": ""}
+    query = f"{bare()}&{urlencode(more)}".encode()
+    for _ in range(2):
+        assert gateway.read(query, "", b"", ignored=seen.note)["code"] == CODE
+    logged = [record.getMessage() for record in caplog.records]
+    assert [text.split("parameter ")[1].split(",")[0] for text in logged] == [
+        *("'sign'", "'extno'", "'order****'", "(with a name that is no word)"),
+    ]
+    assert not any(secret in caplog.text for secret in (PHONE, CODE, "短信", "X9K2"))
+    seen.note(f"a{n}b" for n in range(200))
+    assert len(caplog.records) == NAMES_AT_MOST
+    assert caplog.records[-1].getMessage().endswith("and no more than these")
+
+
+def test_a_client_with_parameters_of_its_own_goes_on_working(
+    api: RunningApi, client: redis.Redis
+) -> None:
+    assert fields(client, mid(ask(api, sign="x", timestamp="1")))["state"] == "queued"
+    assert "the relay ignores the parameter 'sign'" in api.log.read_text()
 
 
 TARGETS = {
@@ -262,7 +329,15 @@ def test_without_secrets_there_is_no_relay(
     environ = {k: v for k, v in base_environ.items() if k != "SMSQ_RELAY_SECRET"}
     with serving(environ, tmp_path / "log") as api:
         for secret in (None, "", RELAY):
-            assert ask(api, secret).status_code == 404
+            answer = ask(api, secret)
+            assert (answer.status_code, answer.json()["msg"]) == (404, RELAY_OFF)
+        # What came through a proxy of this machine is no business of this machine's.
+        for name in ("X-Forwarded-For", "Forwarded", "Via"):
+            answer = requests.get(
+                f"{api.url}/?x=1", headers={name: "192.0.2.1"}, timeout=PATIENCE_S
+            )
+            assert (answer.status_code, answer.json()["msg"]) == (404, "Not Found")
+        assert api.get("/elsewhere").json()["msg"] == "Not Found"
         assert "/" not in api.get("/openapi.json").json()["paths"]
     assert client.dbsize() == 0
 
@@ -460,6 +535,31 @@ def test_the_api_does_not_start_with_a_bad_file(
     assert (done.returncode, done.stdout) == (2, "")
     assert "names no caller" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("secret", ["?", "fifteen-letters"])
+def test_the_api_does_not_start_with_a_weak_relay_secret_and_says_what_is_needed(
+    base_environ: Mapping[str, str], secret: str
+) -> None:
+    """A worker that shares the environment goes on sending."""
+    with pytest.raises(SettingsError) as raised:
+        Callers.load(None, secret)
+    (problem,) = raised.value.problems
+    assert problem.startswith("SMSQ_RELAY_SECRET: must be at least 16 printable ASCII characters")
+    assert secret not in problem
+    settings = Settings.load({**base_environ, "SMSQ_RELAY_SECRET": secret})
+    found = [one for one in doctors_api.check(settings) if one.level == "error"]
+    assert "SMSQ_RELAY_SECRET is weak" in found[0].what
+
+
+def test_a_weak_secret_and_a_bad_file_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text("")
+    with pytest.raises(SettingsError) as raised:
+        Callers.load(file, "long enough with a blank at its end ")
+    assert [line.partition(":")[0] for line in raised.value.problems] == [
+        *("SMSQ_RELAY_SECRET", "SMSQ_RELAY_CALLERS_FILE"),
+    ]
 
 
 def test_callers_alone_make_a_relay_and_are_not_shown(tmp_path: Path) -> None:

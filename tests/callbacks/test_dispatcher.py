@@ -12,11 +12,13 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from harness.scene import DELIVRD, LONG_AGO, PHONE_IS_OFF, Scene, stat
+from harness.scene import DELIVRD, LONG_AGO, PHONE, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq.connection import connect
+from smsq.contract import parse
+from smsq.ledger_writer import Origin
 from smsq_worker.callbacks.dispatcher import Dispatcher
-from smsq_worker.callbacks.poster import Posted
+from smsq_worker.callbacks.poster import Posted, Trouble
 from smsq_worker.cli.commands.notices import notices as command
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.backoff import Backoff
@@ -267,6 +269,140 @@ def test_another_receiver_does_not_wait_for_one_that_is_down(hooked: Desk) -> No
     told = dict.fromkeys(hooked.notices.claim(100))
     ends = {name: hooked.notifier.dispatch(name) for name in told}
     assert {end for name, end in ends.items() if name.startswith("task:")} == {"told"}
+
+
+# --- whose trouble it is ---------------------------------------------------------------------
+
+
+def told(desk: Desk, name: str, caller: str, url: str) -> None:
+    """Take a message of a caller of the relay to its end."""
+    desk.entrance.enter(name, parse((PHONE, "SMS_1001", ""), {}), Origin(caller, url))
+    desk.go(name)
+    desk.record(name, Outcome.ACCEPTED)
+    desk.report(name, DELIVRD)
+
+
+def ends(desk: Desk) -> dict[str, str]:
+    """Dispatch what is due; give what follows by message."""
+    return {name.rpartition(":")[2]: desk.notifier.dispatch(name) for name in claimed(desk)}
+
+
+def claimed(desk: Desk) -> list[str]:
+    return sorted(desk.notices.claim(100))
+
+
+BAD, GOOD = "https://hooks.example/bad?t=1", "https://hooks.example/good"
+
+
+@pytest.mark.parametrize("why", ["failed", "unreached", "hindered"])
+def test_one_callers_failing_url_delays_no_other_callers(desk: Desk, why: Trouble) -> None:
+    desk.answer = lambda n: Posted(done=n.caller != "a", detail="trouble", why=why)
+    for n in range(3):
+        told(desk, f"a{n}", "a", BAD)
+        told(desk, f"b{n}", "b", BAD)
+    found = ends(desk)
+    assert [found[f"b{n}"] for n in range(3)] == ["told"] * 3
+    # A hindered one says nothing of the others, either.
+    assert [found[f"a{n}"] for n in range(3)] == (
+        ["waits"] * 3 if why == "hindered" else ["waits", "wait", "wait"]
+    )
+    assert "hooks.example" not in str(desk.client.hgetall(keys.RECEIVERS))
+
+
+@pytest.mark.parametrize(("why", "other"), [("failed", "told"), ("unreached", "wait")])
+def test_a_url_that_answers_badly_delays_no_other_on_its_host(
+    desk: Desk, why: Trouble, other: str
+) -> None:
+    desk.answer = lambda n: Posted(done=n.return_url == GOOD, detail="trouble", why=why)
+    told(desk, "m1", "a", BAD)
+    told(desk, "m2", "a", GOOD)
+    assert ends(desk) == {"m1": "waits", "m2": other}
+    desk.rest_is_over()
+    desk.answer = lambda _: Posted(done=True, detail="")
+    ends(desk)
+    assert not desk.client.exists(keys.RECEIVERS)
+
+
+def test_urls_without_end_leave_nothing_when_they_are_given_up(desk: Desk) -> None:
+    desk.answer = lambda _: Posted(done=False, detail="HTTP 500")
+    for n in range(3):
+        told(desk, f"m{n}", "a", f"{BAD}&n={n}")
+    ends(desk)
+    assert desk.client.hlen(keys.RECEIVERS) == 3
+    for n in range(3):
+        desk.client.hincrby(keys.callback("delivered", f"m{n}"), "since", -HOUR_MS)
+    desk.rest_is_over()
+    assert set(ends(desk).values()) == {"dead"}
+    assert not desk.client.exists(keys.RECEIVERS)
+
+
+def test_what_can_never_be_sent_is_given_up_with_its_reason_and_delays_nothing(
+    hooked: Desk,
+) -> None:
+    def answer(notice: Callback) -> Posted:
+        if notice.outcome["id"] == "m1":
+            raise UnicodeEncodeError("latin-1", "章", 0, 1, "138 0013 8000")
+        return Posted(done=True, detail="")
+
+    hooked.answer = answer
+    hooked.deliver("m1")
+    hooked.deliver("m2")
+    assert ends(hooked) == {"m1": "dead", "m2": "told"}
+    (one,) = hooked.notices.dead(10)
+    assert one.error == "cannot be sent: UnicodeEncodeError"
+    assert hooked.ledger.counters()["notices:webhook:dead"] == 1
+
+
+def test_a_bug_is_no_fault_of_the_endpoints_and_ends(
+    hooked: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(_: Callback) -> Posted:
+        raise RuntimeError("https://hooks.example/secret")
+
+    hooked.answer = answer
+    hooked.deliver("m1")
+    hooked.deliver("m2")
+    assert ends(hooked) == {"m1": "waits", "m2": "waits"}
+    assert not hooked.client.exists(keys.RECEIVERS)
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+    hooked.client.hincrby(keys.callback("delivered", "m1"), "since", -HOUR_MS)
+    hooked.rest_is_over()
+    assert ends(hooked) == {"m1": "dead", "m2": "waits"}
+
+
+def test_a_worker_without_the_webhook_makes_it_rest_for_none(hooked: Desk) -> None:
+    without = Dispatcher(hooked.notices, {}, Backoff(60, 60), give_up_s=HOUR)
+    hooked.deliver("m1")
+    hooked.deliver("m2")
+    first, second = claimed(hooked)
+    assert (without.dispatch(first), hooked.notifier.dispatch(second)) == ("waits", "told")
+
+
+def test_a_caller_whose_urls_hang_leaves_half_of_the_dispatches_to_others(desk: Desk) -> None:
+    desk.notifier._room = lambda: 4
+    for n in range(4):
+        told(desk, f"a{n}", "a", f"{BAD}&n={n}")
+    told(desk, "b1", "b", GOOD)
+    names = claimed(desk)
+    found: list[str] = []
+
+    def answer(notice: Callback) -> Posted:
+        # While this one hangs, the next begins.
+        if names:
+            found.append(desk.notifier.dispatch(names.pop(0)))
+        return Posted(done=True, detail="")
+
+    desk.answer = answer
+    found.append(desk.notifier.dispatch(names.pop(0)))
+    while names:
+        found.append(desk.notifier.dispatch(names.pop(0)))
+    assert sorted(found) == ["told"] * 4 + ["waits"]
+    (waiting,) = desk.waiting()
+    # It is tried again soon, and was not tried yet.
+    assert int(desk.client.hget(keys.callback("delivered", waiting[-2:]), "returnurl:tries")) == 0
+    assert not desk.notifier._of_callers
+    assert not desk.client.exists(keys.RECEIVERS)
 
 
 def test_a_receiver_that_wants_to_rest_longer_may(hooked: Desk) -> None:

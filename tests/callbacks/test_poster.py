@@ -49,8 +49,8 @@ JSON = {"Content-Type": "application/json"}
 BODY = '{"mid":"1","stat":"投递"}'.encode()
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-NOT_ALLOWED = Posted(done=False, detail="host not allowed")
-NOT_PUBLIC = Posted(done=False, detail="address not public")
+NOT_ALLOWED = Posted(done=False, detail="host not allowed", why="unreached")
+NOT_PUBLIC = Posted(done=False, detail="address not public", why="unreached")
 # Only a fault reaches it.
 PATIENCE_S = 30.0
 
@@ -312,7 +312,7 @@ def test_without_a_connection_the_error_is_named(
     place: Callable[[], Any], timeout_s: float, detail: str
 ) -> None:
     with place() as url, posting(HERE, connect_timeout_s=timeout_s) as post:
-        assert post(url) == Posted(done=False, detail=detail)
+        assert post(url) == Posted(done=False, detail=detail, why="unreached")
 
 
 # --- where it may go ------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_no_host_is_asked_that_is_not_named(host: str, names: Names) -> None:
     with Server(says(http_answer())) as server, posting(trusted=HOOKS) as post:
         for scheme in ("http", "https"):
             posted = post(f"{scheme}://{host}:{server.server_address[1]}/")
-            assert posted == Posted(done=False, detail=posted.detail)
+            assert posted == Posted(done=False, detail=posted.detail, why=posted.why)
     assert (server.connections, names.asked) == (0, [])
 
 
@@ -384,14 +384,28 @@ def test_a_host_may_be_written_in_several_ways(allowed: str, written: str, names
 def test_no_url_makes_it_raise(url: str) -> None:
     with posting(HOOKS) as post:
         posted = post(url)
-    assert posted == Posted(done=False, detail=posted.detail)
-    assert re.fullmatch("host not allowed|[A-Za-z]+", posted.detail)
+    assert posted == Posted(done=False, detail=posted.detail, why=posted.why)
+    assert re.fullmatch("host not allowed|(cannot be sent: )?[A-Za-z]+", posted.detail)
 
 
-def test_a_header_of_two_lines_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("headers", "user", "error"),
+    [
+        ({"X": "a\r\nB: c"}, "", "ValueError"),
+        ({"webhook-id": "订单.failed"}, "", "UnicodeEncodeError"),
+        ({}, "%E8%AE%A2:x@", "UnicodeEncodeError"),
+    ],
+    ids=["two lines", "not Latin-1", "a user not Latin-1"],
+)
+def test_what_no_header_can_hold_is_never_sent_and_no_fault_of_the_endpoints(
+    headers: dict[str, str], user: str, error: str
+) -> None:
     with Server(says(http_answer())) as server:
-        posted = Poster(frozenset([HERE])).post(server.url, {"X": "a\r\nB: c"}, BODY)
-    assert (posted.done, server.connections) == (False, 0)
+        url = server.url.replace("://", f"://{user}")
+        posted = Poster(frozenset([HERE])).post(url, headers, BODY)
+    detail = f"cannot be sent: {error}"
+    assert posted == Posted(done=False, detail=detail, why="unsendable")
+    assert server.connections == 0
 
 
 PRIVATE = [
@@ -506,7 +520,7 @@ def test_the_next_address_is_tried_where_one_refuses(names: Names) -> None:
     ("before", "posted"),
     [
         (MAX_ADDRESSES - 1, done()),
-        (MAX_ADDRESSES, Posted(done=False, detail="ConnectionRefusedError")),
+        (MAX_ADDRESSES, Posted(done=False, detail="ConnectionRefusedError", why="unreached")),
     ],
 )
 def test_of_many_addresses_a_few_are_tried(before: int, posted: Posted, names: Names) -> None:

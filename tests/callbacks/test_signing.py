@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from smsq_worker.callbacks.signing import event, signed
+from smsq_worker.callbacks.signing import event, header_id, signed
 
 OLD = bytes(range(24))
 NEW = bytes(range(64))
@@ -71,6 +71,23 @@ def test_any_keys_and_any_text_agree_with_the_reference(keys: list[bytes], text:
     body = json.dumps({"text": text}).encode()
     reference = [Webhook(key).sign("3f2a", at, body.decode()) for key in keys]
     assert signed(keys, "3f2a", at, body)["webhook-signature"] == " ".join(reference)
+
+
+@pytest.mark.parametrize(
+    ("callback_id", "header"),
+    [
+        ("3f2a/x:1.delivered", "3f2a/x:1.delivered"),
+        ("订单 1.failed", "%E8%AE%A2%E5%8D%95%201.failed"),
+        ("é%.failed", "%C3%A9%25.failed"),
+    ],
+)
+def test_an_id_that_no_header_can_hold_is_encoded_and_verifies(
+    callback_id: str, header: str
+) -> None:
+    body = event(OUTCOME)
+    headers = signed([OLD], header_id(callback_id), datetime.now(UTC), body)
+    assert headers["webhook-id"] == header
+    assert verify(OLD, body, headers)["data"] == OUTCOME
 
 
 def test_an_event_names_what_happened_and_when() -> None:

@@ -49,6 +49,7 @@ CONTRACT = (
     "SMSQ_RETRY_MAX_S",
     "SMSQ_MAX_RESENDS",
     "SMSQ_LEASE_S",
+    "SMSQ_REPORT_SPOOL_MB",
     "SMSQ_REPORT_WAIT_S",
     "SMSQ_RETENTION_S",
     "SMSQ_REPORT_TOKEN",
@@ -583,6 +584,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     ),
     "SMSQ_LEASE_S": ("a number above 0 up to 3600", False, ("0", "3601", "1m")),
     "SMSQ_REPORT_WAIT_S": ("a whole number from 1 to 2592000", False, ("0", "72h")),
+    "SMSQ_REPORT_SPOOL_MB": ("a whole number from 1 to 1000000", False, ("0", "256M")),
     "SMSQ_CODES_FILE": ("the path of a file that exists", False, ("no/codes.toml", ".")),
     "SMSQ_REPORT_TOKEN": (
         TOKEN_RULE,

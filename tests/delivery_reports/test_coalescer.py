@@ -8,7 +8,8 @@ from threading import Event
 
 import pytest
 
-from smsq_worker.delivery_reports.inbox import WriteCoalescer
+from smsq_worker.delivery_reports import coalescer
+from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 
 PATIENCE_S = 30
 
@@ -20,12 +21,13 @@ class Slow:
         self.began, self.may_end = Event(), Event()
         self.given: list[list[str]] = []
 
-    def __call__(self, things: Sequence[str]) -> None:
+    def __call__(self, things: Sequence[str]) -> Sequence[str]:
         self.given.append([*things])
         self.began.set()
         assert self.may_end.wait(PATIENCE_S)
         if "bad" in things:
             raise OSError("the disk is full")
+        return [thing for thing in things if thing == "one too many"]
 
 
 async def ask(together: WriteCoalescer, *asked: Sequence[str]) -> list[asyncio.Task[None]]:
@@ -81,3 +83,47 @@ def test_one_who_no_longer_waits_does_not_disturb_the_others() -> None:
     together = WriteCoalescer(slow)
     asyncio.run(run())
     assert slow.given == [["1", "2"]]
+
+
+def test_those_for_whose_reports_there_is_no_room_are_told_and_the_others_are_not() -> None:
+    async def run() -> None:
+        slow.may_end.set()
+        tasks = await ask(together, ["1"], ["2", "one too many"], ["3"])
+        told = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in told] == [type(None), NoRoom, type(None)]
+
+    slow = Slow()
+    together = WriteCoalescer(slow)
+    asyncio.run(run())
+
+
+def test_sources_take_turns_and_none_takes_all_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalescer, "AT_ONCE", 4)
+    monkeypatch.setattr(coalescer, "OF_ONE_SOURCE", 6)
+    monkeypatch.setattr(coalescer, "WAITING_AT_MOST", 8)
+
+    async def run() -> None:
+        first = asyncio.create_task(together.submit(["first"], "flood"))
+        assert await asyncio.to_thread(slow.began.wait, PATIENCE_S)
+        flood = [
+            asyncio.create_task(together.submit([f"{n}a", f"{n}b"], "flood")) for n in range(3)
+        ]
+        gateway = asyncio.create_task(together.submit(["true"], "gateway"))
+        await asyncio.sleep(0)
+        for source, more in (("flood", ["7"]), ("another", ["8", "9"])):
+            with pytest.raises(NoRoom):
+                await together.submit(more, source)
+        # Who no longer waits leaves room, and its source's turn is over.
+        flood[2].cancel()
+        await asyncio.wait([flood[2]])
+        another = asyncio.create_task(together.submit(["8", "9"], "another"))
+        await asyncio.sleep(0)
+        slow.may_end.set()
+        await asyncio.gather(first, *flood[:2], gateway, another)
+
+    slow = Slow()
+    together = WriteCoalescer(slow)
+    asyncio.run(run())
+    assert slow.given == [["first"], ["true", "0a", "0b", "8", "9"], ["1a", "1b"]]
+    assert not together._waiting
+    assert not together._counts

@@ -16,7 +16,7 @@ from harness.waiting import eventually
 from smsq.errors import SettingsError
 from smsq.settings import names
 from smsq_worker.config.settings import Settings
-from smsq_worker.devstack.up import Plan, make_plan
+from smsq_worker.devstack.up import RELAY_SECRET_FILE, Plan, addresses, make_plan
 from smsq_worker.infra.ports import free_port
 
 # Each starts and stops five processes; on a busy machine each of them takes its time.
@@ -38,6 +38,15 @@ def test_up_starts_everything_and_ctrl_c_leaves_nothing_behind(bare: dict[str, s
         with redis.Redis.from_url(redis_url, decode_responses=True) as client:
             key = f"smsq:m:{told.stdout.strip()}"
             eventually(lambda: client.hget(key, "state") == "delivered")
+            file = Path(bare["SMSQ_HOME"]) / RELAY_SECRET_FILE
+            assert file.stat().st_mode & 0o777 == 0o600
+            asked = requests.get(
+                f"{running.addresses['Relay']}?module=sms&file=send&action=send"
+                "&mobphone=13800138000&smstemplate=SMS_1001&code=1&lane=notice",
+                headers={"Authorization": file.read_text().strip()},
+                timeout=PATIENCE_S,
+            )
+            assert asked.json()["code"] == 200
             assert client.config_get("appendonly") == {"appendonly": "yes"}
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         home = Path(bare["SMSQ_HOME"])
@@ -81,6 +90,20 @@ def test_port_0_takes_a_free_one_and_all_parts_know_it() -> None:
     assert told.redis_url == f"redis://127.0.0.1:{own}/0"
     assert told.gateway_url == f"http://127.0.0.1:{sandbox}/"
     assert told.sandbox_report_url == f"http://127.0.0.1:{api}/reports/{told.report_token}"
+
+
+def test_the_relay_is_on_with_a_secret_that_stays(tmp_path: Path) -> None:
+    own = ANY_PORTS | {"SMSQ_HOME": str(tmp_path)}
+    first = make_plan(own, redis_port=0)
+    assert len(first.settings.relay_secret) >= 16
+    (tmp_path / RELAY_SECRET_FILE).write_text(f"{first.settings.relay_secret}\n")
+    assert make_plan(own, redis_port=0).settings.relay_secret == first.settings.relay_secret
+    # What is weak there is not taken over.
+    (tmp_path / RELAY_SECRET_FILE).write_text("x\n")
+    assert len(make_plan(own, redis_port=0).settings.relay_secret) >= 16
+    assert first.settings.relay_secret not in str(addresses(first))
+    named = make_plan(own | {"SMSQ_RELAY_SECRET": "given-secret-0123456789"}, redis_port=0)
+    assert (named.own_relay, named.settings.relay_secret) == (False, "given-secret-0123456789")
 
 
 def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:

@@ -75,6 +75,9 @@ class OddQueues:
             raise ZeroDivisionError(PHONE)
         self.published += ids
 
+    def waiting_reports(self) -> int:
+        return 0
+
     def publish_report(self, mid: str, stat: str) -> None:
         self.published.append(mid)
 

@@ -61,7 +61,6 @@ SHAPES = {
         "User-Agent: Apache-HttpClient/4.2.1 (java 1.5)",
     ),
     "node": request(f"GET /?{quote(bare(), safe='=&')}", f"authorization: {RELAY}"),
-    "repeated": request(f"GET /?mobphone=1&code=x&{encoded()}", AUTHORIZATION),
     "with-a-plus": request(
         f"GET /?{bare().replace(PHONE, '+86' + PHONE)}", AUTHORIZATION, charset="gb18030"
     ),

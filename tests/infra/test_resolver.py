@@ -139,7 +139,9 @@ def test_an_outcome_whose_receiver_cannot_be_looked_up_is_told_later(system: Han
     with Server(says(http_answer())) as server:
         url = server.url.replace("127.0.0.1", NAME)
         poster = Poster(frozenset([NAME]), connect_timeout_s=SOON_S)
-        assert poster.post(url, {}, b"") == Posted(done=False, detail="ResolverTooSlow")
+        assert poster.post(url, {}, b"") == Posted(
+            done=False, detail="ResolverTooSlow", why="unreached"
+        )
         system.let_go.set()
         eventually(lambda: not lookups())
         assert poster.post(url, {}, b"").done

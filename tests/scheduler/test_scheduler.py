@@ -140,6 +140,9 @@ class Queues:
     def publish_messages(self, ids: Any, lane: Lane) -> None:
         self.published.append((lane, list(ids)))
 
+    def waiting_reports(self) -> int:
+        return 0
+
     def publish_report(self, mid: str, stat: str) -> None:
         raise AssertionError
 

@@ -87,7 +87,11 @@ class Runtime:
             reconciler=Reconciler(ledger, catalogue),
             callbacks=callbacks,
             dispatcher=Dispatcher(
-                callbacks, channels(settings), backoff, give_up_s=settings.notify_for_s
+                callbacks,
+                channels(settings),
+                backoff,
+                give_up_s=settings.notify_for_s,
+                room=gate.callbacks_at_once,
             ),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,9 +15,12 @@ from starlette.routing import Match
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.relay import Relay
 from smsq_worker.api.routes import Api, add_routes, answer
-from smsq_worker.api.throttle import address
+from smsq_worker.api.throttle import address, is_of_this_machine
 
 log = logging.getLogger(__name__)
+
+RELAY_OFF: Final = "the relay is off: set SMSQ_RELAY_SECRET or SMSQ_RELAY_CALLERS_FILE"
+"""Strangers learn nothing of it."""
 
 
 def create_api(api: Api, relay: Relay | None) -> FastAPI:
@@ -52,7 +55,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
             for method in route.methods
         }
         headers = {"Allow": ", ".join(sorted(methods))}
-    return _refusal(request, error.status_code, str(error.detail), headers)
+    of, msg = getattr(error, "refused_as", None), str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND and request.scope["path"] == "/":
+        msg = RELAY_OFF if is_of_this_machine(request) else msg
+    return _refusal(request, error.status_code, msg, headers, of)
 
 
 async def _on_redis_away(request: Request, _: Any) -> Response:
@@ -69,8 +75,13 @@ async def _on_bug(request: Request, error: Exception) -> Response:
 
 
 def _refusal(
-    request: Request, status: int, msg: str, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    msg: str,
+    headers: Mapping[str, str] | None = None,
+    of: tuple[str, str] | None = None,
 ) -> Response:
     """Note a refused request, and return the answer to it."""
-    request.app.state.refusals.note(request.scope["path"], status, address(request) or "no address")
+    source = address(request) or "no address"
+    request.app.state.refusals.note(request.scope["path"], status, source, of)
     return answer(status, msg, headers)

@@ -24,6 +24,9 @@ from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
 MIN_SECRET: Final = 16
 ALL_LANES: Final = (Lane.NOTICE, Lane.OTP, Lane.BULK)
+_SECRET_RULE: Final = (
+    f"at least {MIN_SECRET} printable ASCII characters, without blanks at the ends"
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -47,11 +50,14 @@ class Callers:
 
     @classmethod
     def load(cls, file: Path | None, relay_secret: str) -> Callers:
-        """Read the callers. Raises SettingsError with a line for each mistake in the file."""
+        """Read the callers. Raises SettingsError with a line for each mistake."""
         callers = [Caller("", relay_secret)] if relay_secret else []
         problems = [] if file is None else _read(file, callers)
-        if problems:
-            raise SettingsError([f"SMSQ_RELAY_CALLERS_FILE: {file}: {line}" for line in problems])
+        lines = [f"SMSQ_RELAY_CALLERS_FILE: {file}: {line}" for line in problems]
+        if weakness := weak(relay_secret):
+            lines.insert(0, f"SMSQ_RELAY_SECRET: {weakness}")
+        if lines:
+            raise SettingsError(lines)
         return cls(callers)
 
     def __bool__(self) -> bool:
@@ -62,6 +68,19 @@ class Callers:
         given = _digest(secret)
         matches = [hmac.compare_digest(given, digest) for digest, _ in self._by_digest]
         return self._by_digest[matches.index(True)][1] if any(matches) else None
+
+
+def weak(relay_secret: str) -> str:
+    """Return what is wrong with SMSQ_RELAY_SECRET; empty where nothing is, or it is not set.
+
+    Only the API asks: a worker that shares its environment goes on sending.
+    """
+    if not relay_secret or _is_secret(relay_secret):
+        return ""
+    return (
+        f"must be {_SECRET_RULE}, like that of `openssl rand -hex 24`, or whoever guesses it sends "
+        "SMS at your expense; give your backends the new one, too"
+    )
 
 
 def _digest(secret: str) -> bytes:
@@ -111,10 +130,7 @@ def _is_rate(value: Any) -> bool:
 
 
 _FIELDS: Final = {
-    "secret": Field(
-        only(_is_secret),
-        f"at least {MIN_SECRET} printable ASCII characters, without blanks at the ends",
-    ),
+    "secret": Field(only(_is_secret), _SECRET_RULE),
     "lanes": Field(_lanes, f"a list of one or more of {', '.join(Lane)}; the first is the default"),
     "rate_per_s": Field(only(_is_rate), f"a number from {MIN_RATE:g} to {MAX_RATE:g}"),
 }

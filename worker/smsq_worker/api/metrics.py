@@ -88,6 +88,7 @@ class _Collector:
         held, parked = ledger.waiting()
         yield _gauge("held", "Messages in doubt that wait for an operator.", held)
         yield _gauge("parked", "Unknown mids that were reported.", parked)
+        yield _gauge("inbox", "Reports that wait to be reconciled.", ledger.inbox_size())
         yield from self._pauses()
         yield _gauge("rate_limit", "Attempts a second allowed at present.", control.rate().now)
         live = control.live()

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from threading import Lock
 from typing import Final
+
+from starlette.exceptions import HTTPException
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger import Ledger
@@ -31,9 +34,34 @@ WHY: Final = {
     431: ("head", "the head is too long"),
     503: ("unavailable", "neither Redis nor the disk took it, or there are too many connections"),
 }
+FULL: Final = ("full", "too many reports wait whose mid no message has; or the spool is full")
 OTHER: Final = ("other", "see the lines before this one")
-WHYS: Final = sorted({why for why, _ in (*WHY.values(), OTHER)})
+WHYS: Final = sorted({why for why, _ in (*WHY.values(), FULL, OTHER)})
 QUIET_S: Final = 60.0
+
+
+class TooManyReports(HTTPException):
+    """There is no room for a report: it may be sent again later."""
+
+    refused_as = FULL
+
+    def __init__(self) -> None:
+        super().__init__(503, "too many reports wait: try again", {"Retry-After": "60"})
+
+
+class QuietLog:
+    """Logs as CRITICAL what may happen at each of many requests, at most once a minute."""
+
+    def __init__(self, words: str, timer: Callable[[], float] = time.monotonic) -> None:
+        self._words = words
+        self._timer = timer
+        self._quiet_until = -math.inf
+
+    def note(self, what: object) -> None:
+        """Log it, unless that was done a moment ago."""
+        if self._timer() >= self._quiet_until:
+            self._quiet_until = self._timer() + QUIET_S
+            log.critical(self._words, what)
 
 
 class RefusalCounter:
@@ -46,11 +74,16 @@ class RefusalCounter:
         self._quiet_until: dict[str, float] = {}
         self._lock = Lock()
 
-    def note(self, path: str, status: int, source: object) -> None:
-        """Count a refusal with this HTTP status if the token is a part of the path."""
+    def note(
+        self, path: str, status: int, source: object, of: tuple[str, str] | None = None
+    ) -> None:
+        """Count a refusal with this HTTP status if the token is a part of the path.
+
+        `of` is its (label, words in the log) where the status does not tell them.
+        """
         if not any(self._is_token(part) for part in path.split("/")):
             return
-        why, words = WHY.get(status, OTHER)
+        why, words = of or WHY.get(status, OTHER)
         now = self._timer()
         with self._lock:
             self._counts[f"reports_refused:{why}"] += 1

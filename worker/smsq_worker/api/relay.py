@@ -22,6 +22,7 @@ from smsq.tasks import enqueue
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
+from smsq_worker.api.ignored import IgnoredParameters
 from smsq_worker.api.throttle import too_many
 from smsq_worker.config.parsers import target_url
 from smsq_worker.config.settings import Settings
@@ -47,6 +48,7 @@ class Relay:
     ) -> None:
         self._settings = settings
         self._authenticator = authenticator
+        self._ignored = IgnoredParameters()
         self._rate = RelayRate(client, settings.rules)
         self._body_timeout_s = body_timeout_s
         # Separate, so that a crowd of senders never keeps a report waiting for a thread.
@@ -67,7 +69,7 @@ class Relay:
             refusal = gateway.refusal(error.detail)
             return JSONResponse(refusal, error.status_code, error.headers)
         except InvalidMessage as error:
-            return JSONResponse(gateway.refusal(str(error)))
+            return JSONResponse(gateway.refusal(gateway.as_sent(str(error))))
         except (LedgerUnavailable, SettingsError) as error:
             # SettingsError: the ledger is encrypted with keys that this process does not have.
             log.warning("a relayed message was not taken: %s", error)
@@ -89,7 +91,7 @@ class Relay:
             wait_s = self._rate.wait_s(caller.name, caller.rate_per_s)
             if wait_s:
                 raise too_many(f"at most {caller.rate_per_s:g} requests a second", wait_s)
-        given = gateway.read(query, content_type, body)
+        given = gateway.read(query, content_type, body, ignored=self._ignored.note)
         message = _message(caller, given)
         origin = Origin(caller.name, self._return_url(given.get("returnurl", "")))
         message_id = uuid4().hex

@@ -19,11 +19,12 @@ from smsq_worker.api import metrics, openapi
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
-from smsq_worker.api.refusals import RefusalCounter
+from smsq_worker.api.refusals import QuietLog, RefusalCounter, TooManyReports
 from smsq_worker.api.relay import Relay
-from smsq_worker.api.throttle import SourceThrottle, address
+from smsq_worker.api.throttle import SourceThrottle, address, source
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.inbox import Inbox, WriteCoalescer
+from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
+from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.gateway import delivery_report
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
@@ -63,6 +64,7 @@ class Api:
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
         self._throttle = SourceThrottle("token")
+        self._unsafe = QuietLog("neither Redis nor the spool takes a report: %s")
         self.refusals = RefusalCounter(settings.report_token)
         self._inspector = Inspector(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
@@ -72,7 +74,8 @@ class Api:
     async def take_reports(self, request: Request) -> Response:
         """Take one report or several; 200 once they are safe in the ledger or on the disk.
 
-        Of a body that is partly malformed the good reports are kept, and the answer is 400.
+        Of a body that is partly malformed the good reports are kept, and the answer is 400. Where
+        there is no room for all of them some may be kept, and the answer is 503.
         """
         self._require_reporter(request)
         body = await read_body(request, self._body_timeout_s)
@@ -83,9 +86,11 @@ class Api:
             reports = await run_in_threadpool(delivery_report.read, *parts)
         if reports.good:
             try:
-                await self._writes.submit(reports.good)
+                await self._writes.submit(reports.good, source(request))
+            except NoRoom:
+                raise TooManyReports from None
             except OSError as error:  # TimeoutError is one, of a disk that hangs
-                log.critical("neither Redis nor the spool takes a report: %s", error)
+                self._unsafe.note(error)
                 raise HTTPException(503, "try again") from None
         if reports.bad:
             raise HTTPException(

@@ -43,7 +43,7 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     ledger = Ledger(client, settings.rules)
     inbox = Inbox(
         ledger,
-        Spool(settings.home / "spool", "reports"),
+        Spool(settings.home / "spool", "reports", max_bytes=settings.report_spool_bytes),
         publish_reports=partial(publish_reports, celery),
         timeout_s=settings.enqueue_timeout_s,
     )

@@ -76,6 +76,13 @@ def address(request: Request) -> Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
+def is_of_this_machine(request: Request) -> bool:
+    """Return whether a request was made here, and did not come through a proxy that runs here."""
+    found = address(request)
+    is_forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded", "via"))
+    return found is not None and found.is_loopback and not is_forwarded
+
+
 def source(request: Request) -> str:
     """Return what counts as one source: an IPv4 address, or the /64 network of an IPv6 one."""
     found = address(request)

@@ -7,13 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu.exceptions import SerializationError
 
 from smsq.app import PUBLISH_ERRORS
 from smsq.contract import State
 from smsq_worker.callbacks.dispatcher import Channel
 from smsq_worker.callbacks.notify_broker import as_notify_broker
-from smsq_worker.callbacks.poster import Posted, Poster
-from smsq_worker.callbacks.signing import event, signed
+from smsq_worker.callbacks.poster import Posted, Poster, unsendable
+from smsq_worker.callbacks.signing import event, header_id, signed
 from smsq_worker.config.settings import Settings
 from smsq_worker.gateway.relayed_report import vendor_notice
 from smsq_worker.ledger.callbacks import Callback
@@ -44,6 +45,8 @@ def channels(settings: Settings) -> dict[str, Channel]:
                 argsrepr="(masked)",
                 ignore_result=True,
             )
+        except SerializationError as error:
+            return unsendable(error)
         except PUBLISH_ERRORS as error:
             return Posted(done=False, detail=type(error).__name__)
         return Posted(done=True, detail="")
@@ -59,7 +62,8 @@ def channels(settings: Settings) -> dict[str, Channel]:
 
     def webhook(callback: Callback) -> Posted:
         body = event(callback.outcome)
-        headers = signed(settings.webhook_keys, callback.id, int(time.time()), body)
+        at = int(time.time())
+        headers = signed(settings.webhook_keys, header_id(callback.id), at, body)
         return poster.post(settings.webhook_url, JSON | headers, body)
 
     found: dict[str, Channel] = {"task": task, "returnurl": return_url}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 from urllib3 import PoolManager, Timeout
@@ -24,8 +24,18 @@ from smsq_worker.infra.http import (
 MAX_ANSWER: Final = 65_536
 """A longer answer is not read to its end, and its connection is closed."""
 HOSTS: Final = 32
+_LINE: Final = frozenset("\r\n\0")
 CONNECTIONS: Final = 8
 """Kept open to each of HOSTS hosts; more are opened where they are needed."""
+
+Trouble = Literal["failed", "unreached", "unsendable", "hindered"]
+"""Whose it was.
+
+- failed: the endpoint's
+- unreached: its host's, as no connection came about
+- unsendable: our own, it can never be sent
+- hindered: our own, another try, or another worker, may succeed
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Posted:
     """The endpoint wants no more callbacks (410)."""
     retry_after_s: float = 0
     """The endpoint wants no callback for this long."""
+    why: Trouble = "failed"
+    """Whose trouble it was, where it is not done."""
 
 
 class Poster:
@@ -73,11 +85,15 @@ class Poster:
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """POST a body once. Never raises. Ends within `rules.longest_post_s`."""
         try:
+            encoded = _encoded({**headers, **_authorization(url), "User-Agent": "smsq"})
+        except ValueError as error:
+            return unsendable(error)
+        try:
             response = self._pools.urlopen(
                 "POST",
                 url,
                 redirect=False,
-                headers={**headers, **_authorization(url), "User-Agent": "smsq"},
+                headers=encoded,
                 body=body,
                 preload_content=False,
             )
@@ -86,13 +102,27 @@ class Poster:
                 read_body(response, MAX_ANSWER)
             return _result(response.status, response.headers)
         except NotConnected as error:
-            return Posted(done=False, detail=str(error))
+            return Posted(done=False, detail=str(error), why="unreached")
         except Exception as error:  # noqa: BLE001 - the seam: a URL may be anything
             return Posted(done=False, detail=name_of(error))
 
     def close(self) -> None:
         """Close the idle connections."""
         self._pools.clear()
+
+
+def unsendable(error: Exception) -> Posted:
+    """Return the result of a callback that cannot be written down as a request."""
+    return Posted(done=False, detail=f"cannot be sent: {name_of(error)}", why="unsendable")
+
+
+def _encoded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers that http.client takes. Raises ValueError for others."""
+    for value in headers.values():
+        value.encode("latin-1")
+        if not _LINE.isdisjoint(value):
+            raise ValueError("a header is one line")
+    return {**headers}
 
 
 def _authorization(url: str) -> dict[str, str]:

@@ -8,6 +8,9 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
+
+_IN_A_HEADER = "!#$&'()*+,/:;=?@[]"
 
 
 def event(outcome: Mapping[str, Any]) -> bytes:
@@ -18,6 +21,11 @@ def event(outcome: Mapping[str, Any]) -> bytes:
         "data": dict(outcome),
     }
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def header_id(callback_id: str) -> str:
+    """Return a callback's id as a header can hold it: percent-encoded where it is not ASCII."""
+    return callback_id if callback_id.isascii() else quote(callback_id, safe=_IN_A_HEADER)
 
 
 def signed(

@@ -13,7 +13,7 @@ from kombu import Connection
 from kombu.exceptions import ChannelError, OperationalError
 
 from smsq import wakeup
-from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
+from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.tasks import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
@@ -83,6 +83,7 @@ class SchedulerStep(bootsteps.StartStopStep):
                     Keeper(runtime.client, app.settings.redis_url).keep,
                     partial(misplaced.tell, runtime.ledger),
                 ),
+                reconcile=runtime.reconciler.reconcile,
             )
             # Channel errors: the answers of a replica, or of a server with too few of them.
             errors = (*connection.connection_errors, *connection.channel_errors)
@@ -117,8 +118,15 @@ class BrokerQueues:
 
     def waiting_callbacks(self) -> int:
         """Count the wake-ups in the queue of callbacks."""
+        return self._waiting(NOTIFY_QUEUE)
+
+    def waiting_reports(self) -> int:
+        """Count the wake-ups in the queue of reports."""
+        return self._waiting(REPORT_QUEUE)
+
+    def _waiting(self, queue: str) -> int:
         try:
-            return int(self._channel.queue_declare(NOTIFY_QUEUE, passive=True).message_count)
+            return int(self._channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:  # how kombu says that the queue is empty
             return 0
 

@@ -63,6 +63,7 @@ class Settings(ProducerSettings):
     report_token: str = setting("SMSQ_REPORT_TOKEN", read.path_token, "", secret=True)
     report_allow: tuple[Network, ...] = setting("SMSQ_REPORT_ALLOW", read.networks, ())
     trusted_proxies: tuple[Network, ...] = setting("SMSQ_TRUSTED_PROXIES", read.networks, ())
+    report_spool_mb: int = setting("SMSQ_REPORT_SPOOL_MB", whole(1, 1_000_000), 256)
     relay_secret: str = setting("SMSQ_RELAY_SECRET", read.header_text, "", secret=True)
     relay_callers: Path | None = setting("SMSQ_RELAY_CALLERS_FILE", read.existing_file)
     return_url: str = setting("SMSQ_RETURN_URL", read.target_url, "", secret=True)
@@ -125,6 +126,11 @@ class Settings(ProducerSettings):
                 "retries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
                 f"{self.address.longest_call_s:g}; or calls of live workers would be repeated"
             )
+
+    @property
+    def report_spool_bytes(self) -> int:
+        """How much of the disk the reports may take that wait for Redis."""
+        return self.report_spool_mb * 1024 * 1024
 
     @property
     def address(self) -> Address:

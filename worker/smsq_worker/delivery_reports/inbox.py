@@ -1,22 +1,23 @@
 """Keep reports safe: in the ledger, or on the disk while Redis is away.
 
-Reports that come while a write is under way are written together by the next one.
+There is room for so many and no more, whoever sends them: the report address is a secret that may
+leak, and reports must fill neither Redis nor the disk. What is taken is kept; the rest is refused.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from threading import Event
 from typing import Any, Final
 
 from smsq import deadline
-from smsq.errors import LedgerUnavailable
+from smsq.errors import LedgerFull, LedgerUnavailable
+from smsq_worker.delivery_reports.coalescer import MidAndStat
 from smsq_worker.infra.failure_log import FailureLog
-from smsq_worker.infra.spool import Spool
+from smsq_worker.infra.spool import Spool, SpoolFull
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.errors import LedgerFault
 
@@ -27,55 +28,8 @@ WAKE_AFTER_S: Final = 30
 POLL_S: Final = 1.0
 BATCH: Final = 50
 """Reports in one wake-up, and in one act of the ledger, for which others wait."""
-
-MidAndStat = tuple[str, str]
-
-
-class WriteCoalescer:
-    """Runs a write in a thread, each time with all that was submitted during the previous one.
-
-    There is no timer: a report that comes alone is written at once.
-    """
-
-    def __init__(
-        self, write: Callable[[Sequence[MidAndStat]], None], *, within_s: float | None = None
-    ) -> None:
-        self._write = write
-        self._within_s = within_s
-        self._waiting: list[tuple[Sequence[MidAndStat], asyncio.Future[None]]] = []
-        self._runner: asyncio.Task[None] | None = None
-
-    async def submit(self, reports: Sequence[MidAndStat]) -> None:
-        """Wait until reports are written. Raises what the write that included them raises.
-
-        Raises TimeoutError where that takes too long: then they may be written, now or later.
-        """
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((reports, done))
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run())
-        try:
-            async with asyncio.timeout(self._within_s):
-                await done
-        finally:
-            # While a write hangs, reports that nobody waits for any more must not pile up.
-            self._waiting = [one for one in self._waiting if one[1] is not done]
-
-    async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            error: Exception | None = None
-            try:
-                await asyncio.to_thread(self._write, [*chain.from_iterable(r for r, _ in batch)])
-            except Exception as raised:  # noqa: BLE001 - it is raised in each that submitted
-                error = raised
-            for _, done in batch:
-                if done.cancelled():
-                    continue
-                if error:
-                    done.set_exception(error)
-                else:
-                    done.set_result(None)
+QUIET_S: Final = 60.0
+"""What happens at each of many reports is logged once in this time."""
 
 
 class Inbox:
@@ -95,17 +49,33 @@ class Inbox:
         self._timeout_s = timeout_s
         self._is_spooling = Event()
         self._progress_at = time.monotonic()
+        self._quiet_until = dict[str, float]()
 
-    def keep(self, reports: Sequence[MidAndStat]) -> None:
-        """Make reports safe. Raises OSError where neither Redis nor the disk takes them."""
-        # While the spool has entries, reports queue behind them, and none waits for Redis.
+    def keep(self, reports: Sequence[MidAndStat]) -> Collection[MidAndStat]:
+        """Make reports safe; return those for which there is no room.
+
+        Raises OSError where neither Redis nor the disk takes them.
+        """
+        # While Redis is away, and until the spool has been replayed, none waits for Redis.
         if not self._is_spooling.is_set():
             try:
                 return self._enter(reports)
+            except LedgerFull as error:
+                # Redis answers at once, so each is tried: only those of unknown mids must wait.
+                self._warn(
+                    "reports go to the spool from now on, if no message has their mid: %s", error
+                )
+                reports = self._enter_known(reports)
             except LedgerUnavailable as error:
                 log.warning("reports go to the spool from now on: %s", error)
                 self._is_spooling.set()
-        return self._spool.append({"reports": reports})
+        try:
+            if reports:
+                self._spool.append({"reports": reports})
+        except SpoolFull as error:
+            self._warn("reports are refused: %s", error)
+            return reports
+        return ()
 
     def run(
         self,
@@ -118,11 +88,12 @@ class Inbox:
         Exceptions are logged and never end the loop. `beat` is called after each round that got
         through, or that only waits for Redis or the disk.
         """
+        rest = partial(self._rest, stop, beat, each_round)
         wait_s, failures = POLL_S, FailureLog(log, "the spool")
         while not stop.wait(wait_s):
             wait_s = POLL_S
             try:
-                self._replay()
+                self._replay(rest)
                 each_round(self._ledger)
             except LedgerFault as error:  # waiting does not help, so there is no heartbeat
                 self._is_spooling.set()
@@ -147,31 +118,79 @@ class Inbox:
         """Return for how long nothing has been replayed although Redis answered."""
         return time.monotonic() - self._progress_at
 
-    def _replay(self) -> None:
+    def _rest(
+        self, stop: Event, beat: Callable[[], object], each_round: Callable[[Ledger], object]
+    ) -> None:
+        """Wait for room. Raises LedgerUnavailable where there is no time for it."""
+        each_round(self._ledger)
+        beat()
+        if stop.wait(POLL_S):
+            raise LedgerUnavailable("the API is stopping")
+
+    def _replay(self, rest: Callable[[], None]) -> None:
         if not self._spool.pending():
             return
-        replayed = self._spool.replay(self._enter_spooled)
+        replayed = self._spool.replay(lambda entry: self._enter_spooled(entry, rest))
         if replayed.applied:
             log.warning("%d calls' reports came from the spool", replayed.applied)
         if replayed.set_aside:
             self._ledger.count_set_aside("spooled_report", replayed.set_aside)
 
-    def _enter_spooled(self, entry: dict[str, Any]) -> None:
-        """Enter a spooled entry. Raises LedgerUnavailable, or anything else where it is invalid."""
-        reports = [(mid, stat) for mid, stat in entry["reports"]]
+    def _enter_spooled(self, entry: dict[str, Any], rest: Callable[[], None]) -> None:
+        """Enter a spooled entry. Raises LedgerUnavailable, or anything else where it is invalid.
+
+        Where there is no room it waits here: from its beginning a file would never come through.
+        """
+        reports: Sequence[MidAndStat] = [(mid, stat) for mid, stat in entry["reports"]]
         if not all(isinstance(text, str) for report in reports for text in report):
             raise TypeError
-        self._enter(reports)
+        while True:
+            try:
+                reports = [*self._enter(reports)]
+            except LedgerFull:
+                reports = [*self._enter_known(reports)]
+            if not reports:
+                break
+            # Redis answers, so new reports need not wait behind these.
+            self._is_spooling.clear()
+            self._warn("reports in the spool wait: %s", "there is no room for them in Redis")
+            rest()
         self._progress_at = time.monotonic()
 
-    def _enter(self, reports: Sequence[MidAndStat]) -> None:
-        """Write reports to the ledger, and publish them. Raises LedgerUnavailable."""
+    def _enter(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
+        """Write reports to the ledger, and publish them; return those for which it has no room.
+
+        Raises LedgerUnavailable.
+        """
+        return self._take_in(self._ledger.take_in, reports)
+
+    def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
+        """Do the same at the memory limit of Redis; return all if that fails."""
+        try:
+            return self._take_in(self._ledger.take_in_known, reports)
+        except LedgerUnavailable:
+            return reports
+
+    def _take_in(
+        self, take_in: Callable[..., Any], reports: Sequence[MidAndStat]
+    ) -> Sequence[MidAndStat]:
         batches = [reports[start : start + BATCH] for start in range(0, len(reports), BATCH)]
+        refused: list[MidAndStat] = []
         with deadline.within(self._timeout_s):
+            wake: list[list[MidAndStat]] = []
             for batch in batches:
-                self._ledger.take_in(batch, wake_after_s=WAKE_AFTER_S)
+                taken = take_in(batch, wake_after_s=WAKE_AFTER_S)
+                refused += taken.refused
+                wake.append(taken.wake)
             try:
-                for batch in batches:
-                    self._publish_reports(batch)
+                for some in filter(None, wake):
+                    self._publish_reports(some)
             except Exception as error:  # noqa: BLE001 - whatever it is, the reports are safe
-                log.warning("a report is safe, but its wake-up was not published: %s", error)
+                self._warn("a report is safe, but its wake-up was not published: %s", error)
+        return refused
+
+    def _warn(self, words: str, what: object) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until.get(words, now):
+            self._quiet_until[words] = now + QUIET_S
+            log.warning(words, what)

@@ -10,7 +10,8 @@ from typing import Final, TypeGuard
 
 from smsq import tracing
 from smsq.failpoints import reached
-from smsq_worker.delivery_reports.inbox import BATCH, MidAndStat
+from smsq_worker.delivery_reports.coalescer import MidAndStat
+from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.domain.codes import Catalogue, CodeClass, Scope, as_written
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger, Report

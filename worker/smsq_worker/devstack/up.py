@@ -14,6 +14,7 @@ from typing import Final
 from smsq.connection import connect_impatiently
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.settings import shown_url, with_current_names
+from smsq_worker.api.clients import weak
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
@@ -23,6 +24,8 @@ from smsq_worker.infra.ports import Wish, find_ports, shown
 
 REDIS_PORT: Final = 6379
 REDIS_OPTION: Final = "--redis-port"
+RELAY_SECRET_FILE: Final = "relay_secret"  # noqa: S105 - a name
+"""In SMSQ_HOME; it stays, so that a client need not be told another one at each start."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Plan:
     """Where to start the embedded Valkey; None if SMSQ_REDIS_URL names a server."""
     with_sandbox: bool
     sandbox_options: SandboxOptions
+    own_relay: bool
+    """Whether the relay's secret was made here: then RELAY_SECRET_FILE shows it."""
 
     @property
     def api_url(self) -> str:
@@ -69,6 +74,9 @@ def make_plan(
     listening = find_ports(wishes)
     redis = listening.pop(REDIS_OPTION, None)
     full |= {setting: shown(bind) for setting, bind in listening.items()}
+    own_relay = not (settings.relay_secret or settings.relay_callers)
+    if own_relay:
+        full["SMSQ_RELAY_SECRET"] = _relay_secret(settings.home)
     if redis:
         full["SMSQ_REDIS_URL"] = f"redis://{shown(redis)}/0"
     if own_gateway:
@@ -81,6 +89,7 @@ def make_plan(
         redis_port=redis[1] if redis else None,
         with_sandbox=own_gateway,
         sandbox_options=sandbox_options or SandboxOptions(),
+        own_relay=own_relay,
     )
 
 
@@ -106,6 +115,8 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 
     Raises ServiceFailed, and SettingsError for a Redis that is too old.
     """
+    if plan.own_relay:
+        _keep_secret(home / RELAY_SECRET_FILE, plan.settings.relay_secret)
     if plan.redis_port is None:
         _check_server(plan.settings)
     else:
@@ -124,6 +135,7 @@ def addresses(plan: Plan) -> list[tuple[str, str]]:
         ("Redis", shown_url(plan.settings.redis_url)),
         ("Gateway", f"{plan.settings.gateway_url}{sandbox}"),
         ("API", plan.api_url),
+        ("Relay", f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),
     ]
 
@@ -132,6 +144,28 @@ def _check_server(settings: Settings) -> None:
     # One that does not answer is for the parts to wait for.
     with suppress(LedgerUnavailable), closing(connect_impatiently(settings.redis_url, 3)) as client:
         redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
+
+
+def _authorization(plan: Plan) -> str:
+    file = plan.settings.home / RELAY_SECRET_FILE
+    return f'  with -H "Authorization: $(cat {file})"' if plan.own_relay else ""
+
+
+def _relay_secret(home: Path) -> str:
+    """Return the secret of the last time, or a new one."""
+    try:
+        found = (home / RELAY_SECRET_FILE).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        found = ""
+    return found if found and not weak(found) else secrets.token_urlsafe(24)
+
+
+def _keep_secret(file: Path, secret: str) -> None:
+    def private(path: str, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    with open(file, "w", encoding="ascii", opener=private) as there:
+        there.write(f"{secret}\n")
 
 
 def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:

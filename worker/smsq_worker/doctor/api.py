@@ -1,4 +1,4 @@
-"""The HTTP API, if it runs on this machine: never an error, since it may run on another."""
+"""The HTTP API, if it runs on this machine. It may run on another, so its absence is no error."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 
+from smsq_worker.api.clients import weak
 from smsq_worker.config.parsers import Bind
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor.finding import Finding, ok, warning
+from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.infra.ports import shown
 
 TIMEOUT_S: Final = 2.0
@@ -20,6 +21,8 @@ HTTP_OK: Final = 200
 def check(settings: Settings) -> Iterator[Finding]:
     """Check whether the API is up and ready at its bind address."""
     where = shown(settings.api_bind)
+    if weakness := weak(settings.relay_secret):
+        yield error("SMSQ_RELAY_SECRET is weak: smsq serve does not start with it", weakness)
     if not settings.report_token:
         yield ok("SMSQ_REPORT_TOKEN is not set here, so the HTTP API is not checked")
     elif not _answers(settings.api_bind, "/healthz"):

@@ -9,6 +9,7 @@ from typing import Final
 from smsq.connection import Client
 from smsq_worker.doctor.finding import Finding, error, graded, ok, warning
 from smsq_worker.ledger import backlog
+from smsq_worker.ledger.types import INBOX_AT_MOST, INBOX_UNKNOWN
 
 LATE_S: Final = 5
 TOO_LATE_S: Final = 60
@@ -20,6 +21,7 @@ def check(client: Client) -> Iterator[Finding]:
     """Check what waits in the ledger. Raises redis.RedisError."""
     yield _late("timer of a message", *backlog.overdue(client))
     yield _late("report", *backlog.overdue_reports(client))
+    yield _inbox(backlog.reports(client))
     yield _unpublished(backlog.unpublished(client))
     yield _none(
         backlog.held(client),
@@ -53,6 +55,18 @@ def _bad(names: list[str], count: int) -> Finding:
     known = [name for name in names if re.fullmatch(_SHOWN, name, re.ASCII)]
     advice = "see docs/operate/runbook.md, SmsqSetAside" + f" ({', '.join(known)})" * bool(known)
     return error(what, advice)
+
+
+def _inbox(count: int) -> Finding:
+    what = f"reports that wait to be reconciled: {count}"
+    if count < INBOX_UNKNOWN:
+        return ok(what)
+    return Finding(
+        "error" if count >= INBOX_AT_MOST else "warning",
+        f"{what}; the HTTP APIs refuse "
+        + ("all others" if count >= INBOX_AT_MOST else "others whose mid no message has"),
+        "start workers if none run; else see docs/operate/runbook.md, SmsqReportFlood",
+    )
 
 
 def _unpublished(count: int) -> Finding:

@@ -64,7 +64,7 @@ def checks(settings: Settings) -> dict[str, Check]:
         "messages": partial(ledger, backlog.check, follows=True),
         "encryption": partial(ledger, partial(encryption.check, settings), follows=True),
         "clocks": partial(schedulers.check, settings.home / FOLDER),
-        "spool": partial(spool.check, settings.home / "spool"),
+        "spool": partial(spool.check, settings.home / "spool", settings.report_spool_bytes),
         "gateway": partial(gateway.check, settings),
         "door": partial(api.check, settings),
     }

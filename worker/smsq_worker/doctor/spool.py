@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import Final
 
 from smsq_worker.doctor.finding import Finding, error, ok, warning
-from smsq_worker.infra.spool import ACTIVE, BAD, READY
+from smsq_worker.infra.memory import NEARLY
+from smsq_worker.infra.spool import ACTIVE, BAD, READY, used
 
 LONG_S: Final = 600
 """Once Redis is back, no entry waits longer."""
 
 
-def check(folder: Path) -> Iterator[Finding]:
-    """Check the spool of this machine, without leaving anything in it."""
+def check(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
+    """Check the spool of this machine, without leaving anything in it.
+
+    `max_bytes` is what the reports in it may take.
+    """
     folder = folder.resolve()
     try:
         _try_to_write(folder)
         files = [*chain(folder.glob(f"*{READY}"), folder.glob(f"*{ACTIVE}"))]
         found = [_entries_and_age_s(path) for path in files]
         bad = [*folder.glob(f"*{BAD}")]
+        taken = used(folder, "reports")
     except OSError as problem:
         yield error(
             f"{folder} cannot be used: {problem.strerror}",
@@ -41,6 +46,12 @@ def check(folder: Path) -> Iterator[Finding]:
         )
     else:
         yield ok("nothing waits in the spool")
+    if max_bytes and taken > NEARLY * max_bytes:
+        yield error(
+            f"reports take {taken >> 20} MiB of the {max_bytes >> 20} MiB of SMSQ_REPORT_SPOOL_MB: "
+            "the HTTP API refuses others while Redis does not take them",
+            "bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood",
+        )
     if bad:
         yield error(
             f"{len(bad)} files in {folder} hold entries that could not be processed",

@@ -4,6 +4,8 @@ An entry is on the disk when `append` returns. `replay` applies all entries in o
 those of processes that died, and removes them afterwards. An entry may be applied twice (after a
 crash in between), so applying it must be idempotent.
 
+A spool that strangers can fill has a bound, and leaves room on the disk to what has none.
+
 An invalid entry blocks no other. It is set aside in a file of the same format that ends in `.bad`;
 renamed to `.ready`, it is replayed again.
 """
@@ -14,8 +16,10 @@ import errno
 import fcntl
 import json
 import logging
+import math
 import os
 import secrets
+import shutil
 import stat
 import threading
 import time
@@ -37,6 +41,17 @@ BAD: Final = ".bad"
 """Entries that were set aside. No release reads them."""
 LOCK_S: Final = 10.0
 """If another thread writes for longer, the disk does not respond."""
+BLOCK: Final = 4096
+"""What a file takes at least."""
+MEASURE_S: Final = 1.0
+"""How long a measurement of the folder counts: others may write to it."""
+SPARE_BYTES: Final = 64 * 1024 * 1024
+SPARE_SHARE: Final = 0.05
+"""What a bounded spool leaves free on its disk: the lesser of the two."""
+
+
+class SpoolFull(OSError):  # noqa: N818 - says what is so
+    """A bounded spool holds as much as it may, or its disk is nearly full."""
 
 
 class Replayed(NamedTuple):
@@ -47,9 +62,12 @@ class Replayed(NamedTuple):
 
 
 class Spool:
-    """The spool of one process, in a folder that others may share."""
+    """The spool of one process, in a folder that others may share.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    `max_bytes` bounds what all of its name take in the folder.
+    """
+
+    def __init__(self, folder: Path, name: str, *, max_bytes: int | None = None) -> None:
         self._folder = folder
         self._name = name
         self._file: FileIO | None = None
@@ -57,14 +75,18 @@ class Spool:
         """Of the entries for which `append` has returned."""
         self._path = folder
         self._lock = threading.Lock()
+        self._max_bytes = max_bytes
+        self._used, self._measured_at = 0, -math.inf
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write an entry to the disk. Raises OSError, and then leaves nothing of it.
 
+        Raises SpoolFull, which is one, where the spool is bounded and full.
         After a failure the next entry goes to a new file, so half a line damages no other.
         """
         line = json.dumps(entry).encode() + b"\n"
         with self._alone():
+            self._require_room(len(line))
             try:
                 file = self._file or self._open()
                 _write(file, line)
@@ -73,6 +95,7 @@ class Spool:
                 self._give_up()
                 raise
             self._size += len(line)
+            self._used += len(line)
 
     def pending(self) -> bool:
         """Return whether entries of any process wait to be replayed."""
@@ -84,22 +107,39 @@ class Spool:
         LedgerUnavailable, MemoryError and OSError are not the entry's fault: they are raised, and
         the entries wait for the next replay. A file that cannot be read delays no other.
         """
+        problems: list[OSError] = []
+        # Ours stays open until the others came through: a new file at each try would be one for
+        # each second of an outage.
+        others = self._replay_left_behind(apply, problems)
         with self._alone():
             self._close()
+        ours = self._replay_left_behind(apply, problems)
+        if problems:
+            raise problems[0]
+        return Replayed(others.applied + ours.applied, others.set_aside + ours.set_aside)
+
+    def _replay_left_behind(
+        self, apply: Callable[[dict[str, Any]], object], problems: list[OSError]
+    ) -> Replayed:
         applied, bad = 0, 0
-        problem: OSError | None = None
         for path in self._left_behind():
             try:
                 done = _replay(path, apply)
             except FileNotFoundError:  # another process was quicker
                 continue
             except OSError as error:
-                problem = problem or error
+                problems.append(error)
                 continue
             applied, bad = applied + done.applied, bad + done.set_aside
-        if problem:
-            raise problem
         return Replayed(applied, bad)
+
+    def _require_room(self, more: int) -> None:
+        if self._max_bytes is None:
+            return
+        if time.monotonic() >= self._measured_at + MEASURE_S:
+            self._used, self._measured_at = used(self._folder, self._name), time.monotonic()
+        if self._used + more > self._max_bytes or _is_nearly_full(self._folder, more):
+            raise SpoolFull(errno.ENOSPC, "the spool is full", str(self._folder))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -153,6 +193,23 @@ class Spool:
         found = [*self._folder.glob(f"{self._name}-*{READY}")]
         found += filter(_abandoned, self._folder.glob(f"{self._name}-*{ACTIVE}"))
         yield from sorted(found, key=lambda path: path.name)
+
+
+def used(folder: Path, name: str) -> int:
+    """Return how many bytes the spools of a name take in a folder, in blocks of the disk."""
+    total = 0
+    for path in folder.glob(f"{name}-*"):
+        with suppress(OSError):  # it was replayed meanwhile
+            total += -(-path.lstat().st_size // BLOCK) * BLOCK
+    return total
+
+
+def _is_nearly_full(folder: Path, more: int) -> bool:
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:  # what is wrong shows when it is written
+        return False
+    return disk.free - more < min(SPARE_BYTES, disk.total * SPARE_SHARE)
 
 
 def _abandoned(path: Path) -> bool:

@@ -65,6 +65,8 @@ class Snapshot:
     lanes: dict[str, LaneView]
     reports_waiting: int | None
     """Reports in their queue; None if the broker does not answer."""
+    inbox: int
+    """Reports that wait to be reconciled, in the ledger."""
     held: int
     parked: int
     callbacks: dict[str, int]
@@ -115,6 +117,7 @@ class Inspector:
             pauses=tuple(pauses),
             lanes=lanes,
             reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
+            inbox=self.ledger.inbox_size(),
             held=held,
             parked=parked,
             callbacks=self.callbacks.counts(),

@@ -56,6 +56,11 @@ def parked(client: Client) -> int:
     return client.zcard(keys.PARKED)
 
 
+def reports(client: Client) -> int:
+    """Count the reports that wait to be reconciled."""
+    return client.zcard(keys.INBOX)
+
+
 def set_aside(client: Client, at_most: int) -> tuple[list[str], int]:
     """Return the newest entries that no act can process, "<what>:<name>", and their count."""
     newest: Any = client.zrevrange(keys.BAD, 0, at_most - 1)

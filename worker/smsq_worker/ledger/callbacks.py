@@ -16,7 +16,8 @@ from smsq_worker.ledger.acts import Acts
 
 TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
 
-Result = Literal["told", "failed", "refused"]
+Result = Literal["told", "failed", "unreached", "refused", "hindered", "crowded"]
+"""See lua/settle_callback.lua."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,14 @@ class Callback:
     """task, returnurl or webhook."""
     failures: int
     """How often its endpoint has failed in a row."""
+    tries: int
+    """How often it was tried, with this time."""
     outcome: Mapping[str, Any] = field(repr=False)
     """Public: id, state, lane, reason, stat, ...; times are ISO 8601, in UTC."""
     notify: str | None = field(repr=False)
     return_url: str | None = field(repr=False)
+    caller: str = field(repr=False)
+    """Who sent its message through the relay; "" for anyone else."""
     trace: str | None = field(repr=False)
     """W3C traceparent of its message, where that is traced."""
     last_stat: str | None = None
@@ -70,10 +75,12 @@ class Callbacks(Acts):
             name,
             kind=name.partition(":")[0],
             failures=int(rest[1]),
+            tries=int(rest[2]),
             outcome=_public(found),
             notify=found.get("notify"),
             return_url=found.get("returnurl"),
             last_stat=found.get("last"),
+            caller=found.get("caller") or "",
             trace=found.get("trace"),
         )
 

@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger.payloads import EncryptingActs
-from smsq_worker.ledger.types import CLAIM_AT_MOST, REPORTS_PER_MID, Report
+from smsq_worker.ledger.types import (
+    CLAIM_AT_MOST,
+    INBOX_AT_MOST,
+    INBOX_UNKNOWN,
+    REPORTS_PER_MID,
+    WOKEN_AT_ONCE,
+    Report,
+    TakenIn,
+)
 
 
 class ReportActs(EncryptingActs):
     """What a report passes between the API and its message."""
 
-    def take_in(self, reports: Iterable[tuple[str, str]], *, wake_after_s: float) -> None:
-        """Keep reports (mid, stat) safe until they are reconciled."""
-        members = [_inbox_member(*report) for report in reports]
+    def take_in(self, reports: Sequence[tuple[str, str]], *, wake_after_s: float) -> TakenIn:
+        """Keep reports (mid, stat) safe until they are reconciled, as many as there is room for.
+
+        Raises LedgerFull where Redis is at its memory limit; see `take_in_known`.
+        """
+        return self._take_in("take_in", reports, wake_after_s)
+
+    def take_in_known(self, reports: Sequence[tuple[str, str]], *, wake_after_s: float) -> TakenIn:
+        """Keep only those whose mid a message has, also at the memory limit of Redis."""
+        return self._take_in("take_in_known", reports, wake_after_s)
+
+    def _take_in(
+        self, act: str, reports: Sequence[tuple[str, str]], wake_after_s: float
+    ) -> TakenIn:
         replicas = self._rules.wait_replicas
-        _, is_safe = self._run_plain(
-            "take_in",
+        found, is_safe = self._run_plain(
+            act,
             round(wake_after_s * 1000),
-            *members,
+            f"{INBOX_UNKNOWN} {INBOX_AT_MOST}",
+            WOKEN_AT_ONCE,
+            *(_inbox_member(*report) for report in reports),
             keys=[keys.INBOX],
             replicas=replicas,
         )
         if not is_safe:
             raise LedgerUnavailable(f"{replicas} replicas did not have the reports in time")
+        return TakenIn(*([reports[n] for n in numbers] for numbers in found))
+
+    def inbox_size(self) -> int:
+        """Count the reports that wait to be reconciled."""
+        with mapped_errors(self._rules.url):
+            return self._client.zcard(keys.INBOX)
 
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Return reports (mid, stat) whose wake-up was lost."""

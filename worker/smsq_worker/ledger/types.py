@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from smsq.contract import Lane, State
 from smsq_worker.domain.states import Lanes, Outcome
@@ -17,6 +17,12 @@ BATCH = 100
 FEW = 4
 """Up to this many messages get a wake-up each: a batch of them would not be cheaper."""
 REPORTS_PER_MID = 16
+INBOX_UNKNOWN = 10_000
+"""How many reports may wait in the inbox before others are refused whose mid no message has."""
+INBOX_AT_MOST = 200_000
+"""How many may wait in all."""
+WOKEN_AT_ONCE = 2 * INBOX_UNKNOWN
+"""Up to how many get a wake-up as they come: those beyond wait for their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,15 @@ class Report:
     """The stat as the gateway wrote it, where that is another text."""
     unlisted: bool = False
     """Whether the catalogue neither names it nor says what its prefix means."""
+
+
+class TakenIn(NamedTuple):
+    """What became of reports (mid, stat) on their way into the inbox; the others wait in it."""
+
+    wake: list[tuple[str, str]]
+    """These are new in it, and to be woken up."""
+    refused: list[tuple[str, str]]
+    """For these there was no room."""
 
 
 @dataclass(frozen=True, slots=True)

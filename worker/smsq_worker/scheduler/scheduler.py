@@ -23,6 +23,7 @@ from smsq_worker.infra.memory import MemoryWatch
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.errors import LedgerFault, SchemaTooNew
+from smsq_worker.ledger.types import CLAIM_AT_MOST
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import set_switch_interval
 from smsq_worker.sending.result_recorder import ResultRecorder
@@ -39,6 +40,8 @@ within it only handle timers."""
 REPORT_AGAIN_S: Final = 30.0
 """When a report that was accepted but not reconciled is woken up again."""
 MAX_QUEUED_CALLBACKS: Final = 200
+MAX_QUEUED_REPORTS: Final = 400
+"""Wake-ups of reports in the queue from which none is added: what waits there is woken up again."""
 
 
 class Queues(Protocol):
@@ -60,6 +63,9 @@ class Queues(Protocol):
     def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
         """Publish the wake-ups of messages of one lane."""
 
+    def waiting_reports(self) -> int:
+        """Count the wake-ups in the queue of reports."""
+
     def publish_report(self, mid: str, stat: str) -> None:
         """Publish the wake-up of a report."""
 
@@ -80,8 +86,12 @@ class Scheduler:
         gate: ConsumerGate,
         queues: Queues,
         chores: Sequence[Callable[[], None]] = (),
+        reconcile: Callable[[Sequence[tuple[str, str]]], object] = lambda _: None,
     ) -> None:
-        """`chores` are what else is to be done in each tick."""
+        """`chores` are what else is to be done in each tick.
+
+        `reconcile` applies reports here, where the broker is full and takes no wake-up.
+        """
         self._ledger = ledger
         self._callbacks = callbacks
         self._backoff = backoff
@@ -89,6 +99,7 @@ class Scheduler:
         self._gate = gate
         self._queues = queues
         self._chores = chores
+        self._reconcile = reconcile
         self._slices_until = 0.0
         self._outages: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_failures, self._replay_at = FailureLog(log, "the spool"), 0.0
@@ -202,11 +213,16 @@ class Scheduler:
         self._slices_until = 0.0
         return None if due.next_s is None else max(due.next_s, REST_S)
 
-    def _wake_reports(self) -> None:
+    def _wake_reports(self) -> float | None:
         if self._broker_is_full:
-            return
+            # They free memory, so they must not wait for it.
+            self._reconcile(self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S))
+            return None
+        if self._queues.waiting_reports() >= MAX_QUEUED_REPORTS:
+            return None
         reports = self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)
         self._run_all(partial(self._queues.publish_report, *report) for report in reports)
+        return REST_S if len(reports) >= CLAIM_AT_MOST else None
 
     def _wake_callbacks(self) -> None:
         if self._broker_is_full:

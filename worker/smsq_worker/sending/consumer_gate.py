@@ -69,6 +69,10 @@ class ConsumerGate:
         self._max_callbacks = max(1, int(count * MAX_CALLBACKS))
         self._max_pool = max(MIN_WAITING, count // 2)
 
+    def callbacks_at_once(self) -> int:
+        """Return how many callbacks may be dispatched at once."""
+        return self._max_callbacks
+
     def set(self, lanes: Lanes, rate: float) -> None:
         """Set the state of all lanes, and the rate of all workers together."""
         with self._lock:

@@ -35,6 +35,7 @@ from smsq_worker.inspection.formatting import (
 from smsq_worker.inspection.notify_queue import NotifyQueue
 from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Snapshot
 from smsq_worker.ledger.admin import Pause
+from smsq_worker.ledger.types import INBOX_UNKNOWN
 
 _WATCH_S: Final = 1.5
 _NAMES: Final = 9
@@ -105,6 +106,9 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     yield from _lane_lines(snapshot)
     reports = snapshot.reports_waiting
     yield _line(_("reports"), _("{n} waiting", n="?" if reports is None else reports))
+    if snapshot.inbox >= INBOX_UNKNOWN:
+        inbox = _("{n} reports wait, too many: see smsq doctor", n=snapshot.inbox)
+        yield _line(_("inbox"), inbox)
     held = _("{n}, decide: smsq held", n=snapshot.held)
     yield _line(_("held"), held if snapshot.held else "0")
     parked = _("{n}, look: smsq parked", n=snapshot.parked)
@@ -170,6 +174,7 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
         "pauses": [_pause_as_dict(pause) for pause in snapshot.pauses],
         "lanes": {name: _lane_as_dict(lane) for name, lane in snapshot.lanes.items()},
         "reports_waiting": snapshot.reports_waiting,
+        "inbox": snapshot.inbox,
         "held": snapshot.held,
         "parked": snapshot.parked,
         "notices": snapshot.callbacks,

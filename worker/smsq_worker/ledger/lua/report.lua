@@ -12,16 +12,32 @@
 --
 -- One act, because the attempt's result may be recorded at the same moment.
 
-local MAX_PARKED = 100000
+-- In a crowd of unknown mids each has room for few: else a flood would take 16 times the memory.
+-- Where Redis' memory is short no more than a crowd stay, or a flood would keep messages out.
+local MAX_PARKED, CROWD, FEW_EACH, SHORT = 100000, 10000, 2, 0.75
+local DROP = 20
+
+local most
+local function parked_at_most()
+  if most then return most end
+  local ok, info = pcall(redis.call, 'INFO', 'memory')  -- an ACL may forbid it
+  local used, limit = string.match(ok and info or '', 'used_memory:(%d+).-\nmaxmemory:(%d+)')
+  limit = tonumber(limit or 0)
+  most = limit > 0 and tonumber(used) > SHORT * limit and CROWD or MAX_PARKED
+  return most
+end
 
 local function park(mid, meaning)
   local early = KEY_EARLY .. mid
   redis.call('RPUSH', early, cjson.encode(meaning))
-  redis.call('LTRIM', early, -tonumber(ARGV[2]), -1)
+  local is_crowd = redis.call('ZCARD', KEY_PARKED) >= CROWD
+  redis.call('LTRIM', early, is_crowd and -FEW_EACH or -tonumber(ARGV[2]), -1)
   redis.call('PEXPIRE', early, REPORT_WAIT)
   redis.call('ZREMRANGEBYSCORE', KEY_PARKED, '-inf', now - REPORT_WAIT)
   redis.call('ZADD', KEY_PARKED, now, mid)
-  if redis.call('ZCARD', KEY_PARKED) > MAX_PARKED then  -- a flood of made-up mids
+  if not is_crowd then return end
+  local too_many = math.min(DROP, redis.call('ZCARD', KEY_PARKED) - parked_at_most())
+  for _ = 1, too_many do  -- a flood of made-up mids
     redis.call('DEL', KEY_EARLY .. redis.call('ZPOPMIN', KEY_PARKED)[1])
     count('reports_dropped')
   end

@@ -11,7 +11,7 @@ else
   local kind, key = callback_of(ARGV[1])
   redis.call('ZREM', KEY_DEAD_NOTICES, ARGV[1])
   redis.call('HSET', key, 'since', now)
-  redis.call('HDEL', KEY_RECEIVERS, receiver(kind, redis.call('HGET', key, 'outcome')))
+  recovered(receivers_of(kind, redis.call('HGET', key, 'outcome')))
   redis.call('ZADD', KEY_NOTICES, now, ARGV[1])
 end
 return {events, '1'}

@@ -2,7 +2,8 @@
 -- needs: set_aside receivers
 --
 -- ARGV[1] name  ARGV[2] ms of the lease
--- Returns {events, 'go', final status, how often its endpoint has failed in a row}, or {events, why}:
+-- Returns {events, 'go', final status, how often its endpoint has failed in a row, how often it was
+--   tried}, or {events, why}:
 --   gone: it has been acknowledged or given up; copy: another worker is at it;
 --   wait: its endpoint failed a moment ago; bad: it cannot be processed
 --
@@ -28,12 +29,12 @@ end
 local taken = f[2] and bounded(tonumber(f[2]), 0)
 if taken and taken < tonumber(f[2]) then redis.call('HSET', key, kind .. ':taken', whole(taken)) end
 if taken and now < taken + lease then return {events, 'copy'} end
-local b = backoff(receiver(kind, f[1]))
+local b = backoff(receivers_of(kind, f[1]))
 if now < b.over then
   redis.call('ZADD', KEY_NOTICES, b.over, name)
   return {events, 'wait'}
 end
 redis.call('ZADD', KEY_NOTICES, now + lease, name)
 redis.call('HSET', key, kind .. ':taken', now)
-redis.call('HINCRBY', key, kind .. ':tries', 1)
-return {events, 'go', f[1], b.failures}
+local tries = redis.call('HINCRBY', key, kind .. ':tries', 1)
+return {events, 'go', f[1], b.failures, tries}

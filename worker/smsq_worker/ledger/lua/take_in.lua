@@ -1,13 +1,12 @@
--- Keep reports until they are reconciled, and set the time at which each is woken up again.
+-- Keep reports until they are reconciled: see shared/inbox.lua.
+-- needs: inbox
 --
--- KEYS[1] inbox  ARGV[1] ms to that time  ARGV[2..] members, at most 1000
--- One act, so that the time is this server's without another round trip.
+-- KEYS[1] inbox  ARGV[1] ms to when they are woken up again
+-- ARGV[2] "<how many may wait whose mid is unknown> <how many in all>"  ARGV[3] how many are woken up
+-- ARGV[4..] members, at most 1000
+-- Returns {numbers of those to wake up now}, {of those for which there is no room}, counted from 0
+--
+-- One act, so that several APIs share one room, and the time is this server's.
 
-local clock = redis.call('TIME')
-local due = clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[1])
-local scored = {}
-for i = 2, #ARGV do
-  scored[#scored + 1] = due
-  scored[#scored + 1] = ARGV[i]
-end
-if scored[1] then redis.call('ZADD', KEYS[1], unpack(scored)) end
+local unknown_at_most, at_most = string.match(ARGV[2], '^(%d+) (%d+)$')
+return take_in(KEYS[1], tonumber(unknown_at_most), tonumber(at_most))

@@ -2,7 +2,7 @@
 -- needs: write_behind
 
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
-  'returnurl', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
+  'returnurl', 'caller', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
 local function announce(m)
   local f, kinds = m.f, {}
   if f.notify then kinds[#kinds + 1] = 'task' end

@@ -1,0 +1,38 @@
+-- How reports are taken in: as many as may wait, however many come.
+--
+-- Whoever has the report address can invent reports, and as many as there are mids. A report on a mid
+-- that a message has is the gateway's, and one that no message has (yet) may be: so these have a small
+-- share of the room, and a flood of them leaves the rest to the others. What waits already is not
+-- taken in again, and not woken up again: its wake-up is on its way, or its time will come.
+
+-- Return whether a message has the mid of a report "[mid, stat]".
+local function is_known(member)
+  return redis.call('EXISTS', KEY_MID .. cjson.decode(member)[1]) == 1
+end
+
+-- Return whether it waits already, by a write that changes nothing: ZSCORE is not for everyone.
+local function waits(inbox, member)
+  return redis.call('ZADD', inbox, 'XX', 'INCR', 0, member)
+end
+
+-- Keep reports, and set the time at which each is woken up again.
+--
+-- ARGV[1] ms to that time  ARGV[3] how many are woken up at once  ARGV[4..] members, at most 1000
+-- Returns the numbers of those to wake up now, and of those for which there is no room.
+local function take_in(inbox, unknown_at_most, at_most)
+  local clock = redis.call('TIME')
+  local due = clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[1])
+  local size, wake, refused = redis.call('ZCARD', inbox), {}, {}
+  for i = 4, #ARGV do
+    local member = ARGV[i]
+    if size < unknown_at_most or (size < at_most and not waits(inbox, member) and is_known(member)) then
+      if redis.call('ZADD', inbox, 'NX', due, member) == 1 then
+        size = size + 1
+        if size <= tonumber(ARGV[3]) then wake[#wake + 1] = i - 4 end
+      end
+    elseif not waits(inbox, member) then
+      refused[#refused + 1] = i - 4
+    end
+  end
+  return {wake, refused}
+end
