@@ -630,4 +630,4 @@ def test_the_log_holds_neither_token_nor_number_nor_code(
                 raw.recv(65_536)
     # `serving` has looked for secrets; something must have been written for that to mean anything.
     assert "Started server process" in log.read_text()
-    assert "Invalid HTTP request received" in log.read_text()
+    assert "a report from 127.0.0.1 was refused" in log.read_text()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import HTTPException, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from smsq_worker.api.clients import Caller, Callers
 from smsq_worker.api.throttle import SourceThrottle
