@@ -8,9 +8,10 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -600,6 +601,18 @@ def test_the_description_names_the_routes_and_no_secret(api: RunningApi) -> None
         ("get", "/messages/{message_id}"),
         ("get", "/healthz"),
         ("get", "/readyz"),
+    }
+    assert answer.json()["info"]["version"] == version("smsq")
+    assert {
+        one["operationId"] for of in answer.json()["paths"].values() for one in of.values()
+    } == {
+        *("relay_get", "relay_post", "metrics_metrics_get", "take_reports_reports__token__post"),
+        *("message_messages__message_id__get", "healthy_healthz_get", "ready_readyz_get"),
+    }
+    status = answer.json()["components"]["schemas"]["Status"]
+    assert status["required"] == [one.name for one in fields(smsq.Status)]
+    assert status["properties"]["accepted_at"] == {
+        "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]
     }
     body = answer.json()["paths"]["/reports/{token}"]["post"]["requestBody"]
     one, many = body["content"][JSON]["schema"]["oneOf"]

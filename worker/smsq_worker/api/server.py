@@ -6,6 +6,7 @@ import logging
 import resource
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
 from typing import Any, Final
@@ -47,9 +48,10 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
     client = connect_in_time(settings)
     ledger = Ledger(client, settings.rules)
+    spool = Spool(settings.home / "spool", "reports")
     inbox = Inbox(
         ledger,
-        Spool(settings.home / "spool", "reports"),
+        spool,
         publish_reports=partial(publish_reports, celery),
         timeout_s=settings.enqueue_timeout_s,
     )
@@ -68,6 +70,8 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     finally:  # run() ends with the signal's SystemExit.
         stop.set()
         replayer.join(timeout=10)
+        with suppress(OSError):
+            spool.close()
         api.refusals.write(ledger)
 
 

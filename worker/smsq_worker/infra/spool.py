@@ -101,6 +101,11 @@ class Spool:
             raise problem
         return Replayed(applied, bad)
 
+    def close(self) -> None:
+        """Leave what was written to the next replay. Raises OSError where the disk hangs."""
+        with self._alone():
+            self._close()
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=LOCK_S):
