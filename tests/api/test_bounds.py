@@ -35,6 +35,7 @@ from harness.waiting import eventually
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.protocol import LINGER_BYTES, PIECE, BoundedProtocol
 from smsq_worker.api.refusals import RefusalCounter
+from smsq_worker.api.room import ReportPath
 from smsq_worker.api.server import configured
 from smsq_worker.api.sharing import Shared
 
@@ -140,7 +141,7 @@ def watched(waiting: Waiting) -> tuple[Any, list[BoundedProtocol]]:
 
     connections: list[BoundedProtocol] = []
     app = Starlette(routes=[Route("/{n}", waiting.answer)])
-    app.state.refusals = RefusalCounter(TOKEN)
+    app.state.refusals, app.state.is_report = RefusalCounter(TOKEN), ReportPath(TOKEN)
     return configured(app, (), protocol=Watched), connections
 
 

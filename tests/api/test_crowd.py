@@ -121,6 +121,23 @@ def test_who_has_left_is_forgotten() -> None:
     assert (crowd._of, crowd._peers) == ({}, {})
 
 
+def test_a_peer_beyond_its_pace_waits_whatever_connection_it_uses() -> None:
+    now = [0.0]
+    bounds = Bounds(per_s=10, at_once=2)
+    crowd = Crowd(bounds, [ip_network("10.0.0.0/8")], timer=lambda: now[0])
+    one, two, other, proxy = Idle(0), Idle(0), Idle(0), Idle(0)
+    entered(crowd, "192.0.2.1", one, two)
+    entered(crowd, "192.0.2.2", other)
+    entered(crowd, "10.0.0.1", proxy)
+    waits = [crowd.wait_s(each) for each in (one, two, one, two)]
+    assert waits == pytest.approx([0, 0, 0.1, 0.2])
+    assert [crowd.wait_s(each) for each in (other, *[proxy] * 50)] == [0.0] * 51
+    now[0] = 0.4
+    assert crowd.wait_s(one) == 0
+    crowd.leave(one)
+    assert crowd.wait_s(one) == 0  # it has ended meanwhile
+
+
 # --- over sockets ---------------------------------------------------------------------------
 
 
@@ -196,6 +213,21 @@ def test_a_source_that_asks_too_much_is_refused_and_others_and_reports_are_not(
         assert asked(url, OTHER, "GET", "/healthz") == 503
         assert asked(url, OTHER, "POST", f"/reports/{TOKEN}x", PLAIN) == 503
         assert reported(url, OTHER) == 200
+
+
+def test_a_source_beyond_its_pace_is_answered_later_and_reports_are_not(serve: Serve) -> None:
+    """Its second request would wait for an hour, its reports do not."""
+    report = f"POST /reports/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PLAIN)}\r\n\r\n"
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serve(bounds=Bounds(per_s=1 / 3600, at_once=0)) as url, connection(url) as sock:
+        sock.sendall((report.encode() + PLAIN) * 5 + get * 2)
+        told = b""
+        while told.count(b'"msg":"ok"') < 6:
+            told += sock.recv(65_536)
+        assert reported(url, "127.0.0.1") == 200
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
 
 
 def test_what_was_under_way_makes_room(serve: Serve) -> None:

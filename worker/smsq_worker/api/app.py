@@ -16,7 +16,7 @@ from starlette.routing import Match, Route
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.relay import Relay
-from smsq_worker.api.room import Room, Share
+from smsq_worker.api.room import ReportPath, Room, Share
 from smsq_worker.api.routes import Api, answer, routes
 from smsq_worker.api.throttle import address
 
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Starlette:
     """Return the web application; without a relay its address is unknown."""
+    is_report = ReportPath(api.token)
     app = Starlette(
         routes=routes(api, relay),
-        middleware=[Middleware(Room, token=api.token, share=share or Share())],
+        middleware=[Middleware(Room, is_report=is_report, share=share or Share())],
         exception_handlers={
             HTTPException: _on_http_error,
             LedgerUnavailable: _on_redis_away,
@@ -35,7 +36,7 @@ def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Sta
         },
     )
     app.router.redirect_slashes = False
-    app.state.refusals = api.refusals
+    app.state.refusals, app.state.is_report = api.refusals, is_report
     return app
 
 

@@ -2,12 +2,14 @@
 
 A connection without a request under way costs its client nothing, so it never keeps another out:
 the oldest one gives way, of the peer itself where that has its share, and of the peer with the most
-where all places are taken. Whoever holds few connections is always let in.
+where all places are taken. Whoever holds few connections is always let in. A peer that asks faster
+than a thousand times a second is read from more slowly, so that it leaves time for the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,6 +20,9 @@ MAX_CONNECTIONS: Final = 1000
 MAX_OF_PEER: Final = 200
 """Connections of one peer that is no trusted proxy, those with a request under way apart."""
 
+PER_S: Final = 1000.0
+AT_ONCE: Final = 1000
+"""Requests of one peer that wait for nothing; reports with the right token apart."""
 
 _Peer = tuple[bool, str]
 """Whether it is a trusted proxy, and its name."""
@@ -42,12 +47,21 @@ class Bounds:
 
     connections: int = MAX_CONNECTIONS
     of_peer: int = MAX_OF_PEER
+    per_s: float = PER_S
+    at_once: int = AT_ONCE
 
 
 class Crowd:
     """All connections of one API process. Used by the event loop only, so it needs no lock."""
 
-    def __init__(self, bounds: Bounds, trusted_proxies: Sequence[Network]) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        trusted_proxies: Sequence[Network],
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._timer = timer
+        self._paid_until: dict[_Peer, float] = {}
         self._bounds = bounds
         self._trusted_proxies = trusted_proxies
         self._peers: dict[_Peer, set[Connection]] = {}
@@ -73,6 +87,17 @@ class Crowd:
             self._peers[peer].remove(connection)
             if not self._peers[peer]:
                 del self._peers[peer]
+                self._paid_until.pop(peer, None)
+
+    def wait_s(self, connection: Connection) -> float:
+        """Count a request of a connection; return how long its peer's next one must wait."""
+        peer = self._of.get(connection)
+        if peer is None or peer[0]:
+            return 0.0
+        now = self._timer()
+        until = max(self._paid_until.get(peer, now), now) + 1 / self._bounds.per_s
+        self._paid_until[peer] = until
+        return max(0.0, until - now - self._bounds.at_once / self._bounds.per_s)
 
     def _greediest_first(self) -> list[set[Connection]]:
         """Return the connections of each peer; those of trusted proxies last."""

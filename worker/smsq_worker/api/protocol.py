@@ -36,9 +36,11 @@ log = logging.getLogger(__name__)
 
 PIECE: Final = 8192
 """Bytes that are read at a time."""
-LINGER_BYTES: Final = 1_048_576
+LINGER_BYTES: Final = 262_144
 """What is still read, and dropped, after the last answer: closing with unread bytes would reset
-the connection before the client has read that."""
+the connection before the client has read that. Whoever sends more waits until the end."""
+_DROPPED: Final = bytearray(65_536)
+"""Where that is read to; nobody looks into it."""
 TOO_LONG: Final = f"a request's head must have at most {MAX_HEAD} bytes"
 
 
@@ -48,6 +50,8 @@ class Shared:
 
     refusals: RefusalCounter
     crowd: Crowd
+    is_report: Callable[[str], bool]
+    """Whether a path is that of reports, with the token."""
 
 
 class BoundedProtocol(asyncio.BufferedProtocol):
@@ -68,6 +72,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     """The last request that was read."""
     _body: Body | None = None
     """What is still to come of it."""
+    _is_report = False
+    """Of the last request: whether its path has the token."""
     _head_bytes = 0
     """Those of blank lines before a head, and those of a head that has been read."""
     _is_idle = False
@@ -127,10 +133,15 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> bytearray:
         """Return where asyncio puts what it reads next."""
         del sizehint
-        return self._buffer
+        return _DROPPED if self._is_lingering else self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
+        if self._is_lingering:
+            self._dropped += nbytes
+            if self._dropped > LINGER_BYTES:
+                self._flow.pause_reading()
+            return
         was_idle, self._is_idle = self._is_idle, False
         self._ahead += memoryview(self._buffer)[:nbytes]
         self._consume()
@@ -167,9 +178,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def _consume(self) -> None:
         while self._ahead and not self._transport.is_closing():
-            if self._is_lingering:
-                self._drop()
-            elif self._body:
+            if self._body:
                 self._read_body(self._body)
             elif self.is_busy:
                 self._flow.pause_reading()
@@ -204,7 +213,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def _begin(self, head: Head) -> None:
         self._body = body_of(head.length)
-        path = head.path.decode("ascii")
+        path = unquote(head.path.decode("ascii"))
+        self._is_report = self._shared.is_report(path)
         self._cycle = cycle = _Cycle(
             scope={
                 "type": "http",
@@ -215,7 +225,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
                 "scheme": "http",
                 "method": head.method,
                 "root_path": "",
-                "path": unquote(path),
+                "path": path,
                 "raw_path": head.path,
                 "query_string": head.query,
                 "headers": head.headers,
@@ -268,12 +278,6 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         cycle.is_broken = True
         cycle.message_event.set()
 
-    def _drop(self) -> None:
-        self._dropped += len(self._ahead)
-        self._ahead.clear()
-        if self._dropped > LINGER_BYTES:
-            self._transport.abort()
-
     # What goes out.
 
     def _on_response(self) -> None:
@@ -281,6 +285,14 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         if self._is_lingering or self._transport.is_closing():
             return
         self.idle_since = self._loop.time()
+        wait_s = 0.0 if self._is_report else self._shared.crowd.wait_s(self)
+        if wait_s:
+            self._flow.pause_reading()
+            self._start_timer(wait_s, self._await_request)
+        else:
+            self._await_request()
+
+    def _await_request(self) -> None:
         self._head_bytes = 0
         self._is_idle = not self._ahead
         self._start_timer(self._config.timeout_keep_alive if self._is_idle else self.head_timeout_s)
@@ -316,9 +328,9 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     # The timer.
 
-    def _start_timer(self, seconds: float) -> None:
+    def _start_timer(self, seconds: float, act: Callable[[], None] | None = None) -> None:
         self._stop_timer()
-        self._timer = self._loop.call_later(seconds, self._end)
+        self._timer = self._loop.call_later(seconds, act or self._end)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

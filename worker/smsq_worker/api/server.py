@@ -98,7 +98,8 @@ def configured(
     bounds: Bounds | None = None,
 ) -> uvicorn.Config:
     """Return uvicorn's configuration."""
-    shared = Shared(web.state.refusals, Crowd(bounds or Bounds(), trusted_proxies))
+    crowd = Crowd(bounds or Bounds(), trusted_proxies)
+    shared = Shared(web.state.refusals, crowd, web.state.is_report)
     http: Any = partial(protocol, shared)
     return uvicorn.Config(
         web,
