@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,11 +64,12 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     head_timeout_s = 10.0
     answer_timeout_s = 120.0
     """For the body, the answer and its being read; the first two take less in any case."""
-    linger_timeout_s = 2.0
+    linger_timeout_s = 3.0
     _transport: asyncio.Transport
     _flow: FlowControl
     _timer: asyncio.TimerHandle | None = None
     _client: tuple[str, int] | None = None
+    _here: tuple[str, int | None] | None = None
     _cycle: _Cycle | None = None
     """The last request that was read."""
     _body: Body | None = None
@@ -108,7 +110,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the first head's timer, if there is room for this connection."""
         self._transport, self._flow = transport, FlowControl(transport)
-        self._client = get_remote_addr(transport)
+        self._client, self._here = get_remote_addr(transport), get_local_addr(transport)
         # Otherwise an answer's body waits some 40 ms until the client has acknowledged its head.
         # asyncio sets this only for sockets that name their protocol.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -220,7 +222,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
                 "type": "http",
                 "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
                 "http_version": head.version,
-                "server": get_local_addr(self._transport),
+                "server": self._here,
                 "client": self._client,
                 "scheme": "http",
                 "method": head.method,
@@ -307,7 +309,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         self._is_lingering = True
         self._flow.resume_reading()
         self._transport.write_eof()
-        self._start_timer(self.linger_timeout_s)
+        # Not all at the same time, or a crowd that is closed at once is back at once.
+        self._start_timer(self.linger_timeout_s * random.uniform(0.5, 1.0))  # noqa: S311
 
     def _refuse(self, status: int, msg: str) -> None:
         self._note_refusal(status)
