@@ -32,6 +32,7 @@ from harness.api import (
 from harness.api_requests import PLAIN
 from harness.credentials import TOKEN
 from harness.waiting import eventually
+from smsq_worker.api.crowd import Bounds
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.protocol import LINGER_BYTES, PIECE, BoundedProtocol
 from smsq_worker.api.refusals import RefusalCounter
@@ -142,7 +143,7 @@ def watched(waiting: Waiting) -> tuple[Any, list[BoundedProtocol]]:
     connections: list[BoundedProtocol] = []
     app = Starlette(routes=[Route("/{n}", waiting.answer)])
     app.state.refusals, app.state.is_report = RefusalCounter(TOKEN), ReportPath(TOKEN)
-    return configured(app, (), protocol=Watched), connections
+    return configured(app, (), protocol=Watched, bounds=Bounds(per_s=1e6)), connections
 
 
 def test_one_request_is_under_way_and_nothing_is_read_ahead_of_it() -> None:

@@ -215,12 +215,13 @@ def test_a_source_that_asks_too_much_is_refused_and_others_and_reports_are_not(
         assert reported(url, OTHER) == 200
 
 
-def test_a_source_beyond_its_pace_is_answered_later_and_reports_are_not(serve: Serve) -> None:
-    """Its second request would wait for an hour, its reports do not."""
+def test_a_stranger_beyond_its_pace_is_answered_later_and_reports_are_not(serve: Serve) -> None:
+    """Its second request would wait for an hour; its reports do not, nor what callers ask."""
+    known = b"GET /messages/x HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n\r\n" % RELAY.encode()
     report = f"POST /reports/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PLAIN)}\r\n\r\n"
     get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with serve(bounds=Bounds(per_s=1 / 3600, at_once=0)) as url, connection(url) as sock:
-        sock.sendall((report.encode() + PLAIN) * 5 + get * 2)
+        sock.sendall((report.encode() + PLAIN + known) * 5 + get * 2)
         told = b""
         while told.count(b'"msg":"ok"') < 6:
             told += sock.recv(65_536)

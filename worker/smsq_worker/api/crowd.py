@@ -2,8 +2,8 @@
 
 A connection without a request under way costs its client nothing, so it never keeps another out:
 the oldest one gives way, of the peer itself where that has its share, and of the peer with the most
-where all places are taken. Whoever holds few connections is always let in. A peer that asks faster
-than a thousand times a second is read from more slowly, so that it leaves time for the others.
+where all places are taken. Whoever holds few connections is always let in. A stranger that
+asks faster than a hundred times a second is read from more slowly, and leaves time for the others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MAX_CONNECTIONS: Final = 1000
 MAX_OF_PEER: Final = 200
 """Connections of one peer that is no trusted proxy, those with a request under way apart."""
 
-PER_S: Final = 1000.0
-AT_ONCE: Final = 1000
-"""Requests of one peer that wait for nothing; reports with the right token apart."""
+PER_S: Final = 100.0
+AT_ONCE: Final = 200
+"""Requests of one peer that wait for nothing, those with the right token or secret apart."""
 
 _Peer = tuple[bool, str]
 """Whether it is a trusted proxy, and its name."""

@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
+from smsq_worker.api.auth import KNOWN
 from smsq_worker.api.body import BROKEN
 from smsq_worker.api.crowd import Crowd
 from smsq_worker.api.framing import Body, body_of
@@ -287,7 +288,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         if self._is_lingering or self._transport.is_closing():
             return
         self.idle_since = self._loop.time()
-        wait_s = 0.0 if self._is_report else self._shared.crowd.wait_s(self)
+        is_known = self._is_report or (self._cycle and KNOWN in self._cycle.scope)
+        wait_s = 0.0 if is_known else self._shared.crowd.wait_s(self)
         if wait_s:
             self._flow.pause_reading()
             self._start_timer(wait_s, self._await_request)
