@@ -54,11 +54,13 @@ def gone(*connections: Idle) -> list[bool]:
 
 
 def test_of_a_peer_with_its_share_the_oldest_idle_one_gives_way() -> None:
-    crowd = Crowd(Bounds(connections=100, of_peer=3), ())
+    crowd = Crowd(Bounds(connections=100, of_peer=3, grace_s=10), (), timer=lambda: 12.0)
     busy, young, old, new = Idle(0, is_busy=True), Idle(3), Idle(2), Idle(4)
     assert entered(crowd, "192.0.2.1", busy, young, old, new) == [True] * 4
     assert gone(busy, young, old, new) == [False, False, True, False]
     assert len(crowd._of) == 3
+    assert entered(crowd, "192.0.2.1", Idle(5), Idle(6)) == [True] * 2  # they are kept for a while
+    assert gone(busy, young, new) == [False] * 3
 
 
 def test_a_peer_whose_requests_are_all_under_way_is_let_in() -> None:
@@ -105,7 +107,7 @@ def test_a_trusted_proxy_has_no_share_and_gives_way_last() -> None:
 
 
 def test_a_customers_network_of_ipv6_is_one_peer() -> None:
-    crowd = Crowd(Bounds(connections=100, of_peer=1), ())
+    crowd = Crowd(Bounds(connections=100, of_peer=1), (), timer=lambda: 100.0)
     one, other = Idle(0), Idle(1)
     crowd.enter(one, "2001:db8::1")
     crowd.enter(other, "2001:db8::2")

@@ -48,12 +48,14 @@ def _one(place: Place, plan: Plan, name: str, report: Report) -> None:
         over, most, health = Event(), [0.0], list[float]()
         with ThreadPoolExecutor(3) as pool, _attacker(port, name):
             time.sleep(1)  # so that the attack has begun
+            began, cpu_s = time.monotonic(), sum(api.cpu_times()[:2])
             pool.submit(_repeat, over, lambda: most.append(api.memory_info().rss / 2**20))
             asked = pool.submit(_repeat, over, lambda: health.append(_health(port)))
             try:
                 failed = _report_all(port, plan.seconds)
             finally:
                 over.set()
+            cpu = (sum(api.cpu_times()[:2]) - cpu_s) / (time.monotonic() - began)
             asked.result()
         kept = place.client.zcard(keys.INBOX)
     p99 = part(health, 99)
@@ -62,6 +64,7 @@ def _one(place: Place, plan: Plan, name: str, report: Report) -> None:
             "attack": name,
             "RSS before": f"{idle_mib:.0f} MiB",
             "at the most": f"{max(most):.0f} MiB",
+            "its CPU": f"{cpu:.0%}",
             "reports kept": f"{kept} of {REPORTS}",
             "tried again": failed,
             "/healthz p50": ms(part(health, 50)),

@@ -8,6 +8,7 @@ asks faster than a hundred times a second is read from more slowly, and leaves t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from typing import Final, Protocol
 from smsq_worker.api.throttle import address_of, source_of
 from smsq_worker.config.parsers import Network
 
-MAX_CONNECTIONS: Final = 1000
+MAX_CONNECTIONS: Final = 2000
 MAX_OF_PEER: Final = 200
 """Connections of one peer that is no trusted proxy, those with a request under way apart."""
 
+GRACE_S: Final = 5.0
+"""How long one beyond that share is kept idle: a client that is closed comes back at once."""
 PER_S: Final = 100.0
 AT_ONCE: Final = 200
 """Requests of one peer that wait for nothing, those with the right token or secret apart."""
@@ -47,6 +50,7 @@ class Bounds:
 
     connections: int = MAX_CONNECTIONS
     of_peer: int = MAX_OF_PEER
+    grace_s: float = GRACE_S
     per_s: float = PER_S
     at_once: int = AT_ONCE
 
@@ -72,7 +76,7 @@ class Crowd:
         peer = self._is_trusted(host), source_of(host)
         own = self._peers.get(peer, set())
         if len(own) >= self._bounds.of_peer and not peer[0]:
-            self._oust_one_of(own)
+            self._oust_one_of(own, before=self._timer() - self._bounds.grace_s)
         is_full = len(self._of) >= self._bounds.connections
         if is_full and not any(map(self._oust_one_of, self._greediest_first())):
             return False
@@ -104,8 +108,8 @@ class Crowd:
         ranked = sorted(self._peers, key=lambda peer: (peer[0], -len(self._peers[peer])))
         return [self._peers[peer] for peer in ranked]
 
-    def _oust_one_of(self, own: set[Connection]) -> bool:
-        idle = (one for one in own if not one.is_busy)
+    def _oust_one_of(self, own: set[Connection], before: float = math.inf) -> bool:
+        idle = (one for one in own if not one.is_busy and one.idle_since <= before)
         oldest = min(idle, key=lambda one: one.idle_since, default=None)
         if oldest is None:
             return False

@@ -18,6 +18,7 @@ import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import OK
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -288,7 +289,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         if self._is_lingering or self._transport.is_closing():
             return
         self.idle_since = self._loop.time()
-        is_known = self._is_report or (self._cycle and KNOWN in self._cycle.scope)
+        cycle = self._cycle
+        is_known = cycle and (KNOWN in cycle.scope or (self._is_report and cycle.status == OK))
         wait_s = 0.0 if is_known else self._shared.crowd.wait_s(self)
         if wait_s:
             self._flow.pause_reading()
@@ -359,6 +361,7 @@ class _Cycle(RequestResponseCycle):
     """One request and its answer."""
 
     is_broken = False
+    status = 0
 
     async def receive(self) -> Any:
         """Return what has come of the body; that the client has gone where that is malformed."""
@@ -369,6 +372,7 @@ class _Cycle(RequestResponseCycle):
         """Send a part of the answer."""
         # What is left of the body would have to be read first.
         self.keep_alive &= not self.more_body
+        self.status = message.get("status", self.status)
         await super().send(message)
 
 

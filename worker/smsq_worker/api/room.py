@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smsq_worker.api.throttle import source_of
 
 MAX_REQUESTS: Final = 600
-"""Of the 1000 connections; the others stay for reports with the right token."""
+"""Of the 2000 connections; the others stay for reports with the right token."""
 MAX_OF_SOURCE: Final = 200
 
 
