@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -190,6 +191,21 @@ def test_what_comes_after_the_last_answer_is_dropped_and_bounded(serve: Serve) -
         sock.sendall(b"\x00" * 1000)
         with pytest.raises(ConnectionError):
             sock.sendall(b"x" * LINGER_BYTES * 50)
+
+
+def test_a_client_that_resets_before_its_last_answer_is_no_bug(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = struct.pack("ii", 1, 0)
+    with serve() as url:
+        for n in range(50):
+            with connection(url) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, gone)
+                sock.sendall(b"GET /%d HTTP/1.0\r\n\r\n" % n)
+        with connection(url) as sock:
+            sock.sendall(GET)
+            assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 def test_a_crowd_that_asks_the_same_shares_what_comes_after_its_asking() -> None:

@@ -17,6 +17,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import OK
 from typing import Any, Final
@@ -312,7 +313,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         self._ahead.clear()
         self._is_lingering = True
         self._flow.resume_reading()
-        self._transport.write_eof()
+        with suppress(OSError):  # the client may have reset the connection
+            self._transport.write_eof()
         # Not all at the same time, or a crowd that is closed at once is back at once.
         self._start_timer(self.linger_timeout_s * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -46,6 +45,8 @@ STUCK_S: Final = 60.0
 """The longest the spool may make no progress while Redis answers."""
 THREADS: Final = 20
 """Requests that query Redis at a time; the others wait, but not beyond their own deadline."""
+PARSERS: Final = 2
+"""Large bodies that are parsed at a time: each takes the interpreter from the event loop."""
 INLINE_BYTES: Final = 4096
 """Bodies up to this size are parsed in the event loop: that takes 5 ms in the worst case."""
 
@@ -75,6 +76,7 @@ class Api:
         self._body_timeout_s = body_timeout_s
         # Separate, so that a Redis that does not answer takes no thread from a report.
         self._threads = CapacityLimiter(THREADS)
+        self._parsers = CapacityLimiter(PARSERS)
         within_s = settings.enqueue_timeout_s
         # Anyone may ask for these.
         scrape, is_full = partial(metrics.render, self._inspector), ledger.is_full
@@ -92,7 +94,7 @@ class Api:
         if len(body) <= INLINE_BYTES:
             reports = delivery_report.read(*parts)
         else:
-            reports = await run_in_threadpool(delivery_report.read, *parts)
+            reports = await to_thread.run_sync(delivery_report.read, *parts, limiter=self._parsers)
         if reports.good:
             try:
                 await self._writes.submit(reports.good)
