@@ -8,9 +8,10 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -601,6 +602,18 @@ def test_the_description_names_the_routes_and_no_secret(api: RunningApi) -> None
         ("get", "/healthz"),
         ("get", "/readyz"),
     }
+    assert answer.json()["info"]["version"] == version("smsq")
+    assert {
+        one["operationId"] for of in answer.json()["paths"].values() for one in of.values()
+    } == {
+        *("relay_get", "relay_post", "metrics_metrics_get", "take_reports_reports__token__post"),
+        *("message_messages__message_id__get", "healthy_healthz_get", "ready_readyz_get"),
+    }
+    status = answer.json()["components"]["schemas"]["Status"]
+    assert status["required"] == [one.name for one in fields(smsq.Status)]
+    assert status["properties"]["accepted_at"] == {
+        "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]
+    }
     body = answer.json()["paths"]["/reports/{token}"]["post"]["requestBody"]
     one, many = body["content"][JSON]["schema"]["oneOf"]
     assert one == many["items"]
@@ -630,4 +643,4 @@ def test_the_log_holds_neither_token_nor_number_nor_code(
                 raw.recv(65_536)
     # `serving` has looked for secrets; something must have been written for that to mean anything.
     assert "Started server process" in log.read_text()
-    assert "Invalid HTTP request received" in log.read_text()
+    assert "a report from 127.0.0.1 was refused" in log.read_text()

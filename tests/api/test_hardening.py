@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 import requests
-from fastapi import HTTPException, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from harness.api import (
     IMPATIENT,
@@ -34,7 +35,8 @@ from harness.relay_requests import bare
 from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api import metrics
-from smsq_worker.api.protocol import MAX_HEAD, PIECE
+from smsq_worker.api.crowd import Bounds
+from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.server import HEADERS
 from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, SourceThrottle, source
 
@@ -269,7 +271,7 @@ def head_of(size: int) -> bytes:
 
 def test_a_head_of_16_kib_is_taken_and_a_longer_one_is_not(serve: Serve) -> None:
     with serve() as url:
-        for size, status in ((MAX_HEAD, b"200"), (MAX_HEAD + PIECE + 1, b"431")):
+        for size, status in ((MAX_HEAD, b"200"), (MAX_HEAD + 1, b"431")):
             head = head_of(size)
             assert len(head) == size
             with connection(url) as one:
@@ -307,7 +309,7 @@ def test_an_answer_that_is_not_read_closes_the_connection(serve: Serve) -> None:
 
 
 def test_a_crowd_that_only_holds_connections_is_gone_after_the_heads_time(serve: Serve) -> None:
-    with serve(IMPATIENT, max_connections=200) as url, ExitStack() as crowd:
+    with serve(IMPATIENT, bounds=Bounds(connections=200)) as url, ExitStack() as crowd:
         for n in range(1000):
             one = crowd.enter_context(connection(url))
             one.sendall(GET if n % 2 else b"")

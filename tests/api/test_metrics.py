@@ -24,7 +24,7 @@ from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
-from smsq_worker.api.metrics import render
+from smsq_worker.api.metrics import MAX_SERIES, render
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
@@ -421,6 +421,21 @@ def test_a_server_that_tells_nothing_of_its_memory_is_no_obstacle(
         client.acl_deluser("blind")
     assert found["smsq_held",] == 0
     assert not any("memory" in name[0] for name in found)
+
+
+def test_what_is_printed_is_bounded_whatever_has_been_counted(
+    client: redis.Redis, lookout: Inspector
+) -> None:
+    most = MAX_SERIES + 100
+    made_up = {f"reports:X:{n:04}:permanent": n for n in range(1, most + 1)}
+    client.hset(keys.COUNTERS, mapping=made_up | {f"set_aside:{'x' * 1000}": 9})
+    text = render(lookout)
+    found = [name for name in samples(text) if name[0] == "smsq_reports_total"]
+    assert len(found) == MAX_SERIES + 1
+    assert ("smsq_reports_total", "permanent", f"X:{most:04}") in found
+    assert ("smsq_reports_total", "permanent", "X:0001") not in found
+    assert ("smsq_reports_total", "unknown", "other") in found
+    assert b"x" * 1000 not in text
 
 
 def test_the_cost_of_a_scrape_is_bounded(client: redis.Redis, lookout: Inspector) -> None:

@@ -32,7 +32,6 @@ from harness.api import (
     connection,
     inbox,
     is_empty,
-    served_by,
     serving,
     serving_here,
 )
@@ -42,7 +41,7 @@ from harness.relay_requests import bare
 from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api.body import MAX_BODY
-from smsq_worker.api.protocol import MAX_HEAD
+from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.refusals import FULL, QUIET_S, WHYS, RefusalCounter
 from smsq_worker.gateway.delivery_report import Reports, read
 from smsq_worker.infra.ports import free_port
@@ -378,12 +377,6 @@ def test_what_breaks_off_is_counted(serve: Serve, caplog: pytest.LogCaptureFixtu
         gone.sendall(f"{HEAD}Content-Length: 9\r\n\r\n{{".encode())
         gone.close()
         eventually(lambda: refused_here(caplog) == ["malformed"])
-
-
-def test_what_comes_in_a_crowd_is_counted(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    with serve(served_by(600.0), max_connections=2) as url, connection(url), connection(url):
-        assert post(url, PLAIN).status_code == 503
-    assert refused_here(caplog) == ["unavailable"]
 
 
 def test_a_bug_is_counted_too(

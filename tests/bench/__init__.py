@@ -5,6 +5,7 @@
     make bench ONLY=peers CHART=1    # beside other queues; writes README's table and picture
     make bench ONLY=life,lone,fleet,watched    # see bench/against/__init__.py
     make bench ONLY=secret,balance SHAPES=batches RELEASE=0.2.0
+    make bench ONLY=attack WINDOW=15    # see bench/attack/__init__.py
     make bench ONLY=scale SIZE=0.05 SCALE_ONLY=queued,outage    # see bench/scale/__init__.py
 
 Every scenario runs real workers against a gateway that only notes when which call came, and ends

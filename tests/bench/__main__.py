@@ -19,6 +19,7 @@ import kombu
 
 from bench import acts, balance, beside, otp, outage, rate, release, secret
 from bench.against import fleet, life, lone, watched
+from bench.attack import run as attack
 from bench.peers import compare
 from bench.place import Place, own_throughput
 from bench.plan import Plan
@@ -39,6 +40,7 @@ SCENARIOS = {
     "lone": lone.run,
     "fleet": fleet.run,
     "watched": watched.run,
+    "attack": attack.run,
 }
 
 

@@ -170,6 +170,10 @@ class Place:
         eventually(lambda: process.poll() is not None or service.ready(), START_S)
         assert process.poll() is None, f"the {service.name} ended, see {self.folder}"
 
+    def pid_of_last(self) -> int:
+        """Give the process that was started last besides the workers."""
+        return self._besides[-1].pid
+
     def stop_workers(self) -> None:
         """Kill the workers: what they did is in the ledger."""
         for process in (*self._workers, *self._besides):

@@ -27,7 +27,7 @@ Told = tuple[int | str | None, str, str]
 VARIABLE = "_SMSQ_COMPLETE"
 """What the shell's script sets, as click makes it of the program's name."""
 BIN = Path(sys.executable).parent
-HEAVY = {"celery", "kombu", "redis", "requests", "fastapi", "rich", "tornado", "smsq"}
+HEAVY = {"celery", "kombu", "redis", "requests", "starlette", "rich", "tornado", "smsq"}
 
 
 Ask = Callable[..., Told]

@@ -108,6 +108,14 @@ def test_a_report_is_read_under_any_content_type(body: str, content_type: str) -
         ),
         pytest.param(
             MULTIPART_TYPE,
+            multipart(
+                part("mid", MID, "Content-Type: message/rfc822"),
+                part("stat", "REVMSVZSRA==", "Content-Transfer-Encoding: base64"),
+            ),
+            id="parts of other kinds",
+        ),
+        pytest.param(
+            MULTIPART_TYPE,
             multipart(part("mid", "X"), part("mid", MID), part("stat", "DELIVRD")),
             id="a field twice",
         ),
@@ -258,8 +266,15 @@ DEEP = "".join(
         pytest.param(MULTIPART_TYPE, "--limit--", id="multipart without parts"),
         pytest.param(
             MULTIPART_TYPE,
-            part("mid", MID, "Content-Type: message/rfc822") + part("stat", "x"),
-            id="a mail as a field",
+            multipart(
+                *[part(f"x{n}", "") for n in range(200)], part("mid", MID), part("stat", "x")
+            ),
+            id="a form of many parts",
+        ),
+        pytest.param(
+            MULTIPART_TYPE,
+            multipart(part("mid", MID, f"X: {'x' * 2000}"), part("stat", "DELIVRD")),
+            id="a part with a long head",
         ),
         pytest.param(
             "multipart/form-data; boundary=limit; charset=idna", b"\xdc\xbb", id="an odd charset"

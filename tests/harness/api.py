@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import redis
 import requests
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.waiting import eventually
@@ -28,8 +28,10 @@ from smsq import keys
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
+from smsq_worker.api.crowd import Bounds
 from smsq_worker.api.protocol import BoundedProtocol
 from smsq_worker.api.relay import Relay
+from smsq_worker.api.room import Share
 from smsq_worker.api.routes import Api
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
@@ -142,8 +144,14 @@ def published(client: redis.Redis) -> list[tuple[str, str]]:
 
 
 def application(
-    settings: Settings, ledger: Ledger, client: redis.Redis, spool: Path, **options: Any
-) -> FastAPI:
+    settings: Settings,
+    ledger: Ledger,
+    client: redis.Redis,
+    spool: Path,
+    *,
+    share: Share | None = None,
+    **options: Any,
+) -> Starlette:
     """Put an API together as `smsq serve` does."""
     inbox = Inbox(
         ledger,
@@ -152,7 +160,7 @@ def application(
     )
     access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
     api = Api(settings, ledger, client, inbox, access, **options)
-    return create_api(api, Relay(settings, client, access, **options))
+    return create_api(api, Relay(settings, client, access, **options), share)
 
 
 @contextmanager
@@ -194,17 +202,23 @@ def serving_here(
     spool: Path,
     protocol: type[BoundedProtocol] = PATIENT,
     *,
-    max_connections: int = 1000,
+    bounds: Bounds | None = None,
+    share: Share | None = None,
     keep_alive_s: int = 600,
     body_timeout_s: float = LONG_S,
     **more: str,
 ) -> Iterator[str]:
     settings = Settings.load({**environ, **more})
     app = application(
-        settings, Ledger(client, settings.rules), client, spool, body_timeout_s=body_timeout_s
+        settings,
+        Ledger(client, settings.rules),
+        client,
+        spool,
+        share=share,
+        body_timeout_s=body_timeout_s,
     )
     proxies = settings.trusted_proxies
-    config = configured(app, proxies, protocol=protocol, max_connections=max_connections)
+    config = configured(app, proxies, protocol=protocol, bounds=bounds)
     config.timeout_keep_alive = keep_alive_s
     with in_process(config) as url:
         yield url

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.relay import Relay
-from smsq_worker.api.routes import Api, add_routes, answer
+from smsq_worker.api.room import ReportPath, Room, Share
+from smsq_worker.api.routes import Api, answer, routes
 from smsq_worker.api.throttle import address, is_of_this_machine
 
 log = logging.getLogger(__name__)
@@ -23,24 +26,20 @@ RELAY_OFF: Final = "the relay is off: set SMSQ_RELAY_SECRET or SMSQ_RELAY_CALLER
 """Strangers learn nothing of it."""
 
 
-def create_api(api: Api, relay: Relay | None) -> FastAPI:
+def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Starlette:
     """Return the web application; without a relay its address is unknown."""
-    app = FastAPI(
-        title="smsq",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    is_report = ReportPath(api.token)
+    app = Starlette(
+        routes=routes(api, relay),
+        middleware=[Middleware(Room, is_report=is_report, share=share or Share())],
         exception_handlers={
             HTTPException: _on_http_error,
-            RequestValidationError: _on_invalid,
             LedgerUnavailable: _on_redis_away,
             Exception: _on_bug,
         },
-        # Spans would hold URLs, and so the token, numbers and codes.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.refusals = api.refusals
-    add_routes(app, api, relay)
+    app.router.redirect_slashes = False
+    app.state.refusals, app.state.is_report = api.refusals, is_report
     return app
 
 
@@ -51,8 +50,8 @@ async def _on_http_error(request: Request, error: Any) -> Response:
         methods = {
             method
             for route in request.app.routes
-            if route.matches(request.scope)[0] is not Match.NONE
-            for method in route.methods
+            if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+            for method in route.methods or ()
         }
         headers = {"Allow": ", ".join(sorted(methods))}
     of, msg = getattr(error, "refused_as", None), str(error.detail)
@@ -63,10 +62,6 @@ async def _on_http_error(request: Request, error: Any) -> Response:
 
 async def _on_redis_away(request: Request, _: Any) -> Response:
     return _refusal(request, 503, "Redis does not answer")
-
-
-async def _on_invalid(request: Request, _: Any) -> Response:
-    return _refusal(request, 400, "malformed")
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

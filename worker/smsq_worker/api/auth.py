@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import HTTPException, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from smsq_worker.api.clients import Caller, Callers
 from smsq_worker.api.throttle import SourceThrottle
 
 UNKNOWN: Final = "Authorization must be the value of SMSQ_RELAY_SECRET, or a caller's secret"
+KNOWN: Final = "smsq.known"
+"""What a scope has where the secret was right."""
 
 
 class Authenticator:
@@ -28,4 +31,5 @@ class Authenticator:
             if secret:
                 self._throttle.count_wrong(request)
             raise HTTPException(401, UNKNOWN)
+        request.scope[KNOWN] = True
         return caller

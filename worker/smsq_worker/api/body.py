@@ -6,11 +6,14 @@ import asyncio
 import zlib
 from typing import Final
 
-from fastapi import HTTPException, Request
-from starlette.requests import ClientDisconnect
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 
 MAX_BODY: Final = 65_536
 BODY_TIMEOUT_S: Final = 10.0
+BROKEN: Final = "smsq.broken"
+"""Where a scope has the status and the words for a body that is malformed."""
+BROKEN_OFF: Final = (400, "the body broke off")
 GZIP: Final = 16 + zlib.MAX_WBITS
 GZIP_MAGIC: Final = b"\x1f\x8b"
 NOT_UNDERSTOOD: Final = frozenset({"br", "zstd", "compress", "x-compress"})
@@ -37,7 +40,7 @@ async def read_body(request: Request, timeout_s: float) -> bytes:
         close = {"Connection": "close"}
         raise HTTPException(408, "the body came too slowly", close) from None
     except ClientDisconnect:
-        raise HTTPException(400, "the body broke off") from None
+        raise HTTPException(*request.scope.get(BROKEN, BROKEN_OFF)) from None
     return _inflated(request.headers.get("content-encoding", ""), bytes(body))
 
 

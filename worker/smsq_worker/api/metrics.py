@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from heapq import nlargest
+from itertools import chain
 from math import inf
 from typing import Any, Final
 
@@ -56,6 +58,10 @@ DURATIONS: Final = {
 
 SET_ASIDE: Final = ("message", "report", "notice", "pause", "task", "result", "spooled_report")
 """Tasks were in another queue than theirs; the last two are in a spool, others in the ledger."""
+
+MAX_SERIES: Final = 300
+"""Of a family, beside those that are always there: the codes of reports come from outside."""
+MAX_NAME: Final = 128
 
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),
@@ -141,11 +147,25 @@ def _counters(stored: Mapping[str, int]) -> Iterator[Metric]:
         name: CounterMetricFamily(metric, words, labels=labels)
         for name, (metric, words, labels) in FAMILIES.items()
     }
-    for counter, value in sorted((dict.fromkeys(ZEROS, 0) | dict(stored)).items()):
+    for counter, value in sorted((dict.fromkeys(ZEROS, 0) | _shown(stored)).items()):
         name, _, rest = counter.partition(":")
-        if name in families:  # others are durations, or of a newer worker
-            families[name].add_metric(_labels(name, rest), value)
+        families[name].add_metric(_labels(name, rest), value)
     yield from families.values()
+
+
+def _shown(stored: Mapping[str, int]) -> dict[str, int]:
+    """Return the counters of the families; only the largest where there are too many of one.
+
+    Others are durations, or of a newer worker.
+    """
+    known = frozenset(ZEROS)
+    by_family: dict[str, list[str]] = {name: [] for name in FAMILIES}
+    for counter in stored:
+        name = counter.partition(":")[0]
+        if name in by_family and counter not in known and len(counter) <= MAX_NAME:
+            by_family[name].append(counter)
+    kept = [nlargest(MAX_SERIES, counters, stored.__getitem__) for counters in by_family.values()]
+    return {counter: stored[counter] for counter in (*known & stored.keys(), *chain(*kept))}
 
 
 def _labels(name: str, rest: str) -> list[str]:

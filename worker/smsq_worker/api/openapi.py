@@ -1,15 +1,92 @@
-"""Describe for /openapi.json the requests and answers that are read and written by hand."""
+"""Describe requests and answers for /openapi.json."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
 from smsq.contract import Lane
+from smsq.tracking import Attempt, Status
 from smsq_worker.gateway import relay_request as gateway
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
+PLAIN: Final = "text/plain"
 TEXT: Final[dict[str, Any]] = {"type": "string"}
+_SCALARS: Final[Mapping[type, dict[str, Any]]] = {
+    str: TEXT,
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    datetime: TEXT | {"format": "date-time"},
+    NoneType: {"type": "null"},
+}
+_MODELS: Final = (Attempt, Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    """As Starlette reads it."""
+    endpoint: Callable[..., Any]
+    answers: Mapping[int, dict[str, Any]]
+    request: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def shown_path(self) -> str:
+        """The path without Starlette's converters."""
+        return re.sub(r":\w+}", "}", self.path)
+
+    def described(self) -> dict[str, Any]:
+        """Return the description."""
+        own, words = self.endpoint.__name__, inspect.getdoc(self.endpoint) or ""
+        name = f"{own}{re.sub('[^a-z]', '_', self.shown_path)}_{self.method.lower()}"
+        return {
+            "summary": own.replace("_", " ").title(),
+            "description": words,
+            "operationId": self.name or name,
+            "responses": {str(status): answer for status, answer in self.answers.items()},
+            **self.request,
+        }
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return the whole description."""
+    paths: dict[str, dict[str, Any]] = {}
+    for one in operations:
+        paths.setdefault(one.shown_path, {})[one.method.lower()] = one.described()
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "smsq", "version": version("smsq")},
+        "paths": paths,
+        "components": {"schemas": {model.__name__: _model(model) for model in _MODELS}},
+    }
+
+
+def _model(model: type) -> dict[str, Any]:
+    """Describe a dataclass."""
+    properties = {name: _type(hint) for name, hint in get_type_hints(model).items()}
+    return _object(**properties) | {"description": inspect.getdoc(model)}
+
+
+def _type(hint: Any) -> dict[str, Any]:
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if hint in _MODELS:
+        return {"$ref": f"#/components/schemas/{hint.__name__}"}
+    of = get_args(hint)
+    if of[-1] is Ellipsis:
+        return {"type": "array", "items": _type(of[0])}
+    return {"anyOf": [_type(one) for one in of]}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -29,9 +106,7 @@ RETRY_AFTER: Final = {
 }
 
 
-def _answers(
-    schema: dict[str, Any] = ANSWER, /, **described: str
-) -> dict[int | str, dict[str, Any]]:
+def _answers(schema: dict[str, Any] = ANSWER, /, **described: str) -> dict[int, dict[str, Any]]:
     """Describe answers: `s404="no such message"`."""
     return {
         int(status[1:]): {
@@ -50,8 +125,12 @@ _OF_BODY: Final = {
 }
 UNREADY: Final = _answers(s503="Redis does not answer; of /readyz also: the spool does not move")
 HEALTH_ANSWERS: Final = _answers(s200="the process is up")
+METRICS_ANSWERS: Final = UNREADY | {
+    200: {"description": "the metrics", "content": {PLAIN: {"schema": TEXT}}}
+}
 READY_ANSWERS: Final = UNREADY | _answers(s200="Redis is there with room, and the spool moves")
-MESSAGE_ANSWERS: Final = _answers(
+_STATUS: Final = {"$ref": f"#/components/schemas/{Status.__name__}"}
+MESSAGE_ANSWERS: Final = _answers(_STATUS, s200="the message") | _answers(
     s400="malformed",
     s401="unknown Authorization",
     s404="no such message, or another caller's",

@@ -1,194 +1,345 @@
-"""HTTP on one connection, with the bounds that uvicorn lacks.
+"""HTTP/1.1 on one connection, with a bound on all that a client can send or leave undone.
 
-uvicorn waits for ever for the head of a request and for a client to read its answer, so a thousand
-idle connections would shut everyone else out; it has no option for either, and bounds a head's
-length only with h11, which is slower. Its parser refuses a Chinese template that is not
-percent-encoded, as in the gateway's own samples, and drops the body of a request that offers an
-upgrade, as Java's HttpClient does.
+uvicorn takes any protocol class. Its own ones read pipelined requests and trailers into memory
+without bound, wait for ever for a head and for an answer to be read, and drop the body of a request
+that offers an upgrade. Here one request is under way at a time and nothing is read ahead of it, but
+for the bytes that came in one piece with its end; each state of a connection has a deadline.
+
+Borrowed from uvicorn are the ASGI side of a request (`RequestResponseCycle`) and its flow control;
+tests/api/test_borrowed.py names each part.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
+import logging
+import random
 import socket
-import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import OK
 from typing import Any, Final
 from urllib.parse import unquote
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
 
-MAX_HEAD: Final = 16_384
-PIECE: Final = 4096
-"""Bytes that are parsed at a time: a head may exceed MAX_HEAD by at most this."""
-_OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
-_NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
+from smsq_worker.api.auth import KNOWN
+from smsq_worker.api.body import BROKEN
+from smsq_worker.api.crowd import Crowd
+from smsq_worker.api.framing import Body, body_of
+from smsq_worker.api.head import END, MAX_HEAD, BadRequestError, Head, may_begin, path_in, read_head
+from smsq_worker.api.refusals import RefusalCounter
+
+log = logging.getLogger(__name__)
+
+PIECE: Final = 8192
+"""Bytes that are read at a time."""
+LINGER_BYTES: Final = 262_144
+"""What is still read, and dropped, after the last answer: closing with unread bytes would reset
+the connection before the client has read that. Whoever sends more waits until the end."""
+_DROPPED: Final = bytearray(65_536)
+"""Where that is read to; nobody looks into it."""
+TOO_LONG: Final = f"a request's head must have at most {MAX_HEAD} bytes"
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose head is too long or too slow, or whose answer is not read.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the connections of one API share."""
 
-    There is always one timer: this one, or uvicorn's own for idle connections.
+    refusals: RefusalCounter
+    crowd: Crowd
+    is_report: Callable[[str], bool]
+    """Whether a path is that of reports, with the token."""
+
+
+class BoundedProtocol(asyncio.BufferedProtocol):
+    """Reads one request after the other, and closes a connection that is too long or too slow.
+
+    There is always one timer.
     """
 
     head_timeout_s = 10.0
     answer_timeout_s = 120.0
     """For the body, the answer and its being read; the first two take less in any case."""
+    linger_timeout_s = 3.0
+    _transport: asyncio.Transport
+    _flow: FlowControl
     _timer: asyncio.TimerHandle | None = None
-    _is_between = True
-    """No byte of the next request has come."""
-    _in_first_line = False
-    """The next byte belongs to a request's first line."""
-    _in_head = True
+    _client: tuple[str, int] | None = None
+    _here: tuple[str, int | None] | None = None
+    _cycle: _Cycle | None = None
+    """The last request that was read."""
+    _body: Body | None = None
+    """What is still to come of it."""
+    _is_report = False
+    """Of the last request: whether its path has the token."""
     _head_bytes = 0
-    _refused = False
-    _lost = False
-    _piece = b""
-    _offered = b""
-    """The head of a request that offered an upgrade, without the offer."""
+    """Those of blank lines before a head, and those of a head that has been read."""
+    _is_idle = False
+    """No byte of the next request has come."""
+    _is_lingering = False
+    """All has been answered; what still comes is dropped."""
+    _dropped = 0
+    _searched = 0
+    """Up to here no head ends."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._shared = shared
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._buffer = bytearray(PIECE)
+        self._ahead = bytearray()
+        """What has come and was not consumed: of a head, or of a request to come."""
+        self.idle_since = self._loop.time()
+
+    # What asyncio calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the first head's timer."""
-        super().connection_made(transport)
+        """Start the first head's timer, if there is room for this connection."""
+        self._transport, self._flow = transport, FlowControl(transport)
+        self._client, self._here = get_remote_addr(transport), get_local_addr(transport)
         # Otherwise an answer's body waits some 40 ms until the client has acknowledged its head.
         # asyncio sets this only for sockets that name their protocol.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
         self._start_timer(self.head_timeout_s)
+        if not self._shared.crowd.enter(self, self._client[0] if self._client else ""):
+            self._refuse(503, "too many connections")
+            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
-        self._lost = True
+        """Tell the request under way, if any."""
+        del exc
+        self._server_state.connections.discard(self)
+        self._shared.crowd.leave(self)
         self._stop_timer()
-        super().connection_lost(exc)
+        self._ahead.clear()
+        self._flow.resume_writing()
+        if self._cycle:
+            self._cycle.disconnected |= not self._cycle.response_complete
+            self._cycle.message_event.set()
 
-    def data_received(self, data: bytes) -> None:
-        """Parse what came, piece by piece, until the connection is refused or closed."""
-        for start in range(0, len(data), PIECE):
-            if self._refused or self.transport.is_closing():
-                break
-            piece = data[start : start + PIECE]
-            self._parse(self._encoded(piece))
-            if self._in_head:
-                self._head_bytes += len(piece)
-                if self._head_bytes > MAX_HEAD:
-                    self._refuse(431, f"a request's head must have at most {MAX_HEAD} bytes")
-        # uvicorn has stopped its timer because of these bytes, whatever they are.
-        if self._timer is None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return where asyncio puts what it reads next."""
+        del sizehint
+        return _DROPPED if self._is_lingering else self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if self._is_lingering:
+            self._dropped += nbytes
+            if self._dropped > LINGER_BYTES:
+                self._flow.pause_reading()
+            return
+        was_idle, self._is_idle = self._is_idle, False
+        self._ahead += memoryview(self._buffer)[:nbytes]
+        self._consume()
+        if was_idle and not (self.is_busy or self._is_lingering):
             self._start_timer(self.head_timeout_s)
 
-    def on_message_begin(self) -> None:
-        """Start to count the bytes of a head."""
-        super().on_message_begin()
-        self._is_between, self._in_head, self._head_bytes = False, True, 0
+    def pause_writing(self) -> None:
+        """Let the answer wait until the client reads."""
+        self._flow.pause_writing()
 
-    def on_headers_complete(self) -> None:
-        """Start the answer's timer."""
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._offered = self._head_without_offer()
-            return
-        self._in_head = False
-        limit = self.limit_concurrency
-        if limit is not None and max(len(self.connections), len(self.tasks)) >= limit:
-            self._note_refusal(503)  # uvicorn is about to send that
-        self._start_timer(self.answer_timeout_s)
-        super().on_headers_complete()
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        self._flow.resume_writing()
 
-    def on_message_complete(self) -> None:
-        """Expect the next request."""
-        if self._offered:
-            return
-        self._is_between = True
-        super().on_message_complete()
+    # What uvicorn and the crowd call.
 
-    def on_response_complete(self) -> None:
-        """Leave an idle connection to uvicorn's timer; start the next answer's."""
-        super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
-            self._stop_timer()
+    def shutdown(self) -> None:
+        """Close after the request under way."""
+        if self._cycle and self.is_busy:
+            self._cycle.keep_alive = False
         else:
-            self._start_timer(self.answer_timeout_s)
+            self._transport.close()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection, whether or not its last answer has been read."""
-        self._end()
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way."""
+        return self._cycle is not None and not self._cycle.response_complete
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, in the form of all other answers."""
-        self._refuse(400, msg)
+    def give_way(self) -> None:
+        """End at once."""
+        self._close()
 
-    def _parse(self, data: bytes) -> None:
-        self._piece = data
-        super().data_received(data)
+    # What has come.
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Ignore an offered upgrade, as HTTP allows, and parse the request again without it.
+    def _consume(self) -> None:
+        while self._ahead and not self._transport.is_closing():
+            if self._body:
+                self._read_body(self._body)
+            elif self.is_busy:
+                self._flow.pause_reading()
+                break
+            elif not self._read_head():
+                break
 
-        uvicorn calls this where the parser has stopped after a head, with the rest unread.
-        """
-        stopped: Any = sys.exception()
-        rest, head = self._piece[stopped.args[0] :], self._offered
-        self._offered = b""
-        if head:
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-            self._parse(head + rest)
+    def _read_head(self) -> bool:
+        """Begin a request; return False where its head has not come whole."""
+        if self._ahead[0] in b"\r\n":
+            blank = len(self._ahead) - len(self._ahead.lstrip(b"\r\n"))
+            del self._ahead[:blank]
+            self._head_bytes += blank
+        found = END.search(self._ahead, max(0, self._searched - 3))
+        self._searched = 0 if found else len(self._ahead)
+        length = found.end() if found else len(self._ahead)
+        if self._head_bytes + length > MAX_HEAD:
+            self._refuse(431, TOO_LONG)
+        elif self._ahead and not may_begin(self._ahead):
+            self._refuse(400, "this is not HTTP")
+        elif found:
+            raw = bytes(self._ahead[:length])
+            try:
+                head = read_head(raw)
+            except BadRequestError:
+                self._refuse(400, "this is not HTTP")
+            else:
+                del self._ahead[:length]
+                self._head_bytes += length
+                self._begin(head)
+        return found is not None
 
-    def _head_without_offer(self) -> bytes:
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
-        for name, value in self.headers:
-            if name == b"connection":
-                wanted = [word for word in value.split(b",") if word.strip().lower() not in _OFFER]
-                lines.append(b"%s: %s" % (name, b",".join(wanted)))
-            elif name not in _OFFER:
-                lines.append(b"%s: %s" % (name, value))
-        return b"\r\n".join([*lines, b"", b""])
+    def _begin(self, head: Head) -> None:
+        self._body = body_of(head.length)
+        path = unquote(head.path.decode("ascii"))
+        self._is_report = self._shared.is_report(path)
+        self._cycle = cycle = _Cycle(
+            scope={
+                "type": "http",
+                "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
+                "http_version": head.version,
+                "server": self._here,
+                "client": self._client,
+                "scheme": "http",
+                "method": head.method,
+                "root_path": "",
+                "path": path,
+                "raw_path": head.path,
+                "query_string": head.query,
+                "headers": head.headers,
+                "state": self._app_state.copy(),
+            },
+            transport=_Out(self._transport, self._finish),  # type: ignore[arg-type]
+            flow=self._flow,
+            logger=log,
+            access_logger=log,
+            access_log=False,
+            default_headers=self._server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=head.awaits_continue,
+            keep_alive=head.keeps_alive,
+            on_response=self._on_response,
+        )
+        if not self._body:
+            cycle.more_body = False
+            cycle.message_event.set()
+        self._start_timer(self.answer_timeout_s)
+        task = self._loop.create_task(cycle.run_asgi(self._config.loaded_app))
+        task.add_done_callback(self._server_state.tasks.discard)
+        self._server_state.tasks.add(task)
 
-    def _encoded(self, piece: bytes) -> bytes:
-        """Percent-encode what is not ASCII in a first line that begins a piece.
+    def _read_body(self, body: Body) -> None:
+        cycle = self._cycle
+        assert cycle  # noqa: S101 - for the type checker
+        try:
+            came, rest = body.take(bytes(self._ahead))
+        except BadRequestError:
+            self._break_off(cycle, 400, "the body's chunks are malformed")
+            return
+        self._ahead[:] = rest
+        if self._head_bytes + body.overhead > MAX_HEAD:
+            self._break_off(cycle, 431, TOO_LONG)
+            return
+        cycle.body += came
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self._flow.pause_reading()
+        if body.has_ended:
+            self._body = None
+            cycle.more_body = False
+            cycle.keep_alive &= not body.is_last
+        cycle.message_event.set()
 
-        Pipelined requests are left alone: clients of the gateway do not pipeline.
-        """
-        self._in_first_line |= self._is_between
-        if not self._in_first_line:
-            return piece
-        line, end, rest = piece.partition(b"\n")
-        self._in_first_line = not end
-        return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line) + end + rest
+    def _break_off(self, cycle: _Cycle, status: int, msg: str) -> None:
+        """Have the request under way answered so; what still comes is not read."""
+        self._body = None
+        cycle.scope[BROKEN] = status, msg  # type: ignore[typeddict-unknown-key]
+        cycle.is_broken = True
+        cycle.message_event.set()
+
+    # What goes out.
+
+    def _on_response(self) -> None:
+        self._server_state.total_requests += 1
+        if self._is_lingering or self._transport.is_closing():
+            return
+        self.idle_since = self._loop.time()
+        cycle = self._cycle
+        is_known = cycle and (KNOWN in cycle.scope or (self._is_report and cycle.status == OK))
+        wait_s = 0.0 if is_known else self._shared.crowd.wait_s(self)
+        if wait_s:
+            self._flow.pause_reading()
+            self._start_timer(wait_s, self._await_request)
+        else:
+            self._await_request()
+
+    def _await_request(self) -> None:
+        self._head_bytes = 0
+        self._is_idle = not self._ahead
+        self._start_timer(self._config.timeout_keep_alive if self._is_idle else self.head_timeout_s)
+        self._flow.resume_reading()
+        self._consume()
+
+    def _finish(self) -> None:
+        """Close once the client has read its last answer, or should have."""
+        self.idle_since = self._loop.time()
+        self._body = None
+        self._ahead.clear()
+        self._is_lingering = True
+        self._flow.resume_reading()
+        with suppress(OSError):  # the client may have reset the connection
+            self._transport.write_eof()
+        # Not all at the same time, or a crowd that is closed at once is back at once.
+        self._start_timer(self.linger_timeout_s * random.uniform(0.5, 1.0))  # noqa: S311
 
     def _refuse(self, status: int, msg: str) -> None:
-        if self._refused:
-            return
-        self._refused = True
         self._note_refusal(status)
         body = json.dumps({"code": status, "msg": msg}).encode()
         headers = [
-            *self.server_state.default_headers,
+            *self._server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
-        if self.cycle and not self.cycle.response_complete:
-            self.transport.close()
-        else:
-            # Closing with unread bytes would reset the connection before the answer is read; the
-            # timer closes it.
-            self.transport.write_eof()
+        self._transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        self._finish()
 
     def _note_refusal(self, status: int) -> None:
-        app: Any = self.config.app
-        path, _, _ = getattr(self, "url", b"").partition(b"?")
-        host = self.client[0] if self.client else "no address"
-        app.state.refusals.note(unquote(path.decode("latin-1")), status, host)
+        host = self._client[0] if self._client else "no address"
+        self._shared.refusals.note(path_in(self._ahead), status, host)
 
-    def _start_timer(self, seconds: float) -> None:
+    # The timer.
+
+    def _start_timer(self, seconds: float, act: Callable[[], None] | None = None) -> None:
         self._stop_timer()
-        if not self._lost:
-            self._timer = self.loop.call_later(seconds, self._end)
+        self._timer = self._loop.call_later(seconds, act or self._end)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -196,10 +347,41 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _end(self) -> None:
-        if self._in_head and not (self._is_between or self._refused):
+        if self._ahead and not self.is_busy:
             self._note_refusal(408)
+        self._close()
+
+    def _close(self) -> None:
         # close() would wait for the client to read what is left.
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
         else:
-            self.transport.close()
+            self._transport.close()
+
+
+class _Cycle(RequestResponseCycle):
+    """One request and its answer."""
+
+    is_broken = False
+    status = 0
+
+    async def receive(self) -> Any:
+        """Return what has come of the body; that the client has gone where that is malformed."""
+        message = await super().receive()
+        return {"type": "http.disconnect"} if self.is_broken else message
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the answer."""
+        # What is left of the body would have to be read first.
+        self.keep_alive &= not self.more_body
+        self.status = message.get("status", self.status)
+        await super().send(message)
+
+
+class _Out:
+    """The transport as a request sees it."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close

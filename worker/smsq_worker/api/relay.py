@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import HTTPException, Request
-from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from smsq import deadline, tracing
 from smsq.connection import Client

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from smsq import deadline
 from smsq.connection import Client
@@ -19,8 +23,10 @@ from smsq_worker.api import metrics, openapi
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
+from smsq_worker.api.openapi import Operation
 from smsq_worker.api.refusals import QuietLog, RefusalCounter, TooManyReports
 from smsq_worker.api.relay import Relay
+from smsq_worker.api.sharing import Shared
 from smsq_worker.api.throttle import SourceThrottle, address, source
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
@@ -40,6 +46,8 @@ STUCK_S: Final = 60.0
 """The longest the spool may make no progress while Redis answers."""
 THREADS: Final = 20
 """Requests that query Redis at a time; the others wait, but not beyond their own deadline."""
+PARSERS: Final = 2
+"""Large bodies that are parsed at a time: each takes the interpreter from the event loop."""
 INLINE_BYTES: Final = 4096
 """Bodies up to this size are parsed in the event loop: that takes 5 ms in the worst case."""
 
@@ -58,11 +66,11 @@ class Api:
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
         self._client = client
         self._inbox = inbox
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
+        self.token = settings.report_token
         self._throttle = SourceThrottle("token")
         self._unsafe = QuietLog("neither Redis nor the spool takes a report: %s")
         self.refusals = RefusalCounter(settings.report_token)
@@ -70,6 +78,12 @@ class Api:
         self._body_timeout_s = body_timeout_s
         # Separate, so that a Redis that does not answer takes no thread from a report.
         self._threads = CapacityLimiter(THREADS)
+        self._parsers = CapacityLimiter(PARSERS)
+        within_s = settings.enqueue_timeout_s
+        # Anyone may ask for these.
+        scrape, is_full = partial(metrics.render, self._inspector), ledger.is_full
+        self._scrape = Shared(partial(self._query, scrape), within_s)
+        self._fullness = Shared(partial(self._query, is_full), within_s)
 
     async def take_reports(self, request: Request) -> Response:
         """Take one report or several; 200 once they are safe in the ledger or on the disk.
@@ -83,7 +97,7 @@ class Api:
         if len(body) <= INLINE_BYTES:
             reports = delivery_report.read(*parts)
         else:
-            reports = await run_in_threadpool(delivery_report.read, *parts)
+            reports = await to_thread.run_sync(delivery_report.read, *parts, limiter=self._parsers)
         if reports.good:
             try:
                 await self._writes.submit(reports.good, source(request))
@@ -103,8 +117,8 @@ class Api:
 
         The right token passes, however many wrong ones come from the same address.
         """
-        token, secret = request.path_params["token"], self._settings.report_token
-        is_right = hmac.compare_digest(token.encode(), secret.encode())
+        token = request.path_params["token"]
+        is_right = hmac.compare_digest(token.encode(), self.token.encode())
         if not (is_right and self._may_report(request)):
             self._throttle.count_wrong(request)
             raise HTTPException(404, "no such address")
@@ -114,13 +128,13 @@ class Api:
         found = address(request)
         return not allowed or (found is not None and any(found in network for network in allowed))
 
-    async def message(self, request: Request) -> Status:
+    async def message(self, request: Request) -> Response:
         """Return a message's status. A caller sees only its own messages."""
         caller = self._authenticator.caller(request)
         status = await self._query(self._message, caller, request.path_params["message_id"])
         if status is None:
             raise HTTPException(404, "no such message")
-        return status
+        return JSONResponse(_plain(asdict(status)))
 
     def _message(self, caller: Caller, message_id: str) -> Status | None:
         client, url = self._client, self._settings.redis_url
@@ -129,14 +143,16 @@ class Api:
             return None
         return status
 
-    async def metrics(self) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """Return the metrics in Prometheus' text form."""
-        text = await self._query(metrics.render, self._inspector)
+        del request
+        text = await self._scrape.result()
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
-    async def ready(self) -> Response:
+    async def ready(self, request: Request) -> Response:
         """Return 200 if Redis answers and has room, and the spool is being replayed."""
-        if await self._query(self._ledger.is_full):
+        del request
+        if await self._fullness.result():
             raise HTTPException(503, "Redis is full: it takes no message and no report")
         if self._inbox.stuck_s() > STUCK_S:
             raise HTTPException(503, "reports in the spool do not come into Redis")
@@ -151,8 +167,9 @@ class Api:
             return await to_thread.run_sync(act, *args, limiter=self._threads)
 
 
-async def healthy() -> Response:
+async def healthy(request: Request) -> Response:
     """Return 200: the process is up."""
+    del request
     return answer(200, "ok")
 
 
@@ -161,36 +178,57 @@ def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSO
     return JSONResponse({"code": code, "msg": msg}, code, headers)
 
 
-def add_routes(app: FastAPI, api: Api, relay: Relay | None) -> None:
-    """Add all routes; without a relay its address is unknown."""
-    app.post(
-        "/reports/{token}",
-        response_class=Response,
-        responses=openapi.REPORT_ANSWERS,
-        openapi_extra=openapi.REPORT_REQUEST,
-    )(api.take_reports)
-    if relay:
-        for method in ("GET", "POST"):
-            app.api_route(
-                "/",
-                methods=[method],
-                operation_id=f"relay_{method.lower()}",
-                responses=openapi.RELAY_ANSWERS,
-                openapi_extra=openapi.relay_request(post=method == "POST"),
-            )(relay.take)
-    for path, endpoint, described in (
-        (
+def routes(api: Api, relay: Relay | None) -> list[Route]:
+    """Return all routes; without a relay its address is unknown."""
+    operations = [
+        Operation(
+            "POST",
+            "/reports/{token}",
+            api.take_reports,
+            openapi.REPORT_ANSWERS,
+            openapi.REPORT_REQUEST,
+        ),
+        Operation(
+            "GET",
             "/messages/{message_id:path}",
             api.message,
-            {"responses": openapi.MESSAGE_ANSWERS, "openapi_extra": openapi.MESSAGE_REQUEST},
+            openapi.MESSAGE_ANSWERS,
+            openapi.MESSAGE_REQUEST,
         ),
-        ("/healthz", healthy, {"responses": openapi.HEALTH_ANSWERS}),
-        ("/readyz", api.ready, {"responses": openapi.READY_ANSWERS}),
-        (
-            "/metrics",
-            api.metrics,
-            {"responses": openapi.UNREADY, "response_class": PlainTextResponse},
-        ),
-    ):
-        app.get(path, **described)(endpoint)
-        app.head(path, include_in_schema=False)(endpoint)
+        Operation("GET", "/healthz", healthy, openapi.HEALTH_ANSWERS),
+        Operation("GET", "/readyz", api.ready, openapi.READY_ANSWERS),
+        Operation("GET", "/metrics", api.metrics, openapi.METRICS_ANSWERS),
+    ]
+    found = [Route(one.path, one.endpoint, methods=[one.method]) for one in operations]
+    if relay:
+        operations += [
+            Operation(
+                method,
+                "/",
+                relay.take,
+                openapi.RELAY_ANSWERS,
+                openapi.relay_request(post=method == "POST"),
+                f"relay_{method.lower()}",
+            )
+            for method in ("GET", "POST")
+        ]
+        own = Route("/", relay.take, methods=["GET", "POST"])
+        own.methods = {"GET", "POST"}  # A GET sends, so there is no HEAD.
+        found.append(own)
+    described = JSONResponse(openapi.document(operations))
+
+    async def description(_: Request) -> Response:
+        return described
+
+    return [*found, Route("/openapi.json", description)]
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: times in ISO 8601."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return value

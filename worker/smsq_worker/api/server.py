@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import resource
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from smsq.app import app as celery
 from smsq.app import connect_in_time
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
-from smsq_worker.api.protocol import BoundedProtocol
+from smsq_worker.api.crowd import MAX_CONNECTIONS, Bounds, Crowd
+from smsq_worker.api.protocol import BoundedProtocol, Shared
 from smsq_worker.api.relay import Relay
 from smsq_worker.api.routes import Api
 from smsq_worker.config.parsers import Network
@@ -27,7 +31,10 @@ from smsq_worker.infra.heartbeat import Systemd
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
 
-MAX_CONNECTIONS: Final = 1000
+log = logging.getLogger(__name__)
+
+OTHER_FILES: Final = 200
+"""Open files that are no clients' connections: Redis', the spool's."""
 BACKLOG: Final = 1024
 HEADERS: Final = [
     ("X-Content-Type-Options", "nosniff"),
@@ -41,9 +48,10 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
     client = connect_in_time(settings)
     ledger = Ledger(client, settings.rules)
+    spool = Spool(settings.home / "spool", "reports", max_bytes=settings.report_spool_bytes)
     inbox = Inbox(
         ledger,
-        Spool(settings.home / "spool", "reports", max_bytes=settings.report_spool_bytes),
+        spool,
         publish_reports=partial(publish_reports, celery),
         timeout_s=settings.enqueue_timeout_s,
     )
@@ -56,24 +64,46 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)
     replayer.start()
     try:
-        uvicorn.Server(configured(web, settings.trusted_proxies)).run(sockets=[listening])
+        bounds = Bounds(connections=connections_that_fit(MAX_CONNECTIONS))
+        server = uvicorn.Server(configured(web, settings.trusted_proxies, bounds=bounds))
+        server.run(sockets=[listening])
     finally:  # run() ends with the signal's SystemExit.
         stop.set()
         replayer.join(timeout=10)
+        with suppress(OSError):
+            spool.close()
         api.refusals.write(ledger)
 
 
+def connections_that_fit(wanted: int) -> int:
+    """Return how many connections there may be; raise the limit of open files where that is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == needed:
+        return wanted
+    fit = max(soft - OTHER_FILES, soft // 2)
+    log.warning("at most %d files may be open: at most %d connections are held", soft, fit)
+    return fit
+
+
 def configured(
-    web: FastAPI,
+    web: Starlette,
     trusted_proxies: Sequence[Network],
     *,
     protocol: type[BoundedProtocol] = BoundedProtocol,
-    max_connections: int = MAX_CONNECTIONS,
+    bounds: Bounds | None = None,
 ) -> uvicorn.Config:
     """Return uvicorn's configuration."""
+    crowd = Crowd(bounds or Bounds(), trusted_proxies)
+    shared = Shared(web.state.refusals, crowd, web.state.is_report)
+    http: Any = partial(protocol, shared)
     return uvicorn.Config(
         web,
-        http=protocol,
+        http=http,
         ws="none",
         lifespan="off",
         # By default uvicorn would trust this machine and FORWARDED_ALLOW_IPS.
@@ -85,7 +115,6 @@ def configured(
         headers=HEADERS,
         log_config=None,
         backlog=BACKLOG,
-        limit_concurrency=max_connections,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=10,
     )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cachetools import TTLCache
-from fastapi import HTTPException, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,18 @@ def too_many(msg: str, wait_s: float) -> HTTPException:
 
 def address(request: Request) -> Address | None:
     """Return the address that a request came from; None where a proxy wrote something else."""
+    return address_of(request.client.host if request.client else "")
+
+
+def source(request: Request) -> str:
+    """Return the source of a request."""
+    return source_of(request.client.host if request.client else "")
+
+
+def address_of(host: str) -> Address | None:
+    """Return an address; None for a host that is none."""
     try:
-        found = ipaddress.ip_address(request.client.host if request.client else "")
+        found = ipaddress.ip_address(host)
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found
@@ -83,9 +94,9 @@ def is_of_this_machine(request: Request) -> bool:
     return found is not None and found.is_loopback and not is_forwarded
 
 
-def source(request: Request) -> str:
+def source_of(host: str) -> str:
     """Return what counts as one source: an IPv4 address, or the /64 network of an IPv6 one."""
-    found = address(request)
+    found = address_of(host)
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(found), IPV6_SITE), strict=False))
     return str(found or "no address")

@@ -141,6 +141,11 @@ class Spool:
         if self._used + more > self._max_bytes or _is_nearly_full(self._folder, more):
             raise SpoolFull(errno.ENOSPC, "the spool is full", str(self._folder))
 
+    def close(self) -> None:
+        """Leave what was written to the next replay. Raises OSError where the disk hangs."""
+        with self._alone():
+            self._close()
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=LOCK_S):

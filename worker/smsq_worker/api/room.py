@@ -1,0 +1,74 @@
+"""Requests under way: how many of one source, and how many in all, so that reports find room."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from smsq_worker.api.throttle import source_of
+
+MAX_REQUESTS: Final = 600
+"""Of the 2000 connections; the others stay for reports with the right token."""
+MAX_OF_SOURCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many requests may be under way at a time, reports apart."""
+
+    requests: int = MAX_REQUESTS
+    of_source: int = MAX_OF_SOURCE
+
+
+class ReportPath:
+    """Tells the path of reports with the right token from all others."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def __call__(self, path: str) -> bool:
+        """Return whether a path is that."""
+        given = path.removeprefix("/reports/").encode(errors="replace")
+        return hmac.compare_digest(given, self._token)
+
+
+class Room:
+    """Answers 503 where a source, or all together, ask too much at a time; reports always pass.
+
+    A source is the client that a trusted proxy names, or else the peer.
+    """
+
+    def __init__(self, app: ASGIApp, is_report: ReportPath, share: Share) -> None:
+        self._app = app
+        self._is_report = is_report
+        self._share = share
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http" or self._is_report(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        client: Any = scope.get("client")
+        source = source_of(client[0] if client else "")
+        of_source, of_all = self._under_way[source], self._under_way.total()
+        if of_source >= self._share.of_source or of_all >= self._share.requests:
+            await _refusal()(scope, receive, send)
+            return
+        self._under_way[source] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way[source] -= 1
+            if not self._under_way[source]:
+                del self._under_way[source]
+
+
+def _refusal() -> JSONResponse:
+    answer = {"code": 503, "msg": "too many requests at a time"}
+    return JSONResponse(answer, 503, {"Retry-After": "1"})
