@@ -554,7 +554,7 @@ def put_notify_tasks(celery: Any, count: int) -> None:
     for n in range(count):
         task = celery["task"]
         outcome = {"id": f"m{n}", "state": "failed"}
-        assert task(Callback("task:failed:m", "task", 0, outcome, "shop.told", None, "", None)).done
+        assert task(Callback("task:failed:m", "task", 0, 1, outcome, "shop.told", None, "", None)).done
 
 
 @pytest.fixture
