@@ -11,6 +11,8 @@ from smsq.errors import InvalidMessage
 
 E = TypeVar("E", bound=StrEnum)
 
+_LOOK_RIGHT: Final = ("Cc", "Cf", "Mn", "Pd", "Sm", "Zl", "Zp", "Zs")
+"""Categories of characters that are invisible, or look like a space, a hyphen or a plus."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -29,6 +31,28 @@ def text(name: str, value: object, *, least: int, most: int, is_name: bool = Fal
     if is_name and _CONTROL.search(value):
         raise InvalidMessage(f"{rule}; got a control character, which no name has")
     return value
+
+
+_REWRITTEN: Final = re.compile(r"[0-9]+\.0|[0-9](\.[0-9]+)?[Ee]\+?[0-9]+")
+
+
+def no_number(value: str) -> str:
+    """Say what is odd about a text that is no phone number: what one cannot see, above all."""
+    import unicodedata
+
+    got = f"a text of {len(value)} characters"
+    if _REWRITTEN.fullmatch(value.strip()):
+        return f"{got}, a number as spreadsheets and pandas rewrite it; make its column text"
+    for place, one in enumerate(value, 1):
+        kind = unicodedata.category(one)
+        if one in " -" or (one.isascii() and one.isprintable()):
+            continue
+        if kind == "Nd":  # its name would tell which
+            return f"{got}, of which character {place} is a full-width digit or of another script"
+        if kind in _LOOK_RIGHT:
+            name = unicodedata.name(one, "a control character")
+            return f"{got}, of which character {place} is {name} (U+{ord(one):04X}); remove it"
+    return f"{got} that is not"
 
 
 def choice(name: str, value: object, allowed: type[E]) -> E:

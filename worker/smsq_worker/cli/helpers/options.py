@@ -27,6 +27,9 @@ def examples(*lines: str, file: Sequence[str] = ()) -> str:
 
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+encoding_option: Final = click.option(
+    "--encoding", type=click.Choice(["utf-8", "gb18030"]), help="If detected wrongly."
+)
 
 
 def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
