@@ -22,7 +22,7 @@ from smsq_worker.ledger.suppressed import Suppressed
 
 OTHER = "13900139000"
 THIRD = "15000150000"
-HEADER = "phone,reason,since,until"
+HEADER = "phone,reason,since,until,lanes"
 EXPORTED = f"{HEADER},lanes"
 TEN_YEARS = timedelta(days=3650)
 
@@ -129,7 +129,7 @@ def test_a_number_is_suppressed_in_some_lanes(
 ) -> None:
     done = suppressed(environ, "add", PHONE, "--lane", "bulk", "--lane", "notice")
     assert done.stdout.startswith("138****8000  suppressed in lane bulk and notice until 20")
-    assert suppressed(environ).stdout.splitlines()[0].endswith("  in lane notice and bulk")
+    assert suppressed(environ).stdout.splitlines()[0].endswith("  operator in lane notice and bulk")
     (row,) = json.loads(suppressed(environ, "--json").stdout)
     assert row["lanes"] == ["notice", "bulk"]
     for lane, answer in (("otp", "sending"), ("bulk", "failed")):
@@ -276,7 +276,7 @@ def test_what_has_no_header_is_no_list(
     done = unmasked(environ, "import", "-", stdin=text)
     assert (done.returncode, done.stdout) == (1, b"")
     first, last = done.stderr.decode().splitlines()
-    assert first.endswith("allowed are phone, or 手机号, 电话, and reason, since, until")
+    assert first.endswith("allowed are phone, or 手机号, 电话, and reason, since, until, lanes")
     assert last == "nothing was imported"
     assert client.dbsize() == 0
 
@@ -332,7 +332,7 @@ def test_an_export_is_imported_as_the_same_list(
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "1501 numbers exported\n"
     with file.open(newline="", encoding="utf-8") as written:
-        assert not [cell for row in csv.reader(written) for cell in row if cell[0] in "=+-@"]
+        assert not [cell for row in csv.reader(written) for cell in row if cell[:1] in set("=+-@")]
     client.delete(keys.SUPPRESSED)
     assert suppressed(environ, "import", str(file)).stdout == "1501 numbers imported\n"
     assert known(control) == before

@@ -140,6 +140,13 @@ def _become(fds: list[int], words: list[str], environ: dict[str, str], folder: s
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
+    # Those that the server was started with remember whether they could be sought in.
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        for number, mode, old in zip(
+            range(3), "rww", (sys.stdin, sys.stdout, sys.stderr), strict=True
+        )
+    )
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
