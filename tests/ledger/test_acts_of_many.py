@@ -66,7 +66,7 @@ def test_one_act_takes_reports_of_all_kinds(scene: Scene) -> None:
     assert scene.ledger.counters()["reports:DELIVRD"] == 3
     scene.check_live(*MANY)
     window: Any = scene.client.hgetall(f"smsq:reports:{TEMPLATE}")
-    assert (window["good"], window["bad"]) == ("4", "0")
+    assert (window["notice:good"], window["notice:bad"]) == ("4", "0")
 
 
 def test_what_an_act_says_twice_of_a_message_counts_in_its_order(scene: Scene) -> None:
