@@ -136,6 +136,7 @@ def test_what_is_set_is_left_as_it_is() -> None:
         "SMSQ_GATEWAY_URL": "https://sms.example/",
         "SMSQ_APP_SECRET": "app-secret",
         "SMSQ_REPORT_TOKEN": "report-token-0123456789",
+        "SMSQ_RELAY_SECRET": "relay-secret-0123456789",
         "SMSQ_API_BIND": f"127.0.0.1:{free_port()}",
         "SMSQ_FLOWER_BIND": f"[::1]:{free_port()}",
     }
