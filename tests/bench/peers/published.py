@@ -54,7 +54,8 @@ PICTURED: Final = {
 SAID: Final = {
     "en": "Medians of {rounds} interleaved rounds of {messages} messages; in brackets the least "
     "and the most. {where}.",
-    "zh": "交替测量 {rounds} 轮，每轮 {messages} 条消息；表中为中位数，括号内为最小值和最大值。{where}。",
+    "zh": "交替测量 {rounds} 轮，每轮 {messages} 条消息；表中为中位数，"
+    "括号内为最小值和最大值。{where}。",
 }
 
 
