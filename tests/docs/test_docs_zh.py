@@ -48,8 +48,9 @@ def sections(text: str) -> list[Section]:
 
 
 def code_of(text: str) -> list[str]:
-    """Give the blocks of code without their comments."""
-    return [re.sub(r"(^|\s+)#.*", "", block[0]) for block in FENCE.finditer(text)]
+    """Give the blocks of code without their comments and the words on a diagram's arrows."""
+    found = [re.sub(r"(^|\s+)#.*", "", block[0]) for block in FENCE.finditer(text)]
+    return [re.sub(r"^( +\S+ --> \w+): .*", r"\1:", block, flags=re.MULTILINE) for block in found]
 
 
 def pieces(text: str) -> list[str]:

@@ -475,6 +475,8 @@ def test_of_one_that_ended_it_is_told_what_could_still_move_it(
 ) -> None:
     end(scene)
     assert coming(explain)[0].startswith(late)
+    times = [event["at"] for event in json.loads(explain("m1", "--json")[1])["next"]]
+    assert times == sorted(times), "nothing moves a message that is removed"
 
 
 # --- by mid ---------------------------------------------------------------------------------

@@ -40,21 +40,22 @@ HEADS: Final = {
     ),
     "zh": (
         "",
-        "worker 处理器时间（毫秒/条）：网关延迟 0 ms",
-        "延迟 100 ms",
-        "单个 worker 进程每秒条数（延迟 100 ms）",
-        "其间 Redis 处理器时间（毫秒/条）",
-        "每秒入队",
+        "worker CPU 耗时（毫秒/条）：网关延迟 0 ms",
+        "网关延迟 100 ms",
+        "单个 worker 进程吞吐（条/秒），网关延迟 100 ms",
+        "同期 Redis CPU 耗时（毫秒/条）",
+        "入队（条/秒）",
     ),
 }
 PICTURED: Final = {
     "en": "CPU time of the worker per message, and messages per second of one worker process",
-    "zh": "每条消息的 worker 处理器时间，以及单个 worker 进程每秒发送的条数",
+    "zh": "每条消息的 worker CPU 耗时，以及单个 worker 进程的吞吐",
 }
 SAID: Final = {
     "en": "Medians of {rounds} interleaved rounds of {messages} messages; in brackets the least "
     "and the most. {where}.",
-    "zh": "{rounds} 轮交替测量的中位数，每轮 {messages} 条消息，括号内为最小值和最大值。{where}。",
+    "zh": "交替测量 {rounds} 轮，每轮 {messages} 条消息；表中为中位数，"
+    "括号内为最小值和最大值。{where}。",
 }
 
 

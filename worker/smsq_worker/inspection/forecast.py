@@ -186,7 +186,9 @@ def _ended(context: ForecastContext) -> Iterator[Event]:
     trace = context.trace
     late = _LATE_REPORTS.get(State(trace.status.state))
     if late and trace.report_until:
-        yield Event(trace.report_until, "report", _(late))
+        # A mid is known for longer than its message is kept.
+        until = min(trace.report_until, trace.forgotten_at or trace.report_until)
+        yield Event(until, "report", _(late))
 
 
 def _callbacks(trace: Trace) -> Iterator[Event]:
