@@ -608,7 +608,7 @@ def test_others_tasks_in_that_queue_are_not_taken_for_smsqs(
 def test_a_user_of_smsq_that_may_not_look_at_them_is_no_error_until_a_broker_is_named(
     client: redis.Redis, notify_settings: Settings
 ) -> None:
-    """As with the users of 0.2.0, or another SMSQ_NOTIFY_QUEUE than theirs names."""
+    """As with the workers' user of ops/redis/users.acl, or another SMSQ_NOTIFY_QUEUE."""
     client.acl_setuser("beside", enabled=True, nopass=True, keys=["smsq:*"], categories=["+@all"])
     url = notify_settings.redis_url.replace("redis://", "redis://beside:x@")
     theirs = replace(notify_settings, redis_url=url, broker_url=url, notify_broker_url=url)

@@ -260,11 +260,7 @@ def test_an_operator_can_give_all_commands(fleet: Fleet) -> None:
     guarded = fleet.guarded
     guarded.commands("operator", *COMMANDS)
     settings = Settings.load(guarded.environ("operator"))
-    found = [
-        f.what
-        for name in ("ledger", "queues", "notify", "messages")
-        for f in checks(settings)[name]()
-    ]
+    found = [f.what for name in ("ledger", "queues", "messages") for f in checks(settings)[name]()]
     assert "maxmemory-policy is noeviction" in found
     assert "1 worker running" in found
     assert guarded.denied() == set()

@@ -45,7 +45,7 @@ def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
     except redis.exceptions.NoPermissionError:
         if not is_own(settings):
             raise
-        # As with the users of older releases: the queue is not one of smsq's.
+        # As with workers' user of ops/redis/users.acl: the queue is not one of smsq's.
         what = f"this user may not look into {_where(settings)}"
         yield ok(what, f"if you use notify=: {_advice(settings)}")
         return
