@@ -37,7 +37,8 @@ def text(
     """
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
-        hint = ": a number would lose its leading zeros" if name == "code" else ""
+        is_number = name == "code" and isinstance(value, int | float)
+        hint = ": a number would lose its leading zeros" if is_number else ""
         raise InvalidMessage(f"{rule}; got {kind_of(value)}{hint}")
     if not least <= len(value) <= most:
         raise InvalidMessage(f"{rule}; got {len(value)}")

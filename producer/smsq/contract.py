@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from smsq import checks
 from smsq.errors import InvalidMessage
+from smsq.suggestions import did_you_mean
 
 SEND_SMS: Final = "smsq.send_sms"
 SEND_BATCH: Final = "smsq.send_batch"
@@ -187,9 +188,18 @@ def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any
     try:
         bound = _SIGNATURE.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidMessage(f"send_sms{_SIGNATURE}: {checks.masked(str(error))}") from None
+        raise InvalidMessage(_misnamed(kwargs, str(error))) from None
     bound.apply_defaults()
     return bound.arguments
+
+
+def _misnamed(kwargs: Mapping[str, Any], error: str) -> str:
+    hint = ""
+    if isinstance(kwargs, Mapping):
+        unknown = [str(name)[:MAX_ID] for name in kwargs if name not in _NAMES]
+        hint = did_you_mean(unknown[0], _NAMES) if unknown else ""
+    told = f"send_sms {checks.masked(error)}{hint and f' ({hint})'}"
+    return f"{told}; it takes {', '.join(_SIGNATURE.parameters)}"
 
 
 _PHONE_RULE: Final = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -80,6 +81,8 @@ def redis_address(text: str) -> str:
     if redis_urls.names_sentinels(text):
         return _sentinel_address(text)
     allowed = "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"
+    if "@" in "".join(re.split("[/?#]", text.partition("://")[2], maxsplit=1)[1:]):
+        allowed += ", with / ? # % of a password as %2F %3F %23 %25"
     try:
         parts = urlsplit(text)
         _ = parts.port

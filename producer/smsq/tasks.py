@@ -43,6 +43,13 @@ NOT_EAGER: Final = (
     "SMSQ_REDIS_URL name a Redis or Valkey of theirs, as docs/guides/testing.md shows"
 )
 
+OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id"})
+"""What Celery adds to the options of a part of one."""
+NO_CANVAS: Final = (
+    "send_sms takes no part in a chain, group or chord, as Celery keeps no results of it: call "
+    "delay(...) for each message; for many at once there is send_many(...)"
+)
+
 PUBLISH_SHARE: Final = 0.75
 """Of the time that is left; the rest is for noting that the publication failed."""
 
@@ -61,6 +68,16 @@ class SendSms(Task):  # type: ignore[type-arg]
     more than the id; if publishing it fails, a worker publishes it again. The task itself runs in
     `smsq_worker`, never here.
     """
+
+    # A mere look at `send_sms` binds it: pytest's at a test module that imports it, for one. Celery
+    # would read the configuration then, and with it an environment that no fixture has set yet.
+    from_config = ()
+    serializer = "json"
+    ignore_result = True
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Take no annotations: they are in the configuration, too."""
 
     def delay(
         self,
@@ -114,6 +131,8 @@ class SendSms(Task):  # type: ignore[type-arg]
         refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
         """
         refused = sorted(name for name, value in options.items() if value is not None)
+        if not OF_A_CANVAS.isdisjoint(refused):
+            raise InvalidMessage(NO_CANVAS)
         if refused:
             raise InvalidMessage(
                 f"send_sms takes no option {', '.join(refused)}: lane chooses the queue, "

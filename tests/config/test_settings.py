@@ -399,6 +399,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
             f"redis://:{PASSWORD}@redis:port/0",
             f"redis://:{PASSWORD}@redis:99999/0",
             f"redis://:{PASSWORD}#@redis/0",
+            f"redis://:{PASSWORD}/@redis/0",
             f"redis://redis/{PASSWORD}",
             f"redis://:{PASSWORD}@redis/²",
             f"redis://:{PASSWORD}@redis/-1",
@@ -618,7 +619,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_OUTBOUND_ALLOW": (
         "hosts separated by commas",
         False,
-        ("https://hooks.example.com", "*.example.com", "a b", "a,,b", "user@host"),
+        ("https://hooks.example.com", "*.example.com", "a b", "a,,b", "user@host", "host:8443"),
     ),
     "SMSQ_NOTIFY_BROKER_URL": (
         "redis://",

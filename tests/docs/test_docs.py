@@ -82,6 +82,31 @@ def test_the_python_examples_print_what_their_last_comment_says(
     assert done.stdout.split()[-1] == shown
 
 
+def test_the_conftest_example_keeps_tests_off_the_redis_of_the_environment(
+    client: redis.Redis, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """With `smsq` imported where tests import it: before any fixture has run."""
+    (conftest,) = blocks(page("guides/testing.md"), "py")
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_shop.py").write_text(
+        "from smsq import send_sms, status\n\n"
+        "def test_it() -> None:\n"
+        "    result = send_sms.delay('13800138000', 'SMS_1001')\n"
+        "    assert status(result.id).state == 'queued'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    assert client.dbsize() == 0
+
+
 def test_the_callers_example_is_taken(tmp_path: Path) -> None:
     (example,) = blocks(page("guides/http-api.md"), "toml")
     callers = tmp_path / "callers.toml"

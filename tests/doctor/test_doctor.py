@@ -600,6 +600,24 @@ def test_others_tasks_in_that_queue_are_not_taken_for_smsqs(
     assert found.level == "warning"
 
 
+def test_a_user_of_smsq_that_may_not_look_at_them_is_no_error_until_a_broker_is_named(
+    client: redis.Redis, notify_settings: Settings
+) -> None:
+    """As with the workers' user of ops/redis/users.acl, or another SMSQ_NOTIFY_QUEUE."""
+    client.acl_setuser("beside", enabled=True, nopass=True, keys=["smsq:*"], categories=["+@all"])
+    url = notify_settings.redis_url.replace("redis://", "redis://beside:x@")
+    theirs = replace(notify_settings, redis_url=url, broker_url=url, notify_broker_url=url)
+    try:
+        (found,) = notify.check(theirs)
+        *_, elsewhere = notify.check(replace(theirs, broker_url="redis://h"))
+    finally:
+        client.acl_deluser("beside")
+    assert found.level == "ok"
+    assert found.what.startswith("this user may not look into queue celery of redis://")
+    assert found.advice.startswith("if you use notify=: smsq's own broker is the default")
+    assert elsewhere.level == "error"
+
+
 def test_a_broker_of_notify_tasks_that_is_not_there_is_told(
     notify_settings: Settings,
 ) -> None:

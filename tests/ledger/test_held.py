@@ -74,6 +74,7 @@ def test_all_held_messages_are_dropped_and_a_late_report_still_delivers_one(
     ledger.report("A1", "DELIVRD", DELIVRD)
     assert known("m1").state == "delivered"
     assert run(environ, "held").stdout == "0 held\n"
+    assert run(environ, "held", "resend", "--all").stdout == "0 held\n"
 
 
 def test_what_cannot_be_resent_is_said(

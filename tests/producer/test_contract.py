@@ -368,13 +368,17 @@ def test_a_bad_value_is_refused_at_the_call_and_nothing_is_enqueued(
 def test_an_int_as_code_is_told_why() -> None:
     with pytest.raises(InvalidMessage, match="leading zeros"):
         parse((PHONE, TEMPLATE, 482913), {})
+    with pytest.raises(InvalidMessage, match=r"got None$"):
+        parse((PHONE, TEMPLATE, None), {})
 
 
+GIVEN = inspect.signature(signature_of_send_sms).parameters
 # Arguments that do not fit the signature: as they come from another language.
 UNFIT: dict[str, tuple[Any, Any, str]] = {
     "nothing": ((), {}, "phone"),
     "template-missing": ((PHONE,), {}, "template"),
     "unknown-keyword": ((PHONE, TEMPLATE), {"telefon": PHONE}, "telefon"),
+    "misspelt-keyword": ((PHONE, TEMPLATE), {"ttl": 60}, "(did you mean ttl_s?)"),
     "number-as-keyword": ((PHONE, TEMPLATE), {PHONE: TEMPLATE}, "unexpected keyword"),
     "very-long-keyword": ((PHONE, TEMPLATE), {"k" * 100_000: 1}, "unexpected keyword"),
     "keyword-of-half-a-surrogate-pair": ((PHONE, TEMPLATE), {"\ud83d": 1}, "unexpected keyword"),
@@ -387,14 +391,14 @@ UNFIT: dict[str, tuple[Any, Any, str]] = {
 
 
 @pytest.mark.parametrize(("args", "kwargs", "named"), UNFIT.values(), ids=UNFIT)
-def test_arguments_that_do_not_fit_are_refused_with_the_signature(
+def test_arguments_that_do_not_fit_are_refused_with_what_it_takes(
     client: redis.Redis, args: Any, kwargs: Any, named: str
 ) -> None:
     with pytest.raises(InvalidMessage) as caught:
         smsq.send_sms.apply_async(args, kwargs)
 
     assert named in str(caught.value)
-    assert str(caught.value).startswith("send_sms(phone: ")
+    assert str(caught.value).endswith(f"; it takes {', '.join(GIVEN)}")
     assert_harmless(caught.value)
     assert client.dbsize() == 0
 

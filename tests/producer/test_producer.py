@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import RFC_4122, UUID
 
+import celery
 import pytest
 import redis
 from celery.result import AsyncResult
@@ -96,6 +97,16 @@ def test_celerys_options_are_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(smsq.InvalidMessage, match=option):
         smsq.send_sms.apply_async((PHONE, "SMS_1001"), **{option: 5})
+    assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("canvas", [celery.group, celery.chain])
+def test_a_part_of_a_canvas_is_refused_with_the_way_to_do_it(
+    client: redis.Redis, canvas: Callable[..., celery.Signature]
+) -> None:
+    parts = [smsq.send_sms.si(PHONE, "SMS_1001") for _ in range(2)]
+    with pytest.raises(smsq.InvalidMessage, match=r"chain, group or chord.*delay.*send_many"):
+        canvas(parts).apply_async()
     assert client.dbsize() == 0
 
 

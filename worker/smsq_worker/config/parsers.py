@@ -129,8 +129,11 @@ def target_url(text: str) -> str:
 def hosts(text: str) -> frozenset[str]:
     """Read names or addresses of hosts, separated by commas."""
     found = frozenset(part.strip().lower().strip("[]") for part in text.split(","))
+    allowed = "hosts separated by commas, like hooks.example.com,10.0.0.7"
     if not all(is_host(name) and not set(name) & set("/*@?#") for name in found):
-        raise ValueError("hosts separated by commas, like hooks.example.com,10.0.0.7")
+        raise ValueError(allowed)
+    if any(name.count(":") == 1 for name in found):  # an IPv6 address has more
+        raise ValueError(f"{allowed}; they are without a port, and stand for all of theirs")
     return found
 
 

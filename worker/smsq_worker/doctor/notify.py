@@ -40,7 +40,15 @@ def is_own(settings: Settings) -> bool:
 
 
 def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
-    found = look(client, settings.notify_queue)
+    try:
+        found = look(client, settings.notify_queue)
+    except redis.exceptions.NoPermissionError:
+        if not is_own(settings):
+            raise
+        # As with workers' user of ops/redis/users.acl: the queue is not one of smsq's.
+        what = f"this user may not look into {_where(settings)}"
+        yield ok(what, f"if you use notify=: {_advice(settings)}")
+        return
     consumers = 0
     if found.waiting or client.exists(f"{BINDING}{found.name}"):
         try:

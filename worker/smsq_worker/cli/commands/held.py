@@ -95,7 +95,7 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
     from smsq_worker.cli.helpers.names import named
     from smsq_worker.config.settings import Settings
-    from smsq_worker.i18n import _
+    from smsq_worker.i18n import _, ngettext
     from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger
 
@@ -106,10 +106,13 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     settings = Settings.load(os.environ)
     ledger = Ledger(connect_ledger_to_write(settings), settings.rules)
     failed = False
-    for message_id in named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]):
+    chosen = list(named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]))
+    for message_id in chosen:
         result, state = ledger.decide(message_id, decision)
         failed |= result != "done"
         words = _("its ttl is over, it can only be dropped") if result == "too late" else result
         now = _("{words}, now {state}", words=words, state=state_name(state)) if state else words
         echo(f"{message_id}  {now}")
+    if not chosen:
+        echo(ngettext("{n} held", "{n} held", 0))
     raise SystemExit(1 if failed else 0)

@@ -35,7 +35,7 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from smsq_worker.i18n import _, ngettext
+    from smsq_worker.i18n import ngettext
     from smsq_worker.inspection.formatting import local, moment
 
     callbacks = _open_callbacks()
@@ -55,8 +55,7 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     for one in dead:
         tries = ngettext("{n} try", "{n} tries", one.tries)
         echo(f"{one.name}  {local(one.given_up_at)}  {tries}  {one.error}")
-    dead_count, waiting = counts["dead"], counts["waiting"]
-    echo(_("{dead} given up, {waiting} waiting", dead=dead_count, waiting=waiting))
+    _echo_counts(callbacks)
 
 
 @notices.command(
@@ -101,11 +100,21 @@ def _decide(
         raise click.UsageError("a callback's name is KIND:STATE:ID, in printable characters")
     callbacks = _open_callbacks()
     failed = False
-    for name in named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]):
+    chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
+    for name in chosen:
         done = callbacks.revive(name, decision)
         failed |= not done
         echo(f"{name}  {_('done') if done else _('is not among those given up')}")
+    if not chosen:
+        _echo_counts(callbacks)
     raise SystemExit(1 if failed else 0)
+
+
+def _echo_counts(callbacks: Callbacks) -> None:
+    from smsq_worker.i18n import _
+
+    counts = callbacks.counts()
+    echo(_("{dead} given up, {waiting} waiting", dead=counts["dead"], waiting=counts["waiting"]))
 
 
 def _open_callbacks() -> Callbacks:
