@@ -65,7 +65,7 @@ PUBLISH_ERRORS = (KombuError, OSError)
 """What publishing raises where the broker does not take a message."""
 
 
-def connect_in_time(settings: ProducerSettings) -> Client:
+def connect_in_time(settings: ProducerSettings, *, encoding_errors: str = "strict") -> Client:
     """Return a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does.
 
     One try has half of it, so that there is time for another over a new connection: a firewall
@@ -75,6 +75,7 @@ def connect_in_time(settings: ProducerSettings) -> Client:
         settings.redis_url,
         idle_s=settings.idle_timeout_s,
         try_s=min(5.0, settings.enqueue_timeout_s / 2),
+        encoding_errors=encoding_errors,
     )
 
 

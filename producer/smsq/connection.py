@@ -45,7 +45,12 @@ def keepalive(after_s: float) -> dict[int, int]:
 
 
 def connect(
-    url: str, *, idle_s: float = IDLE_S, try_s: float = 5.0, exchange_s: float = math.inf
+    url: str,
+    *,
+    idle_s: float = IDLE_S,
+    try_s: float = 5.0,
+    exchange_s: float = math.inf,
+    encoding_errors: str = "strict",
 ) -> Client:
     """Return a client that connects when it is first used.
 
@@ -53,9 +58,11 @@ def connect(
     `exchange_s` bounds all of one command or pipeline, with its retries; `deadline.within` bounds
     whatever is in its block. A connection idle for longer than `idle_s` is not used again.
     Commands are sent again after a lost connection; all scripts of smsq are safe against that.
+    `encoding_errors` is what becomes of bytes that are no UTF-8, by the names of str.encode.
     """
     return _client(
         url,
+        encoding_errors=encoding_errors,
         idle_s=idle_s,
         exchange_s=exchange_s,
         socket_timeout=try_s,

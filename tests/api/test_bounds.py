@@ -30,9 +30,11 @@ from harness.api import (
     served_by,
     serving_here,
 )
-from harness.api_requests import PLAIN
-from harness.credentials import TOKEN
+from harness.api_requests import PLAIN, lines
+from harness.credentials import RELAY, TOKEN
+from harness.relay_requests import bare
 from harness.waiting import eventually
+from smsq import keys
 from smsq_worker.api.crowd import Bounds
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.protocol import LINGER_BYTES, PIECE, BoundedProtocol
@@ -206,6 +208,24 @@ def test_a_client_that_resets_before_its_last_answer_is_no_bug(
             sock.sendall(GET)
             assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
     assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+def test_a_client_that_ends_its_own_half_is_answered(serve: Serve, client: redis.Redis) -> None:
+    form = bare().encode()
+    relayed = lines(
+        "POST / HTTP/1.1", f"Authorization: {RELAY}", f"Content-Length: {len(form)}", body=form
+    )
+    with serve() as url:
+        for request, number in ((relayed, 1), (GET * 3, 3), (GET + b"GET /x", 1)):
+            with connection(url) as sock:
+                sock.sendall(request)
+                sock.shutdown(socket.SHUT_WR)
+                assert answer_of(sock).count(b"HTTP/1.1 200 ") == number
+        with connection(url) as sock:
+            sock.sendall(relayed[:-1])
+            sock.shutdown(socket.SHUT_WR)
+            assert answer_of(sock) == b""
+    assert len([*client.scan_iter(keys.message("*"))]) == 1
 
 
 def test_a_crowd_that_asks_the_same_shares_what_comes_after_its_asking() -> None:

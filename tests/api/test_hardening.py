@@ -181,6 +181,13 @@ def test_a_trusted_proxy_is_believed_and_those_before_it_are_not(serve: Serve) -
             assert report(url, forwarded=told).status_code == 404
 
 
+def test_a_trusted_proxy_is_believed_by_an_api_that_listens_on_ipv6_too(serve: Serve) -> None:
+    more = {"SMSQ_REPORT_ALLOW": "192.0.2.7", "SMSQ_TRUSTED_PROXIES": "127.0.0.1"}
+    with serve(both=True, **more) as url:
+        assert report(url, forwarded="192.0.2.7").status_code == 200
+        assert report(url, forwarded="192.0.2.8").status_code == 404
+
+
 def test_behind_a_trusted_proxy_one_guesser_does_not_shut_out_another(serve: Serve) -> None:
     with serve(SMSQ_TRUSTED_PROXIES="127.0.0.1") as url:
         for _ in range(WRONG_AT_MOST + 1):

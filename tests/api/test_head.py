@@ -24,6 +24,13 @@ def test_a_head_is_read() -> None:
     assert (found.length, found.keeps_alive, found.awaits_continue) == (7, True, False)
 
 
+def test_blanks_around_a_value_are_none_of_it() -> None:
+    lines = ["Content-Length: 7\t ", "Expect: 100-continue "]
+    found = read_head(head("POST / HTTP/1.1", *lines))
+    assert (found.length, found.awaits_continue) == (7, True)
+    assert not read_head(head("POST / HTTP/1.0", *lines)).awaits_continue
+
+
 @pytest.mark.parametrize(
     ("lines", "length", "keeps_alive"),
     [
@@ -62,6 +69,7 @@ def test_it_says_how_long_the_body_is_and_whether_more_may_follow(
         ["POST / HTTP/1.1", "Transfer-Encoding : chunked"],
         ["GET / HTTP/1.1", "Host: x\n"],
         ["GET /  HTTP/1.1 x"],
+        ["GET /?code=12#34 HTTP/1.1"],
         ["CONNECT x:443 HTTP/1.1"],
     ],
 )

@@ -15,7 +15,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 import smsq
-from harness.api import serving
+from harness.api import RunningApi, serving
 from harness.machine import machine
 from harness.ops_docs import documented
 from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
@@ -436,6 +436,17 @@ def test_what_is_printed_is_bounded_whatever_has_been_counted(
     assert ("smsq_reports_total", "permanent", "X:0001") not in found
     assert ("smsq_reports_total", "unknown", "other") in found
     assert b"x" * 1000 not in text
+
+
+def test_a_producer_cannot_end_the_metrics(api: RunningApi, client: redis.Redis) -> None:
+    made_up = (b"accept:otp:soon", b"delivery:otp:", b"messages:\xff", b"messages", b"\xff")
+    for counter in made_up:
+        client.hincrby(keys.COUNTERS, counter)  # type: ignore[arg-type]
+        client.hincrby(keys.LIVE, counter)  # type: ignore[arg-type]
+    client.hincrby(keys.COUNTERS, "accept:otp:100")
+    told = api.get("/metrics")
+    assert told.status_code == 200
+    assert 'smsq_accept_seconds_bucket{lane="otp",le="+Inf"} 1.0' in told.text
 
 
 def test_the_cost_of_a_scrape_is_bounded(client: redis.Redis, lookout: Inspector) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from datetime import datetime
 
 import pytest
@@ -273,3 +276,19 @@ def test_status_of_an_unknown_id_ends_with_1(
     assert (code, out) == (1, "")
     (line,) = errors.splitlines()
     assert line == f"smsq: nothing is known of {message_id!r}"
+
+
+@pytest.mark.parametrize("command", ["status", "suppressed export"])
+@pytest.mark.parametrize(
+    ("where", "code", "errors"),
+    [(">/dev/full", 1, "smsq: cannot write: No space left on device\n"), (">&-", 0, None)],
+)
+def test_output_that_cannot_be_written_is_said_in_one_line(
+    environ: dict[str, str], command: str, where: str, code: int, errors: str | None
+) -> None:
+    line = f"exec {shlex.quote(sys.executable)} -W error -m smsq_worker {command} {where}"
+    done = subprocess.run(
+        line, shell=True, env=environ, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    told = "0 numbers exported\n" if command == "suppressed export" else ""
+    assert (done.returncode, done.stderr) == (code, told if errors is None else errors)

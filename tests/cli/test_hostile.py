@@ -49,7 +49,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
 TAKES_JSON += ("doctor", "send-file")
-SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion"}
+SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 
 
@@ -138,6 +138,26 @@ def test_nothing_that_a_terminal_obeys_is_shown(
             assert SAFE in shown[words, ()]
         for words in (("codes",), ("codes", "MO:1234")):
             assert escaped(ON_ONE_LINE) in shown[words, ()]
+
+
+def test_bytes_that_are_no_text_hide_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], evil: Scene
+) -> None:
+    monkeypatch.delenv("SMSQ_CODES_FILE")
+    client, no_text = evil.client, b"\xff\xfe"
+    for name in ("m1", "m4"):
+        fields = dict.fromkeys(("template", "reference", "caller", "1:detail", "stat"), no_text)
+        client.hset(keys.message(name), mapping=fields)
+    client.hset(keys.callback("delivered", HELD), "webhook:error", no_text)
+    client.hincrby(keys.COUNTERS, no_text)
+    client.zadd(keys.PARKED, {no_text: 0})
+    entry = b'{"phone": "\xff", "reason": "\xff\xfe", "since": 0, "until": 9000000000000}'
+    client.hset(keys.SUPPRESSED, "e", entry)
+    asked = [("status",), ("status", "m1"), ("explain", "m1"), ("held",), ("notices",)]
+    for words in (*asked, ("parked",), ("suppressed",)):
+        code, out, errors = here(monkeypatch, capsys, *words)
+        assert (code, errors) == (0, ""), words
+        assert ("\ufffd\ufffd" in out) == (words != ("status",)), words
 
 
 @pytest.mark.parametrize("command", ["held", "notices"])

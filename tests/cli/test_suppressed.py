@@ -69,6 +69,17 @@ def test_an_added_number_gets_nothing_until_it_is_removed(
     assert set(known(control)) == {OTHER}
 
 
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"])
+def test_for_ever_is_a_time_that_every_zone_can_show(
+    environ: dict[str, str], control: Control, until: str
+) -> None:
+    environ["TZ"] = "Asia/Shanghai"
+    done = suppressed(environ, "add", PHONE, "--until", until)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "until 9999-12-31 23:59:59+00:00" in done.stdout
+    assert "9999-12-31 23:59:59+00:00" in suppressed(environ, "list").stdout
+
+
 def test_removing_what_is_not_there_ends_with_1(environ: dict[str, str], control: Control) -> None:
     control.suppress(OTHER, "operator", datetime.now(UTC) + TEN_YEARS)
     done = suppressed(environ, "remove", PHONE, OTHER)

@@ -164,10 +164,13 @@ def application(
 
 
 @contextmanager
-def in_process(config: uvicorn.Config) -> Iterator[str]:
-    """Run an API in a thread of this process; gives its URL."""
+def in_process(config: uvicorn.Config, *, both: bool = False) -> Iterator[str]:
+    """Run an API in a thread of this process, on IPv4 or on both; gives its URL."""
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+    family, host = (socket.AF_INET6, "::") if both else (socket.AF_INET, "127.0.0.1")
+    with socket.create_server(
+        (host, 0), family=family, backlog=1024, dualstack_ipv6=both
+    ) as listening:
         # So that a client that does not read is soon noticed.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -206,6 +209,7 @@ def serving_here(
     share: Share | None = None,
     keep_alive_s: int = 600,
     body_timeout_s: float = LONG_S,
+    both: bool = False,
     **more: str,
 ) -> Iterator[str]:
     settings = Settings.load({**environ, **more})
@@ -220,7 +224,7 @@ def serving_here(
     proxies = settings.trusted_proxies
     config = configured(app, proxies, protocol=protocol, bounds=bounds)
     config.timeout_keep_alive = keep_alive_s
-    with in_process(config) as url:
+    with in_process(config, both=both) as url:
         yield url
 
 

@@ -18,6 +18,7 @@ import httptools
 
 MAX_HEAD: Final = 16_384
 """Bytes of a request that are not its body: first line, headers, chunks' framing, trailers."""
+BLANKS: Final = b" \t"
 END: Final = re.compile(rb"\r?\n\r?\n")
 _BEGINNING: Final = re.compile(rb"[A-Z]")
 _NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
@@ -46,9 +47,7 @@ class Head:
     @property
     def awaits_continue(self) -> bool:
         """Whether the client sends the body only when it is asked to."""
-        return any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
-        )
+        return self.version == "1.1" and b"100-continue" in _tokens(self.headers, b"expect")
 
 
 class _Parts:
@@ -63,7 +62,7 @@ class _Parts:
         self.url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.strip(BLANKS)))  # llhttp strips in front only
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
@@ -79,7 +78,8 @@ def read_head(data: bytes) -> Head:
         url = httptools.parse_url(parts.url)
     except httptools.HttpParserError as error:
         raise BadRequestError from error
-    if not parts.is_complete or url.path is None:
+    # Of a text with a number sign the rest would be cut off without a word.
+    if not parts.is_complete or url.path is None or b"#" in parts.url:
         raise BadRequestError
     version = parser.get_http_version()
     return Head(

@@ -7,6 +7,7 @@ stands in the broker is left out where that does not answer.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from heapq import nlargest
@@ -55,6 +56,9 @@ DURATIONS: Final = {
     "accept": ("smsq_accept_seconds", "From the entry, or send_at, to the first mid."),
     "delivery": ("smsq_delivery_seconds", "From the mid to the report that ends a message."),
 }
+
+_BOUND: Final = re.compile(r"[0-9]{1,12}|inf")
+"""What follows the name of a bucket's counter. Whoever may count may make up others."""
 
 SET_ASIDE: Final = ("message", "report", "notice", "pause", "task", "result", "spooled_report")
 """Tasks were in another queue than theirs; the last two are in a spool, others in the ledger."""
@@ -182,7 +186,7 @@ def _histograms(stored: Mapping[str, int]) -> Iterator[Metric]:
             counted = {
                 float(field.removeprefix(own)): count
                 for field, count in stored.items()
-                if field.startswith(own) and not field.endswith(":sum")
+                if field.startswith(own) and _BOUND.fullmatch(field, len(own))
             }
             buckets = [
                 (_le(bound / 1000), sum(n for le, n in counted.items() if le <= bound))

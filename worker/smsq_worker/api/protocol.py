@@ -35,6 +35,7 @@ from smsq_worker.api.crowd import Crowd
 from smsq_worker.api.framing import Body, body_of
 from smsq_worker.api.head import END, MAX_HEAD, BadRequestError, Head, may_begin, path_in, read_head
 from smsq_worker.api.refusals import RefusalCounter
+from smsq_worker.api.throttle import address_of
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     """Those of blank lines before a head, and those of a head that has been read."""
     _is_idle = False
     """No byte of the next request has come."""
+    _is_half_closed = False
+    """The client sends nothing more. It may still read."""
     _is_lingering = False
     """All has been answered; what still comes is dropped."""
     _dropped = 0
@@ -113,7 +116,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the first head's timer, if there is room for this connection."""
         self._transport, self._flow = transport, FlowControl(transport)
-        self._client, self._here = get_remote_addr(transport), get_local_addr(transport)
+        self._client, self._here = _plain(get_remote_addr(transport)), get_local_addr(transport)
         # Otherwise an answer's body waits some 40 ms until the client has acknowledged its head.
         # asyncio sets this only for sockets that name their protocol.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,6 +155,11 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         self._consume()
         if was_idle and not (self.is_busy or self._is_lingering):
             self._start_timer(self.head_timeout_s)
+
+    def eof_received(self) -> bool:
+        """Return whether something is still to be answered: a client may end only its own half."""
+        self._is_half_closed = True
+        return self.is_busy and not self._body
 
     def pause_writing(self) -> None:
         """Let the answer wait until the client reads."""
@@ -305,6 +313,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         self._start_timer(self._config.timeout_keep_alive if self._is_idle else self.head_timeout_s)
         self._flow.resume_reading()
         self._consume()
+        if self._is_half_closed and not self.is_busy:
+            self._transport.close()
 
     def _finish(self) -> None:
         """Close once the client has read its last answer, or should have."""
@@ -317,6 +327,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             self._transport.write_eof()
         # Not all at the same time, or a crowd that is closed at once is back at once.
         self._start_timer(self.linger_timeout_s * random.uniform(0.5, 1.0))  # noqa: S311
+        if self._is_half_closed:
+            self._transport.close()
 
     def _refuse(self, status: int, msg: str) -> None:
         self._note_refusal(status)
@@ -357,6 +369,14 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             self._transport.abort()
         else:
             self._transport.close()
+
+
+def _plain(peer: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Return a peer with its IPv4 address as such, also where the socket is one of IPv6.
+
+    uvicorn would not find it among the trusted proxies.
+    """
+    return peer and (str(address_of(peer[0]) or peer[0]), peer[1])
 
 
 class _Cycle(RequestResponseCycle):

@@ -46,7 +46,8 @@ HEADERS: Final = [
 
 def serve(settings: Settings, callers: Callers, listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
-    client = connect_in_time(settings)
+    # What a producer wrote there must not end the metrics. Nothing is sent from here.
+    client = connect_in_time(settings, encoding_errors="replace")
     ledger = Ledger(client, settings.rules)
     spool = Spool(settings.home / "spool", "reports", max_bytes=settings.report_spool_bytes)
     inbox = Inbox(

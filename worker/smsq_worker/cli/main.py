@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 if TYPE_CHECKING:
     import click
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 def main() -> None:
     """Run the command line. Exits with 0, 1 (refused, failed) or 2 (usage, settings)."""
-    for stream in (sys.stdout, sys.stderr):
-        # What the terminal's charset lacks is escaped: a traceback would hide the answer.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     if os.environ.get("_SMSQ_COMPLETE"):
         _complete()
     try:
@@ -36,6 +37,24 @@ def main() -> None:
             fail("\n".join(f"smsq: {problem}" for problem in error.problems), 2)
         except SmsqError as error:
             fail(f"smsq: {error}", 2 if isinstance(error, InvalidMessage) else 1)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            fail(f"smsq: cannot write: {error.strerror}")
+
+
+def _prepare_streams() -> None:
+    # Python has none where it was started with one closed, as by some supervisors.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        # What the terminal's charset lacks is escaped: a traceback would hide the answer.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def group() -> click.Group:

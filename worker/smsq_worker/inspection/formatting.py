@@ -19,12 +19,12 @@ _PHONE: Final = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
 
 def local(at: datetime) -> str:
     """Return a time for a person: this machine's, with its offset, to the second."""
-    return at.astimezone().isoformat(sep=" ", timespec="seconds")
+    return _here(at).isoformat(sep=" ", timespec="seconds")
 
 
 def local_instant(at: datetime) -> str:
     """Return a time for a person to the millisecond: the steps of a message are that close."""
-    return at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+    return _here(at).isoformat(sep=" ", timespec="milliseconds")
 
 
 def moment(at: datetime) -> str:
@@ -35,6 +35,13 @@ def moment(at: datetime) -> str:
 def instant(at: datetime) -> str:
     """Return a time for JSON: UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _here(at: datetime) -> datetime:
+    try:
+        return at.astimezone()
+    except OverflowError:  # "for ever" is the end of the year 9999, and here that is over
+        return at
 
 
 def span(seconds: float) -> str:

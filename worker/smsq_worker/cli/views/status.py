@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-import smsq
 from smsq.contract import State
 from smsq.settings import shown_url
+from smsq.tracking import read_status
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.helpers.widths import padded, width
@@ -212,7 +212,8 @@ def _lane_as_dict(lane: LaneView) -> dict[str, Any]:
 
 def show_message(message_id: str, *, as_json: bool) -> None:
     """Print a message's status; exits with 1 where nothing is known of it."""
-    found = smsq.status(message_id)
+    settings = Settings.load(os.environ)
+    found = read_status(connect_ledger(settings), settings.redis_url, message_id)
     if found is None:
         fail(f"smsq: nothing is known of {message_id!r}")
     fields = dataclasses.asdict(found)
