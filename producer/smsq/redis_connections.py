@@ -23,7 +23,9 @@ class ReconnectingWhenIdle:
     """
 
     _sock: Any
+    socket_timeout: float | None
     disconnect: Callable[..., None]
+    can_read: Callable[..., bool]
 
     def __init__(self, *, idle_s: float = IDLE_S, **options: Any) -> None:
         self._idle_s = idle_s
@@ -33,7 +35,9 @@ class ReconnectingWhenIdle:
     def connect(self) -> None:
         """Connect unless connected and recently used; pools call this for each borrower."""
         now = now_s()
-        if self._sock and now - self._used_at > self._idle_s:
+        # What there is to read has come over it: it is not forgotten. redis-py's PubSub also calls
+        # this before it reads, and would wait at a new connection that has subscribed to nothing.
+        if self._sock and now - self._used_at > self._idle_s and not self.can_read(timeout=0):
             self.disconnect()
         if not self._sock:
             super().connect()  # type: ignore[misc]
@@ -41,7 +45,12 @@ class ReconnectingWhenIdle:
         self._used_at = now
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read an answer."""
+        """Read an answer; never for longer than the timeout, which redis-py's PubSub lifts.
+
+        A worker reads from it in the one thread that takes messages and handles signals.
+        """
+        if options.get("timeout", 0) is None:
+            options["timeout"] = self.socket_timeout
         answer = super().read_response(*args, **options)  # type: ignore[misc]
         self._used_at = now_s()
         return answer

@@ -14,6 +14,7 @@ from kombu import Connection
 
 import smsq
 from harness.machine import Machine, dies
+from harness.remote import remote
 from harness.scene import PHONE
 from harness.waiting import becomes, eventually
 from harness.wire import Envelope, with_body
@@ -62,6 +63,22 @@ def test_one_that_the_limit_kept_out_needs_no_other_to_come(
     eventually(lambda: "is full" in log.read_text() and full.hlen("unacked") == 1)
     full.config_set("maxmemory", 0)
     becomes(bare, "accepted")
+
+
+def test_a_worker_that_stood_still_for_longer_than_it_lets_connections_idle_takes_again(
+    host: Machine,
+) -> None:
+    worker = host.start_worker(SMSQ_IDLE_TIMEOUT_S="0")  # Any time is longer than that.
+    becomes(smsq.send_sms.delay(PHONE, "SMS_1", "1").id, "accepted")
+    os.kill(worker.pid, signal.SIGSTOP)
+    waiting = smsq.send_sms.delay(PHONE, "SMS_2", "1").id
+    with remote(host, worker) as asked:
+        # Something to read over the connection that has subscribed, as there always is by then.
+        asked.app.control.broadcast("ping")
+        os.kill(worker.pid, signal.SIGCONT)
+        becomes(waiting, "accepted")
+        assert asked.inspect("ping")
+    assert len(host.vendor.calls) == 2
 
 
 def test_a_killed_worker_loses_no_more_than_one_that_is_nowhere_else(

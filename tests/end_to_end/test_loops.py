@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 import redis
 import requests
+from kombu import Connection
+from kombu.asynchronous import Hub
 
 from harness.api import in_process
 from harness.machine import ends, machine
@@ -32,6 +35,7 @@ from smsq_worker.api.routes import __name__ as routes
 from smsq_worker.api.server import configured
 from smsq_worker.celery_worker.liveness import Liveness
 from smsq_worker.celery_worker.liveness import __name__ as liveness
+from smsq_worker.celery_worker.transport import Transport
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.doctor import api, schedulers, spool
@@ -395,15 +399,16 @@ def test_a_thread_that_stands_still_ends_the_heartbeat_until_it_goes_on(
         goes_on.wait(60)
         return where(*given)
 
-    alive = Liveness(Heartbeat(runtime.settings.home, "celery@here"), runtime.sender)
-    file = runtime.settings.home / "alive" / "celery@here"
-    alive.beat()
+    gate, file = ConsumerGate(), runtime.settings.home / "alive" / "celery@here"
+    alive = Liveness(Heartbeat(runtime.settings.home, "celery@here"), runtime.sender, gate)
     scene.enter("m1", lane="otp")
     monkeypatch.setattr(runtime.ledger, where.__name__, hangs)
     source = Source()
     runtime.sender.take(WakeUp(Lane.OTP, ["m1"], source))
     assert began.wait(30)
     eventually(lambda: runtime.sender.longest_round()[1] > 0.2)
+    # It may be this whole process that has stood still since the last beat.
+    alive.beat()
     file.unlink()
     for _ in range(2):
         alive.beat()
@@ -415,3 +420,29 @@ def test_a_thread_that_stands_still_ends_the_heartbeat_until_it_goes_on(
     eventually(lambda: runtime.sender.longest_round()[1] < 0)
     alive.beat()
     assert file.exists()
+
+
+def test_a_loop_of_celery_that_stands_still_ends_the_heartbeat_until_it_goes_on(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(f"{liveness}.STUCK_S", 0.2)
+    gate, file = ConsumerGate(), runtime.settings.home / "alive" / "celery@here"
+    alive = Liveness(Heartbeat(runtime.settings.home, "celery@here"), runtime.sender, gate)
+    url, hub = runtime.settings.redis_url, Hub()
+    with Connection(url, transport=Transport, transport_options={"gate": gate}) as connection:
+        connection.channel()
+        connection.transport.register_with_event_loop(connection.connection, hub)
+        loop = hub.create_loop()
+        next(loop)
+        eventually(lambda: time.monotonic() - gate.loop_at > 0.2)
+        alive.beat()
+        file.unlink()
+        alive.beat()
+        assert not file.exists()
+        assert "taking of messages has stood still for " in caplog.text
+        next(loop)
+        alive.beat()
+        assert file.exists()
+        # Celery does this before it seeks another connection.
+        hub.close()
+        assert gate.loop_at == math.inf

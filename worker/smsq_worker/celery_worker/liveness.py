@@ -1,11 +1,13 @@
-"""Whether the threads that send go on: without that the worker gives no heartbeat."""
+"""Whether the threads that take and send go on: without that the worker gives no heartbeat."""
 
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final
 
 from smsq_worker.infra.heartbeat import Heartbeat
+from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.sender import Sender
 
 log = logging.getLogger(__name__)
@@ -15,17 +17,23 @@ STUCK_S: Final = 60.0
 
 
 class Liveness:
-    """A worker's heartbeat, given while neither its scheduler nor its sender stands still."""
+    """A worker's heartbeat, given while its scheduler, its sender and Celery's loop go on."""
 
-    def __init__(self, heartbeat: Heartbeat, sender: Sender) -> None:
+    def __init__(self, heartbeat: Heartbeat, sender: Sender, gate: ConsumerGate) -> None:
         self._heartbeat = heartbeat
         self._sender = sender
+        self._gate = gate
+        self._asked_at = time.monotonic()
         self._has_told = False
 
     def beat(self) -> None:
-        """Give a heartbeat unless a thread that sends is stuck; log the first time that it is."""
-        name, seconds = self._sender.longest_round()
-        if seconds < STUCK_S:
+        """Give a heartbeat unless a thread is stuck; log the first time that one is."""
+        now = time.monotonic()
+        # As long as this thread did, all may have stood still: the process was stopped.
+        stopped_s, self._asked_at = now - self._asked_at, now
+        rounds = self._sender.longest_round(), ("taking of messages", now - self._gate.loop_at)
+        name, seconds = max(rounds, key=lambda one: one[1])
+        if seconds < STUCK_S + stopped_s:
             self._has_told = False
             self._heartbeat.beat()
         elif not self._has_told:

@@ -87,7 +87,7 @@ class SchedulerStep(bootsteps.StartStopStep):
             )
             # Channel errors: the answers of a replica, or of a server with too few of them.
             errors = (*connection.connection_errors, *connection.channel_errors)
-            beat = Liveness(heartbeat, runtime.sender).beat
+            beat = Liveness(heartbeat, runtime.sender, app.gate).beat
             scheduler.run(self._stop, (OperationalError, OSError, *errors), beat)
 
 

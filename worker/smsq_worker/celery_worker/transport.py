@@ -262,6 +262,13 @@ class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
 
 
 class _SafeTransport:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have a loop consume, and the gate know whether it goes on."""
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]
+        if gate := connection.client.transport_options.get("gate"):
+            loop.on_tick.add(gate.loop_goes)
+            loop.on_close.add(gate.loop_ends)
+
     def _deliver(self, message: Any, queue: str | None) -> None:
         # Other queues are remote control's, whose messages are Celery's own.
         if queue and queue in QUEUES:

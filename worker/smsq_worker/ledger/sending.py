@@ -6,8 +6,8 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from itertools import chain, takewhile
+from typing import Any, Final
 
 from smsq.boottime import now_s
 from smsq.cipher import FernetCipher, PlaintextCipher
@@ -19,9 +19,20 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.payloads import EncryptingActs, opened
 from smsq_worker.ledger.types import Admission, Admitted, AttemptResult, Rejected, RetryLater
 
+AGAIN_US: Final = -1_000_000
+"""The send time of an admission that is answered again, see admit.lua."""
+
 
 class SendingActs(EncryptingActs):
     """What a message passes between its queue and its result."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unanswered: dict[str, tuple[str, float]] = {}
+        """By ids for which no answer came: who asked, and until when their leases may be used.
+
+        They may have been admitted. Whoever asks by the same name gets the answer.
+        """
 
     def admit(self, message_id: str, *, turn: str = "") -> Admission:
         """Admit a message, if it may go. `turn` is the slot that was booked, once it has come."""
@@ -38,12 +49,13 @@ class SendingActs(EncryptingActs):
         answers: list[Admission] = []
         try:
             while len(answers) < len(asks):
-                found, plain = self._admit_some(cipher, asks[len(answers) :])
+                found, plain, is_last = self._admit_some(cipher, asks[len(answers) :])
                 answers += found
-                if plain is None:
+                if plain is not None:
+                    self._warn_of_plain()
+                    self._encrypt(cipher, asks[len(answers)][0], plain)
+                elif is_last:
                     break
-                self._warn_of_plain()
-                self._encrypt(cipher, asks[len(answers)][0], plain)
         except LedgerUnavailable:
             # Those that were admitted by now have to be sent.
             if not answers:
@@ -52,19 +64,43 @@ class SendingActs(EncryptingActs):
 
     def _admit_some(
         self, cipher: PlaintextCipher, asks: Sequence[tuple[str, str]]
-    ) -> tuple[list[Admission], str | None]:
-        """Return answers, and the payload of the next message if that is to be encrypted first."""
+    ) -> tuple[list[Admission], str | None, bool]:
+        """Return answers for the first of them, and whether the next need not be asked for.
+
+        Between them the payload of the next message, if that is to be encrypted first.
+        """
         encrypts = "1" if isinstance(cipher, FernetCipher) else ""
         asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
-        found, is_safe = self._run_safely(
-            "admit",
-            encrypts,
-            os.urandom(6).hex(),
-            *chain.from_iterable(asks),
-            replicas=self._rules.wait_replicas,
-        )
+        asked = self._asked_before(asks[0][0])
+        asks = [*takewhile(lambda ask: self._asked_before(ask[0]) == asked, asks)]
+        asker, first_ends = asked or (os.urandom(6).hex(), lease_ends)
+        try:
+            found, is_safe = self._run_safely(
+                "admit",
+                encrypts,
+                asker,
+                *chain.from_iterable(asks),
+                replicas=self._rules.wait_replicas,
+            )
+        except LedgerUnavailable:
+            self._unanswered.update((one, (asker, first_ends)) for one, _ in asks)
+            raise
         plain = found.pop()[1] if found[-1][0] == "plain" else None
-        return [_admission(cipher, asked_at, lease_ends, is_safe, *one) for one in found], plain
+        is_last = len(found) < len(asks) or found[-1][0] in {"wait", "paused"}
+        for message_id, _ in asks[: len(found)]:
+            self._unanswered.pop(message_id, None)
+        ends = lease_ends, first_ends
+        return [_admission(cipher, asked_at, ends, is_safe, *one) for one in found], plain, is_last
+
+    def _asked_before(self, message_id: str) -> tuple[str, float] | None:
+        """Return who has asked for a message without an answer, while its lease may hold."""
+        if not self._unanswered:
+            return None
+        now = now_s()
+        for one, (_, ends) in [*self._unanswered.items()]:
+            if ends <= now:
+                self._unanswered.pop(one, None)
+        return self._unanswered.get(message_id)
 
     def depart(self, message_id: str, go: Admitted) -> float:
         """Return another send time, by time.monotonic(), for an attempt that missed its own.
@@ -95,7 +131,7 @@ class SendingActs(EncryptingActs):
 def _admission(
     cipher: PlaintextCipher,
     asked_at: float,
-    lease_ends: float,
+    lease_ends: tuple[float, float],
     is_safe: bool,
     answer: str,
     *rest: Any,
@@ -112,7 +148,8 @@ def _admission(
             trace=trace[0] if trace else None,
             begun=int(begun),
             is_safe=is_safe,
-            lease_ends=lease_ends,
+            # One that was admitted before has its lease since then.
+            lease_ends=lease_ends[int(delay_us) == AGAIN_US],
         )
     if answer in {"wait", "booked"}:
         return RetryLater(int(rest[0]) / 1_000_000, *rest[1:])

@@ -63,6 +63,16 @@ class ConsumerGate:
         self.pool = WeakSet[object]()
         """What is in hand of other tasks: reports and callbacks."""
         self._max_pool = MIN_WAITING
+        self.loop_at = math.inf
+        """When the loop that consumes came round, by time.monotonic(); math.inf if it ended."""
+
+    def loop_goes(self) -> None:
+        """Note that the loop that consumes has come round, as it does within 2 s."""
+        self.loop_at = time.monotonic()
+
+    def loop_ends(self, *_: object) -> None:
+        """Note that the loop has ended: its connection was lost, and another is sought."""
+        self.loop_at = math.inf
 
     def set_threads(self, count: int) -> None:
         """Set how many threads this process has."""
