@@ -30,7 +30,7 @@ def test_unknown_codes_are_listed_until_they_have_a_class(
     first, second, count = run(environ).stdout.splitlines()
     assert first.startswith("XA:0001  2 times  since 20")
     assert first.endswith("  mid MID-m1-1")
-    assert second.startswith("MO:0420  1 times")
+    assert second.startswith("MO:0420  1 time")
     assert count == "2 codes that the catalogue does not know"
 
     override = tmp_path / "codes.toml"

@@ -46,6 +46,9 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "notices replay": (("webhook:failed:m1",), ("--all",)),
     "notices drop": (("webhook:failed:m1",),),
     "doctor": ((),),
+    "functions": ((),),
+    "functions load": ((),),
+    "functions drop": (("smsq_1_00000000",),),
 }
 
 RUN_ALL = """
