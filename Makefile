@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TESTS  := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo up test check docs system soak failover bench bench-smoke lock clean help
+.PHONY: demo up test check docs system matrix versions soak failover bench bench-smoke lock clean help
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -34,6 +34,12 @@ docs: $(VENV)/ready      ## Renew the generated pages, and build the docs into s
 # Two at a time, as several of them run whole sites with clocks of their own.
 system: $(VENV)/ready    ## Run the tests that need a browser, promtool, a Redis with TLS, several hosts.
 	$(TESTS) -n 2 tests/system
+
+matrix: $(VENV)/ready    ## Run the producer's tests with the oldest and the newest Celery and redis-py.
+	.ci/matrix
+
+versions: $(VENV)/ready  ## Run a quick part of the tests on the other Pythons that are promised.
+	.ci/versions
 
 MESSAGES ?= 2000
 SECONDS  ?= 60
@@ -95,7 +101,7 @@ $(VENV)/ready: pyproject.toml ops/requirements-dev.txt
 	touch $@
 
 clean:                   ## Remove what was installed and what was kept.
-	rm -rf $(VENV) .bench-venv .bench-releases .smsq site
+	rm -rf $(VENV) .venvs .bench-venv .bench-releases .smsq site
 
 help:                    ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -17,6 +17,8 @@ _IN_NO_NAME: Final = re.compile(
 """Controls, line breaks, overrides of the direction, and what has no width: nobody means them."""
 _IN_NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a terminal obeys. A text may have lines and tabs, and emoji joined without width."""
+_LOOK_RIGHT: Final = ("Cc", "Cf", "Mn", "Pd", "Sm", "Zl", "Zp", "Zs")
+"""Categories of characters that are invisible, or look like a space, a hyphen or a plus."""
 
 
 def text(
@@ -56,6 +58,28 @@ def _kind_of(char: str) -> str:
     if char in "\xad\u180e\u200b\u200c\u200d\u2060\ufeff":
         return f"an invisible character (U+{ord(char):04X})"
     return f"a control character (U+{ord(char):04X})"
+
+
+_REWRITTEN: Final = re.compile(r"[0-9]+\.0|[0-9](\.[0-9]+)?[Ee]\+?[0-9]+")
+
+
+def no_number(value: str) -> str:
+    """Say what is odd about a text that is no phone number: what one cannot see, above all."""
+    import unicodedata
+
+    got = f"a text of {len(value)} characters"
+    if _REWRITTEN.fullmatch(value.strip()):
+        return f"{got}, a number as spreadsheets and pandas rewrite it; make its column text"
+    for place, one in enumerate(value, 1):
+        kind = unicodedata.category(one)
+        if one in " -" or (one.isascii() and one.isprintable()):
+            continue
+        if kind == "Nd":  # its name would tell which
+            return f"{got}, of which character {place} is a full-width digit or of another script"
+        if kind in _LOOK_RIGHT:
+            name = unicodedata.name(one, "a control character")
+            return f"{got}, of which character {place} is {name} (U+{ord(one):04X}); remove it"
+    return f"{got} that is not"
 
 
 def choice(name: str, value: object, allowed: type[E]) -> E:

@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    OutOfMemoryError,
-    ResponseError,
-)
+from redis.backoff import FullJitterBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ResponseError
 from redis.retry import Retry
 
 from smsq import deadline, redis_urls
@@ -66,7 +62,7 @@ def connect(
         socket_connect_timeout=min(2.0, try_s),
         socket_keepalive=True,
         socket_keepalive_options=keepalive(5.0),
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
+        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), 3),
     )
 
 

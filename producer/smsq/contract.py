@@ -205,7 +205,7 @@ def parse_phone(value: object) -> str:
         raise InvalidMessage(f"{_PHONE_RULE}; got {checks.kind_of(value)}, not a str")
     match = _PHONE.fullmatch(value.replace(" ", "").replace("-", ""))
     if match is None:
-        raise InvalidMessage(f"{_PHONE_RULE}; got a text of {len(value)} characters that is not")
+        raise InvalidMessage(f"{_PHONE_RULE}; got {checks.no_number(value)}")
     return match[1]
 
 

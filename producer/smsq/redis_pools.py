@@ -12,6 +12,10 @@ KEPT_AT_MOST: Final = 32
 """Of the pool's connections; the others are free for commands of other kinds."""
 
 
+# redis-py before 5.3 demands the name of a command, which it does not use; later ones warn of it.
+_NAMED: Final = redis.VERSION < (5, 3)
+
+
 class Pool(redis.ConnectionPool):
     """A pool that keeps some connections ready, the one used last first.
 
@@ -30,17 +34,21 @@ class Pool(redis.ConnectionPool):
     def borrow(self) -> Any:
         """Return a connection that is connected."""
         if self.pid != os.getpid():
-            return self.get_connection()
+            return self._any()
         try:
             connection = self._kept.pop()
         except IndexError:
-            return self.get_connection()
+            return self._any()
         try:
             connection.connect()
         except BaseException:
             self.release(connection)
             raise
         return connection
+
+    def _any(self) -> Any:
+        """Return a connection as redis-py does."""
+        return self.get_connection("EVALSHA") if _NAMED else self.get_connection()
 
     def give_back(self, connection: Any) -> None:
         """Take a connection back that has had all its answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smsq
-from harness.cli import CODE, PHONE, here, run
+from harness.cli import CODE, PHONE, here, run, unmasked_run
 from harness.scene import DELIVRD, Scene
 from harness.waiting import eventually
 from smsq_worker.bulk_import.check import Numbers
@@ -89,16 +90,8 @@ def send_file(
 def from_stdin(
     environ: dict[str, str], text: str | bytes, *words: str
 ) -> tuple[int, dict[str, Any], str]:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "smsq_worker", "send-file", "-", *words, "--json"],
-        env=environ,
-        input=text if isinstance(text, bytes) else text.encode(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = unmasked_run(environ, "send-file", "-", *words, "--json", stdin=text)
     told = done.stdout.decode() + done.stderr.decode()
-    assert "Traceback" not in told
     assert PHONE not in told
     assert CODE not in told
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr.decode()
@@ -136,6 +129,14 @@ READ = {
     "gb18030-late": (TWO.replace("code", "code,备注") + f"{THIRD},x,1,龘\n").encode("gb18030"),
     "quoted": TWO.replace(PHONE, f'"{PHONE}"').replace("771204", '"771204"').encode(),
     "written-otherwise": TWO.replace(PHONE, "+86 138-0013-8000").encode(),
+    "two-boms": BOM + BOM + TWO.encode(),
+    "bom-of-gb18030": ("\ufeff" + TWO + f"{THIRD},张,1\n").encode("gb18030"),
+    "other-names": (f"联系电话,Template,CODE\n{TWO.partition(chr(10))[2]}").encode(),
+    "spreadsheet": (
+        ",,,\nPhone Number,Template,,Code,\n"
+        f"{PHONE},SMS_1001,,{CODE},,,\n{OTHER},SMS_1002, ,771204,\n,,,,,,\n"
+    ).encode(),
+    "protected": TWO.replace(PHONE, "'+8613800138000").replace("SMS_1002", "SMS_1002 ").encode(),
     "jsonl": (
         f'{{"phone": "{PHONE}", "template": "SMS_1001", "code": "{CODE}", "ttl_s": null}}\n\n'
         f'{{"手机号": "{OTHER}", "smstemplate": "SMS_1002", "code": "771204", "ttl_s": 60}}'
@@ -143,10 +144,12 @@ READ = {
 }
 
 
-def rows_of(path: Path, encoding: str | None = None, **defaults: object) -> list[Any]:
+def rows_of(
+    path: Path, encoding: str | None = None, notify: tuple[str, ...] = (), **defaults: object
+) -> list[Any]:
     with opened(str(path)) as source:
         found = scan(source.file, encoding)
-        return list(read_rows(Lines(source.file, found.encoding), str(path), defaults))
+        return list(read_rows(Lines(source.file, found.encoding), str(path), defaults, notify))
 
 
 @pytest.mark.parametrize("text", READ.values(), ids=READ)
@@ -167,7 +170,9 @@ def test_a_row_says_everything_or_takes_it_from_the_command_line(write: Write) -
         f"{PHONE},1,otp,60,k,r,2000000,hold,app.done,\n"
         f'{OTHER},"a ""b""\nc",,,,,,,,T\n'
     ).replace("2000000", str(int(datetime.now(UTC).timestamp()) + 60))
-    one, two = rows_of(write(text), template="D", lane="bulk", reference="d", ttl_s=7.0)
+    one, two = rows_of(
+        write(text), notify=("app.done",), template="D", lane="bulk", reference="d", ttl_s=7.0
+    )
     assert not one.problem + two.problem
     assert (one.message.lane, one.message.ttl_s, one.message.key) == ("otp", 60, "k")
     assert (one.message.reference, one.message.on_ambiguous) == ("r", "hold")
@@ -185,6 +190,13 @@ BAD_ROWS = {
     "ttl-nan": (f"phone,ttl_s\n{PHONE},nan\n", "ttl_s must be"),
     "send-at": (f"phone,send_at\n{PHONE},20300131\n", "send_at must be"),
     "fields": (f"phone,code\n{PHONE},1,2\n", "3 fields, and the header has 2"),
+    "no-name": (f"phone,,code\n{PHONE},x,1\n", "field 2 is not empty, and the header does not"),
+    "float": (f"phone,code\n{PHONE},482913.0\n", "a spreadsheet or pandas has rewritten"),
+    "exponent": (f"phone,code\n{PHONE},4.8E+05\n", "a spreadsheet or pandas has rewritten"),
+    "phone-float": (f"phone\n{PHONE}.0\n", "a number as spreadsheets and pandas rewrite it"),
+    "notify": (f"phone,notify\n{PHONE},app.refund\n", "notify must be a task that --allow-notify"),
+    "json-notify": (f'{{"phone": "{PHONE}", "notify": ["x"]}}\n', "notify must be a task that"),
+    "cr-inside": (f"phone,code\n{PHONE},1\r2\n", "a CR without a LF is inside the row"),
     "quotes": (f'phone,code\n"{PHONE}"1,2\n', "not CSV: "),
     "json": ('{"phone"\n', "not JSON"),
     "json-array": (f'{{"phone":"{PHONE}"}}\n["x"]\n', "not a JSON object"),
@@ -229,6 +241,8 @@ NO_FILE: dict[str, tuple[bytes, str]] = {
     "binary-late": (b"phone\n" + b"13800138000\n" * 200_000 + b"\0\n", "holds a NUL byte"),
     "xlsx": (b"PK\x03\x04....", "a spreadsheet"),
     "utf-16": (TWO.encode("utf-16"), "in UTF-16"),
+    "cr-alone": (TWO.replace("\n", "\r").encode(), "ends its lines with CR alone"),
+    "cr-alone-long": (b"phone\r" + b"13800138000\r" * 9000, "ends its lines with CR alone"),
     "array": (b'[{"phone": "1"}]', "write one object a line"),
     "long-line": (b"phone\n" + b"1" * 10_000_000, "line 2 is longer than 64 KiB"),
     "open-quotes": (f'phone,code\n{PHONE},1\n{PHONE},"2\n{OTHER},3\n'.encode(), "line 3: a quote"),
@@ -410,6 +424,63 @@ def test_bad_rows_of_json_are_json(environ: dict[str, str], write: Write, tmp_pa
     one, two = map(json.loads, bad.read_text().splitlines())
     assert (one["phone"], one["line"]) == ("\ud800张", 2)
     assert two == {"row": "[1]\n", "line": 3, "reason": "not a JSON object"}
+
+
+def test_formulas_of_a_file_become_text_and_come_back_as_they_were(
+    environ: dict[str, str], client: redis.Redis, write: Write, tmp_path: Path
+) -> None:
+    bad, again = tmp_path / "bad.csv", tmp_path / "again.csv"
+    given = ["=1+1", "+86", "-1", "@SUM(A1)", "'=x", "＝1", " =2", "plain", "it's", "'quoted'"]
+    text = "phone,template,code,reference\n" + "".join(f"123,T,{c},{c}\n" for c in given)
+    code, found, _ = send_file(environ, write(text), "--bad-rows", bad)
+    assert (code, found["bad"]) == (1, len(given))
+    with bad.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    shown = [c if c in {"'=x", "plain", "it's", "'quoted'"} else f"'{c}" for c in given]
+    assert [row[2] for row in rows] == shown
+
+    mended = bad.read_text().replace("123,", f"{PHONE},")
+    code, found, _ = send_file(environ, write(mended), "--bad-rows", again)
+    assert (code, found["bad"], found["enqueued"]) == (0, 0, len(given))
+    kept = [
+        rows_of(write(one), template="T") for one in (mended, text.replace("123,", f"{PHONE},"))
+    ]
+    assert [r.message for r in kept[0]] == [r.message for r in kept[1]]
+
+
+@pytest.mark.parametrize("content", ["theirs", None])
+def test_bad_rows_are_not_written_through_a_symlink(
+    command: Command, write: Write, tmp_path: Path, content: str | None
+) -> None:
+    theirs, link = tmp_path / "theirs", tmp_path / "bad.csv"
+    if content:
+        theirs.write_text(content)
+    link.symlink_to(theirs)
+    code, out, errors = command("send-file", str(write(TWO)), "--bad-rows", str(link))
+    assert (code, out) == (2, "")
+    assert "cannot be written: it is a symbolic link" in errors
+    assert (theirs.read_text() if theirs.exists() else None) == content
+
+
+def test_bad_rows_are_a_new_file_whatever_else_the_old_one_is_called(
+    environ: dict[str, str], write: Write, tmp_path: Path
+) -> None:
+    theirs, bad = tmp_path / "theirs", tmp_path / "bad.csv"
+    theirs.write_text("theirs")
+    bad.hardlink_to(theirs)
+    code, _, _ = send_file(environ, write("phone,template\n123,T\n"), "--bad-rows", bad)
+    assert code == 1
+    assert theirs.read_text() == "theirs"
+    assert bad.read_text().startswith("phone,template,line,reason\n123,T,2,")
+
+
+def test_a_file_may_name_the_tasks_that_are_allowed(
+    environ: dict[str, str], client: redis.Redis, write: Write
+) -> None:
+    text = f"phone,template,notify\n{PHONE},T,app.done\n{OTHER},T,\n{THIRD},T,app.seen\n"
+    allowed = ("--allow-notify", "app.done", "--allow-notify", "app.seen")
+    code, found, _ = send_file(environ, write(text), *allowed)
+    assert (code, found["enqueued"]) == (0, 3)
 
 
 def test_the_file_itself_is_no_place_for_bad_rows(environ: dict[str, str], write: Write) -> None:

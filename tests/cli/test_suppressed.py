@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import stat
 import subprocess
@@ -21,7 +22,7 @@ from smsq_worker.ledger.suppressed import Suppressed
 
 OTHER = "13900139000"
 THIRD = "15000150000"
-HEADER = "phone,reason,since,until"
+HEADER = "phone,reason,since,until,lanes"
 EXPORTED = f"{HEADER},lanes"
 TEN_YEARS = timedelta(days=3650)
 
@@ -128,7 +129,7 @@ def test_a_number_is_suppressed_in_some_lanes(
 ) -> None:
     done = suppressed(environ, "add", PHONE, "--lane", "bulk", "--lane", "notice")
     assert done.stdout.startswith("138****8000  suppressed in lane bulk and notice until 20")
-    assert suppressed(environ).stdout.splitlines()[0].endswith("  in lane notice and bulk")
+    assert suppressed(environ).stdout.splitlines()[0].endswith("  operator in lane notice and bulk")
     (row,) = json.loads(suppressed(environ, "--json").stdout)
     assert row["lanes"] == ["notice", "bulk"]
     for lane, answer in (("otp", "sending"), ("bulk", "failed")):
@@ -165,7 +166,7 @@ REFUSED = {
     "lane": (("add", PHONE, "--lane", "otpp"), "'otpp' is not one of 'otp', 'notice', 'bulk'"),
     "misspelt": (("ad", PHONE), "No such command 'ad'"),
     "no-file": (("import", "nowhere.csv"), "No such file"),
-    "no-folder": (("export", "nowhere/at/all.csv"), "cannot write in"),
+    "no-folder": (("export", "nowhere/at/all.csv"), "cannot be written: No such file"),
 }
 
 
@@ -191,6 +192,11 @@ TAKEN = {
     "fewer-fields": f"{HEADER}\n{PHONE}\n{OTHER},投诉\n".encode(),
     "blanks": f"Phone , reason\n +86 138 0013 8000 ,\n\n{OTHER}, x \n\n".encode(),
     "quoted": f'"phone","reason"\n"{PHONE}","a, b"\n"139-0013-9000",""\n'.encode(),
+    "semicolons": f"phone;reason\n{PHONE};x\n{OTHER};\n".encode(),
+    "gbk": f"联系电话,原因\n{PHONE},投诉\n{OTHER},\n".encode("gbk"),
+    "two-boms": BOM + BOM + f"Phone Number\n{PHONE}\n{OTHER}\n".encode(),
+    "empty-columns": f"phone,,\n{PHONE},,,,\n{OTHER}\n,,\n".encode(),
+    "json-lines": f'{{"phone": "{PHONE}"}}\n{{"手机": "{OTHER}", "reason": "x"}}\n'.encode(),
     "twice": f"phone,reason\n{PHONE},a\n{OTHER},b\n{PHONE},c\n".encode(),
 }
 
@@ -232,37 +238,34 @@ def test_every_bad_line_is_named_and_nothing_is_imported(
         f"{OTHER},when,soon,",
         f"{OTHER},when,,2099-01-31T08:00:00",
         f"{OTHER},{'x' * 201},,",
-        f"{OTHER},more,,,,",
+        f"{OTHER},more,,,x,",
         ",nobody,,",
         "1.38E+10,spreadsheet,,",
         f"{OTHER},good,,",
     ]
-    text = "\n".join(lines).encode() + b"\n" + OTHER.encode() + b",\xcd\xb6\xcb\xdf,,\n"
+    text = "\n".join(lines).encode() + b"\n" + OTHER.encode() + b",\xcd\xb6\xff\xff,,\n"
     done = unmasked(environ, "import", "-", stdin=text)
     assert (done.returncode, done.stdout) == (1, b"")
     *told, last = done.stderr.decode().splitlines()
     assert last == "nothing was imported"
     assert [one.partition(": ")[0] for one in told] == [
-        f"line {n}" for n in (3, 5, 6, 7, 8, 9, 10, 12)
+        *(f"line {n}" for n in (3, 5, 6, 7, 8, 9, 10)),
+        "line 12 is not GB18030 (GBK), as the file was until there",
     ]
     assert "phone must be a mainland mobile number" in told[0]
     assert "since must be an ISO 8601 time with an offset" in told[1]
     assert "until must be an ISO 8601 time with an offset" in told[2]
     assert "reason must be printable text of at most 200 characters" in told[3]
     assert "6 fields, and the header has 4" in told[4]
-    assert "in UTF-8" in told[7]
+    assert "spreadsheets and pandas rewrite it" in told[6]
     assert OTHER not in done.stderr.decode()
     assert client.dbsize() == 0
 
 
 BAD_LISTS = {
-    "nothing": b"",
     "no-header": f"{PHONE}\n".encode(),
     "misspelt-header": f"phone,reson\n{PHONE},x\n".encode(),
-    "column-twice": f"phone,phone\n{PHONE},{OTHER}\n".encode(),
-    "semicolons": f"phone;reason\n{PHONE};x\n".encode(),
-    "utf-16": f"phone\n{PHONE}\n".encode("utf-16"),
-    "not-csv": b"\x00\xff\x00\n",
+    "a-campaign": f"phone,code\n{PHONE},x\n".encode(),
 }
 
 
@@ -273,8 +276,35 @@ def test_what_has_no_header_is_no_list(
     done = unmasked(environ, "import", "-", stdin=text)
     assert (done.returncode, done.stdout) == (1, b"")
     first, last = done.stderr.decode().splitlines()
-    assert first.startswith("line 1: the header must be phone, and may go on with reason,")
+    assert first.endswith("allowed are phone, or 手机号, 电话, and reason, since, until, lanes")
     assert last == "nothing was imported"
+    assert client.dbsize() == 0
+
+
+NO_LISTS = {
+    "nothing": (b"", "the file is empty"),
+    "utf-16": (f"phone\n{PHONE}\n".encode("utf-16"), "the file is in UTF-16; save it as CSV"),
+    "column-twice": (f"phone,电话\n{PHONE},{OTHER}\n".encode(), "more than one column holds"),
+    "xlsx": (b"PK\x03\x04...", "the file is a spreadsheet or an archive"),
+    "not-csv": (b"\x00\xff\x00\n", "the file is binary"),
+    "cr-alone": (f"phone\r{PHONE}\r".encode(), "the file ends its lines with CR alone"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), NO_LISTS.values(), ids=NO_LISTS)
+def test_what_send_file_does_not_read_is_no_list(
+    environ: dict[str, str], client: redis.Redis, tmp_path: Path, text: bytes, told: str
+) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes(text)
+    for done in (
+        unmasked(environ, "import", str(file)),
+        unmasked(environ, "import", "-", stdin=text),
+    ):
+        assert (done.returncode, done.stdout) == (1, b"")
+        first, last = done.stderr.decode().splitlines()
+        assert first.startswith(told)
+        assert last == "nothing was imported"
     assert client.dbsize() == 0
 
 
@@ -282,7 +312,7 @@ def test_a_quote_that_does_not_end_is_named(environ: dict[str, str], client: red
     text = f'{HEADER}\n{PHONE},"endless,,\n{OTHER},,,\n'
     done = unmasked(environ, "import", "-", stdin=text)
     assert done.returncode == 1
-    assert b"line 3: not CSV: unexpected end of data" in done.stderr
+    assert b"line 2: a quote is opened in this row and never closed" in done.stderr
     assert client.dbsize() == 0
 
 
@@ -293,7 +323,7 @@ def test_an_export_is_imported_as_the_same_list(
     environ: dict[str, str], client: redis.Redis, control: Control, tmp_path: Path
 ) -> None:
     for n in range(1500):
-        reason = ('a, "b"', "投诉 🙂", "operator")[n % 3]
+        reason = ('a, "b"', "投诉 🙂", "operator", "=cmd|' /C calc'!A0", "'-1", "@x")[n % 6]
         control.suppress(f"138{n:08}", reason, datetime.now(UTC) + timedelta(days=n + 1))
     suppress_by_report(client, OTHER, OTHER)
     before = known(control)
@@ -301,6 +331,8 @@ def test_an_export_is_imported_as_the_same_list(
     done = suppressed(environ, "export", str(file))
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "1501 numbers exported\n"
+    with file.open(newline="", encoding="utf-8") as written:
+        assert not [cell for row in csv.reader(written) for cell in row if cell[:1] in set("=+-@")]
     client.delete(keys.SUPPRESSED)
     assert suppressed(environ, "import", str(file)).stdout == "1501 numbers imported\n"
     assert known(control) == before
@@ -352,6 +384,21 @@ def test_an_exported_file_is_for_its_owner_alone(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text() == f"{EXPORTED}\n"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_export_is_not_written_through_a_symlink(
+    environ: dict[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    theirs, link = tmp_path / "theirs", tmp_path / "backup.csv"
+    theirs.write_text("theirs")
+    link.symlink_to(theirs)
+    done = suppressed(environ, "export", str(link))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "backup.csv cannot be written: it is a symbolic link to a file" in done.stderr
+    assert theirs.read_text() == "theirs"
+    # What a shell opens is for the shell to answer for.
+    piped = unmasked(environ, "export", "/dev/stdout")
+    assert piped.stdout.decode() == f"{HEADER}\n"
 
 
 def test_without_redis_an_export_leaves_an_older_file_as_it_was(

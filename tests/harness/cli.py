@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.fork_server import same_start, server
 from smsq_worker import cli
 
 PHONE = "13800138000"
@@ -18,18 +19,30 @@ CODE = "482913"
 
 
 def run(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "smsq_worker", *words],
-        env=environ,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
+    done = as_text(unmasked_run(environ, *words))
     assert PHONE not in done.stdout + done.stderr
     assert CODE not in done.stdout + done.stderr
+    return done
+
+
+def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:
+    out, err = (part.decode(errors="surrogateescape") for part in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+
+def unmasked_run(
+    environ: dict[str, str], *words: str, stdin: str | bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command, whatever it may show; its outputs as bytes."""
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    args = [sys.executable, "-W", "error", "-m", "smsq_worker", *words]
+    if same_start(environ):
+        done = subprocess.CompletedProcess(args, *server().run(words, environ, given))
+    else:
+        done = subprocess.run(
+            args, env=environ, input=given, capture_output=True, timeout=60, check=False
+        )
+    assert b"Traceback" not in done.stderr
     return done
 
 
@@ -67,13 +80,4 @@ def unmasked(
     environ: dict[str, str], *words: str, stdin: str | bytes = ""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command whose purpose is to show numbers, or that reads them."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "smsq_worker", "suppressed", *words],
-        env=environ,
-        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert b"Traceback" not in done.stderr
-    return done
+    return unmasked_run(environ, "suppressed", *words, stdin=stdin)

@@ -170,7 +170,7 @@ def test_the_setting_reaches_gateway_and_receivers(
             assert server.connections == connections
         webhook = channels(settings)["webhook"]
         outcome = {"id": "m1", "state": "delivered", "finished_at": "2026-01-01T00:00:00Z"}
-        notice = Callback("webhook:delivered:m1", "webhook", 0, outcome, None, None, "", None)
+        notice = Callback("webhook:delivered:m1", "webhook", 0, 1, outcome, None, None, "", None)
         assert webhook(notice).done
         assert webhook(notice).done
         assert server.connections == 2 * connections

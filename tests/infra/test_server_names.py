@@ -157,7 +157,7 @@ def test_a_callback_is_not_told_to_a_broker_of_another_name(
     url = address("amqps", wrong, authority[1])
     task = channels(Settings.load({"SMSQ_NOTIFY_BROKER_URL": url}))["task"]
     outcome = {"id": "m1", "state": "delivered"}
-    callback = Callback("task:delivered:m1", "task", 0, outcome, "shop.told", None, None)
+    callback = Callback("task:delivered:m1", "task", 0, 1, outcome, "shop.told", None, "", None)
     assert not task(callback).done
     eventually(lambda: wrong.tried)
     assert wrong.heard == []

@@ -459,7 +459,7 @@ def test_an_idle_connection_to_a_sentinel_is_not_used_again(environ: dict[str, s
 def test_keep_alive_is_on_for_ledger_and_broker(environ: dict[str, str]) -> None:
     with connect(environ["SMSQ_REDIS_URL"]) as client:
         client.ping()
-        pooled = client.connection_pool.get_connection()
+        pooled = client.connection_pool.borrow()
         sock = pooled._sock
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15

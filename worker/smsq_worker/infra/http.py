@@ -98,6 +98,12 @@ class DeadlineResponse(HTTPResponse):
             sock = DeadlineReader(sock, time.monotonic() + (sock.gettimeout() or 0))
         super().__init__(sock, *args, **kwargs)
 
+    def flush(self) -> None:
+        """Do nothing, as nothing is written.
+
+        http.client would flush what it has closed already, of which Python 3.13 tells on stderr.
+        """
+
     def _read_status(self) -> tuple[str, int, str]:
         """Skip interim answers (1xx); http.client skips 100 only. 101 is final."""
         while True:

@@ -7,7 +7,12 @@ from typing import Any, Final
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option, message_options
+from smsq_worker.cli.helpers.options import (
+    encoding_option,
+    examples,
+    json_option,
+    message_options,
+)
 
 _MAX_PREFIX: Final = 100
 
@@ -30,9 +35,15 @@ _MAX_PREFIX: Final = 100
 @click.option("--template", help="For rows that name none.")
 @message_options(lane="bulk", ttl="--ttl-s", rows=", for rows that name none")
 @click.option("--key-prefix", metavar="NAME", help="A name for this import; stdin needs one.")
-@click.option("--encoding", type=click.Choice(["utf-8", "gb18030"]), help="If detected wrongly.")
+@encoding_option
 @click.option("--dry-run", is_flag=True, help="Check everything, enqueue nothing.")
 @click.option("--bad-rows", "bad_path", type=click.Path(path_type=Path), help="Put bad rows there.")
+@click.option(
+    "--allow-notify",
+    metavar="TASK",
+    multiple=True,
+    help="A task that the column notify may name; else none.",
+)
 @click.option("--anew", is_flag=True, help="Send all of it, though it was sent before.")
 @click.option("--wait", is_flag=True, help="Follow the messages to their end.")
 @json_option
@@ -44,6 +55,7 @@ def send_file(
     encoding: str | None,
     dry_run: bool,
     bad_path: Path | None,
+    allow_notify: tuple[str, ...],
     anew: bool,
     wait: bool,
     as_json: bool,
@@ -53,8 +65,8 @@ def send_file(
     """Enqueue the messages of FILE, CSV or JSON Lines; - is stdin.
 
     The first line of CSV names the columns: phone, template, code, lane, ttl_s, key, reference,
-    send_at, on_ambiguous, notify; also mobphone, smstemplate, 手机号, 模板, 变量, 验证码. Text is
-    UTF-8 if all of it is, else GB18030 (GBK).
+    send_at, on_ambiguous, notify; also mobphone, smstemplate, 手机号, 电话, 模板, 变量, 验证码.
+    Columns without a name must be empty. Text is UTF-8 if all of it is, else GB18030 (GBK).
 
     The whole file is checked first, and nothing is sent if a row is bad, unless --bad-rows says
     where to put such rows. stdin is checked row by row, and ends at the first bad one.
@@ -75,6 +87,6 @@ def send_file(
         raise click.UsageError(f"--key-prefix takes 1 to {_MAX_PREFIX} printable characters")
     defaults = {name: value for name, value in message.items() if value is not None}
     options = view.Options(
-        defaults, key_prefix or "", encoding, bad_path, anew, wait, as_json, quiet
+        defaults, key_prefix or "", encoding, bad_path, anew, wait, as_json, quiet, allow_notify
     )
     view.send_file(file, options, dry_run=dry_run)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
 import click
 
-from smsq_worker.cli.helpers.options import check_reason, examples, json_option
+from smsq_worker.cli.helpers.options import check_reason, encoding_option, examples, json_option
 
 MAX_DAYS = 3650
 
@@ -105,9 +103,13 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
         ),
     ),
 )
-@click.argument("file", type=click.File("rb"))
-def import_(file: BinaryIO) -> None:
-    """Import the numbers of a CSV file; - is stdin. What is known of them is replaced.
+@click.argument("file", type=click.Path(allow_dash=True))
+@encoding_option
+def import_(file: str, encoding: str | None) -> None:
+    """Import the numbers of a file; - is stdin. What is known of them is replaced.
+
+    Files are read as send-file reads them: CSV or JSON Lines, UTF-8 or GB18030 (GBK). The columns
+    are phone, or 手机号, 电话, and reason, since, until.
 
     Without a time a number is suppressed until it is removed, without lanes in all of them; a
     number may have several lines, of different lanes. If any line is wrong, all wrong
@@ -115,7 +117,7 @@ def import_(file: BinaryIO) -> None:
     """
     from smsq_worker.cli.views import suppressed as view
 
-    view.import_csv(file)
+    view.import_list(file, encoding)
 
 
 @suppressed.command(
@@ -125,7 +127,8 @@ def import_(file: BinaryIO) -> None:
 def export(file: str) -> None:
     """Write the list as CSV to a file that nobody else may read, or to stdout.
 
-    The numbers are NOT masked, so that the file can be imported again.
+    The numbers are NOT masked, so that the file can be imported again. A reason that a spreadsheet
+    would take for a formula gets an apostrophe in front, which an import takes away.
     """
     from smsq_worker.cli.views import suppressed as view
 

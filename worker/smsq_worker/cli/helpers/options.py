@@ -34,6 +34,9 @@ def _for_a_machine(_ctx: click.Context, _param: click.Parameter, value: bool) ->
 json_option: Final = click.option(
     "--json", "as_json", is_flag=True, callback=_for_a_machine, help="Print JSON."
 )
+encoding_option: Final = click.option(
+    "--encoding", type=click.Choice(["utf-8", "gb18030"]), help="If detected wrongly."
+)
 
 
 def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

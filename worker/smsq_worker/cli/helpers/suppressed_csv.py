@@ -1,22 +1,29 @@
-"""A list of suppressed numbers as CSV: phone,reason,since,until,lanes, the times in ISO 8601."""
+"""A list of suppressed numbers: phone,reason,since,until,lanes, the times in ISO 8601."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from smsq.contract import Lane, parse_phone
 from smsq.errors import InvalidMessage
+from smsq_worker.bulk_import import formulas
+from smsq_worker.bulk_import.columns import PHONE_ALIASES, Columns
+from smsq_worker.bulk_import.records import Records
 from smsq_worker.cli.helpers.options import REASON_RULE, is_reason
 from smsq_worker.ledger.suppressed import ALL_LANES, Suppressed, laid_over
 
 COLUMNS: Final = ("phone", "reason", "since", "until", "lanes")
+LISTED: Final = Columns(
+    aliases={"phone": PHONE_ALIASES, "reason": ("原因",), "since": (), "until": (), "lanes": ()},
+    skipped=(),
+    allowed="allowed are phone, or 手机号, 电话, and reason, since, until, lanes",
+)
 IMPORTED: Final = "imported"
 
-_HEADER_RULE: Final = "the header must be phone, and may go on with reason, since, until, lanes"
 _TIME_RULE: Final = (
     "must be an ISO 8601 time with an offset, like 2030-01-31T08:00:00+08:00, or a date, which "
     "means its beginning in UTC"
@@ -41,14 +48,13 @@ def read_time(text: str) -> datetime:
 
 
 def read_list(
-    lines: Iterable[str], complain: Callable[[str], None], since: datetime, until: datetime
+    records: Records, complain: Callable[[str], None], since: datetime, until: datetime
 ) -> dict[str, tuple[Suppressed, ...]]:
     """Read a list, by number: the last line of each lane counts.
 
     `since` and `until` are the defaults. Calls `complain` for every bad line, with what is
-    allowed, and then raises BadList.
+    allowed, and then raises BadList. Raises BadFile where the rest cannot be read.
     """
-    reader = csv.reader(lines, strict=True)
     defaults = {
         "reason": IMPORTED,
         "since": since.isoformat(),
@@ -57,9 +63,10 @@ def read_list(
     }
     found: dict[str, tuple[Suppressed, ...]] = {}
     bad = False
-    for problem, row in _rows(reader, defaults):
+    for record in records:
+        problem, row = (record.problem, None) if record.problem else _row(record.given, defaults)
         if row is None:
-            complain(f"line {max(1, reader.line_num)}: {problem}")
+            complain(f"line {record.line}: {problem}")
             bad = True
         else:
             found[row.phone] = laid_over(found.get(row.phone, ()), row)
@@ -77,47 +84,23 @@ def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:
         if row.phone:
             times = (row.since.isoformat(), row.until.isoformat())
             lanes = "" if row.lanes == ALL_LANES else " ".join(row.lanes)
-            writer.writerow((row.phone, row.reason, *times, lanes))
+            writer.writerow(formulas.written((row.phone, row.reason, *times, lanes)))
             written += 1
         else:
             unknown += 1
     return written, unknown
 
 
-def _rows(
-    reader: Iterator[list[str]], defaults: dict[str, str]
-) -> Iterator[tuple[str, Suppressed | None]]:
-    """Yield (what is wrong, None) or ("", row) for each line."""
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if "phone" not in header or not _are_columns(header):
-            yield _HEADER_RULE, None
-            return
-        for fields in reader:
-            if fields:
-                yield _row(header, fields, defaults)
-    except csv.Error as error:
-        yield f"not CSV: {error}", None
-
-
-def _are_columns(header: list[str]) -> bool:
-    return len(set(header)) == len(header) and set(header) <= set(COLUMNS)
-
-
-def _row(
-    header: list[str], fields: list[str], defaults: dict[str, str]
-) -> tuple[str, Suppressed | None]:
-    if len(fields) > len(header):
-        return f"{len(fields)} fields, and the header has {len(header)}", None
-    given = {name: text.strip() for name, text in zip(header, fields, strict=False)}
-    row = defaults | {name: text for name, text in given.items() if text}
+def _row(given: dict[str, Any], defaults: dict[str, str]) -> tuple[str, Suppressed | None]:
+    """Return (what is wrong, None) or ("", row)."""
+    row = defaults | given
     try:
         return "", Suppressed(
             phone=parse_phone(row.get("phone", "")),
-            reason=_reason(row["reason"]),
-            since=_time("since", row["since"]),
-            until=_time("until", row["until"]),
-            lanes=_lanes(row["lanes"]),
+            reason=_reason(str(row["reason"])),
+            since=_time("since", str(row["since"])),
+            until=_time("until", str(row["until"])),
+            lanes=_lanes(str(row["lanes"])),
         )
     except (InvalidMessage, ValueError) as error:
         return str(error), None
@@ -127,7 +110,7 @@ def _row(
 @lru_cache(maxsize=1024)
 def _reason(text: str) -> str:
     if not is_reason(text):
-        raise ValueError(f"reason must be {REASON_RULE}, in UTF-8")
+        raise ValueError(f"reason must be {REASON_RULE}")
     return text
 
 

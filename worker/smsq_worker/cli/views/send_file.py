@@ -41,6 +41,7 @@ class Options:
     wait: bool
     as_json: bool
     quiet: bool
+    notify: tuple[str, ...]
 
 
 def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
@@ -52,7 +53,9 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
     progress = partial(meter, quiet=options.quiet)
     try:
         with opened(path) as source:
-            file = BulkFile(source, options.defaults, options.encoding, options.key_prefix)
+            file = BulkFile(
+                source, options.defaults, options.encoding, options.key_prefix, options.notify
+            )
             bulk = BulkImport(settings, client, file, options.bad_path, progress)
             if dry_run:
                 report = bulk.dry_run()

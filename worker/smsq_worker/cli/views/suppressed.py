@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import click
 
 from smsq.cipher import opener
 from smsq.contract import Lane, mask_phone, parse_phone
 from smsq.errors import InvalidMessage
+from smsq_worker.bulk_import.records import read_records
+from smsq_worker.bulk_import.source import BadFile, Lines, Source, opened, scan
 from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
 from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
-from smsq_worker.cli.helpers.suppressed_csv import BadList, read_list, read_time, write_list
+from smsq_worker.cli.helpers.suppressed_csv import (
+    LISTED,
+    BadList,
+    read_list,
+    read_time,
+    write_list,
+)
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import _, ngettext
+from smsq_worker.infra.private_file import private_file
 from smsq_worker.inspection.formatting import in_lanes, local, moment
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.suppressed import ALL_LANES, Suppressed
@@ -79,15 +86,15 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
     raise SystemExit(1 if missing else 0)
 
 
-def import_csv(file: BinaryIO) -> None:
+def import_list(path: str, encoding: str | None) -> None:
     """Import a list: all of it, or nothing where a line is wrong, and exit with 1."""
     now = datetime.now(UTC)
-    # Bytes that are no UTF-8 become what no rule allows, so that their lines are named.
-    try:
-        with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as lines:
-            found = read_list(lines, partial(echo, err=True), now, now + _UNTIL_LIFTED)
-    except BadList:
-        fail(_("nothing was imported"))
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(opened(path))
+        except BadFile as error:
+            fail(f"smsq: {error}", 2)
+        found = _read(source, encoding, now)
     rows = chain.from_iterable(found.values())
     count = _control().take_over(row for row in rows if row.until > now)
     over = len(found) - count
@@ -97,10 +104,29 @@ def import_csv(file: BinaryIO) -> None:
     echo(words)
 
 
+def _read(source: Source, encoding: str | None, now: datetime) -> dict[str, tuple[Suppressed, ...]]:
+    complain = partial(echo, err=True)
+    try:
+        if source.seekable:
+            encoding = scan(source.file, encoding).encoding
+            source.file.seek(0)
+        records = read_records(Lines(source.file, encoding), source.name, LISTED)
+        return read_list(records, complain, now, now + _UNTIL_LIFTED)
+    except (BadFile, BadList) as error:
+        if isinstance(error, BadFile):
+            complain(str(error))
+        fail(_("nothing was imported"))
+
+
 def export_csv(file: str) -> None:
     """Write the list with full numbers to a file, or for - to stdout."""
     rows = _control().suppressed()
-    with _stdout() if file == "-" else _private_file(Path(file)) as stream:
+    with ExitStack() as stack:
+        try:
+            opened_file = _stdout() if file == "-" else private_file(Path(file), "utf-8")
+            stream = stack.enter_context(opened_file)
+        except OSError as error:
+            raise click.UsageError(f"{file} cannot be written: {error.strerror}") from None
         written, unknown = write_list(rows, stream)
     words = ngettext("{n} number exported", "{n} numbers exported", written)
     if unknown:
@@ -160,24 +186,3 @@ def _stdout() -> Iterator[TextIO]:
     """Open stdout in UTF-8, whatever the terminal's encoding: an import reads nothing else."""
     with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as stream:
         yield stream
-
-
-@contextmanager
-def _private_file(path: Path) -> Iterator[TextIO]:
-    """Open a file that appears when it is complete, with mode 0600."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():  # such as a pipe, which cannot be replaced
-        with path.open("w", encoding="utf-8") as stream:
-            yield stream
-        return
-    try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise click.UsageError(f"cannot write in {path.parent}: {error.strerror}") from None
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as stream:
-            yield stream
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
