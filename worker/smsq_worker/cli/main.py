@@ -27,15 +27,16 @@ def main() -> None:
         sys.exit(2)
     from smsq.errors import InvalidMessage, SettingsError, SmsqError
     from smsq_worker.cli.helpers.output import fail
+    from smsq_worker.cli.helpers.told import told
     from smsq_worker.i18n import Lang, speaking
 
     with speaking(Lang.of(os.environ)):
         try:
             group()(prog_name="smsq")
         except SettingsError as error:
-            fail("\n".join(f"smsq: {problem}" for problem in error.problems), 2)
+            fail("\n".join(f"smsq: {told(problem)}" for problem in error.problems), 2)
         except SmsqError as error:
-            fail(f"smsq: {error}", 2 if isinstance(error, InvalidMessage) else 1)
+            fail(f"smsq: {told(str(error))}", 2 if isinstance(error, InvalidMessage) else 1)
 
 
 def group() -> click.Group:

@@ -13,6 +13,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.cli.helpers.told import told
 from smsq_worker.cli.helpers.widths import padded
 from smsq_worker.i18n import _, pgettext
 
@@ -62,10 +63,10 @@ def _show(found: Iterable[tuple[str, Finding]]) -> None:
         for _part_of, finding in findings:
             counts[finding.level] += 1
             level = _level(finding.level)
-            line = f"  {padded(level, _LEVELS)} {finding.what}"
+            line = f"  {padded(level, _LEVELS)} {told(finding.what)}"
             echo(line, mark=level, fg=_COLOURS[finding.level])
             if finding.advice:
-                echo(f"{'':11}-> {finding.advice}")
+                echo(f"{'':11}-> {told(finding.advice)}")
     named = [(_level(level), counts[level]) for level in ("error", "warning", "ok")]
     echo(_(", ").join(_("{name}: {meaning}", name=name, meaning=n) for name, n in named))
 

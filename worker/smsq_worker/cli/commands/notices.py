@@ -9,6 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
     from smsq_worker.ledger.callbacks import Callbacks
@@ -35,7 +36,7 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from smsq_worker.i18n import _, ngettext
+    from smsq_worker.i18n import ngettext
     from smsq_worker.inspection.formatting import local, moment
 
     callbacks = _open_callbacks()
@@ -93,18 +94,18 @@ def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool
 ) -> None:
     from smsq_worker.cli.helpers.names import named
-    from smsq_worker.i18n import _
 
     if bool(names) == everything:
-        raise click.UsageError("name the callbacks, or pass --all")
+        raise click.UsageError(_("name the callbacks, or pass --all"))
     if not all(map(str.isprintable, names)):
-        raise click.UsageError("a callback's name is KIND:STATE:ID, in printable characters")
+        raise click.UsageError(_("a callback's name is KIND:STATE:ID, in printable characters"))
     callbacks = _open_callbacks()
     failed = False
     for name in named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]):
         done = callbacks.revive(name, decision)
         failed |= not done
-        echo(f"{name}  {_('done') if done else _('is not among those given up')}")
+        words = _("done") if done else _("is not among those given up")
+        echo(f"{name}  {words}")
     raise SystemExit(1 if failed else 0)
 
 

@@ -12,6 +12,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
     from smsq_worker.config.settings import Settings
@@ -74,7 +75,7 @@ def sandbox(
         _show_outcomes(as_json=as_json)
         return
     if as_json:
-        raise click.UsageError("--json goes with --outcomes")
+        raise click.UsageError(_("--json goes with --outcomes"))
     options = {"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url}
     given = {name: text for name, text in options.items() if text is not None}
     settings = Settings.load(os.environ | given, need=("app_secret",))

@@ -9,7 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo
-from smsq_worker.i18n import _
+from smsq_worker.i18n import N_, _
 
 
 @click.command(
@@ -41,9 +41,8 @@ def up(redis_port: int) -> None:
     try:
         with stopping(Stack(home / "logs")) as stack:
             start(plan, stack, home)
-            for name, address in addresses(plan):
-                echo(f"{name:8} {address}")
-            echo(f"{padded(_('Logs'), 8)} {home / 'logs'}")
+            for name, address in (*addresses(plan), (N_("Logs"), home / "logs")):
+                echo(f"{padded(_(name), 8)} {address}")
             echo(_("Ready. Ctrl-C ends it."))
             while True:
                 stack.check()

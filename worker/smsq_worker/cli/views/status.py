@@ -19,7 +19,7 @@ from smsq_worker.cli.views import rate as rate_view
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
-from smsq_worker.i18n import _, ngettext
+from smsq_worker.i18n import _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
 from smsq_worker.inspection.formatting import (
@@ -40,6 +40,8 @@ from smsq_worker.ledger.types import INBOX_UNKNOWN
 _WATCH_S: Final = 1.5
 _NAMES: Final = 9
 """Columns of what a line is about."""
+_FIELDS: Final = 12
+"""Columns of a field of one message."""
 
 
 def show_overview(*, as_json: bool) -> None:
@@ -214,7 +216,7 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     """Print a message's status; exits with 1 where nothing is known of it."""
     found = smsq.status(message_id)
     if found is None:
-        fail(f"smsq: nothing is known of {message_id!r}")
+        fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
     fields = dataclasses.asdict(found)
     if as_json:
         echo_json(fields, default=datetime.isoformat)
@@ -222,12 +224,38 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     attempts = fields.pop("attempts")
     for name, value in fields.items():
         if value is not None:
-            echo(f"{name:12} {_shown(value)}")
+            echo(f"{padded(_field(name), _FIELDS)} {_shown(name, value)}")
     for attempt in attempts:
         words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
         at = local_instant(attempt["started_at"])
-        echo(f"attempt {attempt['n']:<4} {' '.join([at, *words])}")
+        name = _("attempt {n}", n=attempt["n"])
+        echo(f"{padded(name, _FIELDS)} {' '.join([at, *words])}")
 
 
-def _shown(value: object) -> str:
-    return local_instant(value) if isinstance(value, datetime) else str(value)
+def _field(name: str) -> str:
+    """Return a field's name for a person; in English it is the library's own."""
+    names = {
+        "id": "id",
+        "state": pgettext("field", "state"),
+        "lane": pgettext("field", "lane"),
+        "template": pgettext("field", "template"),
+        "phone": pgettext("field", "phone"),
+        "reason": pgettext("field", "reason"),
+        "stat": pgettext("field", "stat"),
+        "detail": pgettext("field", "detail"),
+        "reference": pgettext("field", "reference"),
+        "enqueued_at": pgettext("field", "enqueued_at"),
+        "accepted_at": pgettext("field", "accepted_at"),
+        "finished_at": pgettext("field", "finished_at"),
+        "allowed_at": pgettext("field", "allowed_at"),
+        "certainly_not_sent": pgettext("field", "certainly_not_sent"),
+    }
+    return names.get(name, name)
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, datetime):
+        return local_instant(value)
+    if isinstance(value, bool):
+        return pgettext("value", "True") if value else pgettext("value", "False")
+    return state_name(str(value)) if name == "state" else str(value)
