@@ -14,7 +14,8 @@ from harness.cli import PHONE, here
 from harness.scene import Scene
 from smsq import keys
 from smsq_worker.cli.helpers import output
-from smsq_worker.cli.helpers.layout import columns, fitted
+from smsq_worker.cli.helpers.layout import fitted
+from smsq_worker.cli.helpers.layout import width as columns
 from smsq_worker.cli.views import demo
 from smsq_worker.domain.states import Outcome
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.cli.helpers.told import told
-from smsq_worker.cli.helpers.widths import padded
 from smsq_worker.i18n import _, pgettext
 
 if TYPE_CHECKING:

@@ -50,8 +50,8 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     --burst the burst stays as it is. While the gateway asks for fewer requests, the rate is
     temporarily lower; setting it ends that.
     """
+    from smsq_worker.cli.helpers.layout import padded
     from smsq_worker.cli.helpers.ledger_client import open_control
-    from smsq_worker.cli.helpers.widths import padded
     from smsq_worker.cli.views import rate as view
 
     if reset and (per_s is not None or burst is not None):

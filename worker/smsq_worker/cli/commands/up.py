@@ -31,7 +31,7 @@ def up(redis_port: int) -> None:
     set, the gateway is the sandbox unless SMSQ_GATEWAY_URL is set. Data and logs are kept under
     SMSQ_HOME. A port of 0 in a SMSQ_..._BIND takes a free one. Ctrl-C exits with 0.
     """
-    from smsq_worker.cli.helpers.widths import padded
+    from smsq_worker.cli.helpers.layout import padded
     from smsq_worker.devstack.processes import POLL_S, Stack, stopping
     from smsq_worker.devstack.up import addresses, make_folders, make_plan, start
 

@@ -14,11 +14,11 @@ from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.checkpoint import NotAgain
 from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.cli.helpers.told import told
-from smsq_worker.cli.helpers.widths import padded
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _
 from smsq_worker.inspection.formatting import span, state_name

@@ -12,23 +12,21 @@ from typing import Any, Final
 import smsq
 from smsq.contract import State
 from smsq.settings import shown_url
+from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
-from smsq_worker.cli.helpers.widths import padded, width
 from smsq_worker.cli.views import rate as rate_view
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
-from smsq_worker.i18n import _, ngettext, pgettext
+from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
     moment,
-    pause_end,
-    pause_words,
-    scope_name,
+    pause_whole,
     span,
     state_name,
 )
@@ -100,8 +98,7 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     )
     yield _line(_("now"), rate_view.current(rate))
     for pause in snapshot.pauses:
-        words = f"{scope_name(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
-        yield _line(_("paused"), words)
+        yield _line(_("paused"), pause_whole(pause))
     yield from (
         _line(_("memory"), _memory_words(*one)) for one in memory.items() if one[1].is_short
     )
@@ -116,9 +113,12 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     parked = _("{n}, look: smsq parked", n=snapshot.parked)
     yield _line(_("parked"), parked if snapshot.parked else "0")
     waiting, dead = snapshot.callbacks["waiting"], snapshot.callbacks["dead"]
-    given_up = _("{waiting} waiting, {dead} given up", waiting=waiting, dead=dead)
-    look = _("look: smsq notices")
-    yield _line(_("callbacks"), f"{given_up}, {look}" if dead else given_up)
+    callbacks = (
+        N_("{waiting} waiting, {dead} given up, look: smsq notices")
+        if dead
+        else N_("{waiting} waiting, {dead} given up")
+    )
+    yield _line(_("callbacks"), _(callbacks, waiting=waiting, dead=dead))
     if notify and notify.ours:
         yield _line("notify=", _notify_words(notify))
     yield _line(_("to send"), _drain(snapshot))
@@ -159,7 +159,7 @@ def _memory_words(name: str, memory: Memory) -> str:
     if not memory.limit:
         return words
     share = _("{share:.0%} of its maxmemory is in use", share=memory.used / memory.limit)
-    return f"{words}: {share}"
+    return _("{name}: {meaning}", name=words, meaning=share)
 
 
 def _drain(snapshot: Snapshot) -> str:
