@@ -119,12 +119,15 @@ def _run(gateway: Sandbox, settings: Settings) -> None:
 
 
 def _show_outcomes(*, as_json: bool) -> None:
+    from smsq_worker.cli.helpers.layout import padded
+    from smsq_worker.cli.helpers.told import told
     from smsq_worker.sandbox import OUTCOMES
 
     if as_json:
         echo_json([{"digits": o.digits, "name": o.name, "words": o.words} for o in OUTCOMES])
         return
     width = max(len(row.name) for row in OUTCOMES)
-    echo(f"{'ends in':<9}  {'name':<{width}}  what happens")
-    for row in OUTCOMES:
-        echo(f"{row.digits:<9}  {row.name:<{width}}  {row.words}")
+    rows = [(_("ends in"), _("name"), _("what happens"))]
+    rows += [(_(row.digits), row.name, told(row.words)) for row in OUTCOMES]
+    for digits, name, words in rows:
+        echo(f"{padded(digits, 9)}  {padded(name, width)}  {words}")

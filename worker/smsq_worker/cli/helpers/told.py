@@ -29,7 +29,7 @@ def _line(text: str) -> str:
         if found := pattern.fullmatch(text):
             # Each part is shorter than the whole, so this ends.
             return _(template, **{name: _line(part) for name, part in found.groupdict().items()})
-    return text
+    return _(text) if text else ""
 
 
 @cache

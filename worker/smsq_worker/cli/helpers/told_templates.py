@@ -260,6 +260,10 @@ TEMPLATES: Final = (
         "{name} must be an ISO 8601 time with an offset, like 2030-01-31T08:00:00+08:00, or a "
         "date, which means its beginning in UTC"
     ),
+    # What the sandbox does.
+    N_("first request as {digits} ({name}); then delivered"),
+    N_("{what}; then delivered"),
+    N_("report {stat}: {what}"),
     # What a rule is followed by.
     N_("{rule}; got {found}"),
 )
