@@ -96,7 +96,7 @@ def test_a_screen_fits_and_cuts_no_name(
 NOT_OURS = re.compile(
     "said something rather long to that|refusals: 20 in a row, the last of them: |the text is wrong"
     "|operator, who was asked for it in a long call by a lady|order 7, |smsq [a-z -]+|docs/\\S+"
-    "|appendonly yes|appendfsync everysec|Name or service not known|^smsq:"
+    "|appendonly yes|appendfsync everysec|Name or service not known|^smsq:|Retry-After: "
 )
 CHINESE = [
     *(("status",), ("status", ID), ("held",), ("parked",), ("notices",), ("suppressed",)),

@@ -15,21 +15,25 @@ from smsq_worker.i18n import Lang, _, language
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 _NUMBERS: Final = re.compile(r"n|line|least|most")
 """Placeholders that stand for a number."""
+_WORDS: Final = "what"
+"""The placeholder that stands for words which are marked where they are."""
 
 
 def told(text: str) -> str:
     """Return what an error says in the language of now; as it is where it is not known."""
     if language() is Lang.EN:
         return text
-    return "\n".join(map(_line, text.split("\n")))
+    return "\n".join(_line(line) for line in text.split("\n"))
 
 
-def _line(text: str) -> str:
+def _line(text: str, name: str = _WORDS) -> str:
     for pattern, template in _patterns():
         if found := pattern.fullmatch(text):
+            parts = found.groupdict()
             # Each part is shorter than the whole, so this ends.
-            return _(template, **{name: _line(part) for name, part in found.groupdict().items()})
-    return _(text) if text else ""
+            return _(template, **{part: _line(parts[part], part) for part in parts})
+    # Others may be names of ours that are words of the catalogue too.
+    return _(text) if text and name == _WORDS else text
 
 
 @cache

@@ -32,8 +32,8 @@ TEMPLATES: Final = (
         "smsq {release} knows up to {known}: upgrade this process, or name another ledger"
     ),
     N_(
-        "{what} is that of message {holder}, which has another phone or template; repeat that "
-        "message as it was, or give this one a {what_else} of its own"
+        "{field} is that of message {holder}, which has another phone or template; repeat that "
+        "message as it was, or give this one a {same} of its own"
     ),
     # A message's arguments.
     N_(
@@ -49,7 +49,17 @@ TEMPLATES: Final = (
     N_("an id must be a str of 1 to {most} printable characters"),
     N_("{name} must be a str of {least} to {most} characters"),
     N_("{name} must be one of {allowed}"),
-    N_("a text of {n} characters that is not"),
+    N_(
+        "a text of {n} characters, a number as spreadsheets and pandas rewrite it; make its column "
+        "text"
+    ),
+    N_(
+        "a text of {n} characters, of which character {least} is a full-width digit or of another "
+        "script"
+    ),
+    N_("a text of {n} characters, of which character {least} is {name}; remove it"),
+    N_("{kind} that is not"),
+    N_("a text of {n} characters"),
     N_("{kind} that is no such time"),
     N_("{kind}, not a str"),
     N_("{kind}: a number would lose its leading zeros"),
@@ -92,7 +102,6 @@ TEMPLATES: Final = (
     N_("SMSQ_PAYLOAD_KEYS: numbers and codes in this Redis are encrypted with other keys"),
     N_("add one that was in use here, in any place"),
     N_("SMSQ_TRACES: 1 needs more packages: pip install 'smsq[otel]'"),
-    N_("SMSQ_RELAY_SECRET: {why}"),
     N_(
         "must be at least {n} printable ASCII characters, without blanks at the ends, like that of "
         "`openssl rand -hex 24`, or whoever guesses it sends SMS at your expense; give your "
@@ -142,6 +151,10 @@ TEMPLATES: Final = (
     N_("redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"),
     N_(
         "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required, where db is a number"
+    ),
+    N_(
+        "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, like "
+        "amqp://user:password@host:5672/vhost"
     ),
     N_("HH:MM-HH:MM, like 08:00-21:00, in Asia/Shanghai, of two different times"),
     N_(
@@ -265,5 +278,6 @@ TEMPLATES: Final = (
     N_("{what}; then delivered"),
     N_("report {stat}: {what}"),
     # What a rule is followed by.
+    N_("SMSQ_RELAY_SECRET: {why}"),
     N_("{rule}; got {found}"),
 )
