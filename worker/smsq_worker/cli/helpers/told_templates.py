@@ -210,7 +210,7 @@ TEMPLATES: Final = (
         "too, and their keys are forgotten after 24 h, so they could be sent twice. Send the lines "
         "after it as a separate file, or {once_more}"
     ),
-    N_("remove {file} and pass --anew to send all of it once more"),
+    N_("remove {file} and {once_more}"),
     N_("pass --anew to send all of it once more"),
     N_(
         "{file} is damaged. Remove {other} to send the file from its beginning: rows that were "
