@@ -49,7 +49,9 @@ def setting(
 
 def number(least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
     """Read a number from least (with `above`: more than least) to most."""
-    allowed = f"a number {'above' if above else 'from'} {least:g} {'up ' * above}to {most:g}"
+    allowed = f"a number from {least:g} to {most:g}"
+    if above:
+        allowed = f"a number above {least:g} up to {most:g}"
 
     def parse(text: str) -> float:
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,7 +16,8 @@ from harness.cli import PHONE, here
 from harness.scene import Scene
 from smsq import keys
 from smsq_worker.cli.helpers import output
-from smsq_worker.cli.helpers.layout import columns, fitted
+from smsq_worker.cli.helpers.layout import fitted
+from smsq_worker.cli.helpers.layout import width as columns
 from smsq_worker.cli.views import demo
 from smsq_worker.domain.states import Outcome
 
@@ -87,6 +90,43 @@ def test_a_screen_fits_and_cuts_no_name(
     assert not [line for line in lines if "…" in line]
     for name in SCREENS[words]:
         assert [line for line in lines if name in line], (name, lines)
+
+
+# What callers, operators and the gateway wrote, commands and names of files and settings.
+NOT_OURS = re.compile(
+    "said something rather long to that|refusals: 20 in a row, the last of them: |the text is wrong"
+    "|operator, who was asked for it in a long call by a lady|order 7, |smsq [a-z -]+|docs/\\S+"
+    "|appendonly yes|appendfsync everysec|Name or service not known|^smsq:|Retry-After: "
+)
+CHINESE = [
+    *(("status",), ("status", ID), ("held",), ("parked",), ("notices",), ("suppressed",)),
+    *(("rate",), ("doctor",), ("resume",), ("functions",), ("send-file", "FILE", "--dry-run")),
+    *(("send-file", "FILE"), ("sandbox", "--outcomes")),
+]
+
+
+@pytest.mark.parametrize("words", CHINESE, ids="-".join)
+def test_a_screen_is_chinese_in_every_line_and_fits(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    busy: Scene,
+    tmp_path: Path,
+    words: tuple[str, ...],
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(f"phone,template\n{PHONE},SMS_1001\n{PHONE},SMS_1001\n12,SMS_1001\n")
+    words = tuple(str(file) if word == "FILE" else word for word in words)
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    _, out, errors = here(monkeypatch, capsys, *words)
+    for line in (out + errors).splitlines():
+        assert not re.search(r"[a-z]{2,} [a-z]{2,}|[:;,](?= |$)", NOT_OURS.sub("", line)), line
+    busy.control.pause("breaker", "")
+    for width in (60, 100):
+        monkeypatch.setattr(output, "table_width", lambda *, err=False, width=width: width)
+        _, out, errors = here(monkeypatch, capsys, *words)
+        lines = (out + errors).splitlines()
+        assert not [line for line in lines if columns(line) > width and " " in line.strip()]
+        assert not [line for line in lines if line.strip()[:1] in {*"，。；：、）"}]
 
 
 @pytest.mark.parametrize("width", [60, 100])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,6 +13,8 @@ from babel.messages.catalog import Message
 from harness.paths import ROOT
 from smsq_worker import i18n
 from smsq_worker.i18n import Lang, _, ngettext, pgettext
+
+MARKS = {"_", "N_", "ngettext", "pgettext"}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +38,19 @@ def test_marked_words_helps_and_clicks_own_messages_are_found(translations: Modu
     assert (None, "Print JSON.") in found
     assert (None, "Show this message and exit.") in found
     assert (None, "by the gateway's mid") in found
+
+
+def test_no_marked_text_is_within_an_f_string_where_it_is_not_found() -> None:
+    lost = [
+        f"{path.name}: {ast.unparse(call)}"
+        for path in Path(i18n.__file__).parent.rglob("*.py")
+        for text in ast.walk(ast.parse(path.read_text()))
+        if isinstance(text, ast.JoinedStr)
+        for call in ast.walk(text)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in MARKS
+        if isinstance(call.args[0], ast.Constant)
+    ]
+    assert lost == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from smsq_worker.bulk_import.follow import follow
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
 from smsq_worker.config.settings import Settings
-from smsq_worker.inspection.formatting import pause_line
+from smsq_worker.i18n import N_, _
+from smsq_worker.inspection.formatting import pause_line, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.suppressed import SuppressedCounter
 
@@ -84,10 +85,13 @@ class BulkImport:
             "expiring": seconds > found.least_ttl_s,
         }
 
-    def check(self, visit: Callable[[Row], None] = lambda _: None) -> CheckResult:
+    def check(self, visit: Callable[[Row], None] = lambda _row: None) -> CheckResult:
         """Check every row, and enqueue nothing; call `visit` with each. Raises BadFile."""
         found, rows = CheckResult(), self.file.rows()
-        with self.file.bad_rows(self.bad_path, rows) as bad, self.meter("checked", None, 0) as step:
+        with (
+            self.file.bad_rows(self.bad_path, rows) as bad,
+            self.meter(N_("checked"), None, 0) as step,
+        ):
             for row in checked(rows, found, bad):
                 visit(row)
                 if not found.rows % 1000:
@@ -159,14 +163,16 @@ class Run:
     def follow(self) -> set[str]:
         """Wait until all messages are final or held; return their states."""
         bulk = self._bulk
-        with bulk.meter("ended", self.done, 0) as step:
+        with bulk.meter(N_("ended"), self.done, 0) as step:
             control = Control(bulk.client, bulk.settings.rules)
 
             def show(states: Counter[str], live: int) -> None:
-                words = [", ".join(f"{state} {n}" for state, n in sorted(states.items()))]
+                words = [
+                    _(", ").join(f"{state_name(state)} {n}" for state, n in sorted(states.items()))
+                ]
                 if set(states) & _KEPT_BY_A_PAUSE:
                     words += map(pause_line, control.pauses())
-                step(states.total() - live, "; ".join(words))
+                step(states.total() - live, _("; ").join(words))
 
             url = bulk.settings.redis_url
             self._states = follow(bulk.client, url, self._checkpoint.ids_path, show)
@@ -200,7 +206,7 @@ class Run:
             if not file.source.seekable:
                 bad = stack.enter_context(file.bad_rows(bulk.bad_path, rows))
                 taken = checked(rows, self._found, bad, need_keys=key is None, stop_at_bad=True)
-            step = stack.enter_context(bulk.meter("enqueued", total, self.done))
+            step = stack.enter_context(bulk.meter(N_("enqueued"), total, self.done))
             enqueuer = Enqueuer(self._checkpoint, file.source, self._refused)
             enqueuer.enqueue(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self.done):

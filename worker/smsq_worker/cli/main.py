@@ -28,19 +28,20 @@ def main() -> None:
         sys.exit(2)
     from smsq.errors import InvalidMessage, SettingsError, SmsqError
     from smsq_worker.cli.helpers.output import fail
-    from smsq_worker.i18n import Lang, speaking
+    from smsq_worker.cli.helpers.told import told
+    from smsq_worker.i18n import Lang, _, speaking
 
     with speaking(Lang.of(os.environ)):
         try:
             group()(prog_name="smsq")
         except SettingsError as error:
-            fail("\n".join(f"smsq: {problem}" for problem in error.problems), 2)
+            fail("\n".join(f"smsq: {told(problem)}" for problem in error.problems), 2)
         except SmsqError as error:
-            fail(f"smsq: {error}", 2 if isinstance(error, InvalidMessage) else 1)
+            fail(f"smsq: {told(str(error))}", 2 if isinstance(error, InvalidMessage) else 1)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            fail(f"smsq: cannot write: {error.strerror}")
+            fail("smsq: " + _("cannot write: {error}", error=error.strerror))
 
 
 def _prepare_streams() -> None:

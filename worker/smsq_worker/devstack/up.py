@@ -19,6 +19,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
 from smsq_worker.devstack.services import SandboxOptions
+from smsq_worker.i18n import N_, _
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.ports import Wish, find_ports, shown
 
@@ -132,12 +133,12 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 
 def addresses(plan: Plan) -> list[tuple[str, str]]:
     """Return what runs where, without secrets."""
-    sandbox = "  (sandbox: sends no SMS)" if plan.with_sandbox else ""
+    sandbox = _("  (sandbox: sends no SMS)") if plan.with_sandbox else ""
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
-        ("Gateway", f"{plan.settings.gateway_url}{sandbox}"),
+        (N_("Gateway"), f"{plan.settings.gateway_url}{sandbox}"),
         ("API", plan.api_url),
-        ("Relay", f"{plan.api_url}{_authorization(plan)}"),
+        (N_("Relay"), f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),
     ]
 
@@ -150,7 +151,8 @@ def _check_server(settings: Settings) -> None:
 
 def _authorization(plan: Plan) -> str:
     file = plan.settings.home / RELAY_SECRET_FILE
-    return f'  with -H "Authorization: $(cat {file})"' if plan.own_relay else ""
+    header = f'-H "Authorization: $(cat {file})"'
+    return _("  with {header}", header=header) if plan.own_relay else ""
 
 
 def _relay_secret(home: Path) -> str:

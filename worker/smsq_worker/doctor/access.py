@@ -13,6 +13,7 @@ from smsq.connection import Client, connect_impatiently
 from smsq.deadline import DeadlineExceeded
 from smsq.settings import shown_url
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
+from smsq_worker.i18n import _
 
 TIMEOUT_S: Final = 3.0
 _TIMEOUTS: Final = (redis.TimeoutError, DeadlineExceeded)
@@ -35,30 +36,38 @@ def on_redis(
         with closing(connect_impatiently(url, TIMEOUT_S)) as client:
             if not follows:
                 client.time()
-                yield ok(f"{shown_url(url)} answers")
+                yield ok(_("{url} answers", url=shown_url(url)))
             yield from check(client)
     except redis.RedisError as problem:
         if follows and isinstance(problem, _UNREACHABLE):
-            yield warning(f"unknown: {_why(problem)}", "see the findings about the server")
+            what = _("unknown: {why}", why=_why(problem))
+            yield warning(what, _("see the findings about the server"))
         else:
-            yield error(f"{shown_url(url)}: {_why(problem)}", _advice(problem, setting))
+            what = _("{name}: {meaning}", name=shown_url(url), meaning=_why(problem))
+            yield error(what, _advice(problem, setting))
 
 
 def _why(problem: redis.RedisError) -> str:
     if isinstance(problem, _TIMEOUTS):
-        return f"no answer within {TIMEOUT_S:g} s"
+        return _("no answer within {s:g} s", s=TIMEOUT_S)
     if isinstance(problem, redis.AuthenticationError):
-        return "the user or the password was rejected"
+        return _("the user or the password was rejected")
     return re.sub(r"^User \S+ has", "the user has", one_line(problem))
 
 
 def _advice(problem: redis.RedisError, setting: str) -> str:
     if isinstance(problem, redis.AuthenticationError):
-        return f"set the right user and password in {setting}"
+        return _("set the right user and password in {setting}", setting=setting)
     if isinstance(problem, redis.exceptions.NoPermissionError):
-        return (
-            f"give the user of {setting} the rights of its role: see docs/operate/redis.md, Users"
+        return _(
+            "give the user of {setting} the rights of its role: see docs/operate/redis.md, Users",
+            setting=setting,
         )
     if isinstance(problem, _UNREACHABLE):
-        return f"start the server, open the network path to it, or correct {setting}"
-    return f"check the server's log, and that {setting} names the intended server and database"
+        return _(
+            "start the server, open the network path to it, or correct {setting}", setting=setting
+        )
+    return _(
+        "check the server's log, and that {setting} names the intended server and database",
+        setting=setting,
+    )

@@ -11,6 +11,7 @@ from smsq_worker.api.clients import weak
 from smsq_worker.config.parsers import Bind
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, warning
+from smsq_worker.i18n import _
 from smsq_worker.infra.ports import shown
 
 TIMEOUT_S: Final = 2.0
@@ -22,19 +23,22 @@ def check(settings: Settings) -> Iterator[Finding]:
     """Check whether the API is up and ready at its bind address."""
     where = shown(settings.api_bind)
     if weakness := weak(settings.relay_secret):
-        yield error("SMSQ_RELAY_SECRET is weak: smsq serve does not start with it", weakness)
+        yield error(_("SMSQ_RELAY_SECRET is weak: smsq serve does not start with it"), weakness)
     if not settings.report_token:
-        yield ok("SMSQ_REPORT_TOKEN is not set here, so the HTTP API is not checked")
+        yield ok(_("SMSQ_REPORT_TOKEN is not set here, so the HTTP API is not checked"))
     elif not _answers(settings.api_bind, "/healthz"):
-        advice = "delivery reports need it: smsq serve, here or on another host"
-        yield ok(f"no HTTP API answers at {where}", advice)
+        advice = _("delivery reports need it: smsq serve, here or on another host")
+        yield ok(_("no HTTP API answers at {where}", where=where), advice)
     else:
-        yield ok(f"the HTTP API answers at {where}")
+        yield ok(_("the HTTP API answers at {where}", where=where))
         if not _answers(settings.api_bind, "/readyz"):
             yield warning(
-                f"the HTTP API at {where} is not ready: it does not reach Redis, or cannot write "
-                "the reports in its spool to it",
-                f"curl http://{where}/readyz says which; read its log",
+                _(
+                    "the HTTP API at {where} is not ready: it does not reach Redis, or cannot "
+                    "write the reports in its spool to it",
+                    where=where,
+                ),
+                _("curl http://{where}/readyz says which; read its log", where=where),
             )
 
 

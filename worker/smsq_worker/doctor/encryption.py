@@ -9,6 +9,7 @@ from smsq.connection import Client
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok
+from smsq_worker.i18n import _
 from smsq_worker.ledger.key_rotation import wrapped_lookup_key
 
 
@@ -19,14 +20,19 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
         yield _tried(settings, wrapped)
     elif wrapped:
         yield error(
-            "numbers and codes are encrypted in Redis, but SMSQ_PAYLOAD_KEYS is not set here: no "
-            "worker starts without it, and a producer's messages are readable",
-            "give every process the same SMSQ_PAYLOAD_KEYS",
+            _(
+                "numbers and codes are encrypted in Redis, but SMSQ_PAYLOAD_KEYS is not set here: "
+                "no worker starts without it, and a producer's messages are readable"
+            ),
+            _("give every process the same SMSQ_PAYLOAD_KEYS"),
         )
     else:
         yield ok(
-            "anyone who can read Redis can read number and code of each message until it is final",
-            "SMSQ_PAYLOAD_KEYS encrypts them",
+            _(
+                "anyone who can read Redis can read number and code of each message until it is "
+                "final"
+            ),
+            _("SMSQ_PAYLOAD_KEYS encrypts them"),
         )
 
 
@@ -36,6 +42,6 @@ def _tried(settings: Settings, wrapped: str | None) -> Finding:
         if wrapped:
             FernetCipher(keyring, wrapped)
     except SettingsError as problem:
-        what, _, advice = problem.problems[0].partition("; ")
+        what, _semicolon, advice = problem.problems[0].partition("; ")
         return error(what, advice)
-    return ok("numbers and codes are encrypted in Redis, with keys that are known here")
+    return ok(_("numbers and codes are encrypted in Redis, with keys that are known here"))

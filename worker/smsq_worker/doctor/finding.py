@@ -44,8 +44,3 @@ def one_line(error: BaseException) -> str:
     """Return an error's text in a form that is safe for a terminal."""
     text = " ".join(str(error).split())
     return "".join(part if part.isprintable() else "?" for part in text)[:200]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun in the singular or plural."""
-    return f"{number} {noun}{'s' * (number != 1)}"

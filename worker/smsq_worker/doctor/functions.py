@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from smsq.connection import Client
 from smsq.functions import LIBRARY
 from smsq_worker.doctor.finding import Finding, ok, one_line, warning
+from smsq_worker.i18n import _
 from smsq_worker.ledger.functions import libraries
 
 SIDE_BY_SIDE: Final = 2
@@ -22,20 +23,25 @@ def check(client: Client) -> Iterator[Finding]:
         found = libraries(client)
     except ResponseError as error:  # no permission, or a server that has no functions
         yield warning(
-            f"unknown whether the functions of producers are there: {one_line(error)}",
-            "grant FUNCTION|LIST; a server without functions runs their scripts",
+            _(
+                "unknown whether the functions of producers are there: {error}",
+                error=one_line(error),
+            ),
+            _("grant FUNCTION|LIST; a server without functions runs their scripts"),
         )
         return
     if any(one.is_own for one in found):
-        yield ok(f"the functions of producers are there: {LIBRARY}")
+        yield ok(_("the functions of producers are there: {name}", name=LIBRARY))
     else:
         yield warning(
-            f"the functions of this release's producers are not there: {LIBRARY}",
-            "start a worker of this release, or run smsq functions load; until then only those "
-            "producers get through whose user may run scripts",
+            _("the functions of this release's producers are not there: {name}", name=LIBRARY),
+            _(
+                "start a worker of this release, or run smsq functions load; until then only those "
+                "producers get through whose user may run scripts"
+            ),
         )
     if len(found) > SIDE_BY_SIDE:
         yield warning(
-            f"libraries of functions, of several releases: {len(found)}",
-            "drop those of which no producer runs: smsq functions",
+            _("libraries of functions, of several releases: {n}", n=len(found)),
+            _("drop those of which no producer runs: smsq functions"),
         )

@@ -19,6 +19,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from smsq_worker.config.parsers import is_loopback
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
+from smsq_worker.i18n import N_, _
 
 TIMEOUT_S: Final = 3.0
 DAY_S: Final = 86_400
@@ -26,10 +27,10 @@ RENEW_DAYS: Final = 14
 
 EXPIRED, NOT_YET_VALID, WRONG_NAME, WRONG_ADDRESS = 10, 9, 62, 64
 """OpenSSL's numbers of what is wrong with a certificate."""
-_MISNAMED: Final = "SMSQ_GATEWAY_URL must name the host as the certificate does"
+_MISNAMED: Final = N_("SMSQ_GATEWAY_URL must name the host as the certificate does")
 _REMEDIES: Final = {
-    EXPIRED: "have the gateway's operator renew it; or this machine's clock is wrong",
-    NOT_YET_VALID: "set this machine's clock",
+    EXPIRED: N_("have the gateway's operator renew it; or this machine's clock is wrong"),
+    NOT_YET_VALID: N_("set this machine's clock"),
     WRONG_NAME: _MISNAMED,
     WRONG_ADDRESS: _MISNAMED,
 }
@@ -63,25 +64,34 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _secret(settings: Settings) -> Finding:
     if settings.app_secret:
-        return ok("SMSQ_APP_SECRET is set")
+        return ok(_("SMSQ_APP_SECRET is set"))
     return warning(
-        "SMSQ_APP_SECRET is not set here",
-        "workers need it, in SMSQ_APP_SECRET or SMSQ_APP_SECRET_FILE; on other hosts leave it out",
+        _("SMSQ_APP_SECRET is not set here"),
+        _(
+            "workers need it, in SMSQ_APP_SECRET or SMSQ_APP_SECRET_FILE; on other hosts leave it "
+            "out"
+        ),
     )
 
 
 def _protection(url: str, target: Target) -> Finding:
     if not target.tls and is_loopback(target.host):
-        return ok(f"{url}, plain http within this machine")
+        return ok(_("{url}, plain http within this machine", url=url))
     if not target.tls:
         return warning(
-            f"{url} is plain http: the network can read the secret, every number and every code",
-            "use https and remove SMSQ_GATEWAY_ALLOW_PLAINTEXT",
+            _(
+                "{url} is plain http: the network can read the secret, every number and every code",
+                url=url,
+            ),
+            _("use https and remove SMSQ_GATEWAY_ALLOW_PLAINTEXT"),
         )
     if target.verify is False:
         return warning(
-            f"{url}: the certificate is not verified, so anyone can impersonate the gateway",
-            "set SMSQ_GATEWAY_VERIFY_TLS=1, with SMSQ_GATEWAY_CA_BUNDLE for your own CA",
+            _(
+                "{url}: the certificate is not verified, so anyone can impersonate the gateway",
+                url=url,
+            ),
+            _("set SMSQ_GATEWAY_VERIFY_TLS=1, with SMSQ_GATEWAY_CA_BUNDLE for your own CA"),
         )
     return ok(url)
 
@@ -91,25 +101,27 @@ def _connection(target: Target) -> Iterator[Finding]:
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "not a host name"
+        why = problem.strerror if isinstance(problem, OSError) else _("not a host name")
         yield error(
-            f"the name {target.host} cannot be looked up: {why}",
-            "check SMSQ_GATEWAY_URL and this machine's name servers",
+            _("the name {host} cannot be looked up: {why}", host=target.host, why=why),
+            _("check SMSQ_GATEWAY_URL and this machine's name servers"),
         )
         return
-    addresses = sorted({str(address[0]) for *_, address in found})
-    yield ok(f"{target.host} is at {', '.join(addresses)}")
+    addresses = sorted({str(one[-1][0]) for one in found})
+    yield ok(_("{host} is at {addresses}", host=target.host, addresses=", ".join(addresses)))
     began = time.monotonic()
     try:
         sock = socket.create_connection((target.host, target.port), target.timeout_s)
     except OSError as problem:
+        why = _why(problem, target)
         yield error(
-            f"port {target.port} accepts no connection: {_why(problem, target)}",
-            "check SMSQ_GATEWAY_URL, the firewalls between, and whether the gateway is up",
+            _("port {port} accepts no connection: {why}", port=target.port, why=why),
+            _("check SMSQ_GATEWAY_URL, the firewalls between, and whether the gateway is up"),
         )
         return
     with sock:
-        yield ok(f"port {target.port} connects in {(time.monotonic() - began) * 1000:.0f} ms")
+        took_ms = (time.monotonic() - began) * 1000
+        yield ok(_("port {port} connects in {ms:.0f} ms", port=target.port, ms=took_ms))
         if target.tls:
             yield _handshake(sock, target)
 
@@ -120,15 +132,15 @@ def _handshake(sock: socket.socket, target: Target) -> Finding:
             certificate: Any = secured.getpeercert()
             return _certificate(certificate, secured.version() or "TLS")
     except ssl.SSLCertVerificationError as problem:
-        own_ca = "if the gateway's CA is your own, name it in SMSQ_GATEWAY_CA_BUNDLE"
+        own_ca = N_("if the gateway's CA is your own, name it in SMSQ_GATEWAY_CA_BUNDLE")
         return error(
-            f"its certificate is rejected: {problem.verify_message}",
-            _REMEDIES.get(problem.verify_code, own_ca),
+            _("its certificate is rejected: {why}", why=problem.verify_message),
+            _(_REMEDIES.get(problem.verify_code, own_ca)),
         )
     except OSError as problem:
         return error(
-            f"the TLS handshake fails: {_why(problem, target)}",
-            "check that SMSQ_GATEWAY_URL names a port that speaks TLS",
+            _("the TLS handshake fails: {why}", why=_why(problem, target)),
+            _("check that SMSQ_GATEWAY_URL names a port that speaks TLS"),
         )
 
 
@@ -146,18 +158,21 @@ def _wrap(sock: socket.socket, target: Target) -> ssl.SSLSocket:
 
 def _certificate(certificate: dict[str, Any], version: str) -> Finding:
     if not certificate:  # Python parses none that it does not verify.
-        return ok(f"{version}; the certificate's expiry is unknown, as it is not verified")
+        words = _("{tls}; the certificate's expiry is unknown, as it is not verified", tls=version)
+        return ok(words)
     end = ssl.cert_time_to_seconds(certificate["notAfter"])
     days = (end - time.time()) / DAY_S
-    what = f"{version}; the certificate is valid until {datetime.fromtimestamp(end, UTC):%Y-%m-%d}"
+    date = f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d}"
+    what = _("{tls}; the certificate is valid until {date}", tls=version, date=date)
     if days < RENEW_DAYS:
-        return warning(f"{what}, {days:.0f} days", "have the gateway's operator renew it in time")
+        what = _("{what}, {n:.0f} days", what=what, n=days)
+        return warning(what, _("have the gateway's operator renew it in time"))
     return ok(what)
 
 
 def _why(problem: OSError, target: Target) -> str:
     if isinstance(problem, TimeoutError):
-        return f"no answer within {target.timeout_s:g} s"
+        return _("no answer within {s:g} s", s=target.timeout_s)
     if isinstance(problem, ssl.SSLError):
-        return problem.reason or "no TLS"
+        return problem.reason or _("no TLS")
     return problem.strerror or one_line(problem)

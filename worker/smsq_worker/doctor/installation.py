@@ -31,6 +31,7 @@ from smsq_worker.doctor import (
 )
 from smsq_worker.doctor.access import on_redis
 from smsq_worker.doctor.finding import Finding, error
+from smsq_worker.i18n import _
 from smsq_worker.infra.heartbeat import FOLDER
 
 WITHIN_S: Final = 7.5
@@ -89,8 +90,8 @@ def run(checks: Mapping[str, Check], *, within_s: float) -> list[tuple[str, Find
     for name, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            what = f"the check did not finish within {within_s:g} s"
-            advice = "something that it depends on does not answer, perhaps the name server"
+            what = _("the check did not finish within {s:g} s", s=within_s)
+            advice = _("something that it depends on does not answer, perhaps the name server")
             found[name].append(error(what, advice))
     return [(name, finding) for name, findings in found.items() for finding in tuple(findings)]
 
@@ -100,5 +101,5 @@ def _collect(check: Check, found: list[Finding]) -> None:
         found.extend(check())
     except Exception as problem:  # noqa: BLE001 - the other parts are to be reported all the same
         # Only its type: its text may hold anything.
-        what = f"the check failed: {type(problem).__name__}"
-        found.append(error(what, "this is a bug in smsq doctor; please report it"))
+        what = _("the check failed: {error}", error=type(problem).__name__)
+        found.append(error(what, _("this is a bug in smsq doctor; please report it")))

@@ -16,6 +16,7 @@ from kombu.transport.redis import Channel
 from smsq.app import QUEUES
 from smsq.connection import Client
 from smsq_worker.doctor.finding import Finding, ok, warning
+from smsq_worker.i18n import N_, _
 from smsq_worker.ledger.backlog import is_ledger_key
 
 SCAN_S: Final = 1.0
@@ -27,7 +28,7 @@ SEP: Final = Channel.sep
 BINDING: Final = "_kombu.binding."
 SHARED: Final = ("celery.pidbox", "reply.celery.pidbox", "celeryev")
 """Exchanges that every Celery app has: remote control and events."""
-OWN_DATABASE: Final = (
+OWN_DATABASE: Final = N_(
     "give smsq its own database: a foreign worker with a shorter visibility timeout would have "
     "smsq's messages delivered again and again"
 )
@@ -62,20 +63,28 @@ def check(client: Client, notify_queue: str = "") -> Iterator[Finding]:
     """
     seen = _scan(client, notify_queue)
     queues = _queues(client, seen)
-    among = "" if seen.complete else f" among the {seen.keys} keys scanned"
+    among = "" if seen.complete else _(" among the {n} keys scanned", n=seen.keys)
     if queues:
         named = ", ".join(queues[:NAMED]) + ", ..." * (len(queues) > NAMED)
         yield warning(
-            f"other applications' queues in this database{among}: {named}",
-            OWN_DATABASE,
+            _(
+                "other applications' queues in this database{among}: {names}",
+                among=among,
+                names=named,
+            ),
+            _(OWN_DATABASE),
         )
     elif seen.foreign_keys:
         yield warning(
-            f"keys of other owners in this database{among}: {seen.foreign_keys}",
-            "give smsq its own database, which nobody flushes or fills up",
+            _(
+                "keys of other owners in this database{among}: {n}",
+                among=among,
+                n=seen.foreign_keys,
+            ),
+            _("give smsq its own database, which nobody flushes or fills up"),
         )
     else:
-        yield ok(f"no keys of other owners in this database{among}")
+        yield ok(_("no keys of other owners in this database{among}", among=among))
 
 
 def _scan(client: Client, notify_queue: str) -> Seen:

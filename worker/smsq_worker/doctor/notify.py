@@ -15,9 +15,10 @@ from smsq.redis_urls import as_broker
 from smsq.settings import shown_url
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.access import TIMEOUT_S, on_redis
-from smsq_worker.doctor.finding import Finding, counted, error, ok, warning
+from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.doctor.neighbours import BINDING, OWN_DATABASE
-from smsq_worker.doctor.queues import ask_workers
+from smsq_worker.doctor.queues import ask_workers, workers_words
+from smsq_worker.i18n import _
 from smsq_worker.inspection.notify_queue import NotifyQueue, is_in_redis, look
 
 SETTING: Final = "SMSQ_NOTIFY_BROKER_URL"
@@ -54,8 +55,8 @@ def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
         try:
             workers = ask_workers(settings.notify_broker_url)
         except _ERRORS as problem:
-            advice = "check the broker's log: it did answer before"
-            yield error(f"workers could not be asked: {type(problem).__name__}", advice)
+            what = _("workers could not be asked: {error}", error=type(problem).__name__)
+            yield error(what, _("check the broker's log: it did answer before"))
             return
         consumers = sum(found.name in queues for queues in workers.values())
     yield from judge(settings, found, consumers)
@@ -68,12 +69,15 @@ def _elsewhere(settings: Settings) -> Finding:
         with Connection(broker.url, ssl=broker.ssl, connect_timeout=TIMEOUT_S) as connection:
             channel: Any = connection.default_channel
             try:
-                _, waiting, consumers = channel.queue_declare(queue=name, passive=True)
+                _name, waiting, consumers = channel.queue_declare(queue=name, passive=True)
             except connection.channel_errors:
-                return ok(f"nothing was sent to {_where(settings)} yet")
+                return ok(_("nothing was sent to {where} yet", where=_where(settings)))
     except _ERRORS as problem:
         what = f"{shown_url(settings.notify_broker_url)}: {type(problem).__name__}"
-        return error(what, f"start the broker, open the network path to it, or correct {SETTING}")
+        advice = _(
+            "start the broker, open the network path to it, or correct {setting}", setting=SETTING
+        )
+        return error(what, advice)
     return next(judge(settings, NotifyQueue(name, waiting, waiting, ()), consumers))
 
 
@@ -81,41 +85,57 @@ def judge(settings: Settings, found: NotifyQueue, consumers: int) -> Iterator[Fi
     """Judge what waits by who takes it."""
     where = _where(settings)
     if consumers:
-        yield ok(f"{found.waiting} waiting in {where}, {counted(consumers, 'worker')}")
+        workers = workers_words(consumers)
+        what = _("{n} waiting in {where}, {workers}", n=found.waiting, where=where, workers=workers)
+        yield ok(what)
         if is_own(settings):
-            yield warning(f"the application consumes {where}, in smsq's database", OWN_DATABASE)
+            what = _("the application consumes {where}, in smsq's database", where=where)
+            yield warning(what, _(OWN_DATABASE))
     elif found.ours:
         named = f" ({', '.join(found.tasks)})" * bool(found.tasks)
         yield error(
-            f"{found.waiting} waiting in {where}{named}, and no worker consumes it: the "
-            "application is told nothing",
+            _(
+                "{n} waiting in {where}{tasks}, and no worker consumes it: the application is told "
+                "nothing",
+                n=found.waiting,
+                where=where,
+                tasks=named,
+            ),
             _advice(settings),
         )
     elif found.waiting and is_own(settings):
         yield warning(
-            f"{found.waiting} tasks of other applications wait in queue {found.name} of smsq's "
-            "database",
-            OWN_DATABASE,
+            _(
+                "{n} tasks of other applications wait in queue {queue} of smsq's database",
+                n=found.waiting,
+                queue=found.name,
+            ),
+            _(OWN_DATABASE),
         )
     else:
-        yield ok(f"none of smsq's tasks waits in {where}")
+        yield ok(_("none of smsq's tasks waits in {where}", where=where))
 
 
 def _where(settings: Settings) -> str:
-    return f"queue {settings.notify_queue} of {shown_url(settings.notify_broker_url)}, for notify="
+    broker = shown_url(settings.notify_broker_url)
+    return _("queue {queue} of {broker}, for notify=", queue=settings.notify_queue, broker=broker)
 
 
 def _advice(settings: Settings) -> str:
     queue = settings.notify_queue
     if is_own(settings):
-        return (
-            f"smsq's own broker is the default: name the application's in {SETTING}, and the "
-            f"queue that its workers consume in SMSQ_NOTIFY_QUEUE (now {queue}), for smsq's "
-            "workers, and restart them; what waits here is taken by a worker of the application "
-            f"that is started on this broker: celery -A YOUR_APP worker -Q {queue}"
+        return _(
+            "smsq's own broker is the default: name the application's in {setting}, and the queue "
+            "that its workers consume in SMSQ_NOTIFY_QUEUE (now {queue}), for smsq's workers, and "
+            "restart them; what waits here is taken by a worker of the application that is started "
+            "on this broker: celery -A YOUR_APP worker -Q {queue}",
+            setting=SETTING,
+            queue=queue,
         )
-    return (
-        f"start a worker of the application on it: celery -A YOUR_APP worker -Q {queue}; or name "
-        f"the broker and the queue that its workers consume in {SETTING} and SMSQ_NOTIFY_QUEUE, "
-        "and restart smsq's workers"
+    return _(
+        "start a worker of the application on it: celery -A YOUR_APP worker -Q {queue}; or name "
+        "the broker and the queue that its workers consume in {setting} and SMSQ_NOTIFY_QUEUE, and "
+        "restart smsq's workers",
+        setting=SETTING,
+        queue=queue,
     )

@@ -16,7 +16,8 @@ from smsq.app import QUEUES
 from smsq.connection import Client
 from smsq.redis_urls import as_broker
 from smsq_worker.doctor.access import TIMEOUT_S
-from smsq_worker.doctor.finding import Finding, counted, error, ok, warning
+from smsq_worker.doctor.finding import Finding, error, ok, warning
+from smsq_worker.i18n import _, ngettext
 from smsq_worker.inspection.snapshot import queue_depths
 
 CONTROL: Final = "celery"
@@ -33,8 +34,8 @@ def check(url: str, client: Client) -> Iterator[Finding]:
         workers = ask_workers(url)
     except (KombuError, OperationalError, OSError, redis.RedisError) as problem:
         yield error(
-            f"workers could not be asked: {type(problem).__name__}",
-            "check the broker's log: it did answer before",
+            _("workers could not be asked: {error}", error=type(problem).__name__),
+            _("check the broker's log: it did answer before"),
         )
         return
     consumers = Counter(queue for queues in workers.values() for queue in queues)
@@ -42,23 +43,34 @@ def check(url: str, client: Client) -> Iterator[Finding]:
     yield _worker_count(len(workers), len(ours))
     for queue, count in waiting.items():
         yield _queue(queue, count, consumers[queue], anyone=bool(ours))
-    yield ok(f"{unacked} taken and not yet acknowledged")
+    yield ok(_("{n} taken and not yet acknowledged", n=unacked))
 
 
 def _worker_count(answered: int, ours: int) -> Finding:
     if ours:
-        return ok(f"{counted(ours, 'worker')} running")
-    what = f"no worker answered within {ANSWER_S:g} s: nothing is being sent"
+        return ok(ngettext("{n} worker running", "{n} workers running", ours))
+    what = _("no worker answered within {s:g} s: nothing is being sent", s=ANSWER_S)
     if answered:
-        what = f"{counted(answered, 'worker')} answered, but none consumes smsq's queues"
-    return error(what, "start one: smsq worker")
+        what = ngettext(
+            "{n} worker answered, but none consumes smsq's queues",
+            "{n} workers answered, but none consumes smsq's queues",
+            answered,
+        )
+    return error(what, _("start one: smsq worker"))
+
+
+def workers_words(count: int) -> str:
+    """Return how many workers there are."""
+    return ngettext("{n} worker", "{n} workers", count)
 
 
 def _queue(queue: str, waiting: int, consumers: int, *, anyone: bool) -> Finding:
-    what = f"{queue}: {waiting} waiting, {counted(consumers, 'worker')}"
+    workers = workers_words(consumers)
+    what = _("{queue}: {n} waiting, {workers}", queue=queue, n=waiting, workers=workers)
     if consumers or not anyone:  # That there is no worker at all has been reported.
         return ok(what)
-    advice = f"start a worker that consumes it too: smsq worker -Q {','.join(QUEUES)}"
+    queues = ",".join(QUEUES)
+    advice = _("start a worker that consumes it too: smsq worker -Q {queues}", queues=queues)
     return error(what, advice) if waiting else warning(what, advice)
 
 
@@ -75,7 +87,7 @@ def ask_workers(url: str) -> dict[str, set[str]]:
     with Connection(
         broker.url, ssl=broker.ssl, transport_options=options | broker.options
     ) as connection:
-        for _ in range(TRIES):
+        for _try in range(TRIES):
             answers = control(connection).multi_call("active_queues", timeout=ANSWER_S)
             if answers:
                 return {

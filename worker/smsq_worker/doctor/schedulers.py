@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from smsq_worker.doctor.finding import Finding, counted, error, ok
+from smsq_worker.doctor.finding import Finding, error, ok
+from smsq_worker.i18n import _, ngettext
 from smsq_worker.infra.heartbeat import STUCK_S, is_locked
 
 
@@ -19,12 +20,23 @@ def check(folder: Path) -> Iterator[Finding]:
             # A worker that was killed leaves its file, without its lock.
             if age_s > STUCK_S and is_locked(path):
                 yield error(
-                    f"the scheduler of {path.name} has been stuck for {age_s:.0f} s",
-                    "read its log, then restart it; other workers do what is due meanwhile",
+                    _(
+                        "the scheduler of {name} has been stuck for {s:.0f} s",
+                        name=path.name,
+                        s=age_s,
+                    ),
+                    _("read its log, then restart it; other workers do what is due meanwhile"),
                 )
             running += age_s <= STUCK_S
         except FileNotFoundError:  # it ended meanwhile
             continue
         except OSError as problem:
-            yield error(f"{path} cannot be read: {problem.strerror}", "let this user read it")
-    yield ok(f"{counted(running, 'scheduler')} of this machine's workers running")
+            what = _("{path} cannot be read: {why}", path=path, why=problem.strerror)
+            yield error(what, _("let this user read it"))
+    yield ok(
+        ngettext(
+            "{n} scheduler of this machine's workers running",
+            "{n} schedulers of this machine's workers running",
+            running,
+        )
+    )

@@ -11,6 +11,7 @@ import redis
 from smsq.connection import Client
 from smsq.redis_urls import Sentinels, read
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
+from smsq_worker.i18n import _
 
 ENOUGH: Final = 3
 LEAST: Final = "min-replicas-to-write"
@@ -32,16 +33,17 @@ def check(url: str, wait_replicas: int, client: Client) -> Iterator[Finding]:
 
 
 def _service(at: Sentinels, host: str, port: int) -> dict[str, Any] | Finding:
-    where = f"the Sentinel {host}:{port}"
+    where = _("the Sentinel {host}:{port}", host=host, port=port)
     with closing(redis.Redis(host, port, **at.options)) as sentinel:
         try:
             services: Any = sentinel.sentinel_masters()
         except redis.RedisError as problem:
-            advice = "start it, open the network path to it, or correct SMSQ_REDIS_URL"
-            return warning(f"{where} does not answer: {one_line(problem)}", advice)
+            advice = _("start it, open the network path to it, or correct SMSQ_REDIS_URL")
+            why = one_line(problem)
+            return warning(_("{where} does not answer: {why}", where=where, why=why), advice)
     if at.service not in services:
-        what = f"{where} knows no service {at.service!r}"
-        return error(what, "name the service of its `sentinel monitor` in SMSQ_REDIS_URL")
+        what = _("{where} knows no service {name!r}", where=where, name=at.service)
+        return error(what, _("name the service of its `sentinel monitor` in SMSQ_REDIS_URL"))
     return dict(services[at.service])
 
 
@@ -49,40 +51,67 @@ def _agreement(at: Sentinels, seen: list[dict[str, Any]]) -> Iterator[Finding]:
     primaries = sorted({f"{service['ip']}:{service['port']}" for service in seen})
     if len(primaries) > 1:
         yield error(
-            f"the Sentinels name different primaries: {', '.join(primaries)}",
-            "a failover may be in progress; otherwise configure them to monitor the same one",
+            _("the Sentinels name different primaries: {names}", names=", ".join(primaries)),
+            _("a failover may be in progress; otherwise configure them to monitor the same one"),
         )
     elif primaries:
-        yield ok(f"{len(seen)} of {len(at.hosts)} Sentinels name the primary {primaries[0]}")
+        yield ok(
+            _(
+                "{n} of {all} Sentinels name the primary {name}",
+                n=len(seen),
+                all=len(at.hosts),
+                name=primaries[0],
+            )
+        )
     if len(at.hosts) < ENOUGH:
-        advice = f"run {ENOUGH}, on different machines, and name them all in SMSQ_REDIS_URL"
-        yield warning(f"{len(at.hosts)} Sentinels are too few to agree on a failover", advice)
+        yield warning(
+            _("{n} Sentinels are too few to agree on a failover", n=len(at.hosts)),
+            _("run {n}, on different machines, and name them all in SMSQ_REDIS_URL", n=ENOUGH),
+        )
 
 
 def _replicas(count: int, wait_replicas: int) -> Finding:
     if count < wait_replicas:
         return error(
-            f"{count} replicas, but SMSQ_REDIS_WAIT_REPLICAS is {wait_replicas}: nothing is sent",
-            "start more replicas, or set it lower",
+            _(
+                "{n} replicas, but SMSQ_REDIS_WAIT_REPLICAS is {needed}: nothing is sent",
+                n=count,
+                needed=wait_replicas,
+            ),
+            _("start more replicas, or set it lower"),
         )
     if not count:
-        return error("no replica: a failover has no target", "start one, better two")
-    return ok(f"{count} replicas")
+        return error(_("no replica: a failover has no target"), _("start one, better two"))
+    return ok(_("{n} replicas", n=count))
 
 
 def _loss_protection(client: Client, wait_replicas: int) -> Finding:
     try:
         least = client.config_get(LEAST).get(LEAST)
     except redis.ResponseError:
-        return warning(f"{LEAST} unknown: the server forbids CONFIG GET", "it should be 1")
+        what = _("{setting} unknown: the server forbids CONFIG GET", setting=LEAST)
+        return warning(what, _("it should be 1"))
     if least == "0":
         return warning(
-            f"{LEAST} is 0: a primary that is cut off accepts messages that will be lost",
-            f"set {LEAST} 1 on every server",
+            _(
+                "{setting} is 0: a primary that is cut off accepts messages that will be lost",
+                setting=LEAST,
+            ),
+            _("set {setting} 1 on every server", setting=LEAST),
         )
     if not wait_replicas:
         return warning(
-            "a failover undoes what the replicas do not have yet, and messages may be sent again",
-            "set SMSQ_REDIS_WAIT_REPLICAS to 1 for producers, workers and the HTTP API",
+            _(
+                "a failover undoes what the replicas do not have yet, and messages may be sent "
+                "again"
+            ),
+            _("set SMSQ_REDIS_WAIT_REPLICAS to 1 for producers, workers and the HTTP API"),
         )
-    return ok(f"{LEAST} is {least}, and sending waits for {wait_replicas} replicas")
+    return ok(
+        _(
+            "{setting} is {value}, and sending waits for {n} replicas",
+            setting=LEAST,
+            value=least,
+            n=wait_replicas,
+        )
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from smsq_worker.doctor.finding import Finding, error, ok, warning
+from smsq_worker.i18n import _
 from smsq_worker.infra.memory import NEARLY
 from smsq_worker.infra.spool import ACTIVE, BAD, READY, used
 
@@ -31,31 +32,49 @@ def check(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
         taken = used(folder, "reports")
     except OSError as problem:
         yield error(
-            f"{folder} cannot be used: {problem.strerror}",
-            "set SMSQ_HOME to a folder on a local disk that workers and the HTTP API can write to",
+            _("{folder} cannot be used: {why}", folder=folder, why=problem.strerror),
+            _(
+                "set SMSQ_HOME to a folder on a local disk that workers and the HTTP API can write "
+                "to"
+            ),
         )
         return
-    yield ok(f"{folder} is writable")
+    yield ok(_("{folder} is writable", folder=folder))
     count, waits_s = sum(entries for entries, _ in found), max((age for _, age in found), default=0)
     if count:
         too_long = waits_s > LONG_S
+        what = _("{n} entries wait in the spool: Redis was away, or a process died", n=count)
         yield (error if too_long else warning)(
-            f"{count} entries wait in the spool: Redis was away, or a process died"
-            + f"; the oldest for {waits_s / 60:.0f} min" * too_long,
-            "a worker (results) and the API (reports) of this machine write them to the ledger",
+            _("{what}; the oldest for {n:.0f} min", what=what, n=waits_s / 60)
+            if too_long
+            else what,
+            _("a worker (results) and the API (reports) of this machine write them to the ledger"),
         )
     else:
-        yield ok("nothing waits in the spool")
+        yield ok(_("nothing waits in the spool"))
     if max_bytes and taken > NEARLY * max_bytes:
         yield error(
-            f"reports take {taken >> 20} MiB of the {max_bytes >> 20} MiB of SMSQ_REPORT_SPOOL_MB: "
-            "the HTTP API refuses others while Redis does not take them",
-            "bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood",
+            _(
+                "reports take {used} MiB of the {limit} MiB of SMSQ_REPORT_SPOOL_MB: the HTTP API "
+                "refuses others while Redis does not take them",
+                used=taken >> 20,
+                limit=max_bytes >> 20,
+            ),
+            _("bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood"),
         )
     if bad:
         yield error(
-            f"{len(bad)} files in {folder} hold entries that could not be processed",
-            f"inspect *{BAD} there; if a newer release wrote it, upgrade and rename it to *{READY}",
+            _(
+                "{n} files in {folder} hold entries that could not be processed",
+                n=len(bad),
+                folder=folder,
+            ),
+            _(
+                "inspect *{bad} there; if a newer release wrote it, upgrade and rename it to "
+                "*{ready}",
+                bad=BAD,
+                ready=READY,
+            ),
         )
 
 

@@ -12,11 +12,12 @@ from redis.exceptions import ResponseError
 from smsq.connection import Client, mapped_errors
 from smsq.errors import SettingsError
 from smsq.settings import shown_url
+from smsq_worker.i18n import N_
 
 log = logging.getLogger(__name__)
 
 LEAST_REDIS: Final = 7
-NEEDED: Final = f"smsq needs Redis {LEAST_REDIS}.0 or newer, or Valkey"
+NEEDED: Final = N_("smsq needs Redis 7.0 or newer, or Valkey")
 OTHER_PRODUCTS: Final = ("dragonfly", "garnet", "kvrocks")
 """Their versions of Redis say little."""
 NO_EVICTION: Final = "noeviction"

@@ -21,10 +21,11 @@ def meaning(code: Code) -> str:
             "the upstream gateway answered {number}; what that means it alone can say",
             number=number,
         )
+    none = _("no meaning is documented")
     if language() is Lang.ZH:
-        return code.zh or code.en or _("no meaning is documented")
+        return code.zh or code.en or none
     vendors = f" ({code.zh})" if code.zh and code.zh != code.en else ""
-    return f"{code.en or _('no meaning is documented')}{vendors}"
+    return f"{code.en or none}{vendors}"
 
 
 def class_name(code_class: CodeClass) -> str:

@@ -119,8 +119,17 @@ def in_lanes(lanes: Sequence[str]) -> str:
 
 def pause_line(pause: Pause) -> str:
     """Return what is paused, why and since when, and what ends it."""
-    words = f"{scope_name(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
-    return _("paused: {words}", words=words)
+    return _("paused: {words}", words=pause_whole(pause))
+
+
+def pause_whole(pause: Pause) -> str:
+    """Return what is paused, why and since when, and what ends it; without saying that it is."""
+    return _(
+        "{scope} ({why}); {end}",
+        scope=scope_name(pause.scope),
+        why=pause_words(pause),
+        end=pause_end(pause),
+    )
 
 
 def pause_end(pause: Pause) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, lang_option
+from smsq_worker.i18n import _
 
 
 @click.command(
@@ -39,7 +40,7 @@ def codes(stat: str | None, *, seen: bool, as_json: bool) -> None:
         from smsq_worker.cli.views import codes_seen
 
         if stat is not None:
-            raise click.UsageError("either STAT or --seen, not both")
+            raise click.UsageError(_("either STAT or --seen, not both"))
         codes_seen.show(as_json=as_json)
         return
     from smsq_worker.cli.views import codes as view

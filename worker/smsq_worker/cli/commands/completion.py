@@ -7,6 +7,7 @@ from click.shell_completion import get_completion_class
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo_own
+from smsq_worker.i18n import _
 
 
 @click.command(
@@ -26,5 +27,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - click has all three
-        raise click.UsageError(f"click has no completion for {shell}")
+        raise click.UsageError(_("click has no completion for {shell}", shell=shell))
     echo_own(made(ctx.find_root().command, {}, "smsq", "_SMSQ_COMPLETE").source())

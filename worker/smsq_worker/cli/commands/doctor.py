@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.cli.helpers.told import told
+from smsq_worker.i18n import _, pgettext
 
 if TYPE_CHECKING:
     from smsq_worker.doctor.finding import Finding
 
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+_LEVELS = 8
+"""Columns."""
 
 
 @click.command(
@@ -47,17 +52,46 @@ def doctor(*, as_json: bool) -> None:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])
     else:
         _show(found)
-    raise SystemExit(1 if any(finding.level == "error" for _, finding in found) else 0)
+    raise SystemExit(1 if any(one.level == "error" for _of, one in found) else 0)
 
 
 def _show(found: Iterable[tuple[str, Finding]]) -> None:
     counts: Counter[str] = Counter()
     for part, findings in groupby(found, key=lambda one: one[0]):
-        echo(part, mark=part, bold=True)
-        for _, finding in findings:
+        name = _part(part)
+        echo(name, mark=name, bold=True)
+        for _part_of, finding in findings:
             counts[finding.level] += 1
-            level = finding.level
-            echo(f"  {level:8} {finding.what}", mark=level, fg=_COLOURS[level])
+            level = _level(finding.level)
+            line = f"  {padded(level, _LEVELS)} {told(finding.what)}"
+            echo(line, mark=level, fg=_COLOURS[finding.level])
             if finding.advice:
-                echo(f"{'':11}-> {finding.advice}")
-    echo(", ".join(f"{level}: {counts[level]}" for level in ("error", "warning", "ok")))
+                echo(f"{'':11}-> {told(finding.advice)}")
+    named = [(_level(level), counts[level]) for level in ("error", "warning", "ok")]
+    echo(_(", ").join(_("{name}: {meaning}", name=name, meaning=n) for name, n in named))
+
+
+def _level(level: str) -> str:
+    names = {
+        "ok": pgettext("level", "ok"),
+        "warning": pgettext("level", "warning"),
+        "error": pgettext("level", "error"),
+    }
+    return names[level]
+
+
+def _part(part: str) -> str:
+    names = {
+        "ledger": pgettext("part", "ledger"),
+        "sentinels": pgettext("part", "sentinels"),
+        "queues": pgettext("part", "queues"),
+        "schema": pgettext("part", "schema"),
+        "functions": pgettext("part", "functions"),
+        "messages": pgettext("part", "messages"),
+        "encryption": pgettext("part", "encryption"),
+        "clocks": pgettext("part", "clocks"),
+        "spool": pgettext("part", "spool"),
+        "gateway": pgettext("part", "gateway"),
+        "door": pgettext("part", "door"),
+    }
+    return names.get(part, part)

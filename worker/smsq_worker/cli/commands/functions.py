@@ -9,6 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
     from smsq.connection import Client
@@ -39,9 +40,11 @@ def functions(ctx: click.Context, *, as_json: bool) -> None:
         echo_json([{"name": one.name, "this_release": one.is_own} for one in found])
     else:
         for one in found:
-            echo(f"{one.name}  {'of this release' if one.is_own else 'of another release'}")
+            words = _("of this release") if one.is_own else _("of another release")
+            echo(f"{one.name}  {words}")
         if not is_there:
-            echo(f"{LIBRARY}, of this release, is not there: smsq functions load")
+            words = _("{name}, of this release, is not there: smsq functions load", name=LIBRARY)
+            echo(words)
     raise SystemExit(0 if is_there else 1)
 
 
@@ -59,7 +62,7 @@ def load() -> None:
     client, url = _connect()
     with mapped_errors(url):
         ledger_functions.load(client)
-    echo(f"{LIBRARY} is loaded")
+    echo(_("{name} is loaded", name=LIBRARY))
 
 
 @functions.command(epilog=examples("smsq functions drop smsq_3_1a2b3c4d"))
@@ -77,8 +80,8 @@ def drop(name: str) -> None:
     with mapped_errors(url):
         was_there = ledger_functions.drop(client, name)
     if not was_there:
-        raise click.ClickException("there is no such library: smsq functions lists them")
-    echo(f"{name} is deleted")
+        raise click.ClickException(_("there is no such library: smsq functions lists them"))
+    echo(_("{name} is deleted", name=name))
 
 
 def _connect() -> tuple[Client, str]:

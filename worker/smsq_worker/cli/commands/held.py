@@ -9,6 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
+from smsq_worker.i18n import _, ngettext, pgettext
 
 AT_MOST = 1000
 
@@ -95,12 +96,11 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
     from smsq_worker.cli.helpers.names import named
     from smsq_worker.config.settings import Settings
-    from smsq_worker.i18n import _, ngettext
     from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger
 
     if bool(ids) == everything:
-        raise click.UsageError("name the messages' ids, or pass --all")
+        raise click.UsageError(_("name the messages' ids, or pass --all"))
     for message_id in ids:
         parse_id(message_id)
     settings = Settings.load(os.environ)
@@ -110,9 +110,19 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     for message_id in chosen:
         result, state = ledger.decide(message_id, decision)
         failed |= result != "done"
-        words = _("its ttl is over, it can only be dropped") if result == "too late" else result
+        words = _result(result)
         now = _("{words}, now {state}", words=words, state=state_name(state)) if state else words
         echo(f"{message_id}  {now}")
     if not chosen:
         echo(ngettext("{n} held", "{n} held", 0))
     raise SystemExit(1 if failed else 0)
+
+
+def _result(result: str) -> str:
+    names = {
+        "done": _("done"),
+        "unknown": pgettext("result", "unknown"),
+        "not held": _("not held"),
+        "too late": _("its ttl is over, it can only be dropped"),
+    }
+    return names.get(result, result)

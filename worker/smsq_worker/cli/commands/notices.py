@@ -9,6 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
     from smsq_worker.ledger.callbacks import Callbacks
@@ -92,19 +93,19 @@ def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool
 ) -> None:
     from smsq_worker.cli.helpers.names import named
-    from smsq_worker.i18n import _
 
     if bool(names) == everything:
-        raise click.UsageError("name the callbacks, or pass --all")
+        raise click.UsageError(_("name the callbacks, or pass --all"))
     if not all(map(str.isprintable, names)):
-        raise click.UsageError("a callback's name is KIND:STATE:ID, in printable characters")
+        raise click.UsageError(_("a callback's name is KIND:STATE:ID, in printable characters"))
     callbacks = _open_callbacks()
     failed = False
     chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
     for name in chosen:
         done = callbacks.revive(name, decision)
         failed |= not done
-        echo(f"{name}  {_('done') if done else _('is not among those given up')}")
+        words = _("done") if done else _("is not among those given up")
+        echo(f"{name}  {words}")
     if not chosen:
         _echo_counts(callbacks)
     raise SystemExit(1 if failed else 0)

@@ -9,6 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import _
 
 
 class _SettingType(click.ParamType[float]):
@@ -20,6 +21,7 @@ class _SettingType(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
+        from smsq_worker.cli.helpers.told import told
         from smsq_worker.config.settings import Settings
 
         (parse,) = (
@@ -28,7 +30,7 @@ class _SettingType(click.ParamType[float]):
         try:
             found: float = parse(value)
         except ValueError as error:
-            self.fail(f"{value!r} is not allowed; it takes {error}", param, ctx)
+            self.fail(told(f"{value!r} is not allowed; it takes {error}"), param, ctx)
         return found
 
 
@@ -48,15 +50,16 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     --burst the burst stays as it is. While the gateway asks for fewer requests, the rate is
     temporarily lower; setting it ends that.
     """
+    from smsq_worker.cli.helpers.layout import padded
     from smsq_worker.cli.helpers.ledger_client import open_control
-    from smsq_worker.cli.helpers.widths import padded
     from smsq_worker.cli.views import rate as view
-    from smsq_worker.i18n import _
 
     if reset and (per_s is not None or burst is not None):
-        raise click.UsageError("--reset goes back to the settings, so it takes no rate and burst")
+        raise click.UsageError(
+            _("--reset goes back to the settings, so it takes no rate and burst")
+        )
     if burst is not None and per_s is None:
-        raise click.UsageError(f"pass the rate too: smsq rate RATE --burst {burst}")
+        raise click.UsageError(_("pass the rate too: smsq rate RATE --burst {burst}", burst=burst))
     control = open_control()
     if reset:
         control.reset_rate()
@@ -66,5 +69,6 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     if as_json:
         echo_json(view.as_dict(now))
         return
-    echo(f"{padded(_('limit'), 6)} {view.limit(now)}: {view.source(now)}")
-    echo(f"{padded(_('now'), 6)} {view.current(now)}")
+    limit = _("{name}: {meaning}", name=view.limit(now), meaning=view.source(now))
+    for name, words in ((_("limit"), limit), (_("now"), view.current(now))):
+        echo(f"{padded(name, 6)} {words}")

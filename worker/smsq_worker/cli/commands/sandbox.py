@@ -12,6 +12,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
     from smsq_worker.config.settings import Settings
@@ -74,7 +75,7 @@ def sandbox(
         _show_outcomes(as_json=as_json)
         return
     if as_json:
-        raise click.UsageError("--json goes with --outcomes")
+        raise click.UsageError(_("--json goes with --outcomes"))
     options = {"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url}
     given = {name: text for name, text in options.items() if text is not None}
     settings = Settings.load(os.environ | given, need=("app_secret",))
@@ -118,12 +119,15 @@ def _run(gateway: Sandbox, settings: Settings) -> None:
 
 
 def _show_outcomes(*, as_json: bool) -> None:
+    from smsq_worker.cli.helpers.layout import padded
+    from smsq_worker.cli.helpers.told import told
     from smsq_worker.sandbox import OUTCOMES
 
     if as_json:
         echo_json([{"digits": o.digits, "name": o.name, "words": o.words} for o in OUTCOMES])
         return
     width = max(len(row.name) for row in OUTCOMES)
-    echo(f"{'ends in':<9}  {'name':<{width}}  what happens")
-    for row in OUTCOMES:
-        echo(f"{row.digits:<9}  {row.name:<{width}}  {row.words}")
+    rows = [(_("ends in"), _("name"), _("what happens"))]
+    rows += [(_(row.digits), row.name, told(row.words)) for row in OUTCOMES]
+    for digits, name, words in rows:
+        echo(f"{padded(digits, 9)}  {padded(name, width)}  {words}")

@@ -13,6 +13,7 @@ from smsq_worker.cli.helpers.options import (
     json_option,
     message_options,
 )
+from smsq_worker.i18n import _
 
 _MAX_PREFIX: Final = 100
 
@@ -80,11 +81,11 @@ def send_file(
     from smsq_worker.cli.views import send_file as view
 
     if dry_run and wait:
-        raise click.UsageError("either --dry-run or --wait, not both")
+        raise click.UsageError(_("either --dry-run or --wait, not both"))
     if key_prefix is not None and not (
         0 < len(key_prefix) <= _MAX_PREFIX and key_prefix.isprintable()
     ):
-        raise click.UsageError(f"--key-prefix takes 1 to {_MAX_PREFIX} printable characters")
+        raise click.UsageError(_("--key-prefix takes 1 to {n} printable characters", n=_MAX_PREFIX))
     defaults = {name: value for name, value in message.items() if value is not None}
     options = view.Options(
         defaults, key_prefix or "", encoding, bad_path, anew, wait, as_json, quiet, allow_notify

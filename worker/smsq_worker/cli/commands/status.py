@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.i18n import _
 
 
 @click.command(
@@ -45,7 +46,7 @@ def status(message_id: str | None, *, as_json: bool, every_s: int | None) -> Non
 
     if message_id is not None:
         if every_s is not None:
-            raise click.UsageError("--watch shows the overview, so it takes no ID")
+            raise click.UsageError(_("--watch shows the overview, so it takes no ID"))
         view.show_message(message_id, as_json=as_json)
     elif every_s is None:
         view.show_overview(as_json=as_json)

@@ -9,7 +9,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo
-from smsq_worker.i18n import _
+from smsq_worker.i18n import N_, _
 
 
 @click.command(
@@ -31,7 +31,7 @@ def up(redis_port: int) -> None:
     set, the gateway is the sandbox unless SMSQ_GATEWAY_URL is set. Data and logs are kept under
     SMSQ_HOME. A port of 0 in a SMSQ_..._BIND takes a free one. Ctrl-C exits with 0.
     """
-    from smsq_worker.cli.helpers.widths import padded
+    from smsq_worker.cli.helpers.layout import padded
     from smsq_worker.devstack.processes import POLL_S, Stack, stopping
     from smsq_worker.devstack.up import addresses, make_folders, make_plan, start
 
@@ -41,9 +41,8 @@ def up(redis_port: int) -> None:
     try:
         with stopping(Stack(home / "logs")) as stack:
             start(plan, stack, home)
-            for name, address in addresses(plan):
-                echo(f"{name:8} {address}")
-            echo(f"{padded(_('Logs'), 8)} {home / 'logs'}")
+            for name, address in (*addresses(plan), (N_("Logs"), home / "logs")):
+                echo(f"{padded(_(name), 8)} {address}")
             echo(_("Ready. Ctrl-C ends it."))
             while True:
                 stack.check()

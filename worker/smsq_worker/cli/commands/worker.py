@@ -25,9 +25,10 @@ def worker(options: tuple[str, ...]) -> None:
     worker.
     """
     from smsq_worker.celery_worker.options import refused
+    from smsq_worker.cli.helpers.told import told
 
     # Before Celery sees them: it would replace this process' threads, or fail with a traceback.
     if problems := refused(options):
-        sys.stderr.write("".join(f"smsq: {line}\n" for line in problems))
+        sys.stderr.write("".join(f"smsq: {told(line)}\n" for line in problems))
         sys.exit(2)
     exec_celery("worker", *options)

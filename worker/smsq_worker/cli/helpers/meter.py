@@ -26,6 +26,7 @@ def meter(what: str, total: int | None, begun: int = 0, *, quiet: bool = False) 
 
     `begun` were done before. The total may be unknown.
     """
+    what = _(what)
     if quiet:
         yield lambda _done, _words: None
     elif sys.stderr.isatty():

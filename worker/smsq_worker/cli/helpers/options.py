@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import click
 from click.core import ParameterSource
 
-from smsq_worker.i18n import Lang, use
+from smsq_worker.i18n import Lang, _, use
 
 MAX_REASON: Final = 200
 REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
@@ -124,8 +124,10 @@ def is_reason(text: str) -> bool:
     return len(text) <= MAX_REASON and text.isprintable()
 
 
-def check_reason(_: click.Context, __: click.Parameter, value: str) -> str:
+def check_reason(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """Check a --reason."""
     if not is_reason(value):
-        raise click.BadParameter(f"it takes {REASON_RULE}")
+        raise click.BadParameter(
+            _("it takes printable text of at most {n} characters, on one line", n=MAX_REASON)
+        )
     return value

@@ -8,14 +8,15 @@ from typing import Any, Final, TypeVar
 import click
 
 from smsq_worker.cli.helpers.options import suggest
+from smsq_worker.i18n import N_, _
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 PAUSABLE: Final = ("account", "template")
 RESUMABLE: Final = ("account", "breaker", "template")
 _ALLOWED: Final = {
-    PAUSABLE: "it is about account (the default) or template NAME",
-    RESUMABLE: "it is about account (the default, with the breaker), breaker or template NAME",
+    PAUSABLE: N_("it is about account (the default) or template NAME"),
+    RESUMABLE: N_("it is about account (the default, with the breaker), breaker or template NAME"),
 }
 
 
@@ -40,17 +41,27 @@ def read_scope(words: tuple[str, ...], kinds: tuple[str, ...]) -> str:
             return BREAKER
         case ("breaker",):
             raise click.UsageError(
-                "smsq opens the breaker itself, while the gateway fails; to stop sending: "
-                "smsq pause account"
+                _(
+                    "smsq opens the breaker itself, while the gateway fails; to stop sending: "
+                    "smsq pause account"
+                )
             )
         case ("template", name):
             return template_scope(parse_template(name))
         case (word,) if word.startswith(template_scope("")):
             return template_scope(parse_template(word.removeprefix(template_scope(""))))
         case ("template", *_):
-            raise click.UsageError(f"{_ALLOWED[kinds]}; a template has one NAME, quote its blanks")
+            raise click.UsageError(
+                _(
+                    "{allowed}; a template has one NAME, quote its blanks",
+                    allowed=_(_ALLOWED[kinds]),
+                )
+            )
     # Not shown: it may be a number in the wrong place.
-    from smsq.suggestions import did_you_mean
+    from smsq.suggestions import nearest
 
-    hint = did_you_mean(words[0], kinds)
-    raise click.UsageError(f"{_ALLOWED[kinds]}; {hint}" if hint else _ALLOWED[kinds])
+    allowed, near = _(_ALLOWED[kinds]), nearest(words[0], kinds)
+    if near:
+        hint = _("did you mean {codes}?", codes=near[0])
+        allowed = _("{advice}; {more}", advice=allowed, more=hint)
+    raise click.UsageError(allowed)

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from smsq_worker.cli.helpers.widths import by_columns, restored
+from smsq_worker.cli.helpers.layout import by_columns, restored
 from smsq_worker.i18n import Lang, _, language
 
 _AS_IT_IS: Final = "\b"

@@ -14,8 +14,9 @@ from rich.text import Text
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
+from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail, table_width
-from smsq_worker.cli.helpers.widths import padded
+from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
 from smsq_worker.domain.printable import escaped
@@ -64,7 +65,7 @@ def load_catalogue() -> tuple[Path | None, Catalogue]:
     try:
         return override, Catalogue.load(override)
     except SettingsError as error:
-        fail("\n".join(error.problems), 2)
+        fail("\n".join(map(told, error.problems)), 2)
 
 
 def _explain(code: Code, catalogue: Catalogue, override: Path | None) -> list[str]:

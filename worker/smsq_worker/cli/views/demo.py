@@ -20,6 +20,8 @@ from smsq_worker.devstack.demo import Seen, Sent, demo_plan, enqueue, watch
 from smsq_worker.devstack.processes import Stack, stopping
 from smsq_worker.devstack.up import Plan, start
 from smsq_worker.domain.printable import escaped
+from smsq_worker.i18n import _
+from smsq_worker.inspection.formatting import state_name
 from smsq_worker.ledger import Ledger
 
 
@@ -29,12 +31,16 @@ def run_demo() -> bool:
     home = Settings.load(os.environ).home / "demo"
     plan = demo_plan(os.environ, home)
     with stopping(Stack(home / "logs")) as stack:
-        console.print(f"Starting Redis, sandbox gateway, API, worker, Flower; logs in {home}/logs")
+        logs = home / "logs"
+        console.print(
+            _("Starting Redis, sandbox gateway, API, worker, Flower; logs in {folder}", folder=logs)
+        )
         start(plan, stack, home)
-        console.print(f"Flower while it runs: {plan.flower_url}")
+        console.print(_("Flower while it runs: {url}", url=plan.flower_url))
         began = time.monotonic()
         sent = enqueue(plan)
-        console.print(f"{len(sent)} messages enqueued in {time.monotonic() - began:.2f} s")
+        took_s = time.monotonic() - began
+        console.print(_("{n} messages enqueued in {s:.2f} s", n=len(sent), s=took_s))
         seen = _follow(console, sent, stack.check)
         took_s = time.monotonic() - began
         _summarise(console, plan, seen)
@@ -42,11 +48,19 @@ def run_demo() -> bool:
     for one in wrong:
         status = seen.statuses[one.message_id]
         reason = escaped(status.reason or "")
-        console.print(f"WRONG: ...{one.digits} is {status.state} {reason}, not {one.end}")
+        is_, ought = _end(status.state, reason), _end(*one.end)
+        console.print(
+            _("WRONG: ...{digits} is {end}, not {ought}", digits=one.digits, end=is_, ought=ought)
+        )
     console.print(
-        f"{len(sent) - len(wrong)} of {len(sent)} messages ended as they must, {took_s:.0f} s"
+        _(
+            "{n} of {all} messages ended as they must, {s:.0f} s",
+            n=len(sent) - len(wrong),
+            all=len(sent),
+            s=took_s,
+        )
     )
-    console.print(f"Flower was at {plan.flower_url}")
+    console.print(_("Flower was at {url}", url=plan.flower_url))
     return not wrong
 
 
@@ -67,9 +81,9 @@ def make_table(*headings: str) -> Table:
 
 def _live_table(seen: Seen) -> Table:
     counts = seen.by_state()
-    table = make_table("state", "messages", "")
+    table = make_table(_("state"), _("messages"), "")
     for state in State:
-        table.add_row(state, str(counts[state]), "█" * counts[state])
+        table.add_row(state_name(state), str(counts[state]), "█" * counts[state])
     return table
 
 
@@ -79,7 +93,7 @@ def _lines(console: Console) -> Callable[[Seen], None]:
     def show(seen: Seen) -> None:
         nonlocal last
         counts = seen.by_state()
-        line = "  ".join(f"{state} {counts[state]}" for state in State if counts[state])
+        line = "  ".join(f"{state_name(one)} {counts[one]}" for one in State if counts[one])
         if line != last:
             console.print(line, soft_wrap=True)
         last = line
@@ -88,18 +102,23 @@ def _lines(console: Console) -> Callable[[Seen], None]:
 
 
 def _summarise(console: Console, plan: Plan, seen: Seen) -> None:
-    table = make_table("state", "reason", "last report", "messages")
+    table = make_table(_("state"), _("reason"), _("last report"), _("messages"))
     ends = Counter(
         (status.state, escaped(_reason(status.reason)), escaped(status.stat or ""))
         for status in seen.statuses.values()
     )
     for row, count in sorted(ends.items()):
-        table.add_row(*map(Text, row), str(count))
+        state, *others = row
+        table.add_row(state_name(state), *map(Text, others), str(count))
     console.print(table)
     settings = plan.settings
     ledger = Ledger(connect(settings.redis_url), settings.rules)
     counted = ledger.counters().get("possible_duplicates", 0)
-    console.print(f"Resends after doubt, each counted as a possible duplicate: {counted}")
+    console.print(_("Resends after doubt, each counted as a possible duplicate: {n}", n=counted))
+
+
+def _end(state: str, reason: str | None) -> str:
+    return f"{state_name(state)} {escaped(reason or '')}".rstrip()
 
 
 def _reason(reason: str | None) -> str:

@@ -17,10 +17,11 @@ from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
+from smsq_worker.cli.helpers.layout import padded, terminal_columns, width, wrapped
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
-from smsq_worker.cli.helpers.widths import padded, terminal_columns, width, wrapped
+from smsq_worker.cli.helpers.told import told
 from smsq_worker.cli.views import ticket
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
@@ -100,7 +101,7 @@ def _phone(word: str) -> str:
         return parse_phone(word)
     except InvalidMessage as error:
         raise click.UsageError(
-            _("no id and no mid that is known, and no number: {error}", error=error)
+            _("no id and no mid that is known, and no number: {error}", error=told(str(error)))
         ) from None
 
 

@@ -28,7 +28,7 @@ def limit(rate: Rate) -> str:
 def current(rate: Rate) -> str:
     """Return the rate at present, and why it is lower than the limit."""
     if rate.back_at is None:
-        return f"{rate.now:g}/s"
+        return _("{now:g}/s", now=rate.now)
     return _(
         "{now:g}/s: the gateway wanted fewer; back at {limit:g}/s by {time} if it is content",
         now=rate.now,

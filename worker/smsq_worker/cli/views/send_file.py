@@ -14,12 +14,13 @@ from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.checkpoint import NotAgain
 from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
-from smsq_worker.cli.helpers.widths import padded
+from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
-from smsq_worker.i18n import _
+from smsq_worker.i18n import N_, _
 from smsq_worker.inspection.formatting import span, state_name
 
 _NAMES: Final = 11
@@ -63,13 +64,13 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
                 raise SystemExit(1 if report["bad"] else 0)
             _send(bulk, options)
     except BadFile as error:
-        fail(f"smsq: {error}", 2)
+        fail(f"smsq: {told(str(error))}", 2)
     except NotAgain as error:
-        fail(f"smsq: {error}")
+        fail(f"smsq: {told(str(error))}")
     except OSError as error:
-        fail(f"smsq: the disk fails: {error.strerror}")
+        fail("smsq: " + _("the disk fails: {why}", why=error.strerror))
     except KeyboardInterrupt:
-        fail("smsq: stopped; nothing was enqueued", _STOPPED)
+        fail("smsq: " + _("stopped; nothing was enqueued"), _STOPPED)
 
 
 def _send(bulk: BulkImport, options: Options) -> NoReturn:
@@ -84,20 +85,30 @@ def _send(bulk: BulkImport, options: Options) -> NoReturn:
             raise SystemExit(1 if run.failed or states - _GOOD_ENDS else 0)
         except BadRows as error:
             _show(error.found.as_dict(), options, err=True)
-            fail(f"smsq: {error}", 2)
+            fail(f"smsq: {told(str(error))}", 2)
         except BrokenOff as error:
             _broken_off(run, options, str(error), 1)
         except KeyboardInterrupt:
             if checkpoint.progress.finished is None:
                 _broken_off(run, options, "stopped", _STOPPED)
             _show(run.report(), options)
-            how = "--wait without --anew" if options.anew else "--wait"
-            fail(f"smsq: stopped; the messages go on, and {how} follows them again", _STOPPED)
+            words = (
+                N_("stopped; the messages go on, and --wait without --anew follows them again")
+                if options.anew
+                else N_("stopped; the messages go on, and --wait follows them again")
+            )
+            fail(f"smsq: {_(words)}", _STOPPED)
 
 
 def _broken_off(run: Run, options: Options, why: str, code: int) -> NoReturn:
     _show(run.report(), options, err=True)
-    fail(f"smsq: {why}; {run.done} rows are enqueued. {run.how_to_resume}", code)
+    words = _(
+        "{why}; {n} rows are enqueued. {how}",
+        why=told(why),
+        n=run.done,
+        how=told(run.how_to_resume),
+    )
+    fail(f"smsq: {words}", code)
 
 
 def _show(report: dict[str, Any], options: Options, *, err: bool = False) -> None:
@@ -116,7 +127,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if "rows" in report:
         yield _line(_("rows"), report["rows"])
         yield _line(_("bad"), report["bad"])
-        yield from (f"  {count} x {why}" for why, count in report["reasons"].items())
+        yield from (f"  {count} x {told(why)}" for why, count in report["reasons"].items())
         yield from _row_lines(report["bad_rows"])
     if "doubles" in report:
         yield from _dry_run_lines(report)
@@ -157,4 +168,4 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
 
 def _row_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
-        yield "  " + _("line {line}: {what}", line=row["line"], what=row["reason"])
+        yield "  " + _("line {line}: {what}", line=row["line"], what=told(row["reason"]))

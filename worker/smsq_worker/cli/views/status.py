@@ -12,23 +12,21 @@ from typing import Any, Final
 from smsq.contract import State
 from smsq.settings import shown_url
 from smsq.tracking import read_status
+from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
-from smsq_worker.cli.helpers.widths import padded, width
 from smsq_worker.cli.views import rate as rate_view
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
-from smsq_worker.i18n import _, ngettext
+from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
     moment,
-    pause_end,
-    pause_words,
-    scope_name,
+    pause_whole,
     span,
     state_name,
 )
@@ -40,6 +38,8 @@ from smsq_worker.ledger.types import INBOX_UNKNOWN
 _WATCH_S: Final = 1.5
 _NAMES: Final = 9
 """Columns of what a line is about."""
+_FIELDS: Final = 12
+"""Columns of a field of one message."""
 
 
 def show_overview(*, as_json: bool) -> None:
@@ -98,8 +98,7 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     )
     yield _line(_("now"), rate_view.current(rate))
     for pause in snapshot.pauses:
-        words = f"{scope_name(pause.scope)} ({pause_words(pause)}); {pause_end(pause)}"
-        yield _line(_("paused"), words)
+        yield _line(_("paused"), pause_whole(pause))
     yield from (
         _line(_("memory"), _memory_words(*one)) for one in memory.items() if one[1].is_short
     )
@@ -114,9 +113,12 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     parked = _("{n}, look: smsq parked", n=snapshot.parked)
     yield _line(_("parked"), parked if snapshot.parked else "0")
     waiting, dead = snapshot.callbacks["waiting"], snapshot.callbacks["dead"]
-    given_up = _("{waiting} waiting, {dead} given up", waiting=waiting, dead=dead)
-    look = _("look: smsq notices")
-    yield _line(_("callbacks"), f"{given_up}, {look}" if dead else given_up)
+    callbacks = (
+        N_("{waiting} waiting, {dead} given up, look: smsq notices")
+        if dead
+        else N_("{waiting} waiting, {dead} given up")
+    )
+    yield _line(_("callbacks"), _(callbacks, waiting=waiting, dead=dead))
     if notify and notify.ours:
         yield _line("notify=", _notify_words(notify))
     yield _line(_("to send"), _drain(snapshot))
@@ -157,7 +159,7 @@ def _memory_words(name: str, memory: Memory) -> str:
     if not memory.limit:
         return words
     share = _("{share:.0%} of its maxmemory is in use", share=memory.used / memory.limit)
-    return f"{words}: {share}"
+    return _("{name}: {meaning}", name=words, meaning=share)
 
 
 def _drain(snapshot: Snapshot) -> str:
@@ -215,7 +217,7 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     settings = Settings.load(os.environ)
     found = read_status(connect_ledger(settings), settings.redis_url, message_id)
     if found is None:
-        fail(f"smsq: nothing is known of {message_id!r}")
+        fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
     fields = dataclasses.asdict(found)
     if as_json:
         echo_json(fields, default=datetime.isoformat)
@@ -223,12 +225,38 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     attempts = fields.pop("attempts")
     for name, value in fields.items():
         if value is not None:
-            echo(f"{name:12} {_shown(value)}")
+            echo(f"{padded(_field(name), _FIELDS)} {_shown(name, value)}")
     for attempt in attempts:
         words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
         at = local_instant(attempt["started_at"])
-        echo(f"attempt {attempt['n']:<4} {' '.join([at, *words])}")
+        name = _("attempt {n}", n=attempt["n"])
+        echo(f"{padded(name, _FIELDS)} {' '.join([at, *words])}")
 
 
-def _shown(value: object) -> str:
-    return local_instant(value) if isinstance(value, datetime) else str(value)
+def _field(name: str) -> str:
+    """Return a field's name for a person; in English it is the library's own."""
+    names = {
+        "id": "id",
+        "state": pgettext("field", "state"),
+        "lane": pgettext("field", "lane"),
+        "template": pgettext("field", "template"),
+        "phone": pgettext("field", "phone"),
+        "reason": pgettext("field", "reason"),
+        "stat": pgettext("field", "stat"),
+        "detail": pgettext("field", "detail"),
+        "reference": pgettext("field", "reference"),
+        "enqueued_at": pgettext("field", "enqueued_at"),
+        "accepted_at": pgettext("field", "accepted_at"),
+        "finished_at": pgettext("field", "finished_at"),
+        "allowed_at": pgettext("field", "allowed_at"),
+        "certainly_not_sent": pgettext("field", "certainly_not_sent"),
+    }
+    return names.get(name, name)
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, datetime):
+        return local_instant(value)
+    if isinstance(value, bool):
+        return pgettext("value", "True") if value else pgettext("value", "False")
+    return state_name(str(value)) if name == "state" else str(value)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -28,9 +27,10 @@ from smsq_worker.cli.helpers.suppressed_csv import (
     read_time,
     write_list,
 )
+from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
-from smsq_worker.i18n import _, ngettext
+from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.infra.private_file import private_file
 from smsq_worker.inspection.formatting import in_lanes, local, moment
 from smsq_worker.ledger.admin import Control
@@ -48,7 +48,7 @@ def show(*, as_json: bool) -> None:
             echo_own("[" if count == 1 else ",")
             echo_json_line(_as_dict(row), nl=False)
         else:
-            texts = (_phone(row), local(row.since), local(row.until), row.reason)
+            texts = (_(_phone(row)), local(row.since), local(row.until), row.reason)
             lanes = row.lanes if row.lanes != ALL_LANES else ()
             echo("  ".join(texts) + in_lanes(lanes))
     if as_json:
@@ -82,7 +82,8 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
     for phone in numbers:
         done = control.unsuppress(phone, tuple(map(Lane, lanes)))
         missing |= not done
-        echo(f"{mask_phone(phone)}  {_('removed') if done else _('was not suppressed')}")
+        words = _("removed") if done else _("was not suppressed")
+        echo(f"{mask_phone(phone)}  {words}")
     raise SystemExit(1 if missing else 0)
 
 
@@ -93,7 +94,7 @@ def import_list(path: str, encoding: str | None) -> None:
         try:
             source = stack.enter_context(opened(path))
         except BadFile as error:
-            fail(f"smsq: {error}", 2)
+            fail(f"smsq: {told(str(error))}", 2)
         found = _read(source, encoding, now)
     rows = chain.from_iterable(found.values())
     count = _control().take_over(row for row in rows if row.until > now)
@@ -105,7 +106,9 @@ def import_list(path: str, encoding: str | None) -> None:
 
 
 def _read(source: Source, encoding: str | None, now: datetime) -> dict[str, tuple[Suppressed, ...]]:
-    complain = partial(echo, err=True)
+    def complain(problem: str) -> None:
+        echo(told(problem), err=True)
+
     try:
         if source.seekable:
             encoding = scan(source.file, encoding).encoding
@@ -126,7 +129,9 @@ def export_csv(file: str) -> None:
             opened_file = _stdout() if file == "-" else private_file(Path(file), "utf-8")
             stream = stack.enter_context(opened_file)
         except OSError as error:
-            raise click.UsageError(f"{file} cannot be written: {error.strerror}") from None
+            raise click.UsageError(
+                _("{file} cannot be written: {why}", file=file, why=told(error.strerror or ""))
+            ) from None
         written, unknown = write_list(rows, stream)
     words = ngettext("{n} number exported", "{n} numbers exported", written)
     if unknown:
@@ -135,7 +140,7 @@ def export_csv(file: str) -> None:
 
 
 def _phone(row: Suppressed) -> str:
-    return mask_phone(row.phone) if row.phone else "(digest)"
+    return mask_phone(row.phone) if row.phone else N_("(digest)")
 
 
 def _as_dict(row: Suppressed) -> dict[str, str | list[str]]:
@@ -161,8 +166,9 @@ def _numbers(phones: tuple[str, ...]) -> list[str]:
         try:
             found.append(parse_phone(phone))
         except InvalidMessage as error:
-            which = f"PHONE {n} of {len(phones)}: " * (len(phones) > 1)
-            raise InvalidMessage(f"{which}{error}") from None
+            if len(phones) == 1:
+                raise
+            raise InvalidMessage(f"PHONE {n} of {len(phones)}: {error}") from None
     return found
 
 
@@ -171,13 +177,13 @@ def _end(days: int | None, until: str | None) -> datetime:
     if until is None:
         return now + (_UNTIL_LIFTED if days is None else timedelta(days=days))
     if days is not None:
-        raise click.UsageError("either --days or --until, not both")
+        raise click.UsageError(_("either --days or --until, not both"))
     try:
         end = read_time(until)
     except ValueError as error:
-        raise click.UsageError(f"--until {error}") from None
+        raise click.UsageError(told(f"--until {error}")) from None
     if end <= now:
-        raise click.UsageError("--until must be in the future")
+        raise click.UsageError(_("--until must be in the future"))
     return end
 
 

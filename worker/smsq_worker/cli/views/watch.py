@@ -12,6 +12,8 @@ from rich.text import Text
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.cli.helpers.output import echo, echo_lines, fitted_lines
+from smsq_worker.cli.helpers.told import told
+from smsq_worker.i18n import _
 
 Look = Callable[[], list[str]]
 
@@ -34,7 +36,7 @@ def _in_place(look: Look, every_s: float) -> None:
     with Live(auto_refresh=False, vertical_overflow="crop") as live:
         for lines, trouble in _looks(look, every_s):
             last = lines or last
-            away = [f"{trouble}; the above is old, trying again"] if trouble else []
+            away = [_("{why}; the above is old, trying again", why=trouble)] if trouble else []
             shown = fitted_lines([*last, *away])
             live.update(Text("\n".join(shown), overflow="fold"), refresh=True)
 
@@ -42,7 +44,7 @@ def _in_place(look: Look, every_s: float) -> None:
 def _one_by_one(look: Look, every_s: float) -> None:
     for lines, trouble in _looks(look, every_s):
         if trouble:
-            echo(f"{trouble}; trying again", err=True)
+            echo(_("{why}; trying again", why=trouble), err=True)
         else:
             echo_lines(lines)
 
@@ -53,6 +55,6 @@ def _looks(look: Look, every_s: float) -> Iterator[tuple[list[str], str]]:
         try:
             found = look(), ""
         except LedgerUnavailable as error:
-            found = [], f"smsq: {error}"
+            found = [], f"smsq: {told(str(error))}"
         yield found
         time.sleep(every_s)

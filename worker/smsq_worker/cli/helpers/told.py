@@ -1,0 +1,54 @@
+"""Errors in the language of now: known by their English, which JSON and logs show.
+
+They are made where nothing is translated: in the producer, which needs no catalogue, in settings
+and in files. So a text is looked up by the templates below, which say what is fixed in it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Final
+
+from smsq_worker.i18n import Lang, _, language
+
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+_NUMBERS: Final = re.compile(r"n|line|least|most")
+"""Placeholders that stand for a number."""
+_WORDS: Final = "what"
+"""The placeholder that stands for words which are marked where they are."""
+
+
+def told(text: str) -> str:
+    """Return what an error says in the language of now; as it is where it is not known."""
+    if language() is Lang.EN:
+        return text
+    return "\n".join(_line(line) for line in text.split("\n"))
+
+
+def _line(text: str, name: str = _WORDS) -> str:
+    for pattern, template in _patterns():
+        if found := pattern.fullmatch(text):
+            parts = found.groupdict()
+            # Each part is shorter than the whole, so this ends.
+            return _(template, **{part: _line(parts[part], part) for part in parts})
+    # Others may be names of ours that are words of the catalogue too.
+    return _(text) if text and name == _WORDS else text
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    from smsq_worker.cli.helpers.told_templates import TEMPLATES
+
+    return [(re.compile(_as_pattern(template)), template) for template in TEMPLATES]
+
+
+def _as_pattern(template: str) -> str:
+    parts = _PLACEHOLDER.split(template)
+    fixed, names = parts[::2], parts[1::2]
+    wanted = [
+        rf"(?P<{name}>{r'-?[0-9.]+' if _NUMBERS.fullmatch(name) else '.+?'})" for name in names
+    ]
+    return "".join(
+        re.escape(text) + pattern for text, pattern in zip(fixed, [*wanted, ""], strict=True)
+    )
