@@ -99,10 +99,15 @@ def _client(url: str, **options: Any) -> Client:
     return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
 
 
+NOT_SENT: Final = "no connection came about, so nothing was sent"
+"""A note on an error of `run_and_wait`."""
+NOTHING_ENTERED: Final = "; nothing was entered"
+
+
 class mapped_errors:  # noqa: N801 - it is used as a function
     """A block whose redis errors are raised as LedgerUnavailable.
 
-    `doubt` is added to the text if the outcome is open.
+    `doubt` is added to the text if the outcome is open; where nothing was sent it is not.
     """
 
     __slots__ = ("_doubt", "_url")
@@ -122,9 +127,11 @@ class mapped_errors:  # noqa: N801 - it is used as a function
             raise LedgerFull(
                 f"the ledger's Redis at {at} is full: it is at its maxmemory, and takes nothing new"
             ) from error
-        what = f"did not answer: {str(error).rstrip('.')}{self._doubt}"
+        is_certain = NOT_SENT in getattr(error, "__notes__", ())
+        doubt = NOTHING_ENTERED if self._doubt and is_certain else self._doubt
+        what = f"did not answer: {str(error).rstrip('.')}{doubt}"
         if isinstance(error, AuthenticationError):
-            what = f"rejected the user or the password{self._doubt}"
+            what = f"rejected the user or the password{doubt}"
         if isinstance(error, ResponseError):
             what = f"refused the command: {error}"
         raise LedgerUnavailable(f"the ledger at {at} {what}") from error
@@ -184,7 +191,11 @@ def _exchange(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     costs as much again: metrics, and callbacks that these commands have not.
     """
     pool: Any = client.connection_pool
-    connection = pool.borrow()
+    try:
+        connection = pool.borrow()
+    except redis.RedisError as error:
+        error.add_note(NOT_SENT)
+        raise
     try:
         answers: list[Any] = connection.retry.call_with_retry(
             lambda: _try(connection, commands), lambda _: connection.disconnect()

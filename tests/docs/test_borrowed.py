@@ -56,6 +56,7 @@ OVERRIDDEN = {
     "celery.worker.request:Request.send_event": "self type **fields",
     "kombu.connection:Connection.ensure_connection": "self *args **kwargs",
     "kombu.connection:Connection.info": "self",
+    "kombu.transport.redis:Transport.register_with_event_loop": "self connection loop",
     "kombu.transport.redis:Channel.sweep_bindings": "self limit=",
     "kombu.transport.redis:Channel.QoS": "",
     "kombu.transport.redis:Channel._brpop_read": "self **options",

@@ -138,12 +138,20 @@ ACTS = {
 
 def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: str) -> None:
     with Backend(hurried(environ, url)) as backend:
-        for act, words in ACTS.items():
+        for act, words in (ACTS | {"delay()": "; nothing was entered"}).items():
             told, took_s = backend.does(act)
             assert told.startswith("LedgerUnavailable: "), told
-            assert "no answer in time" in told
+            # redis-py up to 5.2 has words of its own for a timeout in the handshake.
+            assert "no answer in time" in told or "Timeout reading from" in told
             assert words in told
             assert took_s < SOON_S
+
+
+def test_where_no_connection_came_about_nothing_was_entered(environ: dict[str, str]) -> None:
+    with Backend(hurried(environ, "redis://127.0.0.1:1/0")) as backend:
+        told, _ = backend.does("delay()")
+    assert told.startswith("LedgerUnavailable: ")
+    assert told.endswith("; nothing was entered")
 
 
 @pytest.mark.parametrize("parser", ["with-hiredis", "without-hiredis"])

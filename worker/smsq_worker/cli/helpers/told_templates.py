@@ -16,6 +16,7 @@ TEMPLATES: Final = (
     N_("line {line}: {why}"),
     # The ledger.
     N_("{why}; the message may or may not be in: repeat it with the same key or task_id"),
+    N_("{why}; nothing was entered"),
     N_(
         "the ledger's Redis at {url} (SMSQ_REDIS_URL) is full: it is at its maxmemory, and takes "
         "nothing new"
