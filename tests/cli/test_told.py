@@ -50,6 +50,12 @@ FOLDERS = [Path(smsq.__file__).parent, Path(i18n.__file__).parent]
             "code 须为 0 到 500 个字符的文本；实际为 501",
         ),
         ("line 7: not JSON", "第 7 行：不是 JSON"),
+        (
+            'SMSQ_CODES_FILE: c.toml: code "MO:1", field pause: "x" is not allowed; it must be '
+            'one of account, template, or "" for none',
+            'SMSQ_CODES_FILE: c.toml: code "MO:1"，字段 pause："x" 无效，应为：account, template 之一，'
+            '或 "" 表示没有',
+        ),
         ("what nobody knows; and that", "what nobody knows; and that"),
         ("", ""),
     ],

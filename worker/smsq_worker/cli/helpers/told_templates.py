@@ -11,6 +11,40 @@ from typing import Final
 from smsq_worker.i18n import N_
 
 TEMPLATES: Final = (
+    # Files that operators write.
+    N_('{file}: table "{table}" is unknown; the only one is [{known}]; did you mean {hint}?'),
+    N_('{file}: table "{table}" is unknown; the only one is [{known}]'),
+    N_("{file}: cannot be read: {why}; it must be a readable TOML file"),
+    N_("{file}: is not TOML in UTF-8: {why}; write {example}"),
+    N_("{file}: is not TOML in UTF-8; write {example}"),
+    N_("{file}: names no caller; it must have a table like [callers.shop]"),
+    N_(
+        "{place}, field retry_after_s: 0 is not allowed with class transient; it must be a whole "
+        "number from 1 to {most}"
+    ),
+    N_("{place}, field {field}: {value} is not allowed; it must be {allowed}"),
+    N_("{place}, field {field}: is unknown; known are {known}; did you mean {hint}?"),
+    N_("{place}, field {field}: is unknown; known are {known}"),
+    N_("{place}, field {field}: is that of {holder}; each needs its own"),
+    N_("{place}, field {field}: must be {allowed}"),
+    N_("{place}: is not a code, which has 1 to {n} characters of A-Z 0-9 : _ . -"),
+    N_('{place}: is the same code as "{other}"; give it once'),
+    N_("{place}: a name has 1 to 64 letters, digits, - and _"),
+    N_('a code in quotes: [codes."MO:0254"]'),
+    N_("text on one line"),
+    N_("true or false"),
+    N_("a whole number of seconds from {least} to {most}"),
+    N_("a list of lanes out of {names}; [] for all"),
+    N_("a list of one or more of {names}; the first is the default"),
+    N_("at least {n} printable ASCII characters, without blanks at the ends"),
+    N_('one of {names}, or "" for none'),
+    N_("one of {names}"),
+    # Addresses.
+    N_(
+        "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required; further options "
+        "are {names}"
+    ),
+    N_("{urls}, or rediss+sentinel://...?ssl_cert_reqs=required; further options are {names}"),
     # Where something is wrong.
     N_("PHONE {n} of {most}: {why}"),
     N_("line {line}: {why}"),
