@@ -51,10 +51,8 @@ FOLDERS = [Path(smsq.__file__).parent, Path(i18n.__file__).parent]
         ),
         ("line 7: not JSON", "第 7 行：不是 JSON"),
         (
-            'SMSQ_CODES_FILE: c.toml: code "MO:1", field pause: "x" is not allowed; it must be '
-            'one of account, template, or "" for none',
-            'SMSQ_CODES_FILE: c.toml: code "MO:1"，字段 pause："x" 无效，应为：account, template 之一，'
-            '或 "" 表示没有',
+            'F: code "MO:1", field pause: "x" is not allowed; it must be one of a, or "" for none',
+            'F: code "MO:1"，字段 pause："x" 无效，应为：a 之一，或 "" 表示没有',
         ),
         ("what nobody knows; and that", "what nobody knows; and that"),
         ("", ""),
