@@ -76,7 +76,7 @@ bench: $(VENV)/ready     ## Measure; ONLY=peers compares with other queues, ONLY
 SMOKED := ^(achieved/s +[1-9]|errors +0| *Redis. cpu a message, of .* to delivered  |goal +worker.s cpu a message with Flower)
 bench-smoke: $(VENV)/ready ## Run parts of the bench, small; figures are not judged.
 	@cd tests && ../$(BIN)/python -m bench --only rate,life,watched --workers 1 --rates 20 --seconds 2 \
-	  --shapes singles --messages 150 --rounds 1 | tee /dev/stderr | grep -E '$(SMOKED)' | wc -l | grep -qx 4
+	  --shapes singles --messages 150 --rounds 1 | tee -a /dev/stderr | grep -E '$(SMOKED)' | wc -l | grep -qx 4
 
 lock: $(VENV)/ready      ## Renew the pins. They name no index, so any registry serves them.
 	$(BIN)/python -m pip install --quiet uv

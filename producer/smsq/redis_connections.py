@@ -35,14 +35,23 @@ class ReconnectingWhenIdle:
     def connect(self) -> None:
         """Connect unless connected and recently used; pools call this for each borrower."""
         now = now_s()
-        # What there is to read has come over it: it is not forgotten. redis-py's PubSub also calls
-        # this before it reads, and would wait at a new connection that has subscribed to nothing.
-        if self._sock and now - self._used_at > self._idle_s and not self.can_read(timeout=0):
+        if self._sock and now - self._used_at > self._idle_s and not self._is_alive():
             self.disconnect()
         if not self._sock:
             super().connect()  # type: ignore[misc]
             now = now_s()
         self._used_at = now
+
+    def _is_alive(self) -> bool:
+        """Return whether there is something to read, which has come over it: it is not forgotten.
+
+        redis-py's PubSub connects before it reads, and would wait at a new connection that has
+        subscribed to nothing. The end of a connection can be read, too: it raises.
+        """
+        try:
+            return self.can_read(timeout=0)
+        except (redis.ConnectionError, OSError):
+            return False
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Read an answer; never for longer than the timeout, which redis-py's PubSub lifts.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -83,6 +84,21 @@ def test_a_subscriber_keeps_its_connection_and_never_waits_without_end(
         assert subscriber.parse_response()[-1] == b"hello"
         with pytest.raises(redis.TimeoutError):
             subscriber.connection.read_response(timeout=None)
+
+
+def test_one_that_redis_has_closed_meanwhile_is_replaced(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    with closing(connect(environ["SMSQ_REDIS_URL"], idle_s=0)) as own:
+        connection = own.connection_pool.borrow()
+        connection.send_command("CLIENT", "ID")
+        assert client.client_kill_filter(_id=str(connection.read_response())) == 1
+        own.connection_pool.give_back(connection)
+        for _ in range(2):
+            connection = own.connection_pool.borrow()
+            connection.send_command("PING")
+            assert connection.read_response() == "PONG"
+            own.connection_pool.give_back(connection)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the option")
