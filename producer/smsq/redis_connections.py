@@ -42,6 +42,11 @@ class ReconnectingWhenIdle:
             now = now_s()
         self._used_at = now
 
+    def drop_if_idle(self) -> None:
+        """Disconnect if it was idle for long, whatever there is to read: nothing is owed to it."""
+        if self._sock and now_s() - self._used_at > self._idle_s:
+            self.disconnect()
+
     def _is_alive(self) -> bool:
         """Return whether there is something to read, which has come over it: it is not forgotten.
 

@@ -40,6 +40,7 @@ class Pool(redis.ConnectionPool):
         except IndexError:
             return self._any()
         try:
+            connection.drop_if_idle()
             connection.connect()
         except BaseException:
             self.release(connection)
