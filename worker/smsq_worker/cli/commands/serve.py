@@ -39,8 +39,9 @@ def serve() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     settings = Settings.load(os.environ, need=("report_token",))
-    logs.to_stderr(settings.log_format)
     callers = Callers.load(settings.relay_callers, settings.relay_secret)
+    # From here on a service speaks, as logs do.
+    logs.to_stderr(settings.log_format)
     with ExitStack() as at_the_end:
         if settings.traces:
             at_the_end.callback(otel.start("door"))
