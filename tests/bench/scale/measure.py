@@ -18,6 +18,7 @@ from bench.peers.goals import Goal
 from bench.place import Place, Used
 from bench.scale.probes import Otps, producing
 from bench.scale.queues import Waiting, length, waiting
+from smsq import keys
 
 RATE: Final = 50
 OTP_P99_MS: Final = 300.0
@@ -130,8 +131,22 @@ class Measure:
         return (
             f"{by_worker} workers called; delay() took {parts(took)}, refused {otps.refused()}; "
             f"beats missed {otps.missed()}; gateway's lag {ms(self.place.gateway.lag_s())}; "
-            f"given back {self.place.given_back()}"
+            f"given back {self.place.given_back()}; the slowest: {self._slowest()}"
         )
+
+    def _slowest(self) -> str:
+        """Say where the slowest otps waited: for their admission, or after it for their call."""
+        words = []
+        for call in self.otps.slowest(self.began, self.ended):
+            holder: Any = self.place.client.get(f"{keys.PREFIX}mid:{call.mid}")
+            times: Any = self.place.client.hmget(
+                keys.message(str(holder).split(" ")[-1]), ["enqueued", "1:at"]
+            )
+            if None in times:
+                continue
+            entered, admitted = (float(at) / 1000 for at in times)
+            words.append(f"{ms(admitted - entered)} to admission, {ms(call.wall - admitted)} on")
+        return ", ".join(words) or "not known"
 
 
 @contextmanager

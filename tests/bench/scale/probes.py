@@ -68,6 +68,15 @@ class Otps:
             if not one.kind and not one.error and since <= one.before < before
         ]
 
+    def slowest(self, since: float, before: float) -> list[Arrival]:
+        """Give the calls of the three plain ones that were called latest."""
+        found = [
+            (self.first[one.phone].at - one.before, self.first[one.phone])
+            for one in self.sent
+            if one.phone in self.first and not one.kind and since <= one.before < before
+        ]
+        return [call for _, call in sorted(found, reverse=True)[:3]]
+
     def ahead(self) -> list[float]:
         """Give how late scheduled ones were called."""
         late = []

@@ -29,6 +29,9 @@ class Result:
 def fresh(place: Place, name: str, **settings: object) -> None:
     """Begin a scenario at the rate of all of them."""
     place.fresh(f"scale-{name}", SMSQ_RATE_PER_S=RATE, SMSQ_RATE_BURST=1, **settings)
+    # Or the first worker would migrate a ledger that nobody but producers has used.
+    place.start_workers(1)
+    place.stop_workers()
 
 
 def scaled(count: int, plan: Plan) -> int:
