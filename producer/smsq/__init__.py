@@ -6,8 +6,7 @@
 'queued'
 """
 
-from smsq import deadline as _deadline
-from smsq.app import app as _app
+from smsq import ledgers as _ledgers
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     InvalidMessage,
@@ -21,7 +20,7 @@ from smsq.errors import (
 from smsq.many import Duplicate, Sent, send_many
 from smsq.results import SendResult
 from smsq.tasks import send_sms
-from smsq.tracking import Attempt, Status, read_status
+from smsq.tracking import Attempt, Status
 
 __all__ = [
     "Attempt",
@@ -50,5 +49,4 @@ def status(message_id: str) -> Status | None:
     """
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]
-    with _deadline.within(_app.settings.enqueue_timeout_s):
-        return read_status(_app.client, _app.settings.redis_url, message_id)
+    return _ledgers.current().status(message_id)

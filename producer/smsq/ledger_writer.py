@@ -17,7 +17,10 @@ from smsq.functions import Act
 from smsq.settings import ProducerSettings
 
 FIRST_CHECK_S: Final = 30
-"""When the scheduler first checks whether a message's wake-up was lost on its way to a worker."""
+"""When the scheduler first checks whether a message's wake-up was lost on its way to a worker.
+
+1 ms later for each message of its lane that is queued before it.
+"""
 
 IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same key or task_id"
 

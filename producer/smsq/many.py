@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from smsq import deadline, tracing, wakeup
-from smsq.app import app
-from smsq.contract import Lane, Message, State, new_id, parse, parse_lane
+from smsq import ledgers
+from smsq.contract import Message, new_id, parse, parse_lane
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
-from smsq.failpoints import reached
-from smsq.ledger_writer import BatchWakeUp, Entered, Origin
-from smsq.tasks import left_to_the_scheduler, publish_batch
+from smsq.ledger_writer import Entered
 
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and all others wait until it is done."""
@@ -142,15 +138,8 @@ class _Sending:
         """Write a batch to the ledger, with a wake-up for each lane, and report the results."""
         if not batch:
             return
-        within = deadline.within(app.settings.enqueue_timeout_s)
-        # One span for all: one for each message would cost too much and flood its trace.
-        with within, tracing.sending({"messages": len(batch)}) as span:
-            # After a conflict at which it stopped there are no more answers.
-            reached("before entry")
-            results = [*zip(batch, self._write(batch, span.traceparent), strict=False)]
-            reached("after entry")
-            if not app.settings.is_one_redis:
-                _publish(results)
+        # After a conflict at which it stopped there are no more answers.
+        results = [*zip(batch, self._write(batch), strict=False)]
         entered = [row.id for row, found in results if isinstance(found, Entered)]
         self.enqueued += len(entered)
         try:
@@ -174,18 +163,10 @@ class _Sending:
         stopped.args, stopped.enqueued = (told,), self.enqueued
         return stopped
 
-    def _write(self, batch: Sequence[_Row], trace: str | None) -> list[Entered | KeyConflict]:
+    def _write(self, batch: Sequence[_Row]) -> list[Entered | KeyConflict]:
         messages = [(row.id, row.message) for row in batch]
-        wakeups: Sequence[BatchWakeUp] = ()
-        if app.settings.is_one_redis:
-            wakeups = wakeup.of_batches(app, {message.lane for _, message in messages})
         try:
-            return app.ledger_writer.enter_many(
-                messages,
-                Origin(trace=trace),
-                stop_at_conflict=self.stops_at_invalid,
-                wakeups=wakeups,
-            )
+            return ledgers.current().enter_many(messages, stop_at_conflict=self.stops_at_invalid)
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
             is_known = isinstance(error, LedgerFull)
@@ -201,17 +182,6 @@ class _Sending:
             self.leave_out(row.number, row.given, found)
         elif found.duplicate_of:
             self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
-
-
-def _publish(results: Iterable[tuple[_Row, Entered | KeyConflict]]) -> None:
-    """Publish a wake-up for each lane of those that are queued."""
-    queued: dict[Lane, list[str]] = defaultdict(list)
-    for row, found in results:
-        if isinstance(found, Entered) and found.state is State.QUEUED:
-            queued[row.message.lane].append(row.id)
-    for lane, ids in queued.items():
-        with left_to_the_scheduler(ids):
-            publish_batch(app, ids, lane)
 
 
 def _parse(row: object, lane: str) -> Message:

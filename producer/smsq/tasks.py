@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from typing import Any, Final
 
-from celery import Celery, Task, _state
+from celery import Task, _state
 
-from smsq import deadline, tracing, wakeup
+from smsq import ledgers
 from smsq.app import app
 from smsq.contract import (
-    SEND_BATCH,
     SEND_SMS,
-    Lane,
     Message,
-    State,
-    mask_phone,
     new_id,
     parse,
     parse_id,
@@ -28,11 +22,8 @@ from smsq.contract import (
     signature_of_send_sms,
 )
 from smsq.errors import InvalidMessage, LedgerUnavailable
-from smsq.failpoints import reached
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 from smsq.results import SendResult
-
-log = logging.getLogger(__name__)
 
 NOT_SENT: Final = (
     "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
@@ -49,9 +40,6 @@ NO_CANVAS: Final = (
     "send_sms takes no part in a chain, group or chord, as Celery keeps no results of it: call "
     "delay(...) for each message; for many at once there is send_many(...)"
 )
-
-PUBLISH_SHARE: Final = 0.75
-"""Of the time that is left; the rest is for noting that the publication failed."""
 
 
 @wraps(signature_of_send_sms)
@@ -173,71 +161,9 @@ def _is_eager() -> bool:
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
     """Write a message to the ledger, with its wake-up; return what the ledger made of it.
 
-    In one act, where broker and ledger are one Redis; otherwise the wake-up is published after
-    that. All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
+    All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
     """
-    known = {"id": message_id, "lane": message.lane, "template": message.template}
-    shown = f"('{mask_phone(message.phone)}', '{message.template}')"
-    within = deadline.within(app.settings.enqueue_timeout_s)
-    with within, tracing.sending(known) as span:
-        traced = replace(origin, trace=span.traceparent) if span.traceparent else origin
-        own = None
-        if app.settings.is_one_redis:
-            own = wakeup.of_one(app, message_id, message.lane, shown)
-        reached("before entry")
-        entered = app.ledger_writer.enter_one(message_id, message, traced, own)
-        span.tell({"state": entered.state})
-        reached("after entry")
-        if entered.state is State.QUEUED and own is None:
-            with left_to_the_scheduler([message_id]):
-                publish(app, message_id, message.lane, argsrepr=shown)
-        return entered
-
-
-def publish(celery: Celery, message_id: str, lane: Lane, *, argsrepr: str = "()") -> None:
-    """Publish a message's wake-up. Raises kombu's OperationalError."""
-    _publish(celery, SEND_SMS, lane, (), argsrepr, task_id=message_id)
-
-
-def publish_batch(celery: Celery, ids: Sequence[str], lane: Lane) -> None:
-    """Publish one wake-up for many messages of a lane. Raises kombu's OperationalError."""
-    _publish(celery, SEND_BATCH, lane, (ids,), f"({len(ids)} messages)")
-
-
-def _publish(
-    celery: Celery, task: str, lane: Lane, args: tuple[Any, ...], argsrepr: str, **options: Any
-) -> None:
-    celery.send_task(
-        task,
-        args,
-        queue=lane.queue,
-        argsrepr=argsrepr,
-        kwargsrepr="{}",
-        ignore_result=True,
-        declare=[],  # Redis needs none, and it would be one more round trip.
-        **options,
-    )
-
-
-@contextmanager
-def left_to_the_scheduler(ids: Sequence[str]) -> Iterator[None]:
-    """Publish wake-ups in the block; if that fails, a worker's scheduler does it.
-
-    The messages are in the ledger. No exception leaves the block: to a caller it would mean that
-    nothing is sent.
-    """
-    try:
-        with deadline.within(PUBLISH_SHARE * deadline.left_s()):
-            yield
-    except Exception as error:  # noqa: BLE001
-        name = ids[0] if len(ids) == 1 else f"a batch of {len(ids)}"
-        told = f"{type(error).__name__}: {error}"
-        log.warning("%s is in the ledger; its wake-up was not published: %s", name, told)
-        try:
-            for message_id in ids:
-                app.ledger_writer.unpublished(message_id)
-        except LedgerUnavailable:
-            log.warning("%s will be woken up by its timer", name)
+    return ledgers.current().enter(message_id, message, origin)
 
 
 # Lazy: the task, and with it the environment, is looked at when it is first used.

@@ -17,7 +17,7 @@ from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.contract import Lane
 from smsq.failpoints import VARIABLE
-from smsq.tasks import publish
+from smsq.publishing import publish
 from smsq_worker.delivery_reports.publish import publish_reports
 
 PHONE = "13800138000"

@@ -31,7 +31,7 @@ from smsq.connection import connect
 from smsq.contract import Lane, parse
 from smsq.errors import SettingsError
 from smsq.ledger_writer import LedgerWriter
-from smsq.tasks import publish
+from smsq.publishing import publish
 from smsq.tracking import read_status
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import encryption

@@ -19,7 +19,7 @@ from harness.waiting import known
 from smsq import envelope, keys, wakeup
 from smsq.app import app
 from smsq.contract import Lane
-from smsq.tasks import publish, publish_batch
+from smsq.publishing import publish, publish_batch
 from smsq_worker.config.settings import Settings
 
 PHONE = "13800138000"

@@ -18,7 +18,7 @@ from harness.waiting import eventually
 from smsq import keys
 from smsq.app import app
 from smsq.contract import Lane, Message, State, parse
-from smsq.tasks import publish
+from smsq.publishing import publish
 
 SLICE = 1000
 FIRST = 10_000_000

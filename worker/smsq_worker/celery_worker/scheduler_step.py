@@ -14,7 +14,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from smsq import wakeup
 from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, REPORT_QUEUE, Lane
-from smsq.tasks import publish, publish_batch
+from smsq.publishing import publish, publish_batch
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
 from smsq_worker.celery_worker.liveness import Liveness

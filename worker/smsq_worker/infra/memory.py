@@ -65,19 +65,19 @@ class MemoryWatch:
 
     def __init__(self) -> None:
         self._last_full = -math.inf
-        self._is_logged = False
+        self._logged: set[str] = set()
 
     def note(self, full: Sequence[str]) -> None:
         """Note which Redis are full: none, the ledger, the broker, or both."""
         now = time.monotonic()
         if full:
             self._last_full = now
-        if full and not self._is_logged:
-            self._is_logged = True
+        if not self._logged.issuperset(full):
+            self._logged.update(full)
             log.critical(
                 "the Redis of %s is full, at its maxmemory: it takes nothing new, and workers wait",
                 " and ".join(full),
             )
-        elif self._is_logged and now >= self._last_full + CALM_S:
-            self._is_logged = False
+        elif self._logged and now >= self._last_full + CALM_S:
+            self._logged.clear()
             log.warning("Redis has room again")
