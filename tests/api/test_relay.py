@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -80,9 +81,11 @@ def module_api(
         yield api
 
 
-def ask(api: RunningApi, secret: str | None = RELAY, **more: str) -> requests.Response:
+def ask(
+    api: RunningApi, secret: str | None = RELAY, language: str = "", **more: str
+) -> requests.Response:
     query = f"{ROUTE}&{urlencode({**SENDING, **more})}"
-    return api.get(f"/?{query}", secret)
+    return api.get(f"/?{query}", secret, language)
 
 
 def mid(answer: requests.Response) -> str:
@@ -212,6 +215,11 @@ def test_a_bad_argument_is_named_and_nothing_is_enqueued(
     api: RunningApi, client: redis.Redis, more: dict[str, str], told: str
 ) -> None:
     assert told in why(ask(api, **more))
+    chinese = why(ask(api, language="zh-CN,zh;q=0.9,en;q=0.8", **more))
+    assert re.search("[\u4e00-\u9fff]", chinese)
+    assert ("mobphone" in chinese, "smstemplate" in chinese) == (
+        *("mobphone" in told, "smstemplate" in told),
+    )
     assert client.dbsize() == 0
 
 

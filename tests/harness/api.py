@@ -61,8 +61,12 @@ class RunningApi:
     def report(self, *reports: Mapping[str, str]) -> requests.Response:
         return self.post(json.dumps(reports[0] if len(reports) == 1 else reports))
 
-    def get(self, path: str, authorization: str | None = None) -> requests.Response:
+    def get(
+        self, path: str, authorization: str | None = None, language: str = ""
+    ) -> requests.Response:
         headers = {} if authorization is None else {"Authorization": authorization}
+        if language:
+            headers["Accept-Language"] = language
         return requests.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE_S)
 
     @property

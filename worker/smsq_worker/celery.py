@@ -26,6 +26,8 @@ from smsq_worker.celery_worker import celery_logs, remote_control, tasks, transp
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
 from smsq_worker.celery_worker.options import doubtful, refused, refused_pool
 from smsq_worker.celery_worker.scheduler_step import SchedulerStep
+from smsq_worker.i18n import Lang
+from smsq_worker.i18n.told import told
 from smsq_worker.infra import otel
 
 
@@ -41,7 +43,8 @@ def create_app() -> WorkerApp:
 
 
 def _exit_with(error: SettingsError) -> None:
-    sys.stderr.write("".join(f"smsq: {line}\n" for line in error.problems))
+    lang = Lang.of(os.environ)
+    sys.stderr.write("".join(f"smsq: {told(line, lang)}\n" for line in error.problems))
     sys.exit(2)
 
 

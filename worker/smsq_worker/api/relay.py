@@ -28,6 +28,8 @@ from smsq_worker.api.throttle import too_many
 from smsq_worker.config.parsers import target_url
 from smsq_worker.config.settings import Settings
 from smsq_worker.gateway import relay_request as gateway
+from smsq_worker.i18n import Lang
+from smsq_worker.i18n.told import told
 from smsq_worker.ledger.client_rate import RelayRate
 
 log = logging.getLogger(__name__)
@@ -60,21 +62,22 @@ class Relay:
 
         `mid` is the message's id; for a repeated `key` that of the first message with it.
         HTTP 429 where the caller's rate or the source's allowance is used up, 503 where the
-        ledger cannot be reached, each with code 400.
+        ledger cannot be reached, each with code 400. `msg` is Chinese where Accept-Language asks.
         """
+        lang = Lang.preferred(request.headers.get("accept-language", ""))
         try:
             mid = await self._take(request)
         except HTTPException as error:
             if error.status_code == 401:  # noqa: PLR2004
                 return JSONResponse(gateway.refusal(gateway.WRONG_SECRET))
-            refusal = gateway.refusal(error.detail)
+            refusal = gateway.refusal(told(error.detail, lang))
             return JSONResponse(refusal, error.status_code, error.headers)
         except InvalidMessage as error:
-            return JSONResponse(gateway.refusal(gateway.as_sent(str(error))))
+            return JSONResponse(gateway.refusal(gateway.as_sent(told(str(error), lang))))
         except (LedgerUnavailable, SettingsError) as error:
             # SettingsError: the ledger is encrypted with keys that this process does not have.
             log.warning("a relayed message was not taken: %s", error)
-            return JSONResponse(gateway.refusal("try again"), 503)
+            return JSONResponse(gateway.refusal(told("try again", lang)), 503)
         return JSONResponse(gateway.ok(mid))
 
     async def _take(self, request: Request) -> str:

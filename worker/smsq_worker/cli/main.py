@@ -28,8 +28,8 @@ def main() -> None:
         sys.exit(2)
     from smsq.errors import InvalidMessage, SettingsError, SmsqError
     from smsq_worker.cli.helpers.output import fail
-    from smsq_worker.cli.helpers.told import told
     from smsq_worker.i18n import Lang, _, speaking
+    from smsq_worker.i18n.told import told
 
     with speaking(Lang.of(os.environ)):
         try:

@@ -14,8 +14,8 @@ import click
 from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
-from smsq_worker.cli.helpers.told import told
 from smsq_worker.i18n import _, pgettext
+from smsq_worker.i18n.told import told
 
 if TYPE_CHECKING:
     from smsq_worker.doctor.finding import Finding

@@ -21,8 +21,8 @@ class _SettingType(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        from smsq_worker.cli.helpers.told import told
         from smsq_worker.config.settings import Settings
+        from smsq_worker.i18n.told import told
 
         (parse,) = (
             one.metadata["parse"] for one in fields(Settings) if one.metadata["env"] == self.name

@@ -120,7 +120,7 @@ def _run(gateway: Sandbox, settings: Settings) -> None:
 
 def _show_outcomes(*, as_json: bool) -> None:
     from smsq_worker.cli.helpers.layout import padded
-    from smsq_worker.cli.helpers.told import told
+    from smsq_worker.i18n.told import told
     from smsq_worker.sandbox import OUTCOMES
 
     if as_json:

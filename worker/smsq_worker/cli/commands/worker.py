@@ -25,7 +25,7 @@ def worker(options: tuple[str, ...]) -> None:
     worker.
     """
     from smsq_worker.celery_worker.options import refused
-    from smsq_worker.cli.helpers.told import told
+    from smsq_worker.i18n.told import told
 
     # Before Celery sees them: it would replace this process' threads, or fail with a traceback.
     if problems := refused(options):

@@ -16,12 +16,12 @@ from smsq.errors import SettingsError
 from smsq.settings import misspelt
 from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail, table_width
-from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
 from smsq_worker.domain.printable import escaped
 from smsq_worker.gateway.relay_request import WRONG_SECRET
 from smsq_worker.i18n import Lang, _, language, pgettext
+from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 
 # How people write what the gateway answers to a wrong secret.

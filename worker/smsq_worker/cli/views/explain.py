@@ -21,11 +21,11 @@ from smsq_worker.cli.helpers.layout import padded, terminal_columns, width, wrap
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
-from smsq_worker.cli.helpers.told import told
 from smsq_worker.cli.views import ticket
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.i18n import _, pgettext
+from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import class_words, meaning
 from smsq_worker.inspection.events import Event, Past
 from smsq_worker.inspection.forecast import ForecastContext, next_events

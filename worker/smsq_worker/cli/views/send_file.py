@@ -18,9 +18,9 @@ from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
-from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _
+from smsq_worker.i18n.told import told
 from smsq_worker.inspection.formatting import span, state_name
 
 _NAMES: Final = 11

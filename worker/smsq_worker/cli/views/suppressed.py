@@ -27,10 +27,10 @@ from smsq_worker.cli.helpers.suppressed_csv import (
     read_time,
     write_list,
 )
-from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.i18n.told import told
 from smsq_worker.infra.private_file import private_file
 from smsq_worker.inspection.formatting import in_lanes, local, moment
 from smsq_worker.ledger.admin import Control

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.cli.helpers.output import echo, echo_lines, fitted_lines
-from smsq_worker.cli.helpers.told import told
 from smsq_worker.i18n import _
+from smsq_worker.i18n.told import told
 
 Look = Callable[[], list[str]]
 

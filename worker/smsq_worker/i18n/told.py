@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import Final
 
-from smsq_worker.i18n import Lang, _, language
+from smsq_worker.i18n import Lang, language, translate
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 _NUMBERS: Final = re.compile(r"n|line|least|most")
@@ -19,26 +19,31 @@ _WORDS: Final = "what"
 """The placeholder that stands for words which are marked where they are."""
 
 
-def told(text: str) -> str:
-    """Return what an error says in the language of now; as it is where it is not known."""
-    if language() is Lang.EN:
+def told(text: str, lang: Lang | None = None) -> str:
+    """Return what an error says in a language, that of now by default.
+
+    As it is where it is not known.
+    """
+    lang = lang or language()
+    if lang is Lang.EN:
         return text
-    return "\n".join(_line(line) for line in text.split("\n"))
+    return "\n".join(_line(lang, line) for line in text.split("\n"))
 
 
-def _line(text: str, name: str = _WORDS) -> str:
+def _line(lang: Lang, text: str, name: str = _WORDS) -> str:
     for pattern, template in _patterns():
         if found := pattern.fullmatch(text):
             parts = found.groupdict()
             # Each part is shorter than the whole, so this ends.
-            return _(template, **{part: _line(parts[part], part) for part in parts})
+            said = {part: _line(lang, parts[part], part) for part in parts}
+            return translate(lang, template, **said)
     # Others may be names of ours that are words of the catalogue too.
-    return _(text) if text and name == _WORDS else text
+    return translate(lang, text) if text and name == _WORDS else text
 
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    from smsq_worker.cli.helpers.told_templates import TEMPLATES
+    from smsq_worker.i18n.told_templates import TEMPLATES
 
     return [(re.compile(_as_pattern(template)), template) for template in TEMPLATES]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import smsq
+import smsq_worker
 from harness.cli import here
 from harness.scene import Scene
 from smsq import settings as producer_settings
@@ -19,10 +20,10 @@ from smsq.errors import InvalidMessage, SettingsError
 from smsq.ledger_writer import IN_DOUBT
 from smsq_worker import i18n
 from smsq_worker.celery_worker.options import refused
-from smsq_worker.cli.helpers.told import told
-from smsq_worker.cli.helpers.told_templates import TEMPLATES
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import Lang
+from smsq_worker.i18n.told import told
+from smsq_worker.i18n.told_templates import TEMPLATES
 
 PLACEHOLDER = re.compile(r"\{\w+\}")
 HALF = re.compile(r"[a-z]{2,} [a-z]{2,}|[:;](?= |$)")
@@ -35,7 +36,7 @@ GLUED = [
     "reason must be printable text of at most",
 ]
 """What the code makes of two texts; it is raised below, or in the tests of imports."""
-FOLDERS = [Path(smsq.__file__).parent, Path(i18n.__file__).parent]
+FOLDERS = [Path(smsq.__file__).parent, Path(smsq_worker.__file__).parent]
 
 
 @pytest.mark.parametrize(

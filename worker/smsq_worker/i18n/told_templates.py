@@ -70,6 +70,30 @@ TEMPLATES: Final = (
         "{field} is that of message {holder}, which has another phone or template; repeat that "
         "message as it was, or give this one a {same} of its own"
     ),
+    # The relay.
+    N_("try again"),
+    N_("too many reports wait: try again"),
+    N_("at most {n} requests a second"),
+    N_("more than {n} bytes when inflated"),
+    N_("more than {n} bytes"),
+    N_("the body came too slowly"),
+    N_("the body cannot be inflated"),
+    N_("content-encoding {name} is not understood"),
+    N_("the request must have at most {n} parameters"),
+    N_(
+        "the body is JSON: send a form (application/x-www-form-urlencoded), or the parameters in "
+        "the query"
+    ),
+    N_("the request must have module=sms&file=send&action=send"),
+    N_("the parameters must be text in UTF-8 or GB18030"),
+    N_("{name} is there more than once: send it once"),
+    N_("{rule} for this caller; got {value}"),
+    N_("too many wrong secrets from this address"),
+    N_(
+        "returnurl must be an https URL of at most {n} characters, without user or fragment, to a "
+        "host that SMSQ_OUTBOUND_ALLOW names or to SMSQ_RETURN_URL's; plain http only to those of "
+        "SMSQ_OUTBOUND_ALLOW"
+    ),
     # A message's arguments.
     N_(
         "phone must be a mainland mobile number: 11 digits of which the first two are 13 to 19, "

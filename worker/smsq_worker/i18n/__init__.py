@@ -1,7 +1,8 @@
 """The language of what people read: English, or Chinese from the catalogue in `locale/`.
 
 A process speaks English until its command line chooses; logs, JSON and whatever else a machine
-reads never ask. Standard gettext, so click's own messages are found in the same catalogue.
+reads never ask. A server translates for each of its clients. Standard gettext, so click's own
+messages are found in the same catalogue.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 DOMAIN: Final = "smsq"
-FOLDER: Final = Path(__file__).parent / "locale"
+FOLDER: Final = Path(__file__).parent.parent / "locale"
 
 _LOCALE: Final = "zh_CN"
 _MACHINES: Final = ("", "c", "posix")
@@ -41,6 +42,14 @@ class Lang(StrEnum):
         for wanted in (*environ.get("LANGUAGE", "").split(":"), locale):
             if wanted.lower().startswith(("en", "zh")):
                 return cls(wanted[:2].lower())
+        return cls.EN
+
+    @classmethod
+    def preferred(cls, accept_language: str) -> Lang:
+        """Return the first of ours in an HTTP header Accept-Language, whatever its weights."""
+        for wanted in accept_language.lower().split(","):
+            if wanted.strip().startswith(("en", "zh")):
+                return cls(wanted.strip()[:2])
         return cls.EN
 
 
@@ -87,7 +96,12 @@ def _catalogue(lang: Lang) -> _gettext.NullTranslations:
 
 def _(message: str, **values: Any) -> str:
     """Return a message in the language of now, with values for its placeholders."""
-    text = _catalogue(_now).gettext(message)
+    return translate(_now, message, **values)
+
+
+def translate(lang: Lang, message: str, **values: Any) -> str:
+    """Return a message in a language, with values for its placeholders."""
+    text = _catalogue(lang).gettext(message)
     return text.format(**values) if values else text
 
 
