@@ -99,7 +99,10 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         holder = read(self.duplicate_of) if self.duplicate_of else None
         return holder or own or read(self.id)
 
-    info = result
+    @property
+    def info(self) -> Status | None:
+        """The same; an assignment would leave it the type that Celery's has."""
+        return self.result
 
     @property
     def state(self) -> StateName | None:  # type: ignore[override]
@@ -110,7 +113,10 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         status = self.result
         return None if status is None else status.state
 
-    status = state  # type: ignore[assignment]
+    @property
+    def status(self) -> StateName | None:  # type: ignore[override]
+        """The same."""
+        return self.state
 
     @property
     def date_done(self) -> datetime | None:
@@ -176,7 +182,15 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
-    wait = get  # type: ignore[assignment]
+    def wait(  # type: ignore[override]
+        self,
+        timeout: float,
+        propagate: bool = True,
+        *,
+        until: Until = "final",
+    ) -> Status:
+        """Do what `get` does: Celery's old name for it."""
+        return self.get(timeout, propagate, until=until)
 
     def forget(self) -> None:
         """Do nothing: there is no result but the ledger's, which ends with SMSQ_RETENTION_S."""
