@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 import celery.exceptions
 from celery.result import AsyncResult
 
-from smsq import deadline, ledgers
+from smsq import checks, deadline, ledgers
 from smsq.app import app
 from smsq.contract import MAX_TTL_S, SEND_SMS, StateName
 from smsq.errors import LedgerUnavailable, NoResult, SmsqError
@@ -158,7 +158,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
 
         Raises NotDelivered if the message has ended otherwise, `unreported` with until="final"
         included. Raises ResultTimeout, Celery's TimeoutError, if it has not ended in time, and
-        ValueError for a bad argument.
+        ValueError or TypeError for a bad argument.
         """
         return drive(self._waiting(timeout, until, propagate=propagate), _do)
 
@@ -253,14 +253,16 @@ def _timeout(
 
 
 def _check(timeout: object, until: object) -> None:
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not is_number or not 0 <= timeout <= MAX_TTL_S:  # type: ignore[operator]
-        raise ValueError(
-            f"timeout must be a number of seconds, from 0 to {MAX_TTL_S}, as a report may take "
-            f"days or never come; got {timeout!r:.40}"
-        )
-    if until not in _REACHED:
-        raise ValueError(f'until must be "final" or "accepted"; got {until!r:.40}')
+    rule = (
+        f"timeout must be a number of seconds, from 0 to {MAX_TTL_S}, as a report may take days "
+        "or never come"
+    )
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"{rule}; got {checks.kind_of(timeout)}")
+    if not 0 <= timeout <= MAX_TTL_S:
+        raise ValueError(f"{rule}; got {checks.rounded(timeout)}")
+    if until not in ("final", "accepted"):
+        raise ValueError(f'until must be "final" or "accepted"; got {checks.masked(repr(until))}')
 
 
 def _has_come(status: Status, until: Until, *, propagate: bool) -> bool:
@@ -277,7 +279,6 @@ def _has_come(status: Status, until: Until, *, propagate: bool) -> bool:
 
 
 _INSTEAD: Final = {
-    "revoke": "a message is no task that a worker would look for",
     "on_ready": "nothing tells the producer of an end; notify= calls a task of yours",
     "then": "nothing tells the producer of an end; notify= calls a task of yours",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from types import NoneType
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from smsq.contract import Lane
 from smsq.tracking import Attempt, Status
@@ -84,7 +84,7 @@ def _type(hint: Any) -> dict[str, Any]:
     if hint in _MODELS:
         return {"$ref": f"#/components/schemas/{hint.__name__}"}
     of = get_args(hint)
-    if isinstance(of[0], str):
+    if get_origin(hint) is Literal:
         return TEXT | {"examples": [*of]}  # No enum: a later release may write others.
     if of[-1] is Ellipsis:
         return {"type": "array", "items": _type(of[0])}
