@@ -13,6 +13,7 @@ from celery.result import AsyncResult
 
 from smsq import checks, deadline, ledgers
 from smsq.app import app
+from smsq.cancelling import Cancellation
 from smsq.contract import MAX_TTL_S, SEND_SMS, StateName
 from smsq.errors import LedgerUnavailable, NoResult, SmsqError
 from smsq.steps import adrive, drive
@@ -68,6 +69,10 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
     def __init__(self, message_id: str, *_: Any, **__: Any) -> None:
         # Not Celery's own, which costs as much as checking the message.
         self.id = message_id
+
+    def revoke(self, *_: Any, **__: Any) -> Cancellation | None:  # type: ignore[override]
+        """Cancel the message as `smsq.cancel` does, whatever options Celery's own takes."""
+        return ledgers.current().cancel(self.id)
 
     def __del__(self) -> None:
         """Do nothing: Celery's own asks the backend to forget what it never kept."""

@@ -105,7 +105,7 @@ def test_a_result_of_what_is_no_id_is_refused_at_once(given: Any) -> None:
 
 ANSWERED = {
     *("app", "as_list", "as_tuple", "backend", "children", "date_done", "failed", "forget", "get"),
-    *("id", "ignored", "info", "name", "parent", "ready", "result", "state", "status"),
+    *("id", "ignored", "info", "name", "parent", "ready", "result", "revoke", "state", "status"),
     *("successful", "supports_native_join", "task_id", "TimeoutError", "traceback", "wait"),
 }
 OTHER = celery.Celery(set_as_current=False)
@@ -180,7 +180,7 @@ REACH: dict[str, Callable[[Scene], object]] = {
     "expired": lambda scene: (scene.enter(), scene.run_out_of_ttl()),
     "unreported": _unreported,
     "duplicate": _written("duplicate"),
-    "cancelled": _written("cancelled"),
+    "cancelled": lambda scene: (scene.enter(), smsq.SendResult("m1").revoke()),
     "of_a_later_release": _written("of_a_later_release"),
 }
 COMES: dict[str, set[str]] = {
