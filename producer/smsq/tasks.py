@@ -89,9 +89,9 @@ class SendSms(Task):  # type: ignore[type-arg]
             phone: Mainland China mobile number of 11 digits; spaces, hyphens, and +86, 0086 or 86
                 in front are removed.
             template: The gateway's template, 1 to 64 characters.
-            code: Value of the template's variable, at most 500 characters; a str, as an int would
-                lose leading zeros.
-            lane: Order of service and defaults: "otp" before "notice" before "bulk".
+            code: Value of the template's variable, at most 500 characters, by default empty; a str,
+                as an int would lose leading zeros.
+            lane: Order of service and defaults: "otp" before "notice" (the default) before "bulk".
             ttl_s: Seconds for which sending is still useful, from `send_at` or from now, at most
                 366 days; by default 300 in lane otp and 86,400 in the others.
             key: Idempotency key, 1 to 256 characters: within 24 h a second message with it is not
@@ -101,7 +101,7 @@ class SendSms(Task):  # type: ignore[type-arg]
             send_at: Not before: an aware datetime, an ISO 8601 text with an offset or Unix seconds,
                 at most 366 days ahead; by default now.
             reference: Your own text, at most 128 characters, returned in the status and in
-                callbacks. It is shown everywhere: no phone numbers.
+                callbacks; by default none. It is shown everywhere: no phone numbers.
             notify: Name of a Celery task of yours that receives the callback; by default none.
 
         Raises InvalidMessage where an argument breaks a rule, and KeyConflict where the `key` was
