@@ -14,7 +14,9 @@ from smsq import ledgers
 from smsq.app import app
 from smsq.contract import (
     SEND_SMS,
+    LaneName,
     Message,
+    OnAmbiguousName,
     new_id,
     parse,
     parse_id,
@@ -73,22 +75,40 @@ class SendSms(Task):  # type: ignore[type-arg]
         template: str,
         code: str = "",
         *,
-        lane: str = "notice",
+        lane: LaneName = "notice",
         ttl_s: float | None = None,
         key: str | None = None,
-        on_ambiguous: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
     ) -> SendResult:
-        """Enqueue an SMS; the result's `id` is the message's id, for `smsq.status(id)`.
+        """Enqueue an SMS, and return a result that answers for it.
 
-        Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
-        this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
-        where the `key` was taken for another number or template; nothing is enqueued then.
-        Raises LedgerUnavailable where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for
-        all of this): the message may be in, unless the text says that nothing was entered, so call
-        again with the same `key`. Raises SettingsError for a bad setting.
+        Args:
+            phone: Mainland China mobile number of 11 digits; spaces, hyphens, and +86, 0086 or 86
+                in front are removed.
+            template: The gateway's template, 1 to 64 characters.
+            code: Value of the template's variable, at most 500 characters, by default empty; a str,
+                as an int would lose leading zeros.
+            lane: Order of service and defaults: "otp" before "notice" (the default) before "bulk".
+            ttl_s: Seconds for which sending is still useful, from `send_at` or from now, at most
+                366 days; by default 300 in lane otp and 86,400 in the others.
+            key: Idempotency key, 1 to 256 characters: within 24 h a second message with it is not
+                sent, and the result's `duplicate_of` is the id of the first. By default none.
+            on_ambiguous: What becomes of a message that may or may not have reached the gateway:
+                "resend" (the default) may double it, "hold" leaves it to an operator.
+            send_at: Not before: an aware datetime, an ISO 8601 text with an offset or Unix seconds,
+                at most 366 days ahead; by default now.
+            reference: Your own text, at most 128 characters, returned in the status and in
+                callbacks; by default none. It is shown everywhere: no phone numbers.
+            notify: Name of a Celery task of yours that receives the callback; by default none.
+
+        Raises InvalidMessage where an argument breaks a rule, and KeyConflict where the `key` was
+        taken for another number or template; nothing is enqueued then. Raises LedgerUnavailable
+        where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for all of this): the message
+        may be in, unless the text says that nothing was entered, so call again with the same `key`.
+        Raises SettingsError for a bad setting.
         """
         given = {
             "phone": phone,
@@ -103,6 +123,39 @@ class SendSms(Task):  # type: ignore[type-arg]
             "notify": notify,
         }
         return _sent(new_id(), parse_named(given))
+
+    async def adelay(
+        self,
+        phone: str,
+        template: str,
+        code: str = "",
+        *,
+        lane: LaneName = "notice",
+        ttl_s: float | None = None,
+        key: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
+        send_at: datetime | str | float | None = None,
+        reference: str | None = None,
+        notify: str | None = None,
+    ) -> SendResult:
+        """Enqueue an SMS as `delay` does; the event loop goes on meanwhile.
+
+        If its task is cancelled, the message may or may not be in, as after LedgerUnavailable: call
+        again with the same `key`.
+        """
+        given = {
+            "phone": phone,
+            "template": template,
+            "code": code,
+            "lane": lane,
+            "ttl_s": ttl_s,
+            "key": key,
+            "on_ambiguous": on_ambiguous,
+            "send_at": send_at,
+            "reference": reference,
+            "notify": notify,
+        }
+        return await _asent(new_id(), parse_named(given))
 
     def apply_async(  # type: ignore[override]
         self,
@@ -133,8 +186,11 @@ class SendSms(Task):  # type: ignore[type-arg]
     __call__ = apply = map = starmap = chunks = _refuse
 
     def AsyncResult(self, task_id: str, **_: Any) -> SendResult:  # noqa: N802 - Celery's name
-        """Return the result of a message, as `delay` did."""
-        return SendResult(task_id)
+        """Return the result of a message that was enqueued before, maybe by another process.
+
+        Whether there is such a message is not asked. Raises InvalidMessage for what is no id.
+        """
+        return SendResult(parse_id(task_id))
 
 
 def _sent(message_id: str, message: Message) -> SendResult:
@@ -142,10 +198,24 @@ def _sent(message_id: str, message: Message) -> SendResult:
     try:
         result.duplicate_of = enqueue(message_id, message).duplicate_of
     except LedgerUnavailable as error:
-        if _is_eager():
-            raise type(error)(f"{error}; {NOT_EAGER}") from error
+        _hint_if_eager(error)
         raise
     return result
+
+
+async def _asent(message_id: str, message: Message) -> SendResult:
+    result = SendResult(message_id)
+    try:
+        result.duplicate_of = (await ledgers.current().aenter(message_id, message)).duplicate_of
+    except LedgerUnavailable as error:
+        _hint_if_eager(error)
+        raise
+    return result
+
+
+def _hint_if_eager(error: LedgerUnavailable) -> None:
+    if _is_eager():
+        raise type(error)(f"{error}; {NOT_EAGER}") from error
 
 
 def _is_eager() -> bool:

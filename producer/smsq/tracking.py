@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 from smsq import keys
 from smsq.compaction import unfolded
-from smsq.connection import Client, mapped_errors
-from smsq.contract import FINAL, State, is_id
+from smsq.connection import Client, mapped_errors, perform
+from smsq.contract import FINAL, LaneName, State, StateName, is_id
+from smsq.steps import Steps, answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ class Status:
     """A message as the ledger knows it. The number is masked; all times are aware, in UTC."""
 
     id: str
-    state: str
-    lane: str
+    state: StateName
+    """Of a later release maybe another text, which no checker of types knows."""
+    lane: LaneName
     template: str | None
     phone: str | None
     reason: str | None
@@ -68,18 +70,27 @@ def key_holder(reason: str | None) -> str:
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
     """Read a message; None for one that is unknown, or a bad id. Raises LedgerUnavailable."""
+    return perform(client, reading(url, message_id))
+
+
+def reading(url: str, message_id: str) -> Steps[Status | None]:
+    """Do what `read_status` says."""
     if not is_id(message_id):
         return None
     with mapped_errors(url):
-        stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
+        (found,) = yield from answered([("HGETALL", keys.message(message_id))])
+    # By RESP2 it is a list of names and values.
+    stored: dict[str, str] = (
+        found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+    )
     if not stored:
         return None
     fields = unfolded(stored)
     texts = ("template", "phone", "reason", "stat", "detail", "reference")
     return Status(
         id=message_id,
-        state=State(fields["state"]).value,
-        lane=fields["lane"],
+        state=cast("StateName", fields["state"]),
+        lane=cast("LaneName", fields["lane"]),
         attempts=_attempts(fields),
         enqueued_at=_time(fields["enqueued"]),
         accepted_at=_optional_time(fields.get("accepted")),
