@@ -76,7 +76,7 @@ def _arguments(text: str) -> dict[str, str]:
 
 def _time(text: str) -> datetime:
     from smsq_worker.cli.helpers.suppressed_csv import read_time
-    from smsq_worker.cli.helpers.told import told
+    from smsq_worker.i18n.told import told
 
     try:
         return read_time(text)
