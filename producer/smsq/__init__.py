@@ -7,6 +7,7 @@
 """
 
 from smsq import ledgers as _ledgers
+from smsq.configuring import configure
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     InvalidMessage,
@@ -35,6 +36,7 @@ __all__ = [
     "SettingsError",
     "SmsqError",
     "Status",
+    "configure",
     "send_many",
     "send_sms",
     "status",

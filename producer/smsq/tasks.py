@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from celery import Task, _state
@@ -104,6 +104,49 @@ class SendSms(Task):  # type: ignore[type-arg]
         }
         return _sent(new_id(), parse_named(given))
 
+    def delay_on_commit(
+        self,
+        phone: str,
+        template: str,
+        code: str = "",
+        *,
+        lane: str = "notice",
+        ttl_s: float | None = None,
+        key: str | None = None,
+        on_ambiguous: str | None = None,
+        send_at: datetime | str | float | None = None,
+        reference: str | None = None,
+        notify: str | None = None,
+        using: str | None = None,
+    ) -> SendResult:
+        """Enqueue an SMS as `delay` does, after Django's transaction commits; never if it does not.
+
+        The result's `id` is the message's at once, so that a row of that transaction can hold it;
+        `duplicate_of` is set after the commit. `using` names the database, where that is not
+        Django's default; without an open transaction the message is enqueued at once.
+
+        Raises InvalidMessage at once. What else `delay` raises leaves the `atomic` block, whose
+        transaction has committed then. A process that dies just after the commit has enqueued
+        nothing: `apply_async(..., task_id=result.id)` may be repeated until it gets through.
+        """
+        given = {
+            "phone": phone,
+            "template": template,
+            "code": code,
+            "lane": lane,
+            "ttl_s": ttl_s,
+            "key": key,
+            "on_ambiguous": on_ambiguous,
+            "send_at": send_at,
+            "reference": reference,
+            "notify": notify,
+        }
+        from smsq.contrib.django.commit import after_commit
+
+        result = SendResult(new_id())
+        after_commit(partial(_send_committed, result, parse_named(given)), using)
+        return result
+
     def apply_async(  # type: ignore[override]
         self,
         args: Sequence[Any] | None = None,
@@ -139,13 +182,28 @@ class SendSms(Task):  # type: ignore[type-arg]
 
 def _sent(message_id: str, message: Message) -> SendResult:
     result = SendResult(message_id)
+    _send(result, message)
+    return result
+
+
+def _send(result: SendResult, message: Message) -> None:
     try:
-        result.duplicate_of = enqueue(message_id, message).duplicate_of
+        result.duplicate_of = enqueue(result.id, message).duplicate_of
     except LedgerUnavailable as error:
         if _is_eager():
             raise type(error)(f"{error}; {NOT_EAGER}") from error
         raise
-    return result
+
+
+def _send_committed(result: SendResult, message: Message) -> None:
+    try:
+        _send(result, message)
+    except LedgerUnavailable as error:
+        error.add_note(
+            f"The transaction has committed: call apply_async(..., task_id={result.id!r}) with "
+            "the same arguments until it gets through."
+        )
+        raise
 
 
 def _is_eager() -> bool:
