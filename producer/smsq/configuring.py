@@ -51,15 +51,13 @@ class Configuration:
         """Name the settings in which another configuration differs from this one."""
         # What the environment said is what is in use: others may name a part of it.
         names = other.texts if self.is_environment else {**self.texts, **other.texts}
-        return [str(_SPECS[env].name) for env in names if self._value(env) != other._value(env)] + (
-            ["what is wrong with it"] if self.problems != other.problems else []
-        )
+        return [_SPECS[env].name for env in names if self.value(env) != other.value(env)]
 
     def _labelled(self, problem: str) -> str:
         env, colon, rest = problem.partition(":")
         return f"{self.labels.get(env, env)}{colon}{rest}"
 
-    def _value(self, env: str) -> Any:
+    def value(self, env: str) -> Any:
         """Return a value as it is compared: 3 and "3.0" are the same, and bad ones their text."""
         text = self.texts.get(env)
         if not text:
