@@ -27,20 +27,20 @@ class Configuration:
 
     how: str
     """Where it was made, in words that follow "smsq was"."""
-    texts: Mapping[str, str] = field(repr=False)
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By the name of the environment variable that would say the same."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """What errors call them."""
     problems: tuple[str, ...] = ()
     """What is wrong besides the values of `texts`."""
-    is_environment: bool = False
+    used: ProducerSettings | None = None
+    """Where nothing was named before the first use: the environment's settings of then."""
 
     def load(self, environ: Mapping[str, str]) -> ProducerSettings:
         """Return the settings, with the environment for what is not named. Raises SettingsError."""
         problems = list(self.problems)
-        named = {} if self.is_environment else self.texts
         try:
-            settings = ProducerSettings.load({**environ, **named})
+            settings = ProducerSettings.load({**environ, **self.texts})
         except SettingsError as error:
             raise SettingsError([*problems, *map(self._labelled, error.problems)]) from None
         if problems:
@@ -48,10 +48,13 @@ class Configuration:
         return settings
 
     def differing(self, other: Configuration) -> list[str]:
-        """Name the settings in which another configuration differs from this one."""
-        # What the environment said is what is in use: others may name a part of it.
-        names = other.texts if self.is_environment else {**self.texts, **other.texts}
-        return [_SPECS[env].name for env in names if self.value(env) != other.value(env)]
+        """Name the settings in which another configuration differs. Raises SettingsError."""
+        if self.used is not None:  # of which another may name a part
+            theirs = other.load(os.environ)
+            names = [_SPECS[env].name for env in other.texts]
+            return [one for one in names if getattr(self.used, one) != getattr(theirs, one)]
+        named = {**self.texts, **other.texts}
+        return [_SPECS[env].name for env in named if self.value(env) != other.value(env)]
 
     def _labelled(self, problem: str) -> str:
         env, colon, rest = problem.partition(":")
@@ -129,10 +132,9 @@ def settle() -> ProducerSettings:
     """Return the process' settings, for good. Raises SettingsError; then nothing is fixed."""
     current = _in_force.get(_THE_ONE)
     if current is None:
-        ProducerSettings.load(os.environ)
-        said = {env: os.environ.get(env, "").strip() for env in _SPECS}
+        used = ProducerSettings.load(os.environ)
         how = f"first used at {caller()}, with its settings from the environment"
-        current = _in_force.setdefault(_THE_ONE, Configuration(how, said, is_environment=True))
+        current = _in_force.setdefault(_THE_ONE, Configuration(how, used=used))
     return current.load(os.environ)
 
 

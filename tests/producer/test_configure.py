@@ -153,7 +153,9 @@ def test_another_call_is_an_error_that_says_where_the_first_was(
 
 def test_after_a_use_by_the_environment_only_what_is_in_use_may_be_named() -> None:
     configuring.settle()
-    smsq.configure(redis_url=os.environ["SMSQ_REDIS_URL"], enqueue_timeout_s=3)
+    url = os.environ["SMSQ_REDIS_URL"]
+    smsq.configure(redis_url=url, broker_url=url, wait_replicas=0, enqueue_timeout_s=3)
+    smsq.configure(broker_url="")
     (told,) = problems(redis_url=URL)
     assert told.startswith("smsq was first used at ")
     assert HERE in told
