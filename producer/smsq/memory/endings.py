@@ -9,7 +9,8 @@ from smsq.memory.message import OF_THE_LIVE, Stored
 def announce(book: Book, m: Stored) -> None:
     """Let a message's `notify` task be told how it ended."""
     if m.has("notify"):
-        book.ended.append(m.fields | {"id": m.id, "mid": m.of(m.n, "mid") or ""})
+        mid = m.of(m.n, "mid")
+        book.ended.append(m.fields | {"id": m.id} | ({"mid": mid} if mid else {}))
 
 
 def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:

@@ -23,7 +23,7 @@ _CIPHER: Final = PlaintextCipher()
 class MemoryLedger:
     """Messages of this process; every method may be called from any thread.
 
-    What a worker's scheduler does in time is done before each call: nothing waits for a thread.
+    As in Redis without a worker, nothing happens to a message by itself: see `advance`.
     """
 
     def __init__(self, rules: Rules | None = None, clock: Clock | None = None) -> None:
@@ -104,6 +104,13 @@ class MemoryLedger:
         with self._at_once() as book:
             return reports.report(book, mid, meaning)
 
+    def advance(self, seconds: float = 0) -> None:
+        """Let time pass, and do what is due then, as a worker's scheduler does."""
+        with self._at_once() as book:
+            self.clock.advance(seconds)
+            for m in book.due():
+                sending.run_out(book, m)
+
     def ended(self) -> list[dict[str, str]]:
         """Take what is to be told to `notify` tasks: the fields of messages that have ended."""
         with self._at_once() as book:
@@ -137,8 +144,6 @@ class MemoryLedger:
 
     @contextmanager
     def _at_once(self) -> Iterator[Book]:
-        """Do something that no other thread comes between, after what is due."""
+        """Do something that no other thread comes between."""
         with self._lock:
-            for m in self._book.due():
-                sending.run_out(self._book, m)
             yield self._book

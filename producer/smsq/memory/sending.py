@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from smsq.memory.book import Book
 from smsq.memory.endings import defer, expire, finish, follow_doubt
 from smsq.memory.message import Stored
 from smsq.memory.reports import apply_report
+
+KEEP_ATTEMPTS: Final = 10
 
 Admission = int | str
 """The attempt's number, or why there is none, as in the ledger's Rejected."""
@@ -77,11 +81,12 @@ def record(
 ) -> str:
     """Record an attempt's result, and do what follows, as record.lua does; return the state."""
     m = book.messages.get(message_id)
-    if m is None or not 0 < n <= m.n:
+    if m is None or n > m.n:
         return "unknown"
     known = m.of(n, "outcome")
-    if known and known != "maybe_sent":
-        return str(m.state)  # This command sent twice.
+    # This command sent twice, perhaps about an attempt that has been forgotten since.
+    if m.of(n, "at") is None or (known and known != "maybe_sent"):
+        return str(m.state)
     m.note(n, outcome=outcome, detail=detail)
     if known:
         _resolve(m, n, outcome)
@@ -122,8 +127,16 @@ def _follow(book: Book, m: Stored, n: int, outcome: str, wait_ms: int) -> None:
     elif outcome == "not_sent":
         m.drop("doubt")
         defer(book, m, wait_ms)
+        _forget_old_attempt(m)
     elif not is_late:
         follow_doubt(book, m, wait_ms)
+
+
+def _forget_old_attempt(m: Stored) -> None:
+    """Keep few attempts that came to nothing: an outage of a day makes hundreds."""
+    old = m.n - KEEP_ATTEMPTS
+    if m.of(old, "outcome") == "not_sent":
+        m.drop(*(f"{old}:{name}" for name in ("at", "outcome", "detail")))
 
 
 def _resolve(m: Stored, n: int, outcome: str) -> None:
