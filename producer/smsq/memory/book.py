@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
 
 from smsq.contract import KEY_TTL_S
 from smsq.errors import LedgerFull
@@ -27,6 +28,15 @@ class Holder:
     until: int
 
 
+class Way(NamedTuple):
+    """Which attempt of which message a mid belongs to, and until when."""
+
+    n: int
+    id: str
+    """"" where it was given to two messages."""
+    until: float = math.inf
+
+
 class Book:
     """The state of a memory ledger; acts of the other modules change it under its lock."""
 
@@ -34,9 +44,9 @@ class Book:
         self.rules, self.clock = rules, clock
         self.messages: dict[str, Stored] = {}
         self.keys: dict[tuple[str, str], Holder] = {}
-        self.mids: dict[str, tuple[int, str] | None] = {}
-        """The attempt and id that a mid leads to; None where it was given to two messages."""
-        self.early: dict[str, list[Meaning]] = {}
+        self.mids: dict[str, Way] = {}
+        self.early: dict[str, tuple[int, list[Meaning]]] = {}
+        """Reports whose mid leads to no message (yet), and until when they are kept."""
         self.numbers = Numbers(rules)
         self.ended: deque[dict[str, str]] = deque(maxlen=rules.at_most)
         """What is to be told to a `notify` task: the fields of messages that have ended."""
@@ -108,7 +118,3 @@ class Book:
         room[name] = value
         if len(room) > self.rules.at_most:
             del room[next(iter(room))]
-
-    def state(self) -> dict[str, Any]:
-        """Count what is held, by room."""
-        return {"messages": len(self.messages), "keys": len(self.keys), "mids": len(self.mids)}

@@ -48,8 +48,13 @@ def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
 
 
 def _answer_again(known: Stored, fields: dict[str, str]) -> str:
-    if any(known.fields.get(name) != fields[name] for name in ("template", "phone")):
+    if _is_another(known, fields):
         return f"conflict {known.id}"
     if known.state == "duplicate":
         return known.fields["reason"].replace("duplicate:", "duplicate ", 1)
     return str(known.state)
+
+
+def _is_another(known: Stored, fields: dict[str, str]) -> bool:
+    """Return whether a known id's message is another than the one that comes with it."""
+    return any(known.fields.get(name) != fields[name] for name in ("template", "phone"))

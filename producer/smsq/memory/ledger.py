@@ -13,7 +13,7 @@ from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry
 from smsq.memory import entry, reports, sending
 from smsq.memory.book import Book
-from smsq.memory.endings import defer, finish
+from smsq.memory.endings import defer, expire, finish
 from smsq.memory.rules import Clock, Meaning, Rules
 from smsq.tracking import Status, status_of
 
@@ -110,6 +110,15 @@ class MemoryLedger:
             self.clock.advance(seconds)
             for m in book.due():
                 sending.run_out(book, m)
+
+    def run_out_of_ttl(self, message_id: str) -> bool:
+        """Let a message's ttl be over; False where it does not wait to be sent."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id)
+            if m is None or m.state not in {"queued", "deferred"}:
+                return False
+            expire(book, m)
+            return True
 
     def ended(self) -> list[dict[str, str]]:
         """Take what is to be told to `notify` tasks: the fields of messages that have ended."""

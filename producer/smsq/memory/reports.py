@@ -10,20 +10,30 @@ from smsq.memory.message import Stored
 from smsq.memory.rules import Meaning
 
 PER_MID: Final = 16
+REPEATED_S: Final = 86_400
+"""For so long a report that says delivered may be repeated."""
 
 
 def report(book: Book, mid: str, meaning: Meaning) -> str:
     """Apply a report, or park it where its mid leads to no message (yet); return the state."""
-    n, message_id = book.mids.get(mid) or (0, "")
-    m = book.messages.get(message_id)
-    if m is None:
-        book.keep(book.early, mid, [*book.early.get(mid, []), meaning][-PER_MID:])
+    way = book.mids.get(mid)
+    m = book.messages.get(way.id) if way and book.now < way.until else None
+    if way is None or m is None:
+        until = book.now + book.rules.report_wait_s * 1000
+        kept = [*early_reports(book, mid), meaning][-PER_MID:]
+        book.keep(book.early, mid, (until, kept))
         return "parked"
-    apply_report(book, m, n, meaning)
+    apply_report(book, m, way.n, mid, meaning)
     return str(m.state)
 
 
-def apply_report(book: Book, m: Stored, n: int, r: Meaning) -> None:
+def early_reports(book: Book, mid: str) -> list[Meaning]:
+    """Take the reports that came before their mid was known."""
+    until, reports = book.early.pop(mid, (0, []))
+    return reports if book.now < until else []
+
+
+def apply_report(book: Book, m: Stored, n: int, mid: str, r: Meaning) -> None:
     """Move a message on. Delivered outranks everything.
 
     The rest counts only where n is the last attempt that may have been sent.
@@ -33,24 +43,33 @@ def apply_report(book: Book, m: Stored, n: int, r: Meaning) -> None:
         _note_stat(m, r)
         if m.state != "delivered":
             finish(book, m, "delivered")
+        if mid in book.mids:  # It has told all that it can.
+            until = book.now + min(REPEATED_S, book.rules.retention_s) * 1000
+            book.mids[mid] = book.mids[mid]._replace(until=until)
         return
     _shield_number(book, m, r)
     if (m.is_final and m.state != "unreported") or not m.is_last_sent(n):
         return
     _note_stat(m, r)
-    reason = f"report:{r.stat}"
-    is_transient, is_accepted = r.code_class == "transient", m.state == "accepted"
-    if is_accepted and is_transient and r.pause == "account" and not r.maybe_sent:
+    if r.code_class == "permanent":
+        finish(book, m, "failed", f"report:{r.stat}")
+    elif r.code_class == "transient":
+        _retry(book, m, r, f"report:{r.stat}")
+
+
+def _retry(book: Book, m: Stored, r: Meaning, reason: str) -> None:
+    if m.state == "unreported":
+        finish(book, m, "failed", reason)
+    elif m.state != "accepted":
+        return
+    elif r.pause == "account" and not r.maybe_sent:
         # The account is at fault: that uses up nothing.
         m.set(otherwise=reason)
         defer(book, m, r.wait_ms)
-    elif r.code_class == "permanent" or (is_transient and m.state == "unreported"):
-        finish(book, m, "failed", reason)
-    elif is_transient and is_accepted:
-        if r.maybe_sent and m.has("hold"):
-            hold(book, m)
-        else:
-            resend(book, m, r.wait_ms, reason, maybe_sent=r.maybe_sent)
+    elif r.maybe_sent and m.has("hold"):
+        hold(book, m)
+    else:
+        resend(book, m, r.wait_ms, reason, maybe_sent=r.maybe_sent)
 
 
 def _note_stat(m: Stored, r: Meaning) -> None:

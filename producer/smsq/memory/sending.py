@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from smsq.memory.book import Book
+from smsq.memory.book import Book, Way
 from smsq.memory.endings import defer, expire, finish, follow_doubt
 from smsq.memory.message import Stored
-from smsq.memory.reports import apply_report
+from smsq.memory.reports import apply_report, early_reports
 
 KEEP_ATTEMPTS: Final = 10
 
@@ -95,24 +95,26 @@ def record(
         m.note(n, mid=mid)
         found = _know(book, mid, m, n)
         if found:
-            reports, of = book.early.pop(mid, []), found
+            reports, of = early_reports(book, mid), found
     # A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
     counts = n == m.n or (outcome == "accepted" and m.is_last_sent(n))
     if counts and not m.is_final:
         _follow(book, m, n, outcome, wait_ms)
     for report in reports:
-        apply_report(book, m, of, report)
+        apply_report(book, m, of, mid, report)
     return str(m.state)
 
 
 def _know(book: Book, mid: str, m: Stored, n: int) -> int | None:
     """Note which attempt a mid belongs to; return it, None where it is two messages'."""
-    known = book.mids.get(mid, (n, m.id))
-    if known and known[1] == m.id:
-        n = min(n, known[0])
-        book.keep(book.mids, mid, (n, m.id))
+    known = book.mids.get(mid)
+    if known and book.now >= known.until:
+        known = None
+    if known is None or known.id == m.id:
+        n = min(n, known.n) if known else n
+        book.keep(book.mids, mid, Way(n, m.id))
         return n
-    book.keep(book.mids, mid, None)
+    book.keep(book.mids, mid, Way(0, ""))
     return None
 
 
