@@ -95,9 +95,9 @@ class LedgerWriter:
         LedgerUnavailable, SettingsError where the ledger's payload keys are different,
         InvalidMessage for a bad id, and KeyConflict: then nothing is written.
         """
-        entry = _entry(self._cipher(), parse_id(message_id), message, origin)
+        entry = as_entry(self._cipher(), parse_id(message_id), message, origin)
         (answer,) = self._write([entry], wakeup=("one", *wakeup) if wakeup else ())
-        found = _entered(message_id, answer)
+        found = as_entered(message_id, answer)
         if isinstance(found, KeyConflict):
             raise found
         return found
@@ -118,10 +118,10 @@ class LedgerWriter:
         """
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher()
-        entries = [_entry(cipher, one, message, origin) for one, message in messages]
+        entries = [as_entry(cipher, one, message, origin) for one, message in messages]
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = self._write(entries, stop_at_conflict, wakeup)
-        return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
+        return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
@@ -180,7 +180,7 @@ class LedgerWriter:
             return True
 
 
-def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
+def as_entered(message_id: str, answer: str) -> Entered | KeyConflict:
     """Read an answer of enqueue.lua."""
     state, _, holder = answer.partition(" ")
     if state != "conflict":
@@ -194,7 +194,7 @@ def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
     return conflict
 
 
-def _entry(
+def as_entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
     """Return a message as enqueue.lua takes it."""

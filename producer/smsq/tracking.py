@@ -72,9 +72,11 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         return None
     with mapped_errors(url):
         stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
-    if not stored:
-        return None
-    fields = unfolded(stored)
+    return status_of(message_id, unfolded(stored)) if stored else None
+
+
+def status_of(message_id: str, fields: dict[str, str]) -> Status:
+    """Return what the fields of a message say."""
     texts = ("template", "phone", "reason", "stat", "detail", "reference")
     return Status(
         id=message_id,

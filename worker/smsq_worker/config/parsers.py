@@ -33,13 +33,6 @@ def bind(text: str) -> Bind:
     return host, int(port)
 
 
-def flag(text: str) -> bool:
-    """Read 0 or 1."""
-    if text not in {"0", "1"}:
-        raise ValueError("0 or 1")
-    return text == "1"
-
-
 def log_format(text: str) -> LogFormat:
     """Read text or json."""
     if text not in {"text", "json"}:
