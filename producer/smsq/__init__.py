@@ -1,13 +1,14 @@
 """The producer's side of smsq: what a backend imports.
 
->>> from smsq import send_sms, status
+>>> from smsq import send_sms
 >>> result = send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="login-7781")
->>> status(result.id).state
+>>> result.state
 'queued'
 """
 
 from smsq import ledgers as _ledgers
 from smsq.configuring import configure
+from smsq.contract import LaneName, OnAmbiguousName, StateName
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     InvalidMessage,
@@ -19,7 +20,7 @@ from smsq.errors import (
     SmsqError,
 )
 from smsq.many import Duplicate, Sent, send_many
-from smsq.results import SendResult
+from smsq.results import NotDelivered, ResultTimeout, SendResult
 from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status
 
@@ -28,13 +29,18 @@ __all__ = [
     "Duplicate",
     "InvalidMessage",
     "KeyConflict",
+    "LaneName",
     "LedgerFull",
     "LedgerUnavailable",
     "NoResult",
+    "NotDelivered",
+    "OnAmbiguousName",
+    "ResultTimeout",
     "SendResult",
     "Sent",
     "SettingsError",
     "SmsqError",
+    "StateName",
     "Status",
     "configure",
     "send_many",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
-from smsq.contract import Message, new_id, parse, parse_lane
+from smsq.contract import LaneName, Message, new_id, parse, parse_lane
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.ledger_writer import Entered
 
@@ -54,7 +54,7 @@ class Sent(int):
 def send_many(
     messages: Iterable[Mapping[str, Any] | Message],
     *,
-    lane: str = "bulk",
+    lane: LaneName = "bulk",
     batch_size: int = 100,
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",

@@ -14,7 +14,9 @@ from smsq import ledgers
 from smsq.app import app
 from smsq.contract import (
     SEND_SMS,
+    LaneName,
     Message,
+    OnAmbiguousName,
     new_id,
     parse,
     parse_id,
@@ -73,22 +75,40 @@ class SendSms(Task):  # type: ignore[type-arg]
         template: str,
         code: str = "",
         *,
-        lane: str = "notice",
+        lane: LaneName = "notice",
         ttl_s: float | None = None,
         key: str | None = None,
-        on_ambiguous: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
     ) -> SendResult:
-        """Enqueue an SMS; the result's `id` is the message's id, for `smsq.status(id)`.
+        """Enqueue an SMS, and return a result that answers for it.
 
-        Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
-        this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
-        where the `key` was taken for another number or template; nothing is enqueued then.
-        Raises LedgerUnavailable where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for
-        all of this): the message may be in, unless the text says that nothing was entered, so call
-        again with the same `key`. Raises SettingsError for a bad setting.
+        Args:
+            phone: Mainland China mobile number of 11 digits; spaces, hyphens, and +86, 0086 or 86
+                in front are removed.
+            template: The gateway's template, 1 to 64 characters.
+            code: Value of the template's variable, at most 500 characters; a str, as an int would
+                lose leading zeros.
+            lane: Order of service and defaults: "otp" before "notice" before "bulk".
+            ttl_s: Seconds for which sending is still useful, from `send_at` or from now, at most
+                366 days; by default 300 in lane otp and 86,400 in the others.
+            key: Idempotency key, 1 to 256 characters: within 24 h a second message with it is not
+                sent, and the result's `duplicate_of` is the id of the first. By default none.
+            on_ambiguous: What becomes of a message that may or may not have reached the gateway:
+                "resend" (the default) may double it, "hold" leaves it to an operator.
+            send_at: Not before: an aware datetime, an ISO 8601 text with an offset or Unix seconds,
+                at most 366 days ahead; by default now.
+            reference: Your own text, at most 128 characters, returned in the status and in
+                callbacks. It is shown everywhere: no phone numbers.
+            notify: Name of a Celery task of yours that receives the callback; by default none.
+
+        Raises InvalidMessage where an argument breaks a rule, and KeyConflict where the `key` was
+        taken for another number or template; nothing is enqueued then. Raises LedgerUnavailable
+        where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for all of this): the message
+        may be in, unless the text says that nothing was entered, so call again with the same `key`.
+        Raises SettingsError for a bad setting.
         """
         given = {
             "phone": phone,
@@ -110,10 +130,10 @@ class SendSms(Task):  # type: ignore[type-arg]
         template: str,
         code: str = "",
         *,
-        lane: str = "notice",
+        lane: LaneName = "notice",
         ttl_s: float | None = None,
         key: str | None = None,
-        on_ambiguous: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
@@ -122,8 +142,11 @@ class SendSms(Task):  # type: ignore[type-arg]
         """Enqueue an SMS as `delay` does, after Django's transaction commits; never if it does not.
 
         The result's `id` is the message's at once, so that a row of that transaction can hold it;
-        `duplicate_of` is set after the commit. `using` names the database, where that is not
-        Django's default; without an open transaction the message is enqueued at once.
+        `duplicate_of` is set after the commit, from which `ttl_s` counts. Without an open
+        transaction the message is enqueued at once.
+
+        Args:
+            using: Name of the database whose commit is waited for, where not Django's default.
 
         Raises InvalidMessage at once. What else `delay` raises leaves the `atomic` block, whose
         transaction has committed then. A process that dies just after the commit has enqueued
@@ -176,8 +199,11 @@ class SendSms(Task):  # type: ignore[type-arg]
     __call__ = apply = map = starmap = chunks = _refuse
 
     def AsyncResult(self, task_id: str, **_: Any) -> SendResult:  # noqa: N802 - Celery's name
-        """Return the result of a message, as `delay` did."""
-        return SendResult(task_id)
+        """Return the result of a message that was enqueued before, maybe by another process.
+
+        Whether there is such a message is not asked. Raises InvalidMessage for what is no id.
+        """
+        return SendResult(parse_id(task_id))
 
 
 def _sent(message_id: str, message: Message) -> SendResult:

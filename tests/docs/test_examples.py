@@ -37,7 +37,7 @@ def test_an_examples_tests_pass_without_redis(environ: dict[str, str], name: str
 @pytest.mark.parametrize(("guide", "name"), QUOTED.items())
 def test_a_guide_shows_lines_of_its_example(guide: str, name: str) -> None:
     files = [path.read_text(encoding="utf-8") for path in (EXAMPLES / name).rglob("*.py")]
-    for block in blocks(page(guide), "py"):
+    for block in blocks(page(guide), "python3"):
         assert any(block in text for text in files), block
 
 

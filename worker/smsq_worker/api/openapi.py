@@ -84,6 +84,8 @@ def _type(hint: Any) -> dict[str, Any]:
     if hint in _MODELS:
         return {"$ref": f"#/components/schemas/{hint.__name__}"}
     of = get_args(hint)
+    if isinstance(of[0], str):
+        return TEXT | {"examples": [*of]}  # No enum: a later release may write others.
     if of[-1] is Ellipsis:
         return {"type": "array", "items": _type(of[0])}
     return {"anyOf": [_type(one) for one in of]}
