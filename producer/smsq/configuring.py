@@ -90,20 +90,22 @@ def configuration(
         if value is None:
             continue
         labels[env] = label(spec.name, env)
-        text = _as_text(value)
+        text = _as_text(value, is_flag=isinstance(spec.default, bool))
         if text is None:
-            allowed = "a str, a number or a list of str"
+            allowed = "a str, a number, a list of str, or where it is 0 or 1 a bool"
             found.append(f"{labels[env]}: {kind_of(value)} is not allowed; it takes {allowed}")
         else:
             texts[env] = text.strip()
     return Configuration(how, texts, labels, tuple(found))
 
 
-def _as_text(value: object) -> str | None:
+def _as_text(value: object, *, is_flag: bool) -> str | None:
     """Return a value as an environment variable would have it; None for what none can hold."""
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return f"{value:d}" if is_flag else None
+    if isinstance(value, int | float):
         return f"{value}"
     if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
         return ",".join(value)
@@ -155,6 +157,7 @@ def configure(
     payload_keys: str | Sequence[str] | None = None,
     enqueue_timeout_s: float | str | None = None,
     idle_timeout_s: float | str | None = None,
+    show_codes: bool | str | None = None,
 ) -> None:
     """Configure smsq in this process, once, before its first use.
 

@@ -83,6 +83,8 @@ def test_an_empty_text_means_the_default_whatever_the_environment_says(
         ({"idle_timeout_s": " 0 "}, 0.0),
         ({"payload_keys": ["A" * 43 + "=", "B" * 42 + "A="]}, ("A" * 43 + "=", "B" * 42 + "A=")),
         ({"payload_keys": "A" * 43 + "="}, ("A" * 43 + "=",)),
+        ({"show_codes": True}, True),
+        ({"redis_url": "memory://"}, "memory://"),
     ],
 )
 def test_values_are_of_natural_types_or_texts(given: dict[str, object], value: object) -> None:
