@@ -124,6 +124,31 @@ class SendSms(Task):  # type: ignore[type-arg]
         }
         return _sent(new_id(), parse_named(given))
 
+    def apply_async(  # type: ignore[override]
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> SendResult:
+        """Enqueue as `delay` does, with an id of the caller's choice.
+
+        A second call with the same `task_id` changes nothing, and raises KeyConflict where the
+        phone or the template is another. It is a str of 1 to 255 printable
+        characters, and shown everywhere, so it must hold no number. Celery's other options are
+        refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
+        """
+        refused = sorted(name for name, value in options.items() if value is not None)
+        if not OF_A_CANVAS.isdisjoint(refused):
+            raise InvalidMessage(NO_CANVAS)
+        if refused:
+            raise InvalidMessage(
+                f"send_sms takes no option {', '.join(refused)}: lane chooses the queue, "
+                "send_at the time, ttl_s the end; only task_id is taken"
+            )
+        message = parse(args or (), kwargs or {})
+        return _sent(new_id() if task_id is None else parse_id(task_id), message)
+
     def delay_on_commit(
         self,
         phone: str,
@@ -170,31 +195,6 @@ class SendSms(Task):  # type: ignore[type-arg]
         after_commit(partial(_send_committed, result, parse_named(given)), using)
         return result
 
-    def apply_async(  # type: ignore[override]
-        self,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        task_id: str | None = None,
-        **options: Any,
-    ) -> SendResult:
-        """Enqueue as `delay` does, with an id of the caller's choice.
-
-        A second call with the same `task_id` changes nothing, and raises KeyConflict where the
-        phone or the template is another. It is a str of 1 to 255 printable
-        characters, and shown everywhere, so it must hold no number. Celery's other options are
-        refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
-        """
-        refused = sorted(name for name, value in options.items() if value is not None)
-        if not OF_A_CANVAS.isdisjoint(refused):
-            raise InvalidMessage(NO_CANVAS)
-        if refused:
-            raise InvalidMessage(
-                f"send_sms takes no option {', '.join(refused)}: lane chooses the queue, "
-                "send_at the time, ttl_s the end; only task_id is taken"
-            )
-        message = parse(args or (), kwargs or {})
-        return _sent(new_id() if task_id is None else parse_id(task_id), message)
-
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
 
@@ -208,28 +208,13 @@ class SendSms(Task):  # type: ignore[type-arg]
 
 def _sent(message_id: str, message: Message) -> SendResult:
     result = SendResult(message_id)
-    _send(result, message)
-    return result
-
-
-def _send(result: SendResult, message: Message) -> None:
     try:
-        result.duplicate_of = enqueue(result.id, message).duplicate_of
+        result.duplicate_of = enqueue(message_id, message).duplicate_of
     except LedgerUnavailable as error:
         if _is_eager():
             raise type(error)(f"{error}; {NOT_EAGER}") from error
         raise
-
-
-def _send_committed(result: SendResult, message: Message) -> None:
-    try:
-        _send(result, message)
-    except LedgerUnavailable as error:
-        error.add_note(
-            f"The transaction has committed: call apply_async(..., task_id={result.id!r}) with "
-            "the same arguments until it gets through."
-        )
-        raise
+    return result
 
 
 def _is_eager() -> bool:
@@ -240,6 +225,17 @@ def _is_eager() -> bool:
     with suppress(Exception):  # its settings may be anything
         return host is not None and bool(host.conf.task_always_eager)
     return False
+
+
+def _send_committed(result: SendResult, message: Message) -> None:
+    try:
+        result.duplicate_of = _sent(result.id, message).duplicate_of
+    except LedgerUnavailable as error:
+        error.add_note(
+            f"The transaction has committed: call apply_async(..., task_id={result.id!r}) with "
+            "the same arguments until it gets through."
+        )
+        raise
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
