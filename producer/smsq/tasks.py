@@ -177,18 +177,8 @@ class SendSms(Task):  # type: ignore[type-arg]
         transaction has committed then. A process that dies just after the commit has enqueued
         nothing: `apply_async(..., task_id=result.id)` may be repeated until it gets through.
         """
-        given = {
-            "phone": phone,
-            "template": template,
-            "code": code,
-            "lane": lane,
-            "ttl_s": ttl_s,
-            "key": key,
-            "on_ambiguous": on_ambiguous,
-            "send_at": send_at,
-            "reference": reference,
-            "notify": notify,
-        }
+        given = dict(locals())
+        del given["self"], given["using"]
         from smsq.contrib.django.commit import after_commit
 
         result = SendResult(new_id())
