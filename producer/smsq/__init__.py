@@ -7,6 +7,7 @@
 """
 
 from smsq import ledgers as _ledgers
+from smsq.cancelling import Cancellation
 from smsq.configuring import configure
 from smsq.contract import LaneName, OnAmbiguousName, StateName
 from smsq.contract import parse_id as _parse_id
@@ -19,13 +20,14 @@ from smsq.errors import (
     SettingsError,
     SmsqError,
 )
-from smsq.many import Duplicate, Sent, send_many
+from smsq.many import Duplicate, Sent, asend_many, send_many
 from smsq.results import NotDelivered, ResultTimeout, SendResult
 from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status
 
 __all__ = [
     "Attempt",
+    "Cancellation",
     "Duplicate",
     "InvalidMessage",
     "KeyConflict",
@@ -42,6 +44,9 @@ __all__ = [
     "SmsqError",
     "StateName",
     "Status",
+    "asend_many",
+    "astatus",
+    "cancel",
     "configure",
     "send_many",
     "send_sms",
@@ -58,3 +63,21 @@ def status(message_id: str) -> Status | None:
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]
     return _ledgers.current().status(message_id)
+
+
+async def astatus(message_id: str) -> Status | None:
+    """Return what `status` does; the event loop goes on meanwhile."""
+    if not isinstance(message_id, str):
+        _parse_id(message_id)  # type: ignore[unreachable]
+    return await _ledgers.current().astatus(message_id)
+
+
+def cancel(message_id: str) -> Cancellation | None:
+    """Cancel a message as far as that is possible; None where nothing is known of it.
+
+    Once the answer is "cancelled" the message certainly was not sent and will not be. With
+    "under_way" the attempt that is being made decides, with "too_late" the message is what its
+    state says; neither is sent again. Raises LedgerUnavailable, then it may or may not be
+    cancelled: ask again. And InvalidMessage for what cannot be an id.
+    """
+    return _ledgers.current().cancel(_parse_id(message_id))

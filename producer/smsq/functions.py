@@ -11,7 +11,6 @@ releases stand side by side, and no release calls another's code.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
@@ -19,14 +18,15 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from smsq import keys
+from smsq.steps import Answers, Commands, Steps
 
-Answers = list[Any]
-Send = Callable[[str, str], Answers]
-"""Sends a command with the name of what it runs, and the act's arguments."""
-Load = Callable[[str], Any]
-"""Loads a script; returns the answer, which may be an error."""
-
-_ACTS: Final = {"enqueue": ("wakeup", "enqueue"), "unpublished": ("unpublished",)}
+AT_THE_LIMIT: Final = frozenset({"cancel"})
+"""Acts that Redis lets through at its memory limit, too: they free more than they take."""
+_ACTS: Final = {
+    "enqueue": ("wakeup", "enqueue"),
+    "unpublished": ("unpublished",),
+    "cancel": ("audit", "cancelling", "cancel"),
+}
 """Each with the files that it is made of. The last defines the act, as a local of its name."""
 PREFIX: Final = "smsq_"
 
@@ -50,9 +50,16 @@ def _library() -> tuple[str, str]:
     body = _code(*dict.fromkeys(name for names in _ACTS.values() for name in names))
     digest = sha1(body.encode(), usedforsecurity=False).hexdigest()
     name = f"{PREFIX}{keys.VERSION}_{digest[:8]}"
-    # Without flags: a server at its memory limit refuses them, and so does a replica.
-    calls = (f"redis.register_function('{name}_{act}', {act})\n" for act in _ACTS)
+    # Without flags a server at its memory limit refuses them, and so does a replica.
+    calls = (
+        f"redis.register_function{{function_name='{name}_{act}', callback={act}{_flags(act)}}}\n"
+        for act in _ACTS
+    )
     return name, "".join((f"#!lua name={name}\n", body, *calls))
+
+
+def _flags(act: str) -> str:
+    return ", flags={'allow-oom'}" if act in AT_THE_LIMIT else ""
 
 
 LIBRARY, CODE = _library()
@@ -68,43 +75,46 @@ class Act:
 
     def __init__(self, name: str) -> None:
         self._function = f"{LIBRARY}_{name}"
-        self._script = f"{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n"
+        flags = "#!lua flags=allow-oom\n" if name in AT_THE_LIMIT else ""
+        self._script = f"{flags}{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n"
         self._sha = sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._is_function = True
         """In which way it was run last; the other is tried where that way is barred."""
 
-    def run(self, send: Send, load: Load) -> Answers:
+    def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
         """Run it, in one exchange unless the way has changed; return the answers.
 
-        The first may be an error, of which NotLoaded means that it was not run.
+        `after` are commands to be sent along, over the same connection. The first answer may be an
+        error, of which NotLoaded means that the act was not run.
         """
         is_function = self._is_function  # Another thread may change it meanwhile.
         ways = (self._call, self._evaluate)
         first, second = ways if is_function else reversed(ways)
-        answers = first(send, load)
+        answers = yield from first(args, after)
         if not _is_barred(answers[0]):
             return answers
-        others = second(send, load)
+        others = yield from second(args, after)
         if not _is_barred(others[0]):
             self._is_function = not is_function
             return others
         by_function = answers if is_function else others
         return [_not_loaded(by_function[0]), *answers[1:]]
 
-    def _call(self, send: Send, _: Load) -> Answers:
-        return send("FCALL", self._function)
+    def _call(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
+        return (yield [("FCALL", self._function, *args), *after])
 
-    def _evaluate(self, send: Send, load: Load) -> Answers:
-        return evaluate(self._sha, self._script, send, load)
+    def _evaluate(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
+        return evaluate(self._sha, self._script, args, after)
 
 
-def evaluate(sha: str, script: str, send: Send, load: Load) -> Answers:
+def evaluate(sha: str, script: str, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
     """Run a script, and load it before where the server has not heard of it."""
-    answers = send("EVALSHA", sha)
+    commands = [("EVALSHA", sha, *args), *after]
+    answers = yield commands
     if not isinstance(answers[0], NoScriptError):
         return answers
-    loaded = load(script)
-    return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else send("EVALSHA", sha)
+    (loaded,) = yield [("SCRIPT", "LOAD", script)]
+    return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else (yield commands)
 
 
 def _is_barred(answer: Any) -> bool:

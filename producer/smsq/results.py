@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Generator
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import celery.exceptions
 from celery.result import AsyncResult
 
-from smsq import deadline, ledgers
+from smsq import checks, deadline, ledgers
 from smsq.app import app
+from smsq.cancelling import Cancellation
 from smsq.contract import MAX_TTL_S, SEND_SMS, StateName
 from smsq.errors import LedgerUnavailable, NoResult, SmsqError
+from smsq.steps import adrive, drive
 from smsq.tracking import Status, key_holder
 
 Until = Literal["final", "accepted"]
+Result = TypeVar("Result")
+_Steps = Generator[str | float, Status | None, Result]
+"""They yield the id of a message whose status they need, or seconds to pause."""
 
 _REACHED: Final[dict[str, frozenset[StateName]]] = {
     "final": frozenset(("delivered",)),
@@ -63,6 +70,10 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         # Not Celery's own, which costs as much as checking the message.
         self.id = message_id
 
+    def revoke(self, *_: Any, **__: Any) -> Cancellation | None:  # type: ignore[override]
+        """Cancel the message as `smsq.cancel` does, whatever options Celery's own takes."""
+        return ledgers.current().cancel(self.id)
+
     def __del__(self) -> None:
         """Do nothing: Celery's own asks the backend to forget what it never kept."""
 
@@ -88,16 +99,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
     @property
     def result(self) -> Status | None:
         """All that is known of the message; None where nothing is, or nothing any more."""
-        read = ledgers.current().status
-        own = None
-        if self.duplicate_of is None:
-            own = read(self.id)
-            if own is None or own.state != "duplicate":
-                return own
-            self.duplicate_of = key_holder(own.reason) or None
-        # The holder is forgotten before its duplicates.
-        holder = read(self.duplicate_of) if self.duplicate_of else None
-        return holder or own or read(self.id)
+        return drive(self._asking(), _do)
 
     @property
     def info(self) -> Status | None:
@@ -161,26 +163,19 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
 
         Raises NotDelivered if the message has ended otherwise, `unreported` with until="final"
         included. Raises ResultTimeout, Celery's TimeoutError, if it has not ended in time, and
-        ValueError for a bad argument.
+        ValueError or TypeError for a bad argument.
         """
-        _check(timeout, until)
-        ends_at = time.monotonic() + timeout
-        seen: Status | None = None
-        pause = FIRST_PAUSE_S
-        while True:
-            failure: LedgerUnavailable | None = None
-            try:
-                with deadline.within(max(READ_AT_LEAST_S, ends_at - time.monotonic())):
-                    seen = self.result
-            except LedgerUnavailable as error:
-                failure = error
-            if failure is None and seen is not None and _has_come(seen, until, propagate=propagate):
-                return seen
-            left = ends_at - time.monotonic()
-            if left <= 0:
-                raise _timeout(self.id, f"{until} within {timeout:g} s", seen, failure) from failure
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+        return drive(self._waiting(timeout, until, propagate=propagate), _do)
+
+    async def aget(
+        self,
+        timeout: float,  # noqa: ASYNC109 - Celery's name, and more than a time to cancel after
+        propagate: bool = True,
+        *,
+        until: Until = "final",
+    ) -> Status:
+        """Wait as `get` does; the event loop goes on meanwhile."""
+        return await adrive(self._waiting(timeout, until, propagate=propagate), _ado)
 
     def wait(  # type: ignore[override]
         self,
@@ -203,6 +198,53 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         """None: a message starts no tasks."""
         return []
 
+    def _asking(self) -> _Steps[Status | None]:
+        own = None
+        if self.duplicate_of is None:
+            own = yield self.id
+            if own is None or own.state != "duplicate":
+                return own
+            self.duplicate_of = key_holder(own.reason) or None
+        # The holder is forgotten before its duplicates.
+        holder = (yield self.duplicate_of) if self.duplicate_of else None
+        return holder or own or (yield self.id)
+
+    def _waiting(self, timeout: float, until: Until, *, propagate: bool) -> _Steps[Status]:
+        _check(timeout, until)
+        ends_at = time.monotonic() + timeout
+        pause = FIRST_PAUSE_S
+        seen: Status | None = None
+        while True:
+            failure: LedgerUnavailable | None = None
+            try:
+                with deadline.within(max(READ_AT_LEAST_S, ends_at - time.monotonic())):
+                    seen = yield from self._asking()
+            except LedgerUnavailable as error:
+                failure = error
+            if failure is None and seen is not None and _has_come(seen, until, propagate=propagate):
+                return seen
+            left = ends_at - time.monotonic()
+            if left <= 0:
+                raise _timeout(self.id, f"{until} within {timeout:g} s", seen, failure) from failure
+            yield min(pause, left)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+
+def _do(asked: str | float) -> Status | None:
+    """Ask for a message's status, or pause for seconds."""
+    if isinstance(asked, str):
+        return ledgers.current().status(asked)
+    time.sleep(asked)
+    return None
+
+
+async def _ado(asked: str | float) -> Status | None:
+    """Do the same; the event loop goes on meanwhile."""
+    if isinstance(asked, str):
+        return await ledgers.current().astatus(asked)
+    await asyncio.sleep(asked)
+    return None
+
 
 def _timeout(
     message_id: str, what: str, seen: Status | None, failure: LedgerUnavailable | None
@@ -216,14 +258,16 @@ def _timeout(
 
 
 def _check(timeout: object, until: object) -> None:
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not is_number or not 0 <= timeout <= MAX_TTL_S:  # type: ignore[operator]
-        raise ValueError(
-            f"timeout must be a number of seconds, from 0 to {MAX_TTL_S}, as a report may take "
-            f"days or never come; got {timeout!r:.40}"
-        )
-    if until not in _REACHED:
-        raise ValueError(f'until must be "final" or "accepted"; got {until!r:.40}')
+    rule = (
+        f"timeout must be a number of seconds, from 0 to {MAX_TTL_S}, as a report may take days "
+        "or never come"
+    )
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"{rule}; got {checks.kind_of(timeout)}")
+    if not 0 <= timeout <= MAX_TTL_S:
+        raise ValueError(f"{rule}; got {checks.rounded(timeout)}")
+    if until not in ("final", "accepted"):
+        raise ValueError(f'until must be "final" or "accepted"; got {checks.masked(repr(until))}')
 
 
 def _has_come(status: Status, until: Until, *, propagate: bool) -> bool:
@@ -240,7 +284,6 @@ def _has_come(status: Status, until: Until, *, propagate: bool) -> bool:
 
 
 _INSTEAD: Final = {
-    "revoke": "a message is no task that a worker would look for",
     "on_ready": "nothing tells the producer of an end; notify= calls a task of yours",
     "then": "nothing tells the producer of an end; notify= calls a task of yours",
 }

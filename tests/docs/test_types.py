@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"^( *)```(?:python|py)\b[^\n]*\n(.*?)^\1```$", re.DOTALL | 
 BACKEND = "backend.py"
 MISTAKES = """\
 # pyright: strict
-from smsq import SendResult, send_many, send_sms, status
+from smsq import SendResult, astatus, send_many, send_sms, status
 
 result: SendResult = send_sms.delay("13800138000", "SMS_1001", lane="otp", key="k")
 again: SendResult = send_sms.AsyncResult(result.id)
@@ -39,6 +39,15 @@ print(result.info.state)  # union-attr reportOptionalMemberAccess
 result.get()  # call-arg reportCallIssue
 result.wait(5, until="sent")  # arg-type reportArgumentType
 send_sms.delay("13800138000", "SMS_1001", lane=result.get(5).lane)
+
+
+async def login() -> None:
+    found = await (await send_sms.adelay("13800138000", "SMS_1001", lane="otp")).aget(5)
+    await send_sms.adelay("13800138000", "SMS_1001", lane="opt")  # arg-type reportArgumentType
+    print(found.state == "deliverd")  # comparison-overlap reportUnnecessaryComparison
+    print((await astatus("m1")).state)  # union-attr reportOptionalMemberAccess
+
+
 print(again.state == "delivered", again.get(5, until="accepted").state == "accepted")
 """
 """Calls of a backend: mypy's and pyright's rule for a line that must not pass."""
