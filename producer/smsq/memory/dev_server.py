@@ -6,6 +6,7 @@ import heapq
 import logging
 import time
 from collections.abc import Sequence
+from itertools import count
 from threading import Thread
 from typing import Final
 
@@ -24,8 +25,8 @@ MOMENT_S: Final = 1.0
 LOOK_S: Final = 0.25
 """How often the thread looks that calls `notify` tasks."""
 WHAT_IT_IS: Final = (
-    "SMSQ_REDIS_URL is memory://: no SMS is sent, no worker and no other process sees messages, and "
-    "they are gone when this process ends"
+    "SMSQ_REDIS_URL is memory://: no SMS is sent, no worker and no other process sees messages, "
+    "and they are gone when this process ends"
 )
 
 
@@ -39,7 +40,8 @@ class DevLedger(MemoryLedger):
     def __init__(self, *, show_codes: bool) -> None:
         super().__init__()
         self._show_codes = show_codes
-        self._due: list[tuple[int, str]] = []
+        self._due: list[tuple[int, int, str]] = []
+        self._order = count()
         self._untold: set[str] = set()
         self._thread: Thread | None = None
         # A warning, as a dev server's logging shows no less.
@@ -55,7 +57,7 @@ class DevLedger(MemoryLedger):
         self.advance()
         with self._at_once() as book:
             while self._due and self._due[0][0] <= book.now:
-                self._deliver(heapq.heappop(self._due)[1])
+                self._deliver(heapq.heappop(self._due)[-1])
 
     def _deliver(self, message_id: str) -> None:
         attempt = self.admit(message_id)
@@ -66,9 +68,12 @@ class DevLedger(MemoryLedger):
         status = super().status(message_id)
         if status and status.state == "deferred":
             timer = self._book.messages[message_id].timer
-            heapq.heappush(self._due, ((timer or self._book.now) + 1, message_id))
+            self._put_off(message_id, (timer or self._book.now) + 1)
         elif status and status.state != "delivered":
             log.warning("memory:// %s is %s: %s", message_id, status.state, status.reason or "")
+
+    def _put_off(self, message_id: str, until: int) -> None:
+        heapq.heappush(self._due, (until, next(self._order), message_id))
 
     def _enter(
         self,
@@ -98,7 +103,7 @@ class DevLedger(MemoryLedger):
         )
         if not entered.duplicate_of:
             begins = max(self._book.now, round((message.send_at or 0) * 1000))
-            heapq.heappush(self._due, (begins + round(MOMENT_S * 1000), message_id))
+            self._put_off(message_id, begins + round(MOMENT_S * 1000))
         if message.notify:
             self._untold.add(message_id)
             if self._thread is None or not self._thread.is_alive():
