@@ -37,6 +37,19 @@ class Ledger(Protocol):
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
 
+    async def aenter(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Entered:
+        """Do what `enter` does; the event loop goes on meanwhile, as with all that follow."""
+
+    async def aenter_many(
+        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Do what `enter_many` does."""
+
+    async def astatus(self, message_id: str) -> Status | None:
+        """Do what `status` does."""
+
 
 _REDIS: Final = RedisLedger()
 _in_memory: Final[list[Ledger]] = []

@@ -346,8 +346,17 @@ def test_all_threads_write_to_it_and_one_of_them_gets_a_key(box: Outbox) -> None
 
 def test_async_tasks_do_too(box: Outbox) -> None:
     async def view() -> None:
-        await asyncio.gather(asyncio.to_thread(sent), asyncio.to_thread(sent))
-        sent()
+        result = await send_sms.adelay(PHONE, "SMS_1001", key="a")
+        assert (await send_sms.adelay(PHONE, "SMS_1001", key="a")).duplicate_of == result.id
+        await smsq.asend_many([{"phone": PHONE, "template": "T"}])
+        await asyncio.to_thread(sent)
+        box.deliver(result)
+        found = await smsq.astatus(result.id)
+        assert found is not None
+        assert found.state == "delivered"
+        box.unavailable()
+        with pytest.raises(LedgerUnavailable):
+            await send_sms.adelay(PHONE, "SMS_1001")
 
     asyncio.run(view())
     assert len(box) == 3

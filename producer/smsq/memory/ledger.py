@@ -53,6 +53,24 @@ class MemoryLedger:
             m = book.messages.get(message_id) if is_id(message_id) else None
             return status_of(message_id, m.fields) if m else None
 
+    # The same for async callers: nothing here waits for anything.
+
+    async def aenter(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Entered:
+        """Do what `enter` does."""
+        return self.enter(message_id, message, origin)
+
+    async def aenter_many(
+        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Do what `enter_many` does."""
+        return self.enter_many(messages, stop_at_conflict=stop_at_conflict)
+
+    async def astatus(self, message_id: str) -> Status | None:
+        """Do what `status` does."""
+        return self.status(message_id)
+
     def _enter(
         self,
         messages: Sequence[tuple[str, Message]],
