@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Final, Protocol
 
 from smsq.app import app
+from smsq.cancelling import Cancellation
 from smsq.contract import Message
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
@@ -18,7 +19,7 @@ from smsq.tracking import Status
 
 
 class Ledger(Protocol):
-    """What `delay`, `send_many` and `status` need of a ledger.
+    """What `delay`, `send_many`, `status` and `cancel` need of a ledger.
 
     All raise LedgerUnavailable where it does not answer within SMSQ_ENQUEUE_TIMEOUT_S.
     """
@@ -49,6 +50,9 @@ class Ledger(Protocol):
 
     async def astatus(self, message_id: str) -> Status | None:
         """Do what `status` does."""
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
 
 
 _REDIS: Final = RedisLedger()

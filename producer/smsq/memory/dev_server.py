@@ -10,6 +10,7 @@ from itertools import count
 from threading import Thread
 from typing import Final
 
+from smsq.cancelling import Cancellation
 from smsq.contract import Message, mask_phone
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import Entered, Origin
@@ -51,6 +52,11 @@ class DevLedger(MemoryLedger):
         """Return what is known of a message; None where nothing is."""
         self.work()
         return super().status(message_id)
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message; None where nothing is known of it."""
+        self.work()
+        return super().cancel(message_id)
 
     def work(self) -> None:
         """Deliver what is due, as a worker and a gateway would."""

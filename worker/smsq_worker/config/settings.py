@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from smsq.settings import IN_MEMORY, ProducerSettings, flag, number, setting, whole
+from smsq.settings import IN_MEMORY, ProducerSettings, number, setting, whole
 from smsq_worker.config import parsers as read
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.parsers import Bind, LogFormat, Network, is_loopback
@@ -31,11 +31,11 @@ class Settings(ProducerSettings):
     """What an operator may set."""
 
     gateway_url: str = setting("SMSQ_GATEWAY_URL", read.http_url, "https://sms.1oc.cn/")
-    allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", flag, default=False)
+    allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", read.flag, default=False)
     app_secret: str = setting("SMSQ_APP_SECRET", read.header_text, "", secret=True)
     app_secret_file: str = setting("SMSQ_APP_SECRET_FILE", read.secret_file, "", secret=True)
     ca_bundle: Path | None = setting("SMSQ_GATEWAY_CA_BUNDLE", read.ca_bundle)
-    verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", flag, default=True)
+    verify_tls: bool = setting("SMSQ_GATEWAY_VERIFY_TLS", read.flag, default=True)
     connect_timeout_s: float = setting("SMSQ_CONNECT_TIMEOUT_S", number(0, 60, above=True), 3.0)
     read_timeout_s: float = setting("SMSQ_READ_TIMEOUT_S", number(0, 300, above=True), 10.0)
     rate_per_s: float = setting("SMSQ_RATE_PER_S", number(MIN_RATE, MAX_RATE), 10.0)
@@ -82,8 +82,9 @@ class Settings(ProducerSettings):
     sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", read.http_url, "", secret=True)
     flower_bind: Bind = setting("SMSQ_FLOWER_BIND", read.bind, ("127.0.0.1", 5555))
     log_format: LogFormat = setting("SMSQ_LOG_FORMAT", read.log_format, "text")
-    traces: bool = setting("SMSQ_TRACES", flag, default=False)
-    allow_eviction: bool = setting("SMSQ_ALLOW_EVICTION", flag, default=False)
+    traces: bool = setting("SMSQ_TRACES", read.flag, default=False)
+    allow_eviction: bool = setting("SMSQ_ALLOW_EVICTION", read.flag, default=False)
+    operator: str = setting("SMSQ_OPERATOR", read.person, "")
     home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
 
     def __post_init__(self) -> None:

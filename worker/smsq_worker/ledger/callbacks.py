@@ -104,9 +104,12 @@ class Callbacks(Acts):
             for (name, since), (tries, error) in zip(found, details, strict=True)
         ]
 
-    def revive(self, name: str, decision: Literal["replay", "drop"]) -> bool:
-        """Replay or drop one that was given up; return False where it is not among them."""
-        (done,) = self._run("revive_callback", name, decision)
+    def revive(self, name: str, decision: Literal["replay", "drop"], act: str = "") -> bool:
+        """Replay or drop one that was given up; return False where it is not among them.
+
+        `act` is the operator's, from `smsq.audit`.
+        """
+        (done,) = self._run("revive_callback", name, decision, act)
         return bool(done)
 
     def counts(self) -> dict[str, int]:
