@@ -22,7 +22,9 @@ def act(what: str, *, who: str = "", if_changed: bool = False, **arguments: obje
     What looks like a number is masked. With `if_changed` one that changes nothing is not noted.
     """
     given = {
-        name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT]) for name, value in arguments.items() if value not in (None, "")
+        name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT])
+        for name, value in arguments.items()
+        if value not in (None, "")
     }
     text = json.dumps(given, ensure_ascii=False)
     return json.dumps([(who or operator())[:MAX_TEXT], what, text, if_changed])

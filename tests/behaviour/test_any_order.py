@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+import smsq
 from harness.scene import DELIVRD, OTHER_PHONE, PHONE, mid_of, stat
 from harness.sides import DAY, HOUR, InMemory, InRedis, Play
 from smsq import KeyConflict, ledgers
@@ -59,6 +60,7 @@ def a_step(pick: random.Random) -> Step:
         lambda play: play.report_on(mid, report): 5,
         lambda play: play.advance(seconds): 4,
         lambda play: play.decide(name, decision): 2,
+        lambda play: smsq.cancel(name): 2,
         lambda play: play.suppress("by hand", seconds, (options["lane"],)): 1,
     }
     return pick.choices([*steps], [*steps.values()])[0]

@@ -84,8 +84,13 @@ class Book:
     def set_timer(self, m: Stored, at: int | None) -> None:
         """Let something happen to a message at a time; None: nothing does."""
         m.timer = at
-        if at is not None:
-            heapq.heappush(self._timers, (at, m.id))
+        if at is None:
+            return
+        heapq.heappush(self._timers, (at, m.id))
+        if len(self._timers) > 3 * len(self.messages) + 1000:  # most are of timers set anew
+            live = self.messages.values()
+            self._timers = [(one.timer, one.id) for one in live if one.timer is not None]
+            heapq.heapify(self._timers)
 
     def due(self) -> Iterator[Stored]:
         """Yield messages whose timers have run out, the oldest first."""
@@ -94,10 +99,6 @@ class Book:
             m = self.messages.get(message_id)
             if m and m.timer == at:
                 yield m
-
-    def next_timer(self) -> int | None:
-        """Return when the next timer runs out, at the earliest."""
-        return self._timers[0][0] if self._timers else None
 
     def holder_of(self, key: tuple[str, str]) -> Holder | None:
         """Return who holds an idempotency key."""

@@ -6,9 +6,11 @@ import heapq
 import logging
 import time
 from collections.abc import Sequence
+from itertools import count
 from threading import Thread
 from typing import Final
 
+from smsq.cancelling import Cancellation
 from smsq.contract import Message, mask_phone
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import Entered, Origin
@@ -24,8 +26,8 @@ MOMENT_S: Final = 1.0
 LOOK_S: Final = 0.25
 """How often the thread looks that calls `notify` tasks."""
 WHAT_IT_IS: Final = (
-    "SMSQ_REDIS_URL is memory://: no SMS is sent, no worker and no other process sees messages, and "
-    "they are gone when this process ends"
+    "SMSQ_REDIS_URL is memory://: no SMS is sent, no worker and no other process sees messages, "
+    "and they are gone when this process ends"
 )
 
 
@@ -39,7 +41,8 @@ class DevLedger(MemoryLedger):
     def __init__(self, *, show_codes: bool) -> None:
         super().__init__()
         self._show_codes = show_codes
-        self._due: list[tuple[int, str]] = []
+        self._due: list[tuple[int, int, str]] = []
+        self._order = count()
         self._untold: set[str] = set()
         self._thread: Thread | None = None
         # A warning, as a dev server's logging shows no less.
@@ -50,12 +53,17 @@ class DevLedger(MemoryLedger):
         self.work()
         return super().status(message_id)
 
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message; None where nothing is known of it."""
+        self.work()
+        return super().cancel(message_id)
+
     def work(self) -> None:
         """Deliver what is due, as a worker and a gateway would."""
         self.advance()
         with self._at_once() as book:
             while self._due and self._due[0][0] <= book.now:
-                self._deliver(heapq.heappop(self._due)[1])
+                self._deliver(heapq.heappop(self._due)[-1])
 
     def _deliver(self, message_id: str) -> None:
         attempt = self.admit(message_id)
@@ -66,9 +74,12 @@ class DevLedger(MemoryLedger):
         status = super().status(message_id)
         if status and status.state == "deferred":
             timer = self._book.messages[message_id].timer
-            heapq.heappush(self._due, ((timer or self._book.now) + 1, message_id))
+            self._put_off(message_id, (timer or self._book.now) + 1)
         elif status and status.state != "delivered":
             log.warning("memory:// %s is %s: %s", message_id, status.state, status.reason or "")
+
+    def _put_off(self, message_id: str, until: int) -> None:
+        heapq.heappush(self._due, (until, next(self._order), message_id))
 
     def _enter(
         self,
@@ -98,7 +109,7 @@ class DevLedger(MemoryLedger):
         )
         if not entered.duplicate_of:
             begins = max(self._book.now, round((message.send_at or 0) * 1000))
-            heapq.heappush(self._due, (begins + round(MOMENT_S * 1000), message_id))
+            self._put_off(message_id, begins + round(MOMENT_S * 1000))
         if message.notify:
             self._untold.add(message_id)
             if self._thread is None or not self._thread.is_alive():

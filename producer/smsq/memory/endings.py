@@ -41,6 +41,27 @@ def expire(book: Book, m: Stored) -> None:
     finish(book, m, "failed" if fallback else "expired", fallback)
 
 
+def cancel(book: Book, m: Stored) -> None:
+    """End a message that must not be sent: as cancelled only if it certainly was not sent."""
+    if m.certainly_not_sent:
+        finish(book, m, "cancelled")
+    else:
+        finish(book, m, "failed", "local:cancelled")
+
+
+def is_cancelled(m: Stored) -> bool:
+    """Return whether there is no further attempt, whatever comes of the one that was made."""
+    return m.has("stop")
+
+
+def ask_to_cancel(book: Book, m: Stored) -> None:
+    """Cancel a message as far as that is possible, as cancelling.lua does."""
+    if m.state in {"queued", "deferred", "held"}:
+        cancel(book, m)
+    elif m.state in {"sending", "accepted"}:
+        m.set(stop="cancelled", expires=book.now)
+
+
 def defer(book: Book, m: Stored, wait_ms: int) -> None:
     """Wait, but never past the ttl's end."""
     m.set(state="deferred", waits=wait_ms)
@@ -55,7 +76,7 @@ def hold(book: Book, m: Stored) -> None:
 
 def resend(book: Book, m: Stored, wait_ms: int, fallback: str, *, maybe_sent: bool) -> None:
     """Try once more within the budget, or fail with the reason."""
-    if m.resends >= book.rules.max_resends or book.now + wait_ms >= m.expires:
+    if is_cancelled(m) or m.resends >= book.rules.max_resends or book.now + wait_ms >= m.expires:
         finish(book, m, "failed", fallback)
         return
     m.set(resends=m.resends + 1, otherwise=fallback)
@@ -68,7 +89,9 @@ def resend(book: Book, m: Stored, wait_ms: int, fallback: str, *, maybe_sent: bo
 
 def follow_doubt(book: Book, m: Stored, wait_ms: int) -> None:
     """Do as the message's policy says: its attempt may have been sent, and nobody can ask."""
-    if m.has("hold"):
+    if is_cancelled(m):
+        cancel(book, m)
+    elif m.has("hold"):
         hold(book, m)
     else:
         resend(book, m, wait_ms, "local:resends", maybe_sent=True)

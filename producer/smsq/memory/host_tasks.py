@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from smsq.app import app as smsq_app
 from smsq.outcomes import callback_id, outcome_of
 
 
@@ -26,7 +27,8 @@ def _task(name: str) -> Any:
     state: Any = _state
     host = state.get_current_app()
     for app in (host, *state._get_active_apps()):  # noqa: SLF001 - Celery's own list of them
-        if name in app.tasks:
+        # Ours is none of the host's, and to look at its tasks would read the settings.
+        if app is not smsq_app and name in app.tasks:
             return app.tasks[name]
     host.loader.import_default_modules()  # As its worker does when it starts.
     if name in host.tasks:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
-from typing import Final
+from typing import Final, cast
 
+from smsq.cancelling import Answer, Cancellation
 from smsq.cipher import PlaintextCipher
-from smsq.contract import Lane, Message, is_id, parse_id
+from smsq.contract import Lane, Message, StateName, is_id, parse_id
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry
 from smsq.memory import entry, reports, sending
 from smsq.memory.book import Book
-from smsq.memory.endings import defer, expire, finish
+from smsq.memory.endings import ask_to_cancel, defer, expire, finish
 from smsq.memory.rules import Clock, Meaning, Rules
 from smsq.tracking import Status, status_of
 
@@ -52,6 +53,36 @@ class MemoryLedger:
         with self._at_once() as book:
             m = book.messages.get(message_id) if is_id(message_id) else None
             return status_of(message_id, m.fields) if m else None
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id)
+            if m is None:
+                return None
+            ask_to_cancel(book, m)
+            state = cast("StateName", str(m.state))
+            found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
+            answer = found.get(state, "too_late")
+            return Cancellation(message_id, answer, state, m.fields.get("reason"))
+
+    # The same for async callers: nothing here waits for anything.
+
+    async def aenter(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Entered:
+        """Do what `enter` does."""
+        return self.enter(message_id, message, origin)
+
+    async def aenter_many(
+        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Do what `enter_many` does."""
+        return self.enter_many(messages, stop_at_conflict=stop_at_conflict)
+
+    async def astatus(self, message_id: str) -> Status | None:
+        """Do what `status` does."""
+        return self.status(message_id)
 
     def _enter(
         self,

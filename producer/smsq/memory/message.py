@@ -8,7 +8,7 @@ from smsq.contract import FINAL, State
 
 OF_THE_LIVE: Final = (
     *("expires", "hold", "resends", "doubt", "otherwise", "published", "who", "due", "waits"),
-    *("trace", "key", "key_space"),
+    *("trace", "key", "key_space", "stop"),
 )
 """Fields that go when it ends."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from smsq.memory.book import Book
-from smsq.memory.endings import defer, finish, hold, resend
+from smsq.memory.endings import defer, finish, hold, is_cancelled, resend
 from smsq.memory.message import Stored
 from smsq.memory.rules import Meaning
 
@@ -62,11 +62,11 @@ def _retry(book: Book, m: Stored, r: Meaning, reason: str) -> None:
         finish(book, m, "failed", reason)
     elif m.state != "accepted":
         return
-    elif r.pause == "account" and not r.maybe_sent:
+    elif r.pause == "account" and not r.maybe_sent and not is_cancelled(m):
         # The account is at fault: that uses up nothing.
         m.set(otherwise=reason)
         defer(book, m, r.wait_ms)
-    elif r.maybe_sent and m.has("hold"):
+    elif r.maybe_sent and m.has("hold") and not is_cancelled(m):
         hold(book, m)
     else:
         resend(book, m, r.wait_ms, reason, maybe_sent=r.maybe_sent)

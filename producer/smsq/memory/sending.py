@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from smsq.memory.book import Book, Way
-from smsq.memory.endings import defer, expire, finish, follow_doubt
+from smsq.memory.endings import cancel, defer, expire, finish, follow_doubt, is_cancelled
 from smsq.memory.message import Stored
 from smsq.memory.reports import apply_report, early_reports
 
@@ -128,6 +128,9 @@ def _follow(book: Book, m: Stored, n: int, outcome: str, wait_ms: int) -> None:
         finish(book, m, "failed", (m.of(n, "detail") or "").partition(" ")[0])
     elif outcome == "not_sent":
         m.drop("doubt")
+        if is_cancelled(m):
+            cancel(book, m)
+            return
         defer(book, m, wait_ms)
         _forget_old_attempt(m)
     elif not is_late:

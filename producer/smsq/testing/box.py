@@ -134,7 +134,7 @@ class Outbox(Sequence[SentMessage]):
         self._tell()
 
     def unavailable(self, calls: int = 1, *, entered: bool = False) -> None:
-        """Let the next calls of `delay`, `send_many` and `status` raise LedgerUnavailable.
+        """Let the backend's next calls raise LedgerUnavailable: `delay`, `status` and the others.
 
         With `entered` the message is in all the same, and only the answer was lost.
         """

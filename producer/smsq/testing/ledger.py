@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
+from smsq.cancelling import Cancellation
 from smsq.contract import Message
 from smsq.errors import KeyConflict, LedgerUnavailable
 from smsq.ledger_writer import IN_DOUBT, Entered, Origin
@@ -40,6 +42,14 @@ class OutboxLedger(MemoryLedger):
         """Return what is known of a message; None where nothing is."""
         self._may_fail()
         return super().status(message_id)
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message; None where nothing is known of it."""
+        lost = self._may_fail(CANCEL_IN_DOUBT)
+        found = super().cancel(message_id)
+        if lost:
+            raise _unavailable(CANCEL_IN_DOUBT)
+        return found
 
     def look_up(self, message_id: str) -> Status | None:
         """Return what is known of a message, whatever is to fail."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from smsq.redis_urls import SCHEMES, TLS_OPTIONS
+from smsq.settings import flag as flag  # noqa: PLC0414 - one of these parsers, too
 from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535
