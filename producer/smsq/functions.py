@@ -26,7 +26,12 @@ Send = Callable[[str, str], Answers]
 Load = Callable[[str], Any]
 """Loads a script; returns the answer, which may be an error."""
 
-_ACTS: Final = {"enqueue": ("wakeup", "enqueue"), "unpublished": ("unpublished",)}
+_ACTS: Final = {
+    "enqueue": ("wakeup", "enqueue"),
+    "unpublished": ("unpublished",),
+    "verify_start": ("wakeup", "enqueue", "verify/shared", "verify/start"),
+    "verify_check": ("verify/shared", "verify/check"),
+}
 """Each with the files that it is made of. The last defines the act, as a local of its name."""
 PREFIX: Final = "smsq_"
 

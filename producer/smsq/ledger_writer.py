@@ -102,6 +102,25 @@ class LedgerWriter:
             raise found
         return found
 
+    def enter_within(
+        self,
+        act: Act,
+        before: Sequence[Any],
+        message_id: str,
+        message: Message,
+        *,
+        origin: Origin,
+        wakeup: WakeUp | None,
+    ) -> list[str]:
+        """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
+        entry = _entry(self._cipher(), message_id, message, origin)
+        own = ("one", *wakeup) if wakeup else ()
+        return self._write([entry], wakeup=own, act=act, before=before)
+
+    def phone_hash(self, phone: str) -> str:
+        """Digest a number, as limits find it."""
+        return self._cipher().phone_hash(phone)
+
     def enter_many(
         self,
         messages: Sequence[tuple[str, Message]],
@@ -139,9 +158,12 @@ class LedgerWriter:
         entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
         wakeup: Sequence[str] = (),
+        act: Act | None = None,
+        before: Sequence[Any] = (),
     ) -> list[str]:
         settings = self._settings
         args = (
+            *before,
             FIRST_CHECK_S * 1000,
             settings.retention_s * 1000,
             KEY_TTL_S * 1000,
@@ -152,7 +174,7 @@ class LedgerWriter:
         try:
             with mapped_errors(settings.redis_url, IN_DOUBT):
                 answers, is_safe = run_and_wait(
-                    self._client, self._enqueue, args, settings.wait_replicas
+                    self._client, act or self._enqueue, args, settings.wait_replicas
                 )
         except LedgerFull as error:
             if self._knows_any([str(entry[0]) for entry in entries]):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from smsq.contract import Message
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 from smsq.redis_ledger import RedisLedger
 from smsq.tracking import Status
+
+if TYPE_CHECKING:
+    from smsq.verify.challenge import Challenge
+    from smsq.verify.rules import Guess, Wanted
 
 
 class Ledger(Protocol):
@@ -31,6 +35,12 @@ class Ledger(Protocol):
 
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
+
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
 
 
 _REDIS: Final = RedisLedger()

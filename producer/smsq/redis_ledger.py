@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
@@ -14,6 +15,10 @@ from smsq.failpoints import reached
 from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, Entered, Origin
 from smsq.publishing import left_to_the_scheduler, publish, publish_batch
 from smsq.tracking import Status, read_status
+
+if TYPE_CHECKING:
+    from smsq.verify.challenge import Challenge
+    from smsq.verify.rules import Guess, Wanted
 
 
 class RedisLedger:
@@ -67,6 +72,18 @@ class RedisLedger:
         """Read a message; None for one that is unknown."""
         with deadline.within(app.settings.enqueue_timeout_s):
             return read_status(app.client, app.settings.redis_url, message_id)
+
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+        from smsq.verify import redis_store
+
+        return redis_store.start(wanted)
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+        from smsq.verify import redis_store
+
+        return redis_store.check(guess)
 
 
 def _publish(results: Iterable[tuple[tuple[str, Message], Entered | KeyConflict]]) -> None:
