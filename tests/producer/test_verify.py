@@ -1,4 +1,4 @@
-"""Verification codes: one suite of rules for Redis and for a process' memory, and what Redis shows."""
+"""Verification codes: one suite of rules for Redis and for memory, and what Redis shows."""
 
 from __future__ import annotations
 
