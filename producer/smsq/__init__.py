@@ -17,7 +17,7 @@ from smsq.errors import (
     SettingsError,
     SmsqError,
 )
-from smsq.many import Duplicate, Sent, send_many
+from smsq.many import Duplicate, Sent, asend_many, send_many
 from smsq.results import SendResult
 from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status
@@ -35,6 +35,8 @@ __all__ = [
     "SettingsError",
     "SmsqError",
     "Status",
+    "asend_many",
+    "astatus",
     "send_many",
     "send_sms",
     "status",
@@ -50,3 +52,10 @@ def status(message_id: str) -> Status | None:
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]
     return _ledgers.current().status(message_id)
+
+
+async def astatus(message_id: str) -> Status | None:
+    """Return what `status` does; the event loop goes on meanwhile."""
+    if not isinstance(message_id, str):
+        _parse_id(message_id)  # type: ignore[unreachable]
+    return await _ledgers.current().astatus(message_id)

@@ -11,15 +11,15 @@ What was written before there were keys is still read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, perform
 from smsq.errors import SettingsError
 from smsq.settings import ProducerSettings
+from smsq.steps import Steps, answered
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
@@ -129,27 +129,45 @@ class FernetCipher(PlaintextCipher):
         return text
 
 
-def opener(
-    client: Client, settings: ProducerSettings, *, strict: bool = False
-) -> Callable[[], PlaintextCipher]:
-    """Return a function that returns the cipher, and asks the ledger for it the first time only.
+class Opener:
+    """Returns the cipher, and asks the ledger for it the first time only."""
+
+    def __init__(self, client: Client, settings: ProducerSettings, *, strict: bool) -> None:
+        self._client = client
+        self._settings = settings
+        self._strict = strict
+        self._opened: PlaintextCipher | None = None
+
+    def __call__(self) -> PlaintextCipher:
+        """Return the cipher."""
+        return self._opened or perform(self._client, self.steps())
+
+    def steps(self) -> Steps[PlaintextCipher]:
+        """Return the cipher."""
+        if self._opened is None:
+            keyring = fernets(self._settings.payload_keys)
+            with mapped_errors(self._settings.redis_url):
+                self._opened = yield from self._open(keyring)
+        return self._opened
+
+    def _open(self, keyring: Sequence[Fernet]) -> Steps[PlaintextCipher]:
+        if keyring:
+            return FernetCipher(keyring, (yield from _lookup(keyring)))
+        if self._strict:
+            (is_encrypted,) = yield from answered([("EXISTS", keys.LOOKUP)])
+            if is_encrypted:
+                raise SettingsError([KEYS_ARE_MISSING])
+        return PlaintextCipher()
+
+
+def opener(client: Client, settings: ProducerSettings, *, strict: bool = False) -> Opener:
+    """Return what returns the cipher.
 
     It raises LedgerUnavailable, and SettingsError where the ledger is encrypted with other keys.
     Without any key a producer goes on, as a message in plain text is better than none; `strict`
     is for processes that must find what others wrote.
     """
-
-    @cache
-    def cipher() -> PlaintextCipher:
-        keyring = fernets(settings.payload_keys)
-        with mapped_errors(settings.redis_url):
-            if keyring:
-                return FernetCipher(keyring, _lookup(client, keyring))
-            if strict and client.exists(keys.LOOKUP):
-                raise SettingsError([KEYS_ARE_MISSING])
-        return PlaintextCipher()
-
-    return cipher
+    return Opener(client, settings, strict=strict)
 
 
 def is_plain(phone: str) -> bool:
@@ -168,12 +186,13 @@ def fernets(payload_keys: Sequence[str]) -> list[Fernet]:
     return [Fernet(key) for key in payload_keys]
 
 
-def _lookup(client: Client, keyring: Sequence[Fernet]) -> str:
-    found: Any = client.get(keys.LOOKUP)
+def _lookup(keyring: Sequence[Fernet]) -> Steps[str]:
+    asked = ("GET", keys.LOOKUP)
+    (found,) = yield from answered([asked])
     if not found:
         # Several may do this at once, and the first one's stays.
-        client.set(keys.LOOKUP, _wrapped(keyring, token_urlsafe(32)), nx=True)
-        found = client.get(keys.LOOKUP)
+        secret = _wrapped(keyring, token_urlsafe(32))
+        _, found = yield from answered([("SET", keys.LOOKUP, secret, "NX"), asked])
     return str(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import redis
 from redis.backoff import FullJitterBackoff, NoBackoff
@@ -19,6 +19,9 @@ from smsq.redis_connections import Connection, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
 from smsq.settings import IDLE_S, shown_url
+from smsq.steps import RECONNECT, Answers, Commands, Steps, drive
+
+Result = TypeVar("Result")
 
 Client = redis.Redis
 
@@ -100,7 +103,7 @@ def _client(url: str, **options: Any) -> Client:
 
 
 NOT_SENT: Final = "no connection came about, so nothing was sent"
-"""A note on an error of `run_and_wait`."""
+"""A note on an error of an exchange."""
 NOTHING_ENTERED: Final = "; nothing was entered"
 
 
@@ -152,6 +155,13 @@ def run_and_wait(
     *,
     keys: Sequence[Any] = (),
 ) -> tuple[Any, bool]:
+    """Do what `running` says."""
+    return perform(client, running(act, args, replicas, keys=keys))
+
+
+def running(
+    act: Act | Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
+) -> Steps[tuple[Any, bool]]:
     """Run an act; return its answer, and whether that many replicas have what it wrote.
 
     WAIT counts for the writes of its own connection, so both go over one. A script cannot wait
@@ -163,41 +173,42 @@ def run_and_wait(
         # 0 would be for ever. Less than half of the time, which is what one try has.
         within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
         after.append(("WAIT", replicas, within_ms))
-
-    def send(command: str, name: str) -> list[Any]:
-        return _exchange(client, [(command, name, *arguments), *after])
-
-    def load(script: str) -> Any:
-        return _exchange(client, [("SCRIPT", "LOAD", script)])[0]
-
     if isinstance(act, Act):
-        answers = act.run(send, load)
+        answers = yield from act.run(arguments, after)
     else:
-        answers = evaluate(act.sha, act.script, send, load)
+        answers = yield from evaluate(act.sha, act.script, arguments, after)
     for reply in answers:
         if isinstance(reply, Exception):
             raise reply
     is_safe = not replicas or answers[1] >= replicas
     if not is_safe:
         # Its replicas may have gone to another primary: the next connection asks for that.
-        client.connection_pool.disconnect(inuse_connections=False)
+        yield RECONNECT
     return answers[0], is_safe
 
 
-def _exchange(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def perform(client: Client, steps: Steps[Result]) -> Result:
+    """Take steps over a client's connections; return their result."""
+    return drive(steps, lambda commands: _exchange(client, commands))
+
+
+def _exchange(client: Client, commands: Commands) -> Answers:
     """Send commands in one go and return their answers, of which some may be errors.
 
     As redis-py's execute_command does it, with its retries over a new connection, but without what
     costs as much again: metrics, and callbacks that these commands have not.
     """
     pool: Any = client.connection_pool
+    if commands is RECONNECT:
+        pool.disconnect(inuse_connections=False)
+        return []
     try:
         connection = pool.borrow()
     except redis.RedisError as error:
         error.add_note(NOT_SENT)
         raise
     try:
-        answers: list[Any] = connection.retry.call_with_retry(
+        answers: Answers = connection.retry.call_with_retry(
             lambda: _try(connection, commands), lambda _: connection.disconnect()
         )
     except BaseException:
@@ -209,7 +220,7 @@ def _exchange(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     return answers
 
 
-def _try(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _try(connection: Any, commands: Commands) -> Answers:
     connection.send_packed_command(connection.pack_commands(commands))
     return [_answer(connection) for _ in commands]
 

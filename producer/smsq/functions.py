@@ -11,7 +11,6 @@ releases stand side by side, and no release calls another's code.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
@@ -19,12 +18,7 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from smsq import keys
-
-Answers = list[Any]
-Send = Callable[[str, str], Answers]
-"""Sends a command with the name of what it runs, and the act's arguments."""
-Load = Callable[[str], Any]
-"""Loads a script; returns the answer, which may be an error."""
+from smsq.steps import Answers, Commands, Steps
 
 _ACTS: Final = {
     "enqueue": ("wakeup", "enqueue"),
@@ -78,38 +72,40 @@ class Act:
         self._is_function = True
         """In which way it was run last; the other is tried where that way is barred."""
 
-    def run(self, send: Send, load: Load) -> Answers:
+    def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
         """Run it, in one exchange unless the way has changed; return the answers.
 
-        The first may be an error, of which NotLoaded means that it was not run.
+        `after` are commands to be sent along, over the same connection. The first answer may be an
+        error, of which NotLoaded means that the act was not run.
         """
         is_function = self._is_function  # Another thread may change it meanwhile.
         ways = (self._call, self._evaluate)
         first, second = ways if is_function else reversed(ways)
-        answers = first(send, load)
+        answers = yield from first(args, after)
         if not _is_barred(answers[0]):
             return answers
-        others = second(send, load)
+        others = yield from second(args, after)
         if not _is_barred(others[0]):
             self._is_function = not is_function
             return others
         by_function = answers if is_function else others
         return [_not_loaded(by_function[0]), *answers[1:]]
 
-    def _call(self, send: Send, _: Load) -> Answers:
-        return send("FCALL", self._function)
+    def _call(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
+        return (yield [("FCALL", self._function, *args), *after])
 
-    def _evaluate(self, send: Send, load: Load) -> Answers:
-        return evaluate(self._sha, self._script, send, load)
+    def _evaluate(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
+        return evaluate(self._sha, self._script, args, after)
 
 
-def evaluate(sha: str, script: str, send: Send, load: Load) -> Answers:
+def evaluate(sha: str, script: str, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
     """Run a script, and load it before where the server has not heard of it."""
-    answers = send("EVALSHA", sha)
+    commands = [("EVALSHA", sha, *args), *after]
+    answers = yield commands
     if not isinstance(answers[0], NoScriptError):
         return answers
-    loaded = load(script)
-    return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else send("EVALSHA", sha)
+    (loaded,) = yield [("SCRIPT", "LOAD", script)]
+    return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else (yield commands)
 
 
 def _is_barred(answer: Any) -> bool:

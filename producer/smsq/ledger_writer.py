@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher, opener, to_json
-from smsq.connection import Client, mapped_errors, run_and_wait
+from smsq.cipher import Opener, PlaintextCipher, opener, to_json
+from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
+from smsq.steps import Steps
 
 FIRST_CHECK_S: Final = 30
 """When the scheduler first checks whether a message's wake-up was lost on its way to a worker.
@@ -64,13 +65,13 @@ class Entered:
 
 
 class LedgerWriter:
-    """Writes new messages, for producers and for a worker that receives a bare message."""
+    """Writes new messages, for producers and for a worker that receives a bare message.
+
+    What begins with `entering` is without the I/O; it serves blocking and async callers.
+    """
 
     def __init__(
-        self,
-        client: Client,
-        settings: ProducerSettings,
-        cipher: Callable[[], PlaintextCipher] | None = None,
+        self, client: Client, settings: ProducerSettings, cipher: Opener | None = None
     ) -> None:
         self._client = client
         self._settings = settings
@@ -95,14 +96,21 @@ class LedgerWriter:
         LedgerUnavailable, SettingsError where the ledger's payload keys are different,
         InvalidMessage for a bad id, and KeyConflict: then nothing is written.
         """
-        entry = _entry(self._cipher(), parse_id(message_id), message, origin)
-        (answer,) = self._write([entry], wakeup=("one", *wakeup) if wakeup else ())
+        return perform(self._client, self.entering(message_id, message, origin, wakeup))
+
+    def entering(
+        self, message_id: str, message: Message, origin: Origin, wakeup: WakeUp | None
+    ) -> Steps[Entered]:
+        """Do what `enter_one` says."""
+        cipher = yield from self._cipher.steps()
+        entry = _entry(cipher, parse_id(message_id), message, origin)
+        (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
         found = _entered(message_id, answer)
         if isinstance(found, KeyConflict):
             raise found
         return found
 
-    def enter_within(
+    def entering_within(
         self,
         act: Act,
         before: Sequence[Any],
@@ -111,15 +119,16 @@ class LedgerWriter:
         *,
         origin: Origin,
         wakeup: WakeUp | None,
-    ) -> list[str]:
+    ) -> Steps[list[str]]:
         """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
-        entry = _entry(self._cipher(), message_id, message, origin)
+        cipher = yield from self._cipher.steps()
+        entry = _entry(cipher, message_id, message, origin)
         own = ("one", *wakeup) if wakeup else ()
-        return self._write([entry], wakeup=own, act=act, before=before)
+        return (yield from self._writing([entry], wakeup=own, act=act, before=before))
 
-    def phone_hash(self, phone: str) -> str:
+    def hashing(self, phone: str) -> Steps[str]:
         """Digest a number, as limits find it."""
-        return self._cipher().phone_hash(phone)
+        return (yield from self._cipher.steps()).phone_hash(phone)
 
     def enter_many(
         self,
@@ -135,32 +144,43 @@ class LedgerWriter:
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
         which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage.
         """
+        steps = self.entering_many(messages, origin, stop_at_conflict, wakeups)
+        return perform(self._client, steps)
+
+    def entering_many(
+        self,
+        messages: Sequence[tuple[str, Message]],
+        origin: Origin,
+        stop_at_conflict: bool,
+        wakeups: Sequence[BatchWakeUp],
+    ) -> Steps[list[Entered | KeyConflict]]:
+        """Do what `enter_many` says."""
         ids = [parse_id(message_id) for message_id, _ in messages]
-        cipher = self._cipher()
+        cipher = yield from self._cipher.steps()
         entries = [_entry(cipher, one, message, origin) for one, message in messages]
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
-        answers = self._write(entries, stop_at_conflict, wakeup)
+        answers = yield from self._writing(entries, stop_at_conflict, wakeup)
         return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
         entry = (message_id, Lane.NOTICE, "", 0, 0, (), reason, ["detail", why])
-        (answer,) = self._write([entry])
+        (answer,) = perform(self._client, self._writing([entry]))
         return State(answer.partition(" ")[0])  # What follows is the holder of a known id's key.
 
     def unpublished(self, message_id: str) -> None:
         """Note that a wake-up could not be published, so that the scheduler does it at once."""
         with mapped_errors(self._settings.redis_url):
-            run_and_wait(self._client, self._unpublished, [message_id], 0)
+            perform(self._client, running(self._unpublished, [message_id], 0))
 
-    def _write(
+    def _writing(
         self,
         entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
         wakeup: Sequence[str] = (),
         act: Act | None = None,
         before: Sequence[Any] = (),
-    ) -> list[str]:
+    ) -> Steps[list[str]]:
         settings = self._settings
         args = (
             *before,
@@ -173,11 +193,10 @@ class LedgerWriter:
         )
         try:
             with mapped_errors(settings.redis_url, IN_DOUBT):
-                answers, is_safe = run_and_wait(
-                    self._client, act or self._enqueue, args, settings.wait_replicas
-                )
+                used = act or self._enqueue
+                answers, is_safe = yield from running(used, args, settings.wait_replicas)
         except LedgerFull as error:
-            if self._knows_any([str(entry[0]) for entry in entries]):
+            if (yield from _knows_any([str(entry[0]) for entry in entries])):
                 raise LedgerUnavailable(f"{error}{IN_DOUBT}") from error.__cause__
             raise
         if not is_safe:
@@ -187,19 +206,17 @@ class LedgerWriter:
             )
         return list(map(str, answers))
 
-    def _knows_any(self, ids: Sequence[str]) -> bool:
-        """Return whether the ledger has any of these messages, or does not say.
 
-        A full server refuses a function before it runs, so also one that is sent again because its
-        answer was lost.
-        """
-        try:
-            with self._client.pipeline(transaction=False) as pipe:
-                for message_id in ids:
-                    pipe.hget(keys.message(message_id), "state")
-                return any(pipe.execute())
-        except RedisError:
-            return True
+def _knows_any(ids: Sequence[str]) -> Steps[bool]:
+    """Return whether the ledger has any of these messages, or does not say.
+
+    A full server refuses a function before it runs, so also one that is sent again because its
+    answer was lost.
+    """
+    try:
+        return any((yield [("HGET", keys.message(message_id), "state") for message_id in ids]))
+    except RedisError:
+        return True
 
 
 def _entered(message_id: str, answer: str) -> Entered | KeyConflict:

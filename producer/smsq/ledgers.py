@@ -36,11 +36,30 @@ class Ledger(Protocol):
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
 
+    async def aenter(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Entered:
+        """Do what `enter` does; the event loop goes on meanwhile, as with all that follow."""
+
+    async def aenter_many(
+        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Do what `enter_many` does."""
+
+    async def astatus(self, message_id: str) -> Status | None:
+        """Do what `status` does."""
+
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
 
     def check_verification(self, guess: Guess) -> bool:
         """Return whether a code is its challenge's, and use it up."""
+
+    async def astart_verification(self, wanted: Wanted) -> Challenge:
+        """Do what `start_verification` does."""
+
+    async def acheck_verification(self, guess: Guess) -> bool:
+        """Do what `check_verification` does."""
 
 
 _REDIS: Final = RedisLedger()

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from copy import copy
 from dataclasses import dataclass
+from inspect import isawaitable, iscoroutinefunction
+from itertools import count
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
 from smsq.contract import Message, new_id, parse, parse_lane
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.ledger_writer import Entered
+from smsq.steps import adrive, drive
 
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and all others wait until it is done."""
 
 OnInvalid = Literal["raise", "skip"] | Callable[[int, Any, InvalidMessage], object]
+
+_NEXT: Final = object()
+"""Asks for the next row of an async iterable."""
+_END: Final = object()
+_Steps = Generator[Any, Any, None]
+"""Each asks for a row, a batch of messages to be written, or what a caller's function awaits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +95,74 @@ def send_many(
     """
     parse_lane(lane)
     _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
+    for given in (on_batch, on_invalid, on_duplicate):
+        if iscoroutinefunction(given):
+            raise ValueError(
+                f"{given.__name__} is async: send_many would not await it; asend_many does"
+            )
     sending = _Sending(on_batch, on_invalid, on_duplicate)
+    stops = sending.stops_at_invalid
+
+    def write(batch: Any) -> list[Entered | KeyConflict]:
+        return ledgers.current().enter_many(batch, stop_at_conflict=stops)
+
+    drive(_steps(sending, iter(messages), lane, batch_size), write)
+    return sending.sent()
+
+
+async def asend_many(
+    messages: Iterable[Mapping[str, Any] | Message] | AsyncIterable[Mapping[str, Any] | Message],
+    *,
+    lane: str = "bulk",
+    batch_size: int = 100,
+    on_batch: Callable[[Sequence[str]], object] | None = None,
+    on_invalid: OnInvalid = "raise",
+    on_duplicate: Callable[[Duplicate], object] | None = None,
+) -> Sent:
+    """Enqueue messages as `send_many` does; the event loop goes on meanwhile.
+
+    The rows may be an async iterable, and the functions async: they are awaited. If the task is
+    cancelled, the batches before are in, and of that moment's batch it is not known: with a `key`
+    in every row the same call can be made again.
+    """
+    parse_lane(lane)
+    _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
+    sending = _Sending(on_batch, on_invalid, on_duplicate, awaits=True)
+    stops = sending.stops_at_invalid
+    given: Any = messages
+    is_async = isinstance(messages, AsyncIterable)
+    rows = aiter(given) if is_async else iter(given)
+
+    async def do(asked: Any) -> Any:
+        if asked is _NEXT:
+            return await anext(rows, _END)
+        if isinstance(asked, list):
+            return await ledgers.current().aenter_many(asked, stop_at_conflict=stops)
+        return await asked
+
+    await adrive(_steps(sending, None if is_async else rows, lane, batch_size), do)
+    return sending.sent()
+
+
+def _steps(sending: _Sending, rows: Iterator[object] | None, lane: str, batch_size: int) -> _Steps:
+    """Enqueue rows; without an iterator each is asked for."""
     batch: list[_Row] = []
-    for index, given in enumerate(messages):
+    for index in count():
+        given = (yield _NEXT) if rows is None else next(rows, _END)
+        if given is _END:
+            break
         try:
             batch.append(_Row(index, given, new_id(), _parse(given, lane)))
         except InvalidMessage as error:
             error.index = index
             if sending.stops_at_invalid:
-                sending.enqueue(batch)
+                yield from sending.enqueue(batch)
                 raise sending.stopped(error) from None
-            sending.leave_out(index, given, error)
+            yield from sending.leave_out(index, given, error)
         if len(batch) == batch_size:
             batch, full = [], batch
-            sending.enqueue(full)
-    sending.enqueue(batch)
-    return Sent(sending.enqueued, sending.skipped, sending.duplicates)
+            yield from sending.enqueue(full)
+    yield from sending.enqueue(batch)
 
 
 def _check(batch_size: int, on_invalid: object, **functions: object) -> None:
@@ -125,6 +194,8 @@ class _Sending:
         on_batch: Callable[[Sequence[str]], object] | None,
         on_invalid: OnInvalid,
         on_duplicate: Callable[[Duplicate], object] | None,
+        *,
+        awaits: bool = False,
     ) -> None:
         self.enqueued = 0
         self.skipped: list[InvalidMessage] = []
@@ -133,26 +204,32 @@ class _Sending:
         self._on_batch = on_batch
         self._on_invalid = on_invalid
         self._on_duplicate = on_duplicate or self.duplicates.append
+        self._awaits = awaits
 
-    def enqueue(self, batch: Sequence[_Row]) -> None:
+    def sent(self) -> Sent:
+        """Return the result."""
+        return Sent(self.enqueued, self.skipped, self.duplicates)
+
+    def enqueue(self, batch: Sequence[_Row]) -> _Steps:
         """Write a batch to the ledger, with a wake-up for each lane, and report the results."""
         if not batch:
             return
         # After a conflict at which it stopped there are no more answers.
-        results = [*zip(batch, self._write(batch), strict=False)]
+        results = [*zip(batch, (yield from self._write(batch)), strict=False)]
         entered = [row.id for row, found in results if isinstance(found, Entered)]
         self.enqueued += len(entered)
         try:
             for row, found in results:
-                self._report(row, found)
+                if isinstance(found, KeyConflict) or found.duplicate_of:
+                    yield from self._report(row, found)
         finally:  # They are in the ledger, whatever a caller's function raised.
             if entered and self._on_batch:
-                self._on_batch(entered)
+                yield from self._call(self._on_batch, entered)
 
-    def leave_out(self, index: int, given: Any, error: InvalidMessage) -> None:
+    def leave_out(self, index: int, given: Any, error: InvalidMessage) -> _Steps:
         """Pass a bad row to the caller's function, or collect its error."""
         if callable(self._on_invalid):
-            self._on_invalid(index, given, error)
+            yield from self._call(self._on_invalid, index, given, error)
         else:
             self.skipped.append(error)
 
@@ -163,10 +240,16 @@ class _Sending:
         stopped.args, stopped.enqueued = (told,), self.enqueued
         return stopped
 
-    def _write(self, batch: Sequence[_Row]) -> list[Entered | KeyConflict]:
-        messages = [(row.id, row.message) for row in batch]
+    def _call(self, function: Callable[..., object], *args: object) -> _Steps:
+        result = function(*args)
+        if self._awaits and isawaitable(result):
+            yield result
+
+    def _write(
+        self, batch: Sequence[_Row]
+    ) -> Generator[Any, list[Entered | KeyConflict], list[Entered | KeyConflict]]:
         try:
-            return ledgers.current().enter_many(messages, stop_at_conflict=self.stops_at_invalid)
+            return (yield [(row.id, row.message) for row in batch])
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
             is_known = isinstance(error, LedgerFull)
@@ -174,14 +257,15 @@ class _Sending:
             stopped.enqueued = self.enqueued
             raise stopped from error
 
-    def _report(self, row: _Row, found: Entered | KeyConflict) -> None:
+    def _report(self, row: _Row, found: Entered | KeyConflict) -> _Steps:
         if isinstance(found, KeyConflict):
             found.index = row.number
             if self.stops_at_invalid:
                 raise self.stopped(found)
-            self.leave_out(row.number, row.given, found)
+            yield from self.leave_out(row.number, row.given, found)
         elif found.duplicate_of:
-            self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
+            duplicate = Duplicate(row.number, row.id, found.duplicate_of)
+            yield from self._call(self._on_duplicate, duplicate)
 
 
 def _parse(row: object, lane: str) -> Message:

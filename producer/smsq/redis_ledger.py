@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
+from smsq.async_connection import aperform
+from smsq.connection import perform
 from smsq.contract import Lane, Message, State, mask_phone
 from smsq.errors import KeyConflict
 from smsq.failpoints import reached
-from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, Entered, Origin
+from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, Entered, Origin, WakeUp
 from smsq.publishing import left_to_the_scheduler, publish, publish_batch
-from smsq.tracking import Status, read_status
+from smsq.steps import Steps
+from smsq.tracking import Status, reading
+
+Messages = Sequence[tuple[str, Message]]
 
 if TYPE_CHECKING:
     from smsq.verify.challenge import Challenge
+    from smsq.verify.redis_store import Started
     from smsq.verify.rules import Guess, Wanted
 
 
@@ -26,72 +35,168 @@ class RedisLedger:
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
         """Write a message; in one act with its wake-up where broker and ledger are one Redis."""
-        known = {"id": message_id, "lane": message.lane, "template": message.template}
-        shown = f"('{mask_phone(message.phone)}', '{message.template}')"
-        within = deadline.within(app.settings.enqueue_timeout_s)
-        with within, tracing.sending(known) as span:
-            traced = replace(origin, trace=span.traceparent) if span.traceparent else origin
-            own = None
-            if app.settings.is_one_redis:
-                own = wakeup.of_one(app, message_id, message.lane, shown)
-            reached("before entry")
-            entered = app.ledger_writer.enter_one(message_id, message, traced, own)
-            span.tell({"state": entered.state})
-            reached("after entry")
-            if entered.state is State.QUEUED and own is None:
-                with left_to_the_scheduler([message_id]):
-                    publish(app, message_id, message.lane, argsrepr=shown)
+        with _in_time(), _traced_one(message_id, message) as span:
+            entered = perform(app.client, _entering(span, message_id, message, origin))
+            if _is_unpublished(entered):
+                _publish_one(message_id, message)
+            return entered
+
+    async def aenter(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Entered:
+        """Do what `enter` does, and block nothing meanwhile."""
+        with _in_time(), _traced_one(message_id, message) as span:
+            entered = await aperform(app.async_client, _entering(span, message_id, message, origin))
+            if _is_unpublished(entered):
+                await _in_thread(_publish_one, message_id, message)
             return entered
 
     def enter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+        self, messages: Messages, *, stop_at_conflict: bool = False
     ) -> list[Entered | KeyConflict]:
         """Write messages in one act, with a wake-up for each lane; return the result of each."""
-        # One span for all: one for each message would cost too much and flood its trace.
-        with (
-            deadline.within(app.settings.enqueue_timeout_s),
-            tracing.sending({"messages": len(messages)}) as span,
-        ):
-            wakeups: Sequence[BatchWakeUp] = ()
-            if app.settings.is_one_redis:
-                wakeups = wakeup.of_batches(app, {message.lane for _, message in messages})
-            reached("before entry")
-            found = app.ledger_writer.enter_many(
-                messages,
-                Origin(trace=span.traceparent),
-                stop_at_conflict=stop_at_conflict,
-                wakeups=wakeups,
-            )
-            reached("after entry")
+        with _in_time(), _traced_many(messages) as span:
+            found = perform(app.client, _entering_many(span, messages, stop_at_conflict))
             if not app.settings.is_one_redis:
-                # After a conflict at which it stopped there are no more answers.
-                _publish(zip(messages, found, strict=False))
+                _publish_many(messages, found)
+            return found
+
+    async def aenter_many(
+        self, messages: Messages, *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Do what `enter_many` does, and block nothing meanwhile."""
+        with _in_time(), _traced_many(messages) as span:
+            steps = _entering_many(span, messages, stop_at_conflict)
+            found = await aperform(app.async_client, steps)
+            if not app.settings.is_one_redis:
+                await _in_thread(_publish_many, messages, found)
             return found
 
     def status(self, message_id: str) -> Status | None:
         """Read a message; None for one that is unknown."""
-        with deadline.within(app.settings.enqueue_timeout_s):
-            return read_status(app.client, app.settings.redis_url, message_id)
+        with _in_time():
+            return perform(app.client, reading(app.settings.redis_url, message_id))
+
+    async def astatus(self, message_id: str) -> Status | None:
+        """Do what `status` does, and block nothing meanwhile."""
+        with _in_time():
+            return await aperform(app.async_client, reading(app.settings.redis_url, message_id))
 
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
-        from smsq.verify import redis_store
+        from smsq.verify.redis_store import starting
 
-        return redis_store.start(wanted)
+        message_id, message = wanted.message_id, wanted.message
+        with _in_time(), _traced_one(message_id, message) as span:
+            started = perform(app.client, starting(wanted, span, _own_wakeup(message_id, message)))
+            if _is_unpublished(started):
+                _publish_one(message_id, message)
+            return started.challenge
+
+    async def astart_verification(self, wanted: Wanted) -> Challenge:
+        """Do what `start_verification` does, and block nothing meanwhile."""
+        from smsq.verify.redis_store import starting
+
+        message_id, message = wanted.message_id, wanted.message
+        with _in_time(), _traced_one(message_id, message) as span:
+            steps = starting(wanted, span, _own_wakeup(message_id, message))
+            started = await aperform(app.async_client, steps)
+            if _is_unpublished(started):
+                await _in_thread(_publish_one, message_id, message)
+            return started.challenge
 
     def check_verification(self, guess: Guess) -> bool:
         """Return whether a code is its challenge's, and use it up."""
-        from smsq.verify import redis_store
+        from smsq.verify.redis_store import checking
 
-        return redis_store.check(guess)
+        with _in_time():
+            return perform(app.client, checking(guess))
+
+    async def acheck_verification(self, guess: Guess) -> bool:
+        """Do what `check_verification` does, and block nothing meanwhile."""
+        from smsq.verify.redis_store import checking
+
+        with _in_time():
+            return await aperform(app.async_client, checking(guess))
 
 
-def _publish(results: Iterable[tuple[tuple[str, Message], Entered | KeyConflict]]) -> None:
+def _in_time() -> AbstractContextManager[None]:
+    return deadline.within(app.settings.enqueue_timeout_s)
+
+
+def _traced_one(message_id: str, message: Message) -> AbstractContextManager[tracing.Sending]:
+    return tracing.sending({"id": message_id, "lane": message.lane, "template": message.template})
+
+
+def _traced_many(messages: Messages) -> AbstractContextManager[tracing.Sending]:
+    """Return one span for all: one for each message would cost too much and flood its trace."""
+    return tracing.sending({"messages": len(messages)})
+
+
+def _entering(
+    span: tracing.Sending, message_id: str, message: Message, origin: Origin
+) -> Steps[Entered]:
+    traced = replace(origin, trace=span.traceparent) if span.traceparent else origin
+    own = _own_wakeup(message_id, message)
+    reached("before entry")
+    entered = yield from app.ledger_writer.entering(message_id, message, traced, own)
+    span.tell({"state": entered.state})
+    reached("after entry")
+    return entered
+
+
+def _own_wakeup(message_id: str, message: Message) -> WakeUp | None:
+    """Return what the act pushes itself, where broker and ledger are one Redis."""
+    if not app.settings.is_one_redis:
+        return None
+    return wakeup.of_one(app, message_id, message.lane, _shown(message))
+
+
+def _entering_many(
+    span: tracing.Sending, messages: Messages, stop_at_conflict: bool
+) -> Steps[list[Entered | KeyConflict]]:
+    wakeups: Sequence[BatchWakeUp] = ()
+    if app.settings.is_one_redis:
+        wakeups = wakeup.of_batches(app, {message.lane for _, message in messages})
+    reached("before entry")
+    found = yield from app.ledger_writer.entering_many(
+        messages, Origin(trace=span.traceparent), stop_at_conflict, wakeups
+    )
+    reached("after entry")
+    return found
+
+
+def _is_unpublished(entered: Entered | Started) -> bool:
+    return entered.state is State.QUEUED and not app.settings.is_one_redis
+
+
+def _publish_one(message_id: str, message: Message) -> None:
+    with left_to_the_scheduler([message_id]):
+        publish(app, message_id, message.lane, argsrepr=_shown(message))
+
+
+def _publish_many(messages: Messages, found: Iterable[Entered | KeyConflict]) -> None:
     """Publish a wake-up for each lane of those that are queued."""
     queued: dict[Lane, list[str]] = defaultdict(list)
-    for (message_id, message), found in results:
-        if isinstance(found, Entered) and found.state is State.QUEUED:
+    # After a conflict at which it stopped there are no more answers.
+    for (message_id, message), result in zip(messages, found, strict=False):
+        if isinstance(result, Entered) and result.state is State.QUEUED:
             queued[message.lane].append(message_id)
     for lane, ids in queued.items():
         with left_to_the_scheduler(ids):
             publish_batch(app, ids, lane)
+
+
+async def _in_thread(publish: Callable[..., None], *args: Any) -> None:
+    """Publish in a thread, as kombu blocks; within the caller's deadline, which its context has.
+
+    The thread goes on where the caller is cancelled, as the messages are in the ledger.
+    """
+    run = copy_context().run
+    with suppress(RuntimeError):  # The loop is ending and takes no more: their timers wake them up.
+        publishing = asyncio.get_running_loop().run_in_executor(None, run, publish, *args)
+        await asyncio.wait([publishing], timeout=max(0.0, deadline.left_s()))
+
+
+def _shown(message: Message) -> str:
+    return f"('{mask_phone(message.phone)}', '{message.template}')"

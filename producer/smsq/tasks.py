@@ -104,6 +104,39 @@ class SendSms(Task):  # type: ignore[type-arg]
         }
         return _sent(new_id(), parse_named(given))
 
+    async def adelay(
+        self,
+        phone: str,
+        template: str,
+        code: str = "",
+        *,
+        lane: str = "notice",
+        ttl_s: float | None = None,
+        key: str | None = None,
+        on_ambiguous: str | None = None,
+        send_at: datetime | str | float | None = None,
+        reference: str | None = None,
+        notify: str | None = None,
+    ) -> SendResult:
+        """Enqueue an SMS as `delay` does; the event loop goes on meanwhile.
+
+        If its task is cancelled, the message may or may not be in, as after LedgerUnavailable: call
+        again with the same `key`.
+        """
+        given = {
+            "phone": phone,
+            "template": template,
+            "code": code,
+            "lane": lane,
+            "ttl_s": ttl_s,
+            "key": key,
+            "on_ambiguous": on_ambiguous,
+            "send_at": send_at,
+            "reference": reference,
+            "notify": notify,
+        }
+        return await _asent(new_id(), parse_named(given))
+
     def apply_async(  # type: ignore[override]
         self,
         args: Sequence[Any] | None = None,
@@ -142,10 +175,24 @@ def _sent(message_id: str, message: Message) -> SendResult:
     try:
         result.duplicate_of = enqueue(message_id, message).duplicate_of
     except LedgerUnavailable as error:
-        if _is_eager():
-            raise type(error)(f"{error}; {NOT_EAGER}") from error
+        _hint_if_eager(error)
         raise
     return result
+
+
+async def _asent(message_id: str, message: Message) -> SendResult:
+    result = SendResult(message_id)
+    try:
+        result.duplicate_of = (await ledgers.current().aenter(message_id, message)).duplicate_of
+    except LedgerUnavailable as error:
+        _hint_if_eager(error)
+        raise
+    return result
+
+
+def _hint_if_eager(error: LedgerUnavailable) -> None:
+    if _is_eager():
+        raise type(error)(f"{error}; {NOT_EAGER}") from error
 
 
 def _is_eager() -> bool:

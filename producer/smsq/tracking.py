@@ -8,8 +8,9 @@ from typing import Final
 
 from smsq import keys
 from smsq.compaction import unfolded
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL, State, is_id
+from smsq.steps import Steps, answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,19 @@ def key_holder(reason: str | None) -> str:
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
     """Read a message; None for one that is unknown, or a bad id. Raises LedgerUnavailable."""
+    return perform(client, reading(url, message_id))
+
+
+def reading(url: str, message_id: str) -> Steps[Status | None]:
+    """Do what `read_status` says."""
     if not is_id(message_id):
         return None
     with mapped_errors(url):
-        stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
+        (found,) = yield from answered([("HGETALL", keys.message(message_id))])
+    # By RESP2 it is a list of names and values.
+    stored: dict[str, str] = (
+        found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+    )
     if not stored:
         return None
     fields = unfolded(stored)

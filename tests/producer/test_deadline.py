@@ -75,7 +75,7 @@ CALLS = f"""
     import sys
     if "without-hiredis" in sys.argv:
         sys.modules["hiredis"] = None
-    import dataclasses, json, time
+    import asyncio, dataclasses, json, time
     import smsq
 
     def timed(act):
@@ -92,6 +92,28 @@ CALLS = f"""
 
     def delay(**options):
         return smsq.send_sms.delay("{PHONE}", "SMS_1001", "482913", **options).id
+
+    loop = asyncio.new_event_loop()
+
+    def adelay(**options):
+        sending = smsq.send_sms.adelay("{PHONE}", "SMS_1001", "482913", **options)
+        return loop.run_until_complete(beside(sending)).id
+
+    async def beside(awaited):
+        beats = 0
+        async def beat():
+            nonlocal beats
+            while True:
+                beats += 1
+                await asyncio.sleep(0.01)
+        beating, began = asyncio.create_task(beat()), time.monotonic()
+        try:
+            return await awaited
+        finally:
+            beating.cancel()
+            # Blocked, it would have been two or three.
+            if time.monotonic() - began > {WITHIN_S / 2}:
+                assert beats > 5, beats
 """
 
 
@@ -131,14 +153,19 @@ def unhurried(environ: dict[str, str], url: str) -> dict[str, str]:
 
 ACTS = {
     "delay()": "may or may not be in: repeat it with the same key or task_id",
+    "adelay()": "may or may not be in: repeat it with the same key or task_id",
     "smsq.send_many([{'phone': '13800138000', 'template': 'SMS_1001'}])": "it is not known",
     "smsq.status('m1')": "did not answer",
 }
 
 
+BOTH = ("delay()", "adelay()")
+NOTHING_ENTERED = {name: "; nothing was entered" for name in BOTH}
+
+
 def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: str) -> None:
     with Backend(hurried(environ, url)) as backend:
-        for act, words in (ACTS | {"delay()": "; nothing was entered"}).items():
+        for act, words in (ACTS | NOTHING_ENTERED).items():
             told, took_s = backend.does(act)
             assert told.startswith("LedgerUnavailable: "), told
             # redis-py up to 5.2 has words of its own for a timeout in the handshake.
@@ -149,9 +176,10 @@ def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: st
 
 def test_where_no_connection_came_about_nothing_was_entered(environ: dict[str, str]) -> None:
     with Backend(hurried(environ, "redis://127.0.0.1:1/0")) as backend:
-        told, _ = backend.does("delay()")
+        (told, _), (also, _) = backend.does("delay()"), backend.does("adelay()")
     assert told.startswith("LedgerUnavailable: ")
     assert told.endswith("; nothing was entered")
+    assert also == told
 
 
 @pytest.mark.parametrize("parser", ["with-hiredis", "without-hiredis"])
@@ -164,7 +192,7 @@ def test_a_producer_with_an_open_connection_has_an_answer_in_time(
         Line(server.port) as line,
         Backend(unhurried(environ, line.url), parser) as backend,
     ):
-        assert len(backend.does("delay()")[0]) == 36
+        assert len(backend.does("delay()")[0]) == len(backend.does("adelay()")[0]) == 36
         backend.does("hurry()")
         server.freeze() if failing == "frozen" else getattr(line, failing)()
         for act, words in ACTS.items():
@@ -174,7 +202,8 @@ def test_a_producer_with_an_open_connection_has_an_answer_in_time(
             assert took_s < SOON_S
         server.thaw()
         line.reopen()
-        eventually(lambda: len(backend.does("delay()")[0]) == 36)
+        for act in BOTH:
+            eventually(lambda act=act: len(backend.does(act)[0]) == 36)
 
 
 @contextmanager
@@ -221,13 +250,15 @@ def test_over_tls_it_is_the_same(environ: dict[str, str], tmp_path: Path, parser
         assert len(backend.does("delay()")[0]) == 36
         row = f"{{'phone': '{PHONE}', 'template': 'SMS_1001', 'code': 'x' * 500}}"
         assert backend.does(f"smsq.send_many([{row}] * 1000, batch_size=1000)")[0] == "1000"
+        assert len(backend.does("adelay()")[0]) == 36
         with connect(server.url) as client:
-            assert (client.llen("sms.notice"), client.llen("sms.bulk")) == (1, 1)
+            assert (client.llen("sms.notice"), client.llen("sms.bulk")) == (2, 1)
         backend.does("hurry()")
         server.freeze()
-        told, took_s = backend.does("delay()")
-        assert "no answer in time" in told
-        assert took_s < SOON_S
+        for act in BOTH:
+            told, took_s = backend.does(act)
+            assert "no answer in time" in told
+            assert took_s < SOON_S
 
 
 def test_what_a_message_in_doubt_came_to_is_settled_by_its_key(environ: dict[str, str]) -> None:
@@ -258,8 +289,8 @@ def test_a_broker_that_does_not_answer_keeps_nobody_and_the_scheduler_publishes_
         own = environ | {"SMSQ_ENQUEUE_TIMEOUT_S": "3", "SMSQ_BROKER_URL": line.url}
         with Backend(own) as backend:
             getattr(line, failing)()
-            for _ in range(2):
-                message_id, took_s = backend.does("delay()")
+            for act in ("delay()", "delay()", "adelay()"):
+                message_id, took_s = backend.does(act)
                 assert took_s < SOON_S
                 assert client.zscore(keys.TIMERS, message_id) == 0
             line.reopen()
@@ -275,8 +306,9 @@ def test_a_broker_that_does_not_answer_keeps_nobody_and_the_scheduler_publishes_
             assert (sent, took_s < SOON_S) == ("1", True)
             line.reopen()
             for lane in ("otp", "notice", "bulk"):
-                message_id, _ = backend.does(f"delay(lane='{lane}')")
-                assert client.hget(keys.message(message_id), "published") != "0"
+                for act in ("delay", "adelay"):
+                    message_id, _ = backend.does(f"{act}(lane='{lane}')")
+                    assert client.hget(keys.message(message_id), "published") != "0"
 
 
 def test_sentinels_of_a_broker_that_do_not_answer_keep_nobody(
@@ -328,9 +360,10 @@ def test_waiting_for_replicas_ends_with_the_deadline(environ: dict[str, str]) ->
         own = hurried(environ, server.url, SMSQ_REDIS_WAIT_REPLICAS="1")
         with Backend(own | {"SMSQ_ENQUEUE_TIMEOUT_S": "4"}) as backend:
             backend.does("delay()")  # The script's first use costs a try more.
-            told, took_s = backend.does("delay()")
-    assert "replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have it in time" in told
-    assert took_s < SOON_S
+            for act in BOTH:
+                told, took_s = backend.does(act)
+                assert "replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have it in time" in told
+                assert took_s < SOON_S
 
 
 def test_an_earlier_deadline_stands_and_the_end_of_a_block_ends_its_own() -> None:
@@ -387,15 +420,16 @@ def test_a_producer_does_not_use_a_connection_that_a_firewall_may_have_forgotten
     with freezing() as server, Line(server.port) as line:
         with Backend(environ | IDLE | {"SMSQ_REDIS_URL": line.url}) as backend:
             for _ in range(2):
-                message_id, took_s = backend.does("delay()")
-                assert len(message_id) == 36
-                assert took_s < SOON_S
+                for act in BOTH:
+                    message_id, took_s = backend.does(act)
+                    assert len(message_id) == 36
+                    assert took_s < SOON_S
                 accepted = line.accepted
                 line.forget()
                 idle()
-            assert accepted == 2
+            assert accepted == 4
         with connect(server.url) as client:
-            assert client.llen("sms.notice") == 2
+            assert client.llen("sms.notice") == 4
             assert client.zcount(keys.TIMERS, 0, 0) == 0
 
 
@@ -412,6 +446,10 @@ def test_one_that_is_forgotten_sooner_costs_a_try_and_no_error(environ: dict[str
         message_id, took_s = backend.does("delay(lane='otp')")
         assert len(message_id) == 36, message_id
         assert took_s < SOON_S
+        backend.does("adelay()")
+        line.forget()
+        message_id, took_s = backend.does("adelay()")
+        assert (len(message_id), took_s < SOON_S) == (36, True)
         assert len(backend.does("delay(lane='bulk')")[0]) == 36
 
 

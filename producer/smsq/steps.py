@@ -1,0 +1,65 @@
+"""What a call does with Redis, apart from the way there, which blocks or is awaited.
+
+Such steps are a generator: it yields commands that are sent in one go, receives their answers, or
+the error with which sending them failed, and returns the call's result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Final, TypeVar
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+Result = TypeVar("Result")
+
+Commands = Sequence[tuple[Any, ...]]
+Answers = list[Any]
+"""One for each command; some may be errors."""
+Steps = Generator[Commands, Answers, Result]
+
+RECONNECT: Final[Commands] = ()
+"""In place of commands: what comes next goes over a new connection."""
+
+
+def answered(commands: Commands) -> Steps[Answers]:
+    """Return the answers; raise the first that is an error."""
+    answers = yield commands
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def drive(steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Answer]) -> Result:
+    """Do what each step asks for; return the result."""
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                answer = do(asked)
+            except BaseException as error:  # noqa: BLE001 - the steps raise it, or another
+                asked = steps.throw(error)
+            else:
+                asked = steps.send(answer)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
+
+
+async def adrive(
+    steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Awaitable[Answer]]
+) -> Result:
+    """Do the same, and await it."""
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                answer = await do(asked)
+            except BaseException as error:  # noqa: BLE001 - also that the task is cancelled
+                asked = steps.throw(error)
+            else:
+                asked = steps.send(answer)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
