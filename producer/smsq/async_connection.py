@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import threading
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import redis
 from redis.asyncio.retry import Retry
@@ -99,59 +99,54 @@ class AsyncClient:
         return self._make()
 
 
+_OPEN: Final[dict[AsyncClient, tuple[AbstractEventLoop, AsyncGenerator[None, None]]]] = {}
+"""Each with its loop. A forked process keeps its parent's: to close them would disturb its loop."""
+
+
 class AsyncClients:
-    """A client for each event loop, until the loop ends."""
+    """A client of a server for each event loop, until the loop ends."""
 
     def __init__(self, url: str, *, idle_s: float, try_s: float) -> None:
         self._make = _maker(url, try_s)
         self._idle_s = idle_s
-        self._by_loop: dict[AbstractEventLoop, AsyncClient] = {}
-        self._endings: dict[AbstractEventLoop, AsyncGenerator[None, None]] = {}
-        self._inherited: list[object] = []
-        """Of the process that this one was forked from: closing them would disturb its loop."""
-        self._lock = threading.Lock()
+        self._by_loop: WeakValueDictionary[AbstractEventLoop, AsyncClient] = WeakValueDictionary()
 
     def of_running_loop(self) -> AsyncClient:
         """Return the client of the event loop that runs here."""
         loop = asyncio.get_running_loop()
         client = self._by_loop.get(loop)
         if client is None or client.pid != os.getpid():
-            client = self._new(loop)
+            _forget_ended()
+            self._by_loop[loop] = client = AsyncClient(self._make, self._idle_s)
+            _close_with(loop, client)
         return client
 
-    def _new(self, loop: AbstractEventLoop) -> AsyncClient:
-        client = AsyncClient(self._make, self._idle_s)
-        ending = self._ending(loop, client)
-        with self._lock:
-            self._forget_ended()
-            self._by_loop[loop], self._endings[loop] = client, ending
-        # A loop that ends closes its async generators, of which it hears when they begin.
-        with suppress(StopIteration):
-            ending.asend(None).send(None)
-        return client
 
-    async def _ending(
-        self, loop: AbstractEventLoop, client: AsyncClient
-    ) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._by_loop.pop(loop, None)
-                self._endings.pop(loop, None)
-            closing = [writer.wait_closed() for writer in client.drop_kept() if writer]
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSED_WITHIN_S):
-                    await asyncio.gather(*closing, return_exceptions=True)
+def _close_with(loop: AbstractEventLoop, client: AsyncClient) -> None:
+    """Close a client when its loop ends, which closes its async generators: this is one."""
+    ending = _ending(client)
+    _OPEN[client] = loop, ending
+    # The loop hears of it when it begins.
+    with suppress(StopIteration):
+        ending.asend(None).send(None)
 
-    def _forget_ended(self) -> None:
-        """Forget loops that were closed without that."""
-        own = os.getpid()
-        for loop, client in list(self._by_loop.items()):
-            if client.pid != own:
-                self._inherited += [self._by_loop.pop(loop), self._endings.pop(loop), loop]
-            elif loop.is_closed():
-                del self._by_loop[loop], self._endings[loop]
+
+async def _ending(client: AsyncClient) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        closing = [writer.wait_closed() for writer in client.drop_kept() if writer]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                await asyncio.gather(*closing, return_exceptions=True)
+        _OPEN.pop(client, None)
+
+
+def _forget_ended() -> None:
+    """Forget the clients of loops that were closed without that."""
+    for client, (loop, _) in list(_OPEN.items()):
+        if loop.is_closed() and client.pid == os.getpid():
+            _OPEN.pop(client, None)
 
 
 def _maker(url: str, try_s: float) -> Callable[[], Any]:

@@ -37,6 +37,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:reports:<template> | hash | the template's windows of reports, "<lane>:<field>"; of releases before 0.3.0 "<field>", of all lanes | the longest of SMSQ_TEMPLATE_PAUSE |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
+| smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
 | smsq:stops       | hash   | "campaign:<name>", "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
 | smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload; also `lanes` where it holds not for all lanes alike, see ledger/lua/shared/suppression.lua | until then |
 | smsq:codes:seen  | hash   | stat code that the catalogue does not know -> {count, first, last, mid of the last} as JSON, of messages' own reports, at most 200 | 90 d after the last |
@@ -65,7 +66,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | who | phone hash, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |
-| stop | why it must not be sent, as in smsq:stops; obeyed since version 3, set by no release yet |
+| stop | "cancelled" where it was cancelled while an attempt was under way, or accepted: it is not sent again; obeyed since version 3 |
 | campaign, account | which of smsq:stops apply; without an account it is "default" |
 | key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |
@@ -122,6 +123,7 @@ HEALTH: Final = f"{PREFIX}health"
 RECENT_ATTEMPTS: Final = f"{PREFIX}outcomes"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 STOPS: Final = f"{PREFIX}stops"
+AUDIT: Final = f"{PREFIX}audit"
 CODES_SEEN: Final = f"{PREFIX}codes:seen"
 LOOKUP: Final = f"{PREFIX}lookup"
 BAD: Final = f"{PREFIX}bad"

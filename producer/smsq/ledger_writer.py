@@ -103,9 +103,9 @@ class LedgerWriter:
     ) -> Steps[Entered]:
         """Do what `enter_one` says."""
         cipher = yield from self._cipher.steps()
-        entry = _entry(cipher, parse_id(message_id), message, origin)
+        entry = as_entry(cipher, parse_id(message_id), message, origin)
         (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
-        found = _entered(message_id, answer)
+        found = as_entered(message_id, answer)
         if isinstance(found, KeyConflict):
             raise found
         return found
@@ -122,7 +122,7 @@ class LedgerWriter:
     ) -> Steps[list[str]]:
         """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
         cipher = yield from self._cipher.steps()
-        entry = _entry(cipher, message_id, message, origin)
+        entry = as_entry(cipher, message_id, message, origin)
         own = ("one", *wakeup) if wakeup else ()
         return (yield from self._writing([entry], wakeup=own, act=act, before=before))
 
@@ -157,10 +157,10 @@ class LedgerWriter:
         """Do what `enter_many` says."""
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = yield from self._cipher.steps()
-        entries = [_entry(cipher, one, message, origin) for one, message in messages]
+        entries = [as_entry(cipher, one, message, origin) for one, message in messages]
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
-        return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
+        return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
@@ -219,7 +219,7 @@ def _knows_any(ids: Sequence[str]) -> Steps[bool]:
         return True
 
 
-def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
+def as_entered(message_id: str, answer: str) -> Entered | KeyConflict:
     """Read an answer of enqueue.lua."""
     state, _, holder = answer.partition(" ")
     if state != "conflict":
@@ -233,7 +233,7 @@ def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
     return conflict
 
 
-def _entry(
+def as_entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
     """Return a message as enqueue.lua takes it."""

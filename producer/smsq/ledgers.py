@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol
 
+from smsq.app import app
+from smsq.cancelling import Cancellation
 from smsq.contract import Message
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 from smsq.redis_ledger import RedisLedger
+from smsq.settings import IN_MEMORY
 from smsq.tracking import Status
 
 if TYPE_CHECKING:
@@ -17,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Ledger(Protocol):
-    """What `delay`, `send_many` and `status` need of a ledger.
+    """What `delay`, `send_many`, `status` and `cancel` need of a ledger.
 
     All raise LedgerUnavailable where it does not answer within SMSQ_ENQUEUE_TIMEOUT_S.
     """
@@ -49,6 +55,9 @@ class Ledger(Protocol):
     async def astatus(self, message_id: str) -> Status | None:
         """Do what `status` does."""
 
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
+
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
 
@@ -63,8 +72,53 @@ class Ledger(Protocol):
 
 
 _REDIS: Final = RedisLedger()
+_in_memory: Final[list[Ledger]] = []
+"""That of SMSQ_REDIS_URL=memory://, once it is used."""
+_changing = Lock()
+_stack: tuple[Ledger, ...] = ()
+"""What took the place of Redis in a test, in all threads and tasks; the last one counts."""
 
 
 def current() -> Ledger:
     """Return the ledger that calls of this moment use."""
+    stack = _stack
+    if stack:
+        return stack[-1]
+    if app.settings.redis_url == IN_MEMORY:
+        return _of_this_process()
     return _REDIS
+
+
+@contextmanager
+def replaced_by(ledger: Ledger) -> Iterator[None]:
+    """Let all calls of this process use another ledger while the block runs."""
+    global _stack  # noqa: PLW0603 - of the process, as the settings are: a view's thread is any
+    with _changing:
+        _stack = (*_stack, ledger)
+    try:
+        yield
+    finally:
+        with _changing:
+            _stack = tuple(one for one in _stack if one is not ledger)
+
+
+def _of_this_process() -> Ledger:
+    if _in_memory:
+        return _in_memory[0]
+    from smsq.memory.dev_server import DevLedger
+
+    with _changing:
+        if not _in_memory:
+            _in_memory.append(DevLedger(show_codes=app.settings.show_codes))
+        return _in_memory[0]
+
+
+def _in_a_child() -> None:
+    """Begin anew: what another thread of the parent had locked would stay locked."""
+    global _changing  # noqa: PLW0603
+    _changing = Lock()
+    _in_memory.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_in_a_child)

@@ -97,9 +97,8 @@ def send_many(
     _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
     for given in (on_batch, on_invalid, on_duplicate):
         if iscoroutinefunction(given):
-            raise ValueError(
-                f"{given.__name__} is async: send_many would not await it; asend_many does"
-            )
+            told = f"{given.__name__} is an async function, which only asend_many awaits"
+            raise ValueError(told)
     sending = _Sending(on_batch, on_invalid, on_duplicate)
     stops = sending.stops_at_invalid
 

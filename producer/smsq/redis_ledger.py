@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
 from smsq.async_connection import aperform
+from smsq.cancelling import Cancellation
 from smsq.connection import perform
 from smsq.contract import Lane, Message, State, mask_phone
 from smsq.errors import KeyConflict
@@ -81,6 +82,12 @@ class RedisLedger:
         """Do what `status` does, and block nothing meanwhile."""
         with _in_time():
             return await aperform(app.async_client, reading(app.settings.redis_url, message_id))
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message; None for one that is unknown."""
+        with deadline.within(app.settings.enqueue_timeout_s):
+            (answer,) = app.canceller.cancel([message_id])
+            return answer
 
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""

@@ -21,6 +21,8 @@ from smsq.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 
+IN_MEMORY: Final = "memory://"
+"""The address of a dev server's ledger, in its own process; docs/guides/testing.md."""
 IDLE_S: Final = 30.0
 """The default of SMSQ_IDLE_TIMEOUT_S."""
 FERNET_KEY_BYTES: Final = 32
@@ -80,6 +82,13 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def flag(text: str) -> bool:
+    """Read 0 or 1."""
+    if text not in {"0", "1"}:
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
 def redis_address(text: str) -> str:
     """Read the URL of a server or of Sentinels; TLS must be told to check the certificate."""
     if redis_urls.names_sentinels(text):
@@ -108,6 +117,11 @@ def redis_address(text: str) -> str:
     if tls and options.get("ssl_cert_reqs") != ["required"]:
         raise ValueError(allowed)
     return text
+
+
+def ledger_address(text: str) -> str:
+    """Read what SMSQ_REDIS_URL takes: memory://, or what `redis_address` does."""
+    return text if text == IN_MEMORY else redis_address(text)
 
 
 def _sentinel_address(text: str) -> str:
@@ -171,7 +185,7 @@ class ProducerSettings:
     """What a backend may set."""
 
     redis_url: str = setting(
-        "SMSQ_REDIS_URL", redis_address, "redis://127.0.0.1:6379/0", secret=True
+        "SMSQ_REDIS_URL", ledger_address, "redis://127.0.0.1:6379/0", secret=True
     )
     broker_url: str = setting("SMSQ_BROKER_URL", redis_address, "", secret=True)
     wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
@@ -180,6 +194,7 @@ class ProducerSettings:
     verify_secrets: tuple[str, ...] = setting("SMSQ_VERIFY_SECRET", long_secrets, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
     idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
+    show_codes: bool = setting("SMSQ_SHOW_CODES", flag, default=False)
 
     def __post_init__(self) -> None:
         if not self.broker_url:

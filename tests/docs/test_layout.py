@@ -13,7 +13,7 @@ from harness.paths import ROOT, TESTS
 
 MODULES = sorted(TESTS.rglob("*.py"))
 ROOMS = {path.parent.name for path in (ROOT / "worker" / "smsq_worker").glob("*/__init__.py")}
-OTHERS = {"producer", "end_to_end", "docs", "ops", "system", "bench", "soak"}
+OTHERS = {"producer", "examples", "end_to_end", "docs", "ops", "system", "bench", "soak"}
 """The producer's; those that take whole processes; those of documents, files and tools."""
 
 

@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 )
 
 from smsq import keys
+from smsq.cancelling import Canceller
 from smsq.compaction import unfolded
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
@@ -107,6 +108,8 @@ class Modelled:
     """"" of one that was refused."""
     name: str = ""
     key: str | None = None
+    cancelled: bool = False
+    """While an attempt was under way or accepted: there is no other."""
 
     @property
     def certainly_not_sent(self) -> bool:
@@ -280,6 +283,23 @@ class Model:
             self._defer(m, 0)
         return "done", m.state
 
+    def cancel(self, message_id: str) -> tuple[str | None, State | None]:
+        m = self.messages.get(message_id)
+        if m is None:
+            return None, None
+        if m.state in {State.QUEUED, State.DEFERRED, State.HELD}:
+            self._end_cancelled(m)
+        elif m.state in {State.SENDING, State.ACCEPTED}:
+            m.cancelled = m.over = True
+        answers = {State.CANCELLED: "cancelled", State.SENDING: "under_way"}
+        return answers.get(m.state, "too_late"), m.state
+
+    def _end_cancelled(self, m: Modelled) -> None:
+        if m.certainly_not_sent:
+            self._finish(m, State.CANCELLED)
+        else:
+            self._finish(m, State.FAILED, "local:cancelled")
+
     def pause(self) -> bool:
         if self.paused and self.paused.cause == "operator":
             return False
@@ -372,6 +392,10 @@ class Model:
                 m.was_accepted = True
                 self._move(m, State.ACCEPTED)
                 m.due = False
+            case Outcome.REFUSED | Outcome.NOT_SENT if m.cancelled and (
+                excused or outcome is Outcome.NOT_SENT
+            ):
+                self._end_cancelled(m)
             case Outcome.REFUSED if excused:
                 self._defer(m, wait_s)
             case Outcome.REFUSED:
@@ -408,23 +432,25 @@ class Model:
             self._try_again(m, report, reason)
 
     def _try_again(self, m: Modelled, report: Report, reason: str) -> None:
-        if report.pause == "account" and not report.maybe_sent:
+        if report.pause == "account" and not report.maybe_sent and not m.cancelled:
             m.calls[-1].denied, m.last_reason = True, reason
             self._defer(m, report.wait_ms / 1000)
-        elif report.maybe_sent and m.hold:
+        elif report.maybe_sent and m.hold and not m.cancelled:
             self._hold(m)
         else:
             m.calls[-1].denied = not report.maybe_sent
             self._resend(m, report.wait_ms / 1000, reason)
 
     def _doubt(self, m: Modelled, wait_s: float) -> None:
-        if m.hold:
+        if m.cancelled:
+            self._end_cancelled(m)
+        elif m.hold:
             self._hold(m)
         else:
             self._resend(m, wait_s, "local:resends")
 
     def _resend(self, m: Modelled, wait_s: float, reason: str) -> None:
-        if m.resends >= self.budget or not m.fits(wait_s):
+        if m.cancelled or m.resends >= self.budget or not m.fits(wait_s):
             self._finish(m, State.FAILED, reason)
         else:
             m.resends += 1
@@ -627,6 +653,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.client = client
         self.settings = settings
         self.entrance = LedgerWriter(client, settings)
+        self.canceller = Canceller(client, settings)
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
         self.facts: dict[str, dict[str, str]] = {}
@@ -743,6 +770,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(name=message_ids, decision=st.sampled_from(["resend", "drop"]))
     def decide(self, name: str, decision: Decision) -> None:
         assert self.ledger.decide(name, decision) == self.model.decide(name, decision)
+
+    @rule(name=message_ids)
+    def cancel(self, name: str) -> None:
+        (found,) = self.canceller.cancel([name])
+        told = (found.answer, State(found.state)) if found else (None, None)
+        assert told == self.model.cancel(name)
+
+    @rule(name=message_ids, outcome=st.sampled_from(Outcome), wait_s=waits_s)
+    def cancel_under_way(self, name: str, outcome: Outcome, wait_s: float) -> None:
+        self.hurry(name)
+        self.cancel(name)
+        self.record(name, 0, outcome, True, wait_s)
 
     @rule()
     def pause(self) -> None:

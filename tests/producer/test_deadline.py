@@ -160,7 +160,7 @@ ACTS = {
 
 
 BOTH = ("delay()", "adelay()")
-NOTHING_ENTERED = {name: "; nothing was entered" for name in BOTH}
+NOTHING_ENTERED = dict.fromkeys(BOTH, "; nothing was entered")
 
 
 def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: str) -> None:

@@ -77,7 +77,7 @@ class InMemory:
     def __init__(self) -> None:
         self.ahead_ms = 0
         self.codes: list[str] = []
-        self.store = MemoryStore(self._now_ms, self._enter)
+        self.store = MemoryStore(self._now_ms, self._enter, lambda _: 0)
         self.start_verification, self.check_verification = self.store.start, self.store.check
 
     def _now_ms(self) -> int:

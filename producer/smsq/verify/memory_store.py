@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Final, TypeVar
 
@@ -38,10 +38,12 @@ class MemoryStore:
         self,
         now_ms: Callable[[], int],
         enter: Callable[[str, Message], object],
+        last_otp: Callable[[str], int],
         at_most: int = AT_MOST,
     ) -> None:
-        """Take the time in Unix ms, and what enters a message in the ledger."""
-        self._now_ms, self._enter, self._at_most = now_ms, enter, at_most
+        """Take the time in Unix ms, what enters a message, and when a number had its last otp."""
+        self._now_ms, self._enter, self._last_otp = now_ms, enter, last_otp
+        self._at_most = at_most
         self._lock = RLock()
         self._by_name: dict[str, _Held] = {}
         self._last: dict[tuple[str, str], _Held] = {}
@@ -60,8 +62,11 @@ class MemoryStore:
                 return _challenge(held, handle, free, is_new=False, spent=is_spent)
             if free:
                 return Challenge.of(wanted.name + wanted.handle, "", now, free, False, True)
-            self._enter(wanted.message_id, wanted.message)
-            held = _Held(wanted, now, now + round(wanted.message.ttl_s * 1000))
+            due, message = self._due(wanted.message, now), wanted.message
+            if due > now:
+                message = replace(message, send_at=due / 1000)
+            self._enter(wanted.message_id, message)
+            held = _Held(wanted, now, due + round(message.ttl_s * 1000))
             held.handles[wanted.pool], held.tries[wanted.pool] = wanted.handle, 0
             self._keep(self._by_name, wanted.name, held)
             self._keep(self._last, slot, held)
@@ -95,6 +100,10 @@ class MemoryStore:
             and held.tries[pool] < TRIES
             and not self._free_at(pool, phone, now)
         )
+
+    def _due(self, message: Message, now: int) -> int:
+        """Return when its SMS may go: it waits rather than fails as too frequent."""
+        return max(now, min(self._last_otp(message.phone), now) + AGAIN_S * 1000)
 
     def _free_at(self, pool: str, phone: str, now: int) -> int:
         """Return from when a number may be guessed at again; 0 where it may be now."""

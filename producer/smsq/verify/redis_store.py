@@ -15,7 +15,7 @@ from smsq.settings import ProducerSettings
 from smsq.steps import Steps
 from smsq.tracing import Sending
 from smsq.verify.challenge import Challenge
-from smsq.verify.rules import AGAIN_S, Guess, Wanted, digest
+from smsq.verify.rules import AGAIN_S, IN_DOUBT, Guess, Wanted, digest
 
 NO_KEY: Final = (
     "SMSQ_VERIFY_SECRET: must be set for verification codes, the same in all processes that start "
@@ -25,8 +25,6 @@ NO_PAYLOAD_KEYS: Final = (
     "SMSQ_PAYLOAD_KEYS: must be set for verification codes, in workers too, as Redis would show a "
     "code until it is sent; `openssl rand -base64 32 | tr +/ -_` makes one"
 )
-IN_DOUBT: Final = "; the code may or may not be used up"
-
 _START: Final = Act("verify_start")
 _CHECK: Final = Act("verify_check")
 

@@ -23,6 +23,8 @@ WRONG: Final = 15
 """Wrong codes of a number, in each of the two pools, within WRONG_S."""
 WRONG_S: Final = 3600
 
+IN_DOUBT: Final = "; the code may or may not be used up"
+
 LENGTHS: Final = range(4, 11)
 TTL_S: Final = (60, 3600)
 

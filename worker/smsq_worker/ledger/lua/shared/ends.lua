@@ -56,7 +56,13 @@ end
 
 -- End a message that must not be sent any more. It is cancelled only if it certainly was not sent.
 local function cancel(m)
-  if m.fallback_reason then finish(m, 'failed', 'local:cancelled') else finish(m, 'cancelled') end
+  if certainly_not_sent(m) then finish(m, 'cancelled') else finish(m, 'failed', 'local:cancelled') end
+end
+
+-- Return whether it was cancelled while an attempt was under way, or after one was accepted: whatever
+-- comes of that, there is no further attempt.
+local function is_cancelled(m)
+  return m.stop == 'cancelled'
 end
 
 -- Wait for an operator, without a timer.
@@ -68,7 +74,7 @@ end
 
 -- Try once more within the budget, or fail with the reason.
 local function resend(m, wait_ms, maybe_sent, fallback_reason)
-  if m.resends >= MAX_RESENDS or now + wait_ms >= m.expires then
+  if is_cancelled(m) or m.resends >= MAX_RESENDS or now + wait_ms >= m.expires then
     return finish(m, 'failed', fallback_reason)
   end
   set(m, 'resends', m.resends + 1, 'otherwise', fallback_reason)
@@ -78,5 +84,6 @@ end
 
 -- The last attempt may have been sent and there is no way to ask: the message's policy decides.
 local function follow_doubt(m, wait_ms)
+  if is_cancelled(m) then return cancel(m) end
   if m.hold_on_doubt then hold(m) else resend(m, wait_ms, true, 'local:resends') end
 end
