@@ -155,8 +155,8 @@ def long_secrets(text: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in text.split(","))
     if len(found) > MAX_VERIFY_SECRETS or min(map(len, found)) < VERIFY_SECRET_CHARS:
         raise ValueError(
-            f"1 to {MAX_VERIFY_SECRETS} secrets separated by commas, each of at least "
-            f"{VERIFY_SECRET_CHARS} characters, like `openssl rand -base64 32` makes"
+            "1 to 5 secrets separated by commas, each of at least 32 characters, like `openssl rand "
+            "-base64 32` makes"
         )
     return found
 
