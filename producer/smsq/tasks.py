@@ -27,11 +27,11 @@ from smsq.results import SendResult
 
 NOT_SENT: Final = (
     "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
-    "SMSQ_REDIS_URL may name an embedded Valkey; for many at once there is send_many(...)"
+    "smsq.testing.outbox() takes the place of Redis; for many at once there is send_many(...)"
 )
 NOT_EAGER: Final = (
     "task_always_eager does not concern smsq, which has an app of its own: in tests, let "
-    "SMSQ_REDIS_URL name a Redis or Valkey of theirs, as docs/guides/testing.md shows"
+    "smsq.testing.outbox() take the place of Redis, as docs/guides/testing.md shows"
 )
 
 OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id"})

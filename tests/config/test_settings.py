@@ -76,6 +76,7 @@ CONTRACT = (
 OURS = (
     "SMSQ_ENQUEUE_TIMEOUT_S",
     "SMSQ_IDLE_TIMEOUT_S",
+    "SMSQ_SHOW_CODES",
     "SMSQ_LOG_FORMAT",
     "SMSQ_TRACES",
     "SMSQ_ALLOW_EVICTION",
@@ -671,6 +672,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_FLOWER_BIND": (BIND_RULE, False, ("127.0.0.1:65536",)),
     "SMSQ_LOG_FORMAT": ("text or json", False, ("xml", "JSON", "text,json")),
     "SMSQ_TRACES": ("0 or 1", False, ("otlp",)),
+    "SMSQ_SHOW_CODES": ("0 or 1", False, ("yes",)),
     "SMSQ_ALLOW_EVICTION": ("0 or 1", False, ("yes",)),
     "SMSQ_OPERATOR": (
         "printable text of at most 100 characters, on one line",
