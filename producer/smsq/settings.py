@@ -155,8 +155,8 @@ def long_secrets(text: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in text.split(","))
     if len(found) > MAX_VERIFY_SECRETS or min(map(len, found)) < VERIFY_SECRET_CHARS:
         raise ValueError(
-            "1 to 5 secrets separated by commas, each of at least 32 characters, like `openssl rand "
-            "-base64 32` makes"
+            "1 to 5 secrets separated by commas, each of at least 32 characters, like "
+            "`openssl rand -base64 32` makes"
         )
     return found
 
@@ -191,7 +191,7 @@ class ProducerSettings:
     wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
-    verify_secrets: tuple[str, ...] = setting("SMSQ_VERIFY_SECRET", long_secrets, (), secret=True)
+    verify_secret: tuple[str, ...] = setting("SMSQ_VERIFY_SECRET", long_secrets, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
     idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
     show_codes: bool = setting("SMSQ_SHOW_CODES", flag, default=False)

@@ -141,7 +141,7 @@ DEFAULTS = {
     "report_token": "",
     "relay_secret": "",
     "payload_keys": (),
-    "verify_secrets": (),
+    "verify_secret": (),
     "report_allow": (),
     "trusted_proxies": (),
     "relay_callers": None,
@@ -265,7 +265,7 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "verify-secrets": (
         "SMSQ_VERIFY_SECRET",
         f"{'a' * 32}, {FERNET}",
-        "verify_secrets",
+        "verify_secret",
         ("a" * 32, FERNET),
     ),
     "networks": (

@@ -87,7 +87,7 @@ class InOutbox:
 @pytest.fixture
 def guarded(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> InRedis:
     """Codes in Redis, with secrets."""
-    settings = replace(app.settings, verify_secrets=(SECRET,), payload_keys=(PAYLOAD_KEY,))
+    settings = replace(app.settings, verify_secret=(SECRET,), payload_keys=(PAYLOAD_KEY,))
     monkeypatch.setattr(app, "settings", settings)
     monkeypatch.setattr(app, "ledger_writer", LedgerWriter(app.client, settings))
     return InRedis(client)
@@ -395,7 +395,7 @@ def test_without_secrets_a_start_says_all_that_is_missing_and_how_to_make_it(
     payload_keys: tuple[str, ...],
     named: set[str],
 ) -> None:
-    settings = replace(app.settings, verify_secrets=secrets, payload_keys=payload_keys)
+    settings = replace(app.settings, verify_secret=secrets, payload_keys=payload_keys)
     monkeypatch.setattr(app, "settings", settings)
     with pytest.raises(SettingsError) as told:
         verify.start(PHONE, "SMS_1001")
@@ -412,12 +412,12 @@ def test_with_several_secrets_the_first_signs_and_all_check(
 ) -> None:
     newer = SECRET[::-1]
     before = verify.start(PHONE, "SMS_1001")
-    monkeypatch.setattr(app, "settings", replace(app.settings, verify_secrets=(newer, SECRET)))
+    monkeypatch.setattr(app, "settings", replace(app.settings, verify_secret=(newer, SECRET)))
     assert verify.check(before.id, code_of(before))
     after = verify.start(OTHER, "SMS_1001")
-    monkeypatch.setattr(app, "settings", replace(app.settings, verify_secrets=(SECRET,)))
+    monkeypatch.setattr(app, "settings", replace(app.settings, verify_secret=(SECRET,)))
     assert not verify.check(after.id, code_of(after))
-    monkeypatch.setattr(app, "settings", replace(app.settings, verify_secrets=(newer,)))
+    monkeypatch.setattr(app, "settings", replace(app.settings, verify_secret=(newer,)))
     assert verify.check(after.id, code_of(after))
 
 

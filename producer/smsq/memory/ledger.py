@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import RLock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from smsq.cancelling import Answer, Cancellation
 from smsq.cipher import PlaintextCipher
-from smsq.contract import Lane, Message, is_id, parse_id
+from smsq.contract import Lane, Message, StateName, is_id, parse_id
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry
 from smsq.memory import entry, reports, sending
@@ -67,7 +67,7 @@ class MemoryLedger:
             if m is None:
                 return None
             ask_to_cancel(book, m)
-            state = str(m.state)
+            state = cast("StateName", str(m.state))
             found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
             answer = found.get(state, "too_late")
             return Cancellation(message_id, answer, state, m.fields.get("reason"))

@@ -47,7 +47,7 @@ def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started
         wanted.purpose,
         wanted.pool,
         message.template,
-        digest(settings.verify_secrets[0], wanted.name, message.code),
+        digest(settings.verify_secret[0], wanted.name, message.code),
         round(message.ttl_s * 1000),
         wanted.message_id,
         AGAIN_S * 1000,
@@ -74,7 +74,7 @@ def checking(guess: Guess) -> Steps[bool]:
     phone_hash = ""
     if guess.phone:
         phone_hash = yield from app.ledger_writer.hashing(guess.phone)
-    digests = (digest(secret, guess.name, guess.code) for secret in settings.verify_secrets)
+    digests = (digest(secret, guess.name, guess.code) for secret in settings.verify_secret)
     args = (guess.name, guess.handle, guess.call, phone_hash, guess.purpose or "", *digests)
     with mapped_errors(settings.redis_url, IN_DOUBT):
         # Without a replica's word: a failover that undoes it lets the same person in once more.
@@ -96,7 +96,7 @@ def _missing_to_start(settings: ProducerSettings) -> list[str]:
 
 
 def _missing_to_check(settings: ProducerSettings) -> list[str]:
-    return [] if settings.verify_secrets else [NO_KEY]
+    return [] if settings.verify_secret else [NO_KEY]
 
 
 def _demand(missing: list[str]) -> None:
