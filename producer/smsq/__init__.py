@@ -1,13 +1,15 @@
 """The producer's side of smsq: what a backend imports.
 
->>> from smsq import send_sms, status
+>>> from smsq import send_sms
 >>> result = send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="login-7781")
->>> status(result.id).state
+>>> result.state
 'queued'
 """
 
 from smsq import ledgers as _ledgers
 from smsq.cancelling import Cancellation
+from smsq.configuring import configure
+from smsq.contract import LaneName, OnAmbiguousName, StateName
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     InvalidMessage,
@@ -19,7 +21,7 @@ from smsq.errors import (
     SmsqError,
 )
 from smsq.many import Duplicate, Sent, asend_many, send_many
-from smsq.results import SendResult
+from smsq.results import NotDelivered, ResultTimeout, SendResult
 from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status
 
@@ -29,17 +31,23 @@ __all__ = [
     "Duplicate",
     "InvalidMessage",
     "KeyConflict",
+    "LaneName",
     "LedgerFull",
     "LedgerUnavailable",
     "NoResult",
+    "NotDelivered",
+    "OnAmbiguousName",
+    "ResultTimeout",
     "SendResult",
     "Sent",
     "SettingsError",
     "SmsqError",
+    "StateName",
     "Status",
     "asend_many",
     "astatus",
     "cancel",
+    "configure",
     "send_many",
     "send_sms",
     "status",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from smsq.connection import Client, mapped_errors, run_and_wait
+from smsq.contract import StateName
 from smsq.errors import LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
@@ -30,7 +31,7 @@ class Cancellation:
     """cancelled: it certainly was not sent, and will not be.
     under_way: an attempt is being made, and decides; it is not tried again.
     too_late: it is what its state says; one that was accepted goes on to its delivery report."""
-    state: str
+    state: StateName
     reason: str | None
     """Why it ended, as in `Status`; local:cancelled where an attempt before may have been sent."""
 
@@ -73,7 +74,7 @@ class Canceller:
         return [_read(one, *answer) for one, answer in zip(ids, found, strict=True)]
 
 
-def _read(message_id: str, answer: str, state: str, reason: str) -> Cancellation | None:
+def _read(message_id: str, answer: str, state: StateName, reason: str) -> Cancellation | None:
     found: dict[str, Answer] = {
         "cancelled": "cancelled",
         "under way": "under_way",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from smsq import checks
 from smsq.errors import InvalidMessage
@@ -38,6 +38,25 @@ _RANDOM_BITS: Final = (1 << 128) - 1 - (15 << 76) - (3 << 62)
 
 MAX_TTL_S: Final = 366 * 86_400
 MAX_AHEAD_S: Final = 366 * 86_400
+
+# What callers write and read is plain text: a checker of types knows which, a test that the enums
+# below are the same.
+LaneName = Literal["otp", "notice", "bulk"]
+OnAmbiguousName = Literal["resend", "hold"]
+StateName = Literal[
+    "queued",
+    "sending",
+    "deferred",
+    "accepted",
+    "held",
+    "delivered",
+    "failed",
+    "expired",
+    "unreported",
+    "duplicate",
+    "cancelled",
+]
+"""The states of this release. A later one may have written another, which is given as its text."""
 
 
 class Lane(StrEnum):
@@ -131,10 +150,10 @@ def signature_of_send_sms(
     template: str,
     code: str = "",
     *,
-    lane: str = "notice",
+    lane: LaneName = "notice",
     ttl_s: float | None = None,
     key: str | None = None,
-    on_ambiguous: str | None = None,
+    on_ambiguous: OnAmbiguousName | None = None,
     send_at: datetime | str | float | None = None,
     reference: str | None = None,
     notify: str | None = None,

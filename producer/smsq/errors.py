@@ -4,6 +4,8 @@ SmsqError
 ├── InvalidMessage      (ValueError) an argument of send_sms breaks a rule; nothing was enqueued
 │   └── KeyConflict     its key stands for another number or template; nothing was enqueued
 ├── NoResult            (NotImplementedError) Celery's results have it, and a SendResult does not
+├── NotDelivered        (results.py) a message ended, and is not known to be delivered
+├── ResultTimeout       (results.py; Celery's TimeoutError) get() waited in vain; nothing stopped
 ├── SettingsError       (ValueError) the environment or a file of settings is wrong
 └── LedgerUnavailable   Redis did not answer in time; a message may or may not be enqueued
     └── LedgerFull      Redis is at its memory limit; nothing was enqueued

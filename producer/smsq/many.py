@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
-from smsq.contract import Message, new_id, parse, parse_lane
+from smsq.contract import LaneName, Message, new_id, parse, parse_lane
 from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.ledger_writer import Entered
 from smsq.steps import adrive, drive
@@ -71,7 +71,7 @@ class Sent(int):
 def send_many(
     messages: Iterable[Mapping[str, Any] | Message],
     *,
-    lane: str = "bulk",
+    lane: LaneName = "bulk",
     batch_size: int = 100,
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",
@@ -92,6 +92,14 @@ def send_many(
     nothing is sent twice: `duplicates` of the result are the rows that were in already. All of
     them are kept; for millions give `on_duplicate`, which is called with each instead, before
     `on_batch`.
+
+    Args:
+        messages: Mappings of the arguments of `send_sms.delay`.
+        lane: Of rows that name none.
+        batch_size: Messages a batch, 1 to 1000; while a batch is written all others wait.
+        on_batch: Called with the ids of a batch.
+        on_invalid: "raise", "skip", or a function of (index, row, error).
+        on_duplicate: Called with each Duplicate; by default they are in the result.
     """
     parse_lane(lane)
     _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
@@ -112,7 +120,7 @@ def send_many(
 async def asend_many(
     messages: Iterable[Mapping[str, Any] | Message] | AsyncIterable[Mapping[str, Any] | Message],
     *,
-    lane: str = "bulk",
+    lane: LaneName = "bulk",
     batch_size: int = 100,
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",

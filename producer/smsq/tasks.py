@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from celery import Task, _state
@@ -14,7 +14,9 @@ from smsq import ledgers
 from smsq.app import app
 from smsq.contract import (
     SEND_SMS,
+    LaneName,
     Message,
+    OnAmbiguousName,
     new_id,
     parse,
     parse_id,
@@ -73,22 +75,40 @@ class SendSms(Task):  # type: ignore[type-arg]
         template: str,
         code: str = "",
         *,
-        lane: str = "notice",
+        lane: LaneName = "notice",
         ttl_s: float | None = None,
         key: str | None = None,
-        on_ambiguous: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
     ) -> SendResult:
-        """Enqueue an SMS; the result's `id` is the message's id, for `smsq.status(id)`.
+        """Enqueue an SMS, and return a result that answers for it.
 
-        Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
-        this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
-        where the `key` was taken for another number or template; nothing is enqueued then.
-        Raises LedgerUnavailable where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for
-        all of this): the message may be in, unless the text says that nothing was entered, so call
-        again with the same `key`. Raises SettingsError for a bad setting.
+        Args:
+            phone: Mainland China mobile number of 11 digits; spaces, hyphens, and +86, 0086 or 86
+                in front are removed.
+            template: The gateway's template, 1 to 64 characters.
+            code: Value of the template's variable, at most 500 characters; a str, as an int would
+                lose leading zeros.
+            lane: Order of service and defaults: "otp" before "notice" before "bulk".
+            ttl_s: Seconds for which sending is still useful, from `send_at` or from now, at most
+                366 days; by default 300 in lane otp and 86,400 in the others.
+            key: Idempotency key, 1 to 256 characters: within 24 h a second message with it is not
+                sent, and the result's `duplicate_of` is the id of the first. By default none.
+            on_ambiguous: What becomes of a message that may or may not have reached the gateway:
+                "resend" (the default) may double it, "hold" leaves it to an operator.
+            send_at: Not before: an aware datetime, an ISO 8601 text with an offset or Unix seconds,
+                at most 366 days ahead; by default now.
+            reference: Your own text, at most 128 characters, returned in the status and in
+                callbacks. It is shown everywhere: no phone numbers.
+            notify: Name of a Celery task of yours that receives the callback; by default none.
+
+        Raises InvalidMessage where an argument breaks a rule, and KeyConflict where the `key` was
+        taken for another number or template; nothing is enqueued then. Raises LedgerUnavailable
+        where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for all of this): the message
+        may be in, unless the text says that nothing was entered, so call again with the same `key`.
+        Raises SettingsError for a bad setting.
         """
         given = {
             "phone": phone,
@@ -110,10 +130,10 @@ class SendSms(Task):  # type: ignore[type-arg]
         template: str,
         code: str = "",
         *,
-        lane: str = "notice",
+        lane: LaneName = "notice",
         ttl_s: float | None = None,
         key: str | None = None,
-        on_ambiguous: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
@@ -162,12 +182,51 @@ class SendSms(Task):  # type: ignore[type-arg]
         message = parse(args or (), kwargs or {})
         return _sent(new_id() if task_id is None else parse_id(task_id), message)
 
+    def delay_on_commit(
+        self,
+        phone: str,
+        template: str,
+        code: str = "",
+        *,
+        lane: LaneName = "notice",
+        ttl_s: float | None = None,
+        key: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
+        send_at: datetime | str | float | None = None,
+        reference: str | None = None,
+        notify: str | None = None,
+        using: str | None = None,
+    ) -> SendResult:
+        """Enqueue an SMS as `delay` does, after Django's transaction commits; never if it does not.
+
+        The result's `id` is the message's at once, so that a row of that transaction can hold it;
+        `duplicate_of` is set after the commit, from which `ttl_s` counts. Without an open
+        transaction the message is enqueued at once.
+
+        Args:
+            using: Name of the database whose commit is waited for, where not Django's default.
+
+        Raises InvalidMessage at once. What else `delay` raises leaves the `atomic` block, whose
+        transaction has committed then. A process that dies just after the commit has enqueued
+        nothing: `apply_async(..., task_id=result.id)` may be repeated until it gets through.
+        """
+        given = dict(locals())
+        del given["self"], given["using"]
+        from smsq.contrib.django.commit import after_commit
+
+        result = SendResult(new_id())
+        after_commit(partial(_send_committed, result, parse_named(given)), using)
+        return result
+
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
 
     def AsyncResult(self, task_id: str, **_: Any) -> SendResult:  # noqa: N802 - Celery's name
-        """Return the result of a message, as `delay` did."""
-        return SendResult(task_id)
+        """Return the result of a message that was enqueued before, maybe by another process.
+
+        Whether there is such a message is not asked. Raises InvalidMessage for what is no id.
+        """
+        return SendResult(parse_id(task_id))
 
 
 def _sent(message_id: str, message: Message) -> SendResult:
@@ -203,6 +262,17 @@ def _is_eager() -> bool:
     with suppress(Exception):  # its settings may be anything
         return host is not None and bool(host.conf.task_always_eager)
     return False
+
+
+def _send_committed(result: SendResult, message: Message) -> None:
+    try:
+        result.duplicate_of = _sent(result.id, message).duplicate_of
+    except LedgerUnavailable as error:
+        error.add_note(
+            f"The transaction has committed: call apply_async(..., task_id={result.id!r}) with "
+            "the same arguments until it gets through."
+        )
+        raise
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:

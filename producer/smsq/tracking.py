@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 from smsq import keys
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
-from smsq.contract import FINAL, State, is_id
+from smsq.contract import FINAL, LaneName, State, StateName, is_id
 from smsq.steps import Steps, answered
 
 
@@ -33,8 +33,9 @@ class Status:
     """A message as the ledger knows it. The number is masked; all times are aware, in UTC."""
 
     id: str
-    state: str
-    lane: str
+    state: StateName
+    """Of a later release maybe another text, which no checker of types knows."""
+    lane: LaneName
     template: str | None
     phone: str | None
     reason: str | None
@@ -90,8 +91,8 @@ def status_of(message_id: str, fields: dict[str, str]) -> Status:
     texts = ("template", "phone", "reason", "stat", "detail", "reference")
     return Status(
         id=message_id,
-        state=State(fields["state"]).value,
-        lane=fields["lane"],
+        state=cast("StateName", fields["state"]),
+        lane=cast("LaneName", fields["lane"]),
         attempts=_attempts(fields),
         enqueued_at=_time(fields["enqueued"]),
         accepted_at=_optional_time(fields.get("accepted")),

@@ -86,6 +86,15 @@ OVERRIDDEN = {
     "kombu.transport.virtual.base:AbstractChannel._put": "self queue message",
     "kombu.transport.virtual.base:Transport.Channel": "",
     "kombu.transport.virtual.base:Transport._deliver": "self message queue",
+    "redis.asyncio.connection:AbstractConnection.disconnect": (
+        "self nowait= error= failure_count= health_check_failed="
+    ),
+    "redis.asyncio.connection:AbstractConnection.read_response": (
+        "self disable_decoding= timeout= disconnect_on_error= push_request="
+    ),
+    "redis.asyncio.connection:Connection._connect": "self",
+    "redis.asyncio.connection:Connection._connection_arguments": "self",
+    "redis.asyncio.connection:SSLConnection._connection_arguments": "self",
     "redis.connection:AbstractConnection.connect": "self",
     "redis.connection:AbstractConnection.read_response": (
         "self disable_decoding= timeout= disconnect_on_error= push_request="
@@ -175,6 +184,16 @@ USED = {
         "smsq/envelope.py",
         "s _dumps= cls= default_kwargs= **kwargs",
     ),
+    "redis.asyncio.connection:AbstractConnection.send_packed_command": (
+        "smsq/async_connection.py",
+        "self command check_health=",
+    ),
+    "redis.asyncio.connection:RedisSSLContext.get": ("smsq/async_connections.py", "self"),
+    "redis.asyncio.connection:parse_url": ("smsq/async_connection.py", "url"),
+    "redis.asyncio.retry:Retry.call_with_retry": (
+        "smsq/async_connection.py",
+        "self do fail is_retryable= with_failure_count=",
+    ),
     "redis.connection:ConnectionPool.get_connection": (
         "smsq/redis_pools.py",
         "self command_name= *keys **options",
@@ -257,8 +276,8 @@ def our_classes() -> tuple[type, ...]:
     found = []
     for package in (smsq, smsq_worker):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            # These act when they are imported.
-            if info.name in ENTRIES:
+            # These act when they are imported, and those need Django.
+            if info.name in ENTRIES or info.name.startswith("smsq.contrib.django."):
                 continue
             module = importlib.import_module(info.name)
             found += [

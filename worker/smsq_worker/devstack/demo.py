@@ -137,7 +137,7 @@ def watch(sent: list[Sent], show: Callable[[Seen], None], check: Callable[[], No
 
 
 def _send(number: int, digits: str, end: End, **options: Any) -> Sent:
-    lanes = ("otp", "notice", "bulk")
+    lanes: tuple[smsq.LaneName, ...] = ("otp", "notice", "bulk")
     if digits == NO_BALANCE:
         options["ttl_s"] = NO_BALANCE_TTL_S
     result = smsq.send_sms.delay(

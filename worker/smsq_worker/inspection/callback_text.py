@@ -29,7 +29,7 @@ def settled_callbacks(past: Past) -> Iterator[Event]:
     trace = past.trace
     if trace.asks_whom:
         return
-    state = trace.status.state
+    state = State(trace.status.state)
     open_kinds = {kind for kind, of in map(kind_of, trace.tellings) if of == state}
     wanted = {
         "task": trace.notify,

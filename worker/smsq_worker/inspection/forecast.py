@@ -147,7 +147,7 @@ def _why_then(context: ForecastContext) -> str:
         return _("it continues: a report said that the gateway refuses its number until then")
     if trace.status.attempts:
         return _(_RETRIES.get(trace.status.attempts[-1].outcome or "", N_("it continues")))
-    if trace.status.lane == Lane.BULK and hours and not hours.include(trace.at):
+    if trace.status.lane == "bulk" and hours and not hours.include(trace.at):
         return _("lane bulk is sent from then (SMSQ_BULK_HOURS)")
     return _("it continues, and joins its lane")
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
-from smsq.contract import State
 from smsq.tracking import Attempt, Status, key_holder
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.domain.states import Outcome
@@ -147,7 +146,7 @@ def _because_of(before: Attempt, catalogue: Catalogue) -> str:
 
 def _result(trace: Trace, attempt: Attempt) -> str:
     is_last = attempt == trace.status.attempts[-1]
-    if attempt.outcome is None and is_last and trace.status.state == State.SENDING:
+    if attempt.outcome is None and is_last and trace.status.state == "sending":
         return _("in progress")
     if attempt.outcome == Outcome.ACCEPTED:
         return _accepted(trace, attempt, is_last=is_last)
