@@ -65,13 +65,13 @@ class AsyncClient:
         if commands is RECONNECT:
             self.drop_kept()
             return []
-        await _unsent(self._places.acquire())
+        await _unsent(self._places.acquire)
         connection = None
         try:
             connection = self._take()
             if not connection.is_connected:
-                await _unsent(_again(connection, connection.connect))
-            answers = await _in_time(_again(connection, lambda: _try(connection, commands)))
+                await _unsent(lambda: _again(connection, connection.connect))
+            answers = await _in_time(lambda: _again(connection, lambda: _try(connection, commands)))
         except BaseException:
             # It may have been interrupted between question and answer.
             if connection is not None:
@@ -168,25 +168,34 @@ def _maker(url: str, try_s: float) -> Callable[[], Any]:
         options.pop("connection_class", None)
         if url.startswith("rediss:"):
             options |= redis_urls.tls_options(url.partition("?")[2])
-    return lambda: kind(**options)
+    first: Any = kind(**options)
+
+    def make() -> Any:
+        connection: Any = kind(**options)
+        if hasattr(first, "ssl_context"):
+            # It takes long to make, as it reads files.
+            connection.ssl_context = first.ssl_context
+        return connection
+
+    return make
 
 
-async def _unsent(awaited: Awaitable[Result]) -> Result:
+async def _unsent(do: Callable[[], Awaitable[Result]]) -> Result:
     try:
-        return await _in_time(awaited)
+        return await _in_time(do)
     except redis.RedisError as error:
         error.add_note(NOT_SENT)
         raise
 
 
-async def _in_time(awaited: Awaitable[Result]) -> Result:
-    """Await it until the deadline. Raises DeadlineExceeded."""
+async def _in_time(do: Callable[[], Awaitable[Result]]) -> Result:
+    """Do it before the deadline. Raises DeadlineExceeded."""
     left_s = deadline.left_s()
+    if left_s <= 0:
+        raise DeadlineExceeded
     try:
         async with asyncio.timeout(None if left_s == math.inf else left_s) as limit:
-            if left_s <= 0:
-                await asyncio.sleep(0)
-            return await awaited
+            return await do()
     except TimeoutError:
         if not limit.expired():
             raise

@@ -163,7 +163,7 @@ class AskedSentinels:
             primary = services.get(self._service)
             if primary and _is_up(primary["flags"]):
                 # Those that are away would cost their timeout at each connection.
-                self._hosts.sort(key=lambda one: one != (host, port))
+                self._hosts = sorted(self._hosts, key=lambda one: one != (host, port))
                 return primary["ip"], int(primary["port"])
             failures.append("the primary is down" if primary else f"no service {self._service!r}")
         raise MasterNotFoundError(f"no Sentinel names a primary: {'; '.join(failures)}")

@@ -155,6 +155,7 @@ def configure(
     wait_replicas: int | str | None = None,
     retention_s: int | str | None = None,
     payload_keys: str | Sequence[str] | None = None,
+    verify_secret: str | Sequence[str] | None = None,
     enqueue_timeout_s: float | str | None = None,
     idle_timeout_s: float | str | None = None,
     show_codes: bool | str | None = None,

@@ -110,6 +110,26 @@ class LedgerWriter:
             raise found
         return found
 
+    def entering_within(
+        self,
+        act: Act,
+        before: Sequence[Any],
+        message_id: str,
+        message: Message,
+        *,
+        origin: Origin,
+        wakeup: WakeUp | None,
+    ) -> Steps[list[str]]:
+        """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
+        cipher = yield from self._cipher.steps()
+        entry = as_entry(cipher, message_id, message, origin)
+        own = ("one", *wakeup) if wakeup else ()
+        return (yield from self._writing([entry], wakeup=own, act=act, before=before))
+
+    def hashing(self, phone: str) -> Steps[str]:
+        """Digest a number, as limits find it."""
+        return (yield from self._cipher.steps()).phone_hash(phone)
+
     def enter_many(
         self,
         messages: Sequence[tuple[str, Message]],
@@ -158,9 +178,12 @@ class LedgerWriter:
         entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
         wakeup: Sequence[str] = (),
+        act: Act | None = None,
+        before: Sequence[Any] = (),
     ) -> Steps[list[str]]:
         settings = self._settings
         args = (
+            *before,
             FIRST_CHECK_S * 1000,
             settings.retention_s * 1000,
             KEY_TTL_S * 1000,
@@ -170,7 +193,8 @@ class LedgerWriter:
         )
         try:
             with mapped_errors(settings.redis_url, IN_DOUBT):
-                answers, is_safe = yield from running(self._enqueue, args, settings.wait_replicas)
+                used = act or self._enqueue
+                answers, is_safe = yield from running(used, args, settings.wait_replicas)
         except LedgerFull as error:
             if (yield from _knows_any([str(entry[0]) for entry in entries])):
                 raise LedgerUnavailable(f"{error}{IN_DOUBT}") from error.__cause__

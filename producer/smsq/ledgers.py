@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from smsq.app import app
 from smsq.cancelling import Cancellation
@@ -16,6 +16,10 @@ from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 from smsq.redis_ledger import RedisLedger
 from smsq.settings import IN_MEMORY
 from smsq.tracking import Status
+
+if TYPE_CHECKING:
+    from smsq.verify.challenge import Challenge
+    from smsq.verify.rules import Guess, Wanted
 
 
 class Ledger(Protocol):
@@ -53,6 +57,18 @@ class Ledger(Protocol):
 
     def cancel(self, message_id: str) -> Cancellation | None:
         """Cancel a message as far as that is possible; None where nothing is known of it."""
+
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+
+    async def astart_verification(self, wanted: Wanted) -> Challenge:
+        """Do what `start_verification` does."""
+
+    async def acheck_verification(self, guess: Guess) -> bool:
+        """Do what `check_verification` does."""
 
 
 _REDIS: Final = RedisLedger()

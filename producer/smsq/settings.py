@@ -26,6 +26,8 @@ IN_MEMORY: Final = "memory://"
 IDLE_S: Final = 30.0
 """The default of SMSQ_IDLE_TIMEOUT_S."""
 FERNET_KEY_BYTES: Final = 32
+VERIFY_SECRET_CHARS: Final = 32
+MAX_VERIFY_SECRETS: Final = 5
 MAX_DIGITS: Final = 20
 """int() refuses thousands of digits with a text of its own."""
 
@@ -148,6 +150,17 @@ def fernet_keys(text: str) -> tuple[str, ...]:
     return found
 
 
+def long_secrets(text: str) -> tuple[str, ...]:
+    """Read secrets of verification codes, separated by commas."""
+    found = tuple(part.strip() for part in text.split(","))
+    if len(found) > MAX_VERIFY_SECRETS or min(map(len, found)) < VERIFY_SECRET_CHARS:
+        raise ValueError(
+            "1 to 5 secrets separated by commas, each of at least 32 characters, like "
+            "`openssl rand -base64 32` makes"
+        )
+    return found
+
+
 def is_host(name: str) -> bool:
     """Return whether a name can be looked up; for some a lookup would raise a UnicodeError."""
     try:
@@ -178,6 +191,7 @@ class ProducerSettings:
     wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
+    verify_secret: tuple[str, ...] = setting("SMSQ_VERIFY_SECRET", long_secrets, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
     idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
     show_codes: bool = setting("SMSQ_SHOW_CODES", flag, default=False)

@@ -86,6 +86,15 @@ OVERRIDDEN = {
     "kombu.transport.virtual.base:AbstractChannel._put": "self queue message",
     "kombu.transport.virtual.base:Transport.Channel": "",
     "kombu.transport.virtual.base:Transport._deliver": "self message queue",
+    "redis.asyncio.connection:AbstractConnection.disconnect": (
+        "self nowait= error= failure_count= health_check_failed="
+    ),
+    "redis.asyncio.connection:AbstractConnection.read_response": (
+        "self disable_decoding= timeout= disconnect_on_error= push_request="
+    ),
+    "redis.asyncio.connection:Connection._connect": "self",
+    "redis.asyncio.connection:Connection._connection_arguments": "self",
+    "redis.asyncio.connection:SSLConnection._connection_arguments": "self",
     "redis.connection:AbstractConnection.connect": "self",
     "redis.connection:AbstractConnection.read_response": (
         "self disable_decoding= timeout= disconnect_on_error= push_request="
@@ -175,6 +184,16 @@ USED = {
         "smsq/envelope.py",
         "s _dumps= cls= default_kwargs= **kwargs",
     ),
+    "redis.asyncio.connection:AbstractConnection.send_packed_command": (
+        "smsq/async_connection.py",
+        "self command check_health=",
+    ),
+    "redis.asyncio.connection:RedisSSLContext.get": ("smsq/async_connections.py", "self"),
+    "redis.asyncio.connection:parse_url": ("smsq/async_connection.py", "url"),
+    "redis.asyncio.retry:Retry.call_with_retry": (
+        "smsq/async_connection.py",
+        "self do fail is_retryable= with_failure_count=",
+    ),
     "redis.connection:ConnectionPool.get_connection": (
         "smsq/redis_pools.py",
         "self command_name= *keys **options",
@@ -198,6 +217,7 @@ USED = {
 PRIVATE = {
     "_decoded_cache": "kombu.message:Message, celery_worker/sanitizer.py and envelope.py",
     "_deliver": "kombu.transport.virtual:Transport, celery_worker/transport.py",
+    "_get_active_apps": "celery._state, smsq/memory/host_tasks.py",
     "_help_option": "click:Command, cli/helpers/translated_help.py",
     "_raw": "kombu.transport.virtual:Message, celery_worker/transport.py and unacked.py",
     "_tls": "celery._state, smsq/tasks.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +20,13 @@ from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from harness.wakeups import send
+from smsq.async_connection import AsyncClients
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import LedgerWriter
 from smsq.redis_urls import as_broker
+from smsq.steps import Answers
 from smsq_worker.celery_worker.transport import Connection
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.installation import checks
@@ -64,6 +67,13 @@ def test_a_kept_connection_to_a_demoted_primary_is_given_up(servers: Servers) ->
     client.set("before", 1)
     (kept,) = client.connection_pool._available_connections
     before = servers.primary()
+    loop = asyncio.new_event_loop()
+    clients = AsyncClients(servers.url, idle_s=30.0, try_s=5.0)
+
+    async def aset(name: str) -> Answers:
+        return await clients.of_running_loop().exchange([("SET", name, 2), ("CLIENT", "INFO")])
+
+    assert f"laddr=127.0.0.1:{before} " in loop.run_until_complete(aset("also-before"))[1]
 
     with redis.Redis(port=servers.sentinel_ports[0]) as sentinel:
         eventually(lambda: _fails_over(sentinel))
@@ -74,6 +84,15 @@ def test_a_kept_connection_to_a_demoted_primary_is_given_up(servers: Servers) ->
     client.set("after", 2)
     assert kept.port == client.connection_pool.master_address[1] != before
     assert client.get("after") == "2"
+    assert loop.run_until_complete(aset("also-after"))[0] == "OK"
+    assert client.get("also-after") == "2"
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+async def _aping(url: str) -> Answers:
+    own = AsyncClients(url, idle_s=30.0, try_s=5.0).of_running_loop()
+    return await own.exchange([("PING",)])
 
 
 def _fails_over(sentinel: redis.Redis) -> bool:
@@ -104,6 +123,10 @@ def test_sentinels_that_do_not_help_are_told_each_with_its_reason(servers: Serve
     assert f"127.0.0.1:{nobody}. Connection refused" in str(caught.value)
     assert "no service 'else'" in str(caught.value)
     assert PASSWORD not in str(caught.value)
+    with pytest.raises(LedgerUnavailable) as also, mapped_errors(f"{url}/else/0"):
+        asyncio.run(_aping(f"{url}/else/0"))
+    assert f"127.0.0.1:{nobody}. " in str(also.value)
+    assert "no service 'else'" in str(also.value)
 
 
 def test_all_that_asks_the_broker_asks_the_sentinels(servers: Servers, settings: Settings) -> None:
@@ -123,6 +146,7 @@ def test_a_login_is_used_for_sentinels_and_servers_and_is_not_told(tmp_path: Pat
     servers = Servers(tmp_path, password=PASSWORD)
     with servers.start():
         servers.client.set("here", 1)
+        assert asyncio.run(_aping(servers.url)) == ["PONG"]
         broker = as_broker(servers.url)
         with Connection(broker.url, transport_options=broker.options) as connection:
             connection.default_channel.client.ping()

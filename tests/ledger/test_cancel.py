@@ -15,7 +15,7 @@ from harness.waiting import known
 from smsq import keys
 from smsq.audit import act
 from smsq.cancelling import Canceller
-from smsq.contract import FINAL
+from smsq.contract import FINAL, Lane
 from smsq.errors import InvalidMessage
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import migrations
@@ -280,6 +280,16 @@ def test_it_frees_memory_also_at_the_limit(scene: Scene) -> None:
         assert cancelled() == ("cancelled", "cancelled", None)
     finally:
         scene.client.config_set("maxmemory", 0)
+
+
+def test_purge_of_celerys_loses_wake_ups_and_no_message(scene: Scene) -> None:
+    """Only messages that others wrote into the queue, and no worker has taken, are gone."""
+    message_id = smsq.send_sms.delay("13800138000", "SMS_1001").id
+    assert smsq.app.app.control.purge() == 1
+    assert known(message_id).state == "queued"
+    scene.client.zadd(keys.TIMERS, {message_id: 1})
+    due = scene.ledger.claim(resend_wait_s=1, empty=[*Lane])
+    assert [one for one, _ in due.wake] == [message_id]
 
 
 def test_release_0_1_0_goes_by_the_ttl_of_what_must_not_be_sent_again(scene: Scene) -> None:

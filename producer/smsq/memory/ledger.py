@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from threading import RLock
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from smsq.cancelling import Answer, Cancellation
 from smsq.cipher import PlaintextCipher
@@ -17,6 +18,11 @@ from smsq.memory.book import Book
 from smsq.memory.endings import ask_to_cancel, defer, expire, finish
 from smsq.memory.rules import Clock, Meaning, Rules
 from smsq.tracking import Status, status_of
+
+if TYPE_CHECKING:
+    from smsq.verify.challenge import Challenge
+    from smsq.verify.memory_store import MemoryStore
+    from smsq.verify.rules import Guess, Wanted
 
 _CIPHER: Final = PlaintextCipher()
 
@@ -66,6 +72,14 @@ class MemoryLedger:
             answer = found.get(state, "too_late")
             return Cancellation(message_id, answer, state, m.fields.get("reason"))
 
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+        return self._verifications.start(wanted)
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+        return self._verifications.check(guess)
+
     # The same for async callers: nothing here waits for anything.
 
     async def aenter(
@@ -83,6 +97,27 @@ class MemoryLedger:
     async def astatus(self, message_id: str) -> Status | None:
         """Do what `status` does."""
         return self.status(message_id)
+
+    async def astart_verification(self, wanted: Wanted) -> Challenge:
+        """Do what `start_verification` does."""
+        return self.start_verification(wanted)
+
+    async def acheck_verification(self, guess: Guess) -> bool:
+        """Do what `check_verification` does."""
+        return self.check_verification(guess)
+
+    @cached_property
+    def _verifications(self) -> MemoryStore:
+        from smsq.verify.memory_store import MemoryStore
+
+        return MemoryStore(self.clock.now_ms, self._enter_code, self._last_otp, self.rules.at_most)
+
+    def _enter_code(self, message_id: str, message: Message) -> None:
+        self._enter([(message_id, message)], NO_ORIGIN)
+
+    def _last_otp(self, phone: str) -> int:
+        with self._at_once() as book:
+            return book.numbers.last_sent(_CIPHER.phone_hash(phone))
 
     def _enter(
         self,

@@ -70,6 +70,10 @@ class Numbers:
         )
         return max((end for end in ends if end > now), default=0)
 
+    def last_sent(self, who: str) -> int:
+        """Return when the last otp went, as far as that limits the next; 0 for never."""
+        return max(self._sent.get(who, ()), default=0)
+
     def note_sent(self, who: str, now: int) -> None:
         """Note an otp."""
         most = max((messages for messages, _ in self._rules.phone_limits), default=0)

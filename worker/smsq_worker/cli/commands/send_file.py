@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from smsq_worker.cli.helpers.asking import yes_option
 from smsq_worker.cli.helpers.options import (
     encoding_option,
     examples,
@@ -46,6 +47,7 @@ _MAX_PREFIX: Final = 100
     help="A task that the column notify may name; else none.",
 )
 @click.option("--anew", is_flag=True, help="Send all of it, though it was sent before.")
+@yes_option
 @click.option("--wait", is_flag=True, help="Follow the messages to their end.")
 @json_option
 @click.option("--no-progress", "quiet", is_flag=True, help="Show no progress.")
@@ -58,6 +60,7 @@ def send_file(
     bad_path: Path | None,
     allow_notify: tuple[str, ...],
     anew: bool,
+    yes: bool,
     wait: bool,
     as_json: bool,
     quiet: bool,
@@ -88,6 +91,15 @@ def send_file(
         raise click.UsageError(_("--key-prefix takes 1 to {n} printable characters", n=_MAX_PREFIX))
     defaults = {name: value for name, value in message.items() if value is not None}
     options = view.Options(
-        defaults, key_prefix or "", encoding, bad_path, anew, wait, as_json, quiet, allow_notify
+        defaults,
+        key_prefix or "",
+        encoding,
+        bad_path,
+        anew,
+        wait,
+        as_json,
+        quiet,
+        allow_notify,
+        yes,
     )
     view.send_file(file, options, dry_run=dry_run)
