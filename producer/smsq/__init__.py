@@ -8,6 +8,7 @@
 
 from smsq import ledgers as _ledgers
 from smsq.cancelling import Cancellation
+from smsq.configuring import configure
 from smsq.contract import LaneName, OnAmbiguousName, StateName
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
@@ -46,6 +47,7 @@ __all__ = [
     "asend_many",
     "astatus",
     "cancel",
+    "configure",
     "send_many",
     "send_sms",
     "status",

@@ -17,7 +17,7 @@ from celery.utils.objects import FallbackContext
 from kombu import Connection, Queue
 from kombu.exceptions import KombuError
 
-from smsq import deadline
+from smsq import configuring, deadline
 from smsq.async_connection import AsyncClient, AsyncClients
 from smsq.cancelling import Canceller
 from smsq.connection import Client, connect, keepalive
@@ -140,6 +140,11 @@ class SmsqApp(Celery):
 
 class ProducerApp(SmsqApp):
     """The app of a backend, whose transport keeps deadlines."""
+
+    @cached_property
+    def settings(self) -> ProducerSettings:
+        """What the backend configured, and the environment. Raises SettingsError."""
+        return configuring.settle()
 
     @property
     def _broker_url(self) -> str:

@@ -25,6 +25,8 @@ AT_THE_LIMIT: Final = frozenset({"cancel"})
 _ACTS: Final = {
     "enqueue": ("wakeup", "enqueue"),
     "unpublished": ("unpublished",),
+    "verify_start": ("wakeup", "enqueue", "verify/shared", "verify/start"),
+    "verify_check": ("verify/shared", "verify/check"),
     "cancel": ("audit", "cancelling", "cancel"),
 }
 """Each with the files that it is made of. The last defines the act, as a local of its name."""

@@ -24,7 +24,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | of releases before 0.3.0: lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
-| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>" | for ever |
+| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>", "verifications:<template>:<result>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free slot, since: when slots were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
@@ -46,6 +46,9 @@ All keys start with "smsq:" and live in one database.
 | smsq:bad         | zset   | what no act can process, "<what>:<name>", by when it last failed, at most 10,000, see ledger/lua/shared/set_aside.lua | 10 min after it last failed |
 | smsq:bad:counts  | hash   | what -> how many were set aside | for ever |
 | smsq:sent:<phone hash>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
+| smsq:v:c:<challenge> | hash | a verification: digest of its code, expires, used: when; of "known" and "unknown" devices <pool>:handle, :tries, and :call with its :answer, see verify/shared.lua | 10 min after its end |
+| smsq:v:now:<phone hash>:<purpose> | string | the challenge that another start returns | 60 s |
+| smsq:v:wrong:<pool>:<phone hash> | list | times of a number's last 15 wrong codes | 1 h |
 
 Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 
@@ -138,6 +141,9 @@ REPORTS: Final = f"{PREFIX}reports:"
 PHONE_HOLD: Final = f"{PREFIX}hold:"
 SENT: Final = f"{PREFIX}sent:"
 RELAY: Final = f"{PREFIX}relay:"
+CHALLENGE: Final = f"{PREFIX}v:c:"
+CHALLENGED: Final = f"{PREFIX}v:now:"
+WRONG: Final = f"{PREFIX}v:wrong:"
 
 
 def fill_in(script: str) -> str:

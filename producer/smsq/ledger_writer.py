@@ -103,12 +103,32 @@ class LedgerWriter:
     ) -> Steps[Entered]:
         """Do what `enter_one` says."""
         cipher = yield from self._cipher.steps()
-        entry = _entry(cipher, parse_id(message_id), message, origin)
+        entry = as_entry(cipher, parse_id(message_id), message, origin)
         (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
-        found = _entered(message_id, answer)
+        found = as_entered(message_id, answer)
         if isinstance(found, KeyConflict):
             raise found
         return found
+
+    def entering_within(
+        self,
+        act: Act,
+        before: Sequence[Any],
+        message_id: str,
+        message: Message,
+        *,
+        origin: Origin,
+        wakeup: WakeUp | None,
+    ) -> Steps[list[str]]:
+        """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
+        cipher = yield from self._cipher.steps()
+        entry = as_entry(cipher, message_id, message, origin)
+        own = ("one", *wakeup) if wakeup else ()
+        return (yield from self._writing([entry], wakeup=own, act=act, before=before))
+
+    def hashing(self, phone: str) -> Steps[str]:
+        """Digest a number, as limits find it."""
+        return (yield from self._cipher.steps()).phone_hash(phone)
 
     def enter_many(
         self,
@@ -137,10 +157,10 @@ class LedgerWriter:
         """Do what `enter_many` says."""
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = yield from self._cipher.steps()
-        entries = [_entry(cipher, one, message, origin) for one, message in messages]
+        entries = [as_entry(cipher, one, message, origin) for one, message in messages]
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
-        return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
+        return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
@@ -158,9 +178,12 @@ class LedgerWriter:
         entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
         wakeup: Sequence[str] = (),
+        act: Act | None = None,
+        before: Sequence[Any] = (),
     ) -> Steps[list[str]]:
         settings = self._settings
         args = (
+            *before,
             FIRST_CHECK_S * 1000,
             settings.retention_s * 1000,
             KEY_TTL_S * 1000,
@@ -170,7 +193,8 @@ class LedgerWriter:
         )
         try:
             with mapped_errors(settings.redis_url, IN_DOUBT):
-                answers, is_safe = yield from running(self._enqueue, args, settings.wait_replicas)
+                used = act or self._enqueue
+                answers, is_safe = yield from running(used, args, settings.wait_replicas)
         except LedgerFull as error:
             if (yield from _knows_any([str(entry[0]) for entry in entries])):
                 raise LedgerUnavailable(f"{error}{IN_DOUBT}") from error.__cause__
@@ -195,7 +219,7 @@ def _knows_any(ids: Sequence[str]) -> Steps[bool]:
         return True
 
 
-def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
+def as_entered(message_id: str, answer: str) -> Entered | KeyConflict:
     """Read an answer of enqueue.lua."""
     state, _, holder = answer.partition(" ")
     if state != "conflict":
@@ -209,7 +233,7 @@ def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
     return conflict
 
 
-def _entry(
+def as_entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
     """Return a message as enqueue.lua takes it."""

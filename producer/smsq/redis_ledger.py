@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
@@ -18,12 +18,17 @@ from smsq.connection import perform
 from smsq.contract import Lane, Message, State, mask_phone
 from smsq.errors import KeyConflict
 from smsq.failpoints import reached
-from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, Entered, Origin
+from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, Entered, Origin, WakeUp
 from smsq.publishing import left_to_the_scheduler, publish, publish_batch
 from smsq.steps import Steps
 from smsq.tracking import Status, reading
 
 Messages = Sequence[tuple[str, Message]]
+
+if TYPE_CHECKING:
+    from smsq.verify.challenge import Challenge
+    from smsq.verify.redis_store import Started
+    from smsq.verify.rules import Guess, Wanted
 
 
 class RedisLedger:
@@ -84,6 +89,43 @@ class RedisLedger:
             (answer,) = app.canceller.cancel([message_id])
             return answer
 
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+        from smsq.verify.redis_store import starting
+
+        message_id, message = wanted.message_id, wanted.message
+        with _in_time(), _traced_one(message_id, message) as span:
+            started = perform(app.client, starting(wanted, span, _own_wakeup(message_id, message)))
+            if _is_unpublished(started):
+                _publish_one(message_id, message)
+            return started.challenge
+
+    async def astart_verification(self, wanted: Wanted) -> Challenge:
+        """Do what `start_verification` does, and block nothing meanwhile."""
+        from smsq.verify.redis_store import starting
+
+        message_id, message = wanted.message_id, wanted.message
+        with _in_time(), _traced_one(message_id, message) as span:
+            steps = starting(wanted, span, _own_wakeup(message_id, message))
+            started = await aperform(app.async_client, steps)
+            if _is_unpublished(started):
+                await _in_thread(_publish_one, message_id, message)
+            return started.challenge
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+        from smsq.verify.redis_store import checking
+
+        with _in_time():
+            return perform(app.client, checking(guess))
+
+    async def acheck_verification(self, guess: Guess) -> bool:
+        """Do what `check_verification` does, and block nothing meanwhile."""
+        from smsq.verify.redis_store import checking
+
+        with _in_time():
+            return await aperform(app.async_client, checking(guess))
+
 
 def _in_time() -> AbstractContextManager[None]:
     return deadline.within(app.settings.enqueue_timeout_s)
@@ -102,14 +144,19 @@ def _entering(
     span: tracing.Sending, message_id: str, message: Message, origin: Origin
 ) -> Steps[Entered]:
     traced = replace(origin, trace=span.traceparent) if span.traceparent else origin
-    own = None
-    if app.settings.is_one_redis:
-        own = wakeup.of_one(app, message_id, message.lane, _shown(message))
+    own = _own_wakeup(message_id, message)
     reached("before entry")
     entered = yield from app.ledger_writer.entering(message_id, message, traced, own)
     span.tell({"state": entered.state})
     reached("after entry")
     return entered
+
+
+def _own_wakeup(message_id: str, message: Message) -> WakeUp | None:
+    """Return what the act pushes itself, where broker and ledger are one Redis."""
+    if not app.settings.is_one_redis:
+        return None
+    return wakeup.of_one(app, message_id, message.lane, _shown(message))
 
 
 def _entering_many(
@@ -126,7 +173,7 @@ def _entering_many(
     return found
 
 
-def _is_unpublished(entered: Entered) -> bool:
+def _is_unpublished(entered: Entered | Started) -> bool:
     return entered.state is State.QUEUED and not app.settings.is_one_redis
 
 

@@ -21,9 +21,13 @@ from smsq.suggestions import did_you_mean
 
 log = logging.getLogger(__name__)
 
+IN_MEMORY: Final = "memory://"
+"""The address of a dev server's ledger, in its own process; docs/guides/testing.md."""
 IDLE_S: Final = 30.0
 """The default of SMSQ_IDLE_TIMEOUT_S."""
 FERNET_KEY_BYTES: Final = 32
+VERIFY_SECRET_CHARS: Final = 32
+MAX_VERIFY_SECRETS: Final = 5
 MAX_DIGITS: Final = 20
 """int() refuses thousands of digits with a text of its own."""
 
@@ -78,6 +82,13 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def flag(text: str) -> bool:
+    """Read 0 or 1."""
+    if text not in {"0", "1"}:
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
 def redis_address(text: str) -> str:
     """Read the URL of a server or of Sentinels; TLS must be told to check the certificate."""
     if redis_urls.names_sentinels(text):
@@ -108,6 +119,11 @@ def redis_address(text: str) -> str:
     return text
 
 
+def ledger_address(text: str) -> str:
+    """Read what SMSQ_REDIS_URL takes: memory://, or what `redis_address` does."""
+    return text if text == IN_MEMORY else redis_address(text)
+
+
 def _sentinel_address(text: str) -> str:
     try:
         good = all(is_host(host) for host, _ in redis_urls.read(text).hosts)
@@ -131,6 +147,17 @@ def fernet_keys(text: str) -> tuple[str, ...]:
                 "Fernet keys separated by commas, each 32 bytes in URL-safe base64, "
                 "like `openssl rand -base64 32 | tr +/ -_` makes"
             )
+    return found
+
+
+def long_secrets(text: str) -> tuple[str, ...]:
+    """Read secrets of verification codes, separated by commas."""
+    found = tuple(part.strip() for part in text.split(","))
+    if len(found) > MAX_VERIFY_SECRETS or min(map(len, found)) < VERIFY_SECRET_CHARS:
+        raise ValueError(
+            "1 to 5 secrets separated by commas, each of at least 32 characters, like "
+            "`openssl rand -base64 32` makes"
+        )
     return found
 
 
@@ -158,14 +185,16 @@ class ProducerSettings:
     """What a backend may set."""
 
     redis_url: str = setting(
-        "SMSQ_REDIS_URL", redis_address, "redis://127.0.0.1:6379/0", secret=True
+        "SMSQ_REDIS_URL", ledger_address, "redis://127.0.0.1:6379/0", secret=True
     )
     broker_url: str = setting("SMSQ_BROKER_URL", redis_address, "", secret=True)
     wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
+    verify_secret: tuple[str, ...] = setting("SMSQ_VERIFY_SECRET", long_secrets, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
     idle_timeout_s: float = setting("SMSQ_IDLE_TIMEOUT_S", number(0, 3600), IDLE_S)
+    show_codes: bool = setting("SMSQ_SHOW_CODES", flag, default=False)
 
     def __post_init__(self) -> None:
         if not self.broker_url:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from celery import Task, _state
@@ -29,11 +29,11 @@ from smsq.results import SendResult
 
 NOT_SENT: Final = (
     "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
-    "SMSQ_REDIS_URL may name an embedded Valkey; for many at once there is send_many(...)"
+    "smsq.testing.outbox() takes the place of Redis; for many at once there is send_many(...)"
 )
 NOT_EAGER: Final = (
     "task_always_eager does not concern smsq, which has an app of its own: in tests, let "
-    "SMSQ_REDIS_URL name a Redis or Valkey of theirs, as docs/guides/testing.md shows"
+    "smsq.testing.outbox() take the place of Redis, as docs/guides/testing.md shows"
 )
 
 OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id"})
@@ -182,6 +182,42 @@ class SendSms(Task):  # type: ignore[type-arg]
         message = parse(args or (), kwargs or {})
         return _sent(new_id() if task_id is None else parse_id(task_id), message)
 
+    def delay_on_commit(
+        self,
+        phone: str,
+        template: str,
+        code: str = "",
+        *,
+        lane: LaneName = "notice",
+        ttl_s: float | None = None,
+        key: str | None = None,
+        on_ambiguous: OnAmbiguousName | None = None,
+        send_at: datetime | str | float | None = None,
+        reference: str | None = None,
+        notify: str | None = None,
+        using: str | None = None,
+    ) -> SendResult:
+        """Enqueue an SMS as `delay` does, after Django's transaction commits; never if it does not.
+
+        The result's `id` is the message's at once, so that a row of that transaction can hold it;
+        `duplicate_of` is set after the commit, from which `ttl_s` counts. Without an open
+        transaction the message is enqueued at once.
+
+        Args:
+            using: Name of the database whose commit is waited for, where not Django's default.
+
+        Raises InvalidMessage at once. What else `delay` raises leaves the `atomic` block, whose
+        transaction has committed then. A process that dies just after the commit has enqueued
+        nothing: `apply_async(..., task_id=result.id)` may be repeated until it gets through.
+        """
+        given = dict(locals())
+        del given["self"], given["using"]
+        from smsq.contrib.django.commit import after_commit
+
+        result = SendResult(new_id())
+        after_commit(partial(_send_committed, result, parse_named(given)), using)
+        return result
+
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse
 
@@ -226,6 +262,17 @@ def _is_eager() -> bool:
     with suppress(Exception):  # its settings may be anything
         return host is not None and bool(host.conf.task_always_eager)
     return False
+
+
+def _send_committed(result: SendResult, message: Message) -> None:
+    try:
+        result.duplicate_of = _sent(result.id, message).duplicate_of
+    except LedgerUnavailable as error:
+        error.add_note(
+            f"The transaction has committed: call apply_async(..., task_id={result.id!r}) with "
+            "the same arguments until it gets through."
+        )
+        raise
 
 
 def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:

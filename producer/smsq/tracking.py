@@ -83,9 +83,11 @@ def reading(url: str, message_id: str) -> Steps[Status | None]:
     stored: dict[str, str] = (
         found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
     )
-    if not stored:
-        return None
-    fields = unfolded(stored)
+    return status_of(message_id, unfolded(stored)) if stored else None
+
+
+def status_of(message_id: str, fields: dict[str, str]) -> Status:
+    """Return what the fields of a message say."""
     texts = ("template", "phone", "reason", "stat", "detail", "reference")
     return Status(
         id=message_id,

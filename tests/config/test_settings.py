@@ -55,6 +55,7 @@ CONTRACT = (
     "SMSQ_REPORT_TOKEN",
     "SMSQ_RELAY_SECRET",
     "SMSQ_PAYLOAD_KEYS",
+    "SMSQ_VERIFY_SECRET",
     "SMSQ_WEBHOOK_URL",
     "SMSQ_WEBHOOK_SECRET",
     "SMSQ_RETURN_URL",
@@ -75,6 +76,7 @@ CONTRACT = (
 OURS = (
     "SMSQ_ENQUEUE_TIMEOUT_S",
     "SMSQ_IDLE_TIMEOUT_S",
+    "SMSQ_SHOW_CODES",
     "SMSQ_LOG_FORMAT",
     "SMSQ_TRACES",
     "SMSQ_ALLOW_EVICTION",
@@ -139,6 +141,7 @@ DEFAULTS = {
     "report_token": "",
     "relay_secret": "",
     "payload_keys": (),
+    "verify_secret": (),
     "report_allow": (),
     "trusted_proxies": (),
     "relay_callers": None,
@@ -258,6 +261,12 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
         f"{FERNET}, {OTHER_FERNET}",
         "payload_keys",
         (FERNET, OTHER_FERNET),
+    ),
+    "verify-secrets": (
+        "SMSQ_VERIFY_SECRET",
+        f"{'a' * 32}, {FERNET}",
+        "verify_secret",
+        ("a" * 32, FERNET),
     ),
     "networks": (
         "SMSQ_REPORT_ALLOW",
@@ -600,6 +609,11 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         True,
         (PASSWORD, FERNET[:-4], f"{FERNET},", f"{FERNET};{OTHER_FERNET}", FERNET * 2),
     ),
+    "SMSQ_VERIFY_SECRET": (
+        "1 to 5 secrets separated by commas, each of at least 32 characters",
+        True,
+        (PASSWORD[:31], f"{FERNET},", f"{FERNET},{PASSWORD[:31]}", ",".join([FERNET] * 6)),
+    ),
     "SMSQ_REPORT_ALLOW": (
         NETWORKS_RULE,
         False,
@@ -658,6 +672,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_FLOWER_BIND": (BIND_RULE, False, ("127.0.0.1:65536",)),
     "SMSQ_LOG_FORMAT": ("text or json", False, ("xml", "JSON", "text,json")),
     "SMSQ_TRACES": ("0 or 1", False, ("otlp",)),
+    "SMSQ_SHOW_CODES": ("0 or 1", False, ("yes",)),
     "SMSQ_ALLOW_EVICTION": ("0 or 1", False, ("yes",)),
     "SMSQ_OPERATOR": (
         "printable text of at most 100 characters, on one line",

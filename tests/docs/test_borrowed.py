@@ -218,6 +218,7 @@ USED = {
 PRIVATE = {
     "_decoded_cache": "kombu.message:Message, celery_worker/sanitizer.py and envelope.py",
     "_deliver": "kombu.transport.virtual:Transport, celery_worker/transport.py",
+    "_get_active_apps": "celery._state, smsq/memory/host_tasks.py",
     "_help_option": "click:Command, cli/helpers/translated_help.py",
     "_raw": "kombu.transport.virtual:Message, celery_worker/transport.py and unacked.py",
     "_tls": "celery._state, smsq/tasks.py",
@@ -276,8 +277,8 @@ def our_classes() -> tuple[type, ...]:
     found = []
     for package in (smsq, smsq_worker):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            # These act when they are imported.
-            if info.name in ENTRIES:
+            # These act when they are imported, and those need Django.
+            if info.name in ENTRIES or info.name.startswith("smsq.contrib.django."):
                 continue
             module = importlib.import_module(info.name)
             found += [

@@ -86,7 +86,7 @@ def test_the_conftest_example_keeps_tests_off_the_redis_of_the_environment(
     client: redis.Redis, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """With `smsq` imported where tests import it: before any fixture has run."""
-    (conftest,) = blocks(page("guides/testing.md"), "py")
+    _, conftest = blocks(page("guides/testing.md"), "py")
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_shop.py").write_text(
         "from smsq import send_sms, status\n\n"

@@ -22,13 +22,13 @@ PAGES = {
 }
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
-FOLDERS = r"(?:producer|worker|tests|ops|docs|\.ci)"
+FOLDERS = r"(?:producer|worker|tests|ops|docs|examples|\.ci)"
 FILE = re.compile(rf"`({FOLDERS}/[\w./-]+|[\w/-]+\.(?:py|lua|toml|acl|ya?ml))`")
 MADE = {"ops/app_secret", "ops/requirements"}
 """What a reader makes, or a beginning of several names."""
 FILES = {
     str(path.relative_to(ROOT))
-    for folder in ("producer", "worker", "tests", "ops", "docs", ".ci")
+    for folder in ("producer", "worker", "tests", "ops", "docs", "examples", ".ci")
     for path in (ROOT / folder).rglob("*")
 } | {path.name for path in ROOT.iterdir()}
 MERMAID = {

@@ -31,11 +31,13 @@ from harness.paths import OPS, ROOT
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
+from smsq.cipher import opener
 from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.installation import checks
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
+from smsq_worker.ledger import functions
 
 USERS = OPS / "redis" / "users.acl"
 ROLES = ("producer", "door", "worker", "operator", "flower", "reader", "admin")
@@ -88,10 +90,10 @@ class Guarded:
         home = str(self.folder / "home")
         return kept | {"SMSQ_REDIS_URL": self.url(role), "SMSQ_HOME": home} | own
 
-    def run(self, role: str, *command: str) -> str:
+    def run(self, role: str, *command: str, **own: str) -> str:
         done = subprocess.run(
             [sys.executable, *command],
-            env=self.environ(role),
+            env=self.environ(role, **own),
             capture_output=True,
             text=True,
             check=False,
@@ -363,6 +365,27 @@ def test_the_api_tells_how_long_the_oldest_has_waited(empty: Guarded) -> None:
         assert depths
         assert inspector.waits_s(depths)[Lane.OTP] > 0
         inspector.close()
+    assert empty.denied() == set()
+
+
+VERIFYING = """
+from smsq import verify
+first = verify.start("13800138000", "SMS_1001")
+assert verify.start("13800138000", "SMS_1001").id == first.id
+assert verify.start("13800138000", "SMS_1001", known_device=True).id != first.id
+assert not verify.check(first.id, "000000", phone="13800138000", purpose="login")
+print(first.state)
+"""
+
+
+def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
+    functions.load(empty.admin)
+    secret = {"SMSQ_VERIFY_SECRET": "v" * 32, "SMSQ_PAYLOAD_KEYS": f"{'A' * 43}="}
+    worker = Settings.load(empty.environ("worker", **secret))
+    with empty.client("worker") as client:
+        opener(client, worker)()  # As a worker does when it starts.
+    told = empty.run("producer", "-c", VERIFYING, **secret)
+    assert told.strip() == "queued"
     assert empty.denied() == set()
 
 

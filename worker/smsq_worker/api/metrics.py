@@ -49,6 +49,11 @@ FAMILIES: Final = {
     "reports_dropped": ("smsq_reports_dropped", "Parked reports dropped in a flood of mids.", []),
     "reports_refused": ("smsq_reports_refused", "Refused requests with the token.", ["why"]),
     "mids_reused": ("smsq_mids_reused", "Mids that the gateway used again.", []),
+    "verifications": (
+        "smsq_verifications",
+        "Verification codes, by what became of them.",
+        ["template", "result"],
+    ),
 }
 """By the first word of the ledger's counter: (metric, help, labels)."""
 
@@ -75,6 +80,7 @@ ZEROS: Final = (
     *(f"set_aside:{what}" for what in SET_ASIDE),
     *("reports:other:unknown", "possible_duplicates", "reports_dropped", "mids_reused"),
     *(f"reports_refused:{why}" for why in WHYS),
+    *(f"verifications:other:{result}" for result in ("started", "right")),
 )
 """Counters present from the start: Prometheus sees no increase in one that appears as 1."""
 

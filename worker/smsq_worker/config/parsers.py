@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from smsq.redis_urls import SCHEMES, TLS_OPTIONS
+from smsq.settings import flag as flag  # noqa: PLC0414 - one of these parsers, too
 from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535
@@ -32,13 +33,6 @@ def bind(text: str) -> Bind:
     if not is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
         raise ValueError("HOST:PORT, like 127.0.0.1:8080")
     return host, int(port)
-
-
-def flag(text: str) -> bool:
-    """Read 0 or 1."""
-    if text not in {"0", "1"}:
-        raise ValueError("0 or 1")
-    return text == "1"
 
 
 def log_format(text: str) -> LogFormat:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from smsq.settings import ProducerSettings, number, setting, whole
+from smsq.settings import IN_MEMORY, ProducerSettings, number, setting, whole
 from smsq_worker.config import parsers as read
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.parsers import Bind, LogFormat, Network, is_loopback
@@ -96,6 +96,7 @@ class Settings(ProducerSettings):
 
     def contradictions(self) -> Iterator[str]:
         """Yield a line for each pair of settings that contradict each other."""
+        yield from self._in_memory()
         if self.app_secret_file and self.app_secret != self.app_secret_file:
             yield "SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"
         gateway = urlsplit(self.gateway_url)
@@ -126,6 +127,13 @@ class Settings(ProducerSettings):
                 f"SMSQ_LEASE_S: {self.lease_s:g} must be more than the longest call with its "
                 "retries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
                 f"{self.address.longest_call_s:g}; or calls of live workers would be repeated"
+            )
+
+    def _in_memory(self) -> Iterator[str]:
+        if self.redis_url == IN_MEMORY:
+            yield (
+                "SMSQ_REDIS_URL: memory:// is for a backend's own process, and nobody else sees "
+                "what is in it; here it must name a Redis or Valkey, like redis://127.0.0.1:6379/0"
             )
 
     @property

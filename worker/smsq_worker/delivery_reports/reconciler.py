@@ -12,9 +12,10 @@ from smsq import tracing
 from smsq.failpoints import reached
 from smsq_worker.delivery_reports.coalescer import MidAndStat
 from smsq_worker.delivery_reports.inbox import BATCH
-from smsq_worker.domain.codes import Catalogue, CodeClass, Scope, as_written
+from smsq_worker.delivery_reports.meaning import report_of
+from smsq_worker.domain.codes import Catalogue
 from smsq_worker.infra.logs import about
-from smsq_worker.ledger import Ledger, Report
+from smsq_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Reconciler:
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
     def _apply(self, reports: Sequence[MidAndStat]) -> Iterator[str]:
-        classified = [(mid, stat, self._classify(stat)) for mid, stat in reports]
+        classified = [(mid, stat, report_of(self._catalogue, stat)) for mid, stat in reports]
         since_ns = time.time_ns()
         results = self._ledger.report_many(classified)
         reached("after report")
@@ -65,26 +66,6 @@ class Reconciler:
             known["class"] = report.code_class
             tracing.happened(trace, "smsq report", "CONSUMER", since_ns, known)
             yield state
-
-    def _classify(self, stat: str) -> Report:
-        code = self._catalogue.classify(stat)
-        entry, raw = self._catalogue.entry(stat), as_written(stat)
-        return Report(
-            stat=code.stat,
-            code_class=code.code_class,
-            wait_ms=code.retry_after_s * 1000,
-            maybe_sent=code.may_have_been_sent,
-            pause=code.pause,
-            suppress_ms=code.suppress_s * 1000,
-            hold_ms=code.retry_after_s * 1000 if code.scope is Scope.FREQUENCY else 0,
-            slow_down=code.slow_down,
-            suppress_lanes=code.suppress_lanes,
-            raw="" if raw == code.stat else raw,
-            unlisted=entry != code.stat and code.code_class is CodeClass.UNKNOWN,
-            # Anyone who knows the URL can invent stats; they must not fill the counters. So a code
-            # without an entry of its own counts under its wildcard's name.
-            counted_as=f"reports:{entry or 'other'}:{code.code_class}",
-        )
 
 
 def _is_report(value: object) -> TypeGuard[MidAndStat]:

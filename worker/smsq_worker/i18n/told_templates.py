@@ -207,6 +207,10 @@ TEMPLATES: Final = (
         "Fernet keys separated by commas, each 32 bytes in URL-safe base64, like `openssl rand "
         "-base64 32 | tr +/ -_` makes"
     ),
+    N_(
+        "1 to 5 secrets separated by commas, each of at least 32 characters, like `openssl rand "
+        "-base64 32` makes"
+    ),
     N_("redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required"),
     N_(
         "redis://host:port/db or rediss://host:port/db?ssl_cert_reqs=required, where db is a number"

@@ -6,15 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from smsq import keys
 from smsq.connection import mapped_errors
+from smsq.outcomes import callback_id, outcome_of
 from smsq_worker.domain.codes import normalise
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
-
-TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
 
 Result = Literal["told", "failed", "unreached", "refused", "hindered", "crowded"]
 """See lua/settle_callback.lua."""
@@ -45,7 +44,7 @@ class Callback:
     @property
     def id(self) -> str:
         """Return its id: the same at each try, and for each of the message's endpoints."""
-        return f"{self.outcome['id']}.{self.outcome['state']}"
+        return callback_id(self.outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +120,9 @@ class Callbacks(Acts):
 
 
 def _public(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what an endpoint is sent, with every name there."""
-    names = ("reason", "stat", "detail", "template", "phone", "reference", "mid")
-    outcome = {"id": found["id"], "state": found["state"], "lane": found["lane"]}
-    outcome |= {name: found.get(name) for name in names}
     raw, stat = found.get("raw"), found.get("stat")
     # Release 0.2.0 notes another stat without it.
-    outcome["raw_stat"] = raw if raw and normalise(raw) == stat else stat
-    return outcome | {f"{name}_at": _iso(found.get(name)) for name in TIMES}
-
-
-def _iso(milliseconds: str | None) -> str | None:
-    return timestamps.at(float(milliseconds)).isoformat() if milliseconds else None
+    return outcome_of(found, raw if raw and normalise(raw) == stat else stat)
 
 
 def _ms(seconds: float) -> int:

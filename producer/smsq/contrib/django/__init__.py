@@ -1,0 +1,1 @@
+"""smsq in a Django project: `"smsq.contrib.django"` in INSTALLED_APPS."""

@@ -1,0 +1,81 @@
+"""`SMSQ = {...}` of Django's settings: read, and checked for `manage.py check`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+
+from smsq import checks
+from smsq.configuring import Configuration, configuration
+from smsq.errors import SettingsError
+from smsq.settings import ProducerSettings
+from smsq.suggestions import did_you_mean
+
+PREFIX: Final = "SMSQ_"
+KEYS: Final = {
+    str(spec.metadata["env"]).removeprefix(PREFIX): spec.name for spec in fields(ProducerSettings)
+}
+"""The environment's names without their prefix, and the fields that they set."""
+
+NOT_A_DICT: Final = "smsq.E001"
+UNKNOWN_KEY: Final = "smsq.E002"
+BAD_VALUE: Final = "smsq.E003"
+BAD_VARIABLE: Final = "smsq.E004"
+
+
+def read(value: object) -> tuple[Configuration, dict[str, str]]:
+    """Return what `SMSQ` configures, and the id of the check for each problem but bad values.
+
+    None, as where there is no `SMSQ`, names nothing.
+    """
+    given: dict[str, object] = {}
+    problems: dict[str, str] = {}
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            if key in KEYS:
+                given[KEYS[key]] = one
+            else:
+                problems[f"{_shown(key)}: no such key; {_hint(key)}"] = UNKNOWN_KEY
+    elif value is not None:
+        got = checks.kind_of(value)
+        problems[f"SMSQ: must be a dict of {', '.join(KEYS)}; got {got}"] = NOT_A_DICT
+    made = configuration(
+        given,
+        how="configured by SMSQ of Django's settings",
+        label=lambda _, env: _shown(env.removeprefix(PREFIX)),
+        problems=tuple(problems),
+    )
+    return made, problems
+
+
+def check(**_: Any) -> list[CheckMessage]:
+    """Tell everything that is wrong with `SMSQ` and the environment, each as an error."""
+    configured, ids = read(getattr(settings, "SMSQ", None))
+    try:
+        configured.load(os.environ)
+    except SettingsError as error:
+        return [Error(line, id=ids.get(line) or _id(line)) for line in error.problems]
+    return []
+
+
+def _id(line: str) -> str:
+    return BAD_VALUE if line.startswith("SMSQ[") else BAD_VARIABLE
+
+
+def _shown(key: object) -> str:
+    name = checks.masked(key) if isinstance(key, str) else checks.kind_of(key)
+    return f'SMSQ["{name}"]'
+
+
+def _hint(key: object) -> str:
+    """Return which key is meant: written otherwise, named as `configure` does, or misspelt."""
+    name = str(key).upper().removeprefix(PREFIX)
+    by_field = {field.upper(): known for known, field in KEYS.items()}
+    if meant := by_field.get(name) or (name if name in KEYS else ""):
+        return f'write "{meant}"'
+    return did_you_mean(name, KEYS) or f"there are {', '.join(KEYS)}"

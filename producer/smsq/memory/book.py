@@ -1,0 +1,121 @@
+"""What a memory ledger holds: messages, their timers, keys and mids; all of it bounded."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from smsq.contract import KEY_TTL_S
+from smsq.errors import LedgerFull
+from smsq.memory.message import Stored
+from smsq.memory.numbers import Numbers
+from smsq.memory.rules import Clock, Meaning, Rules
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds an idempotency key, what it was taken for, and until when."""
+
+    id: str
+    fingerprint: str
+    until: int
+
+
+class Way(NamedTuple):
+    """Which attempt of which message a mid belongs to, and until when."""
+
+    n: int
+    id: str
+    """"" where it was given to two messages."""
+    until: float = math.inf
+
+
+class Book:
+    """The state of a memory ledger; acts of the other modules change it under its lock."""
+
+    def __init__(self, rules: Rules, clock: Clock) -> None:
+        self.rules, self.clock = rules, clock
+        self.messages: dict[str, Stored] = {}
+        self.keys: dict[tuple[str, str], Holder] = {}
+        self.mids: dict[str, Way] = {}
+        self.early: dict[str, tuple[int, list[Meaning]]] = {}
+        """Reports whose mid leads to no message (yet), and until when they are kept."""
+        self.numbers = Numbers(rules)
+        self.ended: deque[dict[str, str]] = deque(maxlen=rules.at_most)
+        """What is to be told to a `notify` task: the fields of messages that have ended."""
+        self._timers: list[tuple[int, str]] = []
+
+    @property
+    def now(self) -> int:
+        """The time in ms."""
+        return self.clock.now_ms()
+
+    def add(self, m: Stored) -> None:
+        """Hold a new message."""
+        self.messages[m.id] = m
+
+    def make_room(self, count: int) -> None:
+        """Forget the oldest that have ended. Raises LedgerFull where that is not enough."""
+        too_many = len(self.messages) + count - self.rules.at_most
+        if too_many <= 0:
+            return
+        ended = [m.id for m in self.messages.values() if m.is_final][:too_many]
+        if len(ended) < too_many:
+            raise LedgerFull(
+                f"the ledger in this process' memory holds {self.rules.at_most} messages at most, "
+                "and these are one too many that have not ended; nothing was entered"
+            )
+        for message_id in ended:
+            self.forget(message_id)
+
+    def forget(self, message_id: str) -> None:
+        """Forget a message, and the mids of its attempts."""
+        m = self.messages.pop(message_id)
+        for n in range(1, m.n + 1):
+            self.mids.pop(m.of(n, "mid") or "", None)
+
+    def set_timer(self, m: Stored, at: int | None) -> None:
+        """Let something happen to a message at a time; None: nothing does."""
+        m.timer = at
+        if at is None:
+            return
+        heapq.heappush(self._timers, (at, m.id))
+        if len(self._timers) > 3 * len(self.messages) + 1000:  # most are of timers set anew
+            live = self.messages.values()
+            self._timers = [(one.timer, one.id) for one in live if one.timer is not None]
+            heapq.heapify(self._timers)
+
+    def due(self) -> Iterator[Stored]:
+        """Yield messages whose timers have run out, the oldest first."""
+        while self._timers and self._timers[0][0] <= self.now:
+            at, message_id = heapq.heappop(self._timers)
+            m = self.messages.get(message_id)
+            if m and m.timer == at:
+                yield m
+
+    def holder_of(self, key: tuple[str, str]) -> Holder | None:
+        """Return who holds an idempotency key."""
+        holder = self.keys.get(key)
+        if holder and holder.until <= self.now:
+            del self.keys[key]
+            return None
+        return holder
+
+    def take(self, key: tuple[str, str], message_id: str, fingerprint: str) -> None:
+        """Give a message an idempotency key, which nobody holds."""
+        until = self.now + KEY_TTL_S * 1000
+        self.keep(self.keys, key, Holder(message_id, fingerprint, until))
+
+    def keep(self, room: MutableMapping[K, V], name: K, value: V) -> None:
+        """Keep a value, and let the oldest go where there are too many."""
+        room.pop(name, None)  # The new one is the youngest.
+        room[name] = value
+        if len(room) > self.rules.at_most:
+            del room[next(iter(room))]

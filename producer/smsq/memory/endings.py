@@ -1,0 +1,97 @@
+"""How a message ends, and what a doubt or a transient report leads to, as ends.lua has it."""
+
+from __future__ import annotations
+
+from smsq.memory.book import Book
+from smsq.memory.message import OF_THE_LIVE, Stored
+
+
+def announce(book: Book, m: Stored) -> None:
+    """Let a message's `notify` task be told how it ended."""
+    if m.has("notify"):
+        mid = m.of(m.n, "mid")
+        book.ended.append(m.fields | {"id": m.id} | ({"mid": mid} if mid else {}))
+
+
+def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:
+    """End a message: number and code go at once, the rest after the retention."""
+    m.set(state=to, finished=book.now)
+    _free_key(book, m)
+    m.drop("reason", *OF_THE_LIVE)
+    if reason:
+        m.set(reason=reason)
+    m.phone = m.code = ""
+    book.set_timer(m, book.now + book.rules.retention_s * 1000)
+    announce(book, m)
+
+
+def _free_key(book: Book, m: Stored) -> None:
+    """Let another message with its key be sent, if this one certainly was not."""
+    if not (m.has("key") and m.certainly_not_sent):
+        return
+    key = (m.fields["key_space"], m.fields["key"])
+    holder = book.holder_of(key)
+    if holder and holder.id == m.id:
+        del book.keys[key]
+
+
+def expire(book: Book, m: Stored) -> None:
+    """End a message whose ttl is over. It has expired only if it certainly was not sent."""
+    fallback = m.fields.get("otherwise")
+    finish(book, m, "failed" if fallback else "expired", fallback)
+
+
+def cancel(book: Book, m: Stored) -> None:
+    """End a message that must not be sent: as cancelled only if it certainly was not sent."""
+    if m.certainly_not_sent:
+        finish(book, m, "cancelled")
+    else:
+        finish(book, m, "failed", "local:cancelled")
+
+
+def is_cancelled(m: Stored) -> bool:
+    """Return whether there is no further attempt, whatever comes of the one that was made."""
+    return m.has("stop")
+
+
+def ask_to_cancel(book: Book, m: Stored) -> None:
+    """Cancel a message as far as that is possible, as cancelling.lua does."""
+    if m.state in {"queued", "deferred", "held"}:
+        cancel(book, m)
+    elif m.state in {"sending", "accepted"}:
+        m.set(stop="cancelled", expires=book.now)
+
+
+def defer(book: Book, m: Stored, wait_ms: int) -> None:
+    """Wait, but never past the ttl's end."""
+    m.set(state="deferred", waits=wait_ms)
+    book.set_timer(m, min(book.now + wait_ms, m.expires))
+
+
+def hold(book: Book, m: Stored) -> None:
+    """Wait for an operator, without a timer."""
+    m.set(state="held")
+    book.set_timer(m, None)
+
+
+def resend(book: Book, m: Stored, wait_ms: int, fallback: str, *, maybe_sent: bool) -> None:
+    """Try once more within the budget, or fail with the reason."""
+    if is_cancelled(m) or m.resends >= book.rules.max_resends or book.now + wait_ms >= m.expires:
+        finish(book, m, "failed", fallback)
+        return
+    m.set(resends=m.resends + 1, otherwise=fallback)
+    if maybe_sent:
+        m.set(doubt=1)
+    else:
+        m.drop("doubt")
+    defer(book, m, wait_ms)
+
+
+def follow_doubt(book: Book, m: Stored, wait_ms: int) -> None:
+    """Do as the message's policy says: its attempt may have been sent, and nobody can ask."""
+    if is_cancelled(m):
+        cancel(book, m)
+    elif m.has("hold"):
+        hold(book, m)
+    else:
+        resend(book, m, wait_ms, "local:resends", maybe_sent=True)

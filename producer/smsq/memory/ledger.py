@@ -1,0 +1,224 @@
+"""The memory ledger's door: the calls of a backend, of a worker, and of an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from threading import RLock
+from typing import TYPE_CHECKING, Final, cast
+
+from smsq.cancelling import Answer, Cancellation
+from smsq.cipher import PlaintextCipher
+from smsq.contract import Lane, Message, StateName, is_id, parse_id
+from smsq.errors import KeyConflict
+from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry
+from smsq.memory import entry, reports, sending
+from smsq.memory.book import Book
+from smsq.memory.endings import ask_to_cancel, defer, expire, finish
+from smsq.memory.rules import Clock, Meaning, Rules
+from smsq.tracking import Status, status_of
+
+if TYPE_CHECKING:
+    from smsq.verify.challenge import Challenge
+    from smsq.verify.memory_store import MemoryStore
+    from smsq.verify.rules import Guess, Wanted
+
+_CIPHER: Final = PlaintextCipher()
+
+
+class MemoryLedger:
+    """Messages of this process; every method may be called from any thread.
+
+    As in Redis without a worker, nothing happens to a message by itself: see `advance`.
+    """
+
+    def __init__(self, rules: Rules | None = None, clock: Clock | None = None) -> None:
+        self.rules = rules or Rules()
+        self.clock = clock or Clock()
+        self._book = Book(self.rules, self.clock)
+        self._lock = RLock()
+
+    # What a backend calls
+
+    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+        """Write a message; return what became of it. Raises KeyConflict: nothing is written."""
+        (found,) = self._enter([(message_id, message)], origin)
+        if isinstance(found, KeyConflict):
+            raise found
+        return found
+
+    def enter_many(
+        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Write messages in one act; return the result of each, up to a conflict that stops it."""
+        return self._enter(messages, NO_ORIGIN, stop_at_conflict=stop_at_conflict)
+
+    def status(self, message_id: str) -> Status | None:
+        """Return what is known of a message; None where nothing is."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id) if is_id(message_id) else None
+            return status_of(message_id, m.fields) if m else None
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id)
+            if m is None:
+                return None
+            ask_to_cancel(book, m)
+            state = cast("StateName", str(m.state))
+            found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
+            answer = found.get(state, "too_late")
+            return Cancellation(message_id, answer, state, m.fields.get("reason"))
+
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+        return self._verifications.start(wanted)
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+        return self._verifications.check(guess)
+
+    # The same for async callers: nothing here waits for anything.
+
+    async def aenter(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Entered:
+        """Do what `enter` does."""
+        return self.enter(message_id, message, origin)
+
+    async def aenter_many(
+        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
+    ) -> list[Entered | KeyConflict]:
+        """Do what `enter_many` does."""
+        return self.enter_many(messages, stop_at_conflict=stop_at_conflict)
+
+    async def astatus(self, message_id: str) -> Status | None:
+        """Do what `status` does."""
+        return self.status(message_id)
+
+    async def astart_verification(self, wanted: Wanted) -> Challenge:
+        """Do what `start_verification` does."""
+        return self.start_verification(wanted)
+
+    async def acheck_verification(self, guess: Guess) -> bool:
+        """Do what `check_verification` does."""
+        return self.check_verification(guess)
+
+    @cached_property
+    def _verifications(self) -> MemoryStore:
+        from smsq.verify.memory_store import MemoryStore
+
+        return MemoryStore(self.clock.now_ms, self._enter_code, self._last_otp, self.rules.at_most)
+
+    def _enter_code(self, message_id: str, message: Message) -> None:
+        self._enter([(message_id, message)], NO_ORIGIN)
+
+    def _last_otp(self, phone: str) -> int:
+        with self._at_once() as book:
+            return book.numbers.last_sent(_CIPHER.phone_hash(phone))
+
+    def _enter(
+        self,
+        messages: Sequence[tuple[str, Message]],
+        origin: Origin,
+        *,
+        stop_at_conflict: bool = False,
+    ) -> list[Entered | KeyConflict]:
+        entries = [(as_entry(_CIPHER, parse_id(one), m, origin), m) for one, m in messages]
+        results: list[Entered | KeyConflict] = []
+        with self._at_once() as book:
+            book.make_room(sum(one[0] not in book.messages for one, _ in entries))
+            for one, message in entries:
+                results.append(as_entered(one[0], entry.enter(book, one, message)))
+                if stop_at_conflict and isinstance(results[-1], KeyConflict):
+                    break
+        return results
+
+    # What a worker does
+
+    def admit(self, message_id: str) -> sending.Admission:
+        """Let a message go if it may; return its attempt, or why not."""
+        with self._at_once() as book:
+            return sending.admit(book, message_id)
+
+    def record(
+        self,
+        message_id: str,
+        attempt: int,
+        outcome: str,
+        *,
+        detail: str = "",
+        mid: str = "",
+        wait_s: float = 0,
+    ) -> str:
+        """Record an attempt's result: accepted, refused, not_sent or maybe_sent."""
+        with self._at_once() as book:
+            return sending.record(
+                book,
+                message_id,
+                attempt,
+                outcome,
+                detail=detail,
+                mid=mid,
+                wait_ms=round(wait_s * 1000),
+            )
+
+    def report(self, mid: str, meaning: Meaning) -> str:
+        """Apply a delivery report, or park it; return its message's state, or "parked"."""
+        with self._at_once() as book:
+            return reports.report(book, mid, meaning)
+
+    def advance(self, seconds: float = 0) -> None:
+        """Let time pass, and do what is due then, as a worker's scheduler does."""
+        with self._at_once() as book:
+            self.clock.advance(seconds)
+            for m in book.due():
+                sending.run_out(book, m)
+
+    def run_out_of_ttl(self, message_id: str) -> bool:
+        """Let a message's ttl be over; False where it does not wait to be sent."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id)
+            if m is None or m.state not in {"queued", "deferred"}:
+                return False
+            expire(book, m)
+            return True
+
+    def ended(self) -> list[dict[str, str]]:
+        """Take what is to be told to `notify` tasks: the fields of messages that have ended."""
+        with self._at_once() as book:
+            found = [*book.ended]
+            book.ended.clear()
+            return found
+
+    # What an operator does
+
+    def suppress(self, phone: str, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
+        """Send nothing to a number for a time, in some lanes or in all."""
+        with self._at_once() as book:
+            until = book.now + round(for_s * 1000)
+            who = _CIPHER.phone_hash(phone)
+            book.numbers.suppress(who, reason, until, lanes, replaces=True)
+
+    def decide(self, message_id: str, decision: str) -> str:
+        """Resend or drop a held message; return "done", or why not."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id)
+            if m is None or m.state != "held":
+                return "unknown" if m is None else "not held"
+            if decision == "drop":
+                finish(book, m, "failed", "local:dropped")
+            elif book.now >= m.expires:
+                return "too late"
+            else:
+                m.set(doubt=1, otherwise="local:resends")
+                defer(book, m, 0)
+            return "done"
+
+    @contextmanager
+    def _at_once(self) -> Iterator[Book]:
+        """Do something that no other thread comes between."""
+        with self._lock:
+            yield self._book

@@ -1,0 +1,95 @@
+"""A message of a memory ledger."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smsq.contract import FINAL, State
+
+OF_THE_LIVE: Final = (
+    *("expires", "hold", "resends", "doubt", "otherwise", "published", "who", "due", "waits"),
+    *("trace", "key", "key_space", "stop"),
+)
+"""Fields that go when it ends."""
+
+
+class Stored:
+    """A message: its fields as texts, named as the ledger in Redis names them."""
+
+    __slots__ = ("code", "fields", "id", "phone", "timer")
+
+    def __init__(self, message_id: str, fields: dict[str, str], phone: str, code: str) -> None:
+        self.id = message_id
+        self.fields = fields
+        self.phone, self.code = phone, code
+        self.timer: int | None = None
+        """When something must happen, in ms: of a final message, when it is forgotten."""
+
+    def __repr__(self) -> str:
+        return f"Stored({self.id!r}, {self.state})"
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return State(self.fields["state"])
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended; better news may still come."""
+        return self.fields["state"] in FINAL
+
+    @property
+    def lane(self) -> str:
+        """Its lane."""
+        return self.fields["lane"]
+
+    @property
+    def n(self) -> int:
+        """The number of the last attempt; 0 before the first."""
+        return int(self.fields.get("n", 0))
+
+    @property
+    def resends(self) -> int:
+        """How many resends are used up."""
+        return int(self.fields.get("resends", 0))
+
+    @property
+    def expires(self) -> int:
+        """When its ttl is over, in ms."""
+        return int(self.fields.get("expires", 0))
+
+    def has(self, name: str) -> bool:
+        """Return whether a field is set."""
+        return name in self.fields
+
+    def set(self, **fields: object) -> None:
+        """Set fields."""
+        self.fields.update({name: str(value) for name, value in fields.items()})
+
+    def of(self, n: int, name: str) -> str | None:
+        """Return a field of an attempt."""
+        return self.fields.get(f"{n}:{name}")
+
+    def note(self, n: int, **fields: object) -> None:
+        """Set fields of an attempt."""
+        self.fields.update({f"{n}:{name}": str(value) for name, value in fields.items()})
+
+    def drop(self, *names: str) -> None:
+        """Forget fields."""
+        for name in names:
+            self.fields.pop(name, None)
+
+    @property
+    def certainly_not_sent(self) -> bool:
+        """Whether its attempts say so: none was accepted or is in doubt."""
+        return self._none_sent(range(self.n + 1))
+
+    def is_last_sent(self, n: int) -> bool:
+        """Return whether no attempt after n can have been sent."""
+        return self._none_sent(range(n + 1, self.n + 1))
+
+    def _none_sent(self, attempts: range) -> bool:
+        return all(
+            self.of(n, "at") is None or self.of(n, "outcome") in {"not_sent", "refused"}
+            for n in attempts
+        )

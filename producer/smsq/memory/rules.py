@@ -1,0 +1,58 @@
+"""What a worker's settings say, as a memory ledger needs it: by default what theirs do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from smsq.contract import Lane
+
+AT_MOST: Final = 100_000
+"""How many messages a memory ledger holds, and how many numbers, keys and mids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Times are in seconds."""
+
+    phone_limits: tuple[tuple[int, int], ...] = ((1, 60), (5, 3600), (10, 86_400))
+    """As in SMSQ_PHONE_LIMITS: so many otps to one number in so many seconds."""
+    max_resends: int = 2
+    lease_s: float = 60.0
+    report_wait_s: int = 3 * 86_400
+    retention_s: int = 604_800
+    at_most: int = AT_MOST
+
+
+class Clock:
+    """The machine's time, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = 0
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return int(time.time() * 1000) + self._ahead_ms
+
+    def advance(self, seconds: float) -> None:
+        """Put the clock forward."""
+        self._ahead_ms += round(seconds * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a delivery report means, as a worker's Report has it."""
+
+    stat: str
+    code_class: str
+    wait_ms: int = 0
+    maybe_sent: bool = False
+    pause: str = ""
+    suppress_ms: int = 0
+    hold_ms: int = 0
+    suppress_lanes: tuple[Lane, ...] = ()
+    raw: str = ""
+
+
+DELIVRD: Final = Meaning("DELIVRD", "delivered")

@@ -1,0 +1,126 @@
+"""The memory ledger of an outbox: it keeps what was sent, and fails where a test says so."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
+from smsq.cancelling import Cancellation
+from smsq.contract import Message
+from smsq.errors import KeyConflict, LedgerUnavailable
+from smsq.ledger_writer import IN_DOUBT, NO_ORIGIN, Entered, Origin
+from smsq.memory import MemoryLedger, Rules
+from smsq.tracking import Status
+from smsq.verify.challenge import Challenge
+from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
+from smsq.verify.rules import Guess, Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentMessage(Message):
+    """A message that was sent, with all that `delay` was given or chose.
+
+    Its repr shows neither the number nor the code.
+    """
+
+    id: str
+
+
+class OutboxLedger(MemoryLedger):
+    """A memory ledger for one test."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        super().__init__(rules)
+        self.sent: deque[SentMessage] = deque(maxlen=self.rules.at_most)
+        self._failures: deque[bool] = deque()
+
+    def fail(self, calls: int, *, entered: bool) -> None:
+        """Let the next calls of the backend raise LedgerUnavailable."""
+        with self._at_once():
+            self._failures.extend([entered] * calls)
+
+    def status(self, message_id: str) -> Status | None:
+        """Return what is known of a message; None where nothing is."""
+        self._may_fail()
+        return super().status(message_id)
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message; None where nothing is known of it."""
+        lost = self._may_fail(CANCEL_IN_DOUBT)
+        found = super().cancel(message_id)
+        if lost:
+            raise _unavailable(CANCEL_IN_DOUBT)
+        return found
+
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+        lost = self._may_fail(IN_DOUBT)
+        found = super().start_verification(wanted)
+        if lost:
+            raise _unavailable(IN_DOUBT)
+        return found
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+        lost = self._may_fail(CHECK_IN_DOUBT)
+        is_right = super().check_verification(guess)
+        if lost:
+            raise _unavailable(CHECK_IN_DOUBT)
+        return is_right
+
+    def look_up(self, message_id: str) -> Status | None:
+        """Return what is known of a message, whatever is to fail."""
+        return super().status(message_id)
+
+    def _enter(
+        self,
+        messages: Sequence[tuple[str, Message]],
+        origin: Origin,
+        *,
+        stop_at_conflict: bool = False,
+    ) -> list[Entered | KeyConflict]:
+        with self._at_once():
+            answer_is_lost = self._may_fail(doubt=IN_DOUBT)
+            found = self._enter_for_sure(messages, origin, stop_at_conflict=stop_at_conflict)
+            if answer_is_lost:
+                raise _unavailable(IN_DOUBT)
+        return found
+
+    def _enter_code(self, message_id: str, message: Message) -> None:
+        self._enter_for_sure([(message_id, message)], NO_ORIGIN)
+
+    def _enter_for_sure(
+        self,
+        messages: Sequence[tuple[str, Message]],
+        origin: Origin,
+        *,
+        stop_at_conflict: bool = False,
+    ) -> list[Entered | KeyConflict]:
+        with self._at_once() as book:
+            new = {message_id for message_id, _ in messages if message_id not in book.messages}
+            found = super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
+            for (message_id, message), result in zip(messages, found, strict=False):
+                is_sent = isinstance(result, Entered) and not result.duplicate_of
+                if is_sent and message_id in new:
+                    self.sent.append(_as_sent(message_id, message))
+        return found
+
+    def _may_fail(self, doubt: str = "") -> bool:
+        """Raise LedgerUnavailable if that is due; return whether that comes after the entry."""
+        with self._at_once():
+            if not self._failures:
+                return False
+            if self._failures.popleft() and doubt:
+                return True
+        raise _unavailable(doubt)
+
+
+def _unavailable(doubt: str) -> LedgerUnavailable:
+    return LedgerUnavailable(f"the ledger did not answer: box.unavailable() said so{doubt}")
+
+
+def _as_sent(message_id: str, message: Message) -> SentMessage:
+    given = {one.name: getattr(message, one.name) for one in fields(message)}
+    return SentMessage(**given, id=message_id)

@@ -1,0 +1,104 @@
+"""Verification in Redis: the acts, and what they need of the secrets."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from smsq.app import app
+from smsq.connection import mapped_errors, running
+from smsq.contract import State
+from smsq.errors import SettingsError
+from smsq.failpoints import reached
+from smsq.functions import Act
+from smsq.ledger_writer import Origin, WakeUp
+from smsq.settings import ProducerSettings
+from smsq.steps import Steps
+from smsq.tracing import Sending
+from smsq.verify.challenge import Challenge
+from smsq.verify.rules import AGAIN_S, IN_DOUBT, Guess, Wanted, digest
+
+NO_KEY: Final = (
+    "SMSQ_VERIFY_SECRET: must be set for verification codes, the same in all processes that start "
+    "or check them, and kept out of Redis; `openssl rand -base64 32` makes one"
+)
+NO_PAYLOAD_KEYS: Final = (
+    "SMSQ_PAYLOAD_KEYS: must be set for verification codes, in workers too, as Redis would show a "
+    "code until it is sent; `openssl rand -base64 32 | tr +/ -_` makes one"
+)
+_START: Final = Act("verify_start")
+_CHECK: Final = Act("verify_check")
+
+
+class Started(NamedTuple):
+    """A challenge, and the state of its message where this call entered it."""
+
+    challenge: Challenge
+    state: State | None
+
+
+def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started]:
+    """Start a challenge with its message and its wake-up, or return the one that there is."""
+    settings, writer, message = app.settings, app.ledger_writer, wanted.message
+    _demand([*_missing_to_check(settings), *_missing_to_start(settings)])
+    before = (
+        wanted.name,
+        wanted.handle,
+        (yield from writer.hashing(message.phone)),
+        wanted.purpose,
+        wanted.pool,
+        message.template,
+        digest(settings.verify_secret[0], wanted.name, message.code),
+        round(message.ttl_s * 1000),
+        wanted.message_id,
+        AGAIN_S * 1000,
+    )
+    reached("before entry")
+    answer = yield from writer.entering_within(
+        _START,
+        before,
+        wanted.message_id,
+        message,
+        origin=Origin(trace=span.traceparent),
+        wakeup=own,
+    )
+    started = _started(wanted, answer)
+    span.tell({"state": started.state or State.DUPLICATE})
+    reached("after entry")
+    return started
+
+
+def checking(guess: Guess) -> Steps[bool]:
+    """Return whether a code is right, and use it up."""
+    settings = app.settings
+    _demand(_missing_to_check(settings))
+    phone_hash = ""
+    if guess.phone:
+        phone_hash = yield from app.ledger_writer.hashing(guess.phone)
+    digests = (digest(secret, guess.name, guess.code) for secret in settings.verify_secret)
+    args = (guess.name, guess.handle, guess.call, phone_hash, guess.purpose or "", *digests)
+    with mapped_errors(settings.redis_url, IN_DOUBT):
+        # Without a replica's word: a failover that undoes it lets the same person in once more.
+        answer, _ = yield from running(_CHECK, args, 0)
+    return str(answer) == "right"
+
+
+def _started(wanted: Wanted, answer: list[str]) -> Started:
+    name, handle, message_id, ends, again, spent, state = answer
+    # Of a number that was guessed at too often there is none: this id passes no code.
+    own_id = f"{name or wanted.name}{handle or wanted.handle}"
+    times = int(ends), int(again)
+    challenge = Challenge.of(own_id, message_id, *times, bool(state), bool(spent))
+    return Started(challenge, State(state) if state else None)
+
+
+def _missing_to_start(settings: ProducerSettings) -> list[str]:
+    return [] if settings.payload_keys else [NO_PAYLOAD_KEYS]
+
+
+def _missing_to_check(settings: ProducerSettings) -> list[str]:
+    return [] if settings.verify_secret else [NO_KEY]
+
+
+def _demand(missing: list[str]) -> None:
+    if missing:
+        raise SettingsError(missing)

@@ -1,0 +1,237 @@
+"""The two ledgers that must behave alike, in the same words: of the outbox, and in Redis.
+
+What a backend calls goes through smsq itself. What a worker does is done to the ledger by its acts,
+without a worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import redis
+
+import smsq
+from harness.scene import PHONE, TEMPLATE, Scene, mid_of
+from smsq import keys, ledgers
+from smsq.contract import Lane
+from smsq.memory import MemoryLedger
+from smsq.memory.rules import Meaning
+from smsq.outcomes import outcome_of
+from smsq.results import SendResult
+from smsq.tracking import Status
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import Admitted, Rejected, Report
+from smsq_worker.ledger.callbacks import Callbacks
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class Side(Protocol):
+    """What the cases need of a ledger."""
+
+    def admit(self, name: str = "m1") -> int | str:
+        """Return the attempt's number, or why there is none."""
+
+    def record(self, name: str, outcome: Outcome, *, attempt: int = 0, **more: Any) -> str | None:
+        """Record what an attempt came to, the last where none is named; return the state."""
+
+    def report_on(self, mid: str, report: Report) -> str: ...
+
+    def decide(self, name: str, decision: str) -> str: ...
+
+    def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None: ...
+
+    def told(self) -> list[Mapping[str, Any]]:
+        """Take what `notify` tasks get."""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and let happen what is due."""
+
+
+class Play:
+    """The words of the cases, over either side."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.admit, self.record, self.report_on = side.admit, side.record, side.report_on
+        self.decide, self.suppress = side.decide, side.suppress
+        self.told, self.advance = side.told, side.advance
+
+    def enter(
+        self, name: str = "m1", *, phone: str = PHONE, template: str = TEMPLATE, **options: Any
+    ) -> SendResult:
+        return smsq.send_sms.apply_async((phone, template, "482913"), options, task_id=name)
+
+    def status(self, name: str = "m1") -> Status:
+        status = smsq.status(name)
+        assert status is not None
+        return status
+
+    def state(self, name: str = "m1") -> str:
+        return self.status(name).state
+
+    def why(self, name: str = "m1") -> tuple[str, str | None]:
+        status = self.status(name)
+        return status.state, status.reason
+
+    def go(self, name: str = "m1") -> int:
+        n = self.admit(name)
+        assert isinstance(n, int), n
+        return n
+
+    def call(self, outcome: Outcome, name: str = "m1", **more: Any) -> str | None:
+        """Let a message go, and record what the call came to."""
+        self.go(name)
+        return self.record(name, outcome, **more)
+
+    def accept(self, name: str = "m1") -> None:
+        self.call(Outcome.ACCEPTED, name)
+
+    def report(self, report: Report, name: str = "m1", *, attempt: int = 0) -> str:
+        n = attempt or len(self.status(name).attempts)
+        return self.report_on(mid_of(name, n), report)
+
+
+def as_meaning(report: Report) -> Meaning:
+    return Meaning(**{one.name: getattr(report, one.name) for one in fields(Meaning)})
+
+
+class InMemory:
+    """The ledger of the outbox."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self.ledger = ledger
+
+    def admit(self, name: str = "m1") -> int | str:
+        return self.ledger.admit(name)
+
+    def record(self, name: str, outcome: Outcome, *, attempt: int = 0, **more: Any) -> str | None:
+        status = self.ledger.status(name)
+        n = attempt or (status.attempts[-1].n if status and status.attempts else 0)
+        state = self.ledger.record(name, n, outcome, **_result(name, n, outcome, more))
+        return None if state == "unknown" else state
+
+    def report_on(self, mid: str, report: Report) -> str:
+        return self.ledger.report(mid, as_meaning(report))
+
+    def decide(self, name: str, decision: str) -> str:
+        return self.ledger.decide(name, decision)
+
+    def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
+        self.ledger.suppress(PHONE, reason, for_s, lanes)
+
+    def told(self) -> list[Mapping[str, Any]]:
+        return [outcome_of(one, one.get("raw") or one.get("stat")) for one in self.ledger.ended()]
+
+    def advance(self, seconds: float) -> None:
+        self.ledger.advance(seconds)
+
+
+def _result(name: str, n: int, outcome: Outcome, more: dict[str, Any]) -> dict[str, Any]:
+    mid = mid_of(name, n) if outcome is Outcome.ACCEPTED else ""
+    return {"detail": "gateway:400 said so", "wait_s": 60.0, "mid": mid} | more
+
+
+@contextmanager
+def in_memory(ledger: MemoryLedger | None = None) -> Iterator[Play]:
+    with ledgers.replaced_by(own := ledger or MemoryLedger()):
+        yield Play(InMemory(own))
+
+
+class InRedis:
+    """The real one, with the acts of a worker's ledger."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        # What stops all messages alike is a worker's, and no outbox has it.
+        self.scene = Scene(client, settings, breaker=None, template_pause=())
+        self.callbacks = Callbacks(client, self.scene.rules)
+
+    def admit(self, name: str = "m1") -> int | str:
+        admission = self.scene.admit(name)
+        if isinstance(admission, Admitted):
+            return admission.attempt
+        assert isinstance(admission, Rejected), admission
+        return admission.why
+
+    def record(self, name: str, outcome: Outcome, *, attempt: int = 0, **more: Any) -> str | None:
+        n = attempt or int(self.scene.field(name, "n") or 0)
+        return self.scene.ledger.record(name, n, outcome, **_result(name, n, outcome, more))
+
+    def report_on(self, mid: str, report: Report) -> str:
+        state = self.scene.report_on(mid, report)
+        for scope in self.scene.paused():
+            self.scene.control.resume(scope, "a test")
+        return state
+
+    def decide(self, name: str, decision: Any) -> str:
+        return self.scene.ledger.decide(name, decision)[0]
+
+    def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
+        until = datetime.now(UTC) + timedelta(seconds=for_s)
+        self.scene.control.suppress(PHONE, reason, until, lanes)
+
+    def told(self) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = []
+        for name in [*self.callbacks.claim(100), *self.callbacks.claim(100)]:
+            callback = self.callbacks.take(name)
+            assert not isinstance(callback, str), callback
+            self.callbacks.settle(name, "told", error="", wait_s=0, give_up_s=60)
+            found.append(callback.outcome)
+        return found
+
+    def advance(self, seconds: float) -> None:
+        put_back(self.scene.client, round(seconds * 1000))
+        for _ in range(3):  # what one act puts under a timer may be due as well
+            self.scene.claim()
+
+
+@contextmanager
+def in_redis(client: redis.Redis, settings: Settings) -> Iterator[Play]:
+    yield Play(InRedis(client, settings))
+
+
+ZSETS = (keys.TIMERS, keys.LEASES, keys.OTP_TIMERS, keys.NOTICE_TIMERS, keys.HELD, keys.NOTICES)
+TIMES = {"enqueued", "accepted", "finished", "allowed", "expires", "published", "due"}
+
+
+def put_back(client: Any, ms: int) -> None:
+    """Date everything back that a ledger has stored, as if so much time had passed since."""
+    _put_back_messages(client, ms)
+    _put_back_numbers(client, ms)
+    for key in client.scan_iter(f"{keys.PREFIX}*"):
+        left = client.pttl(key)
+        if 0 <= left <= ms:
+            client.delete(key)
+        elif left > 0:
+            client.pexpire(key, left - ms)
+
+
+def _put_back_messages(client: Any, ms: int) -> None:
+    for name in ZSETS:
+        for member, score in client.zrange(name, 0, -1, withscores=True):
+            client.zadd(name, {member: score - ms})
+    for key in client.scan_iter(f"{keys.MESSAGE}*"):
+        stored = client.hgetall(key).items()
+        dated = {name: int(at) - ms for name, at in stored if name in TIMES or name[1:] == ":at"}
+        if dated:
+            client.hset(key, mapping=dated)
+
+
+def _put_back_numbers(client: Any, ms: int) -> None:
+    for key in client.scan_iter(f"{keys.PHONE_HOLD}*"):
+        client.set(key, int(client.get(key)) - ms, keepttl=True)
+    for key in client.scan_iter(f"{keys.SENT}*"):
+        for n, at in enumerate(client.lrange(key, 0, -1)):
+            client.lset(key, n, int(at) - ms)
+    for who, text in client.hgetall(keys.SUPPRESSED).items():
+        entry = json.loads(text)
+        for one in (entry, *entry.get("lanes", {}).values()):
+            one["until"] -= ms
+        client.hset(keys.SUPPRESSED, who, json.dumps(entry))
