@@ -91,6 +91,15 @@ def send_file(
         raise click.UsageError(_("--key-prefix takes 1 to {n} printable characters", n=_MAX_PREFIX))
     defaults = {name: value for name, value in message.items() if value is not None}
     options = view.Options(
-        defaults, key_prefix or "", encoding, bad_path, anew, wait, as_json, quiet, allow_notify, yes
+        defaults,
+        key_prefix or "",
+        encoding,
+        bad_path,
+        anew,
+        wait,
+        as_json,
+        quiet,
+        allow_notify,
+        yes,
     )
     view.send_file(file, options, dry_run=dry_run)
