@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import smsq
+from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named
 from harness.scene import DELIVRD, stat
 from harness.sides import DAY, Play
+from smsq.memory import endings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Report
 
@@ -105,3 +107,23 @@ def test_what_has_ended_stays_as_it_is(play: Play) -> None:
 
 def test_nobodys_message_is_not_cancelled(play: Play) -> None:
     assert smsq.cancel("m1") is None
+
+
+# --- the cases themselves -------------------------------------------------------------------------
+
+
+LAST = test_an_attempt_whose_worker_died_is_the_last_too
+
+
+@pytest.mark.parametrize(
+    ("rule", "case"),
+    [
+        (OfOutbox(endings, "is_cancelled", lambda _: False), LAST),
+        (OfAct("shared/ends", "m.stop == 'cancelled'", "false"), LAST),
+    ],
+    ids=named,
+)
+def test_a_broken_rule_makes_it_red(
+    rule: Broken, case: Case, request: pytest.FixtureRequest
+) -> None:
+    is_found(rule, case, request)

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 import smsq
+from harness.broken import Broken, Case, OfAct, OfEntry, OfOutbox, is_found, named
 from harness.scene import OTHER_PHONE, PHONE, TEMPLATE, mid_of, stat
 from harness.sides import DAY, HOUR, Play
 from smsq import InvalidMessage, KeyConflict
 from smsq.contract import FILE_SPACE, parse, relay_space
+from smsq.memory import entry
+from smsq.memory.book import Book
+from smsq.memory.message import Stored
 from smsq_worker.domain.states import Outcome
 
 KEY = "login-7781"
@@ -323,3 +327,46 @@ def test_many_go_on_after_a_conflict_that_is_skipped(play: Play) -> None:
     assert {(one.index, type(one)) for one in sent.invalid} == {
         (1, KeyConflict), (3, InvalidMessage)
     }  # fmt: skip
+
+
+# --- the cases themselves -------------------------------------------------------------------------
+
+
+def frees_its_key(play: Play) -> None:
+    test_what_certainly_was_not_sent_frees_its_key(play, is_refused)
+
+
+def keeps_its_key(play: Play) -> None:
+    test_what_may_have_been_sent_keeps_its_key(play, is_delivered, {})
+
+
+def conflicts(play: Play) -> None:
+    test_a_key_does_not_stand_for_two_messages(play, {"template": "SMS_2"})
+
+
+A_DUPLICATE = test_a_second_message_with_a_key_is_a_duplicate_of_the_first
+ANOTHER = test_an_id_does_not_stand_for_two_messages
+LATER = test_a_message_for_later_waits_and_its_ttl_begins_then
+
+
+@pytest.mark.parametrize(
+    ("rule", "case"),
+    [
+        (OfOutbox(Book, "holder_of", lambda *_: None), A_DUPLICATE),
+        (OfOutbox(entry, "_is_another", lambda *_: False), ANOTHER),
+        (OfOutbox(Stored, "certainly_not_sent", True), keeps_its_key),
+        (OfOutbox(Stored, "certainly_not_sent", False), frees_its_key),
+        (OfEntry("if holder then", "if false then"), A_DUPLICATE),
+        (OfEntry("state and is_another", "false and is_another"), ANOTHER),
+        (OfEntry("taken_for ~= fingerprint", "false"), conflicts),
+        (OfEntry("ARGV[2], ARGV[3]", "ARGV[2], 1"), test_a_key_holds_for_a_day),
+        (OfEntry("math.max(now, send_at)", "now"), LATER),
+        (OfAct("shared/ends", "not certainly_not_sent(m)", "true"), frees_its_key),
+        (OfAct("shared/ends", "not certainly_not_sent(m)", "false"), keeps_its_key),
+    ],
+    ids=named,
+)
+def test_a_broken_rule_makes_it_red(
+    rule: Broken, case: Case, request: pytest.FixtureRequest
+) -> None:
+    is_found(rule, case, request)

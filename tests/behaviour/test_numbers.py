@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named, nothing
 from harness.scene import DELIVRD, OTHER_PHONE, stat
 from harness.sides import DAY, HOUR, Play
 from smsq.contract import Lane
+from smsq.memory import reports, sending
 from smsq_worker.domain.states import Outcome
 
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=round(30 * DAY * 1000))
@@ -183,3 +185,32 @@ def test_what_cannot_wait_so_long_fails_at_once(play: Play) -> None:
     assert play.admit("m2") == "ended"
     assert play.why("m2") == TOO_FREQUENT
     assert play.status("m2").allowed_at is not None
+
+
+# --- the cases themselves -------------------------------------------------------------------------
+
+
+SUPPRESSES = test_nothing_is_sent_to_a_suppressed_number
+SHIELDED = test_a_report_suppresses_its_number
+HELD_BACK = test_the_gateways_limit_lets_others_wait
+LIMITED = test_a_second_otp_within_the_minute_fails_and_says_when_it_would_be_allowed
+
+
+@pytest.mark.parametrize(
+    ("rule", "case"),
+    [
+        (OfOutbox(sending, "_suppressed", nothing), SUPPRESSES),
+        (OfOutbox(sending, "_held_by_gateway", nothing), HELD_BACK),
+        (OfOutbox(sending, "_too_frequent", nothing), LIMITED),
+        (OfOutbox(reports, "_shield_number", nothing), SHIELDED),
+        (OfAct("admit", "suppressed, number_held", "number_held"), SUPPRESSES),
+        (OfAct("admit", "number_held_by_gateway,", ""), HELD_BACK),
+        (OfAct("admit", "number_too_frequent,", ""), LIMITED),
+        (OfAct("shared/reports", "(r.suppress_ms or 0) > 0", "false"), SHIELDED),
+    ],
+    ids=named,
+)
+def test_a_broken_rule_makes_it_red(
+    rule: Broken, case: Case, request: pytest.FixtureRequest
+) -> None:
+    is_found(rule, case, request)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named, nothing
 from harness.scene import DELIVRD, mid_of, stat
 from harness.sides import DAY, Play
+from smsq.memory import endings, sending
+from smsq.memory.message import Stored
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Report
 
@@ -236,3 +239,32 @@ def test_nobody_is_told_who_did_not_ask(play: Play) -> None:
     play.accept()
     play.report(DELIVRD)
     assert play.told() == []
+
+
+# --- the cases themselves -------------------------------------------------------------------------
+
+
+EARLY = test_a_report_that_comes_before_the_answer_is_applied_with_it
+OLDER = test_a_failure_of_an_older_attempt_does_not_stop_the_newer
+READ_EARLY = "redis.call('LRANGE', early, 0, -1)"
+
+
+@pytest.mark.parametrize(
+    ("rule", "case"),
+    [
+        (OfOutbox(sending, "early_reports", lambda *_: []), EARLY),
+        (OfOutbox(Stored, "is_last_sent", lambda *_: True), OLDER),
+        (OfOutbox(endings, "announce", nothing), test_a_task_is_told_the_end),
+        (OfAct("record", READ_EARLY, "{}"), EARLY),
+        (OfAct("shared/reports", "not is_last_sent(m, n)", "false"), OLDER),
+        (
+            OfAct("shared/announce", "if f.notify then", "if false then"),
+            test_a_task_is_told_the_end,
+        ),
+    ],
+    ids=named,
+)
+def test_a_broken_rule_makes_it_red(
+    rule: Broken, case: Case, request: pytest.FixtureRequest
+) -> None:
+    is_found(rule, case, request)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named
 from harness.scene import DELIVRD, stat
 from harness.sides import DAY, Play
+from smsq.memory import endings
+from smsq.memory.message import Stored
 from smsq_worker.domain.states import Outcome
 
 POLICIES = ("resend", "hold")
@@ -174,3 +177,33 @@ def test_a_mid_of_two_messages_is_nobodys(play: Play) -> None:
         play.call(Outcome.ACCEPTED, name, mid="same")
     assert play.report_on("same", stat("MA:0001", "permanent")) == "parked"
     assert play.state("m1") == play.state("m2") == "accepted"
+
+
+# --- the cases themselves -------------------------------------------------------------------------
+
+
+BUDGET = test_a_doubt_is_resent_within_the_budget
+
+
+def held(play: Play) -> None:
+    test_a_doubt_is_held_where_the_policy_says_so(play)
+
+
+@pytest.mark.parametrize(
+    ("rule", "case"),
+    [
+        (OfOutbox(Stored, "resends", 0), BUDGET),
+        (OfOutbox(endings, "hold", endings.expire), held),
+        (OfAct("shared/ends", "m.resends >= MAX_RESENDS", "false"), BUDGET),
+        (OfAct("shared/ends", "if m.hold_on_doubt then", "if false then"), held),
+        (
+            OfAct("record", "known ~= 'maybe_sent')", "false)"),
+            test_a_result_recorded_twice_counts_once,
+        ),
+    ],
+    ids=named,
+)
+def test_a_broken_rule_makes_it_red(
+    rule: Broken, case: Case, request: pytest.FixtureRequest
+) -> None:
+    is_found(rule, case, request)

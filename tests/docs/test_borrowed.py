@@ -217,6 +217,7 @@ USED = {
 PRIVATE = {
     "_decoded_cache": "kombu.message:Message, celery_worker/sanitizer.py and envelope.py",
     "_deliver": "kombu.transport.virtual:Transport, celery_worker/transport.py",
+    "_get_active_apps": "celery._state, smsq/memory/host_tasks.py",
     "_help_option": "click:Command, cli/helpers/translated_help.py",
     "_raw": "kombu.transport.virtual:Message, celery_worker/transport.py and unacked.py",
     "_tls": "celery._state, smsq/tasks.py",

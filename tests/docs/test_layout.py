@@ -13,8 +13,11 @@ from harness.paths import ROOT, TESTS
 
 MODULES = sorted(TESTS.rglob("*.py"))
 ROOMS = {path.parent.name for path in (ROOT / "worker" / "smsq_worker").glob("*/__init__.py")}
-OTHERS = {"producer", "examples", "end_to_end", "docs", "ops", "system", "bench", "soak"}
-"""The producer's; those that take whole processes; those of documents, files and tools."""
+OTHERS = {
+    *("producer", "behaviour", "examples", "end_to_end", "docs", "ops", "system", "bench", "soak")
+}
+"""The producer's; those of both its ledgers; those that take whole processes; those of documents,
+files and tools."""
 
 
 def test_each_room_has_a_folder_of_tests_and_each_folder_a_room() -> None:
