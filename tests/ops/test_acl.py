@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
 from smsq.cipher import opener
+from smsq.connection import connect
 from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.installation import checks
@@ -382,7 +383,7 @@ def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
     functions.load(empty.admin)
     secret = {"SMSQ_VERIFY_SECRET": "v" * 32, "SMSQ_PAYLOAD_KEYS": f"{'A' * 43}="}
     worker = Settings.load(empty.environ("worker", **secret))
-    with empty.client("worker") as client:
+    with closing(connect(worker.redis_url)) as client:
         opener(client, worker)()  # As a worker does when it starts.
     told = empty.run("producer", "-c", VERIFYING, **secret)
     assert told.strip() == "queued"
