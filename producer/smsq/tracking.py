@@ -50,6 +50,8 @@ class Status:
     """It has ended, and no attempt was accepted or is in doubt: sending it again doubles nothing.
 
     False of a duplicate, as its key's holder may have been sent."""
+    is_test: bool = False
+    """It is to one of SMSQ_TEST_NUMBERS: the gateway was not called."""
 
     @property
     def final(self) -> bool:
@@ -86,6 +88,7 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         finished_at=_optional_time(fields.get("finished")),
         allowed_at=_optional_time(fields.get("allowed")),
         certainly_not_sent=_certainly_not_sent(fields),
+        is_test="test" in fields,
         **{name: fields.get(name) for name in texts},
     )
 
