@@ -73,6 +73,7 @@ CONTRACT = (
 """Every setting that the contract names, whether or not this version reads it."""
 
 OURS = (
+    "SMSQ_TEST_NUMBERS",
     "SMSQ_ENQUEUE_TIMEOUT_S",
     "SMSQ_IDLE_TIMEOUT_S",
     "SMSQ_LOG_FORMAT",
@@ -587,6 +588,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_REPORT_WAIT_S": ("a whole number from 1 to 2592000", False, ("0", "72h")),
     "SMSQ_REPORT_SPOOL_MB": ("a whole number from 1 to 1000000", False, ("0", "256M")),
     "SMSQ_CODES_FILE": ("the path of a file that exists", False, ("no/codes.toml", ".")),
+    "SMSQ_TEST_NUMBERS": ("a number of 11 digits, or", True, ("1390000xxxxx", "12345678901")),
     "SMSQ_REPORT_TOKEN": (
         TOKEN_RULE,
         True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
-from smsq_worker.domain.test_numbers import Reported
+from smsq_worker.domain.testnumbers import Reported
 
 
 @dataclass(frozen=True, slots=True)

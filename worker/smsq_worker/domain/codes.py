@@ -22,7 +22,7 @@ from typing import Any, Final
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.suggestions import nearest
-from smsq_worker.domain import test_numbers
+from smsq_worker.domain import testnumbers
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
@@ -238,7 +238,7 @@ def _read_test_codes(catalogue: Catalogue, source: Traversable) -> tuple[dict[st
     found: dict[str, str] = {}
     for n, (pattern, stat) in enumerate((tables or {}).items(), 1):
         try:
-            first = test_numbers.prefix(pattern)
+            first = testnumbers.prefix(pattern)
         except ValueError as error:
             problems.append(f"test_numbers: name {n} is not allowed; it takes {error}")
             continue

@@ -51,9 +51,9 @@ def read_tables(
         return None, [f"is not TOML in UTF-8{'' if secret else f': {error}'}; write {example}"]
     known = sorted([name, *others])
     listed = ", ".join(f"[{one}]" for one in known)
+    allowed = f"known are {listed}" if others else f"the only one is [{name}]"
     problems = [
-        f'table "{other}" is unknown; {"known are" if others else "the only one is"} {listed}'
-        f"{_hint(other, known)}"
+        f'table "{other}" is unknown; {allowed}{_hint(other, known)}'
         for other in document
         if other not in known
     ]

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from smsq_worker.domain.states import Outcome
-from smsq_worker.domain.test_numbers import MID_PREFIX
+from smsq_worker.domain.testnumbers import MID_PREFIX
 from smsq_worker.gateway.text import decode, trimmed
 from smsq_worker.infra.http import retry_after_s
 

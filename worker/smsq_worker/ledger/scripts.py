@@ -19,7 +19,7 @@ from smsq.connection import Client
 from smsq.functions import lua
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.states import NEXT
-from smsq_worker.domain.test_numbers import DELIVRD, MID_PREFIX
+from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
 from smsq_worker.ledger.histograms import BOUNDS_MS
 from smsq_worker.ledger.types import BATCH, FEW
 

@@ -23,7 +23,7 @@ from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
-from smsq_worker.domain.test_numbers import new_mid
+from smsq_worker.domain.testnumbers import new_mid
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra.failure_log import FailureLog

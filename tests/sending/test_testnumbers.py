@@ -30,7 +30,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
-from smsq_worker.domain.test_numbers import MID_PREFIX, new_mid
+from smsq_worker.domain.testnumbers import MID_PREFIX, new_mid
 from smsq_worker.ledger import Admitted
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.runtime import Runtime

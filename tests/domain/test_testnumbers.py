@@ -10,7 +10,7 @@ import pytest
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
-from smsq_worker.domain.test_numbers import MID_PREFIX, MOST, new_mid, read, reported, stat_for
+from smsq_worker.domain.testnumbers import MID_PREFIX, MOST, new_mid, read, reported, stat_for
 from smsq_worker.gateway.response import clean_mid, understand
 
 
