@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from smsq import keys
 from smsq.compaction import unfolded
@@ -73,7 +73,7 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
     if not is_id(message_id):
         return None
     with mapped_errors(url):
-        stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
+        stored = _fields(client, keys.message(message_id))
     if not stored:
         return None
     fields = unfolded(stored)
@@ -91,6 +91,17 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         is_test="test" in fields,
         **{name: fields.get(name) for name in texts},
     )
+
+
+def _fields(client: Client, key: str) -> dict[str, str]:
+    found: Any
+    try:
+        return dict(client.hgetall(key))  # type: ignore[arg-type]
+    except UnicodeDecodeError:
+        # Spoilt bytes in one field must not hide the others.
+        found = client.execute_command("HGETALL", key, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+    pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs}
 
 
 def _certainly_not_sent(fields: dict[str, str]) -> bool:

@@ -123,6 +123,7 @@ TEMPLATES: Final = (
     N_("another text"),
     # Settings.
     N_("{name}: no such setting; {hint}"),
+    N_("{rule}; got blanks alone"),
     N_("did you mean {name}?"),
     N_("{name}: must be set; it has no default"),
     N_("{old}: is now {new}, which is set too and differs; set {again} alone"),
