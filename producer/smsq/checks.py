@@ -32,8 +32,8 @@ def text(
 ) -> str:
     """Return a str of least to most characters.
 
-    A name has no control and no invisible character, and what is shown elsewhere nothing that a
-    terminal obeys.
+    A name is not blank and has no control and no invisible character, and what is shown elsewhere
+    nothing that a terminal obeys.
     """
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
@@ -42,6 +42,8 @@ def text(
         raise InvalidMessage(f"{rule}; got {kind_of(value)}{hint}")
     if not least <= len(value) <= most:
         raise InvalidMessage(f"{rule}; got {len(value)}")
+    if is_name and value.isspace():
+        raise InvalidMessage(f"{rule}; got blanks alone")
     if value.isprintable():
         return value
     try:

@@ -24,7 +24,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:held        | zset   | ids of held messages, by the time since when | until an operator decides |
 | smsq:lanes       | hash   | of releases before 0.3.0: lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
-| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>", "verifications:<template>:<result>" | for ever |
+| smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>", "test_messages:<lane>:<state>", "verifications:<template>:<result>" | for ever |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free slot, since: when slots were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
@@ -63,6 +63,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
+| test | where its last attempt was at a test number: the stat that is reported of it |
 | who | phone hash, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Final, Self
@@ -273,12 +273,26 @@ def with_current_names(cls: type[ProducerSettings], environ: Mapping[str, str]) 
 
 
 def misspelt(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Iterator[str]:
-    """Name each SMSQ_ variable that is not read but resembles one that is."""
+    """Name each SMSQ_ variable that is not read but resembles one that is, or begins one.
+
+    What begins one is no mistake of a producer's, which does not know all of them.
+    """
     known = {*names(cls), *_renamed(cls)}
-    for name in sorted(environ):
-        is_unknown = name.startswith("SMSQ_") and name not in known
-        if is_unknown and (hint := did_you_mean(name, known, cutoff=0.85)):
+    for name in _not_read(known, environ):
+        begun = sorted(one for one in names(cls) if one.startswith(f"{name}_"))
+        if begun and cls is not ProducerSettings:
+            yield f"{name}: no such setting; did you mean {', '.join(begun)}?"
+        elif hint := did_you_mean(name, known, cutoff=0.85):
             yield f"{name}: no such setting; {hint}"
+
+
+def unknown(cls: type[ProducerSettings], environ: Mapping[str, str]) -> list[str]:
+    """List the SMSQ_ variables that are not read, and so ignored."""
+    return _not_read({*names(cls), *_renamed(cls)}, environ)
+
+
+def _not_read(known: Container[str], environ: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in environ if name.startswith("SMSQ_") and name not in known)
 
 
 def _set_twice(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from smsq import keys
 from smsq.compaction import unfolded
@@ -52,6 +52,8 @@ class Status:
     """It has ended, and no attempt was accepted or is in doubt: sending it again doubles nothing.
 
     False of a duplicate, as its key's holder may have been sent."""
+    is_test: bool = False
+    """It is to one of SMSQ_TEST_NUMBERS: the gateway was not called."""
 
     @property
     def final(self) -> bool:
@@ -70,7 +72,10 @@ def key_holder(reason: str | None) -> str:
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
     """Read a message; None for one that is unknown, or a bad id. Raises LedgerUnavailable."""
-    return perform(client, reading(url, message_id))
+    try:
+        return perform(client, reading(url, message_id))
+    except UnicodeDecodeError:
+        return _read_spoilt(client, url, message_id)
 
 
 def reading(url: str, message_id: str) -> Steps[Status | None]:
@@ -99,8 +104,21 @@ def status_of(message_id: str, fields: dict[str, str]) -> Status:
         finished_at=_optional_time(fields.get("finished")),
         allowed_at=_optional_time(fields.get("allowed")),
         certainly_not_sent=_certainly_not_sent(fields),
+        is_test="test" in fields,
         **{name: fields.get(name) for name in texts},
     )
+
+
+def _read_spoilt(client: Client, url: str, message_id: str) -> Status | None:
+    """Read a message of which a field has bytes that are no text: they must not hide the others."""
+    command = ("HGETALL", keys.message(message_id))
+    with mapped_errors(url):
+        found: Any = client.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+    pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+    fields = {
+        name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs
+    }
+    return status_of(message_id, unfolded(fields)) if fields else None
 
 
 def _certainly_not_sent(fields: dict[str, str]) -> bool:

@@ -24,9 +24,17 @@ from harness.credentials import RELAY, SECRET, TOKEN
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.redis_urls import ALLOWED, as_broker, read
-from smsq.settings import ProducerSettings, _warn_of_old_name, misspelt, names, shown_url
+from smsq.settings import (
+    ProducerSettings,
+    _warn_of_old_name,
+    misspelt,
+    names,
+    shown_url,
+    unknown,
+)
 from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import environment
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra.ports import free_port
@@ -74,6 +82,7 @@ CONTRACT = (
 """Every setting that the contract names, whether or not this version reads it."""
 
 OURS = (
+    "SMSQ_TEST_NUMBERS",
     "SMSQ_ENQUEUE_TIMEOUT_S",
     "SMSQ_IDLE_TIMEOUT_S",
     "SMSQ_SHOW_CODES",
@@ -598,6 +607,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_REPORT_WAIT_S": ("a whole number from 1 to 2592000", False, ("0", "72h")),
     "SMSQ_REPORT_SPOOL_MB": ("a whole number from 1 to 1000000", False, ("0", "256M")),
     "SMSQ_CODES_FILE": ("the path of a file that exists", False, ("no/codes.toml", ".")),
+    "SMSQ_TEST_NUMBERS": ("a number of 11 digits, or", True, ("1390000xxxxx", "12345678901")),
     "SMSQ_REPORT_TOKEN": (
         TOKEN_RULE,
         True,
@@ -792,6 +802,8 @@ MISSPELT = {
     "SMSQ_BULK_HOUR": "SMSQ_BULK_HOURS",
     "SMSQ_BREAKERS": "SMSQ_BREAKER",
     "SMSQ_PROBE": "SMSQ_PROBE_S",
+    "SMSQ_RATE": "SMSQ_RATE_BURST, SMSQ_RATE_PER_S",
+    "SMSQ_GATEWAY_CA": "SMSQ_GATEWAY_CA_BUNDLE",
 }
 
 
@@ -808,6 +820,17 @@ def test_no_name_of_the_contract_is_taken_for_a_misspelling(
     cls: type[ProducerSettings], name: str
 ) -> None:
     assert list(misspelt(cls, {name: "x"})) == []
+
+
+def test_what_begins_a_setting_does_not_stop_a_producer_which_may_be_older_than_it() -> None:
+    assert list(misspelt(ProducerSettings, {"SMSQ_RATE": "5", "SMSQ_PAYLOAD": "x"})) == []
+
+
+def test_what_is_no_setting_is_listed_and_ignored() -> None:
+    environ = {"SMSQ_SHOP_NAME": "x", "SMSQ_RATE_PER_S": "5", "SMSQ_DOOR_BIND": "h:1", "PATH": "/"}
+    assert unknown(Settings, environ) == ["SMSQ_SHOP_NAME"]
+    assert [one.level for one in environment.check(environ)] == ["warning"]
+    assert [one.level for one in environment.check({"SMSQ_RATE_PER_S": "5"})] == ["ok"]
 
 
 def test_no_name_is_read_that_is_not_listed_here() -> None:

@@ -163,7 +163,16 @@ def test_as_json_it_is_a_list_of_findings(
     assert (code, errors) == (0, "")
     rows = json.loads(out)
     assert {tuple(row) for row in rows} == {("part", "level", "what", "advice")}
-    named = ["ledger", "queues", "notify", "schema", "functions", "messages", "encryption"]
+    named = [
+        "ledger",
+        "settings",
+        "queues",
+        "notify",
+        "schema",
+        "functions",
+        "messages",
+        "encryption",
+    ]
     named += ["clocks", "spool", "gateway", "door"]
     assert list(dict.fromkeys(row["part"] for row in rows)) == named
     assert {row["level"] for row in rows} == {"ok"}

@@ -90,6 +90,7 @@ MESSAGES: list[dict[str, Any]] = [
     {"phone": "１3800138000"},
     {"phone": "13800\u200b138000"},
     {"template": ""},
+    {"template": " \u3000"},
     {"template": "a\nb"},
     {"template": "a\u200bb"},
     {"code": 482913},

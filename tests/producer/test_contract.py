@@ -247,7 +247,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     **refused(
         "template",
         "a str of 1 to 64 characters",
-        {**NOT_TEXTS, "empty": "", "of-65": "T" * 65, "none": None},
+        {**NOT_TEXTS, "empty": "", "blank": " ", "of-65": "T" * 65, "none": None},
     ),
     **refused(
         "code", "a str of 0 to 500 characters", {**NOT_TEXTS, "of-501": "7" * 501, "none": None}

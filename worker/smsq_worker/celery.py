@@ -22,6 +22,7 @@ from celery import signals
 
 from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
+from smsq.settings import unknown
 from smsq_worker.celery_worker import celery_logs, remote_control, tasks, transport
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
 from smsq_worker.celery_worker.options import doubtful, refused, refused_pool
@@ -163,6 +164,8 @@ def _warn(**_: Any) -> None:
         log.warning("unknown whether Redis evicts or keeps what it holds: %s", error)
     for problem in doubtful(sys.argv[1:]):
         log.warning("%s", problem)
+    if ignored := unknown(type(app.settings), os.environ):
+        log.warning("no settings of this release, and ignored: %s", ", ".join(ignored))
     if not app.settings.verify_tls:
         log.warning(
             "SMSQ_GATEWAY_VERIFY_TLS is 0: anyone on the way to the gateway can read the secret "

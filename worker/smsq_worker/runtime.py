@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smsq.cipher import FernetCipher, PlaintextCipher, opener
@@ -14,6 +14,7 @@ from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
+from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.gateway.client import Gateway
@@ -58,7 +59,8 @@ class Runtime:
         catalogue = Catalogue.load(settings.codes_file)
         client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
         cipher = opener(client, settings, strict=True)
-        ledger = Ledger(client, settings.rules, cipher)
+        numbers = testnumbers.reported(settings.test_numbers, catalogue.test_codes)
+        ledger = Ledger(client, replace(settings.rules, test_numbers=numbers), cipher)
         gateway = Gateway(settings.address)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))

@@ -36,6 +36,11 @@ __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
 FAMILIES: Final = {
     "messages": ("smsq_messages", "Messages that came to a state.", ["lane", "state"]),
+    "test_messages": (
+        "smsq_test_messages",
+        "Messages to test numbers that came to a state.",
+        ["lane", "state"],
+    ),
     "reports": ("smsq_reports", "Delivery reports.", ["stat", "class"]),
     "calls": ("smsq_calls", "Attempts at the gateway.", ["outcome"]),
     "possible_duplicates": ("smsq_possible_duplicates", "Resends after doubt.", []),
@@ -74,6 +79,7 @@ MAX_NAME: Final = 128
 
 ZEROS: Final = (
     *(f"messages:{lane}:{state}" for lane in Lane for state in State),
+    *(f"test_messages:{lane}:{state}" for lane in Lane for state in State),
     *(f"calls:{outcome}" for outcome in Outcome),
     *(f"doubts_resolved:{outcome}" for outcome in Outcome if outcome != Outcome.MAYBE_SENT),
     *(f"notices:{kind}:{result}" for kind in KINDS for result in ("told", "failed", "dead")),

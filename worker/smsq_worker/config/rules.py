@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
+from smsq_worker.domain.testnumbers import Reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Rules:
     notice_lease_s: float
     wait_replicas: int = 0
     """How many replicas must have an admission before its request is sent, and a report."""
+    test_numbers: Reported = field(default=(), repr=False)
 
 
 def longest_post_s(connect_timeout_s: float, read_timeout_s: float) -> float:

@@ -17,7 +17,7 @@ from smsq_worker.config import parsers as read
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.parsers import Bind, LogFormat, Network, is_loopback
 from smsq_worker.config.rules import Rules, longest_post_s
-from smsq_worker.domain import limits
+from smsq_worker.domain import limits, testnumbers
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 
 DAY_S: Final = 86_400
@@ -60,6 +60,7 @@ class Settings(ProducerSettings):
     lease_s: float = setting("SMSQ_LEASE_S", number(0, 3600, above=True), 60.0)
     report_wait_s: int = setting("SMSQ_REPORT_WAIT_S", whole(1, 30 * DAY_S), 3 * DAY_S)
     codes_file: Path | None = setting("SMSQ_CODES_FILE", read.existing_file)
+    test_numbers: tuple[str, ...] = setting("SMSQ_TEST_NUMBERS", testnumbers.read, (), secret=True)
     report_token: str = setting("SMSQ_REPORT_TOKEN", read.path_token, "", secret=True)
     report_allow: tuple[Network, ...] = setting("SMSQ_REPORT_ALLOW", read.networks, ())
     trusted_proxies: tuple[Network, ...] = setting("SMSQ_TRUSTED_PROXIES", read.networks, ())

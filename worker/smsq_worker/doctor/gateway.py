@@ -19,7 +19,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 from smsq_worker.config.parsers import is_loopback
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
-from smsq_worker.i18n import N_, _
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.i18n import N_, _, ngettext
 
 TIMEOUT_S: Final = 3.0
 DAY_S: Final = 86_400
@@ -59,6 +60,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     )
     yield _secret(settings)
     yield _protection(settings.gateway_url, target)
+    yield from _test_numbers(settings)
     yield from _connection(target)
 
 
@@ -72,6 +74,32 @@ def _secret(settings: Settings) -> Finding:
             "out"
         ),
     )
+
+
+def _test_numbers(settings: Settings) -> Iterator[Finding]:
+    prefixes = settings.test_numbers
+    if prefixes:
+        yield ok(
+            ngettext(
+                "{n} test number or pattern: messages to it are not sent",
+                "{n} test numbers or patterns: messages to them are not sent",
+                len(prefixes),
+            )
+        )
+    codes = Catalogue.load(settings.codes_file).test_codes
+    idle = [
+        one for one in codes if not any(one.startswith(p) or p.startswith(one) for p in prefixes)
+    ]
+    if idle:
+        yield warning(
+            ngettext(
+                "{file} names a code for {n} number that SMSQ_TEST_NUMBERS does not cover",
+                "{file} names codes for {n} numbers that SMSQ_TEST_NUMBERS does not cover",
+                len(idle),
+                file=settings.codes_file,
+            ),
+            _("messages to them are sent; name them there, or remove them from [test_numbers]"),
+        )
 
 
 def _protection(url: str, target: Target) -> Finding:

@@ -7,6 +7,7 @@ in parallel, each in a thread; a check that does not finish in time is reported 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from smsq_worker.doctor import (
     api,
     backlog,
     encryption,
+    environment,
     functions,
     gateway,
     notify,
@@ -58,6 +60,7 @@ def checks(settings: Settings) -> dict[str, Check]:
         check = partial(sentinels.check, settings.redis_url, settings.wait_replicas)
         found["sentinels"] = partial(ledger, check, follows=True)
     return found | {
+        "settings": partial(environment.check, os.environ),
         "queues": partial(broker, partial(queues.check, settings.broker_url), follows=True),
         "notify": partial(notify.check, settings),
         "schema": partial(ledger, schema.check, follows=True),

@@ -22,6 +22,7 @@ from typing import Any, Final
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.suggestions import nearest
+from smsq_worker.domain import testnumbers
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
@@ -123,8 +124,10 @@ def as_written(stat: str) -> str:
 class Catalogue:
     """Every known code; iterates over them in the order of the files."""
 
-    def __init__(self, codes: Mapping[str, Code]) -> None:
+    def __init__(self, codes: Mapping[str, Code], test_codes: Mapping[str, str]) -> None:
         self._codes = dict(codes)
+        self.test_codes = test_codes
+        """How test numbers begin -> the stat that is reported of them, where it is not DELIVRD."""
 
     @classmethod
     def load(cls, override: Path | None = None) -> Catalogue:
@@ -134,11 +137,14 @@ class Catalogue:
         """
         codes: dict[str, Code] = {}
         problems = _lay_over(codes, resources.files(__package__) / "codes.toml")
+        test_codes: dict[str, str] = {}
         if override is not None:
             problems += _lay_over(codes, override)
+            if not problems:
+                test_codes, problems = _read_test_codes(cls(codes, {}), override)
         if problems:
             raise SettingsError(problems)
-        return cls(codes)
+        return cls(codes, test_codes)
 
     def __iter__(self) -> Iterator[Code]:
         return iter(self._codes.values())
@@ -213,7 +219,9 @@ _FIELDS: Final = {
 
 def _lay_over(codes: dict[str, Code], source: Traversable) -> list[str]:
     """Merge a file into codes and return its mistakes; valid entries are merged all the same."""
-    tables, problems = read_tables(source, "codes", 'a code in quotes: [codes."MO:0254"]')
+    tables, problems = read_tables(
+        source, "codes", 'a code in quotes: [codes."MO:0254"]', others=["test_numbers"]
+    )
     written_as: dict[str, str] = {}
     for written, table in (tables or {}).items():
         key = _key(written)
@@ -221,6 +229,28 @@ def _lay_over(codes: dict[str, Code], source: Traversable) -> list[str]:
         problems += [f'code "{written}"{problem}' for problem in found]
         written_as.setdefault(key, written)
     return [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in problems]
+
+
+def _read_test_codes(catalogue: Catalogue, source: Traversable) -> tuple[dict[str, str], list[str]]:
+    """Return what a file says is reported of test numbers, and its mistakes, without numbers."""
+    example = 'a number in quotes: "13800000001" = "MK:0001" below [test_numbers]'
+    tables, problems = read_tables(source, "test_numbers", example, others=["codes"])
+    found: dict[str, str] = {}
+    for n, (pattern, stat) in enumerate((tables or {}).items(), 1):
+        try:
+            first = testnumbers.prefix(pattern)
+        except ValueError as error:
+            problems.append(f"test_numbers: name {n} is not allowed; it takes {error}")
+            continue
+        code = catalogue.get(stat) if isinstance(stat, str) else None
+        if code is None or code.stat.endswith("*"):
+            problems.append(
+                f"test_numbers: value {n} is not allowed; it takes a code of the catalogue, "
+                'like "MK:0001"'
+            )
+        else:
+            found[first] = code.stat
+    return found, [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in problems]
 
 
 def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:

@@ -30,9 +30,14 @@ def only(accepts: Callable[[Any], bool]) -> Callable[[Any], Any]:
 
 
 def read_tables(
-    file: Traversable, name: str, example: str, *, secret: bool = False
+    file: Traversable,
+    name: str,
+    example: str,
+    *,
+    secret: bool = False,
+    others: Sequence[str] = (),
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the tables under `name`, the only name that a file may have, and the mistakes.
+    """Return the tables under `name`, and the mistakes. Beside it a file may have `others`.
 
     None instead of tables where the file cannot be read or has something else there. With
     `secret` no mistake's text repeats a value.
@@ -44,10 +49,13 @@ def read_tables(
         return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
     except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
         return None, [f"is not TOML in UTF-8{'' if secret else f': {error}'}; write {example}"]
+    known = sorted([name, *others])
+    listed = ", ".join(f"[{one}]" for one in known)
+    allowed = f"known are {listed}" if others else f"the only one is [{name}]"
     problems = [
-        f'table "{other}" is unknown; the only one is [{name}]{_hint(other, [name])}'
+        f'table "{other}" is unknown; {allowed}{_hint(other, known)}'
         for other in document
-        if other != name
+        if other not in known
     ]
     tables = document.get(name, {})
     if not isinstance(tables, dict):

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.testnumbers import MID_PREFIX
 from smsq_worker.gateway.text import decode, trimmed
 from smsq_worker.infra.http import retry_after_s
 
@@ -69,7 +70,7 @@ def understand(
         value, odd = _odd_object(status, body)
     if not odd and type(value) is dict and value.get("code") == 200:  # noqa: PLR2004
         mid = value.get("mid")
-        if type(mid) is str and _MID.fullmatch(mid):
+        if type(mid) is str and _MID.fullmatch(mid) and not mid.startswith(MID_PREFIX):
             # As documented, and so nearly always. What follows would find the same.
             return GatewayResult(Outcome.ACCEPTED, "", mid)
     answer, odd = _complete(value, odd)
@@ -95,11 +96,14 @@ def understand(
 
 
 def clean_mid(value: object) -> str:
-    """Return a valid mid, 1 to 64 printable ASCII characters without blanks, or ""."""
+    """Return a valid mid, 1 to 64 printable ASCII characters without blanks, or "".
+
+    A test number's is not valid: it comes from nobody but a worker.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     text = trimmed(str(value))
-    return text if _MID.fullmatch(text) else ""
+    return text if _MID.fullmatch(text) and not text.startswith(MID_PREFIX) else ""
 
 
 def loads(body: bytes) -> Any:

@@ -14,6 +14,20 @@ TEMPLATES: Final = (
     # Files that operators write.
     N_('{file}: table "{table}" is unknown; the only one is [{known}]; did you mean {hint}?'),
     N_('{file}: table "{table}" is unknown; the only one is [{known}]'),
+    N_('{file}: table "{table}" is unknown; known are {known}; did you mean {hint}?'),
+    N_('{file}: table "{table}" is unknown; known are {known}'),
+    N_("{file}: test_numbers: name {n} is not allowed; it takes {allowed}"),
+    N_(
+        "{file}: test_numbers: value {n} is not allowed; it takes a code of the catalogue, like "
+        '"MK:0001"'
+    ),
+    N_('a number in quotes: "13800000001" = "MK:0001" below [test_numbers]'),
+    N_("{allowed}; several separated by commas (see number {n})"),
+    N_(
+        "a number of {n} digits, or its beginning with at most {wild} x for the last digits, like "
+        "1380000xxxx"
+    ),
+    N_("at most {most} numbers and patterns; there are {n}"),
     N_("{file}: cannot be read: {why}; it must be a readable TOML file"),
     N_("{file}: is not TOML in UTF-8: {why}; write {example}"),
     N_("{file}: is not TOML in UTF-8; write {example}"),
@@ -133,6 +147,7 @@ TEMPLATES: Final = (
     N_("another text"),
     # Settings.
     N_("{name}: no such setting; {hint}"),
+    N_("{rule}; got blanks alone"),
     N_("did you mean {name}?"),
     N_("{name}: must be set; it has no default"),
     N_("{old}: is now {new}, which is set too and differs; set {again} alone"),

@@ -24,6 +24,8 @@ _STATES: Final = {
 
 def state_words(status: Status, catalogue: Catalogue) -> str:
     """Return what a state means for this message, and no more than is known."""
+    if status.is_test:
+        return _("to a test number, not sent; all but the call of the gateway is as for any other")
     state = State(status.state)
     if state in _STATES:
         return _(_STATES[state])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import redis
@@ -99,7 +99,7 @@ class Control(SuppressionActs):
         """List the pauses, the oldest first."""
         with mapped_errors(self._rules.url):
             found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
-        pauses = [_pause(scope, json.loads(text)) for scope, text in found.items()]
+        pauses = [_pause(scope, text) for scope, text in found.items()]
         return sorted(pauses, key=lambda pause: pause.since)
 
     def live(self) -> dict[str, int]:
@@ -127,7 +127,15 @@ class Control(SuppressionActs):
         return bool(self._run_plain("pause", what, scope, words, act)[0])
 
 
-def _pause(scope: str, found: dict[str, Any]) -> Pause:
+def _pause(scope: str, text: str) -> Pause:
+    try:
+        return _read_pause(scope, json.loads(text))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        # Workers stop for it, too: see lua/shared/pauses.lua.
+        return Pause(scope, "operator", "its entry is malformed", datetime.now(UTC), None)
+
+
+def _read_pause(scope: str, found: dict[str, Any]) -> Pause:
     by_operator = found["cause"] == "operator"
     return Pause(
         scope=scope,

@@ -96,11 +96,11 @@ class Callbacks(Acts):
             found: Any = self._client.zrange(keys.DEAD_NOTICES, 0, at_most - 1, withscores=True)
             with self._client.pipeline(transaction=False) as pipe:
                 for name, _ in found:
-                    kind, state, message_id = name.split(":", 2)
+                    kind, state, message_id = (*name.split(":", 2), "", "")[:3]
                     pipe.hmget(keys.callback(state, message_id), f"{kind}:tries", f"{kind}:error")
                 details = pipe.execute()
         return [
-            Dead(name, timestamps.at(since), int(tries or 0), error or "")
+            Dead(name, timestamps.at(since), _whole(tries), error or "")
             for (name, since), (tries, error) in zip(found, details, strict=True)
         ]
 
@@ -123,6 +123,10 @@ def _public(found: dict[str, Any]) -> dict[str, Any]:
     raw, stat = found.get("raw"), found.get("stat")
     # Release 0.2.0 notes another stat without it.
     return outcome_of(found, raw if raw and normalise(raw) == stat else stat)
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def _ms(seconds: float) -> int:

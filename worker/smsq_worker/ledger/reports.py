@@ -94,7 +94,14 @@ class ReportActs(EncryptingActs):
         """Return the stats of the reports that are parked for a mid."""
         with mapped_errors(self._rules.url):
             reports = self._client.lrange(keys.early(mid), 0, -1)
-        return [str(json.loads(report)["stat"]) for report in reports]
+        return [_stat(report) for report in reports]
+
+
+def _stat(parked: str | bytes) -> str:
+    try:
+        return str(json.loads(parked)["stat"])
+    except (ValueError, KeyError, TypeError):
+        return "malformed"
 
 
 def _as_fields(report: Report) -> dict[str, object]:

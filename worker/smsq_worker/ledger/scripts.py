@@ -19,6 +19,7 @@ from smsq.connection import Client
 from smsq.functions import lua
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.states import NEXT
+from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
 from smsq_worker.ledger.histograms import BOUNDS_MS
 from smsq_worker.ledger.types import BATCH, FEW
 
@@ -139,6 +140,9 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "BATCH": BATCH,
         "FEW": FEW,
         "WEBHOOK": "true" if rules.webhook else "false",
+        "TEST_NUMBERS": _table(_table((f"'{a}'", f"'{b}'")) for a, b in rules.test_numbers),
+        "TEST_MID": f"'{MID_PREFIX}'",
+        "DELIVRD": f"'{DELIVRD}'",
     }
 
 

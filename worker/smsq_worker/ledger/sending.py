@@ -16,6 +16,7 @@ from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import FIRST_CHECK_S
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.testnumbers import stat_for
 from smsq_worker.ledger.payloads import EncryptingActs, opened
 from smsq_worker.ledger.types import Admission, Admitted, AttemptResult, Rejected, RetryLater
 
@@ -49,11 +50,10 @@ class SendingActs(EncryptingActs):
         answers: list[Admission] = []
         try:
             while len(answers) < len(asks):
-                found, plain, is_last = self._admit_some(cipher, asks[len(answers) :])
+                found, to_do, is_last = self._admit_some(cipher, asks[len(answers) :])
                 answers += found
-                if plain is not None:
-                    self._warn_of_plain()
-                    self._encrypt(cipher, asks[len(answers)][0], plain)
+                if to_do:
+                    asks = self._prepared(cipher, asks, len(answers), *to_do)
                 elif is_last:
                     break
         except LedgerUnavailable:
@@ -64,10 +64,10 @@ class SendingActs(EncryptingActs):
 
     def _admit_some(
         self, cipher: PlaintextCipher, asks: Sequence[tuple[str, str]]
-    ) -> tuple[list[Admission], str | None, bool]:
+    ) -> tuple[list[Admission], tuple[str, str] | None, bool]:
         """Return answers for the first of them, and whether the next need not be asked for.
 
-        Between them the payload of the next message, if that is to be encrypted first.
+        Between them what is to be done first with the next message, and its payload.
         """
         encrypts = "1" if isinstance(cipher, FernetCipher) else ""
         asked_at, lease_ends = time.monotonic(), now_s() + self._rules.lease_s
@@ -85,12 +85,29 @@ class SendingActs(EncryptingActs):
         except LedgerUnavailable:
             self._unanswered.update((one, (asker, first_ends)) for one, _ in asks)
             raise
-        plain = found.pop()[1] if found[-1][0] == "plain" else None
+        to_do = tuple(found.pop()) if found[-1][0] in {"plain", "look"} else None
         is_last = len(found) < len(asks) or found[-1][0] in {"wait", "paused"}
         for message_id, _ in asks[: len(found)]:
             self._unanswered.pop(message_id, None)
         ends = lease_ends, first_ends
-        return [_admission(cipher, asked_at, ends, is_safe, *one) for one in found], plain, is_last
+        return [_admission(cipher, asked_at, ends, is_safe, *one) for one in found], to_do, is_last
+
+    def _prepared(
+        self,
+        cipher: PlaintextCipher,
+        asks: Sequence[tuple[str, str]],
+        n: int,
+        to_do: str,
+        payload: str,
+    ) -> Sequence[tuple[str, str]]:
+        """Encrypt a message, or look at its number; return what to ask for now."""
+        message_id, _ = asks[n]
+        if to_do == "plain":
+            self._warn_of_plain()
+            self._encrypt(cipher, message_id, payload)
+            return asks
+        stat = stat_for(opened(cipher, payload)[0], self._rules.test_numbers)
+        return [*asks[:n], (message_id, f"test {stat}" if stat else "real"), *asks[n + 1 :]]
 
     def _asked_before(self, message_id: str) -> tuple[str, float] | None:
         """Return who has asked for a message without an answer, while its lease may hold."""
@@ -136,7 +153,7 @@ def _admission(
     answer: str,
     *rest: Any,
 ) -> Admission:
-    if answer == "go":
+    if answer in {"go", "test"}:
         attempt, payload, template, delay_us, begun, *trace = rest
         phone, code = opened(cipher, payload)
         return Admitted(
@@ -150,6 +167,7 @@ def _admission(
             is_safe=is_safe,
             # One that was admitted before has its lease since then.
             lease_ends=lease_ends[int(delay_us) == AGAIN_US],
+            is_test=answer == "test",
         )
     if answer in {"wait", "booked"}:
         return RetryLater(int(rest[0]) / 1_000_000, *rest[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,6 +18,8 @@ from smsq.contract import Lane
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.audit import add_act
 from smsq_worker.ledger.timestamps import at, ms, now_ms
+
+log = logging.getLogger(__name__)
 
 ALL_LANES: Final = tuple(Lane)
 _BATCH: Final = 1000
@@ -99,9 +102,14 @@ class SuppressionActs(Acts):
         cipher = self._cipher()
         with mapped_errors(self._rules.url):
             for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
-                entry = json.loads(text)
-                if entry["until"] > now:
-                    yield from _rows(_shown(cipher, entry["phone"]), entry, now)
+                try:
+                    entry = json.loads(text)
+                    phone = _shown(cipher, entry["phone"])
+                    rows = [*_rows(phone, entry, now)] if entry["until"] > now else []
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+                    log.warning("an entry of %s is malformed, and left out", keys.SUPPRESSED)
+                else:
+                    yield from rows
 
     def _now(self) -> int:
         with mapped_errors(self._rules.url):

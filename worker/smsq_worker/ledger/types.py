@@ -44,6 +44,8 @@ class Admitted:
     """Whether as many replicas as required hold this admission; the attempt waits for that."""
     lease_ends: float = math.inf
     """By `boottime.now_s`; not later than the ledger lets another attempt begin."""
+    is_test: bool = False
+    """Whether it is to a test number: the gateway is not called."""
 
     def __repr__(self) -> str:
         return f"Admitted(attempt={self.attempt})"

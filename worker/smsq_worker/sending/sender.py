@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Lock, Thread
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.testnumbers import new_mid
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra.failure_log import FailureLog
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 UNREADABLE: Final = GatewayResult(Outcome.NOT_SENT, "no key opens its payload")
 # A failover would undo its admission, and it would silently be sent again.
 UNSAFE: Final = GatewayResult(Outcome.NOT_SENT, "too few replicas had its admission in time")
+TEST_NUMBER: Final = GatewayResult(Outcome.ACCEPTED, "test number, not sent")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
 NOT_RECORDED: Final = "not recorded yet"
 GIVEN_BACK_S: Final = 10.0
@@ -166,6 +169,9 @@ class Sender:
             return self._result(attempt, UNREADABLE)
         if not admitted.is_safe:
             return self._result(attempt, UNSAFE)
+        if admitted.is_test:
+            # Of nothing else of the process can it be in doubt, so it is not in flight.
+            return self._result(attempt, replace(TEST_NUMBER, mid=new_mid()))
         self._in_flight.add(attempt)
         since_ns = time.time_ns()
         result = self._gateway.submit(

@@ -84,6 +84,7 @@ def _part(part: str) -> str:
     names = {
         "ledger": pgettext("part", "ledger"),
         "sentinels": pgettext("part", "sentinels"),
+        "settings": pgettext("part", "settings"),
         "queues": pgettext("part", "queues"),
         "schema": pgettext("part", "schema"),
         "functions": pgettext("part", "functions"),

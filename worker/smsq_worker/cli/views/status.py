@@ -224,7 +224,7 @@ def show_message(message_id: str, *, as_json: bool) -> None:
         return
     attempts = fields.pop("attempts")
     for name, value in fields.items():
-        if value is not None:
+        if value is not None and (value or name != "is_test"):
             echo(f"{padded(_field(name), _FIELDS)} {_shown(name, value)}")
     for attempt in attempts:
         words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
@@ -250,6 +250,7 @@ def _field(name: str) -> str:
         "finished_at": pgettext("field", "finished_at"),
         "allowed_at": pgettext("field", "allowed_at"),
         "certainly_not_sent": pgettext("field", "certainly_not_sent"),
+        "is_test": pgettext("field", "is_test"),
     }
     return names.get(name, name)
 

@@ -3,10 +3,13 @@
 --
 -- ARGV[1] '1' where a payload that anybody can read is to be encrypted first
 -- ARGV[2] a text that no other call has: a client whose connection was lost sends its call again
--- ARGV[3...] id, the slot that has been booked for it or '', id, slot, ...
--- Returns {events, answer, ...}, in order; a 'wait', 'plain' or 'paused' is the last:
+-- ARGV[3...] id, the slot that has been booked for it or '', id, slot, ...; instead of a slot, of a
+--   number that was looked at: 'real', or of a test number 'test ' and the stat to report
+-- Returns {events, answer, ...}, in order; a 'wait', 'plain', 'look' or 'paused' is the last:
 --   {'go', attempt, payload, template, us, begun, trace}  its send time is in us; begun: when the
 --     attempt began, in ms; trace only if it has one
+--   {'test', ...}         the same, of a test number: the gateway is not to be called
+--   {'look', payload}     look whether this is a test number, then ask again
 --   {'wait', us}          ask again then
 --   {'booked', us, slot}  a slot is booked: ask again then, with it
 --   {'plain', payload}    encrypt it, then ask again
@@ -56,7 +59,8 @@ end
 local function again(m)
   set(m, 'by', ASKER)  -- A write, so that WAIT waits for what was written before.
   local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
-  return {'go', m.n, payload or '', m.template, -1000000, m.f[attempt(m.n).at], m.trace}
+  return {m.f.test and 'test' or 'go', m.n, payload or '', m.template, -1000000,
+    m.f[attempt(m.n).at], m.trace}
 end
 
 local function copy(m)
@@ -93,6 +97,24 @@ local function payload_unusable(m, go)
   if not is_utf8(payload .. m.template) then error('its payload is no text') end
   if ENCRYPT and payload:find('^%["%d') then return {'plain', payload} end
   go.payload = payload
+end
+
+-- Find out what is reported of its number, if that is a test number. Of an encrypted one only the
+-- mask can be compared here. What tests say of the gateway, or take from it, is nothing.
+local function test_number(m, go)
+  local number = string.match(go.payload, '^%["(%d+)"')
+  for i = 1, go.is_known and 0 or #TEST_NUMBERS do
+    local first, stat = unpack(TEST_NUMBERS[i])
+    local seen, shown = m.f.phone or '', number or first
+    if number and number:sub(1, #first) == first then
+      go.test = stat
+      break
+    elseif not number and seen:sub(1, 3) == shown:sub(1, 3)
+        and (#shown < 8 or seen:sub(8, #shown) == shown:sub(8)) then
+      return {'look', go.payload}
+    end
+  end
+  if go.test then set(m, 'test', go.test) else drop(m, 'test') end
 end
 
 local function suppressed(m)
@@ -153,10 +175,13 @@ local function under_a_pause(m, go)
     local p = text and pause_of(text)
     if not p or not stops_lane(p, m.lane) then return false end
     go.probes[scope] = p
-    return not p.permit
+    return m.f.test or not p.permit
   end
 
-  if stops('account', texts.account) or stops('breaker', texts.breaker) then return {'paused'} end
+  if stops('account', texts.account) or stops('breaker', texts.breaker) then
+    -- A test is no probe, and must not keep one behind it from being asked for.
+    return m.f.test and deferred(m, math.min(PROBE, 5000)) or {'paused'}
+  end
   local outage = go.probes.breaker
   if m.doubt and outage and now < outage.permit + PROBE_IN_DOUBT then
     return deferred(m, math.min(PROBE, 5000))
@@ -167,7 +192,8 @@ local function under_a_pause(m, go)
   end
 end
 
-local function gateway_silent(_, go)
+local function gateway_silent(m, go)
+  if m.f.test then return end
   go.rate = rate()
   if unanswered() >= math.max(UNANSWERED, 2 * go.rate.now) then return {'wait', 100000} end
 end
@@ -183,6 +209,7 @@ end
 -- Slots are booked one gap apart (GCRA), so that late workers lose none of them; and send times are
 -- counted in a window, so that late ones do not crowd together.
 local function no_slot_yet(m, go)
+  if m.f.test then return end
   local r, slot = go.rate, tonumber(go.booked)
   if not slot then
     begins(r)
@@ -204,15 +231,18 @@ local function no_slot_yet(m, go)
   go.at = slot
 end
 
-local GUARDS = {copy, ttl_over, stopped, payload_unusable, suppressed, number_held_by_gateway,
-  number_too_frequent, outside_bulk_hours, under_a_pause, gateway_silent, no_slot_yet}
+local GUARDS = {copy, ttl_over, stopped, payload_unusable, test_number, suppressed,
+  number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause, gateway_silent,
+  no_slot_yet}
 
 local function depart(m, go)
-  count_unanswered(1)
-  departs(go.rate, go.at, m.n + 1 .. ' ' .. m.id)
-  for scope, p in pairs(go.probes) do
-    p.permit = nil
-    keep(scope, p)
+  if not m.f.test then
+    count_unanswered(1)
+    departs(go.rate, go.at, m.n + 1 .. ' ' .. m.id)
+    for scope, p in pairs(go.probes) do
+      p.permit = nil
+      keep(scope, p)
+    end
   end
   if go.sent_key then
     local most, longest = 0, 0
@@ -226,6 +256,7 @@ local function depart(m, go)
   m.n = m.n + 1
   move(m, 'sending', 'n', m.n, attempt(m.n).at, now, 'by', ASKER)
   timer(m, now + LEASE)
+  if m.f.test then return {'test', m.n, go.payload, m.template, 0, now, m.trace} end
   if m.doubt then count('possible_duplicates') end
   return {'go', m.n, go.payload, m.template, math.ceil(go.at - us), now, m.trace}
 end
@@ -233,7 +264,8 @@ end
 local function admit(id, booked)
   local m = load(id)
   if not m then return {'unknown'} end
-  local go = {booked = booked, probes = {}}
+  local go = {booked = tonumber(booked) and booked or '', is_known = booked ~= '',
+    test = string.match(booked, '^test (.+)$'), probes = {}}
   for i = 1, #GUARDS do
     local why_not = GUARDS[i](m, go)
     if why_not then
@@ -246,7 +278,7 @@ local function admit(id, booked)
   return answer
 end
 
-local LAST = {wait = true, plain = true, paused = true}
+local LAST = {wait = true, plain = true, look = true, paused = true}
 return whole_act(function()
   local answers = {events}
   for i = 3, #ARGV, 2 do

@@ -149,6 +149,10 @@ end
 
 local due = {
   sending = function(m)  -- its worker died, or lives and will record late
+    if m.f.test then  -- the gateway was not called
+      set(m, m.n .. ':outcome', 'not_sent', m.n .. ':detail', 'lease ran out')
+      return defer(m, lost_wait_ms)
+    end
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
     count('calls:maybe_sent')
     answered(false)

@@ -136,7 +136,7 @@ end
 local function follow_result(m, r, excused)
   local is_late = m.state ~= 'sending' or r.attempt ~= m.n
   if r.outcome == 'accepted' then
-    if not m.f.accepted then took('accept', m, now - (m.f.due or m.f.enqueued)) end
+    if not (m.f.accepted or m.f.test) then took('accept', m, now - (m.f.due or m.f.enqueued)) end
     move(m, 'accepted', 'accepted', now)
     drop(m, 'doubt', 'otherwise', 'due')
     timer(m, now + REPORT_WAIT)
@@ -169,7 +169,11 @@ local function apply_result(m, r)
   set(m, field.outcome, outcome, field.detail, r.detail)
   if known then resolve(m, n, outcome) end
   local excused = false
-  if outcome ~= known then  -- the lease may have counted it
+  if is_test_mid(r.mid) then
+    -- Its report, in the same act, so that it cannot be lost: the rest is as for any other.
+    set(m, 'test', m.f.test or DELIVRD)
+    score(KEY_INBOX, string.format('["%s", "%s"]', r.mid, m.f.test), now)
+  elseif outcome ~= known and not (m.f.test and n == m.n) then  -- the lease may have counted it
     count('calls:' .. outcome)
     excused = heed_result(outcome, r.detail, begun, r.trouble)
   end

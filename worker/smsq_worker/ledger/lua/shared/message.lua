@@ -61,7 +61,11 @@ local function move(m, to, ...)
   if m.state == 'deferred' then score(KEY_WAITING .. m.template, m.id) end
   m.state = to
   set(m, 'state', to, ...)
-  count('messages:' .. m.lane .. ':' .. to)
+  if m.f.test then
+    count_since_0_3('test_messages:' .. m.lane .. ':' .. to)
+  else
+    count('messages:' .. m.lane .. ':' .. to)
+  end
 end
 
 -- Wait, but never past the ttl's end.

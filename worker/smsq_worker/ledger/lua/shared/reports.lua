@@ -6,6 +6,11 @@ local REPEATED = DAY
 local MAX_CODES_SEEN = 200
 local CODES_SEEN_FOR = 90 * DAY
 
+-- Return whether an attempt was at a test number: what is reported of it says nothing of others.
+local function is_test_mid(mid)
+  return mid:sub(1, #TEST_MID) == TEST_MID
+end
+
 -- Count how long something took, in the one bucket into which it falls.
 local function took(name, m, ms)
   ms = math.max(0, ms)  -- the clock was set back
@@ -130,7 +135,7 @@ local function follow_report(m, n, mid, r, begun, known)
   set(m, attempt(n).stat, r.stat)
   if not NEXT[m.state] then return end
   -- A repeated report does not make a pattern.
-  if known ~= r.stat then heed_report(m, begun or 0, r) end
+  if known ~= r.stat and not is_test_mid(mid) then heed_report(m, begun or 0, r) end
   if r.class == 'delivered' then
     note_stat(m, r)
     if m.state ~= 'delivered' then finish(m, 'delivered') end
@@ -138,7 +143,7 @@ local function follow_report(m, n, mid, r, begun, known)
     redis.call('PEXPIRE', KEY_MID .. mid, math.min(REPEATED, RETENTION))
     return
   end
-  shield_number(m, r)
+  if not is_test_mid(mid) then shield_number(m, r) end
   if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
   note_stat(m, r)
   local reason = 'report:' .. r.stat
@@ -167,12 +172,13 @@ end
 -- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down}, and
 -- perhaps suppress_lanes, raw and unlisted, on attempt n, by its mid.
 local function apply_report(m, n, mid, r)
-  if r.unlisted then note_unlisted(r, mid) end
+  local is_test = is_test_mid(mid)
+  if r.unlisted and not is_test then note_unlisted(r, mid) end
   unfold(m)
   local f, before = m.f, m.state
   local begun, known, accepted = f[attempt(n).at], f[attempt(n).stat], f.accepted
   follow_report(m, n, mid, r, begun, known)
-  if begun and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
+  if begun and not is_test and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
     -- When an older attempt got its mid is not kept; that was soon after it began.
     local is_last = n == m.n and tonumber(accepted or 0) >= tonumber(begun)
     took('delivery', m, now - (is_last and accepted or begun))
