@@ -52,7 +52,9 @@ class _Abrupt:
         self.try_s = try_s
         self.used_at = now_s()
         self._address = ""
-        own = {"decode_responses": True, "socket_timeout": None, "socket_connect_timeout": None}
+        # Spoilt bytes in one field of a message must not hide the others.
+        own = {"decode_responses": True, "encoding_errors": "replace"}
+        own |= {"socket_timeout": None, "socket_connect_timeout": None}
         super().__init__(**own, **options)
 
     def drop(self) -> Any:

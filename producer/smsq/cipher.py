@@ -136,19 +136,20 @@ class Opener:
         self._client = client
         self._settings = settings
         self._strict = strict
-        self._opened: PlaintextCipher | None = None
+        self.opened: PlaintextCipher | None = None
+        """What was opened before."""
 
     def __call__(self) -> PlaintextCipher:
         """Return the cipher."""
-        return self._opened or perform(self._client, self.steps())
+        return self.opened or perform(self._client, self.steps())
 
     def steps(self) -> Steps[PlaintextCipher]:
         """Return the cipher."""
-        if self._opened is None:
+        if self.opened is None:
             keyring = fernets(self._settings.payload_keys)
             with mapped_errors(self._settings.redis_url):
-                self._opened = yield from self._open(keyring)
-        return self._opened
+                self.opened = yield from self._open(keyring)
+        return self.opened
 
     def _open(self, keyring: Sequence[Fernet]) -> Steps[PlaintextCipher]:
         if keyring:

@@ -102,7 +102,7 @@ class LedgerWriter:
         self, message_id: str, message: Message, origin: Origin, wakeup: WakeUp | None
     ) -> Steps[Entered]:
         """Do what `enter_one` says."""
-        cipher = yield from self._cipher.steps()
+        cipher = self._cipher.opened or (yield from self._cipher.steps())
         entry = as_entry(cipher, parse_id(message_id), message, origin)
         (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
         found = as_entered(message_id, answer)
@@ -156,7 +156,7 @@ class LedgerWriter:
     ) -> Steps[list[Entered | KeyConflict]]:
         """Do what `enter_many` says."""
         ids = [parse_id(message_id) for message_id, _ in messages]
-        cipher = yield from self._cipher.steps()
+        cipher = self._cipher.opened or (yield from self._cipher.steps())
         entries = [as_entry(cipher, one, message, origin) for one, message in messages]
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)

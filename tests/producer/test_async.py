@@ -328,6 +328,16 @@ def test_one_that_the_server_has_closed_costs_a_try_and_no_error(
     asyncio.run(main())
 
 
+def test_a_refused_connection_is_told_in_the_words_of_a_blocking_call() -> None:
+    url = "redis://127.0.0.1:1/0"
+    with pytest.raises(redis.ConnectionError) as blocking:
+        connect(url).ping()
+    with pytest.raises(redis.ConnectionError) as awaited:
+        asyncio.run(echo(clients(url), "nobody"))
+    assert str(awaited.value) == str(blocking.value)
+    assert awaited.value.__notes__ == [NOT_SENT]
+
+
 def test_the_next_address_of_a_name_is_tried(environ: dict[str, str]) -> None:
     port = urlsplit(environ["SMSQ_REDIS_URL"]).port
 
