@@ -48,8 +48,8 @@ from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import BATCH
-from smsq_worker.infra.ports import free_port
 from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted, Ledger
 
 UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

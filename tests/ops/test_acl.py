@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
 from smsq.cipher import opener
+from smsq.connection import connect
 from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.installation import checks
@@ -43,7 +44,10 @@ USERS = OPS / "redis" / "users.acl"
 ROLES = ("producer", "door", "worker", "operator", "flower", "reader", "admin")
 FLOWER = ("operator", "flower-password-66")
 PRODUCER = """
+import time
 import smsq
+past = smsq.send_sms.delay("13800138000", "SMS_1001", lane="otp", key="k", send_at=time.time() + 60)
+assert past.revoke().answer == "cancelled"
 one = smsq.send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="k")
 two = smsq.send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="k")
 rows = [{"phone": f"1380013900{n}", "template": "SMS_1001"} for n in range(3)]
@@ -253,7 +257,7 @@ def test_flower_sees_workers_and_queues(fleet: Fleet) -> None:
 COMMANDS = (
     *("status", "rate", "rate 50", "pause", "resume", "held", "parked", "notices"),
     *("suppressed", "suppressed add 13800138222", "suppressed remove 13800138222", "codes --seen"),
-    *("send 13800138333 SMS_1001 1", "explain 13800138000"),
+    *("send 13800138333 SMS_1001 1", "explain 13800138000", "audit"),
 )
 
 
@@ -379,7 +383,7 @@ def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
     functions.load(empty.admin)
     secret = {"SMSQ_VERIFY_SECRET": "v" * 32, "SMSQ_PAYLOAD_KEYS": f"{'A' * 43}="}
     worker = Settings.load(empty.environ("worker", **secret))
-    with empty.client("worker") as client:
+    with closing(connect(worker.redis_url)) as client:
         opener(client, worker)()  # As a worker does when it starts.
     told = empty.run("producer", "-c", VERIFYING, **secret)
     assert told.strip() == "queued"

@@ -138,7 +138,8 @@ class Run:
     def enqueue(self, confirm: Callable[[int], None] = lambda _n: None) -> None:
         """Check what can be read twice, and enqueue what is not enqueued yet.
 
-        `confirm` is called with the number of rows to enqueue, where it is known. Raises BadRows and BadFile where nothing is enqueued, and BrokenOff.
+        `confirm` is called with the number of rows to enqueue, where it is known.
+        Raises BadRows and BadFile where nothing is enqueued, and BrokenOff.
         """
         if self._file.source.seekable:
             self._found = self._bulk.check()
