@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
 from smsq import deadline, redis_urls
-from smsq.async_connections import (
+from smsq.async_redis_connections import (
     AskedSentinels,
     AsyncConnection,
     AsyncPrimaryConnection,

@@ -188,7 +188,7 @@ USED = {
         "smsq/async_connection.py",
         "self command check_health=",
     ),
-    "redis.asyncio.connection:RedisSSLContext.get": ("smsq/async_connections.py", "self"),
+    "redis.asyncio.connection:RedisSSLContext.get": ("smsq/async_redis_connections.py", "self"),
     "redis.asyncio.connection:parse_url": ("smsq/async_connection.py", "url"),
     "redis.asyncio.retry:Retry.call_with_retry": (
         "smsq/async_connection.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import subprocess
 import sys
@@ -59,6 +60,20 @@ def test_a_message_is_entered_with_its_wake_up_and_found(client: redis.Redis) ->
 
     asyncio.run(main())
     assert client.llen("sms.otp") == 1
+
+
+@pytest.mark.parametrize(
+    ("blocking", "awaited"), [(send_sms.delay, send_sms.adelay), (smsq.status, smsq.astatus)]
+)
+def test_the_arguments_are_the_same(blocking: Any, awaited: Any) -> None:
+    assert inspect.signature(blocking) == inspect.signature(awaited)
+
+
+def test_the_arguments_for_many_are_the_same_but_the_rows() -> None:
+    blocking, awaited = (
+        [*inspect.signature(one).parameters.values()] for one in (smsq.send_many, smsq.asend_many)
+    )
+    assert blocking[1:] == awaited[1:]
 
 
 def test_a_message_and_its_repetition_may_be_sent_by_either(client: redis.Redis) -> None:
@@ -138,6 +153,36 @@ def test_numbers_are_encrypted_with_one_secret(client: redis.Redis, environ: Any
     text = str(client.get(keys.payload("m1")))
     assert PHONE not in text
     assert opener(client, settings, strict=True)().open(text) == (PHONE, "482913")
+
+
+def test_calls_beside_each_other_have_traces_of_their_own(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    code = """
+        import asyncio
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from smsq import send_sms
+
+        trace.set_tracer_provider(TracerProvider())
+
+        async def checkout():
+            with trace.get_tracer("shop").start_as_current_span("checkout") as span:
+                result = await send_sms.adelay("13800138000", "SMS_1001")
+                assert trace.get_current_span() is span
+            print(result.id, f"{span.get_span_context().trace_id:032x}")
+
+        async def main():
+            await asyncio.gather(*(checkout() for _ in range(3)))
+
+        asyncio.run(main())
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
+    told = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    lines = [line.split() for line in told.stdout.splitlines()]
+    assert len({trace for _, trace in lines}) == 3
+    for message_id, trace in lines:
+        assert str(client.hget(keys.message(message_id), "trace")).split("-")[1] == trace
 
 
 # --- connections ----------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def test_where_no_connection_came_about_nothing_was_entered(environ: dict[str, s
         for act in BOTH:
             told, _ = backend.does(act)
             assert told.startswith("LedgerUnavailable: ")
-            assert told.endswith("; nothing was entered")
+            assert told.endswith("Connection refused; nothing was entered")
 
 
 @pytest.mark.parametrize("parser", ["with-hiredis", "without-hiredis"])

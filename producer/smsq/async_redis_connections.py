@@ -7,6 +7,7 @@ was cancelled, and so a deadline. It also closes gracefully, which waits for a s
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
@@ -89,12 +90,19 @@ class _Abrupt:
                 within_s = min(CONNECT_S, self.try_s)
                 return await bounded(within_s, connecting, "Timeout connecting to server")
             except (OSError, redis.TimeoutError) as error:
-                failed = error
+                failed = _in_words(error)
         raise failed
 
     def _connection_arguments(self) -> dict[str, Any]:
         given = {**super()._connection_arguments(), "host": self._address}  # type: ignore[misc]
         return given | {"server_hostname": self.host} if "ssl" in given else given
+
+
+def _in_words(error: Exception) -> Exception:
+    """Return an error that says what is wrong, in place of asyncio's that names the address."""
+    if isinstance(error, OSError) and str(error.strerror).startswith("Connect call failed"):
+        return OSError(error.errno, os.strerror(error.errno or 0))
+    return error
 
 
 class AsyncConnection(_Abrupt, Connection):
