@@ -12,7 +12,7 @@ from smsq.memory.message import Stored
 
 def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
     """Enter a message as `as_entry` gives it; return the answer as enqueue.lua writes it."""
-    message_id, lane, _, ttl_ms, send_at_ms, key, _, details = entry
+    message_id, lane, _, ttl_ms, send_at_ms, key, _, details = entry[:8]
     fields = dict(zip(details[::2], details[1::2], strict=True))
     known = book.messages.get(message_id)
     if known:
