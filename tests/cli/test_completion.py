@@ -75,7 +75,7 @@ def test_every_command_is_offered_and_those_that_begin_so(ask: Ask) -> None:
         ("smsq send 13800138000 SMS_1 1 --lane n", ["notice"]),
         ("smsq send-file --on-ambiguous ", ["resend", "hold"]),
         ("smsq held ", ["drop", "resend"]),
-        ("smsq held resend --", ["--all", "--help"]),
+        ("smsq held resend --", ["--all", "--yes", "--help"]),
         ("smsq suppressed e", ["export"]),
         ("smsq pause ", ["account", "template"]),
         ("smsq resume template ", []),
