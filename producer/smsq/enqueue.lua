@@ -4,7 +4,7 @@
 -- ARGV[1] ms until the scheduler first checks that a wake-up was not lost
 -- ARGV[2] ms for which a final message is kept
 -- ARGV[3] ms for which an idempotency key is kept
--- ARGV[4] '1' to stop at a conflict of keys; the messages after it are not entered then
+-- ARGV[4] 'stop': at a conflict of keys, the messages after it are not entered; 'index': list them
 -- ARGV[5] messages as JSON, each an array:
 --   id, lane, payload ("" where it is refused), ttl ms, send at (Unix ms, 0 for now),
 --   idempotency key as {namespace, digest, fingerprint} ({} where it has none),
@@ -25,6 +25,7 @@
 -- Of the call. A library's locals outlive it, so `enqueue` sets each anew.
 local now, ask_ms, retention, key_ttl
 local entered  -- lane -> ids of messages that are new here, and queued
+local listed, last_end  -- ids of messages that are new here, and when the last of them is final
 
 local INDEX = {otp = KEY_OTP_TIMERS, notice = KEY_NOTICE_TIMERS}
 
@@ -145,6 +146,7 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   end
 
   redis.call('HSET', message, 'state', state, 'lane', lane, 'enqueued', now, unpack(fields))
+  listed[#listed + 1], last_end = id, math.max(last_end, expires)
   redis.call('HINCRBY', KEY_COUNTERS, 'messages:' .. lane .. ':' .. state, 1)
   if state == 'failed' or state == 'duplicate' then
     redis.call('PEXPIRE', message, retention)
@@ -167,6 +169,26 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   return holder and state .. ' ' .. holder or state
 end
 
+local HOUR = 3600000
+local INDEX_KEPT = 800 * 24 * HOUR  -- the longest wait, ttl and retention
+
+-- List the new messages by the hour of their entry, for `smsq list`. A list is kept until its messages
+-- are forgotten, and as long again: only workers know how long they wait for a report.
+local function index()
+  if not listed[1] then return end
+  local hour = math.floor(now / HOUR)
+  local list = KEY_IDS_OF .. hour
+  -- A user of an older list of rights may not write it, and the messages are in.
+  local length = redis.pcall('RPUSH', list, unpack(listed))
+  if type(length) ~= 'number' then return end
+  redis.call('PEXPIREAT', list, string.format('%.0f', last_end + 2 * retention), 'GT')
+  if length == #listed then
+    redis.call('PEXPIREAT', list, string.format('%.0f', last_end + 2 * retention))
+    redis.call('ZADD', KEY_IDS, hour, hour)
+    redis.call('ZREMRANGEBYSCORE', KEY_IDS, '-inf', hour - INDEX_KEPT / HOUR)
+  end
+end
+
 -- What its queue does not take is the scheduler's at once, as in unpublished.lua.
 local function push(queue, wakeup, ids)
   if is_pushed(queue, wakeup) then return end
@@ -180,13 +202,15 @@ local function enqueue(_, ARGV)
   local clock = redis.call('TIME')
   now = clock[1] * 1000 + math.floor(clock[2] / 1000)
   ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-  entered = {}
+  entered, listed, last_end = {}, {}, 0
 
-  local answers, stops = {}, ARGV[4] == '1'
+  local answers, stops = {}, ARGV[4]:find('stop', 1, true)
   for i, one in ipairs(cjson.decode(ARGV[5])) do
     answers[i] = enter(unpack(one))
     if stops and answers[i]:find('^conflict ') then break end
   end
+
+  if ARGV[4]:find('index', 1, true) then index() end
 
   if ARGV[6] == 'one' then
     local _, ids = next(entered)

@@ -6,6 +6,8 @@ All keys start with "smsq:" and live in one database.
 | --- | --- | --- | --- |
 | smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/migrations.py | for ever |
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
+| smsq:ids         | zset   | the hours in which messages were entered, counted from 1970, as of SMSQ_INDEX | 800 d |
+| smsq:ids:<hour>  | list   | ids of the messages entered in it, the newest last | SMSQ_RETENTION_S after the latest could be forgotten |
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h |
@@ -109,6 +111,7 @@ NOTICES: Final = f"{PREFIX}notices"
 DEAD_NOTICES: Final = f"{PREFIX}notices:dead"
 RECEIVERS: Final = f"{PREFIX}receivers"
 HELD: Final = f"{PREFIX}held"
+IDS: Final = f"{PREFIX}ids"
 LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 DURATIONS: Final = f"{PREFIX}durations"
@@ -133,6 +136,7 @@ BAD_COUNTS: Final = f"{PREFIX}bad:counts"
 # What these begin is completed by an id, a mid, a template, a phone hash, or a caller.
 MESSAGE: Final = f"{PREFIX}m:"
 PAYLOAD: Final = f"{PREFIX}p:"
+IDS_OF: Final = f"{IDS}:"
 CALLBACK: Final = f"{PREFIX}o:"
 IDEMPOTENCY: Final = f"{PREFIX}k:"
 MID: Final = f"{PREFIX}mid:"
@@ -169,6 +173,11 @@ def callback(state: str, message_id: str) -> str:
 def payload(message_id: str) -> str:
     """Return the key of a message's number and code."""
     return PAYLOAD + message_id
+
+
+def ids_of(hour: int) -> str:
+    """Return the key of the list of those entered in an hour, counted from 1970."""
+    return f"{IDS_OF}{hour}"
 
 
 def mid(value: str) -> str:

@@ -187,7 +187,7 @@ class LedgerWriter:
             FIRST_CHECK_S * 1000,
             settings.retention_s * 1000,
             KEY_TTL_S * 1000,
-            int(stop_at_conflict),
+            ("stop " if stop_at_conflict else "") + ("index" if settings.index else ""),
             to_json(entries),
             *wakeup,
         )

@@ -28,6 +28,8 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "send-file": (("FILE",), ("FILE", "--dry-run")),
     "status": ((), ("--json",), ("m1",)),
     "explain": (("m1",), (PHONE,)),
+    "list": ((), ("--scan",)),
+    "count": ((),),
     "rate": ((), ("50",), ("--reset",)),
     "pause": ((), ("template", "SMS_1001")),
     "resume": ((),),

@@ -36,6 +36,8 @@ WALK: dict[str, list[tuple[str, ...]]] = {
         ("explain", PHONE),
         ("explain", "13912345678"),
     ],
+    "list": [("list",), ("list", "--state", EVIL), ("list", "--csv"), ("list", "--after", EVIL)],
+    "count": [("count", "--by", "state,reason,template,caller,stat"), ("count", "--by", EVIL)],
     "rate": [("rate",), ("rate", EVIL)],
     "pause": [("pause", "template", EVIL), ("pause", EVIL)],
     "resume": [("resume", "template", "none"), ("resume", EVIL)],
@@ -50,7 +52,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "send-file": [("send-file", "numbers.csv", "--dry-run")],
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
-TAKES_JSON += ("doctor", "send-file", "cancel", "audit")
+TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count")
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 

@@ -14,6 +14,8 @@ COMMANDS: Final = {
     "status": "Show an overview, or what is known of one message.",
     "explain": "Show what happened to a message, by id, mid or number, and what is next.",
     "cancel": "Cancel messages: none of them is sent from the answer on.",
+    "list": "List messages by state, reason, template, time and more.",
+    "count": "Count messages by state, reason, template, hour and more.",
     "rate": "Show or set the rate of requests, of all workers together.",
     "pause": "Pause sending: all of it, or one template.",
     "resume": "Resume sending after a pause, whatever its cause.",

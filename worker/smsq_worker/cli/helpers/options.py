@@ -13,7 +13,7 @@ from smsq_worker.i18n import Lang, _, use
 MAX_REASON: Final = 200
 REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
 
-_Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def examples(*lines: str, file: Sequence[str] = ()) -> str:
@@ -50,7 +50,7 @@ def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list
     return complete
 
 
-def message_options(*, lane: str, ttl: str, rows: str = "") -> _Decorator:
+def message_options(*, lane: str, ttl: str, rows: str = "") -> Decorator:
     """Declare the arguments of `send_sms` that a command takes as options.
 
     `lane` is the default lane, `ttl` the name of the option, `rows` which messages a lane is for.
@@ -72,18 +72,20 @@ def message_options(*, lane: str, ttl: str, rows: str = "") -> _Decorator:
         ),
         click.option("--reference", help="Your own text, returned in the status."),
     )
-    return _all(*options)
+    return declare(*options)
 
 
-def named_or_all(argument: str, help_of_all: str) -> _Decorator:
+def named_or_all(argument: str, help_of_all: str) -> Decorator:
     """Declare an argument for several names, and --all in place of them."""
-    return _all(
+    return declare(
         click.argument(argument, nargs=-1),
         click.option("--all", "everything", is_flag=True, help=help_of_all),
     )
 
 
-def _all(*decorators: _Decorator) -> _Decorator:
+def declare(*decorators: Decorator) -> Decorator:
+    """Return several decorators as one."""
+
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for one in reversed(decorators):
             command = one(command)

@@ -1,0 +1,148 @@
+"""The one small language in which commands over many messages are told which ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from smsq_worker.cli.helpers.options import declare, suggest
+from smsq_worker.i18n import _, ngettext
+
+if TYPE_CHECKING:
+    from smsq.connection import Client
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.ledger.selecting import Selection, Selector
+
+_STATES: Final = (
+    *("queued", "sending", "deferred", "accepted", "held", "delivered", "failed", "expired"),
+    *("unreported", "duplicate", "cancelled"),
+)
+_LANES: Final = ("otp", "notice", "bulk")
+
+_TEXT: Final[dict[str, Any]] = {"metavar": "TEXT"}
+_SEVERAL: Final[dict[str, Any]] = {"multiple": True, **_TEXT}
+selection_options: Final = declare(
+    click.option(
+        "--state",
+        **_SEVERAL,
+        shell_complete=suggest(*_STATES),
+        help="Several with commas, here and below; * stands for any characters.",
+    ),
+    click.option("--reason", **_SEVERAL, help="Like local:expired or 'report:MO:*'."),
+    click.option("--template", **_SEVERAL),
+    click.option("--lane", **_SEVERAL, shell_complete=suggest(*_LANES)),
+    click.option("--campaign", **_SEVERAL),
+    click.option("--caller", **_SEVERAL, help="The relay's caller that sent it."),
+    click.option("--reference", **_SEVERAL, help="Your own text, given with it."),
+    click.option("--phone", **_TEXT, help="The number, in full."),
+    click.option("--key", **_TEXT, help="The idempotency key with which it was sent."),
+    click.option("--since", metavar="TIME", help="Enqueued not before, like 10:00 or 2h ago."),
+    click.option("--until", metavar="TIME", help="Enqueued before."),
+)
+"""The options that choose messages, for a command that takes them as `**asked`."""
+_MULTIPLE: Final = ("state", "reason", "template", "lane", "campaign", "caller", "reference")
+
+
+def read(asked: Mapping[str, Any]) -> Selection:
+    """Return what was asked for. Raises click.UsageError and InvalidMessage."""
+    from smsq.contract import parse_phone
+    from smsq_worker.ledger.selecting import Selection
+
+    patterns = {name: _words(asked[name]) for name in _MULTIPLE if asked[name]}
+    for name, known in (("state", _STATES), ("lane", _LANES)):
+        for word in patterns.get(name, ()):
+            _check(name, word, known)
+    since, until = (_time(name, asked[name]) for name in ("since", "until"))
+    if since and until and since >= until:
+        raise click.UsageError(_("--since must be before --until"))
+    return Selection(
+        patterns,
+        since,
+        until,
+        parse_phone(asked["phone"]) if asked["phone"] else "",
+        asked["key"] or "",
+    )
+
+
+def selector(client: Client, settings: Settings) -> Selector:
+    """Return what looks messages up. Raises SettingsError and LedgerUnavailable."""
+    from smsq.cipher import PlaintextCipher, opener
+    from smsq_worker.ledger.selecting import Selector
+
+    ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
+    return Selector(client, settings.rules, ciphers, _callers(settings))
+
+
+def zone() -> str:
+    """Return the time zone in which times are read and shown."""
+    name = os.environ.get("TZ", "").removeprefix(":") or time.tzname[0]
+    return f"{name} ({datetime.now().astimezone():%z})"
+
+
+def notes(selection: Selection, by_mask: int) -> list[str]:
+    """Return what a reader must know of the answer."""
+    from smsq.contract import mask_phone
+
+    if not by_mask:
+        return []
+    return [
+        ngettext(
+            "{n} of them has ended, and is compared by the mask of its number, {phone}: it may be "
+            "another number's",
+            "{n} of them have ended, and are compared by the mask of their number, {phone}: they "
+            "may be another number's",
+            by_mask,
+            phone=mask_phone(selection.phone),
+        )
+    ]
+
+
+def _callers(settings: Settings) -> Sequence[str]:
+    """Return the names of the relay's callers, as far as this machine knows them."""
+    import tomllib
+
+    try:
+        text = settings.relay_callers.read_text() if settings.relay_callers else ""
+        return list(tomllib.loads(text).get("callers", {}))
+    except (OSError, ValueError):
+        return []
+
+
+def _words(given: Sequence[str]) -> list[str]:
+    return [word.strip() for one in given for word in one.split(",") if word.strip()]
+
+
+def _check(name: str, word: str, known: Sequence[str]) -> None:
+    from fnmatch import fnmatchcase
+
+    from smsq.suggestions import did_you_mean
+
+    if not any(fnmatchcase(one, word) for one in known):
+        hint = did_you_mean(word, known)
+        allowed = _("it takes {names}, with * for any characters", names=", ".join(known))
+        raise click.BadParameter(
+            f"{word!r:.40}: {allowed}{hint and f'; {hint}'}", param_hint=f"--{name}"
+        )
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    from smsq_worker.domain.spoken_times import read_time
+
+    if not text:
+        return None
+    try:
+        return read_time(text, datetime.now().astimezone())
+    except ValueError:
+        raise click.BadParameter(
+            _(
+                "{text}: it takes a time like 10:00, yesterday 10:00, 2025-07-06, "
+                "2025-07-06 09:30, 2025-07-06T09:30+08:00, 2h ago or 90min ago",
+                text=repr(text)[:40],
+            ),
+            param_hint=f"--{name}",
+        ) from None

@@ -1,0 +1,136 @@
+"""Messages that were chosen, as `smsq list` and `smsq count` print them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import click
+
+from smsq.connection import Client
+from smsq.tracking import Status, read_status
+from smsq_worker.bulk_import import formulas
+from smsq_worker.cli.helpers import selecting
+from smsq_worker.cli.helpers.layout import padded, width
+from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.printable import escaped
+from smsq_worker.i18n import _, ngettext
+from smsq_worker.inspection.formatting import clean, local, moment, state_name
+from smsq_worker.ledger.selecting import BadCursor, Found
+
+Form = Literal["csv", "json", False]
+
+COLUMNS: Final = (
+    *("id", "enqueued_at", "state", "reason", "stat", "lane", "template", "phone", "reference"),
+    *("attempts", "finished_at"),
+)
+
+
+def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, form: Form) -> None:
+    """Print a page of messages."""
+    selection = selecting.read(asked)
+    settings = Settings.load(os.environ)
+    with connect_ledger(settings) as client:
+        selector = selecting.selector(client, settings)
+        try:
+            found = selector.page(selection, limit, after, scan=scan)
+        except BadCursor:
+            raise click.BadParameter(
+                _("it takes what a page ended with, of the same kind of search"),
+                param_hint="--after",
+            ) from None
+        statuses = _statuses(client, settings.redis_url, found)
+        notes = selecting.notes(selection, found.by_mask)
+        if form == "json":
+            rows = list(map(_as_dict, statuses))
+            echo_json({"messages": rows, "after": found.after, "notes": notes})
+        elif form == "csv":
+            _write_csv(statuses)
+            echo_lines(_footer(len(found.rows), found.after, notes), err=True)
+        else:
+            echo_lines(_table(statuses))
+            echo_lines(_footer(len(found.rows), found.after, notes))
+
+
+def show_counts(asked: Mapping[str, Any], by: Sequence[str], *, scan: bool, as_json: bool) -> None:
+    """Print how many messages there are in each group, the largest first."""
+    selection = selecting.read(asked)
+    settings = Settings.load(os.environ)
+    with connect_ledger(settings) as client:
+        counts = selecting.selector(client, settings).count(selection, by, scan=scan)
+    groups = sorted(counts.groups.items(), key=lambda one: (-one[1], tuple(map(str, one[0]))))
+    total = sum(counts.groups.values())
+    notes = selecting.notes(selection, counts.by_mask)
+    if as_json:
+        rows = [
+            dict(zip(by, map(_plain, values), strict=True)) | {"count": n} for values, n in groups
+        ]
+        echo_json({"total": total, "groups": rows, "notes": notes})
+        return
+    rows_of_text = [[_shown(*one) for one in zip(by, values, strict=True)] for values, _n in groups]
+    columns = [max(map(width, column)) for column in zip(*rows_of_text, strict=True)]
+    for (_values, n), texts in zip(groups, rows_of_text, strict=True):
+        cells = map(padded, texts, columns)
+        echo(f"{n:>9}  {'  '.join(cells)}".rstrip())
+    echo(f"{total:>9}  {_('in all; times in {zone}', zone=selecting.zone())}")
+    echo_lines(notes)
+
+
+def _statuses(client: Client, url: str, found: Found) -> Iterator[Status]:
+    for message_id, _enqueued in found.rows:
+        status = read_status(client, url, message_id)
+        if status is not None:  # otherwise it was forgotten meanwhile
+            yield status
+
+
+def _as_dict(status: Status) -> dict[str, Any]:
+    values = {name: getattr(status, name) for name in COLUMNS}
+    values["attempts"] = len(status.attempts)
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _table(statuses: Iterable[Status]) -> Iterator[str]:
+    for status in statuses:
+        state = padded(state_name(status.state), 10)
+        why = clean(status.reason or status.stat or "")
+        what = f"{status.lane:<6}  {clean(status.template or '?')}  {status.phone or '?'}"
+        yield f"{local(status.enqueued_at)}  {state}  {what}  {status.id}  {why}".rstrip()
+
+
+def _write_csv(statuses: Iterable[Status]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for status in statuses:
+        values = _as_dict(status).values()
+        row = ("" if value is None else escaped(str(value)) for value in values)
+        writer.writerow(formulas.written(row))
+
+
+def _footer(count: int, after: str, notes: Sequence[str]) -> Iterator[str]:
+    yield ngettext(
+        "{n} message; times in {zone}",
+        "{n} messages; times in {zone}",
+        count,
+        zone=selecting.zone(),
+    )
+    if after:
+        yield _("more: the same with --after {after}", after=after)
+    yield from notes
+
+
+def _plain(value: Any) -> Any:
+    return moment(value) if isinstance(value, datetime) else value
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:00}" if name == "hour" else f"{value:%Y-%m-%d}"
+    if name == "state":
+        return state_name(str(value))
+    return clean(str(value)) or "-"

@@ -1,0 +1,274 @@
+"""Finding messages by what is known of them, newest first, and counting them.
+
+It goes by the lists of SMSQ_INDEX, or through all of the ledger; in slices short enough that nobody
+waits for them, with an equally long pause after each. What comes, ends or is forgotten meanwhile
+may be met in either state, but in a list nothing changes its place.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from smsq import keys
+from smsq.cipher import PlaintextCipher
+from smsq.connection import Client, mapped_errors
+from smsq.contract import mask_phone
+from smsq_worker.config.rules import Rules
+from smsq_worker.ledger import timestamps
+from smsq_worker.ledger.scripts import Scripts
+
+SLICE: Final = 250
+"""Messages, or keys of the whole ledger, looked at in one act: about a millisecond."""
+HOUR_MS: Final = 3_600_000
+GROUPS_AT_MOST: Final = 100_000
+"""How many groups are counted apart; what comes in others is counted as one."""
+PATTERNS: Final = ("state", "reason", "template", "lane", "campaign", "caller", "reference")
+"""Fields that are compared with patterns."""
+GROUPS: Final = (*PATTERNS[:-1], "stat", "hour", "day")
+"""What can be counted by; hours and days are those of the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Conditions of messages: all must be met, of each the patterns are alternatives."""
+
+    patterns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By field of PATTERNS. `*` stands for any characters."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """When it was entered: not before, and before."""
+    phone: str = field(default="", repr=False)
+    """11 digits. Compared exactly while the ledger has the number, then with its masked form."""
+    key: str = field(default="", repr=False)
+    """An idempotency key: its holder, and live messages that were sent with it."""
+
+
+class Found(NamedTuple):
+    """A page of messages."""
+
+    rows: list[tuple[str, datetime]]
+    """Ids and when they were entered, the newest first."""
+    after: str
+    """Where the next page begins; "" where there is none."""
+    by_mask: int
+    """How many of them were matched by the mask of their number alone."""
+
+
+class Counts(NamedTuple):
+    """How many messages there are by the values of some fields."""
+
+    groups: dict[tuple[Any, ...], int]
+    by_mask: int
+
+
+class BadCursor(ValueError):  # noqa: N818 - says what is so
+    """A page was asked for by what no page before it ended with."""
+
+
+class Selector:
+    """Looks messages up in the ledger. Raises LedgerUnavailable."""
+
+    def __init__(
+        self,
+        client: Client,
+        rules: Rules,
+        ciphers: Sequence[PlaintextCipher],
+        callers: Sequence[str] = (),
+    ) -> None:
+        """`callers` are the relay's, whose idempotency keys are kept apart."""
+        self._client = client
+        self._rules = rules
+        self._ciphers = ciphers
+        self._spaces = ("", "file:", "relay::", *(f"relay:{name}:" for name in callers))
+        self._act = Scripts(client, rules).act("select")
+
+    def page(
+        self, selection: Selection, limit: int, after: str = "", *, scan: bool = False
+    ) -> Found:
+        """Return at most `limit` messages, the newest first, that come after a page's end.
+
+        `scan` looks through all of the ledger, for what no list has. Raises BadCursor.
+        """
+        rows: list[_Row] = []
+        by_mask = 0
+        begin = _begin(after, scan=scan)
+        if scan:
+            for one in self._slices_of_all(selection, []):
+                rows += _rows(one, 0, begin)
+                rows = heapq.nlargest(limit + 1, set(rows))  # SCAN may give one twice.
+                by_mask += one.by_mask
+        else:
+            for hour, one in self._slices(selection, [], begin):
+                rows += reversed(_rows(one, hour, begin))
+                by_mask += one.by_mask
+                if len(rows) > limit:
+                    break
+        is_last = len(rows) <= limit
+        rows = rows[:limit]
+        return Found(
+            [(row.id, timestamps.at(row.enqueued)) for row in rows],
+            "" if is_last else _cursor(rows[-1], scan=scan),
+            by_mask,
+        )
+
+    def count(self, selection: Selection, by: Sequence[str], *, scan: bool = False) -> Counts:
+        """Count messages by some of GROUPS; hours and days are local, as datetimes."""
+        groups: Counter[tuple[Any, ...]] = Counter()
+        by_mask = 0
+        fields = ["hour" if name == "day" else name for name in by]
+        slices = self._slices_of_all(selection, fields or ["lane"])
+        if not scan:
+            slices = (one for _hour, one in self._slices(selection, fields or ["lane"], None))
+        for one in slices:
+            by_mask += one.by_mask
+            for values, count in zip(one.found[::2], one.found[1::2], strict=True):
+                group = _group(by, json.loads(values)) if by else ()
+                if group not in groups and len(groups) >= GROUPS_AT_MOST:
+                    group = ("other",) * len(by)
+                groups[group] += int(count)
+        return Counts(dict(groups), by_mask)
+
+    def _slices(
+        self, selection: Selection, by: Sequence[str], begin: _Begin | None
+    ) -> Iterator[tuple[int, _Slice]]:
+        """Yield what the lists have, the newest first, with the hour."""
+        conditions = self._conditions(selection)
+        for hour in self._hours(selection):
+            if begin and hour > begin.first:
+                continue
+            end = int(begin.second) if begin and hour == begin.first else self._length(hour)
+            while end > 0:
+                start = max(0, end - SLICE)
+                yield hour, self._slice(conditions, by, hour, start, end - 1)
+                end = start
+
+    def _slices_of_all(self, selection: Selection, by: Sequence[str]) -> Iterator[_Slice]:
+        conditions, cursor = self._conditions(selection), "0"
+        while True:
+            one = self._slice(conditions, by, "all", cursor, SLICE)
+            yield one
+            cursor = one.cursor
+            if cursor == "0":
+                return
+
+    def _slice(self, conditions: str, by: Sequence[str], *where: Any) -> _Slice:
+        began = time.monotonic()
+        with mapped_errors(self._rules.url):
+            cursor, looked, by_mask, *found = self._act(args=[*where, conditions, json.dumps(by)])
+        time.sleep(time.monotonic() - began)
+        return _Slice(str(cursor), int(looked), int(by_mask), found)
+
+    def _hours(self, selection: Selection) -> list[int]:
+        """Return the hours of the index, the newest first."""
+        since, until = _ms(selection.since), _ms(selection.until)
+        with mapped_errors(self._rules.url):
+            found: Any = self._client.zrange(
+                keys.IDS,
+                (until - 1) // HOUR_MS if until else "+inf",
+                since // HOUR_MS,
+                desc=True,
+                byscore=True,
+            )
+        return [int(hour) for hour in found]
+
+    def _length(self, hour: int) -> int:
+        with mapped_errors(self._rules.url):
+            return int(self._client.llen(keys.ids_of(hour)))
+
+    def _conditions(self, selection: Selection) -> str:
+        phone, key = selection.phone, selection.key
+        holders: set[str] = set()
+        ends = {cipher.idempotency(key, "", "")[0] for cipher in self._ciphers} if key else set()
+        if ends:
+            names = [keys.IDEMPOTENCY + space + end for end in ends for space in self._spaces]
+            with mapped_errors(self._rules.url):
+                holders = set(filter(None, self._client.mget(names)))  # type: ignore[arg-type]
+        return json.dumps(
+            {
+                "patterns": {
+                    name: [_pattern(one) for one in given]
+                    for name, given in selection.patterns.items()
+                },
+                "since": _ms(selection.since),
+                "till": _ms(selection.until),
+                "masked": mask_phone(phone) if phone else "",
+                "digests": [one.phone_hash(phone) for one in self._ciphers] if phone else [],
+                "keys": sorted(ends),
+                "holders": sorted(holders),
+            }
+        )
+
+
+class _Slice(NamedTuple):
+    """What a slice of the ledger had."""
+
+    cursor: str
+    looked: int
+    by_mask: int
+    found: list[Any]
+
+
+class _Row(NamedTuple):
+    """A message that was found. Rows of a scan are in the order of their entry."""
+
+    enqueued: int
+    id: str
+    hour: int
+    place: int
+
+
+class _Begin(NamedTuple):
+    """Where a page begins: before a place in an hour's list, or before a time and an id."""
+
+    first: int
+    second: str
+
+
+def _rows(one: _Slice, hour: int, begin: _Begin | None) -> list[_Row]:
+    triples = zip(one.found[::3], one.found[1::3], one.found[2::3], strict=True)
+    rows = [_Row(int(enqueued), name, hour, int(place)) for name, enqueued, place in triples]
+    if hour or begin is None:
+        return rows
+    return [row for row in rows if (row.enqueued, row.id) < (begin.first, begin.second)]
+
+
+def _cursor(row: _Row, *, scan: bool) -> str:
+    return f"{row.enqueued}-{row.id}" if scan else f"{row.hour}.{row.place}"
+
+
+def _begin(after: str, *, scan: bool) -> _Begin | None:
+    """Read a cursor. Raises BadCursor."""
+    if not after:
+        return None
+    first, sign, second = after.partition("-" if scan else ".")
+    if not (first.isdecimal() and sign and (scan or second.isdecimal())):
+        raise BadCursor(after)
+    return _Begin(int(first), second)
+
+
+def _group(by: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(_value(name, value) for name, value in zip(by, values, strict=True))
+
+
+def _value(name: str, value: Any) -> Any:
+    if name not in {"hour", "day"}:
+        return value
+    at = timestamps.at(int(value) * HOUR_MS).astimezone()
+    return at if name == "hour" else at.replace(hour=0, minute=0)
+
+
+def _ms(at: datetime | None) -> int:
+    return timestamps.ms(at) if at else 0
+
+
+def _pattern(words: str) -> str:
+    """Return a pattern of Lua for words in which `*` stands for any characters."""
+    magic = "^$()%.[]+-?"
+    return "^" + "".join(f"%{c}" if c in magic else ".*" if c == "*" else c for c in words) + "$"
