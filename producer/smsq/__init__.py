@@ -9,6 +9,7 @@
 from smsq import ledgers as _ledgers
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
+    CampaignCancelled,
     InvalidMessage,
     KeyConflict,
     LedgerFull,
@@ -24,6 +25,7 @@ from smsq.tracking import Attempt, Status
 
 __all__ = [
     "Attempt",
+    "CampaignCancelled",
     "Duplicate",
     "InvalidMessage",
     "KeyConflict",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
@@ -12,7 +16,13 @@ from smsq import keys
 from smsq.cipher import PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, run_and_wait
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
-from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
+from smsq.errors import (
+    CampaignCancelled,
+    InvalidMessage,
+    KeyConflict,
+    LedgerFull,
+    LedgerUnavailable,
+)
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
 
@@ -93,7 +103,7 @@ class LedgerWriter:
 
         The `wakeup` is pushed in the same act if the message is new, and queued. Raises
         LedgerUnavailable, SettingsError where the ledger's payload keys are different,
-        InvalidMessage for a bad id, and KeyConflict: then nothing is written.
+        InvalidMessage for a bad id, KeyConflict and CampaignCancelled: then nothing is written.
         """
         entry = _entry(self._cipher(), parse_id(message_id), message, origin)
         (answer,) = self._write([entry], wakeup=("one", *wakeup) if wakeup else ())
@@ -114,7 +124,8 @@ class LedgerWriter:
 
         `wakeups` are pushed in the same act, each for the new messages of its lane that are queued.
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
-        which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage.
+        which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage, and
+        CampaignCancelled where the campaign of one of them was: then none is written.
         """
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher()
@@ -163,6 +174,8 @@ class LedgerWriter:
                 f"the ledger took the message, but {settings.wait_replicas} replicas "
                 "(SMSQ_REDIS_WAIT_REPLICAS) did not have it in time: it may be sent, or be lost"
             )
+        if answers and (barred := _campaign_error(str(answers[0]))):
+            raise barred
         return list(map(str, answers))
 
     def _knows_any(self, ids: Sequence[str]) -> bool:
@@ -194,6 +207,33 @@ def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
     return conflict
 
 
+def _campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
+    """Return why no message of a call may be entered, as enqueue.lua answers."""
+    what, _, name = answer.partition(" ")
+    if what == "cancelled" and name:
+        error = CampaignCancelled(
+            f"campaign {name} was cancelled: nothing was enqueued; send it in another campaign"
+        )
+        error.campaign = name
+        return error
+    if what == "crowded":
+        return InvalidMessage(
+            f"campaign {name} would be one too many: the ledger knows at most 10,000 at a time, "
+            "each until SMSQ_RETENTION_S after its end"
+        )
+    return None
+
+
+@cache
+def _sender() -> str:
+    """Return user and host of this process, which a campaign's record shows."""
+    try:
+        user = os.environ.get("SMSQ_OPERATOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:128]
+
+
 def _entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
@@ -207,13 +247,14 @@ def _entry(
         "caller": origin.caller,
         "returnurl": origin.return_url,
         "trace": origin.trace,
+        "campaign": message.campaign,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
     key: tuple[str, ...] = ()
     if message.key:
         digests = cipher.idempotency(message.key, message.phone, message.template)
         key = (message.key_space, *digests)
-    return (
+    entry = (
         message_id,
         message.lane,
         cipher.seal(message.phone, message.code),
@@ -223,3 +264,7 @@ def _entry(
         "",
         [part for name, value in details.items() if value for part in (name, value)],
     )
+    if not message.campaign:
+        return entry
+    by = f"relay:{origin.caller}" if origin.caller else _sender()
+    return (*entry, message.campaign, by)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
-from smsq.contract import Message, new_id, parse, parse_lane
-from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
+from smsq.contract import Message, new_id, parse, parse_campaign, parse_lane
+from smsq.errors import (
+    CampaignCancelled,
+    InvalidMessage,
+    KeyConflict,
+    LedgerFull,
+    LedgerUnavailable,
+)
 from smsq.ledger_writer import Entered
 
 BATCH_AT_MOST: Final = 1000
@@ -59,11 +65,13 @@ def send_many(
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",
     on_duplicate: Callable[[Duplicate], object] | None = None,
+    campaign: str | None = None,
 ) -> Sent:
     """Enqueue messages, each a mapping of `send_sms`' arguments; return how many.
 
-    The iterable is read a batch at a time, so it may have any length. `lane` is the lane of rows
-    without one. `on_batch` is called with the ids of each batch, in order, once it is in the
+    The iterable is read a batch at a time, so it may have any length. `lane` and `campaign` are
+    those of rows without one; an operator can pause, slow and cancel a campaign as a whole. Raises
+    CampaignCancelled where that was done: `enqueued` rows are in, and none after them. `on_batch` is called with the ids of each batch, in order, once it is in the
     ledger.
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
@@ -77,12 +85,14 @@ def send_many(
     `on_batch`.
     """
     parse_lane(lane)
+    if campaign is not None:
+        parse_campaign(campaign)
     _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
     sending = _Sending(on_batch, on_invalid, on_duplicate)
     batch: list[_Row] = []
     for index, given in enumerate(messages):
         try:
-            batch.append(_Row(index, given, new_id(), _parse(given, lane)))
+            batch.append(_Row(index, given, new_id(), _parse(given, lane, campaign)))
         except InvalidMessage as error:
             error.index = index
             if sending.stops_at_invalid:
@@ -167,6 +177,10 @@ class _Sending:
         messages = [(row.id, row.message) for row in batch]
         try:
             return ledgers.current().enter_many(messages, stop_at_conflict=self.stops_at_invalid)
+        except CampaignCancelled as error:
+            error.enqueued = self.enqueued
+            error.args = (f"{error}; {self.enqueued} messages are enqueued before it",)
+            raise
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
             is_known = isinstance(error, LedgerFull)
@@ -184,10 +198,12 @@ class _Sending:
             self._on_duplicate(Duplicate(row.number, row.id, found.duplicate_of))
 
 
-def _parse(row: object, lane: str) -> Message:
+def _parse(row: object, lane: str, campaign: str | None) -> Message:
     if isinstance(row, Message):
-        return row
+        return row if row.campaign or not campaign else replace(row, campaign=campaign)
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InvalidMessage(f"a row must be a mapping of send_sms' arguments; got a {kind}")
+    if campaign is not None and "campaign" not in row:
+        row = {**row, "campaign": campaign}
     return parse((), row if "lane" in row else {**row, "lane": lane})

@@ -80,12 +80,14 @@ class SendSms(Task):  # type: ignore[type-arg]
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
+        campaign: str | None = None,
     ) -> SendResult:
         """Enqueue an SMS; the result's `id` is the message's id, for `smsq.status(id)`.
 
         Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
         this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
-        where the `key` was taken for another number or template; nothing is enqueued then.
+        where the `key` was taken for another number or template; nothing is enqueued then, nor where
+        the `campaign` was cancelled, which raises CampaignCancelled.
         Raises LedgerUnavailable where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for
         all of this): the message may be in, unless the text says that nothing was entered, so call
         again with the same `key`. Raises SettingsError for a bad setting.
@@ -101,6 +103,7 @@ class SendSms(Task):  # type: ignore[type-arg]
             "send_at": send_at,
             "reference": reference,
             "notify": notify,
+            "campaign": campaign,
         }
         return _sent(new_id(), parse_named(given))
 
