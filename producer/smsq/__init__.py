@@ -7,6 +7,7 @@
 """
 
 from smsq import ledgers as _ledgers
+from smsq.cancelling import Cancellation
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     CampaignCancelled,
@@ -26,6 +27,7 @@ from smsq.tracking import Attempt, Status
 __all__ = [
     "Attempt",
     "CampaignCancelled",
+    "Cancellation",
     "Duplicate",
     "InvalidMessage",
     "KeyConflict",
@@ -37,6 +39,7 @@ __all__ = [
     "SettingsError",
     "SmsqError",
     "Status",
+    "cancel",
     "send_many",
     "send_sms",
     "status",
@@ -52,3 +55,14 @@ def status(message_id: str) -> Status | None:
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]
     return _ledgers.current().status(message_id)
+
+
+def cancel(message_id: str) -> Cancellation | None:
+    """Cancel a message as far as that is possible; None where nothing is known of it.
+
+    Once the answer is "cancelled" the message certainly was not sent and will not be. With
+    "under_way" the attempt that is being made decides, with "too_late" the message is what its
+    state says; neither is sent again. Raises LedgerUnavailable, then it may or may not be
+    cancelled: ask again. And InvalidMessage for what cannot be an id.
+    """
+    return _ledgers.current().cancel(_parse_id(message_id))

@@ -18,6 +18,7 @@ from kombu import Connection, Queue
 from kombu.exceptions import KombuError
 
 from smsq import deadline
+from smsq.cancelling import Canceller
 from smsq.connection import Client, connect, keepalive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.ledger_writer import LedgerWriter
@@ -96,6 +97,11 @@ class SmsqApp(Celery):
     def ledger_writer(self) -> LedgerWriter:
         """What writes new messages to the ledger."""
         return LedgerWriter(self.client, self.settings)
+
+    @cached_property
+    def canceller(self) -> Canceller:
+        """What cancels messages."""
+        return Canceller(self.client, self.settings)
 
     @property
     def _broker_url(self) -> str:

@@ -26,7 +26,13 @@ Send = Callable[[str, str], Answers]
 Load = Callable[[str], Any]
 """Loads a script; returns the answer, which may be an error."""
 
-_ACTS: Final = {"enqueue": ("wakeup", "enqueue"), "unpublished": ("unpublished",)}
+AT_THE_LIMIT: Final = frozenset({"cancel"})
+"""Acts that Redis lets through at its memory limit, too: they free more than they take."""
+_ACTS: Final = {
+    "enqueue": ("wakeup", "campaigns", "cancelling", "enqueue"),
+    "unpublished": ("unpublished",),
+    "cancel": ("audit", "campaigns", "cancelling", "cancel"),
+}
 """Each with the files that it is made of. The last defines the act, as a local of its name."""
 PREFIX: Final = "smsq_"
 
@@ -50,9 +56,16 @@ def _library() -> tuple[str, str]:
     body = _code(*dict.fromkeys(name for names in _ACTS.values() for name in names))
     digest = sha1(body.encode(), usedforsecurity=False).hexdigest()
     name = f"{PREFIX}{keys.VERSION}_{digest[:8]}"
-    # Without flags: a server at its memory limit refuses them, and so does a replica.
-    calls = (f"redis.register_function('{name}_{act}', {act})\n" for act in _ACTS)
+    # Without flags a server at its memory limit refuses them, and so does a replica.
+    calls = (
+        f"redis.register_function{{function_name='{name}_{act}', callback={act}{_flags(act)}}}\n"
+        for act in _ACTS
+    )
     return name, "".join((f"#!lua name={name}\n", body, *calls))
+
+
+def _flags(act: str) -> str:
+    return ", flags={'allow-oom'}" if act in AT_THE_LIMIT else ""
 
 
 LIBRARY, CODE = _library()
@@ -68,7 +81,8 @@ class Act:
 
     def __init__(self, name: str) -> None:
         self._function = f"{LIBRARY}_{name}"
-        self._script = f"{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n"
+        flags = "#!lua flags=allow-oom\n" if name in AT_THE_LIMIT else ""
+        self._script = f"{flags}{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n"
         self._sha = sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._is_function = True
         """In which way it was run last; the other is tried where that way is barred."""

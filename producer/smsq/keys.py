@@ -37,6 +37,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:reports:<template> | hash | the template's windows of reports, "<lane>:<field>"; of releases before 0.3.0 "<field>", of all lanes | the longest of SMSQ_TEMPLATE_PAUSE |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
+| smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
 | smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
 | smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
 | smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to tell that one has ended, or to forget it; inf while one has live messages | as its campaign |
@@ -67,7 +68,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | who | phone hash, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |
-| stop | why it must not be sent, as in smsq:stops; obeyed since version 3, set by no release yet |
+| stop | "cancelled" where it was cancelled while an attempt was under way, or accepted: it is not sent again; obeyed since version 3 |
 | campaign | the name of its campaign |
 | account | which of smsq:stops applies; without one it is "default" |
 | turn | "1" where it has its slot of a campaign with a rate of its own |
@@ -142,6 +143,7 @@ STOPS: Final = f"{PREFIX}stops"
 CAMPAIGNS: Final = f"{PREFIX}campaigns"
 CAMPAIGN_ROOMS: Final = f"{CAMPAIGNS}:rooms"
 CAMPAIGN_SWEEP: Final = f"{CAMPAIGNS}:sweep"
+AUDIT: Final = f"{PREFIX}audit"
 CODES_SEEN: Final = f"{PREFIX}codes:seen"
 LOOKUP: Final = f"{PREFIX}lookup"
 BAD: Final = f"{PREFIX}bad"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
@@ -210,7 +206,7 @@ def _entered(message_id: str, answer: str) -> Entered | KeyConflict:
 def _campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
     """Return why no message of a call may be entered, as enqueue.lua answers."""
     what, _, name = answer.partition(" ")
-    if what == "cancelled" and name:
+    if what == "barred":
         error = CampaignCancelled(
             f"campaign {name} was cancelled: nothing was enqueued; send it in another campaign"
         )
@@ -224,14 +220,13 @@ def _campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
     return None
 
 
-@cache
-def _sender() -> str:
-    """Return user and host of this process, which a campaign's record shows."""
-    try:
-        user = os.environ.get("SMSQ_OPERATOR") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"[:128]
+def _sender(origin: Origin) -> str:
+    """Return who sends a campaign, as its record shows it."""
+    if origin.caller:
+        return f"relay:{origin.caller}"
+    from smsq.audit import MAX_TEXT, operator  # Only campaigns need it.
+
+    return operator()[:MAX_TEXT]
 
 
 def _entry(
@@ -266,5 +261,4 @@ def _entry(
     )
     if not message.campaign:
         return entry
-    by = f"relay:{origin.caller}" if origin.caller else _sender()
-    return (*entry, message.campaign, by)
+    return (*entry, message.campaign, _sender(origin))

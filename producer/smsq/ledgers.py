@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from smsq.cancelling import Cancellation
 from smsq.contract import Message
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
@@ -13,7 +14,7 @@ from smsq.tracking import Status
 
 
 class Ledger(Protocol):
-    """What `delay`, `send_many` and `status` need of a ledger.
+    """What `delay`, `send_many`, `status` and `cancel` need of a ledger.
 
     All raise LedgerUnavailable where it does not answer within SMSQ_ENQUEUE_TIMEOUT_S.
     """
@@ -31,6 +32,9 @@ class Ledger(Protocol):
 
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
 
 
 _REDIS: Final = RedisLedger()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
+from smsq.cancelling import Cancellation
 from smsq.contract import Lane, Message, State, mask_phone
 from smsq.errors import KeyConflict
 from smsq.failpoints import reached
@@ -67,6 +68,12 @@ class RedisLedger:
         """Read a message; None for one that is unknown."""
         with deadline.within(app.settings.enqueue_timeout_s):
             return read_status(app.client, app.settings.redis_url, message_id)
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message; None for one that is unknown."""
+        with deadline.within(app.settings.enqueue_timeout_s):
+            (answer,) = app.canceller.cancel([message_id])
+            return answer
 
 
 def _publish(results: Iterable[tuple[tuple[str, Message], Entered | KeyConflict]]) -> None:

@@ -34,10 +34,10 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     for before, after in {
         # To the last three while a resend waits: by news of the attempt before it.
         "queued": "sending failed expired cancelled accepted deferred delivered",
-        "sending": "accepted deferred held failed delivered",
+        "sending": "accepted deferred held failed cancelled delivered",
         "deferred": "queued failed expired cancelled accepted delivered",
         "accepted": "delivered failed deferred held unreported",
-        "held": "deferred failed accepted delivered",
+        "held": "deferred failed cancelled accepted delivered",
         # Final; only better news changes them.
         "failed": "delivered",
         "unreported": "delivered failed",

@@ -1,7 +1,7 @@
 """How scripts are put together: names of keys, constants of the settings, shared files.
 
-A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or the
-producer's wakeup.lua; those may need others. KEY_<name> is a key of `smsq.keys`; other names in
+A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or of the
+producer's audit.lua, campaigns.lua and wakeup.lua; those may need others. KEY_<name> is a key of `smsq.keys`; other names in
 capitals that no file defines are from `_constants`. A script contains only those of their
 functions, tables and constants that it uses, as all of it runs anew in each act.
 """
@@ -109,7 +109,7 @@ def _files() -> dict[str, str]:
         path.relative_to(root).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
         for path in root.rglob("*.lua")
     }
-    return own | {"shared/wakeup": lua("wakeup")}
+    return own | {f"shared/{name}": lua(name) for name in ("audit", "campaigns", "wakeup")}
 
 
 def _constants(rules: Rules) -> dict[str, Any]:
@@ -139,6 +139,7 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "BATCH": BATCH,
         "FEW": FEW,
         "WEBHOOK": "true" if rules.webhook else "false",
+        "WEBHOOK_EACH": "true" if rules.campaign_webhook == "each" else "false",
     }
 
 

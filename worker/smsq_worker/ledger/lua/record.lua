@@ -144,6 +144,7 @@ local function follow_result(m, r, excused)
     finish(m, 'failed', string.match(r.detail, '^%S+'))
   elseif r.outcome == 'refused' or r.outcome == 'not_sent' then
     drop(m, 'doubt')
+    if is_cancelled(m) then return cancel(m) end
     defer(m, r.wait_ms)
     if r.outcome == 'not_sent' then forget_old_attempt(m) end
   elseif not is_late then

@@ -1,17 +1,6 @@
 -- How a message ends, and what a doubt or a transient report leads to.
 -- needs: message announce compaction
 
--- Return whether a message certainly was not sent. Its attempts say so and never its reason: an
--- attempt that was refused may follow one in doubt. One without an outcome is in doubt; one of which
--- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
-local function certainly_not_sent(m)
-  for n = 0, m.n do
-    local at, outcome = m.f[attempt(n).at], m.f[attempt(n).outcome]
-    if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
-  end
-  return true
-end
-
 -- Free an idempotency key, so that another message with it is sent. If it names another message by
 -- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
 local function free_key(m)
@@ -34,7 +23,7 @@ local function sent_after_all(m)
 end
 
 local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
-  'by', 'who', 'due', 'waits', 'trace', 'stop', 'key'}
+  'by', 'who', 'due', 'waits', 'trace', 'stop', 'turn', 'key'}
 
 -- End a message: the number and the code leave the ledger, the rest stays for the retention.
 local function finish(m, to, reason)
@@ -56,7 +45,14 @@ end
 
 -- End a message that must not be sent any more. It is cancelled only if it certainly was not sent.
 local function cancel(m)
-  if m.fallback_reason then finish(m, 'failed', 'local:cancelled') else finish(m, 'cancelled') end
+  if certainly_not_sent(m) then finish(m, 'cancelled') else finish(m, 'failed', 'local:cancelled') end
+end
+
+-- Return whether it, or its campaign, was cancelled while an attempt was under way, or after one was
+-- accepted: whatever comes of that, there is no further attempt.
+local function is_cancelled(m)
+  return m.stop == 'cancelled'
+    or m.campaign and redis.call('HGET', KEY_CAMPAIGN .. m.campaign, 'stop') == 'cancelled'
 end
 
 -- Wait for an operator, without a timer.
@@ -68,7 +64,7 @@ end
 
 -- Try once more within the budget, or fail with the reason.
 local function resend(m, wait_ms, maybe_sent, fallback_reason)
-  if m.resends >= MAX_RESENDS or now + wait_ms >= m.expires then
+  if is_cancelled(m) or m.resends >= MAX_RESENDS or now + wait_ms >= m.expires then
     return finish(m, 'failed', fallback_reason)
   end
   set(m, 'resends', m.resends + 1, 'otherwise', fallback_reason)
@@ -78,5 +74,6 @@ end
 
 -- The last attempt may have been sent and there is no way to ask: the message's policy decides.
 local function follow_doubt(m, wait_ms)
+  if is_cancelled(m) then return cancel(m) end
   if m.hold_on_doubt then hold(m) else resend(m, wait_ms, true, 'local:resends') end
 end

@@ -142,7 +142,8 @@ local function follow_report(m, n, mid, r, begun, known)
   if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
   note_stat(m, r)
   local reason = 'report:' .. r.stat
-  local came_not = m.state == 'accepted' and not r.maybe_sent
+  local goes_on = not is_cancelled(m)
+  local came_not = goes_on and m.state == 'accepted' and not r.maybe_sent
   local of_template = came_not and r.pause == 'template' and paused('template:' .. m.template)
   if of_template and stops_lane(of_template, m.lane) then
     -- The template is known to be at fault: it waits with the others.
@@ -155,7 +156,7 @@ local function follow_report(m, n, mid, r, begun, known)
   elseif r.class == 'permanent' or (r.class == 'transient' and m.state == 'unreported') then
     finish(m, 'failed', reason)
   elseif r.class == 'transient' and m.state == 'accepted' then
-    if r.maybe_sent and m.hold_on_doubt then
+    if goes_on and r.maybe_sent and m.hold_on_doubt then
       hold(m)
     else
       resend(m, r.wait_ms, r.maybe_sent, reason)

@@ -1,0 +1,41 @@
+"""What an operator does, as the audit stream keeps it: audit.lua writes it in the act itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from getpass import getuser
+from socket import gethostname
+from typing import Final
+
+OPERATOR: Final = "SMSQ_OPERATOR"
+MAX_TEXT: Final = 200
+
+
+def act(what: str, *, who: str = "", **arguments: object) -> str:
+    """Return an act of an operator, as acts take it to be noted with their effect.
+
+    Numbers are masked, and codes left out, by whoever names the arguments.
+    """
+    given = {
+        name: f"{value}"[:MAX_TEXT] for name, value in arguments.items() if value not in (None, "")
+    }
+    text = json.dumps(given, ensure_ascii=False)
+    return json.dumps([(who or operator())[:MAX_TEXT], what, text])
+
+
+@cache
+def _login() -> str:
+    try:
+        user = getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{gethostname()}"
+
+
+def operator(environ: Mapping[str, str] = os.environ) -> str:
+    """Return who acts: SMSQ_OPERATOR, or the login name and the host."""
+    name = environ.get(OPERATOR, "").strip()
+    return name if name and name.isprintable() else _login()

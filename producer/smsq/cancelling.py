@@ -1,0 +1,70 @@
+"""Cancelling messages: what `cancel` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from smsq.connection import Client, mapped_errors, run_and_wait
+from smsq.errors import LedgerUnavailable
+from smsq.functions import Act
+from smsq.settings import ProducerSettings
+
+Answer = Literal["cancelled", "under_way", "too_late"]
+
+AT_ONCE: Final = 100
+"""How many messages one act cancels: all clients of Redis wait meanwhile."""
+IN_DOUBT: Final = "; the message may or may not be cancelled: ask again"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What became of a message that was to be cancelled, from the moment of the answer on.
+
+    Whatever the answer, no further attempt to send it begins.
+    """
+
+    id: str
+    answer: Answer
+    """cancelled: it certainly was not sent, and will not be.
+    under_way: an attempt is being made, and decides; it is not tried again.
+    too_late: it is what its state says; one that was accepted goes on to its delivery report."""
+    state: str
+    reason: str | None
+    """Why it ended, as in `Status`; local:cancelled where an attempt before may have been sent."""
+
+
+class Canceller:
+    """Cancels messages, for producers and workers."""
+
+    def __init__(self, client: Client, settings: ProducerSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._act = Act("cancel")
+
+    def cancel(self, ids: Sequence[str], operator_act: str = "") -> list[Cancellation | None]:
+        """Cancel messages in one act, AT_ONCE at most; None for each that is unknown.
+
+        `operator_act` goes to the audit stream: see `smsq.audit`. Raises LedgerUnavailable.
+        """
+        settings = self._settings
+        args = (settings.retention_s * 1000, operator_act, *ids)
+        with mapped_errors(settings.redis_url, IN_DOUBT):
+            found, is_safe = run_and_wait(self._client, self._act, args, settings.wait_replicas)
+        if not is_safe:
+            raise LedgerUnavailable(
+                f"the ledger cancelled it, but {settings.wait_replicas} replicas "
+                "(SMSQ_REDIS_WAIT_REPLICAS) did not have it in time: after a failover it may be sent"
+            )
+        return [_read(one, *answer) for one, answer in zip(ids, found, strict=True)]
+
+
+def _read(message_id: str, answer: str, state: str, reason: str) -> Cancellation | None:
+    found: dict[str, Answer] = {
+        "cancelled": "cancelled",
+        "under way": "under_way",
+        "too late": "too_late",
+    }
+    known = found.get(answer)
+    return Cancellation(message_id, known, state, reason or None) if known else None
