@@ -3,7 +3,7 @@
 -- About 30 MB at most; older entries go after a year.
 local AUDIT_AT_MOST, AUDIT_MS = 100000, 365 * 86400000
 
--- Note an act {who, what, arguments} as JSON and its effect, in words; of '' nothing.
+-- Note an act {who, what, arguments} as JSON, see audit.py, and its effect, in words; of '' nothing.
 local function note_act(act, effect)
   if not act or act == '' then return end
   local who, what, arguments = unpack(cjson.decode(act))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from getpass import getuser
 from socket import gethostname
 from typing import Final
 
+_PHONE: Final = re.compile(r"(?<![0-9A-Za-z-])(1[3-9]\d)\d{4}(\d{4})(?![0-9A-Za-z-])")
 OPERATOR: Final = "SMSQ_OPERATOR"
 MAX_TEXT: Final = 200
 
@@ -17,10 +19,10 @@ MAX_TEXT: Final = 200
 def act(what: str, *, who: str = "", **arguments: object) -> str:
     """Return an act of an operator, as acts take it to be noted with their effect.
 
-    Numbers are masked, and codes left out, by whoever names the arguments.
+    What looks like a number is masked.
     """
     given = {
-        name: f"{value}"[:MAX_TEXT] for name, value in arguments.items() if value not in (None, "")
+        name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT]) for name, value in arguments.items() if value not in (None, "")
     }
     text = json.dumps(given, ensure_ascii=False)
     return json.dumps([(who or operator())[:MAX_TEXT], what, text])

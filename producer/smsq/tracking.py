@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from smsq import keys
+from smsq.campaigns import read_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, State, is_id
@@ -50,6 +51,7 @@ class Status:
     """It has ended, and no attempt was accepted or is in doubt: sending it again doubles nothing.
 
     False of a duplicate, as its key's holder may have been sent."""
+    campaign: str | None = None
 
     @property
     def final(self) -> bool:
@@ -74,8 +76,8 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
         stored: dict[str, str] = dict(client.hgetall(keys.message(message_id)))  # type: ignore[arg-type]
     if not stored:
         return None
-    fields = unfolded(stored)
-    texts = ("template", "phone", "reason", "stat", "detail", "reference")
+    fields = read_apparent(client, url, unfolded(stored))
+    texts = ("template", "phone", "reason", "stat", "detail", "reference", "campaign")
     return Status(
         id=message_id,
         state=State(fields["state"]).value,

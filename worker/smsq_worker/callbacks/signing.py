@@ -14,9 +14,9 @@ _IN_A_HEADER = "!#$&'()*+,/:;=?@[]"
 
 
 def event(outcome: Mapping[str, Any]) -> bytes:
-    """Return the body for an outcome, which has `state` and `finished_at`, ISO 8601."""
+    """Return the body for the outcome of a message, or of a campaign, which has `state` and `finished_at`, ISO 8601."""
     body = {
-        "type": f"message.{outcome['state']}",
+        "type": f"{'campaign' if 'counts' in outcome else 'message'}.{outcome['state']}",
         "timestamp": outcome["finished_at"],
         "data": dict(outcome),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smsq_worker.config.parsers import CampaignWebhook
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 
 
@@ -24,6 +25,8 @@ class Rules:
     template_pause: TemplatePauses
     probe_s: float
     webhook: bool
+    campaign_webhook: CampaignWebhook
+    """Whether each message of a campaign is told of there, or the campaign's end alone."""
     notice_lease_s: float
     wait_replicas: int = 0
     """How many replicas must have an admission before its request is sent, and a report."""

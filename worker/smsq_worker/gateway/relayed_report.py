@@ -14,7 +14,7 @@ _STATS: Final = {
     State.UNREPORTED: "UNKNOWN",
 }
 _NOT_FINAL: Final = "ACCEPTD"
-_MAYBE_SENT: Final = {"local:resends", "local:dropped"}
+_MAYBE_SENT: Final = {"local:resends", "local:dropped", "local:cancelled"}
 _STATS_WITHOUT_REPORT: Final = {
     State.FAILED: "REJECTED",
     State.EXPIRED: "EXPIRED",

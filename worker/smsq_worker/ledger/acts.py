@@ -54,7 +54,9 @@ class Acts:
         except LedgerUnavailable as error:
             raise classified(error, self._rules.url) from error.__cause__
 
-    def _keep(self, key: str, *fields: str | float, drop: Sequence[str] = ()) -> None:
+    def _keep(
+        self, key: str, *fields: str | float, drop: Sequence[str] = (), act: str = ""
+    ) -> None:
         """Set and drop fields of a hash, also at the memory limit of Redis."""
         with mapped_errors(self._rules.url):
-            self._scripts.act("keep")(keys=[key], args=[len(fields), *fields, *drop])
+            self._scripts.act("keep")(keys=[key], args=[act, len(fields), *fields, *drop])

@@ -12,6 +12,7 @@ import redis
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq_worker.ledger.backlog import lag_s
+from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
 from smsq_worker.ledger.timestamps import at
 
@@ -62,7 +63,10 @@ class Pause:
 
 
 class Control(SuppressionActs):
-    """The switches. Every method raises LedgerUnavailable where Redis fails."""
+    """The switches. Every method raises LedgerUnavailable where Redis fails.
+
+    `act` is an operator's, from `smsq.audit`, to be noted with its effect.
+    """
 
     def rate(self) -> Rate:
         """Read the rate as it is now."""
@@ -75,23 +79,22 @@ class Control(SuppressionActs):
             by_operator=bool(by_operator),
         )
 
-    def set_rate(self, limit: float, burst: int) -> None:
+    def set_rate(self, limit: float, burst: int, act: str = "") -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        self._keep(keys.RATE, *fields, drop=_OF_THE_RATE_BEFORE)
+        self._keep(keys.RATE, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
 
-    def reset_rate(self) -> None:
+    def reset_rate(self, act: str = "") -> None:
         """Return to what the settings say."""
-        with mapped_errors(self._rules.url):
-            self._client.hdel(keys.RATE, "limit", "burst", *_OF_THE_RATE_BEFORE)
+        self._keep(keys.RATE, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
 
-    def pause(self, scope: str, detail: str) -> bool:
+    def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""
-        return self._switch("pause", scope, detail)
+        return self._switch("pause", scope, detail, act)
 
-    def resume(self, scope: str, why: str) -> bool:
+    def resume(self, scope: str, why: str, act: str = "") -> bool:
         """End a pause, whatever its cause; False where there is none."""
-        return self._switch("resume", scope, why)
+        return self._switch("resume", scope, why, act)
 
     def pauses(self) -> list[Pause]:
         """List the pauses, the oldest first."""
@@ -103,9 +106,10 @@ class Control(SuppressionActs):
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
         with mapped_errors(self._rules.url):
-            found = self._client.hgetall(keys.LIVE)
+            found: Any = self._client.hgetall(keys.LIVE)
+            behind = unswept(self._client)
         # Those that were live before they were counted make it negative.
-        return {str(name): max(0, int(value)) for name, value in found.items()}
+        return {str(name): max(0, int(n) + behind[name]) for name, n in found.items()}
 
     def lag_s(self) -> float:
         """Return for how long the most overdue timer has been due."""
@@ -121,8 +125,8 @@ class Control(SuppressionActs):
             except (redis.ResponseError, KeyError):  # an ACL forbids it
                 return None
 
-    def _switch(self, what: str, scope: str, words: str) -> bool:
-        return bool(self._run_plain("pause", what, scope, words)[0])
+    def _switch(self, what: str, scope: str, words: str, act: str) -> bool:
+        return bool(self._run_plain("pause", what, scope, words, act)[0])
 
 
 def _pause(scope: str, found: dict[str, Any]) -> Pause:

@@ -13,6 +13,7 @@ from smsq.connection import mapped_errors
 from smsq_worker.domain.codes import normalise
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.campaigns import FINISHED, campaign_outcome
 
 TIMES: Final = ("enqueued", "accepted", "finished", "allowed")
 
@@ -76,7 +77,7 @@ class Callbacks(Acts):
             kind=name.partition(":")[0],
             failures=int(rest[1]),
             tries=int(rest[2]),
-            outcome=_public(found),
+            outcome=campaign_outcome(found) if found["state"] == FINISHED else _public(found),
             notify=found.get("notify"),
             return_url=found.get("returnurl"),
             last_stat=found.get("last"),
@@ -105,9 +106,12 @@ class Callbacks(Acts):
             for (name, since), (tries, error) in zip(found, details, strict=True)
         ]
 
-    def revive(self, name: str, decision: Literal["replay", "drop"]) -> bool:
-        """Replay or drop one that was given up; return False where it is not among them."""
-        (done,) = self._run("revive_callback", name, decision)
+    def revive(self, name: str, decision: Literal["replay", "drop"], act: str = "") -> bool:
+        """Replay or drop one that was given up; return False where it is not among them.
+
+        `act` is the operator's, from `smsq.audit`.
+        """
+        (done,) = self._run("revive_callback", name, decision, act)
         return bool(done)
 
     def counts(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import redis
 
 from smsq import keys
+from smsq.campaigns import read_apparent
 from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL
@@ -134,7 +135,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         tellings=tuple(_tellings(client, status.id)),
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
-    return trace, str(fields.get("state", ""))
+    return trace, str(read_apparent(client, "", fields)["state"] if "state" in fields else "")
 
 
 def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:

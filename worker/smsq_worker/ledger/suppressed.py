@@ -15,6 +15,7 @@ from smsq.cipher import PlaintextCipher, Unreadable
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane
 from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.audit import add_act
 from smsq_worker.ledger.timestamps import at, ms, now_ms
 
 ALL_LANES: Final = tuple(Lane)
@@ -51,36 +52,42 @@ class SuppressionActs(Acts):
     """Numbers to which nothing is sent. Methods raise LedgerUnavailable where Redis fails."""
 
     def suppress(
-        self, phone: str, reason: str, until: datetime, lanes: Sequence[Lane] = ()
+        self, phone: str, reason: str, until: datetime, lanes: Sequence[Lane] = (), act: str = ""
     ) -> None:
         """Send nothing to a number until then, in some lanes or in all.
 
         `phone` is 11 digits; `until` is aware.
         """
         entry = {"reason": reason, "since": self._now(), "until": ms(until)}
-        args = (*_suppression(self._cipher(), phone, entry), json.dumps(lanes))
+        args = (*_suppression(self._cipher(), phone, entry), json.dumps(lanes), act)
         self._run_plain("suppress", *args)
 
-    def take_over(self, rows: Iterable[Suppressed]) -> int:
+    def take_over(self, rows: Iterable[Suppressed], act: str = "") -> int:
         """Suppress numbers as another list says, replacing what is known; return how many.
 
         All rows of a number come one after the other.
         """
         count, cipher = 0, self._cipher()
-        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
+        with mapped_errors(self._rules.url), self._client.pipeline(transaction=True) as pipe:
             for phone, of_phone in groupby(rows, attrgetter("phone")):
                 pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, _entry(list(of_phone))))
                 count += 1
-                if count % 1000 == 0:
-                    pipe.execute()
-            pipe.execute()
+                if count % _BATCH == 0:
+                    self._take_batch(pipe, _BATCH, act)
+            self._take_batch(pipe, count % _BATCH, act)
         return count
 
-    def unsuppress(self, phone: str, lanes: Sequence[Lane] = ()) -> bool:
+    def _take_batch(self, pipe: Any, size: int, act: str) -> None:
+        if size:
+            if act:
+                add_act(pipe, act, f"{size} suppressed")
+            pipe.execute()
+
+    def unsuppress(self, phone: str, lanes: Sequence[Lane] = (), act: str = "") -> bool:
         """Send to a number again, in some lanes or in all; False where it was not suppressed."""
         # Also as a process without keys suppressed it, or the next worker would bring it back.
         names = {self._cipher().phone_hash(phone), keys.phone_hash(phone)}
-        count, _ = self._run_plain("unsuppress", json.dumps(lanes), *names)
+        count, _ = self._run_plain("unsuppress", json.dumps(lanes), act, *names)
         return bool(count)
 
     def suppressed(self) -> Iterator[Suppressed]:

@@ -46,7 +46,12 @@ class TimerActs(Acts):
         next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
         return Due(wake, next_s, lanes, float(rate), bool(more), int(woken))
 
-    def decide(self, message_id: str, decision: Decision) -> tuple[str, State | None]:
-        """Resend or drop a held message: ("done", "unknown", "not held" or "too late", state)."""
-        answer, state = self._run("decide", message_id, decision)
+    def decide(
+        self, message_id: str, decision: Decision, act: str = ""
+    ) -> tuple[str, State | None]:
+        """Resend or drop a held message: ("done", "unknown", "not held" or "too late", state).
+
+        `act` is the operator's, from `smsq.audit`.
+        """
+        answer, state = self._run("decide", message_id, decision, act)
         return answer, State(state) if state else None
