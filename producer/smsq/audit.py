@@ -22,7 +22,9 @@ def act(what: str, *, who: str = "", **arguments: object) -> str:
     What looks like a number is masked.
     """
     given = {
-        name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT]) for name, value in arguments.items() if value not in (None, "")
+        name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT])
+        for name, value in arguments.items()
+        if value not in (None, "")
     }
     text = json.dumps(given, ensure_ascii=False)
     return json.dumps([(who or operator())[:MAX_TEXT], what, text])

@@ -71,8 +71,8 @@ def send_many(
 
     The iterable is read a batch at a time, so it may have any length. `lane` and `campaign` are
     those of rows without one; an operator can pause, slow and cancel a campaign as a whole. Raises
-    CampaignCancelled where that was done: `enqueued` rows are in, and none after them. `on_batch` is called with the ids of each batch, in order, once it is in the
-    ledger.
+    CampaignCancelled where that was done: `enqueued` rows are in, and none after them. `on_batch`
+    is called with the ids of each batch, in order, once it is in the ledger.
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
     `enqueued` says how many. on_invalid="skip" leaves bad rows out and returns them as `invalid`;

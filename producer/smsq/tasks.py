@@ -86,8 +86,8 @@ class SendSms(Task):  # type: ignore[type-arg]
 
         Its `duplicate_of` is the id of the message that holds the `key`, if another does: then
         this one is not sent. Raises InvalidMessage where an argument breaks a rule, and KeyConflict
-        where the `key` was taken for another number or template; nothing is enqueued then, nor where
-        the `campaign` was cancelled, which raises CampaignCancelled.
+        where the `key` was taken for another number or template, and CampaignCancelled where its
+        `campaign` was cancelled; nothing is enqueued then.
         Raises LedgerUnavailable where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for
         all of this): the message may be in, unless the text says that nothing was entered, so call
         again with the same `key`. Raises SettingsError for a bad setting.

@@ -3,7 +3,7 @@
 A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or of the
 producer's audit.lua, campaigns.lua and wakeup.lua; those may need others. KEY_<name> is a key of
 `smsq.keys`; other names in capitals that no file defines are from `_constants`. A script contains
-only those of their functions, tables and constants that it uses, as all of it runs anew in each act.
+only those of their functions, tables and constants that it uses, as all of it runs in each act.
 """
 
 from __future__ import annotations
