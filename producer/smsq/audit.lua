@@ -3,10 +3,12 @@
 -- About 30 MB at most; older entries go after a year.
 local AUDIT_AT_MOST, AUDIT_MS = 100000, 365 * 86400000
 
--- Note an act {who, what, arguments} as JSON, see audit.py, and its effect, in words; of '' nothing.
-local function note_act(act, effect)
+-- Note an act {who, what, arguments, only if it changed anything} as JSON, see audit.py, and its effect,
+-- in words; of '' nothing.
+local function note_act(act, effect, changed_nothing)
   if not act or act == '' then return end
-  local who, what, arguments = unpack(cjson.decode(act))
+  local who, what, arguments, if_changed = unpack(cjson.decode(act))
+  if if_changed and changed_nothing then return end
   redis.call('XADD', KEY_AUDIT, 'MAXLEN', '~', AUDIT_AT_MOST, '*', 'who', who, 'what', what,
     'arguments', arguments, 'effect', effect)
   local clock = redis.call('TIME')

@@ -16,10 +16,10 @@ OPERATOR: Final = "SMSQ_OPERATOR"
 MAX_TEXT: Final = 200
 
 
-def act(what: str, *, who: str = "", **arguments: object) -> str:
+def act(what: str, *, who: str = "", if_changed: bool = False, **arguments: object) -> str:
     """Return an act of an operator, as acts take it to be noted with their effect.
 
-    What looks like a number is masked.
+    What looks like a number is masked. With `if_changed` one that changes nothing is not noted.
     """
     given = {
         name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT])
@@ -27,7 +27,7 @@ def act(what: str, *, who: str = "", **arguments: object) -> str:
         if value not in (None, "")
     }
     text = json.dumps(given, ensure_ascii=False)
-    return json.dumps([(who or operator())[:MAX_TEXT], what, text])
+    return json.dumps([(who or operator())[:MAX_TEXT], what, text, if_changed])
 
 
 @cache

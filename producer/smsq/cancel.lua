@@ -12,12 +12,14 @@
 local function cancel(_, ARGV)
   local clock = redis.call('TIME')
   local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-  local answers, counts = {}, {}
+  local answers, counts, has_changed = {}, {}, false
   for i = 3, #ARGV do
-    local one = {cancel_message(ARGV[i], now, ARGV[1])}
+    local answer, state, reason, changed = cancel_message(ARGV[i], now, ARGV[1])
+    local one = {answer, state, reason}
+    has_changed = has_changed or changed
     answers[i - 2] = one
     counts[one[1]] = (counts[one[1]] or 0) + 1
   end
-  note_act(ARGV[2], effect_of(counts))
+  note_act(ARGV[2], effect_of(counts), not has_changed)
   return answers
 end

@@ -71,7 +71,7 @@ end
 
 local WAITING = {queued = true, deferred = true, held = true}
 
--- Returns an answer, the state from now on, and its reason or ''. The answers:
+-- Returns an answer, the state from now on, its reason or '', and whether this changed it. The answers:
 --   cancelled  it certainly was not sent, and will not be
 --   under way  an attempt is being made, and decides; it is not tried again
 --   too late   it is what its state says, and is not sent again
@@ -79,16 +79,18 @@ local WAITING = {queued = true, deferred = true, held = true}
 local function cancel_message(id, now, retention)
   local stored, f = redis.call('HGETALL', KEY_MESSAGE .. id), {}
   for i = 1, #stored, 2 do f[stored[i]] = stored[i + 1] end
-  if not f.state then return 'unknown', '', '' end
-  local state = f.state
+  if not f.state then return 'unknown', '', '', false end
+  local state, changed = f.state, false
   if WAITING[state] then
     shut_out_older_workers()
     state = end_cancelled(id, f, now, retention)
     f.reason = state == 'failed' and 'local:cancelled' or nil
+    changed = true
   elseif state == 'sending' or state == 'accepted' then
     shut_out_older_workers()
-    forbid_resends(id, now)
+    if f.stop ~= 'cancelled' then forbid_resends(id, now) end
+    changed = f.stop ~= 'cancelled'
   end
   local answer = state == 'cancelled' and 'cancelled' or state == 'sending' and 'under way' or 'too late'
-  return answer, state, f.reason or ''
+  return answer, state, f.reason or '', changed
 end

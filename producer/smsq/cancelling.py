@@ -34,6 +34,19 @@ class Cancellation:
     reason: str | None
     """Why it ended, as in `Status`; local:cancelled where an attempt before may have been sent."""
 
+    @property
+    def words(self) -> str:
+        """Say it in a sentence."""
+        if self.answer == "cancelled":
+            return "cancelled: it certainly was not sent, and will not be"
+        if self.answer == "under_way":
+            return "under way: the attempt that is being made decides, and is the last"
+        if self.state == "accepted":
+            return "too late: the gateway has accepted it; it is not sent again"
+        if self.reason == "local:cancelled":
+            return "too late: an earlier attempt may have been sent; it is not sent again"
+        return f"too late: it is {self.state}"
+
 
 class Canceller:
     """Cancels messages, for producers and workers."""

@@ -6,14 +6,17 @@ from typing import Any, Final
 
 from celery.result import AsyncResult
 
+from smsq import ledgers
 from smsq.app import app
+from smsq.cancelling import Cancellation
 from smsq.errors import NoResult
 
 _KEPT: Final = {
     *("app", "as_list", "as_tuple", "backend", "id", "ignored", "parent", "task_id"),
     *("supports_native_join", "TimeoutError"),
+    "revoke",
 }
-"""What needs no result backend."""
+"""What needs no result backend, or is our own."""
 
 
 class SendResult(AsyncResult):  # type: ignore[type-arg]
@@ -29,6 +32,10 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
     def __init__(self, message_id: str, *_: Any, **__: Any) -> None:
         # Not Celery's own, which costs as much as checking the message.
         self.id = message_id
+
+    def revoke(self, *_: Any, **__: Any) -> Cancellation | None:  # type: ignore[override]
+        """Cancel the message as `smsq.cancel` does, whatever options Celery's own takes."""
+        return ledgers.current().cancel(self.id)
 
     def __del__(self) -> None:
         """Do nothing: Celery's own asks the backend to forget what it never kept."""

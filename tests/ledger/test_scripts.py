@@ -34,7 +34,8 @@ def defined(text: str) -> set[str]:
     return names
 
 
-NEEDED = {path.stem: path for path in [*LUA.glob("shared/*.lua"), PRODUCERS / "wakeup.lua"]}
+BORROWED = [PRODUCERS / "audit.lua", PRODUCERS / "wakeup.lua"]
+NEEDED = {path.stem: path for path in [*LUA.glob("shared/*.lua"), *BORROWED]}
 SHARED = {name for path in NEEDED.values() for name in defined(path.read_text())}
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from types import NoneType
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
+from smsq.cancelling import Cancellation
 from smsq.contract import Lane
 from smsq.tracking import Attempt, Status
 from smsq_worker.gateway import relay_request as gateway
@@ -26,7 +27,7 @@ _SCALARS: Final[Mapping[type, dict[str, Any]]] = {
     datetime: TEXT | {"format": "date-time"},
     NoneType: {"type": "null"},
 }
-_MODELS: Final = (Attempt, Status)
+_MODELS: Final = (Attempt, Status, Cancellation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ def _type(hint: Any) -> dict[str, Any]:
     if hint in _MODELS:
         return {"$ref": f"#/components/schemas/{hint.__name__}"}
     of = get_args(hint)
+    if get_origin(hint) is Literal:
+        return TEXT | {"enum": [*of]}
     if of[-1] is Ellipsis:
         return {"type": "array", "items": _type(of[0])}
     return {"anyOf": [_type(one) for one in of]}
@@ -136,6 +139,13 @@ MESSAGE_ANSWERS: Final = _answers(_STATUS, s200="the message") | _answers(
     s404="no such message, or another caller's",
     s429="too many wrong secrets from this address",
     s503="Redis does not answer",
+)
+_CANCELLATION: Final = {"$ref": f"#/components/schemas/{Cancellation.__name__}"}
+CANCEL_ANSWERS: Final = MESSAGE_ANSWERS | _answers(
+    _CANCELLATION,
+    s200="it certainly was not sent, and will not be",
+    s202="an attempt is under way, and decides; it is not tried again",
+    s409="too late: it is what its state says, and is not sent again",
 )
 REPORT_ANSWERS: Final = _answers(
     s200="the reports are safe",

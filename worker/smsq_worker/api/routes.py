@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from smsq import deadline
+from smsq.cancelling import Cancellation, Canceller
 from smsq.connection import Client
 from smsq.tracking import Status, read_status
 from smsq_worker.api import metrics, openapi
@@ -51,6 +52,8 @@ PARSERS: Final = 2
 INLINE_BYTES: Final = 4096
 """Bodies up to this size are parsed in the event loop: that takes 5 ms in the worst case."""
 
+_CANCELLED: Final[dict[str, int]] = {"cancelled": 200, "under_way": 202, "too_late": 409}
+
 
 class Api:
     """The endpoints, except for the relay's."""
@@ -67,6 +70,7 @@ class Api:
     ) -> None:
         self._settings = settings
         self._client = client
+        self._canceller = Canceller(client, settings)
         self._inbox = inbox
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
@@ -143,6 +147,25 @@ class Api:
             return None
         return status
 
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a message as far as that is possible. A caller cancels only its own messages.
+
+        200: it certainly was not sent, and will not be. 202: an attempt is under way, and decides;
+        it is not tried again. 409: too late, it is what its state says; it is not sent again.
+        """
+        caller = self._authenticator.caller(request)
+        found = await self._query(self._cancel, caller, request.path_params["message_id"])
+        if found is None:
+            raise HTTPException(404, "no such message")
+        return JSONResponse(asdict(found), _CANCELLED[found.answer])
+
+    def _cancel(self, caller: Caller, message_id: str) -> Cancellation | None:
+        # Whose it is never changes.
+        if self._message(caller, message_id) is None:
+            return None
+        (found,) = self._canceller.cancel([message_id])
+        return found
+
     async def metrics(self, request: Request) -> Response:
         """Return the metrics in Prometheus' text form."""
         del request
@@ -193,6 +216,13 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
             "/messages/{message_id:path}",
             api.message,
             openapi.MESSAGE_ANSWERS,
+            openapi.MESSAGE_REQUEST,
+        ),
+        Operation(
+            "DELETE",
+            "/messages/{message_id:path}",
+            api.cancel,
+            openapi.CANCEL_ANSWERS,
             openapi.MESSAGE_REQUEST,
         ),
         Operation("GET", "/healthz", healthy, openapi.HEALTH_ANSWERS),

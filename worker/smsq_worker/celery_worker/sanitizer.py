@@ -44,6 +44,14 @@ class MaskedRequest(Request):
         """Describe the request to remote control, and so to Flower."""
         return super().info(safe=True)
 
+    def revoked(self) -> bool:
+        """Return whether a message that others wrote was revoked before a worker took it.
+
+        One that is in the ledger is cancelled there, see remote_control.py: to drop its wake-up
+        would only delay it.
+        """
+        return not is_in_ledger(self.message) and bool(super().revoked())
+
     def cancel(self, *_: Any, **__: Any) -> None:
         """Do nothing: a cold shutdown of Celery's would signal a process of its own to the task.
 

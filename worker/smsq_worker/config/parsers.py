@@ -17,6 +17,7 @@ from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535
 MIN_TOKEN: Final = 16
+MAX_PERSON: Final = 100
 WEBHOOK_KEY: Final = "whsec_"
 WEBHOOK_KEY_BYTES: Final = range(24, 65)
 
@@ -79,6 +80,13 @@ def header_text(text: str) -> str:
     """Read a secret that goes into an HTTP header."""
     if not (text.isascii() and text.isprintable()):
         raise ValueError("printable ASCII on one line")
+    return text
+
+
+def person(text: str) -> str:
+    """Read a name as the audit stream shows it."""
+    if len(text) > MAX_PERSON or not text.isprintable():
+        raise ValueError(f"printable text of at most {MAX_PERSON} characters, on one line")
     return text
 
 

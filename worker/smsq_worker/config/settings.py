@@ -87,6 +87,7 @@ class Settings(ProducerSettings):
     log_format: LogFormat = setting("SMSQ_LOG_FORMAT", read.log_format, "text")
     traces: bool = setting("SMSQ_TRACES", read.flag, default=False)
     allow_eviction: bool = setting("SMSQ_ALLOW_EVICTION", read.flag, default=False)
+    operator: str = setting("SMSQ_OPERATOR", read.person, "")
     home: Path = setting("SMSQ_HOME", Path, Path(".smsq"))
 
     def __post_init__(self) -> None:

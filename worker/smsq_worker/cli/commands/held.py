@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from smsq_worker.cli.helpers.asking import ask, yes_option
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.i18n import _, ngettext, pgettext
@@ -71,27 +72,32 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     )
 )
 @_ids_or_all
-def resend(ids: tuple[str, ...], *, everything: bool) -> None:
+@yes_option
+def resend(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     """Send held messages once more; each is counted as a possible duplicate.
 
     Exits with 1 where one of them is not held, or its ttl is over.
     """
-    _decide(ids, "resend", everything=everything)
+    _decide(ids, "resend", everything=everything, yes=yes)
 
 
 @held.command(
     epilog=examples("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all")
 )
 @_ids_or_all
-def drop(ids: tuple[str, ...], *, everything: bool) -> None:
+@yes_option
+def drop(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     """Give held messages up: failed, local:dropped. A late report still makes them delivered.
 
     Exits with 1 where one of them is not held.
     """
-    _decide(ids, "drop", everything=everything)
+    _decide(ids, "drop", everything=everything, yes=yes)
 
 
-def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everything: bool) -> None:
+def _decide(
+    ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everything: bool, yes: bool
+) -> None:
+    from smsq import audit
     from smsq.contract import parse_id
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
     from smsq_worker.cli.helpers.names import named
@@ -107,8 +113,11 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     ledger = Ledger(connect_ledger_to_write(settings), settings.rules)
     failed = False
     chosen = list(named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]))
+    if len(chosen) > 1:
+        ask(_question(decision, len(chosen)), yes=yes)
     for message_id in chosen:
-        result, state = ledger.decide(message_id, decision)
+        act = audit.act(f"held {decision}", id=message_id)
+        result, state = ledger.decide(message_id, decision, act)
         failed |= result != "done"
         words = _result(result)
         now = _("{words}, now {state}", words=words, state=state_name(state)) if state else words
@@ -116,6 +125,16 @@ def _decide(ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everyt
     if not chosen:
         echo(ngettext("{n} held", "{n} held", 0))
     raise SystemExit(1 if failed else 0)
+
+
+def _question(decision: Literal["resend", "drop"], count: int) -> str:
+    if decision == "resend":
+        return ngettext(
+            "this sends {n} held message again: a possible duplicate",
+            "this sends {n} held messages again: each is a possible duplicate",
+            count,
+        )
+    return ngettext("this gives up {n} held message", "this gives up {n} held messages", count)
 
 
 def _result(result: str) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from smsq_worker.cli.helpers.asking import ask, yes_option
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
-from smsq_worker.i18n import _
+from smsq_worker.i18n import _, ngettext
 
 if TYPE_CHECKING:
     from smsq_worker.ledger.callbacks import Callbacks
@@ -36,7 +37,6 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from smsq_worker.i18n import ngettext
     from smsq_worker.inspection.formatting import local, moment
 
     callbacks = _open_callbacks()
@@ -66,12 +66,13 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     )
 )
 @_names_or_all
-def replay(names: tuple[str, ...], *, everything: bool) -> None:
+@yes_option
+def replay(names: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     """Deliver them again, trying for another SMSQ_NOTIFY_FOR_S.
 
     Exits with 1 where one is not among those given up.
     """
-    _decide(names, "replay", everything=everything)
+    _decide(names, "replay", everything=everything, yes=yes)
 
 
 @notices.command(
@@ -81,17 +82,19 @@ def replay(names: tuple[str, ...], *, everything: bool) -> None:
     )
 )
 @_names_or_all
-def drop(names: tuple[str, ...], *, everything: bool) -> None:
+@yes_option
+def drop(names: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     """Forget them.
 
     Exits with 1 where one is not among those given up.
     """
-    _decide(names, "drop", everything=everything)
+    _decide(names, "drop", everything=everything, yes=yes)
 
 
 def _decide(
-    names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool
+    names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool, yes: bool
 ) -> None:
+    from smsq import audit
     from smsq_worker.cli.helpers.names import named
 
     if bool(names) == everything:
@@ -101,14 +104,22 @@ def _decide(
     callbacks = _open_callbacks()
     failed = False
     chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
+    if len(chosen) > 1:
+        ask(_question(decision, len(chosen)), yes=yes)
     for name in chosen:
-        done = callbacks.revive(name, decision)
+        done = callbacks.revive(name, decision, audit.act(f"notices {decision}", name=name))
         failed |= not done
         words = _("done") if done else _("is not among those given up")
         echo(f"{name}  {words}")
     if not chosen:
         _echo_counts(callbacks)
     raise SystemExit(1 if failed else 0)
+
+
+def _question(decision: Literal["replay", "drop"], count: int) -> str:
+    if decision == "replay":
+        return ngettext("this delivers {n} callback", "this delivers {n} callbacks", count)
+    return ngettext("this forgets {n} callback", "this forgets {n} callbacks", count)
 
 
 def _echo_counts(callbacks: Callbacks) -> None:

@@ -24,12 +24,13 @@ def pause(scope: tuple[str, ...], *, reason: str) -> None:
     Requests under way are finished, reports are still accepted, and messages wait; only their ttl
     elapses. Exits with 1 where an operator has already paused it.
     """
+    from smsq import audit
     from smsq_worker.cli.helpers.ledger_client import open_control
     from smsq_worker.i18n import _
     from smsq_worker.inspection.formatting import scope_name, scope_words
 
     found = read_scope(scope, PAUSABLE)
     name, typed = scope_name(found), scope_words(found)
-    if not open_control().pause(found, reason):
+    if not open_control().pause(found, reason, audit.act("pause", scope=found, reason=reason)):
         fail(_("{scope} is already paused by an operator", scope=name))
     echo(_("paused {scope}; to go on: smsq resume {typed}", scope=name, typed=typed))

@@ -50,6 +50,7 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
     --burst the burst stays as it is. While the gateway asks for fewer requests, the rate is
     temporarily lower; setting it ends that.
     """
+    from smsq import audit
     from smsq_worker.cli.helpers.layout import padded
     from smsq_worker.cli.helpers.ledger_client import open_control
     from smsq_worker.cli.views import rate as view
@@ -62,9 +63,10 @@ def rate(per_s: float | None, burst: int | None, *, reset: bool, as_json: bool) 
         raise click.UsageError(_("pass the rate too: smsq rate RATE --burst {burst}", burst=burst))
     control = open_control()
     if reset:
-        control.reset_rate()
+        control.reset_rate(audit.act("rate --reset"))
     elif per_s is not None:
-        control.set_rate(per_s, control.rate().burst if burst is None else burst)
+        burst = control.rate().burst if burst is None else burst
+        control.set_rate(per_s, burst, audit.act("rate", per_s=f"{per_s:g}", burst=burst))
     now = control.rate()
     if as_json:
         echo_json(view.as_dict(now))

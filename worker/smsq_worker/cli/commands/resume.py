@@ -20,6 +20,7 @@ def resume(scope: tuple[str, ...]) -> None:
     resumed alone. If the cause persists, sending is paused again. Exits with 1 where nothing was
     paused.
     """
+    from smsq import audit
     from smsq_worker.cli.helpers.ledger_client import open_control
     from smsq_worker.domain.printable import escaped
     from smsq_worker.i18n import _
@@ -32,7 +33,11 @@ def resume(scope: tuple[str, ...]) -> None:
     if asked not in before:  # A name of an older release is shown with escapes.
         asked = next((one for one in before if escaped(one) == asked), asked)
     wanted = (ACCOUNT, BREAKER) if asked == ACCOUNT else (asked,)
-    done = [one for one in wanted if one in before and control.resume(one, "an operator")]
+    done = [
+        one
+        for one in wanted
+        if one in before and control.resume(one, "an operator", audit.act("resume", scope=one))
+    ]
     for one in done:
         why = pause_words(before.pop(one))
         echo(_("resumed {scope} ({why})", scope=scope_name(one), why=why))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from smsq_worker.cli.helpers.asking import yes_option
 from smsq_worker.cli.helpers.options import check_reason, encoding_option, examples, json_option
 
 MAX_DAYS = 3650
@@ -105,7 +106,8 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
 )
 @click.argument("file", type=click.Path(allow_dash=True))
 @encoding_option
-def import_(file: str, encoding: str | None) -> None:
+@yes_option
+def import_(file: str, encoding: str | None, *, yes: bool) -> None:
     """Import the numbers of a file; - is stdin. What is known of them is replaced.
 
     Files are read as send-file reads them: CSV or JSON Lines, UTF-8 or GB18030 (GBK). The columns
@@ -117,7 +119,7 @@ def import_(file: str, encoding: str | None) -> None:
     """
     from smsq_worker.cli.views import suppressed as view
 
-    view.import_list(file, encoding)
+    view.import_list(file, encoding, yes=yes)
 
 
 @suppressed.command(

@@ -13,11 +13,13 @@ from typing import TextIO
 
 import click
 
+from smsq import audit
 from smsq.cipher import opener
 from smsq.contract import Lane, mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import.records import read_records
 from smsq_worker.bulk_import.source import BadFile, Lines, Source, opened, scan
+from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
 from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
 from smsq_worker.cli.helpers.suppressed_csv import (
@@ -69,7 +71,14 @@ def add(
     numbers = _numbers(phones)
     control = _control()
     for phone in numbers:
-        control.suppress(phone, reason, end, tuple(map(Lane, lanes)))
+        act = audit.act(
+            "suppressed add",
+            phone=mask_phone(phone),
+            lanes=" ".join(lanes),
+            reason=reason,
+            until=moment(end),
+        )
+        control.suppress(phone, reason, end, tuple(map(Lane, lanes)), act)
         known = {"phone": mask_phone(phone), "lanes": in_lanes(lanes), "time": local(end)}
         echo(_("{phone}  suppressed{lanes} until {time}", **known))
 
@@ -80,14 +89,15 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
     control = _control()
     missing = False
     for phone in numbers:
-        done = control.unsuppress(phone, tuple(map(Lane, lanes)))
+        act = audit.act("suppressed remove", phone=mask_phone(phone), lanes=" ".join(lanes))
+        done = control.unsuppress(phone, tuple(map(Lane, lanes)), act)
         missing |= not done
         words = _("removed") if done else _("was not suppressed")
         echo(f"{mask_phone(phone)}  {words}")
     raise SystemExit(1 if missing else 0)
 
 
-def import_list(path: str, encoding: str | None) -> None:
+def import_list(path: str, encoding: str | None, *, yes: bool) -> None:
     """Import a list: all of it, or nothing where a line is wrong, and exit with 1."""
     now = datetime.now(UTC)
     with ExitStack() as stack:
@@ -96,8 +106,11 @@ def import_list(path: str, encoding: str | None) -> None:
         except BadFile as error:
             fail(f"smsq: {told(str(error))}", 2)
         found = _read(source, encoding, now)
+    words = ngettext("this suppresses {n} number", "this suppresses {n} numbers", len(found))
+    ask(words, yes=yes)
     rows = chain.from_iterable(found.values())
-    count = _control().take_over(row for row in rows if row.until > now)
+    act = audit.act("suppressed import", file=path)
+    count = _control().take_over((row for row in rows if row.until > now), act)
     over = len(found) - count
     words = ngettext("{n} number imported", "{n} numbers imported", count)
     if over:

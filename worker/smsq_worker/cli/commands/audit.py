@@ -1,0 +1,84 @@
+"""`smsq audit`: what operators did."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.i18n import ngettext
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+AT_MOST = 1000
+
+
+@click.command(
+    epilog=examples("smsq audit", "smsq audit --since 2030-01-31 --who ann", "smsq audit --json")
+)
+@click.option("--since", metavar="ISO-DATE", help="From this date (UTC) or time on.")
+@click.option("--who", help="By whom: a part of the name.")
+@json_option
+def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
+    """List what operators did: who, when, with which arguments, and what came of it.
+
+    The newest 1000 are listed, the oldest of them first. Cancelling, pausing, the rate,
+    suppression, and decisions on held messages and callbacks are noted, with SMSQ_OPERATOR as the
+    name, else the login name and the host. Redis keeps a year of them, 100,000 at most.
+    """
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.inspection.formatting import clean, local, moment
+    from smsq_worker.ledger.audit import entries
+
+    begin = _time(since) if since else None
+    settings = Settings.load(os.environ)
+    found = entries(
+        connect_ledger(settings),
+        settings.redis_url,
+        since=begin,
+        at_most=AT_MOST,
+        is_wanted=lambda entry: not who or who in entry.who,
+    )
+    if as_json:
+        echo_json(
+            [
+                {
+                    "at": moment(one.at),
+                    "who": one.who,
+                    "what": one.what,
+                    "arguments": _arguments(one.arguments),
+                    "effect": one.effect,
+                }
+                for one in found
+            ]
+        )
+        return
+    for one in found:
+        given = " ".join(f"{name}={value}" for name, value in _arguments(one.arguments).items())
+        words = (local(one.at), one.who, " ".join(filter(None, (one.what, given))), one.effect)
+        echo("  ".join(map(clean, words)))
+    echo(ngettext("{n} act", "{n} acts", len(found)))
+
+
+def _arguments(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {"": text}
+    return found if isinstance(found, dict) else {"": text}
+
+
+def _time(text: str) -> datetime:
+    from smsq_worker.cli.helpers.suppressed_csv import read_time
+    from smsq_worker.cli.helpers.told import told
+
+    try:
+        return read_time(text)
+    except ValueError as error:
+        raise click.UsageError(told(f"--since {error}")) from None
