@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from smsq import deadline, tracing
 from smsq.connection import Client
 from smsq.contract import Message, parse, relay_space
-from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
+from smsq.errors import CampaignCancelled, InvalidMessage, LedgerUnavailable, SettingsError
 from smsq.ledger_writer import Origin
 from smsq.tasks import enqueue
 from smsq_worker.api.auth import Authenticator
@@ -69,7 +69,7 @@ class Relay:
                 return JSONResponse(gateway.refusal(gateway.WRONG_SECRET))
             refusal = gateway.refusal(error.detail)
             return JSONResponse(refusal, error.status_code, error.headers)
-        except InvalidMessage as error:
+        except (InvalidMessage, CampaignCancelled) as error:
             return JSONResponse(gateway.refusal(gateway.as_sent(str(error))))
         except (LedgerUnavailable, SettingsError) as error:
             # SettingsError: the ledger is encrypted with keys that this process does not have.
@@ -129,6 +129,7 @@ def _message(caller: Caller, given: Mapping[str, str]) -> Message:
             "lane": given.get("lane") or caller.lanes[0],
             "ttl_s": _number(given.get("ttl_s", "")),
             "key": given.get("key") or None,
+            "campaign": given.get("campaign") or None,
         },
     )
     if message.lane not in caller.lanes:

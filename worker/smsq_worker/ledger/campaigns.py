@@ -92,7 +92,7 @@ class Campaigns(Acts):
 
     def all(self) -> list[Campaign]:
         """List the campaigns, the newest first."""
-        found = []
+        found: list[tuple[str, Any]] = []
         with mapped_errors(self._rules.url):
             names: Any = self._client.zrange(keys.CAMPAIGNS, 0, -1)
             for start in range(0, len(names), _PAGE):

@@ -43,6 +43,7 @@ class Options:
     as_json: bool
     quiet: bool
     notify: tuple[str, ...]
+    campaign: str | None = None
 
 
 def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
@@ -57,7 +58,7 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
             file = BulkFile(
                 source, options.defaults, options.encoding, options.key_prefix, options.notify
             )
-            bulk = BulkImport(settings, client, file, options.bad_path, progress)
+            bulk = BulkImport(settings, client, file, options.bad_path, progress, options.campaign)
             if dry_run:
                 report = bulk.dry_run()
                 _show(report, options)
