@@ -10,7 +10,7 @@
 --   idempotency key as {namespace, digest, fingerprint} ({} where it has none),
 --   the reason for which it is refused ("" where it is not),
 --   {field, value, ...}: template, phone, who (the phone hash), reference, ...
---   and of one in a campaign: its name, and who sends it
+--   and of one in a campaign: its name, and of the first that names it: who sends it
 -- Where broker and ledger are one Redis, the wake-ups of those that come out queued are pushed, too:
 -- ARGV[6] 'one'  ARGV[7] the queue  ARGV[8] the wake-up of the only message
 -- ARGV[6] 'many'  ARGV[7..] for each lane: its name, its queue, the envelope of a batch, with marks
@@ -150,18 +150,19 @@ local function join_all(messages)
   end
 end
 
+local function note_several(one, field)
+  if one[field] ~= '*' then redis.call('HSET', one.key, field, '*') end
+  return '*'
+end
+
 -- Count a message in its campaign; where its lane or template differs from those before, say so.
 local function count_joined(campaign, state, lane, template)
   local one = joined[campaign]
   local field = lane .. ':' .. state
   one.sums[field] = (one.sums[field] or 0) + 1
   one.has_live = one.has_live or state == 'queued' or state == 'deferred'
-  for name, value in pairs({lane = lane, template = template}) do
-    if one[name] ~= value and one[name] ~= '*' then
-      one[name] = '*'
-      redis.call('HSET', one.key, name, '*')
-    end
-  end
+  if one.lane ~= lane then one.lane = note_several(one, 'lane') end
+  if one.template ~= template then one.template = note_several(one, 'template') end
 end
 
 local function write_joined()

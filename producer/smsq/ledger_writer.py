@@ -28,6 +28,8 @@ FIRST_CHECK_S: Final = 30
 1 ms later for each message of its lane that is queued before it.
 """
 
+_CAMPAIGN: Final = 8
+"""Where an entry has it."""
 IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same key or task_id"
 
 
@@ -126,6 +128,7 @@ class LedgerWriter:
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher()
         entries = [_entry(cipher, one, message, origin) for one, message in messages]
+        _name_senders_once(entries)
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = self._write(entries, stop_at_conflict, wakeup)
         return [_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
@@ -227,6 +230,17 @@ def _sender(origin: Origin) -> str:
     from smsq.audit import MAX_TEXT, operator  # Only campaigns need it.
 
     return operator()[:MAX_TEXT]
+
+
+def _name_senders_once(entries: list[tuple[Any, ...]]) -> None:
+    """Leave who sends a campaign to the first of its messages."""
+    named = set()
+    for n, entry in enumerate(entries):
+        campaign = entry[_CAMPAIGN] if len(entry) > _CAMPAIGN else None
+        if campaign in named:
+            entries[n] = entry[: _CAMPAIGN + 1]
+        elif campaign:
+            named.add(campaign)
 
 
 def _entry(

@@ -37,6 +37,7 @@ local function certainly_not_sent(m)
 end
 
 local function waits_in_doubt(m)
+  if m.n == 0 and not m.f['0:outcome'] then return false end
   return (m.state == 'queued' or m.state == 'deferred') and not certainly_not_sent(m)
 end
 
@@ -51,8 +52,13 @@ end
 
 local in_campaigns = {}
 
--- Count in its campaign what an act has made of a message. All of the act is written when it ends.
-local function count_change(m)
+local function sum(sums, field, by)
+  sums[field] = (sums[field] or 0) + by
+end
+
+-- Count in its campaign what an act has made of a message: from which "<lane>:<state>" to which. All of
+-- the act is written when it ends.
+local function count_change(m, was, is)
   local one = in_campaigns[m.campaign]
   if not one then
     one = {sums = {}}
@@ -65,19 +71,16 @@ local function count_change(m)
       end
     end)
   end
-  local function sum(field, by)
-    one.sums[field] = (one.sums[field] or 0) + by
-  end
-  local in_doubt, reason = waits_in_doubt(m), failed_for(m)
-  if m.state ~= m.stored_state then
-    sum(m.lane .. ':' .. m.stored_state, -1)
-    sum(m.lane .. ':' .. m.state, 1)
+  local sums, in_doubt, reason = one.sums, waits_in_doubt(m), failed_for(m)
+  if was ~= is then
+    sum(sums, was, -1)
+    sum(sums, is, 1)
     one.ends = one.ends or FINAL[m.state]
   end
-  if in_doubt ~= m.was_in_doubt then sum('doubted:' .. m.lane, in_doubt and 1 or -1) end
+  if in_doubt ~= m.was_in_doubt then sum(sums, 'doubted:' .. m.lane, in_doubt and 1 or -1) end
   if reason ~= m.had_failed_for then
-    if m.had_failed_for then sum('reason:' .. m.had_failed_for, -1) end
-    if reason then sum('reason:' .. reason, 1) end
+    if m.had_failed_for then sum(sums, 'reason:' .. m.had_failed_for, -1) end
+    if reason then sum(sums, 'reason:' .. reason, 1) end
   end
   m.was_in_doubt, m.had_failed_for = in_doubt, reason
 end
@@ -169,10 +172,12 @@ local function save(m)
     write(m)
   end
   save_timer(m)
-  if m.campaign then count_change(m) end
+  local was, is
   if m.state ~= m.stored_state then
-    if not FINAL[m.stored_state] then add(KEY_LIVE, m.lane .. ':' .. m.stored_state, -1) end
-    if not FINAL[m.state] then add(KEY_LIVE, m.lane .. ':' .. m.state, 1) end
+    was, is = m.lane .. ':' .. m.stored_state, m.lane .. ':' .. m.state
+    if not FINAL[m.stored_state] then add(KEY_LIVE, was, -1) end
+    if not FINAL[m.state] then add(KEY_LIVE, is, 1) end
     m.stored_state = m.state
   end
+  if m.campaign then count_change(m, was, is) end
 end
