@@ -29,7 +29,7 @@ LONGEST_QUIET_S: Final = 300.0
 
 
 def run(place: Place, plan: Plan, _shape: str) -> Result:
-    """Fill, send, cancel; measure ten rounds while it is swept, and ten of nothing else after it."""
+    """Fill, send, cancel; measure ten rounds while it is swept, and ten after it."""
     fresh(place, "cancel")
     empty = used_memory(place)
     filled = _fill(scaled(MESSAGES, plan))
