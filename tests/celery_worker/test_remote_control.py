@@ -11,6 +11,8 @@ import smsq
 from harness.machine import Machine, machine
 from harness.remote import Remote, remote
 from harness.waiting import becomes, eventually, known
+from smsq import keys
+from smsq.contract import SEND_SMS
 
 PHONES = (f"138{number:08}" for number in count(1000))
 TEMPLATE = "SMS_1001"
@@ -82,17 +84,37 @@ def test_an_otp_goes_beside_the_one_attempt_of_a_limit_of_1(host: Machine, worke
     assert worker.reserved() == [waiting]
 
 
-def test_a_revoked_wake_up_is_dropped_and_the_message_stays(host: Machine, worker: Remote) -> None:
+def test_revoke_cancels_a_message_and_strands_none(host: Machine, worker: Remote) -> None:
     worker.control("cancel_consumer", queue="sms.notice")
-    message_id = send()
-    worker.control("revoke", task_id=message_id)
-    assert worker.inspect("revoked") == [message_id]
+    first, second = send(), send()
+    answers = worker.control("revoke", task_id=[first, second])["ok"]
+    assert answers == dict.fromkeys(
+        [first, second], "cancelled: it certainly was not sent, and will not be"
+    )
+    assert worker.inspect("revoked") == []
+    assert [known(one).state for one in (first, second)] == ["cancelled"] * 2
     calls = len(host.vendor.calls)
     worker.control("add_consumer", queue="sms.notice")
     becomes(send(), "accepted")
-    assert known(message_id).state == "queued"
     assert len(host.vendor.calls) == calls + 1
-    assert not host.client.exists("sms.notice", "unacked")
+    eventually(lambda: not host.client.exists("sms.notice", "unacked"))
+    ((_, entry),) = host.client.xrevrange(keys.AUDIT, count=1)
+    assert (entry["what"], entry["effect"]) == ("control revoke", "2 cancelled")
+
+
+def test_a_revoked_message_that_no_worker_has_taken_from_others_is_dropped(
+    host: Machine, worker: Remote
+) -> None:
+    """It is in no ledger, so nothing waits for it."""
+    worker.control("cancel_consumer", queue="sms.notice")
+    smsq.send_sms.app.send_task(
+        SEND_SMS, (next(PHONES), TEMPLATE), task_id="bare", queue="sms.notice", ignore_result=True
+    )
+    assert "unknown to the ledger" in worker.control("revoke", task_id="bare")["ok"]["bare"]
+    worker.control("add_consumer", queue="sms.notice")
+    becomes(send(), "accepted")
+    assert smsq.status("bare") is None
+    assert not host.client.exists("sms.notice")
 
 
 def test_what_is_under_way_cannot_be_terminated(host: Machine, worker: Remote) -> None:
@@ -106,9 +128,9 @@ def test_what_is_under_way_cannot_be_terminated(host: Machine, worker: Remote) -
             "it ends by itself" in worker.control("terminate", signal="KILL", task_id=one)["error"]
         )
     assert worker.active() == [active]
+    assert known(waiting).state == "cancelled"
     host.vendor.release()
     becomes(active, "accepted")
-    becomes(waiting, "accepted")
 
 
 @pytest.mark.parametrize(
@@ -156,3 +178,8 @@ def test_a_rate_limit_of_celerys_is_for_other_tasks(worker: Remote) -> None:
     becomes(send(), "accepted")
     answer = worker.control("rate_limit", task_name="smsq.reconcile_report", rate_limit="9/s")
     assert answer == {"ok": "new rate limit set successfully"}
+
+
+def test_a_time_limit_of_celerys_is_for_other_tasks(worker: Remote) -> None:
+    answer = worker.control("time_limit", task_name="smsq.send_sms", soft=1)
+    assert "SMSQ_READ_TIMEOUT_S" in answer["error"]

@@ -86,6 +86,7 @@ OURS = (
     "SMSQ_TRUSTED_PROXIES",
     "SMSQ_RELAY_CALLERS_FILE",
     "SMSQ_NOTIFY_FOR_S",
+    "SMSQ_OPERATOR",
 )
 """What we read besides."""
 
@@ -218,6 +219,7 @@ GOOD: dict[str, tuple[str, str, str, object]] = {
     "bind-name": ("SMSQ_API_BIND", "localhost:65535", "api_bind", ("localhost", 65535)),
     "bind-ipv6": ("SMSQ_API_BIND", "[::1]:8080", "api_bind", ("::1", 8080)),
     "log-format": ("SMSQ_LOG_FORMAT", "json", "log_format", "json"),
+    "operator": ("SMSQ_OPERATOR", "李工", "operator", "李工"),
     "home": ("SMSQ_HOME", "var/smsq", "home", Path("var/smsq")),
     "https": (
         "SMSQ_GATEWAY_URL",
@@ -657,6 +659,11 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_LOG_FORMAT": ("text or json", False, ("xml", "JSON", "text,json")),
     "SMSQ_TRACES": ("0 or 1", False, ("otlp",)),
     "SMSQ_ALLOW_EVICTION": ("0 or 1", False, ("yes",)),
+    "SMSQ_OPERATOR": (
+        "printable text of at most 100 characters, on one line",
+        False,
+        ("a" * 101, "ann\x1b[2J"),
+    ),
 }
 
 REFUSED_VALUES = [

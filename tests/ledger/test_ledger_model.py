@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 )
 
 from smsq import keys
+from smsq.cancelling import Canceller
 from smsq.compaction import unfolded
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
@@ -109,8 +110,8 @@ class Modelled:
     name: str = ""
     key: str | None = None
     campaign: str | None = None
-    of_cancelled: bool = False
-    """Its campaign was cancelled while an attempt was under way or accepted: there is no other."""
+    cancelled: bool = False
+    """It or its campaign, while an attempt was under way, or accepted: there is no other."""
     parked: bool = False
     """It waits until its campaign goes on."""
 
@@ -283,13 +284,7 @@ class Model:
         for m in self.messages.values():
             if m.campaign == name and m.state in {State.QUEUED, State.DEFERRED, State.HELD}:
                 self._end_cancelled(m)
-            m.of_cancelled |= m.campaign == name
-
-    def _end_cancelled(self, m: Modelled) -> None:
-        if m.certainly_not_sent:
-            self._finish(m, State.CANCELLED)
-        else:
-            self._finish(m, State.FAILED, "local:cancelled")
+            m.cancelled |= m.campaign == name
 
     def _head(self, ids: list[str]) -> int | None:
         """Give when the oldest wake-up of a queue was published: None is unknown, 0 for none."""
@@ -316,6 +311,23 @@ class Model:
             m.last_reason = "local:resends"
             self._defer(m, 0)
         return "done", m.state
+
+    def cancel(self, message_id: str) -> tuple[str | None, State | None]:
+        m = self.messages.get(message_id)
+        if m is None:
+            return None, None
+        if m.state in {State.QUEUED, State.DEFERRED, State.HELD}:
+            self._end_cancelled(m)
+        elif m.state in {State.SENDING, State.ACCEPTED}:
+            m.cancelled = m.over = True
+        answers = {State.CANCELLED: "cancelled", State.SENDING: "under_way"}
+        return answers.get(m.state, "too_late"), m.state
+
+    def _end_cancelled(self, m: Modelled) -> None:
+        if m.certainly_not_sent:
+            self._finish(m, State.CANCELLED)
+        else:
+            self._finish(m, State.FAILED, "local:cancelled")
 
     def pause(self) -> bool:
         if self.paused and self.paused.cause == "operator":
@@ -409,7 +421,7 @@ class Model:
                 m.was_accepted = True
                 self._move(m, State.ACCEPTED)
                 m.due = False
-            case Outcome.REFUSED | Outcome.NOT_SENT if m.of_cancelled and (
+            case Outcome.REFUSED | Outcome.NOT_SENT if m.cancelled and (
                 excused or outcome is Outcome.NOT_SENT
             ):
                 self._end_cancelled(m)
@@ -449,17 +461,17 @@ class Model:
             self._try_again(m, report, reason)
 
     def _try_again(self, m: Modelled, report: Report, reason: str) -> None:
-        if report.pause == "account" and not report.maybe_sent and not m.of_cancelled:
+        if report.pause == "account" and not report.maybe_sent and not m.cancelled:
             m.calls[-1].denied, m.last_reason = True, reason
             self._defer(m, report.wait_ms / 1000)
-        elif report.maybe_sent and m.hold and not m.of_cancelled:
+        elif report.maybe_sent and m.hold and not m.cancelled:
             self._hold(m)
         else:
             m.calls[-1].denied = not report.maybe_sent
             self._resend(m, report.wait_ms / 1000, reason)
 
     def _doubt(self, m: Modelled, wait_s: float) -> None:
-        if m.of_cancelled:
+        if m.cancelled:
             self._end_cancelled(m)
         elif m.hold:
             self._hold(m)
@@ -467,7 +479,7 @@ class Model:
             self._resend(m, wait_s, "local:resends")
 
     def _resend(self, m: Modelled, wait_s: float, reason: str) -> None:
-        if m.of_cancelled or m.resends >= self.budget or not m.fits(wait_s):
+        if m.cancelled or m.resends >= self.budget or not m.fits(wait_s):
             self._finish(m, State.FAILED, reason)
         else:
             m.resends += 1
@@ -674,6 +686,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.client = client
         self.settings = settings
         self.entrance = LedgerWriter(client, settings)
+        self.canceller = Canceller(client, settings)
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
         self.facts: dict[str, dict[str, str]] = {}
@@ -814,6 +827,18 @@ class LedgerMachine(RuleBasedStateMachine):
         while not self.campaigns.is_swept():
             self.client.hset(keys.CAMPAIGN_SWEEP, "at", 0)
             self.claim(60, {})
+
+    @rule(name=message_ids)
+    def cancel(self, name: str) -> None:
+        (found,) = self.canceller.cancel([name])
+        told = (found.answer, State(found.state)) if found else (None, None)
+        assert told == self.model.cancel(name)
+
+    @rule(name=message_ids, outcome=st.sampled_from(Outcome), wait_s=waits_s)
+    def cancel_under_way(self, name: str, outcome: Outcome, wait_s: float) -> None:
+        self.hurry(name)
+        self.cancel(name)
+        self.record(name, 0, outcome, True, wait_s)
 
     @rule()
     def pause(self) -> None:
