@@ -86,9 +86,9 @@ def _done(deed: Deed, name: str, rate: float | None, now: Campaign) -> str:
         return _("campaign {name}: at the rate of all", name=name)
     under_way = now.states.get("sending", 0)
     return _(
-        "cancelled campaign {name}: {cancelled} cancelled, {n} under way",
+        "cancelled campaign {name}: {count} cancelled, {n} under way",
         name=name,
-        cancelled=now.states.get("cancelled", 0),
+        count=now.states.get("cancelled", 0),
         n=under_way,
     )
 
