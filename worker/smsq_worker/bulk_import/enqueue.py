@@ -24,7 +24,7 @@ class Enqueuer:
         checkpoint: Checkpoint,
         source: Source,
         refused: Callable[[int, str], None],
-        campaign: str,
+        campaign: str | None = None,
     ) -> None:
         """`refused` gets the line and the reason where another message has a row's key."""
         self._checkpoint = checkpoint

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from redis.exceptions import NoPermissionError
+
 from smsq import keys
 from smsq.campaigns import CANCELLED, PAUSED, WAITING
 from smsq.connection import Client, mapped_errors
@@ -116,7 +118,10 @@ def unswept(client: Client) -> Counter[str]:
     A message whose campaign was cancelled is cancelled from then on; the sweep ends it later.
     Raises redis.RedisError.
     """
-    sweep: Any = client.hkeys(keys.CAMPAIGN_SWEEP)
+    try:
+        sweep: Any = client.hgetall(keys.CAMPAIGN_SWEEP)
+    except NoPermissionError:  # of an ACL that was made for an older release
+        sweep = {}
     names = [name.removeprefix("name:") for name in sweep if name.startswith("name:")]
     behind: Counter[str] = Counter()
     if names:
