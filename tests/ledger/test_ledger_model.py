@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Final, cast
 
 import pytest
@@ -690,7 +691,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
         self.facts: dict[str, dict[str, str]] = {}
-        self.had_outage = False
+        self.had_outage = self.had_cancellations = False
 
     @initialize(budget=st.integers(0, 2))
     def open(self, budget: int) -> None:
@@ -834,11 +835,21 @@ class LedgerMachine(RuleBasedStateMachine):
         told = (found.answer, State(found.state)) if found else (None, None)
         assert told == self.model.cancel(name)
 
-    @rule(name=message_ids, outcome=st.sampled_from(Outcome), wait_s=waits_s)
-    def cancel_under_way(self, name: str, outcome: Outcome, wait_s: float) -> None:
-        self.hurry(name)
-        self.cancel(name)
-        self.record(name, 0, outcome, True, wait_s)
+    @precondition(lambda self: not self.had_cancellations)
+    @rule(report=st.sampled_from(REPORTS), is_later=st.booleans())
+    def cancel_under_way(self, report: Report, is_later: bool) -> None:
+        """Cancel messages while an attempt is under way or, if it comes to that, accepted."""
+        self.had_cancellations = True
+        self.resume()
+        for outcome, hold in product(Outcome, (False, True)):
+            name = f"{outcome}-{hold}"
+            self.enter(name, Kind(Lane.NOTICE, hold=hold))
+            self.hurry(name)
+            if not is_later:
+                self.cancel(name)
+            self.record(name, 0, outcome, True, 60)
+            self.cancel(name)
+            self.report(name, 0, report)
 
     @rule()
     def pause(self) -> None:
