@@ -70,7 +70,11 @@ def test_a_campaign_is_listed_and_shown(scene: Scene, command: Smsq) -> None:
     assert told.startswith("spring  1 of 2 ended  ")
     code, told, _ = command("campaign", "show", "spring")
     assert code == 0
-    for words in ("messages   2: queued 1, delivered 1", "delivered  100.0%", "left       at least"):
+    for words in (
+        "messages   2: queued 1, delivered 1",
+        "delivered  100.0%",
+        "left       at least",
+    ):
         assert words in told
     code, told, _ = command("campaign", "show", "spring", "--json")
     found = json.loads(told)

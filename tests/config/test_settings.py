@@ -145,6 +145,7 @@ DEFAULTS = {
     "relay_callers": None,
     "return_url": "",
     "webhook_url": "",
+    "campaign_webhook": "end",
     "webhook_keys": (),
     "outbound_allow": frozenset(),
     "notify_broker_url": "redis://127.0.0.1:6379/0",

@@ -136,9 +136,13 @@ def _message(caller: Caller, given: Mapping[str, str]) -> Message:
         raise InvalidMessage(
             f"lane must be one of {', '.join(caller.lanes)} for this caller; got {message.lane}"
         )
+    # Callers are strangers to each other: nobody's campaign is another's.
+    campaign = message.campaign
+    if campaign and caller.name:
+        campaign = f"{caller.name}:{campaign}"
     # Release 0.2.0 has no key spaces, and expects the name in the key. A name has no colon.
     key = f"{caller.name}:{message.key}" if message.key and caller.name else message.key
-    return replace(message, key=key, key_space=relay_space(caller.name))
+    return replace(message, key=key, key_space=relay_space(caller.name), campaign=campaign)
 
 
 def _number(text: str) -> float | str | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from smsq import audit
-from smsq.contract import parse_campaign
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
@@ -94,7 +93,6 @@ def _done(deed: Deed, name: str, rate: float | None, now: Campaign) -> str:
 
 
 def _known(campaigns: Campaigns, name: str) -> Campaign:
-    parse_campaign(name)
     found = campaigns.read(name)
     if found is None:
         fail(_unknown(name))
