@@ -21,13 +21,14 @@ def act(what: str, *, who: str = "", if_changed: bool = False, **arguments: obje
 
     What looks like a number is masked. With `if_changed` one that changes nothing is not noted.
     """
-    given = {
-        name: _PHONE.sub(r"\1****\2", f"{value}"[:MAX_TEXT])
-        for name, value in arguments.items()
-        if value not in (None, "")
-    }
+    given = {name: _shown(value) for name, value in arguments.items() if value not in (None, "")}
     text = json.dumps(given, ensure_ascii=False)
     return json.dumps([(who or operator())[:MAX_TEXT], what, text, if_changed])
+
+
+def _shown(value: object) -> str:
+    text = f"{value}"[:MAX_TEXT].encode(errors="replace").decode()  # a file's name may be no text
+    return _PHONE.sub(r"\1****\2", text)
 
 
 @cache

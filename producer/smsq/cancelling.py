@@ -67,8 +67,8 @@ class Canceller:
             found, is_safe = run_and_wait(self._client, self._act, args, settings.wait_replicas)
         if not is_safe:
             raise LedgerUnavailable(
-                f"the ledger cancelled it, but {settings.wait_replicas} replicas "
-                "(SMSQ_REDIS_WAIT_REPLICAS) did not have it in time: after a failover it may be sent"
+                f"the ledger cancelled the message, but {settings.wait_replicas} replicas "
+                "(SMSQ_REDIS_WAIT_REPLICAS) did not have that in time: it may be sent all the same"
             )
         return [_read(one, *answer) for one, answer in zip(ids, found, strict=True)]
 

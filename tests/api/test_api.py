@@ -48,8 +48,9 @@ from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import BATCH
+from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import Ledger
+from smsq_worker.ledger import Admitted, Ledger
 
 UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OK = {"code": 200, "msg": "ok"}
@@ -545,6 +546,26 @@ def test_a_question_without_the_right_header_is_not_answered(
         assert RELAY not in answer.text
 
 
+def test_a_message_is_cancelled_and_the_status_of_the_answer_says_whether(
+    api: RunningApi, ledger: Ledger
+) -> None:
+    waits, under_way, accepted = (smsq.send_sms.delay(PHONE, "SMS_1001").id for _ in range(3))
+    for one in (under_way, accepted):
+        go = ledger.admit(one)
+        assert isinstance(go, Admitted)
+    ledger.record(accepted, 1, Outcome.ACCEPTED, detail="", mid="MID-1")
+    for message_id, code, answer, state in (
+        (waits, 200, "cancelled", "cancelled"),
+        (under_way, 202, "under_way", "sending"),
+        (accepted, 409, "too_late", "accepted"),
+    ):
+        told = api.delete(f"/messages/{message_id}", RELAY)
+        expected = {"id": message_id, "answer": answer, "state": state, "reason": None}
+        assert (told.status_code, told.json()) == (code, expected)
+    assert api.delete("/messages/unknown", RELAY).status_code == 404
+    assert api.delete(f"/messages/{waits}", "wrong").status_code == 401
+
+
 def test_an_unknown_message_is_not_found(api: RunningApi) -> None:
     answer = api.get("/messages/unknown", RELAY)
     assert (answer.status_code, answer.json()["code"]) == (404, 404)
@@ -599,6 +620,7 @@ def test_the_description_names_the_routes_and_no_secret(api: RunningApi) -> None
         ("get", "/metrics"),
         ("post", "/reports/{token}"),
         ("get", "/messages/{message_id}"),
+        ("delete", "/messages/{message_id}"),
         ("get", "/healthz"),
         ("get", "/readyz"),
     }
@@ -608,6 +630,7 @@ def test_the_description_names_the_routes_and_no_secret(api: RunningApi) -> None
     } == {
         *("relay_get", "relay_post", "metrics_metrics_get", "take_reports_reports__token__post"),
         *("message_messages__message_id__get", "healthy_healthz_get", "ready_readyz_get"),
+        "cancel_messages__message_id__delete",
     }
     status = answer.json()["components"]["schemas"]["Status"]
     assert status["required"] == [one.name for one in fields(smsq.Status)]

@@ -439,6 +439,9 @@ def test_a_caller_sees_its_own_messages_alone(api: RunningApi) -> None:
     assert seen(SHOP) == [200, 404, 404]
     assert seen(OTHER) == [404, 200, 404]
     assert seen(RELAY) == [200, 200, 200]
+    assert api.delete(f"/messages/{foreign}", SHOP).status_code == 404
+    assert api.get(f"/messages/{foreign}", OTHER).json()["state"] == "queued"
+    assert api.delete(f"/messages/{own}", SHOP).status_code == 200
     unknown = api.get("/messages/unknown", SHOP)
     assert unknown.content == api.get(f"/messages/{foreign}", SHOP).content
 

@@ -48,6 +48,8 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "held resend": (("m1",), ("--all",)),
     "held drop": (("m1",),),
     "parked": ((),),
+    "cancel": (("m1",), ("m1", "m2", "--json")),
+    "audit": ((), ("--json",)),
     "notices": ((),),
     "notices replay": (("webhook:failed:m1",), ("--all",)),
     "notices drop": (("webhook:failed:m1",),),

@@ -44,23 +44,15 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "suppressed": [("suppressed",), ("suppressed", "add", EVIL)],
     "held": [("held",), ("held", "drop", EVIL), ("held", "drop", "m1")],
     "parked": [("parked",)],
+    "cancel": [("cancel", EVIL), ("cancel", "m1", "none"), ("cancel", "m9\udcff")],
+    "audit": [("audit",), ("audit", "--who", EVIL), ("audit", "--since", EVIL)],
     "notices": [("notices",), ("notices", "drop", "webhook:delivered:none")],
     "codes": [("codes",), ("codes", "MO:1234"), ("codes", EVIL)],
     "doctor": [("doctor",)],
     "send-file": [("send-file", "numbers.csv", "--dry-run")],
 }
-TAKES_JSON = (
-    "status",
-    "explain",
-    "rate",
-    "suppressed",
-    "held",
-    "parked",
-    "notices",
-    "codes",
-    "campaign",
-)
-TAKES_JSON += ("doctor", "send-file")
+TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
+TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "campaign")
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 

@@ -235,3 +235,53 @@ def test_a_second_sigterm_does_not_wait_and_hides_no_doubt(host: Machine, policy
     else:
         becomes(message_id, "accepted")
         assert host.possible_duplicates() == 1
+
+
+# Cancelled
+
+
+@pytest.mark.parametrize(
+    ("point", "calls", "answers"),
+    [
+        ("after pop", 0, ("cancelled", "cancelled")),
+        ("before admit", 0, ("cancelled", "cancelled")),
+        ("after admit", 0, ("under_way", "failed")),
+        ("after call", 1, ("under_way", "failed")),
+        ("after record", 1, ("too_late", "accepted")),
+    ],
+)
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+def test_what_was_cancelled_after_a_death_is_not_called_again(
+    host: Machine, point: str, calls: int, answers: tuple[str, str], policy: str
+) -> None:
+    answer, state = answers
+    message_id = killed_at(host, point, on_ambiguous=policy)
+    found = smsq.cancel(message_id)
+    assert found is not None
+    assert found.answer == answer
+    host.start_worker()
+    if answer == "under_way":
+        host.run_out(message_id)
+    status = becomes(message_id, state)
+    assert status.reason == ("local:cancelled" if state == "failed" else None)
+    # What comes after it in its lane has gone, so its own wake-up has been seen.
+    publish(smsq.send_sms.app, message_id, Lane.NOTICE)
+    after = send()
+    becomes(after, "accepted")
+    assert len(host.vendor.calls) == calls + 1
+    assert known(message_id).state == state
+    timed = host.client.zscore(keys.TIMERS, message_id)
+    assert (timed is None) == (state != "accepted")
+
+
+def test_while_the_gateway_is_asked_the_answer_says_so_and_its_answer_counts(host: Machine) -> None:
+    host.vendor.withhold()
+    host.start_worker()
+    message_id = send()
+    eventually(lambda: host.vendor.calls)
+    found = smsq.send_sms.AsyncResult(message_id).revoke()
+    assert found is not None
+    assert (found.answer, found.state) == ("under_way", "sending")
+    host.vendor.release()
+    becomes(message_id, "accepted")
+    assert len(host.vendor.calls) == 1

@@ -65,6 +65,10 @@ class RunningApi:
         headers = {} if authorization is None else {"Authorization": authorization}
         return requests.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE_S)
 
+    def delete(self, path: str, authorization: str | None = None) -> requests.Response:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        return requests.delete(f"{self.url}{path}", headers=headers, timeout=PATIENCE_S)
+
     @property
     def reports(self) -> str:
         return f"{self.url}/reports/{TOKEN}"

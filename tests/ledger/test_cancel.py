@@ -15,10 +15,10 @@ from harness.waiting import known
 from smsq import keys
 from smsq.audit import act
 from smsq.cancelling import Canceller
-from smsq.contract import FINAL
+from smsq.contract import FINAL, Lane
 from smsq.errors import InvalidMessage
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import migrations
+from smsq_worker.ledger import Report, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 
 GONE = stat("MA:0001", "permanent")
@@ -198,18 +198,18 @@ def test_after_a_doubt_an_attempt_that_was_not_sent_does_not_make_it_certain(sce
 
 @pytest.mark.parametrize("policy", ["resend", "hold"])
 @pytest.mark.parametrize(
-    ("report", "state", "reason"),
+    ("report", "end"),
     [
-        (DELIVRD, "delivered", None),
-        (GONE, "failed", "report:MA:0001"),
-        (PHONE_IS_OFF, "failed", "report:EXPIRED"),
-        (stat("MA:0002", "transient", 60, maybe_sent=True), "failed", "report:MA:0002"),
-        (NO_BALANCE, "failed", "report:MA:0015"),
+        (DELIVRD, ("delivered", None)),
+        (GONE, ("failed", "report:MA:0001")),
+        (PHONE_IS_OFF, ("failed", "report:EXPIRED")),
+        (stat("MA:0002", "transient", 60, maybe_sent=True), ("failed", "report:MA:0002")),
+        (NO_BALANCE, ("failed", "report:MA:0015")),
     ],
 )
 @pytest.mark.parametrize("is_under_way", [False, True])
 def test_what_was_accepted_goes_on_to_its_report_and_is_not_sent_again(
-    scene: Scene, report: smsq.Status, state: str, reason: str, policy: str, is_under_way: bool
+    scene: Scene, report: Report, end: tuple[str, str], policy: str, is_under_way: bool
 ) -> None:
     scene.enter(on_ambiguous=policy)
     scene.go()
@@ -218,7 +218,7 @@ def test_what_was_accepted_goes_on_to_its_report_and_is_not_sent_again(
     scene.record("m1", Outcome.ACCEPTED)
     assert cancelled() == ("too_late", "accepted", None)
     scene.report("m1", report)
-    assert (known("m1").state, known("m1").reason) == (state, reason)
+    assert (known("m1").state, known("m1").reason) == end
     assert nothing_waits_for(scene)
 
 
@@ -280,6 +280,16 @@ def test_it_frees_memory_also_at_the_limit(scene: Scene) -> None:
         assert cancelled() == ("cancelled", "cancelled", None)
     finally:
         scene.client.config_set("maxmemory", 0)
+
+
+def test_purge_of_celerys_loses_wake_ups_and_no_message(scene: Scene) -> None:
+    """Only messages that others wrote into the queue, and no worker has taken, are gone."""
+    message_id = smsq.send_sms.delay("13800138000", "SMS_1001").id
+    assert smsq.app.app.control.purge() == 1
+    assert known(message_id).state == "queued"
+    scene.client.zadd(keys.TIMERS, {message_id: 1})
+    due = scene.ledger.claim(resend_wait_s=1, empty=[*Lane])
+    assert [one for one, _ in due.wake] == [message_id]
 
 
 def test_release_0_1_0_goes_by_the_ttl_of_what_must_not_be_sent_again(scene: Scene) -> None:

@@ -41,7 +41,10 @@ USERS = OPS / "redis" / "users.acl"
 ROLES = ("producer", "door", "worker", "operator", "flower", "reader", "admin")
 FLOWER = ("operator", "flower-password-66")
 PRODUCER = """
+import time
 import smsq
+past = smsq.send_sms.delay("13800138000", "SMS_1001", lane="otp", key="k", send_at=time.time() + 60)
+assert past.revoke().answer == "cancelled"
 one = smsq.send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="k")
 two = smsq.send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="k")
 rows = [{"phone": f"1380013900{n}", "template": "SMS_1001"} for n in range(3)]
@@ -252,7 +255,7 @@ def test_flower_sees_workers_and_queues(fleet: Fleet) -> None:
 COMMANDS = (
     *("status", "rate", "rate 50", "pause", "resume", "held", "parked", "notices"),
     *("suppressed", "suppressed add 13800138222", "suppressed remove 13800138222", "codes --seen"),
-    *("send 13800138333 SMS_1001 1", "explain 13800138000"),
+    *("send 13800138333 SMS_1001 1", "explain 13800138000", "audit"),
 )
 
 

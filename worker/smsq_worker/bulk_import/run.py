@@ -138,15 +138,17 @@ class Run:
             "already is refused as a duplicate"
         )
 
-    def enqueue(self) -> None:
+    def enqueue(self, confirm: Callable[[int], None] = lambda _n: None) -> None:
         """Check what can be read twice, and enqueue what is not enqueued yet.
 
+        `confirm` is called with the number of rows to enqueue, where it is known.
         Raises BadRows and BadFile where nothing is enqueued, and BrokenOff.
         """
         if self._file.source.seekable:
             self._found = self._bulk.check()
             if self._found.bad and not self._bulk.bad_path:
                 raise BadRows(self._found)
+            confirm(self._found.good - self.done)
         try:
             self._enqueue()
         except BadFile as error:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from smsq_worker.cli.helpers.asking import yes_option
 from smsq_worker.cli.helpers.options import (
     encoding_option,
     examples,
@@ -47,6 +48,7 @@ _MAX_PREFIX: Final = 100
     help="A task that the column notify may name; else none.",
 )
 @click.option("--anew", is_flag=True, help="Send all of it, though it was sent before.")
+@yes_option
 @click.option("--wait", is_flag=True, help="Follow the messages to their end.")
 @json_option
 @click.option("--no-progress", "quiet", is_flag=True, help="Show no progress.")
@@ -60,6 +62,7 @@ def send_file(
     bad_path: Path | None,
     allow_notify: tuple[str, ...],
     anew: bool,
+    yes: bool,
     wait: bool,
     as_json: bool,
     quiet: bool,
@@ -104,6 +107,7 @@ def send_file(
         as_json,
         quiet,
         allow_notify,
+        yes,
         campaign,
     )
     view.send_file(file, options, dry_run=dry_run)

@@ -14,13 +14,14 @@ from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.checkpoint import NotAgain
 from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.cli.helpers.told import told
 from smsq_worker.config.settings import Settings
-from smsq_worker.i18n import N_, _
+from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.formatting import span, state_name
 
 _NAMES: Final = 11
@@ -43,6 +44,7 @@ class Options:
     as_json: bool
     quiet: bool
     notify: tuple[str, ...]
+    yes: bool = False
     campaign: str | None = None
 
 
@@ -80,7 +82,7 @@ def _send(bulk: BulkImport, options: Options) -> NoReturn:
         run = Run(bulk, checkpoint)
         try:
             if checkpoint.progress.finished is None:
-                run.enqueue()
+                run.enqueue(partial(_confirm, options))
             states = run.follow() if options.wait else set()
             _show(run.report(), options)
             raise SystemExit(1 if run.failed or states - _GOOD_ENDS else 0)
@@ -99,6 +101,10 @@ def _send(bulk: BulkImport, options: Options) -> NoReturn:
                 else N_("stopped; the messages go on, and --wait follows them again")
             )
             fail(f"smsq: {_(words)}", _STOPPED)
+
+
+def _confirm(options: Options, count: int) -> None:
+    ask(ngettext("this enqueues {n} message", "this enqueues {n} messages", count), yes=options.yes)
 
 
 def _broken_off(run: Run, options: Options, why: str, code: int) -> NoReturn:
