@@ -127,3 +127,15 @@ def test_the_name_of_a_file_with_a_number_is_not_shown(command: Smsq, tmp_path: 
     file.write_text(f"phone,template\n{PHONE},SMS_1001\n")
     _, told, _ = command("send-file", str(file), "--json", "--no-progress")
     assert json.loads(told)["campaign"].startswith("file ")
+
+
+def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", lane="bulk", campaign="spring")
+    Campaigns(scene.client, scene.rules).do("pause", "spring")
+    scene.admit("a")
+    assert "it waits for its campaign: smsq campaign show spring" in command("explain", "a")[1]
+    Campaigns(scene.client, scene.rules).do("cancel", "spring")
+    code, told, _ = command("explain", "a")
+    assert code == 0
+    assert "it was cancelled; it certainly was not sent" in told
+    assert json.loads(command("status", "a", "--json")[1])["state"] == "cancelled"

@@ -29,7 +29,8 @@ def show_all(*, as_json: bool) -> None:
         return
     for one in found:
         counts = _("{ended} of {total} ended", ended=one.ended, total=one.total)
-        echo(f"{clean(one.name)}  {_(', ').join([counts, *_standing(one)])}  {local(one.since)}")
+        words = _(", ").join([counts, *_standing(one)])
+        echo(f"{clean(one.name)}  {words}  {local(one.since)}")
     echo(ngettext("{n} campaign", "{n} campaigns", len(found)))
 
 
