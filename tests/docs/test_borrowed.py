@@ -53,6 +53,7 @@ OVERRIDDEN = {
     "celery.worker.request:Request.execute_using_pool": "self pool **kwargs",
     "celery.worker.request:Request.info": "self safe=",
     "celery.worker.request:Request.reject": "self requeue=",
+    "celery.worker.request:Request.revoked": "self",
     "celery.worker.request:Request.send_event": "self type **fields",
     "kombu.connection:Connection.ensure_connection": "self *args **kwargs",
     "kombu.connection:Connection.info": "self",

@@ -268,7 +268,7 @@ def test_a_result_is_an_id_in_the_form_of_celerys(client: redis.Redis) -> None:
 
 ASKED_FOR = {
     *("get", "wait", "ready", "successful", "failed", "status", "state", "result", "info"),
-    *("traceback", "children", "forget", "revoke", "then", "collect", "maybe_throw", "date_done"),
+    *("traceback", "children", "forget", "then", "collect", "maybe_throw", "date_done"),
 }
 
 
@@ -291,6 +291,7 @@ def test_no_method_of_celerys_results_is_left_to_fail_by_itself() -> None:
     public = {name for name in dir(AsyncResult) if not name.startswith("_")}
     assert public >= ASKED_FOR
     kept = {"app", "as_list", "as_tuple", "backend", "id", "ignored", "parent", "task_id"}
+    kept |= {"revoke"}  # our own
     assert {*filter(is_answered, public)} == kept | {"supports_native_join", "TimeoutError"}
 
 

@@ -30,6 +30,8 @@ def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
     The newest 1000 are listed, the oldest of them first. Cancelling, pausing, the rate,
     suppression, and decisions on held messages and callbacks are noted, with SMSQ_OPERATOR as the
     name, else the login name and the host. Redis keeps a year of them, 100,000 at most.
+
+    Exits with 2 where --since is no time.
     """
     from smsq_worker.cli.helpers.ledger_client import connect_ledger
     from smsq_worker.config.settings import Settings

@@ -50,6 +50,7 @@ TEMPLATES: Final = (
     N_("line {line}: {why}"),
     # The ledger.
     N_("{why}; the message may or may not be in: repeat it with the same key or task_id"),
+    N_("{why}; the message may or may not be cancelled: ask again"),
     N_("{why}; nothing was entered"),
     N_("campaign {name} was cancelled: nothing was enqueued; send it in another campaign"),
     N_(
@@ -64,6 +65,10 @@ TEMPLATES: Final = (
     N_("the ledger at {url} (SMSQ_REDIS_URL) did not answer: {why}"),
     N_("the ledger at {url} (SMSQ_REDIS_URL) rejected the user or the password"),
     N_("the ledger at {url} (SMSQ_REDIS_URL) refused the command: {why}"),
+    N_(
+        "the ledger cancelled the message, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have "
+        "that in time: it may be sent all the same"
+    ),
     N_(
         "the ledger took the message, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have it "
         "in time: it may be sent, or be lost"
@@ -177,6 +182,7 @@ TEMPLATES: Final = (
     N_("https://host/path, without user, query or fragment"),
     N_("https://host/path?query, without user or fragment"),
     N_("printable ASCII on one line"),
+    N_("printable text of at most {n} characters, on one line"),
     N_("at least {n} letters, digits, - and _"),
     N_("the path of a file that exists"),
     N_("the path of a readable file that holds the secret"),
