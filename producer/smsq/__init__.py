@@ -12,6 +12,7 @@ from smsq.configuring import configure
 from smsq.contract import LaneName, OnAmbiguousName, StateName
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
+    CampaignCancelled,
     InvalidMessage,
     KeyConflict,
     LedgerFull,
@@ -27,6 +28,7 @@ from smsq.tracking import Attempt, Status
 
 __all__ = [
     "Attempt",
+    "CampaignCancelled",
     "Cancellation",
     "Duplicate",
     "InvalidMessage",

@@ -22,6 +22,15 @@ local function free_key_of(id, f)
   return freed
 end
 
+-- Count its end in its campaign.
+local function leave_campaign(id, f, to, is_certain, now)
+  redis.call('ZREM', KEY_CAMPAIGN_ROOM .. f.campaign, id)
+  local in_doubt = not is_certain and f.state ~= 'held'
+  count_in_campaign(f.campaign, {[f.lane .. ':' .. f.state] = -1, [f.lane .. ':' .. to] = 1,
+    ['doubted:' .. f.lane] = in_doubt and -1 or 0,
+    ['reason:local:cancelled'] = is_certain and 0 or 1}, true, now)
+end
+
 -- End a message that waits: cancelled if it certainly was not sent. Only a worker knows the endpoints of
 -- its callbacks, and `trace` stays for them.
 local function end_cancelled(id, f, now, retention)
@@ -29,7 +38,7 @@ local function end_cancelled(id, f, now, retention)
   local to = is_certain and 'cancelled' or 'failed'
   local freed = is_certain and free_key_of(id, f)
   redis.call('HDEL', message, 'reason', 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'by', 'who', 'due', 'waits', 'stop', 'key')
+    'overtaken', 'by', 'who', 'due', 'waits', 'stop', 'turn', 'key')
   redis.call('HSET', message, 'state', to, 'finished', now)
   if freed then redis.call('HSET', message, 'freed', 1) end
   if not is_certain then redis.call('HSET', message, 'reason', 'local:cancelled') end
@@ -40,6 +49,7 @@ local function end_cancelled(id, f, now, retention)
   end
   if f.state == 'held' then redis.call('ZREM', KEY_HELD, id) end
   if f.state == 'deferred' then redis.call('ZREM', KEY_WAITING .. f.template, id) end
+  if f.campaign then leave_campaign(id, f, to, is_certain, now) end
   redis.call('HINCRBY', KEY_COUNTERS, 'messages:' .. f.lane .. ':' .. to, 1)
   redis.call('HINCRBY', KEY_LIVE, f.lane .. ':' .. f.state, -1)
   redis.call('ZADD', KEY_NOTICES, now, 'new:' .. to .. ':' .. id)

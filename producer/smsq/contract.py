@@ -133,6 +133,7 @@ class Message:
     notify: str | None
     key_space: str = ""
     """The key's namespace: "" for Python callers, FILE_SPACE, or a `relay_space`."""
+    campaign: str | None = None
 
 
 def relay_space(caller: str) -> str:
@@ -157,6 +158,7 @@ def signature_of_send_sms(
     send_at: datetime | str | float | None = None,
     reference: str | None = None,
     notify: str | None = None,
+    campaign: str | None = None,
 ) -> None:
     """Stand for the arguments of smsq.send_sms, for calls that come as a list and a mapping."""
 
@@ -193,6 +195,7 @@ def parse_named(given: Mapping[str, Any]) -> Message:
         send_at=None if send_at is None else _send_at(send_at),
         reference=_optional_text("reference", given["reference"], least=0, most=128, is_shown=True),
         notify=_optional_text("notify", given["notify"], least=1, most=255, is_name=True),
+        campaign=None if given["campaign"] is None else parse_campaign(given["campaign"]),
     )
 
 
@@ -269,6 +272,23 @@ def parse_lane(value: object) -> Lane:
 def parse_template(value: object) -> str:
     """Return a template's name. Raises InvalidMessage."""
     return checks.text("template", value, least=1, most=64, is_name=True)
+
+
+MAX_CAMPAIGN: Final = 64
+_A_NUMBER: Final = re.compile(r"1[3-9][0-9]{9}")
+
+
+def has_number(text: str) -> bool:
+    """Return whether a text may hold a mobile number, however it is written."""
+    return bool(_A_NUMBER.search(re.sub(r"[\s-]", "", text)))
+
+
+def parse_campaign(value: object) -> str:
+    """Return a campaign's name, which is shown everywhere. Raises InvalidMessage."""
+    name = checks.text("campaign", value, least=1, most=MAX_CAMPAIGN, is_name=True)
+    if has_number(name):
+        raise InvalidMessage("campaign must not hold a phone number, as it is shown in logs")
+    return name
 
 
 def _optional_text(name: str, value: object, **rule: Any) -> str | None:

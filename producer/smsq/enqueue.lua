@@ -1,4 +1,4 @@
--- Write messages to the ledger; from then on none is lost. Comes after wakeup.lua.
+-- Write messages to the ledger; from then on none is lost. Comes after wakeup.lua and cancelling.lua.
 -- `enqueue` is called as a function or as a script: functions.py.
 --
 -- ARGV[1] ms until the scheduler first checks that a wake-up was not lost
@@ -10,13 +10,15 @@
 --   idempotency key as {namespace, digest, fingerprint} ({} where it has none),
 --   the reason for which it is refused ("" where it is not),
 --   {field, value, ...}: template, phone, who (the phone hash), reference, ...
+--   and of one in a campaign: its name, and of the first that names it: who sends it
 -- Where broker and ledger are one Redis, the wake-ups of those that come out queued are pushed, too:
 -- ARGV[6] 'one'  ARGV[7] the queue  ARGV[8] the wake-up of the only message
 -- ARGV[6] 'many'  ARGV[7..] for each lane: its name, its queue, the envelope of a batch, with marks
 -- Returns for each message, in order: its state; "duplicate <id>" with the id of the message that
 -- holds its key; or "conflict <id>" where that one, or the one that has this id, has another number
 -- or template: then nothing is written of it. Without ARGV[6] the caller publishes the wake-up for
--- "queued".
+-- "queued". Or {"barred <campaign>"}, where one was cancelled, and {"crowded <campaign>"}, where it
+-- would be one too many: then nothing is written at all.
 --
 -- One act, because a message without its timer would be lost, one without its wake-up would wait for
 -- its timer, and two callers with one idempotency key must not both win. A second call with the same
@@ -26,6 +28,7 @@
 local now, ask_ms, retention, key_ttl
 local entered  -- lane -> ids of messages that are new here, and queued
 local listed, last_end  -- ids of messages that are new here, and when the last of them is final
+local joined  -- campaign -> what is known of it, and what is to be counted
 
 local INDEX = {otp = KEY_OTP_TIMERS, notice = KEY_NOTICE_TIMERS}
 
@@ -81,10 +84,24 @@ local function holder_of(space, digest)
   return old and is_its_own(space, digest, old) and old
 end
 
+-- End the holder of a key, so that another message can take it: where its campaign was cancelled before
+-- it was sent, and the sweep has not come to it yet. Returns whether that was so.
+local function end_holder(holder)
+  local campaign = redis.call('HGET', KEY_MESSAGE .. holder, 'campaign')
+  if not campaign or redis.call('HGET', KEY_CAMPAIGN .. campaign, 'stop') ~= 'cancelled' then
+    return false
+  end
+  local stored, f = redis.call('HGETALL', KEY_MESSAGE .. holder), {}
+  for i = 1, #stored, 2 do f[stored[i]] = stored[i + 1] end
+  if not WAITING[f.state] or not certainly_not_sent(f) then return false end
+  end_cancelled(holder, f, now, retention)
+  return true
+end
+
 -- Take a key; where a message holds it return that one's id, and whether it conflicts.
 local function take(id, space, digest, fingerprint)
   local key, holder = name_of(space, digest), holder_of(space, digest)
-  if holder then
+  if holder and not end_holder(holder) then
     local taken_for = redis.call('GET', key .. ':fp')
     return holder, taken_for and taken_for ~= fingerprint
   end
@@ -95,6 +112,68 @@ local function take(id, space, digest, fingerprint)
     redis.call('SET', old .. ':fp', marked(space), 'PX', key_ttl)
   end
   return false
+end
+
+local CAMPAIGNS_AT_MOST = 10000
+
+-- Look up a campaign, or begin its record. Returns why nothing may be entered, if that is so.
+local function join(name, by, lane, template)
+  local key = KEY_CAMPAIGN .. name
+  local f = redis.call('HMGET', key, 'at', 'lane', 'template', 'ended', 'stop')
+  if f[5] == 'cancelled' then return 'barred ' .. name end
+  local one = {key = key, lane = f[2], template = f[3], ended = f[4], sums = {}}
+  if not f[1] then
+    if redis.call('ZCARD', KEY_CAMPAIGNS) >= CAMPAIGNS_AT_MOST then return 'crowded ' .. name end
+    -- Older workers would not count it, and go on after a cancel.
+    shut_out_older_workers()
+    one.lane, one.template, one.ended = lane, template, now
+    redis.call('HSET', key, 'at', now, 'by', by, 'lane', lane, 'template', template, 'ended', now)
+    redis.call('ZADD', KEY_CAMPAIGNS, now + CAMPAIGN_QUIET_MS, name)
+  end
+  joined[name] = one
+end
+
+local function template_of(fields)
+  for i = 1, #fields, 2 do
+    if fields[i] == 'template' then return fields[i + 1] end
+  end
+  return ''
+end
+
+-- Join the campaigns of messages. Returns as `join`.
+local function join_all(messages)
+  for _, one in ipairs(messages) do
+    local name = one[9]
+    if name and not joined[name] then
+      local why_not = join(name, one[10], one[2], template_of(one[8]))
+      if why_not then return why_not end
+    end
+  end
+end
+
+local function note_several(one, field)
+  if one[field] ~= '*' then redis.call('HSET', one.key, field, '*') end
+  return '*'
+end
+
+-- Count a message in its campaign; where its lane or template differs from those before, say so.
+local function count_joined(campaign, state, lane, template)
+  local one = joined[campaign]
+  local field = lane .. ':' .. state
+  one.sums[field] = (one.sums[field] or 0) + 1
+  one.has_live = one.has_live or state == 'queued' or state == 'deferred'
+  if one.lane ~= lane then one.lane = note_several(one, 'lane') end
+  if one.template ~= template then one.template = note_several(one, 'template') end
+end
+
+local function write_joined()
+  for name, one in pairs(joined) do
+    count_in_campaign(name, one.sums, false, now)
+    if one.has_live and one.ended then
+      redis.call('HDEL', one.key, 'ended', 'told')
+      redis.call('ZADD', KEY_CAMPAIGNS, 'inf', name)
+    end
+  end
 end
 
 -- Return whether a known id's message is another than the one that comes with it. Of the number, the
@@ -111,7 +190,7 @@ local function is_another(known, fields)
   return false
 end
 
-local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
+local function enter(id, lane, payload, ttl, send_at, key, refusal, fields, campaign)
   local message = KEY_MESSAGE .. id
   local f = redis.call('HMGET', message, 'state', 'reason', 'template', 'phone', 'fold')
   local state, reason = f[1], f[2]
@@ -148,6 +227,7 @@ local function enter(id, lane, payload, ttl, send_at, key, refusal, fields)
   redis.call('HSET', message, 'state', state, 'lane', lane, 'enqueued', now, unpack(fields))
   listed[#listed + 1], last_end = id, math.max(last_end, expires)
   redis.call('HINCRBY', KEY_COUNTERS, 'messages:' .. lane .. ':' .. state, 1)
+  if campaign then count_joined(campaign, state, lane, template_of(fields)) end
   if state == 'failed' or state == 'duplicate' then
     redis.call('PEXPIRE', message, retention)
     -- Only a worker knows its endpoints.
@@ -202,13 +282,17 @@ local function enqueue(_, ARGV)
   local clock = redis.call('TIME')
   now = clock[1] * 1000 + math.floor(clock[2] / 1000)
   ask_ms, retention, key_ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-  entered, listed, last_end = {}, {}, 0
+  entered, joined, listed, last_end = {}, {}, {}, 0
 
+  local messages = cjson.decode(ARGV[5])
+  local why_not = join_all(messages)
+  if why_not then return {why_not} end
   local answers, stops = {}, ARGV[4]:find('stop', 1, true)
-  for i, one in ipairs(cjson.decode(ARGV[5])) do
+  for i, one in ipairs(messages) do
     answers[i] = enter(unpack(one))
     if stops and answers[i]:find('^conflict ') then break end
   end
+  write_joined()
 
   if ARGV[4]:find('index', 1, true) then index() end
 

@@ -3,6 +3,7 @@
 SmsqError
 ├── InvalidMessage      (ValueError) an argument of send_sms breaks a rule; nothing was enqueued
 │   └── KeyConflict     its key stands for another number or template; nothing was enqueued
+├── CampaignCancelled   an operator has cancelled its campaign; nothing was enqueued
 ├── NoResult            (NotImplementedError) Celery's results have it, and a SendResult does not
 ├── NotDelivered        (results.py) a message ended, and is not known to be delivered
 ├── ResultTimeout       (results.py; Celery's TimeoutError) get() waited in vain; nothing stopped
@@ -36,6 +37,14 @@ class KeyConflict(InvalidMessage):
 
     holder: str = ""
     """Id of the message that has the key."""
+
+
+class CampaignCancelled(SmsqError):  # noqa: N818 - says what is so
+    """A message names a campaign that was cancelled: send it in another one, or in none."""
+
+    campaign: str = ""
+    enqueued: int = 0
+    """Of send_many: how many rows before it were enqueued."""
 
 
 class NoResult(SmsqError, NotImplementedError):  # noqa: N818 - says what is so

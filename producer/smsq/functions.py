@@ -23,11 +23,14 @@ from smsq.steps import Answers, Commands, Steps
 AT_THE_LIMIT: Final = frozenset({"cancel"})
 """Acts that Redis lets through at its memory limit, too: they free more than they take."""
 _ACTS: Final = {
-    "enqueue": ("wakeup", "enqueue"),
+    "enqueue": ("wakeup", "campaigns", "cancelling", "enqueue"),
     "unpublished": ("unpublished",),
-    "verify_start": ("wakeup", "enqueue", "verify/shared", "verify/start"),
+    "verify_start": (
+        *("wakeup", "campaigns", "cancelling", "enqueue"),
+        *("verify/shared", "verify/start"),
+    ),
     "verify_check": ("verify/shared", "verify/check"),
-    "cancel": ("audit", "cancelling", "cancel"),
+    "cancel": ("audit", "campaigns", "cancelling", "cancel"),
 }
 """Each with the files that it is made of. The last defines the act, as a local of its name."""
 PREFIX: Final = "smsq_"

@@ -40,7 +40,12 @@ All keys start with "smsq:" and live in one database.
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
 | smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
-| smsq:stops       | hash   | "campaign:<name>", "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
+| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
+| smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
+| smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to tell that one has ended, or to forget it; inf while one has live messages | as its campaign |
+| smsq:campaigns:waiting:<name> | zset | ids deferred because their campaign is paused, or slower, by when they were entered | until they go on |
+| smsq:campaigns:rooms | set | campaigns of which messages wait there | until none does |
+| smsq:campaigns:sweep | hash | how far the scheduler has come in ending the messages of cancelled campaigns, see ledger/lua/shared/campaigns.lua; "name:<name>": these | until it is through |
 | smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload; also `lanes` where it holds not for all lanes alike, see ledger/lua/shared/suppression.lua | until then |
 | smsq:codes:seen  | hash   | stat code that the catalogue does not know -> {count, first, last, mid of the last} as JSON, of messages' own reports, at most 200 | 90 d after the last |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
@@ -70,7 +75,9 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | expires | ttl's end; dropped when final, like all below |
 | trace | where it is traced: the W3C traceparent of the span in which it was sent |
 | stop | "cancelled" where it was cancelled while an attempt was under way, or accepted: it is not sent again; obeyed since version 3 |
-| campaign, account | which of smsq:stops apply; without an account it is "default" |
+| campaign | the name of its campaign |
+| account | which of smsq:stops applies; without one it is "default" |
+| turn | "1" where it has its slot of a campaign with a rate of its own |
 | key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
@@ -84,6 +91,19 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
+
+Fields of smsq:campaign:<name>. A message is counted in the act that changes its state.
+
+| field | holds |
+| --- | --- |
+| at, by | when its first message was entered, and by whom: a relay's caller, or user@host |
+| lane, template | of its messages; "*" where they differ |
+| <lane>:<state> | how many of its messages are in a state, live or final |
+| doubted:<lane> | how many of those that wait may have been sent: a cancel ends them as failed |
+| reason:<reason> | how many have failed for it; "reason:other" beyond 50 |
+| stop, stopped | "paused" or "cancelled", and since when |
+| rate, slot | its own attempts a second, and its next free slot in us, where an operator set it |
+| ended, told | since when none of its messages is live; "1" once that was told |
 
 Scripts derive message keys from ids they read, so the database cannot be a Redis Cluster
 (nor can kombu's broker).
@@ -127,13 +147,16 @@ HEALTH: Final = f"{PREFIX}health"
 RECENT_ATTEMPTS: Final = f"{PREFIX}outcomes"
 SUPPRESSED: Final = f"{PREFIX}suppressed"
 STOPS: Final = f"{PREFIX}stops"
+CAMPAIGNS: Final = f"{PREFIX}campaigns"
+CAMPAIGN_ROOMS: Final = f"{CAMPAIGNS}:rooms"
+CAMPAIGN_SWEEP: Final = f"{CAMPAIGNS}:sweep"
 AUDIT: Final = f"{PREFIX}audit"
 CODES_SEEN: Final = f"{PREFIX}codes:seen"
 LOOKUP: Final = f"{PREFIX}lookup"
 BAD: Final = f"{PREFIX}bad"
 BAD_COUNTS: Final = f"{PREFIX}bad:counts"
 
-# What these begin is completed by an id, a mid, a template, a phone hash, or a caller.
+# What these begin is completed by an id, a mid, a template, a campaign, a phone hash, or a caller.
 MESSAGE: Final = f"{PREFIX}m:"
 PAYLOAD: Final = f"{PREFIX}p:"
 IDS_OF: Final = f"{IDS}:"
@@ -143,6 +166,8 @@ MID: Final = f"{PREFIX}mid:"
 EARLY: Final = f"{PREFIX}early:"
 WAITING: Final = f"{PREFIX}waiting:"
 REPORTS: Final = f"{PREFIX}reports:"
+CAMPAIGN: Final = f"{PREFIX}campaign:"
+CAMPAIGN_ROOM: Final = f"{CAMPAIGNS}:waiting:"
 PHONE_HOLD: Final = f"{PREFIX}hold:"
 SENT: Final = f"{PREFIX}sent:"
 RELAY: Final = f"{PREFIX}relay:"
@@ -183,6 +208,11 @@ def ids_of(hour: int) -> str:
 def mid(value: str) -> str:
     """Return the key that leads from a mid to its message."""
     return MID + value
+
+
+def campaign(name: str) -> str:
+    """Return the key of a campaign's record."""
+    return CAMPAIGN + name
 
 
 def early(value: str) -> str:

@@ -12,7 +12,13 @@ from smsq import keys
 from smsq.cipher import Opener, PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
-from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
+from smsq.errors import (
+    CampaignCancelled,
+    InvalidMessage,
+    KeyConflict,
+    LedgerFull,
+    LedgerUnavailable,
+)
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
 from smsq.steps import Steps
@@ -23,6 +29,8 @@ FIRST_CHECK_S: Final = 30
 1 ms later for each message of its lane that is queued before it.
 """
 
+_CAMPAIGN: Final = 8
+"""Where an entry has it."""
 IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same key or task_id"
 
 
@@ -94,7 +102,7 @@ class LedgerWriter:
 
         The `wakeup` is pushed in the same act if the message is new, and queued. Raises
         LedgerUnavailable, SettingsError where the ledger's payload keys are different,
-        InvalidMessage for a bad id, and KeyConflict: then nothing is written.
+        InvalidMessage for a bad id, KeyConflict and CampaignCancelled: then nothing is written.
         """
         return perform(self._client, self.entering(message_id, message, origin, wakeup))
 
@@ -142,7 +150,8 @@ class LedgerWriter:
 
         `wakeups` are pushed in the same act, each for the new messages of its lane that are queued.
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
-        which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage.
+        which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage, and
+        CampaignCancelled where the campaign of one of them was: then none is written.
         """
         steps = self.entering_many(messages, origin, stop_at_conflict, wakeups)
         return perform(self._client, steps)
@@ -158,6 +167,7 @@ class LedgerWriter:
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entries = [as_entry(cipher, one, message, origin) for one, message in messages]
+        _name_senders_once(entries)
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
         return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
@@ -204,6 +214,8 @@ class LedgerWriter:
                 f"the ledger took the message, but {settings.wait_replicas} replicas "
                 "(SMSQ_REDIS_WAIT_REPLICAS) did not have it in time: it may be sent, or be lost"
             )
+        if answers and (barred := _campaign_error(str(answers[0]))):
+            raise barred
         return list(map(str, answers))
 
 
@@ -233,6 +245,43 @@ def as_entered(message_id: str, answer: str) -> Entered | KeyConflict:
     return conflict
 
 
+def _campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
+    """Return why no message of a call may be entered, as enqueue.lua answers."""
+    what, _, name = answer.partition(" ")
+    if what == "barred":
+        error = CampaignCancelled(
+            f"campaign {name} was cancelled: nothing was enqueued; send it in another campaign"
+        )
+        error.campaign = name
+        return error
+    if what == "crowded":
+        return InvalidMessage(
+            f"campaign {name} would be one too many: the ledger knows at most 10,000 at a time, "
+            "each until SMSQ_RETENTION_S after its end"
+        )
+    return None
+
+
+def _sender(origin: Origin) -> str:
+    """Return who sends a campaign, as its record shows it."""
+    if origin.caller:
+        return f"relay:{origin.caller}"
+    from smsq.audit import MAX_TEXT, operator  # Only campaigns need it.
+
+    return operator()[:MAX_TEXT]
+
+
+def _name_senders_once(entries: list[tuple[Any, ...]]) -> None:
+    """Leave who sends a campaign to the first of its messages."""
+    named = set()
+    for n, entry in enumerate(entries):
+        campaign = entry[_CAMPAIGN] if len(entry) > _CAMPAIGN else None
+        if campaign in named:
+            entries[n] = entry[: _CAMPAIGN + 1]
+        elif campaign:
+            named.add(campaign)
+
+
 def as_entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
@@ -246,13 +295,14 @@ def as_entry(
         "caller": origin.caller,
         "returnurl": origin.return_url,
         "trace": origin.trace,
+        "campaign": message.campaign,
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
     key: tuple[str, ...] = ()
     if message.key:
         digests = cipher.idempotency(message.key, message.phone, message.template)
         key = (message.key_space, *digests)
-    return (
+    entry = (
         message_id,
         message.lane,
         cipher.seal(message.phone, message.code),
@@ -262,3 +312,6 @@ def as_entry(
         "",
         [part for name, value in details.items() if value for part in (name, value)],
     )
+    if not message.campaign:
+        return entry
+    return (*entry, message.campaign, _sender(origin))

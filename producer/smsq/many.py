@@ -12,14 +12,20 @@ from collections.abc import (
     Sequence,
 )
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable, iscoroutinefunction
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
-from smsq.contract import LaneName, Message, new_id, parse, parse_lane
-from smsq.errors import InvalidMessage, KeyConflict, LedgerFull, LedgerUnavailable
+from smsq.contract import LaneName, Message, new_id, parse, parse_campaign, parse_lane
+from smsq.errors import (
+    CampaignCancelled,
+    InvalidMessage,
+    KeyConflict,
+    LedgerFull,
+    LedgerUnavailable,
+)
 from smsq.ledger_writer import Entered
 from smsq.steps import adrive, drive
 
@@ -76,12 +82,14 @@ def send_many(
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",
     on_duplicate: Callable[[Duplicate], object] | None = None,
+    campaign: str | None = None,
 ) -> Sent:
     """Enqueue messages, each a mapping of `send_sms`' arguments; return how many.
 
-    The iterable is read a batch at a time, so it may have any length. `lane` is the lane of rows
-    without one. `on_batch` is called with the ids of each batch, in order, once it is in the
-    ledger.
+    The iterable is read a batch at a time, so it may have any length. `lane` and `campaign` are
+    those of rows without one; an operator can pause, slow and cancel a campaign as a whole. Raises
+    CampaignCancelled where that was done: `enqueued` rows are in, and none after them. `on_batch`
+    is called with the ids of each batch, in order, once it is in the ledger.
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
     `enqueued` says how many. on_invalid="skip" leaves bad rows out and returns them as `invalid`;
@@ -101,8 +109,7 @@ def send_many(
         on_invalid: "raise", "skip", or a function of (index, row, error).
         on_duplicate: Called with each Duplicate; by default they are in the result.
     """
-    parse_lane(lane)
-    _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
+    _check(lane, campaign, batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
     for given in (on_batch, on_invalid, on_duplicate):
         if iscoroutinefunction(given):
             told = f"{given.__name__} is an async function, which only asend_many awaits"
@@ -113,7 +120,7 @@ def send_many(
     def write(batch: Any) -> list[Entered | KeyConflict]:
         return ledgers.current().enter_many(batch, stop_at_conflict=stops)
 
-    drive(_steps(sending, iter(messages), lane, batch_size), write)
+    drive(_steps(sending, iter(messages), lane, campaign, batch_size), write)
     return sending.sent()
 
 
@@ -121,6 +128,7 @@ async def asend_many(
     messages: Iterable[Mapping[str, Any] | Message] | AsyncIterable[Mapping[str, Any] | Message],
     *,
     lane: LaneName = "bulk",
+    campaign: str | None = None,
     batch_size: int = 100,
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",
@@ -132,8 +140,7 @@ async def asend_many(
     cancelled, the batches before are in, and of that moment's batch it is not known: with a `key`
     in every row the same call can be made again.
     """
-    parse_lane(lane)
-    _check(batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
+    _check(lane, campaign, batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
     sending = _Sending(on_batch, on_invalid, on_duplicate, awaits=True)
     stops = sending.stops_at_invalid
     given: Any = messages
@@ -147,11 +154,17 @@ async def asend_many(
             return await ledgers.current().aenter_many(asked, stop_at_conflict=stops)
         return await asked
 
-    await adrive(_steps(sending, None if is_async else rows, lane, batch_size), do)
+    await adrive(_steps(sending, None if is_async else rows, lane, campaign, batch_size), do)
     return sending.sent()
 
 
-def _steps(sending: _Sending, rows: Iterator[object] | None, lane: str, batch_size: int) -> _Steps:
+def _steps(
+    sending: _Sending,
+    rows: Iterator[object] | None,
+    lane: str,
+    campaign: str | None,
+    batch_size: int,
+) -> _Steps:
     """Enqueue rows; without an iterator each is asked for."""
     batch: list[_Row] = []
     for index in count():
@@ -159,7 +172,7 @@ def _steps(sending: _Sending, rows: Iterator[object] | None, lane: str, batch_si
         if given is _END:
             break
         try:
-            batch.append(_Row(index, given, new_id(), _parse(given, lane)))
+            batch.append(_Row(index, given, new_id(), _parse(given, lane, campaign)))
         except InvalidMessage as error:
             error.index = index
             if sending.stops_at_invalid:
@@ -172,8 +185,13 @@ def _steps(sending: _Sending, rows: Iterator[object] | None, lane: str, batch_si
     yield from sending.enqueue(batch)
 
 
-def _check(batch_size: int, on_invalid: object, **functions: object) -> None:
+def _check(
+    lane: str, campaign: str | None, batch_size: int, on_invalid: object, **functions: object
+) -> None:
     """Raise ValueError for a bad argument of send_many, before anything is written."""
+    parse_lane(lane)
+    if campaign is not None:
+        parse_campaign(campaign)
     if not 1 <= batch_size <= BATCH_AT_MOST:
         raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
     if on_invalid not in {"raise", "skip"} and not callable(on_invalid):
@@ -257,6 +275,10 @@ class _Sending:
     ) -> Generator[Any, list[Entered | KeyConflict], list[Entered | KeyConflict]]:
         try:
             return (yield [(row.id, row.message) for row in batch])
+        except CampaignCancelled as error:
+            error.enqueued = self.enqueued
+            error.args = (f"{error}; {self.enqueued} messages are enqueued before it",)
+            raise
         except LedgerUnavailable as error:
             told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
             is_known = isinstance(error, LedgerFull)
@@ -275,10 +297,12 @@ class _Sending:
             yield from self._call(self._on_duplicate, duplicate)
 
 
-def _parse(row: object, lane: str) -> Message:
+def _parse(row: object, lane: str, campaign: str | None) -> Message:
     if isinstance(row, Message):
-        return row
+        return row if row.campaign or not campaign else replace(row, campaign=campaign)
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InvalidMessage(f"a row must be a mapping of send_sms' arguments; got a {kind}")
+    if campaign is not None and "campaign" not in row:
+        row = {**row, "campaign": campaign}
     return parse((), row if "lane" in row else {**row, "lane": lane})

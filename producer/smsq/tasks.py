@@ -82,6 +82,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
+        campaign: str | None = None,
     ) -> SendResult:
         """Enqueue an SMS, and return a result that answers for it.
 
@@ -103,9 +104,11 @@ class SendSms(Task):  # type: ignore[type-arg]
             reference: Your own text, at most 128 characters, returned in the status and in
                 callbacks; by default none. It is shown everywhere: no phone numbers.
             notify: Name of a Celery task of yours that receives the callback; by default none.
+            campaign: Name of the campaign that it belongs to, for `smsq campaign`; by default none.
 
-        Raises InvalidMessage where an argument breaks a rule, and KeyConflict where the `key` was
-        taken for another number or template; nothing is enqueued then. Raises LedgerUnavailable
+        Raises InvalidMessage where an argument breaks a rule, KeyConflict where the `key` was taken
+        for another number or template, and CampaignCancelled where its `campaign` was cancelled;
+        nothing is enqueued then. Raises LedgerUnavailable
         where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for all of this): the message
         may be in, unless the text says that nothing was entered, so call again with the same `key`.
         Raises SettingsError for a bad setting.
@@ -121,6 +124,7 @@ class SendSms(Task):  # type: ignore[type-arg]
             "send_at": send_at,
             "reference": reference,
             "notify": notify,
+            "campaign": campaign,
         }
         return _sent(new_id(), parse_named(given))
 
@@ -137,6 +141,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
+        campaign: str | None = None,
     ) -> SendResult:
         """Enqueue an SMS as `delay` does; the event loop goes on meanwhile.
 
@@ -154,6 +159,7 @@ class SendSms(Task):  # type: ignore[type-arg]
             "send_at": send_at,
             "reference": reference,
             "notify": notify,
+            "campaign": campaign,
         }
         return await _asent(new_id(), parse_named(given))
 
@@ -195,6 +201,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         send_at: datetime | str | float | None = None,
         reference: str | None = None,
         notify: str | None = None,
+        campaign: str | None = None,
         using: str | None = None,
     ) -> SendResult:
         """Enqueue an SMS as `delay` does, after Django's transaction commits; never if it does not.

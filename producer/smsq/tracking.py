@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from smsq import keys
+from smsq.campaigns import reading_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL, LaneName, State, StateName, is_id
@@ -54,6 +55,7 @@ class Status:
     False of a duplicate, as its key's holder may have been sent."""
     is_test: bool = False
     """It is to one of SMSQ_TEST_NUMBERS: the gateway was not called."""
+    campaign: str | None = None
 
     @property
     def final(self) -> bool:
@@ -88,12 +90,15 @@ def reading(url: str, message_id: str) -> Steps[Status | None]:
     stored: dict[str, str] = (
         found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
     )
-    return status_of(message_id, unfolded(stored)) if stored else None
+    if not stored:
+        return None
+    fields = yield from reading_apparent(url, unfolded(stored))
+    return status_of(message_id, fields)
 
 
 def status_of(message_id: str, fields: dict[str, str]) -> Status:
     """Return what the fields of a message say."""
-    texts = ("template", "phone", "reason", "stat", "detail", "reference")
+    texts = ("template", "phone", "reason", "stat", "detail", "reference", "campaign")
     return Status(
         id=message_id,
         state=cast("StateName", fields["state"]),

@@ -46,6 +46,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import api as doctors_api
 from smsq_worker.gateway import relay_request as gateway
 from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.client_rate import RelayRate
 
 SHOP = "shop-secret-0123456789"
@@ -375,6 +376,23 @@ def test_a_broker_that_is_away_costs_no_message(
     environ = {**base_environ, "SMSQ_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
     with serving(environ, tmp_path / "log") as api:
         assert fields(client, mid(ask(api)))["state"] == "queued"
+
+
+# --- campaigns ------------------------------------------------------------------------------
+
+
+def test_a_message_is_of_its_caller_s_campaign(
+    api: RunningApi, client: redis.Redis, settings: Settings
+) -> None:
+    assert fields(client, mid(ask(api, campaign="spring")))["campaign"] == "spring"
+    assert fields(client, mid(ask(api, SHOP, campaign="spring")))["campaign"] == "shop:spring"
+    campaigns = Campaigns(client, settings.rules)
+    assert {one.by for one in campaigns.all()} >= {"relay:shop"}
+    campaigns.do("cancel", "spring")
+    told = "campaign spring was cancelled: nothing was enqueued; send it in another campaign"
+    assert why(ask(api, campaign="spring")) == told
+    assert mid(ask(api, SHOP, campaign="spring"))
+    assert "must not hold a phone number" in why(ask(api, campaign="13800138000"))
 
 
 # --- keys -----------------------------------------------------------------------------------

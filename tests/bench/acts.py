@@ -1,6 +1,7 @@
 """What a message costs Redis over its life, act by act: this tree's beside another's.
 
     make bench ONLY=acts BASE=<commit, or 0.2.0>
+    make bench ONLY=campaign                      # of one in a campaign, beside one in none
 
 CPU is Redis' own, so neither the machine's other work nor our Python counts. Rounds of both trees
 in turn, so that what disturbs meets both. "to accepted" and "to delivered" are sums of acts; the
@@ -37,22 +38,34 @@ Figures = dict[str, list[float]]
 def run(place: Place, plan: Plan) -> Report:
     """Take turns, and compare."""
     report = Report(f"acts beside {plan.base}: us of Redis' CPU, commands, append-only bytes")
-    paths = {"before": _path(plan.base), "after": ""}
-    for at_once in AT_ONCE:
-        found: dict[str, list[Figures]] = {"before": [], "after": []}
-        for n in range(ROUNDS):
-            for which in list(paths) if n % 2 else list(paths)[::-1]:
-                found[which].append(_life(place, paths[which], plan.messages, at_once))
-        before, after = map(_medians, found.values())
-        for stage in after:
-            report.rows.append(_row(at_once, stage, before[stage], after[stage]))
+    _take_turns(place, plan, report, {"before": (_path(plan.base), ""), "after": ("", "")})
     return report
 
 
-def _life(place: Place, path: str, messages: int, at_once: int) -> Figures:
+def in_a_campaign(place: Place, plan: Plan) -> Report:
+    """Compare a message in a campaign with one in none."""
+    report = Report("in a campaign beside none: us of Redis' CPU, commands, append-only bytes")
+    _take_turns(place, plan, report, {"before": ("", ""), "after": ("", "spring")})
+    return report
+
+
+def _take_turns(place: Place, plan: Plan, report: Report, ways: dict[str, tuple[str, str]]) -> None:
+    """Add the rows of two ways, each the path of the code and the campaign."""
+    for at_once in AT_ONCE:
+        found: dict[str, list[Figures]] = {"before": [], "after": []}
+        for n in range(ROUNDS):
+            for which in list(ways) if n % 2 else list(ways)[::-1]:
+                found[which].append(_life(place, *ways[which], plan.messages, at_once))
+        before, after = map(_medians, found.values())
+        for stage in after:
+            report.rows.append(_row(at_once, stage, before[stage], after[stage]))
+
+
+def _life(place: Place, path: str, campaign: str, messages: int, at_once: int) -> Figures:
     place.fresh("acts", **UNLIMITED)
     place.control.resume(ACCOUNT, "nothing is to wait for")
-    command = [sys.executable, "-m", "bench.life", str(messages), str(at_once)]
+    numbers = (str(messages), str(at_once))
+    command = [sys.executable, "-m", "bench.life", *numbers, *filter(None, [campaign])]
     environ = place.environ | ({"PYTHONPATH": path} if path else {})
     done = subprocess.run(command, env=environ, cwd=TESTS, stdout=subprocess.PIPE, check=True)
     stages: Figures = json.loads(done.stdout)

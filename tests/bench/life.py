@@ -1,6 +1,6 @@
 """A process that takes messages through the ledger's acts, and reads what each costs Redis.
 
-    python -m bench.life <messages> <messages an act>
+    python -m bench.life <messages> <messages an act> [<campaign>]
 
 What it runs is the smsq that PYTHONPATH names, of this tree or of another, on the Redis of
 SMSQ_REDIS_URL, which nothing else uses. It writes one JSON object: stage -> [us of Redis' CPU,
@@ -36,12 +36,13 @@ T = TypeVar("T")
 class Life:
     """A ledger, and what its acts have cost."""
 
-    def __init__(self, url: str, at_once: int) -> None:
+    def __init__(self, url: str, at_once: int, campaign: str = "") -> None:
         self.client, settings = connect(url), Settings.load(os.environ)
         cipher = opener(self.client, settings)
         self.ledger = Ledger(self.client, settings.rules, cipher)
         self.writer = LedgerWriter(self.client, settings, cipher)
         self.at_once = at_once
+        self.options = {"campaign": campaign} if campaign else {}
         self.figures: dict[str, list[float]] = {}
 
     def go_through(self, count: int) -> None:
@@ -87,7 +88,7 @@ class Life:
 
     def enter(self, count: int) -> list[str]:
         """Enter new messages."""
-        message = parse(("13900000001", "SMS_1001", "482913"), {})
+        message = parse(("13900000001", "SMS_1001", "482913"), self.options)
         ids = [str(uuid.uuid4()) for _ in range(count)]
         self.stage("enter", ids, lambda some: self.writer.enter_many([(n, message) for n in some]))
         return ids
@@ -157,8 +158,8 @@ class Life:
 
 def main() -> None:
     """Run a life and write its figures."""
-    count, at_once = map(int, sys.argv[1:])
-    life = Life(os.environ["SMSQ_REDIS_URL"], at_once)
+    count, at_once = map(int, sys.argv[1:3])
+    life = Life(os.environ["SMSQ_REDIS_URL"], at_once, *sys.argv[3:])
     life.client.config_set("auto-aof-rewrite-percentage", 0)
     life.go_through(WARM_UP)
     life.go_through(count)

@@ -24,6 +24,7 @@ from smsq_worker.infra.logs import FORMAT, PlainLines
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eolleh\u202c\u200b\u3164\u2028\x7f[red]x[/red]\r\nEVIL"
 ON_ONE_LINE = "\u200b[red]x[/red]\u202e"
 SAFE = escaped(EVIL)
+CAMPAIGN = "spring\x1b[2J"
 HELD = "held\x1b[2J"
 MID = "MID\x1b[2J"
 
@@ -41,6 +42,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "rate": [("rate",), ("rate", EVIL)],
     "pause": [("pause", "template", EVIL), ("pause", EVIL)],
     "resume": [("resume", "template", "none"), ("resume", EVIL)],
+    "campaign": [("campaign",), ("campaign", "show", CAMPAIGN), ("campaign", "show", EVIL)],
     "suppressed": [("suppressed",), ("suppressed", "add", EVIL)],
     "held": [("held",), ("held", "drop", EVIL), ("held", "drop", "m1")],
     "parked": [("parked",)],
@@ -52,7 +54,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "send-file": [("send-file", "numbers.csv", "--dry-run")],
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
-TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count")
+TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign")
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 
@@ -69,6 +71,9 @@ def evil(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     scene.enter("m1")
     scene.accept("m1")
     spoil("m1", **{"1:detail": EVIL, "1:stat": EVIL, "stat": EVIL, "detail": EVIL})
+    client.zadd(keys.CAMPAIGNS, {CAMPAIGN: "inf"})
+    record = {"at": 1, "by": EVIL, "lane": EVIL, "template": EVIL, f"reason:{EVIL}": 1}
+    client.hset(keys.campaign(CAMPAIGN), mapping=record)
     scene.enter("m2", phone=OTHER_PHONE)
     spoil("m2", otherwise=EVIL)
     scene.enter("m3", phone=OTHER_PHONE, notify="told")

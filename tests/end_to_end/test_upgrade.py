@@ -8,7 +8,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -30,6 +30,7 @@ from harness.waiting import eventually, known
 from smsq import contract, keys
 from smsq.app import QUEUES
 from smsq.failpoints import VARIABLE
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service
@@ -274,17 +275,28 @@ def test_one_release_goes_on_with_all_that_another_left(
     assert "Traceback" not in place.logs()
 
 
-@pytest.mark.parametrize("last", ["0.2.0"], indirect=True)
-def test_a_release_that_would_send_what_is_forbidden_is_shut_out(
-    place: Place, client: redis.Redis
-) -> None:
-    place.start_apis("this")
-    (worker,) = place.workers(place.of("last"))
-    eventually(lambda: migrations.read(client) == SCHEMA_OF["0.2.0"])
+def cancel_one(_: redis.Redis, __: Settings) -> None:
     first = smsq.send_sms.delay("13800138000", "SMS_1001", send_at=time.time() + 3600).id
     found = smsq.cancel(first)
     assert found is not None
     assert found.answer == "cancelled"
+
+
+def begin_a_campaign(client: redis.Redis, settings: Settings) -> None:
+    options = {"campaign": "spring", "send_at": time.time() + 3600}
+    message = contract.parse(("13812345678", "SMS_1001", "1"), options)
+    LedgerWriter(client, settings).enter("first", message)
+
+
+@pytest.mark.parametrize("first_use", [cancel_one, begin_a_campaign])
+@pytest.mark.parametrize("last", ["0.2.0"], indirect=True)
+def test_a_release_that_would_send_what_is_forbidden_is_shut_out(
+    place: Place, client: redis.Redis, first_use: Callable[[redis.Redis, Settings], None]
+) -> None:
+    place.start_apis("this")
+    (worker,) = place.workers(place.of("last"))
+    eventually(lambda: migrations.read(client) == SCHEMA_OF["0.2.0"])
+    first_use(client, Settings.load(place.environ))
     eventually(lambda: "is for releases that know its schema 3" in place.logs())
     ids = place.run("last", "send", "1380000", "10")["ids"]
     place.workers(place.of("this"))

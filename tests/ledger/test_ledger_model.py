@@ -39,12 +39,13 @@ from smsq.cancelling import Canceller
 from smsq.compaction import unfolded
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
-from smsq.errors import KeyConflict
+from smsq.errors import CampaignCancelled, KeyConflict
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT, Outcome
 from smsq_worker.ledger import REPORTS_PER_MID, Admitted, Decision, Ledger, Rejected, Report
 from smsq_worker.ledger.admin import ACCOUNT, Control
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
 LONG_RUN: Final = os.environ.get("SMSQ_MODEL_EXAMPLES")
@@ -109,8 +110,11 @@ class Modelled:
     """"" of one that was refused."""
     name: str = ""
     key: str | None = None
+    campaign: str | None = None
     cancelled: bool = False
-    """While an attempt was under way or accepted: there is no other."""
+    """It or its campaign, while an attempt was under way, or accepted: there is no other."""
+    parked: bool = False
+    """It waits until its campaign goes on."""
 
     @property
     def certainly_not_sent(self) -> bool:
@@ -158,6 +162,8 @@ class Model:
         self.mids: dict[str, tuple[str, int]] = {}
         self.parked: dict[str, list[Report]] = {}
         self.counters: Counter[str] = Counter()
+        self.campaigns: dict[str, str] = {}
+        """What stops each."""
         self.paused: Paused | None = None
         self.resumed = 0
         self.refusals = 0
@@ -166,6 +172,10 @@ class Model:
 
     def enter(self, message_id: str, kind: Kind) -> State | None:
         """Enter a message; None where its key is that of another number or template."""
+        if self.campaigns.get(kind.campaign or "") == "cancelled":
+            return None
+        if kind.campaign:
+            self.campaigns.setdefault(kind.campaign, "")
         if message_id in self.messages:
             known = self.messages[message_id]
             return known.state if known.template in {"", kind.template} else None
@@ -173,7 +183,7 @@ class Model:
         if template != kind.template:
             return None
         m = Modelled(kind.lane, kind.hold, kind.lane.ttl_s + kind.ahead_s, State.QUEUED)
-        m.template = kind.template
+        m.template, m.campaign = kind.template, kind.campaign
         self.messages[message_id] = m
         if kind.key and holder == message_id:
             m.name, m.key = message_id, kind.key
@@ -207,6 +217,10 @@ class Model:
         if m.over:
             self._end_of_ttl(m)
             return "expired", m.state
+        if m.campaign and self.campaigns[m.campaign] == "paused":
+            self._defer(m, 2 * m.ttl_s)
+            m.parked = True
+            return "deferred", m.state
         if self.paused and not self.paused.permit:
             return "paused", None
         if self.paused:
@@ -255,8 +269,23 @@ class Model:
         heads = {lane: self._head(ids) for lane, ids in oldest.items()}
         if self.paused and self.paused.probe_is_due:
             self.paused.probe_is_due, self.paused.permit = False, True
+        goes_on = {(name, m.lane) for name, m in self.messages.items() if self._goes_on(m)}
         due = [(name, m) for name, m in self.messages.items() if m.due]
-        return {(name, m.lane) for name, m in due if self._run_out(m, resend_wait_s, heads)}
+        woken = {(name, m.lane) for name, m in due if self._run_out(m, resend_wait_s, heads)}
+        return goes_on | woken
+
+    def _goes_on(self, m: Modelled) -> bool:
+        if not m.parked or m.over or self.campaigns[m.campaign or ""]:
+            return False
+        self._move(m, State.QUEUED)
+        return self._wake(m)
+
+    def cancel_campaign(self, name: str) -> None:
+        self.campaigns[name] = "cancelled"
+        for m in self.messages.values():
+            if m.campaign == name and m.state in {State.QUEUED, State.DEFERRED, State.HELD}:
+                self._end_cancelled(m)
+            m.cancelled |= m.campaign == name
 
     def _head(self, ids: list[str]) -> int | None:
         """Give when the oldest wake-up of a queue was published: None is unknown, 0 for none."""
@@ -483,7 +512,7 @@ class Model:
 
     def _move(self, m: Modelled, state: State) -> None:
         assert state in NEXT[m.state], f"no way from {m.state} to {state}"
-        m.state = state
+        m.state, m.parked = state, False
         self._count_state(m)
 
     def _count_state(self, m: Modelled) -> None:
@@ -598,6 +627,7 @@ class Kind:
     key: str | None = None
     ahead_s: int = 0
     template: str = "SMS_1001"
+    campaign: str | None = None
 
 
 KINDS: Final = (
@@ -610,6 +640,9 @@ KINDS: Final = (
     Kind(Lane.BULK, ahead_s=AHEAD_S),
     Kind(Lane.NOTICE, hold=True, ahead_s=AHEAD_S, key="other"),
     Kind(Lane.OTP, key="other"),
+    Kind(Lane.BULK, campaign="spring"),
+    Kind(Lane.NOTICE, hold=True, key="login", campaign="spring"),
+    Kind(Lane.BULK, ahead_s=AHEAD_S, campaign="autumn"),
 )
 
 KEYED: Final = tuple(kind for kind in KINDS if kind.key)
@@ -668,6 +701,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.settings.rules, max_resends=budget, phone_limits=(), probe_s=float(AHEAD_S)
         )
         self.ledger, self.control = Ledger(self.client, rules), Control(self.client, rules)
+        self.campaigns = Campaigns(self.client, rules)
 
     @rule(name=message_ids, kind=st.sampled_from(KINDS))
     def enter(self, name: str, kind: Kind) -> None:
@@ -676,10 +710,11 @@ class LedgerMachine(RuleBasedStateMachine):
             "key": kind.key,
             "on_ambiguous": "hold" if kind.hold else "resend",
             "send_at": time.time() + kind.ahead_s if kind.ahead_s else None,
+            "campaign": kind.campaign,
         }
         is_new = name not in self.model.messages
         state: State | None = None
-        with suppress(KeyConflict):
+        with suppress(KeyConflict, CampaignCancelled):
             state = self.entrance.enter(name, parse(("13800138000", kind.template), options))
         assert state is self.model.enter(name, kind)
         if is_new and state and state not in FINAL:
@@ -743,6 +778,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(resend_wait_s=waits_s, oldest=oldest_wake_ups)
     def claim(self, resend_wait_s: float, oldest: Oldest) -> None:
+        self.client.hdel(keys.CLOCK, "campaigns")  # As if the last slice had been a while ago.
         woken = self.ledger.claim(resend_wait_s=resend_wait_s, oldest=oldest).wake
         assert len(woken) == len(set(woken))
         assert set(woken) == self.model.claim(resend_wait_s, oldest)
@@ -771,6 +807,27 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(name=message_ids, decision=st.sampled_from(["resend", "drop"]))
     def decide(self, name: str, decision: Decision) -> None:
         assert self.ledger.decide(name, decision) == self.model.decide(name, decision)
+
+    @rule(name=st.sampled_from(["spring", "autumn"]), deed=st.sampled_from(["pause", "resume"]))
+    def stop_campaign(self, name: str, deed: Any) -> None:
+        before = self.model.campaigns.get(name, "unknown")
+        assert self.campaigns.do(deed, name) == before
+        if before in {"", "paused"}:
+            self.model.campaigns[name] = "paused" if deed == "pause" else ""
+
+    @precondition(lambda self: "cancelled" not in self.model.campaigns.values())
+    @rule(name=st.sampled_from(["spring", "autumn"]), kind=st.sampled_from(KEYED))
+    def cancel_campaign(self, name: str, kind: Kind) -> None:
+        """Cancel one, take its keys before the sweep, and let that come to its end."""
+        before = self.campaigns.do("cancel", name)
+        assert before == self.model.campaigns.get(name, "unknown")
+        if before == "unknown":
+            return
+        self.model.cancel_campaign(name)
+        self.enter("e", kind)
+        while not self.campaigns.is_swept():
+            self.client.hset(keys.CAMPAIGN_SWEEP, "at", 0)
+            self.claim(60, {})
 
     @rule(name=message_ids)
     def cancel(self, name: str) -> None:
@@ -880,6 +937,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.states[name] = there.state
             self.check_facts(name, there)
         self.compare_the_rest(found)
+        for name in self.model.campaigns:
+            self.compare_campaign(name, found)
         self.check_duplicates(found)
 
     def check_facts(self, name: str, there: Found) -> None:
@@ -889,6 +948,27 @@ class LedgerMachine(RuleBasedStateMachine):
         assert now.items() >= {k: v for k, v in before.items() if k in FACTS}.items()
         assert all(now[k] == before[k] for k in now.keys() & before.keys())
         before |= now
+
+    def compare_campaign(self, name: str, found: Mapping[str, Found]) -> None:
+        """Hold what is counted of a campaign to the messages themselves."""
+        counted: Counter[str] = Counter()
+        for message, there in found.items():
+            m = self.model.messages[message]
+            if m.campaign != name:
+                continue
+            counted[f"{m.lane}:{there.state}"] += 1
+            if there.state in {State.QUEUED, State.DEFERRED}:
+                counted[f"doubted:{m.lane}"] += not m.certainly_not_sent
+            if there.state is State.FAILED:
+                counted[f"reason:{there.fields['reason']}"] += 1
+        record: Any = self.client.hgetall(keys.campaign(name))
+        counts = {field: int(n) for field, n in record.items() if ":" in field and n != "0"}
+        assert counts == +counted
+        room = self.client.zrange(keys.CAMPAIGN_ROOM + name, 0, -1)
+        parked = {n for n, m in self.model.messages.items() if m.parked and m.campaign == name}
+        assert set(room) == parked
+        has_live = any(self.model.messages[n].campaign == name for n in found_live(found))
+        assert ("ended" in record) is not has_live
 
     def compare_the_rest(self, found: Mapping[str, Found]) -> None:
         model = self.model
@@ -934,6 +1014,10 @@ class LedgerMachine(RuleBasedStateMachine):
         repeated = sum(there.n - 1 for there in found.values() if there.n)
         doubled = sum(max(0, perhaps_sent(m) - 1) for m in self.model.messages.values())
         assert doubled <= counted <= repeated
+
+
+def found_live(found: Mapping[str, Found]) -> list[str]:
+    return [name for name, there in found.items() if there.state not in FINAL]
 
 
 def without_buckets(counters: Mapping[str, int]) -> Counter[str]:

@@ -97,7 +97,7 @@ def of_a_message(client: redis.Redis, why: str) -> None:
 
 def of_a_campaign(client: redis.Redis, why: str) -> None:
     client.hset(keys.message("m1"), "campaign", "spring")
-    client.hset(keys.STOPS, "campaign:spring", why)
+    client.hset(keys.campaign("spring"), mapping={"at": 1, "stop": why})
 
 
 def of_an_account(client: redis.Redis, why: str) -> None:
@@ -137,7 +137,7 @@ def test_what_may_have_been_sent_is_not_called_cancelled(
     assert known("m1").reason == "local:cancelled"
 
 
-@MARKS
+@pytest.mark.parametrize("mark", [of_a_message, of_an_account, of_the_default_account])
 def test_what_is_stopped_waits_until_the_mark_is_lifted(
     client: redis.Redis, scene: Scene, mark: Mark
 ) -> None:
@@ -153,6 +153,6 @@ def test_what_is_stopped_waits_until_the_mark_is_lifted(
 
 
 def test_a_mark_stops_nothing_else(client: redis.Redis, scene: Scene) -> None:
-    client.hset(keys.STOPS, mapping={"campaign:spring": "cancelled", "account:backup": "cancelled"})
+    client.hset(keys.STOPS, mapping={"account:backup": "cancelled"})
     scene.enter()
     assert scene.go() == 1

@@ -52,7 +52,7 @@ one = smsq.send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="
 two = smsq.send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="k")
 rows = [{"phone": f"1380013900{n}", "template": "SMS_1001"} for n in range(3)]
 ids = []
-smsq.send_many(rows, on_batch=ids.extend)
+smsq.send_many(rows, on_batch=ids.extend, campaign="spring")
 assert smsq.status(one.id) and smsq.status(two.id).state == "duplicate"
 print(one.id, *ids)
 """
@@ -226,6 +226,7 @@ def test_each_role_does_its_work(fleet: Fleet) -> None:
         "code": "1",
         "smstemplate": "SMS_1001",
         "key": "r",
+        "campaign": "spring",
     }
     answer = requests.get(api, params=relayed, headers=headers, timeout=10).json()
     assert answer["code"] == 200

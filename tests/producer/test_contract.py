@@ -488,7 +488,7 @@ def test_delay_has_the_signature_of_the_contract() -> None:
     bare = inspect.Signature([p.replace(annotation=p.empty) for p in given])
     assert str(bare) == (
         "(phone, template, code='', *, lane='notice', ttl_s=None, key=None, on_ambiguous=None, "
-        "send_at=None, reference=None, notify=None)"
+        "send_at=None, reference=None, notify=None, campaign=None)"
     )
 
 

@@ -17,6 +17,7 @@ while a producer in a process of its own calls `delay()` for an otp every quarte
 | restart | the server is stopped and started with an append-only file of 750 MB |
 | crowd | 20 workers (CROWD), which can hold all that is queued |
 | outage | ten minutes (divided by SCALE) with 100,000 queued, in each of SHAPES |
+| cancel | 1,000,000 of one campaign, which is cancelled while it is sent, and swept |
 
 SIZE scales all counts, and the file's size. WINDOW is half of what is measured. RELEASE runs all
 processes with the code of an earlier release.

@@ -16,7 +16,17 @@ from bench.outage import OUTAGE_S
 from bench.peers.goals import Goal, judge
 from bench.place import Place
 from bench.plan import Plan
-from bench.scale import crowd, outage, queued, quiet, reports, restart, scheduled, unreported
+from bench.scale import (
+    cancel,
+    crowd,
+    outage,
+    queued,
+    quiet,
+    reports,
+    restart,
+    scheduled,
+    unreported,
+)
 from bench.scale.result import Result
 
 Scenario = Callable[[Place, Plan, str], Result]
@@ -30,6 +40,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "restart": restart.run,
     "crowd": crowd.run,
     "outage": outage.run,
+    "cancel": cancel.run,
 }
 SHAPED: Final = ("queued", "outage")
 """Those that are tried in each shape."""

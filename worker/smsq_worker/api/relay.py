@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from smsq import deadline, tracing
 from smsq.connection import Client
 from smsq.contract import Message, parse, relay_space
-from smsq.errors import InvalidMessage, LedgerUnavailable, SettingsError
+from smsq.errors import CampaignCancelled, InvalidMessage, LedgerUnavailable, SettingsError
 from smsq.ledger_writer import Origin
 from smsq.tasks import enqueue
 from smsq_worker.api.auth import Authenticator
@@ -72,7 +72,7 @@ class Relay:
                 return JSONResponse(gateway.refusal(gateway.WRONG_SECRET))
             refusal = gateway.refusal(told(error.detail, lang))
             return JSONResponse(refusal, error.status_code, error.headers)
-        except InvalidMessage as error:
+        except (InvalidMessage, CampaignCancelled) as error:
             return JSONResponse(gateway.refusal(gateway.as_sent(told(str(error), lang))))
         except (LedgerUnavailable, SettingsError) as error:
             # SettingsError: the ledger is encrypted with keys that this process does not have.
@@ -132,15 +132,20 @@ def _message(caller: Caller, given: Mapping[str, str]) -> Message:
             "lane": given.get("lane") or caller.lanes[0],
             "ttl_s": _number(given.get("ttl_s", "")),
             "key": given.get("key") or None,
+            "campaign": given.get("campaign") or None,
         },
     )
     if message.lane not in caller.lanes:
         raise InvalidMessage(
             f"lane must be one of {', '.join(caller.lanes)} for this caller; got {message.lane}"
         )
+    # Callers are strangers to each other: nobody's campaign is another's.
+    campaign = message.campaign
+    if campaign and caller.name:
+        campaign = f"{caller.name}:{campaign}"
     # Release 0.2.0 has no key spaces, and expects the name in the key. A name has no colon.
     key = f"{caller.name}:{message.key}" if message.key and caller.name else message.key
-    return replace(message, key=key, key_space=relay_space(caller.name))
+    return replace(message, key=key, key_space=relay_space(caller.name), campaign=campaign)
 
 
 def _number(text: str) -> float | str | None:

@@ -7,9 +7,10 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
+from smsq.contract import has_number
 from smsq_worker.bulk_import.bad_rows import BadRows, bad_rows
 from smsq_worker.bulk_import.checkpoint import Checkpoint, open_checkpoint
 from smsq_worker.bulk_import.rows import Row, Rows, read_rows
@@ -81,6 +82,14 @@ class BulkFile:
             # It is unknown which file the line is from, so the row itself is in its key.
             return lambda row: f"{self._prefix}:{row.line}:{_digest(row.given)}"
         return None
+
+    def campaign(self, run: str) -> str:
+        """Return the name of the file's campaign where none is given: its own, and its digest."""
+        name = PurePath(self.source.name).name if self._scan else f"stdin {self._prefix}".strip()
+        digest = self._scan.digest[:8] if self._scan else secrets.token_hex(4)
+        if not name.isprintable() or has_number(name):
+            name = "file"
+        return " ".join(filter(None, (name[:40], digest, run[:8])))
 
     def _name(self) -> str:
         if self._scan and not self._prefix:

@@ -20,12 +20,17 @@ class Enqueuer:
     """Enqueues the rows of one file once."""
 
     def __init__(
-        self, checkpoint: Checkpoint, source: Source, refused: Callable[[int, str], None]
+        self,
+        checkpoint: Checkpoint,
+        source: Source,
+        refused: Callable[[int, str], None],
+        campaign: str | None = None,
     ) -> None:
         """`refused` gets the line and the reason where another message has a row's key."""
         self._checkpoint = checkpoint
         self._source = source
         self._refused = refused
+        self._campaign = campaign
         self._fingerprint = source.fingerprint()
         self._line = checkpoint.progress.line
         self._under_way: dict[int, tuple[int, bool]] = {}
@@ -39,6 +44,7 @@ class Enqueuer:
 
         `seen` is called with how many are enqueued. Raises BadFile where the file changes
         meanwhile, and LedgerUnavailable; then the next batch may have been enqueued too.
+        Raises CampaignCancelled.
         """
 
         def written(ids: Sequence[str]) -> None:
@@ -51,6 +57,7 @@ class Enqueuer:
             on_batch=written,
             on_invalid=self._conflict,
             on_duplicate=self._duplicate,
+            campaign=self._campaign,
         )
 
     def _feed(self, rows: Iterable[Row], key: Callable[[Row], str] | None) -> Iterator[Message]:

@@ -57,6 +57,8 @@ class BulkImport:
     bad_path: Path | None
     """Where bad rows go; None where there must be none."""
     meter: Meter
+    campaign: str | None = None
+    """Its name where one was given."""
 
     def dry_run(self) -> dict[str, Any]:
         """Check everything, and return what a run would do. Raises BadFile, LedgerUnavailable."""
@@ -114,6 +116,7 @@ class Run:
         self._conflicts = 0
         self._first_conflicts: list[dict[str, Any]] = []
         self._states: Counter[str] | None = None
+        self._campaign = ""
 
     @property
     def failed(self) -> bool:
@@ -195,6 +198,8 @@ class Run:
             "ids": str(self._checkpoint.ids_path),
             "finished": progress.finished is not None,
         }
+        if self._campaign:
+            report["campaign"] = self._campaign
         return report if self._states is None else report | {"states": dict(self._states)}
 
     def _enqueue(self) -> None:
@@ -209,7 +214,8 @@ class Run:
                 bad = stack.enter_context(file.bad_rows(bulk.bad_path, rows))
                 taken = checked(rows, self._found, bad, need_keys=key is None, stop_at_bad=True)
             step = stack.enter_context(bulk.meter(N_("enqueued"), total, self.done))
-            enqueuer = Enqueuer(self._checkpoint, file.source, self._refused)
+            self._campaign = bulk.campaign or file.campaign(progress.run)
+            enqueuer = Enqueuer(self._checkpoint, file.source, self._refused, self._campaign)
             enqueuer.enqueue(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self.done):
             raise BadFile("the file has no row")

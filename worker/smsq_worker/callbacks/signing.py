@@ -10,13 +10,19 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from smsq_worker.ledger.campaigns import FINISHED
+
 _IN_A_HEADER = "!#$&'()*+,/:;=?@[]"
 
 
 def event(outcome: Mapping[str, Any]) -> bytes:
-    """Return the body for an outcome, which has `state` and `finished_at`, ISO 8601."""
+    """Return the body for the outcome of a message or a campaign.
+
+    It has `state` and `finished_at`, ISO 8601.
+    """
+    what = "campaign" if outcome["state"] == FINISHED else "message"
     body = {
-        "type": f"message.{outcome['state']}",
+        "type": f"{what}.{outcome['state']}",
         "timestamp": outcome["finished_at"],
         "data": dict(outcome),
     }

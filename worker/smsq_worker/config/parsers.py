@@ -24,6 +24,7 @@ WEBHOOK_KEY_BYTES: Final = range(24, 65)
 
 Bind = tuple[str, int]
 LogFormat = Literal["text", "json"]
+CampaignWebhook = Literal["end", "each"]
 
 
 def bind(text: str) -> Bind:
@@ -40,6 +41,13 @@ def log_format(text: str) -> LogFormat:
     if text not in {"text", "json"}:
         raise ValueError("text or json")
     return cast(LogFormat, text)
+
+
+def campaign_webhook(text: str) -> CampaignWebhook:
+    """Read end or each."""
+    if text not in {"end", "each"}:
+        raise ValueError("end or each")
+    return cast(CampaignWebhook, text)
 
 
 def http_url(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from smsq_worker.config.parsers import CampaignWebhook
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 from smsq_worker.domain.testnumbers import Reported
 
@@ -25,6 +26,8 @@ class Rules:
     template_pause: TemplatePauses
     probe_s: float
     webhook: bool
+    campaign_webhook: CampaignWebhook
+    """Whether each message of a campaign is told of there, or the campaign's end alone."""
     notice_lease_s: float
     wait_replicas: int = 0
     """How many replicas must have an admission before its request is sent, and a report."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from smsq.settings import IN_MEMORY, ProducerSettings, number, setting, whole
 from smsq_worker.config import parsers as read
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.config.parsers import Bind, LogFormat, Network, is_loopback
+from smsq_worker.config.parsers import Bind, CampaignWebhook, LogFormat, Network, is_loopback
 from smsq_worker.config.rules import Rules, longest_post_s
 from smsq_worker.domain import limits, testnumbers
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
@@ -71,6 +71,9 @@ class Settings(ProducerSettings):
     webhook_url: str = setting("SMSQ_WEBHOOK_URL", read.target_url, "", secret=True)
     webhook_keys: tuple[bytes, ...] = setting(
         "SMSQ_WEBHOOK_SECRET", read.webhook_keys, (), secret=True
+    )
+    campaign_webhook: CampaignWebhook = setting(
+        "SMSQ_CAMPAIGN_WEBHOOK", read.campaign_webhook, "end"
     )
     outbound_allow: frozenset[str] = setting("SMSQ_OUTBOUND_ALLOW", read.hosts, frozenset())
     notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", read.broker_address, "", secret=True)
@@ -171,6 +174,7 @@ class Settings(ProducerSettings):
             template_pause=self.template_pause,
             probe_s=self.probe_s,
             webhook=bool(self.webhook_url),
+            campaign_webhook=self.campaign_webhook,
             wait_replicas=self.wait_replicas,
             notice_lease_s=60 + longest_post_s(self.connect_timeout_s, self.read_timeout_s),
         )

@@ -16,7 +16,7 @@ from smsq_worker.gateway.text import is_multipart, multipart_fields
 
 ROUTE: Final = {"module": "sms", "file": "send", "action": "send"}
 ARGUMENTS: Final = ("mobphone", "code", "smstemplate")
-OPTIONAL: Final = ("lane", "key", "ttl_s", "returnurl")
+OPTIONAL: Final = ("lane", "key", "ttl_s", "returnurl", "campaign")
 """What the relay takes in addition to the gateway's own arguments."""
 
 WRONG_SECRET: Final = "校验失败"  # noqa: S105 - the gateway's words

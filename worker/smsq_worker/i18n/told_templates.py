@@ -66,6 +66,12 @@ TEMPLATES: Final = (
     N_("{why}; the message may or may not be in: repeat it with the same key or task_id"),
     N_("{why}; the message may or may not be cancelled: ask again"),
     N_("{why}; nothing was entered"),
+    N_("campaign {name} was cancelled: nothing was enqueued; send it in another campaign"),
+    N_(
+        "campaign {name} would be one too many: the ledger knows at most 10,000 at a time, each "
+        "until SMSQ_RETENTION_S after its end"
+    ),
+    N_("campaign must not hold a phone number, as it is shown in logs"),
     N_(
         "the ledger's Redis at {url} (SMSQ_REDIS_URL) is full: it is at its maxmemory, and takes "
         "nothing new"

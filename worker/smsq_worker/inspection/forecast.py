@@ -131,6 +131,10 @@ def _deferred(context: ForecastContext) -> Iterator[Event]:
         words = _("the pause of its template is over: it continues in a moment")
         pauses = context.pauses(template_scope(trace.status.template or ""))
         yield from pauses or [Event(None, "pause", words)]
+    elif trace.in_campaign_room:
+        name = trace.status.campaign or ""
+        words = _("it waits for its campaign: smsq campaign show {name}", name=clean(name))
+        yield Event(None, "pause", words)
     else:
         yield Event(trace.timer_at, "resume", _why_then(context) + _overdue(trace))
         yield from context.pauses(ACCOUNT, BREAKER)

@@ -26,6 +26,7 @@ LONG_S: Final = 1.0
 """Something delayed a first attempt that comes later than this."""
 
 _REASONS: Final = {
+    "local:campaign-cancelled": N_("its campaign had been cancelled"),
     "local:cancelled": N_("it was cancelled, but an earlier attempt may have been sent"),
     "local:dropped": N_("an operator dropped it while it was held"),
     "local:frequency": N_("too many messages were sent to its number"),

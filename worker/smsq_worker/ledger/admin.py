@@ -12,6 +12,7 @@ import redis
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq_worker.ledger.backlog import lag_s
+from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
 from smsq_worker.ledger.timestamps import at
 
@@ -105,9 +106,10 @@ class Control(SuppressionActs):
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
         with mapped_errors(self._rules.url):
-            found = self._client.hgetall(keys.LIVE)
+            found: Any = self._client.hgetall(keys.LIVE)
+            behind = unswept(self._client)
         # Those that were live before they were counted make it negative.
-        return {str(name): max(0, int(value)) for name, value in found.items()}
+        return {str(name): max(0, int(n) + behind[name]) for name, n in found.items()}
 
     def lag_s(self) -> float:
         """Return for how long the most overdue timer has been due."""

@@ -14,6 +14,7 @@ from smsq.outcomes import callback_id, outcome_of
 from smsq_worker.domain.codes import normalise
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.campaigns import FINISHED, campaign_outcome
 
 Result = Literal["told", "failed", "unreached", "refused", "hindered", "crowded"]
 """See lua/settle_callback.lua."""
@@ -75,7 +76,7 @@ class Callbacks(Acts):
             kind=name.partition(":")[0],
             failures=int(rest[1]),
             tries=int(rest[2]),
-            outcome=_public(found),
+            outcome=campaign_outcome(found) if found["state"] == FINISHED else _public(found),
             notify=found.get("notify"),
             return_url=found.get("returnurl"),
             last_stat=found.get("last"),

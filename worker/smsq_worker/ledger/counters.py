@@ -14,6 +14,7 @@ from smsq.connection import mapped_errors
 from smsq_worker.infra import memory
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.campaigns import unswept
 
 
 class Counters(Acts):
@@ -45,6 +46,10 @@ class Counters(Acts):
             for key in (keys.COUNTERS, keys.DURATIONS):
                 pipe.hgetall(key)
             counters, durations = pipe.execute()
+            for name, more in unswept(self._client).items():
+                if more > 0:
+                    field = f"messages:{name}"
+                    counters[field] = int(counters.get(field, 0)) + more
         counted = counters | durations | self._set_aside()
         return {str(name): int(value) for name, value in counted.items()}
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import redis
 
 from smsq import keys
+from smsq.campaigns import read_apparent
 from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL
@@ -73,6 +74,8 @@ class Trace:
     tellings: tuple[Telling, ...]
     asks_whom: bool
     """Whether a worker is still to determine its endpoints."""
+    in_campaign_room: bool = False
+    """Whether it waits for its campaign, which is paused or has a rate of its own."""
 
 
 def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
@@ -100,11 +103,12 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.zscore(keys.TIMERS, status.id)
         pipe.zscore(keys.HELD, status.id)
         pipe.zscore(keys.WAITING + (status.template or ""), status.id)
+        pipe.zscore(keys.CAMPAIGN_ROOM + (status.campaign or ""), status.id)
         pipe.hmget(keys.RESUMED, scopes)
         for mid in mids:
             pipe.pttl(keys.mid(mid))
             pipe.get(keys.mid(mid))
-        clock, fields, ttl, timer, held, waits, resumed, *of_mids = pipe.execute()
+        clock, fields, ttl, timer, held, waits, in_room, resumed, *of_mids = pipe.execute()
     reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
@@ -125,6 +129,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         held_since=_at(held),
         forgotten_at=_after(now, [ttl]),
         in_waiting_room=waits is not None,
+        in_campaign_room=in_room is not None,
         number_rests_until=_at(number_hold),
         resumed={
             scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
@@ -134,7 +139,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         tellings=tuple(_tellings(client, status.id)),
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
-    return trace, str(fields.get("state", ""))
+    return trace, str(read_apparent(client, "", fields)["state"] if "state" in fields else "")
 
 
 def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:

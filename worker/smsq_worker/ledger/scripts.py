@@ -1,9 +1,9 @@
 """How scripts are put together: names of keys, constants of the settings, shared files.
 
-A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or the
-producer's audit.lua and wakeup.lua; those may need others. KEY_<name> is a key of `smsq.keys`;
-other names in capitals that no file defines are from `_constants`. A script contains only those of
-their functions, tables and constants that it uses, as all of it runs anew in each act.
+A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or of the
+producer's audit.lua, campaigns.lua and wakeup.lua; those may need others. KEY_<name> is a key of
+`smsq.keys`; other names in capitals that no file defines are from `_constants`. A script contains
+only those of their functions, tables and constants that it uses, as all of it runs in each act.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _files() -> dict[str, str]:
         path.relative_to(root).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
         for path in root.rglob("*.lua")
     }
-    return own | {f"shared/{name}": lua(name) for name in ("audit", "wakeup")}
+    return own | {f"shared/{name}": lua(name) for name in ("audit", "campaigns", "wakeup")}
 
 
 def _constants(rules: Rules) -> dict[str, Any]:
@@ -143,6 +143,7 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "TEST_NUMBERS": _table(_table((f"'{a}'", f"'{b}'")) for a, b in rules.test_numbers),
         "TEST_MID": f"'{MID_PREFIX}'",
         "DELIVRD": f"'{DELIVRD}'",
+        "WEBHOOK_EACH": "true" if rules.campaign_webhook == "each" else "false",
     }
 
 

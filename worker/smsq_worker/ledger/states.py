@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from smsq import keys
+from smsq.campaigns import CANCELLED, WAITING
 from smsq.connection import Client, mapped_errors
 from smsq.contract import State
 
 _PAGE: Final = 200
+_OF_QUEUED: Final = ("state", "published", "enqueued", "campaign")
 
 
 def read_states(client: Client, url: str, ids: Sequence[str]) -> list[State | None]:
@@ -18,8 +20,28 @@ def read_states(client: Client, url: str, ids: Sequence[str]) -> list[State | No
     Raises LedgerUnavailable.
     """
     with mapped_errors(url):
-        found = _read(client, ids, "state")
-    return [State(state) if state else None for (state,) in found]
+        found = _read(client, ids, "state", "campaign", "otherwise")
+        waits = [one for one in found if one[1] and one[0] in WAITING]
+        cancelled = _cancelled(client, {campaign for _, campaign, _ in waits}) if waits else ()
+    return [
+        _state(state, is_cancelled=campaign in cancelled and state in WAITING, in_doubt=bool(why))
+        for state, campaign, why in found
+    ]
+
+
+def _state(state: str | None, *, is_cancelled: bool, in_doubt: bool) -> State | None:
+    if is_cancelled:
+        return State.FAILED if in_doubt or state == State.HELD else State.CANCELLED
+    return State(state) if state else None
+
+
+def _cancelled(client: Client, campaigns: set[str]) -> set[str]:
+    """Return those campaigns that were cancelled. Raises redis.RedisError."""
+    names = sorted(campaigns)
+    with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hget(keys.campaign(name), "stop")
+        return {n for n, stop in zip(names, pipe.execute(), strict=True) if stop == CANCELLED}
 
 
 def caller_of(client: Client, url: str, message_id: str) -> str | None:
@@ -33,9 +55,11 @@ def first_queued(client: Client, ids: Sequence[str]) -> tuple[int, int, str] | N
 
     Raises redis.RedisError.
     """
-    found = zip(ids, _read(client, ids, "state", "published", "enqueued"), strict=True)
-    for message_id, (state, published, enqueued) in found:
-        if state == State.QUEUED:
+    found = [*zip(ids, _read(client, ids, *_OF_QUEUED), strict=True)]
+    campaigns = {one[3] for _, one in found if one[3]}
+    cancelled = _cancelled(client, campaigns) if campaigns else ()
+    for message_id, (state, published, enqueued, campaign) in found:
+        if state == State.QUEUED and campaign not in cancelled:
             return int(published or 0) or int(enqueued), int(enqueued), message_id
     return None
 

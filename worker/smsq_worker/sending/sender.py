@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from smsq import tracing
 from smsq.contract import Lane, State, parse
-from smsq.errors import InvalidMessage, KeyConflict, LedgerUnavailable
+from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict, LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.backoff import Backoff
@@ -155,6 +155,9 @@ class Sender:
             )
             is_conflict = isinstance(error, KeyConflict)
             reason = "local:key-conflict" if is_conflict else "local:invalid"
+            return self._ledger_writer.refuse(message_id, str(error), reason), reason
+        except CampaignCancelled as error:
+            reason = "local:campaign-cancelled"
             return self._ledger_writer.refuse(message_id, str(error), reason), reason
 
     def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "rate": "Show or set the rate of requests, of all workers together.",
     "pause": "Pause sending: all of it, or one template.",
     "resume": "Resume sending after a pause, whatever its cause.",
+    "campaign": "List campaigns; show, pause, resume, cancel one, set its rate.",
     "suppressed": "List the numbers to which nothing is sent; add, remove, import, export.",
     "held": "List messages in doubt; resend or drop them.",
     "parked": "List reports that match no message.",

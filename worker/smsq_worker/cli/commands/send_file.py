@@ -36,6 +36,7 @@ _MAX_PREFIX: Final = 100
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--template", help="For rows that name none.")
 @message_options(lane="bulk", ttl="--ttl-s", rows=", for rows that name none")
+@click.option("--campaign", metavar="NAME", help="The default is the file's name and digest.")
 @click.option("--key-prefix", metavar="NAME", help="A name for this import; stdin needs one.")
 @encoding_option
 @click.option("--dry-run", is_flag=True, help="Check everything, enqueue nothing.")
@@ -54,6 +55,7 @@ _MAX_PREFIX: Final = 100
 def send_file(
     file: str,
     *,
+    campaign: str | None,
     key_prefix: str | None,
     encoding: str | None,
     dry_run: bool,
@@ -75,12 +77,15 @@ def send_file(
     The whole file is checked first, and nothing is sent if a row is bad, unless --bad-rows says
     where to put such rows. stdin is checked row by row, and ends at the first bad one.
 
+    The file's messages are one campaign: `smsq campaign` shows it, and pauses, slows or cancels it.
+
     After Ctrl-C or a crash the same command goes on where it was, and enqueues no row twice. A
     file that was sent is not sent again without --anew.
 
     Exits with 1 where a row was bad or had another message's key, or a message that --wait followed
     was not delivered; with 2 where the file or an option cannot be used, and then nothing was sent.
     """
+    from smsq.contract import parse_campaign
     from smsq_worker.cli.views import send_file as view
 
     if dry_run and wait:
@@ -89,6 +94,8 @@ def send_file(
         0 < len(key_prefix) <= _MAX_PREFIX and key_prefix.isprintable()
     ):
         raise click.UsageError(_("--key-prefix takes 1 to {n} printable characters", n=_MAX_PREFIX))
+    if campaign is not None:
+        parse_campaign(campaign)
     defaults = {name: value for name, value in message.items() if value is not None}
     options = view.Options(
         defaults,
@@ -101,5 +108,6 @@ def send_file(
         quiet,
         allow_notify,
         yes,
+        campaign,
     )
     view.send_file(file, options, dry_run=dry_run)

@@ -45,6 +45,7 @@ class Options:
     quiet: bool
     notify: tuple[str, ...]
     yes: bool = False
+    campaign: str | None = None
 
 
 def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
@@ -59,7 +60,7 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
             file = BulkFile(
                 source, options.defaults, options.encoding, options.key_prefix, options.notify
             )
-            bulk = BulkImport(settings, client, file, options.bad_path, progress)
+            bulk = BulkImport(settings, client, file, options.bad_path, progress, options.campaign)
             if dry_run:
                 report = bulk.dry_run()
                 _show(report, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -45,8 +46,11 @@ _FIELDS: Final = 12
 def show_overview(*, as_json: bool) -> None:
     """Print the snapshot once; exits with 1 where the broker does not answer."""
     settings = Settings.load(os.environ)
-    inspector = _make_inspector(settings)
-    snapshot = inspector.take_snapshot()
+    # Closed here: where the command fails, the interpreter would warn of its connection at the end.
+    with connect_ledger(settings) as client:
+        inspector = Inspector(client, settings.rules, settings.broker_url)
+        with closing(inspector):
+            snapshot = inspector.take_snapshot()
     notify = notify_queue.look_quickly(settings)
     if as_json:
         echo_json(_as_dict(snapshot, notify))

@@ -1,5 +1,5 @@
 -- Decide whether messages may go now. Those that may are `sending` from here on, under a lease.
--- needs: set_aside ends pauses breaker window
+-- needs: set_aside ends pauses breaker window campaign_rate
 --
 -- ARGV[1] '1' where a payload that anybody can read is to be encrypted first
 -- ARGV[2] a text that no other call has: a client whose connection was lost sends its call again
@@ -77,8 +77,14 @@ end
 local function stopped(m)
   local stop = m.stop
   if HAS_STOPS and not stop then
-    local f = redis.call('HMGET', KEY_STOPS, 'campaign:' .. m.campaign, 'account:' .. m.account)
-    stop = f[1] or f[2]
+    stop = redis.call('HGET', KEY_STOPS, 'account:' .. m.account)
+  end
+  if m.campaign and not stop then
+    stop = campaign_of(m).stop
+    if stop == 'paused' then
+      wait_for_campaign(m)
+      return {'deferred', m.state}
+    end
   end
   if stop == 'cancelled' then
     cancel(m)
@@ -192,6 +198,13 @@ local function under_a_pause(m, go)
   end
 end
 
+-- Its campaign has a rate of its own, and no slot for it yet.
+local function campaign_slower(m)
+  if not m.campaign or has_turn(m) then return end
+  wait_for_campaign(m)
+  return {'deferred', m.state}
+end
+
 local function gateway_silent(m, go)
   if m.f.test then return end
   go.rate = rate()
@@ -232,8 +245,8 @@ local function no_slot_yet(m, go)
 end
 
 local GUARDS = {copy, ttl_over, stopped, payload_unusable, test_number, suppressed,
-  number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause, gateway_silent,
-  no_slot_yet}
+  number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause, campaign_slower,
+  gateway_silent, no_slot_yet}
 
 local function depart(m, go)
   if not m.f.test then
@@ -254,6 +267,7 @@ local function depart(m, go)
     redis.call('PEXPIRE', go.sent_key, longest)
   end
   m.n = m.n + 1
+  drop(m, 'turn')
   move(m, 'sending', 'n', m.n, attempt(m.n).at, now, 'by', ASKER)
   timer(m, now + LEASE)
   if m.f.test then return {'test', m.n, go.payload, m.template, 0, now, m.trace} end

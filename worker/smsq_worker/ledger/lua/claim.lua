@@ -1,6 +1,6 @@
 -- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
 -- Leases first, then otp, then notice, then all the rest.
--- needs: set_aside ends breaker sweep wakeup
+-- needs: set_aside ends breaker sweep wakeup campaigns_tick
 --
 -- ARGV[1] how many at most  ARGV[2] ms until a wake-up is checked for being lost
 -- ARGV[3] ms to wait before the resend of an attempt whose worker died
@@ -225,11 +225,14 @@ end
 return whole_act(function()
   look_at_pauses_and_rate()
   release_waiting()
+  local soonest = look_after_campaigns(wake)
+  if soonest == 0 then answer[5] = 1 end
   for _, index in ipairs({KEY_LEASES, INDEXED.otp, INDEXED.notice}) do run_out_indexed(index) end
   run_out_slice()
   write_scores()
   local following = redis.call('ZRANGE', KEY_TIMERS, 0, 0, 'WITHSCORES')[2]
   if following then answer[2] = math.max(0, tonumber(following) - now) end
+  if soonest then answer[2] = answer[2] < 0 and soonest or math.min(answer[2], soonest) end
   push_woken()
   return answer
 end)

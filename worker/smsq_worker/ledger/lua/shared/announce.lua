@@ -2,12 +2,12 @@
 -- needs: write_behind
 
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
-  'returnurl', 'caller', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
+  'returnurl', 'caller', 'campaign', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
 local function announce(m)
   local f, kinds = m.f, {}
   if f.notify then kinds[#kinds + 1] = 'task' end
   if f.returnurl then kinds[#kinds + 1] = 'returnurl' end
-  if WEBHOOK then kinds[#kinds + 1] = 'webhook' end
+  if WEBHOOK and (WEBHOOK_EACH or not f.campaign) then kinds[#kinds + 1] = 'webhook' end
   if #kinds == 0 then return end
   local final = {id = m.id, state = m.state, trace = m.trace}
   for _, field in ipairs(TOLD_FIELDS) do final[field] = f[field] end

@@ -1,17 +1,6 @@
 -- How a message ends, and what a doubt or a transient report leads to.
 -- needs: message announce compaction
 
--- Return whether a message certainly was not sent. Its attempts say so and never its reason: an
--- attempt that was refused may follow one in doubt. One without an outcome is in doubt; one of which
--- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
-local function certainly_not_sent(m)
-  for n = 0, m.n do
-    local at, outcome = m.f[attempt(n).at], m.f[attempt(n).outcome]
-    if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
-  end
-  return true
-end
-
 -- Free an idempotency key, so that another message with it is sent. If it names another message by
 -- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
 local function free_key(m)
@@ -34,7 +23,7 @@ local function sent_after_all(m)
 end
 
 local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
-  'by', 'who', 'due', 'waits', 'trace', 'stop', 'key'}
+  'by', 'who', 'due', 'waits', 'trace', 'stop', 'turn', 'key'}
 
 -- End a message: the number and the code leave the ledger, the rest stays for the retention.
 local function finish(m, to, reason)
@@ -59,10 +48,11 @@ local function cancel(m)
   if certainly_not_sent(m) then finish(m, 'cancelled') else finish(m, 'failed', 'local:cancelled') end
 end
 
--- Return whether it was cancelled while an attempt was under way, or after one was accepted: whatever
--- comes of that, there is no further attempt.
+-- Return whether it, or its campaign, was cancelled while an attempt was under way, or after one was
+-- accepted: whatever comes of that, there is no further attempt.
 local function is_cancelled(m)
   return m.stop == 'cancelled'
+    or m.campaign and redis.call('HGET', KEY_CAMPAIGN .. m.campaign, 'stop') == 'cancelled'
 end
 
 -- Wait for an operator, without a timer.

@@ -1,5 +1,5 @@
 -- A message: read, moved from state to state, put under a timer, saved.
--- needs: write_behind
+-- needs: write_behind campaigns
 
 local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1,
   cancelled = 1}
@@ -25,6 +25,66 @@ local function attempt(n)
   return fields
 end
 
+-- Return whether a message certainly was not sent. Its attempts say so and never its reason: an
+-- attempt that was refused may follow one in doubt. One without an outcome is in doubt; one of which
+-- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
+local function certainly_not_sent(m)
+  for n = 0, m.n do
+    local at, outcome = m.f[attempt(n).at], m.f[attempt(n).outcome]
+    if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
+  end
+  return true
+end
+
+local function waits_in_doubt(m)
+  if m.n == 0 and not m.f['0:outcome'] then return false end
+  return (m.state == 'queued' or m.state == 'deferred') and not certainly_not_sent(m)
+end
+
+local function failed_for(m)
+  return m.state == 'failed' and m.f.reason or nil
+end
+
+-- Note as what its campaign counts it.
+local function note_counted(m)
+  m.was_in_doubt, m.had_failed_for = waits_in_doubt(m), failed_for(m)
+end
+
+local in_campaigns = {}
+
+local function sum(sums, field, by)
+  sums[field] = (sums[field] or 0) + by
+end
+
+-- Count in its campaign what an act has made of a message: from which "<lane>:<state>" to which. All of
+-- the act is written when it ends.
+local function count_change(m, was, is)
+  local one = in_campaigns[m.campaign]
+  if not one then
+    one = {sums = {}}
+    in_campaigns[m.campaign] = one
+    at_end(function()
+      in_campaigns[m.campaign] = nil
+      local ok, why = pcall(count_in_campaign, m.campaign, one.sums, one.ends, now)
+      if not ok then
+        tell('counting a campaign failed: ' .. tostring(type(why) == 'table' and why.err or why))
+      end
+    end)
+  end
+  local sums, in_doubt, reason = one.sums, waits_in_doubt(m), failed_for(m)
+  if was ~= is then
+    sum(sums, was, -1)
+    sum(sums, is, 1)
+    one.ends = one.ends or FINAL[m.state]
+  end
+  if in_doubt ~= m.was_in_doubt then sum(sums, 'doubted:' .. m.lane, in_doubt and 1 or -1) end
+  if reason ~= m.had_failed_for then
+    if m.had_failed_for then sum(sums, 'reason:' .. m.had_failed_for, -1) end
+    if reason then sum(sums, 'reason:' .. reason, 1) end
+  end
+  m.was_in_doubt, m.had_failed_for = in_doubt, reason
+end
+
 -- Read a message; nil where there is none. It is a hash of hashes.lua; whoever changes it calls `save`.
 local function load(id)
   local key = KEY_MESSAGE .. id
@@ -35,9 +95,10 @@ local function load(id)
     resends = tonumber(f.resends or 0), expires = tonumber(f.expires or 0), hold_on_doubt = f.hold,
     fallback_reason = f.otherwise, published = tonumber(f.published or 0), overtaken = f.overtaken,
     doubt = f.doubt, template = f.template, phone_hash = f.who, trace = f.trace, stop = f.stop,
-    campaign = f.campaign or '', account = f.account or 'default', stored_state = f.state,
+    campaign = f.campaign, account = f.account or 'default', stored_state = f.state,
   }
   m.stored_index = index_of(m)
+  if f.campaign then note_counted(m) end
   return m
 end
 
@@ -58,7 +119,10 @@ local function move(m, to, ...)
     error('smsq: no way from ' .. m.state .. ' to ' .. to)
   end
   if m.state == 'held' then score(KEY_HELD, m.id) end
-  if m.state == 'deferred' then score(KEY_WAITING .. m.template, m.id) end
+  if m.state == 'deferred' then
+    score(KEY_WAITING .. m.template, m.id)
+    if m.campaign then score(KEY_CAMPAIGN_ROOM .. m.campaign, m.id) end
+  end
   m.state = to
   set(m, 'state', to, ...)
   if m.f.test then
@@ -81,6 +145,17 @@ local function wait_for_template(m)
   score(KEY_WAITING .. m.template, m.id, now)
 end
 
+-- Wait until its campaign goes on, or has a slot for it: the first that came goes first.
+local rooms = {}
+local function wait_for_campaign(m)
+  defer(m, m.expires - now)
+  score(KEY_CAMPAIGN_ROOM .. m.campaign, m.id, m.f.enqueued)
+  if not rooms[m.campaign] then
+    rooms[m.campaign] = true
+    redis.call('SADD', KEY_CAMPAIGN_ROOMS, m.campaign)
+  end
+end
+
 local function save_timer(m)
   local index = index_of(m)
   if m.stored_index and m.stored_index ~= index then score(m.stored_index, m.id) end
@@ -101,9 +176,12 @@ local function save(m)
     write(m)
   end
   save_timer(m)
+  local was, is
   if m.state ~= m.stored_state then
-    if not FINAL[m.stored_state] then add(KEY_LIVE, m.lane .. ':' .. m.stored_state, -1) end
-    if not FINAL[m.state] then add(KEY_LIVE, m.lane .. ':' .. m.state, 1) end
+    was, is = m.lane .. ':' .. m.stored_state, m.lane .. ':' .. m.state
+    if not FINAL[m.stored_state] then add(KEY_LIVE, was, -1) end
+    if not FINAL[m.state] then add(KEY_LIVE, is, 1) end
     m.stored_state = m.state
   end
+  if m.campaign then count_change(m, was, is) end
 end

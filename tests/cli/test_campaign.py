@@ -1,0 +1,141 @@
+"""`smsq campaign`, `send-file --campaign` and the relay's `campaign`: what they do and say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import smsq
+from harness.cli import here
+from harness.scene import DELIVRD, PHONE, Scene
+from smsq import keys
+from smsq_worker.ledger.campaigns import Campaigns
+
+Smsq = Callable[..., tuple[Any, str, str]]
+ROWS = [{"phone": f"1380000{n:04}", "template": "SMS_1001", "key": f"k{n}"} for n in range(3)]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Smsq:
+    monkeypatch.setenv("SMSQ_HOME", str(tmp_path))
+    monkeypatch.setenv("SMSQ_OPERATOR", "kim")
+    return lambda *words: here(monkeypatch, capsys, *words)
+
+
+def test_a_campaign_is_paused_resumed_slowed_and_cancelled(
+    client: redis.Redis, scene: Scene, command: Smsq
+) -> None:
+    assert smsq.send_many(ROWS, campaign="spring") == 3
+    assert command("campaign", "pause", "spring") == (
+        0,
+        "paused campaign spring; to go on: smsq campaign resume spring\n",
+        "",
+    )
+    code, _, told = command("campaign", "pause", "spring")
+    assert (code, told) == (1, "campaign spring was paused before\n")
+    assert command("campaign", "resume", "spring")[:2] == (0, "resumed campaign spring\n")
+    assert command("campaign", "resume", "spring")[0] == 1
+    assert "at most 20 a second" in command("campaign", "rate", "spring", "20")[1]
+    assert command("campaign", "rate", "spring", "--reset")[0] == 0
+    assert command("campaign", "rate", "spring")[0] == 2
+    code, told, _ = command("campaign", "cancel", "spring")
+    assert (code, told) == (0, "cancelled campaign spring: 3 cancelled, 0 under way\n")
+    assert command("campaign", "cancel", "spring")[0] == 1
+    done = [entry["what"] for _, entry in client.xrange(keys.AUDIT)]  # type: ignore[union-attr]
+    assert done == [
+        *("campaign pause", "campaign resume", "campaign rate", "campaign rate", "campaign cancel")
+    ]
+    with pytest.raises(smsq.CampaignCancelled) as raised:
+        smsq.send_many(ROWS, campaign="spring")
+    assert (raised.value.campaign, raised.value.enqueued) == ("spring", 0)
+    with pytest.raises(smsq.CampaignCancelled):
+        smsq.send_sms.delay(PHONE, "SMS_1001", campaign="spring")
+    assert smsq.send_many(ROWS, campaign="the right one").duplicates == ()
+
+
+def test_a_campaign_is_listed_and_shown(scene: Scene, command: Smsq) -> None:
+    for name in ("a", "b"):
+        scene.enter(name, lane="bulk", campaign="spring", phone=f"1390000000{ord(name) % 10}")
+    scene.accept("a")
+    scene.report("a", DELIVRD)
+    code, told, _ = command("campaign")
+    assert code == 0
+    assert told.startswith("spring  1 of 2 ended  ")
+    code, told, _ = command("campaign", "show", "spring")
+    assert code == 0
+    for words in (
+        "messages   2: queued 1, delivered 1",
+        "delivered  100.0%",
+        "left       at least",
+    ):
+        assert words in told
+    code, told, _ = command("campaign", "show", "spring", "--json")
+    found = json.loads(told)
+    assert found["counts"] == {"queued": 1, "delivered": 1}
+    assert (found["name"], found["lane"], found["template"]) == ("spring", "bulk", "SMS_1001")
+    assert json.loads(command("campaign", "--json")[1]) == [found]
+
+
+def test_a_bar_is_drawn_until_its_end(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", lane="bulk", campaign="spring")
+    Campaigns(scene.client, scene.rules).do("cancel", "spring")
+    code, told, _ = command("campaign", "show", "spring", "--watch", "1")
+    assert code == 0
+    assert "cancelled 1" in told
+
+
+@pytest.mark.parametrize("deed", ["show", "pause", "resume", "cancel"])
+def test_an_unknown_campaign_is_said_to_be_unknown(command: Smsq, deed: str) -> None:
+    code, _, told = command("campaign", deed, "autumn")
+    assert code == 1
+    assert told == "nothing is known of a campaign autumn; smsq campaign lists them\n"
+
+
+def test_a_file_is_a_campaign(
+    client: redis.Redis, settings: Any, command: Smsq, tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.csv"
+    file.write_text(f"phone,template\n{PHONE},SMS_1001\n")
+    code, told, _ = command("send-file", str(file), "--json", "--no-progress")
+    assert code == 0
+    name = json.loads(told)["campaign"]
+    assert name.startswith("numbers.csv ")
+    campaigns = Campaigns(client, settings.rules)
+    assert [one.name for one in campaigns.all()] == [name]
+    campaigns.do("cancel", name)
+    code, _, told = command("send-file", str(file), "--json", "--no-progress", "--anew")
+    assert code == 0, "sent anew it is another campaign"
+    campaigns.do("pause", "own")
+    file.write_text(f"phone,template\n{PHONE},SMS_2002\n")
+    assert command("send-file", str(file), "--campaign", "own", "--no-progress")[0] == 0
+    campaigns.do("cancel", "own")
+    file.write_text(f"phone,template\n{PHONE},SMS_3003\n")
+    code, _, told = command("send-file", str(file), "--campaign", "own", "--no-progress")
+    assert code == 1
+    assert "campaign own was cancelled" in told
+
+
+def test_the_name_of_a_file_with_a_number_is_not_shown(command: Smsq, tmp_path: Path) -> None:
+    file = tmp_path / "13800138000.csv"
+    file.write_text(f"phone,template\n{PHONE},SMS_1001\n")
+    _, told, _ = command("send-file", str(file), "--json", "--no-progress")
+    assert json.loads(told)["campaign"].startswith("file ")
+
+
+def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", lane="bulk", campaign="spring")
+    Campaigns(scene.client, scene.rules).do("pause", "spring")
+    scene.admit("a")
+    assert "it waits for its campaign: smsq campaign show spring" in command("explain", "a")[1]
+    Campaigns(scene.client, scene.rules).do("cancel", "spring")
+    code, told, _ = command("explain", "a")
+    assert code == 0
+    assert "it was cancelled; it certainly was not sent" in told
+    assert json.loads(command("status", "a", "--json")[1])["state"] == "cancelled"

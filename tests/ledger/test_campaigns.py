@@ -1,0 +1,433 @@
+"""Campaigns in the ledger: counted, paused, slowed, cancelled, swept, whatever messages do."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+
+from harness.scene import DELIVRD, PHONE_IS_OFF, TEMPLATE, Scene, stat
+from smsq import keys
+from smsq.audit import act
+from smsq.cancelling import Canceller
+from smsq.contract import FINAL, Lane, State, parse
+from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict
+from smsq.functions import lua
+from smsq.ledger_writer import Entered
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import Admitted, Rejected, RetryLater
+from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.campaigns import Campaign, Campaigns
+from smsq_worker.ledger.states import read_states
+
+SPRING = "spring"
+
+
+@pytest.fixture
+def campaigns(client: redis.Redis, scene: Scene) -> Campaigns:
+    return Campaigns(client, scene.rules)
+
+
+def enter(scene: Scene, *names: str, campaign: str = SPRING, **more: Any) -> None:
+    for name in names:
+        scene.enter(name, lane="bulk", campaign=campaign, **more)
+
+
+def read(campaigns: Campaigns, name: str = SPRING) -> Campaign:
+    found = campaigns.read(name)
+    assert found is not None
+    return found
+
+
+def check(scene: Scene, campaigns: Campaigns, *names: str) -> None:
+    """Hold the counts to the messages themselves."""
+    statuses = [scene.status(name) for name in names]
+    found = read(campaigns)
+    assert found.states == Counter(status.state for status in statuses)
+    failed = [status.reason for status in statuses if status.state == "failed"]
+    assert found.reasons == Counter(failed)
+    live = {f"{s.lane}:{s.state}" for s in statuses if s.state not in FINAL}
+    assert live <= {name for name, n in scene.control.live().items() if n}
+
+
+def sweep(scene: Scene, campaigns: Campaigns) -> None:
+    for _ in range(100):
+        if campaigns.is_swept():
+            return
+        scene.client.hset(keys.CAMPAIGN_SWEEP, "at", 0)
+        scene.claim()
+    raise AssertionError("the sweep does not end")
+
+
+def release(scene: Scene) -> list[str]:
+    """Let the scheduler look once more, as it does 20 ms later."""
+    scene.client.hdel(keys.CLOCK, "campaigns")
+    return scene.woken()
+
+
+# --- records and counts ---------------------------------------------------------------------
+
+
+def test_a_campaign_is_one_record_with_counts_of_every_state(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    enter(scene, *names)
+    check(scene, campaigns, *names)
+    scene.accept("a")
+    scene.report("a", DELIVRD)
+    scene.accept("b")
+    scene.go("c")
+    check(scene, campaigns, *names)
+    scene.record("c", Outcome.NOT_SENT)
+    scene.go("d")
+    scene.record("d", Outcome.REFUSED)
+    scene.go("e")
+    scene.record("e", Outcome.MAYBE_SENT)
+    check(scene, campaigns, *names)
+    found = read(campaigns)
+    assert (found.lane, found.template, found.stop, found.ended_at) == ("bulk", TEMPLATE, "", None)
+    assert "@" in found.by
+    assert scene.status("a").campaign == SPRING
+
+
+def test_late_news_moves_the_counts_too(scene: Scene, campaigns: Campaigns) -> None:
+    enter(scene, "a")
+    scene.accept("a")
+    scene.report("a", stat("MK:0001", "permanent"))
+    check(scene, campaigns, "a")
+    scene.report("a", DELIVRD)
+    check(scene, campaigns, "a")
+
+
+def test_reasons_are_bounded(scene: Scene, campaigns: Campaigns) -> None:
+    for n in range(110):
+        enter(scene, f"m{n}")
+        scene.accept(f"m{n}")
+        scene.report(f"m{n}", stat(f"X:{n:04}", "permanent"))
+    found = read(campaigns)
+    assert sum(found.reasons.values()) == found.states["failed"] == 110
+    assert found.reasons["other"] > 1
+    assert scene.client.hlen(keys.campaign(SPRING)) < 115
+
+
+def test_several_lanes_and_templates_are_said_to_be_several(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a")
+    scene.enter("b", lane="notice", template="SMS_2002", campaign=SPRING)
+    assert (read(campaigns).lane, read(campaigns).template) == ("*", "*")
+
+
+def test_a_message_without_a_campaign_leaves_no_trace_of_one(
+    client: redis.Redis, scene: Scene
+) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    assert not client.keys("smsq:campaign*")
+    assert client.hget(keys.message("m1"), "campaign") is None
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "of 13800138000", "138-0013-8000", 5])
+def test_a_name_is_short_and_printable_and_holds_no_number(scene: Scene, name: Any) -> None:
+    with pytest.raises(InvalidMessage, match="campaign must"):
+        enter(scene, "a", campaign=name)
+
+
+def test_there_are_only_so_many_campaigns(client: redis.Redis, scene: Scene) -> None:
+    client.zadd(keys.CAMPAIGNS, {f"c{n}": "inf" for n in range(10_000)})
+    with pytest.raises(InvalidMessage, match="one too many"):
+        enter(scene, "a")
+    assert not client.exists(keys.message("a"))
+
+
+def test_the_first_campaign_shuts_out_workers_that_do_not_know_them(
+    client: redis.Redis, scene: Scene
+) -> None:
+    scene.enter("m1")
+    assert client.hget(keys.SCHEMA, "readable_by") in {None, "1"}
+    enter(scene, "a")
+    assert client.hget(keys.SCHEMA, "readable_by") == "3"
+
+
+# --- its end --------------------------------------------------------------------------------
+
+
+def pass_quiet(scene: Scene) -> None:
+    """Let the time pass after which the scheduler looks at a campaign that has ended."""
+    scene.client.zadd(keys.CAMPAIGNS, {SPRING: 1}, xx=True)
+    scene.claim()
+
+
+def test_its_end_is_one_callback_and_its_messages_have_none(
+    client: redis.Redis, settings: Settings
+) -> None:
+    scene = Scene(client, settings, webhook=True)
+    enter(scene, "a", "b")
+    for name in ("a", "b"):
+        scene.accept(name)
+        scene.report(name, DELIVRD)
+    assert client.zcard(keys.NOTICES) == 0
+    pass_quiet(scene)
+    pass_quiet(scene)
+    assert client.zrange(keys.NOTICES, 0, -1) == [f"webhook:finished:{SPRING}"]
+    callback = Callbacks(client, scene.rules).take(f"webhook:finished:{SPRING}")
+    assert callback.outcome["counts"] == {"delivered": 2}
+    assert callback.outcome["campaign"] == SPRING
+    assert callback.outcome["finished_at"]
+
+
+def test_by_setting_each_message_is_told_of(client: redis.Redis, settings: Settings) -> None:
+    scene = Scene(client, settings, webhook=True, campaign_webhook="each")
+    enter(scene, "a")
+    scene.accept("a")
+    scene.report("a", DELIVRD)
+    assert client.zrange(keys.NOTICES, 0, -1) == ["webhook:delivered:a"]
+
+
+def test_one_that_goes_on_has_not_ended(client: redis.Redis, scene: Scene) -> None:
+    enter(scene, "a")
+    scene.accept("a")
+    scene.report("a", DELIVRD)
+    assert client.zscore(keys.CAMPAIGNS, SPRING) != float("inf")
+    enter(scene, "b")
+    assert client.zscore(keys.CAMPAIGNS, SPRING) == float("inf")
+    assert client.hget(keys.campaign(SPRING), "ended") is None
+
+
+def test_a_record_goes_when_its_last_message_does(client: redis.Redis, scene: Scene) -> None:
+    enter(scene, "a")
+    scene.accept("a")
+    scene.report("a", DELIVRD)
+    pass_quiet(scene)
+    client.hset(keys.campaign(SPRING), "ended", 1)
+    pass_quiet(scene)
+    assert not client.keys("smsq:campaign*")
+    scene.report("a", DELIVRD)
+    assert not client.keys("smsq:campaign*")
+
+
+# --- pause ----------------------------------------------------------------------------------
+
+
+def test_a_paused_campaign_waits_once_and_holds_up_no_other(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a", "b")
+    enter(scene, "other", campaign="autumn")
+    assert campaigns.do("pause", SPRING) == ""
+    assert scene.admit("a") == Rejected("deferred", State.DEFERRED)
+    assert isinstance(scene.admit("other"), Admitted)
+    assert release(scene) == []
+    assert scene.timer("a") == float(scene.field("a", "expires") or 0)
+    assert campaigns.do("resume", SPRING) == "paused"
+    assert release(scene) == ["a"]
+    assert scene.state("a") == "queued"
+    assert not scene.client.exists(keys.CAMPAIGN_ROOM + SPRING)
+    check(scene, campaigns, "a", "b")
+
+
+def test_its_ttl_runs_on_while_it_is_paused(scene: Scene, campaigns: Campaigns) -> None:
+    enter(scene, "a")
+    campaigns.do("pause", SPRING)
+    scene.admit("a")
+    scene.run_out_of_ttl("a")
+    assert scene.state("a") == "expired"
+    assert not scene.client.exists(keys.CAMPAIGN_ROOM + SPRING)
+    check(scene, campaigns, "a")
+
+
+def test_many_go_on_in_slices_and_in_their_order(scene: Scene, campaigns: Campaigns) -> None:
+    names = [f"m{n:03}" for n in range(120)]
+    campaigns.do("pause", SPRING)
+    enter(scene, *names)
+    campaigns.do("pause", SPRING)
+    for name in names:
+        scene.admit(name)
+        scene.client.zadd(keys.CAMPAIGN_ROOM + SPRING, {name: int(name[1:])})
+    campaigns.do("resume", SPRING)
+    assert release(scene) == names[:50]
+    assert scene.woken() == []  # It is too early for the next slice.
+    assert release(scene) == names[50:100]
+    assert release(scene) == names[100:]
+
+
+# --- rate -----------------------------------------------------------------------------------
+
+
+def test_a_slowed_campaign_goes_at_its_own_rate_and_holds_up_no_other(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a", "b", "c")
+    enter(scene, "other", campaign="autumn")
+    campaigns.do("rate", SPRING, rate=0.01)
+    assert scene.go("a") == 1
+    assert scene.admit("b") == Rejected("deferred", State.DEFERRED)
+    assert scene.admit("c") == Rejected("deferred", State.DEFERRED)
+    assert not isinstance(scene.admit("other"), Rejected)
+    assert release(scene) == []
+    client.hset(keys.campaign(SPRING), "slot", 0)
+    assert release(scene) == ["b"]
+    assert not isinstance(scene.admit("b"), Rejected)  # It keeps its slot until it goes.
+    campaigns.do("rate", SPRING)
+    assert release(scene) == ["c"]
+    check(scene, campaigns, "a", "b", "c")
+
+
+def test_who_came_first_goes_first(scene: Scene, campaigns: Campaigns) -> None:
+    enter(scene, "a", "b")
+    campaigns.do("rate", SPRING, rate=0.01)
+    scene.go("a")
+    scene.admit("b")
+    enter(scene, "c")
+    scene.client.hset(keys.campaign(SPRING), "slot", 0)
+    assert scene.admit("c") == Rejected("deferred", State.DEFERRED)
+    assert release(scene) == ["b"]
+
+
+# --- cancel ---------------------------------------------------------------------------------
+
+
+def test_from_the_answer_on_all_say_cancelled_and_nothing_is_sent(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    names = ["a", "b", "c", "d"]
+    enter(scene, *names)
+    scene.go("b")
+    scene.record("b", Outcome.MAYBE_SENT)
+    scene.go("c")
+    scene.enter("mine", lane="bulk")
+    assert campaigns.do("cancel", SPRING) == ""
+    assert [scene.state(name) for name in names] == ["cancelled", "failed", "sending", "cancelled"]
+    assert scene.status("b").reason == "local:cancelled"
+    assert scene.status("a").certainly_not_sent
+    assert not scene.status("b").certainly_not_sent
+    assert read_states(client, "", names) == ["cancelled", "failed", "sending", "cancelled"]
+    assert scene.ledger.counters()["messages:bulk:cancelled"] == 2
+    before = read(campaigns)
+    assert scene.admit("a") == Rejected("ended", State.CANCELLED)
+    sweep(scene, campaigns)
+    assert read(campaigns).states == before.states
+    assert scene.ledger.counters()["messages:bulk:cancelled"] == 2
+    assert client.hget(keys.message("d"), "state") == "cancelled"
+    assert not client.exists(keys.payload("d"))
+    assert isinstance(scene.admit("mine"), Admitted | RetryLater)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Outcome.ACCEPTED, "accepted"),
+        (Outcome.NOT_SENT, "cancelled"),
+        (Outcome.REFUSED, "failed"),
+        (Outcome.MAYBE_SENT, "failed"),
+    ],
+)
+def test_an_attempt_under_way_decides_and_is_not_tried_again(
+    scene: Scene, campaigns: Campaigns, outcome: Outcome, state: str
+) -> None:
+    enter(scene, "a")
+    scene.go("a")
+    campaigns.do("cancel", SPRING)
+    scene.record("a", outcome)
+    assert scene.state("a") == state
+    if state == "accepted":
+        scene.report("a", PHONE_IS_OFF)
+        assert scene.state("a") == "failed"
+    check(scene, campaigns, "a")
+
+
+def test_what_waits_for_later_is_swept_too(scene: Scene, campaigns: Campaigns) -> None:
+    enter(scene, "later", send_at=scene.now_ms() / 1000 + 3600)
+    enter(scene, "held", on_ambiguous="hold")
+    scene.go("held")
+    scene.record("held", Outcome.MAYBE_SENT)
+    enter(scene, "parked")
+    campaigns.do("pause", SPRING)
+    scene.admit("parked")
+    campaigns.do("cancel", SPRING)
+    assert scene.state("later") == scene.state("parked") == "cancelled"
+    assert scene.state("held") == "failed"
+    sweep(scene, campaigns)
+    assert scene.client.zcard(keys.TIMERS) == scene.client.zcard(keys.HELD) == 0
+    check(scene, campaigns, "later", "held", "parked")
+    assert not scene.client.exists(keys.CAMPAIGN_ROOM + SPRING)
+
+
+def test_two_are_swept_though_the_second_was_cancelled_in_between(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    names = [f"m{n:03}" for n in range(300)]
+    enter(scene, *names[:150])
+    enter(scene, *names[150:], campaign="autumn")
+    campaigns.do("cancel", SPRING)
+    scene.claim()
+    campaigns.do("cancel", "autumn")
+    sweep(scene, campaigns)
+    assert scene.client.zcard(keys.TIMERS) == 0
+    assert read(campaigns).states == read(campaigns, "autumn").states == {"cancelled": 150}
+
+
+def test_a_cancelled_campaign_takes_no_more(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a")
+    campaigns.do("cancel", SPRING)
+    with pytest.raises(CampaignCancelled, match="spring was cancelled") as raised:
+        enter(scene, "b")
+    assert raised.value.campaign == SPRING
+    assert not client.exists(keys.message("b"))
+    for deed in ("pause", "resume", "rate", "cancel"):
+        assert campaigns.do(deed, SPRING) == "cancelled"
+    assert campaigns.do("cancel", "unknown") == "unknown"
+
+
+def test_the_right_file_with_the_same_keys_goes_at_once(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a", key="k1")
+    enter(scene, "sent", key="k2")
+    scene.accept("sent")
+    campaigns.do("cancel", SPRING)
+    right = parse(("13900139000", "SMS_2002", "1"), {"lane": "bulk", "key": "k1"})
+    assert scene.entrance.enter_one("b", right) == Entered(State.QUEUED)
+    assert client.hget(keys.message("a"), "state") == "cancelled"
+    assert not client.exists(keys.payload("a"))
+    assert client.zscore(keys.TIMERS, "a") is None
+    assert scene.go("b") == 1
+    again = parse(("13900139000", "SMS_2002", "1"), {"lane": "bulk", "key": "k2"})
+    with pytest.raises(KeyConflict):
+        scene.entrance.enter_one("c", again)
+    check(scene, campaigns, "a", "sent")
+
+
+def test_one_message_of_a_campaign_can_be_cancelled(
+    client: redis.Redis, scene: Scene, settings: Settings, campaigns: Campaigns
+) -> None:
+    enter(scene, "a", "b")
+    scene.go("b")
+    scene.record("b", Outcome.MAYBE_SENT)
+    Canceller(client, settings).cancel(["a", "b"])
+    check(scene, campaigns, "a", "b")
+    assert read(campaigns).ended_at
+
+
+def test_what_an_operator_did_is_audited(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a")
+    campaigns.do("cancel", SPRING, act=act("campaign cancel", who="kim", name=SPRING))
+    ((_, entry),) = client.xrange(keys.AUDIT)  # type: ignore[misc]
+    assert (entry["who"], entry["what"], entry["effect"]) == ("kim", "campaign cancel", "cancelled")
+    assert json.loads(entry["arguments"]) == {"name": SPRING}
+
+
+def test_lanes_of_the_contract_are_those_of_the_counts() -> None:
+    """campaigns.lua names them one by one."""
+
+    for lane in Lane:
+        for state in set(State) - FINAL:
+            assert f"'{lane}:{state}'" in lua("campaigns")

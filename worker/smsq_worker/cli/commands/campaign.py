@@ -1,0 +1,122 @@
+"""`smsq campaign`: what many messages have in common, stopped or slowed as one."""
+
+from __future__ import annotations
+
+import click
+
+from smsq_worker.cli.helpers.asking import yes_option
+from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.i18n import _
+
+MIN_RATE, MAX_RATE = 0.001, 10_000
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "smsq campaign",
+        "smsq campaign show spring --watch",
+        "smsq campaign pause spring",
+        "smsq campaign rate spring 20",
+        "smsq campaign cancel spring",
+    ),
+)
+@json_option
+@click.pass_context
+def campaign(ctx: click.Context, *, as_json: bool) -> None:
+    """List the campaigns, the newest first; the commands below show, stop and slow one.
+
+    A message belongs to one where it was sent with campaign=, with send-file, or by the relay with
+    the parameter campaign. A campaign is forgotten SMSQ_RETENTION_S after its last message's end.
+    """
+    if not ctx.invoked_subcommand:
+        from smsq_worker.cli.views import campaign as view
+
+        view.show_all(as_json=as_json)
+
+
+@campaign.command(epilog=examples("smsq campaign show spring", "smsq campaign show spring --watch"))
+@click.argument("name")
+@json_option
+@click.option(
+    "--watch",
+    "every_s",
+    metavar="[SECONDS]",
+    type=click.IntRange(1, 86_400),
+    is_flag=False,
+    flag_value=2,
+    help="Repeat every 2 s, or SECONDS, until Ctrl-C.",
+)
+def show(name: str, *, as_json: bool, every_s: int | None) -> None:
+    """Show a campaign: what became of its messages, its rate, and the time that is left.
+
+    Exits with 1 where nothing is known of it.
+    """
+    from smsq_worker.cli.views import campaign as view
+
+    if every_s is not None and as_json:
+        raise click.UsageError(_("--watch draws a bar, so it takes no --json"))
+    view.show_one(name, as_json=as_json, every_s=every_s)
+
+
+@campaign.command(epilog=examples("smsq campaign pause spring"))
+@click.argument("name")
+def pause(name: str) -> None:
+    """Stop a campaign until `smsq campaign resume`; other messages go on.
+
+    Requests under way are finished. Its messages wait; only their ttl elapses. Exits with 1 where
+    it was paused or cancelled before, or is unknown.
+    """
+    from smsq_worker.cli.views import campaign as view
+
+    view.do("pause", name)
+
+
+@campaign.command(epilog=examples("smsq campaign resume spring"))
+@click.argument("name")
+def resume(name: str) -> None:
+    """Let a paused campaign go on, in the order in which it came.
+
+    Exits with 1 where it was not paused.
+    """
+    from smsq_worker.cli.views import campaign as view
+
+    view.do("resume", name)
+
+
+@campaign.command(
+    epilog=examples("smsq campaign cancel spring", "smsq campaign cancel spring --yes")
+)
+@click.argument("name")
+@yes_option
+def cancel(name: str, *, yes: bool) -> None:
+    """Cancel a campaign: of its messages none is begun from the answer on, for good.
+
+    Those under way are decided by their attempt, and not tried again. All others are cancelled at
+    once; the scheduler ends them one by one, and frees their memory. Whoever sends into the
+    campaign from now on gets CampaignCancelled. Exits with 1 where it was cancelled before, or is
+    unknown.
+    """
+    from smsq_worker.cli.views import campaign as view
+
+    view.do("cancel", name, yes=yes)
+
+
+@campaign.command(
+    epilog=examples("smsq campaign rate spring 20", "smsq campaign rate spring --reset")
+)
+@click.argument("name")
+@click.argument(
+    "per_s", metavar="[RATE]", type=click.FloatRange(MIN_RATE, MAX_RATE), required=False
+)
+@click.option("--reset", is_flag=True, help="Go back to the rate of all.")
+def rate(name: str, per_s: float | None, *, reset: bool) -> None:
+    """Send at most RATE of a campaign's messages a second, a share of the one rate.
+
+    It applies at once, also to those that wait. Exits with 1 where it was cancelled, or is unknown.
+    """
+    from smsq_worker.cli.views import campaign as view
+
+    if reset == (per_s is not None):
+        raise click.UsageError(_("pass either a rate or --reset"))
+    view.do("rate", name, rate=per_s)

@@ -1,0 +1,153 @@
+"""Campaigns, as `smsq campaign` prints them, and what an operator does with one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from smsq import audit
+from smsq_worker.cli.helpers.asking import ask
+from smsq_worker.cli.helpers.layout import padded
+from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
+from smsq_worker.cli.helpers.meter import meter
+from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
+from smsq_worker.config.settings import Settings
+from smsq_worker.i18n import N_, _, ngettext, pgettext
+from smsq_worker.inspection.formatting import clean, local, span, state_name
+from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.campaigns import SEVERAL, Campaign, Campaigns, Deed, as_dict
+
+
+def show_all(*, as_json: bool) -> None:
+    """Print the campaigns, the newest first."""
+    settings = Settings.load(os.environ)
+    found = Campaigns(connect_ledger(settings), settings.rules).all()
+    if as_json:
+        echo_json([{"name": one.name, **as_dict(one)} for one in found])
+        return
+    for one in found:
+        counts = _("{ended} of {total} ended", ended=one.ended, total=one.total)
+        words = _(", ").join([counts, *_standing(one)])
+        echo(f"{clean(one.name)}  {words}  {local(one.since)}")
+    echo(ngettext("{n} campaign", "{n} campaigns", len(found)))
+
+
+def show_one(name: str, *, as_json: bool, every_s: int | None) -> None:
+    """Print a campaign, once or, with a bar, at its end; exits with 1 for an unknown one."""
+    settings = Settings.load(os.environ)
+    client = connect_ledger(settings)
+    campaigns, control = Campaigns(client, settings.rules), Control(client, settings.rules)
+    found = _known(campaigns, name)
+    if every_s is not None:
+        found = _follow(campaigns, found, every_s)
+    if as_json:
+        echo_json({"name": name, **as_dict(found)})
+    else:
+        echo_lines(_lines(found, control))
+
+
+def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -> None:
+    """Do what an operator says, and print what follows; exits with 1 where it changes nothing."""
+    settings = Settings.load(os.environ)
+    campaigns = Campaigns(connect_ledger_to_write(settings), settings.rules)
+    found = _known(campaigns, name)
+    if deed == "cancel" and found.stop != "cancelled":
+        what = ngettext(
+            "this cancels campaign {name}: {n} message that waits",
+            "this cancels campaign {name}: {n} messages that wait",
+            found.to_send,
+            name=clean(name),
+        )
+        ask(what, yes=yes)
+    act = audit.act(f"campaign {deed}", name=name, per_s=rate)
+    before = campaigns.do(deed, name, rate=rate, act=act)
+    if before == "unknown":  # It has been forgotten in between.
+        fail(_unknown(name))
+    if before == "cancelled":
+        fail(_("campaign {name} was cancelled", name=clean(name)))
+    if deed == "pause" and before == "paused":
+        fail(_("campaign {name} was paused before", name=clean(name)))
+    if deed == "resume" and not before:
+        fail(_("campaign {name} was not paused", name=clean(name)))
+    echo(_done(deed, name, rate, _known(campaigns, name)))
+
+
+def _done(deed: Deed, name: str, rate: float | None, now: Campaign) -> str:
+    name = clean(name)
+    if deed == "pause":
+        return _("paused campaign {name}; to go on: smsq campaign resume {name}", name=name)
+    if deed == "resume":
+        return _("resumed campaign {name}", name=name)
+    if deed == "rate" and rate is not None:
+        return _("campaign {name}: at most {rate:g} a second", name=name, rate=rate)
+    if deed == "rate":
+        return _("campaign {name}: at the rate of all", name=name)
+    under_way = now.states.get("sending", 0)
+    return _(
+        "cancelled campaign {name}: {count} cancelled, {n} under way",
+        name=name,
+        count=now.states.get("cancelled", 0),
+        n=under_way,
+    )
+
+
+def _known(campaigns: Campaigns, name: str) -> Campaign:
+    found = campaigns.read(name)
+    if found is None:
+        fail(_unknown(name))
+    return found
+
+
+def _unknown(name: str) -> str:
+    return _("nothing is known of a campaign {name}; smsq campaign lists them", name=clean(name))
+
+
+def _follow(campaigns: Campaigns, found: Campaign, every_s: int) -> Campaign:
+    """Draw a bar until none of its messages is live, or Ctrl-C."""
+    with suppress(KeyboardInterrupt), meter(N_("ended"), found.total, found.ended) as step:
+        while found.ended < found.total:
+            step(found.ended, _(", ").join([*_counts(found), *_standing(found)]))
+            time.sleep(every_s)
+            found = campaigns.read(found.name) or found
+    return found
+
+
+def _lines(one: Campaign, control: Control) -> Iterator[str]:
+    ended = [_("ended {time}", time=local(one.ended_at))] if one.ended_at else []
+    rows = {
+        _("campaign"): _(", ").join([clean(one.name), *_standing(one), *ended]),
+        _("began"): _("{time}, by {who}", time=local(one.since), who=clean(one.by)),
+        _("lane"): _several(one.lane),
+        _("template"): _several(one.template),
+        _("messages"): _("{n}: {counts}", n=one.total, counts=_(", ").join(_counts(one))),
+    }
+    if one.delivery_rate is not None:
+        rows[_("delivered")] = f"{one.delivery_rate:.1%}"
+    if one.reasons:
+        rows[_("failed")] = _(", ").join(f"{clean(why)} {n}" for why, n in one.reasons.items())
+    if one.to_send and not one.stop:
+        least = min(control.rate().now, one.rate or float("inf"))
+        rows[_("left")] = _("at least {time}", time=span(one.to_send / least))
+    for name, words in rows.items():
+        yield f"{padded(name, 10)} {words}"
+
+
+def _several(value: str) -> str:
+    return pgettext("lanes or templates", "several") if value == SEVERAL else clean(value)
+
+
+def _counts(one: Campaign) -> list[str]:
+    return [f"{state_name(state)} {n}" for state, n in one.states.items()]
+
+
+def _standing(one: Campaign) -> list[str]:
+    """Return what keeps a campaign from going on as others do."""
+    words = []
+    if one.stop and one.stopped_at:
+        word = _("paused") if one.stop == "paused" else state_name("cancelled")
+        words.append(_("{word} since {time}", word=word, time=local(one.stopped_at)))
+    if one.rate is not None:
+        words.append(_("at most {rate:g} a second", rate=one.rate))
+    return words

@@ -1,0 +1,217 @@
+"""Campaigns: what an operator reads and decides of many messages at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from redis.exceptions import NoPermissionError
+
+from smsq import keys
+from smsq.campaigns import CANCELLED, PAUSED, WAITING
+from smsq.connection import Client, mapped_errors
+from smsq.contract import FINAL, Lane, State
+from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.timestamps import at
+
+Deed = Literal["pause", "resume", "cancel", "rate"]
+Before = Literal["", "paused", "cancelled", "unknown"]
+"""What a campaign was before a deed: cancelled stays so."""
+
+SEVERAL: Final = "*"
+FINISHED: Final = "finished"
+"""The state in which a campaign is told of, by its one callback."""
+_PAGE: Final = 200
+_REASON: Final = "reason:"
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign as its record has it."""
+
+    name: str
+    by: str
+    """Who sent its first message: a relay's caller, or user@host."""
+    since: datetime
+    lane: str
+    """"*" where its messages have several; so `template`."""
+    template: str
+    stop: str
+    """"", paused or cancelled."""
+    stopped_at: datetime | None
+    rate: float | None
+    """Its own attempts a second; None where it has none of its own."""
+    ended_at: datetime | None
+    """Since when none of its messages is live."""
+    states: Mapping[str, int]
+    """How many messages are in each state. What was cancelled counts so before the sweep."""
+    reasons: Mapping[str, int]
+    """How many have failed for each reason."""
+
+    @property
+    def total(self) -> int:
+        """Return how many messages it has."""
+        return sum(self.states.values())
+
+    @property
+    def ended(self) -> int:
+        """Return how many have ended."""
+        return sum(self.states.get(state, 0) for state in FINAL)
+
+    @property
+    def to_send(self) -> int:
+        """Return how many wait to be sent."""
+        return self.states.get(State.QUEUED, 0) + self.states.get(State.DEFERRED, 0)
+
+    @property
+    def delivery_rate(self) -> float | None:
+        """Return the share that was delivered, of those of which that is known."""
+        sent = self.states.get(State.DELIVERED, 0)
+        known = sent + self.states.get(State.UNREPORTED, 0) + self._failed_after_acceptance
+        return sent / known if known else None
+
+    @property
+    def _failed_after_acceptance(self) -> int:
+        return sum(n for reason, n in self.reasons.items() if reason.startswith("report:"))
+
+
+class Campaigns(Acts):
+    """The acts on campaigns. Every method raises LedgerUnavailable where Redis fails."""
+
+    def do(self, deed: Deed, name: str, *, rate: float | None = None, act: str = "") -> Before:
+        """Do what an operator says; return what the campaign was. `act` is from `smsq.audit`."""
+        rate_text = "" if rate is None else f"{rate:.6g}"
+        return self._run_plain("campaign", deed, name, rate_text, act)[0]  # type: ignore[no-any-return]
+
+    def read(self, name: str) -> Campaign | None:
+        """Read a campaign; None for one that is unknown."""
+        with mapped_errors(self._rules.url):
+            record: Any = self._client.hgetall(keys.campaign(name))
+        return _campaign(name, record) if "at" in record else None
+
+    def all(self) -> list[Campaign]:
+        """List the campaigns, the newest first."""
+        found: list[tuple[str, Any]] = []
+        with mapped_errors(self._rules.url):
+            names: Any = self._client.zrange(keys.CAMPAIGNS, 0, -1)
+            for start in range(0, len(names), _PAGE):
+                page = names[start : start + _PAGE]
+                with self._client.pipeline(transaction=False) as pipe:
+                    for name in page:
+                        pipe.hgetall(keys.campaign(name))
+                    found += zip(page, pipe.execute(), strict=True)
+        known = [_campaign(name, record) for name, record in found if "at" in record]
+        return sorted(known, key=lambda one: one.since, reverse=True)
+
+    def is_swept(self) -> bool:
+        """Return whether all messages of cancelled campaigns have been ended."""
+        with mapped_errors(self._rules.url):
+            return not self._client.exists(keys.CAMPAIGN_SWEEP)
+
+
+def unswept(client: Client) -> Counter[str]:
+    """Return what the counts of the ledger are behind: "<lane>:<state>" -> by how many.
+
+    A message whose campaign was cancelled is cancelled from then on; the sweep ends it later.
+    Raises redis.RedisError.
+    """
+    try:
+        sweep: Any = client.hgetall(keys.CAMPAIGN_SWEEP)
+    except NoPermissionError:  # of an ACL that was made for an older release
+        sweep = {}
+    names = [name.removeprefix("name:") for name in sweep if name.startswith("name:")]
+    behind: Counter[str] = Counter()
+    if names:
+        with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(keys.campaign(name))
+            for record in pipe.execute():
+                before, after = _counts(record), _counts_as_cancelled(record)
+                behind.update({one: after[one] - before[one] for one in before | after})
+    return behind
+
+
+def campaign_outcome(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an endpoint is sent at a campaign's end: "campaign.finished"."""
+    campaign = _campaign(str(record["id"]), record)
+    return {
+        # It may end once more, where messages are added later.
+        "id": f"{campaign.name}.{record['ended']}",
+        "state": FINISHED,
+        "campaign": campaign.name,
+        **as_dict(campaign),
+    }
+
+
+def as_dict(campaign: Campaign) -> dict[str, Any]:
+    """Return a campaign as JSON shows it; times are ISO 8601, in UTC."""
+    ended = campaign.ended_at
+    return {
+        "by": campaign.by,
+        "lane": _one(campaign.lane),
+        "template": _one(campaign.template),
+        "stop": campaign.stop or None,
+        "rate_per_s": campaign.rate,
+        "messages": campaign.total,
+        "counts": dict(campaign.states),
+        "reasons": dict(campaign.reasons),
+        "delivery_rate": campaign.delivery_rate,
+        "started_at": campaign.since.isoformat(),
+        "stopped_at": campaign.stopped_at.isoformat() if campaign.stopped_at else None,
+        "finished_at": ended.isoformat() if ended else None,
+    }
+
+
+def _one(value: str) -> str | None:
+    return None if value == SEVERAL else value
+
+
+def _campaign(name: str, record: Mapping[str, Any]) -> Campaign:
+    counts, reasons = _counts_as_cancelled(record), Counter[str]()
+    for field, n in record.items():
+        if field.startswith(_REASON) and int(n):
+            reasons[field.removeprefix(_REASON)] = int(n)
+    if record.get("stop") == CANCELLED:
+        before = _counts(record)
+        behind = sum(counts[f"{lane}:failed"] - before[f"{lane}:failed"] for lane in Lane)
+        reasons["local:cancelled"] += behind
+    states: Counter[str] = Counter()
+    for field, n in counts.items():
+        states[field.partition(":")[2]] += n
+    rate, stopped, ended = (record.get(field) for field in ("rate", "stopped", "ended"))
+    return Campaign(
+        name=name,
+        by=record.get("by", ""),
+        since=at(float(record["at"])),
+        lane=record.get("lane", ""),
+        template=record.get("template", ""),
+        stop=record["stop"] if record.get("stop") in {PAUSED, CANCELLED} else "",
+        stopped_at=at(float(stopped)) if stopped else None,
+        rate=float(rate) if rate else None,
+        ended_at=at(float(ended)) if ended else None,
+        states={str(one): states[one] for one in State if states[one]},
+        reasons={reason: n for reason, n in reasons.most_common() if n},
+    )
+
+
+def _counts(record: Mapping[str, Any]) -> Counter[str]:
+    """Return how many messages a record has by "<lane>:<state>"."""
+    names = [f"{lane}:{state}" for lane in Lane for state in State]
+    return Counter({one: int(record[one]) for one in names if one in record})
+
+
+def _counts_as_cancelled(record: Mapping[str, Any]) -> Counter[str]:
+    """Return the same; of a cancelled campaign what waits counts as ended."""
+    counts = _counts(record)
+    if record.get("stop") != CANCELLED:
+        return counts
+    for lane in Lane:
+        # What is held may have been sent, whatever became of it.
+        doubted = int(record.get(f"doubted:{lane}", 0)) + counts[f"{lane}:{State.HELD}"]
+        waiting = sum(counts.pop(f"{lane}:{state}", 0) for state in WAITING)
+        counts[f"{lane}:{State.CANCELLED}"] += waiting - doubted
+        counts[f"{lane}:{State.FAILED}"] += doubted
+    return counts

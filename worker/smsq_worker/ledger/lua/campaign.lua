@@ -1,0 +1,46 @@
+-- Do what an operator says with a campaign.
+-- needs: base audit
+--
+-- ARGV[1] pause, resume, cancel or rate  ARGV[2] its name  ARGV[3] of a rate: attempts a second, '' for
+-- none of its own  ARGV[4] who and what, see audit.lua
+-- Returns what it was before: '', paused or cancelled; or unknown
+--
+-- One act of a fixed number of commands, however many messages there are: those ask their campaign when
+-- they are to go, and the scheduler does the rest, see campaigns_tick.lua. What was cancelled stays so.
+
+local what, name, rate = ARGV[1], ARGV[2], ARGV[3]
+local key = KEY_CAMPAIGN .. name
+local at, stop = unpack(redis.call('HMGET', key, 'at', 'stop'))
+if not at then return 'unknown' end
+stop = stop or ''
+
+local function done(effect)
+  note_act(ARGV[4], effect)
+  -- The next worker logs it: that is where others look for it.
+  redis.call('RPUSH', KEY_TOLD, 'campaign ' .. name .. ': ' .. effect)
+  redis.call('LTRIM', KEY_TOLD, -100, -1)
+  return stop
+end
+
+if stop == 'cancelled' then return stop end
+if what == 'rate' then
+  if rate == '' then
+    redis.call('HDEL', key, 'rate', 'slot')
+    return done('without a rate of its own')
+  end
+  redis.call('HSET', key, 'rate', rate)
+  return done('at most ' .. rate .. ' a second')
+end
+if what == 'pause' then
+  if stop == 'paused' then return stop end
+  redis.call('HSET', key, 'stop', 'paused', 'stopped', now)
+  return done('paused')
+end
+if what == 'resume' then
+  if stop == '' then return stop end
+  redis.call('HDEL', key, 'stop', 'stopped')
+  return done('resumed')
+end
+redis.call('HSET', key, 'stop', 'cancelled', 'stopped', now)
+redis.call('HSET', KEY_CAMPAIGN_SWEEP, 'name:' .. name, 1, 'again', 1)
+return done('cancelled')
