@@ -16,6 +16,7 @@ def everything(client: redis.Redis) -> str:
         "list": lambda key: client.lrange(key, 0, -1),
         "set": client.smembers,
         "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        "stream": client.xrange,
         "none": str,  # gone meanwhile
     }
     return "\n".join(f"{key} {read[str(client.type(key))](key)}" for key in client.scan_iter())
