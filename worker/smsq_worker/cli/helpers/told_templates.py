@@ -66,8 +66,8 @@ TEMPLATES: Final = (
     N_("the ledger at {url} (SMSQ_REDIS_URL) rejected the user or the password"),
     N_("the ledger at {url} (SMSQ_REDIS_URL) refused the command: {why}"),
     N_(
-        "the ledger cancelled the message, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have "
-        "that in time: it may be sent all the same"
+        "the ledger cancelled the message, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not "
+        "have that in time: it may be sent all the same"
     ),
     N_(
         "the ledger took the message, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have it "
