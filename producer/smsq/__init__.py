@@ -46,6 +46,7 @@ __all__ = [
     "SmsqError",
     "StateName",
     "Status",
+    "acancel",
     "asend_many",
     "astatus",
     "cancel",
@@ -83,3 +84,8 @@ def cancel(message_id: str) -> Cancellation | None:
     cancelled: ask again. And InvalidMessage for what cannot be an id.
     """
     return _ledgers.current().cancel(_parse_id(message_id))
+
+
+async def acancel(message_id: str) -> Cancellation | None:
+    """Do what `cancel` does; the event loop goes on meanwhile."""
+    return await _ledgers.current().acancel(_parse_id(message_id))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from smsq.connection import Client, mapped_errors, run_and_wait
+from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import StateName
 from smsq.errors import LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
+from smsq.steps import Steps
 
 Answer = Literal["cancelled", "under_way", "too_late"]
 
@@ -62,10 +63,16 @@ class Canceller:
 
         `operator_act` goes to the audit stream: see `smsq.audit`. Raises LedgerUnavailable.
         """
+        return perform(self._client, self.cancelling(ids, operator_act))
+
+    def cancelling(
+        self, ids: Sequence[str], operator_act: str = ""
+    ) -> Steps[list[Cancellation | None]]:
+        """Do what `cancel` says."""
         settings = self._settings
         args = (settings.retention_s * 1000, operator_act, *ids)
         with mapped_errors(settings.redis_url, IN_DOUBT):
-            found, is_safe = run_and_wait(self._client, self._act, args, settings.wait_replicas)
+            found, is_safe = yield from running(self._act, args, settings.wait_replicas)
         if not is_safe:
             raise LedgerUnavailable(
                 f"the ledger cancelled the message, but {settings.wait_replicas} replicas "

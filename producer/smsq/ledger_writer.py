@@ -214,7 +214,7 @@ class LedgerWriter:
                 f"the ledger took the message, but {settings.wait_replicas} replicas "
                 "(SMSQ_REDIS_WAIT_REPLICAS) did not have it in time: it may be sent, or be lost"
             )
-        if answers and (barred := _campaign_error(str(answers[0]))):
+        if answers and (barred := campaign_error(str(answers[0]))):
             raise barred
         return list(map(str, answers))
 
@@ -245,7 +245,7 @@ def as_entered(message_id: str, answer: str) -> Entered | KeyConflict:
     return conflict
 
 
-def _campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
+def campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
     """Return why no message of a call may be entered, as enqueue.lua answers."""
     what, _, name = answer.partition(" ")
     if what == "barred":

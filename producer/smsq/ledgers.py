@@ -58,6 +58,9 @@ class Ledger(Protocol):
     def cancel(self, message_id: str) -> Cancellation | None:
         """Cancel a message as far as that is possible; None where nothing is known of it."""
 
+    async def acancel(self, message_id: str) -> Cancellation | None:
+        """Do what `cancel` does."""
+
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
 

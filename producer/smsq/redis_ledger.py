@@ -85,8 +85,14 @@ class RedisLedger:
 
     def cancel(self, message_id: str) -> Cancellation | None:
         """Cancel a message; None for one that is unknown."""
-        with deadline.within(app.settings.enqueue_timeout_s):
+        with _in_time():
             (answer,) = app.canceller.cancel([message_id])
+            return answer
+
+    async def acancel(self, message_id: str) -> Cancellation | None:
+        """Do what `cancel` does, and block nothing meanwhile."""
+        with _in_time():
+            (answer,) = await aperform(app.async_client, app.canceller.cancelling([message_id]))
             return answer
 
     def start_verification(self, wanted: Wanted) -> Challenge:

@@ -74,6 +74,10 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         """Cancel the message as `smsq.cancel` does, whatever options Celery's own takes."""
         return ledgers.current().cancel(self.id)
 
+    async def arevoke(self) -> Cancellation | None:
+        """Cancel the message as `smsq.acancel` does."""
+        return await ledgers.current().acancel(self.id)
+
     def __del__(self) -> None:
         """Do nothing: Celery's own asks the backend to forget what it never kept."""
 

@@ -14,9 +14,10 @@ import redis
 import smsq
 from harness.scene import DELIVRD, OTHER_PHONE, PHONE, mid_of, stat
 from harness.sides import DAY, HOUR, InMemory, InRedis, Play
-from smsq import KeyConflict, ledgers
+from smsq import CampaignCancelled, KeyConflict, ledgers
 from smsq.contract import Lane
 from smsq.memory import MemoryLedger
+from smsq.memory.campaigns import Deed
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 
@@ -47,7 +48,10 @@ def a_step(pick: random.Random) -> Step:
         "ttl_s": pick.choice((200, HOUR, DAY)),
         "on_ambiguous": pick.choice(("resend", "hold")),
         "notify": pick.choice((None, "shop.tasks.done")),
+        "campaign": pick.choice((None, None, "spring", "autumn")),
     }
+    deed: Deed = pick.choice(("pause", "resume", "cancel"))
+    campaign = pick.choice(("spring", "autumn"))
     seconds = pick.choice((1, 61, 301, 601, HOUR, DAY, 4 * DAY))
     decision = pick.choice(("resend", "drop"))
     mid = mid_of(name, attempt)
@@ -61,6 +65,7 @@ def a_step(pick: random.Random) -> Step:
         lambda play: play.advance(seconds): 4,
         lambda play: play.decide(name, decision): 2,
         lambda play: smsq.cancel(name): 2,
+        lambda play: play.campaign(deed, campaign): 2,
         lambda play: play.suppress("by hand", seconds, (options["lane"],)): 1,
     }
     return pick.choices([*steps], [*steps.values()])[0]
@@ -72,6 +77,8 @@ def seen(play: Play, step: Step) -> Any:
         answer: Any = step(play)
     except KeyConflict as conflict:
         answer = ("conflict", conflict.holder)
+    except CampaignCancelled as error:
+        answer = str(error)
     told = sorted(map(_told, play.told()), key=str)  # what ends at the same moment has no order
     return answer, [_known(play, name) for name in NAMES], told
 

@@ -118,7 +118,7 @@ LAST = test_an_attempt_whose_worker_died_is_the_last_too
 @pytest.mark.parametrize(
     ("rule", "case"),
     [
-        (OfOutbox(endings, "is_cancelled", lambda _: False), LAST),
+        (OfOutbox(endings, "is_cancelled", lambda *_: False), LAST),
         (OfAct("shared/ends", "m.stop == 'cancelled'", "false"), LAST),
     ],
     ids=named,

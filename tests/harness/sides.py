@@ -20,6 +20,7 @@ from harness.scene import PHONE, TEMPLATE, Scene, mid_of
 from smsq import keys, ledgers
 from smsq.contract import Lane
 from smsq.memory import MemoryLedger
+from smsq.memory.campaigns import Deed
 from smsq.memory.rules import Meaning
 from smsq.outcomes import outcome_of
 from smsq.results import SendResult
@@ -28,6 +29,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Rejected, Report
 from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.campaigns import Campaigns
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -48,8 +50,14 @@ class Side(Protocol):
 
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None: ...
 
+    def campaign(self, deed: Deed, name: str) -> str:
+        """Pause, resume or cancel a campaign; return what it was."""
+
     def told(self) -> list[Mapping[str, Any]]:
         """Take what `notify` tasks get."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and nothing happen meanwhile."""
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and let happen what is due."""
@@ -61,8 +69,8 @@ class Play:
     def __init__(self, side: Side) -> None:
         self.side = side
         self.admit, self.record, self.report_on = side.admit, side.record, side.report_on
-        self.decide, self.suppress = side.decide, side.suppress
-        self.told, self.advance = side.told, side.advance
+        self.decide, self.suppress, self.campaign = side.decide, side.suppress, side.campaign
+        self.told, self.advance, self.sleep = side.told, side.advance, side.sleep
 
     def enter(
         self, name: str = "m1", *, phone: str = PHONE, template: str = TEMPLATE, **options: Any
@@ -127,8 +135,14 @@ class InMemory:
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         self.ledger.suppress(PHONE, reason, for_s, lanes)
 
+    def campaign(self, deed: Deed, name: str) -> str:
+        return self.ledger.campaign(deed, name)
+
     def told(self) -> list[Mapping[str, Any]]:
         return [outcome_of(one, one.get("raw") or one.get("stat")) for one in self.ledger.ended()]
+
+    def sleep(self, seconds: float) -> None:
+        self.ledger.clock.advance(seconds)
 
     def advance(self, seconds: float) -> None:
         self.ledger.advance(seconds)
@@ -152,6 +166,7 @@ class InRedis:
         # What stops all messages alike is a worker's, and no outbox has it.
         self.scene = Scene(client, settings, breaker=None, template_pause=())
         self.callbacks = Callbacks(client, self.scene.rules)
+        self.campaigns = Campaigns(client, self.scene.rules)
 
     def admit(self, name: str = "m1") -> int | str:
         admission = self.scene.admit(name)
@@ -177,6 +192,9 @@ class InRedis:
         until = datetime.now(UTC) + timedelta(seconds=for_s)
         self.scene.control.suppress(PHONE, reason, until, lanes)
 
+    def campaign(self, deed: Deed, name: str) -> str:
+        return self.campaigns.do(deed, name)
+
     def told(self) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         for name in [*self.callbacks.claim(100), *self.callbacks.claim(100)]:
@@ -186,10 +204,18 @@ class InRedis:
             found.append(callback.outcome)
         return found
 
-    def advance(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         put_back(self.scene.client, round(seconds * 1000))
-        for _ in range(3):  # what one act puts under a timer may be due as well
+
+    def advance(self, seconds: float) -> None:
+        self.sleep(seconds)
+        for n in range(20):  # what one act puts under a timer may be due as well
+            if n >= 3 and self.campaigns.is_swept():
+                return
+            self.scene.client.hdel(keys.CAMPAIGN_SWEEP, "at")  # as 20 ms later
+            self.scene.client.hdel(keys.CLOCK, "campaigns")
             self.scene.claim()
+        raise AssertionError("the sweep does not end")
 
 
 @contextmanager
@@ -197,13 +223,17 @@ def in_redis(client: redis.Redis, settings: Settings) -> Iterator[Play]:
     yield Play(InRedis(client, settings))
 
 
-ZSETS = (keys.TIMERS, keys.LEASES, keys.OTP_TIMERS, keys.NOTICE_TIMERS, keys.HELD, keys.NOTICES)
+ZSETS = (
+    *(keys.TIMERS, keys.LEASES, keys.OTP_TIMERS, keys.NOTICE_TIMERS, keys.HELD, keys.NOTICES),
+    keys.CAMPAIGNS,
+)
 TIMES = {"enqueued", "accepted", "finished", "allowed", "expires", "published", "due"}
 
 
 def put_back(client: Any, ms: int) -> None:
     """Date everything back that a ledger has stored, as if so much time had passed since."""
     _put_back_messages(client, ms)
+    _put_back_campaigns(client, ms)
     _put_back_numbers(client, ms)
     for key in client.scan_iter(f"{keys.PREFIX}*"):
         left = client.pttl(key)
@@ -222,6 +252,13 @@ def _put_back_messages(client: Any, ms: int) -> None:
         dated = {name: int(at) - ms for name, at in stored if name in TIMES or name[1:] == ":at"}
         if dated:
             client.hset(key, mapping=dated)
+
+
+def _put_back_campaigns(client: Any, ms: int) -> None:
+    for key in client.scan_iter(f"{keys.CAMPAIGN}*"):
+        stored = client.hgetall(key).items()
+        dated = {name: int(at) - ms for name, at in stored if name in {"at", "stopped", "ended"}}
+        client.hset(key, mapping=dated)
 
 
 def _put_back_numbers(client: Any, ms: int) -> None:

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from smsq.contract import KEY_TTL_S
@@ -37,6 +37,20 @@ class Way(NamedTuple):
     until: float = math.inf
 
 
+@dataclass(slots=True)
+class Campaign:
+    """What an operator decided of a campaign, and who waits for it to go on."""
+
+    since: int
+    stop: str = ""
+    """"", paused or cancelled."""
+    stopped: int = 0
+    is_unswept: bool = False
+    messages: int = 0
+    """How many are known; without one it is forgotten."""
+    waiting: dict[str, None] = field(default_factory=dict)
+
+
 class Book:
     """The state of a memory ledger; acts of the other modules change it under its lock."""
 
@@ -47,6 +61,7 @@ class Book:
         self.mids: dict[str, Way] = {}
         self.early: dict[str, tuple[int, list[Meaning]]] = {}
         """Reports whose mid leads to no message (yet), and until when they are kept."""
+        self.campaigns: dict[str, Campaign] = {}
         self.numbers = Numbers(rules)
         self.ended: deque[dict[str, str]] = deque(maxlen=rules.at_most)
         """What is to be told to a `notify` task: the fields of messages that have ended."""
@@ -60,6 +75,9 @@ class Book:
     def add(self, m: Stored) -> None:
         """Hold a new message."""
         self.messages[m.id] = m
+        one = self.campaign_of(m)
+        if one:
+            one.messages += 1
 
     def make_room(self, count: int) -> None:
         """Forget the oldest that have ended. Raises LedgerFull where that is not enough."""
@@ -80,6 +98,32 @@ class Book:
         m = self.messages.pop(message_id)
         for n in range(1, m.n + 1):
             self.mids.pop(m.of(n, "mid") or "", None)
+        one = self.campaign_of(m)
+        if one:
+            one.messages -= 1
+            if not one.messages:
+                del self.campaigns[m.fields["campaign"]]
+
+    def campaign(self, name: str) -> Campaign | None:
+        """Return a campaign's record."""
+        one = self.campaigns.get(name)
+        if one and self._is_over(one):
+            del self.campaigns[name]
+            return None
+        return one
+
+    def campaign_of(self, m: Stored) -> Campaign | None:
+        """Return the record of a message's campaign."""
+        return self.campaigns.get(m.fields["campaign"]) if m.has("campaign") else None
+
+    def forget_campaigns(self) -> None:
+        """Forget those that never had a message; with its last message each goes by itself."""
+        over = [name for name, one in self.campaigns.items() if self._is_over(one)]
+        for name in over:
+            del self.campaigns[name]
+
+    def _is_over(self, one: Campaign) -> bool:
+        return not one.messages and self.now >= one.since + self.rules.retention_s * 1000
 
     def set_timer(self, m: Stored, at: int | None) -> None:
         """Let something happen to a message at a time; None: nothing does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smsq.campaigns import CANCELLED
 from smsq.memory.book import Book
 from smsq.memory.message import OF_THE_LIVE, Stored
 
@@ -37,6 +38,9 @@ def _free_key(book: Book, m: Stored) -> None:
 
 def expire(book: Book, m: Stored) -> None:
     """End a message whose ttl is over. It has expired only if it certainly was not sent."""
+    if is_cancelled(book, m):
+        cancel(book, m)
+        return
     fallback = m.fields.get("otherwise")
     finish(book, m, "failed" if fallback else "expired", fallback)
 
@@ -49,9 +53,10 @@ def cancel(book: Book, m: Stored) -> None:
         finish(book, m, "failed", "local:cancelled")
 
 
-def is_cancelled(m: Stored) -> bool:
+def is_cancelled(book: Book, m: Stored) -> bool:
     """Return whether there is no further attempt, whatever comes of the one that was made."""
-    return m.has("stop")
+    one = book.campaign_of(m)
+    return m.has("stop") or (one is not None and one.stop == CANCELLED)
 
 
 def ask_to_cancel(book: Book, m: Stored) -> None:
@@ -76,7 +81,11 @@ def hold(book: Book, m: Stored) -> None:
 
 def resend(book: Book, m: Stored, wait_ms: int, fallback: str, *, maybe_sent: bool) -> None:
     """Try once more within the budget, or fail with the reason."""
-    if is_cancelled(m) or m.resends >= book.rules.max_resends or book.now + wait_ms >= m.expires:
+    if (
+        is_cancelled(book, m)
+        or m.resends >= book.rules.max_resends
+        or book.now + wait_ms >= m.expires
+    ):
         finish(book, m, "failed", fallback)
         return
     m.set(resends=m.resends + 1, otherwise=fallback)
@@ -89,7 +98,7 @@ def resend(book: Book, m: Stored, wait_ms: int, fallback: str, *, maybe_sent: bo
 
 def follow_doubt(book: Book, m: Stored, wait_ms: int) -> None:
     """Do as the message's policy says: its attempt may have been sent, and nobody can ask."""
-    if is_cancelled(m):
+    if is_cancelled(book, m):
         cancel(book, m)
     elif m.has("hold"):
         hold(book, m)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from smsq.contract import Message
-from smsq.memory.book import Book
+from smsq.memory.book import Book, Holder
+from smsq.memory.campaigns import end_holder
 from smsq.memory.endings import announce
 from smsq.memory.message import Stored
 
@@ -23,7 +24,7 @@ def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
     holder = None
     if key:
         space, digest, fingerprint = key
-        holder = book.holder_of((space, digest))
+        holder = _holder_of(book, (space, digest))
         if holder and holder.fingerprint != fingerprint:
             return f"conflict {holder.id}"
         if not holder:
@@ -45,6 +46,11 @@ def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
         m.set(key=key[1], key_space=key[0])
     book.set_timer(m, due if due > now else due + ttl_ms)
     return str(m.state)
+
+
+def _holder_of(book: Book, key: tuple[str, str]) -> Holder | None:
+    holder = book.holder_of(key)
+    return None if holder and end_holder(book, holder.id) else holder
 
 
 def _answer_again(known: Stored, fields: dict[str, str]) -> str:

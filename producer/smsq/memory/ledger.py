@@ -12,10 +12,10 @@ from smsq.cancelling import Answer, Cancellation
 from smsq.cipher import PlaintextCipher
 from smsq.contract import Lane, Message, StateName, is_id, parse_id
 from smsq.errors import KeyConflict
-from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry
-from smsq.memory import entry, reports, sending
+from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
+from smsq.memory import campaigns, entry, reports, sending
 from smsq.memory.book import Book
-from smsq.memory.endings import ask_to_cancel, defer, expire, finish
+from smsq.memory.endings import ask_to_cancel, cancel, defer, expire, finish, is_cancelled
 from smsq.memory.rules import Clock, Meaning, Rules
 from smsq.tracking import Status, status_of
 
@@ -58,7 +58,7 @@ class MemoryLedger:
         """Return what is known of a message; None where nothing is."""
         with self._at_once() as book:
             m = book.messages.get(message_id) if is_id(message_id) else None
-            return status_of(message_id, m.fields) if m else None
+            return status_of(message_id, campaigns.shown(book, m)) if m else None
 
     def cancel(self, message_id: str) -> Cancellation | None:
         """Cancel a message as far as that is possible; None where nothing is known of it."""
@@ -98,6 +98,10 @@ class MemoryLedger:
         """Do what `status` does."""
         return self.status(message_id)
 
+    async def acancel(self, message_id: str) -> Cancellation | None:
+        """Do what `cancel` does."""
+        return self.cancel(message_id)
+
     async def astart_verification(self, wanted: Wanted) -> Challenge:
         """Do what `start_verification` does."""
         return self.start_verification(wanted)
@@ -129,6 +133,9 @@ class MemoryLedger:
         entries = [(as_entry(_CIPHER, parse_id(one), m, origin), m) for one, m in messages]
         results: list[Entered | KeyConflict] = []
         with self._at_once() as book:
+            barred = campaign_error(campaigns.join(book, (m.campaign for _, m in messages)))
+            if barred:
+                raise barred
             book.make_room(sum(one[0] not in book.messages for one, _ in entries))
             for one, message in entries:
                 results.append(as_entered(one[0], entry.enter(book, one, message)))
@@ -174,6 +181,7 @@ class MemoryLedger:
         """Let time pass, and do what is due then, as a worker's scheduler does."""
         with self._at_once() as book:
             self.clock.advance(seconds)
+            campaigns.look_after(book)
             for m in book.due():
                 sending.run_out(book, m)
 
@@ -208,6 +216,9 @@ class MemoryLedger:
             m = book.messages.get(message_id)
             if m is None or m.state != "held":
                 return "unknown" if m is None else "not held"
+            if is_cancelled(book, m):
+                cancel(book, m)
+                return "not held"
             if decision == "drop":
                 finish(book, m, "failed", "local:dropped")
             elif book.now >= m.expires:
@@ -216,6 +227,18 @@ class MemoryLedger:
                 m.set(doubt=1, otherwise="local:resends")
                 defer(book, m, 0)
             return "done"
+
+    def campaign(self, deed: campaigns.Deed, name: str) -> str:
+        """Pause, resume or cancel a campaign; return what it was, as the ledger in Redis does."""
+        with self._at_once() as book:
+            return campaigns.do(book, deed, name)
+
+    def is_paused(self, message_id: str) -> bool:
+        """Return whether a message waits for its campaign."""
+        with self._at_once() as book:
+            m = book.messages.get(message_id)
+            one = book.campaign_of(m) if m else None
+            return m is not None and one is not None and m.id in one.waiting
 
     @contextmanager
     def _at_once(self) -> Iterator[Book]:

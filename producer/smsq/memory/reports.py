@@ -62,11 +62,11 @@ def _retry(book: Book, m: Stored, r: Meaning, reason: str) -> None:
         finish(book, m, "failed", reason)
     elif m.state != "accepted":
         return
-    elif r.pause == "account" and not r.maybe_sent and not is_cancelled(m):
+    elif r.pause == "account" and not r.maybe_sent and not is_cancelled(book, m):
         # The account is at fault: that uses up nothing.
         m.set(otherwise=reason)
         defer(book, m, r.wait_ms)
-    elif r.maybe_sent and m.has("hold") and not is_cancelled(m):
+    elif r.maybe_sent and m.has("hold") and not is_cancelled(book, m):
         hold(book, m)
     else:
         resend(book, m, r.wait_ms, reason, maybe_sent=r.maybe_sent)

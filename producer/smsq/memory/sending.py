@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from smsq.memory import campaigns
 from smsq.memory.book import Book, Way
 from smsq.memory.endings import cancel, defer, expire, finish, follow_doubt, is_cancelled
 from smsq.memory.message import Stored
@@ -20,7 +21,7 @@ def admit(book: Book, message_id: str) -> Admission:
     m = book.messages.get(message_id)
     if m is None:
         return "unknown"
-    for guard in (_copy, _ttl_over, _suppressed, _held_by_gateway, _too_frequent):
+    for guard in (_copy, _ttl_over, _stopped, _suppressed, _held_by_gateway, _too_frequent):
         why_not = guard(book, m)
         if why_not:
             return why_not
@@ -42,6 +43,17 @@ def _ttl_over(book: Book, m: Stored) -> str:
         return ""
     expire(book, m)
     return "expired"
+
+
+def _stopped(book: Book, m: Stored) -> str:
+    one = book.campaign_of(m)
+    if one is None or not one.stop:
+        return ""
+    if is_cancelled(book, m):
+        cancel(book, m)
+        return "ended"
+    campaigns.wait(book, m, one)
+    return "deferred"
 
 
 def _suppressed(book: Book, m: Stored) -> str:
@@ -128,7 +140,7 @@ def _follow(book: Book, m: Stored, n: int, outcome: str, wait_ms: int) -> None:
         finish(book, m, "failed", (m.of(n, "detail") or "").partition(" ")[0])
     elif outcome == "not_sent":
         m.drop("doubt")
-        if is_cancelled(m):
+        if is_cancelled(book, m):
             cancel(book, m)
             return
         defer(book, m, wait_ms)

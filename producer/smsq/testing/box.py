@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, overload
 from smsq import ledgers
 from smsq.contract import Lane, parse_id, parse_lane, parse_phone
 from smsq.memory import Rules, host_tasks
+from smsq.memory.campaigns import Deed
 from smsq.memory.rules import DELIVRD
 from smsq.testing.codes import meaning_of
 from smsq.testing.ledger import OutboxLedger, SentMessage
@@ -162,6 +163,26 @@ class Outbox(Sequence[SentMessage]):
             raise self._cannot_be(message_id, f"decided on ({answer})")
         self._tell()
 
+    def pause_campaign(self, name: str) -> None:
+        """Let the messages of a campaign wait until it is resumed; their ttl runs on."""
+        self._do("pause", name)
+
+    def resume_campaign(self, name: str) -> None:
+        """Let a paused campaign go on."""
+        self._do("resume", name)
+
+    def cancel_campaign(self, name: str) -> None:
+        """Cancel a campaign: its messages that wait end, and what joins it raises."""
+        self._do("cancel", name)
+
+    def _do(self, deed: Deed, name: str) -> None:
+        was = self._ledger.campaign(deed, name)
+        if was == "unknown":
+            raise AssertionError(f"the outbox has no campaign {name}")
+        if was == "cancelled" and deed != "cancel":
+            raise AssertionError(f"campaign {name} was cancelled, and stays so")
+        self.advance()
+
     def _attempt_of(self, message_id: str, what: str) -> int:
         """Return the attempt that is under way or in doubt, or begin one."""
         status = self._ledger.look_up(message_id)
@@ -192,7 +213,9 @@ class Outbox(Sequence[SentMessage]):
             return AssertionError(f"the outbox has no message {message_id}")
         why = f" ({status.reason or status.detail})" if status.reason or status.detail else ""
         hint = ""
-        if status.state == "deferred":
+        if self._ledger.is_paused(message_id):
+            hint = f"; its campaign is paused: box.resume_campaign({status.campaign!r})"
+        elif status.state == "deferred":
             hint = "; let its time come with box.advance(seconds)"
         if status.allowed_at:
             hint = (
