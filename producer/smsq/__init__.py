@@ -9,7 +9,7 @@
 from smsq import ledgers as _ledgers
 from smsq.cancelling import Cancellation
 from smsq.configuring import configure
-from smsq.contract import LaneName, OnAmbiguousName, StateName
+from smsq.contract import LaneName, OnAmbiguousName, Row, StateName
 from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     CampaignCancelled,
@@ -40,6 +40,7 @@ __all__ = [
     "NotDelivered",
     "OnAmbiguousName",
     "ResultTimeout",
+    "Row",
     "SendResult",
     "Sent",
     "SettingsError",

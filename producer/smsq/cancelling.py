@@ -18,6 +18,7 @@ Answer = Literal["cancelled", "under_way", "too_late"]
 AT_ONCE: Final = 100
 """How many messages one act cancels: all clients of Redis wait meanwhile."""
 IN_DOUBT: Final = "; the message may or may not be cancelled: ask again"
+NOT_CANCELLED: Final = "; nothing was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Canceller:
         """Do what `cancel` says."""
         settings = self._settings
         args = (settings.retention_s * 1000, operator_act, *ids)
-        with mapped_errors(settings.redis_url, IN_DOUBT):
+        with mapped_errors(settings.redis_url, IN_DOUBT, NOT_CANCELLED):
             found, is_safe = yield from running(self._act, args, settings.wait_replicas)
         if not is_safe:
             raise LedgerUnavailable(

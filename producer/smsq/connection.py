@@ -110,14 +110,15 @@ NOTHING_ENTERED: Final = "; nothing was entered"
 class mapped_errors:  # noqa: N801 - it is used as a function
     """A block whose redis errors are raised as LedgerUnavailable.
 
-    `doubt` is added to the text if the outcome is open; where nothing was sent it is not.
+    `doubt` is added to the text if the outcome is open; where nothing was sent, `certain` is.
     """
 
-    __slots__ = ("_doubt", "_url")
+    __slots__ = ("_certain", "_doubt", "_url")
 
-    def __init__(self, url: str, doubt: str = "") -> None:
+    def __init__(self, url: str, doubt: str = "", certain: str = NOTHING_ENTERED) -> None:
         self._url = url
         self._doubt = doubt
+        self._certain = certain
 
     def __enter__(self) -> None:
         pass
@@ -131,7 +132,7 @@ class mapped_errors:  # noqa: N801 - it is used as a function
                 f"the ledger's Redis at {at} is full: it is at its maxmemory, and takes nothing new"
             ) from error
         is_certain = NOT_SENT in getattr(error, "__notes__", ())
-        doubt = NOTHING_ENTERED if self._doubt and is_certain else self._doubt
+        doubt = self._certain if self._doubt and is_certain else self._doubt
         what = f"did not answer: {str(error).rstrip('.')}{doubt}"
         if isinstance(error, AuthenticationError):
             what = f"rejected the user or the password{doubt}"

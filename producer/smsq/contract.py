@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Required, Self, TypedDict
 
 from smsq import checks
 from smsq.errors import InvalidMessage
@@ -161,6 +161,22 @@ def signature_of_send_sms(
     campaign: str | None = None,
 ) -> None:
     """Stand for the arguments of smsq.send_sms, for calls that come as a list and a mapping."""
+
+
+class Row(TypedDict, total=False):
+    """A row of `send_many`, for checkers of types: the arguments of `send_sms.delay` by name."""
+
+    phone: Required[str]
+    template: Required[str]
+    code: str
+    lane: LaneName
+    ttl_s: float | None
+    key: str | None
+    on_ambiguous: OnAmbiguousName | None
+    send_at: datetime | str | float | None
+    reference: str | None
+    notify: str | None
+    campaign: str | None
 
 
 _SIGNATURE: Final = inspect.signature(signature_of_send_sms)

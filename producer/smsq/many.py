@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
-from smsq.contract import LaneName, Message, new_id, parse, parse_campaign, parse_lane
+from smsq.contract import LaneName, Message, Row, new_id, parse, parse_campaign, parse_lane
 from smsq.errors import (
     CampaignCancelled,
     InvalidMessage,
@@ -32,6 +32,7 @@ from smsq.steps import adrive, drive
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and all others wait until it is done."""
 
+Given = Row | Mapping[str, Any] | Message
 OnInvalid = Literal["raise", "skip"] | Callable[[int, Any, InvalidMessage], object]
 
 _NEXT: Final = object()
@@ -75,7 +76,7 @@ class Sent(int):
 
 
 def send_many(
-    messages: Iterable[Mapping[str, Any] | Message],
+    messages: Iterable[Given],
     *,
     lane: LaneName = "bulk",
     batch_size: int = 100,
@@ -125,7 +126,7 @@ def send_many(
 
 
 async def asend_many(
-    messages: Iterable[Mapping[str, Any] | Message] | AsyncIterable[Mapping[str, Any] | Message],
+    messages: Iterable[Given] | AsyncIterable[Given],
     *,
     lane: LaneName = "bulk",
     batch_size: int = 100,

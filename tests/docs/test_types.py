@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"^( *)```(?:python|py)\b[^\n]*\n(.*?)^\1```$", re.DOTALL | 
 BACKEND = "backend.py"
 MISTAKES = """\
 # pyright: strict
-from smsq import SendResult, astatus, cancel, send_many, send_sms, status
+from smsq import Row, SendResult, astatus, cancel, send_many, send_sms, status
 
 result: SendResult = send_sms.delay("13800138000", "SMS_1001", lane="otp", key="k")
 again: SendResult = send_sms.AsyncResult(result.id)
@@ -31,6 +31,11 @@ send_sms.delay("13800138000", "SMS_1001", on_ambiguous="no")  # arg-type reportA
 send_sms.delay("13800138000", "SMS_1001", 482913)  # arg-type reportArgumentType
 send_sms.delay("13800138000", "SMS_1001", ttl=60)  # call-arg reportCallIssue
 send_many([], lane="blk")  # arg-type reportArgumentType
+row: Row = {"phone": "13800138000", "template": "SMS_1001", "lane": "otp"}
+bad: Row = {"phone": "1", "template": "T", "lane": "opt"}  # typeddict-item reportAssignmentType
+few: list[Row] = [{"phone": "13800138000"}]  # typeddict-item reportAssignmentType
+send_many([row, bad, *few, {"phone": "13800138000", "template": "SMS_1001"}])
+send_many(few)
 print(cancel("m1").answer)  # union-attr reportOptionalMemberAccess
 print(status("m1").state)  # union-attr reportOptionalMemberAccess
 print(result.state == "deliverd")  # comparison-overlap reportUnnecessaryComparison

@@ -30,6 +30,8 @@ from smsq.connection import NOT_SENT, connect, running
 from smsq.contract import parse
 from smsq.ledger_writer import NO_ORIGIN, LedgerWriter
 from smsq.settings import ProducerSettings
+from smsq_worker.config.settings import Settings
+from smsq_worker.ledger.campaigns import Campaigns
 
 PHONE, TEMPLATE = "13800138000", "SMS_1001"
 
@@ -63,7 +65,12 @@ def test_a_message_is_entered_with_its_wake_up_and_found(client: redis.Redis) ->
 
 
 @pytest.mark.parametrize(
-    ("blocking", "awaited"), [(send_sms.delay, send_sms.adelay), (smsq.status, smsq.astatus)]
+    ("blocking", "awaited"),
+    [
+        (send_sms.delay, send_sms.adelay),
+        (smsq.status, smsq.astatus),
+        (smsq.cancel, smsq.acancel),
+    ],
 )
 def test_the_arguments_are_the_same(blocking: Any, awaited: Any) -> None:
     assert inspect.signature(blocking) == inspect.signature(awaited)
@@ -74,6 +81,44 @@ def test_the_arguments_for_many_are_the_same_but_the_rows() -> None:
         [*inspect.signature(one).parameters.values()] for one in (smsq.send_many, smsq.asend_many)
     )
     assert blocking[1:] == awaited[1:]
+
+
+def test_a_message_is_cancelled_and_its_key_is_free(client: redis.Redis) -> None:
+    async def main() -> None:
+        first = await send_sms.adelay(PHONE, TEMPLATE, key="k1")
+        found = await smsq.acancel(first.id)
+        assert found
+        assert (found.id, found.answer, found.state) == (first.id, "cancelled", "cancelled")
+        assert smsq.cancel(first.id) == found == await first.arevoke()
+        assert await smsq.acancel("unknown") is None
+        with pytest.raises(InvalidMessage):
+            await smsq.acancel(first)  # type: ignore[arg-type]
+        again = await send_sms.adelay(PHONE, TEMPLATE, key="k1")
+        assert again.duplicate_of is None
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_campaign_is_seen_before_the_sweep(
+    client: redis.Redis, settings: Settings
+) -> None:
+    async def main() -> None:
+        ids: list[str] = []
+        keyed = [row | {"key": f"k{n}"} for n, row in enumerate(rows(3))]
+        await smsq.asend_many(keyed, campaign="spring", on_batch=ids.extend)
+        assert Campaigns(client, settings.rules).do("cancel", "spring") == ""
+        found = [await smsq.astatus(one) for one in ids]
+        assert [one and one.state for one in found] == ["cancelled"] * 3
+        assert found == [known(one) for one in ids]
+        assert await send_sms.AsyncResult(ids[0]).aget(0, propagate=False) == found[0]
+        with pytest.raises(smsq.CampaignCancelled) as raised:
+            await smsq.asend_many(keyed, campaign="spring")
+        assert raised.value.enqueued == 0
+        sent = await smsq.asend_many(keyed, campaign="the right one")
+        assert (sent, sent.duplicates) == (3, ())
+
+    asyncio.run(main())
+    assert client.zcard(keys.TIMERS) == 3
 
 
 def test_a_message_and_its_repetition_may_be_sent_by_either(client: redis.Redis) -> None:

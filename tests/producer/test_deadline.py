@@ -99,6 +99,9 @@ CALLS = f"""
         sending = smsq.send_sms.adelay("{PHONE}", "SMS_1001", "482913", **options)
         return loop.run_until_complete(beside(sending)).id
 
+    def acancel():
+        return loop.run_until_complete(beside(smsq.acancel("m1")))
+
     async def beside(awaited):
         beats = 0
         async def beat():
@@ -156,6 +159,7 @@ ACTS = {
     "adelay()": "may or may not be in: repeat it with the same key or task_id",
     "smsq.send_many([{'phone': '13800138000', 'template': 'SMS_1001'}])": "it is not known",
     "smsq.status('m1')": "did not answer",
+    "acancel()": "cancelled",
 }
 
 
@@ -180,6 +184,7 @@ def test_where_no_connection_came_about_nothing_was_entered(environ: dict[str, s
             told, _ = backend.does(act)
             assert told.startswith("LedgerUnavailable: ")
             assert told.endswith("; nothing was entered")
+        assert backend.does("acancel()")[0].endswith("; nothing was cancelled")
 
 
 @pytest.mark.parametrize("parser", ["with-hiredis", "without-hiredis"])

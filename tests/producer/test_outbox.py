@@ -13,8 +13,17 @@ import pytest
 from celery import Celery, shared_task
 
 import smsq
-from smsq import LedgerFull, LedgerUnavailable, ledgers, send_many, send_sms, status
-from smsq.memory import MemoryLedger, Rules
+from smsq import (
+    CampaignCancelled,
+    InvalidMessage,
+    LedgerFull,
+    LedgerUnavailable,
+    ledgers,
+    send_many,
+    send_sms,
+    status,
+)
+from smsq.memory import MemoryLedger, Rules, campaigns
 from smsq.testing import Outbox, outbox
 from smsq_worker.config.settings import Settings
 
@@ -230,6 +239,37 @@ def test_every_call_may_be_the_next(box: Outbox) -> None:
     assert state(result) == "queued"
 
 
+def test_a_campaign_is_paused_and_cancelled(box: Outbox) -> None:
+    first, second = (sent(campaign="spring", key=key) for key in "ab")
+    assert (box[0].campaign, len(box)) == ("spring", 2)
+    box.pause_campaign("spring")
+    with pytest.raises(AssertionError, match=r"paused: box.resume_campaign\('spring'\)"):
+        box.deliver(first)
+    box.resume_campaign("spring")
+    box.deliver(first)
+    box.cancel_campaign("spring")
+    assert (state(first), state(second)) == ("delivered", "cancelled")
+    with pytest.raises(CampaignCancelled):
+        sent(campaign="spring")
+    assert sent(campaign="autumn", key="b").duplicate_of is None
+    with pytest.raises(AssertionError, match="stays so"):
+        box.resume_campaign("spring")
+    with pytest.raises(AssertionError, match="no campaign summer"):
+        box.cancel_campaign("summer")
+
+
+def test_campaigns_are_bounded_and_go_with_their_messages(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaigns, "AT_MOST", 2)
+    [sent(campaign=f"c{n}", ttl_s=60) for n in range(2)]
+    with pytest.raises(InvalidMessage, match="c2 would be one too many"):
+        sent(campaign="c2")
+    box.advance(60)
+    box.advance(604_800)
+    assert sent(campaign="c2").state == "queued"
+
+
 def test_a_lost_answer_is_no_lost_message(box: Outbox) -> None:
     box.unavailable(entered=True)
     with pytest.raises(LedgerUnavailable):
@@ -293,6 +333,12 @@ def test_the_hosts_task_is_called_with_what_a_worker_sends(box: Outbox, told: To
     ]
 
 
+def test_the_end_of_a_campaign_is_told_at_once(box: Outbox, told: Told) -> None:
+    sent(campaign="spring", notify=told.name)
+    box.cancel_campaign("spring")
+    assert [outcome["state"] for _, outcome in told] == ["cancelled"]
+
+
 def test_it_is_called_whatever_ends_a_message(box: Outbox, told: Told) -> None:
     box.expire(sent(notify=told.name))
     sent(notify=told.name, lane="otp")
@@ -354,6 +400,12 @@ def test_async_tasks_do_too(box: Outbox) -> None:
         found = await smsq.astatus(result.id)
         assert found is not None
         assert found.state == "delivered"
+        box.unavailable()
+        with pytest.raises(LedgerUnavailable, match="did not answer"):
+            await smsq.acancel(result.id)
+        cancellation = await smsq.acancel(result.id)
+        assert cancellation is not None
+        assert cancellation.answer == "too_late"
         box.unavailable()
         with pytest.raises(LedgerUnavailable):
             await send_sms.adelay(PHONE, "SMS_1001")

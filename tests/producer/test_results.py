@@ -9,7 +9,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 from uuid import RFC_4122, UUID
 
@@ -28,7 +28,7 @@ from smsq import deadline, keys
 from smsq.app import app
 from smsq.async_connection import AsyncClients
 from smsq.connection import connect
-from smsq.contract import FINAL, Lane, OnAmbiguous, State, signature_of_send_sms
+from smsq.contract import FINAL, Lane, OnAmbiguous, Row, State, signature_of_send_sms
 from smsq.tasks import SendSms
 from smsq_worker.domain.states import Outcome
 
@@ -105,7 +105,19 @@ def test_a_result_of_what_is_no_id_is_refused_at_once(given: Any) -> None:
 
 ANSWERED = {
     *("app", "as_list", "as_tuple", "backend", "children", "date_done", "failed", "forget", "get"),
-    *("id", "ignored", "info", "name", "parent", "ready", "result", "revoke", "state", "status"),
+    *(
+        "id",
+        "ignored",
+        "info",
+        "name",
+        "parent",
+        "ready",
+        "result",
+        "revoke",
+        "arevoke",
+        "state",
+        "status",
+    ),
     *("successful", "supports_native_join", "task_id", "TimeoutError", "traceback", "wait"),
 }
 OTHER = celery.Celery(set_as_current=False)
@@ -394,6 +406,12 @@ def test_the_names_that_checkers_know_are_the_enums() -> None:
     assert get_args(smsq.LaneName) == (*Lane,)
     assert get_args(smsq.OnAmbiguousName) == (*OnAmbiguous,)
     assert get_args(smsq.StateName) == (*State,)
+
+
+def test_a_row_has_the_arguments_of_the_contract() -> None:
+    of_rows = get_type_hints(Row)
+    of_calls = get_type_hints(signature_of_send_sms)
+    assert of_rows | {"return": type(None)} == of_calls
 
 
 @pytest.mark.parametrize("call", [SendSms.delay, SendSms.adelay])

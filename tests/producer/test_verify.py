@@ -564,7 +564,7 @@ def test_without_redis_both_say_so_in_time(
         )
         with pytest.raises(LedgerUnavailable, match="nothing was entered"):
             verify.start(PHONE, "SMS_1001")
-        with pytest.raises(LedgerUnavailable):
+        with pytest.raises(LedgerUnavailable, match="the code was not checked"):
             verify.check(challenge.id, "123456")
 
 

@@ -15,7 +15,7 @@ from smsq.settings import ProducerSettings
 from smsq.steps import Steps
 from smsq.tracing import Sending
 from smsq.verify.challenge import Challenge
-from smsq.verify.rules import AGAIN_S, IN_DOUBT, Guess, Wanted, digest
+from smsq.verify.rules import AGAIN_S, IN_DOUBT, NOT_CHECKED, Guess, Wanted, digest
 
 NO_KEY: Final = (
     "SMSQ_VERIFY_SECRET: must be set for verification codes, the same in all processes that start "
@@ -76,7 +76,7 @@ def checking(guess: Guess) -> Steps[bool]:
         phone_hash = yield from app.ledger_writer.hashing(guess.phone)
     digests = (digest(secret, guess.name, guess.code) for secret in settings.verify_secret)
     args = (guess.name, guess.handle, guess.call, phone_hash, guess.purpose or "", *digests)
-    with mapped_errors(settings.redis_url, IN_DOUBT):
+    with mapped_errors(settings.redis_url, IN_DOUBT, NOT_CHECKED):
         # Without a replica's word: a failover that undoes it lets the same person in once more.
         answer, _ = yield from running(_CHECK, args, 0)
     return str(answer) == "right"

@@ -24,6 +24,7 @@ WRONG: Final = 15
 WRONG_S: Final = 3600
 
 IN_DOUBT: Final = "; the code may or may not be used up"
+NOT_CHECKED: Final = "; the code was not checked"
 
 LENGTHS: Final = range(4, 11)
 TTL_S: Final = (60, 3600)

@@ -66,6 +66,7 @@ TEMPLATES: Final = (
     N_("{why}; the message may or may not be in: repeat it with the same key or task_id"),
     N_("{why}; the message may or may not be cancelled: ask again"),
     N_("{why}; nothing was entered"),
+    N_("{why}; nothing was cancelled"),
     N_("campaign {name} was cancelled: nothing was enqueued; send it in another campaign"),
     N_(
         "campaign {name} would be one too many: the ledger knows at most 10,000 at a time, each "

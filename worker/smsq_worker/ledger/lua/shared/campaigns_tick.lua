@@ -119,7 +119,7 @@ end
 
 -- Returns ms until there is more to do for campaigns, nil where nothing is known.
 local function look_after_campaigns(wake)
-  if redis.call('EXISTS', KEY_CAMPAIGNS) == 0 then return nil end
+  if redis.call('EXISTS', KEY_CAMPAIGNS, KEY_CAMPAIGN_SWEEP) == 0 then return nil end
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY_CAMPAIGNS, '-inf', now, 'LIMIT', 0, 10)) do
     apart('campaign', name, look_at_ended, name)
   end
