@@ -213,9 +213,10 @@ class SendSms(Task):  # type: ignore[type-arg]
         Args:
             using: Name of the database whose commit is waited for, where not Django's default.
 
-        Raises InvalidMessage and SettingsError at once. What else `delay` raises leaves the `atomic` block, whose
-        transaction has committed then. A process that dies just after the commit has enqueued
-        nothing: `apply_async(..., task_id=result.id)` may be repeated until it gets through.
+        Raises InvalidMessage and SettingsError at once. What else `delay` raises leaves the
+        `atomic` block, whose transaction has committed then. A process that dies just after the
+        commit has enqueued nothing: `apply_async(..., task_id=result.id)` may be repeated until it
+        gets through.
         """
         given = dict(locals())
         del given["self"], given["using"]

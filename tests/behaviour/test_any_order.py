@@ -21,8 +21,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 
 NAMES = ("m1", "m2", "m3")
-import os
-SEEDS = range(*map(int, os.environ.get("H18","0,24").split(",")))
+SEEDS = range(24)
 STEPS = 40
 REPORTS = (
     DELIVRD,
@@ -53,7 +52,12 @@ def a_step(pick: random.Random) -> Step:
     }
     wait_s = pick.choice((None, None, 30, HOUR))
     batch = [
-        {**options, "task": one, "phone": pick.choice((PHONE, OTHER_PHONE)), "key": pick.choice((None, "a", "c"))}
+        {
+            **options,
+            "task": one,
+            "phone": pick.choice((PHONE, OTHER_PHONE)),
+            "key": pick.choice((None, "a", "c")),
+        }
         for one in pick.sample(NAMES, 2)
     ]
     stops = pick.random() < 0.5

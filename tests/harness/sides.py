@@ -84,10 +84,7 @@ class Play:
 
     def enter_some(self, rows: Sequence[dict[str, Any]], stop: bool) -> list[Any]:
         """Enter messages in one act, as `send_many` does; return what it answers of each."""
-        given = [
-            (row["task"], parse_named(ROW | _without(row, "task")))
-            for row in rows
-        ]
+        given = [(row["task"], parse_named(ROW | _without(row, "task"))) for row in rows]
         answers = ledgers.current().enter_many(given, stop_at_conflict=stop)
         return [
             one.holder if isinstance(one, KeyConflict) else (one.state, one.duplicate_of)

@@ -571,7 +571,11 @@ def test_a_check_whose_answer_was_lost_has_won_also_if_another_came_between(
     monkeypatch.setattr(redis_store, "_CHECK", Overtaken("verify_check"))
     challenge = verify.start(PHONE, "SMS_1001")
     assert verify.check(challenge.id, code_of(challenge))
-    assert counted(guarded.client) == {"SMS_1001:started": 1, "SMS_1001:right": 1, "SMS_1001:used": 1}
+    assert counted(guarded.client) == {
+        "SMS_1001:started": 1,
+        "SMS_1001:right": 1,
+        "SMS_1001:used": 1,
+    }
 
 
 def test_a_full_redis_takes_no_challenge(guarded: InRedis) -> None:
