@@ -56,8 +56,8 @@ class _Clock(Clock):
 class DevLedger(MemoryLedger):
     """A memory ledger in which messages are delivered after a moment.
 
-    That is found out, as of then, when somebody asks or sends another. Only for `notify` tasks there is a thread, while any is to
-    be called.
+    That is found out, as of then, when somebody asks or sends another. Only for `notify` tasks
+    there is a thread, while any is to be called.
     """
 
     def __init__(self, *, show_codes: bool) -> None:
