@@ -32,9 +32,11 @@ local function guessed_again_at(pool, who, now)
   local key = wrong_key(pool, who)
   local newest = tonumber(redis.call('LINDEX', key, 0) or 0)
   if newest > now then
-    for i, at in ipairs(redis.call('LRANGE', key, 0, -1)) do
-      redis.call('LSET', key, i - 1, at - (newest - now))
-    end
+    -- By commands that producers' users may run.
+    local all = {}
+    for i = 0, MOST_WRONG - 1 do all[i + 1] = redis.call('LINDEX', key, i) or nil end
+    for i = #all, 1, -1 do redis.call('LPUSH', key, all[i] - (newest - now)) end
+    redis.call('LTRIM', key, 0, #all - 1)
     redis.call('PEXPIRE', key, WRONG_MS)
   end
   local oldest = tonumber(redis.call('LINDEX', key, MOST_WRONG - 1) or 0)
