@@ -7,6 +7,7 @@ without a worker.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -17,8 +18,9 @@ import redis
 
 import smsq
 from harness.scene import PHONE, TEMPLATE, Scene, mid_of
-from smsq import keys, ledgers
-from smsq.contract import Lane
+from smsq import KeyConflict, keys, ledgers
+from smsq.contract import Lane, parse_named
+from smsq.keys import phone_hash
 from smsq.memory import MemoryLedger
 from smsq.memory.campaigns import Deed
 from smsq.memory.rules import Meaning
@@ -33,6 +35,7 @@ from smsq_worker.ledger.campaigns import Campaigns
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+ROW = {"template": TEMPLATE, "code": "482913", "send_at": None, "campaign": None}
 
 
 class Side(Protocol):
@@ -53,6 +56,10 @@ class Side(Protocol):
     def campaign(self, deed: Deed, name: str) -> str:
         """Pause, resume or cancel a campaign; return what it was."""
 
+    def unsuppress(self) -> None: ...
+
+    def now_s(self) -> float: ...
+
     def told(self) -> list[Mapping[str, Any]]:
         """Take what `notify` tasks get."""
 
@@ -71,11 +78,26 @@ class Play:
         self.admit, self.record, self.report_on = side.admit, side.record, side.report_on
         self.decide, self.suppress, self.campaign = side.decide, side.suppress, side.campaign
         self.told, self.advance, self.sleep = side.told, side.advance, side.sleep
+        self.unsuppress = side.unsuppress
 
     def enter(
         self, name: str = "m1", *, phone: str = PHONE, template: str = TEMPLATE, **options: Any
     ) -> SendResult:
         return smsq.send_sms.apply_async((phone, template, "482913"), options, task_id=name)
+
+    def enter_in(self, wait_s: float | None, name: str, **options: Any) -> SendResult:
+        """Enter a message to be sent so many seconds from now."""
+        send_at = None if wait_s is None else self.side.now_s() + wait_s
+        return self.enter(name, **options, send_at=send_at)
+
+    def enter_some(self, rows: Sequence[dict[str, Any]], stop: bool) -> list[Any]:
+        """Enter messages in one act, as `send_many` does; return what it answers of each."""
+        given = [(row["task"], parse_named(ROW | _without(row, "task"))) for row in rows]
+        answers = ledgers.current().enter_many(given, stop_at_conflict=stop)
+        return [
+            one.holder if isinstance(one, KeyConflict) else (one.state, one.duplicate_of)
+            for one in answers
+        ]
 
     def status(self, name: str = "m1") -> Status:
         status = smsq.status(name)
@@ -105,6 +127,10 @@ class Play:
     def report(self, report: Report, name: str = "m1", *, attempt: int = 0) -> str:
         n = attempt or len(self.status(name).attempts)
         return self.report_on(mid_of(name, n), report)
+
+
+def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}
 
 
 def as_meaning(report: Report) -> Meaning:
@@ -137,6 +163,13 @@ class InMemory:
 
     def campaign(self, deed: Deed, name: str) -> str:
         return self.ledger.campaign(deed, name)
+
+    def unsuppress(self) -> None:
+        with self.ledger._at_once() as book:
+            book.numbers.unsuppress(phone_hash(PHONE))
+
+    def now_s(self) -> float:
+        return self.ledger._book.now / 1000
 
     def told(self) -> list[Mapping[str, Any]]:
         return [outcome_of(one, one.get("raw") or one.get("stat")) for one in self.ledger.ended()]
@@ -194,6 +227,12 @@ class InRedis:
 
     def campaign(self, deed: Deed, name: str) -> str:
         return self.campaigns.do(deed, name)
+
+    def unsuppress(self) -> None:
+        self.scene.control.unsuppress(PHONE)
+
+    def now_s(self) -> float:
+        return time.time()
 
     def told(self) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
