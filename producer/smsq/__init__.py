@@ -76,6 +76,11 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module 'smsq' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """Name them for completion, too."""
+    return sorted({*globals(), *__all__})
+
+
 def status(message_id: str) -> Status | None:
     """Return what is known of a message; None where nothing is, as for a str that cannot be an id.
 

@@ -112,6 +112,10 @@ def test_a_message_fails(box: Outbox, stat: str, reason: str) -> None:
 def test_a_code_that_fails_nothing_is_told_with_the_one_that_is_meant(box: Outbox) -> None:
     with pytest.raises(ValueError, match=r"MA:O001 is of class unknown.*did you mean MA:00"):
         box.fail(sent(), "MA:O001")
+    with pytest.raises(
+        ValueError, match="DELIVRD is of class delivered and fails no message; docs/"
+    ):
+        box.fail(sent(), "DELIVRD")
 
 
 def test_what_has_an_id_or_a_name_instead_of_it_is_told_what_to_pass(box: Outbox) -> None:

@@ -24,5 +24,6 @@ def similar(stat: str) -> str:
     """Ask whether a listed code that is spelt like this one is meant; "" where there is none."""
     from smsq_worker.domain.codes import Catalogue
 
-    near = Catalogue.load().nearest(stat)
+    catalogue = Catalogue.load()
+    near = [] if catalogue.get(stat) else catalogue.nearest(stat)
     return f"did you mean {' or '.join(near)}? " if near else ""
