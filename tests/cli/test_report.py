@@ -20,7 +20,8 @@ def a_day(scene: Scene) -> Scene:
     scene.report("m1", DELIVRD)
     scene.report("m2", stat("MO:0254", "permanent"))
     scene.enter("m4", template="SMS_2", lane="otp")
-    scene.call("m4", Outcome.MAYBE_SENT)
+    scene.go("m4")
+    scene.record("m4", Outcome.MAYBE_SENT)
     return scene
 
 

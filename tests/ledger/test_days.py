@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import redis
 
+import smsq
 from harness.scene import DELIVRD, Scene, stat
 from smsq import keys
-from smsq.cancelling import cancel
 from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.days import Report, Sums, read_days, today
 
 FAILED = stat("MO:0254", "permanent")
@@ -102,10 +103,11 @@ def test_what_producers_end_is_counted_by_a_worker(
 ) -> None:
     scene.enter("m1", key="k")
     scene.enter("m2", key="k")
-    cancel(scene.client, scene.settings, ["m1"])
+    smsq.cancel("m1")
     assert counted() == {"delivered": 0}
-    scene.ledger.claim_callbacks()
-    scene.ledger.claim_callbacks()
+    callbacks = Callbacks(scene.client, scene.rules)
+    callbacks.claim(10)
+    callbacks.claim(10)
     assert counted() == {"cancelled": 1, "delivered": 0}
 
 
@@ -157,7 +159,8 @@ def test_beyond_the_bounds_all_others_are_counted_as_one(scene: Scene, full: str
     scene.report("m2", FAILED)
     scene.report("m2", DELIVRD)
     scene.enter("m3", template="SMS_2")
-    scene.call("m3", Outcome.REFUSED)
+    scene.go("m3")
+    scene.record("m3", Outcome.REFUSED)
     scene.report("m1", DELIVRD)
     sums = {group[1]: one for group, one in days(scene, "template").groups.items()}
     assert (sums["other"].sent, sums["other"].failed) == (1, 1)
