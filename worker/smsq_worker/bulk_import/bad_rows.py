@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from smsq_worker.bulk_import.columns import REPORTED, is_reported
 from smsq_worker.bulk_import.formulas import protected
-from smsq_worker.bulk_import.records import CsvRecords, Records
+from smsq_worker.bulk_import.records import CsvRecords, Record, Records
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import UTF_8, BadFile, Source
 from smsq_worker.infra.private_file import private_file
@@ -33,7 +33,7 @@ class RowsOut:
             self._csv = csv.writer(file, delimiter=records.delimiter, lineterminator="\n")
             self._csv.writerow([*(header[i] for i in self._kept), *told])
 
-    def write(self, row: Row, told: Sequence[object]) -> None:
+    def write(self, row: Row | Record, told: Sequence[object]) -> None:
         """Write a row, and what is told of it."""
         if self._csv:
             cells = row.cells if isinstance(row.cells, list) else [str(row.cells).rstrip("\r\n")]
