@@ -968,11 +968,13 @@ def test_without_the_file_the_numbers_of_what_failed_are_masked(
         ["3", "failed", "report:MO:0254", "139****9000", "SMS_1002", "'=1", ids[1]],
         ["4", "expired", "", "150****0000", "SMS_1003", "'=1", ids[2]],
     ]
-    done = run(environ, "send-file", str(path), "--wait", "--campaign", "spring", "--reference", "=1")
+    done = run(
+        environ, "send-file", str(path), "--wait", "--campaign", "spring", "--reference", "=1"
+    )
     assert done.stdout.splitlines()[-4:] == [
         "  line 3: failed report:MO:0254",
         "  line 4: expired",
-        "all of them: smsq campaign show spring --failed failed.csv --file FILE",
+        "all of them: smsq campaign show spring --failed out.csv --file FILE",
         "send again what certainly did not arrive: smsq redo --campaign spring",
     ]
 
@@ -1008,7 +1010,10 @@ def test_what_came_from_a_pipe_is_told_by_its_line(
     failing(Scene(client, settings), [rows[line] for line in "234"])
     out = tmp_path / "failed.csv"
     run(environ, "campaign", "show", "spring", "--failed", str(out))
-    assert [row[:2] for row in csv.reader(out.read_text().splitlines())][1:] == [["3", "failed"], ["4", "expired"]]
+    assert [row[:2] for row in csv.reader(out.read_text().splitlines())][1:] == [
+        ["3", "failed"],
+        ["4", "expired"],
+    ]
 
 
 @pytest.mark.parametrize(

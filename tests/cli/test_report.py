@@ -35,7 +35,9 @@ def test_a_day_is_shown_in_a_line(environ: dict[str, str], a_day: Scene) -> None
 
 
 def test_it_is_split_by_what_is_asked(environ: dict[str, str], a_day: Scene) -> None:
-    _heads, *rows, total, _note = run(environ, "report", "--by", "template,lane").stdout.splitlines()
+    _heads, *rows, total, _note = run(
+        environ, "report", "--by", "template,lane"
+    ).stdout.splitlines()
     assert [row.split()[1:5] for row in rows] == [
         ["SMS_1001", "notice", "3", "1"],
         ["SMS_2", "otp", "0", "0"],

@@ -605,9 +605,7 @@ def test_live_messages_of_an_encrypted_ledger_are_found_too(
 # --- by a campaign, a key, a reference ------------------------------------------------------
 
 
-def test_a_reference_leads_to_its_messages_the_newest_first(
-    explain: Explain, scene: Scene
-) -> None:
+def test_a_reference_leads_to_its_messages_the_newest_first(explain: Explain, scene: Scene) -> None:
     for n in (1, 2, 3):
         scene.enter(f"m{n}", reference="order 7")
     scene.enter("m4", reference="order 8")

@@ -25,9 +25,9 @@ def counted(scene: Scene, client: redis.Redis) -> Callable[..., dict[str, Any]]:
 
     def _counted() -> dict[str, Any]:
         total = days(scene).total.as_dict()
-        return {name: n for name, n in total.items() if n and not name.startswith(("del", "med"))} | {
-            "delivered": total["delivered"]
-        }
+        return {
+            name: n for name, n in total.items() if n and not name.startswith(("del", "med"))
+        } | {"delivered": total["delivered"]}
 
     return _counted
 

@@ -171,9 +171,6 @@ class Run:
     def follow(self) -> set[str]:
         """Wait until all messages are final or held; return their states."""
         bulk = self._bulk
-        if not self._campaign and self._file.source.seekable:  # all were enqueued before
-            run = self._checkpoint.progress.run
-            self._campaign = bulk.campaign or self._file.campaign(run)
         with bulk.meter(N_("ended"), self.done, 0) as step:
             control = Control(bulk.client, bulk.settings.rules)
 
@@ -194,6 +191,9 @@ class Run:
 
         Raises LedgerUnavailable and BadFile.
         """
+        if not self._campaign and self._file.source.seekable:  # all were enqueued before
+            run = self._checkpoint.progress.run
+            self._campaign = self._bulk.campaign or self._file.campaign(run)
         first: list[dict[str, Any]] = []
         count = 0
 

@@ -210,7 +210,11 @@ def _explain_several(
     found.sort(key=lambda one: one.enqueued_at, reverse=True)
     rows = [_row(context, status) for status in found]
     if rows:
-        lines = [*_table(rows), *wrapped(note, terminal_columns()), _("one of them: smsq explain ID")]
+        lines = [
+            *_table(rows),
+            *wrapped(note, terminal_columns()),
+            _("one of them: smsq explain ID"),
+        ]
         _echo(context, what | {"note": note, "messages": rows}, lines)
     return bool(rows)
 

@@ -95,9 +95,13 @@ def _lines(found: Report, by: Sequence[str], days: Sequence[date]) -> Iterator[s
         rows.append(((), found.total))
     heads = [*map(_head, _COLUMNS), _("rate"), _("median")]
     figures = [heads, *(_figures(sums) for _group, sums in rows)]
-    lefts, rights = ([max(map(width, one)) for one in zip(*t, strict=True)] for t in (table, figures))
+    lefts, rights = (
+        [max(map(width, one)) for one in zip(*t, strict=True)] for t in (table, figures)
+    )
     for names, cells in zip(table, figures, strict=True):
-        right = (" " * (most - width(cell)) + cell for cell, most in zip(cells, rights, strict=True))
+        right = (
+            " " * (most - width(cell)) + cell for cell, most in zip(cells, rights, strict=True)
+        )
         yield "  ".join((*map(padded, names, lefts), *right)).rstrip()
     yield _note(found, days)
 

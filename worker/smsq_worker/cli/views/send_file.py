@@ -208,7 +208,7 @@ def how_to_go_on(campaign: str, *, is_written: bool) -> Iterator[str]:
     """Yield what an operator does about what failed in a campaign."""
     name = shlex.quote(clean(campaign))
     if not is_written:
-        yield _("all of them: smsq campaign show {name} --failed failed.csv --file FILE", name=name)
+        yield _("all of them: smsq campaign show {name} --failed out.csv --file FILE", name=name)
     yield _("send again what certainly did not arrive: smsq redo --campaign {name}", name=name)
 
 
