@@ -1,17 +1,18 @@
-"""The file of rows whose messages failed: in the columns of the file they come from, or without it."""
+"""The file of rows whose messages failed: in the columns of the file that was sent, or masked."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import import formulas
 from smsq_worker.bulk_import.bad_rows import RowsOut, rows_file
 from smsq_worker.bulk_import.bulk_file import BulkFile
+from smsq_worker.bulk_import.check import SHOWN
 from smsq_worker.bulk_import.records import Record
 from smsq_worker.bulk_import.source import UTF_8, BadFile
 from smsq_worker.domain.printable import escaped
@@ -19,9 +20,31 @@ from smsq_worker.infra.private_file import private_file
 from smsq_worker.ledger.failures import Failure
 
 TOLD: Final = ("line", "state", "reason")
-"""Columns in addition to the file's own. `send-file` takes no `state`: what may have arrived is among
-them, and `smsq redo` tells it apart."""
+"""Columns in addition to the file's own.
+
+`send-file` takes no `state`: what may have arrived is among these rows, and `smsq redo`
+tells it apart.
+"""
 _MASKED: Final = ("line", "state", "reason", "phone", "template", "reference", "id")
+
+
+class Seen:
+    """Failures that pass: how many, and the first of them as JSON shows them."""
+
+    def __init__(self, failures: Iterator[Failure]) -> None:
+        self._failures = failures
+        self.count = 0
+        self.first: list[dict[str, Any]] = []
+
+    def __iter__(self) -> Iterator[Failure]:
+        return self
+
+    def __next__(self) -> Failure:
+        one = next(self._failures)
+        if self.count < SHOWN:
+            self.first.append({"line": one.row, "state": one.state, "reason": one.reason})
+        self.count += 1
+        return one
 
 
 def write_rows(path: Path, failures: Iterable[Failure], file: BulkFile) -> tuple[int, int]:

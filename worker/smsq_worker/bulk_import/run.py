@@ -17,7 +17,7 @@ from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
 from smsq_worker.bulk_import.checkpoint import Checkpoint
 from smsq_worker.bulk_import.enqueue import Enqueuer
-from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
+from smsq_worker.bulk_import.failed_rows import Seen, write_masked, write_rows
 from smsq_worker.bulk_import.follow import follow
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
@@ -194,31 +194,23 @@ class Run:
         if not self._campaign and self._file.source.seekable:  # all were enqueued before
             run = self._checkpoint.progress.run
             self._campaign = self._bulk.campaign or self._file.campaign(run)
-        first: list[dict[str, Any]] = []
-        count = 0
-
-        def seen() -> Iterator[Failure]:
-            nonlocal count
-            with self._checkpoint.ids_path.open(encoding="ascii") as ids:
-                url = self._bulk.settings.redis_url
-                for one in failures_among(self._bulk.client, url, map(str.rstrip, ids)):
-                    if count < SHOWN:
-                        first.append({"line": one.row, "state": one.state, "reason": one.reason})
-                    count += 1
-                    yield one
-
+        seen = Seen(self._failures())
         written = others = 0
         if path and self._file.source.seekable:
-            written, others = write_rows(path, seen(), self._file)
+            written, others = write_rows(path, seen, self._file)
         elif path:
-            written = write_masked(path, seen())
-        else:
-            for _one in seen():
-                pass
-        self._failed = {"failed": count, "failed_rows": first}
+            written = write_masked(path, seen)
+        for _one in seen:  # where nothing was written
+            pass
+        self._failed = {"failed": seen.count, "failed_rows": seen.first}
         if path:
             self._failed |= {"failed_file": str(path), "failed_written": written}
             self._failed |= {"failed_without_row": others}
+
+    def _failures(self) -> Iterator[Failure]:
+        url = self._bulk.settings.redis_url
+        with self._checkpoint.ids_path.open(encoding="ascii") as ids:
+            yield from failures_among(self._bulk.client, url, map(str.rstrip, ids))
 
     def report(self) -> dict[str, Any]:
         """Return how far it has come and what was found, as JSON shows it."""

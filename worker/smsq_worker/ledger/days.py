@@ -1,7 +1,8 @@
 """What became of the messages of a day, as ledger/lua/shared/days.lua counts them.
 
-A day is Asia/Shanghai's, and its messages are those that were entered on it: what is reported of one
-tomorrow is counted with today's. Test messages, duplicates and what older workers do are not counted.
+A day is Asia/Shanghai's, and its messages are those that were entered on it: what is reported of
+one tomorrow is counted with today's. Test messages, duplicates and what older workers do are not
+counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages that did not arrive, or of which nobody knows: why, and which row of a file each is from."""
+"""Messages that failed, or of which nobody knows: why, and which row of a file each is from."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class Selector:
             return int(self._client.llen(keys.ids_of(hour)))
 
     def holders(self, key: str) -> set[str]:
-        """Return the ids of the messages that hold an idempotency key, one for each kind of caller."""
+        """Return the ids of the messages that hold a key, one for each kind of caller."""
         return self._holders(self._ends(key))
 
     def _ends(self, key: str) -> set[str]:
