@@ -134,6 +134,8 @@ class Message:
     key_space: str = ""
     """The key's namespace: "" for Python callers, FILE_SPACE, or a `relay_space`."""
     campaign: str | None = None
+    row: int | None = None
+    """Of a file, the line of its row."""
 
 
 def relay_space(caller: str) -> str:

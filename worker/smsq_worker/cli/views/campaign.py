@@ -6,18 +6,26 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from smsq import audit
+from smsq_worker.bulk_import.bulk_file import BulkFile
+from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
+from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
+from smsq_worker.cli.views.send_file import failed_file_lines, how_to_go_on
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext, pgettext
+from smsq_worker.i18n.told import told
 from smsq_worker.inspection.formatting import clean, local, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.campaigns import SEVERAL, Campaign, Campaigns, Deed, as_dict
+from smsq_worker.ledger.failures import failures_of
 
 
 def show_all(*, as_json: bool) -> None:
@@ -46,6 +54,27 @@ def show_one(name: str, *, as_json: bool, every_s: int | None) -> None:
         echo_json({"name": name, **as_dict(found)})
     else:
         echo_lines(_lines(found, control))
+
+
+def write_failed(name: str, path: Path, file: str | None, encoding: str | None) -> None:
+    """Write what failed of a campaign, with the rows of the file that was sent if it is at hand."""
+    settings = Settings.load(os.environ)
+    client = connect_ledger(settings)
+    campaign = _known(Campaigns(client, settings.rules), name)
+    selector = selecting.selector(client, settings)
+    failures = failures_of(client, settings.redis_url, selector, campaign)
+    others = 0
+    try:
+        if file is None:
+            written = write_masked(path, failures)
+        else:
+            with opened(file) as source:
+                written, others = write_rows(path, failures, BulkFile(source, {}, encoding, ""))
+    except BadFile as error:
+        fail(f"smsq: {told(str(error))}", 2)
+    echo_lines(failed_file_lines(str(path), written, others))
+    if failures:
+        echo_lines(how_to_go_on(name, is_written=True))
 
 
 def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -> None:
