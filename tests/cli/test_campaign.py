@@ -44,7 +44,7 @@ def test_a_campaign_is_paused_resumed_slowed_and_cancelled(
     assert command("campaign", "resume", "spring")[0] == 1
     assert "at most 20 a second" in command("campaign", "rate", "spring", "20")[1]
     assert command("campaign", "rate", "spring", "--reset")[0] == 0
-    assert command("campaign", "rate", "spring")[0] == 2
+    assert "spring, at the rate of all" in command("campaign", "rate", "spring")[1]
     code, told, _ = command("campaign", "cancel", "spring")
     assert (code, told) == (0, "cancelled campaign spring: 3 cancelled, 0 under way\n")
     assert command("campaign", "cancel", "spring")[0] == 1
@@ -106,7 +106,11 @@ def test_a_file_is_a_campaign(
     code, told, _ = command("send-file", str(file), "--json", "--no-progress")
     assert code == 0
     name = json.loads(told)["campaign"]
-    assert name.startswith("numbers.csv ")
+    assert name.startswith("numbers.csv-")
+    assert " " not in name
+    told = command("send-file", str(file), "--no-progress", "--anew")[1]
+    assert f"campaign    {name}" in told
+    assert f"to stop it: smsq campaign cancel {name}" in told
     campaigns = Campaigns(client, settings.rules)
     assert [one.name for one in campaigns.all()] == [name]
     campaigns.do("cancel", name)
@@ -126,7 +130,7 @@ def test_the_name_of_a_file_with_a_number_is_not_shown(command: Smsq, tmp_path: 
     file = tmp_path / "13800138000.csv"
     file.write_text(f"phone,template\n{PHONE},SMS_1001\n")
     _, told, _ = command("send-file", str(file), "--json", "--no-progress")
-    assert json.loads(told)["campaign"].startswith("file ")
+    assert json.loads(told)["campaign"].startswith("file-")
 
 
 def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, command: Smsq) -> None:

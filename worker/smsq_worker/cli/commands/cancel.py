@@ -81,4 +81,7 @@ def _words(found: Cancellation | None) -> str:
         return _("too late: the gateway has accepted it; it is not sent again")
     if found.reason == "local:cancelled":
         return _("too late: an earlier attempt may have been sent; it is not sent again")
+    if found.state == "duplicate" and found.reason:
+        holder = found.reason.partition(":")[2]
+        return _("a duplicate, which is never sent; the one to cancel: {id}", id=holder)
     return _("too late: it is {state}", state=state_name(found.state))

@@ -57,6 +57,10 @@ def read_scope(words: tuple[str, ...], kinds: tuple[str, ...]) -> str:
                     allowed=_(_ALLOWED[kinds]),
                 )
             )
+    if words[0] == "campaign":
+        raise click.UsageError(
+            _("{allowed}; a campaign: smsq campaign pause NAME, or resume", allowed=_(_ALLOWED[kinds]))
+        )
     # Not shown: it may be a number in the wrong place.
     from smsq.suggestions import nearest
 

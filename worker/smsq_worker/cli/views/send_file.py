@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
-from smsq_worker.inspection.formatting import span, state_name
+from smsq_worker.inspection.formatting import clean, span, state_name
 
 _NAMES: Final = 11
 """Columns of what a line is about."""
@@ -168,6 +169,13 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
         conflicts = report["key_conflicts"]
         yield "  " + _("{n} of them with another message's key; they are not sent", n=conflicts)
         yield from _row_lines(report["conflict_rows"])
+        more = conflicts - len(report["conflict_rows"])
+        if more:
+            yield "  " + ngettext("and {n} more line", "and {n} more lines", more)
+    if report.get("campaign"):
+        name = shlex.quote(clean(report["campaign"]))
+        yield _line(_("campaign"), clean(report["campaign"]))
+        yield "  " + _("to stop it: smsq campaign cancel {name}", name=name)
     yield _line("ids", report["ids"])
     for state, count in sorted(report.get("states", {}).items()):
         yield _line(state_name(state), count)
