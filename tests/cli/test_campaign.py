@@ -14,6 +14,7 @@ import smsq
 from harness.cli import here
 from harness.scene import DELIVRD, PHONE, Scene
 from smsq import keys
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.campaigns import Campaigns
 
 Smsq = Callable[..., tuple[Any, str, str]]
@@ -67,7 +68,7 @@ def test_a_campaign_is_listed_and_shown(scene: Scene, command: Smsq) -> None:
     scene.report("a", DELIVRD)
     code, told, _ = command("campaign")
     assert code == 0
-    assert told.startswith("spring  1 of 2 ended  ")
+    assert told.startswith("spring  1 of 2 ended, began ")
     code, told, _ = command("campaign", "show", "spring")
     assert code == 0
     for words in (
@@ -108,16 +109,18 @@ def test_a_file_is_a_campaign(
     name = json.loads(told)["campaign"]
     assert name.startswith("numbers.csv-")
     assert " " not in name
-    told = command("send-file", str(file), "--no-progress", "--anew")[1]
-    assert f"campaign    {name}" in told
-    assert f"to stop it: smsq campaign cancel {name}" in told
     campaigns = Campaigns(client, settings.rules)
     assert [one.name for one in campaigns.all()] == [name]
+    assert command("campaign", "cancel", "numbers.csv")[2].endswith(f"; did you mean {name}?\n")
     campaigns.do("cancel", name)
     code, _, told = command("send-file", str(file), "--json", "--no-progress", "--anew")
     assert code == 0, "sent anew it is another campaign"
     campaigns.do("pause", "own")
     file.write_text(f"phone,template\n{PHONE},SMS_2002\n")
+    code, told, _ = command("send-file", str(file), "--campaign", "my own", "--no-progress")
+    assert code == 0
+    assert "campaign    my own\n  to stop it: smsq campaign cancel 'my own'\n" in told
+    file.write_text(f"phone,template\n{PHONE},SMS_2003\n")
     assert command("send-file", str(file), "--campaign", "own", "--no-progress")[0] == 0
     campaigns.do("cancel", "own")
     file.write_text(f"phone,template\n{PHONE},SMS_3003\n")
@@ -143,3 +146,31 @@ def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, comman
     assert code == 0
     assert "it was cancelled; it certainly was not sent" in told
     assert json.loads(command("status", "a", "--json")[1])["state"] == "cancelled"
+
+
+def test_what_stops_everything_stops_the_time_that_is_left(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", lane="bulk", campaign="spring")
+    assert "left       at least" in command("campaign", "show", "spring")[1]
+    command("pause", "--reason", "night")
+    told = command("campaign", "show", "spring")[1]
+    assert "left       stopped\n" in told
+    assert "account (operator: night" in told
+
+
+def test_a_doubt_is_counted_in_the_answer_and_explain_names_the_campaign(
+    scene: Scene, command: Smsq
+) -> None:
+    for name in ("a", "b"):
+        scene.enter(name, lane="bulk", campaign="spring", phone=f"1390000000{ord(name) % 10}")
+    scene.go("a")
+    scene.record("a", Outcome.MAYBE_SENT)
+    code, told, _ = command("campaign", "cancel", "spring")
+    assert code == 0
+    assert told.startswith("cancelled campaign spring: 1 cancelled, 0 under way, 1 failed, as an ")
+    assert "campaign spring\n" in command("explain", "a")[1]
+
+
+def test_a_campaign_is_not_paused_by_the_command_for_templates(command: Smsq) -> None:
+    code, _, told = command("pause", "campaign", "spring")
+    assert code == 2
+    assert "a campaign: smsq campaign pause NAME" in told

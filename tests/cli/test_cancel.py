@@ -46,6 +46,10 @@ def test_each_answer_is_told_and_only_cancelled_is_success(scene: Scene, smsq_he
     scene.accept("m3")
     scene.call("m4", Outcome.MAYBE_SENT)
     scene.call("m5", Outcome.REFUSED)
+    scene.enter("m7", key="k")
+    scene.enter("m8", key="k")
+    holder = "a duplicate, which is never sent; the one to cancel: m7"
+    assert smsq_here("cancel", "m8") == (1, f"m8  {holder}\n")
     code, out = smsq_here("cancel", "m1")
     assert (code, out) == (0, "m1  cancelled: it certainly was not sent, and will not be\n")
     code, out = smsq_here("cancel", "m2", "m3", "m4", "m5", "m6")
@@ -145,6 +149,13 @@ def test_a_date_of_the_audit_is_of_the_zone_in_which_it_is_shown(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_nothing_is_since_a_time_to_come(
+    smsq_here: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("audit", "list", "count"):
+        assert smsq_here(command, "--since", "2999-01-01")[0] == 2
 
 
 def test_the_audit_stream_is_bounded_by_time(scene: Scene, smsq_here: Run) -> None:

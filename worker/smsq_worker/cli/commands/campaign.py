@@ -111,7 +111,7 @@ def cancel(name: str, *, yes: bool) -> None:
 )
 @click.option("--reset", is_flag=True, help="Go back to the rate of all.")
 def rate(name: str, per_s: float | None, *, reset: bool) -> None:
-    """Show a campaign's rate, or send at most RATE of its messages a second, a share of the one rate.
+    """Show a campaign's rate, or let it be at most RATE a second, a share of the one rate.
 
     It applies at once, also to those that wait. Exits with 1 where it was cancelled, or is unknown.
     """

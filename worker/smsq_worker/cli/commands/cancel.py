@@ -73,10 +73,11 @@ def _words(found: Cancellation | None) -> str:
 
     if found is None:
         return _("nothing is known of it")
-    if found.answer == "cancelled":
-        return _("cancelled: it certainly was not sent, and will not be")
-    if found.answer == "under_way":
-        return _("under way: the attempt that is being made decides, and is the last")
+    if found.answer != "too_late":
+        return {
+            "cancelled": _("cancelled: it certainly was not sent, and will not be"),
+            "under_way": _("under way: the attempt that is being made decides, and is the last"),
+        }[found.answer]
     if found.state == "accepted":
         return _("too late: the gateway has accepted it; it is not sent again")
     if found.reason == "local:cancelled":

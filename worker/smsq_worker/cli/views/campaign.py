@@ -127,7 +127,9 @@ def _unknown(campaigns: Campaigns, name: str) -> str:
     near = [one for one in known if one.startswith(name)] or nearest(name, known)
     if not near:
         return words
-    return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=clean(near[0])))
+    return _(
+        "{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=clean(near[0]))
+    )
 
 
 def _follow(campaigns: Campaigns, found: Campaign, every_s: int) -> Campaign:
