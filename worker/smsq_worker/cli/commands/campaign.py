@@ -152,12 +152,15 @@ def cancel(name: str, *, yes: bool) -> None:
 )
 @click.option("--reset", is_flag=True, help="Go back to the rate of all.")
 def rate(name: str, per_s: float | None, *, reset: bool) -> None:
-    """Send at most RATE of a campaign's messages a second, a share of the one rate.
+    """Show a campaign's rate, or let it be at most RATE a second, a share of the one rate.
 
     It applies at once, also to those that wait. Exits with 1 where it was cancelled, or is unknown.
     """
     from smsq_worker.cli.views import campaign as view
 
-    if reset == (per_s is not None):
+    if reset and per_s is not None:
         raise click.UsageError(_("pass either a rate or --reset"))
+    if not reset and per_s is None:
+        view.show_rate(name)
+        return
     view.do("rate", name, rate=per_s)

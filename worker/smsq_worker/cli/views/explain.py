@@ -282,6 +282,7 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "phone": status.phone,
         "template": status.template,
         "lane": status.lane,
+        "campaign": status.campaign,
         "state": status.state,
         "reason": status.reason,
         "words": state_words(status, context.catalogue),
@@ -361,6 +362,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
             template=clean(answer["template"] or "?"),
         )
         yield _labelled(_("to"), to)
+        if answer["campaign"]:
+            yield _labelled(_("campaign"), clean(answer["campaign"]))
     if "mid" in answer:
         yield _labelled("mid", answer["mid"])
     words = _("{state}: {meaning}", state=_state(answer["state"]), meaning=answer["words"])

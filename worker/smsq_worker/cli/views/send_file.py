@@ -172,6 +172,13 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
         conflicts = report["key_conflicts"]
         yield "  " + _("{n} of them with another message's key; they are not sent", n=conflicts)
         yield from _row_lines(report["conflict_rows"])
+        more = conflicts - len(report["conflict_rows"])
+        if more:
+            yield "  " + ngettext("and {n} more line", "and {n} more lines", more)
+    if report.get("campaign"):
+        name = shlex.quote(clean(report["campaign"]))
+        yield _line(_("campaign"), clean(report["campaign"]))
+        yield "  " + _("to stop it: smsq campaign cancel {name}", name=name)
     yield _line("ids", report["ids"])
     for state, count in sorted(report.get("states", {}).items()):
         yield _line(state_name(state), count)
