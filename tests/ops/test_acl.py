@@ -394,7 +394,7 @@ def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
     assert empty.denied() == set()
 
 
-READS = ("held", "parked", "notices")
+READS = ("report", "held", "parked", "notices")
 
 
 def test_a_reader_sees_messages_and_no_numbers(empty: Guarded) -> None:

@@ -220,7 +220,9 @@ def test_without_django_it_says_so_and_nothing_else_needs_it(environ: dict[str, 
         ({"SMSQ_REDIS_URL": ""}, [("E002", 'SMSQ["SMSQ_REDIS_URL"]: no such key; write "REDIS_')]),
         ({"WAIT_REPLICAS": 1}, [("E002", 'SMSQ["WAIT_REPLICAS"]: no such key; write "REDIS_WAI')]),
         ({"REDIS_UR": "s3cret"}, [("E002", 'SMSQ["REDIS_UR"]: no such key; did you mean REDIS_')]),
-        ({7: 1}, [("E002", 'SMSQ["a value of type int"]: no such key; there are REDIS_URL, BROK')]),
+        ({7: 1}, [("E002", 'SMSQ[a value of type int]: no such key; there are REDIS_URL, BROK')]),
+        # Not "did you mean VERIFY_SECRET?": it would be put there.
+        ({"APP_SECRET": "s3cret"}, [("E002", 'SMSQ["APP_SECRET"]: no such key; there are REDIS_')]),
         (
             {"REDIS_URL": "http://:s3cret@h", "RETENTION_S": 1, "RATE": 9},
             [

@@ -340,7 +340,7 @@ def test_a_bad_argument_is_named_with_what_is_allowed(given: dict[str, Any], tol
         ((None, "123456"), {}, "challenge_id must be a str.*None"),
         (("x", 123456), {}, "code must be a str.*leading zeros.*int"),
         (("x", None), {}, "code must be a str"),
-        (("x", "1"), {"phone": "1"}, "phone must be"),
+        (("x", "1"), {"phone": 13800138000}, "phone must be"),
         (("x", "1"), {"purpose": 1}, "purpose must be"),
     ],
 )
@@ -349,6 +349,14 @@ def test_what_is_no_text_is_no_wrong_code_but_an_error(
 ) -> None:
     with pytest.raises(InvalidMessage, match=told):
         verify.check(*args, **given)
+
+
+def test_what_a_person_types_instead_of_a_number_is_false_and_costs_no_try() -> None:
+    with outbox() as box:
+        challenge = verify.start(PHONE, "SMS_1001")
+        for typed in ("", "1", "my number", "+1 202 555 0100", "13800138000x", "2"):
+            assert not verify.check(challenge.id, box[0].code, phone=typed)
+        assert verify.check(challenge.id, box[0].code, phone=PHONE)
 
 
 @pytest.mark.parametrize("length", range(4, 11))

@@ -12,6 +12,7 @@
 
 local LANE = {o = 'otp', n = 'notice', b = 'bulk'}
 local HOUR = 3600000
+local WAITING = {queued = true, deferred = true, held = true}
 
 local from, to, asked, by = ARGV[2], ARGV[3], cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 
@@ -30,6 +31,30 @@ for name in pairs(asked.patterns) do fields[#fields + 1] = name end
 for _, name in ipairs(by) do fields[#fields + 1] = name end
 for _, name in ipairs(asked.masked ~= '' and {'phone', 'who'} or {}) do fields[#fields + 1] = name end
 if asked.keys[1] then fields[#fields + 1] = 'key' end
+local names = set_of(fields)
+local is_state_asked = asked.patterns.state or asked.patterns.reason or set_of(by).state or set_of(by).reason
+if is_state_asked and not names.campaign then fields[#fields + 1] = 'campaign' end
+
+local stops = {}  -- of campaigns
+
+-- A message that waits in a cancelled campaign has ended, though no scheduler has come to it: as
+-- `apparent` of producer/smsq/campaigns.py.
+local function end_as_campaign(f)
+  local name = f.campaign
+  if stops[name] == nil then stops[name] = redis.call('HGET', KEY_CAMPAIGN .. name, 'stop') end
+  if stops[name] ~= 'cancelled' then return end
+  f.state = 'cancelled'
+  local all = redis.call('HGETALL', KEY_MESSAGE .. f.id)
+  local has = {}
+  for i = 1, #all, 2 do has[all[i]] = all[i + 1] end
+  for one in pairs(has) do
+    local n = one:match('^(%d+):at$') or one:match('^(%d+):outcome$')
+    local outcome = n and has[n .. ':outcome']
+    if n and outcome ~= 'not_sent' and outcome ~= 'refused' then
+      f.state, f.reason = 'failed', 'local:cancelled'
+    end
+  end
+end
 
 local function read(id)
   local values, f = redis.call('HMGET', KEY_MESSAGE .. id, unpack(fields)), {id = id}
@@ -41,6 +66,7 @@ local function read(id)
     f.phone = phone:gsub('^...', '%0****')
   end
   f.enqueued = tonumber(f.enqueued)
+  if is_state_asked and f.campaign ~= '' and WAITING[f.state] then end_as_campaign(f) end
   return f.state ~= '' and f.enqueued and f
 end
 
