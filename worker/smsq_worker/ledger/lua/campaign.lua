@@ -39,6 +39,7 @@ end
 if what == 'resume' then
   if stop == '' then return stop end
   redis.call('HDEL', key, 'stop', 'stopped')
+  redis.call('SADD', KEY_CAMPAIGN_ROOMS, name)
   return done('resumed')
 end
 redis.call('HSET', key, 'stop', 'cancelled', 'stopped', now)

@@ -151,6 +151,7 @@ local due = {
   sending = function(m)  -- its worker died, or lives and will record late
     if m.f.test then  -- the gateway was not called
       set(m, m.n .. ':outcome', 'not_sent', m.n .. ':detail', 'lease ran out')
+      if is_cancelled(m) then return cancel(m) end
       return defer(m, lost_wait_ms)
     end
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')

@@ -9,6 +9,7 @@
 -- then id, enqueued, place in the list, ... or values as JSON, count, ...}
 --
 -- One act for a slice: as in find.lua.
+-- needs: cancelling
 
 local LANE = {o = 'otp', n = 'notice', b = 'bulk'}
 local HOUR = 3600000
@@ -31,6 +32,26 @@ for _, name in ipairs(by) do fields[#fields + 1] = name end
 for _, name in ipairs(asked.masked ~= '' and {'phone', 'who'} or {}) do fields[#fields + 1] = name end
 if asked.keys[1] then fields[#fields + 1] = 'key' end
 
+local shows_end = asked.patterns.state or asked.patterns.reason
+for _, name in ipairs(by) do shows_end = shows_end or name == 'state' or name == 'reason' end
+if shows_end then fields[#fields + 1] = 'campaign' end
+
+local stops = {}
+local function was_cancelled(campaign)
+  if not stops[campaign] then
+    stops[campaign] = redis.call('HGET', KEY_CAMPAIGN .. campaign, 'stop') or 'no'
+  end
+  return stops[campaign] == 'cancelled'
+end
+
+-- What waits in a cancelled campaign has ended, though the sweep has not come to it yet.
+local function end_apparently(f)
+  local stored, all = redis.call('HGETALL', KEY_MESSAGE .. f.id), {}
+  for i = 1, #stored, 2 do all[stored[i]] = stored[i + 1] end
+  local is_certain = certainly_not_sent(all) and f.state ~= 'held'
+  f.state, f.reason = is_certain and 'cancelled' or 'failed', is_certain and '' or 'local:cancelled'
+end
+
 local function read(id)
   local values, f = redis.call('HMGET', KEY_MESSAGE .. id, unpack(fields)), {id = id}
   for i, name in ipairs(fields) do f[name] = values[i] or '' end
@@ -41,6 +62,9 @@ local function read(id)
     f.phone = phone:gsub('^...', '%0****')
   end
   f.enqueued = tonumber(f.enqueued)
+  if shows_end and f.campaign ~= '' and WAITING[f.state] and was_cancelled(f.campaign) then
+    end_apparently(f)
+  end
   return f.state ~= '' and f.enqueued and f
 end
 
