@@ -13,6 +13,7 @@ from harness.scene import TEMPLATE, Scene
 from ledger.test_campaigns import SPRING, check, enter, read, release, sweep
 from smsq import keys
 from smsq.cipher import PlaintextCipher
+from smsq.contract import State
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Rejected
 from smsq_worker.ledger.campaigns import Campaigns
@@ -67,6 +68,48 @@ def test_those_that_wait_are_found_and_counted_as_ended(
     assert before[1] == [{"a"}, {"other"}, {"doubt", "held"}, set(names) - {"other"}]
     sweep(scene, campaigns)
     assert found() == before
+
+
+@pytest.mark.parametrize("by", ["admit", "claim"])
+def test_what_was_said_to_be_cancelled_does_not_expire(
+    scene: Scene, campaigns: Campaigns, by: str
+) -> None:
+    enter(scene, "a", "b")
+    campaigns.do("cancel", SPRING)
+    scene.client.hset(keys.message("a"), "expires", 1)
+    if by == "admit":
+        assert scene.admit("a").state == "cancelled"  # type: ignore[union-attr]
+    else:
+        scene.run_out("a")
+    assert scene.client.hget(keys.message("a"), "state") == "cancelled"
+    check(scene, campaigns, "a", "b")
+
+
+def test_a_batch_of_wakeups_leaves_them_to_the_sweep(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a", "doubt")
+    scene.go("doubt")
+    scene.record("doubt", Outcome.MAYBE_SENT)
+    scene.wake("doubt")
+    campaigns.do("cancel", SPRING)
+    assert scene.admit("a") == Rejected("ended", State.CANCELLED)
+    assert scene.admit("doubt") == Rejected("ended", State.FAILED)
+    assert client.hget(keys.message("a"), "state") == "queued"
+    sweep(scene, campaigns)
+    assert client.hget(keys.message("a"), "state") == "cancelled"
+    check(scene, campaigns, "a", "doubt")
+
+
+def test_one_that_no_sweep_comes_to_ends_where_it_is_met(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a", "b")
+    campaigns.do("cancel", SPRING)
+    client.delete(keys.CAMPAIGN_SWEEP)
+    assert scene.admit("a") == Rejected("ended", State.CANCELLED)
+    scene.run_out("b")
+    assert [client.hget(keys.message(one), "state") for one in "ab"] == ["cancelled"] * 2
 
 
 @pytest.mark.parametrize("decision", ["resend", "drop"])

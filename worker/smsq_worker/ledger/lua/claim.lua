@@ -147,6 +147,12 @@ local function release_waiting()
   end
 end
 
+local function go_on(m, how)
+  if m.campaign and campaign_of(m).stop == 'cancelled' then return cancel(m) end
+  if now >= m.expires then return expire(m) end
+  how(m)
+end
+
 local due = {
   sending = function(m)  -- its worker died, or lives and will record late
     if m.f.test then  -- the gateway was not called
@@ -160,8 +166,8 @@ local due = {
     follow_doubt(m, lost_wait_ms)
   end,
   accepted = function(m) finish(m, 'unreported') end,
-  deferred = function(m) if now >= m.expires then expire(m) else wake(m) end end,
-  queued = function(m) if now >= m.expires then expire(m) else suspect(m) end end,
+  deferred = function(m) go_on(m, wake) end,
+  queued = function(m) go_on(m, suspect) end,
 }
 
 local function run_out(id)

@@ -7,7 +7,7 @@
 -- messages may lie behind it.
 
 -- So many ended, or looked at, in a slice; slices are so far apart, for all workers together.
-local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 30, 600, 40
+local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 10, 300, 10
 local SLICE_MS = 20
 local RELEASED_AT_ONCE = 50
 -- There may be thousands: so many of them, at random, have their turn.
@@ -43,7 +43,7 @@ local function look_at_ended(name)
   return true
 end
 
-local function go_on(id, is_slower, wake)
+local function let_go(id, is_slower, wake)
   local m = load(id)
   if not m or m.state ~= 'deferred' then return true end
   if now >= m.expires then
@@ -68,7 +68,7 @@ local function release_of(name, wake)
   if one.rate then n = book_slots(one, n) end
   local ids = n > 0 and redis.call('ZPOPMIN', room, n) or {}
   for i = 1, #ids, 2 do
-    if not apart('message', ids[i], go_on, ids[i], one.rate, wake) then
+    if not apart('message', ids[i], let_go, ids[i], one.rate, wake) then
       redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, ids[i])
     end
   end

@@ -38,11 +38,6 @@ local function finish(m, to, reason)
   fold(m)
 end
 
--- End a message whose ttl is over. It has expired only if it certainly was not sent.
-local function expire(m)
-  if m.fallback_reason then finish(m, 'failed', m.fallback_reason) else finish(m, 'expired') end
-end
-
 -- End a message that must not be sent any more. It is cancelled only if it certainly was not sent.
 local function cancel(m)
   if certainly_not_sent(m) then finish(m, 'cancelled') else finish(m, 'failed', 'local:cancelled') end
@@ -53,6 +48,13 @@ end
 local function is_cancelled(m)
   return m.stop == 'cancelled'
     or m.campaign and redis.call('HGET', KEY_CAMPAIGN .. m.campaign, 'stop') == 'cancelled'
+end
+
+-- End a message whose ttl is over. It has expired only if it certainly was not sent, and was not
+-- cancelled before: then that is what was said of it.
+local function expire(m)
+  if is_cancelled(m) then return cancel(m) end
+  if m.fallback_reason then finish(m, 'failed', m.fallback_reason) else finish(m, 'expired') end
 end
 
 -- Wait for an operator, without a timer.
