@@ -252,4 +252,4 @@ def test_an_odd_name_is_a_name(scene: Scene, campaigns: Campaigns, name: str) ->
     campaigns.do("cancel", name)
     sweep(scene, campaigns)
     assert read(campaigns, name).states == {"cancelled": 2}
-    assert TEMPLATE == read(campaigns, name).template
+    assert read(campaigns, name).template == TEMPLATE
