@@ -6,6 +6,7 @@ cancels single messages.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
@@ -73,7 +74,7 @@ class Load:
 
     def _operate(self, over: Event) -> None:
         """Do at random what operators do, and let go on at the end what is paused."""
-        choose, settings = random.Random(self.plan.seed), Settings.load()
+        choose, settings = random.Random(self.plan.seed), Settings.load(os.environ)
         campaigns = Campaigns(connect(settings.redis_url), settings.rules)
         while not over.wait(DEED_EVERY_S):
             deed = choose.choice(DEEDS)

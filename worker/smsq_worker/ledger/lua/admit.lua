@@ -74,16 +74,6 @@ local function ttl_over(m)
   return ended(m, 'expired')
 end
 
--- A batch of a cancelled campaign's would keep otps waiting if it was ended here: where the sweep is to
--- come, that is left to it.
-local function leave_to_sweep(m)
-  local one = campaign_of(m)
-  if one.is_swept == nil then
-    one.is_swept = redis.call('HEXISTS', KEY_CAMPAIGN_SWEEP, 'name:' .. m.campaign) == 1
-  end
-  return one.is_swept and {'ended', certainly_not_sent(m) and 'cancelled' or 'failed'}
-end
-
 local function stopped(m)
   local stop = m.stop
   if HAS_STOPS and not stop then
@@ -97,8 +87,9 @@ local function stopped(m)
     end
   end
   if stop == 'cancelled' then
-    local left = m.campaign and not m.stop and leave_to_sweep(m)
-    if left then return left end
+    if not m.stop and is_left_to_sweep(m) then
+      return {'ended', certainly_not_sent(m) and 'cancelled' or 'failed'}
+    end
     cancel(m)
     return ended(m)
   end

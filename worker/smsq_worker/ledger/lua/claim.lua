@@ -34,6 +34,8 @@ local can_publish = ARGV[5] == '1'
 local woken = {}  -- lane -> ids
 -- It is looked at again this much later meanwhile.
 local UNPUBLISHED_MS = 1000
+-- And what the sweep is to end, so much later: that may take longer, with millions.
+local UNSWEPT_MS = 600000
 
 local function wake(m)
   if not can_publish then return timer(m, math.min(now + UNPUBLISHED_MS, m.expires)) end
@@ -148,6 +150,7 @@ local function release_waiting()
 end
 
 local function go_on(m, how)
+  if is_left_to_sweep(m) then return timer(m, now + UNSWEPT_MS) end
   if m.campaign and campaign_of(m).stop == 'cancelled' then return cancel(m) end
   if now >= m.expires then return expire(m) end
   how(m)
