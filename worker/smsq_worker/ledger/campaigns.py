@@ -88,9 +88,7 @@ class Campaigns(Acts):
         Raises LedgerUnavailable also where a failover may undo it: then do it again.
         """
         rate_text, replicas = "" if rate is None else f"{rate:.6g}", self._rules.wait_replicas
-        before, is_safe = self._run_plain(
-            "campaign", deed, name, rate_text, act, replicas=replicas
-        )
+        before, is_safe = self._run_plain("campaign", deed, name, rate_text, act, replicas=replicas)
         if not is_safe:
             raise LedgerUnavailable(
                 f"the ledger changed the campaign, but {replicas} replicas "
