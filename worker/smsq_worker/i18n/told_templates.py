@@ -222,6 +222,7 @@ TEMPLATES: Final = (
     N_("HOST:PORT, like 127.0.0.1:8080"),
     N_("0 or 1"),
     N_("text or json"),
+    N_("end or each"),
     N_("https://host/path, without user, query or fragment"),
     N_("https://host/path?query, without user or fragment"),
     N_("printable ASCII on one line"),
