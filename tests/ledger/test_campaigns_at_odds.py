@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import redis
 
+from harness.campaigns import SPRING, check, enter, read, release, sweep
 from harness.clock_step import step
 from harness.scene import TEMPLATE, Scene
-from ledger.test_campaigns import SPRING, check, enter, read, release, sweep
 from smsq import keys
 from smsq.cipher import PlaintextCipher
 from smsq.contract import State
