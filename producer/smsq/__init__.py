@@ -1,10 +1,18 @@
 """The producer's side of smsq: what a backend imports.
 
+`send_sms.delay` sends one message, `send_many` many, `status` says what became of one, `cancel`
+takes it back, and `configure` takes settings from a program. `smsq.verify` is for verification
+codes, `smsq.testing` for a backend's tests, `"smsq.contrib.django"` for Django's INSTALLED_APPS.
+
 >>> from smsq import send_sms
 >>> result = send_sms.delay("13800138000", "SMS_1001", "482913", lane="otp", key="login-7781")
 >>> result.state
 'queued'
 """
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from smsq import ledgers as _ledgers
 from smsq.cancelling import Cancellation
@@ -25,6 +33,9 @@ from smsq.many import Duplicate, Sent, asend_many, send_many
 from smsq.results import NotDelivered, ResultTimeout, SendResult
 from smsq.tasks import send_sms
 from smsq.tracking import Attempt, Status
+
+if TYPE_CHECKING:
+    from smsq import testing, verify
 
 __all__ = [
     "Attempt",
@@ -53,7 +64,21 @@ __all__ = [
     "send_many",
     "send_sms",
     "status",
+    "testing",
+    "verify",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Import smsq.testing or smsq.verify when they are first used: others pay nothing for them."""
+    if name in {"testing", "verify"}:
+        return _import_module(f"smsq.{name}")
+    raise AttributeError(f"module 'smsq' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name them for completion, too."""
+    return sorted({*globals(), *__all__})
 
 
 def status(message_id: str) -> Status | None:

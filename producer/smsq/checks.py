@@ -37,9 +37,7 @@ def text(
     """
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
-        is_number = name == "code" and isinstance(value, int | float)
-        hint = ": a number would lose its leading zeros" if is_number else ""
-        raise InvalidMessage(f"{rule}; got {kind_of(value)}{hint}")
+        raise InvalidMessage(f"{rule}; got {kind_of(value)}{_instead(name, value)}")
     if not least <= len(value) <= most:
         raise InvalidMessage(f"{rule}; got {len(value)}")
     if is_name and value.isspace():
@@ -55,6 +53,15 @@ def text(
     if is_shown and (found := _IN_NO_TEXT.search(value)):
         raise InvalidMessage(f"{rule}; got {_kind_of(found[0])}, which no terminal may be shown")
     return value
+
+
+def _instead(name: str, value: object) -> str:
+    """Say what to pass instead of something that is no str, where that is known."""
+    if name == "code" and isinstance(value, int | float):
+        return ": a number would lose its leading zeros"
+    if name == "notify" and isinstance(getattr(value, "name", None), str):
+        return "; pass the task's name"
+    return ""
 
 
 def _kind_of(char: str) -> str:

@@ -51,10 +51,14 @@ class Configuration:
         """Name the settings in which another configuration differs. Raises SettingsError."""
         if self.used is not None:  # of which another may name a part
             theirs = other.load(os.environ)
-            names = [_SPECS[env].name for env in other.texts]
-            return [one for one in names if getattr(self.used, one) != getattr(theirs, one)]
+            fields = {env: _SPECS[env].name for env in other.texts}
+            return [
+                _argument(env)
+                for env, name in fields.items()
+                if getattr(self.used, name) != getattr(theirs, name)
+            ]
         named = {**self.texts, **other.texts}
-        return [_SPECS[env].name for env in named if self.value(env) != other.value(env)]
+        return [_argument(env) for env in named if self.value(env) != other.value(env)]
 
     def _labelled(self, problem: str) -> str:
         env, colon, rest = problem.partition(":")
@@ -152,7 +156,7 @@ def configure(
     *,
     redis_url: str | None = None,
     broker_url: str | None = None,
-    wait_replicas: int | str | None = None,
+    redis_wait_replicas: int | str | None = None,
     retention_s: int | str | None = None,
     index: bool | str | None = None,
     payload_keys: str | Sequence[str] | None = None,
@@ -163,16 +167,22 @@ def configure(
 ) -> None:
     """Configure smsq in this process, once, before its first use.
 
-    Each argument stands for the setting of that name (docs/reference/settings.md) and goes by the
-    same rules; None leaves it to the environment, and "" means the default. The environment is
-    read again when smsq is first used. The same call again is fine, and processes that are forked
-    afterwards have the same configuration.
+    Each argument stands for a setting, redis_url for SMSQ_REDIS_URL, and goes by the same rules
+    (docs/reference/settings.md); None leaves it to the environment, and "" means the default. The
+    environment is read again when smsq is first used. The same call again is fine, and processes
+    that are forked afterwards have the same configuration.
 
     Raises SettingsError with a line for every bad value, of the environment, too; and where smsq
     was configured otherwise, or used with other settings: the text says where.
     """
-    given = dict(locals())
+    named = dict(locals())
     how = f"configured at {caller()}"
-    new = configuration(given, how=how, label=lambda name, env: f"{name} ({env})")
+    given = {spec.name: named[_argument(env)] for env, spec in _SPECS.items()}
+    new = configuration(given, how=how, label=lambda _, env: f"{_argument(env)} ({env})")
     new.load(os.environ)
     adopt(new)
+
+
+def _argument(env: str) -> str:
+    """Return what `configure` calls a setting."""
+    return env.removeprefix("SMSQ_").lower()

@@ -134,6 +134,8 @@ class Message:
     key_space: str = ""
     """The key's namespace: "" for Python callers, FILE_SPACE, or a `relay_space`."""
     campaign: str | None = None
+    row: int | None = None
+    """Of a file, the line of its row."""
 
 
 def relay_space(caller: str) -> str:
@@ -160,7 +162,8 @@ def signature_of_send_sms(
     notify: str | None = None,
     campaign: str | None = None,
 ) -> None:
-    """Stand for the arguments of smsq.send_sms, for calls that come as a list and a mapping."""
+    """Enqueue an SMS: `send_sms.delay(...)`, in a coroutine `await send_sms.adelay(...)`."""
+    # It stands for the arguments of calls that come as a list and a mapping.
 
 
 _SIGNATURE: Final = inspect.signature(signature_of_send_sms)
@@ -261,7 +264,9 @@ def parse_id(value: object) -> str:
     if isinstance(value, str) and is_id(value):
         return value
     got = f"{len(value)} characters" if isinstance(value, str) else checks.kind_of(value)
-    raise InvalidMessage(f"an id must be a str of 1 to {MAX_ID} printable characters; got {got}")
+    hint = "; pass its id" if isinstance(getattr(value, "id", None), str) else ""
+    rule = f"an id must be a str of 1 to {MAX_ID} printable characters"
+    raise InvalidMessage(f"{rule}; got {got}{hint}")
 
 
 def parse_lane(value: object) -> Lane:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 
 class SmsqError(Exception):
-    """Root of the tree above."""
+    """What all errors have in common that smsq raises on purpose."""
 
 
 class InvalidMessage(SmsqError, ValueError):  # noqa: N818 - the contract's name
@@ -43,6 +43,7 @@ class CampaignCancelled(SmsqError):  # noqa: N818 - says what is so
     """A message names a campaign that was cancelled: send it in another one, or in none."""
 
     campaign: str = ""
+    """Its name."""
     enqueued: int = 0
     """Of send_many: how many rows before it were enqueued."""
 
@@ -54,13 +55,18 @@ class NoResult(SmsqError, NotImplementedError):  # noqa: N818 - says what is so
 class SettingsError(SmsqError, ValueError):
     """One or more settings are missing or wrong; `problems` has a line for each."""
 
+    problems: tuple[str, ...]
+
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
 class LedgerUnavailable(SmsqError):  # noqa: N818 - says what is so
-    """Redis did not answer, so it is not known to hold the message: call again."""
+    """Redis did not answer in time: call again, with the same `key`, and nothing is sent twice.
+
+    The text says whether the message may be in, or certainly is not.
+    """
 
     enqueued: int = 0
     """Of send_many: how many rows are enqueued for certain."""

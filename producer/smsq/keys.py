@@ -27,6 +27,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:lanes       | hash   | of releases before 0.3.0: lane -> publication time of the newest message admitted | for ever |
 | smsq:counters    | hash   | "messages:<lane>:<state>", "possible_duplicates", ... -> count | for ever |
 | smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>", "test_messages:<lane>:<state>", "verifications:<template>:<result>" | for ever |
+| smsq:day:<n>     | hash   | the messages entered on a day, counted from 1970 in Asia/Shanghai, by lane, what became of them, and template, see ledger/lua/shared/days.lua; at most 1,000 templates and 20,000 fields, the rest as "other" | 40 d |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
 | smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free slot, since: when slots were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
 | smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
@@ -89,6 +90,8 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | by | which call admitted its last attempt, so that the same call, sent again, is answered again |
 | overtaken | "1" where its wake-up was seen to have left its queue, and no worker reported having it |
 | 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
+| doubted | "1" while an attempt may have sent it of which nothing is known: smsq:day:<n> counts it so |
+| row | of one from a file: the line of its row |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
 
@@ -168,6 +171,7 @@ WAITING: Final = f"{PREFIX}waiting:"
 REPORTS: Final = f"{PREFIX}reports:"
 CAMPAIGN: Final = f"{PREFIX}campaign:"
 CAMPAIGN_ROOM: Final = f"{CAMPAIGNS}:waiting:"
+DAY: Final = f"{PREFIX}day:"
 PHONE_HOLD: Final = f"{PREFIX}hold:"
 SENT: Final = f"{PREFIX}sent:"
 RELAY: Final = f"{PREFIX}relay:"
@@ -213,6 +217,11 @@ def mid(value: str) -> str:
 def campaign(name: str) -> str:
     """Return the key of a campaign's record."""
     return CAMPAIGN + name
+
+
+def day(number: int) -> str:
+    """Return the key of what is counted of a day, counted from 1970 in Asia/Shanghai."""
+    return f"{DAY}{number}"
 
 
 def early(value: str) -> str:

@@ -296,6 +296,7 @@ def as_entry(
         "returnurl": origin.return_url,
         "trace": origin.trace,
         "campaign": message.campaign,
+        "row": message.row and str(message.row),
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
     }
     key: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class Duplicate:
 
 
 class Sent(int):
-    """How many messages were enqueued."""
+    """How many messages were enqueued, an int; with what was left out, and the duplicates."""
 
     invalid: tuple[InvalidMessage, ...]
     """With on_invalid="skip": why rows were left out; each has its `index`."""

@@ -121,7 +121,12 @@ def redis_address(text: str) -> str:
 
 def ledger_address(text: str) -> str:
     """Read what SMSQ_REDIS_URL takes: memory://, or what `redis_address` does."""
-    return text if text == IN_MEMORY else redis_address(text)
+    if text == IN_MEMORY:
+        return text
+    try:
+        return redis_address(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {IN_MEMORY} for a dev server") from None
 
 
 def _sentinel_address(text: str) -> str:

@@ -19,8 +19,10 @@ class Attempt:
     """One attempt to submit a message to the gateway."""
 
     n: int
+    """Counted from 1."""
     started_at: datetime
     mid: str | None
+    """The gateway's id for it, which reports name; None where the gateway gave none."""
     outcome: str | None
     """accepted, refused, not_sent, maybe_sent; None while the attempt is under way."""
     stat: str | None
@@ -31,22 +33,35 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A message as the ledger knows it. The number is masked; all times are aware, in UTC."""
+    """A message as the ledger knows it. All times are aware, in UTC.
+
+    docs/reference/states.md lists states and reasons.
+    """
 
     id: str
     state: StateName
-    """Of a later release maybe another text, which no checker of types knows."""
+    """Where it is, such as "queued" or "delivered".
+
+    Of a later release maybe another text, which no checker of types knows."""
     lane: LaneName
     template: str | None
     phone: str | None
+    """Masked: 138****8000."""
     reason: str | None
+    """Who ended it and why: "gateway:400", "report:MA:0001", "local:..."; None where nobody did."""
     stat: str | None
+    """The last stat code of a delivery report; docs/reference/codes.md lists them."""
     detail: str | None
+    """More about the reason, or what it waits for, in a word or two."""
     reference: str | None
+    """The sender's own text."""
     attempts: tuple[Attempt, ...]
+    """Its requests to the gateway, the first one first."""
     enqueued_at: datetime
     accepted_at: datetime | None
+    """When the gateway took it."""
     finished_at: datetime | None
+    """When it came into its final state."""
     allowed_at: datetime | None
     """Where it failed as too frequent for its number: when the next would be allowed."""
     certainly_not_sent: bool
@@ -56,6 +71,7 @@ class Status:
     is_test: bool = False
     """It is to one of SMSQ_TEST_NUMBERS: the gateway was not called."""
     campaign: str | None = None
+    """The name of the campaign that it is part of."""
 
     @property
     def final(self) -> bool:

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 import smsq
 from harness.cli import CODE, PHONE, here, run, unmasked_run
 from harness.scene import DELIVRD, Scene
+from harness.scene import stat as report_of
 from harness.waiting import eventually
 from smsq_worker.bulk_import.check import Numbers
 from smsq_worker.bulk_import.checkpoint import Checkpoint, NotAgain, open_checkpoint
@@ -893,3 +894,138 @@ def test_memory_does_not_grow_with_the_file(environ: dict[str, str], write: Writ
         )
         used.append(int(done.stderr))
     assert used[1] - used[0] < 10_000  # KiB
+
+
+# --- what failed ------------------------------------------------------------------------------
+
+
+FAILED = report_of("MO:0254", "permanent")
+
+
+def failing(scene: Scene, ids: list[str]) -> None:
+    """Let the first be delivered, the second fail, the third expire."""
+    one, two, three = ids
+    for name in (one, two):
+        scene.go(name)
+        scene.record(name, Outcome.ACCEPTED)
+    scene.report(one, DELIVRD)
+    scene.report(two, FAILED)
+    scene.run_out_of_ttl(three)
+
+
+def test_what_failed_is_written_in_the_columns_of_the_file(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, home: Path, write: Write
+) -> None:
+    text = (
+        f"姓名备注;手机号;模板;变量\n甲;{PHONE};SMS_1001;{CODE}\n"
+        f"=乙;+86 {OTHER};SMS_1001;2\n丙;{THIRD};SMS_1001;3\n"
+    ).replace("姓名备注", "备注")
+    path = write(text.encode("gb18030"))
+    out = path.with_name("failed.csv")
+    send_file(environ, path)
+    failing(Scene(client, settings), ids_of(home, 3))
+    code, found, done = send_file(environ, path, "--wait", "--failed", out)
+    assert (code, done.stderr) == (1, "")
+    assert found["failed_rows"] == [
+        {"line": 3, "state": "failed", "reason": "report:MO:0254"},
+        {"line": 4, "state": "expired", "reason": ""},
+    ]
+    expected = (
+        "备注;手机号;模板;变量;line;state;reason\n"
+        f"'=乙;'+86 {OTHER};SMS_1001;2;3;failed;report:MO:0254\n"
+        f"丙;{THIRD};SMS_1001;3;4;expired;\n"
+    )
+    assert out.read_text("gb18030") == expected
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+    # The same of the campaign, at any later time, and on any machine that has the file.
+    out.unlink()
+    done = run(
+        environ, *("campaign", "show", found["campaign"], "--failed", str(out), "--file", str(path))
+    )
+    assert done.stdout.splitlines() == [
+        f"2 rows written to {out}",
+        f"send again what certainly did not arrive: smsq redo --campaign '{found['campaign']}'",
+    ]
+    assert out.read_text("gb18030") == expected
+    # It is not sent again by mistake: what may have arrived is among it.
+    code, _, done = send_file(environ, out, "--dry-run")
+    assert code == 2
+    assert "'state'" in done.stderr
+
+
+def test_without_the_file_the_numbers_of_what_failed_are_masked(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, home: Path, write: Write
+) -> None:
+    path = write(TWO + f"{THIRD},SMS_1003\n")
+    send_file(environ, path, "--campaign", "spring", "--reference", "=1")
+    ids = ids_of(home, 3)
+    failing(Scene(client, settings), ids)
+    out = path.with_name("failed.csv")
+    assert run(environ, "campaign", "show", "spring", "--failed", str(out)).returncode == 0
+    assert list(csv.reader(out.read_text().splitlines())) == [
+        ["line", "state", "reason", "phone", "template", "reference", "id"],
+        ["3", "failed", "report:MO:0254", "139****9000", "SMS_1002", "'=1", ids[1]],
+        ["4", "expired", "", "150****0000", "SMS_1003", "'=1", ids[2]],
+    ]
+    done = run(
+        environ, "send-file", str(path), "--wait", "--campaign", "spring", "--reference", "=1"
+    )
+    assert done.stdout.splitlines()[-4:] == [
+        "  line 3: failed report:MO:0254",
+        "  line 4: expired",
+        "all of them: smsq campaign show spring --failed out.csv --file FILE",
+        "send again what certainly did not arrive: smsq redo --campaign spring",
+    ]
+
+
+def test_what_is_of_another_file_is_counted_and_not_written(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, home: Path, write: Write
+) -> None:
+    path = write(TWO + f"{THIRD},SMS_1003\n")
+    send_file(environ, path, "--campaign", "spring")
+    failing(Scene(client, settings), ids_of(home, 3))
+    other = write(f"phone,template\n\n{THIRD},SMS_1002\n{THIRD},SMS_1003\n", "other.csv")
+    out = path.with_name("failed.csv")
+    words = ("campaign", "show", "spring", "--failed", str(out), "--file", str(other))
+    done = run(environ, *words)
+    assert done.stdout.splitlines()[:2] == [
+        f"1 row written to {out}",
+        "1 more is of no row of this file; without the file it is listed by its mask",
+    ]
+    assert out.read_text().splitlines()[1:] == [f"{THIRD},SMS_1003,4,expired,"]
+    done = run(environ, *words[:4], str(other), *words[5:])
+    assert (done.returncode, "--failed must not be the file" in done.stderr) == (2, True)
+    assert other.read_text().startswith("phone,template\n")
+
+
+def test_what_came_from_a_pipe_is_told_by_its_line(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, tmp_path: Path
+) -> None:
+    text = f"phone,template\n{PHONE},SMS_1\n{OTHER},SMS_2\n{THIRD},SMS_3\n"
+    given = ("send-file", "-", "--key-prefix", "june", "--campaign", "spring")
+    assert unmasked_run(environ, *given, stdin=text).returncode == 0
+    found = client.zrange("smsq:timers", 0, -1)
+    rows = {client.hget(f"smsq:m:{one}", "row"): one for one in found}
+    failing(Scene(client, settings), [rows[line] for line in "234"])
+    out = tmp_path / "failed.csv"
+    run(environ, "campaign", "show", "spring", "--failed", str(out))
+    assert [row[:2] for row in csv.reader(out.read_text().splitlines())][1:] == [
+        ["3", "failed"],
+        ["4", "expired"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("send-file", "x.csv", "--failed", "y.csv"), "--failed goes with --wait"),
+        (("campaign", "show", "spring", "--file", "x.csv"), "--file goes with --failed"),
+        (("campaign", "show", "spring", "--failed", "y", "--json"), "--failed takes neither"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    environ: dict[str, str], words: tuple[str, ...], why: str
+) -> None:
+    done = run(environ, *words)
+    assert (done.returncode, why in done.stderr) == (2, True)

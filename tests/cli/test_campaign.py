@@ -14,6 +14,7 @@ import smsq
 from harness.cli import here
 from harness.scene import DELIVRD, PHONE, Scene
 from smsq import keys
+from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.campaigns import Campaigns
 
 Smsq = Callable[..., tuple[Any, str, str]]
@@ -44,7 +45,7 @@ def test_a_campaign_is_paused_resumed_slowed_and_cancelled(
     assert command("campaign", "resume", "spring")[0] == 1
     assert "at most 20 a second" in command("campaign", "rate", "spring", "20")[1]
     assert command("campaign", "rate", "spring", "--reset")[0] == 0
-    assert command("campaign", "rate", "spring")[0] == 2
+    assert "spring, at the rate of all" in command("campaign", "rate", "spring")[1]
     code, told, _ = command("campaign", "cancel", "spring")
     assert (code, told) == (0, "cancelled campaign spring: 3 cancelled, 0 under way\n")
     assert command("campaign", "cancel", "spring")[0] == 1
@@ -67,7 +68,7 @@ def test_a_campaign_is_listed_and_shown(scene: Scene, command: Smsq) -> None:
     scene.report("a", DELIVRD)
     code, told, _ = command("campaign")
     assert code == 0
-    assert told.startswith("spring  1 of 2 ended  ")
+    assert told.startswith("spring  1 of 2 ended, began ")
     code, told, _ = command("campaign", "show", "spring")
     assert code == 0
     for words in (
@@ -106,14 +107,20 @@ def test_a_file_is_a_campaign(
     code, told, _ = command("send-file", str(file), "--json", "--no-progress")
     assert code == 0
     name = json.loads(told)["campaign"]
-    assert name.startswith("numbers.csv ")
+    assert name.startswith("numbers.csv-")
+    assert " " not in name
     campaigns = Campaigns(client, settings.rules)
     assert [one.name for one in campaigns.all()] == [name]
+    assert command("campaign", "cancel", "numbers.csv")[2].endswith(f"; did you mean {name}?\n")
     campaigns.do("cancel", name)
     code, _, told = command("send-file", str(file), "--json", "--no-progress", "--anew")
     assert code == 0, "sent anew it is another campaign"
     campaigns.do("pause", "own")
     file.write_text(f"phone,template\n{PHONE},SMS_2002\n")
+    code, told, _ = command("send-file", str(file), "--campaign", "my own", "--no-progress")
+    assert code == 0
+    assert "campaign    my own\n  to stop it: smsq campaign cancel 'my own'\n" in told
+    file.write_text(f"phone,template\n{PHONE},SMS_2003\n")
     assert command("send-file", str(file), "--campaign", "own", "--no-progress")[0] == 0
     campaigns.do("cancel", "own")
     file.write_text(f"phone,template\n{PHONE},SMS_3003\n")
@@ -126,7 +133,7 @@ def test_the_name_of_a_file_with_a_number_is_not_shown(command: Smsq, tmp_path: 
     file = tmp_path / "13800138000.csv"
     file.write_text(f"phone,template\n{PHONE},SMS_1001\n")
     _, told, _ = command("send-file", str(file), "--json", "--no-progress")
-    assert json.loads(told)["campaign"].startswith("file ")
+    assert json.loads(told)["campaign"].startswith("file-")
 
 
 def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, command: Smsq) -> None:
@@ -139,3 +146,31 @@ def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, comman
     assert code == 0
     assert "it was cancelled; it certainly was not sent" in told
     assert json.loads(command("status", "a", "--json")[1])["state"] == "cancelled"
+
+
+def test_what_stops_everything_stops_the_time_that_is_left(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", lane="bulk", campaign="spring")
+    assert "left       at least" in command("campaign", "show", "spring")[1]
+    command("pause", "--reason", "night")
+    told = command("campaign", "show", "spring")[1]
+    assert "left       stopped\n" in told
+    assert "account (operator: night" in told
+
+
+def test_a_doubt_is_counted_in_the_answer_and_explain_names_the_campaign(
+    scene: Scene, command: Smsq
+) -> None:
+    for name in ("a", "b"):
+        scene.enter(name, lane="bulk", campaign="spring", phone=f"1390000000{ord(name) % 10}")
+    scene.go("a")
+    scene.record("a", Outcome.MAYBE_SENT)
+    code, told, _ = command("campaign", "cancel", "spring")
+    assert code == 0
+    assert told.startswith("cancelled campaign spring: 1 cancelled, 0 under way, 1 failed, as an ")
+    assert "campaign spring\n" in command("explain", "a")[1]
+
+
+def test_a_campaign_is_not_paused_by_the_command_for_templates(command: Smsq) -> None:
+    code, _, told = command("pause", "campaign", "spring")
+    assert code == 2
+    assert "a campaign: smsq campaign pause NAME" in told

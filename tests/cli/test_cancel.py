@@ -7,7 +7,9 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,10 @@ def test_each_answer_is_told_and_only_cancelled_is_success(scene: Scene, smsq_he
     scene.accept("m3")
     scene.call("m4", Outcome.MAYBE_SENT)
     scene.call("m5", Outcome.REFUSED)
+    scene.enter("m7", key="k")
+    scene.enter("m8", key="k")
+    holder = "a duplicate, which is never sent; the one to cancel: m7"
+    assert smsq_here("cancel", "m8") == (1, f"m8  {holder}\n")
     code, out = smsq_here("cancel", "m1")
     assert (code, out) == (0, "m1  cancelled: it certainly was not sent, and will not be\n")
     code, out = smsq_here("cancel", "m2", "m3", "m4", "m5", "m6")
@@ -126,7 +132,30 @@ def test_the_audit_stream_is_searched_by_time_and_name(
     assert "@" in second
     assert count == "2 acts"
     assert smsq_here("audit", "--who", "bo")[1].splitlines() == [first, "1 act"]
-    assert smsq_here("audit", "--since", "2024-01-01")[1].splitlines() == [second, "1 act"]
+    for since in ("2024-01-01", "2h", "yesterday 18:00", "昨天 18:00"):
+        assert smsq_here("audit", "--since", since)[1].splitlines() == [second, "1 act"]
+
+
+def test_a_date_of_the_audit_is_of_the_zone_in_which_it_is_shown(
+    scene: Scene, smsq_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = datetime(2026, 1, 30, 17, tzinfo=UTC)  # The 31st in Shanghai.
+    entry = {"who": "bob", "what": "pause", "arguments": "{}", "effect": "paused"}
+    scene.client.xadd(keys.AUDIT, entry, id=f"{late.timestamp() * 1000:.0f}-1")
+    try:
+        monkeypatch.setenv("TZ", "Asia/Shanghai")
+        time.tzset()
+        assert smsq_here("audit", "--since", "2026-01-31")[1].startswith("2026-01-31 01:00:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_nothing_is_since_a_time_to_come(
+    smsq_here: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("audit", "list", "count"):
+        assert smsq_here(command, "--since", "2999-01-01")[0] == 2
 
 
 def test_the_audit_stream_is_bounded_by_time(scene: Scene, smsq_here: Run) -> None:

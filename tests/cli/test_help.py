@@ -18,7 +18,7 @@ LISTS = {
 }
 ALWAYS_0_OR_2 = {
     *("sandbox", "serve", "up", "rate", "held", "parked", "notices", "completion"),
-    *("suppressed", "suppressed list", "suppressed add", "suppressed export"),
+    *("campaign", "suppressed", "suppressed list", "suppressed add", "suppressed export"),
 }
 """They can fail with 1 only as every command can: where Redis is away."""
 

@@ -38,11 +38,17 @@ WALK: dict[str, list[tuple[str, ...]]] = {
         ("explain", "13912345678"),
     ],
     "list": [("list",), ("list", "--state", EVIL), ("list", "--csv"), ("list", "--after", EVIL)],
+    "report": [("report", "--by", "template,lane,stat"), ("report", "--day", EVIL)],
     "count": [("count", "--by", "state,reason,template,caller,stat"), ("count", "--by", EVIL)],
     "rate": [("rate",), ("rate", EVIL)],
     "pause": [("pause", "template", EVIL), ("pause", EVIL)],
     "resume": [("resume", "template", "none"), ("resume", EVIL)],
-    "campaign": [("campaign",), ("campaign", "show", CAMPAIGN), ("campaign", "show", EVIL)],
+    "campaign": [
+        ("campaign",),
+        ("campaign", "show", CAMPAIGN),
+        ("campaign", "show", CAMPAIGN, "--failed", "out.csv"),
+        ("campaign", "show", EVIL),
+    ],
     "suppressed": [("suppressed",), ("suppressed", "add", EVIL)],
     "held": [("held",), ("held", "drop", EVIL), ("held", "drop", "m1")],
     "parked": [("parked",)],
@@ -54,7 +60,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "send-file": [("send-file", "numbers.csv", "--dry-run")],
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
-TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign")
+TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign", "report")
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 
@@ -71,6 +77,8 @@ def evil(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     scene.enter("m1")
     scene.accept("m1")
     spoil("m1", **{"1:detail": EVIL, "1:stat": EVIL, "stat": EVIL, "detail": EVIL})
+    day = keys.day((scene.now_ms() + 8 * 3_600_000) // 86_400_000)
+    client.hset(day, mapping={f"{EVIL}\tfailed:{EVIL}\t{EVIL}": 1, f"x\tsent\t{EVIL}": 2})
     client.zadd(keys.CAMPAIGNS, {CAMPAIGN: "inf"})
     record = {"at": 1, "by": EVIL, "lane": EVIL, "template": EVIL, f"reason:{EVIL}": 1}
     client.hset(keys.campaign(CAMPAIGN), mapping=record)

@@ -151,3 +151,10 @@ def test_the_commands_named_are_there(command: str) -> None:
     from smsq_worker.cli import COMMANDS
 
     assert command in COMMANDS
+
+
+@pytest.mark.parametrize("start", ["docs/index.md", "README.md", "README.zh-CN.md", "mkdocs.yml"])
+def test_every_guide_is_found_from_where_people_start(start: str) -> None:
+    told = (ROOT / start).read_text()
+    guides = {f"guides/{one.name}" for one in (ROOT / "docs" / "guides").glob("*.md")}
+    assert not {one for one in guides if one not in told}

@@ -602,6 +602,44 @@ def test_live_messages_of_an_encrypted_ledger_are_found_too(
     assert "SMSQ_PAYLOAD_KEYS: must be set" in errors
 
 
+# --- by a campaign, a key, a reference ------------------------------------------------------
+
+
+def test_a_reference_leads_to_its_messages_the_newest_first(explain: Explain, scene: Scene) -> None:
+    for n in (1, 2, 3):
+        scene.enter(f"m{n}", reference="order 7")
+    scene.enter("m4", reference="order 8")
+    code, out, _ = explain("order 7")
+    *rows, note, end = out.splitlines()
+    assert (code, [row.split()[0] for row in rows]) == (0, ["m3", "m2", "m1"])
+    assert note == "reference order 7: the newest 3 messages; all: smsq list --reference"
+    assert end == "one of them: smsq explain ID"
+    code, out, _ = explain("order 8", "--json")
+    assert (code, json.loads(out)["id"]) == (0, "m4")
+    assert explain("order *")[0] == 1
+
+
+def test_a_reference_of_digits_is_found(explain: Explain, scene: Scene) -> None:
+    scene.enter("m1", reference="20250706")
+    assert "m1" in explain("20250706")[1]
+
+
+def test_a_key_leads_to_its_holder(explain: Explain, scene: Scene) -> None:
+    scene.enter("m1", key="order-7")
+    scene.enter("m2", key="order-7")
+    code, out, _ = explain("order-7")
+    assert (code, out.splitlines()[0].split()) == (0, ["message", "m1"])
+
+
+def test_a_campaign_leads_to_its_newest_messages(explain: Explain, scene: Scene) -> None:
+    for n in (1, 2, 3):
+        scene.enter(f"m{n}", campaign="spring")
+    code, out, _ = explain("spring", "--last", "2")
+    *rows, note, _end = out.splitlines()
+    assert (code, [row.split()[0] for row in rows]) == (0, ["m3", "m2"])
+    assert note.startswith("campaign spring: the newest 2 of 3 messages")
+
+
 # --- what is unknown, or wrong --------------------------------------------------------------
 
 
@@ -623,7 +661,7 @@ def test_what_is_unknown_ends_with_1_and_what_may_be_the_reason(
 def test_what_is_no_id_no_mid_and_no_number_ends_with_2(explain: Explain, word: str) -> None:
     code, out, errors = explain(word)
     assert (code, out) == (2, "")
-    assert re.search("it takes a message's id, a mid of the gateway, or a phone|phone must", errors)
+    assert re.search("it takes a message's id, a mid, a number, a campaign|phone must", errors)
 
 
 @pytest.mark.parametrize("last", ["0", "1001", "x"])

@@ -13,6 +13,7 @@ from harness.scene import DELIVRD, PHONE_IS_OFF, TEMPLATE, Scene, stat
 from smsq import keys
 from smsq.audit import act
 from smsq.cancelling import Canceller
+from smsq.cipher import PlaintextCipher
 from smsq.contract import FINAL, Lane, State, parse
 from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict
 from smsq.functions import lua
@@ -22,6 +23,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Rejected, RetryLater
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.campaigns import Campaigns
+from smsq_worker.ledger.selecting import Selection, Selector
 from smsq_worker.ledger.states import read_states
 
 
@@ -267,6 +269,13 @@ def test_from_the_answer_on_all_say_cancelled_and_nothing_is_sent(
     assert not scene.status("b").certainly_not_sent
     assert read_states(client, "", names) == ["cancelled", "failed", "sending", "cancelled"]
     assert scene.ledger.counters()["messages:bulk:cancelled"] == 2
+    selector = Selector(client, scene.settings.rules, [PlaintextCipher()])
+    of_spring = {"campaign": [SPRING]}
+    counted = selector.count(Selection(of_spring), ["state", "reason"]).groups
+    assert counted == {("cancelled", ""): 2, ("failed", "local:cancelled"): 1, ("sending", ""): 1}
+    found = selector.page(Selection(of_spring | {"state": ["cancelled"]}), 10).rows
+    assert [name for name, _ in found] == ["d", "a"]
+    assert not selector.page(Selection(of_spring | {"state": ["queued", "held"]}), 10).rows
     before = read(campaigns)
     assert scene.admit("a") == Rejected("ended", State.CANCELLED)
     sweep(scene, campaigns)

@@ -52,7 +52,7 @@ def run(code: str, environ: dict[str, str]) -> str:
 
 def test_its_keywords_are_the_settings() -> None:
     assert list(inspect.signature(smsq.configure).parameters) == [
-        spec.name for spec in fields(ProducerSettings)
+        spec.metadata["env"].removeprefix("SMSQ_").lower() for spec in fields(ProducerSettings)
     ]
 
 
@@ -76,8 +76,8 @@ def test_an_empty_text_means_the_default_whatever_the_environment_says(
 @pytest.mark.parametrize(
     ("given", "value"),
     [
-        ({"wait_replicas": 0}, 0),
-        ({"wait_replicas": "2"}, 2),
+        ({"redis_wait_replicas": 0}, 0),
+        ({"redis_wait_replicas": "2"}, 2),
         ({"retention_s": 3600}, 3600),
         ({"enqueue_timeout_s": 2}, 2.0),
         ({"idle_timeout_s": " 0 "}, 0.0),
@@ -91,14 +91,15 @@ def test_an_empty_text_means_the_default_whatever_the_environment_says(
 def test_values_are_of_natural_types_or_texts(given: dict[str, object], value: object) -> None:
     smsq.configure(**given)  # type: ignore[arg-type]
     (name,) = given
-    assert getattr(configuring.settle(), name) == value
+    settings = configuring.settle()
+    assert getattr(settings, name.replace("redis_wait", "wait")) == value
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         ({"redis_url": "http://x"}, "redis_url (SMSQ_REDIS_URL): its value is not allowed; it "),
-        ({"wait_replicas": 10}, "wait_replicas (SMSQ_REDIS_WAIT_REPLICAS): '10' is not allowed; "),
+        ({"redis_wait_replicas": 10}, "redis_wait_replicas (SMSQ_REDIS_WAIT_REPLICAS): '10' is "),
         ({"retention_s": 86400.5}, "retention_s (SMSQ_RETENTION_S): '86400.5' is not allowed; it "),
         ({"enqueue_timeout_s": float("nan")}, "enqueue_timeout_s (SMSQ_ENQUEUE_TIMEOUT_S): 'nan' "),
         ({"idle_timeout_s": True}, "idle_timeout_s (SMSQ_IDLE_TIMEOUT_S): a value of type bool is"),
@@ -157,7 +158,7 @@ def test_another_call_is_an_error_that_says_where_the_first_was(
 def test_after_a_use_by_the_environment_only_what_is_in_use_may_be_named() -> None:
     configuring.settle()
     url = os.environ["SMSQ_REDIS_URL"]
-    smsq.configure(redis_url=url, broker_url=url, wait_replicas=0, enqueue_timeout_s=3)
+    smsq.configure(redis_url=url, broker_url=url, redis_wait_replicas=0, enqueue_timeout_s=3)
     smsq.configure(broker_url="")
     (told,) = problems(redis_url=URL)
     assert told.startswith("smsq was first used at ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -74,7 +76,7 @@ def test_many_are_in_it_too(box: Outbox) -> None:
 def test_no_repr_shows_a_number_or_a_code(box: Outbox) -> None:
     sent(key=f"{PHONE}-1")
     told = f"{box!r} {box[0]!r} {box[:]!r}"
-    assert "SMS_1001" in told
+    assert told.startswith(f"<Outbox [<SentMessage {box[0].id}: 'SMS_1001' to 138****8000 on lane")
     assert not any(secret in told for secret in (PHONE, "482913"))
 
 
@@ -94,6 +96,7 @@ def test_a_message_is_delivered_by_its_result_its_id_or_its_entry(box: Outbox) -
     [
         ("MA:0001", "report:MA:0001"),
         ("ma:1", "report:MA:0001"),
+        ("report:MA:0001", "report:MA:0001"),
         ("MA:0003", "report:MA:0003"),
         ("gateway:400 no such template", "gateway:400"),
     ],
@@ -104,6 +107,25 @@ def test_a_message_fails(box: Outbox, stat: str, reason: str) -> None:
     found = status(result.id)
     assert found is not None
     assert (found.state, found.reason) == ("failed", reason)
+
+
+def test_a_code_that_fails_nothing_is_told_with_the_one_that_is_meant(box: Outbox) -> None:
+    with pytest.raises(ValueError, match=r"MA:O001 is of class unknown.*did you mean MA:00"):
+        box.fail(sent(), "MA:O001")
+    with pytest.raises(
+        ValueError, match="DELIVRD is of class delivered and fails no message; docs/"
+    ):
+        box.fail(sent(), "DELIVRD")
+
+
+def test_what_has_an_id_or_a_name_instead_of_it_is_told_what_to_pass(box: Outbox) -> None:
+    @shared_task(name="shop.named")
+    def named(_: dict[str, Any]) -> None: ...
+
+    with pytest.raises(smsq.InvalidMessage, match="type SendResult; pass its id"):
+        smsq.cancel(sent())  # type: ignore[arg-type]
+    with pytest.raises(smsq.InvalidMessage, match="; pass the task's name"):
+        sent(notify=named)
 
 
 def test_what_else_a_code_means_follows_too(box: Outbox) -> None:
@@ -416,3 +438,39 @@ def ledger_report() -> Any:
     from smsq.memory.rules import DELIVRD
 
     return DELIVRD
+
+
+# --- what its user has installed -----------------------------------------------------------------
+
+WITHOUT_EXTRAS = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {extras}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+import smsq
+assert not {"smsq.testing", "smsq.verify"} & sys.modules.keys()
+with smsq.testing.outbox() as box:
+    challenge = smsq.verify.start("13800138000", "SMS_1001")
+    assert smsq.verify.check(challenge.id, box[0].code)
+    for act, text in ((box.fail, "MA:0001"), (box.report, "MA:0003"), (box.fail, "gateway:400")):
+        act(smsq.send_sms.delay("13800138000", "SMS_1001"), text)
+    print([smsq.status(one.id).state for one in box])
+"""
+
+
+def test_an_outbox_needs_no_extra() -> None:
+    # Which extras there are is in pyproject.toml; these are what its worker imports first.
+    extras = {"requests", "urllib3", "tenacity", "starlette", "cachetools", "anyio"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS.replace("{extras}", repr(extras))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['queued', 'failed', 'deferred', 'failed']"

@@ -225,6 +225,11 @@ def test_smsq_needs_celery_and_redis_alone(
         import smsq
         result = smsq.send_sms.delay("{PHONE}", "SMS_1001", "{CODE}", lane="otp")
         assert smsq.status(result.id).state == "queued"
+        with smsq.testing.outbox() as box:
+            failed = smsq.send_sms.delay("{PHONE}", "SMS_1001")
+            box.fail(failed, "MA:0001")
+            assert failed.result.reason == "report:MA:0001"
+            smsq.verify.start("{PHONE}", "SMS_1001")
         print(result.id)
         """,
         environ,

@@ -11,7 +11,7 @@ from smsq import ledgers
 from smsq.contract import Lane, parse_id, parse_lane, parse_phone
 from smsq.memory import Rules, host_tasks
 from smsq.memory.rules import DELIVRD
-from smsq.testing.codes import meaning_of
+from smsq.testing.codes import meaning_of, similar
 from smsq.testing.ledger import OutboxLedger, SentMessage
 
 _DAY_S: Final = 86_400.0
@@ -54,7 +54,7 @@ class Outbox(Sequence[SentMessage]):
         return iter([*self._ledger.sent])
 
     def __repr__(self) -> str:
-        return f"Outbox({[*self]!r})"
+        return f"<Outbox {[*self]!r}>"
 
     def to(self, phone: str) -> list[SentMessage]:
         """Return what was sent to a number, however it is written."""
@@ -83,6 +83,8 @@ class Outbox(Sequence[SentMessage]):
     def fail(self, what: Any, reason: str) -> None:
         """Let a message fail: by a report's stat code, or by "gateway:..." as a refused request.
 
+        "report:MA:0001", as the reason of a status has it, is the code MA:0001.
+
         What else the code means follows too: MA:0001 suppresses the number on lane bulk. One that
         would only lead to a resend ends it here, as if its resends were used up; see `report`.
         """
@@ -91,11 +93,12 @@ class Outbox(Sequence[SentMessage]):
             attempt = self._attempt_of(message_id, "refused")
             self._ledger.record(message_id, attempt, "refused", detail=reason)
         else:
-            meaning = meaning_of(reason)
+            meaning = meaning_of(reason.removeprefix("report:"))
             if meaning.code_class not in {"permanent", "transient"}:
                 raise ValueError(
                     f"stat {meaning.stat} is of class {meaning.code_class} and fails no message; "
-                    "`smsq codes` lists those of classes permanent and transient"
+                    f"{similar(meaning.stat)}docs/reference/codes.md lists those of classes "
+                    "permanent and transient"
                 )
             final = replace(meaning, code_class="permanent")
             if self._ledger.report(self._mid_of(what, "failed"), final) != "failed":

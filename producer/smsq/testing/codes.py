@@ -18,3 +18,12 @@ def meaning_of(stat: str) -> Meaning:
 
     report = report_of(Catalogue.load(), stat)
     return Meaning(**{one.name: getattr(report, one.name) for one in fields(Meaning)})
+
+
+def similar(stat: str) -> str:
+    """Ask whether a listed code that is spelt like this one is meant; "" where there is none."""
+    from smsq_worker.domain.codes import Catalogue
+
+    catalogue = Catalogue.load()
+    near = [] if catalogue.get(stat) else catalogue.nearest(stat)
+    return f"did you mean {' or '.join(near)}? " if near else ""

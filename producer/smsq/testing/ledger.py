@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
 from smsq.cancelling import Cancellation
-from smsq.contract import Message
+from smsq.contract import Message, mask_phone
 from smsq.errors import KeyConflict, LedgerUnavailable
 from smsq.ledger_writer import IN_DOUBT, NO_ORIGIN, Entered, Origin
 from smsq.memory import MemoryLedger, Rules
@@ -18,14 +18,19 @@ from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
 from smsq.verify.rules import Guess, Wanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SentMessage(Message):
     """A message that was sent, with all that `delay` was given or chose.
 
-    Its repr shows neither the number nor the code.
+    `phone` is 11 digits, `send_at` Unix seconds. Its repr masks the number, and hides code and key.
     """
 
     id: str
+
+    def __repr__(self) -> str:
+        """Show what tells it from others in the output of a test that failed."""
+        shown = f"{self.template!r} to {mask_phone(self.phone)} on lane {self.lane}"
+        return f"<SentMessage {self.id}: {shown}>"
 
 
 class OutboxLedger(MemoryLedger):

@@ -49,11 +49,12 @@ def check(
 
     False also where it was used before, is too late, had 5 wrong codes, or the number had 15 within
     the hour; and where `phone` or `purpose` is given and another than the challenge's, so give what
-    came with the form. Full-width digits, spaces and hyphens in the code are as good as others.
+    came with the form. Full-width digits, spaces and hyphens in the code are as good as others. A
+    text that can be no code, id or number is False, too, and costs no try.
 
-    Raises InvalidMessage where an argument is no str, or `phone` is no number; LedgerUnavailable
-    where Redis does not answer: the code may be used up then; SettingsError without
-    SMSQ_VERIFY_SECRET.
+    Raises InvalidMessage where an argument is no str, such as the challenge instead of its `id`;
+    LedgerUnavailable where Redis does not answer: the code may be used up then; SettingsError
+    without SMSQ_VERIFY_SECRET.
     """
     guess = guess_of(challenge_id, code, phone, purpose)
     return guess is not None and ledgers.current().check_verification(guess)

@@ -101,7 +101,7 @@ def guess_of(challenge_id: object, code: object, phone: object, purpose: object)
     What cannot be right costs no try.
     """
     digits = plain_digits(code)
-    of_phone = None if phone is None else parse_phone(phone)
+    of_phone = None if phone is None else _phone_or_none(phone)
     of_purpose = None if purpose is None else _purpose(purpose)
     if not isinstance(challenge_id, str):
         got = checks.kind_of(challenge_id)
@@ -109,10 +109,20 @@ def guess_of(challenge_id: object, code: object, phone: object, purpose: object)
             f"challenge_id must be a str, the id of what start returned; got {got}"
         )
     is_id = len(challenge_id) == 2 * _PART and _HEX.issuperset(challenge_id)
-    if not is_id or len(digits) not in LENGTHS:
+    if not is_id or len(digits) not in LENGTHS or (phone is not None and of_phone is None):
         return None
     name, handle = challenge_id[:_PART], challenge_id[_PART:]
     return Guess(name, handle, digits, of_phone, of_purpose, secrets.token_hex(8))
+
+
+def _phone_or_none(phone: object) -> str | None:
+    """Return a number's digits, None for a text that is no number, as people type such, too."""
+    try:
+        return parse_phone(phone)
+    except InvalidMessage:
+        if isinstance(phone, str):
+            return None
+        raise
 
 
 def plain_digits(code: object) -> str:

@@ -1,59 +1,76 @@
-"""The file of bad rows, in the format of the one they come from, with line and reason."""
+"""Files of some rows of another, in its format: bad ones, or those whose message failed."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from smsq_worker.bulk_import.columns import REPORTED, is_reported
 from smsq_worker.bulk_import.formulas import protected
-from smsq_worker.bulk_import.records import CsvRecords, Records
+from smsq_worker.bulk_import.records import CsvRecords, Record, Records
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import UTF_8, BadFile, Source
 from smsq_worker.infra.private_file import private_file
 
 
-class BadRows:
+class RowsOut:
     """Writes rows as the user has them: with numbers and codes, so nobody else may read them."""
 
-    def __init__(self, file: TextIO, records: Records) -> None:
+    def __init__(self, file: TextIO, records: Records, told: Sequence[str]) -> None:
+        """`told` are the columns that each has in addition."""
         self._file = file
+        self._told = told
         self._csv: Any = None
         if isinstance(records, CsvRecords):
             header = records.header
             self._kept = [i for i, name in enumerate(header) if not is_reported(name)]
             self._width = len(header)
             self._csv = csv.writer(file, delimiter=records.delimiter, lineterminator="\n")
-            self._csv.writerow([*(header[i] for i in self._kept), *REPORTED])
+            self._csv.writerow([*(header[i] for i in self._kept), *told])
 
-    def write(self, row: Row) -> None:
-        """Write a row and its problem."""
+    def write(self, row: Row | Record, told: Sequence[object]) -> None:
+        """Write a row, and what is told of it."""
         if self._csv:
             cells = row.cells if isinstance(row.cells, list) else [str(row.cells).rstrip("\r\n")]
             padded = cells + [""] * (self._width - len(cells))
             kept = [padded[i] for i in self._kept]
-            whole = [*kept, row.line, row.problem, *padded[self._width :]]
+            whole = [*kept, *told, *padded[self._width :]]
             self._csv.writerow(protected(whole))
         else:
             whole_object = row.cells if isinstance(row.cells, dict) else {"row": row.cells}
-            reported = dict(zip(REPORTED, (row.line, row.problem), strict=True))
+            reported = dict(zip(self._told, told, strict=True))
             self._file.write(json.dumps(whole_object | reported, ensure_ascii=False) + "\n")
+
+
+class BadRows(RowsOut):
+    """Writes bad rows."""
+
+    def add(self, row: Row) -> None:
+        """Write a row and its problem."""
+        self.write(row, (row.line, row.problem))
 
 
 @contextmanager
 def bad_rows(
     path: Path, records: Records, source: Source, encoding: str | None
 ) -> Iterator[BadRows]:
+    """Open a file for bad rows. Raises BadFile."""
+    with rows_file(path, source, encoding, "--bad-rows") as file:
+        yield BadRows(file, records, REPORTED)
+
+
+@contextmanager
+def rows_file(path: Path, source: Source, encoding: str | None, option: str) -> Iterator[TextIO]:
     """Open a new file with mode 0600, in the encoding of the other. Raises BadFile."""
     with ExitStack() as stack:
         try:
             if path.exists() and os.path.samestat(path.stat(), os.fstat(source.file.fileno())):
-                raise BadFile("--bad-rows must not be the file that is sent")
+                raise BadFile(f"{option} must not be the file that is sent")
             # At once: what is known of rows that were not sent outlives a crash. A lone surrogate
             # in JSON becomes its escape again.
             file = stack.enter_context(
@@ -61,4 +78,4 @@ def bad_rows(
             )
         except OSError as error:
             raise BadFile(f"{path} cannot be written: {error.strerror}") from None
-        yield BadRows(file, records)
+        yield file

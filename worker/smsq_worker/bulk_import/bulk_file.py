@@ -89,7 +89,8 @@ class BulkFile:
         digest = self._scan.digest[:8] if self._scan else secrets.token_hex(4)
         if not name.isprintable() or has_number(name):
             name = "file"
-        return " ".join(filter(None, (name[:40], digest, run[:8])))
+        # Without blanks: it is typed in a hurry.
+        return "-".join([*name[:40].split(), *filter(None, (digest, run[:8]))])
 
     def _name(self) -> str:
         if self._scan and not self._prefix:

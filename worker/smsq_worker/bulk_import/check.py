@@ -110,7 +110,7 @@ def checked(
             row = replace(row, problem=_NO_KEY)  # noqa: PLW2901 - the same row, found bad
         found.add(row)
         if row.problem and bad:
-            bad.write(row)
+            bad.add(row)
         elif row.problem and stop_at_bad:
             return
         yield row

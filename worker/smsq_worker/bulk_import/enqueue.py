@@ -71,10 +71,11 @@ class Enqueuer:
             self._line = row.line
             self._under_way[count] = row.line, own
             count += 1
+            message = replace(row.message, row=row.line)
             if own or key is None:
-                yield row.message
+                yield message
             else:
-                yield replace(row.message, key=key(row), key_space=FILE_SPACE)
+                yield replace(message, key=key(row), key_space=FILE_SPACE)
 
     def _conflict(self, index: int, _: Any, error: InvalidMessage) -> None:
         """Leave out a row that could never be sent: another message holds its key."""

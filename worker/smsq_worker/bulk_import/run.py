@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
 from smsq_worker.bulk_import.checkpoint import Checkpoint
 from smsq_worker.bulk_import.enqueue import Enqueuer
+from smsq_worker.bulk_import.failed_rows import Seen, write_masked, write_rows
 from smsq_worker.bulk_import.follow import follow
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
@@ -24,6 +25,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _
 from smsq_worker.inspection.formatting import pause_line, state_name
 from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.failures import Failure, failures_among
 from smsq_worker.ledger.suppressed import SuppressedCounter
 
 _DOUBLES_SHOWN: Final = 10
@@ -117,6 +119,7 @@ class Run:
         self._first_conflicts: list[dict[str, Any]] = []
         self._states: Counter[str] | None = None
         self._campaign = ""
+        self._failed: dict[str, Any] = {}
 
     @property
     def failed(self) -> bool:
@@ -183,6 +186,32 @@ class Run:
             self._states = follow(bulk.client, url, self._checkpoint.ids_path, show)
         return set(self._states)
 
+    def find_failed(self, path: Path | None) -> None:
+        """Find the rows whose messages failed; write them to a file, if there is one.
+
+        Raises LedgerUnavailable and BadFile.
+        """
+        if not self._campaign and self._file.source.seekable:  # all were enqueued before
+            run = self._checkpoint.progress.run
+            self._campaign = self._bulk.campaign or self._file.campaign(run)
+        seen = Seen(self._failures())
+        written = others = 0
+        if path and self._file.source.seekable:
+            written, others = write_rows(path, seen, self._file)
+        elif path:
+            written = write_masked(path, seen)
+        for _one in seen:  # where nothing was written
+            pass
+        self._failed = {"failed": seen.count, "failed_rows": seen.first}
+        if path:
+            self._failed |= {"failed_file": str(path), "failed_written": written}
+            self._failed |= {"failed_without_row": others}
+
+    def _failures(self) -> Iterator[Failure]:
+        url = self._bulk.settings.redis_url
+        with self._checkpoint.ids_path.open(encoding="ascii") as ids:
+            yield from failures_among(self._bulk.client, url, map(str.rstrip, ids))
+
     def report(self) -> dict[str, Any]:
         """Return how far it has come and what was found, as JSON shows it."""
         progress = self._checkpoint.progress
@@ -200,6 +229,7 @@ class Run:
         }
         if self._campaign:
             report["campaign"] = self._campaign
+        report |= self._failed
         return report if self._states is None else report | {"states": dict(self._states)}
 
     def _enqueue(self) -> None:

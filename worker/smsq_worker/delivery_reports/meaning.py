@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smsq_worker.domain.codes import Catalogue, CodeClass, Scope, as_written
-from smsq_worker.ledger.types import Report
+from smsq_worker.domain.reports import Report
 
 
 def report_of(catalogue: Catalogue, stat: str) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 RULE: Final = (
@@ -38,6 +38,14 @@ def read_time(text: str, now: datetime) -> datetime:
     if found is None:
         raise ValueError(RULE)
     return found
+
+
+def read_day(text: str, today: date) -> date:
+    """Return the day that a text means: today, yesterday, 昨天 or 2025-07-06. Raises ValueError."""
+    words = text.strip().lower()
+    if words in _DAYS_AGO:
+        return today - timedelta(days=_DAYS_AGO[words])
+    return date.fromisoformat(words)
 
 
 def _ago(words: str, now: datetime) -> datetime | None:

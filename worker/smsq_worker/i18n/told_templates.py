@@ -318,6 +318,7 @@ TEMPLATES: Final = (
     N_("it is a symbolic link that leads nowhere"),
     N_("it is a symbolic link to a file; name the file itself"),
     N_("--bad-rows must not be the file that is sent"),
+    N_("--failed must not be the file that is sent"),
     N_("--anew is for files; give stdin another --key-prefix"),
     N_("stdin is closed"),
     N_("the file has no row"),

@@ -5,6 +5,7 @@ acts share. After the entry (`smsq.ledger_writer`) nothing else writes these key
 in the worker reads them.
 """
 
+from smsq_worker.domain.reports import Report
 from smsq_worker.ledger.ledger import Ledger
 from smsq_worker.ledger.types import (
     CLAIM_AT_MOST,
@@ -15,7 +16,6 @@ from smsq_worker.ledger.types import (
     Decision,
     Due,
     Rejected,
-    Report,
     RetryLater,
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
+from smsq_worker.domain.reports import Report
 from smsq_worker.ledger.payloads import EncryptingActs
 from smsq_worker.ledger.types import (
     CLAIM_AT_MOST,
@@ -15,7 +16,6 @@ from smsq_worker.ledger.types import (
     INBOX_UNKNOWN,
     REPORTS_PER_MID,
     WOKEN_AT_ONCE,
-    Report,
     TakenIn,
 )
 

@@ -31,7 +31,7 @@ All others go through: they stop, end or free what is in, or report it, and what
 bounded. Refused, they would leave doubts, and an operator without a brake.
 """
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
-_OF_PRODUCERS: Final = ("audit", "campaigns", "cancelling", "wakeup")
+_OF_PRODUCERS: Final = ("audit", "campaigns", "wakeup")
 _LOCAL: Final = re.compile(r"local (?:function (\w+)|([\w, ]+))")
 _PARTS: Final = re.compile(r"^(local .*\n(?:(?:[ \t].*)?\n)*(?:(?:end|}).*\n)?)", re.MULTILINE)
 _NO_NAMES: Final = re.compile(r"--.*|'[^'\n]*'|(?<!\.)[.:]\w+")

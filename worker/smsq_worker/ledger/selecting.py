@@ -182,14 +182,22 @@ class Selector:
         with mapped_errors(self._rules.url):
             return int(self._client.llen(keys.ids_of(hour)))
 
+    def holders(self, key: str) -> set[str]:
+        """Return the ids of the messages that hold a key, one for each kind of caller."""
+        return self._holders(self._ends(key))
+
+    def _ends(self, key: str) -> set[str]:
+        return {cipher.idempotency(key, "", "")[0] for cipher in self._ciphers}
+
+    def _holders(self, ends: set[str]) -> set[str]:
+        names = [keys.IDEMPOTENCY + space + end for end in ends for space in self._spaces]
+        with mapped_errors(self._rules.url):
+            return set(filter(None, self._client.mget(names)))  # type: ignore[arg-type]
+
     def _conditions(self, selection: Selection) -> str:
         phone, key = selection.phone, selection.key
-        holders: set[str] = set()
-        ends = {cipher.idempotency(key, "", "")[0] for cipher in self._ciphers} if key else set()
-        if ends:
-            names = [keys.IDEMPOTENCY + space + end for end in ends for space in self._spaces]
-            with mapped_errors(self._rules.url):
-                holders = set(filter(None, self._client.mget(names)))  # type: ignore[arg-type]
+        ends = self._ends(key) if key else set()
+        holders = self._holders(ends) if ends else set()
         return json.dumps(
             {
                 "patterns": {

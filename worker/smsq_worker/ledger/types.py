@@ -98,27 +98,6 @@ class AttemptResult:
     """As in Admitted; 0 where it is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A delivery report as the catalogue understands it."""
-
-    stat: str
-    code_class: str
-    wait_ms: int
-    maybe_sent: bool
-    counted_as: str
-    pause: str = ""
-    suppress_ms: int = 0
-    hold_ms: int = 0
-    slow_down: bool = False
-    suppress_lanes: tuple[Lane, ...] = ()
-    """Where `suppress_ms` holds; () is all lanes."""
-    raw: str = ""
-    """The stat as the gateway wrote it, where that is another text."""
-    unlisted: bool = False
-    """Whether the catalogue neither names it nor says what its prefix means."""
-
-
 class TakenIn(NamedTuple):
     """What became of reports (mid, stat) on their way into the inbox; the others wait in it."""
 

@@ -68,8 +68,9 @@ def _id(line: str) -> str:
 
 
 def _shown(key: object) -> str:
-    name = checks.masked(key) if isinstance(key, str) else checks.kind_of(key)
-    return f'SMSQ["{name}"]'
+    if isinstance(key, str):
+        return f'SMSQ["{checks.masked(key)}"]'
+    return f"SMSQ[{checks.kind_of(key)}]"
 
 
 def _hint(key: object) -> str:
@@ -78,4 +79,7 @@ def _hint(key: object) -> str:
     by_field = {field.upper(): known for known, field in KEYS.items()}
     if meant := by_field.get(name) or (name if name in KEYS else ""):
         return f'write "{meant}"'
-    return did_you_mean(name, KEYS) or f"there are {', '.join(KEYS)}"
+    # APP_SECRET, a worker's, is not near enough to VERIFY_SECRET.
+    return did_you_mean(name, KEYS, cutoff=0.65) or (
+        f"there are {', '.join(KEYS)}; all other settings are of workers, from their environment"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,16 +11,18 @@ from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import ngettext
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 AT_MOST = 1000
 
 
 @click.command(
-    epilog=examples("smsq audit", "smsq audit --since 2030-01-31 --who ann", "smsq audit --json")
+    epilog=examples(
+        "smsq audit",
+        "smsq audit --since 'yesterday 18:00'",
+        "smsq audit --since 2h --who ann",
+        "smsq audit --json",
+    )
 )
-@click.option("--since", metavar="ISO-DATE", help="From this date (UTC) or time on.")
+@click.option("--since", metavar="TIME", help="From then on, like yesterday, 10:00 or 2h ago.")
 @click.option("--who", help="By whom: a part of the name.")
 @json_option
 def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
@@ -29,16 +30,18 @@ def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
 
     The newest 1000 are listed, the oldest of them first. Cancelling, pausing, the rate,
     suppression, and decisions on held messages and callbacks are noted, with SMSQ_OPERATOR as the
-    name, else the login name and the host. Redis keeps a year of them, 100,000 at most.
+    name, else the login name and the host. Redis keeps a year of them, 100,000 at most. Times are
+    this machine's (TZ).
 
     Exits with 2 where --since is no time.
     """
     from smsq_worker.cli.helpers.ledger_client import connect_ledger
+    from smsq_worker.cli.helpers.selecting import read_time
     from smsq_worker.config.settings import Settings
     from smsq_worker.inspection.formatting import clean, local, moment
     from smsq_worker.ledger.audit import entries
 
-    begin = _time(since) if since else None
+    begin = read_time("since", since)
     settings = Settings.load(os.environ)
     found = entries(
         connect_ledger(settings),
@@ -74,13 +77,3 @@ def _arguments(text: str) -> dict[str, str]:
     except ValueError:
         return {"": text}
     return found if isinstance(found, dict) else {"": text}
-
-
-def _time(text: str) -> datetime:
-    from smsq_worker.cli.helpers.suppressed_csv import read_time
-    from smsq_worker.i18n.told import told
-
-    try:
-        return read_time(text)
-    except ValueError as error:
-        raise click.UsageError(told(f"--since {error}")) from None

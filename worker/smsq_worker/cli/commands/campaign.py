@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import encoding_option, examples, json_option
 from smsq_worker.i18n import _
 
 MIN_RATE, MAX_RATE = 0.001, 10_000
@@ -35,7 +37,13 @@ def campaign(ctx: click.Context, *, as_json: bool) -> None:
         view.show_all(as_json=as_json)
 
 
-@campaign.command(epilog=examples("smsq campaign show spring", "smsq campaign show spring --watch"))
+@campaign.command(
+    epilog=examples(
+        "smsq campaign show spring",
+        "smsq campaign show spring --watch",
+        "smsq campaign show spring --failed failed.csv --file numbers.csv",
+    )
+)
 @click.argument("name")
 @json_option
 @click.option(
@@ -47,8 +55,34 @@ def campaign(ctx: click.Context, *, as_json: bool) -> None:
     flag_value=2,
     help="Repeat every 2 s, or SECONDS, until Ctrl-C.",
 )
-def show(name: str, *, as_json: bool, every_s: int | None) -> None:
+@click.option(
+    "--failed",
+    "failed_path",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="Put what failed there, with line, state and reason.",
+)
+@click.option(
+    "--file",
+    metavar="FILE",
+    type=click.Path(),
+    help="With --failed: the file that was sent, for its own columns and whole numbers.",
+)
+@encoding_option
+def show(
+    name: str,
+    *,
+    as_json: bool,
+    every_s: int | None,
+    failed_path: Path | None,
+    file: str | None,
+    encoding: str | None,
+) -> None:
     """Show a campaign: what became of its messages, its rate, and the time that is left.
+
+    --failed writes what failed, expired, was cancelled, is unreported or held by now. With the FILE
+    that send-file sent, these are its rows as they are there; without it, numbers are masked, as
+    the ledger does not keep them.
 
     Exits with 1 where nothing is known of it.
     """
@@ -56,6 +90,13 @@ def show(name: str, *, as_json: bool, every_s: int | None) -> None:
 
     if every_s is not None and as_json:
         raise click.UsageError(_("--watch draws a bar, so it takes no --json"))
+    if file and not failed_path:
+        raise click.UsageError(_("--file goes with --failed"))
+    if failed_path:
+        if as_json or every_s is not None:
+            raise click.UsageError(_("--failed takes neither --json nor --watch"))
+        view.write_failed(name, failed_path, file, encoding)
+        return
     view.show_one(name, as_json=as_json, every_s=every_s)
 
 
@@ -111,12 +152,15 @@ def cancel(name: str, *, yes: bool) -> None:
 )
 @click.option("--reset", is_flag=True, help="Go back to the rate of all.")
 def rate(name: str, per_s: float | None, *, reset: bool) -> None:
-    """Send at most RATE of a campaign's messages a second, a share of the one rate.
+    """Show a campaign's rate, or let it be at most RATE a second, a share of the one rate.
 
     It applies at once, also to those that wait. Exits with 1 where it was cancelled, or is unknown.
     """
     from smsq_worker.cli.views import campaign as view
 
-    if reset == (per_s is not None):
+    if reset and per_s is not None:
         raise click.UsageError(_("pass either a rate or --reset"))
+    if not reset and per_s is None:
+        view.show_rate(name)
+        return
     view.do("rate", name, rate=per_s)

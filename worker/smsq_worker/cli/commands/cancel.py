@@ -73,12 +73,16 @@ def _words(found: Cancellation | None) -> str:
 
     if found is None:
         return _("nothing is known of it")
-    if found.answer == "cancelled":
-        return _("cancelled: it certainly was not sent, and will not be")
-    if found.answer == "under_way":
-        return _("under way: the attempt that is being made decides, and is the last")
+    if found.answer != "too_late":
+        return {
+            "cancelled": _("cancelled: it certainly was not sent, and will not be"),
+            "under_way": _("under way: the attempt that is being made decides, and is the last"),
+        }[found.answer]
     if found.state == "accepted":
         return _("too late: the gateway has accepted it; it is not sent again")
     if found.reason == "local:cancelled":
         return _("too late: an earlier attempt may have been sent; it is not sent again")
+    if found.state == "duplicate" and found.reason:
+        holder = found.reason.partition(":")[2]
+        return _("a duplicate, which is never sent; the one to cancel: {id}", id=holder)
     return _("too late: it is {state}", state=state_name(found.state))

@@ -16,18 +16,20 @@ MAX_WORD = 255
         "smsq explain 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
         "smsq explain 1151894566D2EDD9            by the gateway's mid",
         "smsq explain 13800138000 --last 5        the newest messages to a number",
+        "smsq explain order-7                     by your reference, or the idempotency key",
+        "smsq explain spring                      the newest messages of a campaign",
         "smsq explain 1151894566D2EDD9 --lang zh  in Chinese",
         "smsq explain 1151894566D2EDD9 --ticket   for the vendor's support form",
         "smsq explain 1151894566D2EDD9 --json",
     )
 )
-@click.argument("what", metavar="ID|MID|PHONE")
+@click.argument("what", metavar="ID|MID|PHONE|CAMPAIGN|KEY|REFERENCE")
 @click.option(
     "--last",
     type=click.IntRange(1, MAX_LAST),
     default=20,
     show_default=True,
-    help="With a number: list at most this many of its newest messages.",
+    help="Where several messages match: list at most this many of the newest.",
 )
 @click.option(
     "--ticket",
@@ -52,14 +54,17 @@ def explain(
     millisecond: some seconds for a million messages. The middle digits of a message that has
     ended are not kept, so messages to similar numbers may be among them.
 
-    Exits with 1 where nothing is known of it, with 2 where it is no id, mid or number.
+    Any other word is a campaign, an idempotency key or a reference, in this order; `smsq list` has
+    an option for each. A key leads to its holder for 24 hours.
+
+    Exits with 1 where nothing is known of it, with 2 where it can be none of these.
     """
     from smsq_worker.cli.views.explain import Wish, show_explanation
 
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():
         raise click.UsageError(
-            _("it takes a message's id, a mid of the gateway, or a phone number")
+            _("it takes a message's id, a mid, a number, a campaign, a key or a reference")
         )
     if ticket and as_json:
         raise click.UsageError(_("either --ticket or --json, not both"))

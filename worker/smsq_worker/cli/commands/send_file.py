@@ -24,6 +24,7 @@ _MAX_PREFIX: Final = 100
     epilog=examples(
         "smsq send-file numbers.csv --dry-run",
         "smsq send-file numbers.csv --template SMS_1001 --bad-rows bad.csv",
+        "smsq send-file numbers.csv --wait --failed failed.csv",
         "smsq send-file numbers.jsonl --lane notice --send-at 2030-01-31T09:00:00+08:00 --wait",
         "zcat numbers.csv.gz | smsq send-file - --key-prefix june",
         file=(
@@ -50,6 +51,12 @@ _MAX_PREFIX: Final = 100
 @click.option("--anew", is_flag=True, help="Send all of it, though it was sent before.")
 @yes_option
 @click.option("--wait", is_flag=True, help="Follow the messages to their end.")
+@click.option(
+    "--failed",
+    "failed_path",
+    type=click.Path(path_type=Path),
+    help="With --wait: put the rows that failed there, with line, state and reason.",
+)
 @json_option
 @click.option("--no-progress", "quiet", is_flag=True, help="Show no progress.")
 def send_file(
@@ -64,6 +71,7 @@ def send_file(
     anew: bool,
     yes: bool,
     wait: bool,
+    failed_path: Path | None,
     as_json: bool,
     quiet: bool,
     **message: Any,
@@ -90,6 +98,8 @@ def send_file(
 
     if dry_run and wait:
         raise click.UsageError(_("either --dry-run or --wait, not both"))
+    if failed_path and not wait:
+        raise click.UsageError(_("--failed goes with --wait"))
     if key_prefix is not None and not (
         0 < len(key_prefix) <= _MAX_PREFIX and key_prefix.isprintable()
     ):
@@ -109,5 +119,6 @@ def send_file(
         allow_notify,
         yes,
         campaign,
+        failed_path,
     )
     view.send_file(file, options, dry_run=dry_run)

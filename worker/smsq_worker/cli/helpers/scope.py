@@ -57,11 +57,18 @@ def read_scope(words: tuple[str, ...], kinds: tuple[str, ...]) -> str:
                     allowed=_(_ALLOWED[kinds]),
                 )
             )
-    # Not shown: it may be a number in the wrong place.
+    raise click.UsageError(_hinted(words[0], kinds))
+
+
+def _hinted(word: str, kinds: tuple[str, ...]) -> str:
+    """Return what is allowed, and what was meant; not the word, which may be a number."""
     from smsq.suggestions import nearest
 
-    allowed, near = _(_ALLOWED[kinds]), nearest(words[0], kinds)
-    if near:
-        hint = _("did you mean {codes}?", codes=near[0])
-        allowed = _("{advice}; {more}", advice=allowed, more=hint)
-    raise click.UsageError(allowed)
+    allowed, near = _(_ALLOWED[kinds]), nearest(word, kinds)
+    if word == "campaign":
+        more = _("a campaign: smsq campaign pause NAME, or resume")
+    elif near:
+        more = _("did you mean {codes}?", codes=near[0])
+    else:
+        return allowed
+    return _("{advice}; {more}", advice=allowed, more=more)

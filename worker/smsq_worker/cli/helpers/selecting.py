@@ -57,7 +57,7 @@ def read(asked: Mapping[str, Any]) -> Selection:
     for name, known in (("state", _STATES), ("lane", _LANES)):
         for word in patterns.get(name, ()):
             _check(name, word, known)
-    since, until = (_time(name, asked[name]) for name in ("since", "until"))
+    since, until = (read_time(name, asked[name]) for name in ("since", "until"))
     if since and until and since >= until:
         raise click.UsageError(_("--since must be before --until"))
     return Selection(
@@ -130,13 +130,15 @@ def _check(name: str, word: str, known: Sequence[str]) -> None:
         )
 
 
-def _time(name: str, text: str | None) -> datetime | None:
-    from smsq_worker.domain.spoken_times import read_time
+def read_time(name: str, text: str | None) -> datetime | None:
+    """Return the moment that an option means, None where it was not given. Raises BadParameter."""
+    from smsq_worker.domain import spoken_times
 
     if not text:
         return None
+    now = datetime.now().astimezone()
     try:
-        return read_time(text, datetime.now().astimezone())
+        found = spoken_times.read_time(text, now)
     except ValueError:
         raise click.BadParameter(
             _(
@@ -146,3 +148,8 @@ def _time(name: str, text: str | None) -> datetime | None:
             ),
             param_hint=f"--{name}",
         ) from None
+    if name == "since" and found > now:
+        # At 1:00 somebody says 23:00, and would be told that there is nothing.
+        words = _("{text} is still to come; write yesterday before it?", text=repr(text)[:40])
+        raise click.BadParameter(words, param_hint=f"--{name}")
+    return found

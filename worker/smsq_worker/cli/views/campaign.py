@@ -6,18 +6,27 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from smsq import audit
+from smsq.suggestions import nearest
+from smsq_worker.bulk_import.bulk_file import BulkFile
+from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
+from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
-from smsq_worker.cli.helpers.layout import padded
+from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
+from smsq_worker.cli.views.send_file import failed_file_lines, how_to_go_on
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext, pgettext
-from smsq_worker.inspection.formatting import clean, local, span, state_name
+from smsq_worker.i18n.told import told
+from smsq_worker.inspection.formatting import clean, local, pause_line, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.campaigns import SEVERAL, Campaign, Campaigns, Deed, as_dict
+from smsq_worker.ledger.failures import failures_of
 
 
 def show_all(*, as_json: bool) -> None:
@@ -27,10 +36,12 @@ def show_all(*, as_json: bool) -> None:
     if as_json:
         echo_json([{"name": one.name, **as_dict(one)} for one in found])
         return
+    columns = max((width(clean(one.name)) for one in found), default=0)
     for one in found:
         counts = _("{ended} of {total} ended", ended=one.ended, total=one.total)
-        words = _(", ").join([counts, *_standing(one)])
-        echo(f"{clean(one.name)}  {words}  {local(one.since)}")
+        began = _("began {time}", time=local(one.since))
+        words = _(", ").join([counts, *_standing(one), began])
+        echo(f"{padded(clean(one.name), columns)}  {words}")
     echo(ngettext("{n} campaign", "{n} campaigns", len(found)))
 
 
@@ -46,6 +57,35 @@ def show_one(name: str, *, as_json: bool, every_s: int | None) -> None:
         echo_json({"name": name, **as_dict(found)})
     else:
         echo_lines(_lines(found, control))
+
+
+def write_failed(name: str, path: Path, file: str | None, encoding: str | None) -> None:
+    """Write what failed of a campaign, with the rows of the file that was sent if it is at hand."""
+    settings = Settings.load(os.environ)
+    client = connect_ledger(settings)
+    campaign = _known(Campaigns(client, settings.rules), name)
+    selector = selecting.selector(client, settings)
+    failures = failures_of(client, settings.redis_url, selector, campaign)
+    others = 0
+    try:
+        if file is None:
+            written = write_masked(path, failures)
+        else:
+            with opened(file) as source:
+                written, others = write_rows(path, failures, BulkFile(source, {}, encoding, ""))
+    except BadFile as error:
+        fail(f"smsq: {told(str(error))}", 2)
+    echo_lines(failed_file_lines(str(path), written, others))
+    if failures:
+        echo_lines(how_to_go_on(name, is_written=True))
+
+
+def show_rate(name: str) -> None:
+    """Print the rate of a campaign; exits with 1 for an unknown one."""
+    settings = Settings.load(os.environ)
+    found = _known(Campaigns(connect_ledger(settings), settings.rules), name)
+    words = _standing(found) or [_("at the rate of all")]
+    echo(_(", ").join([clean(name), *words]))
 
 
 def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -> None:
@@ -64,7 +104,7 @@ def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -
     act = audit.act(f"campaign {deed}", name=name, per_s=rate)
     before = campaigns.do(deed, name, rate=rate, act=act)
     if before == "unknown":  # It has been forgotten in between.
-        fail(_unknown(name))
+        fail(_unknown(campaigns, name))
     if before == "cancelled":
         fail(_("campaign {name} was cancelled", name=clean(name)))
     if deed == "pause" and before == "paused":
@@ -85,23 +125,40 @@ def _done(deed: Deed, name: str, rate: float | None, now: Campaign) -> str:
     if deed == "rate":
         return _("campaign {name}: at the rate of all", name=name)
     under_way = now.states.get("sending", 0)
-    return _(
+    words = _(
         "cancelled campaign {name}: {count} cancelled, {n} under way",
         name=name,
         count=now.states.get("cancelled", 0),
         n=under_way,
     )
+    doubtful = now.reasons.get("local:cancelled", 0)
+    if not doubtful:
+        return words
+    more = ngettext(
+        "{n} failed, as an earlier attempt may have been sent",
+        "{n} failed, as an earlier attempt may have been sent",
+        doubtful,
+    )
+    return _(", ").join((words, more))
 
 
 def _known(campaigns: Campaigns, name: str) -> Campaign:
     found = campaigns.read(name)
     if found is None:
-        fail(_unknown(name))
+        fail(_unknown(campaigns, name))
     return found
 
 
-def _unknown(name: str) -> str:
-    return _("nothing is known of a campaign {name}; smsq campaign lists them", name=clean(name))
+def _unknown(campaigns: Campaigns, name: str) -> str:
+    words = _("nothing is known of a campaign {name}; smsq campaign lists them", name=clean(name))
+    known = [one.name for one in campaigns.all()]
+    # A file's is named after it, with its digest behind.
+    near = [one for one in known if one.startswith(name)] or nearest(name, known)
+    if not near:
+        return words
+    return _(
+        "{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=clean(near[0]))
+    )
 
 
 def _follow(campaigns: Campaigns, found: Campaign, every_s: int) -> Campaign:
@@ -127,7 +184,11 @@ def _lines(one: Campaign, control: Control) -> Iterator[str]:
         rows[_("delivered")] = f"{one.delivery_rate:.1%}"
     if one.reasons:
         rows[_("failed")] = _(", ").join(f"{clean(why)} {n}" for why, n in one.reasons.items())
-    if one.to_send and not one.stop:
+    stops = [one for one in control.pauses() if not one.scope.startswith("template:")]
+    if one.to_send and not one.stop and stops:
+        rows[_("left")] = _("stopped")
+        rows[""] = _("; ").join(map(pause_line, stops))
+    elif one.to_send and not one.stop:
         least = min(control.rate().now, one.rate or float("inf"))
         rows[_("left")] = _("at least {time}", time=span(one.to_send / least))
     for name, words in rows.items():

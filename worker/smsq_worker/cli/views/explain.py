@@ -17,6 +17,7 @@ from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
+from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.layout import padded, terminal_columns, width, wrapped
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.meter import meter
@@ -42,6 +43,7 @@ from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.inspection.state_text import state_words
 from smsq_worker.inspection.timeline import past_events
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.message_view import (
     Trace,
     mid_of,
@@ -51,6 +53,7 @@ from smsq_worker.ledger.message_view import (
     sharers_of,
 )
 from smsq_worker.ledger.search import find, size
+from smsq_worker.ledger.selecting import Selection, Selector
 
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
 _LABEL: Final = 9
@@ -85,24 +88,37 @@ class _Context:
 
 
 def show_explanation(word: str, wish: Wish) -> None:
-    """Print what is known of a message's id, of a mid, or of a number."""
+    """Print what is known of a message's id, of a mid, a number, a campaign, a key, a reference."""
     settings = Settings.load(os.environ)
     catalogue = Catalogue.load(settings.codes_file)
     with connect_ledger(settings) as client:
         context = _Context(settings, client, catalogue, wish)
-        if not (_explain_id(context, word) or _explain_mid(context, word)):
-            if not _NUMBER.fullmatch(word):
-                _unknown(context, _("nothing is known of {word!r}", word=word))
-            _explain_phone(context, _phone(word))
+        if _explain_id(context, word) or _explain_mid(context, word):
+            return
+        if phone := _phone(word):
+            _explain_phone(context, phone)
+        elif not _explain_named(context, word):
+            if _NUMBER.fullmatch(word):
+                _refuse_number(word)
+            _unknown(context, _("nothing is known of {word!r}", word=word))
 
 
 def _phone(word: str) -> str:
+    """Return the number that a word is; "" of any other."""
     try:
-        return parse_phone(word)
+        return parse_phone(word) if _NUMBER.fullmatch(word) else ""
+    except InvalidMessage:
+        return ""
+
+
+def _refuse_number(word: str) -> NoReturn:
+    try:
+        parse_phone(word)
     except InvalidMessage as error:
         raise click.UsageError(
             _("no id and no mid that is known, and no number: {error}", error=told(str(error)))
         ) from None
+    raise AssertionError(word)
 
 
 def _explain_id(context: _Context, message_id: str, mid: str = "") -> bool:
@@ -143,6 +159,64 @@ def _explain_mid(context: _Context, mid: str) -> bool:
     answer = _parked(context, mid, since, sharers)
     _echo(context, answer, _lines(answer))
     return True
+
+
+def _explain_named(context: _Context, word: str) -> bool:
+    """Explain the messages of a campaign, the holders of a key, or those with a reference.
+
+    In this order: the first two are looked up, for a reference the index is searched.
+    """
+    client, settings = context.client, context.settings
+    selector = selecting.selector(client, settings)
+    campaign = Campaigns(client, settings.rules).read(word)
+    if campaign is not None:
+        ids = _ids(selector, "campaign", word, context.wish.last)
+        note = _(
+            "campaign {name}: the newest {n} of {count} messages; all of it: smsq campaign show",
+            name=clean(word),
+            n=len(ids),
+            count=campaign.total,
+        )
+        return _explain_several(context, {"campaign": word, "found": campaign.total}, ids, note)
+    holders = selector.holders(word)
+    if holders:
+        note = _("it holds the idempotency key {key}", key=clean(word))
+        return _explain_several(context, {"key": word, "found": len(holders)}, holders, note)
+    ids = _ids(selector, "reference", word, context.wish.last)
+    read = (read_status(client, settings.redis_url, one) for one in ids)
+    # A * in a selection is any text.
+    ids = [one.id for one in read if one is not None and one.reference == word]
+    note = _(
+        "reference {name}: the newest {n} messages; all: smsq list --reference",
+        name=clean(word),
+        n=len(ids),
+    )
+    return _explain_several(context, {"reference": word, "found": len(ids)}, ids, note)
+
+
+def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
+    """Return the newest messages of which a field is a word."""
+    return [one for one, _at in selector.page(Selection({field: [word]}), last).rows]
+
+
+def _explain_several(
+    context: _Context, what: dict[str, Any], ids: Iterable[str], note: str
+) -> bool:
+    """Print messages as a list, or the only one in full; return whether there is one."""
+    client, url = context.client, context.settings.redis_url
+    found = [status for one in ids if (status := read_status(client, url, one)) is not None]
+    if len(found) == 1 and what["found"] == 1:
+        return _explain_id(context, found[0].id)
+    found.sort(key=lambda one: one.enqueued_at, reverse=True)
+    rows = [_row(context, status) for status in found]
+    if rows:
+        lines = [
+            *_table(rows),
+            *wrapped(note, terminal_columns()),
+            _("one of them: smsq explain ID"),
+        ]
+        _echo(context, what | {"note": note, "messages": rows}, lines)
+    return bool(rows)
 
 
 def _explain_phone(context: _Context, phone: str) -> None:
@@ -208,6 +282,7 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "phone": status.phone,
         "template": status.template,
         "lane": status.lane,
+        "campaign": status.campaign,
         "state": status.state,
         "reason": status.reason,
         "words": state_words(status, context.catalogue),
@@ -287,6 +362,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
             template=clean(answer["template"] or "?"),
         )
         yield _labelled(_("to"), to)
+        if answer["campaign"]:
+            yield _labelled(_("campaign"), clean(answer["campaign"]))
     if "mid" in answer:
         yield _labelled("mid", answer["mid"])
     words = _("{state}: {meaning}", state=_state(answer["state"]), meaning=answer["words"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
-from smsq_worker.inspection.formatting import span, state_name
+from smsq_worker.inspection.formatting import clean, span, state_name
 
 _NAMES: Final = 11
 """Columns of what a line is about."""
@@ -46,6 +47,7 @@ class Options:
     notify: tuple[str, ...]
     yes: bool = False
     campaign: str | None = None
+    failed_path: Path | None = None
 
 
 def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
@@ -84,6 +86,8 @@ def _send(bulk: BulkImport, options: Options) -> NoReturn:
             if checkpoint.progress.finished is None:
                 run.enqueue(partial(_confirm, options))
             states = run.follow() if options.wait else set()
+            if states - _GOOD_ENDS:
+                run.find_failed(options.failed_path)
             _show(run.report(), options)
             raise SystemExit(1 if run.failed or states - _GOOD_ENDS else 0)
         except BadRows as error:
@@ -168,9 +172,51 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
         conflicts = report["key_conflicts"]
         yield "  " + _("{n} of them with another message's key; they are not sent", n=conflicts)
         yield from _row_lines(report["conflict_rows"])
+        more = conflicts - len(report["conflict_rows"])
+        if more:
+            yield "  " + ngettext("and {n} more line", "and {n} more lines", more)
+    if report.get("campaign"):
+        name = shlex.quote(clean(report["campaign"]))
+        yield _line(_("campaign"), clean(report["campaign"]))
+        yield "  " + _("to stop it: smsq campaign cancel {name}", name=name)
     yield _line("ids", report["ids"])
     for state, count in sorted(report.get("states", {}).items()):
         yield _line(state_name(state), count)
+    yield from _failed_lines(report)
+
+
+def _failed_lines(report: dict[str, Any]) -> Iterator[str]:
+    for row in report.get("failed_rows", ()):
+        what = f"{state_name(row['state'])} {clean(row['reason'])}".rstrip()
+        yield "  " + _("line {line}: {what}", line=row["line"] or "?", what=what)
+    more = report.get("failed", 0) - len(report.get("failed_rows", ()))
+    if more:
+        yield "  " + ngettext("and {n} more", "and {n} more", more)
+    if "failed_file" in report:
+        yield from failed_file_lines(
+            report["failed_file"], report["failed_written"], report["failed_without_row"]
+        )
+    if report.get("failed") and "campaign" in report:
+        yield from how_to_go_on(report["campaign"], is_written="failed_file" in report)
+
+
+def failed_file_lines(path: str, written: int, others: int) -> Iterator[str]:
+    """Yield what was written of rows that failed."""
+    yield ngettext("{n} row written to {path}", "{n} rows written to {path}", written, path=path)
+    if others:
+        yield ngettext(
+            "{n} more is of no row of this file; without the file it is listed by its mask",
+            "{n} more are of no row of this file; without the file they are listed by their masks",
+            others,
+        )
+
+
+def how_to_go_on(campaign: str, *, is_written: bool) -> Iterator[str]:
+    """Yield what an operator does about what failed in a campaign."""
+    name = shlex.quote(clean(campaign))
+    if not is_written:
+        yield _("all of them: smsq campaign show {name} --failed out.csv --file FILE", name=name)
+    yield _("send again what certainly did not arrive: smsq redo --campaign {name}", name=name)
 
 
 def _row_lines(rows: list[dict[str, Any]]) -> Iterator[str]:

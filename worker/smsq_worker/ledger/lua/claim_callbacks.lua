@@ -7,15 +7,18 @@
 -- One act, so that two workers do not publish the same ones.
 
 local answer = {events}
-local function announce_new(id)
+local function announce_new(id, state)
   local m = load(id)
-  if m then announce(m) end
+  if m then
+    announce(m)
+    count_end_of_new(m, state)
+  end
   return true
 end
 
 local function claim(name)
-  local new = string.match(name, '^new:%l+:(.*)$')
-  if new and apart('notice', name, announce_new, new) then
+  local state, new = string.match(name, '^new:(%l+):(.*)$')
+  if new and apart('notice', name, announce_new, new, state) then
     score(KEY_NOTICES, name)
   elseif not new and is_line(name) and name:find('^%l+:%l+:.') then
     score(KEY_NOTICES, name, now + tonumber(ARGV[2]))

@@ -1,5 +1,5 @@
 -- A message: read, moved from state to state, put under a timer, saved.
--- needs: write_behind campaigns
+-- needs: write_behind campaigns days
 
 local FINAL = {delivered = 1, failed = 1, expired = 1, unreported = 1, duplicate = 1,
   cancelled = 1}
@@ -99,6 +99,7 @@ local function load(id)
   }
   m.stored_index = index_of(m)
   if f.campaign then note_counted(m) end
+  note_for_day(m)
   return m
 end
 
@@ -168,6 +169,7 @@ end
 
 -- Write what an act has changed of a message.
 local function save(m)
+  count_for_day(m)
   if m.is_anew then
     write_anew(m)
     redis.call('PEXPIRE', m.key, RETENTION)
