@@ -91,6 +91,8 @@ local function cancel_message(id, now, retention)
     if f.stop ~= 'cancelled' then forbid_resends(id, now) end
     changed = f.stop ~= 'cancelled'
   end
+  -- A write, so that WAIT waits for what an answer before this one wrote.
+  if not changed then redis.call('HSET', KEY_MESSAGE .. id, 'state', state) end
   local answer = state == 'cancelled' and 'cancelled' or state == 'sending' and 'under way' or 'too late'
   return answer, state, f.reason or '', changed
 end

@@ -46,7 +46,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to tell that one has ended, or to forget it; inf while one has live messages | as its campaign |
 | smsq:campaigns:waiting:<name> | zset | ids deferred because their campaign is paused, or slower, by when they were entered | until they go on |
 | smsq:campaigns:rooms | set | campaigns of which messages wait there | until none does |
-| smsq:campaigns:sweep | hash | how far the scheduler has come in ending the messages of cancelled campaigns, see ledger/lua/shared/campaigns.lua; "name:<name>": these | until it is through |
+| smsq:campaigns:sweep | hash | how far the scheduler has come in ending the messages of cancelled campaigns, see ledger/lua/shared/campaigns_tick.lua; "name:<name>": these | until it is through |
 | smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload; also `lanes` where it holds not for all lanes alike, see ledger/lua/shared/suppression.lua | until then |
 | smsq:codes:seen  | hash   | stat code that the catalogue does not know -> {count, first, last, mid of the last} as JSON, of messages' own reports, at most 200 | 90 d after the last |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |

@@ -21,6 +21,7 @@ from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from harness.wakeups import send
 from smsq.async_connection import AsyncClients
+from smsq.cancelling import Canceller
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
 from smsq.errors import LedgerUnavailable
@@ -34,6 +35,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Admitted
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.runtime import Runtime
 
 PASSWORD = "hush-hush-77"
@@ -368,6 +370,22 @@ def test_reports_that_no_replica_has_are_not_told_as_safe(
     scene = Scene(client, settings, wait_replicas=1)
     with pytest.raises(LedgerUnavailable, match="1 replicas"):
         scene.ledger.take_in([("mid", "DELIVRD")], wake_after_s=30)
+
+
+def test_a_campaign_that_no_replica_knows_as_cancelled_is_not_told_as_such(
+    client: Client, settings: Settings
+) -> None:
+    scene = Scene(client, settings, wait_replicas=1)
+    scene.enter(campaign="spring")
+    campaigns = Campaigns(client, scene.rules)
+    for _ in range(2):  # The second changes nothing, and must not be believed either.
+        with pytest.raises(LedgerUnavailable, match="do it again"):
+            campaigns.do("cancel", "spring")
+    canceller = Canceller(client, replace(settings, wait_replicas=1))
+    scene.enter("alone")
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="all the same"):
+            canceller.cancel(["alone"])
 
 
 def test_a_call_does_not_depart_before_a_replica_has_its_admission(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
 import redis
 
+from harness.campaigns import SPRING, check, enter, read, release, sweep
 from harness.scene import DELIVRD, PHONE_IS_OFF, TEMPLATE, Scene, stat
 from smsq import keys
 from smsq.audit import act
@@ -22,53 +22,14 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Rejected, RetryLater
 from smsq_worker.ledger.callbacks import Callbacks
-from smsq_worker.ledger.campaigns import Campaign, Campaigns
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.selecting import Selection, Selector
 from smsq_worker.ledger.states import read_states
-
-SPRING = "spring"
 
 
 @pytest.fixture
 def campaigns(client: redis.Redis, scene: Scene) -> Campaigns:
     return Campaigns(client, scene.rules)
-
-
-def enter(scene: Scene, *names: str, campaign: str = SPRING, **more: Any) -> None:
-    for name in names:
-        scene.enter(name, lane="bulk", campaign=campaign, **more)
-
-
-def read(campaigns: Campaigns, name: str = SPRING) -> Campaign:
-    found = campaigns.read(name)
-    assert found is not None
-    return found
-
-
-def check(scene: Scene, campaigns: Campaigns, *names: str) -> None:
-    """Hold the counts to the messages themselves."""
-    statuses = [scene.status(name) for name in names]
-    found = read(campaigns)
-    assert found.states == Counter(status.state for status in statuses)
-    failed = [status.reason for status in statuses if status.state == "failed"]
-    assert found.reasons == Counter(failed)
-    live = {f"{s.lane}:{s.state}" for s in statuses if s.state not in FINAL}
-    assert live <= {name for name, n in scene.control.live().items() if n}
-
-
-def sweep(scene: Scene, campaigns: Campaigns) -> None:
-    for _ in range(100):
-        if campaigns.is_swept():
-            return
-        scene.client.hset(keys.CAMPAIGN_SWEEP, "at", 0)
-        scene.claim()
-    raise AssertionError("the sweep does not end")
-
-
-def release(scene: Scene) -> list[str]:
-    """Let the scheduler look once more, as it does 20 ms later."""
-    scene.client.hdel(keys.CLOCK, "campaigns")
-    return scene.woken()
 
 
 # --- records and counts ---------------------------------------------------------------------

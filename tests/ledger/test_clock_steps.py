@@ -36,6 +36,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.client_rate import RelayRate
 
 DOC = ROOT / "docs" / "operate" / "redis.md"
@@ -137,6 +138,7 @@ def keep_everything(scene: Scene) -> None:
     scene.control.pause(template_scope(TEMPLATE), "by hand")
     scene.enter("waiting")
     assert scene.stays("waiting") == "deferred"
+    keep_campaigns(scene)
     RelayRate(scene.client, scene.rules).wait_s("shop", 1)
     # What producers keep of verification codes, and move themselves: producer/test_verify.py.
     scene.client.hset(f"{keys.CHALLENGE}name", "at", scene.now_ms())
@@ -145,6 +147,24 @@ def keep_everything(scene: Scene) -> None:
     scene.client.set(keys.message("odd"), "no message")
     scene.claim()
     scene.client.hset("smsq:clock", "slice", scene.now_ms())  # as a full slice does
+
+
+def keep_campaigns(scene: Scene) -> None:
+    campaigns = Campaigns(scene.client, scene.rules)
+    for name in ("over", "slow", "paused", "stopped"):
+        scene.enter(name, template="OTHER", lane="notice", campaign=name)
+    campaigns.do("rate", "slow", rate=0.01)
+    scene.admit("slow")
+    campaigns.do("pause", "paused")
+    scene.admit("paused")
+    scene.client.hset(keys.message("over"), "expires", scene.now_ms() - 1)
+    scene.admit("over")
+    scene.enter("over2", template="OTHER", lane="notice", campaign="over")
+    scene.client.hset(keys.message("over2"), "expires", scene.now_ms() - 1)
+    scene.admit("over2")
+    for n in range(200):
+        scene.enter(f"stopped{n}", template="OTHER", lane="notice", campaign="stopped")
+    campaigns.do("cancel", "stopped")
 
 
 # Turns, window, slow-down

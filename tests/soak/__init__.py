@@ -2,10 +2,10 @@
 
     make soak MESSAGES=10000 SECONDS=300 FAULTS=pause,freeze
 
-Messages enter singly and in batches while faults occur in every process and between them; see
-`soak.faults` for the kinds. All the while the sandbox times out after accepting, resets, fails,
-sends garbage, and loses, doubles and hastens its reports. Every message has a number of its own,
-so what the sandbox accepted for a number is the truth about its message.
+Messages enter singly and in batches, are cancelled, paused and slowed, while faults occur in every
+process and between them; see `soak.faults` for the kinds. All the while the sandbox times out after
+accepting, resets, fails, sends garbage, and loses, doubles and hastens its reports. Every message
+has a number of its own, so what the sandbox accepted for a number is the truth about its message.
 
 What must hold, whatever happens: no message is lost or stuck, no thread of ours dies alone, what
 the ledger says is true, and no SMS is sent twice, unless the policy is `resend` and it was counted.

@@ -13,11 +13,14 @@ from threading import Event
 
 import smsq
 import soak
-from smsq.connection import connect
+from smsq.cipher import PlaintextCipher
+from smsq.connection import Client, connect
 from smsq.contract import State
 from smsq.tracking import key_holder
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import Ledger
+from smsq_worker.ledger.campaigns import Campaigns
+from smsq_worker.ledger.selecting import Selection, Selector
 from soak.chaos import Chaos
 from soak.compare import Result, compare, gave_up, read_journal, story, unaccounted
 from soak.faults import FAULTS
@@ -119,10 +122,29 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
             result.untrue.append(f"a resend was spent on what certainly was not sent: {told}")
         if mids := owed(stage, phone, status):
             result.lost.append(f"the report for {', '.join(mids)}: {told}")
+        if message_id in load.cancelled and (calls or status.state != State.CANCELLED):
+            result.untrue.append(f"it was said to be cancelled: {told}")
     settings = Settings.load(stage.environ)
-    counters = Ledger(connect(settings.redis_url), settings.rules).counters()
+    client = connect(settings.redis_url)
+    result.untrue += miscounted(client, settings, load)
+    counters = Ledger(client, settings.rules).counters()
     result.doubts_counted = counters.get("possible_duplicates", 0)
     return result
+
+
+def miscounted(client: Client, settings: Settings, load: Load) -> list[str]:
+    """Name the campaigns whose counts are not those of their messages, or that were not obeyed."""
+    by = ("campaign", "state")
+    selector = Selector(client, settings.rules, [PlaintextCipher()])
+    counted = selector.count(Selection(), by, scan=True).groups
+    found = []
+    for one in Campaigns(client, settings.rules).all():
+        brute = {state: n for (name, state), n in counted.items() if name == one.name}
+        if brute != one.states:
+            found.append(f"{one.name} counts {dict(one.states)}, and has {brute}")
+        if one.stop != load.campaigns.get(one.name, ""):
+            found.append(f"{one.name} is {one.stop}, not {load.campaigns.get(one.name)}")
+    return found
 
 
 def kinds(text: str) -> tuple[str, ...]:

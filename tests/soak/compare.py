@@ -94,7 +94,7 @@ def untruths(status: smsq.Status, calls: Sequence[Acceptance], policy: str) -> I
     """Name what the ledger says of a message that is not so."""
     if status.state == "delivered" and not calls:
         yield "delivered, and never accepted"
-    if status.state == "expired" and calls:
+    if status.state in {"expired", "cancelled"} and calls:
         yield "certainly not sent, and accepted"
     if status.reason in {"local:invalid", "local:lost"}:
         yield "it was valid, and Redis evicts nothing"

@@ -85,6 +85,10 @@ TEMPLATES: Final = (
         "have that in time: it may be sent all the same"
     ),
     N_(
+        "the ledger changed the campaign, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have "
+        "that in time: a failover may undo it, so do it again"
+    ),
+    N_(
         "the ledger took the message, but {n} replicas (SMSQ_REDIS_WAIT_REPLICAS) did not have it "
         "in time: it may be sent, or be lost"
     ),

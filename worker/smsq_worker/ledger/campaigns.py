@@ -14,6 +14,7 @@ from smsq import keys
 from smsq.campaigns import CANCELLED, PAUSED, WAITING
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, Lane, State
+from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.timestamps import at
 
@@ -82,9 +83,19 @@ class Campaigns(Acts):
     """The acts on campaigns. Every method raises LedgerUnavailable where Redis fails."""
 
     def do(self, deed: Deed, name: str, *, rate: float | None = None, act: str = "") -> Before:
-        """Do what an operator says; return what the campaign was. `act` is from `smsq.audit`."""
-        rate_text = "" if rate is None else f"{rate:.6g}"
-        return self._run_plain("campaign", deed, name, rate_text, act)[0]  # type: ignore[no-any-return]
+        """Do what an operator says; return what the campaign was. `act` is from `smsq.audit`.
+
+        Raises LedgerUnavailable also where a failover may undo it: then do it again.
+        """
+        rate_text, replicas = "" if rate is None else f"{rate:.6g}", self._rules.wait_replicas
+        before, is_safe = self._run_plain("campaign", deed, name, rate_text, act, replicas=replicas)
+        if not is_safe:
+            raise LedgerUnavailable(
+                f"the ledger changed the campaign, but {replicas} replicas "
+                "(SMSQ_REDIS_WAIT_REPLICAS) did not have that in time: a failover may undo it, so "
+                "do it again"
+            )
+        return before  # type: ignore[no-any-return]
 
     def read(self, name: str) -> Campaign | None:
         """Read a campaign; None for one that is unknown."""

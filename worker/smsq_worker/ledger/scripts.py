@@ -1,7 +1,7 @@
 """How scripts are put together: names of keys, constants of the settings, shared files.
 
 A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or of the
-producer's audit.lua, campaigns.lua and wakeup.lua; those may need others. KEY_<name> is a key of
+producer's _OF_PRODUCERS; those may need others. KEY_<name> is a key of
 `smsq.keys`; other names in capitals that no file defines are from `_constants`. A script contains
 only those of their functions, tables and constants that it uses, as all of it runs in each act.
 """
@@ -31,6 +31,7 @@ All others go through: they stop, end or free what is in, or report it, and what
 bounded. Refused, they would leave doubts, and an operator without a brake.
 """
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
+_OF_PRODUCERS: Final = ("audit", "campaigns", "wakeup")
 _LOCAL: Final = re.compile(r"local (?:function (\w+)|([\w, ]+))")
 _PARTS: Final = re.compile(r"^(local .*\n(?:(?:[ \t].*)?\n)*(?:(?:end|}).*\n)?)", re.MULTILINE)
 _NO_NAMES: Final = re.compile(r"--.*|'[^'\n]*'|(?<!\.)[.:]\w+")
@@ -110,7 +111,7 @@ def _files() -> dict[str, str]:
         path.relative_to(root).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
         for path in root.rglob("*.lua")
     }
-    return own | {f"shared/{name}": lua(name) for name in ("audit", "campaigns", "wakeup")}
+    return own | {f"shared/{name}": lua(name) for name in _OF_PRODUCERS}
 
 
 def _constants(rules: Rules) -> dict[str, Any]:

@@ -87,6 +87,9 @@ local function stopped(m)
     end
   end
   if stop == 'cancelled' then
+    if not m.stop and is_left_to_sweep(m) then
+      return {'ended', certainly_not_sent(m) and 'cancelled' or 'failed'}
+    end
     cancel(m)
     return ended(m)
   end

@@ -22,7 +22,10 @@ local function done(effect)
   return stop
 end
 
-if stop == 'cancelled' then return stop end
+if stop == 'cancelled' then
+  redis.call('HSET', key, 'stop', stop)  -- A write, so that WAIT waits for the one before.
+  return stop
+end
 if what == 'rate' then
   if rate == '' then
     redis.call('HDEL', key, 'rate', 'slot')
@@ -39,6 +42,7 @@ end
 if what == 'resume' then
   if stop == '' then return stop end
   redis.call('HDEL', key, 'stop', 'stopped')
+  redis.call('SADD', KEY_CAMPAIGN_ROOMS, name)
   return done('resumed')
 end
 redis.call('HSET', key, 'stop', 'cancelled', 'stopped', now)

@@ -34,6 +34,8 @@ local can_publish = ARGV[5] == '1'
 local woken = {}  -- lane -> ids
 -- It is looked at again this much later meanwhile.
 local UNPUBLISHED_MS = 1000
+-- And what the sweep is to end, so much later: that may take longer, with millions.
+local UNSWEPT_MS = 600000
 
 local function wake(m)
   if not can_publish then return timer(m, math.min(now + UNPUBLISHED_MS, m.expires)) end
@@ -147,10 +149,18 @@ local function release_waiting()
   end
 end
 
+local function go_on(m, how)
+  if is_left_to_sweep(m) then return timer(m, now + UNSWEPT_MS) end
+  if m.campaign and campaign_of(m).stop == 'cancelled' then return cancel(m) end
+  if now >= m.expires then return expire(m) end
+  how(m)
+end
+
 local due = {
   sending = function(m)  -- its worker died, or lives and will record late
     if m.f.test then  -- the gateway was not called
       set(m, m.n .. ':outcome', 'not_sent', m.n .. ':detail', 'lease ran out')
+      if is_cancelled(m) then return cancel(m) end
       return defer(m, lost_wait_ms)
     end
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
@@ -159,8 +169,8 @@ local due = {
     follow_doubt(m, lost_wait_ms)
   end,
   accepted = function(m) finish(m, 'unreported') end,
-  deferred = function(m) if now >= m.expires then expire(m) else wake(m) end end,
-  queued = function(m) if now >= m.expires then expire(m) else suspect(m) end end,
+  deferred = function(m) go_on(m, wake) end,
+  queued = function(m) go_on(m, suspect) end,
 }
 
 local function run_out(id)

@@ -18,6 +18,17 @@ local function campaign_of(m)
   return one
 end
 
+-- Return whether the sweep ends a message of a cancelled campaign. To end a million wherever an act
+-- meets one would keep otps waiting.
+local function is_left_to_sweep(m)
+  local one = m.campaign and campaign_of(m)
+  if not one or one.stop ~= 'cancelled' then return false end
+  if one.is_swept == nil then
+    one.is_swept = redis.call('HEXISTS', KEY_CAMPAIGN_SWEEP, 'name:' .. m.campaign) == 1
+  end
+  return one.is_swept
+end
+
 -- Book as many of a campaign's slots as are free by now, at most so many; return how many.
 local function book_slots(one, at_most)
   local us = clock[1] * 1000000 + clock[2]

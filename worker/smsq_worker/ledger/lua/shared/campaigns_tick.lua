@@ -7,9 +7,11 @@
 -- messages may lie behind it.
 
 -- So many ended, or looked at, in a slice; slices are so far apart, for all workers together.
-local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 30, 600, 40
+local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 10, 300, 10
 local SLICE_MS = 20
 local RELEASED_AT_ONCE = 50
+-- There may be thousands: so many of them, at random, have their turn.
+local ROOMS_AT_ONCE = 40
 
 local function may_follow(at)
   local since = now - tonumber(at or 0)
@@ -41,7 +43,7 @@ local function look_at_ended(name)
   return true
 end
 
-local function go_on(id, is_slower, wake)
+local function let_go(id, is_slower, wake)
   local m = load(id)
   if not m or m.state ~= 'deferred' then return true end
   if now >= m.expires then
@@ -57,9 +59,8 @@ end
 -- Let go on what waits for a campaign. Returns ms until more can, nil where nothing waits for that.
 local function release_of(name, wake)
   local room, one = KEY_CAMPAIGN_ROOM .. name, campaign_of({campaign = name})
-  if one.stop then return nil end
   local waiting = redis.call('ZCARD', room)
-  if waiting == 0 then
+  if one.stop or waiting == 0 then  -- Who resumes it puts it in again.
     redis.call('SREM', KEY_CAMPAIGN_ROOMS, name)
     return nil
   end
@@ -67,7 +68,9 @@ local function release_of(name, wake)
   if one.rate then n = book_slots(one, n) end
   local ids = n > 0 and redis.call('ZPOPMIN', room, n) or {}
   for i = 1, #ids, 2 do
-    apart('message', ids[i], go_on, ids[i], one.rate, wake)
+    if not apart('message', ids[i], let_go, ids[i], one.rate, wake) then
+      redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, ids[i])
+    end
   end
   if n == waiting then return nil end
   return one.rate and math.ceil(1000 / one.rate) or 0
@@ -124,9 +127,10 @@ local function look_after_campaigns(wake)
     apart('campaign', name, look_at_ended, name)
   end
   local soonest = sweep_cancelled() and 0 or nil
-  local rooms = redis.call('SMEMBERS', KEY_CAMPAIGN_ROOMS)
-  if rooms[1] and may_follow(redis.call('HGET', KEY_CLOCK, 'campaigns')) then
+  local rooms = redis.call('SCARD', KEY_CAMPAIGN_ROOMS)
+  if rooms > 0 and may_follow(redis.call('HGET', KEY_CLOCK, 'campaigns')) then
     redis.call('HSET', KEY_CLOCK, 'campaigns', now)
+    rooms = redis.call('SRANDMEMBER', KEY_CAMPAIGN_ROOMS, ROOMS_AT_ONCE)
     for _, name in ipairs(rooms) do
       local ms = release_of(name, wake)
       if ms and (not soonest or ms < soonest) then soonest = ms end

@@ -12,8 +12,9 @@
 --   now       the latest time that a worker's clock saw
 --   back, at  ms by which the server's was set back at least, and when
 --   slice     when due timers were last looked through
---   timers, held, notices  cursors of ZSCAN: how far each has been looked through since; absent
---             when that is done. In slices, because a million messages are too many for one act
+--   campaigns when those that wait for their campaign were
+--   timers, held, notices, campaign_ends  cursors of ZSCAN: how far each has been looked through since;
+--             absent when that is done. In slices, because a million messages are too many for one act
 
 local STEP, SLICE = 500, 200
 local seen, back, stepped_at
@@ -88,7 +89,7 @@ local function step_back()
   end
 
   redis.call('HSET', KEY_CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
-    'notices', 0, 'slice', 0)
+    'notices', 0, 'campaign_ends', 0, 'slice', 0)
   move_calls()
   move_rate()
   move_pauses()

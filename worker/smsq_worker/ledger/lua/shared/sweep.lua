@@ -57,6 +57,13 @@ local MOVE = {
   end},
   -- One that comes too early finds its endpoint in backoff, or another worker at it.
   notices = {KEY_NOTICES, function(_, at) return moved(at, 0) end},
+  -- When one is told of, and forgotten, follows from its end.
+  campaign_ends = {KEY_CAMPAIGNS, function(name, at)
+    local ended = tonumber(redis.call('HGET', KEY_CAMPAIGN .. name, 'ended') or 0)
+    local to = moved(ended, 0)
+    if to < ended then redis.call('HSET', KEY_CAMPAIGN .. name, 'ended', whole(to)) end
+    return at - (ended - to)
+  end},
 }
 
 -- Look through a slice; return whether there may be more.
