@@ -14,13 +14,6 @@ end
 
 local m = load(ARGV[1])
 if not m then return answer('unknown', '') end
-if m.state == 'held' and is_cancelled(m) then  -- The sweep comes later.
-  return whole_act(function()
-    cancel(m)
-    save(m)
-    return answer('not held', m.state)
-  end)
-end
 if m.state ~= 'held' then return answer('not held', m.state) end
 if is_cancelled(m) then  -- with its campaign, and the sweep has not come to it yet
   return whole_act(function()
