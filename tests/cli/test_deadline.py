@@ -30,6 +30,7 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "explain": (("m1",), (PHONE,)),
     "list": ((), ("--scan",)),
     "count": ((),),
+    "redo": (("--since", "10:00", "--dry-run"), ("--campaign", "spring", "--yes")),
     "rate": ((), ("50",), ("--reset",)),
     "pause": ((), ("template", "SMS_1001")),
     "resume": ((),),

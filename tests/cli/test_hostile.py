@@ -39,6 +39,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     ],
     "list": [("list",), ("list", "--state", EVIL), ("list", "--csv"), ("list", "--after", EVIL)],
     "count": [("count", "--by", "state,reason,template,caller,stat"), ("count", "--by", EVIL)],
+    "redo": [("redo", "--template", "*", "--dry-run"), ("redo", "--campaign", EVIL, "--yes")],
     "rate": [("rate",), ("rate", EVIL)],
     "pause": [("pause", "template", EVIL), ("pause", EVIL)],
     "resume": [("resume", "template", "none"), ("resume", EVIL)],
@@ -54,7 +55,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "send-file": [("send-file", "numbers.csv", "--dry-run")],
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
-TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign")
+TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign", "redo")
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 

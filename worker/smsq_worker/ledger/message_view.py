@@ -76,6 +76,10 @@ class Trace:
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
     """Whether it waits for its campaign, which is paused or has a rate of its own."""
+    redo_of: str | None = None
+    """The message that it sends again."""
+    redone_by: str | None = None
+    """The message that sends it again; of a redo that was broken off it may not exist yet."""
 
 
 def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
@@ -137,6 +141,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         report_until=_after(now, mid_ttls),
         reused_mids=frozenset(reused),
         tellings=tuple(_tellings(client, status.id)),
+        redo_of=fields.get("redo_of"),
+        redone_by=fields.get("redone_by"),
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
     return trace, str(read_apparent(client, "", fields)["state"] if "state" in fields else "")

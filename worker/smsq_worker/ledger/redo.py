@@ -1,0 +1,312 @@
+"""Sending again what certainly did not arrive, once, whoever dies in the middle.
+
+Each message is sent again as another, whose id follows from its own: so whoever repeats a redo means
+the same ones. First redo.lua notes this of the old one, then the new one is entered as any message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from smsq import keys, wakeup
+from smsq.app import app
+from smsq.cipher import PlaintextCipher, opener, to_json
+from smsq.compaction import unfolded
+from smsq.connection import Client, mapped_errors
+from smsq.contract import Lane, Message, OnAmbiguous, State
+from smsq.errors import KeyConflict
+from smsq.failpoints import reached
+from smsq.ledger_writer import BatchWakeUp, LedgerWriter, Origin, as_entry
+from smsq.publishing import left_to_the_scheduler, publish_batch
+from smsq.tracking import Status, status_of
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.audit import add_act
+from smsq_worker.ledger.payloads import opened
+from smsq_worker.ledger.selecting import Selection, Selector
+
+_NAMESPACE: Final = UUID("a1a4c3f6-6f4e-5d0f-9d52-0a4a7c6f5b11")
+_PAGE: Final = 500
+_SCANNED_AT_ONCE: Final = 1_000_000
+BATCH: Final = 50
+"""Messages in one act, and at most half done where a process dies."""
+REDOABLE: Final = (State.FAILED, State.EXPIRED, State.UNREPORTED)
+_NOT_SENT: Final = {"not_sent", "refused"}
+
+
+class Left(StrEnum):
+    """Why a message is not sent again."""
+
+    REDONE = "redone"
+    """It has been, by a redo before."""
+    SENT_AGAIN = "sent_again"
+    """Its backend has, with the same key."""
+    OTP = "otp"
+    ERASED = "erased"
+    """The ledger has its number no more, or none that a key at hand opens."""
+    STATE = "state"
+    """It is in none of REDOABLE, or came to another while this looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be sent again, and how."""
+
+    selection: Selection
+    also_doubtful: bool = False
+    """Also what may have arrived."""
+    scan: bool = False
+    """Look through all of the ledger, for what no list has."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a redo takes, or took, by reason, and what not."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    may_have_arrived: Counter[str] = field(default_factory=Counter)
+    """Of these none is taken."""
+    left: Counter[Left] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """A message that may be sent again, as it was read."""
+
+    status: Status
+    fields: Mapping[str, str]
+    """As they are stored, but `redone_by`."""
+    payload: str = field(repr=False)
+    phone: str = field(repr=False)
+    code: str = field(repr=False)
+    kept: Sequence[str]
+    """Its key, the key's fingerprint, the number's digest, whether doubt makes it wait."""
+    is_certain: bool
+
+    @property
+    def reason(self) -> str:
+        return self.status.reason or self.status.state
+
+
+def redone_as(message_id: str) -> str:
+    """Return the id of the message as which another is sent again."""
+    return str(uuid5(_NAMESPACE, message_id))
+
+
+class Redo(Acts):
+    """Finds what failed, and sends it again. Raises LedgerUnavailable."""
+
+    def __init__(
+        self, client: Client, settings: Settings, catalogue: Catalogue, selector: Selector
+    ) -> None:
+        super().__init__(client, settings.rules, opener(client, settings, strict=True))
+        self._settings = settings
+        self._catalogue = catalogue
+        self._selector = selector
+        self._writer = LedgerWriter(client, settings)
+
+    def survey(self, wish: Wish) -> Tally:
+        """Return what `run` would take, and send nothing."""
+        tally = Tally()
+        for _page in self._pages(wish, tally):
+            pass
+        return tally
+
+    def run(
+        self,
+        wish: Wish,
+        campaign: str,
+        *,
+        act: str,
+        ttl_s: float | None = None,
+        told: Callable[[int], None] = lambda _n: None,
+    ) -> Tally:
+        """Send again what is found, as messages of a campaign; return what was done.
+
+        `act` is from `smsq.audit`; `told` is called with how many are sent again by now. Raises
+        CampaignCancelled. After any error, and a crash, the same call goes on: none is sent twice.
+        """
+        with mapped_errors(self._rules.url):
+            add_act(self._client, act, f"as campaign {campaign}")
+        tally = Tally()
+        who = json.loads(act)[0]
+        for page in self._pages(wish, tally, counts_taken=False):
+            for start in range(0, len(page), BATCH):
+                self._send(page[start : start + BATCH], campaign, who, ttl_s, tally)
+                told(tally.taken.total())
+        return tally
+
+    def _pages(self, wish: Wish, tally: Tally, *, counts_taken: bool = True) -> Iterator[list[_Old]]:
+        """Yield what is to be sent again; count the rest."""
+        selection, after = wish.selection, ""
+        limit = _SCANNED_AT_ONCE if wish.scan else _PAGE
+        while True:
+            found = self._selector.page(selection, limit, after, scan=wish.scan)
+            ids = [message_id for message_id, _ in found.rows]
+            for start in range(0, len(ids), _PAGE):
+                page = []
+                for one in self._read(ids[start : start + _PAGE]):
+                    if isinstance(one, Left):
+                        tally.left[one] += 1
+                    elif one.is_certain or wish.also_doubtful:
+                        tally.taken[one.reason] += counts_taken
+                        page.append(one)
+                    else:
+                        tally.may_have_arrived[one.reason] += 1
+                yield page
+            after = found.after
+            if not after:
+                return
+
+    def _read(self, ids: Sequence[str]) -> Iterator[_Old | Left]:
+        with mapped_errors(self._rules.url):
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.time()
+                for message_id in ids:
+                    pipe.hgetall(keys.message(message_id))
+                    pipe.get(keys.payload(message_id))
+                    pipe.exists(keys.message(redone_as(message_id)))
+                clock, *stored = pipe.execute()
+            rows = list(zip(ids, stored[::3], stored[1::3], stored[2::3], strict=True))
+            kept = [_kept(payload) for _, _, payload, _ in rows]
+            with self._client.pipeline(transaction=False) as pipe:
+                for one in kept:
+                    pipe.get(keys.IDEMPOTENCY + (one[0] if one else ""))
+                holders = pipe.execute()
+        now_s = clock[0] + clock[1] / 1e6
+        for row, behind, holder in zip(rows, kept, holders, strict=True):
+            if row[1]:  # otherwise it was forgotten meanwhile
+                yield self._judge(*row, behind, holder, now_s)
+
+    def _judge(
+        self,
+        message_id: str,
+        stored: dict[str, str],
+        payload: str | None,
+        is_redone: int,
+        behind: Sequence[str],
+        holder: str | None,
+        now_s: float,
+    ) -> _Old | Left:
+        was_redone = stored.pop("redone_by", None) is not None
+        fields = unfolded(stored)
+        status = status_of(message_id, fields)
+        if status.state not in REDOABLE:
+            return Left.STATE
+        if status.lane == Lane.OTP:
+            return Left.OTP
+        if was_redone and is_redone:
+            return Left.REDONE
+        phone, code = opened(self._cipher(), payload) if payload and behind else ("", "")
+        if payload is None or not phone:
+            return Left.ERASED
+        if behind[0] and holder not in {None, message_id}:
+            return Left.SENT_AGAIN
+        # What its backend sent with the key this long ago may be forgotten.
+        is_told = now_s < status.enqueued_at.timestamp() + 2 * self._settings.key_ttl_s
+        is_certain = self._did_not_arrive(status, fields) and (is_told or not behind[0])
+        return _Old(status, stored, payload, phone, code, behind, is_certain)
+
+    def _did_not_arrive(self, status: Status, fields: Mapping[str, str]) -> bool:
+        """Return whether no attempt can have arrived: not sent, refused, or reported as failed."""
+        if status.certainly_not_sent:
+            return True
+        if "0:outcome" in fields or not status.attempts:
+            return False
+        for attempt in status.attempts:
+            if attempt.outcome in _NOT_SENT:
+                continue
+            code = self._catalogue.classify(attempt.stat or "")
+            has_failed = code.code_class in {CodeClass.PERMANENT, CodeClass.TRANSIENT}
+            if attempt.outcome != "accepted" or not has_failed or code.may_have_been_sent:
+                return False
+        return True
+
+    def _send(
+        self,
+        batch: Sequence[_Old],
+        campaign: str,
+        who: str,
+        ttl_s: float | None,
+        tally: Tally,
+    ) -> None:
+        rows = [
+            (one.status.id, redone_as(one.status.id), one.fields, one.payload) for one in batch
+        ]
+        reached("before redo")
+        answers: list[str] = self._run_plain("redo", to_json(rows))[0] if rows else []
+        reached("after redo")
+        going = []
+        for one, answer in zip(batch, answers, strict=True):
+            if answer == "go":
+                going.append(one)
+            else:
+                tally.left[_LEFT[answer.partition(" ")[0]]] += 1
+        if not going:
+            return
+        cipher = self._cipher()
+        entries = [_entry(cipher, one, campaign, who, ttl_s) for one in going]
+        found = self._writer.enter_entries(entries, self._wakeups(going))
+        reached("after redo entry")
+        queued: dict[Lane, list[str]] = defaultdict(list)
+        for one, entry, result in zip(going, entries, found, strict=True):
+            if isinstance(result, KeyConflict) or result.duplicate_of:
+                tally.left[Left.SENT_AGAIN] += 1
+                continue
+            tally.taken[one.reason] += 1
+            if result.state == State.QUEUED:
+                queued[Lane(one.status.lane)].append(entry[0])
+        if not self._settings.is_one_redis:
+            for lane, ids in queued.items():
+                with left_to_the_scheduler(ids):
+                    publish_batch(app, ids, lane)
+
+    def _wakeups(self, going: Sequence[_Old]) -> list[BatchWakeUp]:
+        if not self._settings.is_one_redis:
+            return []
+        return wakeup.of_batches(app, {Lane(one.status.lane) for one in going})
+
+
+_LEFT: Final = {"done": Left.REDONE, "changed": Left.STATE, "sent": Left.SENT_AGAIN}
+
+
+def _kept(payload: str | None) -> Sequence[str]:
+    """Return what ends.lua keeps behind number and code; () where it is nothing."""
+    try:
+        kept = json.loads(payload or "[]")[2:]
+    except (ValueError, TypeError):
+        return ()
+    return kept if len(kept) == len(("key", "fingerprint", "who", "hold")) else ()
+
+
+def _entry(
+    cipher: PlaintextCipher, old: _Old, campaign: str, who: str, ttl_s: float | None
+) -> tuple[Any, ...]:
+    """Return the new message as enqueue.lua takes it, with the key as it is stored."""
+    lane, fields = Lane(old.status.lane), old.fields
+    message = Message(
+        phone=old.phone,
+        template=old.status.template or "",
+        code=old.code,
+        lane=lane,
+        ttl_s=lane.ttl_s if ttl_s is None else ttl_s,
+        key=None,
+        on_ambiguous=OnAmbiguous.HOLD if old.kept[3] else OnAmbiguous.RESEND,
+        send_at=None,
+        reference=old.status.reference,
+        notify=fields.get("notify"),
+        campaign=campaign,
+    )
+    origin = Origin(fields.get("caller", ""), fields.get("returnurl", ""))
+    entry = as_entry(cipher, redone_as(old.status.id), message, origin)
+    space, _, digest = old.kept[0].rpartition(":")
+    key = (space, digest, old.kept[1]) if digest else ()
+    details = [*entry[7], "redo_of", old.status.id]
+    return (*entry[:5], key, entry[6], details, campaign, who)
