@@ -1,29 +1,28 @@
 """Sending again what certainly did not arrive, once, whoever dies in the middle.
 
-Each message is sent again as another, whose id follows from its own: so whoever repeats a redo means
-the same ones. First redo.lua notes this of the old one, then the new one is entered as any message.
+Each message is sent again as another, whose id follows from its own: so whoever repeats a redo
+means the same ones. First redo.lua notes this of the old one, then the new one is entered as any
+message.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
-from smsq import keys, wakeup
-from smsq.app import app
+from smsq import keys
 from smsq.cipher import PlaintextCipher, opener, to_json
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, Message, OnAmbiguous, State
 from smsq.errors import KeyConflict
 from smsq.failpoints import reached
-from smsq.ledger_writer import BatchWakeUp, LedgerWriter, Origin, as_entry
-from smsq.publishing import left_to_the_scheduler, publish_batch
+from smsq.ledger_writer import Entered, Origin, as_entry
 from smsq.tracking import Status, status_of
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, CodeClass
@@ -39,6 +38,9 @@ BATCH: Final = 50
 """Messages in one act, and at most half done where a process dies."""
 REDOABLE: Final = (State.FAILED, State.EXPIRED, State.UNREPORTED)
 _NOT_SENT: Final = {"not_sent", "refused"}
+
+Enter: TypeAlias = Callable[[Sequence[tuple[Any, ...]]], list[Entered | KeyConflict]]
+"""Writes entries of enqueue.lua, and wakes up their messages."""
 
 
 class Left(StrEnum):
@@ -76,6 +78,28 @@ class Tally:
     left: Counter[Left] = field(default_factory=Counter)
 
 
+class _Stored(NamedTuple):
+    """What the ledger has of a message, and of those that may have taken its place."""
+
+    id: str
+    fields: dict[str, str]
+    payload: str | None
+    is_redone: int
+    """Whether there is the message as which it is sent again."""
+    kept: Sequence[str]
+    holder: str | None
+    """Who holds its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all messages of a redo have in common."""
+
+    campaign: str
+    who: str
+    ttl_s: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Old:
     """A message that may be sent again, as it was read."""
@@ -104,13 +128,19 @@ class Redo(Acts):
     """Finds what failed, and sends it again. Raises LedgerUnavailable."""
 
     def __init__(
-        self, client: Client, settings: Settings, catalogue: Catalogue, selector: Selector
+        self,
+        client: Client,
+        settings: Settings,
+        *,
+        catalogue: Catalogue,
+        selector: Selector,
+        enter: Enter,
     ) -> None:
         super().__init__(client, settings.rules, opener(client, settings, strict=True))
         self._settings = settings
         self._catalogue = catalogue
         self._selector = selector
-        self._writer = LedgerWriter(client, settings)
+        self._enter = enter
 
     def survey(self, wish: Wish) -> Tally:
         """Return what `run` would take, and send nothing."""
@@ -135,15 +165,16 @@ class Redo(Acts):
         """
         with mapped_errors(self._rules.url):
             add_act(self._client, act, f"as campaign {campaign}")
-        tally = Tally()
-        who = json.loads(act)[0]
+        tally, job = Tally(), _Job(campaign, json.loads(act)[0], ttl_s)
         for page in self._pages(wish, tally, counts_taken=False):
             for start in range(0, len(page), BATCH):
-                self._send(page[start : start + BATCH], campaign, who, ttl_s, tally)
+                self._send(page[start : start + BATCH], job, tally)
                 told(tally.taken.total())
         return tally
 
-    def _pages(self, wish: Wish, tally: Tally, *, counts_taken: bool = True) -> Iterator[list[_Old]]:
+    def _pages(
+        self, wish: Wish, tally: Tally, *, counts_taken: bool = True
+    ) -> Iterator[list[_Old]]:
         """Yield what is to be sent again; count the rest."""
         selection, after = wish.selection, ""
         limit = _SCANNED_AT_ONCE if wish.scan else _PAGE
@@ -174,45 +205,35 @@ class Redo(Acts):
                     pipe.get(keys.payload(message_id))
                     pipe.exists(keys.message(redone_as(message_id)))
                 clock, *stored = pipe.execute()
-            rows = list(zip(ids, stored[::3], stored[1::3], stored[2::3], strict=True))
-            kept = [_kept(payload) for _, _, payload, _ in rows]
+            kept = [_kept(payload) for payload in stored[1::3]]
             with self._client.pipeline(transaction=False) as pipe:
                 for one in kept:
                     pipe.get(keys.IDEMPOTENCY + (one[0] if one else ""))
                 holders = pipe.execute()
-        now_s = clock[0] + clock[1] / 1e6
-        for row, behind, holder in zip(rows, kept, holders, strict=True):
+        found = zip(ids, stored[::3], stored[1::3], stored[2::3], kept, holders, strict=True)
+        for row in found:
             if row[1]:  # otherwise it was forgotten meanwhile
-                yield self._judge(*row, behind, holder, now_s)
+                yield self._judge(_Stored(*row), clock[0] + clock[1] / 1e6)
 
-    def _judge(
-        self,
-        message_id: str,
-        stored: dict[str, str],
-        payload: str | None,
-        is_redone: int,
-        behind: Sequence[str],
-        holder: str | None,
-        now_s: float,
-    ) -> _Old | Left:
-        was_redone = stored.pop("redone_by", None) is not None
-        fields = unfolded(stored)
-        status = status_of(message_id, fields)
+    def _judge(self, row: _Stored, now_s: float) -> _Old | Left:
+        was_redone = row.fields.pop("redone_by", None) is not None
+        fields = unfolded(row.fields)
+        status = status_of(row.id, fields)
         if status.state not in REDOABLE:
             return Left.STATE
-        if status.lane == Lane.OTP:
+        if fields["lane"] == Lane.OTP:
             return Left.OTP
-        if was_redone and is_redone:
+        if was_redone and row.is_redone:
             return Left.REDONE
-        phone, code = opened(self._cipher(), payload) if payload and behind else ("", "")
-        if payload is None or not phone:
+        phone, code = opened(self._cipher(), row.payload) if row.payload else ("", "")
+        if row.payload is None or not phone or not row.kept:
             return Left.ERASED
-        if behind[0] and holder not in {None, message_id}:
+        if row.kept[0] and row.holder not in {None, row.id}:
             return Left.SENT_AGAIN
         # What its backend sent with the key this long ago may be forgotten.
         is_told = now_s < status.enqueued_at.timestamp() + 2 * self._settings.key_ttl_s
-        is_certain = self._did_not_arrive(status, fields) and (is_told or not behind[0])
-        return _Old(status, stored, payload, phone, code, behind, is_certain)
+        is_certain = self._did_not_arrive(status, fields) and (is_told or not row.kept[0])
+        return _Old(status, row.fields, row.payload, phone, code, row.kept, is_certain)
 
     def _did_not_arrive(self, status: Status, fields: Mapping[str, str]) -> bool:
         """Return whether no attempt can have arrived: not sent, refused, or reported as failed."""
@@ -229,49 +250,30 @@ class Redo(Acts):
                 return False
         return True
 
-    def _send(
-        self,
-        batch: Sequence[_Old],
-        campaign: str,
-        who: str,
-        ttl_s: float | None,
-        tally: Tally,
-    ) -> None:
-        rows = [
-            (one.status.id, redone_as(one.status.id), one.fields, one.payload) for one in batch
-        ]
-        reached("before redo")
-        answers: list[str] = self._run_plain("redo", to_json(rows))[0] if rows else []
-        reached("after redo")
-        going = []
-        for one, answer in zip(batch, answers, strict=True):
-            if answer == "go":
-                going.append(one)
-            else:
-                tally.left[_LEFT[answer.partition(" ")[0]]] += 1
+    def _send(self, batch: Sequence[_Old], job: _Job, tally: Tally) -> None:
+        going = list(self._noted(batch, tally))
         if not going:
             return
         cipher = self._cipher()
-        entries = [_entry(cipher, one, campaign, who, ttl_s) for one in going]
-        found = self._writer.enter_entries(entries, self._wakeups(going))
+        found = self._enter([_entry(cipher, one, job) for one in going])
         reached("after redo entry")
-        queued: dict[Lane, list[str]] = defaultdict(list)
-        for one, entry, result in zip(going, entries, found, strict=True):
+        for one, result in zip(going, found, strict=True):
             if isinstance(result, KeyConflict) or result.duplicate_of:
                 tally.left[Left.SENT_AGAIN] += 1
-                continue
-            tally.taken[one.reason] += 1
-            if result.state == State.QUEUED:
-                queued[Lane(one.status.lane)].append(entry[0])
-        if not self._settings.is_one_redis:
-            for lane, ids in queued.items():
-                with left_to_the_scheduler(ids):
-                    publish_batch(app, ids, lane)
+            else:
+                tally.taken[one.reason] += 1
 
-    def _wakeups(self, going: Sequence[_Old]) -> list[BatchWakeUp]:
-        if not self._settings.is_one_redis:
-            return []
-        return wakeup.of_batches(app, {Lane(one.status.lane) for one in going})
+    def _noted(self, batch: Sequence[_Old], tally: Tally) -> Iterator[_Old]:
+        """Note that they are sent again; yield those of which that holds, and count the others."""
+        rows = [(one.status.id, redone_as(one.status.id), one.fields, one.payload) for one in batch]
+        reached("before redo")
+        answers: list[str] = self._run_plain("redo", to_json(rows))[0]
+        reached("after redo")
+        for one, answer in zip(batch, answers, strict=True):
+            if answer == "go":
+                yield one
+            else:
+                tally.left[_LEFT[answer.partition(" ")[0]]] += 1
 
 
 _LEFT: Final = {"done": Left.REDONE, "changed": Left.STATE, "sent": Left.SENT_AGAIN}
@@ -286,9 +288,7 @@ def _kept(payload: str | None) -> Sequence[str]:
     return kept if len(kept) == len(("key", "fingerprint", "who", "hold")) else ()
 
 
-def _entry(
-    cipher: PlaintextCipher, old: _Old, campaign: str, who: str, ttl_s: float | None
-) -> tuple[Any, ...]:
+def _entry(cipher: PlaintextCipher, old: _Old, job: _Job) -> tuple[Any, ...]:
     """Return the new message as enqueue.lua takes it, with the key as it is stored."""
     lane, fields = Lane(old.status.lane), old.fields
     message = Message(
@@ -296,17 +296,17 @@ def _entry(
         template=old.status.template or "",
         code=old.code,
         lane=lane,
-        ttl_s=lane.ttl_s if ttl_s is None else ttl_s,
+        ttl_s=lane.ttl_s if job.ttl_s is None else job.ttl_s,
         key=None,
         on_ambiguous=OnAmbiguous.HOLD if old.kept[3] else OnAmbiguous.RESEND,
         send_at=None,
         reference=old.status.reference,
         notify=fields.get("notify"),
-        campaign=campaign,
+        campaign=job.campaign,
     )
     origin = Origin(fields.get("caller", ""), fields.get("returnurl", ""))
     entry = as_entry(cipher, redone_as(old.status.id), message, origin)
     space, _, digest = old.kept[0].rpartition(":")
     key = (space, digest, old.kept[1]) if digest else ()
     details = [*entry[7], "redo_of", old.status.id]
-    return (*entry[:5], key, entry[6], details, campaign, who)
+    return (*entry[:5], key, entry[6], details, job.campaign, job.who)

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "cancel": "Cancel messages: none of them is sent from the answer on.",
     "list": "List messages by state, reason, template, time and more.",
     "count": "Count messages by state, reason, template, hour and more.",
+    "redo": "Send again what certainly did not arrive, each message once.",
     "rate": "Show or set the rate of requests, of all workers together.",
     "pause": "Pause sending: all of it, or one template.",
     "resume": "Resume sending after a pause, whatever its cause.",

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from smsq import audit
+from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
@@ -51,7 +52,13 @@ def redo(asked: Mapping[str, Any], options: Options) -> None:
     settings = Settings.load(os.environ)
     client = (connect_ledger if options.dry_run else connect_ledger_to_write)(settings)
     catalogue = Catalogue.load(settings.codes_file)
-    act = Redo(client, settings, catalogue, selecting.selector(client, settings))
+    act = Redo(
+        client,
+        settings,
+        catalogue=catalogue,
+        selector=selecting.selector(client, settings),
+        enter=RedisLedger().enter_entries,
+    )
     wish = Wish(selection, options.also_doubtful, options.scan)
     found = act.survey(wish)
     total = found.taken.total()

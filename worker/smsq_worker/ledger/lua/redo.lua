@@ -17,12 +17,6 @@ local function is_as_read(f, seen)
   return true
 end
 
--- Take back what was noted by one who died, where the key has been taken since.
-local function sent_by(message, f, holder)
-  if f.redone_by then redis.call('HDEL', message, 'redone_by') end
-  return 'sent ' .. holder
-end
-
 local function note(id, other, seen, payload)
   local message = KEY_MESSAGE .. id
   local f = read_fields(message)
@@ -31,7 +25,7 @@ local function note(id, other, seen, payload)
   local key = cjson.decode(payload)[3]
   if key ~= '' then
     local holder = redis.call('GET', KEY_IDEMPOTENCY .. key)
-    if holder and holder ~= id then return sent_by(message, f, holder) end
+    if holder and holder ~= id then return 'sent ' .. holder end
     -- The second name is that of release 0.2.0, see enqueue.lua.
     for _, name in ipairs({KEY_IDEMPOTENCY .. key, KEY_IDEMPOTENCY .. key:sub(-32)}) do
       if redis.call('GET', name) == id then redis.call('DEL', name, name .. ':fp') end
