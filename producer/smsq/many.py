@@ -128,11 +128,11 @@ async def asend_many(
     messages: Iterable[Mapping[str, Any] | Message] | AsyncIterable[Mapping[str, Any] | Message],
     *,
     lane: LaneName = "bulk",
-    campaign: str | None = None,
     batch_size: int = 100,
     on_batch: Callable[[Sequence[str]], object] | None = None,
     on_invalid: OnInvalid = "raise",
     on_duplicate: Callable[[Duplicate], object] | None = None,
+    campaign: str | None = None,
 ) -> Sent:
     """Enqueue messages as `send_many` does; the event loop goes on meanwhile.
 

@@ -69,6 +69,7 @@ def test_what_was_admitted_is_submitted_once_redis_is_back_before_its_lease_ends
 ) -> None:
     for n, name in enumerate("abcd"):
         scene.enter(name, phone=f"138{n:08}")
+    scene.ledger.admit_many([("no such message", "")])  # From then on it has its cipher.
     is_back = request.getfixturevalue("loses_all_answers")
     began = now_s()
     for names in ("ab", "c"):
@@ -96,6 +97,7 @@ def test_an_answer_that_is_lost_for_as_long_as_the_lease_is_in_doubt(
     scene: Scene, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.enter()
+    scene.ledger.admit_many([("no such message", "")])  # From then on it has its cipher.
     is_back = request.getfixturevalue("loses_all_answers")
     with pytest.raises(LedgerUnavailable):
         scene.ledger.admit("m1")

@@ -244,9 +244,9 @@ local function no_slot_yet(m, go)
   go.at = slot
 end
 
-local GUARDS = {copy, ttl_over, stopped, payload_unusable, test_number, suppressed,
-  number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause, campaign_slower,
-  gateway_silent, no_slot_yet}
+local GUARDS = {copy, ttl_over, stopped, payload_unusable, test_number,
+  suppressed, number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause,
+  campaign_slower, gateway_silent, no_slot_yet}
 
 local function depart(m, go)
   if not m.f.test then
