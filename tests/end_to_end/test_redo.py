@@ -23,7 +23,8 @@ from smsq.contract import Lane, parse
 from smsq.failpoints import VARIABLE
 from smsq.ledger_writer import Entered, LedgerWriter
 from smsq.settings import ProducerSettings
-from smsq_worker.delivery_reports.meaning import meaning_of
+from smsq_worker.delivery_reports.meaning import report_of
+from smsq_worker.domain.codes import Catalogue
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.states import read_states
 
@@ -77,10 +78,7 @@ def stop(outage: Outage) -> None:
 
 
 def kill_redis(outage: Outage) -> None:
-    process = outage.server._process
-    assert process is not None
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
+    outage.kill_redis()
     outage.restart_redis()
 
 
@@ -108,7 +106,7 @@ def test_the_day_of_an_outage(day: Outage) -> None:
     all_become(day, delivered, "accepted")
     for one in delivered:
         mid = str(here.client.hget(keys.message(one), "1:mid"))
-        here.ledger.report(mid, "DELIVRD", meaning_of("DELIVRD"))
+        here.ledger.report(mid, "DELIVRD", report_of(Catalogue.load(), "DELIVRD"))
     here.vendor.answer = lambda mid: (502, {})
     send(day, doubtful)
     all_become(day, doubtful, "failed")
@@ -159,12 +157,14 @@ def test_the_day_of_an_outage(day: Outage) -> None:
     kill_redis(day)
     seen = redo(day, "--name", "after", "--yes")
     assert "sent again, as campaign after; smsq campaign show after" in seen or n <= 50
-    here.start_worker()
     for one in here.client.zrange(keys.TIMERS, 0, -1):  # Time passes for what a dead worker had.
         here.client.zadd(keys.TIMERS, {one: 0}, xx=True)
+    here.start_worker()
     eventually(
-        lambda: not set(states(day, _of("redo_of", day))) - {"accepted"}
-        and states(day, [f"before{one}" for one in unsent[::10]]) == {"accepted": n_theirs},
+        lambda: (
+            not set(states(day, _of("redo_of", day))) - {"accepted"}
+            and states(day, [f"before{one}" for one in unsent[::10]]) == {"accepted": n_theirs}
+        ),
         PATIENCE_S,
     )
 
@@ -188,5 +188,3 @@ def _of(field: str, day: Outage) -> list[str]:
             for name, is_one in zip(names, pipe.execute(), strict=True)
             if is_one
         ]
-
-

@@ -28,6 +28,7 @@ _NAMES: Final = 11
 """Columns of what a line is about."""
 _STOPPED: Final = 130
 """What a shell reports for a command that Ctrl-C ended."""
+_FAILED: Final = {State.FAILED, State.EXPIRED, State.UNREPORTED}
 _GOOD_ENDS: Final = {State.DELIVERED, State.DUPLICATE}
 
 
@@ -171,6 +172,8 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
     yield _line("ids", report["ids"])
     for state, count in sorted(report.get("states", {}).items()):
         yield _line(state_name(state), count)
+    if "campaign" in report and set(report.get("states", {})) & _FAILED:
+        yield _line(_("again"), f"smsq redo --campaign {report['campaign']}")
 
 
 def _row_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
