@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -90,9 +90,9 @@ def redo(outage: Outage, *words: str, dies_at: str = "") -> str:
 
 
 @pytest.fixture
-def day(outage: Outage) -> Iterator[Outage]:
+def day(outage: Outage) -> Outage:
     outage.here.environ |= OWN
-    yield outage
+    return outage
 
 
 def test_the_day_of_an_outage(day: Outage) -> None:
