@@ -213,14 +213,16 @@ class SendSms(Task):  # type: ignore[type-arg]
         Args:
             using: Name of the database whose commit is waited for, where not Django's default.
 
-        Raises InvalidMessage at once. What else `delay` raises leaves the `atomic` block, whose
-        transaction has committed then. A process that dies just after the commit has enqueued
-        nothing: `apply_async(..., task_id=result.id)` may be repeated until it gets through.
+        Raises InvalidMessage and SettingsError at once. What else `delay` raises leaves the
+        `atomic` block, whose transaction has committed then. A process that dies just after the
+        commit has enqueued nothing: `apply_async(..., task_id=result.id)` may be repeated until it
+        gets through.
         """
         given = dict(locals())
         del given["self"], given["using"]
         from smsq.contrib.django.commit import after_commit
 
+        ledgers.current()  # bad settings are told while the transaction can be rolled back
         result = SendResult(new_id())
         after_commit(partial(_send_committed, result, parse_named(given)), using)
         return result

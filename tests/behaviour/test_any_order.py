@@ -12,7 +12,7 @@ import pytest
 import redis
 
 import smsq
-from harness.scene import DELIVRD, OTHER_PHONE, PHONE, mid_of, stat
+from harness.scene import DELIVRD, OTHER_PHONE, PHONE, TEMPLATE, mid_of, stat
 from harness.sides import DAY, HOUR, InMemory, InRedis, Play
 from smsq import KeyConflict, ledgers
 from smsq.contract import Lane
@@ -42,18 +42,33 @@ def a_step(pick: random.Random) -> Step:
     report, outcome = pick.choice(REPORTS), pick.choice([*Outcome])
     options = {
         "phone": pick.choice((PHONE, PHONE, OTHER_PHONE)),
+        "template": pick.choice((TEMPLATE, TEMPLATE, TEMPLATE, "SMS_2002")),
+        "reference": pick.choice((None, "order 1")),
         "lane": pick.choice([*Lane]),
         "key": pick.choice((None, "a", "a", "b")),
         "ttl_s": pick.choice((200, HOUR, DAY)),
         "on_ambiguous": pick.choice(("resend", "hold")),
         "notify": pick.choice((None, "shop.tasks.done")),
     }
+    wait_s = pick.choice((None, None, 30, HOUR))
+    batch = [
+        {
+            **options,
+            "task": one,
+            "phone": pick.choice((PHONE, OTHER_PHONE)),
+            "key": pick.choice((None, "a", "c")),
+        }
+        for one in pick.sample(NAMES, 2)
+    ]
+    stops = pick.random() < 0.5
     seconds = pick.choice((1, 61, 301, 601, HOUR, DAY, 4 * DAY))
     decision = pick.choice(("resend", "drop"))
     mid = mid_of(name, attempt)
 
     steps: dict[Step, int] = {
-        lambda play: play.enter(name, **options).duplicate_of: 4,
+        lambda play: play.enter_in(wait_s, name, **options).duplicate_of: 4,
+        lambda play: play.enter_some(batch, stops): 2,
+        lambda play: play.unsuppress(): 1,
         lambda play: play.admit(name): 6,
         lambda play: play.record(name, outcome): 6,
         lambda play: play.record(name, outcome, attempt=attempt): 2,

@@ -13,7 +13,7 @@ _DAYS: Final = 4000
 _DAY_MS: Final = 86_400_000
 # 13 digits are ms, 16 are us; what is no moment of about now is left alone.
 _NUMBER: Final = re.compile(r"(?<![\w.-])(\d{16}|\d{13})(?:\.0)?(?![\w])")
-_NAMED: Final = re.compile(r"^smsq:(m|o|p|k|mid|early|hold|sent|relay|reports|waiting):.*")
+_NAMED: Final = re.compile(r"^smsq:(m|o|p|k|mid|early|hold|sent|relay|reports|v|waiting):.*")
 
 _OF_FIELDS: Final = {"smsq:rate", "smsq:clock"}
 

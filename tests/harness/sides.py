@@ -7,6 +7,7 @@ without a worker.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -17,8 +18,9 @@ import redis
 
 import smsq
 from harness.scene import PHONE, TEMPLATE, Scene, mid_of
-from smsq import keys, ledgers
-from smsq.contract import Lane
+from smsq import KeyConflict, keys, ledgers
+from smsq.contract import Lane, parse_named
+from smsq.keys import phone_hash
 from smsq.memory import MemoryLedger
 from smsq.memory.rules import Meaning
 from smsq.outcomes import outcome_of
@@ -31,6 +33,7 @@ from smsq_worker.ledger.callbacks import Callbacks
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+ROW = {"template": TEMPLATE, "code": "482913", "send_at": None, "campaign": None}
 
 
 class Side(Protocol):
@@ -48,6 +51,10 @@ class Side(Protocol):
 
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None: ...
 
+    def unsuppress(self) -> None: ...
+
+    def now_s(self) -> float: ...
+
     def told(self) -> list[Mapping[str, Any]]:
         """Take what `notify` tasks get."""
 
@@ -63,11 +70,26 @@ class Play:
         self.admit, self.record, self.report_on = side.admit, side.record, side.report_on
         self.decide, self.suppress = side.decide, side.suppress
         self.told, self.advance = side.told, side.advance
+        self.unsuppress = side.unsuppress
 
     def enter(
         self, name: str = "m1", *, phone: str = PHONE, template: str = TEMPLATE, **options: Any
     ) -> SendResult:
         return smsq.send_sms.apply_async((phone, template, "482913"), options, task_id=name)
+
+    def enter_in(self, wait_s: float | None, name: str, **options: Any) -> SendResult:
+        """Enter a message to be sent so many seconds from now."""
+        send_at = None if wait_s is None else self.side.now_s() + wait_s
+        return self.enter(name, **options, send_at=send_at)
+
+    def enter_some(self, rows: Sequence[dict[str, Any]], stop: bool) -> list[Any]:
+        """Enter messages in one act, as `send_many` does; return what it answers of each."""
+        given = [(row["task"], parse_named(ROW | _without(row, "task"))) for row in rows]
+        answers = ledgers.current().enter_many(given, stop_at_conflict=stop)
+        return [
+            one.holder if isinstance(one, KeyConflict) else (one.state, one.duplicate_of)
+            for one in answers
+        ]
 
     def status(self, name: str = "m1") -> Status:
         status = smsq.status(name)
@@ -99,6 +121,10 @@ class Play:
         return self.report_on(mid_of(name, n), report)
 
 
+def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}
+
+
 def as_meaning(report: Report) -> Meaning:
     return Meaning(**{one.name: getattr(report, one.name) for one in fields(Meaning)})
 
@@ -126,6 +152,13 @@ class InMemory:
 
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         self.ledger.suppress(PHONE, reason, for_s, lanes)
+
+    def unsuppress(self) -> None:
+        with self.ledger._at_once() as book:
+            book.numbers.unsuppress(phone_hash(PHONE))
+
+    def now_s(self) -> float:
+        return self.ledger._book.now / 1000
 
     def told(self) -> list[Mapping[str, Any]]:
         return [outcome_of(one, one.get("raw") or one.get("stat")) for one in self.ledger.ended()]
@@ -176,6 +209,12 @@ class InRedis:
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         until = datetime.now(UTC) + timedelta(seconds=for_s)
         self.scene.control.suppress(PHONE, reason, until, lanes)
+
+    def unsuppress(self) -> None:
+        self.scene.control.unsuppress(PHONE)
+
+    def now_s(self) -> float:
+        return time.time()
 
     def told(self) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []

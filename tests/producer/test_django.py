@@ -18,7 +18,8 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
 import smsq
-from smsq import send_sms, status
+from smsq import configuring, send_sms, status
+from smsq.app import app
 from smsq.contract import signature_of_send_sms
 from smsq.contrib.django import host_settings
 from smsq.tasks import SendSms
@@ -93,6 +94,18 @@ def test_a_bad_argument_raises_in_the_transaction_which_can_roll_back(client: re
     with pytest.raises(smsq.InvalidMessage, match="phone must be"), transaction.atomic():
         send_sms.delay_on_commit("12", "SMS_1001")
     assert client.keys("smsq:*") == []
+
+
+def test_bad_settings_raise_in_the_transaction_too(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settle() -> None:
+        raise smsq.SettingsError(["SMSQ_REDIS_URL: bad"])
+
+    monkeypatch.delitem(app.__dict__, "settings", raising=False)
+    monkeypatch.setattr(configuring, "settle", settle)
+    with transaction.atomic(), pytest.raises(smsq.SettingsError):
+        send_sms.delay_on_commit(PHONE, "SMS_1001")
 
 
 def test_a_duplicate_is_known_after_the_commit(client: redis.Redis) -> None:

@@ -15,6 +15,7 @@ from celery import shared_task
 from harness.cli import run
 from harness.waiting import eventually
 from smsq import SettingsError, ledgers, send_sms, status
+from smsq.memory import Rules
 from smsq.memory.dev_server import WHAT_IT_IS, DevLedger
 from smsq.settings import ProducerSettings
 from smsq_worker.config.settings import Settings
@@ -88,6 +89,23 @@ def test_the_limits_hold_and_what_they_stop_is_logged(
     dev.clock.advance(1)
     assert [state(first), state(second)] == ["delivered", "failed"]
     assert f"memory:// {second} is failed: local:frequency" in caplog.text
+
+
+def test_messages_are_sent_at_their_time_though_nobody_asks(dev: DevLedger) -> None:
+    first = sent(lane="otp")
+    dev.clock.advance(70)
+    second = sent(lane="otp")  # a minute later is not too frequent
+    dev.clock.advance(400)  # longer than the ttl
+    assert [state(first), state(second)] == ["delivered", "delivered"]
+
+
+def test_it_never_fills_up_with_messages_that_nobody_asks_for(dev: DevLedger) -> None:
+    dev.rules = dev._book.rules = Rules(at_most=3)
+    for _ in range(10):
+        message_id = sent()
+        dev.clock.advance(2)
+    assert state(message_id) == "delivered"
+    assert (len(dev._book.messages), len(dev._due)) == (3, 0)
 
 
 def test_a_notify_task_is_called_in_time_though_nobody_asks(dev: DevLedger) -> None:

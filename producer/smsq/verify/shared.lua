@@ -24,10 +24,38 @@ local function wrong_key(pool, who)
   return KEY_WRONG .. pool .. ':' .. who
 end
 
+-- Where the server's clock was set back, a moment of before the step is ahead. What the newest is ahead
+-- by, all of them move back: else a number would be locked, and a code good, for as long as the step.
+
 -- Return from when a number may be guessed at again; nothing where it may be now.
 local function guessed_again_at(pool, who, now)
-  local oldest = tonumber(redis.call('LINDEX', wrong_key(pool, who), MOST_WRONG - 1) or 0)
+  local key = wrong_key(pool, who)
+  local newest = tonumber(redis.call('LINDEX', key, 0) or 0)
+  if newest > now then
+    -- By commands that producers' users may run.
+    local all = {}
+    for i = 0, MOST_WRONG - 1 do all[i + 1] = redis.call('LINDEX', key, i) or nil end
+    for i = #all, 1, -1 do redis.call('LPUSH', key, all[i] - (newest - now)) end
+    redis.call('LTRIM', key, 0, #all - 1)
+    redis.call('PEXPIRE', key, WRONG_MS)
+  end
+  local oldest = tonumber(redis.call('LINDEX', key, MOST_WRONG - 1) or 0)
   return oldest + WRONG_MS > now and oldest + WRONG_MS or nil
+end
+
+-- Keep a challenge until some time after its end, so that a code that comes too late is counted as such.
+local function keep_challenge(key, expires, now)
+  redis.call('PEXPIRE', key, expires - now + 600000)
+end
+
+-- Return when a challenge that was started `at` some moment ends.
+local function end_of(key, at, expires, now)
+  local ahead = tonumber(at or 0) - now
+  if ahead <= 0 then return tonumber(expires) end
+  expires = expires - ahead
+  redis.call('HSET', key, 'at', now, 'expires', expires)
+  keep_challenge(key, expires, now)
+  return expires
 end
 
 local function note_wrong(pool, who, now)

@@ -21,8 +21,8 @@ local function verify_start(_, ARGV)
 
   local found = redis.call('GET', slot)
   local key = KEY_CHALLENGE .. (found or name)
-  local own, tries, its_message, expires, used = unpack(redis.call('HMGET', key, pool .. ':handle',
-    pool .. ':tries', 'message', 'expires', 'used'))
+  local own, tries, its_message, at, expires, used = unpack(redis.call('HMGET', key,
+    pool .. ':handle', pool .. ':tries', 'message', 'at', 'expires', 'used'))
   if found and expires then
     if not own then
       own = handle
@@ -31,7 +31,13 @@ local function verify_start(_, ARGV)
     local is_spent = used or free or tonumber(tries or 0) >= MOST_TRIES
     local state = found == name and redis.call('HGET', KEY_MESSAGE .. message, 'state') or ''
     if found ~= name then count_verification(template, 'again') end
-    local next_at = math.max(free or 0, now + redis.call('PTTL', slot))
+    local left = redis.call('PTTL', slot)
+    if left > tonumber(again) then  -- the clock was set back
+      left = again
+      redis.call('PEXPIRE', slot, again)
+    end
+    local next_at = math.max(free or 0, now + left)
+    expires = end_of(key, at, expires, now)
     return {found, own, its_message, expires, next_at, is_spent and '1' or '', state}
   end
   if free then
@@ -52,9 +58,8 @@ local function verify_start(_, ARGV)
   expires = due + ttl
   key = KEY_CHALLENGE .. name
   redis.call('HSET', key, 'who', who, 'purpose', purpose, 'template', template, 'digest', digest,
-    'message', message, 'expires', expires, pool .. ':handle', handle, pool .. ':tries', 0)
-  -- Kept a while longer, so that a code that comes too late is counted as such.
-  redis.call('PEXPIRE', key, expires - now + 600000)
+    'message', message, 'at', now, 'expires', expires, pool .. ':handle', handle, pool .. ':tries', 0)
+  keep_challenge(key, expires, now)
   local state = enqueue(nil, entry)[1]
   redis.call('SET', slot, name, 'PX', again)
   count_verification(template, 'started')
