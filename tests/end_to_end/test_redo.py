@@ -118,14 +118,12 @@ def test_the_day_of_an_outage(day: Outage) -> None:
     here.start_worker(**down)
     send(day, unsent)
     all_become(day, unsent, "deferred")
-    stop(day)
     with here.client.pipeline(transaction=False) as pipe:
         for one in unsent:
             pipe.hset(keys.message(one), "expires", 1)
             pipe.zadd(keys.TIMERS, {one: 0}, xx=True)
         pipe.zrem(keys.NOTICE_TIMERS, *unsent)
         pipe.execute()
-    here.start_worker(**down)
     all_become(day, unsent, "expired")
     stop(day)
 
