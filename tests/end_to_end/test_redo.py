@@ -171,7 +171,7 @@ def test_the_day_of_an_outage(day: Outage) -> None:
     late = [*delivered[1::10], *doubtful[1::10], *unsent[1::10]]
     assert send(day, late, prefix="late") == {"duplicate": len(late)}
     assert len(_of("redo_of", day)) == n
-    assert Counter(here.vendor.phones()) == Counter(phone(k) for k in range(MESSAGES))
+    assert Counter(here.vendor.phones()) == Counter(phone(k) for k in range(3 * third))
     assert here.possible_duplicates() == 0
 
 
