@@ -57,7 +57,7 @@ class PlaintextCipher:
     def open(self, payload: str) -> tuple[str, str]:
         """Return a payload's number and code. Raises Unreadable."""
         try:
-            phone, code = json.loads(payload)
+            phone, code, *_kept = json.loads(payload)  # of what may be sent again: ends.lua
         except (ValueError, TypeError):
             raise Unreadable from None
         if not (isinstance(phone, str) and isinstance(code, str)):

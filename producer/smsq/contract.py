@@ -208,7 +208,7 @@ def parse_named(given: Mapping[str, Any]) -> Message:
         template=parse_template(given["template"]),
         code=checks.text("code", given["code"], least=0, most=500),
         lane=lane,
-        ttl_s=float(lane.ttl_s) if ttl_s is None else _ttl(ttl_s),
+        ttl_s=float(lane.ttl_s) if ttl_s is None else parse_ttl(ttl_s),
         key=_optional_text("key", given["key"], least=1, most=256),
         on_ambiguous=policy,
         send_at=None if send_at is None else _send_at(send_at),
@@ -316,7 +316,8 @@ def _optional_text(name: str, value: object, **rule: Any) -> str | None:
     return None if value is None else checks.text(name, value, **rule)
 
 
-def _ttl(value: object) -> float:
+def parse_ttl(value: object) -> float:
+    """Return seconds in which sending is still useful. Raises InvalidMessage."""
     rule = f"ttl_s must be a number of seconds, more than 0 and at most {MAX_TTL_S}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidMessage(f"{rule}; got {checks.kind_of(value)}")

@@ -106,7 +106,8 @@ local function take(id, space, digest, fingerprint)
     return holder, taken_for and taken_for ~= fingerprint
   end
   redis.call('SET', key, id, 'PX', key_ttl)
-  redis.call('SET', key .. ':fp', fingerprint, 'PX', key_ttl)
+  -- Release 0.2.0 noted none, and `smsq redo` has no other.
+  if fingerprint ~= '' then redis.call('SET', key .. ':fp', fingerprint, 'PX', key_ttl) end
   local old = name_of('', digest)
   if space ~= '' and redis.call('SET', old, id, 'NX', 'PX', key_ttl) then
     redis.call('SET', old .. ':fp', marked(space), 'PX', key_ttl)

@@ -8,11 +8,11 @@ All keys start with "smsq:" and live in one database.
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
 | smsq:ids         | zset   | the hours in which messages were entered, counted from 1970, as of SMSQ_INDEX | 800 d |
 | smsq:ids:<hour>  | list   | ids of the messages entered in it, the newest last | SMSQ_RETENTION_S after the latest could be forgotten |
-| smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set | until final |
+| smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set; once it has failed, expired or is unreported also what `smsq redo` needs, [..., key, its fingerprint, phone hash, hold] | until final; of the lanes notice and bulk SMSQ_REDO_S longer where it may be sent again |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
-| smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h |
-| smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 looks under <digest> alone, so the id is kept there too | 24 h |
-| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; where 0.2.0 looks, for keys that are no Python caller's, "@" and their namespace; absent where 0.2.0 took it | 24 h |
+| smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h, or SMSQ_REDO_S if that is longer |
+| smsq:k:relay:<caller>:<digest>, smsq:k:file:<digest> | string | the same, of a caller of the relay and of smsq send-file; release 0.2.0 looks under <digest> alone, so the id is kept there too | 24 h, or SMSQ_REDO_S if that is longer |
+| smsq:k:...:fp    | string | beside each of them: fingerprint of the number and the template for which it was taken; where 0.2.0 looks, for keys that are no Python caller's, "@" and their namespace; absent where 0.2.0 took it | 24 h, or SMSQ_REDO_S if that is longer |
 | smsq:mid:<mid>   | string | "<attempt> <id>" of the attempt that the gateway answered with this mid; of a mid given to two messages "reused", their ids, with tabs between and blanks as newlines: it leads to neither | SMSQ_REPORT_WAIT_S + SMSQ_RETENTION_S; once it is delivered at most a day, in which reports may be repeated |
 | smsq:early:<mid> | list   | reports whose mid leads to no message (yet), as JSON | SMSQ_REPORT_WAIT_S |
 | smsq:parked      | zset   | mids of smsq:early:*, by arrival | trimmed after SMSQ_REPORT_WAIT_S |
@@ -92,6 +92,8 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | 0:outcome | "maybe_sent" where a failover undid attempts of which nothing else is known |
 | doubted | "1" while an attempt may have sent it of which nothing is known: smsq:day:<n> counts it so |
 | row | of one from a file: the line of its row |
+| redo_of | the id of the message that it sends again |
+| redone_by | once it has ended: the id of the message that sends it again, see redo.lua |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from smsq import keys
 from smsq.cipher import Opener, PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
-from smsq.contract import KEY_TTL_S, Lane, Message, OnAmbiguous, State, mask_phone, parse_id
+from smsq.contract import Lane, Message, OnAmbiguous, State, mask_phone, parse_id
 from smsq.errors import (
     CampaignCancelled,
     InvalidMessage,
@@ -172,6 +172,14 @@ class LedgerWriter:
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
         return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
 
+    def enter_entries(
+        self, entries: Sequence[tuple[Any, ...]], wakeups: Sequence[BatchWakeUp] = ()
+    ) -> list[Entered | KeyConflict]:
+        """Write entries as `as_entry` makes them in one act, as `enter_many` does."""
+        wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
+        answers = perform(self._client, self._writing(entries, wakeup=wakeup))
+        return [as_entered(one[0], answer) for one, answer in zip(entries, answers, strict=True)]
+
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""
         entry = (message_id, Lane.NOTICE, "", 0, 0, (), reason, ["detail", why])
@@ -196,7 +204,7 @@ class LedgerWriter:
             *before,
             FIRST_CHECK_S * 1000,
             settings.retention_s * 1000,
-            KEY_TTL_S * 1000,
+            settings.key_ttl_s * 1000,
             ("stop " if stop_at_conflict else "") + ("index" if settings.index else ""),
             to_json(entries),
             *wakeup,

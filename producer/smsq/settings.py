@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from smsq import redis_urls
+from smsq.contract import KEY_TTL_S
 from smsq.errors import SettingsError
 from smsq.suggestions import did_you_mean
 
@@ -196,6 +197,7 @@ class ProducerSettings:
     wait_replicas: int = setting("SMSQ_REDIS_WAIT_REPLICAS", whole(0, 9), -1)
     retention_s: int = setting("SMSQ_RETENTION_S", whole(60, 366 * 86_400), 604_800)
     index: bool = setting("SMSQ_INDEX", flag, default=True)
+    redo_s: int = setting("SMSQ_REDO_S", whole(0, 30 * 86_400), -1)
     payload_keys: tuple[str, ...] = setting("SMSQ_PAYLOAD_KEYS", fernet_keys, (), secret=True)
     verify_secret: tuple[str, ...] = setting("SMSQ_VERIFY_SECRET", long_secrets, (), secret=True)
     enqueue_timeout_s: float = setting("SMSQ_ENQUEUE_TIMEOUT_S", number(0, 300, above=True), 3.0)
@@ -209,6 +211,14 @@ class ProducerSettings:
             # Without it a failover could repeat attempts that the new primary does not know.
             replicas = 1 if redis_urls.names_sentinels(self.redis_url) else 0
             object.__setattr__(self, "wait_replicas", replicas)
+        if self.redo_s < 0:
+            # Nobody's numbers are to stay readable for longer unless that was asked for.
+            object.__setattr__(self, "redo_s", 2 * 86_400 if self.payload_keys else 0)
+
+    @property
+    def key_ttl_s(self) -> int:
+        """How long an idempotency key is kept: as long as what it was for may be sent again."""
+        return max(KEY_TTL_S, self.redo_s)
 
     @property
     def is_one_redis(self) -> bool:

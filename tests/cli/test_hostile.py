@@ -40,6 +40,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "list": [("list",), ("list", "--state", EVIL), ("list", "--csv"), ("list", "--after", EVIL)],
     "report": [("report", "--by", "template,lane,stat"), ("report", "--day", EVIL)],
     "count": [("count", "--by", "state,reason,template,caller,stat"), ("count", "--by", EVIL)],
+    "redo": [("redo", "--template", "*", "--dry-run"), ("redo", "--campaign", EVIL, "--yes")],
     "rate": [("rate",), ("rate", EVIL)],
     "pause": [("pause", "template", EVIL), ("pause", EVIL)],
     "resume": [("resume", "template", "none"), ("resume", EVIL)],
@@ -61,6 +62,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
 TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign", "report")
+TAKES_JSON += ("redo",)
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 

@@ -61,6 +61,7 @@ CONTRACT = (
     "SMSQ_REPORT_WAIT_S",
     "SMSQ_INDEX",
     "SMSQ_RETENTION_S",
+    "SMSQ_REDO_S",
     "SMSQ_REPORT_TOKEN",
     "SMSQ_RELAY_SECRET",
     "SMSQ_PAYLOAD_KEYS",
@@ -457,6 +458,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_ENQUEUE_TIMEOUT_S": ("a number above 0 up to 300", False, ("0", "301", "-1", "3s")),
     "SMSQ_REDIS_WAIT_REPLICAS": ("a whole number from 0 to 9", False, ("10", "-1", "all")),
     "SMSQ_INDEX": ("0 or 1", False, ("-1", "2", "yes")),
+    "SMSQ_REDO_S": ("a whole number from 0 to 2592000", False, ("2592001", "-1", "48h")),
     "SMSQ_RETENTION_S": (
         "a whole number from 60 to 31622400",
         False,

@@ -29,6 +29,8 @@ class Rules:
     campaign_webhook: CampaignWebhook
     """Whether each message of a campaign is told of there, or the campaign's end alone."""
     notice_lease_s: float
+    redo_s: int = 0
+    """How long what may be sent again keeps its number and code; 0: not at all."""
     wait_replicas: int = 0
     """How many replicas must have an admission before its request is sent, and a report."""
     test_numbers: Reported = field(default=(), repr=False)

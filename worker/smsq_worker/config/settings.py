@@ -165,6 +165,7 @@ class Settings(ProducerSettings):
             lease_s=self.lease_s,
             report_wait_s=self.report_wait_s,
             retention_s=self.retention_s,
+            redo_s=self.redo_s,
             max_resends=self.max_resends,
             rate_per_s=self.rate_per_s,
             rate_burst=self.rate_burst,

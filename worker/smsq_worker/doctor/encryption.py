@@ -10,6 +10,7 @@ from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok
 from smsq_worker.i18n import _
+from smsq_worker.inspection.formatting import span
 from smsq_worker.ledger.key_rotation import wrapped_lookup_key
 
 
@@ -33,6 +34,15 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
                 "final"
             ),
             _("SMSQ_PAYLOAD_KEYS encrypts them"),
+        )
+    if settings.redo_s:
+        yield ok(
+            _(
+                "number and code of what failed in the lanes notice and bulk are kept for {time} "
+                "after its end, for smsq redo; an otp's never",
+                time=span(settings.redo_s),
+            ),
+            _("SMSQ_REDO_S=0 keeps none"),
         )
 
 

@@ -76,6 +76,10 @@ class Trace:
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
     """Whether it waits for its campaign, which is paused or has a rate of its own."""
+    redo_of: str | None = None
+    """The message that it sends again."""
+    redone_by: str | None = None
+    """The message that sends it again; None where that redo was broken off before it was in."""
 
 
 def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
@@ -113,6 +117,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
     number_hold = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
+    redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),
         status=status,
@@ -137,6 +142,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         report_until=_after(now, mid_ttls),
         reused_mids=frozenset(reused),
         tellings=tuple(_tellings(client, status.id)),
+        redo_of=fields.get("redo_of"),
+        redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
     return trace, str(read_apparent(client, "", fields)["state"] if "state" in fields else "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
 from smsq import keys
-from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable
+from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable, to_json
 from smsq.connection import mapped_errors
 from smsq_worker.ledger.acts import Acts
 
@@ -21,10 +22,14 @@ class EncryptingActs(Acts):
     def _encrypt(self, cipher: PlaintextCipher, message_id: str, payload: str) -> None:
         phone, code = opened(cipher, payload)
         if phone:
+            now, digest = cipher.seal(phone, code), cipher.phone_hash(phone)
+            if kept := json.loads(payload)[2:]:  # of what may be sent again: ends.lua
+                kept[2:3] = [digest]
+                now = to_json([*json.loads(now), *kept])
             with mapped_errors(self._rules.url):
                 self._scripts.act("seal")(
                     keys=[keys.message(message_id), keys.payload(message_id)],
-                    args=[payload, cipher.seal(phone, code), cipher.phone_hash(phone)],
+                    args=[payload, now, digest],
                 )
 
     def _encrypt_message_of(self, mid: str) -> None:

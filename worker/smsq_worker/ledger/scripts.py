@@ -23,7 +23,9 @@ from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
 from smsq_worker.ledger.histograms import BOUNDS_MS
 from smsq_worker.ledger.types import BATCH, FEW
 
-REFUSED_WHEN_FULL: Final = frozenset({"take_in", "client_rate", "read_rate", "find", "select"})
+REFUSED_WHEN_FULL: Final = frozenset(
+    {"take_in", "client_rate", "read_rate", "find", "select", "redo"}
+)
 """Acts that let something new in, which Redis refuses at its memory limit as it does the entry, and
 those that write nothing.
 
@@ -123,6 +125,8 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "NEXT": _table(ways),  # NEXT['<from>'] is " <to> <to> "
         "BOUNDS": _table(f"{name}={_table(ms)}" for name, ms in BOUNDS_MS.items()),
         "RETENTION": rules.retention_s * 1000,
+        # An old message that is forgotten must not leave its number behind.
+        "REDO": min(rules.redo_s, rules.retention_s) * 1000,
         "LEASE": round(rules.lease_s * 1000),
         "REPORT_WAIT": rules.report_wait_s * 1000,
         "MAX_RESENDS": rules.max_resends,

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "list": "List messages by state, reason, template, time and more.",
     "count": "Count messages by state, reason, template, hour and more.",
     "report": "Show what became of a day's messages: sent, delivered, failed, in doubt.",
+    "redo": "Send again what certainly did not arrive, each message once.",
     "rate": "Show or set the rate of requests, of all workers together.",
     "pause": "Pause sending: all of it, or one template.",
     "resume": "Resume sending after a pause, whatever its cause.",

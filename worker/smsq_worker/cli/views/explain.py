@@ -285,6 +285,8 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "campaign": status.campaign,
         "state": status.state,
         "reason": status.reason,
+        "redo_of": trace.redo_of,
+        "redone_by": trace.redone_by,
         "words": state_words(status, context.catalogue),
         "events": [_event(context, event) for event in past_events(told)],
         "next": following,
@@ -364,6 +366,10 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield _labelled(_("to"), to)
         if answer["campaign"]:
             yield _labelled(_("campaign"), clean(answer["campaign"]))
+        if answer["redo_of"]:
+            yield _labelled(_("again"), _("sends {id} again", id=answer["redo_of"]))
+        if answer["redone_by"]:
+            yield _labelled(_("again"), _("sent again as {id}", id=answer["redone_by"]))
     if "mid" in answer:
         yield _labelled("mid", answer["mid"])
     words = _("{state}: {meaning}", state=_state(answer["state"]), meaning=answer["words"])

@@ -25,9 +25,26 @@ end
 local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
   'by', 'who', 'due', 'waits', 'trace', 'stop', 'turn', 'key'}
 
+local MAY_BE_REDONE = {failed = true, expired = true, unreported = true}
+local IS_UNWANTED = {['local:cancelled'] = true, ['local:dropped'] = true, ['local:invalid'] = true}
+
+-- Return what is kept behind the number and the code of a message that `smsq redo` may send again: its
+-- key with the fingerprint, the number's digest, its policy. All of it in the payload, so that all of it
+-- is erased with the number. An end after the end makes that no later.
+local function kept_of(m, to, reason)
+  if REDO == 0 or m.lane == 'otp' or not MAY_BE_REDONE[to] or IS_UNWANTED[reason] then return nil end
+  if FINAL[m.stored_state] then return 'before' end
+  local key, fingerprint = m.f.key or '', ''
+  if key ~= '' and redis.call('GET', KEY_IDEMPOTENCY .. key) == m.id then
+    fingerprint = redis.call('GET', KEY_IDEMPOTENCY .. key .. ':fp') or ''
+  end
+  return cjson.encode({key, fingerprint, m.f.who or '', m.f.hold or ''}):sub(2)
+end
+
 -- End a message: the number and the code leave the ledger, the rest stays for the retention.
 local function finish(m, to, reason)
   move(m, to, 'finished', now)
+  m.kept = kept_of(m, to, reason)
   free_key(m)
   m.is_anew = true
   local f = m.f

@@ -167,13 +167,25 @@ local function save_timer(m)
   m.stored_index, m.timer = index, nil
 end
 
+-- Keep the payload of a message that may be sent again (`kept`, see ends.lua), or erase it.
+local function end_payload(m)
+  local name = KEY_PAYLOAD .. m.id
+  if m.kept == 'before' then return end
+  local payload = m.kept and redis.call('GET', name)
+  if payload and payload:sub(-1) == ']' then
+    redis.call('SET', name, payload:sub(1, -2) .. ',' .. m.kept, 'PX', REDO)
+  else
+    delete(name)
+  end
+end
+
 -- Write what an act has changed of a message.
 local function save(m)
   count_for_day(m)
   if m.is_anew then
     write_anew(m)
     redis.call('PEXPIRE', m.key, RETENTION)
-    delete(KEY_PAYLOAD .. m.id)
+    end_payload(m)
   else
     write(m)
   end

@@ -1,0 +1,75 @@
+"""`smsq redo`: find what failed, and send exactly that again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from smsq_worker.cli.helpers.asking import yes_option
+from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.selecting import selection_options
+from smsq_worker.i18n import _
+
+CONDITIONS = (
+    *("state", "reason", "template", "lane", "campaign", "caller", "reference", "phone", "key"),
+    *("since", "until"),
+)
+
+
+@click.command(
+    epilog=examples(
+        "smsq redo --since 10:00 --until 12:00 --dry-run",
+        "smsq redo --since 10:00 --until 12:00 --template SMS_1001",
+        "smsq redo --campaign spring --reason 'report:MO:*' --name spring-2",
+        "smsq redo --campaign spring --ttl 7200 --yes",
+    )
+)
+@selection_options
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and how long that takes.")
+@click.option("--also-doubtful", is_flag=True, help="Also what may have arrived.")
+@click.option("--name", metavar="NAME", help="Of the campaign of the new messages.")
+@click.option("--ttl", "ttl_s", type=float, help="Seconds in which sending is still useful.")
+@click.option("--scan", is_flag=True, help="Look through the whole ledger, not the index.")
+@yes_option
+@json_option
+def redo(
+    *,
+    dry_run: bool,
+    also_doubtful: bool,
+    name: str | None,
+    ttl_s: float | None,
+    scan: bool,
+    yes: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Send again what certainly did not arrive, each message once.
+
+    It takes the conditions of `smsq list`, and of the messages that meet them those of the lanes
+    notice and bulk that failed, expired or are unreported, as long as SMSQ_REDO_S keeps their
+    numbers. What may have arrived is counted, and only sent again with --also-doubtful; what was
+    delivered never. What its backend has sent again with the same key is left out.
+
+    The new messages are a campaign, with a ttl, limits and suppression as any other's. The same
+    command again, also after a crash, sends nothing twice.
+
+    Exits with 2 where there is no condition, or one that means nothing.
+    """
+    from smsq.contract import parse_campaign, parse_ttl
+    from smsq_worker.cli.views import redo as view
+
+    if not any(asked[condition] for condition in CONDITIONS):
+        raise click.UsageError(_("say which messages, for example with --since 10:00"))
+    if name is not None:
+        parse_campaign(name)
+    options = view.Options(
+        dry_run=dry_run,
+        also_doubtful=also_doubtful,
+        name=name,
+        ttl_s=None if ttl_s is None else parse_ttl(ttl_s),
+        scan=scan,
+        yes=yes,
+        as_json=as_json,
+    )
+    view.redo(asked, options)

@@ -1,0 +1,144 @@
+"""`smsq redo`: what it shows before and after, and whether it goes on."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from smsq import audit
+from smsq.redis_ledger import RedisLedger
+from smsq_worker.cli.helpers import selecting
+from smsq_worker.cli.helpers.asking import ask
+from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
+from smsq_worker.cli.helpers.meter import meter
+from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.inspection.formatting import clean, span, state_name
+from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.redo import REDOABLE, Left, Redo, Tally, Wish
+from smsq_worker.ledger.selecting import Selection
+
+_LEFT: Final = {
+    Left.REDONE: N_("sent again before"),
+    Left.SENT_AGAIN: N_("sent again by their backend, with the same key"),
+    Left.OTP: N_("of lane otp, which is never sent again"),
+    Left.ERASED: N_("no longer have their number: SMSQ_REDO_S is over, or was 0 at their end"),
+    Left.STATE: N_("did not fail, or have moved on meanwhile"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of the command."""
+
+    dry_run: bool
+    also_doubtful: bool
+    name: str | None
+    ttl_s: float | None
+    scan: bool
+    yes: bool
+    as_json: bool
+
+
+def redo(asked: Mapping[str, Any], options: Options) -> None:
+    """Show what would be sent again; send it, unless that is all that was asked for."""
+    selection = _failed(selecting.read(asked))
+    settings = Settings.load(os.environ)
+    client = (connect_ledger if options.dry_run else connect_ledger_to_write)(settings)
+    catalogue = Catalogue.load(settings.codes_file)
+    act = Redo(
+        client,
+        settings,
+        catalogue=catalogue,
+        selector=selecting.selector(client, settings),
+        enter=RedisLedger().enter_entries,
+    )
+    wish = Wish(selection, options.also_doubtful, options.scan)
+    found = act.survey(wish)
+    total = found.taken.total()
+    rate = Control(client, settings.rules).rate().now
+    answer = _as_dict(found) | {"rate_per_s": rate, "seconds": round(total / rate, 1)}
+    if not options.as_json:
+        echo_lines(_lines(found, total / rate, rate))
+    if options.dry_run or not total:
+        if options.as_json:
+            echo_json(answer | {"campaign": None, "sent_again": 0})
+        else:
+            echo(_("nothing was sent"))
+        return
+    what = ngettext("this sends {n} message again", "this sends {n} messages again", total)
+    ask(what, yes=options.yes)
+    name = options.name or f"redo-{datetime.now().astimezone():%Y%m%dT%H%M%S}"
+    noted = audit.act("redo", **_conditions(asked), also_doubtful=options.also_doubtful or "")
+    with meter(N_("sent again"), total, quiet=options.as_json) as step:
+        done = act.run(wish, name, act=noted, ttl_s=options.ttl_s, told=lambda n: step(n, ""))
+    if options.as_json:
+        echo_json(answer | _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()})
+        return
+    words = ngettext(
+        "{n} message is sent again, as campaign {name}; smsq campaign show {name}",
+        "{n} messages are sent again, as campaign {name}; smsq campaign show {name}",
+        done.taken.total(),
+        name=clean(name),
+    )
+    echo(words)
+    if missing := total - done.taken.total():
+        echo(_("{n} were not: they have moved on meanwhile", n=missing))
+
+
+def _failed(selection: Selection) -> Selection:
+    """Return the same of what can be sent again at all, where no state was asked for."""
+    patterns = {"state": list(map(str, REDOABLE))} | dict(selection.patterns)
+    return replace(selection, patterns=patterns)
+
+
+def _conditions(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for as the audit stream shows it; a key may be anybody's secret."""
+    shown = {
+        name: ",".join(value) if isinstance(value, tuple) else value
+        for name, value in asked.items()
+        if value and name != "key"
+    }
+    return shown | ({"key": "***"} if asked.get("key") else {})
+
+
+def _as_dict(tally: Tally) -> dict[str, Any]:
+    return {
+        "did_not_arrive": dict(tally.taken.most_common()),
+        "may_have_arrived": dict(tally.may_have_arrived.most_common()),
+        "left_out": {str(why): n for why, n in tally.left.most_common()},
+    }
+
+
+def _lines(found: Tally, seconds: float, rate: float) -> Iterator[str]:
+    total = found.taken.total()
+    yield ngettext(
+        "{n} message to be sent again, in {time} at {rate:g}/s",
+        "{n} messages to be sent again, in {time} at {rate:g}/s",
+        total,
+        time=span(seconds),
+        rate=rate,
+    )
+    yield from _reasons(found.taken)
+    if doubtful := found.may_have_arrived.total():
+        yield ngettext(
+            "{n} may have arrived, and is sent again only with --also-doubtful",
+            "{n} may have arrived, and are sent again only with --also-doubtful",
+            doubtful,
+        )
+        yield from _reasons(found.may_have_arrived)
+    if left := found.left.total():
+        yield ngettext("{n} is left out", "{n} are left out", left)
+        for why, n in found.left.most_common():
+            yield f"  {n} x {_(_LEFT[why])}"
+
+
+def _reasons(counts: Counter[str]) -> Iterator[str]:
+    for reason, n in counts.most_common():
+        yield f"  {n} x {clean(state_name(reason) if reason in set(REDOABLE) else reason)}"
