@@ -159,6 +159,7 @@ def configure(
     redis_wait_replicas: int | str | None = None,
     retention_s: int | str | None = None,
     index: bool | str | None = None,
+    redo_s: int | str | None = None,
     payload_keys: str | Sequence[str] | None = None,
     verify_secret: str | Sequence[str] | None = None,
     enqueue_timeout_s: float | str | None = None,

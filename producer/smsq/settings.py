@@ -127,7 +127,8 @@ def ledger_address(text: str) -> str:
     try:
         return redis_address(text)
     except ValueError as error:
-        raise ValueError(f"{error}; or {IN_MEMORY} for a dev server") from None
+        hint = f"; or {IN_MEMORY} for a dev server" if text.startswith("mem") else ""
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _sentinel_address(text: str) -> str:

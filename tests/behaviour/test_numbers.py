@@ -203,7 +203,10 @@ LIMITED = test_a_second_otp_within_the_minute_fails_and_says_when_it_would_be_al
         (OfOutbox(sending, "_held_by_gateway", nothing), HELD_BACK),
         (OfOutbox(sending, "_too_frequent", nothing), LIMITED),
         (OfOutbox(reports, "_shield_number", nothing), SHIELDED),
-        (OfAct("admit", "test_number, suppressed,", "test_number,"), SUPPRESSES),
+        (
+            OfAct("admit", "suppressed, number_held_by_gateway,", "number_held_by_gateway,"),
+            SUPPRESSES,
+        ),
         (OfAct("admit", "number_held_by_gateway,", ""), HELD_BACK),
         (OfAct("admit", "number_too_frequent,", ""), LIMITED),
         (OfAct("shared/reports", "(r.suppress_ms or 0) > 0", "false"), SHIELDED),

@@ -69,7 +69,7 @@ def test_the_whole_number_is_shown_on_demand_alone_and_while_the_ledger_has_it(
     if is_sealed:
         environ |= {"SMSQ_PAYLOAD_KEYS": Fernet.generate_key().decode()}
         monkeypatch.setenv("SMSQ_PAYLOAD_KEYS", environ["SMSQ_PAYLOAD_KEYS"])
-    scene = Scene(client, Settings.load(environ))
+    scene = Scene(client, Settings.load(environ | {"SMSQ_REDO_S": "0"}))
     scene.call("m1", Outcome.ACCEPTED, detail="")
 
     def shown(*options: str) -> str:
