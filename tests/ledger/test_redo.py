@@ -408,3 +408,17 @@ def test_a_day_of_all_kinds_in_any_order_is_sent_again_once(scene: Scene, again:
     records = Campaigns(scene.client, scene.rules).read("again")
     assert records is not None
     assert records.states == {"queued": len(expected)}
+
+
+# What is found
+
+
+def test_what_may_be_redone_is_found_by_its_very_number_and_key(scene: Scene) -> None:
+    expire(scene, "m1", phone="13800138000", key="order-7")
+    expire(scene, "m2", phone="13800148000", key="order-8")
+    expire(scene, "m3", phone="13800138000", lane="otp")
+    chooser = selecting.selector(scene.client, scene.settings)
+    found = chooser.page(Selection(phone="13800138000"), 10)
+    assert ([name for name, _at in found.rows], found.by_mask) == (["m3", "m1"], 1)
+    # It certainly was not sent, so nobody holds its key any more.
+    assert [name for name, _at in chooser.page(Selection(key="order-8"), 10).rows] == ["m2"]

@@ -83,15 +83,29 @@ local function meets(f)
   return true
 end
 
+-- Return the key and the digest of the number that are kept of one that may be redone, see ends.lua.
+local MAY_BE_REDONE = {failed = 1, expired = 1, unreported = 1}
+local function kept_of(f)
+  local payload = MAY_BE_REDONE[f.state] and redis.call('GET', KEY_PAYLOAD .. f.id)
+  local is_read, kept = pcall(cjson.decode, payload or '')
+  if not is_read or type(kept) ~= 'table' then return '', '' end
+  return tostring(kept[3] or ''), tostring(kept[5] or '')
+end
+
 local function has_key(f)
-  if not asked.keys[1] then return true end
-  return holders[f.id] or key_ends[f.key:match('[^:]*$')] or false
+  if not asked.keys[1] or holders[f.id] then return true end
+  local key = f.key ~= '' and f.key or kept_of(f)
+  return key_ends[key:match('[^:]*$')] or false
 end
 
 local function has_number(f)
   if asked.masked == '' then return true end
-  if f.who ~= '' then return digests[f.who] or false end
-  if f.phone ~= asked.masked then return false end
+  local who = f.who
+  if who == '' then
+    if f.phone ~= asked.masked then return false end
+    who = select(2, kept_of(f))
+  end
+  if who ~= '' then return digests[who] or false end
   by_mask = by_mask + 1
   return true
 end
