@@ -45,6 +45,10 @@ class Unreadable(Exception):  # noqa: N818 - says what is so
     """No key at hand decrypts a text, or smsq did not write it."""
 
 
+KEPT: Final = 4
+"""How much stands behind number and code of what may be sent again: see ends.lua."""
+
+
 class PlaintextCipher:
     """Numbers and codes as they are, found by digests that have no key."""
 
@@ -57,9 +61,11 @@ class PlaintextCipher:
     def open(self, payload: str) -> tuple[str, str]:
         """Return a payload's number and code. Raises Unreadable."""
         try:
-            phone, code, *_kept = json.loads(payload)  # of what may be sent again: ends.lua
+            phone, code, *kept = json.loads(payload)
         except (ValueError, TypeError):
             raise Unreadable from None
+        if len(kept) not in {0, KEPT}:
+            raise Unreadable
         if not (isinstance(phone, str) and isinstance(code, str)):
             raise Unreadable
         # By the number alone: a code may be any text, even one that looks like a token.

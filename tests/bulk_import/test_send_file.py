@@ -945,7 +945,7 @@ def test_what_failed_is_written_in_the_columns_of_the_file(
     )
     assert done.stdout.splitlines() == [
         f"2 rows written to {out}",
-        f"send again what certainly did not arrive: smsq redo --campaign '{found['campaign']}'",
+        f"send again what certainly did not arrive: smsq redo --campaign {found['campaign']}",
     ]
     assert out.read_text("gb18030") == expected
     # It is not sent again by mistake: what may have arrived is among it.

@@ -119,7 +119,7 @@ def serving(
     assert process.returncode == 0
     told = log.read_text()
     for secret in (TOKEN, RELAY, SECRET, PHONE, CODE, "Traceback", "Warning:"):
-        assert secret not in told
+        assert secret not in told, told
 
 
 def answers(url: str) -> bool:

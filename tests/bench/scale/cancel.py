@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import smsq
 from bench.peers.goals import Goal
@@ -18,8 +18,9 @@ from bench.scale.queued import MESSAGES, used_memory
 from bench.scale.result import SETTLE_S, WORKERS, Result, fresh, result, scaled
 from bench.shapes import BATCH, CODE, TEMPLATE
 from smsq.contract import Lane
-from smsq_worker.config.settings import Settings
-from smsq_worker.ledger.campaigns import Campaigns
+
+if TYPE_CHECKING:
+    from smsq_worker.ledger.campaigns import Campaigns
 
 CAMPAIGN: Final = "spring"
 ROUNDS: Final = 10
@@ -30,6 +31,10 @@ LONGEST_QUIET_S: Final = 300.0
 
 def run(place: Place, plan: Plan, _shape: str) -> Result:
     """Fill, send, cancel; measure ten rounds while it is swept, and ten after it."""
+    # Releases before 0.3.0 have no campaigns.
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.ledger.campaigns import Campaigns
+
     fresh(place, "cancel")
     empty = used_memory(place)
     filled = _fill(scaled(MESSAGES, plan))

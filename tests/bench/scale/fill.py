@@ -18,11 +18,15 @@ from harness.waiting import eventually
 from smsq import keys
 from smsq.app import app
 from smsq.contract import Lane, Message, State, parse
-from smsq.publishing import publish
 
 SLICE = 1000
 FIRST = 10_000_000
 """Where numbers begin, of all those that are no probes."""
+
+try:
+    from smsq.publishing import publish
+except ImportError:  # of releases before 0.3.0
+    from smsq.tasks import publish  # type: ignore[attr-defined,no-redef]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,10 @@ class Api:
         self._scrape = Shared(partial(self._query, scrape), within_s)
         self._fullness = Shared(partial(self._query, is_full), within_s)
 
+    def close(self) -> None:
+        """Close the broker's connections; the ledger's are the caller's."""
+        self._inspector.close()
+
     async def take_reports(self, request: Request) -> Response:
         """Take one report or several; 200 once they are safe in the ledger or on the disk.
 

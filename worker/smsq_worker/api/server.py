@@ -74,6 +74,8 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
         with suppress(OSError):
             spool.close()
         api.refusals.write(ledger)
+        api.close()
+        client.close()
 
 
 def connections_that_fit(wanted: int) -> int:

@@ -85,6 +85,8 @@ class WakeUpRequest(MaskedRequest):
             self.send_event("task-retried", exception=text, traceback=None)
         elif message_state in FAILED:
             self.send_event("task-failed", exception=text, traceback=None)
+        elif message_state == State.CANCELLED:
+            self.send_event("task-revoked", terminated=False, signum=None, expired=False)
         else:
             runtime = time.time() - self.time_start
             self.send_event("task-succeeded", result=word, runtime=runtime)

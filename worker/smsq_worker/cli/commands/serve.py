@@ -46,8 +46,8 @@ def serve() -> None:
         if settings.traces:
             at_the_end.callback(otel.start("door"))
         listening = at_the_end.enter_context(listen(settings.api_bind, "SMSQ_API_BIND"))
-        with suppress(LedgerUnavailable):  # Reports go to the spool then.
-            client = connect_ledger_to_write(settings)
+        # Where it is away, reports go to the spool.
+        with suppress(LedgerUnavailable), connect_ledger_to_write(settings) as client:
             redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
         address = shown(listening.getsockname()[:2])
         logs.announce(log, settings.log_format, f"API ready: http://{address}/")
