@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from harness.cli import CODE, PHONE, here, run, unmasked_run
 from harness.scene import DELIVRD, Scene
 from harness.scene import stat as report_of
 from harness.waiting import eventually
+from smsq.contract import parse_campaign
+from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import Numbers
 from smsq_worker.bulk_import.checkpoint import Checkpoint, NotAgain, open_checkpoint
 from smsq_worker.bulk_import.enqueue import Enqueuer
@@ -1029,3 +1032,12 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     done = run(environ, *words)
     assert (done.returncode, why in done.stderr) == (2, True)
+
+
+def test_the_campaign_of_a_file_never_looks_like_a_phone_number(write: Write) -> None:
+    with opened(str(write(TWO))) as source:
+        bulk = BulkFile(source, {}, None, "")
+        assert bulk._scan
+        bulk._scan = replace(bulk._scan, digest="13800138")
+        name = bulk.campaign("00013800")
+    assert parse_campaign(name) == name == "numbers.csv-hjogghjo-ggghjogg"

@@ -19,6 +19,8 @@ from smsq_worker.bulk_import.source import UTF_8, BadFile, Lines, Source, scan
 FOLDER: Final = "send-file"
 """In SMSQ_HOME."""
 
+_LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
+
 
 class BulkFile:
     """A file, how its rows are read, and its name on the disk and in keys."""
@@ -89,8 +91,9 @@ class BulkFile:
         digest = self._scan.digest[:8] if self._scan else secrets.token_hex(4)
         if not name.isprintable() or has_number(name):
             name = "file"
-        # Without blanks: it is typed in a hurry.
-        return "-".join([*name[:40].split(), *filter(None, (digest, run[:8]))])
+        # Without blanks: it is typed in a hurry. Of letters: digits can look like a phone number.
+        marks = (mark.translate(_LETTERS) for mark in (digest, run[:8]) if mark)
+        return "-".join([*name[:40].split(), *marks])
 
     def _name(self) -> str:
         if self._scan and not self._prefix:
