@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import encoding_option, examples, json_option
+from smsq_worker.cli.helpers.options import encoding_option, examples, json_option, watch_option
 from smsq_worker.i18n import _
 
 MIN_RATE, MAX_RATE = 0.001, 10_000
@@ -46,15 +46,7 @@ def campaign(ctx: click.Context, *, as_json: bool) -> None:
 )
 @click.argument("name")
 @json_option
-@click.option(
-    "--watch",
-    "every_s",
-    metavar="[SECONDS]",
-    type=click.IntRange(1, 86_400),
-    is_flag=False,
-    flag_value=2,
-    help="Repeat every 2 s, or SECONDS, until Ctrl-C.",
-)
+@watch_option
 @click.option(
     "--failed",
     "failed_path",

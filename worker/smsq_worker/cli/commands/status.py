@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import examples, json_option, watch_option
 from smsq_worker.i18n import _
 
 
@@ -19,15 +19,7 @@ from smsq_worker.i18n import _
 )
 @click.argument("message_id", metavar="[ID]", required=False)
 @json_option
-@click.option(
-    "--watch",
-    "every_s",
-    metavar="[SECONDS]",
-    type=click.IntRange(1, 86_400),
-    is_flag=False,
-    flag_value=2,
-    help="Repeat every 2 s, or SECONDS, until Ctrl-C.",
-)
+@watch_option
 def status(message_id: str | None, *, as_json: bool, every_s: int | None) -> None:
     """Show an overview; with ID, what is known of a message.
 

@@ -34,6 +34,15 @@ def _for_a_machine(_ctx: click.Context, _param: click.Parameter, value: bool) ->
 json_option: Final = click.option(
     "--json", "as_json", is_flag=True, callback=_for_a_machine, help="Print JSON."
 )
+watch_option: Final = click.option(
+    "--watch",
+    "every_s",
+    metavar="[SECONDS]",
+    type=click.IntRange(1, 86_400),
+    is_flag=False,
+    flag_value=2,
+    help="Repeat every 2 s, or SECONDS, until Ctrl-C.",
+)
 encoding_option: Final = click.option(
     "--encoding", type=click.Choice(["utf-8", "gb18030"]), help="If detected wrongly."
 )
