@@ -23,7 +23,10 @@ ROWS = [{"phone": f"1380000{n:04}", "template": "SMS_1001", "key": f"k{n}"} for 
 
 @pytest.fixture
 def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Smsq:
     monkeypatch.setenv("SMSQ_HOME", str(tmp_path))
     monkeypatch.setenv("SMSQ_OPERATOR", "kim")
