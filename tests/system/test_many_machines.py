@@ -240,8 +240,9 @@ def test_answers_that_come_while_only_redis_is_out_of_sight_are_kept(site: Site)
     eventually(lambda: west.says("is in the spool") > spooled, 60)
     site.net.reunite("base", "west")
     eventually(lambda: west.says("came from the spool") > replayed)
+    statuses = site.deliver(ids)
     calls = Counter(phone for _, phone in site.calls()[earlier:])
-    for status, phone in zip(site.deliver(ids), ids, strict=True):
+    for status, phone in zip(statuses, ids, strict=True):
         # On a slow machine an answer may come too late, which is another doubt.
         outcomes = [one.outcome for one in status.attempts if one.detail != "ReadTimeout"]
         assert outcomes == ["accepted"], status
