@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smsq_worker.config.parsers import CampaignWebhook
+from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 from smsq_worker.domain.testnumbers import Reported
 
@@ -34,6 +35,9 @@ class Rules:
     wait_replicas: int = 0
     """How many replicas must have an admission before its request is sent, and a report."""
     test_numbers: Reported = field(default=(), repr=False)
+    accounts: tuple[Account, ...] = ()
+    """() where there is only one, whose rate is `rate_per_s`."""
+    routes: tuple[Route, ...] = ()
 
 
 def longest_post_s(connect_timeout_s: float, read_timeout_s: float) -> float:

@@ -49,6 +49,8 @@ class GatewayResult:
     """The gateway was unreachable or did not behave like one: a sign of an outage."""
     odd: str = ""
     """What was odd about an answer that was understood all the same."""
+    scope: str = ""
+    """Of a refusal: where its cause lies, as in domain/codes.py; "" where that is not clear."""
 
 
 def understand(

@@ -46,6 +46,8 @@ class Admitted:
     """By `boottime.now_s`; not later than the ledger lets another attempt begin."""
     is_test: bool = False
     """Whether it is to a test number: the gateway is not called."""
+    account: str = ""
+    """The key of the account that is to send it, see domain/accounts.py."""
 
     def __repr__(self) -> str:
         return f"Admitted(attempt={self.attempt})"
@@ -96,6 +98,10 @@ class AttemptResult:
     too_fast: bool = False
     begun: int = 0
     """As in Admitted; 0 where it is not known."""
+    account: str = ""
+    """As in Admitted."""
+    scope: str = ""
+    """Of a refusal: where its cause lies, as in domain/codes.py; "" where that is not clear."""
 
 
 class TakenIn(NamedTuple):
