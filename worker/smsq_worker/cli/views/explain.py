@@ -12,8 +12,9 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from smsq import keys
 from smsq.cipher import PlaintextCipher, opener
-from smsq.connection import Client
+from smsq.connection import Client, mapped_errors
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq.tracking import Status, read_status
@@ -100,7 +101,8 @@ def show_explanation(word: str, wish: Wish) -> None:
         elif not _explain_named(context, word):
             if _NUMBER.fullmatch(word):
                 _refuse_number(word)
-            _unknown(context, _("nothing is known of {word!r}", word=word))
+            words = _("nothing is known of {word!r}", word=word)
+            _unknown(context, _("; ").join([words, *_unindexed(context)]))
 
 
 def _phone(word: str) -> str:
@@ -191,7 +193,19 @@ def _explain_named(context: _Context, word: str) -> bool:
         name=clean(word),
         n=len(ids),
     )
+    note = _("; ").join([note, *_unindexed(context)])
     return _explain_several(context, {"reference": word, "found": len(ids)}, ids, note)
+
+
+def _unindexed(context: _Context) -> Iterator[str]:
+    """Yield that a reference was looked up where not every message is, if that is known."""
+    with mapped_errors(context.settings.redis_url):
+        is_complete = context.settings.index and context.client.exists(keys.IDS)
+    if not is_complete:
+        yield _(
+            "a reference is looked up in the index, which messages sent with SMSQ_INDEX=0 are not "
+            "in; to look through all: smsq list --scan --reference"
+        )
 
 
 def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
@@ -285,7 +299,7 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "campaign": status.campaign,
         "state": status.state,
         "reason": status.reason,
-        "redo_of": trace.redo_of,
+        "redo_of": status.redo_of,
         "redone_by": trace.redone_by,
         "words": state_words(status, context.catalogue),
         "events": [_event(context, event) for event in past_events(told)],
