@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from smsq.cipher import opener
 from smsq.connection import Client
 from smsq.contract import State, mask_phone
-from smsq.errors import SmsqError
+from smsq.errors import CampaignCancelled, SmsqError
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
 from smsq_worker.bulk_import.checkpoint import Checkpoint
@@ -119,6 +119,7 @@ class Run:
         self._first_conflicts: list[dict[str, Any]] = []
         self._states: Counter[str] | None = None
         self._campaign = ""
+        self._is_cancelled = False
         self._failed: dict[str, Any] = {}
 
     @property
@@ -134,6 +135,11 @@ class Run:
     @property
     def how_to_resume(self) -> str:
         """Return what enqueues the rest."""
+        if self._is_cancelled:
+            return (
+                "The same command with another --campaign goes on with the rest; with --anew, too, "
+                "it sends all of the file"
+            )
         if self._file.source.seekable:
             return "The same command goes on with the rest, and enqueues no row twice"
         return (
@@ -159,6 +165,11 @@ class Run:
                 raise
             raise BrokenOff(str(error)) from None
         except SmsqError as error:
+            if isinstance(error, CampaignCancelled):
+                self._is_cancelled = True
+                raise BrokenOff(
+                    f"campaign {error.campaign} was cancelled, and takes no more"
+                ) from None
             # Its text has the count of this run; its cause is the error alone.
             raise BrokenOff(str(error.__cause__ or error)) from None
         except OSError as error:

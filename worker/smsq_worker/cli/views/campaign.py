@@ -100,6 +100,14 @@ def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -
             name=clean(name),
         )
         ask(what, yes=yes)
+    elif deed in {"pause", "resume"} and found.to_send > 1:
+        what = ngettext(
+            "campaign {name} has {n} message that waits",
+            "campaign {name} has {n} messages that wait",
+            found.to_send,
+            name=clean(name),
+        )
+        ask(what, yes=yes)
     act = audit.act(f"campaign {deed}", name=name, per_s=rate)
     before = campaigns.do(deed, name, rate=rate, act=act)
     if before == "unknown":  # It has been forgotten in between.
