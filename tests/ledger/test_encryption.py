@@ -567,7 +567,7 @@ def test_the_doctor_says_how_long_the_numbers_of_what_failed_are_kept(
 ) -> None:
     def told(**own: str) -> list[str]:
         found = encryption.check(Settings.load(environ | own), client)
-        return [f"{one.text}; {one.advice}" for one in found if "for smsq redo" in one.text]
+        return [f"{one.what}; {one.advice}" for one in found if "for smsq redo" in one.what]
 
     assert told() == []
     (kept,) = told(SMSQ_REDO_S="7200")
@@ -576,4 +576,4 @@ def test_the_doctor_says_how_long_the_numbers_of_what_failed_are_kept(
         "end, for smsq redo; an otp's never; SMSQ_REDO_S=0 keeps none"
     )
     # Where numbers are encrypted, that is so without the setting.
-    assert "for 2 days" in told(SMSQ_PAYLOAD_KEYS=OLD)[0]
+    assert "for 2 d after" in told(SMSQ_PAYLOAD_KEYS=OLD)[0]

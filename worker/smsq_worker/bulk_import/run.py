@@ -165,13 +165,7 @@ class Run:
                 raise
             raise BrokenOff(str(error)) from None
         except SmsqError as error:
-            if isinstance(error, CampaignCancelled):
-                self._is_cancelled = True
-                raise BrokenOff(
-                    f"campaign {error.campaign} was cancelled, and takes no more"
-                ) from None
-            # Its text has the count of this run; its cause is the error alone.
-            raise BrokenOff(str(error.__cause__ or error)) from None
+            raise BrokenOff(self._why(error)) from None
         except OSError as error:
             raise BrokenOff(f"the disk fails: {error.strerror}") from None
         if self._found.bad and not self._bulk.bad_path:
@@ -260,6 +254,13 @@ class Run:
             enqueuer.enqueue(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self.done):
             raise BadFile("the file has no row")
+
+    def _why(self, error: SmsqError) -> str:
+        if isinstance(error, CampaignCancelled):
+            self._is_cancelled = True
+            return f"campaign {error.campaign} was cancelled, and takes no more"
+        # Its text has the count of this run; its cause is the error alone.
+        return str(error.__cause__ or error)
 
     def _refused(self, line: int, why: str) -> None:
         """Count a row whose key another message has; only the first are listed."""
