@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import smsq
 from harness.cli import here
 from harness.scene import DELIVRD, PHONE, Scene
 from smsq import keys
+from smsq.redis_ledger import RedisLedger
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.campaigns import Campaigns
 
@@ -246,21 +248,17 @@ def test_a_file_is_not_resumed_into_a_cancelled_campaign(
 ) -> None:
     file = tmp_path / "numbers.csv"
     rows = [f"1390000{n:04},SMS_1001\n" for n in range(150)]
-    # The 101st has a message's key, and another number: with its batch the run breaks off.
     file.write_text("phone,template\n" + "".join(rows))
     words = ("send-file", str(file), "--no-progress")
+    enter, batches = RedisLedger.enter_many, count()
+
+    def once(*args: Any, **named: Any) -> Any:
+        if next(batches) == 1:
+            raise smsq.LedgerUnavailable("it went away")
+        return enter(*args, **named)
+
     with pytest.MonkeyPatch.context() as patch:
-        from smsq.ledger_writer import LedgerWriter
-
-        enter, batches = LedgerWriter.enter_many, []
-
-        def once(*args: Any, **named: Any) -> Any:
-            batches.append(1)
-            if len(batches) == 2:
-                raise smsq.LedgerUnavailable("it went away")
-            return enter(*args, **named)
-
-        patch.setattr(LedgerWriter, "enter_many", once)
+        patch.setattr(RedisLedger, "enter_many", once)
         code, _, told = command(*words)
     assert (code, "it went away; 100 rows are enqueued" in told) == (1, True)
     campaigns = Campaigns(scene.client, scene.rules)
