@@ -15,7 +15,7 @@ from bench.peers.goals import Goal
 from bench.place import Place, until
 from bench.plan import Plan
 from bench.ratio import ratio
-from bench.scale.fill import Filled, phone
+from bench.scale.fill import Filled, phone, queue
 from bench.scale.measure import measuring
 from bench.scale.queued import MESSAGES, used_memory
 from bench.scale.result import SETTLE_S, WORKERS, Result, fresh, result, scaled
@@ -53,7 +53,7 @@ class Search(NamedTuple):
     seconds: float
 
 
-def run(place: Place, plan: Plan, _shape: str) -> Result:
+def run(place: Place, plan: Plan, shape: str) -> Result:
     """Fill; look for each; then compare otps beside searches with those of rounds without."""
     # Releases before 0.3.0 have no selectors.
     from smsq.cipher import PlaintextCipher
@@ -64,6 +64,7 @@ def run(place: Place, plan: Plan, _shape: str) -> Result:
     empty = used_memory(place)
     filled = _fill(place, scaled(MESSAGES, plan))
     per_message = (used_memory(place) - empty) / filled.messages
+    filled = filled.plus(queue(1, Lane.BULK, shape))  # `begin` waits for a call.
     settings = Settings.load(place.environ)
     selector = Selector(place.client, settings.rules, [PlaintextCipher()], ["shop"])
     place.start_workers(WORKERS)
@@ -74,6 +75,7 @@ def run(place: Place, plan: Plan, _shape: str) -> Result:
         searches = list(_searches(selector))
         rounds = [_round(selector) for _ in range(ROUNDS)]
         measure.end()
+    assert all(one.found for one in searches), f"nothing was found: {searches}"
     beside, without = (
         [measure.otps.waits(since, since + long) for since, long in kind]
         for kind in zip(*rounds, strict=True)
@@ -86,10 +88,7 @@ def run(place: Place, plan: Plan, _shape: str) -> Result:
         f"otps beside a search / without one: {times.middle:.2f} ({times.interval()})",
         f"their p99: {p99[0]:.0f} ms beside it, {p99[1]:.0f} ms without",
     )
-    goals = (
-        Goal("otps beside a search, 95 % of the ratio", times.high, MOST, "times"),
-        Goal("searches that found nothing", sum(not one.found for one in searches), 0, "of them"),
-    )
+    goals = (Goal("otps beside a search, 95 % of the ratio", times.high, MOST, "times"),)
     return result(measure, filled, *notes, goals=goals)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from redis.exceptions import NoPermissionError
 
@@ -22,9 +22,8 @@ Deed = Literal["pause", "resume", "cancel", "rate"]
 Before = Literal["", "paused", "cancelled", "unknown"]
 """What a campaign was before a deed: cancelled stays so."""
 
-Standing = Literal["open", "slowed", "paused", "cancelled"]
+STANDINGS: Final = ("open", "slowed", PAUSED, CANCELLED)
 """What keeps a campaign from going on as others do; open: nothing does."""
-STANDINGS: Final[tuple[Standing, ...]] = get_args(Standing)
 
 SEVERAL: Final = "*"
 FINISHED: Final = "finished"
@@ -122,13 +121,13 @@ class Campaigns(Acts):
         known = [_campaign(name, record) for name, record in found if "at" in record]
         return sorted(known, key=lambda one: one.since, reverse=True)
 
-    def waiting(self) -> dict[Standing, tuple[int, int]]:
+    def waiting(self) -> dict[str, tuple[int, int]]:
         """Count by what stops them the live campaigns, and their messages that are to end or to go.
 
         Of the first 1,000, which bounds what that costs.
         """
         counts = [f"{lane}:{state}" for lane in Lane for state in WAITING]
-        found: dict[Standing, tuple[int, int]] = dict.fromkeys(STANDINGS, (0, 0))
+        found = dict.fromkeys(STANDINGS, (0, 0))
         with mapped_errors(self._rules.url):
             try:
                 names: Any = self._client.zrangebyscore(
