@@ -267,6 +267,11 @@ def campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
             f"campaign {name} would be one too many: the ledger knows at most 10,000 at a time, "
             "each until SMSQ_RETENTION_S after its end"
         )
+    if what == "greedy":
+        return InvalidMessage(
+            f"campaign {name} would be one too many of this caller's: it may have at most 1,000 at "
+            "a time, each until SMSQ_RETENTION_S after its end"
+        )
     return None
 
 

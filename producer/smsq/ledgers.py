@@ -112,7 +112,9 @@ def _of_this_process() -> Ledger:
 
     with _changing:
         if not _in_memory:
-            _in_memory.append(DevLedger(show_codes=app.settings.show_codes))
+            settings = app.settings
+            dev = DevLedger(show_codes=settings.show_codes, key_ttl_s=settings.key_ttl_s)
+            _in_memory.append(dev)
         return _in_memory[0]
 
 

@@ -72,6 +72,8 @@ class Status:
     """It is to one of SMSQ_TEST_NUMBERS: the gateway was not called."""
     campaign: str | None = None
     """The name of the campaign that it is part of."""
+    redo_of: str | None = None
+    """The id of the message that it sends again, by `smsq redo`."""
 
     @property
     def final(self) -> bool:
@@ -114,7 +116,7 @@ def reading(url: str, message_id: str) -> Steps[Status | None]:
 
 def status_of(message_id: str, fields: dict[str, str]) -> Status:
     """Return what the fields of a message say."""
-    texts = ("template", "phone", "reason", "stat", "detail", "reference", "campaign")
+    texts = ("template", "phone", "reason", "stat", "detail", "reference", "campaign", "redo_of")
     return Status(
         id=message_id,
         state=cast("StateName", fields["state"]),

@@ -9,7 +9,6 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from smsq.contract import KEY_TTL_S
 from smsq.errors import LedgerFull
 from smsq.memory.message import Stored
 from smsq.memory.numbers import Numbers
@@ -154,7 +153,7 @@ class Book:
 
     def take(self, key: tuple[str, str], message_id: str, fingerprint: str) -> None:
         """Give a message an idempotency key, which nobody holds."""
-        until = self.now + KEY_TTL_S * 1000
+        until = self.now + self.rules.key_ttl_s * 1000
         self.keep(self.keys, key, Holder(message_id, fingerprint, until))
 
     def keep(self, room: MutableMapping[K, V], name: K, value: V) -> None:

@@ -12,12 +12,12 @@ from threading import Thread, local
 from typing import Final
 
 from smsq.cancelling import Cancellation
-from smsq.contract import Message, mask_phone
+from smsq.contract import KEY_TTL_S, Message, mask_phone
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import Entered, Origin
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
-from smsq.memory.rules import DELIVRD, Clock
+from smsq.memory.rules import DELIVRD, Clock, Rules
 from smsq.tracking import Status
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ class DevLedger(MemoryLedger):
     there is a thread, while any is to be called.
     """
 
-    def __init__(self, *, show_codes: bool) -> None:
+    def __init__(self, *, show_codes: bool, key_ttl_s: int = KEY_TTL_S) -> None:
         self._clock = _Clock()
-        super().__init__(clock=self._clock)
+        super().__init__(Rules(key_ttl_s=key_ttl_s), self._clock)
         self._show_codes = show_codes
         self._due: list[tuple[int, int, str]] = []
         self._order = count()

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from smsq.contract import Lane
+from smsq.contract import KEY_TTL_S, Lane
 
 AT_MOST: Final = 100_000
 """How many messages a memory ledger holds, and how many numbers, keys and mids."""
@@ -22,6 +22,8 @@ class Rules:
     lease_s: float = 60.0
     report_wait_s: int = 3 * 86_400
     retention_s: int = 604_800
+    key_ttl_s: int = KEY_TTL_S
+    """How long an idempotency key is kept: with SMSQ_REDO_S as long as that, if that is longer."""
     at_most: int = AT_MOST
 
 

@@ -76,8 +76,6 @@ class Trace:
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
     """Whether it waits for its campaign, which is paused or has a rate of its own."""
-    redo_of: str | None = None
-    """The message that it sends again."""
     redone_by: str | None = None
     """The message that sends it again; None where that redo was broken off before it was in."""
 
@@ -142,7 +140,6 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         report_until=_after(now, mid_ttls),
         reused_mids=frozenset(reused),
         tellings=tuple(_tellings(client, status.id)),
-        redo_of=fields.get("redo_of"),
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )

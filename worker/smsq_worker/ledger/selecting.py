@@ -182,6 +182,11 @@ class Selector:
         with mapped_errors(self._rules.url):
             return int(self._client.llen(keys.ids_of(hour)))
 
+    def has_index(self) -> bool:
+        """Return whether the lists of SMSQ_INDEX have any message."""
+        with mapped_errors(self._rules.url):
+            return bool(self._client.exists(keys.IDS))
+
     def holders(self, key: str) -> set[str]:
         """Return the ids of the messages that hold a key, one for each kind of caller."""
         return self._holders(self._ends(key))

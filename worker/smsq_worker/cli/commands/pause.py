@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from smsq_worker.cli.helpers.asking import ask_if_many_wait, yes_option
 from smsq_worker.cli.helpers.options import check_reason, examples
 from smsq_worker.cli.helpers.output import echo, fail
 from smsq_worker.cli.helpers.scope import PAUSABLE, read_scope, scope_argument
@@ -18,7 +19,8 @@ from smsq_worker.cli.helpers.scope import PAUSABLE, read_scope, scope_argument
 )
 @scope_argument(PAUSABLE)
 @click.option("--reason", default="", callback=check_reason, help="Shown by status and in logs.")
-def pause(scope: tuple[str, ...], *, reason: str) -> None:
+@yes_option
+def pause(scope: tuple[str, ...], *, reason: str, yes: bool) -> None:
     """Stop sending until `smsq resume`: all messages, or those of one template.
 
     Requests under way are finished, reports are still accepted, and messages wait; only their ttl
@@ -31,6 +33,8 @@ def pause(scope: tuple[str, ...], *, reason: str) -> None:
 
     found = read_scope(scope, PAUSABLE)
     name, typed = scope_name(found), scope_words(found)
-    if not open_control().pause(found, reason, audit.act("pause", scope=found, reason=reason)):
+    control = open_control()
+    ask_if_many_wait(control, _("this pauses {scope}", scope=name), yes=yes)
+    if not control.pause(found, reason, audit.act("pause", scope=found, reason=reason)):
         fail(_("{scope} is already paused by an operator", scope=name))
     echo(_("paused {scope}; to go on: smsq resume {typed}", scope=name, typed=typed))

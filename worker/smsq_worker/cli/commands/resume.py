@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from smsq_worker.cli.helpers.asking import ask_if_many_wait, yes_option
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, fail
 from smsq_worker.cli.helpers.scope import RESUMABLE, read_scope, scope_argument
@@ -13,7 +14,8 @@ from smsq_worker.cli.helpers.scope import RESUMABLE, read_scope, scope_argument
     epilog=examples("smsq resume", "smsq resume breaker", "smsq resume template SMS_1001")
 )
 @scope_argument(RESUMABLE)
-def resume(scope: tuple[str, ...]) -> None:
+@yes_option
+def resume(scope: tuple[str, ...], *, yes: bool) -> None:
     """Resume sending after a pause, whatever its cause.
 
     Resuming the account also ends a pause for an outage of the gateway, the breaker's; it can be
@@ -32,6 +34,8 @@ def resume(scope: tuple[str, ...]) -> None:
     before = {one.scope: one for one in control.pauses()}
     if asked not in before:  # A name of an older release is shown with escapes.
         asked = next((one for one in before if escaped(one) == asked), asked)
+    if asked in before or (asked == ACCOUNT and BREAKER in before):
+        ask_if_many_wait(control, _("this resumes {scope}", scope=scope_name(asked)), yes=yes)
     wanted = (ACCOUNT, BREAKER) if asked == ACCOUNT else (asked,)
     done = [
         one

@@ -95,12 +95,14 @@ def show_explanation(word: str, wish: Wish) -> None:
         context = _Context(settings, client, catalogue, wish)
         if _explain_id(context, word) or _explain_mid(context, word):
             return
+        selector = selecting.selector(client, settings)
         if phone := _phone(word):
             _explain_phone(context, phone)
-        elif not _explain_named(context, word):
+        elif not _explain_named(context, selector, word):
             if _NUMBER.fullmatch(word):
                 _refuse_number(word)
-            _unknown(context, _("nothing is known of {word!r}", word=word))
+            words = _("nothing is known of {word!r}", word=word)
+            _unknown(context, _("; ").join([words, *_unindexed(context, selector)]))
 
 
 def _phone(word: str) -> str:
@@ -161,13 +163,12 @@ def _explain_mid(context: _Context, mid: str) -> bool:
     return True
 
 
-def _explain_named(context: _Context, word: str) -> bool:
+def _explain_named(context: _Context, selector: Selector, word: str) -> bool:
     """Explain the messages of a campaign, the holders of a key, or those with a reference.
 
     In this order: the first two are looked up, for a reference the index is searched.
     """
     client, settings = context.client, context.settings
-    selector = selecting.selector(client, settings)
     campaign = Campaigns(client, settings.rules).read(word)
     if campaign is not None:
         ids = _ids(selector, "campaign", word, context.wish.last)
@@ -191,7 +192,17 @@ def _explain_named(context: _Context, word: str) -> bool:
         name=clean(word),
         n=len(ids),
     )
+    note = _("; ").join([note, *_unindexed(context, selector)])
     return _explain_several(context, {"reference": word, "found": len(ids)}, ids, note)
+
+
+def _unindexed(context: _Context, selector: Selector) -> Iterator[str]:
+    """Yield that a reference was looked up where not every message is, if that is known."""
+    if not (context.settings.index and selector.has_index()):
+        yield _(
+            "a reference is looked up in the index, which messages sent with SMSQ_INDEX=0 are not "
+            "in; to look through all: smsq list --scan --reference"
+        )
 
 
 def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
@@ -285,7 +296,7 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "campaign": status.campaign,
         "state": status.state,
         "reason": status.reason,
-        "redo_of": trace.redo_of,
+        "redo_of": status.redo_of,
         "redone_by": trace.redone_by,
         "words": state_words(status, context.catalogue),
         "events": [_event(context, event) for event in past_events(told)],
