@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from smsq.cipher import PlaintextCipher, opener
+from smsq.cipher import opener
 from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
@@ -52,7 +52,6 @@ from smsq_worker.ledger.message_view import (
     read_trace,
     sharers_of,
 )
-from smsq_worker.ledger.search import find, size
 from smsq_worker.ledger.selecting import Selection, Selector
 
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
@@ -221,21 +220,17 @@ def _explain_several(
 
 def _explain_phone(context: _Context, phone: str) -> None:
     settings, client = context.settings, context.client
-    ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
-    digests = {cipher.phone_hash(phone) for cipher in ciphers}
-    masked = mask_phone(phone)
-    total = size(client, settings.rules)
+    selector = selecting.selector(client, settings)
+    masked, total = mask_phone(phone), selector.size()
     with meter(_("searching"), total, quiet=not sys.stderr.isatty()) as step:
-        found, count = find(
-            client,
-            settings.rules,
-            masked,
-            digests,
-            last=context.wish.last,
-            told=lambda looked, hits: step(min(looked, total), _("{n} found", n=hits)),
-        )
-    statuses = [read_status(client, settings.redis_url, message_id) for message_id, _score in found]
-    rows = [_row(context, status) for status in statuses if status is not None]
+        found = selector.page(
+            Selection(phone=phone),
+            sys.maxsize - 1,
+            scan=True,
+            on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
+        ).rows
+    newest = (read_status(client, settings.redis_url, one) for one, _at in found[: context.wish.last])
+    rows = [_row(context, status) for status in newest if status is not None]
     if not rows:
         _unknown(context, _("no message to {phone} is known", phone=masked))
     note = _(
@@ -243,9 +238,9 @@ def _explain_phone(context: _Context, phone: str) -> None:
         "are not kept, so another number's may be among them",
         phone=masked,
         n=len(rows),
-        count=count,
+        count=len(found),
     )
-    answer: dict[str, Any] = {"phone": masked, "found": count, "note": note, "messages": rows}
+    answer: dict[str, Any] = {"phone": masked, "found": len(found), "note": note, "messages": rows}
     if len(rows) > 1:
         _echo(
             context,
