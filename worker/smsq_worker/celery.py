@@ -120,7 +120,6 @@ def _finish() -> None:
 
 
 def _take_nothing_new() -> None:
-    app.stopping.set()
     app.gate.stop()
     app.runtime.sender.stop()
 
