@@ -57,9 +57,9 @@ def fitted(line: str, columns: int) -> Iterator[str]:
     yield from _parts(line, columns, " " * (depth if depth <= columns // _DEEP else _SHALLOW))
 
 
-def wrapped(text: str, columns: int | None) -> list[str]:
-    """Return the lines of a text, each at most so wide; its own if `columns` is None."""
-    if columns is None:
+def wrapped(text: str, columns: int) -> list[str]:
+    """Return the lines of a text, each at most so wide; its own if `columns` is 0."""
+    if not columns:
         return text.splitlines()
     lines: list[str] = []
     for line in text.splitlines():
@@ -68,9 +68,10 @@ def wrapped(text: str, columns: int | None) -> list[str]:
     return lines
 
 
-def terminal_columns() -> int | None:
-    """Return the width of the terminal; None where the output is a file, and wraps nowhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_columns(*, err: bool = False) -> int:
+    """Return the columns of the terminal; 0 where there is none: a line stays one for grep."""
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    return shutil.get_terminal_size().columns if is_terminal else 0
 
 
 def by_columns(text: str) -> str:

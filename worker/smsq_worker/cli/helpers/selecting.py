@@ -104,13 +104,10 @@ def notes(selection: Selection, by_mask: int) -> list[str]:
 
 def _callers(settings: Settings) -> Sequence[str]:
     """Return the names of the relay's callers, as far as this machine knows them."""
-    import tomllib
+    from smsq_worker.domain.toml_file import read_tables
 
-    try:
-        text = settings.relay_callers.read_text() if settings.relay_callers else ""
-        return list(tomllib.loads(text).get("callers", {}))
-    except (OSError, ValueError):
-        return []
+    file = settings.relay_callers
+    return list(read_tables(file, "callers", "")[0] or ()) if file else []
 
 
 def _words(given: Sequence[str]) -> list[str]:

@@ -229,7 +229,9 @@ def _explain_phone(context: _Context, phone: str) -> None:
             scan=True,
             on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
         ).rows
-    newest = (read_status(client, settings.redis_url, one) for one, _at in found[: context.wish.last])
+    newest = (
+        read_status(client, settings.redis_url, one) for one, _at in found[: context.wish.last]
+    )
     rows = [_row(context, status) for status in newest if status is not None]
     if not rows:
         _unknown(context, _("no message to {phone} is known", phone=masked))
@@ -387,16 +389,16 @@ def _labelled(label: str, text: str) -> str:
     return padded(label, _LABEL) + text
 
 
-def _hanging(before: str, text: str, columns: int | None) -> Iterator[str]:
+def _hanging(before: str, text: str, columns: int) -> Iterator[str]:
     """Yield the lines of a text, behind what is before its first."""
     indent = width(before)
     for n, line in enumerate(wrapped(text, columns and columns - indent)):
         yield (" " * indent if n else before) + line
 
 
-def _event_lines(events: Iterable[dict[str, Any]], columns: int | None) -> Iterator[str]:
+def _event_lines(events: Iterable[dict[str, Any]], columns: int) -> Iterator[str]:
     for event in events:
-        if columns is None or columns >= _WIDE:
+        if not 0 < columns < _WIDE:
             yield from _hanging(padded(event["at"] or "", _TIME), event["text"], columns)
         else:
             yield from filter(None, [event["at"]])
@@ -418,7 +420,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         state = padded(state_name(row["state"]), 10)
         rest = "  ".join((row["enqueued_at"], state, clean(row["reason"] or ""))).rstrip()
-        if columns is None or columns >= _WIDE:
+        if not 0 < columns < _WIDE:
             yield f"{row['id']}  {rest}"
         else:
             yield from (row["id"], f"  {rest}")
