@@ -207,15 +207,15 @@ def _explain_several(
     if len(found) == 1 and what["found"] == 1:
         return _explain_id(context, found[0].id)
     found.sort(key=lambda one: one.enqueued_at, reverse=True)
-    rows = [_row(context, status) for status in found]
-    if rows:
-        lines = [
-            *_table(rows),
-            *wrapped(note, terminal_columns()),
-            _("one of them: smsq explain ID"),
-        ]
-        _echo(context, what | {"note": note, "messages": rows}, lines)
-    return bool(rows)
+    if found:
+        rows = [_row(context, status) for status in found]
+        _echo_several(context, what | {"note": note, "messages": rows})
+    return bool(found)
+
+
+def _echo_several(context: _Context, answer: dict[str, Any]) -> None:
+    lines = [*_table(answer["messages"]), *wrapped(answer["note"], terminal_columns())]
+    _echo(context, answer, [*lines, _("one of them: smsq explain ID")])
 
 
 def _explain_phone(context: _Context, phone: str) -> None:
@@ -229,10 +229,9 @@ def _explain_phone(context: _Context, phone: str) -> None:
             scan=True,
             on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
         ).rows
-    newest = (
-        read_status(client, settings.redis_url, one) for one, _at in found[: context.wish.last]
-    )
-    rows = [_row(context, status) for status in newest if status is not None]
+    newest = [one for one, _at in found[: context.wish.last]]
+    statuses = (read_status(client, settings.redis_url, one) for one in newest)
+    rows = [_row(context, status) for status in statuses if status is not None]
     if not rows:
         _unknown(context, _("no message to {phone} is known", phone=masked))
     note = _(
@@ -244,15 +243,7 @@ def _explain_phone(context: _Context, phone: str) -> None:
     )
     answer: dict[str, Any] = {"phone": masked, "found": len(found), "note": note, "messages": rows}
     if len(rows) > 1:
-        _echo(
-            context,
-            answer,
-            [
-                *_table(rows),
-                *wrapped(note, terminal_columns()),
-                _("one of them: smsq explain ID"),
-            ],
-        )
+        _echo_several(context, answer)
         return
     trace = read_trace(client, settings.redis_url, rows[0]["id"])
     if trace is None:
