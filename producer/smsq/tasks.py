@@ -195,7 +195,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         message = parse_named(locals())
         from smsq.contrib.django.commit import after_commit
 
-        ledgers.current()  # bad settings are told while the transaction can be rolled back
+        ledgers.current()  # bad settings are reported while the transaction can be rolled back
         result = SendResult(new_id())
         after_commit(partial(_send_committed, result, message), using)
         return result

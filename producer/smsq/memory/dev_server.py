@@ -45,7 +45,7 @@ class _Clock(Clock):
 
     @contextmanager
     def at(self, ms: int) -> Iterator[None]:
-        """Let it be another time for this thread while the block runs."""
+        """Set another time for this thread while the block runs."""
         self._own.at = ms
         try:
             yield

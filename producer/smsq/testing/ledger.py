@@ -42,7 +42,7 @@ class OutboxLedger(MemoryLedger):
         self._failures: deque[bool] = deque()
 
     def fail(self, calls: int, *, entered: bool) -> None:
-        """Let the next calls of the backend raise LedgerUnavailable."""
+        """Make the next calls of the backend raise LedgerUnavailable."""
         with self._at_once():
             self._failures.extend([entered] * calls)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 LEAST: Final = 20
-"""Columns; a narrower terminal breaks lines by itself."""
+"""Columns; a narrower terminal breaks lines where it likes."""
 _LABEL: Final = re.compile(r" +-> | *\S+(?: \S+)?  +")
 _DEEP: Final = 3
 """What continues a line is indented as deep as its text, but not beyond a third of the width."""
@@ -42,7 +42,7 @@ def padded(text: str, columns: int) -> str:
 
 
 def fitted(line: str, columns: int) -> Iterator[str]:
-    """Yield a line in parts of at most so many columns; what follows the first is indented.
+    """Yield a line in parts of at most this many columns; what follows the first is indented.
 
     A word that is wider stands alone and whole, so that it is copied as one: the terminal breaks
     it.

@@ -39,7 +39,7 @@ def echo_json_line(value: Any, *, nl: bool = True) -> None:
 
 
 def echo_own(text: str, *, nl: bool = True) -> None:
-    """Print a text of ours as it is, such as a script."""
+    """Print smsq's own text as it is, such as a script."""
     click.echo(text, nl=nl)
 
 

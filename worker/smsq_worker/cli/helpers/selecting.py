@@ -1,4 +1,4 @@
-"""The one small language in which commands over many messages are told which ones."""
+"""The one small language that names the messages a command is about."""
 
 from __future__ import annotations
 
