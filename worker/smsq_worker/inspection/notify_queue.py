@@ -1,4 +1,4 @@
-"""The queue of `notify=` tasks, in the application's broker: what waits there, and what smsq sent."""
+"""The queue of `notify=` tasks, in the application's broker, and what of it is smsq's."""
 
 from __future__ import annotations
 
