@@ -55,5 +55,5 @@ def refused(error: smsq.InvalidMessage) -> tuple[Response, int]:
 
 
 def unavailable(_: smsq.LedgerUnavailable) -> tuple[Response, int, dict[str, Any]]:
-    """Answer 503, so that the caller tries again: the key keeps the message from being sent twice."""
+    """Answer 503, to be called again: the key keeps the message from being sent twice."""
     return jsonify(error="try again"), 503, {"Retry-After": "5"}
