@@ -13,8 +13,8 @@ from smsq.cancelling import Cancellation
 from smsq.contract import Message
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
+from smsq.parsers import IN_MEMORY
 from smsq.redis_ledger import RedisLedger
-from smsq.settings import IN_MEMORY
 from smsq.tracking import Status
 
 if TYPE_CHECKING:
