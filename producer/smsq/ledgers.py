@@ -42,9 +42,7 @@ class Ledger(Protocol):
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
 
-    async def aenter(
-        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
-    ) -> Entered:
+    async def aenter(self, message_id: str, message: Message) -> Entered:
         """Enter as `enter` does, without blocking the event loop, as all that follow."""
 
     async def aenter_many(

@@ -42,12 +42,11 @@ class RedisLedger:
                 _publish_one(message_id, message)
             return entered
 
-    async def aenter(
-        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
-    ) -> Entered:
+    async def aenter(self, message_id: str, message: Message) -> Entered:
         """Enter as `enter` does, without blocking the event loop."""
         with _in_time(), _traced_one(message_id, message) as span:
-            entered = await aperform(app.async_client, _entering(span, message_id, message, origin))
+            steps = _entering(span, message_id, message, NO_ORIGIN)
+            entered = await aperform(app.async_client, steps)
             if _is_unpublished(entered):
                 await _in_thread(_publish_one, message_id, message)
             return entered

@@ -82,11 +82,9 @@ class MemoryLedger:
 
     # The same for async callers: nothing here waits for anything.
 
-    async def aenter(
-        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
-    ) -> Entered:
+    async def aenter(self, message_id: str, message: Message) -> Entered:
         """Enter as `enter` does."""
-        return self.enter(message_id, message, origin)
+        return self.enter(message_id, message)
 
     async def aenter_many(
         self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False

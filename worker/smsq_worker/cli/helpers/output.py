@@ -38,9 +38,9 @@ def echo_json_line(value: Any, *, nl: bool = True) -> None:
     click.echo(json_text(value), nl=nl)
 
 
-def echo_own(text: str, *, nl: bool = True) -> None:
+def echo_own(text: str) -> None:
     """Print smsq's own text as it is, such as a script."""
-    click.echo(text, nl=nl)
+    click.echo(text)
 
 
 def fail(why: str, code: int = 1) -> NoReturn:
