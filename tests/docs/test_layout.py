@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from harness.paths import ROOT, TESTS
 
 ROOMS = {path.parent.name for path in (ROOT / "worker" / "smsq_worker").glob("*/__init__.py")}
-OTHERS = {
-    *("producer", "behaviour", "examples", "end_to_end", "docs", "ops", "system", "bench", "soak")
-}
+OTHERS = {*("producer", "behaviour", "end_to_end", "docs", "ops", "system", "bench", "soak")}
 """The producer's; those of both its ledgers; those that take whole processes; those of documents,
 files and tools."""
 
