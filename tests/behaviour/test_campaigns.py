@@ -219,10 +219,6 @@ def test_a_name_that_is_none_is_refused(play: Play) -> None:
 # --- the cases themselves -------------------------------------------------------------------------
 
 
-def in_doubt_ends(play: Play) -> None:
-    test_what_waits_ends_with_its_campaign_at_once(play, is_in_doubt, MAYBE_SENT, "resend")
-
-
 def is_shown_at_once(play: Play) -> None:
     test_what_waits_ends_with_its_campaign_at_once(play, waits, CANCELLED, "resend")
 
