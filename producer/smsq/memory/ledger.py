@@ -136,10 +136,17 @@ class MemoryLedger:
                 raise barred
             book.make_room(sum(one[0] not in book.messages for one, _ in entries))
             for one, message in entries:
-                results.append(as_entered(one[0], entry.enter(book, one, message)))
-                if stop_at_conflict and isinstance(results[-1], KeyConflict):
+                is_new = one[0] not in book.messages
+                result = as_entered(one[0], entry.enter(book, one, message))
+                results.append(result)
+                if is_new and isinstance(result, Entered):
+                    self._note(one[0], message, result)
+                if stop_at_conflict and isinstance(result, KeyConflict):
                     break
         return results
+
+    def _note(self, message_id: str, message: Message, entered: Entered) -> None:
+        """Note a new message, for those that extend this ledger."""
 
     # What a worker does
 

@@ -78,28 +78,16 @@ class OutboxLedger(MemoryLedger):
         *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
-        enter = partial(self._enter_for_sure, messages, origin, stop_at_conflict=stop_at_conflict)
+        enter = partial(super()._enter, messages, origin, stop_at_conflict=stop_at_conflict)
         with self._at_once():
             return self._or_fail(IN_DOUBT, enter)
 
     def _enter_code(self, message_id: str, message: Message) -> None:
-        self._enter_for_sure([(message_id, message)], NO_ORIGIN)
+        super()._enter([(message_id, message)], NO_ORIGIN)
 
-    def _enter_for_sure(
-        self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin,
-        *,
-        stop_at_conflict: bool = False,
-    ) -> list[Entered | KeyConflict]:
-        with self._at_once() as book:
-            new = {message_id for message_id, _ in messages if message_id not in book.messages}
-            found = super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
-            for (message_id, message), result in zip(messages, found, strict=False):
-                is_sent = isinstance(result, Entered) and not result.duplicate_of
-                if is_sent and message_id in new:
-                    self.sent.append(_as_sent(message_id, message))
-        return found
+    def _note(self, message_id: str, message: Message, entered: Entered) -> None:
+        if not entered.duplicate_of:
+            self.sent.append(_as_sent(message_id, message))
 
     def _or_fail(self, doubt: str, act: Callable[[], Found]) -> Found:
         """Return what an act does; raise LedgerUnavailable instead, before it or after."""
