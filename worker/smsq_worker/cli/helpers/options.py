@@ -63,10 +63,10 @@ def by_option(groups: Sequence[str], default: str = "") -> Decorator:
     """Declare --by, which takes some of `groups` with commas between, as a tuple."""
 
     def read(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
-        from smsq.suggestions import did_you_mean
-
         words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
         if unknown := next((word for word in words if word not in groups), None):
+            from smsq.suggestions import did_you_mean
+
             hint = did_you_mean(unknown, groups)
             allowed = _("it takes words out of {names}", names=", ".join(groups))
             raise click.BadParameter(
