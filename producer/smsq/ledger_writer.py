@@ -109,7 +109,7 @@ class LedgerWriter:
     def entering(
         self, message_id: str, message: Message, origin: Origin, wakeup: WakeUp | None
     ) -> Steps[Entered]:
-        """Do what `enter_one` says."""
+        """Enter as `enter_one` does, as steps."""
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entry = as_entry(cipher, parse_id(message_id), message, origin)
         (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
@@ -163,7 +163,7 @@ class LedgerWriter:
         stop_at_conflict: bool,
         wakeups: Sequence[BatchWakeUp],
     ) -> Steps[list[Entered | KeyConflict]]:
-        """Do what `enter_many` says."""
+        """Enter as `enter_many` does, as steps."""
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entries = [as_entry(cipher, one, message, origin) for one, message in messages]

@@ -99,7 +99,7 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
 
 
 def reading(url: str, message_id: str) -> Steps[Status | None]:
-    """Do what `read_status` says."""
+    """Read what `read_status` returns, as steps."""
     if not is_id(message_id):
         return None
     with mapped_errors(url):

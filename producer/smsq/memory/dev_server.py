@@ -45,7 +45,7 @@ class _Clock(Clock):
 
     @contextmanager
     def at(self, ms: int) -> Iterator[None]:
-        """Let it be another time for this thread while the block runs."""
+        """Set another time for this thread while the block runs."""
         self._own.at = ms
         try:
             yield
@@ -114,14 +114,9 @@ class DevLedger(MemoryLedger):
         *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
-        with self._at_once() as book:
+        with self._at_once():
             self.work()
-            new = {message_id for message_id, _ in messages if message_id not in book.messages}
-            found = super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
-            for (message_id, message), result in zip(messages, found, strict=False):
-                if isinstance(result, Entered) and message_id in new:
-                    self._note(message_id, message, result)
-        return found
+            return super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
 
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         code = message.code if self._show_codes else "hidden: SMSQ_SHOW_CODES=1 shows it"

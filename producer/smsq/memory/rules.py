@@ -17,7 +17,7 @@ class Rules:
     """Times are in seconds."""
 
     phone_limits: tuple[tuple[int, int], ...] = ((1, 60), (5, 3600), (10, 86_400))
-    """As in SMSQ_PHONE_LIMITS: so many otps to one number in so many seconds."""
+    """As in SMSQ_PHONE_LIMITS: at most this many otps to one number in this many seconds."""
     max_resends: int = 2
     lease_s: float = 60.0
     report_wait_s: int = 3 * 86_400
@@ -38,7 +38,7 @@ class Clock:
         return int(time.time() * 1000) + self._ahead_ms
 
     def advance(self, seconds: float) -> None:
-        """Put the clock forward."""
+        """Advance the clock."""
         self._ahead_ms += round(seconds * 1000)
 
 

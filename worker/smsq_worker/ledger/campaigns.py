@@ -27,7 +27,7 @@ STANDINGS: Final = ("open", "slowed", PAUSED, CANCELLED)
 
 SEVERAL: Final = "*"
 FINISHED: Final = "finished"
-"""The state in which a campaign is told of, by its one callback."""
+"""The state in which a campaign's one callback goes out."""
 _PAGE: Final = 200
 _WAITING_AT_MOST: Final = 1000
 _REASON: Final = "reason:"
@@ -87,7 +87,7 @@ class Campaigns(Acts):
     """The acts on campaigns. Every method raises LedgerUnavailable where Redis fails."""
 
     def do(self, deed: Deed, name: str, *, rate: float | None = None, act: str = "") -> Before:
-        """Do what an operator says; return what the campaign was. `act` is from `smsq.audit`.
+        """Apply what an operator says; return what the campaign was. `act` is from `smsq.audit`.
 
         Raises LedgerUnavailable also where a failover may undo it: then do it again.
         """

@@ -23,9 +23,7 @@ from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
 from smsq_worker.ledger.histograms import BOUNDS_MS
 from smsq_worker.ledger.types import BATCH, FEW
 
-REFUSED_WHEN_FULL: Final = frozenset(
-    {"take_in", "client_rate", "read_rate", "find", "select", "redo"}
-)
+REFUSED_WHEN_FULL: Final = frozenset({"take_in", "client_rate", "read_rate", "select", "redo"})
 """Acts that let something new in, which Redis refuses at its memory limit as it does the entry, and
 those that write nothing.
 

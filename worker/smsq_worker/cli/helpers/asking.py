@@ -19,7 +19,7 @@ REFUSED: Final = 1
 
 
 def ask(what: str, *, yes: bool) -> None:
-    """Say what a command will touch, and go on only if the operator agrees.
+    """Print what a command will touch, and go on only if the operator agrees.
 
     Nobody is asked with --yes, nor where stdin or stderr is no terminal. Exits with 1 otherwise.
     """

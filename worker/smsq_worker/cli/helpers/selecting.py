@@ -1,4 +1,4 @@
-"""The one small language in which commands over many messages are told which ones."""
+"""The one small language that names the messages a command is about."""
 
 from __future__ import annotations
 
@@ -141,13 +141,10 @@ def no_campaign(campaigns: Campaigns, name: str) -> str:
 
 def _callers(settings: Settings) -> Sequence[str]:
     """Return the names of the relay's callers, as far as this machine knows them."""
-    import tomllib
+    from smsq_worker.domain.toml_file import read_tables
 
-    try:
-        text = settings.relay_callers.read_text() if settings.relay_callers else ""
-        return list(tomllib.loads(text).get("callers", {}))
-    except (OSError, ValueError):
-        return []
+    file = settings.relay_callers
+    return list(read_tables(file, "callers", "")[0] or ()) if file else []
 
 
 def _words(given: Sequence[str]) -> list[str]:

@@ -88,7 +88,7 @@ def show_rate(name: str) -> None:
 
 
 def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -> None:
-    """Do what an operator says, and print what follows; exits with 1 where it changes nothing."""
+    """Apply what an operator says, and print what follows; exit with 1 where nothing changes."""
     settings = Settings.load(os.environ)
     campaigns = Campaigns(connect_ledger_to_write(settings), settings.rules)
     found = _known(campaigns, name)

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from smsq.cipher import PlaintextCipher, opener
+from smsq.cipher import opener
 from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
@@ -52,7 +52,6 @@ from smsq_worker.ledger.message_view import (
     read_trace,
     sharers_of,
 )
-from smsq_worker.ledger.search import find, size
 from smsq_worker.ledger.selecting import Selection, Selector
 
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
@@ -219,33 +218,30 @@ def _explain_several(
     if len(found) == 1 and what["found"] == 1:
         return _explain_id(context, found[0].id)
     found.sort(key=lambda one: one.enqueued_at, reverse=True)
-    rows = [_row(context, status) for status in found]
-    if rows:
-        lines = [
-            *_table(rows),
-            *wrapped(note, terminal_columns()),
-            _("one of them: smsq explain ID"),
-        ]
-        _echo(context, what | {"note": note, "messages": rows}, lines)
-    return bool(rows)
+    if found:
+        rows = [_row(context, status) for status in found]
+        _echo_several(context, what | {"note": note, "messages": rows})
+    return bool(found)
+
+
+def _echo_several(context: _Context, answer: dict[str, Any]) -> None:
+    lines = [*_table(answer["messages"]), *wrapped(answer["note"], terminal_columns())]
+    _echo(context, answer, [*lines, _("one of them: smsq explain ID")])
 
 
 def _explain_phone(context: _Context, phone: str) -> None:
     settings, client = context.settings, context.client
-    ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
-    digests = {cipher.phone_hash(phone) for cipher in ciphers}
-    masked = mask_phone(phone)
-    total = size(client, settings.rules)
+    selector = selecting.selector(client, settings)
+    masked, total = mask_phone(phone), selector.size()
     with meter(_("searching"), total, quiet=not sys.stderr.isatty()) as step:
-        found, count = find(
-            client,
-            settings.rules,
-            masked,
-            digests,
-            last=context.wish.last,
-            told=lambda looked, hits: step(min(looked, total), _("{n} found", n=hits)),
-        )
-    statuses = [read_status(client, settings.redis_url, message_id) for message_id, _score in found]
+        found = selector.page(
+            Selection(phone=phone),
+            sys.maxsize - 1,
+            scan=True,
+            on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
+        ).rows
+    newest = [one for one, _at in found[: context.wish.last]]
+    statuses = (read_status(client, settings.redis_url, one) for one in newest)
     rows = [_row(context, status) for status in statuses if status is not None]
     if not rows:
         _unknown(context, _("no message to {phone} is known", phone=masked))
@@ -254,19 +250,11 @@ def _explain_phone(context: _Context, phone: str) -> None:
         "are not kept, so another number's may be among them",
         phone=masked,
         n=len(rows),
-        count=count,
+        count=len(found),
     )
-    answer: dict[str, Any] = {"phone": masked, "found": count, "note": note, "messages": rows}
+    answer: dict[str, Any] = {"phone": masked, "found": len(found), "note": note, "messages": rows}
     if len(rows) > 1:
-        _echo(
-            context,
-            answer,
-            [
-                *_table(rows),
-                *wrapped(note, terminal_columns()),
-                _("one of them: smsq explain ID"),
-            ],
-        )
+        _echo_several(context, answer)
         return
     trace = read_trace(client, settings.redis_url, rows[0]["id"])
     if trace is None:
@@ -403,16 +391,16 @@ def _labelled(label: str, text: str) -> str:
     return padded(label, _LABEL) + text
 
 
-def _hanging(before: str, text: str, columns: int | None) -> Iterator[str]:
+def _hanging(before: str, text: str, columns: int) -> Iterator[str]:
     """Yield the lines of a text, behind what is before its first."""
     indent = width(before)
     for n, line in enumerate(wrapped(text, columns and columns - indent)):
         yield (" " * indent if n else before) + line
 
 
-def _event_lines(events: Iterable[dict[str, Any]], columns: int | None) -> Iterator[str]:
+def _event_lines(events: Iterable[dict[str, Any]], columns: int) -> Iterator[str]:
     for event in events:
-        if columns is None or columns >= _WIDE:
+        if not 0 < columns < _WIDE:
             yield from _hanging(padded(event["at"] or "", _TIME), event["text"], columns)
         else:
             yield from filter(None, [event["at"]])
@@ -434,7 +422,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         state = padded(state_name(row["state"]), 10)
         rest = "  ".join((row["enqueued_at"], state, clean(row["reason"] or ""))).rstrip()
-        if columns is None or columns >= _WIDE:
+        if not 0 < columns < _WIDE:
             yield f"{row['id']}  {rest}"
         else:
             yield from (row["id"], f"  {rest}")
