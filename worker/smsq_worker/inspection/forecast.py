@@ -66,7 +66,7 @@ class ForecastContext:
                 "pause",
                 _(
                     "it waits for the end of the pause of {scope} ({why}); {end}",
-                    scope=scope_name(pause.scope),
+                    scope=scope_name(pause.spoken or pause.scope),
                     why=pause_words(pause),
                     end=pause_end(pause),
                 ),

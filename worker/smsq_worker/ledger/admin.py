@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import redis
 
 from smsq import keys
 from smsq.connection import mapped_errors
+from smsq_worker.domain.scopes import spoken
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
@@ -56,6 +57,8 @@ class Pause:
     """When the next message may find out whether it is over; None where an operator decides."""
     lanes: tuple[str, ...] = ()
     """Of a template, which of its lanes are stopped; () is all."""
+    spoken: str = ""
+    """The scope with the name of its account, where a file gives it one; "" if that is `scope`."""
 
     def stops(self, lane: str) -> bool:
         """Return whether messages of a lane wait for its end."""
@@ -101,7 +104,10 @@ class Control(SuppressionActs):
         with mapped_errors(self._rules.url):
             found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
         pauses = [_pause(scope, text) for scope, text in found.items()]
-        return sorted(pauses, key=lambda pause: pause.since)
+        named = [
+            replace(pause, spoken=spoken(pause.scope, self._rules.accounts)) for pause in pauses
+        ]
+        return sorted(named, key=lambda pause: pause.since)
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
