@@ -35,12 +35,13 @@ def read_tables(
     example: str,
     *,
     secret: bool = False,
-    others: Sequence[str] = (),
+    others: Sequence[str] | None = (),
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the tables under `name`, and the mistakes. Beside it a file may have `others`.
+    """Return the tables under `name`, and the mistakes.
 
-    None instead of tables where the file cannot be read or has something else there. With
-    `secret` no mistake's text repeats a value.
+    Beside it a file may have `others`; where that is None, whatever it likes. None instead of
+    tables where the file cannot be read or has something else there. With `secret` no mistake's
+    text repeats a value.
     """
     try:
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
@@ -49,7 +50,7 @@ def read_tables(
         return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
     except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
         return None, [f"is not TOML in UTF-8{'' if secret else f': {error}'}; write {example}"]
-    known = sorted([name, *others])
+    known = sorted([name, *(document if others is None else others)])
     listed = ", ".join(f"[{one}]" for one in known)
     allowed = f"known are {listed}" if others else f"the only one is [{name}]"
     problems = [
