@@ -125,7 +125,7 @@ def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAcco
     from smsq.errors import SettingsError
     from smsq_worker.sandbox import SandboxAccounts
 
-    binds = {one.account.name: _bind(one.address.url) for one in settings.gateway_accounts}
+    binds = {one.account.name: _bind(one.address.url) for one in settings.accounts}
     problems = [*_unplayable(settings, binds)]
     if problems:
         raise SettingsError([f"--accounts: {line}" for line in problems])
@@ -136,7 +136,7 @@ def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAcco
             bind=bind,
             account=one.account.name,
         )
-        for one, bind in zip(settings.gateway_accounts, binds.values(), strict=True)
+        for one, bind in zip(settings.accounts, binds.values(), strict=True)
         if bind
     ]
     return SandboxAccounts(settings.sandbox_bind, played)
@@ -146,7 +146,7 @@ def _unplayable(
     settings: Settings, binds: Mapping[str, tuple[str, int] | None]
 ) -> Iterator[str]:
     taken: dict[tuple[str, int] | None, str] = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
-    for one in settings.gateway_accounts:
+    for one in settings.accounts:
         name, bind = one.account.name, binds[one.account.name]
         if one.vendor != DEFAULT:
             yield f"accounts.{name}: the sandbox plays vendor {DEFAULT}, and this is {one.vendor}"

@@ -36,10 +36,7 @@ account_option: Final[Any] = click.option(
 
 def accounts_of(settings: Settings) -> tuple[Account, ...]:
     """Return the accounts of the file; without one the only one that there is."""
-    from smsq_worker.domain.accounts import DEFAULT, Account
-
-    only = Account(DEFAULT, "", settings.rate_per_s, settings.rate_burst)
-    return settings.rules.accounts or (only,)
+    return tuple(one.account for one in settings.accounts)
 
 
 def open_known(settings: Settings) -> Control:
