@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,6 +13,7 @@ import redis
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq_worker.domain.scopes import spoken
+from smsq_worker.ledger.account_view import AccountCounts, account_keys, read_counts
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
@@ -57,6 +59,8 @@ class Pause:
     """When the next message may find out whether it is over; None where an operator decides."""
     lanes: tuple[str, ...] = ()
     """Of a template, which of its lanes are stopped; () is all."""
+    probes: bool = False
+    """Whether a message may go now that finds out whether it is over."""
     spoken: str = ""
     """The scope with the name of its account, where a file gives it one; "" if that is `scope`."""
 
@@ -109,6 +113,14 @@ class Control(SuppressionActs):
         ]
         return sorted(named, key=lambda pause: pause.since)
 
+    def account_keys(self) -> list[str]:
+        """List the accounts that were used beside the first, by their keys."""
+        return account_keys(self._client, self._rules.url)
+
+    def account_counts(self, accounts: Iterable[str]) -> dict[str, AccountCounts]:
+        """Read what is counted of accounts, by their keys."""
+        return read_counts(self._client, self._rules.url, accounts)
+
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
         with mapped_errors(self._rules.url):
@@ -152,4 +164,5 @@ def _read_pause(scope: str, found: dict[str, Any]) -> Pause:
         since=at(found["since"]),
         probe_at=None if by_operator else at(found["probe_at"]),
         lanes=tuple(found.get("lanes", ())),
+        probes="permit" in found,
     )
