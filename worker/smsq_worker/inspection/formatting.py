@@ -83,8 +83,8 @@ def scope_words(scope: str) -> str:
     """Return a scope as one types it for `smsq resume`; its account is named, see `spoken`."""
     kind, account, name = read_scope(scope)
     if kind != "template":
-        return " ".join(filter(None, (kind, account)))
-    at = f" --account {account}" if account else ""
+        return escaped(" ".join(filter(None, (kind, account))))
+    at = f" --account {escaped(account)}" if account else ""
     if name.startswith("-"):  # or it would be an option
         return shlex.quote(f"{kind}:{escaped(name)}") + at
     return f"{kind} {shlex.quote(escaped(name))}{at}"

@@ -20,6 +20,7 @@ from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
 from smsq_worker.config.rules import Rules
 from smsq_worker.infra.memory import Memory, memory
 from smsq_worker.infra.wakeups import ids_of
+from smsq_worker.inspection.accounts import AccountView, look_at_accounts
 from smsq_worker.ledger import Ledger, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.callbacks import Callbacks
@@ -91,6 +92,7 @@ class Inspector:
     def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
         self._client = client
         self._url, self._broker_url = rules.url, broker_url
+        self.accounts, self.routes = rules.accounts, rules.routes
         self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
@@ -134,6 +136,10 @@ class Inspector:
             with suppress(redis.RedisError):
                 found["broker"] = memory(self._broker)
         return {name: one for name, one in found.items() if one}
+
+    def account_views(self) -> list[AccountView]:
+        """Return how each of several accounts stands; [] of the only one."""
+        return look_at_accounts(self.control, self.accounts) if self.accounts else []
 
     def waiting(self) -> dict[str, int] | None:
         """Return how much waits in each queue; None if the broker does not answer."""

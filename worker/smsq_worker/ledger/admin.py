@@ -75,9 +75,9 @@ class Control(SuppressionActs):
     `act` is an operator's, from `smsq.audit`, to be noted with its effect.
     """
 
-    def rate(self) -> Rate:
-        """Read the rate as it is now."""
-        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate")
+    def rate(self, account: str = "") -> Rate:
+        """Read the rate of an account, by its key, as it is now."""
+        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate", account)
         return Rate(
             limit=float(limit),
             burst=int(float(burst)),
@@ -86,14 +86,16 @@ class Control(SuppressionActs):
             by_operator=bool(by_operator),
         )
 
-    def set_rate(self, limit: float, burst: int, act: str = "") -> None:
+    def set_rate(self, limit: float, burst: int, act: str = "", *, account: str = "") -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        self._keep(keys.RATE, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
+        key = keys.at_account(keys.RATE, account)
+        self._keep(key, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
 
-    def reset_rate(self, act: str = "") -> None:
+    def reset_rate(self, act: str = "", *, account: str = "") -> None:
         """Return to what the settings say."""
-        self._keep(keys.RATE, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
+        key = keys.at_account(keys.RATE, account)
+        self._keep(key, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
 
     def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""

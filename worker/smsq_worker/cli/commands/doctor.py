@@ -93,6 +93,9 @@ def _part(part: str) -> str:
         "clocks": pgettext("part", "clocks"),
         "spool": pgettext("part", "spool"),
         "gateway": pgettext("part", "gateway"),
+        "accounts": pgettext("part", "accounts"),
+        "test numbers": pgettext("part", "test numbers"),
         "door": pgettext("part", "door"),
     }
-    return names.get(part, part)
+    kind, _blank, account = part.partition(" ")
+    return names.get(part) or f"{names.get(kind, kind)} {account}".rstrip()
