@@ -43,9 +43,10 @@ from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.refusals import FULL, QUIET_S, WHYS, RefusalCounter
-from smsq_worker.gateway.delivery_report import Reports, read
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
+from smsq_worker.vendors.oneoc.delivery_report import read
+from smsq_worker.vendors.vendor import Reports
 
 JSON = "application/json"
 WRONG = "wrong-token-0123456789"

@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from harness.credentials import RELAY, SECRET, TOKEN
+from harness.gateways import gateway_at
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.redis_urls import ALLOWED, as_broker, read
@@ -36,7 +37,6 @@ from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import environment
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra.ports import free_port
 
 CONTRACT = (
@@ -1072,7 +1072,7 @@ def test_load_raises_nothing_but_settings_error_and_what_it_takes_can_be_used(
         with connect(settings.redis_url) as client:
             client.connection_pool.make_connection()
         kombu.Connection(as_broker(settings.broker_url).url)
-        Gateway(settings.address).close()
+        gateway_at(settings.address).close()
 
 
 # --- processes ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Final
 from smsq.cipher import FernetCipher, PlaintextCipher, opener
 from smsq.connection import Client, connect, connect_impatiently
 from smsq.ledger_writer import LedgerWriter
+from smsq_worker import vendors
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.config.settings import Settings
@@ -17,7 +18,6 @@ from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.codes import Catalogue
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, migrations
@@ -27,6 +27,8 @@ from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.vendor import VendorOptions
 
 MAX_ATTEMPTS: Final = 160
 """Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
@@ -61,7 +63,10 @@ class Runtime:
         cipher = opener(client, settings, strict=True)
         numbers = testnumbers.reported(settings.test_numbers, catalogue.test_codes)
         ledger = Ledger(client, replace(settings.rules, test_numbers=numbers), cipher)
-        gateway = Gateway(settings.address)
+        vendor = vendors.find(vendors.DEFAULT)(
+            VendorOptions(settings.gateway_url, settings.app_secret)
+        )
+        gateway = Gateway(settings.address, vendor)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))
         gate = gate or ConsumerGate()

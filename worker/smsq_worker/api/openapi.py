@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from smsq.cancelling import Cancellation
 from smsq.contract import Lane
 from smsq.tracking import Attempt, Status
-from smsq_worker.gateway import relay_request as gateway
+from smsq_worker.vendors.oneoc import relay_request as gateway
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"

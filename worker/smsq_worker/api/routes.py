@@ -32,10 +32,10 @@ from smsq_worker.api.throttle import SourceThrottle, address, source
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
-from smsq_worker.gateway import delivery_report
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.states import caller_of
+from smsq_worker.vendors.oneoc import delivery_report
 
 log = logging.getLogger(__name__)
 

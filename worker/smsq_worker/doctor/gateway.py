@@ -39,7 +39,7 @@ _REMEDIES: Final = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect, and how: as `gateway.client` does, with the same CAs and checks."""
+    """Where to connect, and how: as `vendors.client` does, with the same CAs and checks."""
 
     host: str
     port: int

@@ -36,14 +36,16 @@ def read_tables(
     example: str,
     *,
     secret: bool = False,
-    others: Sequence[str] = (),
+    others: Sequence[str] | None = (),
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the tables under `name`, and the mistakes. Beside it a file may have `others`.
+    """Return the tables under `name`, and the mistakes.
 
-    None instead of tables where the file cannot be read or has something else there. With
-    `secret` no mistake's text repeats a value.
+    Beside it a file may have `others`; where that is None, whatever it likes. None instead of
+    tables where the file cannot be read or has something else there. With `secret` no mistake's
+    text repeats a value.
     """
-    document, problems = read_document(file, [name, *others], example, secret=secret)
+    names = None if others is None else [name, *others]
+    document, problems = read_document(file, names, example, secret=secret)
     if document is None:
         return None, problems
     tables = document.get(name, {})
@@ -54,17 +56,18 @@ def read_tables(
 
 
 def read_document(
-    file: Traversable, names: Sequence[str], example: str, *, secret: bool = False
+    file: Traversable, names: Sequence[str] | None, example: str, *, secret: bool = False
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return a file with no tables but those of these names, as `read_tables` does."""
+    """Return a file that may have tables of these names alone, or any, as `read_tables` does."""
     try:
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
         document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
     except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
-        return None, [f"is not TOML in UTF-8{_place(error) if secret else f': {error}'}; write {example}"]
-    known = sorted(names)
+        where = _place(error) if secret else f": {error}"
+        return None, [f"is not TOML in UTF-8{where}; write {example}"]
+    known = sorted(document if names is None else names)
     listed = ", ".join(f"[{one}]" for one in known)
     allowed = f"known are {listed}" if known[1:] else f"the only one is [{known[0]}]"
     return document, [

@@ -13,7 +13,6 @@ from typing import Final
 from smsq.tracking import Attempt, Status, key_holder
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.relay_request import WRONG_SECRET
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.callback_text import settled_callbacks
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
@@ -21,6 +20,7 @@ from smsq_worker.inspection.events import Event, Past
 from smsq_worker.inspection.formatting import clean, local_instant, scope_name, span, state_name
 from smsq_worker.inspection.state_text import reported_by, state_words
 from smsq_worker.ledger.message_view import Trace
+from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
 LONG_S: Final = 1.0
 """Something delayed a first attempt that comes later than this."""

@@ -24,8 +24,6 @@ from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.testnumbers import new_mid
-from smsq_worker.gateway.client import Gateway
-from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Admitted, AttemptResult, Rejected
@@ -35,6 +33,8 @@ from smsq_worker.sending.lane import LaneQueue
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.wakeup import WakeUp
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.vendor import GatewayResult
 
 log = logging.getLogger(__name__)
 

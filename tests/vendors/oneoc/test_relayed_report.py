@@ -8,8 +8,8 @@ import pytest
 
 from smsq.contract import FINAL, State
 from smsq_worker.domain.codes import Catalogue
-from smsq_worker.gateway.delivery_report import read
-from smsq_worker.gateway.relayed_report import vendor_notice
+from smsq_worker.vendors.oneoc.delivery_report import read
+from smsq_worker.vendors.oneoc.relayed_report import vendor_notice
 
 
 @pytest.mark.parametrize(

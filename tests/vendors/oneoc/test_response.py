@@ -12,8 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.response import GatewayResult, clean_mid, loads, understand
 from smsq_worker.infra.http import MAX_RETRY_AFTER_S
+from smsq_worker.vendors.mids import clean_mid
+from smsq_worker.vendors.oneoc.response import loads, understand
+from smsq_worker.vendors.vendor import GatewayResult
 
 ACCEPTED = Outcome.ACCEPTED
 REFUSED = Outcome.REFUSED

@@ -12,16 +12,18 @@ import pytest
 import redis
 
 from harness import wakeups
+from harness.gateways import gateway_at
 from harness.raw_server import Request, Server, http_answer, is_silent, says
 from smsq.contract import Lane, parse
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import MAX_ANSWER, Gateway
-from smsq_worker.gateway.response import GatewayResult, understand
 from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
+from smsq_worker.vendors.client import MAX_ANSWER
+from smsq_worker.vendors.oneoc.response import understand
+from smsq_worker.vendors.vendor import GatewayResult
 
 GOOD = '{"code": 200, "msg": "ok", "mid": "A1"}'
 SENT = '{"code":200,"msg":"发送成功","mid":"A1"}'
@@ -132,7 +134,7 @@ def test_a_page_of_an_error_that_holds_an_answer_says_nothing() -> None:
 
 
 def send(server: Server, read_timeout_s: float = 30.0) -> GatewayResult:
-    gateway = Gateway(Address(server.url, "secret", read_timeout_s=read_timeout_s))
+    gateway = gateway_at(Address(server.url, "secret", read_timeout_s=read_timeout_s))
     try:
         return gateway.submit("13800138000", "SMS_1001", "482913")
     finally:
@@ -153,7 +155,7 @@ def send(server: Server, read_timeout_s: float = 30.0) -> GatewayResult:
 )
 def test_what_comes_before_the_answer_is_skipped(before: bytes) -> None:
     with Server(says(before + http_answer(GOOD.encode()))) as server:
-        gateway = Gateway(Address(server.url, "secret"))
+        gateway = gateway_at(Address(server.url, "secret"))
         for _ in range(2):
             call = gateway.submit("13800138000", "SMS_1001", "482913")
             assert call == GatewayResult(Outcome.ACCEPTED, "", "A1")
@@ -227,7 +229,7 @@ def test_each_oddity_is_warned_of_once_and_nothing_private_is_shown(
         return True
 
     with caplog.at_level(logging.WARNING), Server(script) as server:
-        gateway = Gateway(Address(server.url, "secret"))
+        gateway = gateway_at(Address(server.url, "secret"))
         for _ in bodies:
             call = gateway.submit("13800138000", "SMS_1001", "482913")
             assert (call.outcome, call.mid) == (Outcome.ACCEPTED, "A1")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smsq_worker.gateway.delivery_report import MAX_STAT, Reports, read
-from smsq_worker.gateway.response import clean_mid
+from smsq_worker.vendors.mids import clean_mid
+from smsq_worker.vendors.oneoc.delivery_report import MAX_STAT, read
+from smsq_worker.vendors.vendor import Reports
 
 MID = "1151894566D2EDD9"
 ONE = (MID, "DELIVRD")

@@ -8,24 +8,14 @@ a multipart form, in UTF-8 or GBK. The result is strict: a valid mid and a valid
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from smsq_worker.gateway.response import clean_mid
-from smsq_worker.gateway.text import decode, is_multipart, multipart_fields, trimmed
+from smsq_worker.vendors.mids import clean_mid
+from smsq_worker.vendors.text import decode, is_multipart, multipart_fields, trimmed
+from smsq_worker.vendors.vendor import Reports
 
 MAX_STAT: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """What a body held."""
-
-    good: tuple[tuple[str, str], ...]
-    """(mid, stat as it came)."""
-    bad: int
-    """The number of items that were no reports."""
 
 
 def read(content_type: str, body: bytes, query: bytes = b"") -> Reports:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from smsq.errors import InvalidMessage
-from smsq_worker.gateway.text import is_multipart, multipart_fields
+from smsq_worker.vendors.text import is_multipart, multipart_fields
 
 ROUTE: Final = {"module": "sms", "file": "send", "action": "send"}
 ARGUMENTS: Final = ("mobphone", "code", "smstemplate")

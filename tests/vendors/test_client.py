@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 
 from harness import raw_server
 from harness.certificates import certified
+from harness.gateways import gateway_at
 from harness.raw_server import (
     SOON_S,
     Request,
@@ -47,10 +48,10 @@ from harness.raw_server import (
 from harness.waiting import eventually
 from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway import client
-from smsq_worker.gateway.client import MAX_ANSWER, Gateway, NotConnected
-from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra import adapter, answer
+from smsq_worker.vendors.client import MAX_ANSWER, Gateway, NotConnected
+from smsq_worker.vendors.oneoc import client
+from smsq_worker.vendors.vendor import GatewayResult
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def http_answer(body: bytes = GOOD, *headers: str, status: str = "200 OK") -> by
 def gateway(url: str, **changes: Any) -> Iterator[Gateway]:
     """Give a client that does not pause between its tries."""
     patient = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, "connections": 8}
-    made = Gateway(Address(url, SECRET, **(patient | changes)))
+    made = gateway_at(Address(url, SECRET, **(patient | changes)))
     made._retrying = made._retrying.copy(wait=tenacity.wait_none())
     try:
         yield made
@@ -289,11 +290,13 @@ def test_by_default_an_unknown_authority_is_refused_before_anything_is_sent(
 SEND_ONCE = f"""
 import sys
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.gateway.client import Gateway
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.oneoc.vendor import OneOc
+from smsq_worker.vendors.vendor import VendorOptions
 
 url, secret = sys.argv[1:]
 address = Address(url, secret, connect_timeout_s={PATIENCE_S}, read_timeout_s={PATIENCE_S})
-call = Gateway(address).submit("{PHONE}", "SMS_1001", "{CODE}")
+call = Gateway(address, OneOc(VendorOptions(url, secret))).submit("{PHONE}", "SMS_1001", "{CODE}")
 print(call.outcome, call.connected)
 """
 
@@ -463,7 +466,7 @@ def test_without_a_connection_no_send_time_is_awaited() -> None:
 def test_the_tries_have_pauses_between_them_that_grow() -> None:
     pauses: list[float] = []
     with refusing() as url, gateway(url) as made:
-        real = Gateway(made._address)
+        real = gateway_at(made._address)
         real._retrying = real._retrying.copy(sleep=pauses.append)
         send(real)
         real.close()

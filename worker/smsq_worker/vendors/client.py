@@ -1,4 +1,4 @@
-"""Submitting messages to the gateway: one GET, with exactly one of four outcomes.
+"""Submitting messages to a gateway: one request, with exactly one of four outcomes.
 
 The type of an exception does not tell whether the request had left (an SSLError can come before
 and after), so the connection does: whatever goes wrong while connecting raises NotConnected, and
@@ -10,25 +10,25 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Final
-from urllib.parse import quote_plus
 
-import requests
 import tenacity
 
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import MAX_PAUSE_S, TRIES, Address
+from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.response import GatewayResult, understand
 from smsq_worker.infra.adapter import Adapter, Response
 from smsq_worker.infra.http import NotConnected, name_of
+from smsq_worker.vendors.mids import is_mid
+from smsq_worker.vendors.vendor import GatewayResult, Unfit, Vendor
 
 log = logging.getLogger(__name__)
 
 MAX_ANSWER: Final = 65_536
-ACTION: Final = "module=sms&file=send&action=send"
 SPARE_S: Final = 0.25
 """Kept free at the end of a lease, for clocks that drift and for writing the request."""
 
@@ -42,10 +42,11 @@ def _no_wait() -> None:
 
 
 class Gateway:
-    """The vendor's gateway, over kept-alive connections shared by all threads of a process."""
+    """An account's gateway, over kept-alive connections shared by all threads of a process."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, vendor: Vendor) -> None:
         self._address = address
+        self._vendor = vendor
         self._odd: set[str] = set()
         """The oddities of answers that have been logged, each once."""
         self._adapter = Adapter(
@@ -57,14 +58,6 @@ class Gateway:
             connections=address.connections,
             max_body=MAX_ANSWER,
         )
-        # Prepared, it has a slash after the host.
-        self._url = f"{requests.Request('GET', address.url).prepare().url}?{ACTION}&"
-        self._headers = {
-            "Authorization": address.secret,
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "smsq",
-        }
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda result: not result.connected),
             stop=tenacity.stop_after_attempt(TRIES),
@@ -115,15 +108,13 @@ class Gateway:
     def _submit_once(
         self, phone: str, template: str, code: str, ready: Callable[[], None]
     ) -> GatewayResult:
-        request = requests.PreparedRequest()
-        request.method = "GET"
-        # Its own class of headers would be slower.
-        request.headers = self._headers  # type: ignore[assignment]
         try:
-            request.url = (
-                f"{self._url}mobphone={quote_plus(phone)}&code={quote_plus(code)}"
-                f"&smstemplate={quote_plus(template)}"
-            )
+            request = self._vendor.request(phone, template, code)
+        except Unfit as error:
+            return GatewayResult(Outcome.REFUSED, f"gateway:unfit {error}", scope=Scope.CONTENT)
+        except Exception as error:  # noqa: BLE001 - of another package's vendor
+            return GatewayResult(Outcome.NOT_SENT, name_of(error), trouble=True)
+        try:
             response = self._adapter.send(request, ready=ready)
         except NotConnected as error:
             return GatewayResult(Outcome.NOT_SENT, str(error), connected=False, trouble=True)
@@ -134,14 +125,19 @@ class Gateway:
         return self._understood(response, (self._address.secret, phone, code))
 
     def _understood(self, response: Response, private: Sequence[str]) -> GatewayResult:
-        result = understand(
-            response.status_code,
-            response.headers,
-            # `content` would read it in parts.
-            response.raw.read(),
-            private,
-            trouble=response.trouble,
-        )
+        try:
+            result = self._vendor.understand(
+                response.status_code,
+                response.headers,
+                # `content` would read it in parts.
+                response.raw.read(),
+                private,
+                trouble=response.trouble,
+            )
+        except Exception as error:  # noqa: BLE001 - of another package's vendor
+            return GatewayResult(Outcome.MAYBE_SENT, name_of(error), trouble=True)
+        if result.mid and not is_mid(result.mid):
+            return replace(result, mid="", detail=result.detail or "no usable mid")
         if result.odd and result.odd not in self._odd:
             self._odd.add(result.odd)
             log.warning(

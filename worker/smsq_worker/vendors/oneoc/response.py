@@ -12,45 +12,27 @@ import json
 import re
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.states import Outcome
-from smsq_worker.domain.testnumbers import MID_PREFIX
-from smsq_worker.gateway.text import decode, trimmed
 from smsq_worker.infra.http import retry_after_s
+from smsq_worker.vendors.mids import clean_mid, is_mid
+from smsq_worker.vendors.text import decode
+from smsq_worker.vendors.vendor import GatewayResult
 
 NOT_TAKEN: Final = frozenset({408, 429, 503})
 """HTTP statuses by which a server says that it has not looked at the request."""
 TOO_FAST: Final = frozenset({429, 503})
+OF_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405, 406, 407, 410})
+"""Codes of refusals that every message would get: of the secret, the balance, the address or the
+method. 400 is not among them: 校验失败 is said of a wrong secret and of a wrong number."""
 
 _AROUND: Final = "\ufeff" + string.whitespace
 _LENIENT: Final = json.JSONDecoder(strict=False)
 """Accepts control characters in strings."""
 _NAMED: Final = re.compile(r"""["'](code|mid)["']""", re.IGNORECASE)
-_MID: Final = re.compile(r"[!-~]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayResult:
-    """The result of one submission."""
-
-    outcome: Outcome
-    detail: str
-    """A word or two for the operator; for a refusal it begins with the message's reason."""
-    mid: str = ""
-    retry_after_s: float = 0
-    connected: bool = True
-    """False where no connection came about, so that an immediate second try is harmless."""
-    too_fast: bool = False
-    """The gateway asks for fewer requests."""
-    trouble: bool = False
-    """The gateway was unreachable or did not behave like one: a sign of an outage."""
-    odd: str = ""
-    """What was odd about an answer that was understood all the same."""
-    scope: str = ""
-    """Of a refusal: where its cause lies, as in domain/codes.py; "" where that is not clear."""
 
 
 def understand(
@@ -72,7 +54,7 @@ def understand(
         value, odd = _odd_object(status, body)
     if not odd and type(value) is dict and value.get("code") == 200:  # noqa: PLR2004
         mid = value.get("mid")
-        if type(mid) is str and _MID.fullmatch(mid) and not mid.startswith(MID_PREFIX):
+        if type(mid) is str and is_mid(mid):
             # As documented, and so nearly always. What follows would find the same.
             return GatewayResult(Outcome.ACCEPTED, "", mid)
     answer, odd = _complete(value, odd)
@@ -90,22 +72,11 @@ def understand(
         )
     if code is not None and status < 500:  # noqa: PLR2004
         detail = f"gateway:{code} {_message(answer, private)}".strip()
-        return GatewayResult(Outcome.REFUSED, detail, odd=odd)
+        return GatewayResult(Outcome.REFUSED, detail, odd=odd, scope=_scope(code))
     if 400 <= status < 500:  # noqa: PLR2004
-        return GatewayResult(Outcome.REFUSED, f"gateway:http-{status}")
+        return GatewayResult(Outcome.REFUSED, f"gateway:http-{status}", scope=_scope(status))
     detail = f"http {status}" if status >= 500 else f"unreadable answer, http {status}"  # noqa: PLR2004
     return GatewayResult(Outcome.MAYBE_SENT, trouble or detail, trouble=True)
-
-
-def clean_mid(value: object) -> str:
-    """Return a valid mid, 1 to 64 printable ASCII characters without blanks, or "".
-
-    A test number's is not valid: it comes from nobody but a worker.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return ""
-    text = trimmed(str(value))
-    return text if _MID.fullmatch(text) and not text.startswith(MID_PREFIX) else ""
 
 
 def loads(body: bytes) -> Any:
@@ -154,6 +125,10 @@ def _code(answer: dict[str, Any]) -> int | None:
     is_known = isinstance(value, str | int | float)
     found = re.fullmatch(r"(-?[0-9]{1,9})(\.0+)?", str(value).strip()) if is_known else None
     return int(found[1]) if found else None
+
+
+def _scope(code: int) -> str:
+    return Scope.ACCOUNT.value if code in OF_THE_ACCOUNT else ""
 
 
 def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
