@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from smsq import checks
 from smsq.contract import Lane, parse_template
 from smsq.suggestions import did_you_mean
 from smsq_worker.domain.accounts import Prefer, Route
@@ -15,9 +14,7 @@ MAX_ROUTES: Final = 100
 MAX_WEIGHT: Final = 1000
 
 
-def read_routes(
-    tables: object, accounts: Mapping[str, str]
-) -> tuple[tuple[Route, ...], list[str]]:
+def read_routes(tables: object, accounts: Mapping[str, str]) -> tuple[tuple[Route, ...], list[str]]:
     """Return the routes, and their mistakes. `accounts` are the names of all, and their keys."""
     if not (isinstance(tables, list) and tables):
         return (), ["has no [[routes]]; the last, or the only one, must be for all messages"]

@@ -16,7 +16,7 @@ from smsq.settings import number, whole
 from smsq_worker.config import parsers
 from smsq_worker.config.account_routes import read_routes
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.domain.accounts import DEFAULT, NAME, Account, Route
+from smsq_worker.domain.accounts import DEFAULT, NAME, VENDOR, Account, Route
 from smsq_worker.domain.toml_file import Field, only, read_document, read_fields
 
 MIN_RATE: Final = 0.001
@@ -28,7 +28,6 @@ MAX_TEMPLATES: Final = 1000
 MAX_TEXT: Final = 500
 IDLE_IN_SUM: Final = 576
 """Connections of all accounts together that a process keeps while they are idle."""
-VENDOR: Final = "1oc"
 EXAMPLE: Final = "a table like [accounts.main]"
 SECRETS: Final = {"app_secret": "secret", "report_token": "report_token"}
 """What a role may need of the settings -> what that is called in the file."""
@@ -69,7 +68,7 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
     """Read a file; never raises.
 
     `alone` is the account that the settings describe without a file. The account that was it has
-    from there what it does not say itself; of the others that are timeouts and CAs alone.
+    from there what it does not say itself; the others have timeouts, CAs and the vendor's address.
     """
     document, problems = read_document(file, ["accounts", "routes"], EXAMPLE, secret=True)
     tables = (document or {}).get("accounts", {})
@@ -121,10 +120,8 @@ class _Accounts:
         mode = self._file.stat().st_mode & 0o777
         if not (has_secret and mode & 0o077):
             return ()
-        return [
-            f"holds secrets and has mode {mode:04o}; make it readable by its owner alone "
-            "(chmod 600), or use secret_file and report_token_file"
-        ]
+        line = f"holds secrets and has mode {mode:04o}; make it readable by its owner alone "
+        return [f"{line}(chmod 600), or use secret_file and report_token_file"]
 
     def _account(self, name: str, table: Any) -> tuple[GatewayAccount, list[str]]:
         values, problems = read_fields(table, _FIELDS, secret=True)
@@ -144,20 +141,22 @@ class _Accounts:
         )
         if account.only_these and not account.templates:
             problems.append(", field only_these_templates: must be false without field templates")
+        vendor = values.get("vendor", VENDOR)
+        if vendor != VENDOR and "url" not in values:
+            problems.append(f", field url: must be set for vendor {vendor}")
+        bundle, verify = paths.get("ca_bundle"), base.address.verify
         address = replace(
             base.address,
             url=values.get("url", base.address.url),
             secret=self._secret(name, "app_secret", values, base, problems),
-            verify=str(paths.get("ca_bundle") or base.address.verify)
-            if base.address.verify
-            else False,
+            verify=str(bundle) if bundle and verify else verify,
             connect_timeout_s=values.get("connect_timeout_s", base.address.connect_timeout_s),
             read_timeout_s=values.get("read_timeout_s", base.address.read_timeout_s),
         )
         found = GatewayAccount(
             account,
             address,
-            values.get("vendor", base.vendor),
+            vendor,
             paths.get("description"),
             tuple(values.get("options", {}).items()),
             self._secret(name, "report_token", values, base, problems),
@@ -169,7 +168,7 @@ class _Accounts:
     def _blank(self) -> GatewayAccount:
         """Return what an account has that says nothing itself, and was not the only one."""
         account = replace(self._alone.account, rate_per_s=RATE, rate_burst=1)
-        address = replace(self._alone.address, url="", secret="")
+        address = replace(self._alone.address, secret="")
         return replace(
             self._alone, account=account, address=address, report_token="", codes_file=None
         )
@@ -178,10 +177,8 @@ class _Accounts:
         if not NAME.fullmatch(name):
             return [": a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -"]
         if name == DEFAULT and not inherits:
-            return [
-                ": is how the only account is called where there is no file; choose another name, "
-                "or set was_default = true"
-            ]
+            line = ": is how the only account is called where there is no file; choose another"
+            return [f"{line} name, or set was_default = true"]
         return ()
 
     def _path(self, field: str, text: str, problems: list[str]) -> Path | None:

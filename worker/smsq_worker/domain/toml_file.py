@@ -67,7 +67,9 @@ def read_document(
     except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
         where = _place(error) if secret else f": {error}"
         return None, [f"is not TOML in UTF-8{where}; write {example}"]
-    known = sorted(document if names is None else names)
+    if names is None:
+        return document, []
+    known = sorted(names)
     listed = ", ".join(f"[{one}]" for one in known)
     allowed = f"known are {listed}" if known[1:] else f"the only one is [{known[0]}]"
     return document, [
