@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,14 +11,12 @@ from typing import Final
 from smsq.cipher import FernetCipher, PlaintextCipher, opener
 from smsq.connection import Client, connect, connect_impatiently
 from smsq.ledger_writer import LedgerWriter
-from smsq_worker import vendors
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
-from smsq_worker.domain.codes import Catalogue
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, migrations
@@ -28,7 +27,7 @@ from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
 from smsq_worker.vendors.client import Gateway
-from smsq_worker.vendors.vendor import VendorOptions
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 MAX_ATTEMPTS: Final = 160
 """Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
@@ -44,7 +43,8 @@ class Runtime:
     client: Client
     cipher: Callable[[], PlaintextCipher]
     ledger: Ledger
-    gateway: Gateway
+    gateways: Mapping[str, Gateway]
+    """By the keys of their accounts."""
     recorder: ResultRecorder
     backoff: Backoff
     sender: Sender
@@ -58,23 +58,26 @@ class Runtime:
 
         `gate` is the one of this process' consumers.
         """
-        catalogue = Catalogue.load(settings.codes_file)
+        vendors = vendors_of(settings)
+        catalogues = catalogues_of(settings, vendors)
         client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
         cipher = opener(client, settings, strict=True)
-        numbers = testnumbers.reported(settings.test_numbers, catalogue.test_codes)
+        # Of one that several files name, the first that does counts.
+        test_codes = ChainMap(*(dict(one.test_codes) for one in catalogues.values()))
+        numbers = testnumbers.reported(settings.test_numbers, test_codes)
         ledger = Ledger(client, replace(settings.rules, test_numbers=numbers), cipher)
-        vendor = vendors.find(vendors.DEFAULT)(
-            VendorOptions(settings.gateway_url, settings.app_secret)
-        )
-        gateway = Gateway(settings.address, vendor)
+        gateways = {
+            one.account.key: Gateway(one.address, vendors[one.account.key])
+            for one in settings.accounts
+        }
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))
         gate = gate or ConsumerGate()
         # Until the scheduler knows better.
-        gate.set("open", settings.rate_per_s)
+        gate.set("open", sum(one.account.rate_per_s for one in settings.accounts))
         sender = Sender(
             RateLimiter(ledger, gate),
-            gateway,
+            next(iter(gateways.values())),
             recorder,
             ledger_writer=LedgerWriter(client, settings, cipher),
             backoff=backoff,
@@ -87,11 +90,11 @@ class Runtime:
             client=client,
             cipher=cipher,
             ledger=ledger,
-            gateway=gateway,
+            gateways=gateways,
             recorder=recorder,
             backoff=backoff,
             sender=sender,
-            reconciler=Reconciler(ledger, catalogue),
+            reconciler=Reconciler(ledger, next(iter(catalogues.values())), catalogues),
             callbacks=callbacks,
             dispatcher=Dispatcher(
                 callbacks,
@@ -135,5 +138,6 @@ class Runtime:
 
     def close(self) -> None:
         """Close all connections."""
-        self.gateway.close()
+        for gateway in self.gateways.values():
+            gateway.close()
         self.client.close()

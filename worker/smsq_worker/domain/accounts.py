@@ -11,6 +11,8 @@ from smsq.contract import Lane
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 DEFAULT: Final = "default"
 """The name of the only account, where no file names others."""
+VENDOR: Final = "1oc"
+"""Of an account that names no other."""
 
 Prefer = Literal["", "delivery"]
 

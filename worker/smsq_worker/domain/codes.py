@@ -133,12 +133,16 @@ class Catalogue:
 
     @classmethod
     def load(
-        cls, override: Path | None = None, shipped: Sequence[Traversable] = (ONEOC,)
+        cls,
+        override: Path | None = None,
+        shipped: Sequence[Traversable] = (ONEOC,),
+        *,
+        named_by: str = "SMSQ_CODES_FILE",
     ) -> Catalogue:
         """Read a vendor's codes, each file over the one before, and apply the override file.
 
         A vendor's file may have other tables besides. Raises SettingsError with a line for each
-        mistake.
+        mistake; `named_by` is what names the override file.
         """
         codes: dict[str, Code] = {}
         problems = [
@@ -147,9 +151,9 @@ class Catalogue:
         test_codes: dict[str, str] = {}
         if override is not None:
             wrong = _lay_over(codes, override, ["test_numbers"])
-            problems += [f"SMSQ_CODES_FILE: {override}: {problem}" for problem in wrong]
+            problems += [f"{named_by}: {override}: {problem}" for problem in wrong]
             if not problems:
-                test_codes, problems = _read_test_codes(cls(codes, {}), override)
+                test_codes, problems = _read_test_codes(cls(codes, {}), override, named_by)
         if problems:
             raise SettingsError(problems)
         return cls(codes, test_codes)
@@ -240,7 +244,9 @@ def _lay_over(
     return problems
 
 
-def _read_test_codes(catalogue: Catalogue, source: Traversable) -> tuple[dict[str, str], list[str]]:
+def _read_test_codes(
+    catalogue: Catalogue, source: Traversable, named_by: str
+) -> tuple[dict[str, str], list[str]]:
     """Return what a file says is reported of test numbers, and its mistakes, without numbers."""
     example = 'a number in quotes: "13800000001" = "MK:0001" below [test_numbers]'
     tables, problems = read_tables(source, "test_numbers", example, others=["codes"])
@@ -259,7 +265,7 @@ def _read_test_codes(catalogue: Catalogue, source: Traversable) -> tuple[dict[st
             )
         else:
             found[first] = code.stat
-    return found, [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in problems]
+    return found, [f"{named_by}: {source}: {problem}" for problem in problems]
 
 
 def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
+from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.reports import Report
 from smsq_worker.ledger.payloads import EncryptingActs
 from smsq_worker.ledger.types import (
@@ -18,6 +20,9 @@ from smsq_worker.ledger.types import (
     WOKEN_AT_ONCE,
     TakenIn,
 )
+
+ELSEWHERE: Final = frozenset({Scope.ACCOUNT, Scope.ROUTE, Scope.TEMPLATE})
+"""What another account may do better."""
 
 
 class ReportActs(EncryptingActs):
@@ -81,7 +86,7 @@ class ReportActs(EncryptingActs):
                 self._encrypt_message_of(mid)
         meanings = {report: n for n, report in enumerate(dict.fromkeys(r for *_, r in reports), 1)}
         given = [
-            [(report.counted_as, _as_fields(report)) for report in meanings],
+            [(report.counted_as, self._as_fields(report)) for report in meanings],
             [(mid, _inbox_member(mid, stat), meanings[report]) for mid, stat, report in reports],
         ]
         answers = self._run("report", json.dumps(given), REPORTS_PER_MID)
@@ -89,6 +94,28 @@ class ReportActs(EncryptingActs):
             (state, message_id or None, trace[0] if trace else None)
             for state, message_id, *trace in answers
         ]
+
+    def _as_fields(self, report: Report) -> dict[str, object]:
+        """Return what a report means. This is parked, so older and newer releases read it."""
+        more: dict[str, object] = {}
+        if report.suppress_lanes:
+            more["suppress_lanes"] = report.suppress_lanes
+        if report.raw:
+            more["raw"] = report.raw
+        if report.unlisted:
+            more["unlisted"] = True
+        if self._rules.accounts and report.scope in ELSEWHERE:
+            more["scope"] = report.scope
+        return more | {
+            "stat": report.stat,
+            "class": report.code_class,
+            "wait_ms": report.wait_ms,
+            "maybe_sent": report.maybe_sent,
+            "pause": report.pause,
+            "suppress_ms": report.suppress_ms,
+            "hold_ms": report.hold_ms,
+            "slow_down": report.slow_down,
+        }
 
     def parked_stats(self, mid: str) -> list[str]:
         """Return the stats of the reports that are parked for a mid."""
@@ -102,27 +129,6 @@ def _stat(parked: str | bytes) -> str:
         return str(json.loads(parked)["stat"])
     except (ValueError, KeyError, TypeError):
         return "malformed"
-
-
-def _as_fields(report: Report) -> dict[str, object]:
-    """Return what a report means. This is parked, so older and newer releases read it."""
-    more: dict[str, object] = {}
-    if report.suppress_lanes:
-        more["suppress_lanes"] = report.suppress_lanes
-    if report.raw:
-        more["raw"] = report.raw
-    if report.unlisted:
-        more["unlisted"] = True
-    return more | {
-        "stat": report.stat,
-        "class": report.code_class,
-        "wait_ms": report.wait_ms,
-        "maybe_sent": report.maybe_sent,
-        "pause": report.pause,
-        "suppress_ms": report.suppress_ms,
-        "hold_ms": report.hold_ms,
-        "slow_down": report.slow_down,
-    }
 
 
 def _inbox_member(mid: str, stat: str) -> str:

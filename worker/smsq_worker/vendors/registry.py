@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from smsq.errors import SettingsError
 from smsq.suggestions import did_you_mean
+from smsq_worker.domain.accounts import VENDOR as DEFAULT
 
 if TYPE_CHECKING:
     from smsq_worker.vendors.vendor import Vendor, VendorOptions
 
 GROUP: Final = "smsq.vendors"
-DEFAULT: Final = "1oc"
 BUILT_IN: Final = {
     DEFAULT: "smsq_worker.vendors.oneoc.vendor:OneOc",
 }
