@@ -11,7 +11,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.i18n import _, ngettext
-from smsq_worker.inspection.accounts import AccountView, is_on_a_route, look_at_accounts
+from smsq_worker.inspection.accounts import AccountView, is_on_a_route, look_at_accounts, route_for
 from smsq_worker.inspection.formatting import clean, pause_words, scope_name, scope_words
 from smsq_worker.ledger import days
 from smsq_worker.ledger.admin import Control
@@ -150,11 +150,7 @@ def _templates(
 
 
 def _known(lane: str, template: str, accounts: Sequence[Account], routes: Sequence[Route]) -> bool:
-    for route in routes:
-        if route.lane in {None, lane} and route.template in {"", template}:
-            return any(
-                not one.only_these or template in dict(one.templates)
-                for one in accounts
-                if one.key in route.accounts
-            )
-    return True
+    route = route_for(lane, template, routes)
+    return route is None or any(
+        one.knows(template) for one in accounts if one.key in route.accounts
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smsq_worker.domain.accounts import Account, Route
-from smsq_worker.domain.scopes import read_scope
+from smsq_worker.domain.scopes import Scope, read_scope
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.inspection.formatting import clean
 from smsq_worker.ledger.account_view import AccountCounts
@@ -91,6 +91,34 @@ def _matches(route: Route) -> str:
     lane = route.lane and _("lane {lane}", lane=route.lane)
     template = route.template and _("template {name}", name=clean(route.template))
     return " ".join(filter(None, (lane, template))) or _("all else")
+
+
+def route_for(lane: str, template: str, routes: Sequence[Route]) -> Route | None:
+    """Return the route of a message: the first that takes it."""
+    return next((one for one in routes if one.takes(lane, template)), None)
+
+
+def scopes_at(account: str, template: str) -> tuple[str, ...]:
+    """Return the scopes of pauses that stop a template at an account, by its key."""
+    return (
+        str(Scope(ACCOUNT, account)),
+        str(Scope(BREAKER, account)),
+        str(Scope("template", account, template)),
+    )
+
+
+def together(views: Sequence[AccountView]) -> Rate:
+    """Return the rate of several accounts together; now it is that of those that are open."""
+    rates = [view.rate for view in views]
+    going = [view.rate for view in views if view.stop is None] or rates
+    back = [rate.back_at for rate in going if rate.back_at]
+    return Rate(
+        limit=sum(rate.limit for rate in rates),
+        burst=sum(rate.burst for rate in rates),
+        now=sum(rate.now for rate in going),
+        back_at=max(back, default=None),
+        by_operator=any(rate.by_operator for rate in rates),
+    )
 
 
 def is_on_a_route(account: Account, routes: Sequence[Route]) -> bool:

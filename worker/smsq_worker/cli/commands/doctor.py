@@ -43,10 +43,10 @@ def doctor(*, as_json: bool) -> None:
     """
     from smsq_worker.config.settings import Settings
     from smsq_worker.doctor.installation import examine
-    from smsq_worker.domain.codes import Catalogue
+    from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
     settings = Settings.load(os.environ)
-    Catalogue.load(settings.codes_file)  # Raises SettingsError, as a worker's start would.
+    catalogues_of(settings, vendors_of(settings))  # Raises SettingsError, as a worker's start would.
     found = examine(settings)
     if as_json:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])

@@ -43,7 +43,7 @@ def as_dict(views: Sequence[AccountView], routes: Sequence[Route]) -> dict[str, 
     """Return accounts and routes as JSON shows them."""
     names = {view.account.key: view.account.name for view in views}
     return {
-        "accounts": [_account(view) for view in views],
+        "accounts": [account_as_dict(view) for view in views],
         "routes": [
             {
                 "lane": route.lane,
@@ -56,7 +56,8 @@ def as_dict(views: Sequence[AccountView], routes: Sequence[Route]) -> dict[str, 
     }
 
 
-def _account(view: AccountView) -> dict[str, Any]:
+def account_as_dict(view: AccountView) -> dict[str, Any]:
+    """Return an account as JSON shows it."""
     stop = view.stop
     return {
         "name": view.account.name,

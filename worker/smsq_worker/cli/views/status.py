@@ -17,12 +17,14 @@ from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.views import rate as rate_view
+from smsq_worker.cli.views.accounts import account_as_dict
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
+from smsq_worker.inspection.accounts import AccountView, account_state_name
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
@@ -101,6 +103,8 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
         else _("{limit}, set by the settings", limit=limit),
     )
     yield _line(_("now"), rate_view.current(rate))
+    for view in snapshot.accounts:
+        yield _line(_("account"), _account_words(view))
     for pause in snapshot.pauses:
         yield _line(_("paused"), pause_whole(pause))
     yield from (
@@ -126,6 +130,16 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     if notify and notify.ours:
         yield _line("notify=", _notify_words(notify))
     yield _line(_("to send"), _drain(snapshot))
+
+
+def _account_words(view: AccountView) -> str:
+    return _(
+        "{name}: {state}, {rate}, {n} reports awaited",
+        name=view.account.name,
+        state=account_state_name(view.state),
+        rate=rate_view.current(view.rate),
+        n=view.counts.awaiting_reports,
+    )
 
 
 def _lane_lines(snapshot: Snapshot) -> Iterator[str]:
@@ -174,7 +188,10 @@ def _drain(snapshot: Snapshot) -> str:
 
 
 def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
-    return {
+    several: dict[str, Any] = {}
+    if snapshot.accounts:
+        several = {"accounts": [account_as_dict(view) for view in snapshot.accounts]}
+    return several | {
         "at": moment(snapshot.at),
         "rate": rate_view.as_dict(snapshot.rate),
         "pauses": [_pause_as_dict(pause) for pause in snapshot.pauses],
