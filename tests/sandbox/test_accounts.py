@@ -138,8 +138,16 @@ accounts = ["main", "backup"]
 UNPLAYABLE = {
     "elsewhere": ("https://sms.example/", "", "accounts.main: its url is https://sms.example/"),
     "no-port": ("http://127.0.0.1/", "", "a port of its own, like http://127.0.0.1:8091/"),
-    "same-port": ("http://127.0.0.1:8092/", "", "accounts.backup: its url has the port of accounts.main"),
-    "switches": ("http://127.0.0.1:8090/", "", "accounts.main: its url has the port of SMSQ_SANDBOX_BIND"),
+    "same-port": (
+        "http://127.0.0.1:8092/",
+        "",
+        "accounts.backup: its url has the port of accounts.main",
+    ),
+    "switches": (
+        "http://127.0.0.1:8090/",
+        "",
+        "accounts.main: its url has the port of SMSQ_SANDBOX_BIND",
+    ),
 }
 
 

@@ -99,7 +99,9 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
         "SMSQ_API_BIND": "127.0.0.1:0",
         "SMSQ_FLOWER_BIND": _flower_bind(environ),
     }
-    return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=replace(SANDBOX, accounts_file=accounts))
+    return make_plan(
+        kept | QUICK | own, redis_port=0, sandbox_options=replace(SANDBOX, accounts_file=accounts)
+    )
 
 
 def enqueue(plan: Plan) -> list[Sent]:

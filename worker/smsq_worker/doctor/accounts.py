@@ -134,7 +134,9 @@ def _templates(
     used: set[tuple[str, str]], accounts: Sequence[Account], routes: Sequence[Route]
 ) -> Finding:
     """Say of which messages no account of their route knows the template."""
-    lost = sorted({template for lane, template in used if not _known(lane, template, accounts, routes)})
+    lost = sorted(
+        {template for lane, template in used if not _known(lane, template, accounts, routes)}
+    )
     if not lost:
         return ok(_("every template in use is known to an account of its route"))
     named = ", ".join(clean(one) for one in lost[:NAMED])

@@ -67,9 +67,7 @@ def check_account(settings: Settings, name: str) -> Iterator[Finding]:
     yield from _reach(one, f"{where}.url")
 
 
-def _reach(
-    one: GatewayAccount, setting: str, between: Iterable[Finding] = ()
-) -> Iterator[Finding]:
+def _reach(one: GatewayAccount, setting: str, between: Iterable[Finding] = ()) -> Iterator[Finding]:
     address = one.address
     url = urlsplit(address.url)
     target = Target(

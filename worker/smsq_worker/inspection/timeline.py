@@ -12,8 +12,8 @@ from typing import Final
 
 from smsq.tracking import Attempt, Status, key_holder
 from smsq_worker.domain.codes import Catalogue, CodeClass
-from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.scopes import name_of, spoken
+from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.accounts import route_for, scopes_at
 from smsq_worker.inspection.callback_text import settled_callbacks
@@ -86,7 +86,7 @@ def _enqueued(trace: Trace) -> str:
 
 
 def _attempts(past: Past) -> Iterator[Event]:
-    trace, attempts = past.trace, past.trace.status.attempts
+    attempts = past.trace.status.attempts
     if not attempts:
         return
     if dropped := attempts[-1].n - len(attempts):
@@ -127,8 +127,11 @@ def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
     if route is None or route.weights or (attempt.account or "") not in route.accounts:
         return
     for key in route.accounts[: route.accounts.index(attempt.account or "")]:
-        words = _("account {name} was passed over: {why}", name=clean(name_of(key, past.accounts)),
-                  why=_why_passed_over(past, attempt, key))
+        words = _(
+            "account {name} was passed over: {why}",
+            name=clean(name_of(key, past.accounts)),
+            why=_why_passed_over(past, attempt, key),
+        )
         yield Event(None, "account", words)
 
 
@@ -137,15 +140,16 @@ def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
     account = next((one for one in past.accounts if one.key == key), None)
     if account and not account.knows(status.template or ""):
         return _("it does not know the template")
-    earlier = [
-        one for one in status.attempts if one.n < attempt.n and (one.account or "") == key
-    ]
+    earlier = [one for one in status.attempts if one.n < attempt.n and (one.account or "") == key]
     if earlier and earlier[-1].outcome == Outcome.REFUSED:
         return _("it had refused the message")
     if earlier and earlier[-1].outcome == Outcome.NOT_SENT:
         return _("it had not taken attempt {n}", n=earlier[-1].n)
     for pause in past.pauses:
-        if pause.scope in scopes_at(key, status.template or "") and pause.since <= attempt.started_at:
+        if (
+            pause.scope in scopes_at(key, status.template or "")
+            and pause.since <= attempt.started_at
+        ):
             return _("it was paused ({why})", why=pause_words(pause))
     for scope in scopes_at(key, status.template or ""):
         at = past.trace.resumed.get(scope)
@@ -163,7 +167,11 @@ def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
     if waited_s <= LONG_S:
         return
     pauses = [
-        _("{scope} was paused until {time}", scope=scope_name(spoken(scope, past.accounts)), time=local_instant(at))
+        _(
+            "{scope} was paused until {time}",
+            scope=scope_name(spoken(scope, past.accounts)),
+            time=local_instant(at),
+        )
         for scope, at in trace.resumed.items()
         if begun < at <= attempt.started_at
     ]

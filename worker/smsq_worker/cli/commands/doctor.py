@@ -46,7 +46,9 @@ def doctor(*, as_json: bool) -> None:
     from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
     settings = Settings.load(os.environ)
-    catalogues_of(settings, vendors_of(settings))  # Raises SettingsError, as a worker's start would.
+    catalogues_of(
+        settings, vendors_of(settings)
+    )  # Raises SettingsError, as a worker's start would.
     found = examine(settings)
     if as_json:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])

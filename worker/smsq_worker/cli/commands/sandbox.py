@@ -142,9 +142,7 @@ def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAcco
     return SandboxAccounts(settings.sandbox_bind, played)
 
 
-def _unplayable(
-    settings: Settings, binds: Mapping[str, tuple[str, int] | None]
-) -> Iterator[str]:
+def _unplayable(settings: Settings, binds: Mapping[str, tuple[str, int] | None]) -> Iterator[str]:
     taken: dict[tuple[str, int] | None, str] = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
     for one in settings.accounts:
         name, bind = one.account.name, binds[one.account.name]
