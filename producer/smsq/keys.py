@@ -142,6 +142,7 @@ LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 DURATIONS: Final = f"{PREFIX}durations"
 LIVE: Final = f"{PREFIX}live"
+ACCOUNTS: Final = f"{PREFIX}accounts"
 RATE: Final = f"{PREFIX}rate"
 CLOCK: Final = f"{PREFIX}clock"
 CALLS: Final = f"{PREFIX}calls"
@@ -190,6 +191,11 @@ def fill_in(script: str) -> str:
     which is in each act.
     """
     return re.sub(r"\bKEY_([A-Z_]+)", lambda found: f"'{globals()[found[1]]}'", script)
+
+
+def at_account(key: str, account: str) -> str:
+    """Return a key as an account has it, by the account's own key."""
+    return f"{key}@{account}" if account else key
 
 
 def message(message_id: str) -> str:

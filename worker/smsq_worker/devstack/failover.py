@@ -57,7 +57,7 @@ class Failover:
     def delivered(self) -> int:
         """How many were delivered, and not over the account that was down."""
         return sum(
-            one.state == State.DELIVERED and one.attempts[-1].account == BACKUP
+            State(one.state) is State.DELIVERED and one.attempts[-1].account == BACKUP
             for one in self.statuses
         )
 

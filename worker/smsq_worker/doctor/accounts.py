@@ -29,7 +29,8 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     others = set(control.account_keys())
     accounts, routes = settings.rules.accounts, settings.rules.routes
     if not accounts:
-        yield _only(sorted(others))
+        if others:
+            yield _unknown_here(sorted(others))
         return
     views = look_at_accounts(control, accounts)
     for view in views:
@@ -46,9 +47,7 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     yield _templates(_in_use(client, settings), accounts, routes)
 
 
-def _only(others: Sequence[str]) -> Finding:
-    if not others:
-        return ok(_("one account, as SMSQ_ACCOUNTS_FILE is not set"))
+def _unknown_here(others: Sequence[str]) -> Finding:
     return error(
         _(
             "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set here",

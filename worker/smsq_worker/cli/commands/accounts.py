@@ -12,10 +12,10 @@ from smsq_worker.cli.helpers.options import examples, json_option
 def accounts(*, as_json: bool) -> None:
     """Show each account: its state, its rate, what is under way, its pauses, and the routes.
 
-    The accounts are those of SMSQ_ACCOUNTS_FILE; without it there is one, default. A state is open,
-    paused (by an operator, no balance, or refusals in a row), outage (the gateway fails), or probing
-    (a message may go to find out). `reports` counts messages that it accepted and whose final report
-    is still to come.
+    The accounts are those of SMSQ_ACCOUNTS_FILE; without it there is one, default. A state is
+    open, paused (by an operator, no balance, or refusals in a row), outage (the gateway fails), or
+    probing (a message may go to find out). Under `reports` are messages that it accepted and whose
+    final report is still to come.
 
     Exits with 2 where the ledger has several accounts, and none are known here.
     """

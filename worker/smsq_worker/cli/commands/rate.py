@@ -79,7 +79,7 @@ def rate(
     changes = reset or per_s is not None
     chosen = [choose(account, accounts)] if changes or account else [*accounts]
     control, key = open_known(settings), chosen[0].key
-    noted = {"account": chosen[0].name} if settings.rules.accounts else {}
+    noted: dict[str, Any] = {"account": chosen[0].name} if settings.rules.accounts else {}
     if reset:
         control.reset_rate(audit.act("rate --reset", **noted), account=key)
     elif per_s is not None:

@@ -97,7 +97,7 @@ def sandbox(
     options = {
         "SMSQ_SANDBOX_BIND": bind,
         "SMSQ_SANDBOX_REPORT_URL": report_url,
-        "SMSQ_ACCOUNTS_FILE": accounts_file and str(accounts_file),
+        "SMSQ_ACCOUNTS_FILE": str(accounts_file) if accounts_file else None,
     }
     given = {name: text for name, text in options.items() if text is not None}
     if accounts_file is None:  # The workers' own file is not about this one.

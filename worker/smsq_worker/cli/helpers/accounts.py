@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from smsq_worker.cli.helpers.options import Decorator
 from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
     return [one.name for one in found if one.name.startswith(incomplete)]
 
 
-account_option: Final[Any] = click.option(
+account_option: Final[Decorator] = click.option(
     "--account", metavar="NAME", help="Of several accounts, which one.", shell_complete=_complete
 )
 
