@@ -98,13 +98,10 @@ def scope_name(scope: str) -> str:
         BREAKER: pgettext("scope", "breaker"),
         "template": pgettext("scope", "template"),
     }
+    words = f"{names.get(kind, kind)} {clean(name or account)}".rstrip()
     if name and account:
-        return _(
-            "{scope} at account {name}",
-            scope=f"{names.get(kind, kind)} {clean(name)}",
-            name=clean(account),
-        )
-    return f"{names.get(kind, kind)} {clean(name or account)}".rstrip()
+        return _("{scope} at account {name}", scope=words, name=clean(account))
+    return words
 
 
 def pause_words(pause: Pause) -> str:

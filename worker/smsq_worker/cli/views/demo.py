@@ -126,7 +126,7 @@ def _failover(failover: Failover) -> str:
         states = Counter(status.state for status in failover.statuses)
         return _(
             "WRONG: with account main down, {n} of {all} messages were delivered over account "
-            "backup; states: {states}; accepted by {accepted}",
+            "backup; states: {states}; taken by {accepted}",
             n=failover.delivered,
             all=MESSAGES,
             states=dict(states),
