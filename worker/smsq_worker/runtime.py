@@ -69,7 +69,7 @@ class Runtime:
         gate.set("open", settings.rate_per_s)
         sender = Sender(
             RateLimiter(ledger, gate),
-            gateway,
+            {"": gateway},
             recorder,
             ledger_writer=LedgerWriter(client, settings, cipher),
             backoff=backoff,
