@@ -31,3 +31,5 @@ class Report:
     """Where the cause lies, as of domain/codes.py."""
     unlisted: bool = False
     """Whether the catalogue neither names it nor says what its prefix means."""
+    scope: str = ""
+    """Where the cause lies, as in domain/codes.py; "" where that is not known."""
