@@ -25,8 +25,12 @@ from smsq.suggestions import nearest
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
-ONEOC = resources.files("smsq_worker") / "vendors" / "oneoc" / "codes.toml"
-"""The default vendor's codes. By their path: to import a vendor takes the extras."""
+# By their paths: to import a vendor takes the extras.
+_VENDORS = resources.files("smsq_worker") / "vendors"
+SMPP = _VENDORS / "smpp.toml"
+"""The states that all vendors know."""
+ONEOC = _VENDORS / "oneoc" / "codes.toml"
+"""The default vendor's codes."""
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
 STAT_LIMIT = 32
 
@@ -133,7 +137,7 @@ class Catalogue:
 
     @classmethod
     def load(
-        cls, override: Path | None = None, shipped: Sequence[Traversable] = (ONEOC,)
+        cls, override: Path | None = None, shipped: Sequence[Traversable] = (SMPP, ONEOC)
     ) -> Catalogue:
         """Read a vendor's codes, each file over the one before, and apply the override file.
 
