@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GROUP: Final = "smsq.vendors"
 BUILT_IN: Final = {
     DEFAULT: "smsq_worker.vendors.oneoc.vendor:OneOc",
+    "http": "smsq_worker.vendors.http.vendor:HttpVendor",
 }
 """Known without an installed distribution too, and whatever another one says."""
 
