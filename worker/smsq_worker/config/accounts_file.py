@@ -6,7 +6,7 @@ needs none of them does not have to be able to read their files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -125,6 +125,7 @@ class _Accounts:
 
     def _account(self, name: str, table: Any) -> tuple[GatewayAccount, list[str]]:
         values, problems = read_fields(table, _FIELDS, secret=True)
+        given = table if isinstance(table, dict) else {}
         inherits = values.get("was_default", False)
         problems[:0] = self._name_problems(name, inherits=inherits)
         base = self._alone if inherits else self._blank()
@@ -148,7 +149,7 @@ class _Accounts:
         address = replace(
             base.address,
             url=values.get("url", base.address.url),
-            secret=self._secret(name, "app_secret", values, base, problems),
+            secret=self._secret(name, "app_secret", values, given, base, problems),
             verify=str(bundle) if bundle and verify else verify,
             connect_timeout_s=values.get("connect_timeout_s", base.address.connect_timeout_s),
             read_timeout_s=values.get("read_timeout_s", base.address.read_timeout_s),
@@ -159,7 +160,7 @@ class _Accounts:
             vendor,
             paths.get("description"),
             tuple(values.get("options", {}).items()),
-            self._secret(name, "report_token", values, base, problems),
+            self._secret(name, "report_token", values, given, base, problems),
             paths.get("codes_file", base.codes_file),
         )
         problems += self._clashes(found)
@@ -193,6 +194,7 @@ class _Accounts:
         name: str,
         need: str,
         values: Mapping[str, Any],
+        given: Container[str],
         base: GatewayAccount,
         problems: list[str],
     ) -> str:
@@ -208,7 +210,7 @@ class _Accounts:
             except ValueError as error:
                 self.lacking[need].append(f"accounts.{name}, field {file}: must be {error}")
                 return ""
-        elif not (secret or inherited):
+        elif not (secret or inherited) and own not in given and file not in given:
             self.lacking[need].append(f"accounts.{name}, field {own}: must be set, or {file}")
         if secret and inherited and secret != inherited:
             setting = "SMSQ_APP_SECRET" if need == "app_secret" else "SMSQ_REPORT_TOKEN"
