@@ -237,7 +237,7 @@ WRONG = {
     ),
     "a token that can be guessed": (
         BACKUP.replace(OTHER_TOKEN, "short") + '[[routes]]\naccounts = ["backup"]',
-        ["accounts.backup, field report_token: must be", "backup, field report_token: must be set"],
+        ["accounts.backup, field report_token: must be at least 16 letters, digits, - and _"],
     ),
     "one token for two": (
         TWO.replace(OTHER_TOKEN, TOKEN) + ROUTES,
@@ -258,9 +258,7 @@ WRONG = {
     "no route": (MAIN, ["has no [[routes]]; the last, or the only one, must be for all messages"]),
     "a route's account": (
         f'{TWO}[[routes]]\naccounts = ["main", "bakup"]',
-        [
-            "routes, number 1, field accounts: there is no account bakup; known are main, backup; did"
-        ],
+        ["routes, number 1, field accounts: there is no account bakup; known are main, backup"],
     ),
     "an account twice": (f'{MAIN}[[routes]]\naccounts = ["main", "main"]', ["a list of accounts,"]),
     "no account in a route": (
@@ -324,10 +322,8 @@ def test_mistakes_of_all_tables_are_told_at_once(file: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 def test_secrets_stand_only_in_a_file_that_nobody_else_reads(file: Path, mode: int) -> None:
     file.chmod(mode)
-    assert problems(file, TWO + ROUTES) == [
-        f"holds secrets and has mode {mode:04o}; make it readable by its owner alone (chmod 600), "
-        "or use secret_file and report_token_file"
-    ]
+    (line,) = problems(file, TWO + ROUTES)
+    assert line.startswith(f"holds secrets and has mode {mode:04o}; make it readable by its owner")
     assert load(file, MAIN + ALL)
 
 

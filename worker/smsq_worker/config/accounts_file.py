@@ -189,7 +189,7 @@ class _Accounts:
             problems.append(f", field {field}: must be {error}")
             return None
 
-    def _secret(
+    def _secret(  # noqa: PLR0917
         self,
         name: str,
         need: str,
