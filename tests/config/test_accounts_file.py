@@ -208,10 +208,6 @@ WRONG = {
     "true is no number": (f"{MAIN}rate_per_s = true\n{ALL}", [f"{FIELD} rate_per_s: must be"]),
     "a url": (f'{MAIN}url = "sms.example.com"\n{ALL}', [f"{FIELD} url: must be https://host/path"]),
     "plain http": (f'{MAIN}url = "http://a.example/"\n{ALL}', [f"{FIELD} url: is plain http to"]),
-    "another vendor's url": (
-        f'{MAIN}vendor = "http"\n{ALL}',
-        [f"{FIELD} url: must be set for vendor http"],
-    ),
     "paths": (
         f'{MAIN}codes_file = "no.toml"\ndescription = "no.toml"\nca_bundle = "no.pem"\n{ALL}',
         [f"{FIELD} {name}: must be the path of a" for name in ("ca_bundle", "codes_file", "desc")],

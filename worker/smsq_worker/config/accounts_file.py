@@ -143,12 +143,10 @@ class _Accounts:
         if account.only_these and not account.templates:
             problems.append(", field only_these_templates: must be false without field templates")
         vendor = values.get("vendor", VENDOR)
-        if vendor != VENDOR and "url" not in values:
-            problems.append(f", field url: must be set for vendor {vendor}")
         bundle, verify = paths.get("ca_bundle"), base.address.verify
         address = replace(
             base.address,
-            url=values.get("url", base.address.url),
+            url=values.get("url", base.address.url if vendor == VENDOR else ""),
             secret=self._secret(name, "app_secret", values, given, base, problems),
             verify=str(bundle) if bundle and verify else verify,
             connect_timeout_s=values.get("connect_timeout_s", base.address.connect_timeout_s),

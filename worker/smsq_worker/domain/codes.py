@@ -25,8 +25,12 @@ from smsq.suggestions import nearest
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
-ONEOC = resources.files("smsq_worker") / "vendors" / "oneoc" / "codes.toml"
-"""The default vendor's codes. By their path: to import a vendor takes the extras."""
+# By their paths: to import a vendor takes the extras.
+_VENDORS = resources.files("smsq_worker") / "vendors"
+SMPP = _VENDORS / "smpp.toml"
+"""The states that all vendors know."""
+ONEOC = _VENDORS / "oneoc" / "codes.toml"
+"""The default vendor's codes."""
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
 STAT_LIMIT = 32
 
@@ -135,7 +139,7 @@ class Catalogue:
     def load(
         cls,
         override: Path | None = None,
-        shipped: Sequence[Traversable] = (ONEOC,),
+        shipped: Sequence[Traversable] = (SMPP, ONEOC),
         *,
         named_by: str = "SMSQ_CODES_FILE",
     ) -> Catalogue:

@@ -50,7 +50,7 @@ class Gateway:
         self._odd: set[str] = set()
         """The oddities of answers that have been logged, each once."""
         self._adapter = Adapter(
-            address.url,
+            vendor.url,
             verify=address.verify,
             connect_timeout_s=address.connect_timeout_s,
             read_timeout_s=address.read_timeout_s,

@@ -25,6 +25,7 @@ class VendorOptions:
     """What an account says of its vendor."""
 
     url: str
+    """Where the gateway is; "" for where the vendor has it."""
     secret: str = field(repr=False)
     description: Path | None = None
     """The file that describes a vendor without Python."""
@@ -98,6 +99,10 @@ class ReportAnswer:
 
 class Vendor(Protocol):
     """One account's vendor."""
+
+    @property
+    def url(self) -> str:
+        """Return where the gateway is: requests go to this scheme, host and port."""
 
     @property
     def codes(self) -> Sequence[Traversable]:

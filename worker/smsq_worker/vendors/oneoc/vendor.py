@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import resources
 from typing import Final
 from urllib.parse import quote_plus
 
 import requests
 
+from smsq_worker.domain.codes import ONEOC, SMPP
 from smsq_worker.infra.http import Request
 from smsq_worker.vendors.oneoc import delivery_report
 from smsq_worker.vendors.oneoc.response import understand
 from smsq_worker.vendors.vendor import ReportAnswer, ReportRequest, Reports, Taken, VendorOptions
 
+URL: Final = "https://sms.1oc.cn/"
 ACTION: Final = "module=sms&file=send&action=send"
 
 _ANSWERS: Final[Mapping[Taken, tuple[int, str]]] = {
@@ -28,11 +29,12 @@ _ANSWERS: Final[Mapping[Taken, tuple[int, str]]] = {
 class OneOc:
     """One account at the vendor."""
 
-    codes = (resources.files(__package__) / "codes.toml",)
+    codes = (SMPP, ONEOC)
 
     def __init__(self, options: VendorOptions) -> None:
+        self.url = options.url or URL
         # Prepared, it has a slash after the host.
-        self._url = f"{requests.Request('GET', options.url).prepare().url}?{ACTION}&"
+        self._url = f"{requests.Request('GET', self.url).prepare().url}?{ACTION}&"
         self._headers = {
             "Authorization": options.secret,
             "Accept": "application/json",
