@@ -386,7 +386,7 @@ def test_what_breaks_off_is_counted(serve: Serve, caplog: pytest.LogCaptureFixtu
 def test_a_bug_is_counted_too(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.api.routes.delivery_report.read", None)
+    monkeypatch.setattr("smsq_worker.vendors.oneoc.delivery_report.read", None)
     with serve() as url:
         assert post(url, PLAIN).status_code == 500
     assert refused_here(caplog) == ["other"]

@@ -210,7 +210,10 @@ WRONG = {
     "plain http": (f'{MAIN}url = "http://a.example/"\n{ALL}', [f"{FIELD} url: is plain http to"]),
     "paths": (
         f'{MAIN}codes_file = "no.toml"\ndescription = "no.toml"\nca_bundle = "no.pem"\n{ALL}',
-        [f"{FIELD} {name}: must be the path of a" for name in ("ca_bundle", "codes_file", "desc")],
+        [
+            f"{FIELD} {name}: must be the path of a"
+            for name in ("ca_bundle", "codes_file", "description")
+        ],
     ),
     "a secret twice": (
         f'{MAIN}secret = "{SECRET}"\nsecret_file = "secret"\n{ALL}',
@@ -240,7 +243,7 @@ WRONG = {
         ["accounts.backup, field report_token: is that of accounts.main; each needs its own"],
     ),
     "two that were the only one": (
-        f"{MAIN}{BACKUP}was_default = true\n{ALL}",
+        f"{MAIN}[accounts.backup]\nwas_default = true\n{ALL}",
         ["field was_default: is that of accounts.main; only one has it"],
     ),
     "only templates that are not there": (
@@ -312,7 +315,7 @@ def test_too_many_accounts_are_refused(file: Path) -> None:
 
 def test_mistakes_of_all_tables_are_told_at_once(file: Path) -> None:
     text = '[accounts.A]\nburst = 0\n[accounts.b]\nurl = 3\n[[routes]]\naccounts = ["c"]'
-    assert len(problems(file, text)) == 2 + 2 + 1 + 1 + 2 + 1
+    assert len(problems(file, text)) == len(["name", "burst", "url", "account c"]) + 2 * len(NEED)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])

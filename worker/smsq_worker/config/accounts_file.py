@@ -129,9 +129,7 @@ class _Accounts:
         inherits = values.get("was_default", False)
         problems[:0] = self._name_problems(name, inherits=inherits)
         base = self._alone if inherits else self._blank()
-        paths = {
-            one: self._path(one, values[one], problems) for one in _PATHS.keys() & values.keys()
-        }
+        paths = {one: self._path(one, values[one], problems) for one in _PATHS if one in values}
         account = Account(
             name,
             "" if inherits else name,
@@ -221,7 +219,7 @@ class _Accounts:
         for name, other in self.read_so_far.items():
             if not (found.account.key or other.account.key):
                 problems.append(f", field was_default: is that of accounts.{name}; only one has it")
-            if found.report_token and found.report_token == other.report_token:
+            elif found.report_token and found.report_token == other.report_token:
                 problems.append(
                     f", field report_token: is that of accounts.{name}; each needs its own"
                 )
