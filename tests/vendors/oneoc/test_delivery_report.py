@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smsq_worker.vendors.mids import clean_mid
-from smsq_worker.vendors.oneoc.delivery_report import MAX_STAT, read
+from smsq_worker.vendors.oneoc.delivery_report import read
+from smsq_worker.vendors.text import MAX_STAT
 from smsq_worker.vendors.vendor import Reports
 
 MID = "1151894566D2EDD9"

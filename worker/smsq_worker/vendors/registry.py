@@ -23,6 +23,7 @@ GROUP: Final = "smsq.vendors"
 DEFAULT: Final = VENDOR
 BUILT_IN: Final = {
     DEFAULT: "smsq_worker.vendors.oneoc.vendor:OneOc",
+    "http": "smsq_worker.vendors.http.vendor:HttpVendor",
 }
 """Known without an installed distribution too, and whatever another one says."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import multipart
 
+MAX_STAT: Final = 64
 MAX_PARTS: Final = 100
 MAX_LINE: Final = 1024
 """Of a part's head."""
@@ -44,6 +46,22 @@ def trimmed(text: str) -> str:
 
 def _is_blank(char: str) -> bool:
     return char == " " or not char.isprintable()
+
+
+def fit_words(words: str, private: Sequence[str]) -> str:
+    """Return a vendor's words, cut short, with anything masked that may be a number or a code."""
+    # Four or more digits, however they are grouped.
+    hidden = [*map(re.escape, sorted(filter(None, private), key=len, reverse=True))]
+    hidden.append(r"\d(?:[ -]?\d){3,}")
+    masked = re.sub("|".join(hidden), "****", words, flags=re.IGNORECASE)
+    return "".join(c if c.isprintable() else " " for c in masked[:60])
+
+
+def clean_stat(value: object) -> str:
+    """Return a stat as a vendor wrote it, or "" if it is not a text that can be one."""
+    text = trimmed(value) if isinstance(value, str) else ""
+    is_stat = 0 < len(text) <= MAX_STAT and text.isprintable() and "\ufffd" not in text
+    return text if is_stat else ""
 
 
 def is_multipart(content_type: str) -> bool:

@@ -8,14 +8,12 @@ a multipart form, in UTF-8 or GBK. The result is strict: a valid mid and a valid
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qsl
 
 from smsq_worker.vendors.mids import clean_mid
-from smsq_worker.vendors.text import decode, is_multipart, multipart_fields, trimmed
+from smsq_worker.vendors.text import clean_stat, decode, is_multipart, multipart_fields, trimmed
 from smsq_worker.vendors.vendor import Reports
-
-MAX_STAT: Final = 64
 
 
 def read(content_type: str, body: bytes, query: bytes = b"") -> Reports:
@@ -52,7 +50,5 @@ def _text(body: bytes) -> str:
 def _report(item: object) -> tuple[str, str] | None:
     if not isinstance(item, dict):
         return None
-    mid, stat = clean_mid(item.get("mid")), item.get("stat")
-    stat = trimmed(stat) if isinstance(stat, str) else ""
-    is_stat = 0 < len(stat) <= MAX_STAT and stat.isprintable() and "\ufffd" not in stat
-    return (mid, stat) if mid and is_stat else None
+    mid, stat = clean_mid(item.get("mid")), clean_stat(item.get("stat"))
+    return (mid, stat) if mid and stat else None

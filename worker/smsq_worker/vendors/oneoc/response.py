@@ -19,15 +19,9 @@ from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.http import retry_after_s
 from smsq_worker.vendors.mids import clean_mid, is_mid
-from smsq_worker.vendors.text import decode
+from smsq_worker.vendors.statuses import NOT_TAKEN, OF_THE_ACCOUNT, TOO_FAST
+from smsq_worker.vendors.text import decode, fit_words
 from smsq_worker.vendors.vendor import GatewayResult
-
-NOT_TAKEN: Final = frozenset({408, 429, 503})
-"""HTTP statuses by which a server says that it has not looked at the request."""
-TOO_FAST: Final = frozenset({429, 503})
-OF_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405, 406, 407, 410})
-"""Codes of refusals that every message would get: of the secret, the balance, the address or the
-method. 400 is not among them: 校验失败 is said of a wrong secret and of a wrong number."""
 
 _AROUND: Final = "\ufeff" + string.whitespace
 _LENIENT: Final = json.JSONDecoder(strict=False)
@@ -128,16 +122,11 @@ def _code(answer: dict[str, Any]) -> int | None:
 
 
 def _scope(code: int) -> str:
+    # 400 is of none: 校验失败 is said of a wrong secret and of a wrong number.
     return Scope.ACCOUNT.value if code in OF_THE_ACCOUNT else ""
 
 
 def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
-    """Return the vendor's words, cut short, with anything masked that may be a number or a code."""
+    """Return the vendor's words, fit to be shown."""
     words = answer.get("msg")
-    if not isinstance(words, str):
-        return ""
-    # Four or more digits, however they are grouped.
-    hidden = [*map(re.escape, sorted(filter(None, private), key=len, reverse=True))]
-    hidden.append(r"\d(?:[ -]?\d){3,}")
-    masked = re.sub("|".join(hidden), "****", words, flags=re.IGNORECASE)
-    return "".join(c if c.isprintable() else " " for c in masked[:60])
+    return fit_words(words, private) if isinstance(words, str) else ""
