@@ -33,6 +33,9 @@ All keys start with "smsq:" and live in one database.
 | smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last attempts admitted, by their send time in us | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/shared/pauses.lua | until resumed |
+| smsq:accounts    | set    | keys of accounts at gateways that messages were sent through, but for the first, whose keys have no "@", see below | for ever |
+| smsq:live@<account> | hash | state -> how many live messages are in it now whose last attempt was there: sending, accepted | for ever |
+| smsq:weights     | hash   | "<route> <account>" -> what an account has to its credit where a route chooses by weight | for ever |
 | smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: attempts since the last answer | for ever |
@@ -71,6 +74,9 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
+| <n>:account | the key of the account that made it; absent: the only one, or the first |
+| refused | why an account refused it first, and all that did: "<reason> @<key> ..." |
+| unsent | the accounts at which it certainly did not arrive since it last waited for a backoff: " @<key> ..." |
 | test | where its last attempt was at a test number: the stat that is reported of it |
 | who | phone hash, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
@@ -96,6 +102,12 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | redone_by | once it has ended: the id of the message that sends it again, see redo.lua |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
+
+Where there are several accounts, each has its own smsq:rate, smsq:calls, smsq:health, smsq:outcomes,
+smsq:codes:seen, smsq:reports:<template> and smsq:hold:<phone hash>: with "@<key>" behind, except of
+the account whose key is "". So have the scopes in smsq:pauses and smsq:resumed: "account@<key>",
+"breaker@<key>", "template@<key>:<name>". In smsq:mid:*, smsq:early:*, smsq:parked and smsq:inbox its mids
+are "<mid> <key>". Release 0.2.0 knows none of this: see ledger/accounts.py.
 
 Fields of smsq:campaign:<name>. A message is counted in the act that changes its state.
 
@@ -141,6 +153,8 @@ LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 DURATIONS: Final = f"{PREFIX}durations"
 LIVE: Final = f"{PREFIX}live"
+ACCOUNTS: Final = f"{PREFIX}accounts"
+WEIGHTS: Final = f"{PREFIX}weights"
 RATE: Final = f"{PREFIX}rate"
 CLOCK: Final = f"{PREFIX}clock"
 CALLS: Final = f"{PREFIX}calls"
@@ -189,6 +203,11 @@ def fill_in(script: str) -> str:
     which is in each act.
     """
     return re.sub(r"\bKEY_([A-Z_]+)", lambda found: f"'{globals()[found[1]]}'", script)
+
+
+def at_account(key: str, account: str) -> str:
+    """Return a key as an account has it, by the account's own key."""
+    return f"{key}@{account}" if account else key
 
 
 def message(message_id: str) -> str:

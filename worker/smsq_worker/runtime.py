@@ -77,7 +77,7 @@ class Runtime:
         gate.set("open", sum(one.account.rate_per_s for one in settings.accounts))
         sender = Sender(
             RateLimiter(ledger, gate),
-            next(iter(gateways.values())),
+            gateways,
             recorder,
             ledger_writer=LedgerWriter(client, settings, cipher),
             backoff=backoff,

@@ -18,14 +18,20 @@ from smsq_worker.ledger.timestamps import at
 
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
-_TEMPLATE: Final = "template:"
 # With `tat`: the next slot at a very low rate may be hours away.
 _OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
 
-def template_scope(name: str) -> str:
-    """Return the scope of a template's pause."""
-    return _TEMPLATE + name
+def template_scope(name: str, account: str = "") -> str:
+    """Return the scope of a template's pause, at the account with this key."""
+    return f"{keys.at_account('template', account)}:{name}"
+
+
+def parsed_scope(scope: str) -> tuple[str, str, str]:
+    """Return of a pause's scope: account, breaker or template; its account's key; the template."""
+    kind, _, template = scope.partition(":")
+    kind, _, account = kind.partition("@")
+    return kind, account, template
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Pause:
     """Why nothing is sent, for the account, during an outage, or of one template."""
 
     scope: str
-    """account, breaker, or template:<name>."""
+    """account, breaker, or template:<name>; of an account with a key see `parsed_scope`."""
     cause: str
     """operator, report, refusals or outage."""
     detail: str
@@ -68,9 +74,9 @@ class Control(SuppressionActs):
     `act` is an operator's, from `smsq.audit`, to be noted with its effect.
     """
 
-    def rate(self) -> Rate:
-        """Read the rate as it is now."""
-        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate")
+    def rate(self, account: str = "") -> Rate:
+        """Read the rate as it is now, of the account with this key."""
+        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate", account)
         return Rate(
             limit=float(limit),
             burst=int(float(burst)),
@@ -79,14 +85,16 @@ class Control(SuppressionActs):
             by_operator=bool(by_operator),
         )
 
-    def set_rate(self, limit: float, burst: int, act: str = "") -> None:
+    def set_rate(self, limit: float, burst: int, act: str = "", account: str = "") -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        self._keep(keys.RATE, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
+        key = keys.at_account(keys.RATE, account)
+        self._keep(key, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
 
-    def reset_rate(self, act: str = "") -> None:
+    def reset_rate(self, act: str = "", account: str = "") -> None:
         """Return to what the settings say."""
-        self._keep(keys.RATE, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
+        key = keys.at_account(keys.RATE, account)
+        self._keep(key, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
 
     def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""

@@ -16,7 +16,8 @@ from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
-from smsq_worker.ledger import timestamps
+from smsq_worker.domain.accounts import qualified, unqualified
+from smsq_worker.ledger import accounts, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.payloads import opened
 
@@ -98,7 +99,8 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
 
 def _read(client: Client, status: Status) -> tuple[Trace, str]:
     message = keys.message(status.id)
-    mids = [attempt.mid for attempt in status.attempts if attempt.mid]
+    known = [(one.mid, one.account or "") for one in status.attempts if one.mid]
+    mids = [qualified(*one) for one in known]
     scopes = (ACCOUNT, BREAKER, template_scope(status.template or ""))
     with client.pipeline() as pipe:
         pipe.time()
@@ -140,7 +142,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
             scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
         },
         report_until=_after(now, mid_ttls),
-        reused_mids=frozenset(reused),
+        reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
         tellings=tuple(_tellings(client, status.id)),
         redo_of=fields.get("redo_of"),
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
@@ -168,9 +170,13 @@ def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
 
 def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
     """Return the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        attempt, _, message_id = str(client.get(keys.mid(mid)) or "").partition(" ")
-    return (int(attempt), message_id) if message_id else None
+    for account in ("", *accounts.known(client, url)):
+        with mapped_errors(url):
+            leads_to = client.get(keys.mid(qualified(mid, account)))
+        attempt, _, message_id = str(leads_to or "").partition(" ")
+        if message_id:
+            return int(attempt), message_id
+    return None
 
 
 def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher) -> str:
