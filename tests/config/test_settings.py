@@ -101,6 +101,7 @@ OURS = (
     "SMSQ_RELAY_CALLERS_FILE",
     "SMSQ_NOTIFY_FOR_S",
     "SMSQ_OPERATOR",
+    "SMSQ_ACCOUNTS_FILE",
 )
 """What we read besides."""
 
@@ -124,6 +125,7 @@ def problems(environ: dict[str, str], *need: str) -> tuple[str, ...]:
 DEFAULTS = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "broker_url": "redis://127.0.0.1:6379/0",
+    "accounts_file": None,
     "gateway_url": "https://sms.1oc.cn/",
     "allow_plaintext": False,
     "app_secret": "",
@@ -728,7 +730,7 @@ def test_sentinels_that_are_refused_are_refused_with_an_example(url: str) -> Non
 
 
 def test_every_setting_that_can_be_wrong_is_tried() -> None:
-    assert set(REFUSED) == set(names(Settings)) - {"SMSQ_HOME"}
+    assert set(REFUSED) == set(names(Settings)) - {"SMSQ_HOME", "SMSQ_ACCOUNTS_FILE"}
 
 
 @pytest.mark.parametrize(("env", "allowed", "secret", "value"), REFUSED_VALUES)

@@ -167,11 +167,7 @@ def _warn(**_: Any) -> None:
     if ignored := unknown(type(app.settings), os.environ):
         log.warning("no settings of this release, and ignored: %s", ", ".join(ignored))
     if overruled := app.settings.overruled(os.environ):
-        log.warning(
-            "SMSQ_ACCOUNTS_FILE says what accounts there are, none of which was_default: ignored "
-            "are %s",
-            ", ".join(overruled),
-        )
+        log.warning("%s", overruled)
     if not app.settings.verify_tls:
         log.warning(
             "SMSQ_GATEWAY_VERIFY_TLS is 0: anyone on the way to the gateway can read the secret "

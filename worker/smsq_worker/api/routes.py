@@ -91,6 +91,8 @@ class Api:
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
         self.addresses = ReportAddresses.of(settings)
+        self.has_several_accounts = settings.accounts_file is not None
+        """Their vendors may report by GET, too."""
         self._throttle = SourceThrottle("token")
         self._unsafe = QuietLog("neither Redis nor the spool takes a report: %s")
         self.refusals = RefusalCounter(self.addresses)
@@ -269,6 +271,17 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
         Operation("GET", "/metrics", api.metrics, openapi.METRICS_ANSWERS),
     ]
     found = [Route(one.path, one.endpoint, methods=[one.method]) for one in operations]
+    if api.has_several_accounts:
+        operations.append(
+            Operation(
+                "GET",
+                "/reports/{token}",
+                api.take_reports,
+                openapi.REPORT_ANSWERS,
+                openapi.REPORT_BY_GET,
+            )
+        )
+        found.append(_without_head("/reports/{token}", api.take_reports, "GET"))
     if relay:
         operations += [
             Operation(
@@ -281,15 +294,20 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
             )
             for method in ("GET", "POST")
         ]
-        own = Route("/", relay.take, methods=["GET", "POST"])
-        own.methods = {"GET", "POST"}  # A GET sends, so there is no HEAD.
-        found.append(own)
+        found.append(_without_head("/", relay.take, "GET", "POST"))
     described = JSONResponse(openapi.document(operations))
 
     async def description(_: Request) -> Response:
         return described
 
     return [*found, Route("/openapi.json", description)]
+
+
+def _without_head(path: str, endpoint: Callable[..., Any], *methods: str) -> Route:
+    """Return a route of which a GET changes something."""
+    route = Route(path, endpoint)
+    route.methods = set(methods)
+    return route
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ needs none of them does not have to be able to read their files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -125,12 +125,11 @@ class _Accounts:
 
     def _account(self, name: str, table: Any) -> tuple[GatewayAccount, list[str]]:
         values, problems = read_fields(table, _FIELDS, secret=True)
+        given = table if isinstance(table, dict) else {}
         inherits = values.get("was_default", False)
         problems[:0] = self._name_problems(name, inherits=inherits)
         base = self._alone if inherits else self._blank()
-        paths = {
-            one: self._path(one, values[one], problems) for one in _PATHS.keys() & values.keys()
-        }
+        paths = {one: self._path(one, values[one], problems) for one in _PATHS if one in values}
         account = Account(
             name,
             "" if inherits else name,
@@ -142,13 +141,11 @@ class _Accounts:
         if account.only_these and not account.templates:
             problems.append(", field only_these_templates: must be false without field templates")
         vendor = values.get("vendor", VENDOR)
-        if vendor != VENDOR and "url" not in values:
-            problems.append(f", field url: must be set for vendor {vendor}")
         bundle, verify = paths.get("ca_bundle"), base.address.verify
         address = replace(
             base.address,
-            url=values.get("url", base.address.url),
-            secret=self._secret(name, "app_secret", values, base, problems),
+            url=values.get("url", base.address.url if vendor == VENDOR else ""),
+            secret=self._secret(name, "app_secret", values, given, base, problems),
             verify=str(bundle) if bundle and verify else verify,
             connect_timeout_s=values.get("connect_timeout_s", base.address.connect_timeout_s),
             read_timeout_s=values.get("read_timeout_s", base.address.read_timeout_s),
@@ -159,7 +156,7 @@ class _Accounts:
             vendor,
             paths.get("description"),
             tuple(values.get("options", {}).items()),
-            self._secret(name, "report_token", values, base, problems),
+            self._secret(name, "report_token", values, given, base, problems),
             paths.get("codes_file", base.codes_file),
         )
         problems += self._clashes(found)
@@ -188,11 +185,12 @@ class _Accounts:
             problems.append(f", field {field}: must be {error}")
             return None
 
-    def _secret(
+    def _secret(  # noqa: PLR0917
         self,
         name: str,
         need: str,
         values: Mapping[str, Any],
+        given: Container[str],
         base: GatewayAccount,
         problems: list[str],
     ) -> str:
@@ -208,7 +206,7 @@ class _Accounts:
             except ValueError as error:
                 self.lacking[need].append(f"accounts.{name}, field {file}: must be {error}")
                 return ""
-        elif not (secret or inherited):
+        elif not (secret or inherited) and own not in given and file not in given:
             self.lacking[need].append(f"accounts.{name}, field {own}: must be set, or {file}")
         if secret and inherited and secret != inherited:
             setting = "SMSQ_APP_SECRET" if need == "app_secret" else "SMSQ_REPORT_TOKEN"
@@ -221,7 +219,7 @@ class _Accounts:
         for name, other in self.read_so_far.items():
             if not (found.account.key or other.account.key):
                 problems.append(f", field was_default: is that of accounts.{name}; only one has it")
-            if found.report_token and found.report_token == other.report_token:
+            elif found.report_token and found.report_token == other.report_token:
                 problems.append(
                     f", field report_token: is that of accounts.{name}; each needs its own"
                 )

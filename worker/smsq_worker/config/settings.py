@@ -47,7 +47,7 @@ OF_ONE_ACCOUNT: Final = (
 class Settings(ProducerSettings):
     """What an operator may set."""
 
-    accounts_file: Path | None = setting("SMSQ_ACCOUNTS_FILE", read.existing_file)
+    accounts_file: Path | None = setting("SMSQ_ACCOUNTS_FILE", Path)
     gateway_url: str = setting("SMSQ_GATEWAY_URL", read.http_url, "https://sms.1oc.cn/")
     allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", read.flag, default=False)
     app_secret: str = setting("SMSQ_APP_SECRET", read.header_text, "", secret=True)
@@ -208,11 +208,16 @@ class Settings(ProducerSettings):
         for name in need:
             yield from self._file.lacking.get(name, ())
 
-    def overruled(self, environ: Mapping[str, str]) -> list[str]:
-        """List the settings that are set, and do not count because of SMSQ_ACCOUNTS_FILE."""
-        if self.accounts_file is None or any(not one.account.key for one in self.accounts):
-            return []
-        return [name for name in OF_ONE_ACCOUNT if environ.get(name, "").strip()]
+    def overruled(self, environ: Mapping[str, str]) -> str:
+        """Name the settings that are set and do not count, because of SMSQ_ACCOUNTS_FILE; or ""."""
+        set_here = [name for name in OF_ONE_ACCOUNT if environ.get(name, "").strip()]
+        inherited = any(not one.account.key for one in self.accounts)
+        if inherited or not set_here:
+            return ""
+        return (
+            f"{', '.join(set_here)}: of no account, as none in SMSQ_ACCOUNTS_FILE was_default; "
+            "ignored"
+        )
 
     @property
     def rules(self) -> Rules:

@@ -64,9 +64,9 @@ class Reconciler:
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
     def _apply(self, reports: Sequence[MidAndStat]) -> Iterator[str]:
-        known = [(mid, stat, self._catalogue(mid)) for mid, stat in reports]
-        classified = [(mid, stat, report_of(of, stat)) for mid, stat, of in known if of]
-        yield from ["left"] * (len(known) - len(classified))
+        found = [(mid, stat, self._catalogue(mid)) for mid, stat in reports]
+        classified = [(mid, stat, report_of(of, stat)) for mid, stat, of in found if of]
+        yield from ["left"] * (len(found) - len(classified))
         if not classified:
             return
         since_ns = time.time_ns()

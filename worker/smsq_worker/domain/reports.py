@@ -27,8 +27,6 @@ class Report:
     """Where `suppress_ms` holds; () is all lanes."""
     raw: str = ""
     """The stat as the gateway wrote it, where that is another text."""
-    scope: str = ""
-    """Where the cause lies, as of domain/codes.py."""
     unlisted: bool = False
     """Whether the catalogue neither names it nor says what its prefix means."""
     scope: str = ""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
 
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
-from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.reports import Report
 from smsq_worker.ledger.payloads import EncryptingActs
 from smsq_worker.ledger.types import (
@@ -20,9 +18,6 @@ from smsq_worker.ledger.types import (
     WOKEN_AT_ONCE,
     TakenIn,
 )
-
-ELSEWHERE: Final = frozenset({Scope.ACCOUNT, Scope.ROUTE, Scope.TEMPLATE})
-"""What another account may do better."""
 
 
 class ReportActs(EncryptingActs):
@@ -96,26 +91,9 @@ class ReportActs(EncryptingActs):
         ]
 
     def _as_fields(self, report: Report) -> dict[str, object]:
-        """Return what a report means. This is parked, so older and newer releases read it."""
-        more: dict[str, object] = {}
-        if report.suppress_lanes:
-            more["suppress_lanes"] = report.suppress_lanes
-        if report.raw:
-            more["raw"] = report.raw
-        if report.unlisted:
-            more["unlisted"] = True
-        if self._rules.accounts and report.scope in ELSEWHERE:
-            more["scope"] = report.scope
-        return more | {
-            "stat": report.stat,
-            "class": report.code_class,
-            "wait_ms": report.wait_ms,
-            "maybe_sent": report.maybe_sent,
-            "pause": report.pause,
-            "suppress_ms": report.suppress_ms,
-            "hold_ms": report.hold_ms,
-            "slow_down": report.slow_down,
-        }
+        """Return what a report means; where it can lead to another account also why."""
+        fields = _as_fields(report)
+        return fields | {"scope": report.scope} if self._rules.accounts and report.scope else fields
 
     def parked_stats(self, mid: str) -> list[str]:
         """Return the stats of the reports that are parked for a mid."""
@@ -129,6 +107,27 @@ def _stat(parked: str | bytes) -> str:
         return str(json.loads(parked)["stat"])
     except (ValueError, KeyError, TypeError):
         return "malformed"
+
+
+def _as_fields(report: Report) -> dict[str, object]:
+    """Return what a report means. This is parked, so older and newer releases read it."""
+    more: dict[str, object] = {}
+    if report.suppress_lanes:
+        more["suppress_lanes"] = report.suppress_lanes
+    if report.raw:
+        more["raw"] = report.raw
+    if report.unlisted:
+        more["unlisted"] = True
+    return more | {
+        "stat": report.stat,
+        "class": report.code_class,
+        "wait_ms": report.wait_ms,
+        "maybe_sent": report.maybe_sent,
+        "pause": report.pause,
+        "suppress_ms": report.suppress_ms,
+        "hold_ms": report.hold_ms,
+        "slow_down": report.slow_down,
+    }
 
 
 def _inbox_member(mid: str, stat: str) -> str:

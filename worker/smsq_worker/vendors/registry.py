@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from smsq.errors import SettingsError
 from smsq.suggestions import did_you_mean
-from smsq_worker.domain.accounts import VENDOR as DEFAULT
+from smsq_worker.domain.accounts import VENDOR
 
 if TYPE_CHECKING:
     from smsq_worker.vendors.vendor import Vendor, VendorOptions
 
 GROUP: Final = "smsq.vendors"
+DEFAULT: Final = VENDOR
 BUILT_IN: Final = {
     DEFAULT: "smsq_worker.vendors.oneoc.vendor:OneOc",
     "http": "smsq_worker.vendors.http.vendor:HttpVendor",

@@ -25,10 +25,12 @@ log = logging.getLogger(__name__)
 def serve() -> None:
     """Serve the HTTP API on SMSQ_API_BIND: reports and relayed messages in, status out.
 
-    The gateway's returnurl must be http://THIS-HOST/reports/SMSQ_REPORT_TOKEN.
+    The gateway's returnurl must be http://THIS-HOST/reports/SMSQ_REPORT_TOKEN, with the
+    report_token of the account where SMSQ_ACCOUNTS_FILE names several.
     """
     from smsq.errors import LedgerUnavailable
     from smsq_worker.api.clients import Callers
+    from smsq_worker.api.report_addresses import ReportAddresses
     from smsq_worker.api.server import serve as serve_api
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
     from smsq_worker.config.settings import Settings
@@ -40,8 +42,11 @@ def serve() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     settings = Settings.load(os.environ, need=("report_token",))
     callers = Callers.load(settings.relay_callers, settings.relay_secret)
+    ReportAddresses.of(settings)  # Raises SettingsError.
     # From here on a service speaks, as logs do.
     logs.to_stderr(settings.log_format)
+    if overruled := settings.overruled(os.environ):
+        log.warning("%s", overruled)
     with ExitStack() as at_the_end:
         if settings.traces:
             at_the_end.callback(otel.start("door"))
