@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
-from smsq.contract import State
+from smsq_worker.config.rules import Rules
+from smsq_worker.ledger.accounts import in_flight, outstanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +23,19 @@ class AccountCounts:
     """In a row, the last one of them the last answer."""
 
 
-def account_keys(client: Client, url: str) -> list[str]:
-    """Return the keys of the accounts that were used, but "". Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        found: Any = client.smembers(keys.ACCOUNTS)
-    return sorted(map(str, found))
-
-
-def read_counts(client: Client, url: str, accounts: Iterable[str]) -> dict[str, AccountCounts]:
+def read_counts(client: Client, rules: Rules, accounts: Iterable[str]) -> dict[str, AccountCounts]:
     """Return the counts of accounts, by their keys. Raises LedgerUnavailable."""
     wanted = [*accounts]
-    others = sorted({*account_keys(client, url), *wanted} - {""})
-    with mapped_errors(url), client.pipeline() as pipe:
-        pipe.hgetall(keys.LIVE)
-        for one in others:
-            pipe.hgetall(keys.at_account(keys.LIVE, one))
+    flying, both = in_flight(client, rules), outstanding(client, rules)
+    with mapped_errors(rules.url), client.pipeline(transaction=False) as pipe:
         for one in wanted:
             pipe.hget(keys.at_account(keys.HEALTH, one), "refusals")
-        live, *found = pipe.execute()
-    by_key = dict(zip(others, found[: len(others)], strict=True))
-    refusals = found[len(others) :]
-
-    def count(account: str, state: State) -> int:
-        if account:
-            return max(0, int(by_key[account].get(state, 0)))
-        # All of them together, whichever lane; what is not another's is that of the first.
-        total = sum(int(n) for name, n in live.items() if name.partition(":")[2] == state)
-        return max(0, total - sum(int(one.get(state, 0)) for one in by_key.values()))
-
+        in_a_row = pipe.execute()
     return {
         one: AccountCounts(
-            count(one, State.SENDING), count(one, State.ACCEPTED), max(0, int(in_a_row or 0))
+            flying.get(one, 0),
+            max(0, both.get(one, 0) - flying.get(one, 0)),
+            max(0, int(refusals or 0)),
         )
-        for one, in_a_row in zip(wanted, refusals, strict=True)
+        for one, refusals in zip(wanted, in_a_row, strict=True)
     }

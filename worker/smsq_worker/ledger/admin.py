@@ -13,7 +13,8 @@ import redis
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq_worker.domain.scopes import spoken
-from smsq_worker.ledger.account_view import AccountCounts, account_keys, read_counts
+from smsq_worker.ledger.account_view import AccountCounts, read_counts
+from smsq_worker.ledger.accounts import known
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
@@ -123,11 +124,11 @@ class Control(SuppressionActs):
 
     def account_keys(self) -> list[str]:
         """List the accounts that were used beside the first, by their keys."""
-        return account_keys(self._client, self._rules.url)
+        return known(self._client, self._rules.url)
 
     def account_counts(self, accounts: Iterable[str]) -> dict[str, AccountCounts]:
         """Read what is counted of accounts, by their keys."""
-        return read_counts(self._client, self._rules.url, accounts)
+        return read_counts(self._client, self._rules, accounts)
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
