@@ -43,7 +43,7 @@ QUICK: Final = {
     "SMSQ_RATE_PER_S": "200",
     "SMSQ_PROBE_S": "1",
     # Half of the numbers fail by design: that is not an outage.
-    "SMSQ_BREAKER": "",
+    "SMSQ_BREAKER": "500/100/60",
 }
 NO_BALANCE: Final = "1015"
 """Pauses the account until its ttl ends; then another message finds it recovered."""
