@@ -105,7 +105,7 @@ def test_an_account_says_all_that_a_gateway_needs(file: Path) -> None:
         read_timeout_s = 4.5
         [accounts.far.templates]
         SMS_1001 = "T-77"
-        [accounts.far.options]
+        [accounts.far.settings]
         sender = "Shop"
         [[routes]]
         accounts = ["far"]
@@ -115,7 +115,7 @@ def test_an_account_says_all_that_a_gateway_needs(file: Path) -> None:
     assert far.account == Account("far", "far", 0.5, 3, (("SMS_1001", "T-77"),), only_these=True)
     bundle = str(file.parent / "ca.pem")
     assert far.address == Address("https://sms.example.com/v1", OTHER, bundle, 1, 4.5)
-    assert (far.vendor, far.options) == ("http", (("sender", "Shop"),))
+    assert (far.vendor, far.settings) == ("http", (("sender", "Shop"),))
     assert (far.description, far.codes_file) == (
         file.parent / "vendor.toml",
         file.parent / "codes.toml",

@@ -19,7 +19,7 @@ from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import Ledger, migrations
+from smsq_worker.ledger import Ledger, account_check, accounts, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.consumer_gate import ConsumerGate
@@ -106,21 +106,25 @@ class Runtime:
         )
 
     def check(self) -> None:
-        """Check that this process knows the ledger's server and schema, and has its keys.
+        """Check that this process knows the ledger's server, schema and accounts, and has its keys.
 
         Raises LedgerUnavailable, and SettingsError if it does not.
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
         migrations.check(self.client, self.settings.redis_url)
+        account_check.check(self.client, self.settings.rules)
         self.cipher()
 
     def unlock(self) -> None:
         """Migrate the ledger to this release's schema, and to the first of SMSQ_PAYLOAD_KEYS.
 
-        Raises as `check` does.
+        Releases that know nothing of several accounts are shut out where there are. Raises as
+        `check` does.
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
+        account_check.check(self.client, self.settings.rules)
         migrations.migrate(self.client, self.settings.rules)
+        accounts.introduce(self.client, self.settings.rules)
         cipher = self.cipher()
         if isinstance(cipher, FernetCipher):
             renew(self.client, self.settings.rules, cipher)

@@ -42,7 +42,7 @@ class GatewayAccount:
     vendor: str = VENDOR
     description: Path | None = None
     """Of vendor http: the file that says what its requests are like."""
-    options: tuple[tuple[str, str], ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
     """What its vendor is told besides, and is no secret."""
     report_token: str = field(default="", repr=False)
     codes_file: Path | None = None
@@ -155,7 +155,7 @@ class _Accounts:
             address,
             vendor,
             paths.get("description"),
-            tuple(values.get("options", {}).items()),
+            tuple(values.get("settings", {}).items()),
             self._secret(name, "report_token", values, given, base, problems),
             paths.get("codes_file", base.codes_file),
         )
@@ -284,7 +284,7 @@ _FIELDS: Final = {
     "was_default": _FLAG,
     "codes_file": _PATH,
     "description": _PATH,
-    "options": _TABLE,
+    "settings": _TABLE,
     "ca_bundle": _PATH,
     "connect_timeout_s": _like(number(0, 60, above=True), int, float),
     "read_timeout_s": _like(number(0, 300, above=True), int, float),

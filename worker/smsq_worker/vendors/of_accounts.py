@@ -23,7 +23,7 @@ def vendors_of(settings: Settings) -> dict[str, Vendor]:
 
     def make(one: GatewayAccount, where: str) -> Vendor:
         options = VendorOptions(
-            one.address.url, one.address.secret, one.description, dict(one.options)
+            one.address.url, one.address.secret, one.description, dict(one.settings)
         )
         try:
             return find(one.vendor)(options)
