@@ -46,3 +46,12 @@ def spoken(text: str, accounts: Sequence[Account]) -> str:
     """Return a scope with the name of its account, where a file gives it one."""
     scope = read_scope(text)
     return str(scope._replace(account=name_of(scope.account, accounts)))
+
+
+def scopes_at(account: str, template: str) -> tuple[str, str, str]:
+    """Return the scopes of what stops a template at an account, by its key."""
+    return (
+        str(Scope("account", account)),
+        str(Scope("breaker", account)),
+        str(Scope("template", account, template)),
+    )

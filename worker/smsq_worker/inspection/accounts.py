@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smsq_worker.domain.accounts import Account, Route
-from smsq_worker.domain.scopes import Scope, read_scope
+from smsq_worker.domain.scopes import read_scope
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.inspection.formatting import clean
 from smsq_worker.ledger.account_view import AccountCounts
@@ -96,15 +96,6 @@ def _matches(route: Route) -> str:
 def route_for(lane: str, template: str, routes: Sequence[Route]) -> Route | None:
     """Return the route of a message: the first that takes it."""
     return next((one for one in routes if one.takes(lane, template)), None)
-
-
-def scopes_at(account: str, template: str) -> tuple[str, ...]:
-    """Return the scopes of pauses that stop a template at an account, by its key."""
-    return (
-        str(Scope(ACCOUNT, account)),
-        str(Scope(BREAKER, account)),
-        str(Scope("template", account, template)),
-    )
 
 
 def together(views: Sequence[AccountView]) -> Rate:

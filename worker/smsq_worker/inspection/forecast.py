@@ -9,10 +9,10 @@ from typing import Final
 
 from smsq.contract import Lane, State
 from smsq_worker.domain.limits import Hours
-from smsq_worker.domain.scopes import name_of
+from smsq_worker.domain.scopes import name_of, scopes_at
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
-from smsq_worker.inspection.accounts import route_for, scopes_at
+from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import kind_of, receiver
 from smsq_worker.inspection.events import Event
 from smsq_worker.inspection.formatting import (
@@ -66,6 +66,8 @@ class ForecastContext:
         route = route_for(status.lane, status.template or "", inspector.routes)
         if route is None:
             return ("",)
+        if self.trace.via is not None:
+            return (self.trace.via,)
         known = {one.key for one in inspector.accounts if one.knows(status.template or "")}
         return tuple(key for key in route.accounts if key in known)
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from smsq.tracking import Attempt, Status, key_holder
 from smsq_worker.domain.codes import Catalogue, CodeClass
-from smsq_worker.domain.scopes import name_of, spoken
+from smsq_worker.domain.scopes import name_of, scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
-from smsq_worker.inspection.accounts import route_for, scopes_at
+from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import settled_callbacks
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 from smsq_worker.inspection.events import Event, Past
@@ -41,6 +41,7 @@ _REASONS: Final = {
     "local:frequency": N_("too many messages were sent to its number"),
     "local:key-conflict": N_("its key belongs to a message with another number or template"),
     "local:invalid": N_("it broke the rules of a message"),
+    "local:no-account": N_("no account of its route has its template, see smsq accounts"),
     "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
     "local:resends": N_(
         "its attempts may or may not have been sent, and no resend was left "
@@ -59,7 +60,7 @@ _ATTEMPTS: Final[Mapping[str | None, str]] = {
 def past_events(past: Past) -> Iterator[Event]:
     """Yield what happened, in order."""
     trace = past.trace
-    yield Event(trace.status.enqueued_at, "enqueued", _enqueued(trace))
+    yield Event(trace.status.enqueued_at, "enqueued", _enqueued(past))
     yield from _attempts(past)
     if trace.held_since:
         words = _("held: nobody can know whether it was sent, and its policy is hold")
@@ -69,7 +70,8 @@ def past_events(past: Past) -> Iterator[Event]:
         yield from settled_callbacks(past)
 
 
-def _enqueued(trace: Trace) -> str:
+def _enqueued(past: Past) -> str:
+    trace = past.trace
     lane = trace.status.lane
     words = _("enqueued in lane {lane}", lane=lane)
     if trace.caller:
@@ -80,6 +82,8 @@ def _enqueued(trace: Trace) -> str:
         )
     if trace.due_at:
         words += _(", not to be sent before {time}", time=local_instant(trace.due_at))
+    if trace.via is not None and past.accounts:
+        words += _(", for account {name} alone", name=clean(name_of(trace.via, past.accounts)))
     if trace.status.reference:
         words += _("; reference: {text}", text=clean(trace.status.reference))
     return words
@@ -124,7 +128,12 @@ def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
     """Yield why the accounts before that of an attempt were passed over, as far as it is known."""
     status = past.trace.status
     route = route_for(status.lane, status.template or "", past.routes)
-    if route is None or route.weights or (attempt.account or "") not in route.accounts:
+    if (
+        route is None
+        or route.weights
+        or past.trace.via is not None
+        or (attempt.account or "") not in route.accounts
+    ):
         return
     for key in route.accounts[: route.accounts.index(attempt.account or "")]:
         words = _(

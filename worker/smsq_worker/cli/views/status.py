@@ -21,6 +21,7 @@ from smsq_worker.cli.views.accounts import account_as_dict
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
+from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
@@ -240,15 +241,21 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     if found is None:
         fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
     fields = dataclasses.asdict(found)
+    attempts = fields["attempts"]
+    for attempt, shown in zip(found.attempts, attempts, strict=True):
+        shown.pop("account", None)
+        if name := name_of(attempt.account or "", settings.rules.accounts):
+            shown["account"] = name
     if as_json:
         echo_json(fields, default=datetime.isoformat)
         return
-    attempts = fields.pop("attempts")
+    del fields["attempts"]
     for name, value in fields.items():
         if value is not None and (value or name != "is_test"):
             echo(f"{padded(_field(name), _FIELDS)} {_shown(name, value)}")
     for attempt in attempts:
-        words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
+        names = ("account", "outcome", "detail", "mid", "stat")
+        words = [attempt[name] for name in names if attempt.get(name)]
         at = local_instant(attempt["started_at"])
         name = _("attempt {n}", n=attempt["n"])
         echo(f"{padded(name, _FIELDS)} {' '.join([at, *words])}")
