@@ -168,7 +168,11 @@ def test_the_table_is_what_the_api_tells_of_real_traffic(
         )
         for family in text_string_to_metric_families(text.decode())
     }
-    assert told == {name: (row.kind, row.labels) for name, row in documented().items()}
+    assert told == {
+        name: (row.kind, row.labels)
+        for name, row in documented().items()
+        if not name.startswith("smsq_account_")  # those are of several accounts
+    }
 
     found = samples(text)
     assert found["smsq_accept_seconds_count", "otp"] == 5

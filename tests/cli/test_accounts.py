@@ -20,7 +20,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import AttemptResult, accounts
 from smsq_worker.ledger.admin import Control
 
-ONE = 'templates = { SMS_9 = "T-9" }\nonly_these_templates = true\n'
+PASSED = "account main was passed over: it was paused (operator: topping up"
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_explain_tells_why_the_first_account_was_passed_over(
     )
     end(scene, "m1", Outcome.ACCEPTED)
     texts = [one["text"] for one in told(several, "explain", "m1")["events"]]
-    assert texts[1].startswith("account main was passed over: it was paused (operator: topping up")
+    assert any(text.startswith(PASSED) for text in texts)
 
 
 def test_explain_tells_of_every_account_where_all_are_paused(
