@@ -96,9 +96,15 @@ class Reconciler:
             self._told.add(account)
             log.warning(
                 "reports of %s wait: this worker's SMSQ_ACCOUNTS_FILE has no such account",
-                account if NAME.fullmatch(account) else "the account that was the only one",
+                _shown(account),
             )
         return found
+
+
+def _shown(account: str) -> str:
+    if not account:
+        return "the account that was the only one"
+    return account if NAME.fullmatch(account) else "an account that cannot be one"
 
 
 def _is_report(value: object) -> TypeGuard[MidAndStat]:
