@@ -20,7 +20,7 @@ from smsq_worker.domain.codes import Catalogue
 from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import Ledger, migrations
+from smsq_worker.ledger import Ledger, accounts, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.consumer_gate import ConsumerGate
@@ -113,6 +113,7 @@ class Runtime:
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
         migrations.migrate(self.client, self.settings.rules)
+        accounts.introduce(self.client, self.settings.rules)
         cipher = self.cipher()
         if isinstance(cipher, FernetCipher):
             renew(self.client, self.settings.rules, cipher)
