@@ -126,11 +126,11 @@ def _failover(failover: Failover) -> str:
         states = Counter(status.state for status in failover.statuses)
         return _(
             "WRONG: with account main down, {n} of {all} messages were delivered over account "
-            "backup; states: {states}; taken by {accepted}",
+            "backup; states: {states}; taken by {by_account}",
             n=failover.delivered,
             all=MESSAGES,
             states=dict(states),
-            accepted=dict(failover.accepted),
+            by_account=dict(failover.accepted),
         )
     return _(
         "all {n} were delivered over account backup, none twice; the slowest was accepted after "
