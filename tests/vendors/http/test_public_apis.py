@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.documents import blocks, page
 from harness.paths import ROOT
 from harness.public_apis import Receiver, Twilio, Yunpian
 from smsq_worker import vendors
@@ -56,6 +58,19 @@ def as_documented(yunpian: Yunpian, twilio: Twilio) -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_a_vendor_takes_fewer_than_40_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 40
+
+
+def test_the_guide_shows_all_of_one_and_a_vendor_in_python_that_sends() -> None:
+    guide = page("guides/vendors.md")
+    assert EXAMPLES[-1].read_text(encoding="utf-8").strip() in guide
+    names: dict[str, Any] = {}
+    exec("\n".join(blocks(guide, "python")), names)
+    acme: Vendor = names["Acme"](VendorOptions("", "secret"))
+    headers = {"X-Message-Id": "A1"}
+    assert acme.request(PHONE, "T", "1").url == "https://api.acme.example/v1/sms"
+    assert acme.understand(202, headers, b"").mid == "A1"
+    assert acme.understand(402, {}, b"").scope == "account"
+    assert acme.report_answer("taken").status == 200
 
 
 # --- 云片: a form with several variables, reports pushed as an array --------------------------

@@ -31,6 +31,18 @@ TEMPLATES: Final = (
     N_("{file}: cannot be read: {why}; it must be a readable TOML file"),
     N_("{file}: is not TOML in UTF-8: {why}; write {example}"),
     N_("{file}: is not TOML in UTF-8; write {example}"),
+    # Vendors that a file describes, or another package brings.
+    N_("vendor {name} is unknown; there are {known}; did you mean {hint}?"),
+    N_("vendor {name} is unknown; there are {known}"),
+    N_("vendor {name} of {package} cannot be used: {why}"),
+    N_('vendor "http" needs `description`, the TOML file that describes it'),
+    N_("{file}: is not TOML in UTF-8: {why}"),
+    N_("{file}: [{place}] is missing"),
+    N_("{file}: the account's setting {name} is used nowhere; did you mean {hint}?"),
+    N_("{file}: the account's setting {name} is used nowhere"),
+    N_("{file}: {placeholder}: the account's settings have no {name}"),
+    N_("{file}: {names} need a secret like USER:PASSWORD"),
+    N_("{file}: [answer]: code {code} is both {one} and {other}"),
     N_("{file}: names no caller; it must have a table like [callers.shop]"),
     N_(
         "{place}, field retry_after_s: 0 is not allowed with class transient; it must be a whole "
