@@ -42,6 +42,7 @@ def reports(text: str = "", **changes: str) -> str:
             request(method='"PUT"') + ANSWER, "[request], field method: must be one of GET, POST"
         ),
         pytest.param(request(url='"ftp://h/"') + ANSWER, "[request], field url: must be https://"),
+        pytest.param(request(url='"http://sms.example.com/"') + ANSWER, "[request], field url:"),
         pytest.param(request(url='"https://{phone}/"') + ANSWER, "[request], field url: must be"),
         pytest.param(request(url='"https://h/{phon}"') + ANSWER, "[request], field url: must be"),
         pytest.param(request(url='"https://u:p@h/x"') + ANSWER, "[request], field url: must be"),

@@ -64,7 +64,7 @@ def test_the_guide_shows_all_of_one_and_a_vendor_in_python_that_sends() -> None:
     guide = page("guides/vendors.md")
     assert EXAMPLES[-1].read_text(encoding="utf-8").strip() in guide
     names: dict[str, Any] = {}
-    exec("\n".join(blocks(guide, "python")), names)
+    exec("\n".join(blocks(guide, "py")), names)
     acme: Vendor = names["Acme"](VendorOptions("", "secret"))
     headers = {"X-Message-Id": "A1"}
     assert acme.request(PHONE, "T", "1").url == "https://api.acme.example/v1/sms"
@@ -147,6 +147,21 @@ def test_yunpian_pushes_an_array_of_reports_perhaps_twice(yunpian: Yunpian) -> N
         assert yunpian.push(receiver.url) == (200, b"SUCCESS")
         assert yunpian.push(receiver.url, {"sid": 4})[0] == 400
     assert receiver.taken == expected * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"code":0,' + b" " * 200_000 + b'"sid":1}', id="huge"),
+        pytest.param(bytes(range(256)) * 100, id="binary"),
+        pytest.param(b'{"code":' + b"[" * 10_000, id="nested"),
+    ],
+)
+def test_an_answer_that_nobody_can_read_is_doubt(yunpian: Yunpian, body: bytes) -> None:
+    yunpian.fails_with = 200, body
+    with gateway(of_yunpian(yunpian), KEY) as client:
+        call = client.submit(PHONE, "1", "1234")
+    assert (call.outcome, call.mid) == (Outcome.MAYBE_SENT, "")
 
 
 # --- Twilio: HTTP Basic, a status callback form and its signature -----------------------------
