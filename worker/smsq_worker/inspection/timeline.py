@@ -43,7 +43,6 @@ _REASONS: Final = {
     "local:invalid": N_("it broke the rules of a message"),
     "local:no-account": N_("no account of its route has its template, see smsq accounts"),
     "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
-    "local:no-account": N_("no account of its route has its template, see SMSQ_ACCOUNTS_FILE"),
     "local:resends": N_(
         "its attempts may or may not have been sent, and no resend was left "
         "(SMSQ_MAX_RESENDS, or its ttl)"
