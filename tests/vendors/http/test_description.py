@@ -42,6 +42,7 @@ def reports(text: str = "", **changes: str) -> str:
             request(method='"PUT"') + ANSWER, "[request], field method: must be one of GET, POST"
         ),
         pytest.param(request(url='"ftp://h/"') + ANSWER, "[request], field url: must be https://"),
+        pytest.param(request(url='"http://sms.example.com/"') + ANSWER, "[request], field url:"),
         pytest.param(request(url='"https://{phone}/"') + ANSWER, "[request], field url: must be"),
         pytest.param(request(url='"https://h/{phon}"') + ANSWER, "[request], field url: must be"),
         pytest.param(request(url='"https://u:p@h/x"') + ANSWER, "[request], field url: must be"),
@@ -151,7 +152,7 @@ def reports(text: str = "", **changes: str) -> str:
     ],
 )  # fmt: skip
 def test_each_mistake_is_told(described: Made, text: str, told: str) -> None:
-    secret = "" if told.endswith("anybody could sign") else "user:password"
+    secret = "user:" if told.endswith("anybody could sign") else "user:password"
     found = problems(described, text, secret=secret)
     assert any(one.startswith(told) for one in found), found
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.descriptions import ANSWER, REQUEST, Made
-from smsq_worker.vendors.vendor import ReportRequest, Reports, WrongSignature
+from smsq_worker.vendors.http.pointer import pointer
+from smsq_worker.vendors.http.reports import Incoming
+from smsq_worker.vendors.http.signature import Signature
+from smsq_worker.vendors.vendor import ReportAnswer, ReportRequest, Reports, WrongSignature
 
 PLACE = """
 [reports]
@@ -126,7 +133,31 @@ def test_a_signature_in_a_header(described: Made, signature: str, right: str) ->
         vendor.read_reports(posted(BODY))
 
 
-@pytest.mark.parametrize("body", ["", DEEP, "7", '{"sign": {}}', "\x00"])
+HALF_A_CHARACTER = r'{"sign": "\ud800", "token": "\udfff"}'
+INCOMING = {
+    place: Incoming(
+        place=place,
+        field="",
+        items=pointer(""),
+        mid=pointer("/id"),
+        stat=[pointer("/state")],
+        stats={},
+        signature=Signature("md5", "k", "x-sign", None, ["body", pointer("/a"), "key"], "hex", ""),
+        answer=ReportAnswer(200, "text/plain", b""),
+    )
+    for place in ("json", "form")
+}
+
+
+@given(st.sampled_from(["json", "form"]), st.binary(max_size=200), st.text(max_size=20))
+def test_no_body_and_no_signature_raises_anything_else(place: str, body: bytes, sign: str) -> None:
+    request, incoming = posted(body, **{"x-sign": sign}), INCOMING[place]
+    with suppress(WrongSignature):
+        incoming.read(request)
+    assert isinstance(replace(incoming, signature=None).read(request), Reports)
+
+
+@pytest.mark.parametrize("body", ["", DEEP, "7", '{"sign": {}}', "\x00", HALF_A_CHARACTER])
 def test_a_signature_in_a_body_that_is_none(described: Made, body: str) -> None:
     said = "[reports.signature]\nkind = 'md5'\nover = ['/token', 'key']\nkey = 'k'\nfield = '/sign'"
     vendor = described(REQUEST, ANSWER, PLACE, said)
