@@ -33,6 +33,9 @@ All keys start with "smsq:" and live in one database.
 | smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last attempts admitted, by their send time in us | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/shared/pauses.lua | until resumed |
+| smsq:accounts    | set    | keys of accounts at gateways that messages were sent through, but for the first, whose keys have no "@", see below | for ever |
+| smsq:live@<account> | hash | state -> how many live messages are in it now whose last attempt was there: sending, accepted | for ever |
+| smsq:weights     | hash   | "<route> <account>" -> what an account has to its credit where a route chooses by weight | for ever |
 | smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: attempts since the last answer | for ever |
@@ -51,7 +54,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload; also `lanes` where it holds not for all lanes alike, see ledger/lua/shared/suppression.lua | until then |
 | smsq:codes:seen  | hash   | stat code that the catalogue does not know -> {count, first, last, mid of the last} as JSON, of messages' own reports, at most 200 | 90 d after the last |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
-| smsq:hold:<phone hash>  | string | until when the gateway takes nothing for a number | until then |
+| smsq:hold:<phone hash>  | string | until when the gateway takes nothing for a number; of an account's own blacklist, where there are several, behind that the lanes | until then |
 | smsq:bad         | zset   | what no act can process, "<what>:<name>", by when it last failed, at most 10,000, see ledger/lua/shared/set_aside.lua | 10 min after it last failed |
 | smsq:bad:counts  | hash   | what -> how many were set aside | for ever |
 | smsq:sent:<phone hash>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |
@@ -72,6 +75,9 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
+| <n>:account | the key of the account that made it; absent: the only one, or the first |
+| refused | why an account refused it first, and all that did: "<reason> @<key> ..." |
+| unsent | the accounts at which it certainly did not arrive since it last waited for a backoff: " @<key> ..." |
 | test | where its last attempt was at a test number: the stat that is reported of it |
 | who | phone hash, by which limits and suppression find it; dropped when final |
 | expires | ttl's end; dropped when final, like all below |
@@ -79,6 +85,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | stop | "cancelled" where it was cancelled while an attempt was under way, or accepted: it is not sent again; obeyed since version 3 |
 | campaign | the name of its campaign |
 | account | which of smsq:stops applies; without one it is "default" |
+| via | of a probe: "@" and the key of the only account that it may go through |
 | turn | "1" where it has its slot of a campaign with a rate of its own |
 | key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |
@@ -97,6 +104,12 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | redone_by | once it has ended: the id of the message that sends it again, see redo.lua |
 | freed | "1" where it ended as certainly not sent and its idempotency key was given back |
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
+
+Where there are several accounts, each has its own smsq:rate, smsq:calls, smsq:health, smsq:outcomes,
+smsq:codes:seen, smsq:reports:<template> and smsq:hold:<phone hash>: with "@<key>" behind, except of
+the account whose key is "". So have the scopes in smsq:pauses and smsq:resumed: "account@<key>",
+"breaker@<key>", "template@<key>:<name>". In smsq:mid:*, smsq:early:*, smsq:parked and smsq:inbox its mids
+are "<mid> <key>". Release 0.2.0 knows none of this: see ledger/accounts.py.
 
 Fields of smsq:campaign:<name>. A message is counted in the act that changes its state.
 
@@ -142,6 +155,8 @@ LANES: Final = f"{PREFIX}lanes"
 COUNTERS: Final = f"{PREFIX}counters"
 DURATIONS: Final = f"{PREFIX}durations"
 LIVE: Final = f"{PREFIX}live"
+ACCOUNTS: Final = f"{PREFIX}accounts"
+WEIGHTS: Final = f"{PREFIX}weights"
 RATE: Final = f"{PREFIX}rate"
 CLOCK: Final = f"{PREFIX}clock"
 CALLS: Final = f"{PREFIX}calls"
@@ -191,6 +206,11 @@ def fill_in(script: str) -> str:
     which is in each act.
     """
     return re.sub(r"\bKEY_([A-Z_]+)", lambda found: f"'{globals()[found[1]]}'", script)
+
+
+def at_account(key: str, account: str) -> str:
+    """Return a key as an account has it, by the account's own key."""
+    return f"{key}@{account}" if account else key
 
 
 def message(message_id: str) -> str:

@@ -30,6 +30,18 @@ class Attempt:
     detail: str | None
     """What the gateway or the network answered, in a word or two."""
 
+    @property
+    def account(self) -> str | None:
+        """The account that made it, where there are several; None of the first of them."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsAttempt(Attempt):
+    """An attempt that names its account: no other has this field, so that none shows it."""
+
+    account: str
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -81,6 +93,7 @@ class Status:
         return self.state in FINAL
 
 
+_OF_ATTEMPTS: Final = ("mid", "outcome", "stat", "detail")
 _DUPLICATE: Final = "duplicate:"
 _UNSENT: Final = FINAL - {State.DELIVERED, State.UNREPORTED, State.DUPLICATE}
 
@@ -154,14 +167,18 @@ def _certainly_not_sent(fields: dict[str, str]) -> bool:
 
 def _attempts(fields: dict[str, str]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(
-            n,
-            _time(fields[f"{n}:at"]),
-            *(fields.get(f"{n}:{name}") for name in ("mid", "outcome", "stat", "detail")),
-        )
+        _attempt(fields, n)
         for n in range(1, int(fields.get("n", 0)) + 1)
         if f"{n}:at" in fields  # the ledger forgets old attempts that were not sent
     )
+
+
+def _attempt(fields: dict[str, str], n: int) -> Attempt:
+    at = _time(fields[f"{n}:at"])
+    mid, outcome, stat, detail = map(fields.get, [f"{n}:{name}" for name in _OF_ATTEMPTS])
+    if account := fields.get(f"{n}:account"):
+        return AccountsAttempt(n, at, mid, outcome, stat, detail, account)
+    return Attempt(n, at, mid, outcome, stat, detail)
 
 
 def _time(milliseconds: str) -> datetime:

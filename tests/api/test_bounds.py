@@ -35,15 +35,17 @@ from smsq_worker.api.crowd import Bounds
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.protocol import LINGER_BYTES, PIECE, BoundedProtocol
 from smsq_worker.api.refusals import RefusalCounter
-from smsq_worker.api.room import ReportPath
+from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.api.server import configured
 from smsq_worker.api.sharing import Shared
+from smsq_worker.config.settings import Settings
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: door\r\n\r\n"
 CHUNKED = (
     f"POST /reports/{TOKEN} HTTP/1.1\r\nHost: door\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 )
 PAD = b"x" * MAX_HEAD
+REPORTS = ReportAddresses.of(Settings(report_token=TOKEN))
 NO_BODY = {
     "first-line": b"GET /" + PAD,
     "headers": b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 3000,
@@ -135,7 +137,7 @@ def watched(waiting: Waiting) -> tuple[Any, list[BoundedProtocol]]:
 
     connections: list[BoundedProtocol] = []
     app = Starlette(routes=[Route("/{n}", waiting.answer)])
-    app.state.refusals, app.state.is_report = RefusalCounter(TOKEN), ReportPath(TOKEN)
+    app.state.refusals, app.state.is_report = RefusalCounter(REPORTS), REPORTS.is_report
     return configured(app, (), protocol=Watched, bounds=Bounds(per_s=1e6)), connections
 
 

@@ -40,13 +40,17 @@ from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.head import MAX_HEAD
-from smsq_worker.api.refusals import FULL, QUIET_S, WHYS, RefusalCounter
-from smsq_worker.gateway.delivery_report import Reports, read
+from smsq_worker.api.refusals import FULL, QUIET_S, SIGNATURE, WHYS, RefusalCounter
+from smsq_worker.api.report_addresses import ReportAddresses
+from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
+from smsq_worker.vendors.oneoc.delivery_report import read
+from smsq_worker.vendors.vendor import Reports
 
 JSON = "application/json"
 WRONG = "wrong-token-0123456789"
+REPORTS = ReportAddresses.of(Settings(report_token=TOKEN))
 GZIP = {"Content-Encoding": "gzip"}
 BOMB = gzip.compress(b" " * 40_000_000)
 
@@ -374,7 +378,7 @@ def test_what_breaks_off_is_counted(serve: Serve, caplog: pytest.LogCaptureFixtu
 def test_a_bug_is_counted_too(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq_worker.api.routes.delivery_report.read", None)
+    monkeypatch.setattr("smsq_worker.vendors.oneoc.delivery_report.read", None)
     with serve() as url:
         assert post(url, PLAIN).status_code == 500
     assert refused_here(caplog) == ["other"]
@@ -406,7 +410,7 @@ def test_what_is_refused_while_redis_is_away_is_counted_when_it_is_back(
 
 def test_a_kind_is_said_once_a_minute_and_names_no_path(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    refusals = RefusalCounter(TOKEN, timer=lambda: now[0])
+    refusals = RefusalCounter(REPORTS, timer=lambda: now[0])
     for second in range(int(QUIET_S) + 1):
         now[0] = float(second)
         refusals.note(f"/reports/{TOKEN}/{PHONE}", 400, "192.0.2.1")
@@ -418,12 +422,13 @@ def test_a_kind_is_said_once_a_minute_and_names_no_path(caplog: pytest.LogCaptur
 
 
 def test_no_sender_can_fill_the_ledger(ledger: Ledger, client: redis.Redis) -> None:
-    refusals = RefusalCounter(TOKEN)
+    refusals = RefusalCounter(REPORTS)
     for status in range(400, 600):
         refusals.note(f"/reports/{TOKEN}", status, "192.0.2.1")
-    refusals.note(f"/reports/{TOKEN}", 503, "192.0.2.1", FULL)
+    for of in (FULL, SIGNATURE):
+        refusals.note(f"/reports/{TOKEN}", 503, "192.0.2.1", of)
     refusals.write(ledger)
     refusals.write(ledger)
     stored: Any = client.hgetall(keys.DURATIONS)
     assert sorted(stored) == [f"reports_refused:{why}" for why in WHYS]
-    assert sum(map(int, stored.values())) == 201
+    assert sum(map(int, stored.values())) == 202

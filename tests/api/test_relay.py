@@ -44,11 +44,11 @@ from smsq_worker.api.ignored import NAMES_AT_MOST, IgnoredParameters
 from smsq_worker.api.relay import allowed_target
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import api as doctors_api
-from smsq_worker.gateway import relay_request as gateway
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.client_rate import RelayRate
+from smsq_worker.vendors.oneoc import relay_request as gateway
 
 SHOP = "shop-secret-0123456789"
 OTHER = "other-secret-0123456789"

@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from harness.credentials import RELAY, SECRET, TOKEN
+from harness.gateways import gateway_at
 from smsq import SettingsError, SmsqError
 from smsq.connection import connect
 from smsq.redis_urls import ALLOWED, as_broker, read
@@ -36,7 +37,6 @@ from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import environment
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra.ports import free_port
 
 CONTRACT = (
@@ -101,6 +101,7 @@ OURS = (
     "SMSQ_RELAY_CALLERS_FILE",
     "SMSQ_NOTIFY_FOR_S",
     "SMSQ_OPERATOR",
+    "SMSQ_ACCOUNTS_FILE",
 )
 """What we read besides."""
 
@@ -124,6 +125,7 @@ def problems(environ: dict[str, str], *need: str) -> tuple[str, ...]:
 DEFAULTS = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "broker_url": "redis://127.0.0.1:6379/0",
+    "accounts_file": None,
     "gateway_url": "https://sms.1oc.cn/",
     "allow_plaintext": False,
     "app_secret": "",
@@ -728,7 +730,7 @@ def test_sentinels_that_are_refused_are_refused_with_an_example(url: str) -> Non
 
 
 def test_every_setting_that_can_be_wrong_is_tried() -> None:
-    assert set(REFUSED) == set(names(Settings)) - {"SMSQ_HOME"}
+    assert set(REFUSED) == set(names(Settings)) - {"SMSQ_HOME", "SMSQ_ACCOUNTS_FILE"}
 
 
 @pytest.mark.parametrize(("env", "allowed", "secret", "value"), REFUSED_VALUES)
@@ -1070,7 +1072,7 @@ def test_load_raises_nothing_but_settings_error_and_what_it_takes_can_be_used(
         with connect(settings.redis_url) as client:
             client.connection_pool.make_connection()
         kombu.Connection(as_broker(settings.broker_url).url)
-        Gateway(settings.address).close()
+        gateway_at(settings.address).close()
 
 
 # --- processes ------------------------------------------------------------------------------

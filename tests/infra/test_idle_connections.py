@@ -10,16 +10,17 @@ from typing import Any, Self
 
 import pytest
 
+from harness.gateways import gateway_at
 from harness.raw_server import Server, http_answer, says
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.poster import Poster
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import Gateway
-from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra import adapter
 from smsq_worker.ledger.callbacks import Callback
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.vendor import GatewayResult
 
 HERE = "127.0.0.1"
 # Only a fault reaches it; but who uses a forgotten connection must wait for it.
@@ -94,7 +95,7 @@ def send(gateway: Gateway) -> GatewayResult:
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> None:
     with forgetful(YES) as (server, nat):
         address = Address(nat.url, "secret", read_timeout_s=SOON_S, idle_timeout_s=0)
-        with closing(Gateway(address)) as gateway:
+        with closing(gateway_at(address)) as gateway:
             for _ in range(3):
                 assert send(gateway) == ACCEPTED
                 nat.forget()
@@ -116,7 +117,7 @@ def test_before_that_it_is_used_again_and_time_counts_from_its_last_answer(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(adapter, "now_s", lambda: now[0])
-    with forgetful(YES) as (_, nat), closing(Gateway(Address(nat.url, "secret"))) as gateway:
+    with forgetful(YES) as (_, nat), closing(gateway_at(Address(nat.url, "secret"))) as gateway:
         for passes, connections in ((0.0, 1), (29.9, 1), (29.9, 1), (30.1, 2), (29.9, 2)):
             now[0] += passes
             assert send(gateway) == ACCEPTED
@@ -125,7 +126,7 @@ def test_before_that_it_is_used_again_and_time_counts_from_its_last_answer(
 
 def test_connections_are_kept_alive() -> None:
     with Server(says(YES)) as server:
-        gateway = Gateway(Address(server.url, "secret", idle_timeout_s=40))
+        gateway = gateway_at(Address(server.url, "secret", idle_timeout_s=40))
         poster = Poster(frozenset([HERE]), idle_timeout_s=40)
         with closing(gateway), closing(poster):
             send(gateway)
@@ -164,7 +165,7 @@ def test_the_setting_reaches_gateway_and_receivers(
             "SMSQ_OUTBOUND_ALLOW": HERE,
         }
         settings = Settings.load(environ | own)
-        with closing(Gateway(settings.address)) as gateway:
+        with closing(gateway_at(settings.address)) as gateway:
             send(gateway)
             send(gateway)
             assert server.connections == connections

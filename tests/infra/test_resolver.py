@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from harness.gateways import gateway_at
 from harness.raw_server import Server, http_answer, says, unanswering
 from harness.waiting import eventually
 from smsq_worker.callbacks.poster import Posted, Poster
 from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import resolver
 from smsq_worker.infra.resolver import NameResolutionError, Resolver, ResolverTooSlow, connect
 
@@ -125,7 +125,7 @@ def test_a_failure_is_not_kept(system: Hanging) -> None:
 def test_a_call_whose_resolver_hangs_ends_as_not_sent(system: Hanging) -> None:
     with Server(says(YES)) as server:
         url = server.url.replace("127.0.0.1", NAME)
-        gateway = Gateway(Address(url, "secret", connect_timeout_s=SOON_S))
+        gateway = gateway_at(Address(url, "secret", connect_timeout_s=SOON_S))
         call = gateway.submit("13800138000", "SMS_1001", "482913")
         assert (call.outcome, call.detail) == (Outcome.NOT_SENT, "ResolverTooSlow")
         assert system.asked == 1 < TRIES

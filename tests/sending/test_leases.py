@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import smsq
+from harness.gateways import gateway_at
 from harness.machine import Machine, machine
 from harness.raw_server import Server, http_answer, says
 from harness.scene import Scene
@@ -20,11 +21,11 @@ from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import SPARE_S, TOO_LATE, Gateway
-from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.ledger import Admitted
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
+from smsq_worker.vendors.client import SPARE_S, TOO_LATE, Gateway
+from smsq_worker.vendors.vendor import GatewayResult
 
 READ_S = 30.0
 YES = http_answer(b'{"code": 200, "msg": "ok", "mid": "A1"}')
@@ -41,7 +42,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def gateway(server: Server) -> Iterator[Gateway]:
-    made = Gateway(Address(server.url, "secret", read_timeout_s=READ_S))
+    made = gateway_at(Address(server.url, "secret", read_timeout_s=READ_S))
     yield made
     made.close()
 

@@ -114,7 +114,7 @@ def _let_it_abandon() -> None:
 def _finish() -> None:
     """Wait for the attempts in flight, up to a limit: a silent Redis would delay them for long."""
     _take_nothing_new()
-    end = Timer(app.settings.address.longest_call_s + RECORDED_S, _abandon)
+    end = Timer(app.settings.longest_call_s + RECORDED_S, _abandon)
     end.daemon = True
     end.start()
 
@@ -165,6 +165,8 @@ def _warn(**_: Any) -> None:
         log.warning("%s", problem)
     if ignored := unknown(type(app.settings), os.environ):
         log.warning("no settings of this release, and ignored: %s", ", ".join(ignored))
+    if overruled := app.settings.overruled(os.environ):
+        log.warning("%s", overruled)
     if not app.settings.verify_tls:
         log.warning(
             "SMSQ_GATEWAY_VERIFY_TLS is 0: anyone on the way to the gateway can read the secret "

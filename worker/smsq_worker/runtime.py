@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,17 +17,17 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
-from smsq_worker.domain.codes import Catalogue
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import Ledger, migrations
+from smsq_worker.ledger import Ledger, account_check, accounts, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 MAX_ATTEMPTS: Final = 160
 """Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
@@ -42,7 +43,8 @@ class Runtime:
     client: Client
     cipher: Callable[[], PlaintextCipher]
     ledger: Ledger
-    gateway: Gateway
+    gateways: Mapping[str, Gateway]
+    """By the keys of their accounts."""
     recorder: ResultRecorder
     backoff: Backoff
     sender: Sender
@@ -56,20 +58,26 @@ class Runtime:
 
         `gate` is the one of this process' consumers.
         """
-        catalogue = Catalogue.load(settings.codes_file)
+        vendors = vendors_of(settings)
+        catalogues = catalogues_of(settings, vendors)
         client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
         cipher = opener(client, settings, strict=True)
-        numbers = testnumbers.reported(settings.test_numbers, catalogue.test_codes)
+        # Of one that several files name, the first that does counts.
+        test_codes = ChainMap(*(dict(one.test_codes) for one in catalogues.values()))
+        numbers = testnumbers.reported(settings.test_numbers, test_codes)
         ledger = Ledger(client, replace(settings.rules, test_numbers=numbers), cipher)
-        gateway = Gateway(settings.address)
+        gateways = {
+            one.account.key: Gateway(one.address, vendors[one.account.key])
+            for one in settings.accounts
+        }
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))
         gate = gate or ConsumerGate()
         # Until the scheduler knows better.
-        gate.set("open", settings.rate_per_s)
+        gate.set("open", sum(one.account.rate_per_s for one in settings.accounts))
         sender = Sender(
             RateLimiter(ledger, gate),
-            gateway,
+            gateways,
             recorder,
             ledger_writer=LedgerWriter(client, settings, cipher),
             backoff=backoff,
@@ -82,11 +90,11 @@ class Runtime:
             client=client,
             cipher=cipher,
             ledger=ledger,
-            gateway=gateway,
+            gateways=gateways,
             recorder=recorder,
             backoff=backoff,
             sender=sender,
-            reconciler=Reconciler(ledger, catalogue),
+            reconciler=Reconciler(ledger, next(iter(catalogues.values())), catalogues),
             callbacks=callbacks,
             dispatcher=Dispatcher(
                 callbacks,
@@ -98,21 +106,25 @@ class Runtime:
         )
 
     def check(self) -> None:
-        """Check that this process knows the ledger's server and schema, and has its keys.
+        """Check that this process knows the ledger's server, schema and accounts, and has its keys.
 
         Raises LedgerUnavailable, and SettingsError if it does not.
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
         migrations.check(self.client, self.settings.redis_url)
+        account_check.check(self.client, self.settings.rules)
         self.cipher()
 
     def unlock(self) -> None:
         """Migrate the ledger to this release's schema, and to the first of SMSQ_PAYLOAD_KEYS.
 
-        Raises as `check` does.
+        Releases that know nothing of several accounts are shut out where there are. Raises as
+        `check` does.
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
+        account_check.check(self.client, self.settings.rules)
         migrations.migrate(self.client, self.settings.rules)
+        accounts.introduce(self.client, self.settings.rules)
         cipher = self.cipher()
         if isinstance(cipher, FernetCipher):
             renew(self.client, self.settings.rules, cipher)
@@ -130,5 +142,6 @@ class Runtime:
 
     def close(self) -> None:
         """Close all connections."""
-        self.gateway.close()
+        for gateway in self.gateways.values():
+            gateway.close()
         self.client.close()

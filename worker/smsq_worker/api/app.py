@@ -16,8 +16,8 @@ from starlette.routing import Match, Route
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.relay import Relay
-from smsq_worker.api.room import ReportPath, Room, Share
-from smsq_worker.api.routes import Api, answer, routes
+from smsq_worker.api.room import Room, Share
+from smsq_worker.api.routes import Api, ReportRefused, answer, routes
 from smsq_worker.api.throttle import address, is_of_this_machine
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ RELAY_OFF: Final = "the relay is off: set SMSQ_RELAY_SECRET or SMSQ_RELAY_CALLER
 
 def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Starlette:
     """Return the web application; without a relay its address is unknown."""
-    is_report = ReportPath(api.token)
+    is_report = api.addresses.is_report
     app = Starlette(
         routes=routes(api, relay),
         middleware=[Middleware(Room, is_report=is_report, share=share or Share())],
@@ -45,6 +45,9 @@ def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Sta
 
 async def _on_http_error(request: Request, error: Any) -> Response:
     headers = error.headers
+    if isinstance(error, ReportRefused):
+        _note(request, error.status_code, error.refused_as)
+        return error.response
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # Starlette names the methods of one route, and here several have one path.
         methods = {
@@ -77,6 +80,10 @@ def _refusal(
     of: tuple[str, str] | None = None,
 ) -> Response:
     """Note a refused request, and return the answer to it."""
+    _note(request, status, of)
+    return answer(status, msg, headers)
+
+
+def _note(request: Request, status: int, of: tuple[str, str] | None) -> None:
     source = address(request) or "no address"
     request.app.state.refusals.note(request.scope["path"], status, source, of)
-    return answer(status, msg, headers)

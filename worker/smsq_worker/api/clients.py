@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from smsq.contract import Lane
 from smsq.errors import SettingsError
-from smsq_worker.config.settings import MAX_RATE, MIN_RATE
+from smsq_worker.config.accounts_file import MAX_RATE, MIN_RATE
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
 MIN_SECRET: Final = 16

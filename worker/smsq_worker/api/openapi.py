@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from smsq.cancelling import Cancellation
 from smsq.contract import Lane
 from smsq.tracking import Attempt, Status
-from smsq_worker.gateway import relay_request as gateway
+from smsq_worker.vendors.oneoc import relay_request as gateway
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -148,7 +148,7 @@ CANCEL_ANSWERS: Final = MESSAGE_ANSWERS | _answers(
     s409="too late: it is what its state says, and is not sent again",
 )
 REPORT_ANSWERS: Final = _answers(
-    s200="the reports are safe",
+    s200="the reports are safe; the answers of vendors but 1oc are their own",
     s400="malformed; the good ones among them are safe",
     s404="wrong token, or an address that SMSQ_REPORT_ALLOW does not name",
     s429="too many wrong tokens from this address",
@@ -173,8 +173,8 @@ AUTHORIZATION: Final = _parameter(
     "header",
     description="SMSQ_RELAY_SECRET, or the secret of a caller in SMSQ_RELAY_CALLERS_FILE.",
 )
-REPORT_REQUEST: Final = {
-    "parameters": [_parameter("token", "path", required=True)],
+REPORT_BY_GET: Final = {"parameters": [_parameter("token", "path", required=True)]}
+REPORT_REQUEST: Final = REPORT_BY_GET | {
     "requestBody": {
         "required": True,
         "content": {JSON: {"schema": REPORTS}, FORM: {"schema": REPORT}},

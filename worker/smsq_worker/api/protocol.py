@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import OK
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -299,7 +299,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             return
         self.idle_since = self._loop.time()
         cycle = self._cycle
-        is_known = cycle and (KNOWN in cycle.scope or (self._is_report and cycle.status == OK))
+        is_taken = cycle and self._is_report and cycle.status < HTTPStatus.BAD_REQUEST
+        is_known = is_taken or (cycle and KNOWN in cycle.scope)
         wait_s = 0.0 if is_known else self._shared.crowd.wait_s(self)
         if wait_s:
             self._flow.pause_reading()

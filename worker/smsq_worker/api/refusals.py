@@ -1,4 +1,4 @@
-"""Count refused requests that carry the report token: the gateway may report them nowhere.
+"""Count refused requests that carry a report token: the gateway may report them nowhere.
 
 The first of a kind in a minute is also logged, without its content. Only a client that has the
 token can cause either. Counts are kept in memory, because Redis may be away, and the thread that
@@ -7,7 +7,6 @@ replays the spool writes them to the ledger.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import math
 import time
@@ -16,9 +15,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
-from starlette.exceptions import HTTPException
-
 from smsq.errors import LedgerUnavailable
+from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -34,19 +32,11 @@ WHY: Final = {
     431: ("head", "the head is too long"),
     503: ("unavailable", "neither Redis nor the disk took it, or there are too many connections"),
 }
+SIGNATURE: Final = ("signature", "its signature is wrong, or made with another secret or URL")
 FULL: Final = ("full", "too many reports wait whose mid no message has; or the spool is full")
 OTHER: Final = ("other", "see the lines before this one")
-WHYS: Final = sorted({why for why, _ in (*WHY.values(), FULL, OTHER)})
+WHYS: Final = sorted({why for why, _ in (*WHY.values(), SIGNATURE, FULL, OTHER)})
 QUIET_S: Final = 60.0
-
-
-class TooManyReports(HTTPException):
-    """There is no room for a report: it may be sent again later."""
-
-    refused_as = FULL
-
-    def __init__(self) -> None:
-        super().__init__(503, "too many reports wait: try again", {"Retry-After": "60"})
 
 
 class QuietLog:
@@ -67,8 +57,10 @@ class QuietLog:
 class RefusalCounter:
     """Counts the refusals of one API process."""
 
-    def __init__(self, token: str, timer: Callable[[], float] = time.monotonic) -> None:
-        self._token = token.encode()
+    def __init__(
+        self, addresses: ReportAddresses, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._addresses = addresses
         self._timer = timer
         self._counts: Counter[str] = Counter()
         self._quiet_until: dict[str, float] = {}
@@ -77,11 +69,11 @@ class RefusalCounter:
     def note(
         self, path: str, status: int, source: object, of: tuple[str, str] | None = None
     ) -> None:
-        """Count a refusal with this HTTP status if the token is a part of the path.
+        """Count a refusal with this HTTP status if a token is a part of the path.
 
         `of` is its (label, words in the log) where the status does not tell them.
         """
-        if not any(self._is_token(part) for part in path.split("/")):
+        if not self._addresses.is_meant(path):
             return
         why, words = of or WHY.get(status, OTHER)
         now = self._timer()
@@ -107,7 +99,3 @@ class RefusalCounter:
         except LedgerUnavailable:
             with self._lock:
                 self._counts += counts
-
-    def _is_token(self, part: str) -> bool:
-        given = part.encode(errors="replace")
-        return len(given) == len(self._token) and hmac.compare_digest(given, self._token)

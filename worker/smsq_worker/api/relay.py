@@ -27,10 +27,10 @@ from smsq_worker.api.ignored import IgnoredParameters
 from smsq_worker.api.throttle import too_many
 from smsq_worker.config.parsers import target_url
 from smsq_worker.config.settings import Settings
-from smsq_worker.gateway import relay_request as gateway
 from smsq_worker.i18n import Lang
 from smsq_worker.i18n.told import told
 from smsq_worker.ledger.client_rate import RelayRate
+from smsq_worker.vendors.oneoc import relay_request as gateway
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -25,17 +24,19 @@ from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
 from smsq_worker.api.openapi import Operation
-from smsq_worker.api.refusals import QuietLog, RefusalCounter, TooManyReports
+from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, QuietLog, RefusalCounter
 from smsq_worker.api.relay import Relay
+from smsq_worker.api.report_addresses import ReportAddresses, Reporter
 from smsq_worker.api.sharing import Shared
 from smsq_worker.api.throttle import SourceThrottle, address, source
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
-from smsq_worker.gateway import delivery_report
+from smsq_worker.domain.accounts import qualified
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.states import caller_of
+from smsq_worker.vendors.vendor import ReportRequest, Reports, Taken, Vendor, WrongSignature
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,21 @@ INLINE_BYTES: Final = 4096
 """Bodies up to this size are parsed in the event loop: that takes 5 ms in the worst case."""
 
 _CANCELLED: Final[dict[str, int]] = {"cancelled": 200, "under_way": 202, "too_late": 409}
+
+
+class ReportRefused(HTTPException):
+    """A request with reports is refused in its vendor's own form."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        taken: Taken,
+        refused_as: tuple[str, str],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.response = _vendors_answer(vendor, taken, headers)
+        self.refused_as = refused_as
+        super().__init__(self.response.status_code)
 
 
 class Api:
@@ -74,10 +90,12 @@ class Api:
         self._inbox = inbox
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
-        self.token = settings.report_token
+        self.addresses = ReportAddresses.of(settings)
+        self.has_several_accounts = settings.accounts_file is not None
+        """Their vendors may report by GET, too."""
         self._throttle = SourceThrottle("token")
         self._unsafe = QuietLog("neither Redis nor the spool takes a report: %s")
-        self.refusals = RefusalCounter(settings.report_token)
+        self.refusals = RefusalCounter(self.addresses)
         self._inspector = Inspector(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
         # Separate, so that a Redis that does not answer takes no thread from a report.
@@ -94,42 +112,54 @@ class Api:
         self._inspector.close()
 
     async def take_reports(self, request: Request) -> Response:
-        """Take one report or several; 200 once they are safe in the ledger or on the disk.
+        """Take one report or several of the account whose token is in the path.
 
-        Of a body that is partly malformed the good reports are kept, and the answer is 400. Where
-        there is no room for all of them some may be kept, and the answer is 503.
+        They are as its vendor writes them, and so is the answer: taken once they are safe in the
+        ledger or on the disk. Of a body that is partly malformed the good reports are kept. Where
+        there is no room for all of them some may be kept.
         """
-        self._require_reporter(request)
-        body = await read_body(request, self._body_timeout_s)
-        parts = request.headers.get("content-type", ""), body, request.scope["query_string"]
-        if len(body) <= INLINE_BYTES:
-            reports = delivery_report.read(*parts)
-        else:
-            reports = await to_thread.run_sync(delivery_report.read, *parts, limiter=self._parsers)
+        reporter = self._reporter(request)
+        reports = await self._read_reports(reporter.vendor, request)
         if reports.good:
+            known = [(qualified(mid, reporter.key), stat) for mid, stat in reports.good]
             try:
-                await self._writes.submit(reports.good, source(request))
+                await self._writes.submit(known, source(request))
             except NoRoom:
-                raise TooManyReports from None
+                again = {"Retry-After": "60"}
+                raise ReportRefused(reporter.vendor, "no_room", FULL, again) from None
             except OSError as error:  # TimeoutError is one, of a disk that hangs
                 self._unsafe.note(error)
-                raise HTTPException(503, "try again") from None
+                raise ReportRefused(reporter.vendor, "no_room", WHY[503]) from None
         if reports.bad:
-            raise HTTPException(
-                400, 'a report is {"mid": "...", "stat": "..."}, or an array or a form of it'
-            )
-        return answer(200, "ok")
+            raise ReportRefused(reporter.vendor, "malformed", WHY[400])
+        return _vendors_answer(reporter.vendor, "taken")
 
-    def _require_reporter(self, request: Request) -> None:
-        """Raise HTTPException 404, or 429, unless the gateway sent the request.
+    async def _read_reports(self, vendor: Vendor, request: Request) -> Reports:
+        body = await read_body(request, self._body_timeout_s)
+        given = ReportRequest(
+            request.method,
+            str(request.url),
+            request.headers,
+            request.scope["query_string"],
+            body,
+        )
+        try:
+            if len(body) <= INLINE_BYTES:
+                return vendor.read_reports(given)
+            return await to_thread.run_sync(vendor.read_reports, given, limiter=self._parsers)
+        except WrongSignature:
+            raise ReportRefused(vendor, "refused", SIGNATURE) from None
 
-        The right token passes, however many wrong ones come from the same address.
+    def _reporter(self, request: Request) -> Reporter:
+        """Return who reports. Raises HTTPException 404, or 429, unless a gateway sent the request.
+
+        A right token passes, however many wrong ones come from the same address.
         """
-        token = request.path_params["token"]
-        is_right = hmac.compare_digest(token.encode(), self.token.encode())
-        if not (is_right and self._may_report(request)):
+        found = self.addresses.find(request.path_params["token"])
+        if found is None or not self._may_report(request):
             self._throttle.count_wrong(request)
             raise HTTPException(404, "no such address")
+        return found
 
     def _may_report(self, request: Request) -> bool:
         allowed = self._settings.report_allow
@@ -205,6 +235,13 @@ def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSO
     return JSONResponse({"code": code, "msg": msg}, code, headers)
 
 
+def _vendors_answer(
+    vendor: Vendor, taken: Taken, headers: Mapping[str, str] | None = None
+) -> Response:
+    told = vendor.report_answer(taken)
+    return Response(told.body, told.status, headers, told.content_type)
+
+
 def routes(api: Api, relay: Relay | None) -> list[Route]:
     """Return all routes; without a relay its address is unknown."""
     operations = [
@@ -234,6 +271,17 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
         Operation("GET", "/metrics", api.metrics, openapi.METRICS_ANSWERS),
     ]
     found = [Route(one.path, one.endpoint, methods=[one.method]) for one in operations]
+    if api.has_several_accounts:
+        operations.append(
+            Operation(
+                "GET",
+                "/reports/{token}",
+                api.take_reports,
+                openapi.REPORT_ANSWERS,
+                openapi.REPORT_BY_GET,
+            )
+        )
+        found.append(_without_head("/reports/{token}", api.take_reports, "GET"))
     if relay:
         operations += [
             Operation(
@@ -246,15 +294,20 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
             )
             for method in ("GET", "POST")
         ]
-        own = Route("/", relay.take, methods=["GET", "POST"])
-        own.methods = {"GET", "POST"}  # A GET sends, so there is no HEAD.
-        found.append(own)
+        found.append(_without_head("/", relay.take, "GET", "POST"))
     described = JSONResponse(openapi.document(operations))
 
     async def description(_: Request) -> Response:
         return described
 
     return [*found, Route("/openapi.json", description)]
+
+
+def _without_head(path: str, endpoint: Callable[..., Any], *methods: str) -> Route:
+    """Return a route of which a GET changes something."""
+    route = Route(path, endpoint)
+    route.methods = set(methods)
+    return route
 
 
 def _plain(value: Any) -> Any:

@@ -16,8 +16,8 @@ from smsq_worker.callbacks.notify_broker import as_notify_broker
 from smsq_worker.callbacks.poster import Posted, Poster, unsendable
 from smsq_worker.callbacks.signing import event, header_id, signed
 from smsq_worker.config.settings import Settings
-from smsq_worker.gateway.relayed_report import vendor_notice
 from smsq_worker.ledger.callbacks import Callback
+from smsq_worker.vendors.oneoc.relayed_report import vendor_notice
 
 JSON = {"Content-Type": "application/json"}
 

@@ -6,8 +6,9 @@ them and each notices a misspelt name. Each role says which settings it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,22 +16,39 @@ from urllib.parse import urlsplit
 from smsq.parsers import IN_MEMORY, number, whole
 from smsq.settings import ProducerSettings, setting
 from smsq_worker.config import parsers as read
+from smsq_worker.config.accounts_file import (
+    MAX_BURST,
+    MAX_RATE,
+    MIN_RATE,
+    SECRETS,
+    AccountsFile,
+    GatewayAccount,
+)
+from smsq_worker.config.accounts_file import read as read_accounts
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.parsers import Bind, CampaignWebhook, LogFormat, Network, is_loopback
 from smsq_worker.config.rules import Rules, longest_post_s
 from smsq_worker.domain import limits, testnumbers
+from smsq_worker.domain.accounts import DEFAULT, Account
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit, TemplatePauses
 
 DAY_S: Final = 86_400
-MIN_RATE: Final = 0.001
-MAX_RATE: Final = 10_000
-MAX_BURST: Final = 10_000
+OF_ONE_ACCOUNT: Final = (
+    "SMSQ_APP_SECRET",
+    "SMSQ_APP_SECRET_FILE",
+    "SMSQ_RATE_PER_S",
+    "SMSQ_RATE_BURST",
+    "SMSQ_REPORT_TOKEN",
+    "SMSQ_CODES_FILE",
+)
+"""What counts for the account that was the only one, and for no other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ProducerSettings):
     """What an operator may set."""
 
+    accounts_file: Path | None = setting("SMSQ_ACCOUNTS_FILE", Path)
     gateway_url: str = setting("SMSQ_GATEWAY_URL", read.http_url, "https://sms.1oc.cn/")
     allow_plaintext: bool = setting("SMSQ_GATEWAY_ALLOW_PLAINTEXT", read.flag, default=False)
     app_secret: str = setting("SMSQ_APP_SECRET", read.header_text, "", secret=True)
@@ -127,12 +145,13 @@ class Settings(ProducerSettings):
                 f"SMSQ_RETRY_FIRST_S: {self.retry_first_s:g} is more than "
                 f"SMSQ_RETRY_MAX_S, {self.retry_max_s:g}"
             )
-        if self.lease_s <= self.address.longest_call_s:
+        if self.lease_s <= self.longest_call_s:
             yield (
                 f"SMSQ_LEASE_S: {self.lease_s:g} must be more than the longest call with its "
                 "retries, which SMSQ_CONNECT_TIMEOUT_S and SMSQ_READ_TIMEOUT_S make "
-                f"{self.address.longest_call_s:g}; or calls of live workers would be repeated"
+                f"{self.longest_call_s:g}; or calls of live workers would be repeated"
             )
+        yield from self._file.problems
 
     def _in_memory(self) -> Iterator[str]:
         if self.redis_url == IN_MEMORY:
@@ -158,9 +177,53 @@ class Settings(ProducerSettings):
             idle_timeout_s=self.idle_timeout_s,
         )
 
+    @cached_property
+    def _file(self) -> AccountsFile:
+        """What SMSQ_ACCOUNTS_FILE says, as of when it was first asked for."""
+        alone = GatewayAccount(
+            Account(DEFAULT, "", self.rate_per_s, self.rate_burst),
+            self.address,
+            report_token=self.report_token,
+            codes_file=self.codes_file,
+        )
+        if self.accounts_file is None:
+            return AccountsFile((alone,))
+        return read_accounts(self.accounts_file, alone, allow_plaintext=self.allow_plaintext)
+
+    @property
+    def accounts(self) -> tuple[GatewayAccount, ...]:
+        """All accounts; without SMSQ_ACCOUNTS_FILE the one of the other settings."""
+        return self._file.accounts
+
+    @property
+    def longest_call_s(self) -> float:
+        """The longest time of an attempt at any account, with retries and pauses."""
+        return max((one.address.longest_call_s for one in self.accounts), default=0)
+
+    def missing(self, need: tuple[str, ...]) -> Iterator[str]:
+        """Yield a line for each needed setting that is not set, for any account."""
+        if self.accounts_file is None:
+            yield from super().missing(need)
+            return
+        yield from super().missing(tuple(name for name in need if name not in SECRETS))
+        for name in need:
+            yield from self._file.lacking.get(name, ())
+
+    def overruled(self, environ: Mapping[str, str]) -> str:
+        """Name the settings that are set and do not count, because of SMSQ_ACCOUNTS_FILE; or ""."""
+        set_here = [name for name in OF_ONE_ACCOUNT if environ.get(name, "").strip()]
+        inherited = any(not one.account.key for one in self.accounts)
+        if inherited or not set_here:
+            return ""
+        return (
+            f"{', '.join(set_here)}: of no account, as none in SMSQ_ACCOUNTS_FILE was_default; "
+            "ignored"
+        )
+
     @property
     def rules(self) -> Rules:
         """What the ledger needs."""
+        several = self.accounts_file is not None
         return Rules(
             url=self.redis_url,
             lease_s=self.lease_s,
@@ -179,4 +242,6 @@ class Settings(ProducerSettings):
             campaign_webhook=self.campaign_webhook,
             wait_replicas=self.wait_replicas,
             notice_lease_s=60 + longest_post_s(self.connect_timeout_s, self.read_timeout_s),
+            accounts=tuple(one.account for one in self.accounts) if several else (),
+            routes=self._file.routes,
         )

@@ -20,6 +20,7 @@ def report_of(catalogue: Catalogue, stat: str) -> Report:
         hold_ms=code.retry_after_s * 1000 if code.scope is Scope.FREQUENCY else 0,
         slow_down=code.slow_down,
         suppress_lanes=code.suppress_lanes,
+        scope=code.scope or "",
         raw="" if raw == code.stat else raw,
         unlisted=entry != code.stat and code.code_class is CodeClass.UNKNOWN,
         # Anyone who knows the URL can invent stats; they must not fill the counters. So a code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
 from smsq import tracing
@@ -13,27 +13,43 @@ from smsq.failpoints import reached
 from smsq_worker.delivery_reports.coalescer import MidAndStat
 from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.delivery_reports.meaning import report_of
+from smsq_worker.domain.accounts import NAME, unqualified
 from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.testnumbers import MID_PREFIX
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 MAX_TEXT: Final = 255
+MAX_TOLD: Final = 20
+"""How many accounts are named in the log: anybody can write to a queue."""
 
 
 class Reconciler:
     """Reconciles reports with messages."""
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalogue: Catalogue,
+        of_accounts: Mapping[str, Catalogue] | None = None,
+    ) -> None:
+        """Take the catalogue of the only account, and of test numbers.
+
+        `of_accounts` are those of several, by their keys.
+        """
         self._ledger = ledger
-        self._catalogue = catalogue
+        self._of_tests = catalogue
+        self._catalogues = {"": catalogue} if of_accounts is None else of_accounts
+        self._told = set[str]()
 
     def reconcile(self, reports: Iterable[MidAndStat]) -> str:
         """Apply reports (mid, stat); return how many of their messages are now in which state.
 
         "parked" are those whose mid is not known yet. Reports come early, twice and out of order;
-        the ledger moves a message only forward.
+        the ledger moves a message only forward. "left" are those of an account that is not known
+        here, whose codes could mean anything: they stay in the inbox, and come again.
         """
         reached("before report")
         given = [*reports] if isinstance(reports, Iterable) else [reports]
@@ -48,7 +64,11 @@ class Reconciler:
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
     def _apply(self, reports: Sequence[MidAndStat]) -> Iterator[str]:
-        classified = [(mid, stat, report_of(self._catalogue, stat)) for mid, stat in reports]
+        found = [(mid, stat, self._catalogue(mid)) for mid, stat in reports]
+        classified = [(mid, stat, report_of(of, stat)) for mid, stat, of in found if of]
+        yield from ["left"] * (len(found) - len(classified))
+        if not classified:
+            return
         since_ns = time.time_ns()
         results = self._ledger.report_many(classified)
         reached("after report")
@@ -66,6 +86,25 @@ class Reconciler:
             known["class"] = report.code_class
             tracing.happened(trace, "smsq report", "CONSUMER", since_ns, known)
             yield state
+
+    def _catalogue(self, mid: str) -> Catalogue | None:
+        if mid.startswith(MID_PREFIX):
+            return self._of_tests
+        account = unqualified(mid)[1]
+        found = self._catalogues.get(account)
+        if found is None and account not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(account)
+            log.warning(
+                "reports of %s wait: this worker's SMSQ_ACCOUNTS_FILE has no such account",
+                _shown(account),
+            )
+        return found
+
+
+def _shown(account: str) -> str:
+    if not account:
+        return "the account that was the only one"
+    return account if NAME.fullmatch(account) else "an account that cannot be one"
 
 
 def _is_report(value: object) -> TypeGuard[MidAndStat]:

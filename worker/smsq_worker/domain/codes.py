@@ -1,7 +1,7 @@
 """The catalogue of stat codes: what a delivery report means and what follows from it.
 
-The data is `codes.toml` beside this file; an operator's override file of the same form overrides
-it field by field. Nothing is read before `Catalogue.load`.
+The data is a vendor's; an operator's override file of the same form overrides it field by field.
+Nothing is read before `Catalogue.load`.
 
 An entry `MK:*` covers every code MK:0000, MK:12AB, ... that has no entry of its own. The closer one
 counts: an entry of its own, whichever file it is in, before a wildcard, whichever file that is in.
@@ -11,7 +11,7 @@ So whoever overrides `MK:*` says what the others mean, and changes none that is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import resources
@@ -25,6 +25,12 @@ from smsq.suggestions import nearest
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
 
+# By their paths: to import a vendor takes the extras.
+_VENDORS = resources.files("smsq_worker") / "vendors"
+SMPP = _VENDORS / "smpp.toml"
+"""The states that all vendors know."""
+ONEOC = _VENDORS / "oneoc" / "codes.toml"
+"""The default vendor's codes."""
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
 STAT_LIMIT = 32
 
@@ -130,18 +136,28 @@ class Catalogue:
         """How test numbers begin -> the stat that is reported of them, where it is not DELIVRD."""
 
     @classmethod
-    def load(cls, override: Path | None = None) -> Catalogue:
-        """Read the shipped codes and apply the override file.
+    def load(
+        cls,
+        override: Path | None = None,
+        shipped: Sequence[Traversable] = (SMPP, ONEOC),
+        *,
+        named_by: str = "SMSQ_CODES_FILE",
+    ) -> Catalogue:
+        """Read a vendor's codes, each file over the one before, and apply the override file.
 
-        Raises SettingsError with a line for each mistake in the override file.
+        A vendor's file may have other tables besides. Raises SettingsError with a line for each
+        mistake; `named_by` is what names the override file.
         """
         codes: dict[str, Code] = {}
-        problems = _lay_over(codes, resources.files(__package__) / "codes.toml")
+        problems = [
+            f"{file}: {problem}" for file in shipped for problem in _lay_over(codes, file, None)
+        ]
         test_codes: dict[str, str] = {}
         if override is not None:
-            problems += _lay_over(codes, override)
+            wrong = _lay_over(codes, override, ["test_numbers"])
+            problems += [f"{named_by}: {override}: {problem}" for problem in wrong]
             if not problems:
-                test_codes, problems = _read_test_codes(cls(codes, {}), override)
+                test_codes, problems = _read_test_codes(cls(codes, {}), override, named_by)
         if problems:
             raise SettingsError(problems)
         return cls(codes, test_codes)
@@ -217,21 +233,24 @@ _FIELDS: Final = {
 }
 
 
-def _lay_over(codes: dict[str, Code], source: Traversable) -> list[str]:
+def _lay_over(
+    codes: dict[str, Code], source: Traversable, others: Sequence[str] | None
+) -> list[str]:
     """Merge a file into codes and return its mistakes; valid entries are merged all the same."""
-    tables, problems = read_tables(
-        source, "codes", 'a code in quotes: [codes."MO:0254"]', others=["test_numbers"]
-    )
+    example = 'a code in quotes: [codes."MO:0254"]'
+    tables, problems = read_tables(source, "codes", example, others=others)
     written_as: dict[str, str] = {}
     for written, table in (tables or {}).items():
         key = _key(written)
         found = _key_problems(written, key, written_as) or _merge_code(codes, key, table)
         problems += [f'code "{written}"{problem}' for problem in found]
         written_as.setdefault(key, written)
-    return [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in problems]
+    return problems
 
 
-def _read_test_codes(catalogue: Catalogue, source: Traversable) -> tuple[dict[str, str], list[str]]:
+def _read_test_codes(
+    catalogue: Catalogue, source: Traversable, named_by: str
+) -> tuple[dict[str, str], list[str]]:
     """Return what a file says is reported of test numbers, and its mistakes, without numbers."""
     example = 'a number in quotes: "13800000001" = "MK:0001" below [test_numbers]'
     tables, problems = read_tables(source, "test_numbers", example, others=["codes"])
@@ -250,7 +269,7 @@ def _read_test_codes(catalogue: Catalogue, source: Traversable) -> tuple[dict[st
             )
         else:
             found[first] = code.stat
-    return found, [f"SMSQ_CODES_FILE: {source}: {problem}" for problem in problems]
+    return found, [f"{named_by}: {source}: {problem}" for problem in problems]
 
 
 def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:

@@ -29,3 +29,5 @@ class Report:
     """The stat as the gateway wrote it, where that is another text."""
     unlisted: bool = False
     """Whether the catalogue neither names it nor says what its prefix means."""
+    scope: str = ""
+    """Where the cause lies, as in domain/codes.py; "" where that is not known."""

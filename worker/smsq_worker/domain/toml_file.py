@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
@@ -35,33 +36,47 @@ def read_tables(
     example: str,
     *,
     secret: bool = False,
-    others: Sequence[str] = (),
+    others: Sequence[str] | None = (),
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the tables under `name`, and the mistakes. Beside it a file may have `others`.
+    """Return the tables under `name`, and the mistakes.
 
-    None instead of tables where the file cannot be read or has something else there. With
-    `secret` no mistake's text repeats a value.
+    Beside it a file may have `others`; where that is None, whatever it likes. None instead of
+    tables where the file cannot be read or has something else there. With `secret` no mistake's
+    text repeats a value.
     """
+    names = None if others is None else [name, *others]
+    document, problems = read_document(file, names, example, secret=secret)
+    if document is None:
+        return None, problems
+    tables = document.get(name, {})
+    if not isinstance(tables, dict):
+        problems.append(f"{name}:{_shown(tables, secret)} is not a table; write {example}")
+        return None, problems
+    return tables, problems
+
+
+def read_document(
+    file: Traversable, names: Sequence[str] | None, example: str, *, secret: bool = False
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return a file that may have tables of these names alone, or any, as `read_tables` does."""
     try:
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
         document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
     except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
-        return None, [f"is not TOML in UTF-8{'' if secret else f': {error}'}; write {example}"]
-    known = sorted([name, *others])
+        where = _place(error) if secret else f": {error}"
+        return None, [f"is not TOML in UTF-8{where}; write {example}"]
+    if names is None:
+        return document, []
+    known = sorted(names)
     listed = ", ".join(f"[{one}]" for one in known)
-    allowed = f"known are {listed}" if others else f"the only one is [{name}]"
-    problems = [
+    allowed = f"known are {listed}" if known[1:] else f"the only one is [{known[0]}]"
+    return document, [
         f'table "{other}" is unknown; {allowed}{_hint(other, known)}'
         for other in document
         if other not in known
     ]
-    tables = document.get(name, {})
-    if not isinstance(tables, dict):
-        problems.append(f"{name}:{_shown(tables, secret)} is not a table; write {example}")
-        return None, problems
-    return tables, problems
 
 
 def read_fields(
@@ -84,6 +99,12 @@ def read_fields(
             shown = "" if secret else f"{_shown(value)} is not allowed; it"
             problems.append(f", field {name}:{shown} must be {fields[name].allowed}")
     return values, problems
+
+
+def _place(error: ValueError) -> str:
+    """Return where TOML is wrong, and nothing of what is there."""
+    found = re.search(r"at line \d+, column \d+|at end of document", str(error))
+    return f": {found[0]}" if found else ""
 
 
 def _hint(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from smsq.boottime import now_s
 from smsq_worker.infra.answer import read_answer
-from smsq_worker.infra.http import MIN_TIMEOUT_S, NotConnected, name_of, socket_options
+from smsq_worker.infra.http import MIN_TIMEOUT_S, NotConnected, Request, name_of, socket_options
 from smsq_worker.infra.resolver import RESOLVER, connect
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Adapter(BaseAdapter):
         self._lock = Lock()
 
     def send(  # type: ignore[override]
-        self, request: requests.PreparedRequest, *, ready: Callable[[], None], **_: Any
+        self, request: Request, *, ready: Callable[[], None], **_: Any
     ) -> Response:
         """Send a request; return its response, whose body has been read.
 
@@ -177,7 +177,10 @@ class Adapter(BaseAdapter):
         twice, if its connection was closed meanwhile. What it raises is passed on, and nothing is
         written. Raises NotConnected, and what adapters of requests raise.
         """
-        data = self._wire_form(request)
+        try:
+            data = self._wire_form(request)
+        except Exception as error:
+            raise NotConnected(name_of(error)) from error
         connection = self._open_connection(ready)
         answer = None
         try:
@@ -198,7 +201,7 @@ class Adapter(BaseAdapter):
         response = Response()
         response.status_code, response.headers = answer.status, answer.headers
         response.raw, response.trouble = io.BytesIO(answer.body), answer.trouble
-        response.request = request
+        response.request = request  # type: ignore[assignment]
         return response
 
     def close(self) -> None:
@@ -209,15 +212,17 @@ class Adapter(BaseAdapter):
         for connection in idle:
             connection.sock.close()
 
-    def _wire_form(self, request: requests.PreparedRequest) -> bytes:
+    def _wire_form(self, request: Request) -> bytes:
         # What follows the host; `path_url` would parse all of it for every request.
-        target = str(request.url).split("/", 3)[3]
+        target = request.url.split("/", 3)[3]
         lines = [f"{request.method} /{target} HTTP/1.1", f"Host: {self._netloc}"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        if request.body or request.method != "GET":
+            lines.append(f"Content-Length: {len(request.body)}")
         head = "\r\n".join([*lines, "", ""])
         if not head.count("\r") == head.count("\n") == len(lines) + 1:
-            raise requests.exceptions.InvalidHeader("a line break in a header")
-        return head.encode("latin-1") + (request.body or b"")  # type: ignore[operator]
+            raise requests.exceptions.InvalidHeader("a line break in the head")
+        return head.encode("latin-1") + request.body
 
     def _open_connection(self, ready: Callable[[], None]) -> _Connection:
         """Return a connection that is known to be open, after `ready`."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPResponse, parse_headers
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from urllib3.connection import HTTPConnection
 
@@ -27,6 +27,17 @@ CHUNK: Final = 8192
 
 class NotConnected(Exception):  # noqa: N818
     """No connection came about, so nothing of the request has left this machine."""
+
+
+class Request(NamedTuple):
+    """A request, as the adapter writes it."""
+
+    method: str
+    url: str
+    """It has a slash after the host, and what follows is encoded."""
+    headers: Mapping[str, str]
+    """Without a Host and a Content-Length."""
+    body: bytes = b""
 
 
 class _Buffer(io.BufferedReader):

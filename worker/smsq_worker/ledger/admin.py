@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +12,9 @@ import redis
 
 from smsq import keys
 from smsq.connection import mapped_errors
+from smsq_worker.domain.scopes import spoken
+from smsq_worker.ledger.account_view import AccountCounts, read_counts
+from smsq_worker.ledger.accounts import known
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
@@ -18,14 +22,20 @@ from smsq_worker.ledger.timestamps import at
 
 ACCOUNT: Final = "account"
 BREAKER: Final = "breaker"
-_TEMPLATE: Final = "template:"
 # With `tat`: the next slot at a very low rate may be hours away.
 _OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
 
-def template_scope(name: str) -> str:
-    """Return the scope of a template's pause."""
-    return _TEMPLATE + name
+def template_scope(name: str, account: str = "") -> str:
+    """Return the scope of a template's pause, at the account with this key."""
+    return f"{keys.at_account('template', account)}:{name}"
+
+
+def parsed_scope(scope: str) -> tuple[str, str, str]:
+    """Return of a pause's scope: account, breaker or template; its account's key; the template."""
+    kind, _, template = scope.partition(":")
+    kind, _, account = kind.partition("@")
+    return kind, account, template
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Pause:
     """Why nothing is sent, for the account, during an outage, or of one template."""
 
     scope: str
-    """account, breaker, or template:<name>."""
+    """account, breaker, or template:<name>; of an account with a key see `parsed_scope`."""
     cause: str
     """operator, report, refusals or outage."""
     detail: str
@@ -56,6 +66,10 @@ class Pause:
     """When the next message may find out whether it is over; None where an operator decides."""
     lanes: tuple[str, ...] = ()
     """Of a template, which of its lanes are stopped; () is all."""
+    probes: bool = False
+    """Whether a message may go now that finds out whether it is over."""
+    spoken: str = ""
+    """The scope with the name of its account, where a file gives it one; "" if that is `scope`."""
 
     def stops(self, lane: str) -> bool:
         """Return whether messages of a lane wait for its end."""
@@ -68,9 +82,9 @@ class Control(SuppressionActs):
     `act` is an operator's, from `smsq.audit`, to be noted with its effect.
     """
 
-    def rate(self) -> Rate:
-        """Read the rate as it is now."""
-        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate")
+    def rate(self, account: str = "") -> Rate:
+        """Read the rate as it is now, of the account with this key."""
+        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate", account)
         return Rate(
             limit=float(limit),
             burst=int(float(burst)),
@@ -79,14 +93,16 @@ class Control(SuppressionActs):
             by_operator=bool(by_operator),
         )
 
-    def set_rate(self, limit: float, burst: int, act: str = "") -> None:
+    def set_rate(self, limit: float, burst: int, act: str = "", account: str = "") -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        self._keep(keys.RATE, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
+        key = keys.at_account(keys.RATE, account)
+        self._keep(key, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
 
-    def reset_rate(self, act: str = "") -> None:
+    def reset_rate(self, act: str = "", account: str = "") -> None:
         """Return to what the settings say."""
-        self._keep(keys.RATE, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
+        key = keys.at_account(keys.RATE, account)
+        self._keep(key, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
 
     def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""
@@ -101,7 +117,18 @@ class Control(SuppressionActs):
         with mapped_errors(self._rules.url):
             found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
         pauses = [_pause(scope, text) for scope, text in found.items()]
-        return sorted(pauses, key=lambda pause: pause.since)
+        named = [
+            replace(pause, spoken=spoken(pause.scope, self._rules.accounts)) for pause in pauses
+        ]
+        return sorted(named, key=lambda pause: pause.since)
+
+    def account_keys(self) -> list[str]:
+        """List the accounts that were used beside the first, by their keys."""
+        return known(self._client, self._rules.url)
+
+    def account_counts(self, accounts: Iterable[str]) -> dict[str, AccountCounts]:
+        """Read what is counted of accounts, by their keys."""
+        return read_counts(self._client, self._rules, accounts)
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
@@ -146,4 +173,5 @@ def _read_pause(scope: str, found: dict[str, Any]) -> Pause:
         since=at(found["since"]),
         probe_at=None if by_operator else at(found["probe_at"]),
         lanes=tuple(found.get("lanes", ())),
+        probes="permit" in found,
     )

@@ -16,8 +16,9 @@ from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
-from smsq_worker.ledger import timestamps
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+from smsq_worker.domain.accounts import qualified, unqualified
+from smsq_worker.domain.scopes import scopes_at
+from smsq_worker.ledger import accounts, timestamps
 from smsq_worker.ledger.payloads import opened
 
 KINDS: Final = ("task", "returnurl", "webhook")
@@ -76,6 +77,8 @@ class Trace:
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
     """Whether it waits for its campaign, which is paused or has a rate of its own."""
+    via: str | None = None
+    """The key of the only account that it may go through; None where its route says."""
     redone_by: str | None = None
     """The message that sends it again; None where that redo was broken off before it was in."""
 
@@ -96,8 +99,13 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
 
 def _read(client: Client, status: Status) -> tuple[Trace, str]:
     message = keys.message(status.id)
-    mids = [attempt.mid for attempt in status.attempts if attempt.mid]
-    scopes = (ACCOUNT, BREAKER, template_scope(status.template or ""))
+    known = [(one.mid, one.account or "") for one in status.attempts if one.mid]
+    mids = [qualified(*one) for one in known]
+    scopes = [
+        scope
+        for account in ("", *accounts.known(client, ""))
+        for scope in scopes_at(account, status.template or "")
+    ]
     with client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(message)
@@ -114,7 +122,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
-    number_hold = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
+    hold: Any = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
+    number_hold = str(hold).partition(" ")[0] if hold else None
     redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),
@@ -138,8 +147,9 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
             scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
         },
         report_until=_after(now, mid_ttls),
-        reused_mids=frozenset(reused),
+        reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
         tellings=tuple(_tellings(client, status.id)),
+        via=fields["via"].removeprefix("@") if "via" in fields else None,
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
@@ -165,9 +175,13 @@ def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
 
 def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
     """Return the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        attempt, _, message_id = str(client.get(keys.mid(mid)) or "").partition(" ")
-    return (int(attempt), message_id) if message_id else None
+    for account in ("", *accounts.known(client, url)):
+        with mapped_errors(url):
+            leads_to = client.get(keys.mid(qualified(mid, account)))
+        attempt, _, message_id = str(leads_to or "").partition(" ")
+        if message_id:
+            return int(attempt), message_id
+    return None
 
 
 def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher) -> str:

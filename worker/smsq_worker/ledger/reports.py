@@ -81,7 +81,7 @@ class ReportActs(EncryptingActs):
                 self._encrypt_message_of(mid)
         meanings = {report: n for n, report in enumerate(dict.fromkeys(r for *_, r in reports), 1)}
         given = [
-            [(report.counted_as, _as_fields(report)) for report in meanings],
+            [(report.counted_as, self._as_fields(report)) for report in meanings],
             [(mid, _inbox_member(mid, stat), meanings[report]) for mid, stat, report in reports],
         ]
         answers = self._run("report", json.dumps(given), REPORTS_PER_MID)
@@ -89,6 +89,11 @@ class ReportActs(EncryptingActs):
             (state, message_id or None, trace[0] if trace else None)
             for state, message_id, *trace in answers
         ]
+
+    def _as_fields(self, report: Report) -> dict[str, object]:
+        """Return what a report means; where it can lead to another account also why."""
+        fields = _as_fields(report)
+        return fields | {"scope": report.scope} if self._rules.accounts and report.scope else fields
 
     def parked_stats(self, mid: str) -> list[str]:
         """Return the stats of the reports that are parked for a mid."""

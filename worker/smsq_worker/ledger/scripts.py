@@ -17,7 +17,9 @@ from typing import Any, Final
 from smsq import keys
 from smsq.connection import Client
 from smsq.functions import lua
+from smsq.ledger_writer import FIRST_CHECK_S
 from smsq_worker.config.rules import Rules
+from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.states import NEXT
 from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
 from smsq_worker.ledger.histograms import BOUNDS_MS
@@ -30,6 +32,8 @@ those that write nothing.
 All others go through: they stop, end or free what is in, or report it, and what they add is
 bounded. Refused, they would leave doubts, and an operator without a brake.
 """
+WITH_ACCOUNTS: Final = 3
+"""The version whose workers know several accounts."""
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 _OF_PRODUCERS: Final = ("audit", "campaigns", "wakeup")
 _LOCAL: Final = re.compile(r"local (?:function (\w+)|([\w, ]+))")
@@ -59,11 +63,16 @@ class Scripts:
         *shared, act = self._with_needs(name, set())
         body = "".join([*_used(shared, act), act])
         named = set(re.findall(r"\b[A-Z_]+\b", body))
-        constants = (
-            f"local {name} = {value}\n" for name, value in self._constants.items() if name in named
-        )
+        constants = {name: value for name, value in self._constants.items() if name in named}
+        # What can stand in their place does, as Lua takes 200 locals.
+        plain = {
+            name: str(constants.pop(name)) for name in {*constants} if _is_plain(constants[name])
+        }
+        if plain:
+            body = re.sub(rf"\b({'|'.join(plain)})\b", lambda found: plain[found[1]], body)
+        tables = (f"local {name} = {value}\n" for name, value in constants.items())
         flags = "" if name in REFUSED_WHEN_FULL else AT_THE_LIMIT
-        return self._client.register_script(flags + keys.fill_in("".join([*constants, body])))
+        return self._client.register_script(flags + keys.fill_in("".join([*tables, body])))
 
     def _with_needs(self, file: str, seen: set[str]) -> Iterator[str]:
         """Yield a file's text after those that it needs, each once."""
@@ -75,6 +84,11 @@ class Scripts:
             for name in names.split():
                 yield from self._with_needs(f"shared/{name}", seen)
         yield text
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a constant is a number, true, false or a text."""
+    return isinstance(value, int | float) or str(value) in {"true", "false"} or str(value)[0] == "'"
 
 
 def _used(shared: Iterable[str], act: str) -> list[str]:
@@ -130,6 +144,8 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "MAX_RESENDS": rules.max_resends,
         "RATE": rules.rate_per_s,
         "BURST": rules.rate_burst,
+        "ACCOUNTS": _table(map(_account, rules.accounts)) if rules.accounts else "nil",
+        "ROUTES": _table(map(_route, rules.routes)) if rules.routes else "nil",
         "PHONE_LIMITS": _table(
             _table((one.messages, one.seconds * 1000)) for one in rules.phone_limits
         ),
@@ -139,6 +155,8 @@ def _constants(rules: Rules) -> dict[str, Any]:
             f"{lane}={_table((one.reports, one.percent, one.seconds * 1000))}"
             for lane, one in rules.template_pause
         ),
+        "WITH_ACCOUNTS": WITH_ACCOUNTS,
+        "FIRST_CHECK": FIRST_CHECK_S * 1000,
         "PROBE": round(rules.probe_s * 1000),
         "BATCH": BATCH,
         "FEW": FEW,
@@ -152,3 +170,27 @@ def _constants(rules: Rules) -> dict[str, Any]:
 
 def _table(parts: Iterable[object]) -> str:
     return f"{{{','.join(map(str, parts))}}}"
+
+
+def _account(one: Account) -> str:
+    """Return `['@<key>']={...}` of an account, see shared/routes.lua."""
+    fields = [f"rate={one.rate_per_s}", f"burst={one.rate_burst}"]
+    if one.only_these:
+        fields.append(f"only={_table(f'[{_text(name)}]=1' for name, _ in one.templates)}")
+    return f"['{keys.at_account('', one.key)}']={_table(fields)}"
+
+
+def _route(one: Route) -> str:
+    fields = [f"'{keys.at_account('', key)}'" for key in one.accounts]
+    if one.weights:
+        fields.append(f"weights={_table(one.weights)}")
+    if one.lane:
+        fields.append(f"lane='{one.lane}'")
+    if one.template:
+        fields.append(f"template={_text(one.template)}")
+    return _table(fields)
+
+
+def _text(value: str) -> str:
+    """Return any text as Lua."""
+    return "'" + "".join(f"\\{byte:03d}" for byte in value.encode()) + "'"

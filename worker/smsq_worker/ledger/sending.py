@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, takewhile
 from typing import Any, Final
 
@@ -29,6 +30,11 @@ class SendingActs(EncryptingActs):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._names_there = {
+            (account.key, own): there
+            for account in self._rules.accounts
+            for own, there in account.templates
+        }
         self._unanswered: dict[str, tuple[str, float]] = {}
         """By ids for which no answer came: who asked, and until when their leases may be used.
 
@@ -43,7 +49,8 @@ class SendingActs(EncryptingActs):
     def admit_many(self, asks: Sequence[tuple[str, str]]) -> list[Admission]:
         """Admit messages (id, slot), those that may go, in order.
 
-        There is no answer for those after one that must wait without a slot, or is paused.
+        There is no answer for those after one that must wait without a slot (but one that waits
+        alone), or is paused.
         """
         # First of all: what this process cannot decrypt must not be admitted.
         cipher = self._cipher()
@@ -90,7 +97,15 @@ class SendingActs(EncryptingActs):
         for message_id, _ in asks[: len(found)]:
             self._unanswered.pop(message_id, None)
         ends = lease_ends, first_ends
-        return [_admission(cipher, asked_at, ends, is_safe, *one) for one in found], to_do, is_last
+        admissions = [_admission(cipher, asked_at, ends, is_safe, *one) for one in found]
+        return [*map(self._named_there, admissions)], to_do, is_last
+
+    def _named_there(self, one: Admission) -> Admission:
+        """Return an admission with what its account calls the template."""
+        if not (self._names_there and isinstance(one, Admitted)):
+            return one
+        there = self._names_there.get((one.account, one.template), "")
+        return replace(one, template_there=there) if there else one
 
     def _prepared(
         self,
@@ -125,7 +140,7 @@ class SendingActs(EncryptingActs):
         Raises LeaseExpired where the attempt no longer holds.
         """
         asked_at = time.monotonic()
-        (delay_us,) = self._run("depart", message_id, go.attempt, go.begun)
+        (delay_us,) = self._run("depart", message_id, go.attempt, go.begun, go.account)
         if int(delay_us) < 0:
             raise LeaseExpired
         return asked_at + int(delay_us) / 1_000_000
@@ -154,7 +169,8 @@ def _admission(
     *rest: Any,
 ) -> Admission:
     if answer in {"go", "test"}:
-        attempt, payload, template, delay_us, begun, *trace = rest
+        attempt, payload, template, delay_us, begun, *more = rest
+        trace, account, *_ = *more, "", ""
         phone, code = opened(cipher, payload)
         return Admitted(
             int(attempt),
@@ -162,19 +178,22 @@ def _admission(
             template,
             code,
             departs_at=asked_at + int(delay_us) / 1_000_000 if delay_us else None,
-            trace=trace[0] if trace else None,
+            trace=trace or None,
             begun=int(begun),
             is_safe=is_safe,
             # One that was admitted before has its lease since then.
             lease_ends=lease_ends[int(delay_us) == AGAIN_US],
             is_test=answer == "test",
+            account=account,
         )
-    if answer in {"wait", "booked"}:
-        return RetryLater(int(rest[0]) / 1_000_000, *rest[1:])
+    if answer in {"wait", "later", "booked"}:
+        seconds, *turn = rest
+        return RetryLater(int(seconds) / 1_000_000, "".join(turn), answer == "later")
     return Rejected(answer, State(rest[0]) if rest else None)
 
 
 def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:
+    more = (result.account, result.scope, result.in_hand)
     return (
         result.message_id,
         result.attempt,
@@ -185,4 +204,5 @@ def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:
         result.trouble,
         result.too_fast,
         result.begun,
+        *(more if any(more) else ()),
     )

@@ -48,6 +48,8 @@ class Admitted:
     """Whether it is to a test number: the gateway is not called."""
     account: str = ""
     """The key of the account that is to send it, see domain/accounts.py."""
+    template_there: str = ""
+    """What that account calls the template, where that is another name."""
 
     def __repr__(self) -> str:
         return f"Admitted(attempt={self.attempt})"
@@ -60,6 +62,8 @@ class RetryLater:
     seconds: float
     turn: str = ""
     """The slot that has been booked for it, which the next `admit` must name; "" for none."""
+    alone: bool = False
+    """Whether others of its lane, that came later, may go before it: through another account."""
 
     @property
     def booked(self) -> bool:
@@ -101,7 +105,10 @@ class AttemptResult:
     account: str = ""
     """As in Admitted."""
     scope: str = ""
-    """Of a refusal: where its cause lies, as in domain/codes.py; "" where that is not clear."""
+    """Of a refusal: where its cause lies, as in domain/codes.py; "" where that is not clear.
+    Of one that was not sent: "worker" where no account has to do with that."""
+    in_hand: bool = False
+    """Whether the process that records it goes on with a message that is queued again at once."""
 
 
 class TakenIn(NamedTuple):
@@ -125,3 +132,5 @@ class Due:
     """Whether more is due than was taken at once."""
     woken: int = 0
     """How many the claim has woken up itself."""
+    closed: frozenset[Lane] = frozenset()
+    """Lanes for which no account sends, while others are open."""

@@ -84,7 +84,7 @@ class LaneQueue:
         for message_id in twice:
             self.pass_by(wakeup, message_id)
         self._wakeups.update(dict.fromkeys(wakeup.waiting, wakeup))
-        self.waiting.add(wakeup.waiting)
+        self.waiting.add(wakeup.waiting, first=wakeup.first is not None)
         return twice
 
     def leave(self, message_id: str) -> WakeUp:

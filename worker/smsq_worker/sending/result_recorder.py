@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 FIELDS: Final = {"attempt": int, "outcome": str, "detail": str, "mid": str, "wait_s": int | float}
 """What each entry of the spool holds beside `id`, whichever release wrote it."""
+OF_ACCOUNTS: Final = ("account", "scope")
+"""What it holds beside them where there are several accounts. A release that does not know them may
+not record it: see ledger/accounts.py."""
 
 
 class ResultRecorder:
@@ -103,7 +106,7 @@ class ResultRecorder:
 
 def _as_entry(result: AttemptResult) -> dict[str, Any]:
     """Return the spool's entry, without `trouble` and `too_fast`, which will be outdated."""
-    names = (*FIELDS, "begun")
+    names = (*FIELDS, "begun", *(name for name in OF_ACCOUNTS if getattr(result, name)))
     return {"id": result.message_id} | {name: getattr(result, name) for name in names}
 
 
@@ -114,5 +117,6 @@ def _from_entry(entry: dict[str, Any]) -> AttemptResult:
         raise TypeError
     values = {name: entry[name] for name in FIELDS}
     values["outcome"] = Outcome(entry["outcome"])
+    values |= {name: str(entry.get(name, "")) for name in OF_ACCOUNTS}
     # Release 0.1.0 wrote no `begun`.
     return AttemptResult(entry["id"], **values, begun=entry.get("begun", 0))

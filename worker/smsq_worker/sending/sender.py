@@ -12,20 +12,20 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock, Thread
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from smsq import tracing
 from smsq.contract import Lane, State, parse
 from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict, LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
+from smsq_worker.domain.accounts import qualified, unqualified
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.testnumbers import new_mid
-from smsq_worker.gateway.client import Gateway
-from smsq_worker.gateway.response import GatewayResult
 from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Admitted, AttemptResult, Rejected
@@ -34,19 +34,30 @@ from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.lane import LaneQueue
 from smsq_worker.sending.rate_limiter import RateLimiter
 from smsq_worker.sending.result_recorder import ResultRecorder
-from smsq_worker.sending.wakeup import WakeUp
+from smsq_worker.sending.wakeup import InHand, WakeUp
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.vendor import GatewayResult
 
 log = logging.getLogger(__name__)
 
 # It waits, within its ttl, until a worker has the key.
-UNREADABLE: Final = GatewayResult(Outcome.NOT_SENT, "no key opens its payload")
+UNREADABLE: Final = GatewayResult(Outcome.NOT_SENT, "no key opens its payload", scope="worker")
 # A failover would undo its admission, and it would silently be sent again.
-UNSAFE: Final = GatewayResult(Outcome.NOT_SENT, "too few replicas had its admission in time")
+UNSAFE: Final = GatewayResult(
+    Outcome.NOT_SENT, "too few replicas had its admission in time", scope="worker"
+)
+UNKNOWN_ACCOUNT: Final = GatewayResult(
+    Outcome.NOT_SENT, "this worker does not know its account", scope="worker"
+)
 TEST_NUMBER: Final = GatewayResult(Outcome.ACCEPTED, "test number, not sent")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
 NOT_RECORDED: Final = "not recorded yet"
 GIVEN_BACK_S: Final = 10.0
 LOST: Final = "left to its lease"
+
+
+Attempt: TypeAlias = tuple[str, int, int, str]
+"""Message, number, when it began, and the key of its account."""
 
 
 class Sender:
@@ -55,7 +66,7 @@ class Sender:
     def __init__(
         self,
         rate_limiter: RateLimiter,
-        gateway: Gateway,
+        gateways: Mapping[str, Gateway],
         recorder: ResultRecorder,
         *,
         ledger_writer: LedgerWriter,
@@ -63,14 +74,15 @@ class Sender:
         gate: ConsumerGate,
         max_attempts: int,
     ) -> None:
+        """`gateways` are by the keys of their accounts."""
         self._rate_limiter = rate_limiter
-        self._gateway = gateway
+        self._gateways = gateways
         self._ledger_writer = ledger_writer
         self._recorder = recorder
         self._backoff = backoff
         self._attempts = Attempts(self.submit, max_attempts)
         self._lanes = {lane: LaneQueue(lane, gate, self._send) for lane in Lane}
-        self._in_flight: set[tuple[str, int, int]] = set()
+        self._in_flight: set[Attempt] = set()
         self._starting, self._is_recording = Lock(), False
         self._round_began = math.inf
 
@@ -162,7 +174,7 @@ class Sender:
 
     def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:
         """Submit an admitted message to the gateway; the result is to be recorded next."""
-        attempt = (message_id, admitted.attempt, admitted.begun)
+        attempt = (message_id, admitted.attempt, admitted.begun, admitted.account)
         if not admitted.phone:
             log.error(
                 "%s cannot be sent: no key of SMSQ_PAYLOAD_KEYS here opens it",
@@ -175,11 +187,14 @@ class Sender:
         if admitted.is_test:
             # Of nothing else of the process can it be in doubt, so it is not in flight.
             return self._result(attempt, replace(TEST_NUMBER, mid=new_mid()))
+        gateway = self._gateways.get(admitted.account)
+        if gateway is None:
+            return self._result(attempt, UNKNOWN_ACCOUNT)
         self._in_flight.add(attempt)
         since_ns = time.time_ns()
-        result = self._gateway.submit(
+        result = gateway.submit(
             admitted.phone,
-            admitted.template,
+            admitted.template_there or admitted.template,
             admitted.code,
             wait=lambda: self._rate_limiter.wait_for_send_time(message_id, admitted),
             lease_ends=admitted.lease_ends,
@@ -189,6 +204,8 @@ class Sender:
             known: dict[str, object] = {"id": message_id, "lane": lane}
             known |= {"template": admitted.template, "attempt": admitted.attempt}
             known |= {"outcome": result.outcome, "mid": result.mid}
+            if admitted.account:
+                known["account"] = admitted.account
             error = "" if result.outcome is Outcome.ACCEPTED else result.outcome
             tracing.happened(admitted.trace, "smsq call", "CLIENT", since_ns, known, error=error)
         return self._result(attempt, result)
@@ -213,10 +230,13 @@ class Sender:
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         states = iter(self._record(results) if results else ())
         for one in ended:
-            wakeup, result = one.wakeup, one.result
+            wakeup, result = one.wakeup.first or one.wakeup, one.result
             if isinstance(result, AttemptResult):
                 state, detail = next(states), result.detail
                 _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
+                if result.in_hand and state is State.QUEUED:
+                    self._go_on(wakeup, one.message_id)
+                    continue
                 word = str(state or NOT_RECORDED)
             else:
                 word, detail = _word(one), ""
@@ -225,12 +245,24 @@ class Sender:
                 level = logging.WARNING if "unknown" in summary else logging.INFO
                 log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
 
+    def _go_on(self, first: WakeUp, message_id: str) -> None:
+        """Ask again at once for a message that an account certainly did not take."""
+        reached("before another account")
+
+        def leave() -> None:
+            first.ended(State.QUEUED)
+            with suppress(LedgerUnavailable):
+                self._ledger_writer.unpublished(message_id)
+
+        self._lanes[first.lane].put(WakeUp(first.lane, [message_id], InHand(leave), first=first))
+
     def _record(self, results: Sequence[AttemptResult]) -> list[State | None]:
         try:
             states = self._recorder.record(results)
         finally:
             self._in_flight.difference_update(
-                (result.message_id, result.attempt, result.begun) for result in results
+                (result.message_id, result.attempt, result.begun, result.account)
+                for result in results
             )
         reached("after record")
         return states
@@ -268,18 +300,21 @@ class Sender:
         for result, state in zip(results, self._record(results), strict=True):
             _log_result(result, state)
 
-    def _result(self, attempt: tuple[str, int, int], result: GatewayResult) -> AttemptResult:
-        message_id, number, begun = attempt
+    def _result(self, attempt: Attempt, result: GatewayResult) -> AttemptResult:
+        message_id, number, begun, account = attempt
         return AttemptResult(
             message_id,
             number,
             result.outcome,
             result.detail,
-            result.mid,
+            result.mid and qualified(result.mid, account),
             wait_s=max(self._backoff.wait_s(number), result.retry_after_s),
             trouble=result.trouble,
             too_fast=result.too_fast,
             begun=begun,
+            account=account,
+            scope=result.scope,
+            in_hand=len(self._gateways) > 1,
         )
 
 
@@ -304,12 +339,16 @@ def _log_result(
     level = (logging.DEBUG if is_quiet else logging.INFO) if is_good else logging.WARNING
     if not log.isEnabledFor(level):
         return
-    known = {name: getattr(result, name) for name in ("attempt", "mid", "outcome")}
+    mid, account = unqualified(result.mid)[0], result.account
+    known = {"attempt": result.attempt, "mid": mid, "outcome": result.outcome}
+    if account:
+        known["account"] = account
     log.log(
         level,
-        "%s attempt %d: %s%s, now %s",
+        "%s attempt %d%s: %s%s, now %s",
         result.message_id,
         result.attempt,
+        f" at {account}" if account else "",
         result.outcome,
         f" ({result.detail})" if result.detail else "",
         state or NOT_RECORDED,

@@ -31,25 +31,33 @@ class Waiting:
         self._in_hand_at = time.monotonic() + IN_HAND_S
         self._booked: dict[str, tuple[float, str]] = {}
         """When to ask again, and with which slot."""
+        self._alone: dict[str, float] = {}
+        """When to ask again for those that wait without a slot, and hold up no others."""
 
     def __bool__(self) -> bool:
-        return bool(self._unbooked or self._booked)
+        return bool(self._unbooked or self._booked or self._alone)
 
-    def add(self, ids: Iterable[str]) -> None:
-        """Add messages behind the others."""
+    def add(self, ids: Iterable[str], *, first: bool = False) -> None:
+        """Add messages behind the others, or before them."""
         if not self:
             self._in_hand_at = time.monotonic() + IN_HAND_S
-        self._unbooked.extend(ids)
+        if first:
+            self._unbooked.extendleft(ids)
+            self._ask_at = 0.0
+        else:
+            self._unbooked.extend(ids)
 
     def clear(self) -> None:
         """Forget all."""
         self._unbooked.clear()
         self._booked.clear()
+        self._alone.clear()
 
     def rest(self, seconds: float) -> None:
         """Ask for none of them for so long."""
         self._ask_at = at = time.monotonic() + seconds
         self._booked = {one: (max(at, due), slot) for one, (due, slot) in self._booked.items()}
+        self._alone = {one: max(at, due) for one, due in self._alone.items()}
 
     def long_in_hand(self) -> list[str]:
         """Return the ids of all if the ledger is due to be told of them; otherwise none."""
@@ -57,23 +65,31 @@ class Waiting:
         if now < self._in_hand_at:
             return []
         self._in_hand_at = now + IN_HAND_S
-        return [*self._booked, *self._unbooked]
+        return [*self._booked, *self._alone, *self._unbooked]
 
     def next_at(self) -> float:
         """Return when to ask next, by time.monotonic(), if no attempt ends earlier."""
         times = [at for at, _ in self._booked.values()]
-        if self._unbooked and self._has_room:
-            times.append(self._ask_at)
+        if self._has_room:
+            times += [self._ask_at] * bool(self._unbooked)
+            times += self._alone.values()
         return min(times, default=math.inf)
 
     def to_ask(self, free: int) -> list[tuple[str, str]]:
         """Return the messages to ask for now, with their slots; new ones as attempts are free."""
         now = time.monotonic()
         asks = [(one, slot) for one, (at, slot) in self._booked.items() if at <= now]
-        if now >= self._ask_at:
+        is_time = now >= self._ask_at
+        if is_time or self._alone:
             room = free - len(self._booked)
             self._has_room = room > 0
-            new = min(room, MAX_ASKS - len(asks), len(self._unbooked))
+            most = min(room, MAX_ASKS - len(asks))
+            new = min(most, len(self._unbooked)) if is_time else 0
+            if self._alone and most > 0:
+                # Half of them may be new: those may have another account.
+                due = [(one, "") for one, at in self._alone.items() if at <= now]
+                asks += due[: max(most - new, (most + 1) // 2)]
+                new = min(new, MAX_ASKS - len(asks))
             asks += [(self._unbooked[n], "") for n in range(new)]
         return asks
 
@@ -84,9 +100,15 @@ class Waiting:
         now = time.monotonic()
         for (message_id, slot), answer in zip(asks, answers, strict=False):
             if isinstance(answer, RetryLater) and not (slot or answer.booked):
-                self._ask_at = now + min(max(answer.seconds, MIN_ASK_S), MAX_ASK_S)
-                return
-            if not slot:
+                at = now + min(max(answer.seconds, MIN_ASK_S), MAX_ASK_S)
+                if not (answer.alone or message_id in self._alone):
+                    self._ask_at = at
+                    return
+                if self._alone.pop(message_id, None) is None:
+                    self._unbooked.popleft()
+                self._alone[message_id] = at
+                continue
+            if not slot and self._alone.pop(message_id, None) is None:
                 self._unbooked.popleft()
             if isinstance(answer, RetryLater):
                 self._booked[message_id] = now + answer.seconds, answer.turn or slot

@@ -31,6 +31,28 @@ class Source(Protocol):
         """Put it back into its queue, for what is left in `waiting`, and before it earlier ones."""
 
 
+class InHand:
+    """The source of a message that goes on: its wake-up has been acknowledged."""
+
+    def __init__(self, leave: Callable[[], object]) -> None:
+        """`leave` leaves it to the scheduler."""
+        self._leave = leave
+
+    def begins(self) -> None:
+        """Do nothing: its first attempt has begun long ago."""
+
+    def acknowledge(self) -> None:
+        """Do nothing: there is nothing in a queue."""
+
+    def ends(self, state: str, detail: str) -> None:
+        """Do nothing: its first wake-up is told."""
+
+    def requeue(self, earlier: Sequence[Any]) -> None:
+        """Leave it to the scheduler."""
+        del earlier
+        self._leave()
+
+
 class WakeUp:
     """A wake-up in hand. Its lane's thread alone changes `waiting`, the recorder calls `ended`."""
 
@@ -40,6 +62,7 @@ class WakeUp:
         "_ended",
         "_given_back",
         "content",
+        "first",
         "is_batch",
         "lane",
         "source",
@@ -54,11 +77,14 @@ class WakeUp:
         *,
         content: Content | None = None,
         is_batch: bool = False,
+        first: WakeUp | None = None,
     ) -> None:
         self.lane = lane
         self.source = source
         self.content = content
         self.is_batch = is_batch
+        self.first = first
+        """Of a message that goes on to another account, the wake-up with which it came."""
         self.waiting = dict.fromkeys(ids)
         """The ids that wait for their slots, in order."""
         self._counts: Counter[str] | None = Counter() if is_batch else None
@@ -77,10 +103,14 @@ class WakeUp:
     @staticmethod
     def give_back(wakeups: Sequence[WakeUp]) -> None:
         """Put wake-ups of a lane back into its queue, for those that wait, in the same order."""
-        if not wakeups:
-            return
         for wakeup in wakeups:
             wakeup._given_back = True  # noqa: SLF001 - a WakeUp's own
+            if wakeup.first:
+                _tell(wakeup.source.requeue, ())
+                wakeup.waiting.clear()
+        wakeups = [one for one in wakeups if not one.first]
+        if not wakeups:
+            return
         *earlier, last = (wakeup.source for wakeup in wakeups)
         _tell(last.requeue, earlier)
         for wakeup in wakeups:

@@ -19,10 +19,10 @@ from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
 from smsq_worker.domain.printable import escaped
-from smsq_worker.gateway.relay_request import WRONG_SECRET
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
+from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
 # How people write what the gateway answers to a wrong secret.
 _WRONG_SECRET = frozenset({"400", "GATEWAY:400"})

@@ -1,16 +1,17 @@
 -- Decide whether messages may go now. Those that may are `sending` from here on, under a lease.
--- needs: set_aside ends pauses breaker window campaign_rate
+-- needs: set_aside ends pauses breaker window campaign_rate routes
 --
 -- ARGV[1] '1' where a payload that anybody can read is to be encrypted first
 -- ARGV[2] a text that no other call has: a client whose connection was lost sends its call again
 -- ARGV[3...] id, the slot that has been booked for it or '', id, slot, ...; instead of a slot, of a
 --   number that was looked at: 'real', or of a test number 'test ' and the stat to report
 -- Returns {events, answer, ...}, in order; a 'wait', 'plain', 'look' or 'paused' is the last:
---   {'go', attempt, payload, template, us, begun, trace}  its send time is in us; begun: when the
---     attempt began, in ms; trace only if it has one
+--   {'go', attempt, payload, template, us, begun, trace, account}  its send time is in us; begun:
+--     when the attempt began, in ms; trace only if it has one, and account only if that has a key
 --   {'test', ...}         the same, of a test number: the gateway is not to be called
 --   {'look', payload}     look whether this is a test number, then ask again
 --   {'wait', us}          ask again then
+--   {'later', us}         the same, where others may go meanwhile, through another account
 --   {'booked', us, slot}  a slot is booked: ask again then, with it
 --   {'plain', payload}    encrypt it, then ask again
 --   {'paused'}            nothing goes: give the wake-up back
@@ -30,6 +31,8 @@ local PROBE_IN_DOUBT = 4 * PROBE
 -- This many attempts, or two seconds' worth, may be in flight without an answer to any: that the
 -- gateway has fallen silent is known only when the first of them time out.
 local UNANSWERED = 20
+-- Whoever waits longer than that for a slot does not wait in a worker, in the way of others, in us.
+local LONG = 1000000
 -- How long a message waits that must not be sent for now.
 local STOPPED = 60000
 local ENCRYPT, ASKER = ARGV[1] == '1', ARGV[2]
@@ -54,13 +57,19 @@ end
 -- The guards, in their order: each returns why a message may not go, or nil, and leaves in `go` what
 -- its admission needs to know.
 
+-- Name the account in an answer, where that has a key.
+local function with_account(answer, m)
+  if m.of ~= '' then answer[7], answer[8] = m.trace or '', m.of:sub(2) end
+  return answer
+end
+
 -- Answer again what a lost connection kept from the caller: its messages are under way to nobody, and
 -- their leases would end in doubt. Their send times are over, so it asks for others (depart.lua).
 local function again(m)
   set(m, 'by', ASKER)  -- A write, so that WAIT waits for what was written before.
   local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
-  return {m.f.test and 'test' or 'go', m.n, payload or '', m.template, -1000000,
-    m.f[attempt(m.n).at], m.trace}
+  return with_account({m.f.test and 'test' or 'go', m.n, payload or '', m.template, -1000000,
+    m.f[attempt(m.n).at], m.trace}, m)
 end
 
 local function copy(m)
@@ -145,10 +154,20 @@ local function suppressed(m)
 end
 
 -- The gateway's own limit per number.
-local function number_held_by_gateway(m)
-  local at = m.phone_hash and tonumber(redis.call('GET', KEY_PHONE_HOLD .. m.phone_hash) or 0)
-  if not at or now >= at then return end
+local function held_until(m, of)
+  local text = m.phone_hash and redis.call('GET', KEY_PHONE_HOLD .. m.phone_hash .. of)
+  local at, lanes = string.match(text or '', '^(%d+) ?(.*)$')
+  at = tonumber(at or 0)
+  return now < at and (lanes == '' or is_word(lanes, m.lane)) and at or nil
+end
+
+local function wait_for_number(m, at)
   return at >= m.expires and too_often(m, at) or deferred(m, at - now)
+end
+
+local function number_held_by_gateway(m, go)
+  local at = held_until(m, go.of)
+  return at and wait_for_number(m, at)
 end
 
 -- Otps to one number; resends are not another message.
@@ -176,10 +195,11 @@ local function outside_bulk_hours(m)
   end
 end
 
-local function under_a_pause(m, go)
+-- Return what pauses a message at an account: 'account', 'doubt' or 'template'; nil for nothing.
+local function paused_at(of, m, go)
   local texts = open(KEY_PAUSES).f
   if not next(texts) then return end
-  local template = 'template:' .. m.template
+  local account, breaker, template = 'account' .. of, 'breaker' .. of, template_at(of, m.template)
   local function stops(scope, text)
     local p = text and pause_of(text)
     if not p or not stops_lane(p, m.lane) then return false end
@@ -187,18 +207,21 @@ local function under_a_pause(m, go)
     return m.f.test or not p.permit
   end
 
-  if stops('account', texts.account) or stops('breaker', texts.breaker) then
-    -- A test is no probe, and must not keep one behind it from being asked for.
-    return m.f.test and deferred(m, math.min(PROBE, 5000)) or {'paused'}
-  end
-  local outage = go.probes.breaker
-  if m.doubt and outage and now < outage.permit + PROBE_IN_DOUBT then
-    return deferred(m, math.min(PROBE, 5000))
-  end
-  if stops(template, texts[template]) then
+  if stops(account, texts[account]) or stops(breaker, texts[breaker]) then return 'account' end
+  local outage = go.probes[breaker]
+  if m.doubt and outage and now < outage.permit + PROBE_IN_DOUBT then return 'doubt' end
+  if stops(template, texts[template]) then return 'template' end
+end
+
+local function under_a_pause(m, go)
+  local what = paused_at(go.of, m, go)
+  if what == 'account' and not m.f.test then return {'paused'} end
+  if what == 'template' then
     wait_for_template(m)
     return {'deferred', m.state}
   end
+  -- A test is no probe, and must not keep one behind it from being asked for.
+  return what and deferred(m, math.min(PROBE, 5000))
 end
 
 -- Its campaign has a rate of its own, and no slot for it yet.
@@ -208,18 +231,21 @@ local function campaign_slower(m)
   return {'deferred', m.state}
 end
 
-local function gateway_silent(m, go)
-  if m.f.test then return end
-  go.rate = rate()
-  if unanswered() >= math.max(UNANSWERED, 2 * go.rate.now) then return {'wait', 100000} end
+local function is_silent(r)
+  return unanswered(r.of) >= math.max(UNANSWERED, 2 * r.now)
 end
 
-local is_booked
+local function gateway_silent(m, go)
+  if m.f.test then return end
+  go.rate = rate(go.of)
+  if is_silent(go.rate) then return {'wait', 100000} end
+end
+
 local function book(r, tat)
   r.tat = tat
-  if is_booked then return end
-  is_booked = true
-  at_end(function() set(open(KEY_RATE), 'tat', whole(r.tat)) end)
+  if r.is_booked then return end
+  r.is_booked = true
+  at_end(function() set(open(KEY_RATE .. r.of), 'tat', whole(r.tat)) end)
 end
 
 -- Slots are booked one gap apart (GCRA), so that late workers lose none of them; and send times are
@@ -243,17 +269,166 @@ local function no_slot_yet(m, go)
   -- Nobody asks before it: one that lies ahead was booked before the clock was set back.
   if go.booked ~= '' then slot = math.max(us + EARLY / 3, math.min(slot, us + EARLY)) end
   slot = room(r, slot)
-  if slot > us + EARLY then return {'booked', math.ceil(slot - us - EARLY), whole(slot)} end
+  if slot > us + EARLY then
+    return {'booked', math.ceil(slot - us - EARLY), whole(slot) .. r.of}
+  end
   go.at = slot
 end
 
-local GUARDS = {copy, ttl_over, stopped, payload_unusable, test_number,
+-- Where there are several accounts: the guards that find one, and a slot there. One function, as what is
+-- in it is made only where there are several, and Lua takes 200 locals.
+local function guards_of_several()
+  -- Return whether each account of each route is stopped.
+  local function all_stopped()
+    local texts = open(KEY_PAUSES).f
+    for _, route in ipairs(ROUTES) do
+      for _, of in ipairs(route) do
+        local account, breaker = texts['account' .. of], texts['breaker' .. of]
+        if not (account and not pause_of(account).permit or breaker and not pause_of(breaker).permit) then
+          return false
+        end
+      end
+    end
+    return true
+  end
+
+  -- A message that no account takes now, for what is known: how many for which cause.
+  local function wait_for_account(m, go, causes)
+    if causes.account and all_stopped() and not m.f.test then return {'paused'} end
+    if m.f.unsent then
+      drop(m, 'unsent')  -- They count again.
+    elseif causes.template == causes.all then
+      wait_for_template(m)
+      return {'deferred', m.state}
+    elseif causes.held == causes.all then
+      return wait_for_number(m, causes.held_until)
+    elseif causes.silent then
+      return {'later', 100000}
+    end
+    return deferred(m, math.min(PROBE, 5000))
+  end
+
+  -- An otp is no probe of an account while another takes it at once and there may be others to probe.
+  local function is_spared(m, go)
+    if m.lane ~= 'otp' then return false end
+    for _, p in pairs(go.probes) do
+      if now < p.permit + PROBE_IN_DOUBT then return true end
+    end
+    return false
+  end
+
+  -- Find the accounts through which a message may go now, but for their slots: `ways`.
+  local function no_account(m, go)
+    local tried, spared, causes = untried(m), {}, {all = 0, held_until = math.huge}
+    if not tried[1] then
+      drop(m, 'refused', 'unsent')  -- The settings are others by now, or an account failed it later.
+      tried = accounts_of(m)
+      if not tried[1] then
+        set(m, 'detail', 'no account of its route has the template ' .. m.template)
+        finish(m, 'failed', 'local:no-account')
+        return ended(m)
+      end
+    end
+    go.ways, go.differs = {}, m.f.refused or m.f.unsent or m.f.via
+    for _, of in ipairs(tried) do
+      go.probes = {}
+      local held = held_until(m, of)
+      local cause = held and 'held' or paused_at(of, m, go)
+      local way = {of = of, rate = rate(of), probes = go.probes}
+      if not cause and not m.f.test and is_silent(way.rate) then cause = 'silent' end
+      if not cause then
+        local found = is_spared(m, go) and spared or go.ways
+        found[#found + 1] = way
+      else
+        go.differs = go.differs or cause ~= 'account' and cause ~= 'silent'
+        causes[cause], causes.all = (causes[cause] or 0) + 1, causes.all + 1
+        if held then causes.held_until = math.min(causes.held_until, held) end
+      end
+    end
+    if not go.ways[1] then go.ways = spared end
+    if not go.ways[1] then return wait_for_account(m, go, causes) end
+  end
+
+  -- Return whether messages of a lane may have other routes: then one that waits for its account must not
+  -- hold up the others.
+  local function several_routes(lane)
+    local n = 0
+    for _, route in ipairs(ROUTES) do
+      if (route.lane or lane) == lane then
+        n = n + 1
+        if not route.template then break end
+      end
+    end
+    return n > 1
+  end
+
+  -- Put ways in the order in which their route's weights give them the next message: each has to its
+  -- credit what others got before it. Returns also what is to be done when one has taken it.
+  local function by_weight(m, ways)
+    local route, total, at = route_of(m), 0, {}
+    if not route.weights or m.f.via then return false end
+    local credits = open(KEY_WEIGHTS)
+    for n, of in ipairs(route) do at[of] = n end
+    local name = (route.lane or '') .. ' ' .. (route.template or '') .. ' '
+    for n, way in ipairs(ways) do
+      way.weight, way.field = route.weights[at[way.of]], name .. (way.of == '' and '@' or way.of)
+      way.credit, way.n = (tonumber(credits.f[way.field]) or 0) + way.weight, n
+      total = total + way.weight
+    end
+    table.sort(ways, function(a, b)
+      if a.credit ~= b.credit then return a.credit > b.credit end
+      return a.n < b.n
+    end)
+    return true, function(taken)
+      for _, way in ipairs(ways) do
+        local credit = way == taken and way.credit - total or way.credit
+        set(credits, way.field, math.max(-total, math.min(total, credit)))
+      end
+    end
+  end
+
+  -- Take the first account that has a slot in time. An ordered route waits for the first that has one
+  -- before the ttl is over, but an otp; a route with weights takes another that has one now.
+  local function no_slot_at_any(m, go)
+    local ways, booked, booked_at = go.ways, go.booked, go.booked_at
+    if booked ~= '' then
+      for _, way in ipairs(ways) do
+        if way.of == booked_at then
+          go.of, go.rate, go.probes = way.of, way.rate, way.probes
+          return no_slot_yet(m, go)
+        end
+      end
+      go.booked = ''
+    end
+    local is_weighted, charge = by_weight(m, ways)
+    local soonest = math.huge
+    for _, way in ipairs(ways) do
+      go.of, go.rate, go.probes = way.of, way.rate, way.probes
+      local answer = no_slot_yet(m, go)
+      if not answer or answer[1] == 'booked' then
+        if is_weighted and not m.f.test then charge(way) end
+        return answer
+      end
+      soonest = math.min(soonest, answer[2])
+      local in_time = us + answer[2] + AHEAD[m.lane] < m.expires * 1000
+      if in_time and not is_weighted and m.lane ~= 'otp' then break end
+    end
+    if not go.differs and not several_routes(m.lane) then return {'wait', soonest} end
+    if soonest > LONG then return deferred(m, math.min(math.ceil(soonest / 1000), 5000)) end
+    return {'later', soonest}
+  end
+
+  return {copy, ttl_over, stopped, payload_unusable, test_number, suppressed, number_too_frequent,
+    outside_bulk_hours, no_account, campaign_slower, no_slot_at_any}
+end
+
+local GUARDS = ROUTES and guards_of_several() or {copy, ttl_over, stopped, payload_unusable, test_number,
   suppressed, number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause,
   campaign_slower, gateway_silent, no_slot_yet}
 
 local function depart(m, go)
   if not m.f.test then
-    count_unanswered(1)
+    count_unanswered(go.of, 1)
     departs(go.rate, go.at, m.n + 1 .. ' ' .. m.id)
     for scope, p in pairs(go.probes) do
       p.permit = nil
@@ -269,19 +444,21 @@ local function depart(m, go)
     redis.call('LTRIM', go.sent_key, 0, most - 1)
     redis.call('PEXPIRE', go.sent_key, longest)
   end
-  m.n = m.n + 1
+  m.n, m.of = m.n + 1, go.of
   drop(m, 'turn')
+  if go.of ~= '' then set(m, attempt(m.n).account, go.of:sub(2)) end
   move(m, 'sending', 'n', m.n, attempt(m.n).at, now, 'by', ASKER)
   timer(m, now + LEASE)
-  if m.f.test then return {'test', m.n, go.payload, m.template, 0, now, m.trace} end
+  if m.f.test then return with_account({'test', m.n, go.payload, m.template, 0, now, m.trace}, m) end
   if m.doubt then count('possible_duplicates') end
-  return {'go', m.n, go.payload, m.template, math.ceil(go.at - us), now, m.trace}
+  return with_account({'go', m.n, go.payload, m.template, math.ceil(go.at - us), now, m.trace}, m)
 end
 
 local function admit(id, booked)
   local m = load(id)
   if not m then return {'unknown'} end
-  local go = {booked = tonumber(booked) and booked or '', is_known = booked ~= '',
+  local slot, at = string.match(booked, '^(%d+)(.*)$')
+  local go = {booked = slot or '', booked_at = at, is_known = booked ~= '', of = '',
     test = string.match(booked, '^test (.+)$'), probes = {}}
   for i = 1, #GUARDS do
     local why_not = GUARDS[i](m, go)

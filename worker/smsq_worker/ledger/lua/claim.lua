@@ -10,7 +10,8 @@
 --   would seem to be in its queue
 -- ARGV[6] where broker and ledger are one Redis, JSON: lane -> {queue, envelope for one message, for a
 --   batch}, with marks (wakeup.lua); '' where the caller publishes
--- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
+-- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe (where they
+--   are open, behind that the lanes that are closed for lack of an account),
 --   attempts a second, 1 where more is due, how many were woken up here, id, lane, id, lane, ...}: the
 --   rest are wake-ups to publish
 --
@@ -20,7 +21,7 @@
 
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest = cjson.decode(ARGV[4])
-local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0}
+local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0, closed = {}}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
@@ -89,7 +90,7 @@ end
 -- checks become rarer.
 local function suspect(m)
   if m.published == 0 or (oldest[m.lane] and #oldest[m.lane] == 0) then return wake(m) end
-  local head = answer[3] ~= 'closed' and heads[m.lane]
+  local head = answer[3] ~= 'closed' and not answer.closed[m.lane] and heads[m.lane]
   if head and m.published + SLOW_MS < head then
     if m.overtaken then return wake(m) end
     set(m, 'overtaken', 1)
@@ -122,22 +123,64 @@ local function permit_probe(scope, p)
   if first then apart('message', first, due_now, first) end
 end
 
-local function look_at_pause(scope, p)
+local function look_at_pause(scope, p, gates)
   if p.unreadable then  -- its cause is not known, so an operator has to end it
     set_aside('pause', scope, 'its entry is malformed')
     p.unreadable = nil
     keep(scope, p)
   end
   if p.cause ~= 'operator' and now >= p.probe_at then permit_probe(scope, p) end
-  if scope == 'account' or scope == 'breaker' then
-    if not p.permit then answer[3] = 'closed' elseif answer[3] == 'open' then answer[3] = 'probe' end
+  local of = account_of(scope)
+  if of then
+    if not p.permit then gates[of] = 'closed' elseif not gates[of] then gates[of] = 'probe' end
   end
 end
 
+-- Return whether lanes are open, by what the pauses make of each account: they are while one of any
+-- route is. Then the lanes follow that are closed all the same: each of their routes is.
+local function gate(gates)
+  if not ROUTES then return gates[''] or 'open' end
+  local all, closed = 'closed', ''
+  for _, lane in ipairs({'otp', 'notice', 'bulk'}) do
+    local best = 'closed'
+    for _, route in ipairs(ROUTES) do
+      if (route.lane or lane) == lane then
+        for _, of in ipairs(route) do
+          if not gates[of] then best = 'open' elseif best == 'closed' then best = gates[of] end
+        end
+        if not route.template then break end
+      end
+    end
+    if best == 'closed' then closed = closed .. ' ' .. lane end
+    answer.closed[lane] = best == 'closed'
+    if best == 'open' or all == 'closed' then all = best end
+  end
+  return all .. (all == 'open' and closed or '')
+end
+
+-- Return the rate of all accounts together. Releases that do not know those with a key must not work
+-- here any more, see ledger/accounts.py; that was so, but for what a failover undid.
+local function look_at_rates()
+  local sum = 0
+  for of, one in pairs(ACCOUNTS or {[''] = {rate = RATE, burst = BURST}}) do
+    set(open(KEY_RATE .. of), 'workers_limit', tostring(one.rate), 'workers_burst', one.burst)
+    sum = sum + rate(of).now
+    if of ~= '' then
+      redis.call('SADD', KEY_ACCOUNTS, of:sub(2))
+      if readable_by < WITH_ACCOUNTS then
+        readable_by = WITH_ACCOUNTS
+        redis.call('HSET', KEY_SCHEMA, 'readable_by', readable_by)
+      end
+    end
+  end
+  return sum
+end
+
 local function look_at_pauses_and_rate()
-  for scope, text in pairs(open(KEY_PAUSES).f) do look_at_pause(scope, pause_of(text)) end
-  answer[4] = tostring(rate().now)
-  set(open(KEY_RATE), 'workers_limit', tostring(RATE), 'workers_burst', BURST)
+  local gates = {}
+  for scope, text in pairs(open(KEY_PAUSES).f) do look_at_pause(scope, pause_of(text), gates) end
+  answer[3] = gate(gates)
+  answer[4] = tostring(look_at_rates())
 end
 
 -- What waited for a template goes on, `limit` at a time.
@@ -165,7 +208,7 @@ local due = {
     end
     set(m, m.n .. ':outcome', 'maybe_sent', m.n .. ':detail', 'lease ran out')
     count('calls:maybe_sent')
-    answered(false)
+    answered(m.of, false)
     follow_doubt(m, lost_wait_ms)
   end,
   accepted = function(m) finish(m, 'unreported') end,

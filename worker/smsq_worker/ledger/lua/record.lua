@@ -1,10 +1,13 @@
 -- Record the results of attempts, and do what follows.
--- needs: reports breaker clock_step
+-- needs: reports breaker clock_step routes
 --
 -- ARGV[1] the results as JSON, each [id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
---   begun]: a refusal's detail begins with the message's reason; mid is "" where there is none;
---   wait_ms to another attempt; whether the gateway is in trouble, and says that we are too fast;
---   when the attempt began in Unix ms (0: unknown)
+--   begun], and perhaps account, scope, in_hand]: a refusal's detail begins with the message's
+--   reason; mid is "" where there is none; wait_ms to another attempt; whether the gateway is in
+--   trouble, and says that we are too fast; when the attempt began in Unix ms (0: unknown); the key of
+--   its account; where the cause of a refusal lies, "" where that is not clear, and of one that was not
+--   sent "worker" where no account has to do with it; whether the caller goes on with a message that
+--   is `queued` again, see routes.lua
 -- Returns {events, state, ...}, in order
 --
 -- The attempt's number is the fence: a result that comes after a newer attempt began still
@@ -59,7 +62,7 @@ end
 
 -- Admit an attempt once more that a failover undid. What led to it is undone too: each attempt
 -- before it may have been in doubt.
-local function catch_up(m, n, begun)
+local function catch_up(m, n, begun, account)
   if begun == 0 or not is_live(m) then return false end
   local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
   for _ = is_known and m.n + 1 or m.n, n - 1 do
@@ -67,8 +70,9 @@ local function catch_up(m, n, begun)
     set(m, '0:outcome', 'maybe_sent')
   end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
-  m.n = n
+  m.n, m.of = n, account == '' and '' or '@' .. account
   set(m, 'n', n, attempt(n).at, begun)
+  if account ~= '' then set(m, attempt(n).account, account) end
   return true
 end
 
@@ -120,7 +124,7 @@ end
 -- Make the result's mid known; return the reports on it that came early, and the attempt they are of.
 local function reports_before(m, r)
   if r.mid == '' then return {} end
-  set(m, attempt(r.attempt).mid, r.mid)
+  set(m, attempt(r.attempt).mid, string.match(r.mid, '^%S+'))
   local of = know(r.mid, m, r.attempt)
   if not of then return {} end
   local early = KEY_EARLY .. r.mid
@@ -132,6 +136,35 @@ local function reports_before(m, r)
   return reports, of
 end
 
+-- Return whether a refusal may be the fault of its account. One without a clear cause is its first
+-- one's, if another that sends is there to try the message: or bad numbers would pause all of them.
+local function may_be_at_fault(m, r)
+  if r.outcome ~= 'refused' or not ROUTES then return not OF_THE_MESSAGE[r.scope] end
+  if r.scope ~= '' then return r.scope == 'account' or r.scope == 'gateway' end
+  if m.f.refused then return false end
+  local all = accounts_of(m)
+  for _, of in ipairs(all) do
+    if of ~= r.of and not paused('account' .. of) and not paused('breaker' .. of) then return true end
+  end
+  return not all[2]
+end
+
+-- An account certainly did not take the message: others may. Return whether that is followed, and the
+-- reason to fail with where all have refused it.
+local function follow_untaken(m, r, excused)
+  local is_refused = r.outcome == 'refused' and not excused
+  if r.scope == 'worker' or is_refused and OF_THE_MESSAGE[r.scope] then return false end
+  if goes_elsewhere(m, r.in_hand) then return true end
+  if is_refused and m.f.unsent and not is_cancelled(m) then
+    -- Those that have not refused it count again.
+    drop(m, 'doubt', 'unsent')
+    defer(m, r.wait_ms)
+    return true
+  end
+  drop(m, 'unsent')
+  return false, first_reason(m)
+end
+
 -- Move the message on. `excused`: it waits for the account instead of failing.
 local function follow_result(m, r, excused)
   local is_late = m.state ~= 'sending' or r.attempt ~= m.n
@@ -140,9 +173,13 @@ local function follow_result(m, r, excused)
     move(m, 'accepted', 'accepted', now)
     drop(m, 'doubt', 'otherwise', 'due')
     timer(m, now + REPORT_WAIT)
-  elseif r.outcome == 'refused' and not excused then
-    finish(m, 'failed', string.match(r.detail, '^%S+'))
   elseif r.outcome == 'refused' or r.outcome == 'not_sent' then
+    local is_followed, reason
+    if ROUTES then is_followed, reason = follow_untaken(m, r, excused) end
+    if is_followed then return end
+    if r.outcome == 'refused' and not excused then
+      return finish(m, 'failed', reason or string.match(r.detail, '^%S+'))
+    end
     drop(m, 'doubt')
     if is_cancelled(m) then return cancel(m) end
     defer(m, r.wait_ms)
@@ -154,7 +191,7 @@ end
 
 local function apply_result(m, r)
   local n, outcome = r.attempt, r.outcome
-  if n > m.n and not catch_up(m, n, r.begun) then
+  if n > m.n and not catch_up(m, n, r.begun, r.account) then
     if r.begun ~= 0 and (outcome == 'accepted' or outcome == 'maybe_sent') then
       set(m, '0:outcome', 'maybe_sent')
       sent_after_all(m)
@@ -175,9 +212,17 @@ local function apply_result(m, r)
     score(KEY_INBOX, string.format('["%s", "%s"]', r.mid, m.f.test), now)
   elseif outcome ~= known and not (m.f.test and n == m.n) then  -- the lease may have counted it
     count('calls:' .. outcome)
-    excused = heed_result(outcome, r.detail, begun, r.trouble)
+    excused = heed_result(r.of, outcome, r.detail, begun, r.trouble, may_be_at_fault(m, r))
+      and not OF_THE_MESSAGE[r.scope]
   end
-  if r.too_fast then slow_down(begun, r.detail) end
+  if r.too_fast then slow_down(r.of, begun, r.detail) end
+  if ROUTES and is_live(m) and r.scope ~= 'worker' and not OF_THE_MESSAGE[r.scope] then
+    if outcome == 'refused' and not excused then
+      note_untaken(m, r.of, string.match(r.detail, '^%S+'))
+    elseif outcome == 'refused' or outcome == 'not_sent' then
+      note_untaken(m, r.of)
+    end
+  end
 
   local reports, of = reports_before(m, r)
   -- A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
@@ -187,11 +232,14 @@ local function apply_result(m, r)
   return m.state
 end
 
-local function record(id, attempt_no, outcome, detail, mid, wait_ms, trouble, too_fast, begun)
+local function record(id, attempt_no, outcome, detail, mid, wait_ms, trouble, too_fast, begun,
+    account, scope, in_hand)
   local m = load(id)
   if not m then return 'unknown' end
+  account = account or ''
   local r = {attempt = attempt_no, outcome = outcome, detail = detail, mid = mid, wait_ms = wait_ms,
-    trouble = trouble, too_fast = too_fast, begun = begun}
+    trouble = trouble, too_fast = too_fast, begun = begun, account = account, scope = scope or '',
+    of = account == '' and '' or '@' .. account, in_hand = in_hand}
   unfold(m)
   local state = apply_result(m, r)
   if FINAL[m.state] then fold(m) end

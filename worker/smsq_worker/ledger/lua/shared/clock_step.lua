@@ -36,11 +36,12 @@ local function bounded(at, ahead)
 end
 
 -- Send times stay in the window, so that the gateway never sees more than the rate.
-local function move_calls()
+local function move_calls(of)
   local us = clock[1] * 1000000 + clock[2]
-  for _, call in ipairs(redis.call('ZRANGEBYSCORE', KEY_CALLS, '(' .. whole(us), '+inf')) do
-    local at = tonumber(redis.call('ZSCORE', KEY_CALLS, call))
-    redis.call('ZADD', KEY_CALLS, whole(math.min(at - back * 1000, us)), call)
+  local calls = KEY_CALLS .. of
+  for _, call in ipairs(redis.call('ZRANGEBYSCORE', calls, '(' .. whole(us), '+inf')) do
+    local at = tonumber(redis.call('ZSCORE', calls, call))
+    redis.call('ZADD', calls, whole(math.min(at - back * 1000, us)), call)
   end
 end
 
@@ -58,11 +59,11 @@ local function step_back()
     return whole(math.min(tonumber(at), now))
   end
 
-  local function move_rate()
-    local r = rate()
+  local function move_rate(of)
+    local r = rate(of)
     opened = {}  -- What follows rewrites it.
     local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0}
-    rewrite(KEY_RATE, function(field, at)
+    rewrite(KEY_RATE .. of, function(field, at)
       if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end
       if field == 'slow_at' then return whole(moved(tonumber(at), 0)) end
     end)
@@ -76,8 +77,12 @@ local function step_back()
       return cjson.encode(p)
     end)
     rewrite(KEY_RESUMED, at_most_now)
-    for i, at in ipairs(redis.call('LRANGE', KEY_RECENT_ATTEMPTS, 0, -1)) do
-      redis.call('LSET', KEY_RECENT_ATTEMPTS, i - 1, whole(moved(tonumber(at), 0)))
+  end
+
+  local function move_outcomes(of)
+    local outcomes = KEY_RECENT_ATTEMPTS .. of
+    for i, at in ipairs(redis.call('LRANGE', outcomes, 0, -1)) do
+      redis.call('LSET', outcomes, i - 1, whole(moved(tonumber(at), 0)))
     end
   end
 
@@ -90,8 +95,13 @@ local function step_back()
 
   redis.call('HSET', KEY_CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
     'notices', 0, 'campaign_ends', 0, 'slice', 0)
-  move_calls()
-  move_rate()
+  local accounts = redis.call('SMEMBERS', KEY_ACCOUNTS)
+  for i = 0, #accounts do
+    local of = i == 0 and '' or '@' .. accounts[i]
+    move_calls(of)
+    move_rate(of)
+    move_outcomes(of)
+  end
   move_pauses()
   move_receivers()
   rewrite(KEY_LANES, at_most_now)  -- Older releases go by it.

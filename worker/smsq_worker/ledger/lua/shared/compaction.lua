@@ -59,4 +59,5 @@ local function unfold(m)
     restore(last.stat, stat)
   end
   drop(m, 'fold', n)
+  m.of = m.n > 0 and account_of_attempt(m.f, m.n) or ''
 end

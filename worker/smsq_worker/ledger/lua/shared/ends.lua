@@ -23,7 +23,7 @@ local function sent_after_all(m)
 end
 
 local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
-  'by', 'who', 'due', 'waits', 'trace', 'stop', 'turn', 'key'}
+  'by', 'who', 'due', 'waits', 'trace', 'stop', 'turn', 'key', 'refused', 'unsent'}
 
 local MAY_BE_REDONE = {failed = true, expired = true, unreported = true}
 local IS_UNWANTED = {['local:cancelled'] = true, ['local:dropped'] = true, ['local:invalid'] = true}

@@ -19,7 +19,7 @@ local function attempt(n)
   local fields = names[n]
   if not fields then
     fields = {at = n .. ':at', outcome = n .. ':outcome', detail = n .. ':detail', mid = n .. ':mid',
-      stat = n .. ':stat'}
+      stat = n .. ':stat', account = n .. ':account'}
     names[n] = fields
   end
   return fields
@@ -85,19 +85,27 @@ local function count_change(m, was, is)
   m.was_in_doubt, m.had_failed_for = in_doubt, reason
 end
 
+-- Return what stands behind the names of keys and scopes of the account of an attempt, see rate.lua.
+local function account_of_attempt(f, n)
+  local account = f[attempt(n).account]
+  return account and '@' .. account or ''
+end
+
 -- Read a message; nil where there is none. It is a hash of hashes.lua; whoever changes it calls `save`.
 local function load(id)
   local key = KEY_MESSAGE .. id
   local f = read_fields(key)
   if not f.state then return nil end
+  local n = tonumber(f.n or 0)
   local m = {
-    id = id, key = key, f = f, state = f.state, lane = f.lane, n = tonumber(f.n or 0),
+    id = id, key = key, f = f, state = f.state, lane = f.lane, n = n,
     resends = tonumber(f.resends or 0), expires = tonumber(f.expires or 0), hold_on_doubt = f.hold,
     fallback_reason = f.otherwise, published = tonumber(f.published or 0), overtaken = f.overtaken,
     doubt = f.doubt, template = f.template, phone_hash = f.who, trace = f.trace, stop = f.stop,
     campaign = f.campaign, account = f.account or 'default', stored_state = f.state,
   }
-  m.stored_index = index_of(m)
+  m.of = n > 0 and account_of_attempt(f, n) or ''
+  m.stored_index, m.stored_of = index_of(m), m.of
   if f.campaign then note_counted(m) end
   note_for_day(m)
   return m
@@ -179,6 +187,17 @@ local function end_payload(m)
   end
 end
 
+-- Count where a message is under way. At the account without a key that is not counted: it is what
+-- remains.
+local UNDER_WAY = {sending = 1, accepted = 1}
+local function count_at_accounts(m)
+  if UNDER_WAY[m.stored_state] and m.stored_of ~= '' then
+    add(KEY_LIVE .. m.stored_of, m.stored_state, -1)
+  end
+  if UNDER_WAY[m.state] and m.of ~= '' then add(KEY_LIVE .. m.of, m.state, 1) end
+  m.stored_of = m.of
+end
+
 -- Write what an act has changed of a message.
 local function save(m)
   count_for_day(m)
@@ -190,6 +209,7 @@ local function save(m)
     write(m)
   end
   save_timer(m)
+  if m.of ~= '' or m.stored_of ~= '' then count_at_accounts(m) end
   local was, is
   if m.state ~= m.stored_state then
     was, is = m.lane .. ':' .. m.stored_state, m.lane .. ':' .. m.state

@@ -1,7 +1,8 @@
 -- Pauses: sending stops for the account, during an outage, or for a template.
 -- needs: write_behind
 --
--- Their scopes are 'account', 'breaker' and 'template:<name>'. A pause holds
+-- Their scopes are 'account', 'breaker' and 'template:<name>'; of an account with a key, of which
+-- there are several then, 'account@<key>', 'breaker@<key>' and 'template@<key>:<name>'. A pause holds
 --   cause: operator, report, refusals or outage; detail, since, probe_at, and
 --   permit: since when one message may go as a probe, absent where none may; and
 --   lanes: of a template, which of them it stops; absent: all. Older releases stop all.
@@ -10,9 +11,21 @@
 
 local TEMPLATE_PROBE = 20  -- times PROBE: the vendor approves templates by hand
 
--- Return the template of a scope; nil for account and breaker.
+-- Return the template of a scope, and the account's part of it; nil for account and breaker.
 local function template_of(scope)
-  return scope:sub(1, 9) == 'template:' and scope:sub(10) or nil
+  if scope:sub(1, 8) ~= 'template' then return nil end
+  local of, template = scope:match('^template(@?[^:]*):(.*)$')
+  return template, of
+end
+
+-- Return the scope of a template's pause at an account.
+local function template_at(of, template)
+  return 'template' .. of .. ':' .. template
+end
+
+-- Return the account's part of a scope that is not a template's.
+local function account_of(scope)
+  return scope:match('^account(.*)$') or scope:match('^breaker(.*)$')
 end
 
 -- Read a pause. A malformed one counts as an operator's: nothing goes until its cause is known.
@@ -78,14 +91,14 @@ local function resume(scope, why)
   drop(open(KEY_PAUSES), scope)
   resumed_at[scope] = now
   redis.call('HSET', KEY_RESUMED, scope, now)
-  local template = template_of(scope)
+  local template, of = template_of(scope)
   if template then
-    discard(KEY_REPORTS .. template)
+    discard(KEY_REPORTS .. template .. of)
     redis.call('SADD', KEY_RELEASED, template)
-  elseif scope == 'account' then
-    drop(open(KEY_HEALTH), 'refusals')
-  elseif scope == 'breaker' then
-    discard(KEY_RECENT_ATTEMPTS)
+  elseif scope:sub(1, 7) == 'account' then
+    drop(open(KEY_HEALTH .. account_of(scope)), 'refusals')
+  elseif scope:sub(1, 7) == 'breaker' then
+    discard(KEY_RECENT_ATTEMPTS .. account_of(scope))
   end
   tell('resumed ' .. scope .. ': ' .. why)
   return true

@@ -1,16 +1,20 @@
--- The rate for all workers: the limit, and what is left of it while the gateway wants less.
+-- The rate of an account for all workers: the limit, and what is left of it while the gateway wants
+-- less.
 -- needs: write_behind
+--
+-- `of` is what stands behind the names of an account's keys and scopes: "", or "@" and its key.
 
 local SLOWEST = 1 / 16                       -- of the limit
 local RECOVERY, RECOVERY_MS = 1 / 10, 10000  -- of the limit, in each such time
 
 -- Read the rate, once in an act. What the gateway took away comes back step by step.
-local function rate(limit, burst)
-  local h = open(KEY_RATE)
+local function rate(of, limit, burst)
+  local h = open(KEY_RATE .. of)
   if h.rate then return h.rate end
-  local f = h.f
-  local r = {limit = tonumber(f.limit) or tonumber(limit) or RATE,
-    burst = tonumber(f.burst) or tonumber(burst) or BURST, tat = tonumber(f.tat) or 0,
+  local f, own = h.f, ACCOUNTS and ACCOUNTS[of]
+  if of ~= '' and not own then limit, burst = f.workers_limit, f.workers_burst end
+  local r = {of = of, limit = tonumber(f.limit) or tonumber(limit) or own and own.rate or RATE,
+    burst = tonumber(f.burst) or tonumber(burst) or own and own.burst or BURST, tat = tonumber(f.tat) or 0,
     slow_at = tonumber(f.slow_at) or 0, since = tonumber(f.since) or 0}
   local steps = math.max(0, math.floor((now - r.slow_at) / RECOVERY_MS))
   local slow = tonumber(f.slow) and f.slow + steps * RECOVERY * r.limit or r.limit
@@ -20,14 +24,15 @@ local function rate(limit, burst)
 end
 
 -- The gateway says that attempts come too fast. One begun before the last step says nothing new.
-local function slow_down(begun, why)
-  local r = rate()
+local function slow_down(of, begun, why)
+  local r = rate(of)
   if not came_after(begun, r.slow_at) then return end
   local slow = math.max(r.now / 2, r.limit * SLOWEST)
-  local h = open(KEY_RATE)
+  local h = open(KEY_RATE .. of)
   set(h, 'slow', tostring(slow), 'slow_at', now)
   h.rate = nil
   if slow < r.now then
-    tell(string.format('slowed down to %g of %g calls a second: %s', slow, r.limit, why))
+    local where = of == '' and '' or ' ' .. of:sub(2)
+    tell(string.format('slowed down%s to %g of %g calls a second: %s', where, slow, r.limit, why))
   end
 end

@@ -1,5 +1,5 @@
 -- What a delivery report does to its message, its number, its template and the account.
--- needs: ends pauses rate suppression
+-- needs: ends pauses rate suppression routes
 
 -- A `delivered` report may be repeated for this long.
 local REPEATED = DAY
@@ -9,6 +9,13 @@ local CODES_SEEN_FOR = 90 * DAY
 -- Return whether an attempt was at a test number: what is reported of it says nothing of others.
 local function is_test_mid(mid)
   return mid:sub(1, #TEST_MID) == TEST_MID
+end
+
+-- Return what stands behind the keys of a mid's account, see rate.lua: a mid is "<mid>", or
+-- "<mid> <key of the account>".
+local function account_of_mid(mid)
+  local account = mid:match(' (.*)$')
+  return account and '@' .. account or ''
 end
 
 -- Count how long something took, in the one bucket into which it falls.
@@ -23,8 +30,8 @@ end
 
 -- Return a lane's window of the template's reports, which moves on by halves. The act writes it when it
 -- ends. Older releases keep one for all lanes in the same hash.
-local function window_of(template, lane, length)
-  local h = open(KEY_REPORTS .. template)
+local function window_of(of, template, lane, length)
+  local h = open(KEY_REPORTS .. template .. of)
   h.windows = h.windows or {}
   if h.windows[lane] then return h.windows[lane] end
   local function stored(field)
@@ -47,20 +54,27 @@ local function window_of(template, lane, length)
 end
 
 -- Count a report in its lane's window of the template; return whether it makes a pattern.
-local function is_pattern(m, is_bad)
+local function is_pattern(m, of, is_bad)
   local limit = TEMPLATE_PAUSE[m.lane]
   if not limit then return false end
   local reports, percent, length = unpack(limit)
-  local w, kind = window_of(m.template, m.lane, length), is_bad and 'bad' or 'good'
+  local w, kind = window_of(of, m.template, m.lane, length), is_bad and 'bad' or 'good'
   w[kind] = w[kind] + 1
   local good, bad = w.good + w.good_before, w.bad + w.bad_before
   return is_bad and bad >= reports and bad * 100 >= percent * (good + bad)
 end
 
--- Send nothing to the number: for good (suppress_ms), or for a while (hold_ms).
-local function shield_number(m, r)
+-- Send nothing to the number: for good (suppress_ms), or for a while there (hold_ms). A blacklist of the
+-- account's own, where there are others, holds it there alone: "<until> <lanes>".
+local function shield_number(m, of, r)
   if not m.phone_hash then return end
-  if (r.suppress_ms or 0) > 0 then
+  if ROUTES and ELSEWHERE[r.scope] and (r.suppress_ms or 0) > 0 then
+    local key, lasts = KEY_PHONE_HOLD .. m.phone_hash .. of, r.suppress_ms
+    local before = tonumber(string.match(redis.call('GET', key) or '', '^%d+') or 0)
+    if before >= now + lasts then return end
+    redis.call('SET', key, whole(now + lasts) .. ' ' .. table.concat(r.suppress_lanes or {}, ' '), 'PX', lasts)
+    return
+  elseif (r.suppress_ms or 0) > 0 then
     local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
     local new = {phone = payload and cjson.decode(payload)[1] or '', reason = r.stat, since = now,
       ['until'] = now + r.suppress_ms}
@@ -68,22 +82,23 @@ local function shield_number(m, r)
     redis.call('HSET', KEY_SUPPRESSED, m.phone_hash, cjson.encode(entry))
   end
   if (r.hold_ms or 0) > 0 then
-    redis.call('SET', KEY_PHONE_HOLD .. m.phone_hash, now + r.hold_ms, 'PX', r.hold_ms)
+    redis.call('SET', KEY_PHONE_HOLD .. m.phone_hash .. of, now + r.hold_ms, 'PX', r.hold_ms)
   end
 end
 
 -- Apply what a report on an attempt says of the account, the template and the rate.
-local function heed_report(m, begun, r)
-  if r.slow_down then slow_down(begun, r.stat) end
+local function heed_report(m, of, begun, r)
+  if r.slow_down then slow_down(of, begun, r.stat) end
+  local account = 'account' .. of
   if r.pause == 'account' then
-    if since_resumed('account', begun) then pause('account', 'report', r.stat) end
+    if since_resumed(account, begun) then pause(account, 'report', r.stat) end
   else
-    heal('account', 'report', begun)
+    heal(account, 'report', begun)
   end
-  local scope = 'template:' .. m.template
+  local scope = template_at(of, m.template)
   local bad = r.pause == 'template'
   if since_resumed(scope, begun) then
-    if is_pattern(m, bad) then pause(scope, 'report', r.stat, m.lane) end
+    if is_pattern(m, of, bad) then pause(scope, 'report', r.stat, m.lane) end
   end
   if r.class == 'delivered' then heal(scope, 'report', begun, m.lane) end
 end
@@ -91,8 +106,8 @@ end
 -- Remember a code that the catalogue does not know, for `smsq codes --seen`. Only of a message's own
 -- report: whoever knows the address but no mid can invent as many as they like. The rarest go first,
 -- and of those the one that has not come for the longest time.
-local function note_unlisted(r, mid)
-  local seen = KEY_CODES_SEEN
+local function note_unlisted(r, mid, of)
+  local seen = KEY_CODES_SEEN .. of
   local ok, one = pcall(cjson.decode, redis.call('HGET', seen, r.stat) or '')
   if not ok then
     if redis.call('HLEN', seen) >= MAX_CODES_SEEN then
@@ -108,7 +123,7 @@ local function note_unlisted(r, mid)
     end
     one = {count = 0, first = now}
   end
-  one.count, one.last, one.mid, one.raw = one.count + 1, now, mid, r.raw
+  one.count, one.last, one.mid, one.raw = one.count + 1, now, mid:match('^%S*'), r.raw
   redis.call('HSET', seen, r.stat, cjson.encode(one))
   redis.call('PEXPIRE', seen, CODES_SEEN_FOR)
 end
@@ -130,12 +145,12 @@ end
 
 -- Move the message on. Delivered outranks everything; the rest counts only where n is the last
 -- attempt that may have been sent.
-local function follow_report(m, n, mid, r, begun, known)
+local function follow_report(m, n, mid, of, r, begun, known)
   if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
   set(m, attempt(n).stat, r.stat)
   if not NEXT[m.state] then return end
   -- A repeated report does not make a pattern.
-  if known ~= r.stat and not is_test_mid(mid) then heed_report(m, begun or 0, r) end
+  if known ~= r.stat and not is_test_mid(mid) then heed_report(m, of, begun or 0, r) end
   if r.class == 'delivered' then
     note_stat(m, r)
     if m.state ~= 'delivered' then finish(m, 'delivered') end
@@ -143,13 +158,19 @@ local function follow_report(m, n, mid, r, begun, known)
     redis.call('PEXPIRE', KEY_MID .. mid, math.min(REPEATED, RETENTION))
     return
   end
-  if not is_test_mid(mid) then shield_number(m, r) end
+  if not is_test_mid(mid) then shield_number(m, of, r) end
   if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
   note_stat(m, r)
   local reason = 'report:' .. r.stat
   local goes_on = not is_cancelled(m)
   local came_not = goes_on and m.state == 'accepted' and not r.maybe_sent
-  local of_template = came_not and r.pause == 'template' and paused('template:' .. m.template)
+  local fails_there = r.class == 'permanent' or r.class == 'transient'
+  if ROUTES and came_not and fails_there and ELSEWHERE[r.scope] then
+    note_untaken(m, of, reason)
+    if goes_elsewhere(m) then return set(m, 'otherwise', reason) end
+    if r.class == 'permanent' then reason = first_reason(m) end
+  end
+  local of_template = came_not and r.pause == 'template' and paused(template_at(of, m.template))
   if of_template and stops_lane(of_template, m.lane) then
     -- The template is known to be at fault: it waits with the others.
     set(m, 'otherwise', reason)
@@ -170,14 +191,14 @@ local function follow_report(m, n, mid, r, begun, known)
 end
 
 -- Apply a report {stat, class, wait_ms, maybe_sent, pause, suppress_ms, hold_ms, slow_down}, and
--- perhaps suppress_lanes, raw and unlisted, on attempt n, by its mid.
+-- perhaps suppress_lanes, raw, unlisted and scope, on attempt n, by its mid.
 local function apply_report(m, n, mid, r)
-  local is_test = is_test_mid(mid)
-  if r.unlisted and not is_test then note_unlisted(r, mid) end
+  local is_test, of = is_test_mid(mid), account_of_mid(mid)
+  if r.unlisted and not is_test then note_unlisted(r, mid, of) end
   unfold(m)
   local f, before = m.f, m.state
   local begun, known, accepted = f[attempt(n).at], f[attempt(n).stat], f.accepted
-  follow_report(m, n, mid, r, begun, known)
+  follow_report(m, n, mid, of, r, begun, known)
   if begun and not is_test and m.state ~= before and (m.state == 'delivered' or m.state == 'failed') then
     -- When an older attempt got its mid is not kept; that was soon after it began.
     local is_last = n == m.n and tonumber(accepted or 0) >= tonumber(begun)

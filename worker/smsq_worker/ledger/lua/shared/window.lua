@@ -25,36 +25,34 @@ end
 local function begins(r)
   if us <= r.tat + IDLE then return end
   r.since = us
-  set(open(KEY_RATE), 'since', whole(us))
+  set(open(KEY_RATE .. r.of), 'since', whole(us))
 end
 
-local is_looked_at = false
-local function look_at_newest()
-  if is_looked_at then return end
-  is_looked_at = true
-  local newest = redis.call('ZREVRANGE', KEY_CALLS, 0, 0, 'WITHSCORES')[2]
+local function look_at_newest(r)
+  if r.is_looked_at then return end
+  r.is_looked_at = true
+  local newest = redis.call('ZREVRANGE', KEY_CALLS .. r.of, 0, 0, 'WITHSCORES')[2]
   -- The clock was set back, too little for the rest to notice.
-  if newest and tonumber(newest) > us + 2 * EARLY then move_calls() end
+  if newest and tonumber(newest) > us + 2 * EARLY then move_calls(r.of) end
 end
-
-local is_full = false
 
 -- Return when the window has room for an attempt, at the earliest at a time.
 local function room(r, at)
-  look_at_newest()
+  look_at_newest(r)
   local in_a_second = math.floor(r.now + r.burst)
   local second = 1000000 * math.min(GUARD, in_a_second / ((1 + share(r)) / 2 * r.now))
-  local first = redis.call('ZREVRANGE', KEY_CALLS, in_a_second - 1, in_a_second - 1, 'WITHSCORES')[2]
-  is_full = is_full or first ~= nil
+  local last, calls = in_a_second - 1, KEY_CALLS .. r.of
+  local first = redis.call('ZREVRANGE', calls, last, last, 'WITHSCORES')[2]
+  r.is_full = r.is_full or first ~= nil
   return first and math.max(at, first + second) or at
 end
 
 -- Note an attempt's send time. Where a second's worth is not there yet, none is too many.
-local kept
 local function departs(r, at, attempt)
-  redis.call('ZADD', KEY_CALLS, whole(at), attempt)
-  if is_full and not kept then
-    at_end(function() redis.call('ZREMRANGEBYRANK', KEY_CALLS, 0, -kept - 1) end)
+  local calls = KEY_CALLS .. r.of
+  redis.call('ZADD', calls, whole(at), attempt)
+  if r.is_full and not r.kept then
+    at_end(function() redis.call('ZREMRANGEBYRANK', calls, 0, -r.kept - 1) end)
   end
-  kept = is_full and math.floor(r.limit + r.burst) + 1
+  r.kept = r.is_full and math.floor(r.limit + r.burst) + 1
 end

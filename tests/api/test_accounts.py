@@ -1,0 +1,116 @@
+"""Reports of several accounts: each has its own address, whose token says whose they are."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from harness.accounts import BACKUP_SECRET, BACKUP_TOKEN, MAIN, ROUTES, accounts_file, backup
+from harness.api import MID, PATIENCE_S, REPORT, Serve, inbox, serving_here
+from harness.credentials import TOKEN
+from harness.paths import ROOT
+from smsq import SettingsError
+from smsq_worker.api.report_addresses import ReportAddresses
+from smsq_worker.config.settings import Settings
+
+TWILIO = ROOT / "examples" / "vendors" / "twilio.toml"
+FIELDS = {"MessageSid": MID, "MessageStatus": "delivered"}
+AUTH_TOKEN = "auth-token-55"
+
+
+@pytest.fixture
+def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
+    return partial(serving_here, client, environ, tmp_path)
+
+
+def report(url: str, token: str, method: str = "POST", **sent: object) -> requests.Response:
+    """Report to an account's address."""
+    told = sent or {"json": REPORT}
+    address = f"{url}/reports/{token}"
+    return requests.request(method, address, timeout=PATIENCE_S, **told)  # type: ignore[arg-type]
+
+
+def signed(url: str, token: str = AUTH_TOKEN) -> dict[str, object]:
+    """Give a report as the vendor of that description signs it."""
+    text = f"{url}/reports/{BACKUP_TOKEN}" + "".join(map("".join, sorted(FIELDS.items())))
+    digest = hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()
+    headers = {"X-Twilio-Signature": base64.b64encode(digest).decode()}
+    return {"data": FIELDS, "headers": headers}
+
+
+def test_the_token_says_whose_a_report_is(
+    serve: Serve, client: redis.Redis, tmp_path: Path
+) -> None:
+    file = accounts_file(tmp_path, MAIN, backup(), ROUTES)
+    with serve(SMSQ_ACCOUNTS_FILE=file) as url:
+        for token in (TOKEN, BACKUP_TOKEN):
+            answer = report(url, token)
+            assert (answer.status_code, answer.json()) == (200, {"code": 200, "msg": "ok"})
+        assert report(url, f"{BACKUP_TOKEN}0").status_code == 404
+        assert inbox(client) == {(MID, "DELIVRD"), (f"{MID} backup", "DELIVRD")}
+
+
+def test_a_vendor_may_report_in_the_query(
+    serve: Serve, client: redis.Redis, tmp_path: Path
+) -> None:
+    with serve(SMSQ_ACCOUNTS_FILE=accounts_file(tmp_path, MAIN, backup(), ROUTES)) as url:
+        assert report(url, BACKUP_TOKEN, "GET", params=REPORT).status_code == 200
+        assert report(url, BACKUP_TOKEN, "HEAD", params=REPORT).status_code == 405
+        methods = requests.get(f"{url}/openapi.json", timeout=PATIENCE_S).json()["paths"]
+    assert set(methods["/reports/{token}"]) == {"get", "post"}
+    assert inbox(client) == {(f"{MID} backup", "DELIVRD")}
+
+
+def test_each_vendor_reads_its_reports_and_is_answered_in_its_own_way(
+    serve: Serve, client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    described = TWILIO.read_text(encoding="utf-8").replace(', origin = "{settings.origin}"', "")
+    (tmp_path / "vendor.toml").write_text(described)
+    table = backup(vendor="http", description="vendor.toml", secret=f"AC1:{AUTH_TOKEN}")
+    table += 'settings = { service = "MG1" }\n'
+    with serve(SMSQ_ACCOUNTS_FILE=accounts_file(tmp_path, MAIN, table, ROUTES)) as url:
+        assert report(url, BACKUP_TOKEN, **signed(url)).status_code == 200
+        forged = report(url, BACKUP_TOKEN, **signed(url, "another"))
+        assert forged.status_code == 403
+        # The default account's gateway goes on as before.
+        assert report(url, TOKEN, data=b"no report").json()["code"] == 400
+    assert inbox(client) == {(f"{MID} backup", "DELIVRD")}
+    told = [line for line in caplog.messages if "was refused with" in line]
+    assert [line.partition("refused with ")[2][:15] for line in told] == [
+        "403 (signature)",
+        "400 (malformed)",
+    ]
+
+
+def test_an_api_that_could_not_check_signatures_does_not_start(tmp_path: Path) -> None:
+    shutil.copy(TWILIO, tmp_path / "vendor.toml")
+    table = backup(vendor="http", description="vendor.toml", secret_file="absent")
+    table = table.replace(f'secret = "{BACKUP_SECRET}"\n', "")
+    table += 'settings = { service = "MG1", origin = "https://sms.example.com" }\n'
+    file = accounts_file(tmp_path, MAIN, table, ROUTES)
+    environ = {"SMSQ_ACCOUNTS_FILE": file, "SMSQ_REPORT_TOKEN": TOKEN}
+    settings = Settings.load(environ, need=("report_token",))
+    with pytest.raises(SettingsError, match=r"accounts\.backup: its reports need its secret"):
+        ReportAddresses.of(settings)
+
+
+def test_every_token_is_compared_with() -> None:
+    addresses = ReportAddresses.of(Settings(report_token=TOKEN))
+    found = addresses.find(TOKEN)
+    assert found is not None
+    assert found.key == ""
+    for wrong in ("", TOKEN[:-1], f"{TOKEN}x", "é" * 20):
+        assert addresses.find(wrong) is None
+    assert addresses.is_report(f"/reports/{TOKEN}")
+    assert not addresses.is_report("/reports/")
+    assert addresses.is_meant(f"/other/{TOKEN}/x")
+    assert not addresses.is_meant("//")

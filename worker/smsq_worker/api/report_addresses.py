@@ -1,0 +1,69 @@
+"""The addresses to which gateways report: /reports/<token>, and the token says of which account."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from smsq.errors import SettingsError
+from smsq_worker.config.settings import Settings
+from smsq_worker.vendors.of_accounts import vendors_of
+from smsq_worker.vendors.vendor import Vendor
+
+PATH: Final = "/reports/"
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Whose reports come to an address."""
+
+    key: str
+    """Of the account, as the ledger knows it."""
+    vendor: Vendor
+
+
+class ReportAddresses:
+    """Finds an account by the token of its address.
+
+    Every search compares with all tokens, and takes a time that depends on their lengths alone.
+    """
+
+    def __init__(self, reporters: Mapping[str, Reporter]) -> None:
+        """Take who reports, by token; "" is none."""
+        self._reporters = [(token.encode(), one) for token, one in reporters.items() if token]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the addresses of all accounts. Raises SettingsError."""
+        accounts = settings.accounts
+        vendors = vendors_of(settings)
+        lacking = [
+            f"SMSQ_ACCOUNTS_FILE: {settings.accounts_file}: accounts.{one.account.name}: its "
+            f"reports need its {need}"
+            for one in accounts
+            if (need := vendors[one.account.key].reports_need)
+        ]
+        if lacking:
+            raise SettingsError(lacking)
+        return cls(
+            {
+                one.report_token: Reporter(one.account.key, vendors[one.account.key])
+                for one in accounts
+            }
+        )
+
+    def find(self, token: str) -> Reporter | None:
+        """Return whose token this is; None for a wrong one."""
+        given = token.encode(errors="replace")
+        matches = [hmac.compare_digest(given, own) for own, _ in self._reporters]
+        return self._reporters[matches.index(True)][1] if any(matches) else None
+
+    def is_report(self, path: str) -> bool:
+        """Return whether a path is such an address."""
+        return self.find(path.removeprefix(PATH)) is not None
+
+    def is_meant(self, path: str) -> bool:
+        """Return whether a token is any part of a path: only who knows it can write that."""
+        return any(self.find(part) for part in path.split("/"))

@@ -1,0 +1,60 @@
+"""The vendor of each account, and what its codes mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from smsq.errors import SettingsError
+from smsq_worker.config.accounts_file import GatewayAccount
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.codes import Catalogue
+from smsq_worker.vendors.registry import find
+from smsq_worker.vendors.vendor import Vendor, VendorOptions
+
+T = TypeVar("T")
+
+
+def vendors_of(settings: Settings) -> dict[str, Vendor]:
+    """Return the vendors by the keys of their accounts.
+
+    Raises SettingsError with the mistakes of all.
+    """
+
+    def make(one: GatewayAccount, where: str) -> Vendor:
+        options = VendorOptions(
+            one.address.url, one.address.secret, one.description, dict(one.settings)
+        )
+        try:
+            return find(one.vendor)(options)
+        except SettingsError as error:
+            raise SettingsError([f"{where}{line}" for line in error.problems]) from error
+
+    return _by_key(settings, make)
+
+
+def catalogues_of(settings: Settings, vendors: Mapping[str, Vendor]) -> dict[str, Catalogue]:
+    """Return the catalogues by the keys of their accounts. Raises as `vendors_of` does."""
+
+    def load(one: GatewayAccount, where: str) -> Catalogue:
+        codes = vendors[one.account.key].codes
+        if one.codes_file == settings.codes_file:
+            return Catalogue.load(one.codes_file, codes)
+        return Catalogue.load(one.codes_file, codes, named_by=f"{where}codes_file")
+
+    return _by_key(settings, load)
+
+
+def _by_key(settings: Settings, make: Callable[[GatewayAccount, str], T]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    problems: list[str] = []
+    for one in settings.accounts:
+        file = settings.accounts_file
+        try:
+            where = f"SMSQ_ACCOUNTS_FILE: {file}: accounts.{one.account.name}: " if file else ""
+            found[one.account.key] = make(one, where)
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(problems)
+    return found
