@@ -161,6 +161,8 @@ def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
         return _("it had refused the message")
     if earlier and earlier[-1].outcome == Outcome.NOT_SENT:
         return _("it had not taken attempt {n}", n=earlier[-1].n)
+    if earlier and earlier[-1].outcome == Outcome.MAYBE_SENT:
+        return _("it had left attempt {n} in doubt", n=earlier[-1].n)
     for pause in past.pauses:
         if (
             pause.scope in scopes_at(key, status.template or "")
@@ -179,6 +181,7 @@ def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
 def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
     trace = past.trace
     begun = max(trace.status.enqueued_at, trace.due_at or trace.status.enqueued_at)
+    only = None if trace.via is None else scopes_at(trace.via, trace.status.template or "")
     waited_s = (attempt.started_at - begun).total_seconds()
     if waited_s <= LONG_S:
         return
@@ -189,7 +192,7 @@ def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
             time=local_instant(at),
         )
         for scope, at in trace.resumed.items()
-        if begun < at <= attempt.started_at
+        if begun < at <= attempt.started_at and (only is None or scope in only)
     ]
     unknown = _("it is not recorded whether for the rate limit, a time or a pause")
     why = _(", ").join(pauses) or unknown
