@@ -218,7 +218,7 @@ def test_a_silent_account_is_passed_by_at_once(scene: Several) -> None:
 def test_after_a_doubt_one_that_answered_comes_first(
     build: Build, weights: tuple[int, ...]
 ) -> None:
-    """A first account that is silent, with too few messages for its breaker, would get each thrice."""
+    """One that is silent, with too few messages for its breaker, would get each thrice."""
     scene = build(routes=(Route((A, B), weights=weights),), max_resends=3)
     scene.enter()
     taken = [scene.at()]
