@@ -33,6 +33,7 @@ _REASONS: Final = {
     "local:key-conflict": N_("its key belongs to a message with another number or template"),
     "local:invalid": N_("it broke the rules of a message"),
     "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
+    "local:no-account": N_("no account of its route has its template, see SMSQ_ACCOUNTS_FILE"),
     "local:resends": N_(
         "its attempts may or may not have been sent, and no resend was left "
         "(SMSQ_MAX_RESENDS, or its ttl)"
