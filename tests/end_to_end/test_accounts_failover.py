@@ -25,6 +25,7 @@ from harness.failing_vendor import FailingVendor, Mode
 from harness.machine import Machine
 from harness.outage import Outage
 from harness.waiting import eventually
+from smsq import keys
 from smsq.contract import Lane, parse
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import LedgerWriter
@@ -93,7 +94,11 @@ def patiently(act: Callable[[], object]) -> None:
 
 
 def state(status: Status) -> str:
-    return f"{status.state} {status.reason or ''}".strip() if status.state == "failed" else status.state
+    return (
+        f"{status.state} {status.reason or ''}".strip()
+        if status.state == "failed"
+        else status.state
+    )
 
 
 @pytest.mark.timeout(int(60 + 10 * LONG_S))
@@ -156,6 +161,7 @@ def _takes_again(main: FailingVendor, backend: Backend) -> None:
 
 
 def _settled(outage: Outage, backend: Backend) -> dict[str, Status]:
+    """Give what all came to; that a worker took wake-ups with it is found out at once."""
     client, url = outage.here.client, outage.here.environ["SMSQ_REDIS_URL"]
     left, found = set(backend.phones), dict[str, Status]()
     deadline = time.monotonic() + LONG_S
@@ -166,6 +172,8 @@ def _settled(outage: Outage, backend: Backend) -> dict[str, Status]:
             found[message_id] = status
             if status.final or status.state == "held":
                 left.discard(message_id)
+            elif status.state == "queued":
+                outage.here.client.zadd(keys.TIMERS, {message_id: 0}, xx=True)
         assert time.monotonic() < deadline, [found[one] for one in sorted(left)[:3]]
         time.sleep(0.2)
     return found

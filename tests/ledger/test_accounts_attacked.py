@@ -9,16 +9,15 @@ import pytest
 import redis
 
 from harness.campaigns import SPRING
-from harness.scene import NO_BALANCE, PHONE_IS_OFF, Scene
+from harness.scene import Scene
 from smsq import keys
 from smsq.cancelling import Canceller
-from smsq.cipher import PlaintextCipher
 from smsq.contract import State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import AttemptResult, Rejected
+from smsq_worker.ledger import Admitted, AttemptResult, RetryLater
 from smsq_worker.ledger.campaigns import Campaigns
 
 A, B = "", "backup"
@@ -136,3 +135,72 @@ def test_what_an_outage_of_all_accounts_leaves_is_bounded(two: Two) -> None:
     kept = {name.partition(":")[0] for name in two.client.hkeys(keys.message("m1")) if ":" in name}
     assert len(kept) <= 11
     assert len(two.status().attempts) <= 11
+
+
+def test_both_accounts_are_probed_and_nothing_waits_for_one_that_is_back(
+    client: redis.Redis, settings: Settings
+) -> None:
+    two = Two(client, settings, breaker=Breaker(1, 50, 60))
+    for name in ("breaker", "breaker@backup"):
+        two.control.pause(name, "down")
+        pause = two.stored_pause(name) | {"cause": "outage"}
+        client.hset(keys.PAUSES, name, json.dumps(pause))
+        two.probe_is_due(name)
+    for n in range(4):
+        two.enter(f"m{n}")
+    # One each, and no more: the third is given back.
+    assert (two.at("m0"), two.at("m1")) == (A, B)
+    assert two.stays("m2") == "paused"
+    assert two.ended(ACCEPTED, "m1") == State.ACCEPTED
+    assert two.paused() == {"breaker": "outage"}
+    assert two.claim().lanes == "open"
+    assert (two.at("m2"), two.at("m3")) == (B, B)
+
+
+def test_a_message_of_stopped_accounts_is_back_within_seconds(two: Two) -> None:
+    two.refused_by_first()
+    two.control.pause("account@backup", "test")
+    assert two.stays() == "deferred"
+    assert two.timer() - two.now_ms() <= 5000
+    two.control.resume("account@backup", "test")
+    two.wake()
+    assert two.at() == B
+
+
+# An account that wants fewer
+
+
+SLOW = (Account("main", A, 10.0, 1), Account("backup", B, 10.0, 1))
+
+
+@pytest.fixture
+def slow(client: redis.Redis, settings: Settings) -> Two:
+    return Two(client, settings, accounts=SLOW)
+
+
+def test_too_fast_there_is_not_too_fast_here(two: Two) -> None:
+    two.enter()
+    two.go()
+    assert two.ended(NOT_SENT, too_fast=True) == State.QUEUED
+    assert two.at() == B
+    assert two.client.hget(keys.RATE, "slow") == "500"
+    assert two.client.hget(keys.at_account(keys.RATE, B), "slow") is None
+
+
+def test_an_otp_does_not_wait_for_an_account_that_wants_fewer(slow: Two) -> None:
+    slow.client.hset(keys.RATE, mapping={"slow": "2", "slow_at": slow.now_ms()})
+    for name, lane in (("m1", "otp"), ("m2", "otp"), ("m3", "notice")):
+        slow.enter(name, lane=lane)
+    assert slow.at("m1") == A
+    assert slow.at("m2") == B
+    later = slow.admit("m3")
+    assert isinstance(later, RetryLater)
+
+
+@pytest.mark.parametrize(("lane", "goes"), [("otp", True), ("notice", False)])
+def test_an_otp_does_not_wait_for_a_slot_that_is_put_off(slow: Two, lane: str, goes: bool) -> None:
+    slow.enter(lane=lane)
+    slow.calls_departed(*[slow.now_us()] * 11)
+    answer = slow.admit(booked=True)
+    assert isinstance(answer, Admitted if goes else RetryLater)
+    assert not goes or answer.account == B

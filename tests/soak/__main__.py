@@ -118,7 +118,11 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
         if not status:
             continue
         told = story(phone, status, calls)
-        if plan.accounts > 1 and (status.reason or "").startswith("gateway:") and phone.endswith(WELL):
+        if (
+            plan.accounts > 1
+            and (status.reason or "").startswith("gateway:")
+            and phone.endswith(WELL)
+        ):
             result.untrue.append(f"it failed for what one account refused: {told}")
         if call := unaccounted(status.attempts, calls):
             result.untrue.append(f"mid {call.mid} was sent outside of any attempt's lease: {told}")
@@ -140,7 +144,9 @@ def goes_on(stat: str) -> bool:
     """Tell whether what one account accepted goes on to another after such a report."""
     meant = report_of(Catalogue.load(), stat) if stat else None
     is_elsewhere = meant and meant.scope in {"account", "route", "template"}
-    return bool(is_elsewhere and not meant.maybe_sent and meant.code_class in {"permanent", "transient"})
+    return bool(
+        is_elsewhere and not meant.maybe_sent and meant.code_class in {"permanent", "transient"}
+    )
 
 
 def miscounted(client: Client, settings: Settings, load: Load) -> list[str]:

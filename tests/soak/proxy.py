@@ -99,9 +99,7 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", self.port, backlog=512
-        )
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=512)
 
     async def _leave(self) -> None:
         if self._server:

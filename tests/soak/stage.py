@@ -85,7 +85,9 @@ class Stage:
         }
         if len(self.boxes) > 1:
             address = f"http://{GATEWAY_HOST}:{self.to_gateways[1].port}/"
-            table = backup(url=address, secret=SETTINGS["SMSQ_APP_SECRET"], report_token=TOKEN_THERE)
+            table = backup(
+                url=address, secret=SETTINGS["SMSQ_APP_SECRET"], report_token=TOKEN_THERE
+            )
             own["SMSQ_ACCOUNTS_FILE"] = accounts_file(self._folder, MAIN, table, ROUTES)
         return kept | SETTINGS | own
 
