@@ -6,6 +6,7 @@ FAILOVER_TEST_MESSAGES says how many messages in each way, by hand: CI has 50.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -142,7 +143,7 @@ def test_the_first_account_fails_in_every_way(outage: Outage, tmp_path: Path) ->
         f"{len(statuses)} messages: {dict(ends)}; {len(main.calls)} calls at the first, "
         f"{len(second.calls)} at the second; {sum(doubled.values())} doubled, {counted} counted"
     )
-    print(figures)
+    sys.stdout.write(f"{figures}\n")
     assert set(ends) <= TOLD, figures
     never = [m for m, one in statuses.items() if not sms[backend.phones[m]]]
     # A worker that died before its call leaves doubt too, and the worst is not told of that.

@@ -10,7 +10,7 @@
 | door | the door is killed (-9) and started again |
 | slow-dns | the gateway's name is resolved after longer than the lease |
 | no-dns | it is not resolved, which is said after 3 s |
-| gateway | the first gateway refuses connections, or all that it gets, or says 503, or nothing, or rubbish |
+| gateway | the first gateway takes no connections, refuses all, or says 503, rubbish or nothing |
 | forget-gateway | connections to the gateway are forgotten: no byte passes, and nobody is told |
 | forget-redis | the same with those to Redis |
 | disk | the disk is full while Redis is away, perhaps in the middle of a line |

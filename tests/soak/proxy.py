@@ -1,4 +1,4 @@
-"""A TCP proxy that can forget its connections, as a NAT or a firewall does, or stand for its server."""
+"""A TCP proxy that can forget its connections, as a NAT does, or stand in for its server."""
 
 from __future__ import annotations
 
