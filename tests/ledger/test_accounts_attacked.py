@@ -157,6 +157,15 @@ def test_both_accounts_are_probed_and_nothing_waits_for_one_that_is_back(
     assert (two.at("m2"), two.at("m3")) == (B, B)
 
 
+def test_what_would_be_held_is_no_probe_while_another_account_is_there(two: Two) -> None:
+    two.control.pause("breaker", "down")
+    pause = two.stored_pause("breaker") | {"cause": "outage", "permit": two.now_ms()}
+    two.client.hset(keys.PAUSES, "breaker", json.dumps(pause))
+    for name, policy in (("m1", "hold"), ("m2", "resend")):
+        two.enter(name, on_ambiguous=policy)
+    assert (two.at("m1"), two.at("m2")) == (B, A)
+
+
 def test_a_message_of_stopped_accounts_is_back_within_seconds(two: Two) -> None:
     two.refused_by_first()
     two.control.pause("account@backup", "test")

@@ -308,9 +308,10 @@ local function guards_of_several()
     return deferred(m, math.min(PROBE, 5000))
   end
 
-  -- An otp is no probe of an account while another takes it at once and there may be others to probe.
+  -- An otp is no probe of an account while another takes it at once and there may be others to probe;
+  -- nor is a message that would be held if the account is silent.
   local function is_spared(m, go)
-    if m.lane ~= 'otp' then return false end
+    if m.lane ~= 'otp' and not m.hold_on_doubt then return false end
     for _, p in pairs(go.probes) do
       if now < p.permit + PROBE_IN_DOUBT then return true end
     end
