@@ -16,7 +16,6 @@ from bench.plan import Plan
 from bench.product import ACCOUNT, Service, free_port
 from harness.accounts import BACKUP, MAIN, accounts_file, backup
 from harness.waiting import eventually
-from smsq import keys
 
 RATES = (20, 50)
 """Of the first account and the second."""
@@ -30,7 +29,7 @@ LATENCY_S = 0.05
 MODES = ("400", "503", "rubbish", "silent", "gone")
 IN_ORDER = f'[[routes]]\naccounts = ["main", "{BACKUP}"]\n'
 BY_WEIGHT = f"[[routes]]\naccounts = {{ main = 1, {BACKUP} = 1 }}\n"
-AT_BACKUP = keys.at_account(ACCOUNT, BACKUP)
+AT_BACKUP = f"{ACCOUNT}@{BACKUP}"
 
 
 def run(place: Place, plan: Plan) -> Report:
