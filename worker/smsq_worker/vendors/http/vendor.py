@@ -30,7 +30,7 @@ class HttpVendor:
         self._private = (options.secret, password)
         self.url = f"{said.outgoing.origin}/"
         self.codes = (SMPP, *said.codes)
-        signature = said.incoming and said.incoming.signature
+        signature = said.incoming.signature if said.incoming else None
         lacks = signature is not None and not signature.key
         self.reports_need = "secret, with which reports are signed" if lacks else ""
 
