@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ class Two:
         )
         self.ledger = Ledger(client, self.rules)
         self.control = Control(client, self.rules)
-        self.recorder = ResultRecorder(self.ledger, Spool(settings.home / "spool", "calls"))
+        self.spool = Spool(settings.home / "spool", "calls")
+        self.recorder = ResultRecorder(self.ledger, self.spool)
         self.writer = LedgerWriter(client, settings)
         gate = ConsumerGate()
         gate.set("open", 1000)
@@ -105,14 +106,26 @@ def quick(environ: dict[str, str], tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def build(client: redis.Redis, quick: Settings) -> Iterator[Callable[[Mapping[str, str]], Two]]:
+    built: list[Two] = []
+
+    def with_gateways(urls: Mapping[str, str]) -> Two:
+        built.append(Two(client, quick, urls))
+        return built[-1]
+
+    yield with_gateways
+    for two in built:
+        two.spool.close()
+        for gateway in two.gateways.values():
+            gateway.close()
+
+
+@pytest.fixture
 def two(
-    client: redis.Redis, quick: Settings, servers: tuple[VendorServer, VendorServer]
-) -> Iterator[Two]:
+    build: Callable[[Mapping[str, str]], Two], servers: tuple[VendorServer, VendorServer]
+) -> Two:
     main, backup = servers
-    two = Two(client, quick, {"": main.url, "backup": backup.url})
-    yield two
-    for gateway in two.gateways.values():
-        gateway.close()
+    return build({"": main.url, "backup": backup.url})
 
 
 def test_what_one_account_refuses_goes_on_in_the_same_hand(
@@ -148,19 +161,19 @@ def test_both_refuse(two: Two, servers: tuple[VendorServer, VendorServer]) -> No
 
 
 def test_a_gateway_that_is_down_costs_no_wait(
-    client: redis.Redis, quick: Settings, servers: tuple[VendorServer, VendorServer]
+    build: Callable[[Mapping[str, str]], Two], servers: tuple[VendorServer, VendorServer]
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}/"
-    two = Two(client, quick, {"": url, "backup": servers[1].url})
+    two = build({"": url, "backup": servers[1].url})
     assert two.send("m1") == "accepted"
     assert two.attempts()[0][:2] == (None, "not_sent")
 
 
 def test_what_is_given_back_while_it_goes_on_is_left_to_the_scheduler(
-    client: redis.Redis, quick: Settings
+    build: Callable[[Mapping[str, str]], Two],
 ) -> None:
     down = [f"http://127.0.0.1:{free_port()}/" for _ in range(2)]
-    two = Two(client, quick, {"": down[0], "backup": down[1]})
+    two = build({"": down[0], "backup": down[1]})
     two.control.pause("account@backup", "test")
     # The breaker opens, and now nothing goes.
     assert two.send("m1") == "queued"
@@ -170,9 +183,9 @@ def test_what_is_given_back_while_it_goes_on_is_left_to_the_scheduler(
 
 
 def test_an_account_that_this_process_does_not_know_is_left_out(
-    client: redis.Redis, quick: Settings, servers: tuple[VendorServer, VendorServer]
+    build: Callable[[Mapping[str, str]], Two], servers: tuple[VendorServer, VendorServer]
 ) -> None:
-    two = Two(client, quick, {"backup": servers[1].url, "other": servers[1].url})
+    two = build({"backup": servers[1].url, "other": servers[1].url})
     assert two.send("m1") == "deferred"
     assert two.attempts() == [(None, "not_sent", None)]
 
