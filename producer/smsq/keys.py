@@ -85,6 +85,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | stop | "cancelled" where it was cancelled while an attempt was under way, or accepted: it is not sent again; obeyed since version 3 |
 | campaign | the name of its campaign |
 | account | which of smsq:stops applies; without one it is "default" |
+| via | of a probe: "@" and the key of the only account that it may go through |
 | turn | "1" where it has its slot of a campaign with a rate of its own |
 | key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |

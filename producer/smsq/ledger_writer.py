@@ -43,6 +43,8 @@ class Origin:
     return_url: str = field(default="", repr=False)
     trace: str | None = None
     """W3C traceparent, of any message, where it is traced."""
+    via: str = ""
+    """Of a probe of one of several accounts: "@" and its key; it goes over no other."""
 
 
 NO_ORIGIN: Final = Origin()
@@ -303,6 +305,7 @@ def as_entry(
         "caller": origin.caller,
         "returnurl": origin.return_url,
         "trace": origin.trace,
+        "via": origin.via,
         "campaign": message.campaign,
         "row": message.row and str(message.row),
         "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,

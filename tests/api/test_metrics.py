@@ -15,6 +15,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 import smsq
+from harness.accounts import BACKUP, MAIN, ROUTES, accounts_file, backup
 from harness.api import RunningApi, serving
 from harness.machine import machine
 from harness.ops_docs import documented
@@ -29,7 +30,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
-from smsq_worker.ledger import Ledger
+from smsq_worker.ledger import Ledger, accounts
 from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
@@ -168,7 +169,11 @@ def test_the_table_is_what_the_api_tells_of_real_traffic(
         )
         for family in text_string_to_metric_families(text.decode())
     }
-    assert told == {name: (row.kind, row.labels) for name, row in documented().items()}
+    assert told == {
+        name: (row.kind, row.labels)
+        for name, row in documented().items()
+        if not name.startswith("smsq_account_")  # those are of several accounts
+    }
 
     found = samples(text)
     assert found["smsq_accept_seconds_count", "otp"] == 5
@@ -469,3 +474,27 @@ def test_the_cost_of_a_scrape_is_bounded(client: redis.Redis, lookout: Inspector
     client.rpush("sms.otp", *['{"headers": {"id": "ended"}}'] * 3000)
     client.zadd(keys.TIMERS, dict.fromkeys(ids, 0))
     assert commands() < usual + 100 + 3 * 1030
+
+
+# --- several accounts -----------------------------------------------------------------------
+
+
+def test_several_accounts_have_metrics_of_their_own(
+    environ: dict[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    file = accounts_file(tmp_path, MAIN, backup(rate_per_s=20), ROUTES)
+    settings = Settings.load(environ | {"SMSQ_ACCOUNTS_FILE": file})
+    accounts.introduce(client, settings.rules)
+    scene = Scene(client, settings)
+    scene.control.pause(ACCOUNT, "")
+    scene.enter("m1")
+    assert scene.admitted("m1").account == BACKUP
+    with closing(Inspector(client, settings.rules, settings.broker_url)) as lookout:
+        found = samples(render(lookout))
+    assert found["smsq_account_state", "main", "paused"] == 1
+    assert found["smsq_account_state", "backup", "open"] == 1
+    assert found["smsq_account_state", "backup", "outage"] == 0
+    assert found["smsq_account_inflight", "backup"] == 1
+    assert found["smsq_account_rate_limit", "backup"] == 20
+    assert found["smsq_rate_limit",] == settings.rate_per_s + 20
+    assert found["smsq_paused", "account"] == 1

@@ -24,7 +24,8 @@ ASK_NO_REDIS = {"completion"}
 GO_ON_WITHOUT_IT = {"demo", "up", "worker", "serve", "sandbox", "flower"}
 """Those that run until they are stopped."""
 ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "send": ((PHONE, "SMS_1001"),),
+    "send": ((PHONE, "SMS_1001"), (PHONE, "SMS_1001", "--account", "default")),
+    "accounts": ((), ("--json",)),
     "send-file": (("FILE",), ("FILE", "--dry-run")),
     "status": ((), ("--json",), ("m1",)),
     "explain": (("m1",), (PHONE,), ("order 7",)),

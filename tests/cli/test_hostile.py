@@ -41,8 +41,9 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "report": [("report", "--by", "template,lane,stat"), ("report", "--day", EVIL)],
     "count": [("count", "--by", "state,reason,template,caller,stat"), ("count", "--by", EVIL)],
     "redo": [("redo", "--template", "*", "--dry-run"), ("redo", "--campaign", EVIL, "--yes")],
-    "rate": [("rate",), ("rate", EVIL)],
-    "pause": [("pause", "template", EVIL), ("pause", EVIL)],
+    "rate": [("rate",), ("rate", EVIL), ("rate", "--account", EVIL)],
+    "accounts": [("accounts",)],
+    "pause": [("pause", "template", EVIL), ("pause", EVIL), ("pause", "account", EVIL)],
     "resume": [("resume", "template", "none"), ("resume", EVIL)],
     "campaign": [
         ("campaign",),
@@ -62,7 +63,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
 }
 TAKES_JSON = ("status", "explain", "rate", "suppressed", "held", "parked", "notices", "codes")
 TAKES_JSON += ("doctor", "send-file", "cancel", "audit", "list", "count", "campaign", "report")
-TAKES_JSON += ("redo",)
+TAKES_JSON += ("redo", "accounts")
 SHOWS_NOTHING = {"demo", "up", "worker", "serve", "sandbox", "flower", "completion", "functions"}
 """They read nothing that others wrote, or hand over to Celery."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import trustme
 from harness.credentials import SECRET, TOKEN
 from smsq import SettingsError
 from smsq.contract import Lane
+from smsq_worker import i18n
 from smsq_worker.config.account_routes import MAX_ROUTES
 from smsq_worker.config.accounts_file import IDLE_IN_SUM, MAX_ACCOUNTS
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route
+from smsq_worker.i18n.told import told
 
 OTHER = "other-secret-7Kd2"
 OTHER_TOKEN = "other-token-0123456789"
@@ -275,7 +278,7 @@ WRONG = {
     ),
     "a preference without weights": (
         f'{MAIN}[[routes]]\naccounts = ["main"]\nprefer = "delivery"',
-        ["routes, number 1, field prefer: needs shares in field accounts"],
+        ["routes, number 1, field prefer: needs a table of shares in field accounts"],
     ),
     "a route behind one for everything": (
         f'{MAIN}{ALL}[[routes]]\nlane = "otp"\naccounts = ["main"]\n{ALL}',
@@ -353,3 +356,12 @@ def test_settings_that_count_for_no_account_are_named(file: Path) -> None:
     assert load(file, alone).overruled({}) == ""
     assert load(file, TWO + ROUTES).overruled(ONE) == ""
     assert Settings.load(ONE).overruled(ONE) == ""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_mistake_can_be_told_in_chinese(file: Path, name: str) -> None:
+    for line in problems(file, WRONG[name][0]):
+        with i18n.speaking(i18n.Lang.ZH):
+            shown = told(f"SMSQ_ACCOUNTS_FILE: {line}")
+        assert re.search(r"[\u4e00-\u9fff]", shown), line
+        assert not re.search(r"\b(must|is|are|has|have|needs)\b", shown), shown

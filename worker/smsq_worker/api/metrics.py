@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from itertools import chain
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, generate_latest
@@ -26,7 +26,9 @@ from prometheus_client.core import (
 
 from smsq.contract import Lane, State
 from smsq_worker.api.refusals import WHYS
+from smsq_worker.domain.scopes import read_scope
 from smsq_worker.domain.states import Outcome
+from smsq_worker.inspection.accounts import AccountState, AccountView
 from smsq_worker.inspection.snapshot import Inspector, total
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 from smsq_worker.ledger.histograms import BOUNDS_MS
@@ -112,7 +114,10 @@ class _Collector:
         yield _gauge("parked", "Unknown mids that were reported.", parked)
         yield _gauge("inbox", "Reports that wait to be reconciled.", ledger.inbox_size())
         yield from self._pauses()
-        yield _gauge("rate_limit", "Attempts a second allowed at present.", control.rate().now)
+        accounts = self._inspector.account_views()
+        rate = sum(one.rate.now for one in accounts) if accounts else control.rate().now
+        yield _gauge("rate_limit", "Attempts a second allowed at present.", rate)
+        yield from _accounts(accounts)
         live = control.live()
         yield _gauge("inflight", "Attempts under way.", total(live, State.SENDING))
         yield _gauge("deferred", "Messages that wait for a time.", total(live, State.DEFERRED))
@@ -130,7 +135,7 @@ class _Collector:
 
     def _pauses(self) -> Iterator[Metric]:
         pauses = [
-            (pause.scope.partition(":")[0], pause.cause)
+            (read_scope(pause.scope).kind, pause.cause)
             for pause in self._inspector.control.pauses()
         ]
         scopes, causes = Counter(scope for scope, _ in pauses), Counter(pauses)
@@ -138,6 +143,35 @@ class _Collector:
         by_cause = {(scope, why): causes[scope, why] for scope, of in CAUSES.items() for why in of}
         yield _gauges("paused", "Pauses; of templates, how many.", ["scope"], by_scope)
         yield _gauges("pause_cause", "The same, by cause.", ["scope", "cause"], by_cause)
+
+
+def _accounts(views: Sequence[AccountView]) -> Iterator[Metric]:
+    """Yield the metrics of several accounts, each with its name; none of the only one."""
+    if not views:
+        return
+    named = {view.account.name: view for view in views}
+    states = {
+        (name, state): float(view.state == state)
+        for name, view in named.items()
+        for state in get_args(AccountState)
+    }
+    words = "1 of the state that an account is in."
+    yield _gauges("account_state", words, ["account", "state"], states)
+    for metric, words, value in _OF_ACCOUNTS:
+        values = {name: value(view) for name, view in named.items()}
+        yield _gauges(f"account_{metric}", words, ["account"], values)
+
+
+_OF_ACCOUNTS: Final[Sequence[tuple[str, str, Callable[[AccountView], float]]]] = (
+    ("rate_limit", "Attempts a second allowed at present.", lambda one: one.rate.now),
+    ("inflight", "Attempts under way.", lambda one: one.counts.in_flight),
+    (
+        "awaiting_reports",
+        "Accepted messages without a final report.",
+        lambda one: one.counts.awaiting_reports,
+    ),
+    ("refusals", "Refusals in a row.", lambda one: one.counts.refusals),
+)
 
 
 def render(inspector: Inspector) -> bytes:

@@ -42,9 +42,7 @@ def _route(table: object, accounts: Mapping[str, str]) -> tuple[Route, list[str]
     weights = tuple(shares.values()) if isinstance(shares, dict) else ()
     prefer: Prefer = values.get("prefer", "")
     if prefer and not weights:
-        problems.append(
-            ", field prefer: needs shares in field accounts, like { main = 3, backup = 1 }"
-        )
+        problems.append(", field prefer: needs a table of shares in field accounts, like main = 3")
     route = Route(
         tuple(accounts.get(name, name) for name in shares),
         weights,

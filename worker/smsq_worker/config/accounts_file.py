@@ -120,8 +120,9 @@ class _Accounts:
         mode = self._file.stat().st_mode & 0o777
         if not (has_secret and mode & 0o077):
             return ()
-        line = f"holds secrets and has mode {mode:04o}; make it readable by its owner alone "
-        return [f"{line}(chmod 600), or use secret_file and report_token_file"]
+        advice = "make it readable by its owner alone (chmod 600)"
+        advice += ", or use secret_file and report_token_file"
+        return [f"holds secrets and has mode {mode:04o}; {advice}"]
 
     def _account(self, name: str, table: Any) -> tuple[GatewayAccount, list[str]]:
         values, problems = read_fields(table, _FIELDS, secret=True)
@@ -174,8 +175,8 @@ class _Accounts:
         if not NAME.fullmatch(name):
             return [": a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -"]
         if name == DEFAULT and not inherits:
-            line = ": is how the only account is called where there is no file; choose another"
-            return [f"{line} name, or set was_default = true"]
+            line = ": is how the only account is called where there is no file"
+            return [f"{line}; choose another name, or set was_default = true"]
         return ()
 
     def _path(self, field: str, text: str, problems: list[str]) -> Path | None:
@@ -271,7 +272,7 @@ _TABLE: Final = Field(
 )
 _FLAG: Final = Field(only(lambda value: isinstance(value, bool)), "true or false")
 _FIELDS: Final = {
-    "vendor": Field(only(_text), f"the name of a vendor, like {VENDOR}"),
+    "vendor": Field(only(_text), "the name of a vendor, like 1oc"),
     "url": _like(parsers.http_url),
     "secret": _like(parsers.header_text),
     "secret_file": _PATH,

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from smsq.contract import FINAL, State
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
+from smsq_worker.devstack.failover import write_accounts
 from smsq_worker.devstack.services import SandboxOptions
 from smsq_worker.devstack.up import Plan, is_set, make_folders, make_plan
 from smsq_worker.domain.codes import Catalogue, CodeClass
@@ -42,7 +43,7 @@ QUICK: Final = {
     "SMSQ_RATE_PER_S": "200",
     "SMSQ_PROBE_S": "1",
     # Half of the numbers fail by design: that is not an outage.
-    "SMSQ_BREAKER": "",
+    "SMSQ_BREAKER": "500/100/60",
 }
 NO_BALANCE: Final = "1015"
 """Pauses the account until its ttl ends; then another message finds it recovered."""
@@ -88,14 +89,19 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
     kept = {name: text for name, text in environ.items() if not name.startswith("SMSQ_")}
     codes = home / "codes.toml"
     codes.write_text(_quick_codes(), encoding="utf-8")
+    accounts = home / "accounts.toml"
+    write_accounts(accounts)
     own = {
         "SMSQ_HOME": str(home),
         "SMSQ_CODES_FILE": str(codes),
+        "SMSQ_ACCOUNTS_FILE": str(accounts),
         "SMSQ_SANDBOX_BIND": "127.0.0.1:0",
         "SMSQ_API_BIND": "127.0.0.1:0",
         "SMSQ_FLOWER_BIND": _flower_bind(environ),
     }
-    return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=SANDBOX)
+    return make_plan(
+        kept | QUICK | own, redis_port=0, sandbox_options=replace(SANDBOX, accounts_file=accounts)
+    )
 
 
 def enqueue(plan: Plan) -> list[Sent]:

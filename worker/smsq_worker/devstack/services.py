@@ -30,6 +30,8 @@ class SandboxOptions:
 
     report_delay_s: float = 1.0
     slow_s: float = 2.0
+    accounts_file: Path | None = None
+    """The accounts that it plays; None for the one of the settings."""
 
 
 def server_binary() -> Path:
@@ -72,6 +74,8 @@ def sandbox(url: str, environ: Environ, options: SandboxOptions) -> Service:
     """Run the sandbox gateway."""
     delay, slow = str(options.report_delay_s), str(options.slow_s)
     command = _smsq("sandbox", "--report-delay", delay, "--slow", slow)
+    if options.accounts_file:
+        command += ["--accounts", str(options.accounts_file)]
     return Service("sandbox", command, environ, ready=partial(_is_up, f"{url}healthz"))
 
 

@@ -48,6 +48,11 @@ class Plan:
         return f"http://{shown(self.settings.api_bind)}/"
 
     @property
+    def sandbox_url(self) -> str:
+        """Return the address of the sandbox; where it plays several accounts, of its switches."""
+        return f"http://{shown(self.settings.sandbox_bind)}/"
+
+    @property
     def flower_url(self) -> str:
         """Return Flower's address."""
         return f"http://{shown(self.settings.flower_bind)}/"
@@ -67,7 +72,10 @@ def make_plan(
     given = {name: text for name, text in environ.items() if is_set(name, text)}
     given = with_current_names(Settings, given)
     own_redis = "SMSQ_REDIS_URL" not in given
-    own_gateway = "SMSQ_GATEWAY_URL" not in given
+    sandbox_options = sandbox_options or SandboxOptions()
+    # A file of accounts says where their gateways are.
+    is_elsewhere = "SMSQ_ACCOUNTS_FILE" in given and not sandbox_options.accounts_file
+    own_gateway = "SMSQ_GATEWAY_URL" not in given and not is_elsewhere
     if own_redis:
         services.server_binary()
     full = dict(_defaults(given, own_gateway=own_gateway)) | given
@@ -91,7 +99,7 @@ def make_plan(
         settings=Settings.load(full),
         redis_port=redis[1] if redis else None,
         with_sandbox=own_gateway,
-        sandbox_options=sandbox_options or SandboxOptions(),
+        sandbox_options=sandbox_options,
         own_relay=own_relay,
     )
 
@@ -125,7 +133,7 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
     else:
         stack.start(services.redis_server(plan.redis_port, home / "redis", os.environ))
     if plan.with_sandbox:
-        stack.start(services.sandbox(plan.settings.gateway_url, plan.environ, plan.sandbox_options))
+        stack.start(services.sandbox(plan.sandbox_url, plan.environ, plan.sandbox_options))
     stack.start(services.api(plan.api_url, plan.environ))
     stack.start(services.worker(plan.settings.broker_url, plan.environ))
     stack.start(services.flower(plan.flower_url, plan.environ))
@@ -134,9 +142,10 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 def addresses(plan: Plan) -> list[tuple[str, str]]:
     """Return what runs where, without secrets."""
     sandbox = _("  (sandbox: sends no SMS)") if plan.with_sandbox else ""
+    gateways = [one.address.url for one in plan.settings.accounts]
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
-        (N_("Gateway"), f"{plan.settings.gateway_url}{sandbox}"),
+        *((N_("Gateway"), f"{url}{sandbox}") for url in gateways),
         ("API", plan.api_url),
         (N_("Relay"), f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),

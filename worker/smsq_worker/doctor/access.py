@@ -11,6 +11,7 @@ import redis
 
 from smsq.connection import Client, connect_impatiently
 from smsq.deadline import DeadlineExceeded
+from smsq.errors import LedgerUnavailable
 from smsq.settings import shown_url
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
 from smsq_worker.i18n import _
@@ -38,7 +39,11 @@ def on_redis(
                 client.time()
                 yield ok(_("{url} answers", url=shown_url(url)))
             yield from check(client)
-    except redis.RedisError as problem:
+    except (redis.RedisError, LedgerUnavailable) as problem:
+        if not isinstance(problem, redis.RedisError):
+            if not isinstance(problem.__cause__, redis.RedisError):
+                raise
+            problem = problem.__cause__
         if follows and isinstance(problem, _UNREACHABLE):
             what = _("unknown: {why}", why=_why(problem))
             yield warning(what, _("see the findings about the server"))

@@ -24,7 +24,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     where = shown(settings.api_bind)
     if weakness := weak(settings.relay_secret):
         yield error(_("SMSQ_RELAY_SECRET is weak: smsq serve does not start with it"), weakness)
-    if not settings.report_token:
+    if not any(one.report_token for one in settings.accounts):
         yield ok(_("SMSQ_REPORT_TOKEN is not set here, so the HTTP API is not checked"))
     elif not _answers(settings.api_bind, "/healthz"):
         advice = _("delivery reports need it: smsq serve, here or on another host")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from urllib3.util.ssl_ import create_urllib3_context
 
+from smsq_worker.config.accounts_file import GatewayAccount
 from smsq_worker.config.parsers import is_loopback
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
@@ -25,10 +26,11 @@ from smsq_worker.i18n import N_, _, ngettext
 TIMEOUT_S: Final = 3.0
 DAY_S: Final = 86_400
 RENEW_DAYS: Final = 14
+SHORT: Final = 8
 
 EXPIRED, NOT_YET_VALID, WRONG_NAME, WRONG_ADDRESS = 10, 9, 62, 64
 """OpenSSL's numbers of what is wrong with a certificate."""
-_MISNAMED: Final = N_("SMSQ_GATEWAY_URL must name the host as the certificate does")
+_MISNAMED: Final = N_("{setting} must name the host as the certificate does")
 _REMEDIES: Final = {
     EXPIRED: N_("have the gateway's operator renew it; or this machine's clock is wrong"),
     NOT_YET_VALID: N_("set this machine's clock"),
@@ -46,21 +48,38 @@ class Target:
     tls: bool
     verify: bool | str
     timeout_s: float
+    setting: str
+    """What names it."""
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check the secret, the URL, the name, the port and the certificate."""
-    url = urlsplit(settings.gateway_url)
+    """Check the secret, the URL, the name, the port and the certificate of the only account."""
+    (only,) = settings.accounts
+    yield _secret(settings)
+    yield from _reach(only, "SMSQ_GATEWAY_URL", check_test_numbers(settings))
+
+
+def check_account(settings: Settings, name: str) -> Iterator[Finding]:
+    """Check the same of one of several accounts."""
+    one = next(one for one in settings.accounts if one.account.name == name)
+    where = f"accounts.{name}"
+    yield _secret_of(one, settings.accounts, where)
+    yield from _reach(one, f"{where}.url")
+
+
+def _reach(one: GatewayAccount, setting: str, between: Iterable[Finding] = ()) -> Iterator[Finding]:
+    address = one.address
+    url = urlsplit(address.url)
     target = Target(
         host=url.hostname or "",
         port=url.port or (443 if url.scheme == "https" else 80),
         tls=url.scheme == "https",
-        verify=settings.address.verify,
-        timeout_s=min(settings.connect_timeout_s, TIMEOUT_S),
+        verify=address.verify,
+        timeout_s=min(address.connect_timeout_s, TIMEOUT_S),
+        setting=setting,
     )
-    yield _secret(settings)
-    yield _protection(settings.gateway_url, target)
-    yield from _test_numbers(settings)
+    yield _protection(address.url, target)
+    yield from between
     yield from _connection(target)
 
 
@@ -76,7 +95,29 @@ def _secret(settings: Settings) -> Finding:
     )
 
 
-def _test_numbers(settings: Settings) -> Iterator[Finding]:
+def _secret_of(one: GatewayAccount, others: Sequence[GatewayAccount], where: str) -> Finding:
+    secret, url = one.address.secret, one.address.url
+    if not secret:
+        what = _("{where}: its secret is not set here", where=where)
+        return warning(what, _("workers need it; on other hosts leave it out"))
+    same = [
+        other.account.name
+        for other in others
+        if other is not one and (other.address.secret, other.address.url) == (secret, url)
+    ]
+    if same:
+        return warning(
+            _("{where} has the secret and the url of accounts.{other}", where=where, other=same[0]),
+            _("to their vendor they are one account: it fails as one, and has one rate"),
+        )
+    if secret[0] in "\"'" or len(secret) < SHORT:
+        what = _("{where}: its secret is shorter than {n}, or in quotes", where=where, n=SHORT)
+        return warning(what, _("compare it with what the vendor gave you"))
+    return ok(_("{where}: its secret is set", where=where))
+
+
+def check_test_numbers(settings: Settings) -> Iterator[Finding]:
+    """Say which numbers are not sent to."""
     prefixes = settings.test_numbers
     if prefixes:
         yield ok(
@@ -132,7 +173,7 @@ def _connection(target: Target) -> Iterator[Finding]:
         why = problem.strerror if isinstance(problem, OSError) else _("not a host name")
         yield error(
             _("the name {host} cannot be looked up: {why}", host=target.host, why=why),
-            _("check SMSQ_GATEWAY_URL and this machine's name servers"),
+            _("check {setting} and this machine's name servers", setting=target.setting),
         )
         return
     addresses = sorted({str(one[-1][0]) for one in found})
@@ -144,7 +185,10 @@ def _connection(target: Target) -> Iterator[Finding]:
         why = _why(problem, target)
         yield error(
             _("port {port} accepts no connection: {why}", port=target.port, why=why),
-            _("check SMSQ_GATEWAY_URL, the firewalls between, and whether the gateway is up"),
+            _(
+                "check {setting}, the firewalls between, and whether the gateway is up",
+                setting=target.setting,
+            ),
         )
         return
     with sock:
@@ -163,12 +207,12 @@ def _handshake(sock: socket.socket, target: Target) -> Finding:
         own_ca = N_("if the gateway's CA is your own, name it in SMSQ_GATEWAY_CA_BUNDLE")
         return error(
             _("its certificate is rejected: {why}", why=problem.verify_message),
-            _(_REMEDIES.get(problem.verify_code, own_ca)),
+            _(_REMEDIES.get(problem.verify_code, own_ca), setting=target.setting),
         )
     except OSError as problem:
         return error(
             _("the TLS handshake fails: {why}", why=_why(problem, target)),
-            _("check that SMSQ_GATEWAY_URL names a port that speaks TLS"),
+            _("check that {setting} names a port that speaks TLS", setting=target.setting),
         )
 
 

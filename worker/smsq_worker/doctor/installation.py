@@ -17,6 +17,7 @@ from typing import Final
 from smsq.redis_urls import names_sentinels
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import (
+    accounts,
     api,
     backlog,
     encryption,
@@ -69,9 +70,20 @@ def checks(settings: Settings) -> dict[str, Check]:
         "encryption": partial(ledger, partial(encryption.check, settings), follows=True),
         "clocks": partial(schedulers.check, settings.home / FOLDER),
         "spool": partial(spool.check, settings.home / "spool", settings.report_spool_bytes),
-        "gateway": partial(gateway.check, settings),
+        **_gateways(settings),
+        "accounts": partial(ledger, partial(accounts.check, settings), follows=True),
         "door": partial(api.check, settings),
     }
+
+
+def _gateways(settings: Settings) -> dict[str, Check]:
+    if settings.accounts_file is None:
+        return {"gateway": partial(gateway.check, settings)}
+    found: dict[str, Check] = {
+        f"gateway {one.account.name}": partial(gateway.check_account, settings, one.account.name)
+        for one in settings.accounts
+    }
+    return found | {"test numbers": partial(gateway.check_test_numbers, settings)}
 
 
 def _notify_queue_in(url: str, settings: Settings) -> str:

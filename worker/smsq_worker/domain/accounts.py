@@ -32,6 +32,10 @@ class Account:
     only_these: bool = False
     """Whether it has no other templates."""
 
+    def knows(self, template: str) -> bool:
+        """Return whether messages with a template may go over it."""
+        return not self.only_these or any(template == one for one, _ in self.templates)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -45,6 +49,10 @@ class Route:
     template: str = ""
     prefer: Prefer = ""
     """With weights: "delivery" moves them toward the account that delivers."""
+
+    def takes(self, lane: str, template: str) -> bool:
+        """Return whether it is for messages of a lane and a template."""
+        return self.lane in {None, lane} and self.template in {"", template}
 
 
 def qualified(mid: str, account: str) -> str:

@@ -34,7 +34,8 @@ NEXT: Final[dict[State, frozenset[State]]] = {
     for before, after in {
         # To the last three while a resend waits: by news of the attempt before it.
         "queued": "sending failed expired cancelled accepted deferred delivered",
-        "sending": "accepted deferred held failed cancelled delivered",
+        # To `queued`: another account is asked at once.
+        "sending": "accepted queued deferred held failed cancelled delivered",
         "deferred": "queued failed expired cancelled accepted delivered",
         "accepted": "delivered failed deferred held unreported",
         "held": "deferred failed cancelled accepted delivered",

@@ -32,6 +32,39 @@ TEMPLATES: Final = (
     N_("{file}: is not TOML in UTF-8: {why}; write {example}"),
     N_("{file}: is not TOML in UTF-8; write {example}"),
     N_("{file}: names no caller; it must have a table like [callers.shop]"),
+    N_("{file}: names no account; it must have {example}"),
+    N_("{file}: has no [[routes]]; the last, or the only one, must be for all messages"),
+    N_("{file}: at most {most} accounts; there are {n}"),
+    N_("{file}: at most {most} routes; there are {n}"),
+    N_(
+        "{file}: holds secrets and has mode {mode}; make it readable by its owner alone (chmod "
+        "600), or use secret_file and report_token_file"
+    ),
+    N_("{file}: routes: the last must be for all messages, without lane and template"),
+    N_("{place}: a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -"),
+    N_(
+        "{place}: is how the only account is called where there is no file; choose another name, "
+        "or set was_default = true"
+    ),
+    N_(
+        "{place}: no message comes to it, as number {n} takes all of its messages; put it before "
+        "that one"
+    ),
+    N_(
+        "{place}, field {field}: there is no account {name}; known are {known}; did you mean "
+        "{hint}?"
+    ),
+    N_("{place}, field {field}: there is no account {name}; known are {known}"),
+    N_("{place}, field {field}: needs a table of shares in field accounts, like main = 3"),
+    N_("{place}, field {field}: {other} is set too and differs; set one of them"),
+    N_("{place}, field {field}: {other} is set too; set one of them"),
+    N_("{place}, field {field}: is that of {holder}; only one has it"),
+    N_(
+        "{place}, field {field}: is plain http to another host, which shows the secret and every "
+        "number to the network; use https, or set SMSQ_GATEWAY_ALLOW_PLAINTEXT=1"
+    ),
+    N_("{place}, field {field}: must be set, or {other}"),
+    N_("{place}, field {field}: must be false without field templates"),
     N_(
         "{place}, field retry_after_s: 0 is not allowed with class transient; it must be a whole "
         "number from 1 to {most}"
@@ -45,6 +78,15 @@ TEMPLATES: Final = (
     N_('{place}: is the same code as "{other}"; give it once'),
     N_("{place}: a name has 1 to 64 letters, digits, - and _"),
     N_('a code in quotes: [codes."MO:0254"]'),
+    N_("a table like [accounts.main]"),
+    N_("the name of a vendor, like 1oc"),
+    N_("a template's name"),
+    N_("the path of a file, which may be relative to this one"),
+    N_("a table of at most {most} texts of 1 to {n} characters"),
+    N_(
+        "a list of accounts, each once, in the order in which they are tried, or a table of "
+        "accounts and their shares from {least} to {most}"
+    ),
     N_("text on one line"),
     N_("true or false"),
     N_("a whole number of seconds from {least} to {most}"),
@@ -100,9 +142,20 @@ TEMPLATES: Final = (
         "{field} is that of message {holder}, which has another phone or template; repeat that "
         "message as it was, or give this one a {same} of its own"
     ),
+    N_(
+        "SMSQ_ACCOUNTS_FILE: {n} messages are in flight or wait for a report at the account that "
+        "was the only one; say which it is, by was_default = true"
+    ),
+    N_(
+        "SMSQ_ACCOUNTS_FILE: has no account {name}, where {n} messages are in flight or wait for a "
+        "report; keep it in the file, without a route, until there are none"
+    ),
+    N_(
+        "SMSQ_ACCOUNTS_FILE: is not set, so there is no account {name}, where {n} messages are in "
+        "flight or wait for a report; keep it in the file, without a route, until there are none"
+    ),
     # The relay.
     N_("try again"),
-    N_("too many reports wait: try again"),
     N_("at most {n} requests a second"),
     N_("more than {n} bytes when inflated"),
     N_("more than {n} bytes"),

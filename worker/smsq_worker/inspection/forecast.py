@@ -9,8 +9,10 @@ from typing import Final
 
 from smsq.contract import Lane, State
 from smsq_worker.domain.limits import Hours
+from smsq_worker.domain.scopes import name_of, scopes_at
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import kind_of, receiver
 from smsq_worker.inspection.events import Event
 from smsq_worker.inspection.formatting import (
@@ -22,7 +24,6 @@ from smsq_worker.inspection.formatting import (
     state_name,
 )
 from smsq_worker.inspection.snapshot import Inspector, Snapshot
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
@@ -58,6 +59,32 @@ class ForecastContext:
         """Return a snapshot of the whole, taken only for a message whose future needs it."""
         return self.inspector.take_snapshot()
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of the accounts that may take it, in the order of its route."""
+        status, inspector = self.trace.status, self.inspector
+        route = route_for(status.lane, status.template or "", inspector.routes)
+        if route is None:
+            return ("",)
+        if self.trace.via is not None:
+            return (self.trace.via,)
+        known = {one.key for one in inspector.accounts if one.knows(status.template or "")}
+        return tuple(key for key in route.accounts if key in known)
+
+    def stops(self, *, template: bool = True) -> list[Event]:
+        """Return the pauses in force that keep it from going; [] if an account may take it.
+
+        Without `template`, its template's do not count.
+        """
+        found = []
+        for key in self.keys:
+            scopes = scopes_at(key, self.trace.status.template or "")
+            pauses = self.pauses(*scopes if template else scopes[:2])
+            if not pauses:
+                return []
+            found += pauses
+        return found
+
     def pauses(self, *scopes: str) -> list[Event]:
         """Return the pauses of some scopes that are in force, as events."""
         return [
@@ -66,7 +93,7 @@ class ForecastContext:
                 "pause",
                 _(
                     "it waits for the end of the pause of {scope} ({why}); {end}",
-                    scope=scope_name(pause.scope),
+                    scope=scope_name(pause.spoken or pause.scope),
                     why=pause_words(pause),
                     end=pause_end(pause),
                 ),
@@ -87,8 +114,7 @@ def next_events(context: ForecastContext) -> Iterator[Event]:
 
 def _queued(context: ForecastContext) -> Iterator[Event]:
     trace = context.trace
-    pauses = context.pauses(ACCOUNT, BREAKER, template_scope(trace.status.template or ""))
-    yield from pauses or [Event(None, "turn", _position(context))]
+    yield from context.stops() or [Event(None, "turn", _position(context)), *_way(context)]
     if trace.unpublished:
         words = _("its wake-up could not be published; the scheduler publishes it at its next run")
         yield Event(None, "wake-up", words)
@@ -99,6 +125,26 @@ def _queued(context: ForecastContext) -> Iterator[Event]:
     if not context.snapshot.broker_answers:
         words = _("the broker does not answer: wake-ups cannot be taken")
         yield Event(None, "broker", words)
+
+
+def _way(context: ForecastContext) -> Iterator[Event]:
+    """Yield over which account it goes, where there are several, and why not over the first."""
+    accounts, template = context.inspector.accounts, context.trace.status.template or ""
+    if not accounts:
+        return
+    if not context.keys:
+        words = _("no account of its route knows its template: see smsq doctor")
+        yield Event(None, "account", words)
+        return
+    stopped = []
+    for key in context.keys:
+        pauses = context.pauses(*scopes_at(key, template))
+        if not pauses:
+            break
+        stopped += pauses
+    names = _(" or ").join(name_of(one, accounts) for one in context.keys)
+    yield Event(None, "account", _("it goes over account {names}, in this order", names=names))
+    yield from stopped
 
 
 def _position(context: ForecastContext) -> str:
@@ -129,15 +175,14 @@ def _deferred(context: ForecastContext) -> Iterator[Event]:
     trace = context.trace
     if trace.in_waiting_room:
         words = _("the pause of its template is over: it continues in a moment")
-        pauses = context.pauses(template_scope(trace.status.template or ""))
-        yield from pauses or [Event(None, "pause", words)]
+        yield from context.stops() or [Event(None, "pause", words)]
     elif trace.in_campaign_room:
         name = trace.status.campaign or ""
         words = _("it waits for its campaign: smsq campaign show {name}", name=clean(name))
         yield Event(None, "pause", words)
     else:
         yield Event(trace.timer_at, "resume", _why_then(context) + _overdue(trace))
-        yield from context.pauses(ACCOUNT, BREAKER)
+        yield from context.stops(template=False)
     yield from _ttl(trace)
 
 

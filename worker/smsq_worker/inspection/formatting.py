@@ -10,6 +10,7 @@ from typing import Final
 
 from smsq.contract import State
 from smsq_worker.domain.printable import escaped
+from smsq_worker.domain.scopes import read_scope
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause
 
@@ -79,22 +80,28 @@ def state_name(state: str) -> str:
 
 
 def scope_words(scope: str) -> str:
-    """Return a scope as one types it for `smsq resume`."""
-    kind, sign, name = scope.partition(":")
+    """Return a scope as one types it for `smsq resume`; its account is named, see `spoken`."""
+    kind, account, name = read_scope(scope)
+    if kind != "template":
+        return escaped(" ".join(filter(None, (kind, account))))
+    at = f" --account {escaped(account)}" if account else ""
     if name.startswith("-"):  # or it would be an option
-        return shlex.quote(f"{kind}:{escaped(name)}")
-    return f"{kind} {shlex.quote(escaped(name))}" if sign else kind
+        return shlex.quote(f"{kind}:{escaped(name)}") + at
+    return f"{kind} {shlex.quote(escaped(name))}{at}"
 
 
 def scope_name(scope: str) -> str:
-    """Return a scope as people call it."""
-    kind, _sign, name = scope.partition(":")
+    """Return a scope as people call it; its account is named, see `spoken`."""
+    kind, account, name = read_scope(scope)
     names = {
         ACCOUNT: pgettext("scope", "account"),
         BREAKER: pgettext("scope", "breaker"),
         "template": pgettext("scope", "template"),
     }
-    return f"{names.get(kind, kind)} {clean(name)}".rstrip()
+    words = f"{names.get(kind, kind)} {clean(name or account)}".rstrip()
+    if name and account:
+        return _("{scope} at account {name}", scope=words, name=clean(account))
+    return words
 
 
 def pause_words(pause: Pause) -> str:
@@ -126,7 +133,7 @@ def pause_whole(pause: Pause) -> str:
     """Return what is paused, why and since when, and what ends it; without saying that it is."""
     return _(
         "{scope} ({why}); {end}",
-        scope=scope_name(pause.scope),
+        scope=scope_name(pause.spoken or pause.scope),
         why=pause_words(pause),
         end=pause_end(pause),
     )
@@ -135,5 +142,5 @@ def pause_whole(pause: Pause) -> str:
 def pause_end(pause: Pause) -> str:
     """Return what ends a pause."""
     if pause.probe_at is None:
-        return _("until smsq resume {scope}", scope=scope_words(pause.scope))
+        return _("until smsq resume {scope}", scope=scope_words(pause.spoken or pause.scope))
     return _("next probe {time}", time=local(pause.probe_at))

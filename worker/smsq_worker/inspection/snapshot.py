@@ -5,7 +5,7 @@ The broker may be another Redis than the ledger's. If it does not answer, the re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +18,15 @@ from smsq.app import QUEUES
 from smsq.connection import Client, connect_impatiently, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
 from smsq_worker.config.rules import Rules
+from smsq_worker.domain.accounts import Route
 from smsq_worker.infra.memory import Memory, memory
 from smsq_worker.infra.wakeups import ids_of
+from smsq_worker.inspection.accounts import (
+    AccountView,
+    is_on_a_route,
+    look_at_accounts,
+    together,
+)
 from smsq_worker.ledger import Ledger, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.callbacks import Callbacks
@@ -61,6 +68,7 @@ class Snapshot:
 
     at: datetime
     rate: Rate
+    """Of all accounts together."""
     pauses: tuple[Pause, ...]
     lanes: dict[str, LaneView]
     reports_waiting: int | None
@@ -78,6 +86,8 @@ class Snapshot:
     broker_answers: bool
     memory: dict[str, Memory]
     """Of the Redis of `ledger` and `broker`, as far as known."""
+    accounts: tuple[AccountView, ...] = ()
+    """() where there is only one."""
 
     @property
     def drain_s(self) -> float | None:
@@ -91,6 +101,7 @@ class Inspector:
     def __init__(self, client: Client, rules: Rules, broker_url: str) -> None:
         self._client = client
         self._url, self._broker_url = rules.url, broker_url
+        self.accounts, self.routes = rules.accounts, rules.routes
         self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
@@ -103,6 +114,7 @@ class Inspector:
     def take_snapshot(self) -> Snapshot:
         """Return a snapshot of the whole. Raises LedgerUnavailable."""
         pauses = self.control.pauses()
+        accounts = self.account_views()
         live = self.control.live()
         waiting = self.waiting()
         held, parked = self.ledger.waiting()
@@ -113,7 +125,7 @@ class Inspector:
             due = count_deferred_and_due(self._client, now_ms, _SEARCH) if deferred else 0
         return Snapshot(
             at=timestamps.at(now_ms),
-            rate=self.control.rate(),
+            rate=together(accounts) if accounts else self.control.rate(),
             pauses=tuple(pauses),
             lanes=lanes,
             reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
@@ -122,9 +134,10 @@ class Inspector:
             parked=parked,
             callbacks=self.callbacks.counts(),
             to_send=total(live, State.QUEUED) + due,
-            stopped=any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses),
+            stopped=_is_stopped(pauses, accounts, self.routes),
             broker_answers=waiting is not None,
             memory=self._memory(),
+            accounts=tuple(accounts),
         )
 
     def _memory(self) -> dict[str, Memory]:
@@ -134,6 +147,10 @@ class Inspector:
             with suppress(redis.RedisError):
                 found["broker"] = memory(self._broker)
         return {name: one for name, one in found.items() if one}
+
+    def account_views(self) -> list[AccountView]:
+        """Return how each of several accounts stands; [] of the only one."""
+        return look_at_accounts(self.control, self.accounts) if self.accounts else []
 
     def waiting(self) -> dict[str, int] | None:
         """Return how much waits in each queue; None if the broker does not answer."""
@@ -202,6 +219,14 @@ class Inspector:
             return []
         # Of a batch the last one goes last.
         return [(ids_of(body) or [""])[-1] for body in reversed(bodies)]
+
+
+def _is_stopped(
+    pauses: Sequence[Pause], accounts: Sequence[AccountView], routes: Sequence[Route]
+) -> bool:
+    if not accounts:
+        return any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses)
+    return all(one.stop for one in accounts if is_on_a_route(one.account, routes))
 
 
 def queue_depths(broker: Client) -> dict[str, int]:

@@ -12,12 +12,21 @@ from typing import Final
 
 from smsq.tracking import Attempt, Status, key_holder
 from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.domain.scopes import name_of, scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import settled_callbacks
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 from smsq_worker.inspection.events import Event, Past
-from smsq_worker.inspection.formatting import clean, local_instant, scope_name, span, state_name
+from smsq_worker.inspection.formatting import (
+    clean,
+    local_instant,
+    pause_words,
+    scope_name,
+    span,
+    state_name,
+)
 from smsq_worker.inspection.state_text import reported_by, state_words
 from smsq_worker.ledger.message_view import Trace
 from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
@@ -32,6 +41,7 @@ _REASONS: Final = {
     "local:frequency": N_("too many messages were sent to its number"),
     "local:key-conflict": N_("its key belongs to a message with another number or template"),
     "local:invalid": N_("it broke the rules of a message"),
+    "local:no-account": N_("no account of its route has its template, see smsq accounts"),
     "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
     "local:resends": N_(
         "its attempts may or may not have been sent, and no resend was left "
@@ -50,8 +60,8 @@ _ATTEMPTS: Final[Mapping[str | None, str]] = {
 def past_events(past: Past) -> Iterator[Event]:
     """Yield what happened, in order."""
     trace = past.trace
-    yield Event(trace.status.enqueued_at, "enqueued", _enqueued(trace))
-    yield from _attempts(trace, past.catalogue)
+    yield Event(trace.status.enqueued_at, "enqueued", _enqueued(past))
+    yield from _attempts(past)
     if trace.held_since:
         words = _("held: nobody can know whether it was sent, and its policy is hold")
         yield Event(trace.held_since, "held", words)
@@ -60,7 +70,8 @@ def past_events(past: Past) -> Iterator[Event]:
         yield from settled_callbacks(past)
 
 
-def _enqueued(trace: Trace) -> str:
+def _enqueued(past: Past) -> str:
+    trace = past.trace
     lane = trace.status.lane
     words = _("enqueued in lane {lane}", lane=lane)
     if trace.caller:
@@ -71,13 +82,15 @@ def _enqueued(trace: Trace) -> str:
         )
     if trace.due_at:
         words += _(", not to be sent before {time}", time=local_instant(trace.due_at))
+    if trace.via is not None and past.accounts:
+        words += _(", for account {name} alone", name=clean(name_of(trace.via, past.accounts)))
     if trace.status.reference:
         words += _("; reference: {text}", text=clean(trace.status.reference))
     return words
 
 
-def _attempts(trace: Trace, catalogue: Catalogue) -> Iterator[Event]:
-    attempts = trace.status.attempts
+def _attempts(past: Past) -> Iterator[Event]:
+    attempts = past.trace.status.attempts
     if not attempts:
         return
     if dropped := attempts[-1].n - len(attempts):
@@ -88,27 +101,86 @@ def _attempts(trace: Trace, catalogue: Catalogue) -> Iterator[Event]:
         )
         yield Event(None, "forgotten", words)
     if attempts[0].n == 1:
-        yield from _first_wait(trace, attempts[0])
-    yield from _attempt_events(trace, attempts[0], catalogue)
+        yield from _first_wait(past, attempts[0])
+    yield from _attempt_events(past, attempts[0])
     for before, attempt in pairwise(attempts):
-        yield Event(None, "wait", _again(before, attempt, catalogue))
-        yield from _attempt_events(trace, attempt, catalogue)
+        yield Event(None, "wait", _again(past, before, attempt))
+        yield from _attempt_events(past, attempt)
 
 
-def _attempt_events(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> Iterator[Event]:
+def _attempt_events(past: Past, attempt: Attempt) -> Iterator[Event]:
+    trace, account = past.trace, past.account_of(attempt)
     words = _("attempt {n}: {result}", n=attempt.n, result=_result(trace, attempt))
+    if account:
+        yield from _passed_over(past, attempt)
+        words = _(
+            "attempt {n}, over account {account}: {result}",
+            n=attempt.n,
+            account=clean(account),
+            result=_result(trace, attempt),
+        )
     yield Event(attempt.started_at, "call", words)
     if attempt.stat:
-        yield Event(None, "report", _report(trace, attempt, catalogue))
+        yield Event(None, "report", _report(trace, attempt, past.catalogue_at(attempt)))
 
 
-def _first_wait(trace: Trace, attempt: Attempt) -> Iterator[Event]:
+def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
+    """Yield why the accounts before that of an attempt were passed over, as far as it is known."""
+    status = past.trace.status
+    route = route_for(status.lane, status.template or "", past.routes)
+    if (
+        route is None
+        or route.weights
+        or past.trace.via is not None
+        or (attempt.account or "") not in route.accounts
+    ):
+        return
+    for key in route.accounts[: route.accounts.index(attempt.account or "")]:
+        words = _(
+            "account {name} was passed over: {why}",
+            name=clean(name_of(key, past.accounts)),
+            why=_why_passed_over(past, attempt, key),
+        )
+        yield Event(None, "account", words)
+
+
+def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
+    status = past.trace.status
+    account = next((one for one in past.accounts if one.key == key), None)
+    if account and not account.knows(status.template or ""):
+        return _("it does not know the template")
+    earlier = [one for one in status.attempts if one.n < attempt.n and (one.account or "") == key]
+    if earlier and earlier[-1].outcome == Outcome.REFUSED:
+        return _("it had refused the message")
+    if earlier and earlier[-1].outcome == Outcome.NOT_SENT:
+        return _("it had not taken attempt {n}", n=earlier[-1].n)
+    for pause in past.pauses:
+        if (
+            pause.scope in scopes_at(key, status.template or "")
+            and pause.since <= attempt.started_at
+        ):
+            return _("it was paused ({why})", why=pause_words(pause))
+    for scope in scopes_at(key, status.template or ""):
+        at = past.trace.resumed.get(scope)
+        if at and at > attempt.started_at:
+            return _("it may have been paused until {time}", time=local_instant(at))
+    return _(
+        "it was paused, in an outage, silent, or had no slot in time; which of them is not recorded"
+    )
+
+
+def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
+    trace = past.trace
     begun = max(trace.status.enqueued_at, trace.due_at or trace.status.enqueued_at)
     waited_s = (attempt.started_at - begun).total_seconds()
     if waited_s <= LONG_S:
         return
     pauses = [
-        _("{scope} was paused until {time}", scope=scope_name(scope), time=local_instant(at))
+        _(
+            "{scope} was paused until {time}",
+            scope=scope_name(spoken(scope, past.accounts)),
+            time=local_instant(at),
+        )
         for scope, at in trace.resumed.items()
         if begun < at <= attempt.started_at
     ]
@@ -118,9 +190,14 @@ def _first_wait(trace: Trace, attempt: Attempt) -> Iterator[Event]:
     yield Event(None, "wait", words)
 
 
-def _again(before: Attempt, attempt: Attempt, catalogue: Catalogue) -> str:
+def _again(past: Past, before: Attempt, attempt: Attempt) -> str:
     later_s = (attempt.started_at - before.started_at).total_seconds()
     later = span(later_s) if later_s > LONG_S else _("{n:.2f} s", n=later_s)
+    moved = (before.account or "") != (attempt.account or "")
+    if moved and before.outcome == Outcome.REFUSED:
+        return _("{span} later tried over another account, as the last refused it", span=later)
+    if moved and before.outcome == Outcome.NOT_SENT:
+        return _("{span} later tried over another account, as the last did not take it", span=later)
     why = {
         Outcome.REFUSED: _("tried again: the account was paused, so its refusal did not count"),
         Outcome.NOT_SENT: _(
@@ -132,7 +209,7 @@ def _again(before: Attempt, attempt: Attempt, catalogue: Catalogue) -> str:
         ),
     }.get(Outcome(before.outcome or Outcome.MAYBE_SENT))
     if why is None:
-        why = _because_of(before, catalogue)
+        why = _because_of(before, past.catalogue_at(before))
     return _("{span} later {why}", span=later, why=why)
 
 

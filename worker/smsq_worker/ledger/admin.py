@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +12,9 @@ import redis
 
 from smsq import keys
 from smsq.connection import mapped_errors
+from smsq_worker.domain.scopes import spoken
+from smsq_worker.ledger.account_view import AccountCounts, read_counts
+from smsq_worker.ledger.accounts import known
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs
@@ -62,6 +66,10 @@ class Pause:
     """When the next message may find out whether it is over; None where an operator decides."""
     lanes: tuple[str, ...] = ()
     """Of a template, which of its lanes are stopped; () is all."""
+    probes: bool = False
+    """Whether a message may go now that finds out whether it is over."""
+    spoken: str = ""
+    """The scope with the name of its account, where a file gives it one; "" if that is `scope`."""
 
     def stops(self, lane: str) -> bool:
         """Return whether messages of a lane wait for its end."""
@@ -109,7 +117,18 @@ class Control(SuppressionActs):
         with mapped_errors(self._rules.url):
             found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
         pauses = [_pause(scope, text) for scope, text in found.items()]
-        return sorted(pauses, key=lambda pause: pause.since)
+        named = [
+            replace(pause, spoken=spoken(pause.scope, self._rules.accounts)) for pause in pauses
+        ]
+        return sorted(named, key=lambda pause: pause.since)
+
+    def account_keys(self) -> list[str]:
+        """List the accounts that were used beside the first, by their keys."""
+        return known(self._client, self._rules.url)
+
+    def account_counts(self, accounts: Iterable[str]) -> dict[str, AccountCounts]:
+        """Read what is counted of accounts, by their keys."""
+        return read_counts(self._client, self._rules, accounts)
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
@@ -154,4 +173,5 @@ def _read_pause(scope: str, found: dict[str, Any]) -> Pause:
         since=at(found["since"]),
         probe_at=None if by_operator else at(found["probe_at"]),
         lanes=tuple(found.get("lanes", ())),
+        probes="permit" in found,
     )

@@ -17,8 +17,8 @@ from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
 from smsq_worker.domain.accounts import qualified, unqualified
+from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.ledger import accounts, timestamps
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
 from smsq_worker.ledger.payloads import opened
 
 KINDS: Final = ("task", "returnurl", "webhook")
@@ -77,6 +77,8 @@ class Trace:
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
     """Whether it waits for its campaign, which is paused or has a rate of its own."""
+    via: str | None = None
+    """The key of the only account that it may go through; None where its route says."""
     redo_of: str | None = None
     """The message that it sends again."""
     redone_by: str | None = None
@@ -101,7 +103,11 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     message = keys.message(status.id)
     known = [(one.mid, one.account or "") for one in status.attempts if one.mid]
     mids = [qualified(*one) for one in known]
-    scopes = (ACCOUNT, BREAKER, template_scope(status.template or ""))
+    scopes = [
+        scope
+        for account in ("", *accounts.known(client, ""))
+        for scope in scopes_at(account, status.template or "")
+    ]
     with client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(message)
@@ -144,6 +150,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         report_until=_after(now, mid_ttls),
         reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
         tellings=tuple(_tellings(client, status.id)),
+        via=fields["via"].removeprefix("@") if "via" in fields else None,
         redo_of=fields.get("redo_of"),
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from smsq_worker.sandbox.accounts import SandboxAccounts
+from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.outcomes import OUTCOMES
-from smsq_worker.sandbox.server import BindError, Sandbox
+from smsq_worker.sandbox.port import BindError
+from smsq_worker.sandbox.server import Sandbox
 
-__all__ = ["OUTCOMES", "BindError", "Sandbox"]
+__all__ = ["MOODS", "OUTCOMES", "BindError", "Sandbox", "SandboxAccounts"]

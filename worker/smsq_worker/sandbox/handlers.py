@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smsq_worker.sandbox.journal import Journal
+    from smsq_worker.sandbox.moods import Mood
     from smsq_worker.sandbox.reports import ReportPusher
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Shared:
     slow_s: float
     journal: Journal
     pusher: ReportPusher
+    mood: Callable[[], Mood]
+    """How the account behaves now."""
     in_flight: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def track(self) -> None:
@@ -107,11 +110,12 @@ class SendHandler(QuietHandler):
             await self._respond(Behaviour(code=400, msg=refused.msg), mid="")
             return
         phone, template = arguments["mobphone"], arguments["smstemplate"]
-        outcome = outcome_for(phone)
-        n = journal.count_request(phone, outcome.name)
-        behaviour = outcome.first if n == 1 else outcome.later
-        mid = journal.accept(phone, template, outcome.name) if behaviour.accepts else ""
-        logger.info("%s request %d: %s, %s", _shown(phone), n, outcome.name, mid or "not accepted")
+        mood, outcome = self.shared.mood(), outcome_for(phone)
+        name = mood.name if mood.behaviour else outcome.name
+        n = journal.count_request(phone, name)
+        behaviour = mood.behaviour or (outcome.first if n == 1 else outcome.later)
+        mid = journal.accept(phone, template, name) if behaviour.accepts else ""
+        logger.info("%s request %d: %s, %s", _shown(phone), n, name, mid or "not accepted")
         if behaviour.accepts:
             reports = self.shared.pusher.start(behaviour.pushes, mid)
             if behaviour.report_first:

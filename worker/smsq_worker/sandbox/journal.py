@@ -4,6 +4,8 @@ In memory by number and, with a path, a line of JSON for each accepted request:
 
     {"phone", "outcome", "at": "2025-07-06T08:00:00.000+00:00", "mid", "template"}
 
+and where it plays one of several accounts, "account".
+
 The file holds complete phone numbers and only its owner can read it. Neither holds the value of
 the template's variable. The file of an earlier run is appended to, not read.
 """
@@ -44,8 +46,9 @@ class Journal:
     take a number: they touch one entry.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, account: str = "") -> None:
         self._path = path
+        self._account = {"account": account} if account else {}
         self._file: IO[str] | None = None
         self._accepted: dict[str, list[Accepted]] = {}
         self._requests: Counter[str] = Counter()
@@ -83,7 +86,7 @@ class Journal:
         self._accepted.setdefault(phone, []).append(entry)
         self.total += 1
         if self._file is not None:
-            line = {"phone": phone, "outcome": outcome, **asdict(entry)}
+            line = {"phone": phone, "outcome": outcome, **asdict(entry), **self._account}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return entry.mid
 

@@ -43,10 +43,12 @@ def doctor(*, as_json: bool) -> None:
     """
     from smsq_worker.config.settings import Settings
     from smsq_worker.doctor.installation import examine
-    from smsq_worker.domain.codes import Catalogue
+    from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
     settings = Settings.load(os.environ)
-    Catalogue.load(settings.codes_file)  # Raises SettingsError, as a worker's start would.
+    catalogues_of(
+        settings, vendors_of(settings)
+    )  # Raises SettingsError, as a worker's start would.
     found = examine(settings)
     if as_json:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])
@@ -93,6 +95,9 @@ def _part(part: str) -> str:
         "clocks": pgettext("part", "clocks"),
         "spool": pgettext("part", "spool"),
         "gateway": pgettext("part", "gateway"),
+        "accounts": pgettext("part", "accounts"),
+        "test numbers": pgettext("part", "test numbers"),
         "door": pgettext("part", "door"),
     }
-    return names.get(part, part)
+    kind, _blank, account = part.partition(" ")
+    return names.get(part) or f"{names.get(kind, kind)} {account}".rstrip()

@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import click
 
+from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, fail
-from smsq_worker.cli.helpers.scope import RESUMABLE, read_scope, scope_argument
+from smsq_worker.cli.helpers.scope import RESUMABLE, read_scopes, scope_argument
 
 
 @click.command(
-    epilog=examples("smsq resume", "smsq resume breaker", "smsq resume template SMS_1001")
+    epilog=examples(
+        "smsq resume",
+        "smsq resume account backup",
+        "smsq resume breaker",
+        "smsq resume template SMS_1001",
+    )
 )
 @scope_argument(RESUMABLE)
-def resume(scope: tuple[str, ...]) -> None:
+@account_option
+def resume(scope: tuple[str, ...], *, account: str | None) -> None:
     """Resume sending after a pause, whatever its cause.
 
     Resuming the account also ends a pause for an outage of the gateway, the breaker's; it can be
-    resumed alone. If the cause persists, sending is paused again. Exits with 1 where nothing was
+    resumed alone. If the cause persists, sending is paused again. Of several accounts one is
+    resumed; a template at all of them, or at that of --account. Exits with 1 where nothing was
     paused.
     """
+    import os
+
     from smsq import audit
-    from smsq_worker.cli.helpers.ledger_client import open_control
+    from smsq_worker.cli.helpers.accounts import accounts_of, open_known
+    from smsq_worker.config.settings import Settings
     from smsq_worker.domain.printable import escaped
+    from smsq_worker.domain.scopes import read_scope, spoken
     from smsq_worker.i18n import _
     from smsq_worker.inspection.formatting import pause_words, scope_name, scope_words
     from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 
-    asked = read_scope(scope, RESUMABLE)
-    control = open_control()
+    settings = Settings.load(os.environ)
+    named = settings.rules.accounts
+    asked = read_scopes(scope, RESUMABLE, accounts_of(settings), account)
+    control = open_known(settings)
     before = {one.scope: one for one in control.pauses()}
-    if asked not in before:  # A name of an older release is shown with escapes.
-        asked = next((one for one in before if escaped(one) == asked), asked)
-    wanted = (ACCOUNT, BREAKER) if asked == ACCOUNT else (asked,)
+    wanted: list[str] = []
+    for one in asked:
+        found = one
+        if one not in before:  # A name of an older release is shown with escapes.
+            found = next((real for real in before if escaped(real) == one), one)
+        account_scope = read_scope(found)
+        if account_scope.kind == ACCOUNT:
+            wanted += [found, str(account_scope._replace(kind=BREAKER))]
+        else:
+            wanted.append(found)
     done = [
         one
         for one in wanted
@@ -40,9 +61,12 @@ def resume(scope: tuple[str, ...]) -> None:
     ]
     for one in done:
         why = pause_words(before.pop(one))
-        echo(_("resumed {scope} ({why})", scope=scope_name(one), why=why))
+        echo(_("resumed {scope} ({why})", scope=scope_name(spoken(one, named)), why=why))
     if not done:
-        name, others = scope_name(asked), ", ".join(map(scope_words, before))
+        shown = [spoken(one, named) for one in before]
+        name, others = scope_name(spoken(asked[0], named)), ", ".join(map(scope_words, shown))
+        if len(asked) > 1:
+            name = scope_name(f"template:{read_scope(asked[0]).template}")
         if others:
             fail(_("{scope} was not paused; paused now: {others}", scope=name, others=others))
         fail(_("{scope} was not paused", scope=name))

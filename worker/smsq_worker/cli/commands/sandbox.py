@@ -7,16 +7,21 @@ import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, echo_json
+from smsq_worker.config.parsers import is_loopback
 from smsq_worker.i18n import _
+from smsq_worker.vendors import DEFAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from smsq_worker.config.settings import Settings
-    from smsq_worker.sandbox import Sandbox
+    from smsq_worker.sandbox import Sandbox, SandboxAccounts
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,8 @@ _seconds = partial(click.option, type=click.FloatRange(min=0), show_default=True
         "smsq sandbox --outcomes",
         "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
         "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
+        "smsq sandbox --accounts accounts.toml",
+        "curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent",
     )
 )
 @click.option(
@@ -48,6 +55,12 @@ _seconds = partial(click.option, type=click.FloatRange(min=0), show_default=True
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append a line of JSON for every accepted request to this file.",
 )
+@click.option(
+    "--accounts",
+    "accounts_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Play the accounts of this file, each at its own url; --bind is where they are switched.",
+)
 @click.option("--outcomes", is_flag=True, help="Print which numbers do what, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --outcomes: print JSON.")
 def sandbox(
@@ -57,6 +70,7 @@ def sandbox(
     report_delay: float,
     slow: float,
     log_path: Path | None,
+    accounts_file: Path | None,
     outcomes: bool,
     as_json: bool,
 ) -> None:
@@ -64,6 +78,10 @@ def sandbox(
 
     The last four digits of a number choose what happens to it: see --outcomes. The secret that
     clients must send is SMSQ_APP_SECRET, or the content of the file SMSQ_APP_SECRET_FILE.
+
+    With --accounts it plays each account of a file as of SMSQ_ACCOUNTS_FILE, with its own secret
+    and reports. A POST to /sandbox/accounts/NAME/BEHAVIOUR at --bind switches one while it runs:
+    normal, down, silent, 503, refused, no-balance, garbage. A GET of /sandbox/accounts shows all.
 
     Exits with 2 where a setting is wrong or the address is taken.
     """
@@ -76,17 +94,17 @@ def sandbox(
         return
     if as_json:
         raise click.UsageError(_("--json goes with --outcomes"))
-    options = {"SMSQ_SANDBOX_BIND": bind, "SMSQ_SANDBOX_REPORT_URL": report_url}
+    options = {
+        "SMSQ_SANDBOX_BIND": bind,
+        "SMSQ_SANDBOX_REPORT_URL": report_url,
+        "SMSQ_ACCOUNTS_FILE": str(accounts_file) if accounts_file else None,
+    }
     given = {name: text for name, text in options.items() if text is not None}
+    if accounts_file is None:  # The workers' own file is not about this one.
+        given["SMSQ_ACCOUNTS_FILE"] = ""
     settings = Settings.load(os.environ | given, need=("app_secret",))
-    gateway = Sandbox(
-        secret=settings.app_secret,
-        report_url=settings.sandbox_report_url or None,
-        bind=settings.sandbox_bind,
-        report_delay_s=report_delay,
-        slow_s=slow,
-        log_path=log_path,
-    )
+    one = partial(Sandbox, report_delay_s=report_delay, slow_s=slow, log_path=log_path)
+    gateway = _several(settings, one) if accounts_file else _only(settings, one)
     # Only the sandbox's own lines at INFO: Tornado's might quote a request.
     logs.to_stderr(settings.log_format, logging.WARNING, text="%(asctime)s %(message)s")
     for own in (log, logging.getLogger("smsq_worker.sandbox")):
@@ -94,14 +112,83 @@ def sandbox(
     _run(gateway, settings)
 
 
-def _run(gateway: Sandbox, settings: Settings) -> None:
+def _only(settings: Settings, sandbox: Callable[..., Sandbox]) -> Sandbox:
+    return sandbox(
+        secret=settings.app_secret,
+        report_url=settings.sandbox_report_url or None,
+        bind=settings.sandbox_bind,
+    )
+
+
+def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAccounts:
+    """Return the accounts of a file. Raises SettingsError for one that cannot be played."""
+    from smsq.errors import SettingsError
+    from smsq_worker.sandbox import SandboxAccounts
+
+    binds = {one.account.name: _bind(one.address.url) for one in settings.accounts}
+    problems = [*_unplayable(settings, binds)]
+    if problems:
+        raise SettingsError([f"--accounts: {line}" for line in problems])
+    played = [
+        sandbox(
+            secret=one.address.secret,
+            report_url=_report_url(settings, one.report_token),
+            bind=bind,
+            account=one.account.name,
+        )
+        for one, bind in zip(settings.accounts, binds.values(), strict=True)
+        if bind
+    ]
+    return SandboxAccounts(settings.sandbox_bind, played)
+
+
+def _unplayable(settings: Settings, binds: Mapping[str, tuple[str, int] | None]) -> Iterator[str]:
+    taken: dict[tuple[str, int] | None, str] = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
+    for one in settings.accounts:
+        name, bind = one.account.name, binds[one.account.name]
+        if one.vendor != DEFAULT:
+            yield f"accounts.{name}: the sandbox plays vendor {DEFAULT}, and this is {one.vendor}"
+        elif bind is None:
+            yield (
+                f"accounts.{name}: its url is {one.address.url}; to be played here it must be one "
+                "of this machine with a port of its own, like http://127.0.0.1:8091/"
+            )
+        elif bind in taken:
+            yield f"accounts.{name}: its url has the port of {taken[bind]}; give each its own"
+        taken.setdefault(bind, f"accounts.{name}")
+
+
+def _bind(url: str) -> tuple[str, int] | None:
+    """Return where an account's gateway listens; None where that cannot be here."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.port or not is_loopback(parts.hostname or ""):
+        return None
+    return parts.hostname or "", parts.port
+
+
+def _report_url(settings: Settings, token: str) -> str | None:
+    """Return an account's address for reports, which differ in their last part."""
+    from smsq_worker.infra.ports import shown
+
+    if not token:
+        return None
+    given = settings.sandbox_report_url or f"http://{shown(settings.api_bind)}/reports/TOKEN"
+    return f"{given.rpartition('/')[0]}/{token}"
+
+
+def _run(gateway: Sandbox | SandboxAccounts, settings: Settings) -> None:
     from smsq.errors import SettingsError
     from smsq_worker.infra import logs
-    from smsq_worker.sandbox import BindError
+    from smsq_worker.sandbox import BindError, Sandbox
 
     announce = partial(logs.announce, log, settings.log_format)
 
     def on_ready(url: str) -> None:
+        if not isinstance(gateway, Sandbox):
+            for name, where in gateway.urls.items():
+                announce(f"Sandbox account {name} ready: {where}/")
+            announce(f"Switches: POST {url}/sandbox/accounts/NAME/BEHAVIOUR")
+            return
         announce(f"Sandbox gateway ready: {url}/")
         if not settings.sandbox_report_url:
             announce("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
@@ -109,8 +196,9 @@ def _run(gateway: Sandbox, settings: Settings) -> None:
     try:
         gateway.run(on_ready)
     except BindError as error:
+        where = "a url of --accounts, or " * (not isinstance(gateway, Sandbox))
         raise SettingsError(
-            [f"SMSQ_SANDBOX_BIND (--bind): cannot listen on {error}; set another HOST:PORT"]
+            [f"{where}SMSQ_SANDBOX_BIND (--bind): cannot listen on {error}; set another HOST:PORT"]
         ) from None
     except OSError as error:
         if error.filename is None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
+from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.options import examples, message_options
 
 
@@ -12,6 +15,7 @@ from smsq_worker.cli.helpers.options import examples, message_options
         "smsq send 13800138000 SMS_1001 482913 --lane otp",
         "smsq send '+86 138-0013-8000' SMS_1001 482913 --key login-7781 --ttl 120",
         "smsq send 13800138000 SMS_2001 --send-at 2030-01-31T09:00:00+08:00",
+        "smsq send 13800138000 SMS_1001 482913 --account backup",
         'id=$(smsq send 13800138000 SMS_1001 482913) && smsq explain "$id"',
     )
 )
@@ -20,8 +24,13 @@ from smsq_worker.cli.helpers.options import examples, message_options
 @click.argument("code", default="")
 @message_options(lane="notice", ttl="--ttl")
 @click.option("--key", help="Idempotency key: the same key is sent once in 24 h.")
-def send(phone: str, template: str, code: str, **options: str | float | None) -> None:
+@account_option
+def send(
+    phone: str, template: str, code: str, *, account: str | None, **options: str | float | None
+) -> None:
     """Enqueue one message and print its id.
+
+    With --account it is a probe of one of several accounts: it goes over that one, or not at all.
 
     Exits with 1 where Redis does not accept it, with 2 where an argument breaks a rule or the key
     was used for another number or template.
@@ -30,8 +39,32 @@ def send(phone: str, template: str, code: str, **options: str | float | None) ->
     from smsq_worker.cli.helpers.output import echo
     from smsq_worker.i18n import _
 
-    result = send_sms.apply_async((phone, template, code), options)
-    echo(result.id)
-    if result.duplicate_of:
-        words = _("its key is that of {id}, so it is not sent", id=result.duplicate_of)
+    if account is None:
+        result = send_sms.apply_async((phone, template, code), options)
+        message_id, duplicate_of = result.id, result.duplicate_of
+    else:
+        message_id, duplicate_of = _probe(account, (phone, template, code), options)
+    echo(message_id)
+    if duplicate_of:
+        words = _("its key is that of {id}, so it is not sent", id=duplicate_of)
         echo(f"smsq: {words}", err=True)
+
+
+def _probe(
+    account: str, args: tuple[str, ...], options: Mapping[str, str | float | None]
+) -> tuple[str, str | None]:
+    """Enqueue a message that goes over one account alone; return its id, and a duplicate's."""
+    import os
+
+    from smsq import ledgers
+    from smsq.contract import new_id, parse
+    from smsq.ledger_writer import NO_ORIGIN, Origin
+    from smsq_worker.cli.helpers.accounts import accounts_of, choose, open_known
+    from smsq_worker.config.settings import Settings
+
+    settings = Settings.load(os.environ)
+    chosen = choose(account, accounts_of(settings))
+    open_known(settings)
+    message, message_id = parse(args, options), new_id()
+    origin = Origin(via=f"@{chosen.key}") if settings.rules.accounts else NO_ORIGIN
+    return message_id, ledgers.current().enter(message_id, message, origin).duplicate_of

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from smsq_worker.cli.helpers.accounts import choose
 from smsq_worker.cli.helpers.options import suggest
 from smsq_worker.i18n import N_, _
+
+if TYPE_CHECKING:
+    from smsq_worker.domain.accounts import Account
+    from smsq_worker.domain.scopes import Scope
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -22,42 +27,64 @@ _ALLOWED: Final = {
 
 def scope_argument(kinds: tuple[str, ...]) -> Callable[[_F], _F]:
     """Declare the words that name a scope."""
-    metavar = " | ".join("template NAME" if kind == "template" else kind for kind in kinds)
+    metavar = " | ".join(
+        "template NAME" if kind == "template" else f"{kind} [NAME]" for kind in kinds
+    )
     return click.argument("scope", nargs=-1, metavar=f"[{metavar}]", shell_complete=suggest(*kinds))
 
 
-def read_scope(words: tuple[str, ...], kinds: tuple[str, ...]) -> str:
-    """Read a scope as it is printed anywhere, also in JSON; without words, the account.
+def read_scopes(
+    words: tuple[str, ...],
+    kinds: tuple[str, ...],
+    accounts: Sequence[Account],
+    account: str | None = None,
+) -> list[str]:
+    """Read a scope as it is printed anywhere, also in JSON; without words, the only account.
 
-    Raises UsageError, InvalidMessage.
+    A template's are several where no account is named. Raises UsageError, InvalidMessage.
     """
-    from smsq.contract import parse_template
-    from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+    from smsq_worker.domain.scopes import Scope
 
-    match words:
-        case () | ("account",):
-            return ACCOUNT
-        case ("breaker",) if "breaker" in kinds:
-            return BREAKER
-        case ("breaker",):
+    scope = _read(words, kinds)
+    if scope.account and account and scope.account != account:
+        raise click.UsageError(_("the account is named twice, and differs"))
+    name = scope.account or account
+    if scope.kind == "template" and name is None:
+        return [str(Scope("template", one.key, scope.template)) for one in accounts]
+    return [str(scope._replace(account=choose(name, accounts).key))]
+
+
+def _read(words: tuple[str, ...], kinds: tuple[str, ...]) -> Scope:
+    """Read the words alone; the account by its name, "" where they name none."""
+    from smsq.contract import parse_template
+    from smsq_worker.domain.scopes import Scope, read_scope
+
+    first = words[0] if words else "account"
+    scope = read_scope(first)
+    match scope, words[1:]:
+        case ("breaker", _, ""), _ if "breaker" not in kinds:
             raise click.UsageError(
                 _(
                     "smsq opens the breaker itself, while the gateway fails; to stop sending: "
                     "smsq pause account"
                 )
             )
-        case ("template", name):
-            return template_scope(parse_template(name))
-        case (word,) if word.startswith(template_scope("")):
-            return template_scope(parse_template(word.removeprefix(template_scope(""))))
-        case ("template", *_):
+        case ("account" | "breaker", _, ""), () if ":" not in first:
+            return scope
+        case ("account" | "breaker" as kind, "", ""), (name,) if ":" not in first:
+            return Scope(kind, name)
+        case ("template", name, ""), (template,) if ":" not in first:
+            return Scope("template", name, parse_template(template))
+        case ("template", _, template), () if ":" in first:
+            return scope._replace(template=parse_template(template))
+        case ("template", _, _), _:
             raise click.UsageError(
                 _(
                     "{allowed}; a template has one NAME, quote its blanks",
                     allowed=_(_ALLOWED[kinds]),
                 )
             )
-    raise click.UsageError(_hinted(words[0], kinds))
+    raise click.UsageError(_hinted(first, kinds))
 
 
 def _hinted(word: str, kinds: tuple[str, ...]) -> str:

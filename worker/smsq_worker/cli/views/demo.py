@@ -17,6 +17,7 @@ from smsq.contract import State
 from smsq.tracking import key_holder
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack.demo import Seen, Sent, demo_plan, enqueue, watch
+from smsq_worker.devstack.failover import MESSAGES, Failover, run_failover
 from smsq_worker.devstack.processes import Stack, stopping
 from smsq_worker.devstack.up import Plan, start
 from smsq_worker.domain.printable import escaped
@@ -44,6 +45,8 @@ def run_demo() -> bool:
         seen = _follow(console, sent, stack.check)
         took_s = time.monotonic() - began
         _summarise(console, plan, seen)
+        console.print(_("Account main goes down, and {n} messages are sent", n=MESSAGES))
+        failover = run_failover(plan, stack.check)
     wrong = [one for one in sent if not seen.ends(one)]
     for one in wrong:
         status = seen.statuses[one.message_id]
@@ -60,8 +63,9 @@ def run_demo() -> bool:
             s=took_s,
         )
     )
+    console.print(_failover(failover))
     console.print(_("Flower was at {url}", url=plan.flower_url))
-    return not wrong
+    return failover.is_right and not wrong
 
 
 def _follow(console: Console, sent: list[Sent], check: Callable[[], None]) -> Seen:
@@ -115,6 +119,25 @@ def _summarise(console: Console, plan: Plan, seen: Seen) -> None:
     ledger = Ledger(connect(settings.redis_url), settings.rules)
     counted = ledger.counters().get("possible_duplicates", 0)
     console.print(_("Resends after doubt, each counted as a possible duplicate: {n}", n=counted))
+
+
+def _failover(failover: Failover) -> str:
+    if not failover.is_right:
+        states = Counter(status.state for status in failover.statuses)
+        return _(
+            "WRONG: with account main down, {n} of {all} messages were delivered over account "
+            "backup; states: {states}; taken by {by_account}",
+            n=failover.delivered,
+            all=MESSAGES,
+            states=dict(states),
+            by_account=dict(failover.accepted),
+        )
+    return _(
+        "all {n} were delivered over account backup, none twice; the slowest was accepted after "
+        "{s:.2f} s",
+        n=failover.delivered,
+        s=failover.slowest_s,
+    )
 
 
 def _end(state: str, reason: str | None) -> str:

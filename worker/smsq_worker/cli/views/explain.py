@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -54,6 +54,7 @@ from smsq_worker.ledger.message_view import (
 )
 from smsq_worker.ledger.search import find, size
 from smsq_worker.ledger.selecting import Selection, Selector
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
 _LABEL: Final = 9
@@ -79,6 +80,8 @@ class _Context:
     settings: Settings
     client: Client
     catalogue: Catalogue
+    catalogues: Mapping[str, Catalogue]
+    """By the keys of accounts."""
     wish: Wish
 
     @property
@@ -90,9 +93,11 @@ class _Context:
 def show_explanation(word: str, wish: Wish) -> None:
     """Print what is known of a message's id, of a mid, a number, a campaign, a key, a reference."""
     settings = Settings.load(os.environ)
-    catalogue = Catalogue.load(settings.codes_file)
+    catalogues = catalogues_of(settings, vendors_of(settings))
+    # Of what is not known to be an account's, the first's.
+    catalogue = catalogues.get("") or next(iter(catalogues.values()))
     with connect_ledger(settings) as client:
-        context = _Context(settings, client, catalogue, wish)
+        context = _Context(settings, client, catalogue, catalogues, wish)
         if _explain_id(context, word) or _explain_mid(context, word):
             return
         if phone := _phone(word):
@@ -271,7 +276,17 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
     """Return a message's past and future as JSON shows them."""
     settings = context.settings
     inspector = Inspector(context.client, settings.rules, settings.broker_url)
-    told = Past(trace, context.catalogue, bool(settings.webhook_url), settings.notify_queue)
+    rules = settings.rules
+    told = Past(
+        trace,
+        context.catalogue,
+        bool(settings.webhook_url),
+        settings.notify_queue,
+        rules.accounts,
+        rules.routes,
+        inspector.control.pauses() if rules.accounts else (),
+        context.catalogues,
+    )
     forecast = ForecastContext(trace, inspector, settings.bulk_hours)
     following = [_event(context, event) for event in next_events(forecast)]
     inspector.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.i18n import _
 from smsq_worker.inspection.formatting import local, moment
 from smsq_worker.ledger.admin import Rate
@@ -18,6 +20,21 @@ def as_dict(rate: Rate) -> dict[str, Any]:
         "now": rate.now,
         "back_at": None if rate.back_at is None else moment(rate.back_at),
     }
+
+
+def lines(rate: Rate, account: str = "") -> Iterator[str]:
+    """Yield the limit and who set it, and the rate at present."""
+    text = _("{name}: {meaning}", name=limit(rate), meaning=source(rate, account))
+    for name, words in ((_("limit"), text), (_("now"), current(rate))):
+        yield f"{padded(name, 6)} {words}"
+
+
+def by_account(rates: Mapping[str, Rate]) -> Iterator[str]:
+    """Yield the same for each of several accounts."""
+    column = max(map(width, rates))
+    for account, rate in rates.items():
+        for line in lines(rate, account):
+            yield f"{padded(account, column)}  {line}"
 
 
 def limit(rate: Rate) -> str:
@@ -37,8 +54,15 @@ def current(rate: Rate) -> str:
     )
 
 
-def source(rate: Rate) -> str:
-    """Return who set the limit."""
+def source(rate: Rate, account: str = "") -> str:
+    """Return who set the limit; of one of several accounts, its name."""
+    if rate.by_operator and account:
+        return _(
+            "set by an operator; smsq rate --account {name} --reset goes back to the file",
+            name=account,
+        )
     if rate.by_operator:
         return _("set by an operator; smsq rate --reset goes back to the settings")
+    if account:
+        return _("the workers' SMSQ_ACCOUNTS_FILE, rate_per_s and burst")
     return _("the workers' settings SMSQ_RATE_PER_S, SMSQ_RATE_BURST")

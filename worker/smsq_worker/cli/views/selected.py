@@ -19,7 +19,9 @@ from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.config.settings import Settings
+from smsq_worker.domain.accounts import Account
 from smsq_worker.domain.printable import escaped
+from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import _, ngettext
 from smsq_worker.inspection.formatting import clean, local, moment, state_name
 from smsq_worker.ledger.selecting import BadCursor, Found
@@ -30,6 +32,9 @@ COLUMNS: Final = (
     *("id", "enqueued_at", "state", "reason", "stat", "lane", "template", "phone", "reference"),
     *("attempts", "finished_at"),
 )
+
+ACCOUNT: Final = "account"
+"""Of the last attempt; a column where there are several accounts."""
 
 
 def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, form: Form) -> None:
@@ -48,10 +53,10 @@ def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, f
         statuses = _statuses(client, settings.redis_url, found)
         notes = selecting.notes(selection, found.by_mask)
         if form == "json":
-            rows = list(map(_as_dict, statuses))
+            rows = [_as_dict(one, settings.rules.accounts) for one in statuses]
             echo_json({"messages": rows, "after": found.after, "notes": notes})
         elif form == "csv":
-            _write_csv(statuses)
+            _write_csv(statuses, settings.rules.accounts)
             echo_lines(_footer(len(found.rows), found.after, notes), err=True)
         else:
             echo_lines(_table(statuses))
@@ -89,9 +94,12 @@ def _statuses(client: Client, url: str, found: Found) -> Iterator[Status]:
             yield status
 
 
-def _as_dict(status: Status) -> dict[str, Any]:
+def _as_dict(status: Status, accounts: Sequence[Account]) -> dict[str, Any]:
     values = {name: getattr(status, name) for name in COLUMNS}
     values["attempts"] = len(status.attempts)
+    if accounts:
+        last = status.attempts[-1].account or "" if status.attempts else None
+        values[ACCOUNT] = None if last is None else name_of(last, accounts)
     return {name: _plain(value) for name, value in values.items()}
 
 
@@ -103,11 +111,11 @@ def _table(statuses: Iterable[Status]) -> Iterator[str]:
         yield f"{local(status.enqueued_at)}  {state}  {what}  {status.id}  {why}".rstrip()
 
 
-def _write_csv(statuses: Iterable[Status]) -> None:
+def _write_csv(statuses: Iterable[Status], accounts: Sequence[Account]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow((*COLUMNS, ACCOUNT) if accounts else COLUMNS)
     for status in statuses:
-        values = _as_dict(status).values()
+        values = _as_dict(status, accounts).values()
         row = ("" if value is None else escaped(str(value)) for value in values)
         writer.writerow(formulas.written(row))
 

@@ -17,12 +17,15 @@ from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.views import rate as rate_view
+from smsq_worker.cli.views.accounts import account_as_dict
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
+from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
+from smsq_worker.inspection.accounts import AccountView, account_state_name
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
@@ -101,6 +104,8 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
         else _("{limit}, set by the settings", limit=limit),
     )
     yield _line(_("now"), rate_view.current(rate))
+    for view in snapshot.accounts:
+        yield _line(_("account"), _account_words(view))
     for pause in snapshot.pauses:
         yield _line(_("paused"), pause_whole(pause))
     yield from (
@@ -126,6 +131,16 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     if notify and notify.ours:
         yield _line("notify=", _notify_words(notify))
     yield _line(_("to send"), _drain(snapshot))
+
+
+def _account_words(view: AccountView) -> str:
+    return _(
+        "{name}: {state}, {rate}, {n} reports awaited",
+        name=view.account.name,
+        state=account_state_name(view.state),
+        rate=rate_view.current(view.rate),
+        n=view.counts.awaiting_reports,
+    )
 
 
 def _lane_lines(snapshot: Snapshot) -> Iterator[str]:
@@ -174,7 +189,10 @@ def _drain(snapshot: Snapshot) -> str:
 
 
 def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
-    return {
+    several: dict[str, Any] = {}
+    if snapshot.accounts:
+        several = {"accounts": [account_as_dict(view) for view in snapshot.accounts]}
+    return several | {
         "at": moment(snapshot.at),
         "rate": rate_view.as_dict(snapshot.rate),
         "pauses": [_pause_as_dict(pause) for pause in snapshot.pauses],
@@ -223,15 +241,21 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     if found is None:
         fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
     fields = dataclasses.asdict(found)
+    attempts = fields["attempts"]
+    for attempt, shown in zip(found.attempts, attempts, strict=True):
+        shown.pop("account", None)
+        if name := name_of(attempt.account or "", settings.rules.accounts):
+            shown["account"] = name
     if as_json:
         echo_json(fields, default=datetime.isoformat)
         return
-    attempts = fields.pop("attempts")
+    del fields["attempts"]
     for name, value in fields.items():
         if value is not None and (value or name != "is_test"):
             echo(f"{padded(_field(name), _FIELDS)} {_shown(name, value)}")
     for attempt in attempts:
-        words = [attempt[name] for name in ("outcome", "detail", "mid", "stat") if attempt[name]]
+        names = ("account", "outcome", "detail", "mid", "stat")
+        words = [attempt[name] for name in names if attempt.get(name)]
         at = local_instant(attempt["started_at"])
         name = _("attempt {n}", n=attempt["n"])
         echo(f"{padded(name, _FIELDS)} {' '.join([at, *words])}")

@@ -327,7 +327,7 @@ local function guards_of_several()
         return ended(m)
       end
     end
-    go.ways, go.differs = {}, m.f.refused or m.f.unsent
+    go.ways, go.differs = {}, m.f.refused or m.f.unsent or m.f.via
     for _, of in ipairs(tried) do
       go.probes = {}
       local held = held_until(m, of)
@@ -371,7 +371,7 @@ local function guards_of_several()
   -- credit what others got before it. Returns also what is to be done when one has taken it.
   local function by_weight(m, ways)
     local route, total, at = route_of(m), 0, {}
-    if not route.weights then return false end
+    if not route.weights or m.f.via then return false end
     local credits = open(KEY_WEIGHTS)
     for n, of in ipairs(route) do at[of] = n end
     local name = (route.lane or '') .. ' ' .. (route.template or '') .. ' '

@@ -34,9 +34,11 @@ local function route_of(m)
   return {}
 end
 
--- Return the accounts of a message's route that know its template.
+-- Return the accounts of a message's route that know its template; of a probe, which is for one
+-- account, that one alone.
 local function accounts_of(m)
-  local found = {}
+  local found, probed = {}, m.f.via == '@' and '' or m.f.via
+  if probed then return ACCOUNTS[probed] and {probed} or {} end
   for _, of in ipairs(route_of(m)) do
     local one = ACCOUNTS[of]
     if one and (not one.only or one.only[m.template]) then found[#found + 1] = of end

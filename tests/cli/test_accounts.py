@@ -1,0 +1,297 @@
+"""Commands where there are several accounts: what they show, what they change, what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import redis
+
+from harness.accounts import BACKUP, MAIN, ROUTES, accounts_file, backup
+from harness.cli import here, run
+from harness.scene import NO_BALANCE, PHONE, TEMPLATE, Scene
+from smsq import keys
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.accounts import qualified
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import AttemptResult, accounts
+from smsq_worker.ledger.admin import Control
+
+PASSED = "account main was passed over: it was paused (operator: topping up"
+
+
+@pytest.fixture
+def several(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """An environment with two accounts, the first of which was the only one."""
+    file = accounts_file(tmp_path, MAIN, backup(rate_per_s=20, url="https://b.example/"), ROUTES)
+    return environ | {"SMSQ_ACCOUNTS_FILE": file}
+
+
+@pytest.fixture
+def scene(several: dict[str, str], client: redis.Redis) -> Scene:
+    settings = Settings.load(several)
+    accounts.introduce(client, settings.rules)
+    return Scene(client, settings)
+
+
+def end(scene: Scene, name: str, outcome: Outcome, **more: object) -> None:
+    """Let a message go, and record what came of it."""
+    go = scene.admitted(name)
+    mid = (
+        qualified(f"{name.upper()}{go.attempt}", go.account) if outcome is Outcome.ACCEPTED else ""
+    )
+    given = {"detail": "", "mid": mid, "in_hand": True} | more
+    scene.ledger.record_many(
+        [AttemptResult(name, go.attempt, outcome, account=go.account, begun=go.begun, **given)]
+    )
+
+
+def told(environ: dict[str, str], *words: str) -> dict[str, object]:
+    done = run(environ, *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+# smsq accounts
+
+
+def test_without_a_file_there_is_one_account(environ: dict[str, str], client: redis.Redis) -> None:
+    lines = run(environ, "accounts").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["account", "state", "rate", "in", "flight", "reports"],
+        ["default", "open", f"{Settings.load(environ).rate_per_s:g}/s", "0", "0"],
+    ]
+    assert told(environ, "accounts")["routes"] == []
+
+
+def test_each_account_is_shown_with_what_stops_it(several: dict[str, str], scene: Scene) -> None:
+    for name in ("m1", "m2"):
+        scene.enter(name)
+    end(scene, "m1", Outcome.ACCEPTED)
+    scene.control.pause("account", "topping up")
+    end(scene, "m2", Outcome.ACCEPTED)
+    scene.control.pause("template@backup:SMS_2", "")
+    found = told(several, "accounts")
+    main, other = found["accounts"]
+    assert (main["name"], main["state"], main["pause"]["detail"]) == (
+        "main",
+        "paused",
+        "topping up",
+    )
+    assert (main["awaiting_reports"], other["awaiting_reports"]) == (1, 1)
+    assert (other["name"], other["state"], other["rate"]["limit"]) == (BACKUP, "open", 20)
+    assert [pause["scope"] for pause in other["template_pauses"]] == ["template@backup:SMS_2"]
+    assert found["routes"] == [
+        {"lane": None, "template": None, "accounts": ["main", "backup"], "weights": None}
+    ]
+    lines = run(several, "accounts").stdout
+    assert "paused: account main (operator: topping up, since" in lines
+    assert "until smsq resume template SMS_2 --account backup" in lines
+    assert lines.endswith("route: all else: main, then backup\n")
+
+
+def test_a_machine_without_the_file_says_so_and_acts_on_none(
+    environ: dict[str, str], scene: Scene
+) -> None:
+    for words in (("accounts",), ("pause",), ("rate", "5"), ("rate",)):
+        done = run(environ, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
+    assert scene.control.pauses() == []
+
+
+# smsq pause, resume, rate
+
+
+@pytest.mark.parametrize("words", [("account", "backup"), ("account@backup",)])
+def test_one_is_paused_and_resumed(
+    several: dict[str, str], control: Control, words: tuple[str, ...]
+) -> None:
+    done = run(several, "pause", *words)
+    assert done.stdout == "paused account backup; to go on: smsq resume account backup\n"
+    assert [pause.scope for pause in control.pauses()] == ["account@backup"]
+    assert run(several, "pause", *words).stderr == (
+        "account backup is already paused by an operator\n"
+    )
+    assert run(several, "resume", "account", "main").stderr == (
+        "account main was not paused; paused now: account backup\n"
+    )
+    done = run(several, "resume", *words)
+    assert done.stdout.startswith("resumed account backup (operator, since")
+    assert control.pauses() == []
+
+
+def test_the_account_that_was_there_keeps_its_keys_under_its_name(
+    several: dict[str, str], control: Control
+) -> None:
+    run(several, "pause", "account", "main")
+    run(several, "rate", "--account", "main", "7")
+    assert [pause.scope for pause in control.pauses()] == ["account"]
+    assert control.rate().limit == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "scopes"),
+    [
+        ((), ["template:SMS_1", "template@backup:SMS_1"]),
+        (("--account", "backup"), ["template@backup:SMS_1"]),
+    ],
+)
+def test_a_template_is_paused_at_all_or_at_one(
+    several: dict[str, str], control: Control, words: tuple[str, ...], scopes: list[str]
+) -> None:
+    done = run(several, "pause", "template", "SMS_1", *words)
+    assert done.returncode == 0
+    assert sorted(pause.scope for pause in control.pauses()) == scopes
+    assert run(several, "resume", "template", "SMS_1", *words).returncode == 0
+    assert control.pauses() == []
+
+
+REFUSED = {
+    "pause": (("pause",), "there are several accounts; name one of them: main, backup"),
+    "resume": (("resume",), "there are several accounts; name one of them: main, backup"),
+    "rate": (("rate", "5"), "there are several accounts; name one of them: main, backup"),
+    "misspelt": (("pause", "account", "bakup"), "there are main, backup; did you mean backup?"),
+    "rate-of-none": (("rate", "--account", "b"), "no account of that name; there are main, backup"),
+    "probe": (("send", PHONE, "SMS_1", "--account", "x"), "no account of that name"),
+    "twice": (("pause", "account", "main", "--account", "backup"), "is named twice, and differs"),
+}
+
+
+@pytest.mark.parametrize(("words", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_clear_is_refused(
+    several: dict[str, str], control: Control, words: tuple[str, ...], why: str
+) -> None:
+    done = run(several, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in done.stderr.replace("\n", " ")
+    assert control.pauses() == []
+
+
+def test_each_has_its_rate(several: dict[str, str], control: Control) -> None:
+    done = run(several, "rate", "--account", "backup", "40")
+    assert done.stdout.splitlines()[0] == (
+        "backup  limit  40/s, burst 1: set by an operator; smsq rate --account backup --reset goes "
+        "back to the file"
+    )
+    found = told(several, "rate")["accounts"]
+    assert {name: one["limit"] for name, one in found.items()} == {
+        "main": Settings.load(several).rate_per_s,
+        "backup": 40,
+    }
+    run(several, "rate", "--account", "backup", "--reset")
+    assert told(several, "rate", "--account", "backup")["limit"] == 20
+
+
+# A probe
+
+
+def test_a_probe_goes_over_its_account_or_not_at_all(several: dict[str, str], scene: Scene) -> None:
+    done = run(several, "send", PHONE, TEMPLATE, "482913", "--account", "backup")
+    probe = done.stdout.strip()
+    assert scene.admitted(probe).account == BACKUP
+    scene.control.pause("account@backup", "")
+    waits = run(several, "send", PHONE, TEMPLATE, "1234", "--account", "backup").stdout.strip()
+    assert scene.stays(waits) == "deferred"
+    to_main = run(several, "send", PHONE, TEMPLATE, "1234", "--account", "main").stdout.strip()
+    assert scene.admitted(to_main).account == ""
+
+
+def test_a_refused_probe_tells_of_its_account_alone(several: dict[str, str], scene: Scene) -> None:
+    probe = run(several, "send", PHONE, TEMPLATE, "482913", "--account", "backup").stdout.strip()
+    end(scene, probe, Outcome.REFUSED, detail="gateway:400 校验失败")
+    assert (scene.status(probe).state, scene.status(probe).reason) == ("failed", "gateway:400")
+
+
+def test_without_a_file_a_probe_is_a_message(environ: dict[str, str], client: redis.Redis) -> None:
+    done = run(environ, "send", PHONE, TEMPLATE, "482913", "--account", "default")
+    assert client.hget(keys.message(done.stdout.strip()), "via") is None
+
+
+# What tells of messages
+
+
+@pytest.fixture
+def moved(scene: Scene) -> Scene:
+    """A message that its first account certainly did not take, and its second did."""
+    scene.enter("m1")
+    end(scene, "m1", Outcome.NOT_SENT, detail="ConnectionRefusedError")
+    end(scene, "m1", Outcome.ACCEPTED)
+    return scene
+
+
+def test_the_account_of_each_attempt_is_told(several: dict[str, str], moved: Scene) -> None:
+    found = told(several, "status", "m1")["attempts"]
+    assert [one["account"] for one in found] == ["main", "backup"]
+    assert " main not_sent ConnectionRefusedError" in run(several, "status", "m1").stdout
+    rows = told(several, "list")["messages"]
+    assert [row["account"] for row in rows] == ["backup"]
+    (row,) = csv.DictReader(io.StringIO(run(several, "list", "--csv").stdout))
+    assert row["account"] == "backup"
+
+
+def test_explain_tells_the_way_of_a_message(several: dict[str, str], moved: Scene) -> None:
+    texts = [one["text"] for one in told(several, "explain", "m1")["events"]]
+    assert texts[1].startswith("attempt 1, over account main: the gateway certainly did not take")
+    assert texts[2].endswith("tried over another account, as the last did not take it")
+    assert texts[3] == "account main was passed over: it had not taken attempt 1"
+    assert texts[4].startswith("attempt 2, over account backup: the gateway accepted it")
+    assert told(several, "explain", "M12")["id"] == "m1"  # by its mid
+
+
+def test_explain_tells_why_the_first_account_was_passed_over(
+    several: dict[str, str], scene: Scene
+) -> None:
+    scene.control.pause("account", "topping up")
+    scene.enter("m1")
+    found = told(several, "explain", "m1")["next"]
+    assert found[1]["text"] == "it goes over account main or backup, in this order"
+    assert found[2]["text"].startswith(
+        "it waits for the end of the pause of account main (operator"
+    )
+    end(scene, "m1", Outcome.ACCEPTED)
+    texts = [one["text"] for one in told(several, "explain", "m1")["events"]]
+    assert any(text.startswith(PASSED) for text in texts)
+
+
+def test_explain_tells_of_every_account_where_all_are_paused(
+    several: dict[str, str], scene: Scene
+) -> None:
+    scene.enter("m1")
+    for scope in ("account", "breaker@backup"):
+        scene.control.pause(scope, "")
+    texts = [one["text"] for one in told(several, "explain", "m1")["next"]]
+    assert "the pause of account main" in texts[0]
+    assert "the pause of breaker backup" in texts[1]
+    assert told(several, "status")["stopped"]
+
+
+def test_the_overview_has_all_accounts(several: dict[str, str], scene: Scene) -> None:
+    scene.control.pause("account@backup", "")
+    found = told(several, "status")
+    assert [one["state"] for one in found["accounts"]] == ["open", "paused"]
+    main = Settings.load(several).rate_per_s
+    assert (found["stopped"], found["rate"]["limit"], found["rate"]["now"]) == (
+        False,
+        main + 20,
+        main,
+    )
+    text = run(several, "status").stdout
+    assert "account   backup: paused, 20/s, 0 reports awaited" in text
+    assert "paused    account backup (operator, since" in text
+
+
+def test_one_account_shows_no_field_of_accounts(
+    environ: dict[str, str], client: redis.Redis
+) -> None:
+    scene = Scene(client, Settings.load(environ))
+    scene.enter("m1")
+    scene.accept("m1")
+    assert "account" not in json.dumps(told(environ, "status"))
+    assert "account" not in json.dumps(told(environ, "status", "m1"))
+    assert "account" not in json.dumps(told(environ, "list"))
+    assert "account" not in json.dumps(told(environ, "explain", "m1"))

@@ -1,0 +1,99 @@
+"""Accounts as commands name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from smsq_worker.cli.helpers.options import Decorator
+from smsq_worker.i18n import _
+
+if TYPE_CHECKING:
+    from smsq_worker.config.settings import Settings
+    from smsq_worker.domain.accounts import Account
+    from smsq_worker.ledger.admin import Control
+
+
+def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the accounts of the file, where it can be read."""
+    import os
+
+    from smsq.errors import SettingsError
+    from smsq_worker.config.settings import Settings
+
+    try:
+        found = accounts_of(Settings.load(os.environ))
+    except SettingsError:
+        return []
+    return [one.name for one in found if one.name.startswith(incomplete)]
+
+
+account_option: Final[Decorator] = click.option(
+    "--account", metavar="NAME", help="Of several accounts, which one.", shell_complete=_complete
+)
+
+
+def accounts_of(settings: Settings) -> tuple[Account, ...]:
+    """Return the accounts of the file; without one the only one that there is."""
+    return tuple(one.account for one in settings.accounts)
+
+
+def open_known(settings: Settings) -> Control:
+    """Return the switches of the ledger, whose accounts are those that are known here.
+
+    Raises UsageError where they are not, and as `open_control`.
+    """
+    from smsq_worker.cli.helpers.ledger_client import open_control
+
+    control = open_control()
+    check_known(settings, control)
+    return control
+
+
+def check_known(settings: Settings, control: Control) -> None:
+    """Raise UsageError where the ledger has accounts, and no file names any here."""
+    others = [] if settings.rules.accounts else control.account_keys()
+    if others:
+        raise click.UsageError(
+            _(
+                "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set "
+                "here: set it as the workers have it",
+                names=", ".join(others),
+            )
+        )
+
+
+def choose(name: str | None, accounts: Sequence[Account]) -> Account:
+    """Return the account of a name; without one the only one. Raises UsageError."""
+    if name is None:
+        if len(accounts) == 1:
+            return accounts[0]
+        raise click.UsageError(
+            _("there are several accounts; name one of them: {names}", names=_names(accounts))
+        )
+    for one in accounts:
+        if one.name == name:
+            return one
+    raise click.UsageError(_unknown(accounts, name))
+
+
+def _unknown(accounts: Sequence[Account], name: str) -> str:
+    """Return what there is, and what was meant; not the word, which may be a number."""
+    from smsq.suggestions import did_you_mean
+
+    if len(accounts) == 1 and not accounts[0].key:
+        words = _(
+            "there is no account of that name, only {name}; others are those of "
+            "SMSQ_ACCOUNTS_FILE, set it as the workers have it",
+            name=accounts[0].name,
+        )
+    else:
+        words = _("there is no account of that name; there are {names}", names=_names(accounts))
+    hint = did_you_mean(name, [one.name for one in accounts])
+    return f"{words}; {hint}" if hint else words
+
+
+def _names(accounts: Sequence[Account]) -> str:
+    return ", ".join(one.name for one in accounts)

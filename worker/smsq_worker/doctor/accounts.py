@@ -1,0 +1,157 @@
+"""The accounts: what stops one, whether routes lead to it, and what routes cannot send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from smsq.connection import Client
+from smsq_worker.config.settings import Settings
+from smsq_worker.doctor.finding import Finding, error, ok, warning
+from smsq_worker.domain.accounts import Account, Route
+from smsq_worker.i18n import _, ngettext
+from smsq_worker.inspection.accounts import AccountView, is_on_a_route, look_at_accounts, route_for
+from smsq_worker.inspection.formatting import clean, pause_words, scope_name, scope_words
+from smsq_worker.ledger import days
+from smsq_worker.ledger.admin import Control
+
+DAYS: Final = 2
+"""Templates of today and of yesterday are looked at."""
+NAMED: Final = 5
+REFUSALS: Final = 3
+"""From so many in a row on something is wrong: single ones are about their numbers."""
+
+
+def check(settings: Settings, client: Client) -> Iterator[Finding]:
+    """Check what the ledger knows of the accounts. Raises redis.RedisError, LedgerUnavailable."""
+    control = Control(client, settings.rules)
+    others = set(control.account_keys())
+    accounts, routes = settings.rules.accounts, settings.rules.routes
+    if not accounts:
+        if others:
+            yield _unknown_here(sorted(others))
+        return
+    views = look_at_accounts(control, accounts)
+    for view in views:
+        yield from _account(view, routes)
+    yield from _forgotten(control, sorted(others - {one.key for one in accounts}))
+    yield ok(
+        ngettext(
+            "{n} account, {rate:g} requests a second",
+            "{n} accounts, {rate:g} requests a second together",
+            len(views),
+            rate=sum(view.rate.now for view in views),
+        )
+    )
+    yield _templates(_in_use(client, settings), accounts, routes)
+
+
+def _unknown_here(others: Sequence[str]) -> Finding:
+    return error(
+        _(
+            "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set here",
+            names=", ".join(map(clean, others)),
+        ),
+        _("set it as the workers have it: without it commands are about the first account alone"),
+    )
+
+
+def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
+    name, counts = view.account.name, view.counts
+    found = [*_stops(view)]
+    if counts.refusals >= REFUSALS:
+        what = _("account {name}: {n} refusals in a row", name=name, n=counts.refusals)
+        advice = _("usually its secret, or a template's name there: smsq explain one of them")
+        found.append(warning(what, advice))
+    if not is_on_a_route(view.account, routes):
+        found.append(_off(name, counts.in_flight + counts.awaiting_reports))
+    yield from found or [
+        ok(
+            _(
+                "account {name}: {rate:g}/s, {n} reports awaited",
+                name=name,
+                rate=view.rate.now,
+                n=counts.awaiting_reports,
+            )
+        )
+    ]
+
+
+def _stops(view: AccountView) -> Iterator[Finding]:
+    for pause in view.pauses:
+        scope = pause.spoken or pause.scope
+        yield warning(
+            _("{scope} is paused ({why})", scope=scope_name(scope), why=pause_words(pause)),
+            _(
+                "messages take the other accounts of their route; to end it: smsq resume {scope}",
+                scope=scope_words(scope),
+            ),
+        )
+
+
+def _off(name: str, outstanding: int) -> Finding:
+    if not outstanding:
+        what = _("account {name} is on no route, and no report of it is awaited", name=name)
+        return ok(what, _("its table can be removed from SMSQ_ACCOUNTS_FILE"))
+    return ok(
+        ngettext(
+            "account {name} is on no route; {n} report of it is awaited",
+            "account {name} is on no route; {n} reports of it are awaited",
+            outstanding,
+            name=name,
+        ),
+        _("keep its table in SMSQ_ACCOUNTS_FILE until they have come"),
+    )
+
+
+def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
+    """Yield the accounts that the file no longer has, though something of them is to come."""
+    for key, counts in control.account_counts(keys).items():
+        if counts.in_flight + counts.awaiting_reports:
+            yield error(
+                _(
+                    "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} reports of it are "
+                    "awaited",
+                    name=clean(key),
+                    n=counts.in_flight + counts.awaiting_reports,
+                ),
+                _("put its table back, without a route, until they have come"),
+            )
+
+
+def _in_use(client: Client, settings: Settings) -> set[tuple[str, str]]:
+    """Return the lanes and templates of the last messages."""
+    url = settings.redis_url
+    today = days.today(client, url)
+    dates = [today - timedelta(days=n) for n in range(DAYS)]
+    groups = days.read_days(client, url, dates, ("lane", "template")).groups
+    return {(lane, template) for _day, lane, template in groups}
+
+
+def _templates(
+    used: set[tuple[str, str]], accounts: Sequence[Account], routes: Sequence[Route]
+) -> Finding:
+    """Say of which messages no account of their route knows the template."""
+    lost = sorted(
+        {template for lane, template in used if not _known(lane, template, accounts, routes)}
+    )
+    if not lost:
+        return ok(_("every template in use is known to an account of its route"))
+    named = ", ".join(clean(one) for one in lost[:NAMED])
+    return error(
+        ngettext(
+            "{n} template that is in use is known to no account of its route: {names}",
+            "{n} templates that are in use are known to no account of their routes: {names}",
+            len(lost),
+            names=named,
+        ),
+        _("name it in templates of one of them, or remove only_these_templates there"),
+    )
+
+
+def _known(lane: str, template: str, accounts: Sequence[Account], routes: Sequence[Route]) -> bool:
+    route = route_for(lane, template, routes)
+    return route is None or any(
+        one.knows(template) for one in accounts if one.key in route.accounts
+    )

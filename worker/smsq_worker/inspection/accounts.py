@@ -1,0 +1,117 @@
+"""How each account stands: what pauses it, its rate, what is under way, its routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from smsq_worker.domain.accounts import Account, Route
+from smsq_worker.domain.scopes import read_scope
+from smsq_worker.i18n import _, pgettext
+from smsq_worker.inspection.formatting import clean
+from smsq_worker.ledger.account_view import AccountCounts
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
+
+AccountState = Literal["open", "paused", "outage", "probing"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account at one moment."""
+
+    account: Account
+    rate: Rate
+    counts: AccountCounts
+    pauses: tuple[Pause, ...]
+    """Its own, its breaker's, and those of templates at it."""
+
+    @property
+    def stop(self) -> Pause | None:
+        """Return why nothing is sent over it; None where something is."""
+        by_kind = {read_scope(pause.scope).kind: pause for pause in self.pauses}
+        return by_kind.get(ACCOUNT) or by_kind.get(BREAKER)
+
+    @property
+    def template_pauses(self) -> tuple[Pause, ...]:
+        """Return the pauses of single templates."""
+        return tuple(one for one in self.pauses if not read_scope(one.scope).stops_all)
+
+    @property
+    def state(self) -> AccountState:
+        """Return how it stands, in a word."""
+        if self.stop is None:
+            return "open"
+        if self.stop.probes:
+            return "probing"
+        return "outage" if read_scope(self.stop.scope).kind == BREAKER else "paused"
+
+
+def look_at_accounts(control: Control, accounts: Sequence[Account]) -> list[AccountView]:
+    """Return how accounts stand. Raises LedgerUnavailable."""
+    pauses = control.pauses()
+    counts = control.account_counts([one.key for one in accounts])
+    return [
+        AccountView(
+            one,
+            control.rate(one.key),
+            counts[one.key],
+            tuple(pause for pause in pauses if read_scope(pause.scope).account == one.key),
+        )
+        for one in accounts
+    ]
+
+
+def account_state_name(state: AccountState) -> str:
+    """Return a state as people call it."""
+    names: Mapping[AccountState, str] = {
+        "open": pgettext("account", "open"),
+        "paused": pgettext("account", "paused"),
+        "outage": pgettext("account", "outage"),
+        "probing": pgettext("account", "probing"),
+    }
+    return names[state]
+
+
+def route_lines(routes: Sequence[Route], accounts: Sequence[Account]) -> Iterator[str]:
+    """Yield a line for each route: what it is for, and who takes it."""
+    names = {one.key: one.name for one in accounts}
+    for route in routes:
+        shown = [names.get(key, key) for key in route.accounts]
+        if route.weights:
+            parts = zip(shown, route.weights, strict=True)
+            who = _(", ").join(f"{name} {weight}" for name, weight in parts)
+            who = _("{accounts} (by weight)", accounts=who)
+        else:
+            who = _(", then ").join(shown)
+        yield _("{name}: {meaning}", name=_matches(route), meaning=who)
+
+
+def _matches(route: Route) -> str:
+    lane = route.lane and _("lane {lane}", lane=route.lane)
+    template = route.template and _("template {name}", name=clean(route.template))
+    return " ".join(filter(None, (lane, template))) or _("all else")
+
+
+def route_for(lane: str, template: str, routes: Sequence[Route]) -> Route | None:
+    """Return the route of a message: the first that takes it."""
+    return next((one for one in routes if one.takes(lane, template)), None)
+
+
+def together(views: Sequence[AccountView]) -> Rate:
+    """Return the rate of several accounts together; now it is that of those that are open."""
+    rates = [view.rate for view in views]
+    going = [view.rate for view in views if view.stop is None] or rates
+    back = [rate.back_at for rate in going if rate.back_at]
+    return Rate(
+        limit=sum(rate.limit for rate in rates),
+        burst=sum(rate.burst for rate in rates),
+        now=sum(rate.now for rate in going),
+        back_at=max(back, default=None),
+        by_operator=any(rate.by_operator for rate in rates),
+    )
+
+
+def is_on_a_route(account: Account, routes: Sequence[Route]) -> bool:
+    """Return whether messages may go over an account; the only one has no routes."""
+    return not routes or any(account.key in route.accounts for route in routes)

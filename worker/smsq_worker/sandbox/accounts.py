@@ -1,0 +1,126 @@
+"""Several accounts on one machine: each has its own port, secret, reports and behaviour.
+
+A further port has the switches, as that of an account may be down:
+
+    curl http://127.0.0.1:8090/sandbox/accounts
+    curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tornado.web import Application
+
+from smsq_worker.sandbox.background import RunningSandbox
+from smsq_worker.sandbox.handlers import HealthHandler, QuietHandler, UnknownHandler
+from smsq_worker.sandbox.journal import Journal
+from smsq_worker.sandbox.moods import MOODS
+from smsq_worker.sandbox.port import BindError, Port
+from smsq_worker.sandbox.server import until_signal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from smsq_worker.sandbox.server import Sandbox
+
+logger = logging.getLogger(__name__)
+
+
+class SandboxAccounts:
+    """Several sandboxes, and the port that switches how they behave."""
+
+    def __init__(self, bind: tuple[str, int], accounts: Sequence[Sandbox]) -> None:
+        """`bind` is where the switches are; port 0 takes a free one."""
+        self.accounts = {one.account: one for one in accounts}
+        self.urls: dict[str, str] = {}
+        """By account, while they listen."""
+        self._bind = bind
+
+    def run(self, on_ready: Callable[[str], None]) -> None:
+        """Serve as `Sandbox.run` does; the address is that of the switches."""
+        asyncio.run(until_signal(self.listening, on_ready))
+
+    @contextmanager
+    def serving(self) -> Iterator[RunningSandbox]:
+        """Serve from a thread of this process while the block runs."""
+        running = RunningSandbox(self.listening, Journal())
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Serve in this event loop while the block runs."""
+        async with AsyncExitStack() as stack:
+            for name, one in self.accounts.items():
+                self.urls[name] = await stack.enter_async_context(one.listening())
+            port = Port(self._bind, _switches(self))
+            stack.push_async_callback(port.close)
+            port.open()
+            yield port.url
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """Return how an account behaves, and what it has counted."""
+        one = self.accounts[name]
+        counted = one.journal.calls_summary()
+        return {
+            "url": f"{self.urls[name]}/",
+            "behaviour": one.mood.name,
+            "accepted": one.journal.total,
+            "requests": counted["total"],
+            "outcomes": counted["outcomes"],
+        }
+
+
+def _switches(accounts: SandboxAccounts) -> Application:
+    return Application(
+        [
+            (r"/sandbox/accounts", _ListHandler, {"accounts": accounts}),
+            (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, {"accounts": accounts}),
+            (r"/healthz", HealthHandler),
+        ],
+        default_handler_class=UnknownHandler,
+        log_function=lambda _handler: None,
+    )
+
+
+class _ListHandler(QuietHandler):
+    """All accounts, as JSON."""
+
+    def initialize(self, accounts: SandboxAccounts) -> None:
+        self._accounts = accounts
+
+    def get(self) -> None:
+        self.write({name: self._accounts.summary(name) for name in self._accounts.accounts})
+
+
+class _SwitchHandler(QuietHandler):
+    """How one account is to behave from now on."""
+
+    def initialize(self, accounts: SandboxAccounts) -> None:
+        self._accounts = accounts
+
+    async def post(self, name: str, mood: str) -> None:
+        account = self._accounts.accounts.get(name)
+        if account is None:
+            self._refuse(404, f"no such account; there are {', '.join(self._accounts.accounts)}")
+        elif mood not in MOODS:
+            self._refuse(404, f"no such behaviour; there are {', '.join(MOODS)}")
+        else:
+            try:
+                await account.switch(MOODS[mood])
+            except BindError as error:
+                self._refuse(409, f"it cannot listen again on {error}")
+                return
+            logger.info("account %s is %s from now on", name, mood)
+            self.write(self._accounts.summary(name))
+
+    def _refuse(self, status: int, why: str) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.write(f"{why}\n")
