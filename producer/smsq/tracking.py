@@ -32,7 +32,7 @@ class Attempt:
 
     @property
     def account(self) -> str | None:
-        """The account that made it, where there are several; None of the one that was there first."""
+        """The account that made it, where there are several; None of the first of them."""
         return None
 
 

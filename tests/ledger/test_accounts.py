@@ -568,7 +568,7 @@ def test_two_attempts_of_one_number_at_two_accounts_are_counted(scene: Several) 
 def test_a_call_that_is_sent_twice_is_answered_alike(scene: Several) -> None:
     scene.enter()
     scene.pause(A)
-    admit = scene.ledger._scripts.act("admit")  # noqa: SLF001 - as redis-py sends a call again
+    admit = scene.ledger._scripts.act("admit")  # as redis-py sends a call again
     first, again = (admit(args=["", "asker", "m1", ""])[1] for _ in range(2))
     assert (first[0], first[7], again[0], again[7]) == ("go", B, "go", B)
 

@@ -49,7 +49,8 @@ class SendingActs(EncryptingActs):
     def admit_many(self, asks: Sequence[tuple[str, str]]) -> list[Admission]:
         """Admit messages (id, slot), those that may go, in order.
 
-        There is no answer for those after one that must wait without a slot, but alone, or is paused.
+        There is no answer for those after one that must wait without a slot (but one that waits
+        alone), or is paused.
         """
         # First of all: what this process cannot decrypt must not be admitted.
         cipher = self._cipher()
@@ -186,7 +187,8 @@ def _admission(
             account=account,
         )
     if answer in {"wait", "later", "booked"}:
-        return RetryLater(int(rest[0]) / 1_000_000, *rest[1:], alone=answer == "later")
+        seconds, *turn = rest
+        return RetryLater(int(seconds) / 1_000_000, "".join(turn), answer == "later")
     return Rejected(answer, State(rest[0]) if rest else None)
 
 
