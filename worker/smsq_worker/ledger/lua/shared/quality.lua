@@ -21,7 +21,7 @@ local function write_hour(hour, sums)
       is_new = is_new or fields == 1
       if fields > HOUR_FIELDS then
         redis.call('HDEL', key, field)
-        redis.call('HINCRBY', key, field:gsub('[^\t]*$', 'other'), by)
+        redis.call('HINCRBY', key, field:match('^.*\t') .. 'other', by)
       end
     end
   end
