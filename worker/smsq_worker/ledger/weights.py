@@ -95,7 +95,7 @@ class WeightActs(Acts):
             fields, events = self._decided(routes, before, hour)
         put = [text for pair in fields.items() for text in pair]
         dropped = [name for name in before.fields if name not in fields]
-        args = (before.hour, hour, len(events), *events, *put, "", *dropped)
+        args: tuple[str | int, ...] = (before.hour, hour, len(events), *events, *put, "", *dropped)
         return bool(self._run("weigh", *args)[0])
 
     def _decided(
@@ -104,7 +104,7 @@ class WeightActs(Acts):
         found = telling(samples(self._client, self._rules.url, range(hour - HOURS + 1, hour + 1)))
         names = {one.key: one.name for one in self._rules.accounts}
         is_known = hour - int(before.hour or 0) <= FORGOTTEN_AFTER
-        fields, events = {}, list[str]()
+        fields, events = dict[str, str](), list[str]()
         if not is_known and before.fields:
             events.append("weights of routes are the file's again: no worker moved them for a day")
         for route in routes:
