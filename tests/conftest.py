@@ -32,6 +32,7 @@ LONG = (
     "end_to_end/test_crashes",
     "bulk_import/test_send_file",
     "end_to_end/test_upgrade",
+    "end_to_end/test_accounts_change",
     "soak/test_soak",
     "end_to_end/test_sentinel",
     "ledger/test_key_owners",

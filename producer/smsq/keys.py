@@ -54,7 +54,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:suppressed  | hash   | phone hash -> {phone, reason, since, until} as JSON, phone encrypted as in the payload; also `lanes` where it holds not for all lanes alike, see ledger/lua/shared/suppression.lua | until then |
 | smsq:codes:seen  | hash   | stat code that the catalogue does not know -> {count, first, last, mid of the last} as JSON, of messages' own reports, at most 200 | 90 d after the last |
 | smsq:relay:<caller> | string | when the requests of a relay's caller that passed would be done at its rate, in us | a second's worth of requests |
-| smsq:hold:<phone hash>  | string | until when the gateway takes nothing for a number | until then |
+| smsq:hold:<phone hash>  | string | until when the gateway takes nothing for a number; of an account's own blacklist, where there are several, behind that the lanes | until then |
 | smsq:bad         | zset   | what no act can process, "<what>:<name>", by when it last failed, at most 10,000, see ledger/lua/shared/set_aside.lua | 10 min after it last failed |
 | smsq:bad:counts  | hash   | what -> how many were set aside | for ever |
 | smsq:sent:<phone hash>  | list   | times of a number's last otp messages | the longest of SMSQ_PHONE_LIMITS |

@@ -31,6 +31,7 @@ def test_the_demo_ends_every_message_as_its_number_demands(bare: dict[str, str])
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WRONG" not in done.stdout
+    assert "all 10 were delivered over account backup, none twice" in done.stdout.replace("\n", " ")
     assert f"Flower was at http://{flower}/" in done.stdout
     home = Path(bare["SMSQ_HOME"])
     assert (home / "demo" / "redis").is_dir()

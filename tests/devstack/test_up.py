@@ -12,6 +12,7 @@ import pytest
 import redis
 import requests
 
+from harness.accounts import MAIN, ROUTES, accounts_file, backup
 from harness.devstack import BINDS, PATIENCE_S, SMSQ, STOP_S, up
 from harness.paths import OPS
 from harness.waiting import eventually
@@ -116,6 +117,17 @@ def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:
     assert plan.settings.api_bind == ("127.0.0.1", port)
     assert plan.environ["SMSQ_API_BIND"] == f"127.0.0.1:{port}"
     assert "SMSQ_DOOR_BIND" not in plan.environ
+
+
+def test_a_file_of_accounts_says_where_their_gateways_are(tmp_path: Path) -> None:
+    file = accounts_file(tmp_path, MAIN, backup(url="https://b.example/"), ROUTES)
+    own = {"SMSQ_ACCOUNTS_FILE": file, "SMSQ_APP_SECRET": "main-secret"}
+    plan = make_plan(ANY_PORTS | own, redis_port=0)
+    assert not plan.with_sandbox
+    assert [where for what, where in addresses(plan) if what == "Gateway"] == [
+        "https://sms.1oc.cn/",
+        "https://b.example/",
+    ]
 
 
 def test_an_empty_setting_is_as_good_as_none() -> None:

@@ -24,7 +24,7 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FOLDERS = r"(?:producer|worker|tests|ops|docs|examples|\.ci)"
 FILE = re.compile(rf"`({FOLDERS}/[\w./-]+|[\w/-]+\.(?:py|lua|toml|acl|ya?ml))`")
-MADE = {"ops/app_secret", "ops/requirements"}
+MADE = {"ops/app_secret", "ops/accounts.toml", "ops/requirements"}
 """What a reader makes, or a beginning of several names."""
 FILES = {
     str(path.relative_to(ROOT))

@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -34,8 +34,9 @@ from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service
+from smsq_worker.domain.accounts import Account
 from smsq_worker.infra.ports import free_port
-from smsq_worker.ledger import migrations
+from smsq_worker.ledger import accounts, migrations
 from smsq_worker.ledger.admin import Control
 
 WHEELS = {wheel.name.split("-")[1]: wheel for wheel in RELEASES.glob("smsq-*.whl")}
@@ -288,7 +289,12 @@ def begin_a_campaign(client: redis.Redis, settings: Settings) -> None:
     LedgerWriter(client, settings).enter("first", message)
 
 
-@pytest.mark.parametrize("first_use", [cancel_one, begin_a_campaign])
+def begin_with_a_second_account(client: redis.Redis, settings: Settings) -> None:
+    both = (Account("main", "", 10, 1), Account("backup", "backup", 10, 1))
+    accounts.introduce(client, replace(settings.rules, accounts=both))
+
+
+@pytest.mark.parametrize("first_use", [cancel_one, begin_a_campaign, begin_with_a_second_account])
 @pytest.mark.parametrize("last", ["0.2.0"], indirect=True)
 def test_a_release_that_would_send_what_is_forbidden_is_shut_out(
     place: Place, client: redis.Redis, first_use: Callable[[redis.Redis, Settings], None]

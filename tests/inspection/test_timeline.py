@@ -228,8 +228,8 @@ def test_an_end_is_told_with_its_reason(
 def test_every_reason_of_the_ledger_has_words() -> None:
     folder = Path(smsq_worker.ledger.__file__).parent / "lua"
     scripts = "".join(path.read_text() for path in folder.rglob("*.lua"))
-    entrance = {"local:invalid", "local:key-conflict", "local:campaign-cancelled"}
-    assert set(re.findall(r"'(local:[\w-]+)'", scripts)) | entrance == set(timeline._REASONS)
+    elsewhere = {"local:invalid", "local:key-conflict", "local:campaign-cancelled", "local:unfit"}
+    assert set(re.findall(r"'(local:[\w-]+)'", scripts)) | elsewhere == set(timeline._REASONS)
 
 
 # --- whom its end is told -------------------------------------------------------------------

@@ -172,7 +172,7 @@ def test_a_template_that_no_account_of_the_route_has_fails(build: Build) -> None
 
 def test_the_first_route_that_matches_counts(build: Build) -> None:
     scene = build(
-        routes=(Route((B,), lane="otp"), Route((B, A), template="SMS_2'\\2"), Route((A, B)))  # type: ignore[arg-type]
+        routes=(Route((B,), lane=Lane.OTP), Route((B, A), template="SMS_2'\\2"), Route((A, B)))
     )
     scene.enter("m1", lane="otp")
     scene.enter("m2", lane="bulk", template="SMS_2'\\2")
@@ -809,3 +809,43 @@ def test_a_test_number_takes_nothing_from_an_account(build: Build) -> None:
     scene.pause(B)
     scene.enter("m2")
     assert scene.at("m2") == A
+
+
+def test_a_blacklist_of_an_accounts_own_holds_the_number_there(scene: Several) -> None:
+    channel = stat(
+        *("MA:0027", "permanent"),
+        scope="route",
+        suppress_ms=86_400_000,
+        suppress_lanes=(Lane.BULK,),
+    )
+    scene.enter("m1", lane="bulk")
+    assert scene.at("m1") == A
+    scene.ended("m1", ACCEPTED)
+    assert scene.told("m1", channel) == "deferred"
+    assert not scene.client.exists(keys.SUPPRESSED)
+    for name, lane, account in (("m2", "bulk", B), ("m3", "notice", A)):
+        scene.enter(name, lane=lane)
+        assert scene.at(name) == account
+    scene.ended("m2", ACCEPTED)
+    scene.told("m2", replace(channel, scope="recipient"))
+    assert scene.client.hlen(keys.SUPPRESSED) == 1
+
+
+def test_lanes_of_which_no_account_sends_are_closed(build: Build) -> None:
+    routes = (Route((B,), lane=Lane.BULK), Route((A,), lane=Lane.OTP), Route((B, A)))
+    scene = build(routes=routes)
+    assert scene.claim().closed == frozenset()
+    scene.pause(B)
+    due = scene.claim()
+    assert (due.lanes, due.closed) == ("open", {Lane.BULK})
+    scene.pause(A)
+    due = scene.claim()
+    assert (due.lanes, due.closed) == ("closed", frozenset())
+    # What waits in a closed lane is not lost.
+    scene.control.resume("account", "test")
+    for name in ("m1", "m2"):
+        scene.enter(name, lane="bulk")
+    scene.client.hset(keys.message("m1"), "published", 1)
+    for _ in range(3):
+        scene.client.zadd(keys.TIMERS, {"m1": 1}, xx=True)
+        assert scene.ledger.claim(resend_wait_s=1.0, oldest={Lane.BULK: ["m2"]}).wake == ()

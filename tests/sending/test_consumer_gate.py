@@ -28,3 +28,12 @@ def test_what_is_given_back_waits_for_the_request_for_more() -> None:
     gate.polls(False)
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_a_lane_may_be_closed_while_others_are_open() -> None:
+    gate = ConsumerGate()
+    queues = [lane.queue for lane in Lane]
+    gate.set("open", 20, frozenset({Lane.BULK}))
+    assert gate.open_queues(queues) == [Lane.OTP.queue, Lane.NOTICE.queue]
+    gate.set("open", 20)
+    assert gate.open_queues(queues) == queues

@@ -49,8 +49,8 @@ from harness.waiting import eventually
 from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra import adapter, answer
+from smsq_worker.vendors import client
 from smsq_worker.vendors.client import MAX_ANSWER, Gateway, NotConnected
-from smsq_worker.vendors.oneoc import client
 from smsq_worker.vendors.vendor import GatewayResult
 
 if TYPE_CHECKING:
@@ -592,9 +592,9 @@ def test_a_kept_connection_that_dies_under_a_request_is_not_tried_again() -> Non
         ("500 Oops", in_doubt("http 500")),
         ("502 Bad Gateway", in_doubt("http 502")),
         ("504 Gateway Timeout", in_doubt("http 504")),
-        ("401 Unauthorized", GatewayResult(Outcome.REFUSED, "gateway:http-401")),
-        ("403 Forbidden", GatewayResult(Outcome.REFUSED, "gateway:http-403")),
-        ("404 Not Found", GatewayResult(Outcome.REFUSED, "gateway:http-404")),
+        ("401 Unauthorized", GatewayResult(Outcome.REFUSED, "gateway:http-401", scope="account")),
+        ("403 Forbidden", GatewayResult(Outcome.REFUSED, "gateway:http-403", scope="account")),
+        ("404 Not Found", GatewayResult(Outcome.REFUSED, "gateway:http-404", scope="account")),
     ],
 )
 def test_an_answer_of_any_status_is_not_tried_again(status: str, expected: GatewayResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -128,7 +129,26 @@ def test_code_200_without_a_usable_mid_is_accepted_and_flagged(body: str) -> Non
     ],
 )
 def test_another_code_or_a_clients_error_is_refused(status: int, body: str, detail: str) -> None:
-    assert concluded(status, body) == GatewayResult(REFUSED, detail)
+    assert replace(concluded(status, body), scope="") == GatewayResult(REFUSED, detail)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "scope"),
+    [
+        pytest.param(200, NO, "", id="400, said of the secret and of the number"),
+        pytest.param(400, PAGE, "", id="status 400 and a page"),
+        pytest.param(200, '{"code":0}', "", id="a code that nobody knows"),
+        *(
+            pytest.param(status, PAGE, "account", id=f"status {status} and a page")
+            for status in (401, 402, 403, 404, 405, 407)
+        ),
+        pytest.param(401, NO, "account", id="status 401 with a body"),
+        pytest.param(200, '{"code":"0402","msg":"余额不足"}', "account", id="code 402"),
+        pytest.param(414, PAGE, "", id="too long a message"),
+    ],
+)
+def test_a_refusal_says_whose_it_is_where_that_is_clear(status: int, body: str, scope: str) -> None:
+    assert concluded(status, body).scope == scope
 
 
 # What each says besides: that calls come too fast, that the gateway is in trouble.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
@@ -32,6 +33,8 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
         if others:
             yield _unknown_here(sorted(others))
         return
+    if overruled := settings.overruled(os.environ):
+        yield warning(overruled, _("remove them here, or set was_default for one account"))
     views = look_at_accounts(control, accounts)
     for view in views:
         yield from _account(view, routes)

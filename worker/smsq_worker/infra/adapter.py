@@ -177,7 +177,10 @@ class Adapter(BaseAdapter):
         twice, if its connection was closed meanwhile. What it raises is passed on, and nothing is
         written. Raises NotConnected, and what adapters of requests raise.
         """
-        data = self._wire_form(request)
+        try:
+            data = self._wire_form(request)
+        except Exception as error:
+            raise NotConnected(name_of(error)) from error
         connection = self._open_connection(ready)
         answer = None
         try:
@@ -214,15 +217,12 @@ class Adapter(BaseAdapter):
         target = request.url.split("/", 3)[3]
         lines = [f"{request.method} /{target} HTTP/1.1", f"Host: {self._netloc}"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
-        if request.method != "GET":
+        if request.body or request.method != "GET":
             lines.append(f"Content-Length: {len(request.body)}")
         head = "\r\n".join([*lines, "", ""])
         if not head.count("\r") == head.count("\n") == len(lines) + 1:
-            raise NotConnected("a line break in the head of the request")
-        try:
-            return head.encode("latin-1") + request.body
-        except UnicodeEncodeError as error:
-            raise NotConnected(name_of(error)) from None
+            raise requests.exceptions.InvalidHeader("a line break in the head")
+        return head.encode("latin-1") + request.body
 
     def _open_connection(self, ready: Callable[[], None]) -> _Connection:
         """Return a connection that is known to be open, after `ready`."""

@@ -48,6 +48,7 @@ _REASONS: Final = {
         "(SMSQ_MAX_RESENDS, or its ttl)"
     ),
     "local:suppressed": N_("its number is suppressed, see smsq suppressed"),
+    "local:unfit": N_("its code has not the variables that the vendor needs"),
 }
 _ATTEMPTS: Final[Mapping[str | None, str]] = {
     None: N_("no response is recorded: it may or may not have reached the gateway"),

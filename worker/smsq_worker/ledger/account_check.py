@@ -31,8 +31,8 @@ def _line(key: str, count: int, *, has_file: bool) -> str:
             f"SMSQ_ACCOUNTS_FILE: {count} messages are in flight or wait for a report at the "
             "account that was the only one; say which it is, by was_default = true"
         )
-    what = "has no" if has_file else "is not set, so there is no"
+    what = "has no account" if has_file else "is not set, so there is no account"
     return (
-        f"SMSQ_ACCOUNTS_FILE: {what} account {key}, where {count} messages are in flight or wait "
+        f"SMSQ_ACCOUNTS_FILE: {what} {key}, where {count} messages are in flight or wait "
         "for a report; keep it in the file, without a route, until there are none"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq_worker.config.rules import Rules
@@ -33,7 +35,10 @@ def known(client: Client, url: str) -> list[str]:
     Raises LedgerUnavailable.
     """
     with mapped_errors(url):
-        found: Any = client.smembers(keys.ACCOUNTS)
+        try:
+            found: Any = client.smembers(keys.ACCOUNTS)
+        except NoPermissionError:  # of an ACL that was made for an older release
+            return []
     return sorted(found)
 
 

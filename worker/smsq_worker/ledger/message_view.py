@@ -124,7 +124,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
-    number_hold = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
+    hold: Any = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
+    number_hold = str(hold).partition(" ")[0] if hold else None
     redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),

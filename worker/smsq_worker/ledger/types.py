@@ -132,3 +132,5 @@ class Due:
     """Whether more is due than was taken at once."""
     woken: int = 0
     """How many the claim has woken up itself."""
+    closed: frozenset[Lane] = frozenset()
+    """Lanes for which no account sends, while others are open."""

@@ -195,7 +195,8 @@ class Scheduler:
         )
         # An accepted message takes more memory than one that waits, until its report. Reports are
         # still reconciled and callbacks dispatched, which frees memory.
-        self._gate.set("closed" if self._ledger_is_full else due.lanes, due.rate)
+        lanes = "closed" if self._ledger_is_full else due.lanes
+        self._gate.set(lanes, due.rate, due.closed)
         set_switch_interval(due.rate)
         if due.wake or due.woken:
             reached("after claim")

@@ -51,6 +51,7 @@ class ConsumerGate:
         self._lock = Lock()
         self._lanes: Lanes = "open"
         self._rate = math.inf
+        self._closed: frozenset[Lane] = frozenset()
         self._until = 0.0
         self.is_stopped = False
         self._no_poll = Event()
@@ -83,10 +84,13 @@ class ConsumerGate:
         """Return how many callbacks may be dispatched at once."""
         return self._max_callbacks
 
-    def set(self, lanes: Lanes, rate: float) -> None:
-        """Set the state of all lanes, and the rate of all workers together."""
+    def set(self, lanes: Lanes, rate: float, closed: frozenset[Lane] = frozenset()) -> None:
+        """Set the state of all lanes, and the rate of all workers together.
+
+        `closed` are closed in any state.
+        """
         with self._lock:
-            self._lanes, self._rate = lanes, rate
+            self._lanes, self._rate, self._closed = lanes, rate, closed
             self._until = time.monotonic() + TRUSTED_S
 
     def stop(self) -> None:
@@ -166,12 +170,14 @@ class ConsumerGate:
                 self._lanes = "closed"
 
     def _is_open(self, queue: str) -> bool:
-        lanes = self._lanes if time.monotonic() < self._until else "open"
+        is_trusted = time.monotonic() < self._until
+        lanes = self._lanes if is_trusted else "open"
         lane = _LANE_OF.get(queue)
         if lane is None:
             is_full = queue == NOTIFY_QUEUE and self._callbacks_are_full()
             return lanes != "shut" and not (is_full or self._pool_is_full())
-        return lanes not in {"closed", "shut"} and lane not in self._full
+        is_closed = is_trusted and lane in self._closed
+        return not is_closed and lanes not in {"closed", "shut"} and lane not in self._full
 
     def _callbacks_are_full(self) -> bool:
         return self._callbacks >= self._max_callbacks

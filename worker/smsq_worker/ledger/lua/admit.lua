@@ -155,8 +155,10 @@ end
 
 -- The gateway's own limit per number.
 local function held_until(m, of)
-  local at = m.phone_hash and tonumber(redis.call('GET', KEY_PHONE_HOLD .. m.phone_hash .. of) or 0)
-  return at and now < at and at or nil
+  local text = m.phone_hash and redis.call('GET', KEY_PHONE_HOLD .. m.phone_hash .. of)
+  local at, lanes = string.match(text or '', '^(%d+) ?(.*)$')
+  at = tonumber(at or 0)
+  return now < at and (lanes == '' or is_word(lanes, m.lane)) and at or nil
 end
 
 local function wait_for_number(m, at)

@@ -10,7 +10,8 @@
 --   would seem to be in its queue
 -- ARGV[6] where broker and ledger are one Redis, JSON: lane -> {queue, envelope for one message, for a
 --   batch}, with marks (wakeup.lua); '' where the caller publishes
--- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe,
+-- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe (where they
+--   are open, behind that the lanes that are closed for lack of an account),
 --   attempts a second, 1 where more is due, how many were woken up here, id, lane, id, lane, ...}: the
 --   rest are wake-ups to publish
 --
@@ -20,7 +21,7 @@
 
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest = cjson.decode(ARGV[4])
-local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0}
+local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0, closed = {}}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
@@ -89,7 +90,7 @@ end
 -- checks become rarer.
 local function suspect(m)
   if m.published == 0 or (oldest[m.lane] and #oldest[m.lane] == 0) then return wake(m) end
-  local head = answer[3] ~= 'closed' and heads[m.lane]
+  local head = answer[3] ~= 'closed' and not answer.closed[m.lane] and heads[m.lane]
   if head and m.published + SLOW_MS < head then
     if m.overtaken then return wake(m) end
     set(m, 'overtaken', 1)
@@ -136,17 +137,25 @@ local function look_at_pause(scope, p, gates)
 end
 
 -- Return whether lanes are open, by what the pauses make of each account: they are while one of any
--- route is.
+-- route is. Then the lanes follow that are closed all the same: each of their routes is.
 local function gate(gates)
   if not ROUTES then return gates[''] or 'open' end
-  local all = 'closed'
-  for _, route in ipairs(ROUTES) do
-    for _, of in ipairs(route) do
-      if not gates[of] then return 'open' end
-      if gates[of] == 'probe' then all = 'probe' end
+  local all, closed = 'closed', ''
+  for _, lane in ipairs({'otp', 'notice', 'bulk'}) do
+    local best = 'closed'
+    for _, route in ipairs(ROUTES) do
+      if (route.lane or lane) == lane then
+        for _, of in ipairs(route) do
+          if not gates[of] then best = 'open' elseif best == 'closed' then best = gates[of] end
+        end
+        if not route.template then break end
+      end
     end
+    if best == 'closed' then closed = closed .. ' ' .. lane end
+    answer.closed[lane] = best == 'closed'
+    if best == 'open' or all == 'closed' then all = best end
   end
-  return all
+  return all .. (all == 'open' and closed or '')
 end
 
 -- Return the rate of all accounts together. Releases that do not know those with a key must not work

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from smsq.errors import SettingsError
 from smsq.suggestions import did_you_mean
@@ -38,6 +39,10 @@ MAX_FILE: Final = 65_536
 TABLES: Final = ("request", "variables", "answer", "reports", "codes")
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _URL: Final = re.compile(r"(https?://[^/?#{}]+)((?:/[^/?#]*)*)")
+URL: Final = (
+    "https://host/path with placeholders only in the path; http is for this machine, or for an "
+    "account's own url"
+)
 _BY_STATUS: Final = re.compile(r"http-[1-5][0-9]{2}")
 
 
@@ -109,7 +114,7 @@ class _Document(Reader):
             self._document.get("request", {}),
             {
                 "method": choice("GET", "POST"),
-                "url": Field(self._url, "https://host/path; placeholders only in the path"),
+                "url": Field(self._url, URL),
                 "headers": Field(
                     self._headers,
                     "a table of headers, each of printable ASCII with the placeholders "
@@ -152,7 +157,9 @@ class _Document(Reader):
         found = _URL.fullmatch(text_line(value))
         if not found:
             raise ValueError
-        parsers.http_url(found[1])
+        host = urlsplit(parsers.http_url(found[1])).hostname or ""
+        if found[1].startswith("http:") and not parsers.is_loopback(host):
+            raise ValueError
         return found[1], tuple(Template(one, self.constants) for one in found[2].split("/")[1:])
 
     def _headers(self, value: Any) -> dict[str, str]:

@@ -47,7 +47,8 @@ class Outgoing:
         rules = self.variables
         names = rules.templates.get(template, rules.names)
         message = Message(phone, template, code, rules.split, names)
-        url = "/".join([self.origin, *(_segment(one.fill(message)) for one in self.path)])
+        path = "/".join(_segment(one.fill(message)) for one in self.path)
+        url = f"{self.origin}/{path}"
         if self.query:
             url = f"{url}?{_form(self.query, message)}"
         body = b""

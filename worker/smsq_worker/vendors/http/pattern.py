@@ -35,18 +35,18 @@ _TOKEN: Final = re.compile(
 def pattern(text: object) -> re.Pattern[str]:
     """Return a pattern to be searched for in `MAX_READ` characters. Raises ValueError."""
     if not isinstance(text, str) or len(text) > MAX_PATTERN or text.count("|") > MAX_BARS:
-        raise ValueError
+        raise ValueError(ALLOWED)
     written, at = [], 0
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
-            raise ValueError
+            raise ValueError(ALLOWED)
         written.append(token[0] + ("+" if token["repeat"] else ""))
         at = token.end()
     try:
         compiled = re.compile("".join(written), re.DOTALL)
     except (re.error, OverflowError, RecursionError):
-        raise ValueError from None
+        raise ValueError(ALLOWED) from None
     if not compiled.groupindex or not compiled.groupindex.keys() <= GROUPS:
-        raise ValueError
+        raise ValueError(ALLOWED)
     return compiled

@@ -19,6 +19,7 @@ from smsq_worker.vendors.http.fields import (
     code_text,
     one_or_more,
     table_of,
+    text_line,
 )
 from smsq_worker.vendors.http.pointer import pointer
 from smsq_worker.vendors.http.reader import Reader, Table
@@ -87,7 +88,7 @@ def _signature(reader: Reader, table: Table) -> Signature:
             "kind": choice(*signature.KINDS),
             "key": Field(reader.constant, f"text with one of the placeholders {reader.of_account}"),
             "header": Field(
-                only(lambda value: isinstance(value, str) and HEADER.fullmatch(value)),
+                only(lambda value: isinstance(value, str) and bool(HEADER.fullmatch(value))),
                 "the name of a header",
             ),
             "field": POINTER,
@@ -110,6 +111,9 @@ def _signature(reader: Reader, table: Table) -> Signature:
         reader.say("[reports.signature]: it needs header or field, where the signature is")
     if ("over" in found) == (found.get("kind") == "token"):
         reader.say("[reports.signature]: over says what is signed; a token signs nothing")
+    is_keyed = found.get("kind", "hmac").startswith(("hmac", "token"))
+    if not is_keyed and "over" in found and "key" not in found["over"]:
+        reader.say("[reports.signature]: over has no key, so anybody could sign")
     if not found.get("key", "-"):
         reader.say("[reports.signature], field key: is empty, so anybody could sign")
     return Signature(
@@ -132,7 +136,9 @@ def _report_answer(reader: Reader, table: Table) -> ReportAnswer:
                 only(lambda value: type(value) is int and 200 <= value <= 299),  # noqa: PLR2004
                 "a status from 200 to 299",
             ),
-            "content_type": Field(parsers.header_text, "text, like text/plain"),
+            "content_type": Field(
+                lambda value: parsers.header_text(text_line(value)), "text, like text/plain"
+            ),
             "body": Field(only(lambda value: isinstance(value, str)), "text"),
         },
     )

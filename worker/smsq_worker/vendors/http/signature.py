@@ -45,7 +45,7 @@ class Signature:
         expected = self.key if self.kind == "token" else self._sign(request, fields)
         if self.encoding == "hex" and self.kind != "token":
             given = given.lower()
-        return hmac.compare_digest(given.strip().encode(), expected.encode())
+        return hmac.compare_digest(_bytes(given.strip()), expected.encode())
 
     def _sign(self, request: ReportRequest, fields: Any) -> str:
         signed = b"".join(self._part(one, request, fields) for one in self.over)
@@ -55,7 +55,7 @@ class Signature:
 
     def _part(self, one: str | Pointer, request: ReportRequest, fields: Any) -> bytes:
         if not isinstance(one, str):
-            return as_text(one(fields)).encode()
+            return _bytes(as_text(one(fields)))
         if one == "body":
             return request.body
         if one == "form":
@@ -68,6 +68,11 @@ class Signature:
         # What follows scheme and host.
         _, slash, rest = request.url.partition("://")[2].partition("/")
         return f"{self.origin}{slash}{rest}"
+
+
+def _bytes(text: str) -> bytes:
+    # JSON may have half of a surrogate pair, which is no text.
+    return text.encode(errors="replace")
 
 
 def _sorted_form(body: bytes) -> bytes:

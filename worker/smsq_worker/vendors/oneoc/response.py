@@ -66,7 +66,7 @@ def understand(
         )
     if code is not None and status < 500:  # noqa: PLR2004
         detail = f"gateway:{code} {_message(answer, private)}".strip()
-        return GatewayResult(Outcome.REFUSED, detail, odd=odd, scope=_scope(code))
+        return GatewayResult(Outcome.REFUSED, detail, odd=odd, scope=_scope(code, status))
     if 400 <= status < 500:  # noqa: PLR2004
         return GatewayResult(Outcome.REFUSED, f"gateway:http-{status}", scope=_scope(status))
     detail = f"http {status}" if status >= 500 else f"unreadable answer, http {status}"  # noqa: PLR2004
@@ -121,9 +121,9 @@ def _code(answer: dict[str, Any]) -> int | None:
     return int(found[1]) if found else None
 
 
-def _scope(code: int) -> str:
+def _scope(*codes: int) -> str:
     # 400 is of none: 校验失败 is said of a wrong secret and of a wrong number.
-    return Scope.ACCOUNT.value if code in OF_THE_ACCOUNT else ""
+    return Scope.ACCOUNT.value if OF_THE_ACCOUNT.intersection(codes) else ""
 
 
 def _message(answer: dict[str, Any], private: Sequence[str]) -> str:

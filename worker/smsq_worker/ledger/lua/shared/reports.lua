@@ -64,10 +64,17 @@ local function is_pattern(m, of, is_bad)
   return is_bad and bad >= reports and bad * 100 >= percent * (good + bad)
 end
 
--- Send nothing to the number: for good (suppress_ms), or for a while there (hold_ms).
+-- Send nothing to the number: for good (suppress_ms), or for a while there (hold_ms). A blacklist of the
+-- account's own, where there are others, holds it there alone: "<until> <lanes>".
 local function shield_number(m, of, r)
   if not m.phone_hash then return end
-  if (r.suppress_ms or 0) > 0 then
+  if ROUTES and ELSEWHERE[r.scope] and (r.suppress_ms or 0) > 0 then
+    local key, lasts = KEY_PHONE_HOLD .. m.phone_hash .. of, r.suppress_ms
+    local before = tonumber(string.match(redis.call('GET', key) or '', '^%d+') or 0)
+    if before >= now + lasts then return end
+    redis.call('SET', key, whole(now + lasts) .. ' ' .. table.concat(r.suppress_lanes or {}, ' '), 'PX', lasts)
+    return
+  elseif (r.suppress_ms or 0) > 0 then
     local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
     local new = {phone = payload and cjson.decode(payload)[1] or '', reason = r.stat, since = now,
       ['until'] = now + r.suppress_ms}
@@ -135,9 +142,6 @@ local function is_last_sent(m, n)
   end
   return true
 end
-
--- Where the cause of a failure lies that another account may not have.
-local ELSEWHERE = {account = 1, route = 1, template = 1}
 
 -- Move the message on. Delivered outranks everything; the rest counts only where n is the last
 -- attempt that may have been sent.

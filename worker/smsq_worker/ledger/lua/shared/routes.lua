@@ -12,9 +12,16 @@
 -- again while there are others. `unsent` has those at which it did not arrive: they count again after
 -- a backoff, when each has had its try.
 
+-- Where the cause of a failure lies that another account may not have.
+local ELSEWHERE = {account = 1, route = 1, template = 1}
+
+-- Return whether a word is one of a list.
+local function is_word(list, word)
+  return (' ' .. list .. ' '):find(' ' .. word .. ' ', 1, true) ~= nil
+end
+
 local function is_in(list, of)
-  local mark = of == '' and '@' or of
-  return list and (list .. ' '):find(' ' .. mark .. ' ', 1, true) ~= nil
+  return list and is_word(list, of == '' and '@' or of)
 end
 
 -- Note that an account refused a message for a reason, or without one that it did not arrive there.
