@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 import redis
 import requests
 
-from harness.accounts import BACKUP_TOKEN, MAIN, ROUTES, accounts_file, backup
+from harness.accounts import BACKUP_SECRET, BACKUP_TOKEN, MAIN, ROUTES, accounts_file, backup
 from harness.api import MID, PATIENCE_S, REPORT, Serve, inbox, serving_here
 from harness.credentials import TOKEN
 from harness.paths import ROOT
+from smsq import SettingsError
 from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.config.settings import Settings
 
@@ -87,6 +89,18 @@ def test_each_vendor_reads_its_reports_and_is_answered_in_its_own_way(
         "403 (signature)",
         "400 (malformed)",
     ]
+
+
+def test_an_api_that_could_not_check_signatures_does_not_start(tmp_path: Path) -> None:
+    shutil.copy(TWILIO, tmp_path / "vendor.toml")
+    table = backup(vendor="http", description="vendor.toml", secret_file="absent")
+    table = table.replace(f'secret = "{BACKUP_SECRET}"\n', "")
+    table += 'settings = { service = "MG1", origin = "https://sms.example.com" }\n'
+    file = accounts_file(tmp_path, MAIN, table, ROUTES)
+    environ = {"SMSQ_ACCOUNTS_FILE": file, "SMSQ_REPORT_TOKEN": TOKEN}
+    settings = Settings.load(environ, need=("report_token",))
+    with pytest.raises(SettingsError, match=r"accounts\.backup: its reports need its secret"):
+        ReportAddresses.of(settings)
 
 
 def test_every_token_is_compared_with() -> None:

@@ -152,7 +152,7 @@ def reports(text: str = "", **changes: str) -> str:
     ],
 )  # fmt: skip
 def test_each_mistake_is_told(described: Made, text: str, told: str) -> None:
-    secret = "" if told.endswith("anybody could sign") else "user:password"
+    secret = "user:" if told.endswith("anybody could sign") else "user:password"
     found = problems(described, text, secret=secret)
     assert any(one.startswith(told) for one in found), found
 

@@ -23,6 +23,7 @@ EXAMPLES = sorted((ROOT / "examples" / "vendors").glob("*.toml"))
 PHONE = "13800000001"
 KEY = "9b11127a9701975c734b8aee81ee3526"
 ORIGIN = "https://sms.example.com"
+TOKEN = "token-of-twilio"
 HOSTILE = '1234"}&mobile=13900000009\r\nX: {phone}{{%s%25#=|'
 
 
@@ -43,12 +44,13 @@ def yunpian() -> Iterator[Yunpian]:
 
 @pytest.fixture(scope="module")
 def twilio() -> Iterator[Twilio]:
-    with Twilio("AC1", "token-of-twilio") as server:
+    with Twilio("AC1", TOKEN) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def as_documented(yunpian: Yunpian, twilio: Twilio) -> None:
+    twilio.token = TOKEN
     for server in (yunpian, twilio):
         server.fails_with = None
         server.sent.clear()
@@ -166,7 +168,7 @@ def test_an_answer_that_nobody_can_read_is_doubt(yunpian: Yunpian, body: bytes) 
 
 # --- Twilio: HTTP Basic, a status callback form and its signature -----------------------------
 
-SECRET = "AC1:token-of-twilio"
+SECRET = f"AC1:{TOKEN}"
 
 
 def of_twilio(server: Twilio, secret: str = SECRET) -> Vendor:
@@ -234,6 +236,18 @@ def test_twilios_callbacks_count_if_they_are_signed_for_the_address_that_it_know
         assert call_back(known_as="https://other.example.com") == 403
     delivered = ("SM1", "DELIVRD")
     assert receiver.taken == [delivered, delivered, ("SM1", "ACCEPTD"), ("SM1", "30003")]
+
+
+def test_without_the_secret_no_signature_is_right_and_the_rest_can_be_read(twilio: Twilio) -> None:
+    """As by commands: they know what codes mean, and have no secret."""
+    vendor = made("twilio.toml", twilio.url, "", service="MG1", origin=ORIGIN)
+    assert vendor.reports_need == "secret, with which reports are signed"
+    assert of_twilio(twilio).reports_need == ""
+    assert Catalogue.load(None, vendor.codes).get("30003")
+    with Receiver(vendor) as receiver:
+        twilio.token = ""
+        status, _ = twilio.call_back(receiver.url, ORIGIN, MessageSid="SM1", MessageStatus="sent")
+    assert (status, receiver.taken) == (403, [])
 
 
 def test_the_catalogue_of_a_description_has_its_codes_and_smpps(twilio: Twilio) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
+from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.vendors.of_accounts import vendors_of
 from smsq_worker.vendors.vendor import Vendor
@@ -38,6 +39,14 @@ class ReportAddresses:
         """Return the addresses of all accounts. Raises SettingsError."""
         accounts = settings.accounts
         vendors = vendors_of(settings)
+        lacking = [
+            f"SMSQ_ACCOUNTS_FILE: {settings.accounts_file}: accounts.{one.account.name}: its "
+            f"reports need its {need}"
+            for one in accounts
+            if (need := vendors[one.account.key].reports_need)
+        ]
+        if lacking:
+            raise SettingsError(lacking)
         return cls(
             {
                 one.report_token: Reporter(one.account.key, vendors[one.account.key])

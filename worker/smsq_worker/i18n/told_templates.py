@@ -53,6 +53,7 @@ TEMPLATES: Final = (
         "600), or use secret_file and report_token_file"
     ),
     N_("{file}: routes: the last must be for all messages, without lane and template"),
+    N_("{place}: its reports need its secret, with which reports are signed"),
     N_("{place}: a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -"),
     N_(
         "{place}: is how the only account is called where there is no file; choose another name, "

@@ -50,6 +50,7 @@ _REASONS: Final = {
     "local:suppressed": N_("its number is suppressed, see smsq suppressed"),
     "local:unfit": N_("its code has not the variables that the vendor needs"),
 }
+_UNTAKEN: Final = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
 _ATTEMPTS: Final[Mapping[str | None, str]] = {
     None: N_("no response is recorded: it may or may not have reached the gateway"),
     Outcome.REFUSED: N_("the gateway refused it"),
@@ -136,7 +137,12 @@ def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
         or (attempt.account or "") not in route.accounts
     ):
         return
+    before = next((one for one in status.attempts if one.n == attempt.n - 1), None)
+    # What the attempt before it came to is told already.
+    told = before.account or "" if before and before.outcome in _UNTAKEN else None
     for key in route.accounts[: route.accounts.index(attempt.account or "")]:
+        if key == told:
+            continue
         words = _(
             "account {name} was passed over: {why}",
             name=clean(name_of(key, past.accounts)),

@@ -127,6 +127,10 @@ class Vendor(Protocol):
         `mids.clean_mid`, or "" with outcome accepted and detail "no usable mid".
         """
 
+    @property
+    def reports_need(self) -> str:
+        """Return what of the account is missing here to check reports; "" if nothing is."""
+
     def read_reports(self, request: ReportRequest) -> Reports:
         """Return the reports in a request, whatever it holds. Raises WrongSignature, no other."""
 

@@ -30,6 +30,9 @@ class HttpVendor:
         self._private = (options.secret, password)
         self.url = f"{said.outgoing.origin}/"
         self.codes = (SMPP, *said.codes)
+        signature = said.incoming and said.incoming.signature
+        lacks = signature is not None and not signature.key
+        self.reports_need = "secret, with which reports are signed" if lacks else ""
 
     def request(self, phone: str, template: str, code: str) -> Request:
         """Return the request of a message. Raises Unfit."""

@@ -30,6 +30,7 @@ class OneOc:
     """One account at the vendor."""
 
     codes = (SMPP, ONEOC)
+    reports_need = ""
 
     def __init__(self, options: VendorOptions) -> None:
         self.url = options.url or URL
