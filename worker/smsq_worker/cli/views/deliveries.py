@@ -41,11 +41,12 @@ def delivery_lines(found: Deliveries, accounts: Sequence[Account]) -> Iterator[s
     for account in accounts:
         one = each.get(account.key)
         if one and one.rate is not None:
+            share = f"{100 * one.rate:.1f} %"
             yield _(
                 "delivered by {account} within 15 minutes: {share} of {n} accepted in the "
                 "hour from {since}",
                 account=account.name,
-                share=f"{100 * one.rate:.1f} %",
+                share=share,
                 n=one.accepted,
                 since=moment(found.since),
             )
