@@ -35,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Let links of docs/ that lead to the root's pages lead to those of the site."""
+    """Redirect links of docs/ that lead to the root's pages to those of the site."""
     up = "../" * page.file.src_uri.count("/")
     for source, target in FROM_ROOT.items():
         markdown = markdown.replace(f"({up}../{source}", f"({up}{target}")

@@ -78,7 +78,7 @@ async def finish(given: Code, request: Request, response: Response) -> dict[str,
 
 @app.get("/me")
 async def me(request: Request) -> dict[str, str]:
-    """Say who is logged in."""
+    """Return who is logged in."""
     if "phone" not in request.session:
         raise HTTPException(401, "log in first")
     return {"phone": request.session["phone"]}
@@ -94,7 +94,7 @@ def is_known(request: Request, phone: str) -> bool:
 
 
 def remember(response: Response, phone: str) -> None:
-    """Let this device have tries of its own: strangers' wrong codes do not lock it out."""
+    """Mark this device as known: strangers' wrong codes do not lock it out."""
     response.set_cookie(
         DEVICE, devices.dumps(phone), DEVICE_FOR_S, secure=https_only, httponly=True, samesite="lax"
     )
@@ -102,11 +102,11 @@ def remember(response: Response, phone: str) -> None:
 
 @app.exception_handler(smsq.InvalidMessage)
 async def refused(_: Request, error: Exception) -> JSONResponse:
-    """Tell the caller what is wrong with the number."""
+    """Answer with what is wrong with the number."""
     return JSONResponse({"detail": str(error)}, 422)
 
 
 @app.exception_handler(smsq.LedgerUnavailable)
 async def unavailable(_: Request, __: Exception) -> JSONResponse:
-    """Let the caller come again: a code that was sent is not sent again."""
+    """Answer 503, so that the caller tries again: a code that was sent is not sent again."""
     return JSONResponse({"detail": "try again"}, 503, {"Retry-After": "5"})

@@ -24,7 +24,7 @@ def create_app() -> Flask:
 
 
 def arrived(parcel: str) -> tuple[Response, int]:
-    """Tell one person. Called again for the same parcel, it sends nothing."""
+    """Notify one person. Called again for the same parcel, it sends nothing."""
     result = smsq.send_sms.delay(
         request.form["phone"], "SMS_3001", request.form["shelf"], key=f"parcel:{parcel}"
     )
@@ -42,7 +42,7 @@ def remind() -> tuple[Response, int]:
 
 
 def message(message_id: str) -> tuple[Response, int]:
-    """Say what became of a message."""
+    """Return what became of a message."""
     found = smsq.status(message_id)
     if found is None:
         return jsonify(error="no such message"), 404
@@ -50,10 +50,10 @@ def message(message_id: str) -> tuple[Response, int]:
 
 
 def refused(error: smsq.InvalidMessage) -> tuple[Response, int]:
-    """Tell the caller what is wrong with the message."""
+    """Answer with what is wrong with the message."""
     return jsonify(error=str(error)), 400
 
 
 def unavailable(_: smsq.LedgerUnavailable) -> tuple[Response, int, dict[str, Any]]:
-    """Let the caller come again: the key keeps the message from being sent twice."""
+    """Answer 503, to be called again: the key keeps the message from being sent twice."""
     return jsonify(error="try again"), 503, {"Retry-After": "5"}

@@ -113,5 +113,5 @@ def cancel(message_id: str) -> Cancellation | None:
 
 
 async def acancel(message_id: str) -> Cancellation | None:
-    """Do what `cancel` does; the event loop goes on meanwhile."""
+    """Cancel as `cancel` does, without blocking the event loop."""
     return await _ledgers.current().acancel(_parse_id(message_id))

@@ -189,7 +189,7 @@ async def _unsent(do: Callable[[], Awaitable[Result]]) -> Result:
 
 
 async def _in_time(do: Callable[[], Awaitable[Result]]) -> Result:
-    """Do it before the deadline. Raises DeadlineExceeded."""
+    """Await it before the deadline. Raises DeadlineExceeded."""
     left_s = deadline.left_s()
     if left_s <= 0:
         raise DeadlineExceeded
@@ -203,7 +203,7 @@ async def _in_time(do: Callable[[], Awaitable[Result]]) -> Result:
 
 
 def _again(connection: Any, do: Callable[[], Awaitable[Result]]) -> Awaitable[Result]:
-    """Do it again after a lost connection, over a new one, as `connect` does."""
+    """Repeat it after a lost connection, over a new one, as `connect` does."""
     retry = Retry(FullJitterBackoff(cap=0.5, base=0.05), 3)
     return retry.call_with_retry(do, lambda _: connection.disconnect())
 

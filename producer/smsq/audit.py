@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
 from functools import cache
 from getpass import getuser
 from socket import gethostname
@@ -40,7 +39,7 @@ def _login() -> str:
     return f"{user}@{gethostname()}"
 
 
-def operator(environ: Mapping[str, str] = os.environ) -> str:
+def operator() -> str:
     """Return who acts: SMSQ_OPERATOR, or the login name and the host."""
-    name = environ.get(OPERATOR, "").strip()
+    name = os.environ.get(OPERATOR, "").strip()
     return name if name and name.isprintable() else _login()

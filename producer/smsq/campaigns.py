@@ -41,7 +41,7 @@ def read_apparent(client: Client, url: str, fields: dict[str, str]) -> dict[str,
 
 
 def reading_apparent(url: str, fields: dict[str, str]) -> Steps[dict[str, str]]:
-    """Do what `read_apparent` says."""
+    """Read what `read_apparent` returns, as steps."""
     if not may_be_cancelled(fields):
         return fields
     with mapped_errors(url):

@@ -39,7 +39,7 @@ class Cancellation:
 
     @property
     def words(self) -> str:
-        """Say it in a sentence."""
+        """Return it as a sentence."""
         if self.answer == "cancelled":
             return "cancelled: it certainly was not sent, and will not be"
         if self.answer == "under_way":
@@ -69,7 +69,7 @@ class Canceller:
     def cancelling(
         self, ids: Sequence[str], operator_act: str = ""
     ) -> Steps[list[Cancellation | None]]:
-        """Do what `cancel` says."""
+        """Cancel as `cancel` does, as steps."""
         settings = self._settings
         args = (settings.retention_s * 1000, operator_act, *ids)
         with mapped_errors(settings.redis_url, IN_DOUBT, NOT_CANCELLED):

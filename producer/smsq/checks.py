@@ -56,7 +56,7 @@ def text(
 
 
 def _instead(name: str, value: object) -> str:
-    """Say what to pass instead of something that is no str, where that is known."""
+    """Return what to pass instead of something that is no str, where that is known."""
     if name == "code" and isinstance(value, int | float):
         return ": a number would lose its leading zeros"
     if name == "notify" and isinstance(getattr(value, "name", None), str):
@@ -74,7 +74,7 @@ _REWRITTEN: Final = re.compile(r"[0-9]+\.0|[0-9](\.[0-9]+)?[Ee]\+?[0-9]+")
 
 
 def no_number(value: str) -> str:
-    """Say what is odd about a text that is no phone number: what one cannot see, above all."""
+    """Describe a text that is no phone number, above all what one cannot see in it."""
     import unicodedata
 
     got = f"a text of {len(value)} characters"

@@ -156,7 +156,7 @@ def run_and_wait(
     *,
     keys: Sequence[Any] = (),
 ) -> tuple[Any, bool]:
-    """Do what `running` says."""
+    """Run what `running` describes."""
     return perform(client, running(act, args, replicas, keys=keys))
 
 

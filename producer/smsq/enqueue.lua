@@ -18,7 +18,8 @@
 -- holds its key; or "conflict <id>" where that one, or the one that has this id, has another number
 -- or template: then nothing is written of it. Without ARGV[6] the caller publishes the wake-up for
 -- "queued". Or {"barred <campaign>"}, where one was cancelled, and {"crowded <campaign>"}, where it
--- would be one too many: then nothing is written at all.
+-- would be one too many, or {"greedy <campaign>"}, one too many of its caller's: then nothing is
+-- written at all.
 --
 -- One act, because a message without its timer would be lost, one without its wake-up would wait for
 -- its timer, and two callers with one idempotency key must not both win. A second call with the same
@@ -116,6 +117,18 @@ local function take(id, space, digest, fingerprint)
 end
 
 local CAMPAIGNS_AT_MOST = 10000
+-- Of one of the relay's callers, who are strangers to each other.
+local CAMPAIGNS_OF_CALLER = 1000
+
+-- Count a campaign that a caller begins. Returns whether it may.
+local function count_caller(by)
+  local caller = by:match('^relay:(.+)$')
+  if not caller then return true end
+  local n = tonumber(redis.call('HGET', KEY_CAMPAIGN_CALLERS, caller) or 0)
+  if n >= CAMPAIGNS_OF_CALLER then return false end
+  redis.call('HINCRBY', KEY_CAMPAIGN_CALLERS, caller, 1)
+  return true
+end
 
 -- Look up a campaign, or begin its record. Returns why nothing may be entered, if that is so.
 local function join(name, by, lane, template)
@@ -125,6 +138,7 @@ local function join(name, by, lane, template)
   local one = {key = key, lane = f[2], template = f[3], ended = f[4], sums = {}}
   if not f[1] then
     if redis.call('ZCARD', KEY_CAMPAIGNS) >= CAMPAIGNS_AT_MOST then return 'crowded ' .. name end
+    if not count_caller(by) then return 'greedy ' .. name end
     -- Older workers would not count it, and go on after a cancel.
     shut_out_older_workers()
     one.lane, one.template, one.ended = lane, template, now

@@ -111,7 +111,7 @@ class LedgerWriter:
     def entering(
         self, message_id: str, message: Message, origin: Origin, wakeup: WakeUp | None
     ) -> Steps[Entered]:
-        """Do what `enter_one` says."""
+        """Enter as `enter_one` does, as steps."""
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entry = as_entry(cipher, parse_id(message_id), message, origin)
         (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
@@ -165,7 +165,7 @@ class LedgerWriter:
         stop_at_conflict: bool,
         wakeups: Sequence[BatchWakeUp],
     ) -> Steps[list[Entered | KeyConflict]]:
-        """Do what `enter_many` says."""
+        """Enter as `enter_many` does, as steps."""
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entries = [as_entry(cipher, one, message, origin) for one, message in messages]
@@ -268,6 +268,11 @@ def campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
         return InvalidMessage(
             f"campaign {name} would be one too many: the ledger knows at most 10,000 at a time, "
             "each until SMSQ_RETENTION_S after its end"
+        )
+    if what == "greedy":
+        return InvalidMessage(
+            f"campaign {name} would be one too many of this caller's: it may have at most 1,000 at "
+            "a time, each until SMSQ_RETENTION_S after its end"
         )
     return None
 

@@ -13,8 +13,8 @@ from smsq.cancelling import Cancellation
 from smsq.contract import Message
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
+from smsq.parsers import IN_MEMORY
 from smsq.redis_ledger import RedisLedger
-from smsq.settings import IN_MEMORY
 from smsq.tracking import Status
 
 if TYPE_CHECKING:
@@ -42,24 +42,22 @@ class Ledger(Protocol):
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
 
-    async def aenter(
-        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
-    ) -> Entered:
-        """Do what `enter` does; the event loop goes on meanwhile, as with all that follow."""
+    async def aenter(self, message_id: str, message: Message) -> Entered:
+        """Enter as `enter` does, without blocking the event loop, as all that follow."""
 
     async def aenter_many(
         self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
     ) -> list[Entered | KeyConflict]:
-        """Do what `enter_many` does."""
+        """Enter as `enter_many` does."""
 
     async def astatus(self, message_id: str) -> Status | None:
-        """Do what `status` does."""
+        """Return what `status` does."""
 
     def cancel(self, message_id: str) -> Cancellation | None:
         """Cancel a message as far as that is possible; None where nothing is known of it."""
 
     async def acancel(self, message_id: str) -> Cancellation | None:
-        """Do what `cancel` does."""
+        """Cancel as `cancel` does."""
 
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
@@ -68,10 +66,10 @@ class Ledger(Protocol):
         """Return whether a code is its challenge's, and use it up."""
 
     async def astart_verification(self, wanted: Wanted) -> Challenge:
-        """Do what `start_verification` does."""
+        """Start as `start_verification` does."""
 
     async def acheck_verification(self, guess: Guess) -> bool:
-        """Do what `check_verification` does."""
+        """Check as `check_verification` does."""
 
 
 _REDIS: Final = RedisLedger()
@@ -94,7 +92,7 @@ def current() -> Ledger:
 
 @contextmanager
 def replaced_by(ledger: Ledger) -> Iterator[None]:
-    """Let all calls of this process use another ledger while the block runs."""
+    """Make all calls of this process use another ledger while the block runs."""
     global _stack  # noqa: PLW0603 - of the process, as the settings are: a view's thread is any
     with _changing:
         _stack = (*_stack, ledger)
@@ -112,7 +110,9 @@ def _of_this_process() -> Ledger:
 
     with _changing:
         if not _in_memory:
-            _in_memory.append(DevLedger(show_codes=app.settings.show_codes))
+            settings = app.settings
+            dev = DevLedger(show_codes=settings.show_codes, key_ttl_s=settings.key_ttl_s)
+            _in_memory.append(dev)
         return _in_memory[0]
 
 

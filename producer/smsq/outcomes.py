@@ -1,4 +1,4 @@
-"""What an endpoint is told of a message that has ended: one dict, built here alone."""
+"""What a callback says of a message that has ended: one dict, built here alone."""
 
 from __future__ import annotations
 

@@ -42,12 +42,11 @@ class RedisLedger:
                 _publish_one(message_id, message)
             return entered
 
-    async def aenter(
-        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
-    ) -> Entered:
-        """Do what `enter` does, and block nothing meanwhile."""
+    async def aenter(self, message_id: str, message: Message) -> Entered:
+        """Enter as `enter` does, without blocking the event loop."""
         with _in_time(), _traced_one(message_id, message) as span:
-            entered = await aperform(app.async_client, _entering(span, message_id, message, origin))
+            steps = _entering(span, message_id, message, NO_ORIGIN)
+            entered = await aperform(app.async_client, steps)
             if _is_unpublished(entered):
                 await _in_thread(_publish_one, message_id, message)
             return entered
@@ -76,7 +75,7 @@ class RedisLedger:
     async def aenter_many(
         self, messages: Messages, *, stop_at_conflict: bool = False
     ) -> list[Entered | KeyConflict]:
-        """Do what `enter_many` does, and block nothing meanwhile."""
+        """Enter as `enter_many` does, without blocking the event loop."""
         with _in_time(), _traced_many(messages) as span:
             steps = _entering_many(span, messages, stop_at_conflict)
             found = await aperform(app.async_client, steps)
@@ -90,7 +89,7 @@ class RedisLedger:
             return perform(app.client, reading(app.settings.redis_url, message_id))
 
     async def astatus(self, message_id: str) -> Status | None:
-        """Do what `status` does, and block nothing meanwhile."""
+        """Return what `status` does, without blocking the event loop."""
         with _in_time():
             return await aperform(app.async_client, reading(app.settings.redis_url, message_id))
 
@@ -101,7 +100,7 @@ class RedisLedger:
             return answer
 
     async def acancel(self, message_id: str) -> Cancellation | None:
-        """Do what `cancel` does, and block nothing meanwhile."""
+        """Cancel as `cancel` does, without blocking the event loop."""
         with _in_time():
             (answer,) = await aperform(app.async_client, app.canceller.cancelling([message_id]))
             return answer
@@ -118,7 +117,7 @@ class RedisLedger:
             return started.challenge
 
     async def astart_verification(self, wanted: Wanted) -> Challenge:
-        """Do what `start_verification` does, and block nothing meanwhile."""
+        """Start as `start_verification` does, without blocking the event loop."""
         from smsq.verify.redis_store import starting
 
         message_id, message = wanted.message_id, wanted.message
@@ -137,7 +136,7 @@ class RedisLedger:
             return perform(app.client, checking(guess))
 
     async def acheck_verification(self, guess: Guess) -> bool:
-        """Do what `check_verification` does, and block nothing meanwhile."""
+        """Check as `check_verification` does, without blocking the event loop."""
         from smsq.verify.redis_store import checking
 
         with _in_time():

@@ -79,7 +79,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         return await ledgers.current().acancel(self.id)
 
     def __del__(self) -> None:
-        """Do nothing: Celery's own asks the backend to forget what it never kept."""
+        """Keep Celery's own from running: it asks the backend to forget what it never kept."""
 
     def __copy__(self) -> SendResult:
         """Return the same result; Celery's own would leave out `duplicate_of`."""
@@ -188,11 +188,11 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         *,
         until: Until = "final",
     ) -> Status:
-        """Do what `get` does: Celery's old name for it."""
+        """Wait as `get` does: Celery's old name for it."""
         return self.get(timeout, propagate, until=until)
 
     def forget(self) -> None:
-        """Do nothing: there is no result but the ledger's, which ends with SMSQ_RETENTION_S."""
+        """Return at once: there is no result but the ledger's, which ends with SMSQ_RETENTION_S."""
 
     name = SEND_SMS
     traceback = None
@@ -235,7 +235,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
 
 
 def _do(asked: str | float) -> Status | None:
-    """Ask for a message's status, or pause for seconds."""
+    """Read a message's status, or pause for seconds."""
     if isinstance(asked, str):
         return ledgers.current().status(asked)
     time.sleep(asked)
@@ -243,7 +243,7 @@ def _do(asked: str | float) -> Status | None:
 
 
 async def _ado(asked: str | float) -> Status | None:
-    """Do the same; the event loop goes on meanwhile."""
+    """Read or pause without blocking the event loop."""
     if isinstance(asked, str):
         return await ledgers.current().astatus(asked)
     await asyncio.sleep(asked)

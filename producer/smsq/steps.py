@@ -32,7 +32,7 @@ def answered(commands: Commands) -> Steps[Answers]:
 
 
 def drive(steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Answer]) -> Result:
-    """Do what each step asks for; return the result."""
+    """Run the steps, `do`ing what each asks for; return the result."""
     try:
         asked = next(steps)
         while True:
@@ -50,7 +50,7 @@ def drive(steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Answer]
 async def adrive(
     steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Awaitable[Answer]]
 ) -> Result:
-    """Do the same, and await it."""
+    """Run the steps as `drive` does, awaiting what each asks for."""
     try:
         asked = next(steps)
         while True:

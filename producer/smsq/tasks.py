@@ -113,20 +113,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         may be in, unless the text says that nothing was entered, so call again with the same `key`.
         Raises SettingsError for a bad setting.
         """
-        given = {
-            "phone": phone,
-            "template": template,
-            "code": code,
-            "lane": lane,
-            "ttl_s": ttl_s,
-            "key": key,
-            "on_ambiguous": on_ambiguous,
-            "send_at": send_at,
-            "reference": reference,
-            "notify": notify,
-            "campaign": campaign,
-        }
-        return _sent(new_id(), parse_named(given))
+        return _sent(new_id(), parse_named(locals()))
 
     async def adelay(
         self,
@@ -148,20 +135,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         If its task is cancelled, the message may or may not be in, as after LedgerUnavailable: call
         again with the same `key`.
         """
-        given = {
-            "phone": phone,
-            "template": template,
-            "code": code,
-            "lane": lane,
-            "ttl_s": ttl_s,
-            "key": key,
-            "on_ambiguous": on_ambiguous,
-            "send_at": send_at,
-            "reference": reference,
-            "notify": notify,
-            "campaign": campaign,
-        }
-        return await _asent(new_id(), parse_named(given))
+        return await _asent(new_id(), parse_named(locals()))
 
     def apply_async(  # type: ignore[override]
         self,
@@ -218,13 +192,12 @@ class SendSms(Task):  # type: ignore[type-arg]
         commit has enqueued nothing: `apply_async(..., task_id=result.id)` may be repeated until it
         gets through.
         """
-        given = dict(locals())
-        del given["self"], given["using"]
+        message = parse_named(locals())
         from smsq.contrib.django.commit import after_commit
 
-        ledgers.current()  # bad settings are told while the transaction can be rolled back
+        ledgers.current()  # bad settings are reported while the transaction can be rolled back
         result = SendResult(new_id())
-        after_commit(partial(_send_committed, result, parse_named(given)), using)
+        after_commit(partial(_send_committed, result, message), using)
         return result
 
     # A worker would run the last three without an id for each message.

@@ -84,6 +84,8 @@ class Status:
     """It is to one of SMSQ_TEST_NUMBERS: the gateway was not called."""
     campaign: str | None = None
     """The name of the campaign that it is part of."""
+    redo_of: str | None = None
+    """The id of the message that it sends again, by `smsq redo`."""
 
     @property
     def final(self) -> bool:
@@ -110,7 +112,7 @@ def read_status(client: Client, url: str, message_id: str) -> Status | None:
 
 
 def reading(url: str, message_id: str) -> Steps[Status | None]:
-    """Do what `read_status` says."""
+    """Read what `read_status` returns, as steps."""
     if not is_id(message_id):
         return None
     with mapped_errors(url):
@@ -127,7 +129,7 @@ def reading(url: str, message_id: str) -> Steps[Status | None]:
 
 def status_of(message_id: str, fields: dict[str, str]) -> Status:
     """Return what the fields of a message say."""
-    texts = ("template", "phone", "reason", "stat", "detail", "reference", "campaign")
+    texts = ("template", "phone", "reason", "stat", "detail", "reference", "campaign", "redo_of")
     return Status(
         id=message_id,
         state=cast("StateName", fields["state"]),

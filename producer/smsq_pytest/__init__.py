@@ -18,7 +18,7 @@ __all__ = ["smsq_outbox"]
 
 @pytest.fixture
 def smsq_outbox() -> Iterator[Outbox]:
-    """Let smsq write to an outbox while the test runs; return it."""
+    """Make smsq write to an outbox while the test runs; return it."""
     from smsq.testing import outbox
 
     with outbox() as box:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
 import pytest
 import redis
 
-from harness.api import RunningApi, serving
+from harness.api import RunningApi, Serve, serving, serving_here
+
+
+@pytest.fixture
+def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
+    """Return what runs an API in this process with further settings, and returns its URL."""
+    return partial(serving_here, client, environ, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,7 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -28,7 +25,6 @@ from harness.api import (
     in_process,
     inbox,
     served_by,
-    serving_here,
 )
 from harness.api_requests import PLAIN, lines
 from harness.credentials import RELAY, TOKEN
@@ -43,12 +39,6 @@ from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.api.server import configured
 from smsq_worker.api.sharing import Shared
 from smsq_worker.config.settings import Settings
-
-
-@pytest.fixture
-def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
-    return partial(serving_here, client, environ, tmp_path)
-
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: door\r\n\r\n"
 CHUNKED = (

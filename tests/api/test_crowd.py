@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from http.client import HTTPConnection
 from ipaddress import ip_network
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,7 +19,6 @@ from harness.api import (
     answer_of,
     connection,
     inbox,
-    serving_here,
 )
 from harness.api_requests import PLAIN
 from harness.credentials import RELAY, TOKEN
@@ -141,11 +137,6 @@ def test_a_peer_beyond_its_pace_waits_whatever_connection_it_uses() -> None:
 
 
 # --- over sockets ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
-    return partial(serving_here, client, environ, tmp_path)
 
 
 def asked(url: str, source: str, method: str, path: str, body: bytes = b"", **more: str) -> int:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from http.client import HTTPResponse
-from pathlib import Path
 
 import pytest
 import redis
@@ -28,7 +25,6 @@ from harness.api import (
     answer_of,
     connection,
     served_by,
-    serving_here,
 )
 from harness.credentials import RELAY, TOKEN
 from harness.relay_requests import bare
@@ -39,12 +35,6 @@ from smsq_worker.api.crowd import Bounds
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.server import HEADERS
 from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, SourceThrottle, source
-
-
-@pytest.fixture
-def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
-    """Give what runs an API in this process with further settings; gives its URL."""
-    return partial(serving_here, client, environ, tmp_path)
 
 
 def report(url: str, token: str = TOKEN, forwarded: str = "") -> requests.Response:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import smsq
 from harness.accounts import BACKUP, MAIN, ROUTES, accounts_file, backup
 from harness.api import RunningApi, serving
+from harness.campaigns import sweep
 from harness.machine import machine
 from harness.ops_docs import documented
 from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
@@ -32,6 +33,7 @@ from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger, accounts
 from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
 Samples = dict[tuple[str, ...], float]
@@ -474,6 +476,28 @@ def test_the_cost_of_a_scrape_is_bounded(client: redis.Redis, lookout: Inspector
     client.rpush("sms.otp", *['{"headers": {"id": "ended"}}'] * 3000)
     client.zadd(keys.TIMERS, dict.fromkeys(ids, 0))
     assert commands() < usual + 100 + 3 * 1030
+
+
+def test_campaigns_are_summed_up_by_what_an_operator_decided(
+    scene: Scene, lookout: Inspector
+) -> None:
+    for campaign in ("open", "slow", "stopped", "wrong"):
+        for n in range(2):
+            scene.enter(f"{campaign}-{n}", lane="bulk", campaign=campaign)
+    campaigns = Campaigns(scene.client, scene.rules)
+    campaigns.do("rate", "slow", rate=1)
+    campaigns.do("pause", "stopped")
+    scene.accept("wrong-1")
+    campaigns.do("cancel", "wrong")
+    found = samples(render(lookout))
+    names = ("open", "slowed", "paused", "cancelled")
+    assert [found["smsq_campaigns", one] for one in names] == [1] * 4
+    assert [found["smsq_campaign_messages", one] for one in names] == [2, 2, 2, 1]
+    sweep(scene, campaigns)
+    scene.report("wrong-1", DELIVRD)
+    found = samples(render(lookout))
+    assert [found["smsq_campaigns", one] for one in names] == [1, 1, 1, 0]
+    assert found["smsq_campaign_messages", "cancelled"] == 0
 
 
 # --- several accounts -----------------------------------------------------------------------

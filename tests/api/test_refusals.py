@@ -9,7 +9,6 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from harness.api import (
     inbox,
     is_empty,
     serving,
-    serving_here,
 )
 from harness.api_requests import AS_FORM, PLAIN
 from harness.credentials import RELAY, TOKEN
@@ -54,13 +52,7 @@ JSON = "application/json"
 WRONG = "wrong-token-0123456789"
 REPORTS = ReportAddresses.of(Settings(report_token=TOKEN))
 GZIP = {"Content-Encoding": "gzip"}
-DEFLATE = {"Content-Encoding": "deflate"}
 BOMB = gzip.compress(b" " * 40_000_000)
-
-
-@pytest.fixture
-def serve(client: redis.Redis, environ: Mapping[str, str], tmp_path: Path) -> Serve:
-    return partial(serving_here, client, environ, tmp_path)
 
 
 def post(url: str, body: bytes, token: str = TOKEN, **headers: str) -> requests.Response:

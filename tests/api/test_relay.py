@@ -45,6 +45,7 @@ from smsq_worker.api.relay import allowed_target
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import api as doctors_api
 from smsq_worker.infra.ports import free_port
+from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.client_rate import RelayRate
 from smsq_worker.vendors.oneoc import relay_request as gateway
@@ -393,6 +394,25 @@ def test_a_message_is_of_its_caller_s_campaign(
     assert why(ask(api, campaign="spring")) == told
     assert mid(ask(api, SHOP, campaign="spring"))
     assert "must not hold a phone number" in why(ask(api, campaign="13800138000"))
+
+
+def test_a_caller_has_only_so_many_campaigns_and_takes_none_from_others(
+    api: RunningApi, client: redis.Redis, settings: Settings
+) -> None:
+    assert mid(ask(api, SHOP, campaign="spring"))
+    assert client.hgetall(keys.CAMPAIGN_CALLERS) == {"shop": "1"}
+    client.hset(keys.CAMPAIGN_CALLERS, "shop", 1000)
+    told = why(ask(api, SHOP, campaign="summer"))
+    assert told.startswith("campaign shop:summer would be one too many of this caller's: it may")
+    assert mid(ask(api, SHOP, campaign="spring"))
+    assert mid(ask(api, OTHER, campaign="summer"))
+    assert mid(ask(api, campaign="summer"))
+    # What is forgotten makes room.
+    client.hset(keys.campaign("shop:spring"), mapping={"ended": 1, "told": 1})
+    client.zadd(keys.CAMPAIGNS, {"shop:spring": 1})
+    Ledger(client, settings.rules).claim(resend_wait_s=1.0, empty=[])
+    assert client.hget(keys.CAMPAIGN_CALLERS, "shop") == "999"
+    assert mid(ask(api, SHOP, campaign="summer"))
 
 
 # --- keys -----------------------------------------------------------------------------------

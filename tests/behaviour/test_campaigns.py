@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import smsq
-from harness.broken import Broken, Case, OfAct, OfEntry, OfOutbox, is_found, named
+from harness.broken import OfAct, OfEntry, OfOutbox, broken_rules
 from harness.scene import DELIVRD, OTHER_PHONE, PHONE, TEMPLATE, stat
 from harness.sides import DAY, HOUR, Play
 from smsq import CampaignCancelled, InvalidMessage
@@ -219,10 +219,6 @@ def test_a_name_that_is_none_is_refused(play: Play) -> None:
 # --- the cases themselves -------------------------------------------------------------------------
 
 
-def in_doubt_ends(play: Play) -> None:
-    test_what_waits_ends_with_its_campaign_at_once(play, is_in_doubt, MAYBE_SENT, "resend")
-
-
 def is_shown_at_once(play: Play) -> None:
     test_what_waits_ends_with_its_campaign_at_once(play, waits, CANCELLED, "resend")
 
@@ -243,29 +239,21 @@ PAUSED = test_a_paused_one_waits_and_goes_on_with_all_that_waited
 TURN = test_what_comes_to_its_turn_before_the_sweep_ends_then
 
 
-@pytest.mark.parametrize(
-    ("rule", "case"),
-    [
-        (OfOutbox(campaigns, "join", lambda *_: ""), BARRED),
-        (OfOutbox(campaigns, "shown", lambda _, m: m.fields), is_shown_at_once),
-        (OfOutbox(campaigns, "look_after", lambda _: None), PAUSED),
-        (OfOutbox(entry, "end_holder", lambda *_: False), takes_the_key),
-        (OfOutbox(endings, "is_cancelled", lambda *_: False), LATE),
-        (OfOutbox(endings, "is_cancelled", lambda *_: False), ACCEPTED),
-        (OfOutbox(sending, "_stopped", lambda *_: ""), TURN),
-        (OfOutbox(ledger, "is_cancelled", lambda *_: False), held_is_over),
-        (OfEntry("f[5] == 'cancelled'", "false"), BARRED),
-        (OfEntry("holder and not end_holder(holder)", "holder"), takes_the_key),
-        (OfEntry("or not certainly_not_sent(f)", ""), KEEPS),
-        (OfAct("shared/ends", "if is_cancelled(m) then return cancel(m) end", ""), LATE),
-        (OfAct("shared/ends", "or m.campaign and", "or false and"), ACCEPTED),
-        (OfAct("decide", "if is_cancelled(m)", "if false"), held_is_over),
-        (OfAct("admit", "stop == 'paused'", "false"), PAUSED),
-        (OfAct("admit", "stop == 'cancelled'", "false"), TURN),
-    ],
-    ids=named,
+test_a_broken_rule_makes_it_red = broken_rules(
+    (OfOutbox(campaigns, "join", lambda *_: ""), BARRED),
+    (OfOutbox(campaigns, "shown", lambda _, m: m.fields), is_shown_at_once),
+    (OfOutbox(campaigns, "look_after", lambda _: None), PAUSED),
+    (OfOutbox(entry, "end_holder", lambda *_: False), takes_the_key),
+    (OfOutbox(endings, "is_cancelled", lambda *_: False), LATE),
+    (OfOutbox(endings, "is_cancelled", lambda *_: False), ACCEPTED),
+    (OfOutbox(sending, "_stopped", lambda *_: ""), TURN),
+    (OfOutbox(ledger, "is_cancelled", lambda *_: False), held_is_over),
+    (OfEntry("f[5] == 'cancelled'", "false"), BARRED),
+    (OfEntry("holder and not end_holder(holder)", "holder"), takes_the_key),
+    (OfEntry("or not certainly_not_sent(f)", ""), KEEPS),
+    (OfAct("shared/ends", "if is_cancelled(m) then return cancel(m) end", ""), LATE),
+    (OfAct("shared/ends", "or m.campaign and", "or false and"), ACCEPTED),
+    (OfAct("decide", "if is_cancelled(m)", "if false"), held_is_over),
+    (OfAct("admit", "stop == 'paused'", "false"), PAUSED),
+    (OfAct("admit", "stop == 'cancelled'", "false"), TURN),
 )
-def test_a_broken_rule_makes_it_red(
-    rule: Broken, case: Case, request: pytest.FixtureRequest
-) -> None:
-    is_found(rule, case, request)

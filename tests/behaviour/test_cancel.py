@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import smsq
-from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named
+from harness.broken import OfAct, OfOutbox, broken_rules
 from harness.scene import DELIVRD, stat
 from harness.sides import DAY, Play
 from smsq.memory import endings
@@ -115,15 +115,7 @@ def test_nobodys_message_is_not_cancelled(play: Play) -> None:
 LAST = test_an_attempt_whose_worker_died_is_the_last_too
 
 
-@pytest.mark.parametrize(
-    ("rule", "case"),
-    [
-        (OfOutbox(endings, "is_cancelled", lambda *_: False), LAST),
-        (OfAct("shared/ends", "m.stop == 'cancelled'", "false"), LAST),
-    ],
-    ids=named,
+test_a_broken_rule_makes_it_red = broken_rules(
+    (OfOutbox(endings, "is_cancelled", lambda *_: False), LAST),
+    (OfAct("shared/ends", "m.stop == 'cancelled'", "false"), LAST),
 )
-def test_a_broken_rule_makes_it_red(
-    rule: Broken, case: Case, request: pytest.FixtureRequest
-) -> None:
-    is_found(rule, case, request)

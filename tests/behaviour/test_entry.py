@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import smsq
-from harness.broken import Broken, Case, OfAct, OfEntry, OfOutbox, is_found, named
+from harness.broken import OfAct, OfEntry, OfOutbox, broken_rules
 from harness.scene import OTHER_PHONE, PHONE, TEMPLATE, mid_of, stat
 from harness.sides import DAY, HOUR, Play
 from smsq import InvalidMessage, KeyConflict
@@ -349,24 +349,16 @@ ANOTHER = test_an_id_does_not_stand_for_two_messages
 LATER = test_a_message_for_later_waits_and_its_ttl_begins_then
 
 
-@pytest.mark.parametrize(
-    ("rule", "case"),
-    [
-        (OfOutbox(Book, "holder_of", lambda *_: None), A_DUPLICATE),
-        (OfOutbox(entry, "_is_another", lambda *_: False), ANOTHER),
-        (OfOutbox(Stored, "certainly_not_sent", True), keeps_its_key),
-        (OfOutbox(Stored, "certainly_not_sent", False), frees_its_key),
-        (OfEntry("if holder then", "if false then"), A_DUPLICATE),
-        (OfEntry("state and is_another", "false and is_another"), ANOTHER),
-        (OfEntry("taken_for ~= fingerprint", "false"), conflicts),
-        (OfEntry("ARGV[2], ARGV[3]", "ARGV[2], 1"), test_a_key_holds_for_a_day),
-        (OfEntry("math.max(now, send_at)", "now"), LATER),
-        (OfAct("shared/ends", "not certainly_not_sent(m)", "true"), frees_its_key),
-        (OfAct("shared/ends", "not certainly_not_sent(m)", "false"), keeps_its_key),
-    ],
-    ids=named,
+test_a_broken_rule_makes_it_red = broken_rules(
+    (OfOutbox(Book, "holder_of", lambda *_: None), A_DUPLICATE),
+    (OfOutbox(entry, "_is_another", lambda *_: False), ANOTHER),
+    (OfOutbox(Stored, "certainly_not_sent", True), keeps_its_key),
+    (OfOutbox(Stored, "certainly_not_sent", False), frees_its_key),
+    (OfEntry("if holder then", "if false then"), A_DUPLICATE),
+    (OfEntry("state and is_another", "false and is_another"), ANOTHER),
+    (OfEntry("taken_for ~= fingerprint", "false"), conflicts),
+    (OfEntry("ARGV[2], ARGV[3]", "ARGV[2], 1"), test_a_key_holds_for_a_day),
+    (OfEntry("math.max(now, send_at)", "now"), LATER),
+    (OfAct("shared/ends", "not certainly_not_sent(m)", "true"), frees_its_key),
+    (OfAct("shared/ends", "not certainly_not_sent(m)", "false"), keeps_its_key),
 )
-def test_a_broken_rule_makes_it_red(
-    rule: Broken, case: Case, request: pytest.FixtureRequest
-) -> None:
-    is_found(rule, case, request)

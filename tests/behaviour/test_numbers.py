@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named, nothing
+from harness.broken import OfAct, OfOutbox, broken_rules, nothing
 from harness.scene import DELIVRD, OTHER_PHONE, stat
 from harness.sides import DAY, HOUR, Play
 from smsq.contract import Lane
@@ -196,24 +196,16 @@ HELD_BACK = test_the_gateways_limit_lets_others_wait
 LIMITED = test_a_second_otp_within_the_minute_fails_and_says_when_it_would_be_allowed
 
 
-@pytest.mark.parametrize(
-    ("rule", "case"),
-    [
-        (OfOutbox(sending, "_suppressed", nothing), SUPPRESSES),
-        (OfOutbox(sending, "_held_by_gateway", nothing), HELD_BACK),
-        (OfOutbox(sending, "_too_frequent", nothing), LIMITED),
-        (OfOutbox(reports, "_shield_number", nothing), SHIELDED),
-        (
-            OfAct("admit", "suppressed, number_held_by_gateway,", "number_held_by_gateway,"),
-            SUPPRESSES,
-        ),
-        (OfAct("admit", "number_held_by_gateway,", ""), HELD_BACK),
-        (OfAct("admit", "number_too_frequent,", ""), LIMITED),
-        (OfAct("shared/reports", "(r.suppress_ms or 0) > 0", "false"), SHIELDED),
-    ],
-    ids=named,
+test_a_broken_rule_makes_it_red = broken_rules(
+    (OfOutbox(sending, "_suppressed", nothing), SUPPRESSES),
+    (OfOutbox(sending, "_held_by_gateway", nothing), HELD_BACK),
+    (OfOutbox(sending, "_too_frequent", nothing), LIMITED),
+    (OfOutbox(reports, "_shield_number", nothing), SHIELDED),
+    (
+        OfAct("admit", "suppressed, number_held_by_gateway,", "number_held_by_gateway,"),
+        SUPPRESSES,
+    ),
+    (OfAct("admit", "number_held_by_gateway,", ""), HELD_BACK),
+    (OfAct("admit", "number_too_frequent,", ""), LIMITED),
+    (OfAct("shared/reports", "(r.suppress_ms or 0) > 0", "false"), SHIELDED),
 )
-def test_a_broken_rule_makes_it_red(
-    rule: Broken, case: Case, request: pytest.FixtureRequest
-) -> None:
-    is_found(rule, case, request)

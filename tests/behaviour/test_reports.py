@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named, nothing
+from harness.broken import OfAct, OfOutbox, broken_rules, nothing
 from harness.scene import DELIVRD, mid_of, stat
 from harness.sides import DAY, Play
 from smsq.memory import endings, sending
@@ -249,22 +249,14 @@ OLDER = test_a_failure_of_an_older_attempt_does_not_stop_the_newer
 READ_EARLY = "redis.call('LRANGE', early, 0, -1)"
 
 
-@pytest.mark.parametrize(
-    ("rule", "case"),
-    [
-        (OfOutbox(sending, "early_reports", lambda *_: []), EARLY),
-        (OfOutbox(Stored, "is_last_sent", lambda *_: True), OLDER),
-        (OfOutbox(endings, "announce", nothing), test_a_task_is_told_the_end),
-        (OfAct("record", READ_EARLY, "{}"), EARLY),
-        (OfAct("shared/reports", "not is_last_sent(m, n)", "false"), OLDER),
-        (
-            OfAct("shared/announce", "if f.notify then", "if false then"),
-            test_a_task_is_told_the_end,
-        ),
-    ],
-    ids=named,
+test_a_broken_rule_makes_it_red = broken_rules(
+    (OfOutbox(sending, "early_reports", lambda *_: []), EARLY),
+    (OfOutbox(Stored, "is_last_sent", lambda *_: True), OLDER),
+    (OfOutbox(endings, "announce", nothing), test_a_task_is_told_the_end),
+    (OfAct("record", READ_EARLY, "{}"), EARLY),
+    (OfAct("shared/reports", "not is_last_sent(m, n)", "false"), OLDER),
+    (
+        OfAct("shared/announce", "if f.notify then", "if false then"),
+        test_a_task_is_told_the_end,
+    ),
 )
-def test_a_broken_rule_makes_it_red(
-    rule: Broken, case: Case, request: pytest.FixtureRequest
-) -> None:
-    is_found(rule, case, request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.broken import Broken, Case, OfAct, OfOutbox, is_found, named
+from harness.broken import OfAct, OfOutbox, broken_rules
 from harness.scene import DELIVRD, stat
 from harness.sides import DAY, Play
 from smsq.memory import endings
@@ -189,21 +189,13 @@ def held(play: Play) -> None:
     test_a_doubt_is_held_where_the_policy_says_so(play)
 
 
-@pytest.mark.parametrize(
-    ("rule", "case"),
-    [
-        (OfOutbox(Stored, "resends", 0), BUDGET),
-        (OfOutbox(endings, "hold", endings.expire), held),
-        (OfAct("shared/ends", "m.resends >= MAX_RESENDS", "false"), BUDGET),
-        (OfAct("shared/ends", "if m.hold_on_doubt then", "if false then"), held),
-        (
-            OfAct("record", "known ~= 'maybe_sent')", "false)"),
-            test_a_result_recorded_twice_counts_once,
-        ),
-    ],
-    ids=named,
+test_a_broken_rule_makes_it_red = broken_rules(
+    (OfOutbox(Stored, "resends", 0), BUDGET),
+    (OfOutbox(endings, "hold", endings.expire), held),
+    (OfAct("shared/ends", "m.resends >= MAX_RESENDS", "false"), BUDGET),
+    (OfAct("shared/ends", "if m.hold_on_doubt then", "if false then"), held),
+    (
+        OfAct("record", "known ~= 'maybe_sent')", "false)"),
+        test_a_result_recorded_twice_counts_once,
+    ),
 )
-def test_a_broken_rule_makes_it_red(
-    rule: Broken, case: Case, request: pytest.FixtureRequest
-) -> None:
-    is_found(rule, case, request)

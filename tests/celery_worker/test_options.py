@@ -20,9 +20,7 @@ CELERY = ("celery", "-A", "smsq_worker", "worker")
         # gevent's and eventlet's patches would come before all else; they are not even installed.
         (SMSQ, ("-P", "gevent")),
         (SMSQ, ("--pool=eventlet",)),
-        (SMSQ, ("--loglevel", "info", "--autoscale", "10,3")),
         (CELERY, ("-P", "prefork")),
-        (CELERY, ("--autoscale=10,3", "-Q", "sms.otp")),
     ],
 )
 def test_a_worker_that_could_not_keep_its_word_does_not_start(
@@ -43,6 +41,11 @@ def test_every_other_pool_is_refused(pool: str) -> None:
     for options in (["-P", pool], [f"-P{pool}"], ["--pool", pool], [f"--pool={pool}"]):
         (line,) = refused(["-c", "4", *options, "-Q", "sms.otp"])
         assert line.startswith(f"--pool {pool}: workers send by threads only")
+
+
+def test_autoscaling_is_refused() -> None:
+    for options in (["--loglevel", "info", "--autoscale", "10,3"], ["--autoscale=10,3", "-Q", "x"]):
+        assert refused(options)[0].startswith("--autoscale: threads are begun as they are needed;")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import smsq
 from harness.cli import here
 from harness.scene import DELIVRD, PHONE, Scene
 from smsq import keys
+from smsq.redis_ledger import RedisLedger
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.campaigns import Campaigns
 
@@ -177,3 +179,98 @@ def test_a_campaign_is_not_paused_by_the_command_for_templates(command: Smsq) ->
     code, _, told = command("pause", "campaign", "spring")
     assert code == 2
     assert "a campaign: smsq campaign pause NAME" in told
+
+
+@pytest.mark.parametrize("deed", ["list", "count", "redo"])
+def test_a_search_in_an_unknown_campaign_says_that_there_is_none(
+    scene: Scene, command: Smsq, deed: str
+) -> None:
+    words = (deed, "--campaign", "sprin")
+    none = "nothing is known of a campaign sprin; smsq campaign lists them"
+    assert command(*words) == (1, "", f"{none}\n")
+    scene.enter("a", lane="bulk", campaign="spring")
+    near = f"{none}; did you mean spring?"
+    assert command(*words) == (1, "", f"{near}\n")
+    assert command(deed, "--campaign", "spring")[0] == 0
+    assert command(deed, "--campaign", "aut*")[0] == 0
+    if deed != "redo":
+        code, told, _ = command(deed, "--campaign", "spring,sprin")
+        assert (code, told.splitlines()[-1]) == (0, near)
+
+
+def test_a_list_has_the_campaign_and_what_is_sent_again(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", lane="bulk", campaign="spring")
+    scene.enter("b", lane="bulk")
+    scene.client.hset(keys.message("b"), "redo_of", "a")
+    rows = {one["id"]: one for one in json.loads(command("list", "--json")[1])["messages"]}
+    assert [(rows[one]["campaign"], rows[one]["redo_of"]) for one in "ab"] == [
+        ("spring", None),
+        (None, "a"),
+    ]
+    head, *lines = command("list", "--csv", "--campaign", "spring")[1].splitlines()
+    assert head.endswith(",finished_at,campaign,redo_of")
+    assert [line.endswith(",spring,") for line in lines] == [True]
+    found = smsq.status("b")
+    assert found is not None
+    assert found.redo_of == "a"
+
+
+def test_explain_names_what_is_sent_again_and_as_what(scene: Scene, command: Smsq) -> None:
+    for name in ("old", "new"):
+        scene.enter(name)
+    scene.client.hset(keys.message("old"), "redone_by", "new")
+    scene.client.hset(keys.message("new"), "redo_of", "old")
+    assert "again    sent again as new\n" in command("explain", "old")[1]
+    assert "again    sends old again\n" in command("explain", "new")[1]
+    told = [json.loads(command("explain", one, "--json")[1]) for one in ("old", "new")]
+    assert [(one["redo_of"], one["redone_by"]) for one in told] == [(None, "new"), ("old", None)]
+
+
+def test_explain_says_that_a_reference_is_looked_up_in_an_index(
+    scene: Scene, command: Smsq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        scene.enter(name, reference="order-7")
+    shown = command("explain", "order-7")[1]
+    assert shown.count("queued") == 2
+    assert "SMSQ_INDEX" not in shown
+    assert "SMSQ_INDEX" not in command("explain", "order-8")[2]
+    monkeypatch.setenv("SMSQ_INDEX", "0")
+    assert "messages sent with SMSQ_INDEX=0 are not in" in command("explain", "order-8")[2]
+    assert "SMSQ_INDEX=0" in " ".join(command("explain", "order-7")[1].split())
+    monkeypatch.delenv("SMSQ_INDEX")
+    scene.client.delete(keys.IDS)
+    assert "smsq list --scan --reference" in command("explain", "order-7")[2]
+
+
+def test_a_file_is_not_resumed_into_a_cancelled_campaign(
+    scene: Scene, command: Smsq, tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.csv"
+    rows = [f"1390000{n:04},SMS_1001\n" for n in range(150)]
+    file.write_text("phone,template\n" + "".join(rows))
+    words = ("send-file", str(file), "--no-progress")
+    enter, batches = RedisLedger.enter_many, count()
+
+    def once(*args: Any, **named: Any) -> Any:
+        if next(batches) == 1:
+            raise smsq.LedgerUnavailable("it went away")
+        return enter(*args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RedisLedger, "enter_many", once)
+        code, _, told = command(*words)
+    assert (code, "it went away; 100 rows are enqueued" in told) == (1, True)
+    campaigns = Campaigns(scene.client, scene.rules)
+    (found,) = campaigns.all()
+    campaigns.do("cancel", found.name)
+    code, _, told = command(*words)
+    assert code == 1
+    assert told.splitlines()[-1] == (
+        f"smsq: campaign {found.name} was cancelled, and takes no more; 100 rows are enqueued. The "
+        "same command with another --campaign goes on with the rest; with --anew, too, it sends "
+        "all of the file"
+    )
+    assert [one.total for one in campaigns.all()] == [100]
+    assert command(*words, "--campaign", "the rest")[0] == 0
+    assert {one.name: one.total for one in campaigns.all()} == {found.name: 100, "the rest": 50}

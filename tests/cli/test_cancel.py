@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ from harness.cli import here
 from harness.scene import PHONE, Scene
 from harness.waiting import known
 from smsq import keys
+from smsq_worker.cli.helpers import asking
 from smsq_worker.domain.states import Outcome
 
 
@@ -37,6 +39,22 @@ def smsq_here(
 
 
 Run = Callable[..., tuple[int | str | None, str]]
+
+
+@pytest.fixture
+def asked(
+    smsq_here: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run commands for somebody at a terminal who says no; give what it shows there."""
+
+    def run(*words: str) -> tuple[int | str | None, str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(asking, "_is_terminal", lambda: True)
+            patch.setattr("sys.stdin", io.StringIO("n\n"))
+            code, _, shown = here(patch, capsys, *words)
+        return code, shown
+
+    return run
 
 
 def test_each_answer_is_told_and_only_cancelled_is_success(scene: Scene, smsq_here: Run) -> None:
@@ -234,6 +252,39 @@ def test_each_of_them_asks_and_does_nothing_without_a_yes(
     assert "nothing was done" in shown
     assert scene.client.dbsize() == before
     assert scene.client.zcard(keys.HELD) == scene.client.zcard(keys.DEAD_NOTICES) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("suppressed add 13900139000 13900139001", "this suppresses 2 numbers"),
+        ("suppressed remove 13900139000 13900139001", "this lets messages go to 2 numbers"),
+        ("pause", "2 messages wait to be sent; this pauses account"),
+        ("pause template SMS_1001", "2 messages wait to be sent; this pauses template SMS_1001"),
+        ("resume breaker", "2 messages wait to be sent; this resumes breaker"),
+        ("campaign pause spring", "campaign spring has 2 messages that wait"),
+        ("campaign resume spring", "campaign spring has 2 messages that wait"),
+    ],
+)
+def test_so_do_those_that_brake_and_let_go(scene: Scene, asked: Run, words: str, told: str) -> None:
+    for name in ("m1", "m2"):
+        scene.enter(name, campaign="spring")
+    if words == "campaign resume spring":
+        scene.client.hset(keys.campaign("spring"), "stop", "paused")
+    scene.client.hset(keys.PAUSES, "breaker", '{"cause": "outage", "since": 1, "probe_at": 1}')
+    code, shown = asked(*words.split())
+    assert code == 1
+    assert told in shown
+    assert shown.endswith("nothing was done\n")
+    assert not scene.client.exists(keys.AUDIT)
+    assert asked(*words.split(), "--yes")[0] in {0, 1}  # 1: what is removed was not there
+    assert scene.client.xlen(keys.AUDIT) > 0 or "remove" in words
+
+
+def test_one_message_that_waits_is_not_asked_about(scene: Scene, asked: Run) -> None:
+    scene.enter("m1", campaign="spring")
+    for words in ("pause", "resume", "campaign pause spring", "suppressed add 13900139000"):
+        assert asked(*words.split())[0] == 0
 
 
 def test_with_yes_nobody_is_asked(scene: Scene, environ: dict[str, str]) -> None:

@@ -211,4 +211,4 @@ def test_a_chinese_character_takes_two_columns() -> None:
     assert all(width(line) <= 40 for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert not any(line[0] in "，。（" and line[0] != "（" for line in lines)
-    assert wrapped(text, None) == [text]
+    assert wrapped(text, 0) == [text]

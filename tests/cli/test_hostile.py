@@ -142,7 +142,7 @@ def test_nothing_that_a_terminal_obeys_is_shown(
     evil: Scene,
     width: int,
 ) -> None:
-    monkeypatch.setattr(output, "table_width", lambda *, err=False: width)
+    monkeypatch.setattr(output, "terminal_columns", lambda *, err=False: width)
     shown = {}
     for name, calls in WALK.items():
         for words in calls:

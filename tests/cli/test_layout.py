@@ -82,8 +82,8 @@ def test_a_screen_fits_and_cuts_no_name(
     words: tuple[str, ...],
     width: int,
 ) -> None:
-    monkeypatch.setattr(output, "table_width", lambda *, err=False: width)
-    monkeypatch.setattr("smsq_worker.cli.views.codes.table_width", lambda: width)
+    monkeypatch.setattr(output, "terminal_columns", lambda *, err=False: width)
+    monkeypatch.setattr("smsq_worker.cli.views.codes.terminal_columns", lambda: width)
     _, out, errors = here(monkeypatch, capsys, *words)
     lines = (out + errors).splitlines()
     assert [line for line in lines if columns(line) > width] == []
@@ -122,7 +122,7 @@ def test_a_screen_is_chinese_in_every_line_and_fits(
         assert not re.search(r"[a-z]{2,} [a-z]{2,}|[:;,](?= |$)", NOT_OURS.sub("", line)), line
     busy.control.pause("breaker", "")
     for width in (60, 100):
-        monkeypatch.setattr(output, "table_width", lambda *, err=False, width=width: width)
+        monkeypatch.setattr(output, "terminal_columns", lambda *, err=False, width=width: width)
         _, out, errors = here(monkeypatch, capsys, *words)
         lines = (out + errors).splitlines()
         assert not [line for line in lines if columns(line) > width and " " in line.strip()]

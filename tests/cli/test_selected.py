@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import redis
 from harness.cli import PHONE, run, unmasked_run
 from harness.scene import DELIVRD, OTHER_PHONE, Scene, stat
 from smsq import keys
+from smsq_worker.cli.helpers import selecting
+from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 
 
@@ -42,6 +45,11 @@ def ids(environ: dict[str, str], *words: str) -> list[str]:
         (("--state", "failed,delivered"), ["m2", "m1"]),
         (("--state", "exp*", "--state", "queued"), ["m4", "m3"]),
         (("--reason", "report:MO:*"), ["m2"]),
+        (("--reason", "MO:0254"), ["m2"]),
+        (("--reason", "mo254,expired"), ["m2"]),
+        (("--reason", "MO:*"), ["m2"]),
+        (("--reason", "*:0254"), ["m2"]),
+        (("--reason", "400,suppressed"), []),
         (("--template", "SMS_2"), ["m4"]),
         (("--lane", "otp", "--template", "SMS_2"), []),
         (("--phone", f"+86 {OTHER_PHONE}"), ["m4", "m3"]),
@@ -137,3 +145,14 @@ def test_nothing_that_is_shown_has_a_number(environ: dict[str, str], many: Scene
         told = run(environ, "list", *form).stdout
         assert PHONE not in told
         assert OTHER_PHONE not in told
+
+
+def test_the_relays_callers_are_read_as_the_api_reads_them(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Where they are not, the keys of none of them are found, and all else is."""
+    file = tmp_path / "callers.toml"
+    environ["SMSQ_RELAY_CALLERS_FILE"] = str(file)
+    for text, names in (("[callers.shop]\nsecret = 'x'", ["shop"]), ("[callers", [])):
+        file.write_text(text, encoding="utf-8-sig")
+        assert selecting._callers(Settings.load(environ)) == names

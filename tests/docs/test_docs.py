@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness.backend import run
 from harness.documents import README, blocks, page, rows
 from harness.paths import ROOT
 from smsq.contract import signature_of_send_sms
@@ -70,16 +71,8 @@ def test_the_python_examples_print_what_their_last_comment_says(
     client: redis.Redis, environ: dict[str, str], name: str
 ) -> None:
     example = EXAMPLES[name] + CALLS.get(name, "")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
     shown = re.findall(r"# (\S+)[^#]*$", example)[-1].rstrip(";")
-    assert done.stdout.split()[-1] == shown
+    assert run(example, environ).split()[-1] == shown
 
 
 def test_the_conftest_example_keeps_tests_off_the_redis_of_the_environment(

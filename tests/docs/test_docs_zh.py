@@ -48,8 +48,12 @@ def sections(text: str) -> list[Section]:
 
 
 def code_of(text: str) -> list[str]:
-    """Give the blocks of code without their comments and the words on a diagram's arrows."""
-    found = [re.sub(r"(^|\s+)#.*", "", block[0]) for block in FENCE.finditer(text)]
+    """Give the blocks of code without their comments and the words on a diagram's arrows.
+
+    What a screen shows is in the reader's language: tests/end_to_end/test_redo.py has it.
+    """
+    blocks = [block[0] for block in FENCE.finditer(text) if not block[0].startswith("```text")]
+    found = [re.sub(r"(^|\s+)#.*", "", block) for block in blocks]
     return [re.sub(r"^( +\S+ --> \w+): .*", r"\1:", block, flags=re.MULTILINE) for block in found]
 
 

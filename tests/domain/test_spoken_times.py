@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 
 import pytest
 
-from smsq_worker.domain.spoken_times import RULE, read_time
+from smsq_worker.domain.spoken_times import read_time
 
 NOW = datetime(2025, 7, 6, 11, 30, 15).astimezone()
 
@@ -63,6 +62,6 @@ def test_a_time_is_read_as_people_write_it(text: str, meant: datetime) -> None:
         "1.",
     ],
 )
-def test_what_is_no_time_is_refused_with_what_is_allowed(text: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(RULE)}$"):
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the command says what is allowed
         read_time(text, NOW)

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 import smsq
+from harness.campaigns import SPRING
 from harness.machine import Machine, dies, ends
 from harness.waiting import becomes, eventually, known
 from smsq import keys
@@ -19,6 +20,8 @@ from smsq.contract import Lane
 from smsq.failpoints import VARIABLE
 from smsq.publishing import publish
 from smsq_worker.delivery_reports.publish import publish_reports
+from smsq_worker.ledger.campaigns import Campaigns
+from smsq_worker.ledger.states import read_states
 
 PHONE = "13800138000"
 
@@ -285,3 +288,66 @@ def test_while_the_gateway_is_asked_the_answer_says_so_and_its_answer_counts(hos
     host.vendor.release()
     becomes(message_id, "accepted")
     assert len(host.vendor.calls) == 1
+
+
+# Campaigns
+
+
+def of_a_campaign(count: int, **options: str) -> list[str]:
+    ids: list[str] = []
+    rows = [{"phone": f"139{n:08}", "template": "SMS_1001"} for n in range(count)]
+    smsq.send_many(rows, lane="notice", campaign=SPRING, on_batch=ids.extend, **options)
+    return ids
+
+
+def test_what_was_answered_cancelled_stays_so_though_each_worker_that_sweeps_is_killed(
+    host: Machine,
+) -> None:
+    campaigns = Campaigns(host.client, host.rules)
+    ids = of_a_campaign(200)  # More than Redis looks through at once.
+    assert campaigns.do("cancel", SPRING) == ""
+    other = lost_on_its_way(host)
+    for _ in range(2):  # Each dies after a slice, and after it has woken up another's message.
+        host.client.hset(keys.message(other), "published", 0)
+        host.run_out(other)
+        dies(host.start_worker("-Q", "sms.otp", **{VARIABLE: "after claim"}))
+        assert set(read_states(host.client, "", ids)) == {"cancelled"}
+        stored = [host.client.hget(keys.message(one), "state") for one in ids]
+        assert 0 < stored.count("cancelled") < len(ids)
+    host.start_worker()
+    eventually(campaigns.is_swept)
+    assert {host.client.hget(keys.message(one), "state") for one in ids} == {"cancelled"}
+    found = campaigns.read(SPRING)
+    assert found is not None
+    assert found.states == {"cancelled": len(ids)}
+    becomes(other, "accepted")
+    assert host.vendor.phones() == [PHONE]
+
+
+def test_a_campaign_paused_and_resumed_over_deaths_is_sent_once_each_and_the_doubt_is_counted(
+    host: Machine,
+) -> None:
+    campaigns = Campaigns(host.client, host.rules)
+    worker = host.start_worker("--concurrency", "1", **{VARIABLE: "after admit"})
+    ids = of_a_campaign(8)
+    dies(worker)
+    assert campaigns.do("pause", SPRING) == ""
+    (dead,) = [one for one in ids if known(one).state == "sending"]
+    # What it had in hand comes back to one that finds the campaign paused, and dies over that.
+    host.run_out(dead)
+    dies(host.start_worker(**{VARIABLE: "after claim"}))
+    assert not host.vendor.calls
+    assert campaigns.do("resume", SPRING) == "paused"
+    # Whatever was in a dead worker's hand is missed at once.
+    for one in ids:
+        if known(one).state == "queued":
+            host.client.hset(keys.message(one), "published", 0)
+            host.run_out(one)
+    host.start_worker()
+    for one in ids:
+        becomes(one, "accepted")
+    assert len(host.vendor.calls) == len(ids)
+    assert host.possible_duplicates() == 1
+    found = campaigns.read(SPRING)
+    assert found is not None
+    assert found.states == {"accepted": len(ids)}

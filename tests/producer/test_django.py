@@ -18,6 +18,7 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
 import smsq
+from harness.backend import run
 from smsq import configuring, send_sms, status
 from smsq.app import app
 from smsq.contract import signature_of_send_sms
@@ -335,16 +336,3 @@ def in_project(
         timeout=60,
         check=False,
     )
-
-
-def run(code: str, environ: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()

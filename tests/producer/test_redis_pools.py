@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from harness.backend import run
 from harness.faulty_line import freezing
 from smsq.connection import connect, run_and_wait
 from smsq.redis_pools import KEPT_AT_MOST
@@ -123,14 +121,7 @@ def test_a_forked_process_has_connections_and_envelopes_of_its_own(
             assert os.waitpid(child, 0)[1] == 0
             print(parent, child)
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    pids = done.stdout.split()
+    pids = run(code, environ).split()
     found = [json.loads(item) for item in client.lrange("sms.notice", 0, -1)]
     origins = [message["headers"]["origin"].partition("@")[0] for message in found]
     assert len(found) == 103

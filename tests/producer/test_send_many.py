@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import smsq
+from harness.backend import run
 from harness.waiting import known
 from smsq import InvalidMessage, LedgerUnavailable, keys
 from smsq.contract import Lane
@@ -181,10 +182,7 @@ def test_any_rows_are_told_and_none_shows_its_text(found: list[Any]) -> None:
 
 def test_pip_install_smsq_is_enough_for_it(environ: dict[str, str]) -> None:
     code = "import sys, smsq; smsq.send_many([]); print('requests' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.stdout == "False\n", done.stderr
+    assert run(code, environ) == "False"
 
 
 @pytest.mark.parametrize(

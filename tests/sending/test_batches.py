@@ -149,11 +149,9 @@ def test_a_copy_of_a_batch_changes_nothing(host: Machine) -> None:
     assert set(calls_by_phone(host).values()) == {1}
 
 
-@pytest.mark.parametrize("ids", [[7], "abc", [], [["a"]], {"a": 1}, ["x" * 300]])
-def test_a_batch_that_makes_no_sense_is_dropped_and_the_next_is_sent(
-    host: Machine, ids: Any
-) -> None:
-    smsq.tasks.app.send_task("smsq.send_batch", (ids,), queue="sms.bulk")
+def test_a_batch_that_makes_no_sense_is_dropped_and_the_next_is_sent(host: Machine) -> None:
+    for ids in ([7], "abc", [], [["a"]], {"a": 1}, ["x" * 300]):
+        smsq.tasks.app.send_task("smsq.send_batch", (ids,), queue="sms.bulk")
     host.start_worker()
     all_become(campaign(3), "accepted")
     eventually(lambda: not host.client.llen("sms.bulk") and not host.client.hlen("unacked"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from threading import Thread
 
+import pytest
+
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
-from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 
 LANES = [lane.queue for lane in Lane]
 ALL = [*LANES, REPORT_QUEUE, NOTIFY_QUEUE]
@@ -16,6 +18,8 @@ def test_a_gate_that_is_stopped_stays_shut_whatever_the_scheduler_says() -> None
     gate.stop()
     gate.set("open", 20)
     assert gate.open_queues(ALL) == []
+    with pytest.raises(RequeueLater, match="stopping"), gate.dispatching():
+        pytest.fail("a callback was dispatched")
 
 
 def test_what_is_given_back_waits_for_the_request_for_more() -> None:

@@ -106,13 +106,13 @@ def _stop(how: str = "", **_: Any) -> None:
 
 @atexit.register
 def _let_it_abandon() -> None:
-    """Let the thread that abandons end the process, if Celery comes to its end before."""
+    """Wait for the thread that abandons, which ends the process, if Celery ends before it."""
     if not _abandoning.empty():
         time.sleep(2 * ABANDON_S)
 
 
 def _finish() -> None:
-    """Let the attempts in flight end, up to a limit: a silent Redis would delay that for long."""
+    """Wait for the attempts in flight, up to a limit: a silent Redis would delay them for long."""
     _take_nothing_new()
     end = Timer(app.settings.longest_call_s + RECORDED_S, _abandon)
     end.daemon = True
@@ -120,7 +120,6 @@ def _finish() -> None:
 
 
 def _take_nothing_new() -> None:
-    app.stopping.set()
     app.gate.stop()
     app.runtime.sender.stop()
 

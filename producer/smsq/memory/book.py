@@ -9,7 +9,6 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from smsq.contract import KEY_TTL_S
 from smsq.errors import LedgerFull
 from smsq.memory.message import Stored
 from smsq.memory.numbers import Numbers
@@ -64,7 +63,7 @@ class Book:
         self.campaigns: dict[str, Campaign] = {}
         self.numbers = Numbers(rules)
         self.ended: deque[dict[str, str]] = deque(maxlen=rules.at_most)
-        """What is to be told to a `notify` task: the fields of messages that have ended."""
+        """Callbacks for `notify` tasks: the fields of messages that have ended."""
         self._timers: list[tuple[int, str]] = []
 
     @property
@@ -117,7 +116,7 @@ class Book:
         return self.campaigns.get(m.fields["campaign"]) if m.has("campaign") else None
 
     def forget_campaigns(self) -> None:
-        """Forget those that never had a message; with its last message each goes by itself."""
+        """Forget those that never had a message; with its last message each goes anyway."""
         over = [name for name, one in self.campaigns.items() if self._is_over(one)]
         for name in over:
             del self.campaigns[name]
@@ -126,7 +125,7 @@ class Book:
         return not one.messages and self.now >= one.since + self.rules.retention_s * 1000
 
     def set_timer(self, m: Stored, at: int | None) -> None:
-        """Let something happen to a message at a time; None: nothing does."""
+        """Set when something is to happen to a message; None: nothing is."""
         m.timer = at
         if at is None:
             return
@@ -153,8 +152,8 @@ class Book:
         return holder
 
     def take(self, key: tuple[str, str], message_id: str, fingerprint: str) -> None:
-        """Give a message an idempotency key, which nobody holds."""
-        until = self.now + KEY_TTL_S * 1000
+        """Make a message the holder of a key that nobody holds."""
+        until = self.now + self.rules.key_ttl_s * 1000
         self.keep(self.keys, key, Holder(message_id, fingerprint, until))
 
     def keep(self, room: MutableMapping[K, V], name: K, value: V) -> None:

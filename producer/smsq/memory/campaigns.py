@@ -32,7 +32,7 @@ def join(book: Book, names: Iterable[str | None]) -> str:
 
 
 def do(book: Book, deed: Deed, name: str) -> str:
-    """Do what an operator says; return what it was: "", paused or cancelled, which stays; unknown.
+    """Apply what an operator says; return what it was: "", paused, cancelled (for good), unknown.
 
     As in Redis, messages are ended or go on with the next `look_after`.
     """
@@ -49,7 +49,7 @@ def do(book: Book, deed: Deed, name: str) -> str:
 
 
 def wait(book: Book, m: Stored, one: Campaign) -> None:
-    """Let a message wait until its campaign goes on."""
+    """Put a message into the waiting room of its campaign."""
     defer(book, m, m.expires - book.now)
     one.waiting[m.id] = None
 

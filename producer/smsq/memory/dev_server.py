@@ -12,12 +12,12 @@ from threading import Thread, local
 from typing import Final
 
 from smsq.cancelling import Cancellation
-from smsq.contract import Message, mask_phone
+from smsq.contract import KEY_TTL_S, Message, mask_phone
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import Entered, Origin
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
-from smsq.memory.rules import DELIVRD, Clock
+from smsq.memory.rules import DELIVRD, Clock, Rules
 from smsq.tracking import Status
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class _Clock(Clock):
 
     @contextmanager
     def at(self, ms: int) -> Iterator[None]:
-        """Let it be another time for this thread while the block runs."""
+        """Set another time for this thread while the block runs."""
         self._own.at = ms
         try:
             yield
@@ -60,9 +60,9 @@ class DevLedger(MemoryLedger):
     there is a thread, while any is to be called.
     """
 
-    def __init__(self, *, show_codes: bool) -> None:
+    def __init__(self, *, show_codes: bool, key_ttl_s: int = KEY_TTL_S) -> None:
         self._clock = _Clock()
-        super().__init__(clock=self._clock)
+        super().__init__(Rules(key_ttl_s=key_ttl_s), self._clock)
         self._show_codes = show_codes
         self._due: list[tuple[int, int, str]] = []
         self._order = count()
@@ -114,14 +114,9 @@ class DevLedger(MemoryLedger):
         *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
-        with self._at_once() as book:
+        with self._at_once():
             self.work()
-            new = {message_id for message_id, _ in messages if message_id not in book.messages}
-            found = super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
-            for (message_id, message), result in zip(messages, found, strict=False):
-                if isinstance(result, Entered) and message_id in new:
-                    self._note(message_id, message, result)
-        return found
+            return super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
 
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         code = message.code if self._show_codes else "hidden: SMSQ_SHOW_CODES=1 shows it"

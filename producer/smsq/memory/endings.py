@@ -8,14 +8,14 @@ from smsq.memory.message import OF_THE_LIVE, Stored
 
 
 def announce(book: Book, m: Stored) -> None:
-    """Let a message's `notify` task be told how it ended."""
+    """Queue a message's end for its `notify` task."""
     if m.has("notify"):
         mid = m.of(m.n, "mid")
         book.ended.append(m.fields | {"id": m.id} | ({"mid": mid} if mid else {}))
 
 
 def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:
-    """End a message: number and code go at once, the rest after the retention."""
+    """End a message: number and code go at once, all else after the retention."""
     m.set(state=to, finished=book.now)
     _free_key(book, m)
     m.drop("reason", *OF_THE_LIVE)
@@ -27,7 +27,7 @@ def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:
 
 
 def _free_key(book: Book, m: Stored) -> None:
-    """Let another message with its key be sent, if this one certainly was not."""
+    """Free its key for another message, if this one certainly was not sent."""
     if not (m.has("key") and m.certainly_not_sent):
         return
     key = (m.fields["key_space"], m.fields["key"])
@@ -97,7 +97,7 @@ def resend(book: Book, m: Stored, wait_ms: int, fallback: str, *, maybe_sent: bo
 
 
 def follow_doubt(book: Book, m: Stored, wait_ms: int) -> None:
-    """Do as the message's policy says: its attempt may have been sent, and nobody can ask."""
+    """Resend or hold, as the message's policy says: its attempt may have been sent."""
     if is_cancelled(book, m):
         cancel(book, m)
     elif m.has("hold"):

@@ -82,32 +82,30 @@ class MemoryLedger:
 
     # The same for async callers: nothing here waits for anything.
 
-    async def aenter(
-        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
-    ) -> Entered:
-        """Do what `enter` does."""
-        return self.enter(message_id, message, origin)
+    async def aenter(self, message_id: str, message: Message) -> Entered:
+        """Enter as `enter` does."""
+        return self.enter(message_id, message)
 
     async def aenter_many(
         self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
     ) -> list[Entered | KeyConflict]:
-        """Do what `enter_many` does."""
+        """Enter as `enter_many` does."""
         return self.enter_many(messages, stop_at_conflict=stop_at_conflict)
 
     async def astatus(self, message_id: str) -> Status | None:
-        """Do what `status` does."""
+        """Return what `status` does."""
         return self.status(message_id)
 
     async def acancel(self, message_id: str) -> Cancellation | None:
-        """Do what `cancel` does."""
+        """Cancel as `cancel` does."""
         return self.cancel(message_id)
 
     async def astart_verification(self, wanted: Wanted) -> Challenge:
-        """Do what `start_verification` does."""
+        """Start as `start_verification` does."""
         return self.start_verification(wanted)
 
     async def acheck_verification(self, guess: Guess) -> bool:
-        """Do what `check_verification` does."""
+        """Check as `check_verification` does."""
         return self.check_verification(guess)
 
     @cached_property
@@ -138,15 +136,22 @@ class MemoryLedger:
                 raise barred
             book.make_room(sum(one[0] not in book.messages for one, _ in entries))
             for one, message in entries:
-                results.append(as_entered(one[0], entry.enter(book, one, message)))
-                if stop_at_conflict and isinstance(results[-1], KeyConflict):
+                is_new = one[0] not in book.messages
+                result = as_entered(one[0], entry.enter(book, one, message))
+                results.append(result)
+                if is_new and isinstance(result, Entered):
+                    self._note(one[0], message, result)
+                if stop_at_conflict and isinstance(result, KeyConflict):
                     break
         return results
+
+    def _note(self, message_id: str, message: Message, entered: Entered) -> None:
+        """Note a new message, for those that extend this ledger."""
 
     # What a worker does
 
     def admit(self, message_id: str) -> sending.Admission:
-        """Let a message go if it may; return its attempt, or why not."""
+        """Admit a message if it may be sent; return its attempt, or why not."""
         with self._at_once() as book:
             return sending.admit(book, message_id)
 
@@ -178,7 +183,7 @@ class MemoryLedger:
             return reports.report(book, mid, meaning)
 
     def advance(self, seconds: float = 0) -> None:
-        """Let time pass, and do what is due then, as a worker's scheduler does."""
+        """Advance the clock, and run what is due then, as a worker's scheduler does."""
         with self._at_once() as book:
             self.clock.advance(seconds)
             campaigns.look_after(book)
@@ -186,7 +191,7 @@ class MemoryLedger:
                 sending.run_out(book, m)
 
     def run_out_of_ttl(self, message_id: str) -> bool:
-        """Let a message's ttl be over; False where it does not wait to be sent."""
+        """Expire a message; return False where it does not wait to be sent."""
         with self._at_once() as book:
             m = book.messages.get(message_id)
             if m is None or m.state not in {"queued", "deferred"}:
@@ -195,7 +200,7 @@ class MemoryLedger:
             return True
 
     def ended(self) -> list[dict[str, str]]:
-        """Take what is to be told to `notify` tasks: the fields of messages that have ended."""
+        """Take the callbacks for `notify` tasks: the fields of messages that have ended."""
         with self._at_once() as book:
             found = [*book.ended]
             book.ended.clear()
@@ -242,6 +247,6 @@ class MemoryLedger:
 
     @contextmanager
     def _at_once(self) -> Iterator[Book]:
-        """Do something that no other thread comes between."""
+        """Lock the book while the block runs."""
         with self._lock:
             yield self._book

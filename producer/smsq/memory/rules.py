@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from smsq.contract import Lane
+from smsq.contract import KEY_TTL_S, Lane
 
 AT_MOST: Final = 100_000
 """How many messages a memory ledger holds, and how many numbers, keys and mids."""
@@ -17,11 +17,13 @@ class Rules:
     """Times are in seconds."""
 
     phone_limits: tuple[tuple[int, int], ...] = ((1, 60), (5, 3600), (10, 86_400))
-    """As in SMSQ_PHONE_LIMITS: so many otps to one number in so many seconds."""
+    """As in SMSQ_PHONE_LIMITS: at most this many otps to one number in this many seconds."""
     max_resends: int = 2
     lease_s: float = 60.0
     report_wait_s: int = 3 * 86_400
     retention_s: int = 604_800
+    key_ttl_s: int = KEY_TTL_S
+    """How long an idempotency key is kept: with SMSQ_REDO_S as long as that, if that is longer."""
     at_most: int = AT_MOST
 
 
@@ -36,7 +38,7 @@ class Clock:
         return int(time.time() * 1000) + self._ahead_ms
 
     def advance(self, seconds: float) -> None:
-        """Put the clock forward."""
+        """Advance the clock."""
         self._ahead_ms += round(seconds * 1000)
 
 

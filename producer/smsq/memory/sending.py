@@ -17,7 +17,7 @@ Admission = int | str
 
 
 def admit(book: Book, message_id: str) -> Admission:
-    """Let a message go if it may, as admit.lua does."""
+    """Admit a message if it may be sent, as admit.lua does."""
     m = book.messages.get(message_id)
     if m is None:
         return "unknown"
@@ -157,7 +157,7 @@ def _forget_old_attempt(m: Stored) -> None:
 
 
 def _resolve(m: Stored, n: int, outcome: str) -> None:
-    """Give back what a doubt has cost that is none after all."""
+    """Return what a doubt has cost that is none after all."""
     if outcome == "maybe_sent":
         return
     if m.is_final:
@@ -184,7 +184,7 @@ def _perhaps_sent(m: Stored) -> str | None:
 
 
 def run_out(book: Book, m: Stored) -> None:
-    """Do what must happen now that nothing else did, as claim.lua does."""
+    """Run out a message's timer, as claim.lua does."""
     if m.is_final:
         book.forget(m.id)
     elif m.state == "sending":  # its worker died

@@ -20,7 +20,7 @@ _DAY_S: Final = 86_400.0
 
 @contextmanager
 def outbox(rules: Rules | None = None) -> Iterator[Outbox]:
-    """Let all of smsq in this process write to an outbox while the block runs.
+    """Make all of smsq in this process write to an outbox while the block runs.
 
     That is so in every thread and every async task. An outbox inside another takes its place until
     it ends. `rules` are what a worker's settings would say.
@@ -34,7 +34,7 @@ class Outbox(Sequence[SentMessage]):
     """What was sent, the oldest first; duplicates are not, as they are not sent.
 
     A test takes the parts of worker, gateway and operator. `what` is an id, or what has one: the
-    result of `delay`, or a message of the outbox. How an act ends a message is told to its `notify`
+    result of `delay`, or a message of the outbox. How an act ends a message is sent to its `notify`
     task at once, in this thread.
     """
 
@@ -69,12 +69,12 @@ class Outbox(Sequence[SentMessage]):
     # What worker and gateway do
 
     def accept(self, what: Any) -> None:
-        """Let the gateway accept a message; no report has come yet."""
+        """Accept a message as the gateway does; no report has come yet."""
         self._mid_of(what, "accepted")
         self._tell()
 
     def deliver(self, what: Any) -> None:
-        """Let a message be sent, and reported as delivered; late news of one that failed, too.
+        """Send a message and report it as delivered, also late, after it failed.
 
         Raises AssertionError where it cannot be: it is suppressed, say, or too frequent.
         """
@@ -82,7 +82,7 @@ class Outbox(Sequence[SentMessage]):
         self._tell()
 
     def fail(self, what: Any, reason: str) -> None:
-        """Let a message fail: by a report's stat code, or by "gateway:..." as a refused request.
+        """Fail a message: by a report's stat code, or by "gateway:..." as a refused request.
 
         "report:MA:0001", as the reason of a status has it, is the code MA:0001.
 
@@ -107,7 +107,7 @@ class Outbox(Sequence[SentMessage]):
         self._tell()
 
     def report(self, what: Any, stat: str) -> None:
-        """Let a delivery report come, with all that its stat code means: a resend, say.
+        """Report on a message, with all that the stat code means: a resend, say.
 
         A message that was not sent yet is sent first. Reports may come twice, and late.
         """
@@ -115,7 +115,7 @@ class Outbox(Sequence[SentMessage]):
         self._tell()
 
     def doubt(self, what: Any) -> None:
-        """Let a message's request time out: it may or may not have been sent.
+        """Time a message's request out: it may or may not have been sent.
 
         Its `on_ambiguous` decides: it is deferred, for a resend after `advance(60)`, or held.
         """
@@ -126,19 +126,19 @@ class Outbox(Sequence[SentMessage]):
         self._tell()
 
     def expire(self, what: Any) -> None:
-        """Let a message's ttl run out before it is sent."""
+        """Expire a message before it is sent."""
         message_id = _id_of(what)
         if not self._ledger.run_out_of_ttl(message_id):
             raise self._cannot_be(message_id, "expired")
         self._tell()
 
     def advance(self, seconds: float = 0) -> None:
-        """Let time pass: ttls, send_at, resends, reports that never come, keys, suppressions."""
+        """Advance the clock: ttls, send_at, resends, missing reports, keys, suppressions."""
         self._ledger.advance(seconds)
         self._tell()
 
     def unavailable(self, calls: int = 1, *, entered: bool = False) -> None:
-        """Let the backend's next calls raise LedgerUnavailable: `delay`, `status` and the others.
+        """Make the backend's next calls raise LedgerUnavailable: `delay`, `status` and the others.
 
         With `entered` the message is in all the same, and only the answer was lost.
         """
@@ -167,11 +167,11 @@ class Outbox(Sequence[SentMessage]):
         self._tell()
 
     def pause_campaign(self, name: str) -> None:
-        """Let the messages of a campaign wait until it is resumed; their ttl runs on."""
+        """Pause a campaign: its messages wait until it is resumed; their ttl runs on."""
         self._do("pause", name)
 
     def resume_campaign(self, name: str) -> None:
-        """Let a paused campaign go on."""
+        """Resume a paused campaign."""
         self._do("resume", name)
 
     def cancel_campaign(self, name: str) -> None:

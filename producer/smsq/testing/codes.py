@@ -21,7 +21,7 @@ def meaning_of(stat: str) -> Meaning:
 
 
 def similar(stat: str) -> str:
-    """Ask whether a listed code that is spelt like this one is meant; "" where there is none."""
+    """Return a question whether a listed code spelt like this one is meant; "" without one."""
     from smsq_worker.domain.codes import Catalogue
 
     catalogue = Catalogue.load()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import TypeVar
 
 from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
 from smsq.cancelling import Cancellation
@@ -16,6 +18,8 @@ from smsq.tracking import Status
 from smsq.verify.challenge import Challenge
 from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
 from smsq.verify.rules import Guess, Wanted
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -42,7 +46,7 @@ class OutboxLedger(MemoryLedger):
         self._failures: deque[bool] = deque()
 
     def fail(self, calls: int, *, entered: bool) -> None:
-        """Let the next calls of the backend raise LedgerUnavailable."""
+        """Make the next calls of the backend raise LedgerUnavailable."""
         with self._at_once():
             self._failures.extend([entered] * calls)
 
@@ -53,27 +57,15 @@ class OutboxLedger(MemoryLedger):
 
     def cancel(self, message_id: str) -> Cancellation | None:
         """Cancel a message; None where nothing is known of it."""
-        lost = self._may_fail(CANCEL_IN_DOUBT)
-        found = super().cancel(message_id)
-        if lost:
-            raise _unavailable(CANCEL_IN_DOUBT)
-        return found
+        return self._or_fail(CANCEL_IN_DOUBT, partial(super().cancel, message_id))
 
     def start_verification(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
-        lost = self._may_fail(IN_DOUBT)
-        found = super().start_verification(wanted)
-        if lost:
-            raise _unavailable(IN_DOUBT)
-        return found
+        return self._or_fail(IN_DOUBT, partial(super().start_verification, wanted))
 
     def check_verification(self, guess: Guess) -> bool:
         """Return whether a code is its challenge's, and use it up."""
-        lost = self._may_fail(CHECK_IN_DOUBT)
-        is_right = super().check_verification(guess)
-        if lost:
-            raise _unavailable(CHECK_IN_DOUBT)
-        return is_right
+        return self._or_fail(CHECK_IN_DOUBT, partial(super().check_verification, guess))
 
     def look_up(self, message_id: str) -> Status | None:
         """Return what is known of a message, whatever is to fail."""
@@ -86,30 +78,23 @@ class OutboxLedger(MemoryLedger):
         *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
+        enter = partial(super()._enter, messages, origin, stop_at_conflict=stop_at_conflict)
         with self._at_once():
-            answer_is_lost = self._may_fail(doubt=IN_DOUBT)
-            found = self._enter_for_sure(messages, origin, stop_at_conflict=stop_at_conflict)
-            if answer_is_lost:
-                raise _unavailable(IN_DOUBT)
-        return found
+            return self._or_fail(IN_DOUBT, enter)
 
     def _enter_code(self, message_id: str, message: Message) -> None:
-        self._enter_for_sure([(message_id, message)], NO_ORIGIN)
+        super()._enter([(message_id, message)], NO_ORIGIN)
 
-    def _enter_for_sure(
-        self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin,
-        *,
-        stop_at_conflict: bool = False,
-    ) -> list[Entered | KeyConflict]:
-        with self._at_once() as book:
-            new = {message_id for message_id, _ in messages if message_id not in book.messages}
-            found = super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
-            for (message_id, message), result in zip(messages, found, strict=False):
-                is_sent = isinstance(result, Entered) and not result.duplicate_of
-                if is_sent and message_id in new:
-                    self.sent.append(_as_sent(message_id, message))
+    def _note(self, message_id: str, message: Message, entered: Entered) -> None:
+        if not entered.duplicate_of:
+            self.sent.append(_as_sent(message_id, message))
+
+    def _or_fail(self, doubt: str, act: Callable[[], Found]) -> Found:
+        """Return what an act does; raise LedgerUnavailable instead, before it or after."""
+        is_lost = self._may_fail(doubt)
+        found = act()
+        if is_lost:
+            raise _unavailable(doubt)
         return found
 
     def _may_fail(self, doubt: str = "") -> bool:

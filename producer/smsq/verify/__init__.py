@@ -69,7 +69,7 @@ async def astart(
     ttl_s: float = 300,
     known_device: bool = False,
 ) -> Challenge:
-    """Do what `start` does; the event loop goes on meanwhile."""
+    """Start as `start` does, without blocking the event loop."""
     return await ledgers.current().astart_verification(
         wanted(phone, template, purpose, length, ttl_s, known_device=known_device)
     )
@@ -78,6 +78,6 @@ async def astart(
 async def acheck(
     challenge_id: str, code: str, *, phone: str | None = None, purpose: str | None = None
 ) -> bool:
-    """Do what `check` does; the event loop goes on meanwhile."""
+    """Check as `check` does, without blocking the event loop."""
     guess = guess_of(challenge_id, code, phone, purpose)
     return guess is not None and await ledgers.current().acheck_verification(guess)

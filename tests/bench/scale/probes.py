@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
 
 from bench.figures import Arrival
 from bench.place import Place
@@ -36,9 +37,13 @@ class Otp(NamedTuple):
 class Otps:
     """A producer under way."""
 
-    def __init__(self, place: Place, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, place: Place, process: subprocess.Popen[bytes], told: IO[bytes] | None = None
+    ) -> None:
+        """`told` is where the producer writes down what it asked for."""
         self._place = place
         self._process = process
+        self._told = told
         self.sent: list[Otp] = []
         self.first: dict[str, Arrival] = {}
         self.last: dict[str, Arrival] = {}
@@ -51,8 +56,10 @@ class Otps:
 
     def end(self) -> None:
         """End the producer, wait a little for its last otps, and read what came."""
-        told, _ = self._process.communicate(timeout=60)
-        self.sent = [Otp(*json.loads(line)) for line in told.splitlines()]
+        assert self._told is not None
+        self._process.communicate(timeout=60)
+        self._told.seek(0)
+        self.sent = [Otp(*json.loads(line)) for line in self._told]
         asked = {one.phone for one in self.sent if not one.error}
         until = time.monotonic() + GRACE_S
         while not asked <= {call.phone for call in self._read() if call.mode == "ok"}:
@@ -122,15 +129,17 @@ class Otps:
 def producing(place: Place) -> Iterator[Otps]:
     """Let a producer send; whoever waits for its last otps calls `end`."""
     command: list[Any] = [sys.executable, "-m", "bench.scale.producer", str(EVERY_S)]
-    process = subprocess.Popen(
-        command,
-        env=place.environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        yield Otps(place, process)
-    finally:
-        process.kill()
-        process.communicate()
+    # A pipe that nobody reads is full after three minutes.
+    with TemporaryFile() as told:
+        process = subprocess.Popen(
+            command,
+            env=place.environ,
+            stdin=subprocess.PIPE,
+            stdout=told,
+            start_new_session=True,
+        )
+        try:
+            yield Otps(place, process, told)
+        finally:
+            process.kill()
+            process.communicate()

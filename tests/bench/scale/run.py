@@ -25,6 +25,7 @@ from bench.scale import (
     reports,
     restart,
     scheduled,
+    select,
     unreported,
 )
 from bench.scale.result import Result
@@ -41,6 +42,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "crowd": crowd.run,
     "outage": outage.run,
     "cancel": cancel.run,
+    "select": select.run,
 }
 SHAPED: Final = ("queued", "outage")
 """Those that are tried in each shape."""

@@ -114,6 +114,7 @@ class _Collector:
         yield _gauge("parked", "Unknown mids that were reported.", parked)
         yield _gauge("inbox", "Reports that wait to be reconciled.", ledger.inbox_size())
         yield from self._pauses()
+        yield from self._campaigns()
         accounts = self._inspector.account_views()
         rate = sum(one.rate.now for one in accounts) if accounts else control.rate().now
         yield _gauge("rate_limit", "Attempts a second allowed at present.", rate)
@@ -143,6 +144,15 @@ class _Collector:
         by_cause = {(scope, why): causes[scope, why] for scope, of in CAUSES.items() for why in of}
         yield _gauges("paused", "Pauses; of templates, how many.", ["scope"], by_scope)
         yield _gauges("pause_cause", "The same, by cause.", ["scope", "cause"], by_cause)
+
+    def _campaigns(self) -> Iterator[Metric]:
+        found = self._inspector.campaigns.waiting()
+        campaigns = {standing: n for standing, (n, _) in found.items()}
+        messages = {standing: n for standing, (_, n) in found.items()}
+        words = "Campaigns with live messages, by what an operator decided."
+        yield _gauges("campaigns", words, ["standing"], campaigns)
+        words = "Their messages that wait, or in a cancelled one are still to be ended."
+        yield _gauges("campaign_messages", words, ["standing"], messages)
 
 
 def _accounts(views: Sequence[AccountView]) -> Iterator[Metric]:

@@ -49,7 +49,7 @@ def follow(
 def _look(
     client: Client, url: str, ids: IO[str], ended: Counter[str]
 ) -> tuple[IO[str], Counter[str], float]:
-    """Look at all; return the ids of those not final, their counts, and the seconds it took."""
+    """Read all; return the ids of those not final, their counts, and the seconds it took."""
     began = time.monotonic()
     left = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 - the caller's
     live: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from smsq.cipher import opener
 from smsq.connection import Client
 from smsq.contract import State, mask_phone
-from smsq.errors import SmsqError
+from smsq.errors import CampaignCancelled, SmsqError
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
 from smsq_worker.bulk_import.checkpoint import Checkpoint
@@ -119,6 +119,7 @@ class Run:
         self._first_conflicts: list[dict[str, Any]] = []
         self._states: Counter[str] | None = None
         self._campaign = ""
+        self._is_cancelled = False
         self._failed: dict[str, Any] = {}
 
     @property
@@ -134,6 +135,11 @@ class Run:
     @property
     def how_to_resume(self) -> str:
         """Return what enqueues the rest."""
+        if self._is_cancelled:
+            return (
+                "The same command with another --campaign goes on with the rest; with --anew, too, "
+                "it sends all of the file"
+            )
         if self._file.source.seekable:
             return "The same command goes on with the rest, and enqueues no row twice"
         return (
@@ -159,8 +165,7 @@ class Run:
                 raise
             raise BrokenOff(str(error)) from None
         except SmsqError as error:
-            # Its text has the count of this run; its cause is the error alone.
-            raise BrokenOff(str(error.__cause__ or error)) from None
+            raise BrokenOff(self._why(error)) from None
         except OSError as error:
             raise BrokenOff(f"the disk fails: {error.strerror}") from None
         if self._found.bad and not self._bulk.bad_path:
@@ -249,6 +254,13 @@ class Run:
             enqueuer.enqueue(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self.done):
             raise BadFile("the file has no row")
+
+    def _why(self, error: SmsqError) -> str:
+        if isinstance(error, CampaignCancelled):
+            self._is_cancelled = True
+            return f"campaign {error.campaign} was cancelled, and takes no more"
+        # Its text has the count of this run; its cause is the error alone.
+        return str(error.__cause__ or error)
 
     def _refused(self, line: int, why: str) -> None:
         """Count a row whose key another message has; only the first are listed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from threading import Event
 from typing import Any
 
 from kombu import Connection
@@ -24,8 +23,6 @@ class WorkerApp(SmsqApp):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.stopping = Event()
-        """Set when this process takes nothing new."""
         self.gate = ConsumerGate()
         """Of this process' consumers: the channels of its connections for reading have it."""
         self._runtime: tuple[int, Runtime] | None = None

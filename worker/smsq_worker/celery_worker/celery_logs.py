@@ -47,7 +47,7 @@ def add_filters() -> None:
 
 
 def ignore_print_errors() -> None:
-    """Let a signal stop the worker though Celery cannot print that it does, as on a full disk.
+    """Stop on a signal though Celery cannot print that it does, as on a full disk.
 
     Celery prints first, in the signal's handler, and an error there would keep it from stopping.
     """

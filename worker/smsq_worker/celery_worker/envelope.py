@@ -22,7 +22,7 @@ from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS
 log = logging.getLogger(__name__)
 
 MAX_ENVELOPE: Final = 1_048_576
-"""Bytes: three times the longest of ours, which wakes up a batch of 1000. With ids of 255
+"""Bytes: three times smsq's longest, which wakes up a batch of 1000. With ids of 255
 characters, each in quotes with a comma and a blank, in base64, that takes 1000 x 259 x 4/3."""
 JSON_TYPE: Final = "application/json"
 HEADERS: Final = ("argsrepr", "kwargsrepr", "eta", "expires", "root_id")

@@ -42,7 +42,7 @@ class WakeUpRequest(MaskedRequest):
     worker_pid: Any
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:  # noqa: ARG002
-        """Give the wake-up to the sender. Raises TaskRevokedError."""
+        """Hand the wake-up to the sender. Raises TaskRevokedError."""
         if self.revoked():
             raise TaskRevokedError(self.id)
         wakeup = self._wakeup()
@@ -92,7 +92,7 @@ class WakeUpRequest(MaskedRequest):
             self.send_event("task-succeeded", result=word, runtime=runtime)
 
     def requeue(self, earlier: Sequence[WakeUpRequest]) -> None:
-        """Put it back into its queue, and before it earlier ones."""
+        """Requeue it, and before it earlier ones."""
         by_channel: dict[Any, list[WakeUpRequest]] = {}
         for request in (self, *reversed(earlier)):
             state.task_ready(request)

@@ -27,7 +27,7 @@ class Liveness:
         self._has_told = False
 
     def beat(self) -> None:
-        """Give a heartbeat unless a thread is stuck; log the first time that one is."""
+        """Write a heartbeat unless a thread is stuck; log the first time that one is."""
         now = time.monotonic()
         # As long as this thread did, all may have stood still: the process was stopped.
         stopped_s, self._asked_at = now - self._asked_at, now

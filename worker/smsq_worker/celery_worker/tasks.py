@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from celery import Task
@@ -43,19 +41,11 @@ def register(app: WorkerApp) -> None:
 
     @app.task(name=NOTIFY_OUTCOME, base=SafeTask, shared=False)
     def notify_outcome(name: str) -> str:
-        with _requeued_if_later(app), app.gate.dispatching():
-            return app.runtime.dispatcher.dispatch(name)
-
-
-@contextmanager
-def _requeued_if_later(app: WorkerApp) -> Iterator[None]:
-    """Requeue the wake-up if its message is to be sent later."""
-    try:
-        if app.stopping.is_set():
-            raise RequeueLater("the worker is stopping")  # noqa: TRY301
-        yield
-    except RequeueLater as why:
-        raise Reject(why, requeue=True) from None
+        try:
+            with app.gate.dispatching():
+                return app.runtime.dispatcher.dispatch(name)
+        except RequeueLater as why:
+            raise Reject(why, requeue=True) from None
 
 
 def _is_sent_by_the_sender(*_: Any, **__: Any) -> None:

@@ -115,7 +115,7 @@ class _GatedChannel(SafeChannel):
         self._alone_until = 0.0
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Ask for the next items of one queue, as kombu does for one item."""
+        """Request the next items of one queue, as kombu does for one item."""
         if timeout is None:
             timeout = SHORT_POLL_S if self._gate.crowded() else self.brpop_timeout
         queues = self._queue_cycle.consume(len(self.active_queues))
@@ -178,7 +178,7 @@ class _GatedChannel(SafeChannel):
                 self.connection._deliver(envelope, queue)  # noqa: SLF001
 
     def put_back_the_others(self) -> None:
-        """Put back what was taken together with an item that is nowhere else.
+        """Return what was taken together with an item that is nowhere else to its queue.
 
         The others may be nowhere else, too, and a process that is killed loses what it has no note
         of: that must not be more than one.
@@ -190,7 +190,7 @@ class _GatedChannel(SafeChannel):
             self._put_back(name, others)
 
     def _put_back(self, name: bytes, items: list[bytes]) -> None:
-        """Put items back to where they were taken from, in their order."""
+        """Push items back to where they were taken from, in their order."""
         with self.conn_or_acquire() as client:
             self.insist(client, "RPUSH", name, *reversed(items))
 
@@ -263,7 +263,7 @@ class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
 
 class _SafeTransport:
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Have a loop consume, and the gate know whether it goes on."""
+        """Register the loop, and tell the gate whether it goes on."""
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]
         if gate := connection.client.transport_options.get("gate"):
             loop.on_tick.add(gate.loop_goes)

@@ -66,7 +66,7 @@ class Unacked(kombu_redis.QoS):
             self._forget(delivery_tag)
 
     def requeue(self, delivery_tags: Sequence[str]) -> None:
-        """Put messages back where they were taken from, the last of them to be taken first.
+        """Return messages to where they were taken from, the last of them to be taken first.
 
         In one act: this process may be waiting for items of that queue, and would get the first.
         """
@@ -97,7 +97,7 @@ class Unacked(kombu_redis.QoS):
         self._delivered.pop(delivery_tag, None)
 
     def restore_unacked(self, client: Any = None) -> None:  # noqa: ARG002
-        """Put back what is not done with, in its order."""
+        """Requeue what is not done with, in its order."""
         taken = {}
         with suppress(KeyError):  # Not by iterating: other threads forget some meanwhile.
             while True:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from smsq.settings import number, whole
+from smsq.parsers import number, whole
 from smsq_worker.config import parsers
 from smsq_worker.config.account_routes import read_routes
 from smsq_worker.config.gateway_address import Address

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
+from smsq.parsers import flag as flag  # noqa: PLC0414 - one of these parsers, too
+from smsq.parsers import is_host, redis_address
 from smsq.redis_urls import SCHEMES, TLS_OPTIONS
-from smsq.settings import flag as flag  # noqa: PLC0414 - one of these parsers, too
-from smsq.settings import is_host, redis_address
 
 MAX_PORT: Final = 65_535
 MIN_TOKEN: Final = 16

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from smsq.settings import IN_MEMORY, ProducerSettings, number, setting, whole
+from smsq.parsers import IN_MEMORY, number, whole
+from smsq.settings import ProducerSettings, setting
 from smsq_worker.config import parsers as read
 from smsq_worker.config.accounts_file import (
     MAX_BURST,

@@ -113,7 +113,7 @@ class _Submission:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def end(self, error: Exception | None) -> None:
-        """Tell who waits, if anybody still does."""
+        """Wake who waits, if anybody still does."""
         if self.done.cancelled():
             return
         if error:

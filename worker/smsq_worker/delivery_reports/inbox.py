@@ -1,7 +1,7 @@
 """Keep reports safe: in the ledger, or on the disk while Redis is away.
 
-There is room for so many and no more, whoever sends them: the report address is a secret that may
-leak, and reports must fill neither Redis nor the disk. What is taken is kept; the rest is refused.
+There is room for a fixed number, whoever sends them: the report address is a secret that may leak,
+and reports must fill neither Redis nor the disk. What is taken is kept; all else is refused.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Inbox:
         return self._take_in(self._ledger.take_in, reports)
 
     def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
-        """Do the same at the memory limit of Redis; return all if that fails."""
+        """Enter them at the memory limit of Redis; return all if that fails."""
         try:
             return self._take_in(self._ledger.take_in_known, reports)
         except LedgerUnavailable:

@@ -127,7 +127,9 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
     Raises ServiceFailed, and SettingsError for a Redis that is too old.
     """
     if plan.own_relay:
-        _keep_secret(home / RELAY_SECRET_FILE, plan.settings.relay_secret)
+        file = home / RELAY_SECRET_FILE
+        file.touch(mode=0o600)
+        file.write_text(f"{plan.settings.relay_secret}\n", encoding="ascii")
     if plan.redis_port is None:
         _check_server(plan.settings)
     else:
@@ -171,14 +173,6 @@ def _relay_secret(home: Path) -> str:
     except (OSError, ValueError):
         found = ""
     return found if found and not weak(found) else secrets.token_urlsafe(24)
-
-
-def _keep_secret(file: Path, secret: str) -> None:
-    def private(path: str, flags: int) -> int:
-        return os.open(path, flags, 0o600)
-
-    with open(file, "w", encoding="ascii", opener=private) as there:
-        there.write(f"{secret}\n")
 
 
 def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:

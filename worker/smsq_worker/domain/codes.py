@@ -62,7 +62,7 @@ class CodeClass(StrEnum):
 
 
 class Scope(StrEnum):
-    """Where the cause lies, and so whom to alert and what else it will affect."""
+    """Where the cause lies, and so who is to be alerted and what else it affects."""
 
     RECIPIENT = "recipient"
     CONTENT = "content"

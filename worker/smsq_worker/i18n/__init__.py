@@ -46,7 +46,7 @@ class Lang(StrEnum):
 
     @classmethod
     def preferred(cls, accept_language: str) -> Lang:
-        """Return the first of ours in an HTTP header Accept-Language, whatever its weights."""
+        """Return the first known one in an HTTP header Accept-Language, whatever its weights."""
         for wanted in accept_language.lower().split(","):
             if wanted.strip().startswith(("en", "zh")):
                 return cls(wanted.strip()[:2])

@@ -37,7 +37,7 @@ def _line(lang: Lang, text: str, name: str = _WORDS) -> str:
             # Each part is shorter than the whole, so this ends.
             said = {part: _line(lang, parts[part], part) for part in parts}
             return translate(lang, template, **said)
-    # Others may be names of ours that are words of the catalogue too.
+    # Others may be smsq's names that are words of the catalogue too.
     return translate(lang, text) if text and name == _WORDS else text
 
 

@@ -127,6 +127,10 @@ TEMPLATES: Final = (
         "campaign {name} would be one too many: the ledger knows at most 10,000 at a time, each "
         "until SMSQ_RETENTION_S after its end"
     ),
+    N_(
+        "campaign {name} would be one too many of this caller's: it may have at most 1,000 at a "
+        "time, each until SMSQ_RETENTION_S after its end"
+    ),
     N_("campaign must not hold a phone number, as it is shown in logs"),
     N_(
         "the ledger's Redis at {url} (SMSQ_REDIS_URL) is full: it is at its maxmemory, and takes "
@@ -352,6 +356,11 @@ TEMPLATES: Final = (
     # Files of messages and of suppressed numbers.
     N_("nothing was sent now: fix these rows or pass --bad-rows FILE"),
     N_("The same command goes on with the rest, and enqueues no row twice"),
+    N_(
+        "The same command with another --campaign goes on with the rest; with --anew, too, it "
+        "sends all of the file"
+    ),
+    N_("campaign {name} was cancelled, and takes no more"),
     N_(
         "The same input with the same keys, within 24 h, enqueues the rest: what is enqueued "
         "already is refused as a duplicate"

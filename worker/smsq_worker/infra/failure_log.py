@@ -22,7 +22,7 @@ class FailureLog:
         self._wait_s = MIN_WAIT_S
 
     def waits(self, error: Exception) -> float:
-        """Log an outage, which is expected to end by itself; return the seconds to wait."""
+        """Log an outage, which needs nobody to end it; return the seconds to wait."""
         if not self._logged:
             self._log.warning("%s waits: %s", self._loop, error)
         self._logged.add("")

@@ -96,7 +96,7 @@ class DeadlineReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
-        """Let go of the socket, which stays open."""
+        """Release the socket, which stays open."""
         self._raw.close()
         super().close()
 
@@ -110,7 +110,7 @@ class DeadlineResponse(HTTPResponse):
         super().__init__(sock, *args, **kwargs)
 
     def flush(self) -> None:
-        """Do nothing, as nothing is written.
+        """Return at once, as nothing is written.
 
         http.client would flush what it has closed already, of which Python 3.13 tells on stderr.
         """

@@ -71,7 +71,7 @@ class PlainLines(logging.Formatter):
 
 
 class Lines(str):
-    """Lines of ours that a format string is filled with: they stay lines."""
+    """smsq's own lines that a format string is filled with: they stay lines."""
 
     __slots__ = ()
 

@@ -71,7 +71,7 @@ def check_version(client: Client, url: str, setting: str) -> None:
 
 
 def check(client: Client, url: str, *, allow_eviction: bool) -> None:
-    """Do both for the ledger's server at SMSQ_REDIS_URL, at the start of what is no worker.
+    """Check both at the ledger's server at SMSQ_REDIS_URL, at the start of what is no worker.
 
     Raises as they do.
     """

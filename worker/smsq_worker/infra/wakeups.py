@@ -10,7 +10,7 @@ from smsq.contract import SEND_BATCH, is_id
 
 OLDEST: Final = """
 -- Return the item that is next in each queue: false if it is empty, '' if the item is longer than
--- any of ours.
+-- any of smsq's.
 -- KEYS queues  ARGV[1] the most bytes
 local found = {}
 for i, queue in ipairs(KEYS) do

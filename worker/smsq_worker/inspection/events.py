@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A message, and what its past is told with."""
+    """A message, and what its past is described with."""
 
     trace: Trace
     catalogue: Catalogue

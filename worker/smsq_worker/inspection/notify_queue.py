@@ -1,4 +1,4 @@
-"""The queue of `notify=` tasks, in the application's broker: what waits there, and for whom."""
+"""The queue of `notify=` tasks, in the application's broker, and what of it is smsq's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_in_redis(settings: Settings) -> bool:
 
 
 def look(broker: Client, name: str) -> NotifyQueue:
-    """Look at the queue. Raises redis.RedisError."""
+    """Read the queue. Raises redis.RedisError."""
     with broker.pipeline(transaction=False) as pipe:
         pipe.llen(name)
         pipe.lrange(name, -LOOKED, -1)
@@ -48,7 +48,7 @@ def look(broker: Client, name: str) -> NotifyQueue:
 
 
 def look_quickly(settings: Settings) -> NotifyQueue | None:
-    """Look at the queue; None if it is not in a Redis, or that does not answer."""
+    """Read the queue; return None if it is not in a Redis, or that does not answer."""
     if not is_in_redis(settings):
         return None
     try:

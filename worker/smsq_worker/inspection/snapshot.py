@@ -30,6 +30,7 @@ from smsq_worker.inspection.accounts import (
 from smsq_worker.ledger import Ledger, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.states import count_deferred_and_due, first_queued
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
@@ -105,6 +106,7 @@ class Inspector:
         self._broker = connect_impatiently(broker_url, _BROKER_S)
         self.ledger = Ledger(client, rules)
         self.control = Control(client, rules)
+        self.campaigns = Campaigns(client, rules)
         self.callbacks = Callbacks(client, rules)
 
     def close(self) -> None:

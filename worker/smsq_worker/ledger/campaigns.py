@@ -22,10 +22,14 @@ Deed = Literal["pause", "resume", "cancel", "rate"]
 Before = Literal["", "paused", "cancelled", "unknown"]
 """What a campaign was before a deed: cancelled stays so."""
 
+STANDINGS: Final = ("open", "slowed", PAUSED, CANCELLED)
+"""What keeps a campaign from going on as others do; open: nothing does."""
+
 SEVERAL: Final = "*"
 FINISHED: Final = "finished"
-"""The state in which a campaign is told of, by its one callback."""
+"""The state in which a campaign's one callback goes out."""
 _PAGE: Final = 200
+_WAITING_AT_MOST: Final = 1000
 _REASON: Final = "reason:"
 
 
@@ -83,7 +87,7 @@ class Campaigns(Acts):
     """The acts on campaigns. Every method raises LedgerUnavailable where Redis fails."""
 
     def do(self, deed: Deed, name: str, *, rate: float | None = None, act: str = "") -> Before:
-        """Do what an operator says; return what the campaign was. `act` is from `smsq.audit`.
+        """Apply what an operator says; return what the campaign was. `act` is from `smsq.audit`.
 
         Raises LedgerUnavailable also where a failover may undo it: then do it again.
         """
@@ -116,6 +120,29 @@ class Campaigns(Acts):
                     found += zip(page, pipe.execute(), strict=True)
         known = [_campaign(name, record) for name, record in found if "at" in record]
         return sorted(known, key=lambda one: one.since, reverse=True)
+
+    def waiting(self) -> dict[str, tuple[int, int]]:
+        """Count by what stops them the live campaigns, and their messages that are to end or to go.
+
+        Of the first 1,000, which bounds what that costs.
+        """
+        counts = [f"{lane}:{state}" for lane in Lane for state in WAITING]
+        found = dict.fromkeys(STANDINGS, (0, 0))
+        with mapped_errors(self._rules.url):
+            try:
+                names: Any = self._client.zrangebyscore(
+                    keys.CAMPAIGNS, "inf", "inf", start=0, num=_WAITING_AT_MOST
+                )
+            except NoPermissionError:  # of an ACL that was made for an older release
+                return found
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hmget(keys.campaign(name), "stop", "rate", *counts)
+                for stop, rate, *live in pipe.execute() if names else ():
+                    standing = stop if stop in {PAUSED, CANCELLED} else "slowed" if rate else "open"
+                    campaigns, messages = found[standing]
+                    found[standing] = campaigns + 1, messages + sum(int(n or 0) for n in live)
+        return found
 
     def is_swept(self) -> bool:
         """Return whether all messages of cancelled campaigns have been ended."""

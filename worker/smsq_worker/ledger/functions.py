@@ -57,7 +57,7 @@ class Keeper:
         self._refusal = ""
 
     def keep(self) -> None:
-        """Look once in a while, and load what is not there. Raises LedgerUnavailable.
+        """Check once in a while, and load what is not there. Raises LedgerUnavailable.
 
         What the server refuses is logged, once in a row.
         """

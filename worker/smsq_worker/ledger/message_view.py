@@ -79,8 +79,6 @@ class Trace:
     """Whether it waits for its campaign, which is paused or has a rate of its own."""
     via: str | None = None
     """The key of the only account that it may go through; None where its route says."""
-    redo_of: str | None = None
-    """The message that it sends again."""
     redone_by: str | None = None
     """The message that sends it again; None where that redo was broken off before it was in."""
 
@@ -152,7 +150,6 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
         tellings=tuple(_tellings(client, status.id)),
         via=fields["via"].removeprefix("@") if "via" in fields else None,
-        redo_of=fields.get("redo_of"),
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )

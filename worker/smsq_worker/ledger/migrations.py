@@ -96,7 +96,7 @@ def check(client: Client, url: str) -> None:
 
 
 def migrate(client: Client, rules: Rules, migrations: Sequence[Migration] = MIGRATIONS) -> Schema:
-    """Bring a ledger to the form of the last migration, or leave a newer one that may be worked in.
+    """Migrate a ledger to the newest form, or leave a newer one that may be worked in.
 
     Many workers may do this at once, and be killed at any point: the next start goes on. Raises
     SettingsError where the ledger is too new, and LedgerUnavailable.

@@ -11,7 +11,7 @@ import heapq
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -90,20 +90,30 @@ class Selector:
         self._act = Scripts(client, rules).act("select")
 
     def page(
-        self, selection: Selection, limit: int, after: str = "", *, scan: bool = False
+        self,
+        selection: Selection,
+        limit: int,
+        after: str = "",
+        *,
+        scan: bool = False,
+        on_slice: Callable[[int, int], None] = lambda _looked, _found: None,
     ) -> Found:
         """Return at most `limit` messages, the newest first, that come after a page's end.
 
-        `scan` looks through all of the ledger, for what no list has. Raises BadCursor.
+        `scan` looks through all of the ledger, for what no list has; after each of its slices
+        `on_slice` gets how many keys were scanned and messages found so far. Raises BadCursor.
         """
         rows: list[_Row] = []
         by_mask = 0
         begin = _begin(after, scan=scan)
         if scan:
-            for one in self._slices_of_all(selection, []):
+            for n, one in enumerate(self._slices_of_all(selection, []), 1):
                 rows += _rows(one, 0, begin)
-                rows = heapq.nlargest(limit + 1, set(rows))  # SCAN may give one twice.
                 by_mask += one.by_mask
+                if len(rows) > limit:
+                    rows = heapq.nlargest(limit + 1, set(rows))
+                on_slice(n * SLICE, len(rows))
+            rows = sorted(set(rows), reverse=True)  # SCAN may give one twice.
         else:
             for hour, one in self._slices(selection, [], begin):
                 rows += reversed(_rows(one, hour, begin))
@@ -134,6 +144,11 @@ class Selector:
                     group = ("other",) * len(by)
                 groups[group] += int(count)
         return Counts(dict(groups), by_mask)
+
+    def size(self) -> int:
+        """Return how many keys a scan goes through."""
+        with mapped_errors(self._rules.url):
+            return self._client.dbsize()
 
     def _slices(
         self, selection: Selection, by: Sequence[str], begin: _Begin | None
@@ -181,6 +196,11 @@ class Selector:
     def _length(self, hour: int) -> int:
         with mapped_errors(self._rules.url):
             return int(self._client.llen(keys.ids_of(hour)))
+
+    def has_index(self) -> bool:
+        """Return whether the lists of SMSQ_INDEX have any message."""
+        with mapped_errors(self._rules.url):
+            return bool(self._client.exists(keys.IDS))
 
     def holders(self, key: str) -> set[str]:
         """Return the ids of the messages that hold a key, one for each kind of caller."""

@@ -24,7 +24,7 @@ class TimerActs(Acts):
         can_publish: bool = True,
         wakeups: str = "",
     ) -> Due:
-        """Do what is due, and return which wake-ups are to be published.
+        """Run what is due, and return which wake-ups are to be published.
 
         `oldest` has the ids of the oldest wake-up in the queues of lanes, or none where the queue
         is empty; `empty` names such lanes, too. Of others it is not known, and nothing counts as

@@ -133,7 +133,7 @@ class Scheduler:
             beat()
 
     def tick(self) -> float:
-        """Do what is due now; return the seconds until the next tick.
+        """Run what is due now; return the seconds until the next tick.
 
         Raises LedgerUnavailable, and what publishing raises; nothing is lost by either. Raises an
         unexpected error once everything else has been done.
@@ -166,7 +166,7 @@ class Scheduler:
         return answers
 
     def _is_outage(self, error: Exception) -> bool:
-        """Return whether an error ends by itself and needs nobody's attention."""
+        """Return whether an error passes and needs nobody's attention."""
         return isinstance(error, self._outages) and not isinstance(error, LedgerFault)
 
     def _replay_spool(self) -> None:

@@ -133,8 +133,13 @@ class ConsumerGate:
 
     @contextmanager
     def dispatching(self) -> Iterator[None]:
-        """Count a callback that is dispatched while the block runs. Raises RequeueLater if full."""
+        """Count a callback that is dispatched while the block runs.
+
+        Raises RequeueLater if enough are, or the process is about to end.
+        """
         with self._lock:
+            if self.is_stopped:
+                raise RequeueLater("the worker is stopping")
             if self._callbacks_are_full():
                 raise RequeueLater("enough callbacks are being dispatched")
             self._callbacks += 1

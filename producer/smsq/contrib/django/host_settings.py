@@ -54,7 +54,7 @@ def read(value: object) -> tuple[Configuration, dict[str, str]]:
 
 
 def check(**_: Any) -> list[CheckMessage]:
-    """Tell everything that is wrong with `SMSQ` and the environment, each as an error."""
+    """Return everything that is wrong with `SMSQ` and the environment, each as an error."""
     configured, ids = read(getattr(settings, "SMSQ", None))
     try:
         configured.load(os.environ)

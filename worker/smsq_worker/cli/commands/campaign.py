@@ -94,7 +94,8 @@ def show(
 
 @campaign.command(epilog=examples("smsq campaign pause spring"))
 @click.argument("name")
-def pause(name: str) -> None:
+@yes_option
+def pause(name: str, *, yes: bool) -> None:
     """Stop a campaign until `smsq campaign resume`; other messages go on.
 
     Requests under way are finished. Its messages wait; only their ttl elapses. Exits with 1 where
@@ -102,19 +103,20 @@ def pause(name: str) -> None:
     """
     from smsq_worker.cli.views import campaign as view
 
-    view.do("pause", name)
+    view.do("pause", name, yes=yes)
 
 
 @campaign.command(epilog=examples("smsq campaign resume spring"))
 @click.argument("name")
-def resume(name: str) -> None:
+@yes_option
+def resume(name: str, *, yes: bool) -> None:
     """Let a paused campaign go on, in the order in which it came.
 
     Exits with 1 where it was not paused.
     """
     from smsq_worker.cli.views import campaign as view
 
-    view.do("resume", name)
+    view.do("resume", name, yes=yes)
 
 
 @campaign.command(

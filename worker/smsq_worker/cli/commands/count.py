@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option, suggest
+from smsq_worker.cli.helpers.options import by_option, examples, json_option
 from smsq_worker.cli.helpers.selecting import selection_options
-from smsq_worker.i18n import _
 
 GROUPS = ("state", "reason", "template", "lane", "campaign", "caller", "stat", "hour", "day")
 
@@ -21,30 +20,14 @@ GROUPS = ("state", "reason", "template", "lane", "campaign", "caller", "stat", "
     )
 )
 @selection_options
-@click.option(
-    "--by",
-    default="state",
-    show_default=True,
-    metavar="WORDS",
-    shell_complete=suggest(*GROUPS),
-    help=f"With commas between: {', '.join(GROUPS)}.",
-)
+@by_option(GROUPS, default="state")
 @click.option("--scan", is_flag=True, help="Look through the whole ledger, not the index.")
 @json_option
-def count(by: str, *, scan: bool, as_json: bool, **asked: Any) -> None:
+def count(by: tuple[str, ...], *, scan: bool, as_json: bool, **asked: Any) -> None:
     """Count messages. It takes the same conditions as `smsq list`, and some seconds a million.
 
     Exits with 2 where a condition means nothing.
     """
-    from smsq.suggestions import did_you_mean
     from smsq_worker.cli.views import selected
 
-    words = tuple(dict.fromkeys(word.strip() for word in by.split(",") if word.strip()))
-    for word in words:
-        if word not in GROUPS:
-            hint = did_you_mean(word, GROUPS)
-            allowed = _("it takes words out of {names}", names=", ".join(GROUPS))
-            raise click.BadParameter(
-                f"{word!r:.40}: {allowed}{hint and f'; {hint}'}", param_hint="--by"
-            )
-    selected.show_counts(asked, words, scan=scan, as_json=as_json)
+    selected.show_counts(asked, by, scan=scan, as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option
+from smsq_worker.cli.helpers.asking import ask_if_many_wait, yes_option
 from smsq_worker.cli.helpers.options import check_reason, examples
 from smsq_worker.cli.helpers.output import echo, fail
 from smsq_worker.cli.helpers.scope import PAUSABLE, read_scopes, scope_argument
@@ -21,7 +22,8 @@ from smsq_worker.cli.helpers.scope import PAUSABLE, read_scopes, scope_argument
 @scope_argument(PAUSABLE)
 @account_option
 @click.option("--reason", default="", callback=check_reason, help="Shown by status and in logs.")
-def pause(scope: tuple[str, ...], *, account: str | None, reason: str) -> None:
+@yes_option
+def pause(scope: tuple[str, ...], *, account: str | None, reason: str, yes: bool) -> None:
     """Stop sending until `smsq resume`: all messages, or those of one template.
 
     Requests under way are finished, reports are still accepted, and messages wait; only their ttl
@@ -41,6 +43,8 @@ def pause(scope: tuple[str, ...], *, account: str | None, reason: str) -> None:
     settings = Settings.load(os.environ)
     found = read_scopes(scope, PAUSABLE, accounts_of(settings), account)
     control, before = open_known(settings), []
+    names = ", ".join(scope_name(spoken(one, settings.rules.accounts)) for one in found)
+    ask_if_many_wait(control, _("this pauses {scope}", scope=names), yes=yes)
     for one in found:
         shown = spoken(one, settings.rules.accounts)
         if not control.pause(one, reason, audit.act("pause", scope=one, reason=reason)):

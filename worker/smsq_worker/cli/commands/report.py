@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option, suggest
+from smsq_worker.cli.helpers.options import by_option, examples, json_option
 from smsq_worker.i18n import _
 
 GROUPS = ("template", "lane", "stat")
@@ -27,16 +27,10 @@ DAYS_KEPT = 40
     show_default=True,
     help="So many, of which --day is the last; each has rows of its own.",
 )
-@click.option(
-    "--by",
-    default="",
-    metavar="WORDS",
-    shell_complete=suggest(*GROUPS),
-    help=f"With commas between: {', '.join(GROUPS)}.",
-)
+@by_option(GROUPS)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
-def report(day: str, days: int, by: str, *, as_csv: bool, as_json: bool) -> None:
+def report(day: str, days: int, by: tuple[str, ...], *, as_csv: bool, as_json: bool) -> None:
     """Show what became of a day's messages: sent, delivered, failed, in doubt, how fast.
 
     A day is Asia/Shanghai's, and its messages are those that were enqueued on it. The rate is the
@@ -49,17 +43,8 @@ def report(day: str, days: int, by: str, *, as_csv: bool, as_json: bool) -> None
 
     Exits with 2 where a word means nothing.
     """
-    from smsq.suggestions import did_you_mean
     from smsq_worker.cli.views import report as view
 
     if as_csv and as_json:
         raise click.UsageError(_("either --csv or --json, not both"))
-    words = tuple(dict.fromkeys(word.strip() for word in by.split(",") if word.strip()))
-    for word in words:
-        if word not in GROUPS:
-            hint = did_you_mean(word, GROUPS)
-            allowed = _("it takes words out of {names}", names=", ".join(GROUPS))
-            raise click.BadParameter(
-                f"{word!r:.40}: {allowed}{hint and f'; {hint}'}", param_hint="--by"
-            )
-    view.show(day, days, words, form="csv" if as_csv else as_json and "json")
+    view.show(day, days, by, form="csv" if as_csv else as_json and "json")

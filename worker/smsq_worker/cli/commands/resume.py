@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option
+from smsq_worker.cli.helpers.asking import ask_if_many_wait, yes_option
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, fail
 from smsq_worker.cli.helpers.scope import RESUMABLE, read_scopes, scope_argument
@@ -20,7 +23,8 @@ from smsq_worker.cli.helpers.scope import RESUMABLE, read_scopes, scope_argument
 )
 @scope_argument(RESUMABLE)
 @account_option
-def resume(scope: tuple[str, ...], *, account: str | None) -> None:
+@yes_option
+def resume(scope: tuple[str, ...], *, account: str | None, yes: bool) -> None:
     """Resume sending after a pause, whatever its cause.
 
     Resuming the account also ends a pause for an outage of the gateway, the breaker's; it can be
@@ -33,27 +37,19 @@ def resume(scope: tuple[str, ...], *, account: str | None) -> None:
     from smsq import audit
     from smsq_worker.cli.helpers.accounts import accounts_of, open_known
     from smsq_worker.config.settings import Settings
-    from smsq_worker.domain.printable import escaped
     from smsq_worker.domain.scopes import read_scope, spoken
     from smsq_worker.i18n import _
     from smsq_worker.inspection.formatting import pause_words, scope_name, scope_words
-    from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 
     settings = Settings.load(os.environ)
     named = settings.rules.accounts
     asked = read_scopes(scope, RESUMABLE, accounts_of(settings), account)
     control = open_known(settings)
     before = {one.scope: one for one in control.pauses()}
-    wanted: list[str] = []
-    for one in asked:
-        found = one
-        if one not in before:  # A name of an older release is shown with escapes.
-            found = next((real for real in before if escaped(real) == one), one)
-        account_scope = read_scope(found)
-        if account_scope.kind == ACCOUNT:
-            wanted += [found, str(account_scope._replace(kind=BREAKER))]
-        else:
-            wanted.append(found)
+    wanted = [each for one in asked for each in _scopes(one, before)]
+    if met := [one for one in wanted if one in before]:
+        names = ", ".join(scope_name(spoken(one, named)) for one in met)
+        ask_if_many_wait(control, _("this resumes {scope}", scope=names), yes=yes)
     done = [
         one
         for one in wanted
@@ -70,3 +66,17 @@ def resume(scope: tuple[str, ...], *, account: str | None) -> None:
         if others:
             fail(_("{scope} was not paused; paused now: {others}", scope=name, others=others))
         fail(_("{scope} was not paused", scope=name))
+
+
+def _scopes(asked: str, paused: Collection[str]) -> Iterator[str]:
+    """Yield what a scope means: of an account, its breaker too."""
+    from smsq_worker.domain.printable import escaped
+    from smsq_worker.domain.scopes import read_scope
+    from smsq_worker.ledger.admin import ACCOUNT, BREAKER
+
+    if asked not in paused:  # A name of an older release is shown with escapes.
+        asked = next((real for real in paused if escaped(real) == asked), asked)
+    yield asked
+    scope = read_scope(asked)
+    if scope.kind == ACCOUNT:
+        yield str(scope._replace(kind=BREAKER))

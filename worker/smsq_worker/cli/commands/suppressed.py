@@ -66,12 +66,15 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 @lane_option
 @click.option("--days", type=click.IntRange(1, MAX_DAYS), help="For this many days.")
 @click.option("--until", metavar="ISO-DATE", help="Until this date (UTC) or time.")
+@yes_option
 def add(
     phones: tuple[str, ...],
     reason: str,
     lanes: tuple[str, ...],
     days: int | None,
     until: str | None,
+    *,
+    yes: bool,
 ) -> None:
     """Send nothing to these numbers; until they are removed, or for a time.
 
@@ -79,17 +82,18 @@ def add(
     """
     from smsq_worker.cli.views import suppressed as view
 
-    view.add(phones, reason, lanes, days, until)
+    view.add(phones, reason, lanes, days, until, yes=yes)
 
 
 @suppressed.command(epilog=examples("smsq suppressed remove 13800138000"))
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
 @lane_option
-def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
+@yes_option
+def remove(phones: tuple[str, ...], lanes: tuple[str, ...], *, yes: bool) -> None:
     """Send to these numbers again. Exits with 1 where one was not suppressed."""
     from smsq_worker.cli.views import suppressed as view
 
-    view.remove(phones, lanes)
+    view.remove(phones, lanes, yes=yes)
 
 
 @suppressed.command(

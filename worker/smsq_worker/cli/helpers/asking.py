@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from smsq_worker.cli.helpers.output import echo, fail
-from smsq_worker.i18n import _
+from smsq_worker.i18n import _, ngettext
+
+if TYPE_CHECKING:
+    from smsq_worker.ledger.admin import Control
 
 yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask, at a terminal.")
 
@@ -16,11 +19,11 @@ REFUSED: Final = 1
 
 
 def ask(what: str, *, yes: bool) -> None:
-    """Say what a command will touch, and go on only if the operator agrees.
+    """Print what a command will touch, and go on only if the operator agrees.
 
     Nobody is asked with --yes, nor where stdin or stderr is no terminal. Exits with 1 otherwise.
     """
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or not _is_terminal():
         return
     echo(what, err=True)
     try:
@@ -29,3 +32,18 @@ def ask(what: str, *, yes: bool) -> None:
         is_agreed = False
     if not is_agreed:
         fail(_("nothing was done"), REFUSED)
+
+
+def ask_if_many_wait(control: Control, what: str, *, yes: bool) -> None:
+    """Ask, as `ask` does, before what concerns all that waits, where that is several messages."""
+    if yes or not _is_terminal():
+        return
+    live = control.live().items()
+    waiting = sum(n for name, n in live if name.endswith((":queued", ":deferred")))
+    if waiting > 1:
+        words = ngettext("{n} message waits to be sent", "{n} messages wait to be sent", waiting)
+        ask(_("{advice}; {more}", advice=words, more=what), yes=yes)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 LEAST: Final = 20
-"""Columns; a narrower terminal breaks lines by itself."""
+"""Columns; a narrower terminal breaks lines where it likes."""
 _LABEL: Final = re.compile(r" +-> | *\S+(?: \S+)?  +")
 _DEEP: Final = 3
 """What continues a line is indented as deep as its text, but not beyond a third of the width."""
@@ -42,7 +42,7 @@ def padded(text: str, columns: int) -> str:
 
 
 def fitted(line: str, columns: int) -> Iterator[str]:
-    """Yield a line in parts of at most so many columns; what follows the first is indented.
+    """Yield a line in parts of at most this many columns; what follows the first is indented.
 
     A word that is wider stands alone and whole, so that it is copied as one: the terminal breaks
     it.
@@ -57,9 +57,9 @@ def fitted(line: str, columns: int) -> Iterator[str]:
     yield from _parts(line, columns, " " * (depth if depth <= columns // _DEEP else _SHALLOW))
 
 
-def wrapped(text: str, columns: int | None) -> list[str]:
-    """Return the lines of a text, each at most so wide; its own if `columns` is None."""
-    if columns is None:
+def wrapped(text: str, columns: int) -> list[str]:
+    """Return the lines of a text, each at most so wide; its own if `columns` is 0."""
+    if not columns:
         return text.splitlines()
     lines: list[str] = []
     for line in text.splitlines():
@@ -68,9 +68,10 @@ def wrapped(text: str, columns: int | None) -> list[str]:
     return lines
 
 
-def terminal_columns() -> int | None:
-    """Return the width of the terminal; None where the output is a file, and wraps nowhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_columns(*, err: bool = False) -> int:
+    """Return the columns of the terminal; 0 where there is none: a line stays one for grep."""
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    return shutil.get_terminal_size().columns if is_terminal else 0
 
 
 def by_columns(text: str) -> str:

@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
 
 
 def _speak(command: click.Command) -> None:
-    """Let a command, and those below it, take --lang and translate their help."""
+    """Make a command, and those below it, take --lang and translate their help."""
     command.context_class = HelpContext
     forget_help_option(command)
     if command.add_help_option and not any("--lang" in param.opts for param in command.params):

@@ -59,6 +59,32 @@ def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list
     return complete
 
 
+def by_option(groups: Sequence[str], default: str = "") -> Decorator:
+    """Declare --by, which takes some of `groups` with commas between, as a tuple."""
+
+    def read(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+        words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+        if unknown := next((word for word in words if word not in groups), None):
+            from smsq.suggestions import did_you_mean
+
+            hint = did_you_mean(unknown, groups)
+            allowed = _("it takes words out of {names}", names=", ".join(groups))
+            raise click.BadParameter(
+                f"{unknown!r:.40}: {allowed}{hint and f'; {hint}'}", param_hint="--by"
+            )
+        return words
+
+    return click.option(
+        "--by",
+        default=default,
+        show_default=bool(default),
+        callback=read,
+        metavar="WORDS",
+        shell_complete=suggest(*groups),
+        help=f"With commas between: {', '.join(groups)}.",
+    )
+
+
 def message_options(*, lane: str, ttl: str, rows: str = "") -> Decorator:
     """Declare the arguments of `send_sms` that a command takes as options.
 

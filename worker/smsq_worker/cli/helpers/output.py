@@ -5,14 +5,12 @@ What comes from callers, the gateway or Redis may hold anything, so everything i
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import click
 
-from smsq_worker.cli.helpers.layout import fitted
+from smsq_worker.cli.helpers.layout import fitted, terminal_columns
 from smsq_worker.domain.printable import escaped, json_text
 
 
@@ -40,9 +38,9 @@ def echo_json_line(value: Any, *, nl: bool = True) -> None:
     click.echo(json_text(value), nl=nl)
 
 
-def echo_own(text: str, *, nl: bool = True) -> None:
-    """Print a text of ours as it is, such as a script."""
-    click.echo(text, nl=nl)
+def echo_own(text: str) -> None:
+    """Print smsq's own text as it is, such as a script."""
+    click.echo(text)
 
 
 def fail(why: str, code: int = 1) -> NoReturn:
@@ -53,11 +51,5 @@ def fail(why: str, code: int = 1) -> NoReturn:
 
 def fitted_lines(lines: Iterable[str], *, err: bool = False) -> list[str]:
     """Return lines as they are printed."""
-    width = table_width(err=err)
+    width = terminal_columns(err=err)
     return [part for line in lines for part in fitted(escaped(line), width)]
-
-
-def table_width(*, err: bool = False) -> int:
-    """Return the columns of the terminal; 0 where there is none: a line stays one for grep."""
-    is_terminal = (sys.stderr if err else sys.stdout).isatty()
-    return shutil.get_terminal_size().columns if is_terminal else 0

@@ -1,4 +1,4 @@
-"""The one small language in which commands over many messages are told which ones."""
+"""The one small language that names the messages a command is about."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from smsq_worker.i18n import _, ngettext
 if TYPE_CHECKING:
     from smsq.connection import Client
     from smsq_worker.config.settings import Settings
+    from smsq_worker.ledger.campaigns import Campaigns
     from smsq_worker.ledger.selecting import Selection, Selector
 
 _STATES: Final = (
@@ -23,6 +24,8 @@ _STATES: Final = (
     *("unreported", "duplicate", "cancelled"),
 )
 _LANES: Final = ("otp", "notice", "bulk")
+_SOURCES: Final = ("report:", "gateway:", "local:", "duplicate:")
+"""What a reason begins with: who said so."""
 
 _TEXT: Final[dict[str, Any]] = {"metavar": "TEXT"}
 _SEVERAL: Final[dict[str, Any]] = {"multiple": True, **_TEXT}
@@ -33,7 +36,7 @@ selection_options: Final = declare(
         shell_complete=suggest(*_STATES),
         help="Several with commas, here and below; * stands for any characters.",
     ),
-    click.option("--reason", **_SEVERAL, help="Like local:expired or 'report:MO:*'."),
+    click.option("--reason", **_SEVERAL, help="Like local:suppressed, 'report:MO:*' or MA:0001."),
     click.option("--template", **_SEVERAL),
     click.option("--lane", **_SEVERAL, shell_complete=suggest(*_LANES)),
     click.option("--campaign", **_SEVERAL),
@@ -54,6 +57,8 @@ def read(asked: Mapping[str, Any]) -> Selection:
     from smsq_worker.ledger.selecting import Selection
 
     patterns = {name: _words(asked[name]) for name in _MULTIPLE if asked[name]}
+    if "reason" in patterns:
+        patterns["reason"] = [one for word in patterns["reason"] for one in _reasons(word)]
     for name, known in (("state", _STATES), ("lane", _LANES)):
         for word in patterns.get(name, ()):
             _check(name, word, known)
@@ -102,19 +107,58 @@ def notes(selection: Selection, by_mask: int) -> list[str]:
     ]
 
 
+def missing(client: Client, settings: Settings, selection: Selection, found: int) -> list[str]:
+    """Return what says of campaigns asked for by name that there are none.
+
+    Exits with 1 where nothing was found: it is not that they have no such message.
+    """
+    from smsq_worker.cli.helpers.output import fail
+    from smsq_worker.ledger.campaigns import Campaigns
+
+    campaigns = Campaigns(client, settings.rules)
+    names = [one for one in selection.patterns.get("campaign", ()) if "*" not in one]
+    words = [no_campaign(campaigns, one) for one in names if campaigns.read(one) is None]
+    if words and not found:
+        fail("\n".join(words))
+    return words
+
+
+def no_campaign(campaigns: Campaigns, name: str) -> str:
+    """Return what says that nothing is known of a campaign, and which may be meant."""
+    from smsq.suggestions import nearest
+    from smsq_worker.inspection.formatting import clean
+
+    words = _("nothing is known of a campaign {name}; smsq campaign lists them", name=clean(name))
+    known = [one.name for one in campaigns.all()]
+    # A file's is named after it, with its digest behind.
+    near = [one for one in known if one.startswith(name)] or nearest(name, known)
+    if not near:
+        return words
+    return _(
+        "{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=clean(near[0]))
+    )
+
+
 def _callers(settings: Settings) -> Sequence[str]:
     """Return the names of the relay's callers, as far as this machine knows them."""
-    import tomllib
+    from smsq_worker.domain.toml_file import read_tables
 
-    try:
-        text = settings.relay_callers.read_text() if settings.relay_callers else ""
-        return list(tomllib.loads(text).get("callers", {}))
-    except (OSError, ValueError):
-        return []
+    file = settings.relay_callers
+    return list(read_tables(file, "callers", "")[0] or ()) if file else []
 
 
 def _words(given: Sequence[str]) -> list[str]:
     return [word.strip() for one in given for word in one.split(",") if word.strip()]
+
+
+def _reasons(word: str) -> list[str]:
+    """Return what the ledger may have for a reason: people leave out who said MA:0001 or 400."""
+    from smsq_worker.domain.codes import normalise
+
+    if word.startswith((*_SOURCES, "*")):
+        return [word]
+    code = word.upper() if "*" in word else normalise(word)
+    return [f"report:{code}", *(f"{source}{word}" for source in _SOURCES)]
 
 
 def _check(name: str, word: str, known: Sequence[str]) -> None:

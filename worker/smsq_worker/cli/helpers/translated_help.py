@@ -40,12 +40,12 @@ def translated(command: click.Command) -> click.Command:
 
 
 def forget_help_option(command: click.Command) -> None:
-    """Let click make a command's --help anew: it keeps it, in the language of then."""
+    """Make click build a command's --help anew: it keeps one, in the language of then."""
     command._help_option = None  # noqa: SLF001
 
 
 def texts_of(command: click.Command) -> Iterator[str]:
-    """Yield each text of a command's help that is translated by itself."""
+    """Yield each text of a command's help that is translated on its own."""
     for text in (command.help, command.epilog):
         for part in _paragraphs(text):
             yield from _texts_of_lines(part) if part.startswith(_AS_IT_IS) else [_one_line(part)]

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from smsq import audit
-from smsq.suggestions import nearest
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
 from smsq_worker.bulk_import.source import BadFile, opened
@@ -89,7 +88,7 @@ def show_rate(name: str) -> None:
 
 
 def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -> None:
-    """Do what an operator says, and print what follows; exits with 1 where it changes nothing."""
+    """Apply what an operator says, and print what follows; exit with 1 where nothing changes."""
     settings = Settings.load(os.environ)
     campaigns = Campaigns(connect_ledger_to_write(settings), settings.rules)
     found = _known(campaigns, name)
@@ -101,10 +100,18 @@ def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -
             name=clean(name),
         )
         ask(what, yes=yes)
+    elif deed in {"pause", "resume"} and found.to_send > 1:
+        what = ngettext(
+            "campaign {name} has {n} message that waits",
+            "campaign {name} has {n} messages that wait",
+            found.to_send,
+            name=clean(name),
+        )
+        ask(what, yes=yes)
     act = audit.act(f"campaign {deed}", name=name, per_s=rate)
     before = campaigns.do(deed, name, rate=rate, act=act)
     if before == "unknown":  # It has been forgotten in between.
-        fail(_unknown(campaigns, name))
+        fail(selecting.no_campaign(campaigns, name))
     if before == "cancelled":
         fail(_("campaign {name} was cancelled", name=clean(name)))
     if deed == "pause" and before == "paused":
@@ -145,20 +152,8 @@ def _done(deed: Deed, name: str, rate: float | None, now: Campaign) -> str:
 def _known(campaigns: Campaigns, name: str) -> Campaign:
     found = campaigns.read(name)
     if found is None:
-        fail(_unknown(campaigns, name))
+        fail(selecting.no_campaign(campaigns, name))
     return found
-
-
-def _unknown(campaigns: Campaigns, name: str) -> str:
-    words = _("nothing is known of a campaign {name}; smsq campaign lists them", name=clean(name))
-    known = [one.name for one in campaigns.all()]
-    # A file's is named after it, with its digest behind.
-    near = [one for one in known if one.startswith(name)] or nearest(name, known)
-    if not near:
-        return words
-    return _(
-        "{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=clean(near[0]))
-    )
 
 
 def _follow(campaigns: Campaigns, found: Campaign, every_s: int) -> Campaign:

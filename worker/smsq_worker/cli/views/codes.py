@@ -14,8 +14,8 @@ from rich.text import Text
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
-from smsq_worker.cli.helpers.layout import padded
-from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail, table_width
+from smsq_worker.cli.helpers.layout import padded, terminal_columns
+from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
 from smsq_worker.domain.printable import escaped
@@ -50,10 +50,10 @@ def show_all(*, as_json: bool) -> None:
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
-    if 0 < table_width() < _LEAST_COLUMNS:
+    if 0 < terminal_columns() < _LEAST_COLUMNS:
         echo_lines(_narrow(catalogue))
     else:
-        Console(width=table_width() or _PIPE_COLUMNS).print(_table(catalogue))
+        Console(width=terminal_columns() or _PIPE_COLUMNS).print(_table(catalogue))
 
 
 def load_catalogue() -> tuple[Path | None, Catalogue]:

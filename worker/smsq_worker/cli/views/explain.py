@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from smsq.cipher import PlaintextCipher, opener
+from smsq.cipher import opener
 from smsq.connection import Client
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
@@ -52,7 +52,6 @@ from smsq_worker.ledger.message_view import (
     read_trace,
     sharers_of,
 )
-from smsq_worker.ledger.search import find, size
 from smsq_worker.ledger.selecting import Selection, Selector
 from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
@@ -100,12 +99,14 @@ def show_explanation(word: str, wish: Wish) -> None:
         context = _Context(settings, client, catalogue, catalogues, wish)
         if _explain_id(context, word) or _explain_mid(context, word):
             return
+        selector = selecting.selector(client, settings)
         if phone := _phone(word):
             _explain_phone(context, phone)
-        elif not _explain_named(context, word):
+        elif not _explain_named(context, selector, word):
             if _NUMBER.fullmatch(word):
                 _refuse_number(word)
-            _unknown(context, _("nothing is known of {word!r}", word=word))
+            words = _("nothing is known of {word!r}", word=word)
+            _unknown(context, _("; ").join([words, *_unindexed(context, selector)]))
 
 
 def _phone(word: str) -> str:
@@ -166,13 +167,12 @@ def _explain_mid(context: _Context, mid: str) -> bool:
     return True
 
 
-def _explain_named(context: _Context, word: str) -> bool:
+def _explain_named(context: _Context, selector: Selector, word: str) -> bool:
     """Explain the messages of a campaign, the holders of a key, or those with a reference.
 
     In this order: the first two are looked up, for a reference the index is searched.
     """
     client, settings = context.client, context.settings
-    selector = selecting.selector(client, settings)
     campaign = Campaigns(client, settings.rules).read(word)
     if campaign is not None:
         ids = _ids(selector, "campaign", word, context.wish.last)
@@ -196,7 +196,17 @@ def _explain_named(context: _Context, word: str) -> bool:
         name=clean(word),
         n=len(ids),
     )
+    note = _("; ").join([note, *_unindexed(context, selector)])
     return _explain_several(context, {"reference": word, "found": len(ids)}, ids, note)
+
+
+def _unindexed(context: _Context, selector: Selector) -> Iterator[str]:
+    """Yield that a reference was looked up where not every message is, if that is known."""
+    if not (context.settings.index and selector.has_index()):
+        yield _(
+            "a reference is looked up in the index, which messages sent with SMSQ_INDEX=0 are not "
+            "in; to look through all: smsq list --scan --reference"
+        )
 
 
 def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
@@ -213,33 +223,30 @@ def _explain_several(
     if len(found) == 1 and what["found"] == 1:
         return _explain_id(context, found[0].id)
     found.sort(key=lambda one: one.enqueued_at, reverse=True)
-    rows = [_row(context, status) for status in found]
-    if rows:
-        lines = [
-            *_table(rows),
-            *wrapped(note, terminal_columns()),
-            _("one of them: smsq explain ID"),
-        ]
-        _echo(context, what | {"note": note, "messages": rows}, lines)
-    return bool(rows)
+    if found:
+        rows = [_row(context, status) for status in found]
+        _echo_several(context, what | {"note": note, "messages": rows})
+    return bool(found)
+
+
+def _echo_several(context: _Context, answer: dict[str, Any]) -> None:
+    lines = [*_table(answer["messages"]), *wrapped(answer["note"], terminal_columns())]
+    _echo(context, answer, [*lines, _("one of them: smsq explain ID")])
 
 
 def _explain_phone(context: _Context, phone: str) -> None:
     settings, client = context.settings, context.client
-    ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
-    digests = {cipher.phone_hash(phone) for cipher in ciphers}
-    masked = mask_phone(phone)
-    total = size(client, settings.rules)
+    selector = selecting.selector(client, settings)
+    masked, total = mask_phone(phone), selector.size()
     with meter(_("searching"), total, quiet=not sys.stderr.isatty()) as step:
-        found, count = find(
-            client,
-            settings.rules,
-            masked,
-            digests,
-            last=context.wish.last,
-            told=lambda looked, hits: step(min(looked, total), _("{n} found", n=hits)),
-        )
-    statuses = [read_status(client, settings.redis_url, message_id) for message_id, _score in found]
+        found = selector.page(
+            Selection(phone=phone),
+            sys.maxsize - 1,
+            scan=True,
+            on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
+        ).rows
+    newest = [one for one, _at in found[: context.wish.last]]
+    statuses = (read_status(client, settings.redis_url, one) for one in newest)
     rows = [_row(context, status) for status in statuses if status is not None]
     if not rows:
         _unknown(context, _("no message to {phone} is known", phone=masked))
@@ -248,19 +255,11 @@ def _explain_phone(context: _Context, phone: str) -> None:
         "are not kept, so another number's may be among them",
         phone=masked,
         n=len(rows),
-        count=count,
+        count=len(found),
     )
-    answer: dict[str, Any] = {"phone": masked, "found": count, "note": note, "messages": rows}
+    answer: dict[str, Any] = {"phone": masked, "found": len(found), "note": note, "messages": rows}
     if len(rows) > 1:
-        _echo(
-            context,
-            answer,
-            [
-                *_table(rows),
-                *wrapped(note, terminal_columns()),
-                _("one of them: smsq explain ID"),
-            ],
-        )
+        _echo_several(context, answer)
         return
     trace = read_trace(client, settings.redis_url, rows[0]["id"])
     if trace is None:
@@ -300,7 +299,7 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "campaign": status.campaign,
         "state": status.state,
         "reason": status.reason,
-        "redo_of": trace.redo_of,
+        "redo_of": status.redo_of,
         "redone_by": trace.redone_by,
         "words": state_words(status, context.catalogue),
         "events": [_event(context, event) for event in past_events(told)],
@@ -407,16 +406,16 @@ def _labelled(label: str, text: str) -> str:
     return padded(label, _LABEL) + text
 
 
-def _hanging(before: str, text: str, columns: int | None) -> Iterator[str]:
+def _hanging(before: str, text: str, columns: int) -> Iterator[str]:
     """Yield the lines of a text, behind what is before its first."""
     indent = width(before)
     for n, line in enumerate(wrapped(text, columns and columns - indent)):
         yield (" " * indent if n else before) + line
 
 
-def _event_lines(events: Iterable[dict[str, Any]], columns: int | None) -> Iterator[str]:
+def _event_lines(events: Iterable[dict[str, Any]], columns: int) -> Iterator[str]:
     for event in events:
-        if columns is None or columns >= _WIDE:
+        if not 0 < columns < _WIDE:
             yield from _hanging(padded(event["at"] or "", _TIME), event["text"], columns)
         else:
             yield from filter(None, [event["at"]])
@@ -438,7 +437,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         state = padded(state_name(row["state"]), 10)
         rest = "  ".join((row["enqueued_at"], state, clean(row["reason"] or ""))).rstrip()
-        if columns is None or columns >= _WIDE:
+        if not 0 < columns < _WIDE:
             yield f"{row['id']}  {rest}"
         else:
             yield from (row["id"], f"  {rest}")

@@ -62,10 +62,12 @@ def redo(asked: Mapping[str, Any], options: Options) -> None:
     wish = Wish(selection, options.also_doubtful, options.scan)
     found = act.survey(wish)
     total = found.taken.total()
+    looked_at = total + found.may_have_arrived.total() + found.left.total()
+    notes = selecting.missing(client, settings, selection, looked_at)
     rate = Control(client, settings.rules).rate().now
     answer = _as_dict(found) | {"rate_per_s": rate, "seconds": round(total / rate, 1)}
     if not options.as_json:
-        echo_lines(_lines(found, total / rate, rate))
+        echo_lines([*_lines(found, total / rate, rate), *notes])
     if options.dry_run or not total:
         if options.as_json:
             echo_json(answer | {"campaign": None, "sent_again": 0})

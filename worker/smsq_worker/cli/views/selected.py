@@ -30,7 +30,7 @@ Form = Literal["csv", "json", False]
 
 COLUMNS: Final = (
     *("id", "enqueued_at", "state", "reason", "stat", "lane", "template", "phone", "reference"),
-    *("attempts", "finished_at"),
+    *("attempts", "finished_at", "campaign", "redo_of"),
 )
 
 ACCOUNT: Final = "account"
@@ -52,6 +52,7 @@ def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, f
             ) from None
         statuses = _statuses(client, settings.redis_url, found)
         notes = selecting.notes(selection, found.by_mask)
+        notes += selecting.missing(client, settings, selection, len(found.rows))
         if form == "json":
             rows = [_as_dict(one, settings.rules.accounts) for one in statuses]
             echo_json({"messages": rows, "after": found.after, "notes": notes})
@@ -69,9 +70,10 @@ def show_counts(asked: Mapping[str, Any], by: Sequence[str], *, scan: bool, as_j
     settings = Settings.load(os.environ)
     with connect_ledger(settings) as client:
         counts = selecting.selector(client, settings).count(selection, by, scan=scan)
+        total = sum(counts.groups.values())
+        notes = selecting.notes(selection, counts.by_mask)
+        notes += selecting.missing(client, settings, selection, total)
     groups = sorted(counts.groups.items(), key=lambda one: (-one[1], tuple(map(str, one[0]))))
-    total = sum(counts.groups.values())
-    notes = selecting.notes(selection, counts.by_mask)
     if as_json:
         rows = [
             dict(zip(by, map(_plain, values), strict=True)) | {"count": n} for values, n in groups

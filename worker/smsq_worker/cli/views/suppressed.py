@@ -65,11 +65,14 @@ def add(
     lanes: tuple[str, ...],
     days: int | None,
     until: str | None,
+    *,
+    yes: bool,
 ) -> None:
     """Suppress numbers: until they are removed, for some days, or until a time."""
     end = _end(days, until)
     numbers = _numbers(phones)
     control = _control()
+    _ask_to_suppress(len(numbers), yes=yes)
     for phone in numbers:
         act = audit.act(
             "suppressed add",
@@ -83,10 +86,17 @@ def add(
         echo(_("{phone}  suppressed{lanes} until {time}", **known))
 
 
-def remove(phones: tuple[str, ...], lanes: tuple[str, ...]) -> None:
+def remove(phones: tuple[str, ...], lanes: tuple[str, ...], *, yes: bool) -> None:
     """Lift the suppression of numbers. Exits with 1 where one was not suppressed."""
     numbers = _numbers(phones)
     control = _control()
+    if len(numbers) > 1:
+        words = ngettext(
+            "this lets messages go to {n} number",
+            "this lets messages go to {n} numbers",
+            len(numbers),
+        )
+        ask(words, yes=yes)
     missing = False
     for phone in numbers:
         act = audit.act("suppressed remove", phone=mask_phone(phone), lanes=" ".join(lanes))
@@ -106,8 +116,7 @@ def import_list(path: str, encoding: str | None, *, yes: bool) -> None:
         except BadFile as error:
             fail(f"smsq: {told(str(error))}", 2)
         found = _read(source, encoding, now)
-    words = ngettext("this suppresses {n} number", "this suppresses {n} numbers", len(found))
-    ask(words, yes=yes)
+    _ask_to_suppress(len(found), yes=yes, at_least=1)
     rows = chain.from_iterable(found.values())
     act = audit.act("suppressed import", file=path)
     count = _control().take_over((row for row in rows if row.until > now), act)
@@ -116,6 +125,12 @@ def import_list(path: str, encoding: str | None, *, yes: bool) -> None:
     if over:
         words = _("{words}, {n} left out: their time is over", words=words, n=over)
     echo(words)
+
+
+def _ask_to_suppress(count: int, *, yes: bool, at_least: int = 2) -> None:
+    if count >= at_least:
+        words = ngettext("this suppresses {n} number", "this suppresses {n} numbers", count)
+        ask(words, yes=yes)
 
 
 def _read(source: Source, encoding: str | None, now: datetime) -> dict[str, tuple[Suppressed, ...]]:

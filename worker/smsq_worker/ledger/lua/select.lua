@@ -8,7 +8,9 @@
 -- Returns {next cursor, how many were looked at, how many matched by the mask of their number alone,
 -- then id, enqueued, place in the list, ... or values as JSON, count, ...}
 --
--- One act for a slice: as in find.lua.
+-- One act for a slice, because a command for each message would cost the server ten times as much;
+-- and no more than a slice, because all clients wait meanwhile. A message that comes or ends between
+-- two slices may be missed, or come twice.
 
 local LANE = {o = 'otp', n = 'notice', b = 'bulk'}
 local HOUR = 3600000
