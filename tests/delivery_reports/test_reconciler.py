@@ -15,7 +15,7 @@ from smsq import keys
 from smsq.contract import RECONCILE_REPORT
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.tasks import register
-from smsq_worker.delivery_reports.reconciler import Reconciler
+from smsq_worker.delivery_reports.reconciler import LEFT_FOR_S, Reconciler
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Ledger
@@ -203,3 +203,17 @@ def test_each_account_has_its_own_catalogue(scene: Scene, tmp_path: Path) -> Non
     assert reports.reconcile([(mid, "DELIVRD")]) == "1 accepted"
     early = json.loads(scene.client.lrange(keys.early(f"{mid} backup"), 0, -1)[0])
     assert early["class"] == "delivered"
+
+
+def test_a_report_that_nobody_knows_the_account_of_is_noted_in_the_end(scene: Scene) -> None:
+    (mid,) = accepted(scene, "m1")
+    scene.client.rename(keys.mid(mid), keys.mid(f"{mid} gone"))
+    left = (f"{mid} gone", "DELIVRD")
+    scene.ledger.take_in([left], wake_after_s=60)
+    now = [0.0]
+    reports = Reconciler(scene.ledger, Catalogue.load(), timer=lambda: now[0])
+    assert reports.reconcile([left]) == "1 left"
+    now[0] = LEFT_FOR_S
+    assert reports.reconcile([left]) == "1 accepted"
+    assert not scene.client.exists(keys.INBOX)
+    assert scene.field("m1", "stat") == "DELIVRD"

@@ -34,6 +34,7 @@ GLUED = [
     "columns unknown",
     "names unknown",
     "reason must be printable text of at most",
+    "its reports need its secret",
 ]
 """What the code makes of two texts; it is raised below, or in the tests of imports."""
 FOLDERS = [Path(smsq.__file__).parent, Path(smsq_worker.__file__).parent]

@@ -65,7 +65,7 @@ class AccountsFile:
 
 
 def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> AccountsFile:
-    """Read a file; never raises.
+    """Read a file, with all its mistakes.
 
     `alone` is the account that the settings describe without a file. The account that was it has
     from there what it does not say itself; the others have timeouts, CAs and the vendor's address.

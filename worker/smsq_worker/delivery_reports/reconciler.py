@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
 from smsq import tracing
@@ -22,6 +22,9 @@ from smsq_worker.ledger import Ledger
 log = logging.getLogger(__name__)
 
 MAX_TEXT: Final = 255
+LEFT_FOR_S: Final = 3600.0
+"""Much longer than it takes to restart all workers with another file."""
+_OF_NOBODY: Final = Catalogue({}, {})
 MAX_TOLD: Final = 20
 """How many accounts are named in the log: anybody can write to a queue."""
 
@@ -34,6 +37,8 @@ class Reconciler:
         ledger: Ledger,
         catalogue: Catalogue,
         of_accounts: Mapping[str, Catalogue] | None = None,
+        *,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the catalogue of the only account, and of test numbers.
 
@@ -43,13 +48,15 @@ class Reconciler:
         self._of_tests = catalogue
         self._catalogues = {"": catalogue} if of_accounts is None else of_accounts
         self._told = set[str]()
+        self._timer, self._leaves_until = timer, timer() + LEFT_FOR_S
 
     def reconcile(self, reports: Iterable[MidAndStat]) -> str:
         """Apply reports (mid, stat); return how many of their messages are now in which state.
 
         "parked" are those whose mid is not known yet. Reports come early, twice and out of order;
         the ledger moves a message only forward. "left" are those of an account that is not known
-        here, whose codes could mean anything: they stay in the inbox, and come again.
+        here, whose codes could mean anything: they stay in the inbox, and come again. Nobody knows
+        it where that is still so an hour after the start; then they are noted, and change nothing.
         """
         reached("before report")
         given = [*reports] if isinstance(reports, Iterable) else [reports]
@@ -92,6 +99,8 @@ class Reconciler:
             return self._of_tests
         account = unqualified(mid)[1]
         found = self._catalogues.get(account)
+        if found is None and self._timer() >= self._leaves_until:
+            return _OF_NOBODY
         if found is None and account not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(account)
             log.warning(

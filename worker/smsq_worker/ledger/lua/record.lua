@@ -1,5 +1,5 @@
 -- Record the results of attempts, and do what follows.
--- needs: reports breaker clock_step routes
+-- needs: reports breaker clock_step routes quality
 --
 -- ARGV[1] the results as JSON, each [id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
 --   begun], and perhaps account, scope, in_hand]: a refusal's detail begins with the message's
@@ -26,7 +26,8 @@ local CATCH_UP = {sending = 'deferred', accepted = 'deferred', held = 'deferred'
 local function forget_old_attempt(m)
   local old = m.n - KEEP_ATTEMPTS
   if old > 0 and m.f[attempt(old).outcome] == 'not_sent' then
-    drop(m, attempt(old).at, attempt(old).outcome, attempt(old).detail)
+    local fields = attempt(old)
+    drop(m, fields.at, fields.outcome, fields.detail, fields.account)
   end
 end
 
@@ -174,6 +175,7 @@ local function follow_result(m, r, excused)
     drop(m, 'doubt', 'otherwise', 'due')
     timer(m, now + REPORT_WAIT)
   elseif r.outcome == 'refused' or r.outcome == 'not_sent' then
+    if r.outcome == 'not_sent' then forget_old_attempt(m) end
     local is_followed, reason
     if ROUTES then is_followed, reason = follow_untaken(m, r, excused) end
     if is_followed then return end
@@ -183,7 +185,6 @@ local function follow_result(m, r, excused)
     drop(m, 'doubt')
     if is_cancelled(m) then return cancel(m) end
     defer(m, r.wait_ms)
-    if r.outcome == 'not_sent' then forget_old_attempt(m) end
   elseif not is_late then
     follow_doubt(m, r.wait_ms)
   end
@@ -212,6 +213,7 @@ local function apply_result(m, r)
     score(KEY_INBOX, string.format('["%s", "%s"]', r.mid, m.f.test), now)
   elseif outcome ~= known and not (m.f.test and n == m.n) then  -- the lease may have counted it
     count('calls:' .. outcome)
+    if ROUTES and outcome == 'accepted' then count_for_hour(m, n, begun, r.of, 'accepted', 1) end
     excused = heed_result(r.of, outcome, r.detail, begun, r.trouble, may_be_at_fault(m, r))
       and not OF_THE_MESSAGE[r.scope]
   end
