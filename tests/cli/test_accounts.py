@@ -155,6 +155,7 @@ def test_the_account_that_was_there_keeps_its_keys_under_its_name(
     run(several, "rate", "--account", "main", "7")
     assert [pause.scope for pause in control.pauses()] == ["account"]
     assert control.rate().limit == 7
+    assert "pause scope=account@main  paused" in run(several, "audit").stdout
 
 
 @pytest.mark.parametrize(
