@@ -125,6 +125,9 @@ def test_a_machine_without_the_file_says_so_and_acts_on_none(
         assert (done.returncode, done.stdout) == (2, "")
         assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
     assert scene.control.pauses() == []
+    # This shows what it can: who looks at night should see that it is not all.
+    done = run(environ, "status")
+    assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
 
 
 # smsq pause, resume, rate
