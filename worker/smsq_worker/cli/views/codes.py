@@ -14,6 +14,7 @@ from rich.text import Text
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
+from smsq_worker.cli.helpers.accounts import accounts_of, choose
 from smsq_worker.cli.helpers.layout import padded, terminal_columns
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
@@ -22,6 +23,7 @@ from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
 # How people write what the gateway answers to a wrong secret.
@@ -32,9 +34,9 @@ _PIPE_COLUMNS = 400
 _LEAST_COLUMNS = 120
 
 
-def show_one(stat: str, *, as_json: bool) -> None:
+def show_one(stat: str, account: str | None = None, *, as_json: bool) -> None:
     """Print one code; exits with 1 where it is not in the catalogue."""
-    override, catalogue = load_catalogue()
+    override, catalogue = load_catalogue(account)
     code = catalogue.get(stat)
     if code is None:
         fail(_unknown(catalogue, stat))
@@ -44,9 +46,9 @@ def show_one(stat: str, *, as_json: bool) -> None:
         echo_lines(_explain(code, catalogue, override))
 
 
-def show_all(*, as_json: bool) -> None:
+def show_all(account: str | None = None, *, as_json: bool) -> None:
     """Print the catalogue."""
-    catalogue = load_catalogue()[1]
+    catalogue = load_catalogue(account)[1]
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
@@ -56,8 +58,13 @@ def show_all(*, as_json: bool) -> None:
         Console(width=terminal_columns() or _PIPE_COLUMNS).print(_table(catalogue))
 
 
-def load_catalogue() -> tuple[Path | None, Catalogue]:
-    """Return the override file's path and the catalogue; exits with 2 where the file is wrong."""
+def load_catalogue(account: str | None = None) -> tuple[Path | None, Catalogue]:
+    """Return the override file's path and the catalogue; exits with 2 where the file is wrong.
+
+    Of an account it is that of its vendor. Raises UsageError where there is none of that name.
+    """
+    if account is not None:
+        return _of_account(account)
     if problems := list(misspelt(Settings, os.environ)):
         raise SettingsError(problems)
     name = os.environ.get("SMSQ_CODES_FILE")
@@ -66,6 +73,13 @@ def load_catalogue() -> tuple[Path | None, Catalogue]:
         return override, Catalogue.load(override)
     except SettingsError as error:
         fail("\n".join(map(told, error.problems)), 2)
+
+
+def _of_account(name: str) -> tuple[Path | None, Catalogue]:
+    settings = Settings.load(os.environ)
+    key = choose(name, accounts_of(settings)).key
+    (override,) = (one.codes_file for one in settings.accounts if one.account.key == key)
+    return override, catalogues_of(settings, vendors_of(settings))[key]
 
 
 def _explain(code: Code, catalogue: Catalogue, override: Path | None) -> list[str]:
