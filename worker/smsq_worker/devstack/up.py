@@ -15,6 +15,7 @@ from smsq.connection import connect_impatiently
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.settings import shown_url, with_current_names
 from smsq_worker.api.clients import weak
+from smsq_worker.config.accounts_file import GatewayAccount
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
@@ -78,7 +79,8 @@ def make_plan(
     own_gateway = "SMSQ_GATEWAY_URL" not in given and not is_elsewhere
     if own_redis:
         services.server_binary()
-    full = dict(_defaults(given, own_gateway=own_gateway)) | given
+    full = {} if is_elsewhere else dict(_defaults(given, own_gateway=own_gateway))
+    full |= given
     # Before any port is tried, so that all problems of the settings are reported at once.
     settings = Settings.load(full, need=("app_secret", "report_token"))
     wishes = _wishes(settings, redis_port if own_redis else None, with_sandbox=own_gateway)
@@ -144,10 +146,12 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 def addresses(plan: Plan) -> list[tuple[str, str]]:
     """Return what runs where, without secrets."""
     sandbox = _("  (sandbox: sends no SMS)") if plan.with_sandbox else ""
-    gateways = [one.address.url for one in plan.settings.accounts]
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
-        *((N_("Gateway"), f"{url}{sandbox}") for url in gateways),
+        *(
+            (N_("Gateway"), f"{one.address.url}{sandbox}{_reports(plan, one)}")
+            for one in plan.settings.accounts
+        ),
         ("API", plan.api_url),
         (N_("Relay"), f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),
@@ -158,6 +162,14 @@ def _check_server(settings: Settings) -> None:
     # One that does not answer is for the parts to wait for.
     with suppress(LedgerUnavailable), closing(connect_impatiently(settings.redis_url, 3)) as client:
         redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
+
+
+def _reports(plan: Plan, one: GatewayAccount) -> str:
+    """Return where an account reports, where there are several; its token is a secret."""
+    if plan.settings.accounts_file is None:
+        return ""
+    address = f"{plan.api_url}reports/<report_token>"
+    return _("  (account {name} reports to {address})", name=one.account.name, address=address)
 
 
 def _authorization(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from smsq.tracking import Attempt, Status, key_holder
-from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.domain.codes import Catalogue, Catalogues, CodeClass
 from smsq_worker.domain.scopes import name_of, scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
@@ -27,7 +27,7 @@ from smsq_worker.inspection.formatting import (
     span,
     state_name,
 )
-from smsq_worker.inspection.state_text import reported_by, state_words
+from smsq_worker.inspection.state_text import last_report, state_words
 from smsq_worker.ledger.message_view import Trace
 from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
@@ -68,7 +68,7 @@ def past_events(past: Past) -> Iterator[Event]:
         words = _("held: nobody can know whether it was sent, and its policy is hold")
         yield Event(trace.held_since, "held", words)
     if trace.status.final:
-        yield Event(trace.status.finished_at, "end", _end(trace, past.catalogue))
+        yield Event(trace.status.finished_at, "end", _end(trace, past.catalogues))
         yield from settled_callbacks(past)
 
 
@@ -123,7 +123,7 @@ def _attempt_events(past: Past, attempt: Attempt) -> Iterator[Event]:
         )
     yield Event(attempt.started_at, "call", words)
     if attempt.stat:
-        yield Event(None, "report", _report(trace, attempt, past.catalogue_at(attempt)))
+        yield Event(None, "report", _report(trace, attempt, past.catalogues.of(attempt.account)))
 
 
 def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
@@ -216,7 +216,7 @@ def _again(past: Past, before: Attempt, attempt: Attempt) -> str:
         ),
     }.get(Outcome(before.outcome or Outcome.MAYBE_SENT))
     if why is None:
-        why = _because_of(before, past.catalogue_at(before))
+        why = _because_of(before, past.catalogues.of(before.account))
     return _("{span} later {why}", span=later, why=why)
 
 
@@ -277,16 +277,16 @@ def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> str:
     )
 
 
-def _end(trace: Trace, catalogue: Catalogue) -> str:
+def _end(trace: Trace, catalogues: Catalogues) -> str:
     status = trace.status
     words = _(
         "{state}: {meaning}",
         state=state_name(status.state),
-        meaning=state_words(status, catalogue),
+        meaning=state_words(status, catalogues),
     )
     if status.reason:
         words += _("; reason {reason}", reason=clean(status.reason))
-        words += _reason(trace, catalogue)
+        words += _reason(trace, catalogues)
     if status.detail:
         words += _("; {detail}", detail=clean(status.detail))
     if _was_the_secret(status):
@@ -301,12 +301,12 @@ def _was_the_secret(status: Status) -> bool:
     )
 
 
-def _reason(trace: Trace, catalogue: Catalogue) -> str:
+def _reason(trace: Trace, catalogues: Catalogues) -> str:
     reason = trace.status.reason or ""
     if holder := key_holder(reason):
         return _(": the first message with its key, see smsq explain {id}", id=clean(holder))
     if reason.startswith("report:"):
-        return _(": {meaning}", meaning=meaning(catalogue.classify(reported_by(trace.status))))
+        return _(": {meaning}", meaning=meaning(last_report(trace.status, catalogues)))
     if reason.startswith("gateway:"):
         return _(": the gateway's own response to the attempt")
     words = _(": {meaning}", meaning=_(_REASONS[reason])) if reason in _REASONS else ""

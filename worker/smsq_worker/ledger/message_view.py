@@ -191,19 +191,19 @@ def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher
     return opened(cipher, payload)[0] if payload else ""
 
 
-def sharers_of(client: Client, url: str, mid: str) -> list[str]:
-    """Return the first two messages of a mid that the gateway gave to several; [] for any other.
+def parked_of(client: Client, url: str, mid: str) -> tuple[str, datetime | None, list[str]] | None:
+    """Return the account of a mid that leads to no message, and since when a report is parked.
 
-    Raises LedgerUnavailable.
+    Then the first two messages of a mid that the gateway gave to several. None where nothing is
+    known of it. Raises LedgerUnavailable.
     """
-    with mapped_errors(url):
-        return _sharers(client.get(keys.mid(mid)))
-
-
-def parked_since(client: Client, url: str, mid: str) -> datetime | None:
-    """Return since when a report is parked for a mid. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        return _at(client.zscore(keys.PARKED, mid))
+    for account in ("", *accounts.known(client, url)):
+        with mapped_errors(url):
+            since = _at(client.zscore(keys.PARKED, qualified(mid, account)))
+            sharers = _sharers(client.get(keys.mid(qualified(mid, account))))
+        if since or sharers:
+            return account, since, sharers
+    return None
 
 
 def _sharers(leads_to: Any) -> list[str]:
