@@ -35,7 +35,8 @@ All keys start with "smsq:" and live in one database.
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/shared/pauses.lua | until resumed |
 | smsq:accounts    | set    | keys of accounts at gateways that messages were sent through, but for the first, whose keys have no "@", see below | for ever |
 | smsq:live@<account> | hash | state -> how many live messages are in it now whose last attempt was there: sending, accepted | for ever |
-| smsq:weights     | hash   | "<route> <account>" -> what an account has to its credit where a route chooses by weight | for ever |
+| smsq:weights     | hash   | "<route> <account>" -> what an account has to its credit where a route chooses by weight; where that prefers delivery "share:<route> <account>" -> "<steps> <weight>", by how many its weight in the file was moved, and share:hour, when that was last decided, in hours from 1970 | for ever |
+| smsq:quality:<hour> | hash | where there are several accounts: what became of what each accepted in an hour, counted from 1970, see ledger/lua/shared/quality.lua; at most 5,000 fields, the rest as template "other" | 48 h |
 | smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
 | smsq:health      | hash   | refusals in a row; unanswered: attempts since the last answer | for ever |
@@ -191,6 +192,7 @@ REPORTS: Final = f"{PREFIX}reports:"
 CAMPAIGN: Final = f"{PREFIX}campaign:"
 CAMPAIGN_ROOM: Final = f"{CAMPAIGNS}:waiting:"
 DAY: Final = f"{PREFIX}day:"
+QUALITY: Final = f"{PREFIX}quality:"
 PHONE_HOLD: Final = f"{PREFIX}hold:"
 SENT: Final = f"{PREFIX}sent:"
 RELAY: Final = f"{PREFIX}relay:"
@@ -246,6 +248,11 @@ def campaign(name: str) -> str:
 def day(number: int) -> str:
     """Return the key of what is counted of a day, counted from 1970 in Asia/Shanghai."""
     return f"{DAY}{number}"
+
+
+def quality(hour: int) -> str:
+    """Return the key of what is counted of accounts in an hour, counted from 1970."""
+    return f"{QUALITY}{hour}"
 
 
 def early(value: str) -> str:

@@ -18,7 +18,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import AttemptResult, accounts
+from smsq_worker.ledger import AttemptResult, accounts, quality
 from smsq_worker.ledger.admin import Control
 from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
@@ -94,6 +94,29 @@ def test_each_account_is_shown_with_what_stops_it(several: dict[str, str], scene
     assert "paused: account main (operator: topping up, since" in lines
     assert "until smsq resume template SMS_2 --account backup" in lines
     assert lines.endswith("route: all else: main, then backup\n")
+
+
+def test_what_each_delivers_is_shown_and_how_weights_follow(
+    environ: dict[str, str], tmp_path: Path, client: redis.Redis
+) -> None:
+    route = '[[routes]]\naccounts = { main = 3, backup = 1 }\nprefer = "delivery"\n'
+    file = accounts_file(tmp_path, MAIN, backup(url="https://b.example/"), route)
+    several = environ | {"SMSQ_ACCOUNTS_FILE": file}
+    url = environ["SMSQ_REDIS_URL"]
+    fields = {"accepted": 40, "failed": 4, "delivered:60": 30, "delivered:inf": 6, "ms": 720_000}
+    key = keys.quality(quality.last_hour(client, url))
+    client.hset(key, mapping={f"otp\t{what}\t@\tT": n for what, n in fields.items()})
+    client.hset(keys.WEIGHTS, mapping={"share:  @": "-1 3", "share:  @backup": "1 1"})
+    found = told(several, "accounts")
+    main, other = found["accounts"]
+    expected = {"accepted": 40, "delivered": 36, "failed": 4, "rate_15_min": 0.75, "mean_s": 20.0}
+    assert expected.items() <= main["delivery"].items()
+    assert main["delivery"]["templates"] == [{"template": "T"} | expected]
+    assert (other["delivery"]["accepted"], other["delivery"]["rate_15_min"]) == (0, None)
+    assert found["routes"][0]["weights_now"] == {"main": 2.727, "backup": 1.1}
+    lines = run(several, "accounts").stdout
+    assert "weights by delivery: main 2.73, backup 1.1, of main 3, backup 1 in the file" in lines
+    assert "delivered by main within 15 minutes: 75.0 % of 40 accepted in the hour" in lines
 
 
 def test_a_machine_without_the_file_says_so_and_acts_on_none(

@@ -27,6 +27,7 @@ from smsq_worker.infra.wakeups import OLDEST, some_ids
 from smsq_worker.ledger.functions import Keeper
 from smsq_worker.ledger.types import BATCH, FEW
 from smsq_worker.scheduler.scheduler import Scheduler
+from smsq_worker.scheduler.weights import Weigher
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class SchedulerStep(bootsteps.StartStopStep):
                 chores=(
                     Keeper(runtime.client, app.settings.redis_url).keep,
                     partial(misplaced.tell, runtime.ledger),
+                    Weigher(runtime.ledger).weigh,
                 ),
                 reconcile=runtime.reconciler.reconcile,
             )

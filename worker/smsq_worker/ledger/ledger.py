@@ -6,7 +6,8 @@ from smsq_worker.ledger.counters import Counters
 from smsq_worker.ledger.reports import ReportActs
 from smsq_worker.ledger.sending import SendingActs
 from smsq_worker.ledger.timers import TimerActs
+from smsq_worker.ledger.weights import WeightActs
 
 
-class Ledger(SendingActs, ReportActs, TimerActs, Counters):
+class Ledger(SendingActs, ReportActs, TimerActs, WeightActs, Counters):
     """All acts on messages. Every method raises LedgerUnavailable where Redis fails."""

@@ -19,6 +19,7 @@ from smsq.connection import Client
 from smsq.functions import lua
 from smsq.ledger_writer import FIRST_CHECK_S
 from smsq_worker.config.rules import Rules
+from smsq_worker.domain import shares
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.states import NEXT
 from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
@@ -146,6 +147,8 @@ def _constants(rules: Rules) -> dict[str, Any]:
         "BURST": rules.rate_burst,
         "ACCOUNTS": _table(map(_account, rules.accounts)) if rules.accounts else "nil",
         "ROUTES": _table(map(_route, rules.routes)) if rules.routes else "nil",
+        "SHARE_STEP": shares.STEP,
+        "SHARE_STEPS": shares.STEPS,
         "PHONE_LIMITS": _table(
             _table((one.messages, one.seconds * 1000)) for one in rules.phone_limits
         ),
@@ -184,6 +187,8 @@ def _route(one: Route) -> str:
     fields = [f"'{keys.at_account('', key)}'" for key in one.accounts]
     if one.weights:
         fields.append(f"weights={_table(one.weights)}")
+    if one.prefer:
+        fields.append("prefer=1")
     if one.lane:
         fields.append(f"lane='{one.lane}'")
     if one.template:

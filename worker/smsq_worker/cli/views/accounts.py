@@ -11,6 +11,12 @@ from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo_json, echo_lines
 from smsq_worker.cli.views import rate as rate_view
+from smsq_worker.cli.views.deliveries import (
+    delivery_lines,
+    read_deliveries,
+    weight_lines,
+    with_deliveries,
+)
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Route
 from smsq_worker.i18n import _
@@ -31,12 +37,17 @@ def show_accounts(*, as_json: bool) -> None:
         control = Control(client, settings.rules)
         check_known(settings, control)
         views = look_at_accounts(control, accounts_of(settings))
+        found = read_deliveries(client, settings.rules)
+    accounts, routes = accounts_of(settings), settings.rules.routes
     if as_json:
-        echo_json(as_dict(views, settings.rules.routes))
+        shown = as_dict(views, routes)
+        echo_json(with_deliveries(shown, found, accounts, routes) if found else shown)
     else:
         echo_lines(_lines(views))
         for route in route_lines(settings.rules.routes, accounts_of(settings)):
             echo_lines([_("{name}: {meaning}", name=_("route"), meaning=route)])
+        if found:
+            echo_lines([*weight_lines(found, accounts), *delivery_lines(found, accounts)])
 
 
 def as_dict(views: Sequence[AccountView], routes: Sequence[Route]) -> dict[str, Any]:

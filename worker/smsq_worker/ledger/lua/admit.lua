@@ -362,6 +362,13 @@ local function guards_of_several()
     return n > 1
   end
 
+  -- Return an account's weight: the file's, or moved from that by steps, see domain/shares.py.
+  local function weight_of(weight, moved)
+    local steps, from = string.match(moved or '', '^(%-?%d+) (%d+)$')
+    if tonumber(from or 0) ~= weight then return weight end
+    return weight * SHARE_STEP ^ math.max(-SHARE_STEPS, math.min(SHARE_STEPS, tonumber(steps)))
+  end
+
   -- Put ways in the order in which their route's weights give them the next message: each has to its
   -- credit what others got before it. Returns also what is to be done when one has taken it.
   local function by_weight(m, ways)
@@ -372,6 +379,7 @@ local function guards_of_several()
     local name = (route.lane or '') .. ' ' .. (route.template or '') .. ' '
     for n, way in ipairs(ways) do
       way.weight, way.field = route.weights[at[way.of]], name .. (way.of == '' and '@' or way.of)
+      if route.prefer then way.weight = weight_of(way.weight, credits.f['share:' .. way.field]) end
       way.credit, way.n = (tonumber(credits.f[way.field]) or 0) + way.weight, n
       total = total + way.weight
     end

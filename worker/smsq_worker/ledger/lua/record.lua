@@ -1,5 +1,5 @@
 -- Record the results of attempts, and do what follows.
--- needs: reports breaker clock_step routes
+-- needs: reports breaker clock_step routes quality
 --
 -- ARGV[1] the results as JSON, each [id, attempt, outcome, detail, mid, wait_ms, trouble, too_fast,
 --   begun], and perhaps account, scope, in_hand]: a refusal's detail begins with the message's
@@ -212,6 +212,7 @@ local function apply_result(m, r)
     score(KEY_INBOX, string.format('["%s", "%s"]', r.mid, m.f.test), now)
   elseif outcome ~= known and not (m.f.test and n == m.n) then  -- the lease may have counted it
     count('calls:' .. outcome)
+    if ROUTES and outcome == 'accepted' then count_for_hour(m, n, begun, r.of, 'accepted', 1) end
     excused = heed_result(r.of, outcome, r.detail, begun, r.trouble, may_be_at_fault(m, r))
       and not OF_THE_MESSAGE[r.scope]
   end

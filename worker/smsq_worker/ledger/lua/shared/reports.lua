@@ -1,5 +1,5 @@
 -- What a delivery report does to its message, its number, its template and the account.
--- needs: ends pauses rate suppression routes
+-- needs: ends pauses rate suppression routes quality
 
 -- A `delivered` report may be repeated for this long.
 local REPEATED = DAY
@@ -203,6 +203,9 @@ local function apply_report(m, n, mid, r)
     -- When an older attempt got its mid is not kept; that was soon after it began.
     local is_last = n == m.n and tonumber(accepted or 0) >= tonumber(begun)
     took('delivery', m, now - (is_last and accepted or begun))
+  end
+  if ROUTES and begun and not is_test then
+    count_report_for_hour(m, n, begun, of, r, before, known)
   end
   if FINAL[m.state] then fold(m) end
 end
