@@ -12,7 +12,7 @@ import redis
 
 from harness.accounts import BACKUP, MAIN, ROUTES, accounts_file, backup
 from harness.cli import run
-from harness.scene import PHONE, TEMPLATE, Scene
+from harness.scene import PHONE, TEMPLATE, Scene, stat
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
@@ -282,6 +282,25 @@ def test_explain_tells_why_the_first_account_was_passed_over(
     assert any(text.startswith(PASSED) for text in texts)
 
 
+def test_explain_tells_at_which_account_a_number_rests(
+    several: dict[str, str], scene: Scene
+) -> None:
+    reports = {
+        account: stat("MA:0022", "transient", s, hold_ms=s * 1000, scope="frequency")
+        for account, s in (("", 1800), ("backup", 900))
+    }
+    for name, account in (("m1", ""), ("m2", "backup")):
+        scene.enter(name, lane="notice")
+        end(scene, name, Outcome.ACCEPTED)
+        scene.report_on(qualified(f"{name.upper()}1", account), reports[account])
+    texts = [one["text"] for one in told(several, "explain", "m2")["events"]]
+    words = "account main was passed over: a report said that it takes nothing for the number until"
+    assert any(text.startswith(words) for text in texts)
+    scene.enter("m3", lane="notice")
+    assert scene.stays("m3") == "deferred"
+    assert "refuses its number until then" in told(several, "explain", "m3")["next"][0]["text"]
+
+
 def test_explain_tells_of_every_account_where_all_are_paused(
     several: dict[str, str], scene: Scene
 ) -> None:
@@ -333,13 +352,15 @@ def coded(several: dict[str, str], tmp_path: Path) -> dict[str, str]:
         '[codes."XB:1"]\nzh = "他"\nen = "only there"\nclass = "permanent"\nscope = "recipient"\n',
         encoding="utf-8",
     )
-    text = accounts_file(tmp_path, MAIN, backup(codes_file=str(own)), ROUTES)
+    text = accounts_file(
+        tmp_path, MAIN, backup(codes_file=str(own), rate_per_s=1000, burst=100), ROUTES
+    )
     return several | {"SMSQ_ACCOUNTS_FILE": text}
 
 
 def failed_at(environ: dict[str, str], scene: Scene, account: str, name: str, stat: str) -> str:
     """Bring a message to its end by a report of an account; give its mid."""
-    scene.enter(name)
+    scene.enter(name, phone=f"1380000{name[1:]:0>4}")
     if account:
         scene.control.pause("account", "topping up")
     end(scene, name, Outcome.ACCEPTED)
@@ -364,7 +385,7 @@ def test_a_code_is_explained_by_the_catalogue_of_its_account(
     assert "quite another" not in json.dumps(here)
     assert "a report says that it was not delivered" in here["words"]
     ticket = run(coded, "explain", "m1", "--ticket", "--lang", "en").stdout
-    assert "stat: MK:0001 (quite another thing)" in ticket
+    assert "stat: MK:0001 (quite another thing" in ticket
 
 
 def test_what_is_sent_again_is_judged_by_the_catalogue_of_its_account(
@@ -375,7 +396,7 @@ def test_what_is_sent_again_is_judged_by_the_catalogue_of_its_account(
     failed_at(coded, scene, "backup", "m1", "MK:0001")
     failed_at(coded, scene, "backup", "m2", "XB:1")
     failed_at(coded, scene, "", "m3", "MK:0001")
-    found = told(coded, "redo", "--dry-run")
+    found = told(coded, "redo", "--dry-run", "--since", "2020-01-01")
     assert found["did_not_arrive"] == {"report:XB:0001": 1, "report:MK:0001": 1}
     assert found["may_have_arrived"] == {"report:MK:0001": 1}
 

@@ -363,6 +363,43 @@ def test_a_refusal_of_the_message_is_the_end(scene: Several, scope: str) -> None
     assert scene.paused() == {}
 
 
+UNFIT = {"detail": "local:unfit its code has 1 of 2 variables", "scope": "template"}
+
+
+def test_what_a_vendor_cannot_write_another_may(scene: Several) -> None:
+    for _ in range(2):
+        scene.enter()
+        assert scene.at() == A
+        assert scene.ended("m1", REFUSED, **UNFIT) == "queued"
+        assert scene.at() == B
+        assert scene.ended("m1", REFUSED, **UNFIT) == "failed"
+        assert scene.status().reason == "local:unfit"
+        assert not scene.paused()
+        scene.client.flushdb()
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_what_a_vendor_cannot_write_says_nothing_of_its_account(
+    build: Build, client: redis.Redis, settings: Settings, several: bool
+) -> None:
+    rules: dict[str, Any] = {"phone_limits": (), "breaker": Breaker(2, 50, 60)}
+    scene = build(**rules) if several else Several(client, settings, **rules)
+    for n in range(25):
+        scene.enter(f"u{n}")
+        assert scene.at(f"u{n}") == A
+        scene.ended(f"u{n}", REFUSED, **UNFIT)
+    assert scene.paused() == {}
+    for n in range(2):
+        scene.enter(f"b{n}")
+        assert scene.at(f"b{n}") == A
+        scene.ended(f"b{n}", MAYBE_SENT, trouble=True)
+    scene.probe_is_due("breaker")
+    scene.enter("probe", lane="notice")
+    assert scene.at("probe") == A
+    scene.ended("probe", REFUSED, **UNFIT)
+    assert scene.paused() == {"breaker": "outage"}
+
+
 def test_it_fails_for_the_first_reason_when_all_have_refused_it(scene: Several) -> None:
     scene.enter()
     scene.at()

@@ -15,7 +15,6 @@ from smsq.connection import connect_impatiently
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.settings import shown_url, with_current_names
 from smsq_worker.api.clients import weak
-from smsq_worker.config.accounts_file import GatewayAccount
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
@@ -79,8 +78,7 @@ def make_plan(
     own_gateway = "SMSQ_GATEWAY_URL" not in given and not is_elsewhere
     if own_redis:
         services.server_binary()
-    full = {} if is_elsewhere else dict(_defaults(given, own_gateway=own_gateway))
-    full |= given
+    full = dict(_defaults(given, own_gateway=own_gateway)) | given
     # Before any port is tried, so that all problems of the settings are reported at once.
     settings = Settings.load(full, need=("app_secret", "report_token"))
     wishes = _wishes(settings, redis_port if own_redis else None, with_sandbox=own_gateway)
@@ -146,13 +144,12 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 def addresses(plan: Plan) -> list[tuple[str, str]]:
     """Return what runs where, without secrets."""
     sandbox = _("  (sandbox: sends no SMS)") if plan.with_sandbox else ""
+    gateways = [one.address.url for one in plan.settings.accounts]
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
-        *(
-            (N_("Gateway"), f"{one.address.url}{sandbox}{_reports(plan, one)}")
-            for one in plan.settings.accounts
-        ),
+        *((N_("Gateway"), f"{url}{sandbox}") for url in gateways),
         ("API", plan.api_url),
+        *_reports(plan),
         (N_("Relay"), f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),
     ]
@@ -164,12 +161,12 @@ def _check_server(settings: Settings) -> None:
         redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
 
 
-def _reports(plan: Plan, one: GatewayAccount) -> str:
-    """Return where an account reports, where there are several; its token is a secret."""
-    if plan.settings.accounts_file is None:
-        return ""
-    address = f"{plan.api_url}reports/<report_token>"
-    return _("  (account {name} reports to {address})", name=one.account.name, address=address)
+def _reports(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield where accounts of a file are to report; their tokens are secret."""
+    if plan.settings.accounts_file is not None:
+        names = ", ".join(one.account.name for one in plan.settings.accounts)
+        own = _("  (each with its own report_token: {names})", names=names)
+        yield N_("Reports"), f"{plan.api_url}reports/<report_token>{own}"
 
 
 def _authorization(plan: Plan) -> str:
@@ -189,12 +186,18 @@ def _relay_secret(home: Path) -> str:
 
 def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:
     """Yield settings for this run, which apply where nothing is set."""
-    yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
+    if "SMSQ_ACCOUNTS_FILE" not in given or not _file_has_token(given):
+        yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
     if own_gateway:
         # SMSQ_SANDBOX_BIND may be an address on a network of test machines.
         yield "SMSQ_GATEWAY_ALLOW_PLAINTEXT", "1"
         if "SMSQ_APP_SECRET_FILE" not in given:
             yield "SMSQ_APP_SECRET", secrets.token_urlsafe(24)
+
+
+def _file_has_token(given: Mapping[str, str]) -> bool:
+    """Return whether a file of accounts has SMSQ_REPORT_TOKEN's place; raises SettingsError."""
+    return any(one.report_token for one in Settings.load(given).accounts if not one.account.key)
 
 
 def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -> Iterator[Wish]:

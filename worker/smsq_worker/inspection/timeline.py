@@ -161,19 +161,24 @@ def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
         return _("it had refused the message")
     if earlier and earlier[-1].outcome == Outcome.NOT_SENT:
         return _("it had not taken attempt {n}", n=earlier[-1].n)
-    for pause in past.pauses:
-        if (
-            pause.scope in scopes_at(key, status.template or "")
-            and pause.since <= attempt.started_at
-        ):
-            return _("it was paused ({why})", why=pause_words(pause))
-    for scope in scopes_at(key, status.template or ""):
-        at = past.trace.resumed.get(scope)
-        if at and at > attempt.started_at:
-            return _("it may have been paused until {time}", time=local_instant(at))
-    return _(
+    return _what_stopped(past, attempt, key) or _(
         "it was paused, in an outage, silent, or had no slot in time; which of them is not recorded"
     )
+
+
+def _what_stopped(past: Past, attempt: Attempt, key: str) -> str:
+    """Return what kept a message from an account, as far as what is known now tells it."""
+    scopes = scopes_at(key, past.trace.status.template or "")
+    for pause in past.pauses:
+        if pause.scope in scopes and pause.since <= attempt.started_at:
+            return _("it was paused ({why})", why=pause_words(pause))
+    rests = past.trace.number_rests.get(key)
+    if rests and rests > attempt.started_at:
+        time = local_instant(rests)
+        return _("a report said that it takes nothing for the number until {time}", time=time)
+    resumed = (past.trace.resumed.get(scope) for scope in scopes)
+    until = next((at for at in resumed if at and at > attempt.started_at), None)
+    return _("it may have been paused until {time}", time=local_instant(until)) if until else ""
 
 
 def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
@@ -235,7 +240,9 @@ def _result(trace: Trace, attempt: Attempt) -> str:
         return _("in progress")
     if attempt.outcome == Outcome.ACCEPTED:
         return _accepted(trace, attempt, is_last=is_last)
-    words = _(_ATTEMPTS[attempt.outcome]) + _detail(attempt)
+    is_own = attempt.outcome == Outcome.REFUSED and (attempt.detail or "").startswith("local:")
+    words = _("it certainly was not sent") if is_own else _(_ATTEMPTS[attempt.outcome])
+    words += _detail(attempt)
     return _("{words}, mid {mid}", words=words, mid=attempt.mid) if attempt.mid else words
 
 

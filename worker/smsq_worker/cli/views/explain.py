@@ -150,10 +150,10 @@ def _explain_mid(context: _Context, mid: str) -> bool:
                 ),
             )
         return True
-    found = parked_of(context.client, url, mid)
-    if found is None:
+    parked = parked_of(context.client, url, mid)
+    if parked is None:
         return False
-    account, since, sharers = found
+    account, since, sharers = parked
     stats = Ledger(context.client, context.settings.rules).parked_stats(qualified(mid, account))
     codes = [*map(context.catalogues.of(account).classify, stats)]
     if context.wish.ticket:
