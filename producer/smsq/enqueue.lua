@@ -120,11 +120,12 @@ local CAMPAIGNS_AT_MOST = 10000
 -- Of one of the relay's callers, who are strangers to each other.
 local CAMPAIGNS_OF_CALLER = 1000
 
--- Count a campaign that a caller begins. Returns whether it may. Whose it is stands beside the counts,
--- because a record that was evicted does not tell it.
-local function count_caller(name, by)
+-- Count a campaign that a caller begins, beside so many that are known. Returns whether it may. Whose
+-- it is stands beside the counts, because a record that was evicted does not tell it.
+local function count_caller(name, by, known)
   local caller, of = by:match('^relay:(.*)$'), 'of ' .. name
   if not caller then return true end
+  if known == 0 then redis.call('DEL', KEY_CAMPAIGN_CALLERS) end  -- KEY_CAMPAIGNS may have been evicted.
   local n, before = unpack(redis.call('HMGET', KEY_CAMPAIGN_CALLERS, caller, of))
   if before == caller then return true end
   if tonumber(n or 0) >= CAMPAIGNS_OF_CALLER then return false end
@@ -143,8 +144,7 @@ local function join(name, by, lane, template)
   if not f[1] then
     local known = redis.call('ZCARD', KEY_CAMPAIGNS)
     if known >= CAMPAIGNS_AT_MOST then return 'crowded ' .. name end
-    if known == 0 then redis.call('DEL', KEY_CAMPAIGN_CALLERS) end  -- It may have been evicted.
-    if not count_caller(name, by) then return 'greedy ' .. name end
+    if not count_caller(name, by, known) then return 'greedy ' .. name end
     -- Older workers would not count it, and go on after a cancel.
     shut_out_older_workers()
     one.lane, one.template, one.ended = lane, template, now

@@ -11,7 +11,7 @@ from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.scopes import name_of, read_scope
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.inspection.formatting import clean
-from smsq_worker.ledger.account_view import AccountCounts
+from smsq_worker.ledger.accounts import AccountCounts
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 
 AccountState = Literal["open", "paused", "outage", "probing"]
