@@ -425,6 +425,11 @@ def test_codes_are_those_of_an_account(coded: dict[str, str], scene: Scene) -> N
     assert (done.returncode, "did you mean backup?" in done.stderr) == (2, True)
 
 
+def test_a_misspelt_account_is_told_in_chinese_too(coded: dict[str, str]) -> None:
+    done = run(coded | {"LC_ALL": "zh_CN.UTF-8"}, "codes", "--account", "bakup")
+    assert "没有该名称的账号；现有 main, backup；是否指 backup？" in done.stderr
+
+
 def test_unknown_codes_are_listed_by_account(coded: dict[str, str], scene: Scene) -> None:
     for name, account in (("m1", "backup"), ("m2", "")):
         scene.enter(name)
