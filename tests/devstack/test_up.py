@@ -12,7 +12,7 @@ import pytest
 import redis
 import requests
 
-from harness.accounts import MAIN, ROUTES, accounts_file, backup
+from harness.accounts import BACKUP_TOKEN, MAIN, ROUTES, accounts_file, backup
 from harness.devstack import BINDS, PATIENCE_S, SMSQ, STOP_S, up
 from harness.paths import OPS
 from harness.waiting import eventually
@@ -107,6 +107,19 @@ def test_the_relay_is_on_with_a_secret_that_stays(tmp_path: Path) -> None:
     assert first.settings.relay_secret not in str(addresses(first))
     named = make_plan(own | {"SMSQ_RELAY_SECRET": "given-secret-0123456789"}, redis_port=0)
     assert (named.own_relay, named.settings.relay_secret) == (False, "given-secret-0123456789")
+
+
+def test_accounts_of_a_file_are_told_where_they_report(tmp_path: Path) -> None:
+    token = "token-of-main-0123456789"
+    main = f'{MAIN}secret = "main-secret-9"\nreport_token = "{token}"\n'
+    file = accounts_file(tmp_path, main, backup(), ROUTES)
+    plan = make_plan(ANY_PORTS | {"SMSQ_ACCOUNTS_FILE": file}, redis_port=0)
+    assert [one.report_token for one in plan.settings.accounts] == [token, BACKUP_TOKEN]
+    told = dict(addresses(plan))
+    assert told["Reports"] == (
+        f"{plan.api_url}reports/<report_token>  (each with its own report_token: main, backup)"
+    )
+    assert token not in str(told)
 
 
 def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:

@@ -173,7 +173,7 @@ def test_a_wrong_apikey_and_an_unknown_template_are_refused(yunpian: Yunpian) ->
     with gateway(of_yunpian(yunpian), KEY) as client:
         assert client.submit(PHONE, "2", "1234").scope == "template"
         unfit = client.submit(PHONE, "1855094", "1234")
-    assert (unfit.outcome, unfit.scope) == (Outcome.REFUSED, "content")
+    assert (unfit.outcome, unfit.scope) == (Outcome.REFUSED, "template")
     assert unfit.detail == "local:unfit its code has 1 of the 2 variables that the template has"
     assert yunpian.sent == []
 

@@ -153,6 +153,7 @@ def addresses(plan: Plan) -> list[tuple[str, str]]:
         ("Redis", shown_url(plan.settings.redis_url)),
         *((N_("Gateway"), f"{url}{sandbox}") for url in gateways),
         ("API", plan.api_url),
+        *_reports(plan),
         (N_("Relay"), f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),
     ]
@@ -162,6 +163,14 @@ def _check_server(settings: Settings) -> None:
     # One that does not answer is for the parts to wait for.
     with suppress(LedgerUnavailable), closing(connect_impatiently(settings.redis_url, 3)) as client:
         redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
+
+
+def _reports(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield where accounts of a file are to report; their tokens are secret."""
+    if plan.settings.accounts_file is not None:
+        names = ", ".join(one.account.name for one in plan.settings.accounts)
+        own = _("  (each with its own report_token: {names})", names=names)
+        yield N_("Reports"), f"{plan.api_url}reports/<report_token>{own}"
 
 
 def _authorization(plan: Plan) -> str:

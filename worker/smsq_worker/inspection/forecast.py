@@ -200,7 +200,8 @@ def _why_then(context: ForecastContext) -> str:
         return _("its ttl ends before its wait does: it is not sent any more")
     if trace.due_at and trace.due_at > trace.at:
         return _("it is scheduled for then, and joins its lane")
-    if trace.number_rests_until and trace.number_rests_until > trace.at:
+    rests = [trace.number_rests.get(key) for key in context.keys]
+    if rests and all(until and until > trace.at for until in rests):
         return _("it continues: a report said that the gateway refuses its number until then")
     if trace.status.attempts:
         return _(_RETRIES.get(trace.status.attempts[-1].outcome or "", N_("it continues")))

@@ -26,7 +26,7 @@ class SeenCode:
 
 
 def codes_seen(client: Client, url: str, account: str = "") -> list[SeenCode]:
-    """List those of an account by its key, the most frequent first. Raises LedgerUnavailable."""
+    """List those of an account, the most frequent first. Raises LedgerUnavailable."""
     with mapped_errors(url):
         found: Any = client.hgetall(keys.at_account(keys.CODES_SEEN, account))
     return sorted(_read(found), key=lambda one: (-one.count, one.stat))

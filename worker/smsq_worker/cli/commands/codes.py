@@ -18,6 +18,7 @@ from smsq_worker.i18n import _
         "smsq codes mk99             a carrier's code, known by its prefix",
         "smsq codes --seen           what came that the catalogue does not know",
         "smsq codes --json MA:0001   for a script",
+        "smsq codes --account NAME   those of an account's vendor, of several accounts",
         "smsq codes --lang zh        in Chinese",
         "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
     )
@@ -33,10 +34,11 @@ def codes(stat: str | None, *, seen: bool, account: str | None, as_json: bool) -
     STAT is a code as a delivery report carries it; leading zeros, case and a missing colon do
     not matter. Set SMSQ_CODES_FILE to a TOML file to override what the catalogue says.
 
+    Of several accounts it shows the codes of one: of --account, or else of the one that was
+    there before the others, or of the first.
+
     With --seen it lists the unknown codes of reports on your messages: how often each came, since
     when, the last time, and a mid to ask the vendor about; of several accounts at which.
-
-    The catalogue is that of vendor 1oc; with --account that of the account's vendor.
 
     Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
     """
@@ -45,9 +47,7 @@ def codes(stat: str | None, *, seen: bool, account: str | None, as_json: bool) -
 
         if stat is not None:
             raise click.UsageError(_("either STAT or --seen, not both"))
-        if account is not None:
-            raise click.UsageError(_("--seen is of all accounts"))
-        codes_seen.show(as_json=as_json)
+        codes_seen.show(account, as_json=as_json)
         return
     from smsq_worker.cli.views import codes as view
 

@@ -86,7 +86,7 @@ def choose(name: str | None, accounts: Sequence[Account]) -> Account:
 
 def _unknown(accounts: Sequence[Account], name: str) -> str:
     """Return what there is, and what was meant; not the word, which may be a number."""
-    from smsq.suggestions import did_you_mean
+    from smsq.suggestions import nearest
 
     if len(accounts) == 1 and not accounts[0].key:
         words = _(
@@ -96,8 +96,9 @@ def _unknown(accounts: Sequence[Account], name: str) -> str:
         )
     else:
         words = _("there is no account of that name; there are {names}", names=_names(accounts))
-    hint = did_you_mean(name, [one.name for one in accounts])
-    return f"{words}; {hint}" if hint else words
+    if not (near := nearest(name, [one.name for one in accounts])):
+        return words
+    return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=near[0]))
 
 
 def _names(accounts: Sequence[Account]) -> str:

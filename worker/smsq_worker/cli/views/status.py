@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,11 +21,14 @@ from smsq_worker.cli.views.accounts import account_as_dict
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
-from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
-from smsq_worker.inspection.accounts import AccountView, account_state_name
+from smsq_worker.inspection.accounts import (
+    AccountView,
+    account_state_name,
+    with_account_names,
+)
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
@@ -244,12 +246,8 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     found = read_status(connect_ledger(settings), settings.redis_url, message_id)
     if found is None:
         fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
-    fields = dataclasses.asdict(found)
+    fields = with_account_names(found, settings.rules.accounts)
     attempts = fields["attempts"]
-    for attempt, shown in zip(found.attempts, attempts, strict=True):
-        shown.pop("account", None)
-        if name := name_of(attempt.account or "", settings.rules.accounts):
-            shown["account"] = name
     if as_json:
         echo_json(fields, default=datetime.isoformat)
         return
