@@ -26,7 +26,6 @@ from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
-from smsq_worker.gateway.client import Gateway
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import AttemptResult, Ledger, RetryLater
@@ -37,6 +36,9 @@ from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
 from smsq_worker.sending.waiting import Waiting
 from smsq_worker.sending.wakeup import WakeUp
+from smsq_worker.vendors.client import Gateway
+from smsq_worker.vendors.oneoc.vendor import OneOc
+from smsq_worker.vendors.vendor import VendorOptions
 
 MAIN = Account("main", "", 500, 50)
 BACKUP = Account("backup", "backup", 500, 50, templates=(("SMS_1001", "T-77"),))
@@ -61,7 +63,8 @@ class Two:
         gate = ConsumerGate()
         gate.set("open", 1000)
         self.gateways = {
-            key: Gateway(replace(settings.address, url=url)) for key, url in urls.items()
+            key: Gateway(settings.address, OneOc(VendorOptions(url, settings.address.secret)))
+            for key, url in urls.items()
         }
         self.sender = Sender(
             RateLimiter(self.ledger, gate),

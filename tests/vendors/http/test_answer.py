@@ -140,6 +140,29 @@ def test_of_an_answer_that_broke_off_only_a_whole_one_counts(described: Made) ->
     assert (half.outcome, half.detail) == (MAYBE, "ReadTimeout")
 
 
+@pytest.mark.parametrize("body", [b"0", b"1"])
+def test_half_a_number_is_no_code(described: Made, body: bytes) -> None:
+    vendor = described(REQUEST, '[answer]\ncode = ""\naccepted = [0]\nrefused = [1]')
+    assert vendor.understand(200, {}, body).outcome in {ACCEPTED, REFUSED}
+    assert vendor.understand(200, {}, body, trouble="ReadTimeout").outcome is MAYBE
+
+
+SECRET = "user:word"
+
+
+@pytest.mark.parametrize(
+    "echoed", ["13800138000", SECRET, "word", "dXNlcjp3b3Jk", "a-code", "five"]
+)
+def test_no_detail_repeats_what_is_private(described: Made, echoed: str) -> None:
+    parts = '[variables]\nsplit = ","', REQUEST, f'{ANSWER}other = "refused"'
+    vendor = described(*parts, secret=SECRET)
+    private = (SECRET, "13800138000", "a-code,five")
+    for body in ({"code": echoed}, {"code": 6, "msg": f"no {echoed}"}):
+        found = vendor.understand(200, {}, json.dumps(body).encode(), private)
+        assert found.outcome is REFUSED
+        assert echoed not in found.detail
+
+
 LINES = r"""
 [answer]
 pattern = '^(?P<code>-?[0-9]+)(?:,(?P<mid>[0-9]+))?'
@@ -168,6 +191,7 @@ def test_an_answer_may_be_a_line_of_text(described: Made) -> None:
         r"(?P<code>a|aa|a|aa|a)(?:a+a+a+a+a+)+b",
         "(?P<code>" + "a?" * 40 + "a" * 40 + ")b",
         r"(?P<code>[^b]+[^b]+[^b]+[^b]+[^b]+)b",
+        r"(?:(?:(?:b?){2,}){5}){10}(?P<code>b)",
     ],
 )
 def test_no_pattern_is_busy_for_ever(text: str) -> None:
@@ -189,6 +213,7 @@ def test_no_pattern_is_busy_for_ever(text: str) -> None:
         r"(?P<code>a*?)",
         r"(?P<code>a)" + "|b" * 5,
         "(?P<code>a)" * 50,
+        r"(?:(?:b?){99}){2}(?P<code>b)",
         None,
     ],
 )

@@ -39,6 +39,8 @@ _BY_STATUS: Final = (
 )
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 MAX_CODE: Final = 48
+MIN_PRIVATE: Final = 3
+"""A shorter text is within many a code by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Answers:
         kind = self._kind(code, mid, status)
         if kind == "accepted":
             return GatewayResult(Outcome.ACCEPTED, "" if mid else "no usable mid", mid, odd=trouble)
-        shown = _FOREIGN.sub("?", code)[:MAX_CODE] if code else f"http-{status}"
+        shown = self._shown(code, private) if code else f"http-{status}"
         if kind in {"not_sent", "too_fast"}:
             return GatewayResult(
                 Outcome.NOT_SENT,
@@ -86,6 +88,13 @@ class Answers:
         detail = f"gateway:{shown} {fit_words(words, private)}".strip()
         scope = kind if kind in SCOPES else ""
         return GatewayResult(Outcome.REFUSED, detail, odd=trouble, scope=scope)
+
+    def _shown(self, code: str, private: Sequence[str]) -> str:
+        """Return a code fit to be shown: one that is not listed may be any text."""
+        if code not in self.meanings:
+            for text in filter(lambda one: len(one) >= MIN_PRIVATE, private):
+                code = code.replace(text, "****")
+        return _FOREIGN.sub("?", code)[:MAX_CODE]
 
     def _kind(self, code: str, mid: str, status: int) -> str:
         kind = self.meanings.get(code, "") if code else ""
@@ -117,6 +126,8 @@ class Answers:
             parts: list[Any] = [groups.get(name, "") for name in ("code", "mid", "words")]
         else:
             value = loads(body)
+            if not (is_whole or isinstance(value, dict | list)):
+                value = None  # It may be half a number.
             parts = [one(value) if one else "" for one in (self.code, self.mid, self.words)]
         code, mid, words = parts
         return as_text(code), clean_mid(mid), as_text(words)
