@@ -695,6 +695,18 @@ def test_a_template_is_paused_at_one_account(scene: Several) -> None:
     assert scene.at("m6") == B
 
 
+def test_what_waits_for_a_template_goes_by_an_account_that_is_new(build: Build) -> None:
+    before = build(FIRST, routes=(Route((A,)),))
+    before.pause(A, template_scope("SMS_1001"))
+    before.enter("m1")
+    assert before.stays() == "deferred"
+    assert before.claim().wake == ()
+    scene = build()
+    accounts.introduce(scene.client, scene.rules)
+    assert scene.claim().wake == (("m1", Lane.NOTICE),)
+    assert scene.at() == B
+
+
 def test_the_rate_is_an_accounts(scene: Several) -> None:
     scene.pause(A)
     scene.enter()

@@ -278,15 +278,20 @@ end
 -- Where there are several accounts: the guards that find one, and a slot there. One function, as what is
 -- in it is made only where there are several, and Lua takes 200 locals.
 local function guards_of_several()
-  -- Return whether each account of each route is stopped.
-  local function all_stopped()
+  local function is_stopped(of)
     local texts = open(KEY_PAUSES).f
+    local account, breaker = texts['account' .. of], texts['breaker' .. of]
+    return account and not pause_of(account).permit or breaker and not pause_of(breaker).permit
+  end
+
+  -- Return whether each account of each route is stopped; of each it is read once, as many routes may
+  -- share it.
+  local function all_stopped()
+    local stopped = {}
     for _, route in ipairs(ROUTES) do
       for _, of in ipairs(route) do
-        local account, breaker = texts['account' .. of], texts['breaker' .. of]
-        if not (account and not pause_of(account).permit or breaker and not pause_of(breaker).permit) then
-          return false
-        end
+        stopped[of] = stopped[of] or is_stopped(of)
+        if not stopped[of] then return false end
       end
     end
     return true
