@@ -25,6 +25,7 @@ from smsq_worker.ledger.admin import Control
 
 LONG = (
     "end_to_end/test_bad_days",
+    "end_to_end/test_accounts_failover",
     "producer/test_deadline",
     "end_to_end/test_exposure",
     "ops/test_acl",

@@ -2,6 +2,7 @@
 
     make bench
     make bench ONLY=rate RATES=20,200 WORKERS=1,8
+    make bench ONLY=accounts    # two of them, of which the first fails
     make bench ONLY=peers CHART=1    # beside other queues; writes README's table and picture
     make bench ONLY=life,lone,fleet,watched    # see bench/against/__init__.py
     make bench ONLY=secret,balance SHAPES=batches RELEASE=0.2.0

@@ -17,7 +17,7 @@ from pathlib import Path
 import celery
 import kombu
 
-from bench import acts, balance, beside, otp, outage, rate, release, secret
+from bench import accounts, acts, balance, beside, otp, outage, rate, release, secret
 from bench.against import fleet, life, lone, watched
 from bench.attack import run as attack
 from bench.peers import compare
@@ -30,6 +30,7 @@ SCENARIOS = {
     "rate": rate.run,
     "otp": otp.run,
     "outage": outage.run,
+    "accounts": accounts.run,
     "secret": secret.run,
     "balance": balance.run,
     "peers": compare.run,

@@ -63,6 +63,7 @@ class Book:
             "503": lambda: answer(503, {}),
             "408": lambda: answer(408, {}),
             "400": lambda: answer(200, {"code": 400, "msg": "校验失败", "mid": ""}),
+            "rubbish": lambda: answer(200, {}),
             "silent": lambda: None,
         }[mode]()
 

@@ -195,6 +195,14 @@ WRONG = {
         '[accounts."Main 2"]\nwas_default = true\n[[routes]]\naccounts = ["Main 2"]',
         ["accounts.Main 2: a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -"],
     ),
+    "a name that is two lines": (
+        f'{MAIN}[accounts."a\\nb\\u001b[31m"]\nwas_default = false\n{ALL}',
+        [
+            r"accounts.a\nb\x1b[31m: a name has 1 to 32 of a-z",
+            r"accounts.a\nb\x1b[31m, field secret: must be set",
+            r"accounts.a\nb\x1b[31m, field report_token: must be set",
+        ],
+    ),
     "the name default": (
         f'{BACKUP.replace("backup", "default")}[[routes]]\naccounts = ["default"]',
         ["accounts.default: is how the only account is called where there is no file; choose"],

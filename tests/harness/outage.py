@@ -28,7 +28,7 @@ class Outage:
         self.server.terminate()
 
     def restart_redis(self) -> None:
-        self.server.start()
+        self.server.start(timeout=120)
 
     def send(self, message_id: str, **options: Any) -> str:
         """Enter a message and publish its wake-up, as the producer does."""

@@ -13,7 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import redis
 
+from harness.gateways import gateway_at
 from harness.vendor_server import VendorServer, accepted, refused
+from harness.waiting import eventually
 from harness.wakeups import Source
 from smsq import keys
 from smsq.contract import Lane, parse
@@ -36,9 +38,6 @@ from smsq_worker.sending.result_recorder import ResultRecorder
 from smsq_worker.sending.sender import Sender
 from smsq_worker.sending.waiting import Waiting
 from smsq_worker.sending.wakeup import WakeUp
-from smsq_worker.vendors.client import Gateway
-from smsq_worker.vendors.oneoc.vendor import OneOc
-from smsq_worker.vendors.vendor import VendorOptions
 
 MAIN = Account("main", "", 500, 50)
 BACKUP = Account("backup", "backup", 500, 50, templates=(("SMS_1001", "T-77"),))
@@ -63,8 +62,7 @@ class Two:
         gate = ConsumerGate()
         gate.set("open", 1000)
         self.gateways = {
-            key: Gateway(settings.address, OneOc(VendorOptions(url, settings.address.secret)))
-            for key, url in urls.items()
+            key: gateway_at(replace(settings.address, url=url)) for key, url in urls.items()
         }
         self.sender = Sender(
             RateLimiter(self.ledger, gate),
@@ -183,6 +181,23 @@ def test_what_is_given_back_while_it_goes_on_is_left_to_the_scheduler(
     assert two.control.pauses()
     due = two.ledger.claim(resend_wait_s=1)
     assert due.wake == (("m1", Lane.NOTICE),)
+
+
+def test_what_goes_on_in_a_process_that_ends_is_left_to_the_scheduler(
+    two: Two, servers: tuple[VendorServer, VendorServer]
+) -> None:
+    main, backup = servers
+    main.answer = refused
+    main.withhold()
+    two.enter("m1")
+    two.sender.take(WakeUp(Lane.NOTICE, ["m1"], Source()))
+    eventually(lambda: main.calls)
+    two.sender.stop()
+    two.sender.wait_until_given_back()
+    main.release()
+    two.sender.wait_for_attempts()
+    assert two.ledger.claim(resend_wait_s=1).wake == (("m1", Lane.NOTICE),)
+    assert not backup.calls
 
 
 def test_an_account_that_this_process_does_not_know_is_left_out(

@@ -14,8 +14,8 @@ Exits with 1 where that does not hold, and prints the histories of the messages 
 
 from __future__ import annotations
 
-from soak.compare import Result, compare, read_journal
+from soak.compare import Result, compare, read_journals
 from soak.load import patiently
 from soak.plan import SETTINGS, TOKEN
 
-__all__ = ["SETTINGS", "TOKEN", "Result", "compare", "patiently", "read_journal"]
+__all__ = ["SETTINGS", "TOKEN", "Result", "compare", "patiently", "read_journals"]

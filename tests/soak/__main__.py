@@ -18,11 +18,13 @@ from smsq.connection import Client, connect
 from smsq.contract import State
 from smsq.tracking import key_holder
 from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.meaning import report_of
+from smsq_worker.domain.codes import Catalogue
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.selecting import Selection, Selector
 from soak.chaos import Chaos
-from soak.compare import Result, compare, gave_up, read_journal, story, unaccounted
+from soak.compare import Result, compare, gave_up, read_journals, story, unaccounted
 from soak.faults import FAULTS
 from soak.load import Load, patiently
 from soak.plan import WELL, Plan
@@ -106,8 +108,8 @@ def run(plan: Plan, folder: Path) -> tuple[Result, list[str]]:
 
 def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status | None]) -> Result:
     """Compare everything that can be known."""
-    accepted = read_journal(stage.journal)
-    result = compare(load.sent, statuses, accepted, plan.policy)
+    accepted = read_journals(*stage.journals)
+    result = compare(load.sent, statuses, accepted, plan.policy, *[goes_on] * (plan.accounts > 1))
     result.lost += left_over(stage)
     result.dead += dead(stage)
     result.untrue += [f"{words}, {count} times" for words, count in load.raised.items()]
@@ -116,6 +118,12 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
         if not status:
             continue
         told = story(phone, status, calls)
+        if (
+            plan.accounts > 1
+            and (status.reason or "").startswith("gateway:")
+            and phone.endswith(WELL)
+        ):
+            result.untrue.append(f"it failed for what one account refused: {told}")
         if call := unaccounted(status.attempts, calls):
             result.untrue.append(f"mid {call.mid} was sent outside of any attempt's lease: {told}")
         if gave_up(phone, status):
@@ -130,6 +138,15 @@ def judge(plan: Plan, stage: Stage, load: Load, statuses: dict[str, smsq.Status 
     counters = Ledger(client, settings.rules).counters()
     result.doubts_counted = counters.get("possible_duplicates", 0)
     return result
+
+
+def goes_on(stat: str) -> bool:
+    """Tell whether what one account accepted goes on to another after such a report."""
+    meant = report_of(Catalogue.load(), stat) if stat else None
+    is_elsewhere = meant and meant.scope in {"account", "route", "template"}
+    return bool(
+        is_elsewhere and not meant.maybe_sent and meant.code_class in {"permanent", "transient"}
+    )
 
 
 def miscounted(client: Client, settings: Settings, load: Load) -> list[str]:
@@ -170,6 +187,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--settle", type=float, default=Plan.settle_s, help="seconds at most")
     parser.add_argument("--faults", type=kinds, default="all", help="kinds, with commas between")
+    parser.add_argument("--accounts", type=int, choices=[1, 2], default=Plan.accounts)
     given = parser.parse_args()
     plan = Plan(
         given.messages,
@@ -181,6 +199,7 @@ def main() -> None:
         given.seed,
         given.settle + given.seconds,
         given.faults,
+        given.accounts,
     )
     folder = Path(tempfile.mkdtemp(prefix="smsq-soak-"))
     result, diary = run(plan, folder)

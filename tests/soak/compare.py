@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -73,24 +74,33 @@ def compare(
     statuses: Mapping[str, smsq.Status | None],
     accepted: Mapping[str, Sequence[Acceptance]],
     policy: str = "resend",
+    goes_on: Callable[[str], bool] = lambda _: False,
 ) -> Result:
-    """Compare messages, numbers by id, with what was accepted for their numbers."""
+    """Compare messages, numbers by id, with what was accepted for their numbers.
+
+    `goes_on` tells of which codes a message that an account accepted goes on to another, because it
+    certainly did not arrive: two acceptances are no duplicate then.
+    """
     result = Result(messages=len(sent))
     for message_id, phone in sent.items():
         status, calls = statuses[message_id], accepted.get(phone, ())
-        result.duplicates += max(0, len(calls) - 1)
+        came_not = sum(goes_on(one.stat or "") for one in status.attempts[:-1]) if status else 0
+        sms = calls[came_not:]
+        result.duplicates += max(0, len(sms) - 1)
         if status is None:
             result.lost.append(f"{phone} {message_id}")
             continue
         result.states[f"{status.state} {status.reason or ''}".strip()] += 1
         if not (status.final or status.state == State.HELD):
             result.stuck.append(story(phone, status, calls))
-        for why in untruths(status, calls, policy):
+        for why in untruths(status, calls, sms, policy):
             result.untrue.append(f"{why}: {story(phone, status, calls)}")
     return result
 
 
-def untruths(status: smsq.Status, calls: Sequence[Acceptance], policy: str) -> Iterator[str]:
+def untruths(
+    status: smsq.Status, calls: Sequence[Acceptance], sms: Sequence[Acceptance], policy: str
+) -> Iterator[str]:
     """Name what the ledger says of a message that is not so."""
     if status.state == "delivered" and not calls:
         yield "delivered, and never accepted"
@@ -98,7 +108,7 @@ def untruths(status: smsq.Status, calls: Sequence[Acceptance], policy: str) -> I
         yield "certainly not sent, and accepted"
     if status.reason in {"local:invalid", "local:lost"}:
         yield "it was valid, and Redis evicts nothing"
-    if policy == "hold" and len(calls) > 1:
+    if policy == "hold" and len(sms) > 1:
         yield "accepted more than once under hold"
 
 
@@ -152,10 +162,10 @@ def story(phone: str, status: smsq.Status, calls: Sequence[Acceptance]) -> str:
     return "\n    ".join([told, *(f"{at:%H:%M:%S.%f} {words}" for at, words in sorted(events))])
 
 
-def read_journal(path: Path) -> dict[str, list[Acceptance]]:
-    """Read the sandbox's log: what it accepted by number, in order."""
+def read_journals(*paths: Path) -> dict[str, list[Acceptance]]:
+    """Read the sandboxes' logs: what they accepted by number, in order."""
     accepted = defaultdict[str, list[Acceptance]](list)
-    for line in path.read_text().splitlines():
+    for line in chain.from_iterable(path.read_text().splitlines() for path in paths):
         one = json.loads(line)
         accepted[one["phone"]].append(Acceptance(datetime.fromisoformat(one["at"]), one["mid"]))
-    return accepted
+    return {phone: sorted(calls, key=lambda one: one.at) for phone, calls in accepted.items()}

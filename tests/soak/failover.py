@@ -37,7 +37,7 @@ from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
-from soak import SETTINGS, TOKEN, Result, compare, patiently, read_journal
+from soak import SETTINGS, TOKEN, Result, compare, patiently, read_journals
 
 SETTLED_AFTER_S = 12.0
 """Between two losses: the Sentinels let the lost server in again, as a replica."""
@@ -240,7 +240,7 @@ def failover(plan: Plan, folder: Path) -> Outcome:
                 event.set()
                 thread.join()
         statuses = settle(plan, stage, sent)
-        result = compare(sent, statuses, read_journal(stage.journal))
+        result = compare(sent, statuses, read_journals(stage.journal))
         rules = Settings.load(stage.environ).rules
         counters = Ledger(stage.servers.client, rules).counters()
         result.doubts_counted = counters.get("possible_duplicates", 0)

@@ -10,6 +10,7 @@
 | door | the door is killed (-9) and started again |
 | slow-dns | the gateway's name is resolved after longer than the lease |
 | no-dns | it is not resolved, which is said after 3 s |
+| gateway | the first gateway takes no connections, refuses all, or says 503, rubbish or nothing |
 | forget-gateway | connections to the gateway are forgotten: no byte passes, and nobody is told |
 | forget-redis | the same with those to Redis |
 | disk | the disk is full while Redis is away, perhaps in the middle of a line |
@@ -23,6 +24,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -37,6 +39,12 @@ DNS_FAILURE_S: Final = 3.0
 """A call's tries together take longer than the lease."""
 DISK_LIMITS: Final = (0, 200, 500)
 """Bytes of a file: none, less than a line, between two lines."""
+ANSWERS: Final = {
+    "503": b"HTTP/1.1 503 .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "rubbish": b"HTTP/1.1 200 .\r\nContent-Length: 3\r\nConnection: close\r\n\r\n<p>",
+    "400": b"HTTP/1.1 200 .\r\nContent-Length: 24\r\nConnection: close\r\n\r\n"
+    b'{"code": 400, "mid": ""}',
+}
 RUBBISH: Final = (
     b"",
     b"{not JSON",
@@ -132,8 +140,21 @@ def _no_dns(scene: Scene) -> None:
     _resolver(scene, f"fail {DNS_FAILURE_S}", seconds)
 
 
+def _gateway(scene: Scene) -> None:
+    way, proxy = scene.random.choice([*ANSWERS, "away", "silent"]), scene.stage.to_gateway
+    with ExitStack() as stack:
+        if way == "silent":
+            process = scene.stage.processes[scene.stage.boxes[0]]
+            process.send_signal(signal.SIGSTOP)
+            stack.callback(process.send_signal, signal.SIGCONT)
+        else:
+            stack.enter_context(proxy.answering(ANSWERS[way]) if way in ANSWERS else proxy.away())
+        time.sleep(scene.random.uniform(1, LEASE_S / 2))
+
+
 def _forget_gateway(scene: Scene) -> None:
-    scene.stage.to_gateway.forget()
+    for proxy in scene.stage.to_gateways:
+        proxy.forget()
 
 
 def _forget_redis(scene: Scene) -> None:
@@ -188,6 +209,7 @@ FAULTS: Final = {
     "door": Fault("door", _kill),
     "slow-dns": Fault("resolver", _slow_dns),
     "no-dns": Fault("resolver", _no_dns),
+    "gateway": Fault("gateway", _gateway),
     "forget-gateway": Fault("gateway's connections", _forget_gateway),
     "forget-redis": Fault("Redis' connections", _forget_redis),
     "disk": Fault("redis", _disk),

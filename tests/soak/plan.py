@@ -59,3 +59,5 @@ class Plan:
     settle_s: float = 180.0
     """How long messages may take to settle when all faults are over."""
     faults: tuple[str, ...] = ()
+    accounts: int = 1
+    """At how many gateways, each with a sandbox; faults of a gateway are the first one's."""

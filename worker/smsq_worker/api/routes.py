@@ -123,7 +123,7 @@ class Api:
         reports = await self._read_reports(reporter.vendor, request)
         if reports.good:
             known = [(qualified(mid, reporter.key), stat) for mid, stat in reports.good]
-            # Behind a proxy that is not trusted all vendors are one source; accounts take turns too.
+            # Behind a proxy that is not trusted all are one source: accounts take turns, too.
             turn = f"{source(request)} {reporter.key}"
             try:
                 await self._writes.submit(known, turn)

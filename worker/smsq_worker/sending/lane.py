@@ -67,6 +67,11 @@ class LaneQueue:
             self._is_stopped = True
             self._changed.notify()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it takes nothing new."""
+        return self._is_stopped
+
     def wait_until_given_back(self, timeout_s: float) -> None:
         """Wait, after `stop`, until nothing waits here; not for ever, as Redis may be silent."""
         if self._has_thread:

@@ -254,7 +254,11 @@ class Sender:
             with suppress(LedgerUnavailable):
                 self._ledger_writer.unpublished(message_id)
 
-        self._lanes[first.lane].put(WakeUp(first.lane, [message_id], InHand(leave), first=first))
+        lane = self._lanes[first.lane]
+        if lane.is_stopped:  # What it had is given back, and nobody waits for it any more.
+            leave()
+        else:
+            lane.put(WakeUp(first.lane, [message_id], InHand(leave), first=first))
 
     def _record(self, results: Sequence[AttemptResult]) -> list[State | None]:
         try:

@@ -259,7 +259,7 @@ local function no_slot_yet(m, go)
     -- None is booked further ahead, but before the rate was raised.
     local tat = math.min(r.tat, us + AHEAD.otp + r.burst * gap)
     slot = math.max(us, tat - (r.burst - 1) * gap)
-    local wait = slot - us - AHEAD[m.lane]
+    local wait = slot - us - (go.ahead or AHEAD[m.lane])
     local is_free = wait <= 0
     if is_free then tat = math.max(tat, us) + gap end
     if tat ~= r.tat then book(r, tat) end
@@ -313,9 +313,10 @@ local function guards_of_several()
     return deferred(m, math.min(PROBE, 5000))
   end
 
-  -- An otp is no probe of an account while another takes it at once and there may be others to probe.
+  -- An otp is no probe of an account while another takes it at once and there may be others to probe;
+  -- nor is a message that would be held if the account is silent.
   local function is_spared(m, go)
-    if m.lane ~= 'otp' then return false end
+    if m.lane ~= 'otp' and not m.hold_on_doubt then return false end
     for _, p in pairs(go.probes) do
       if now < p.permit + PROBE_IN_DOUBT then return true end
     end
@@ -404,11 +405,14 @@ local function guards_of_several()
   -- before the ttl is over, but an otp; a route with weights takes another that has one now.
   local function no_slot_at_any(m, go)
     local ways, booked, booked_at = go.ways, go.booked, go.booked_at
+    local is_urgent, put_off = m.lane == 'otp' and ways[2], nil
     if booked ~= '' then
       for _, way in ipairs(ways) do
         if way.of == booked_at then
           go.of, go.rate, go.probes = way.of, way.rate, way.probes
-          return no_slot_yet(m, go)
+          put_off = no_slot_yet(m, go)
+          -- The rate may have fallen since: an otp looks for a slot elsewhere then.
+          if not (put_off and is_urgent and put_off[2] > AHEAD.bulk) then return put_off end
         end
       end
       go.booked = ''
@@ -417,15 +421,22 @@ local function guards_of_several()
     local soonest = math.huge
     for _, way in ipairs(ways) do
       go.of, go.rate, go.probes = way.of, way.rate, way.probes
-      local answer = no_slot_yet(m, go)
-      if not answer or answer[1] == 'booked' then
+      -- Nor does it wait long for an account that wants fewer than it may get.
+      go.ahead = is_urgent and way.rate.now < way.rate.limit and AHEAD.bulk or nil
+      local answer = put_off and way.of == booked_at and put_off or no_slot_yet(m, go)
+      local is_booked = answer and answer[1] == 'booked'
+      if is_booked and (answer == put_off or go.ahead and answer[2] > go.ahead) then
+        put_off = put_off or answer
+      elseif not answer or is_booked then
         if is_weighted and not m.f.test then charge(way) end
         return answer
+      else
+        soonest = math.min(soonest, answer[2])
+        local in_time = us + answer[2] + AHEAD[m.lane] < m.expires * 1000
+        if in_time and not is_weighted and m.lane ~= 'otp' then break end
       end
-      soonest = math.min(soonest, answer[2])
-      local in_time = us + answer[2] + AHEAD[m.lane] < m.expires * 1000
-      if in_time and not is_weighted and m.lane ~= 'otp' then break end
     end
+    if put_off then return put_off end
     if not go.differs and not several_routes(m.lane) then return {'wait', soonest} end
     if soonest > LONG then return deferred(m, math.min(math.ceil(soonest / 1000), 5000)) end
     return {'later', soonest}

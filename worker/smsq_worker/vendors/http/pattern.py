@@ -39,7 +39,8 @@ def pattern(text: object) -> re.Pattern[str]:
     """Return a pattern to be searched for in `MAX_READ` characters. Raises ValueError."""
     if not isinstance(text, str) or len(text) > MAX_PATTERN or text.count("|") > MAX_BARS:
         raise ValueError(ALLOWED)
-    written, at, turns = [], 0, 1
+    written: list[str] = []
+    at, turns = 0, 1
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:

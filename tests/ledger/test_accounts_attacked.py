@@ -1,0 +1,215 @@
+"""What comes between two accounts, and what two accounts must not let grow or wait."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+
+from harness.campaigns import SPRING
+from harness.scene import Scene
+from smsq import keys
+from smsq.cancelling import Canceller
+from smsq.contract import State
+from smsq_worker.config.settings import Settings
+from smsq_worker.domain.accounts import Account, Route, qualified
+from smsq_worker.domain.limits import Breaker
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import Admitted, AttemptResult, RetryLater
+from smsq_worker.ledger.campaigns import Campaigns
+
+A, B = "", "backup"
+"""The keys of the two accounts, in the order of the route."""
+BOTH = (Account("main", A, 1000.0, 10), Account("backup", B, 1000.0, 10))
+ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
+NOT_SENT, MAYBE_SENT = Outcome.NOT_SENT, Outcome.MAYBE_SENT
+
+
+class Two(Scene):
+    """A ledger with two accounts."""
+
+    def __init__(self, client: redis.Redis, settings: Settings, **rules: Any) -> None:
+        rules = {"accounts": BOTH, "routes": (Route((A, B)),), "phone_limits": ()} | rules
+        super().__init__(client, settings, **rules)
+
+    def at(self, name: str = "m1") -> str:
+        """Let a message go; give the account that takes it."""
+        return self.admitted(name).account
+
+    def ended(self, outcome: Outcome, name: str = "m1", **more: Any) -> State | None:
+        """Record what the last attempt came to, as who has the message in hand."""
+        n = int(self.field(name, "n") or 0)
+        account, begun = self.field(name, f"{n}:account") or "", self.field(name, f"{n}:at")
+        mid = qualified(f"MID-{name}-{n}", account) if outcome is ACCEPTED else ""
+        more = {"detail": "gateway:400 no", "mid": mid, "wait_s": 60.0, "in_hand": True} | more
+        result = AttemptResult(name, n, outcome, account=account, begun=int(begun or 0), **more)
+        (state,) = self.ledger.record_many([result])
+        return state
+
+    def refused_by_first(self, name: str = "m1", **options: Any) -> None:
+        self.enter(name, **options)
+        assert self.at(name) == A
+        assert self.ended(REFUSED, name) == State.QUEUED
+
+
+@pytest.fixture
+def two(client: redis.Redis, settings: Settings) -> Two:
+    return Two(client, settings)
+
+
+# Between two accounts
+
+
+def test_the_ttl_ends_between_two_accounts(two: Two) -> None:
+    two.refused_by_first()
+    two.client.hset(keys.message("m1"), "expires", 1)
+    assert two.stays() == "expired"
+    assert two.state() == "expired"
+
+
+def test_it_is_cancelled_between_two_accounts(two: Two) -> None:
+    two.refused_by_first()
+    (told,) = Canceller(two.client, two.settings).cancel(["m1"])
+    assert told is not None
+    assert told.answer == "cancelled"
+    assert two.stays() == "copy"
+    assert two.state() == "cancelled"
+
+
+def test_it_is_cancelled_while_the_first_account_has_it(two: Two) -> None:
+    for name, outcome, end in (("m1", REFUSED, "failed"), ("m2", NOT_SENT, "cancelled")):
+        two.enter(name)
+        two.go(name)
+        two.client.hset(keys.message(name), "stop", "cancelled")
+        assert two.ended(outcome, name) == end
+
+
+def test_its_campaign_is_paused_between_two_accounts(two: Two) -> None:
+    two.refused_by_first(campaign=SPRING, lane="bulk")
+    campaigns = Campaigns(two.client, two.rules)
+    campaigns.do("pause", SPRING)
+    assert two.stays() == "deferred"
+    campaigns.do("resume", SPRING)
+    two.woken()
+    assert two.at() == B
+    assert two.ended(ACCEPTED) == State.ACCEPTED
+
+
+def test_a_doubt_at_one_is_held_whatever_another_would_do(two: Two) -> None:
+    two.enter(on_ambiguous="hold")
+    two.go()
+    assert two.ended(MAYBE_SENT) == State.HELD
+    # Its answer came late, and says that nothing was sent: another account may have it.
+    assert two.ended(NOT_SENT) == State.DEFERRED
+    two.wake()
+    assert two.at() == B
+    assert two.ended(MAYBE_SENT) == State.HELD
+    assert two.ledger.counters().get("possible_duplicates", 0) == 0
+
+
+def test_a_refusal_after_a_doubt_is_counted_once(two: Two) -> None:
+    two.enter()
+    two.go()
+    two.ended(MAYBE_SENT)
+    two.wake()
+    assert two.at() == A
+    assert two.ended(REFUSED) == State.QUEUED
+    assert two.at() == B
+    two.ended(ACCEPTED)
+    assert two.ledger.counters()["possible_duplicates"] == 1
+
+
+# All are down
+
+
+def test_what_an_outage_of_all_accounts_leaves_is_bounded(two: Two) -> None:
+    two.enter()
+    for _ in range(30):
+        assert two.at() == A
+        assert two.ended(NOT_SENT) == State.QUEUED
+        assert two.at() == B
+        assert two.ended(NOT_SENT) == State.DEFERRED
+        two.wake()
+    kept = {name.partition(":")[0] for name in two.client.hkeys(keys.message("m1")) if ":" in name}
+    assert len(kept) <= 11
+    assert len(two.status().attempts) <= 11
+
+
+def test_both_accounts_are_probed_and_nothing_waits_for_one_that_is_back(
+    client: redis.Redis, settings: Settings
+) -> None:
+    two = Two(client, settings, breaker=Breaker(1, 50, 60))
+    for name in ("breaker", "breaker@backup"):
+        two.control.pause(name, "down")
+        pause = two.stored_pause(name) | {"cause": "outage"}
+        client.hset(keys.PAUSES, name, json.dumps(pause))
+        two.probe_is_due(name)
+    for n in range(4):
+        two.enter(f"m{n}")
+    # One each, and no more: the third is given back.
+    assert (two.at("m0"), two.at("m1")) == (A, B)
+    assert two.stays("m2") == "paused"
+    assert two.ended(ACCEPTED, "m1") == State.ACCEPTED
+    assert two.paused() == {"breaker": "outage"}
+    assert two.claim().lanes == "open"
+    assert (two.at("m2"), two.at("m3")) == (B, B)
+
+
+def test_what_would_be_held_is_no_probe_while_another_account_is_there(two: Two) -> None:
+    two.control.pause("breaker", "down")
+    pause = two.stored_pause("breaker") | {"cause": "outage", "permit": two.now_ms()}
+    two.client.hset(keys.PAUSES, "breaker", json.dumps(pause))
+    for name, policy in (("m1", "hold"), ("m2", "resend")):
+        two.enter(name, on_ambiguous=policy)
+    assert (two.at("m1"), two.at("m2")) == (B, A)
+
+
+def test_a_message_of_stopped_accounts_is_back_within_seconds(two: Two) -> None:
+    two.refused_by_first()
+    two.control.pause("account@backup", "test")
+    assert two.stays() == "deferred"
+    assert two.timer() - two.now_ms() <= 5000
+    two.control.resume("account@backup", "test")
+    two.wake()
+    assert two.at() == B
+
+
+# An account that wants fewer
+
+
+SLOW = (Account("main", A, 10.0, 1), Account("backup", B, 10.0, 1))
+
+
+@pytest.fixture
+def slow(client: redis.Redis, settings: Settings) -> Two:
+    return Two(client, settings, accounts=SLOW)
+
+
+def test_too_fast_there_is_not_too_fast_here(two: Two) -> None:
+    two.enter()
+    two.go()
+    assert two.ended(NOT_SENT, too_fast=True) == State.QUEUED
+    assert two.at() == B
+    assert two.client.hget(keys.RATE, "slow") == "500"
+    assert two.client.hget(keys.at_account(keys.RATE, B), "slow") is None
+
+
+def test_an_otp_does_not_wait_for_an_account_that_wants_fewer(slow: Two) -> None:
+    slow.client.hset(keys.RATE, mapping={"slow": "2", "slow_at": slow.now_ms()})
+    for name, lane in (("m1", "otp"), ("m2", "otp"), ("m3", "notice")):
+        slow.enter(name, lane=lane)
+    assert slow.at("m1") == A
+    assert slow.at("m2") == B
+    later = slow.admit("m3")
+    assert isinstance(later, RetryLater)
+
+
+@pytest.mark.parametrize(("lane", "goes"), [("otp", True), ("notice", False)])
+def test_an_otp_does_not_wait_for_a_slot_that_is_put_off(slow: Two, lane: str, goes: bool) -> None:
+    slow.enter(lane=lane)
+    slow.calls_departed(*[slow.now_us()] * 11)
+    answer = slow.admit(booked=True)
+    assert isinstance(answer, Admitted if goes else RetryLater)
+    assert not goes or answer.account == B
