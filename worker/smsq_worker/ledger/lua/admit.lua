@@ -275,6 +275,19 @@ local function no_slot_yet(m, go)
   go.at = slot
 end
 
+local function fits_nowhere(m, detail)
+  set(m, 'detail', detail)
+  finish(m, 'failed', 'local:no-account')
+  return ended(m)
+end
+
+-- A probe goes over its account, or not at all; whoever enqueued it knows more accounts than this worker.
+local function of_unknown_account(m)
+  if m.f.via and m.f.via ~= '@' then
+    return fits_nowhere(m, 'this worker has no account ' .. m.f.via:sub(2))
+  end
+end
+
 -- Where there are several accounts: the guards that find one, and a slot there. One function, as what is
 -- in it is made only where there are several, and Lua takes 200 locals.
 local function guards_of_several()
@@ -330,9 +343,7 @@ local function guards_of_several()
       drop(m, 'refused', 'unsent')  -- The settings are others by now, or an account failed it later.
       tried = accounts_of(m)
       if not tried[1] then
-        set(m, 'detail', 'no account of its route has the template ' .. m.template)
-        finish(m, 'failed', 'local:no-account')
-        return ended(m)
+        return fits_nowhere(m, 'no account of its route has the template ' .. m.template)
       end
     end
     go.ways, go.differs = {}, m.f.refused or m.f.unsent or m.f.via
@@ -446,9 +457,9 @@ local function guards_of_several()
     outside_bulk_hours, no_account, campaign_slower, no_slot_at_any}
 end
 
-local GUARDS = ROUTES and guards_of_several() or {copy, ttl_over, stopped, payload_unusable, test_number,
-  suppressed, number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause,
-  campaign_slower, gateway_silent, no_slot_yet}
+local GUARDS = ROUTES and guards_of_several() or {copy, ttl_over, stopped, of_unknown_account,
+  payload_unusable, test_number, suppressed, number_held_by_gateway, number_too_frequent,
+  outside_bulk_hours, under_a_pause, campaign_slower, gateway_silent, no_slot_yet}
 
 local function depart(m, go)
   if not m.f.test then
