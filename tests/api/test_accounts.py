@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,10 @@ from harness.scene import Scene
 from smsq import SettingsError
 from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.coalescer import WriteCoalescer
 from smsq_worker.domain.states import Outcome
+from smsq_worker.vendors.oneoc.vendor import OneOc
+from smsq_worker.vendors.vendor import Reports
 
 TWILIO = ROOT / "examples" / "vendors" / "twilio.toml"
 FIELDS = {"MessageSid": MID, "MessageStatus": "delivered"}
@@ -123,6 +126,39 @@ def test_each_vendor_reads_its_reports_and_is_answered_in_its_own_way(
         "403 (signature)",
         "400 (malformed)",
     ]
+
+
+@pytest.mark.parametrize("mid", [f"{MID} backup", "", "a\nb", "t" * 65, "é"])
+def test_no_vendor_reports_on_what_is_another_accounts(
+    serve: Serve,
+    client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mid: str,
+) -> None:
+    # One that another package brings, and that does not look at its mids.
+    found = Reports(((mid, "DELIVRD"), (MID, "DELIVRD")), 0)
+    monkeypatch.setattr(OneOc, "read_reports", lambda *_: found)
+    with serve(SMSQ_ACCOUNTS_FILE=accounts_file(tmp_path, MAIN, backup(), ROUTES)) as url:
+        assert report(url, TOKEN).status_code == 400
+    assert inbox(client) == {(MID, "DELIVRD")}
+
+
+def test_a_flood_by_one_vendor_takes_no_room_from_another(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = []
+
+    async def submit(_: object, reports: Sequence[tuple[str, str]], turn: str) -> None:
+        turns.append((turn, [*reports]))
+
+    monkeypatch.setattr(WriteCoalescer, "submit", submit)
+    with serve(SMSQ_ACCOUNTS_FILE=accounts_file(tmp_path, MAIN, backup(), ROUTES)) as url:
+        for token in (TOKEN, BACKUP_TOKEN, TOKEN):
+            assert report(url, token).status_code == 200
+    (first, _), (second, _), (third, _) = turns
+    assert first == third
+    assert first != second
 
 
 def test_an_api_that_could_not_check_signatures_does_not_start(tmp_path: Path) -> None:

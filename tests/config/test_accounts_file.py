@@ -17,6 +17,7 @@ from smsq_worker.config.accounts_file import IDLE_IN_SUM, MAX_ACCOUNTS
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route
+from smsq_worker.domain.toml_file import MAX_BYTES
 from smsq_worker.i18n.told import told
 
 OTHER = "other-secret-7Kd2"
@@ -187,10 +188,20 @@ WRONG = {
     "no account": (ALL, ["names no account; it must have a table like [accounts.main]"]),
     "accounts are no table": ("accounts = 3", ["names no account"]),
     "not TOML": (f'secret = "{OTHER}', ["is not TOML in UTF-8: at "]),
+    "nested too deeply": (f"a = {'[' * 5000}", ["is not TOML in UTF-8; write a table like"]),
+    "too long": ("#" * (MAX_BYTES + 1), [f"has more than {MAX_BYTES} bytes; write a table like"]),
     "another table": (f"[route]\n{MAIN}{ALL}", ['table "route" is unknown; known are [accounts]']),
     "a name": (
         '[accounts."Main 2"]\nwas_default = true\n[[routes]]\naccounts = ["Main 2"]',
         ["accounts.Main 2: a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -"],
+    ),
+    "a name that is two lines": (
+        f'{MAIN}[accounts."a\\nb\\u001b[31m"]\nwas_default = false\n{ALL}',
+        [
+            r"accounts.a\nb\x1b[31m: a name has 1 to 32 of a-z",
+            r"accounts.a\nb\x1b[31m, field secret: must be set",
+            r"accounts.a\nb\x1b[31m, field report_token: must be set",
+        ],
     ),
     "the name default": (
         f'{BACKUP.replace("backup", "default")}[[routes]]\naccounts = ["default"]',

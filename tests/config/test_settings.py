@@ -945,6 +945,11 @@ def test_a_secret_may_be_set_twice_if_it_is_the_same(secret_file: Path) -> None:
     assert Settings.load(environ).app_secret == SECRET
 
 
+def test_a_device_without_end_is_no_secret() -> None:
+    (problem,) = problems({"SMSQ_APP_SECRET_FILE": "/dev/zero"})
+    assert "the path of a readable file that holds the secret" in problem
+
+
 def test_two_secrets_that_differ_are_refused_and_neither_is_shown(secret_file: Path) -> None:
     (problem,) = problems({"SMSQ_APP_SECRET_FILE": str(secret_file), "SMSQ_APP_SECRET": PASSWORD})
     assert problem.startswith("SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs")

@@ -754,6 +754,32 @@ def test_a_template_is_paused_at_one_account(scene: Several) -> None:
     assert scene.at("m6") == B
 
 
+def test_what_waits_for_a_template_goes_by_an_account_that_is_new(build: Build) -> None:
+    before = build(FIRST, routes=(Route((A,)),))
+    before.pause(A, template_scope("SMS_1001"))
+    before.enter("m1")
+    assert before.stays() == "deferred"
+    assert before.claim().wake == ()
+    scene = build()
+    accounts.introduce(scene.client, scene.rules)
+    assert scene.claim().wake == (("m1", Lane.NOTICE),)
+    assert scene.at() == B
+
+
+def test_a_probe_goes_over_no_other_account(
+    build: Build, client: redis.Redis, settings: Settings
+) -> None:
+    # Workers that do not know the account, while others do.
+    for n, scene in enumerate((Scene(client, settings), build(FIRST, routes=(Route((A,)),)))):
+        for via, why in ((f"@{B}", "ended"), ("@", "go")):
+            name = f"m{n}{via}"
+            scene.enter(name)
+            client.hset(keys.message(name), "via", via)
+            assert getattr(scene.admit(name), "why", "go") == why
+            reason = None if why == "go" else "local:no-account"
+            assert scene.field(name, "reason") == reason
+
+
 def test_the_rate_is_an_accounts(scene: Several) -> None:
     scene.pause(A)
     scene.enter()

@@ -167,6 +167,29 @@ def test_acceptances_and_refusals_may_be_told_in_different_places(
     assert unsure.understand(200, {}, no.replace(b"101", b"999")).outcome is MAYBE
 
 
+@pytest.mark.parametrize("body", [b"0", b"1"])
+def test_half_a_number_is_no_code(described: Made, body: bytes) -> None:
+    vendor = described(REQUEST, '[answer]\ncode = ""\naccepted = [0]\nrefused = [1]')
+    assert vendor.understand(200, {}, body).outcome in {ACCEPTED, REFUSED}
+    assert vendor.understand(200, {}, body, trouble="ReadTimeout").outcome is MAYBE
+
+
+SECRET = "user:word"
+
+
+@pytest.mark.parametrize(
+    "echoed", ["13800138000", SECRET, "word", "dXNlcjp3b3Jk", "a-code", "five"]
+)
+def test_no_detail_repeats_what_is_private(described: Made, echoed: str) -> None:
+    parts = '[variables]\nsplit = ","', REQUEST, f'{ANSWER}other = "refused"'
+    vendor = described(*parts, secret=SECRET)
+    private = (SECRET, "13800138000", "a-code,five")
+    for body in ({"code": echoed}, {"code": 6, "msg": f"no {echoed}"}):
+        found = vendor.understand(200, {}, json.dumps(body).encode(), private)
+        assert found.outcome is REFUSED
+        assert echoed not in found.detail
+
+
 LINES = r"""
 [answer]
 pattern = '^(?P<code>-?[0-9]+)(?:,(?P<mid>[0-9]+))?'
@@ -195,6 +218,7 @@ def test_an_answer_may_be_a_line_of_text(described: Made) -> None:
         r"(?P<code>a|aa|a|aa|a)(?:a+a+a+a+a+)+b",
         "(?P<code>" + "a?" * 40 + "a" * 40 + ")b",
         r"(?P<code>[^b]+[^b]+[^b]+[^b]+[^b]+)b",
+        r"(?:(?:(?:b?){2,}){5}){10}(?P<code>b)",
     ],
 )
 def test_no_pattern_is_busy_for_ever(text: str) -> None:
@@ -216,6 +240,7 @@ def test_no_pattern_is_busy_for_ever(text: str) -> None:
         r"(?P<code>a*?)",
         r"(?P<code>a)" + "|b" * 5,
         "(?P<code>a)" * 50,
+        r"(?:(?:b?){99}){2}(?P<code>b)",
         None,
     ],
 )

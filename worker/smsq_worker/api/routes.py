@@ -37,6 +37,7 @@ from smsq_worker.inspection.accounts import with_account_names
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.states import caller_of
+from smsq_worker.vendors.mids import is_mid
 from smsq_worker.vendors.vendor import ReportRequest, Reports, Taken, Vendor, WrongSignature
 
 log = logging.getLogger(__name__)
@@ -123,8 +124,10 @@ class Api:
         reports = await self._read_reports(reporter.vendor, request)
         if reports.good:
             known = [(qualified(mid, reporter.key), stat) for mid, stat in reports.good]
+            # Behind a proxy that is not trusted all are one source: accounts take turns, too.
+            turn = f"{source(request)} {reporter.key}"
             try:
-                await self._writes.submit(known, source(request))
+                await self._writes.submit(known, turn)
             except NoRoom:
                 again = {"Retry-After": "60"}
                 raise ReportRefused(reporter.vendor, "no_room", FULL, again) from None
@@ -146,10 +149,14 @@ class Api:
         )
         try:
             if len(body) <= INLINE_BYTES:
-                return vendor.read_reports(given)
-            return await to_thread.run_sync(vendor.read_reports, given, limiter=self._parsers)
+                found = vendor.read_reports(given)
+            else:
+                found = await to_thread.run_sync(vendor.read_reports, given, limiter=self._parsers)
         except WrongSignature:
             raise ReportRefused(vendor, "refused", SIGNATURE) from None
+        # What another package's vendor calls a mid must not be a mid of another account.
+        good = tuple(one for one in found.good if is_mid(one[0]))
+        return Reports(good, found.bad + len(found.good) - len(good))
 
     def _reporter(self, request: Request) -> Reporter:
         """Return who reports. Raises HTTPException 404, or 429, unless a gateway sent the request.

@@ -17,6 +17,7 @@ from smsq_worker.config import parsers
 from smsq_worker.config.account_routes import read_routes
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.domain.accounts import DEFAULT, NAME, VENDOR, Account, Route
+from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.toml_file import Field, only, read_document, read_fields
 
 MIN_RATE: Final = 0.001
@@ -85,8 +86,8 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
     return AccountsFile(
         tuple(found.read_so_far.values()),
         routes,
-        tuple(at + line for line in problems),
-        {need: [at + line for line in lines] for need, lines in found.lacking.items()},
+        tuple(at + escaped(line) for line in problems),
+        {need: [at + escaped(line) for line in lines] for need, lines in found.lacking.items()},
     )
 
 

@@ -19,6 +19,7 @@ from smsq.redis_urls import SCHEMES, TLS_OPTIONS
 MAX_PORT: Final = 65_535
 MIN_TOKEN: Final = 16
 MAX_PERSON: Final = 100
+MAX_SECRET: Final = 65_536
 WEBHOOK_KEY: Final = "whsec_"
 WEBHOOK_KEY_BYTES: Final = range(24, 65)
 
@@ -105,10 +106,11 @@ def existing_file(text: str) -> Path:
 def secret_file(text: str) -> str:
     """Read a secret from the file of this path."""
     try:
-        secret = Path(text).read_text(encoding="utf-8").strip()
+        with Path(text).open(encoding="utf-8") as file:
+            secret = file.read(MAX_SECRET + 1).strip()
     except (OSError, ValueError):  # a ValueError: of text that is not UTF-8, in it or its path
         secret = ""
-    if not secret:
+    if not secret or len(secret) > MAX_SECRET:
         raise ValueError("the path of a readable file that holds the secret")
     return header_text(secret)
 

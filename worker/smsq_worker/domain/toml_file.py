@@ -7,9 +7,12 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from smsq.suggestions import did_you_mean
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Of a file: longer ones are something else."""
 
 
 class Field(NamedTuple):
@@ -61,10 +64,15 @@ def read_document(
     """Return a file that may have tables of these names alone, or any, as `read_tables` does."""
     try:
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
-        document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return None, [f"has more than {MAX_BYTES} bytes; write {example}"]
+        document = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]
-    except ValueError as error:  # bad TOML, not UTF-8, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:
+        # Bad TOML, not UTF-8, a number of thousands of digits, or nested a thousand times.
         where = _place(error) if secret else f": {error}"
         return None, [f"is not TOML in UTF-8{where}; write {example}"]
     if names is None:
@@ -101,7 +109,7 @@ def read_fields(
     return values, problems
 
 
-def _place(error: ValueError) -> str:
+def _place(error: Exception) -> str:
     """Return where TOML is wrong, and nothing of what is there."""
     found = re.search(r"at line \d+, column \d+|at end of document", str(error))
     return f": {found[0]}" if found else ""

@@ -31,6 +31,7 @@ TEMPLATES: Final = (
     N_("{file}: cannot be read: {why}; it must be a readable TOML file"),
     N_("{file}: is not TOML in UTF-8: {why}; write {example}"),
     N_("{file}: is not TOML in UTF-8; write {example}"),
+    N_("{file}: has more than {most} bytes; write {example}"),
     # Vendors that a file describes, or another package brings.
     N_("vendor {name} is unknown; there are {known}; did you mean {hint}?"),
     N_("vendor {name} is unknown; there are {known}"),

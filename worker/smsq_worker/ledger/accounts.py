@@ -33,7 +33,8 @@ class AccountCounts:
 def introduce(client: Client, rules: Rules) -> None:
     """Note the accounts with a key, and shut out releases that would spoil what they send.
 
-    To be done before anything is sent through one; where there is none, nothing is done. Raises
+    To be done before anything is sent through one; where there is none, nothing is done. What waits
+    for a template asks again, as there may be another account or route for it now. Raises
     LedgerUnavailable.
     """
     found = [account.key for account in rules.accounts if account.key]
@@ -42,6 +43,10 @@ def introduce(client: Client, rules: Rules) -> None:
     migrations.require(client, rules, WITH_ACCOUNTS)
     with mapped_errors(rules.url):
         client.sadd(keys.ACCOUNTS, *found)
+        paused: Any = client.hkeys(keys.PAUSES)
+        templates = [scope.partition(":")[2] for scope in paused if scope.startswith("template")]
+        if templates:
+            client.sadd(keys.RELEASED, *templates)
 
 
 def known(client: Client, url: str) -> list[str]:

@@ -275,18 +275,36 @@ local function no_slot_yet(m, go)
   go.at = slot
 end
 
+local function fits_nowhere(m, detail)
+  set(m, 'detail', detail)
+  finish(m, 'failed', 'local:no-account')
+  return ended(m)
+end
+
+-- A probe goes over its account, or not at all; whoever enqueued it knows more accounts than this worker.
+local function of_unknown_account(m)
+  if m.f.via and m.f.via ~= '@' then
+    return fits_nowhere(m, 'this worker has no account ' .. m.f.via:sub(2))
+  end
+end
+
 -- Where there are several accounts: the guards that find one, and a slot there. One function, as what is
 -- in it is made only where there are several, and Lua takes 200 locals.
 local function guards_of_several()
-  -- Return whether each account of each route is stopped.
-  local function all_stopped()
+  local function is_stopped(of)
     local texts = open(KEY_PAUSES).f
+    local account, breaker = texts['account' .. of], texts['breaker' .. of]
+    return account and not pause_of(account).permit or breaker and not pause_of(breaker).permit
+  end
+
+  -- Return whether each account of each route is stopped; of each it is read once, as many routes may
+  -- share it.
+  local function all_stopped()
+    local stopped = {}
     for _, route in ipairs(ROUTES) do
       for _, of in ipairs(route) do
-        local account, breaker = texts['account' .. of], texts['breaker' .. of]
-        if not (account and not pause_of(account).permit or breaker and not pause_of(breaker).permit) then
-          return false
-        end
+        stopped[of] = stopped[of] or is_stopped(of)
+        if not stopped[of] then return false end
       end
     end
     return true
@@ -338,9 +356,7 @@ local function guards_of_several()
       drop(m, 'refused', 'unsent')  -- The settings are others by now, or an account failed it later.
       tried = accounts_of(m)
       if not tried[1] then
-        set(m, 'detail', 'no account of its route has the template ' .. m.template)
-        finish(m, 'failed', 'local:no-account')
-        return ended(m)
+        return fits_nowhere(m, 'no account of its route has the template ' .. m.template)
       end
     end
     local doubtful = m.doubt and tried[2] and put_doubtful_last(m, tried) or {}
@@ -456,9 +472,9 @@ local function guards_of_several()
     outside_bulk_hours, no_account, campaign_slower, no_slot_at_any}
 end
 
-local GUARDS = ROUTES and guards_of_several() or {copy, ttl_over, stopped, payload_unusable, test_number,
-  suppressed, number_held_by_gateway, number_too_frequent, outside_bulk_hours, under_a_pause,
-  campaign_slower, gateway_silent, no_slot_yet}
+local GUARDS = ROUTES and guards_of_several() or {copy, ttl_over, stopped, of_unknown_account,
+  payload_unusable, test_number, suppressed, number_held_by_gateway, number_too_frequent,
+  outside_bulk_hours, under_a_pause, campaign_slower, gateway_silent, no_slot_yet}
 
 local function depart(m, go)
   if not m.f.test then

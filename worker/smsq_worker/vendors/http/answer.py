@@ -39,6 +39,8 @@ _BY_STATUS: Final = (
 )
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 MAX_CODE: Final = 48
+MIN_PRIVATE: Final = 3
+"""A shorter text is within many a code by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Answers:
         kind = self._kind(code, mid, status)
         if kind == "accepted":
             return GatewayResult(Outcome.ACCEPTED, "" if mid else "no usable mid", mid, odd=trouble)
-        shown = _FOREIGN.sub("?", code)[:MAX_CODE] if code else f"http-{status}"
+        shown = self._shown(code, private) if code else f"http-{status}"
         if kind in {"not_sent", "too_fast"}:
             return GatewayResult(
                 Outcome.NOT_SENT,
@@ -87,6 +89,13 @@ class Answers:
         detail = f"gateway:{shown} {fit_words(words, private)}".strip()
         scope = kind if kind in SCOPES else ""
         return GatewayResult(Outcome.REFUSED, detail, odd=trouble, scope=scope)
+
+    def _shown(self, code: str, private: Sequence[str]) -> str:
+        """Return a code fit to be shown: one that is not listed may be any text."""
+        if code not in self.meanings:
+            for text in filter(lambda one: len(one) >= MIN_PRIVATE, private):
+                code = code.replace(text, "****")
+        return _FOREIGN.sub("?", code)[:MAX_CODE]
 
     def _kind(self, code: str, mid: str, status: int) -> str:
         kind = self.meanings.get(code, "") if code else ""
@@ -121,6 +130,8 @@ class Answers:
             parts: list[Any] = [groups.get(name, "") for name in ("code", "mid", "words")]
         else:
             value = loads(body)
+            if not (is_whole or isinstance(value, dict | list)):
+                value = None  # It may be half a number.
             mid_there = self.mid(value) if self.mid else ""
             parts = [first_text(self.code, value), mid_there, first_text(self.words, value)]
         code, mid, words = parts

@@ -14,6 +14,7 @@ from smsq.errors import SettingsError
 from smsq.suggestions import did_you_mean
 from smsq_worker.config import parsers
 from smsq_worker.domain.codes import SMPP, Catalogue
+from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.toml_file import Field, only
 from smsq_worker.vendors.http import pattern as patterns
 from smsq_worker.vendors.http.answer import KINDS, Answers
@@ -77,7 +78,7 @@ def load(options: VendorOptions) -> Description:
     reader = _Document(path, document, options, text)
     found = reader.read()
     if reader.problems:
-        raise SettingsError([f"{path}: {problem}" for problem in reader.problems])
+        raise SettingsError([f"{path}: {escaped(problem)}" for problem in reader.problems])
     return found
 
 

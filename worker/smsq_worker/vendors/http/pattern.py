@@ -12,13 +12,16 @@ from typing import Final
 
 MAX_PATTERN: Final = 200
 MAX_BARS: Final = 4
+MAX_TURNS: Final = 100
+"""How often in all a group may have to be repeated: what matches nothing is repeated, too."""
 MAX_READ: Final = 1024
 """Characters of a text; what is looked for stands at its beginning."""
 GROUPS: Final = frozenset({"code", "mid", "words"})
 ALLOWED: Final = (
     f"a regular expression of at most {MAX_PATTERN} characters with at most {MAX_BARS} |, with "
     "groups (?P<code>...), (?P<mid>...), (?P<words>...) or (?:...), without lookaround, "
-    "backreferences and flags, whose repetitions give nothing back (write [^,]*, and not .*,)"
+    f"backreferences and flags, with counts like {{3}} behind groups of at most {MAX_TURNS} when "
+    "multiplied, whose repetitions give nothing back (write [^,]*, and not .*,)"
 )
 
 _TOKEN: Final = re.compile(
@@ -36,10 +39,15 @@ def pattern(text: object) -> re.Pattern[str]:
     """Return a pattern to be searched for in `MAX_READ` characters. Raises ValueError."""
     if not isinstance(text, str) or len(text) > MAX_PATTERN or text.count("|") > MAX_BARS:
         raise ValueError(ALLOWED)
-    written, at = [], 0
+    written: list[str] = []
+    at, turns = 0, 1
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
+            raise ValueError(ALLOWED)
+        least = re.match(r"\{([1-9][0-9]*)", token[0]) if written[-1:] == [")"] else None
+        turns *= int(least[1]) if least else 1
+        if turns > MAX_TURNS:
             raise ValueError(ALLOWED)
         written.append(token[0] + ("+" if token["repeat"] else ""))
         at = token.end()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 
 from smsq_worker.domain.codes import SMPP
 from smsq_worker.vendors.http import description
+from smsq_worker.vendors.http.answer import MIN_PRIVATE
 from smsq_worker.vendors.vendor import (
     GatewayResult,
     ReportAnswer,
@@ -27,7 +29,8 @@ class HttpVendor:
         said = description.load(options)
         self._outgoing, self._answers, self._incoming = said.outgoing, said.answers, said.incoming
         _, _, password = options.secret.partition(":")
-        self._private = (options.secret, password)
+        encoded = base64.b64encode(options.secret.encode()).decode()
+        self._private = (options.secret, password, encoded)
         self.url = f"{said.outgoing.origin}/"
         self.codes = (SMPP, *said.codes)
         signature = said.incoming.signature if said.incoming else None
@@ -48,7 +51,10 @@ class HttpVendor:
         trouble: str = "",
     ) -> GatewayResult:
         """Return what an answer means."""
-        hidden = (*private, *self._private)
+        hidden = [*private, *self._private]
+        if split := self._outgoing.variables.split:
+            parts = [part for text in private for part in text.split(split)]
+            hidden += [part for part in parts if len(part) >= MIN_PRIVATE]
         return self._answers.understand(status, headers, body, hidden, trouble=trouble)
 
     def read_reports(self, request: ReportRequest) -> Reports:
