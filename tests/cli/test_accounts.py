@@ -127,6 +127,9 @@ def test_a_machine_without_the_file_says_so_and_acts_on_none(
         assert (done.returncode, done.stdout) == (2, "")
         assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
     assert scene.control.pauses() == []
+    # This shows what it can: who looks at night should see that it is not all.
+    done = run(environ, "status")
+    assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
 
 
 # smsq pause, resume, rate
@@ -157,6 +160,7 @@ def test_the_account_that_was_there_keeps_its_keys_under_its_name(
     run(several, "rate", "--account", "main", "7")
     assert [pause.scope for pause in control.pauses()] == ["account"]
     assert control.rate().limit == 7
+    assert "pause scope=account@main  paused" in run(several, "audit").stdout
 
 
 @pytest.mark.parametrize(
@@ -280,6 +284,30 @@ def test_explain_tells_why_the_first_account_was_passed_over(
     end(scene, "m1", Outcome.ACCEPTED)
     texts = [one["text"] for one in told(several, "explain", "m1")["events"]]
     assert any(text.startswith(PASSED) for text in texts)
+
+
+def test_explain_tells_that_an_account_left_a_doubt(several: dict[str, str], scene: Scene) -> None:
+    scene.enter("m1")
+    end(scene, "m1", Outcome.MAYBE_SENT, detail="ReadTimeout", wait_s=60.0)
+    scene.run_out("m1")
+    found = [one["text"] for one in told(several, "explain", "m1")["next"]]
+    assert "it goes over account backup or main, in this order" in found
+    end(scene, "m1", Outcome.ACCEPTED)
+    texts = [one["text"] for one in told(several, "explain", "m1")["events"]]
+    assert "account main was passed over: it had left attempt 1 in doubt" in texts
+
+
+def test_a_probe_waits_for_its_own_account_alone(several: dict[str, str], scene: Scene) -> None:
+    scene.enter("m1")
+    began = scene.now_ms() - 60_000
+    scene.client.hset(keys.message("m1"), mapping={"via": "@", "enqueued": began})
+    for scope in ("account", "account@backup"):
+        scene.control.pause(scope, "test")
+        scene.control.resume(scope, "test")
+    end(scene, "m1", Outcome.ACCEPTED)
+    texts = " ".join(one["text"] for one in told(several, "explain", "m1")["events"])
+    assert "account main was paused until" in texts
+    assert "account backup was paused until" not in texts
 
 
 def test_explain_tells_at_which_account_a_number_rests(

@@ -138,9 +138,18 @@ def test_a_file_of_accounts_says_where_their_gateways_are(tmp_path: Path) -> Non
     plan = make_plan(ANY_PORTS | own, redis_port=0)
     assert not plan.with_sandbox
     assert [where for what, where in addresses(plan) if what == "Gateway"] == [
-        "https://sms.1oc.cn/",
-        "https://b.example/",
+        "https://sms.1oc.cn/  (main)",
+        "https://b.example/  (backup)",
     ]
+
+
+def test_a_file_of_accounts_may_say_the_report_token(tmp_path: Path) -> None:
+    token = "main-token-0123456789"
+    main = f'{MAIN}secret = "main-secret"\nreport_token = "{token}"\n'
+    own = {"SMSQ_ACCOUNTS_FILE": accounts_file(tmp_path, main, backup(), ROUTES)}
+    plan = make_plan(ANY_PORTS | own, redis_port=0)
+    assert [one.report_token for one in plan.settings.accounts][:1] == [token]
+    assert "SMSQ_REPORT_TOKEN" not in plan.environ
 
 
 def test_an_empty_setting_is_as_good_as_none() -> None:

@@ -214,6 +214,28 @@ def test_a_silent_account_is_passed_by_at_once(scene: Several) -> None:
     assert scene.at("m2") == A
 
 
+@pytest.mark.parametrize("weights", [(), (99, 1)], ids=["in order", "by weight"])
+def test_after_a_doubt_one_that_answered_comes_first(
+    build: Build, weights: tuple[int, ...]
+) -> None:
+    """One that is silent, with too few messages for its breaker, would get each thrice."""
+    scene = build(routes=(Route((A, B), weights=weights),), max_resends=3)
+    scene.enter()
+    taken = [scene.at()]
+    for _ in range(3):
+        assert scene.ended("m1", MAYBE_SENT) == "deferred"
+        scene.run_out()
+        taken.append(scene.at())
+    assert taken == [A, B, A, B]
+    # Where there is no other it is tried there again.
+    scene.enter("m2")
+    assert scene.at("m2") == A
+    scene.pause(B)
+    assert scene.ended("m2", MAYBE_SENT) == "deferred"
+    scene.run_out("m2")
+    assert scene.at("m2") == A
+
+
 @pytest.mark.parametrize(
     ("options", "account"),
     [

@@ -140,6 +140,33 @@ def test_of_an_answer_that_broke_off_only_a_whole_one_counts(described: Made) ->
     assert (half.outcome, half.detail) == (MAYBE, "ReadTimeout")
 
 
+TWO_PLACES = """
+[answer]
+code = ["/code", "/status"]
+mid = "/send_id"
+accepted = ["success"]
+account = [101]
+other = "refused"
+"""
+BY_STATUS = TWO_PLACES.replace('["/code", "/status"]', '"/code"').replace("success", "http-200")
+
+
+@pytest.mark.parametrize("table", [TWO_PLACES, BY_STATUS], ids=["two places", "by status"])
+def test_acceptances_and_refusals_may_be_told_in_different_places(
+    described: Made, table: str
+) -> None:
+    vendor = described(REQUEST, table)
+    good = vendor.understand(200, {}, b'{"status": "success", "send_id": "a1"}')
+    assert (good.outcome, good.mid) == (ACCEPTED, "a1")
+    no = b'{"status": "error", "code": 101}'
+    assert vendor.understand(200, {}, no).scope == "account"
+    # In no list: `other` says what it is, whatever its status means elsewhere.
+    assert vendor.understand(200, {}, no.replace(b"101", b"999")).outcome is REFUSED
+    assert vendor.understand(200, {}, b"<html>").outcome is MAYBE
+    unsure = described(REQUEST, table.replace('other = "refused"', ""))
+    assert unsure.understand(200, {}, no.replace(b"101", b"999")).outcome is MAYBE
+
+
 LINES = r"""
 [answer]
 pattern = '^(?P<code>-?[0-9]+)(?:,(?P<mid>[0-9]+))?'

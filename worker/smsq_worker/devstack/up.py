@@ -144,7 +144,11 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 def addresses(plan: Plan) -> list[tuple[str, str]]:
     """Return what runs where, without secrets."""
     sandbox = _("  (sandbox: sends no SMS)") if plan.with_sandbox else ""
-    gateways = [one.address.url for one in plan.settings.accounts]
+    several = bool(plan.settings.rules.accounts)
+    gateways = [
+        f"{one.address.url}  ({one.account.name})" if several else one.address.url
+        for one in plan.settings.accounts
+    ]
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
         *((N_("Gateway"), f"{url}{sandbox}") for url in gateways),
@@ -186,7 +190,7 @@ def _relay_secret(home: Path) -> str:
 
 def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:
     """Yield settings for this run, which apply where nothing is set."""
-    if "SMSQ_ACCOUNTS_FILE" not in given or not _file_has_token(given):
+    if not _file_has_token(given):
         yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
     if own_gateway:
         # SMSQ_SANDBOX_BIND may be an address on a network of test machines.
@@ -196,8 +200,13 @@ def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[
 
 
 def _file_has_token(given: Mapping[str, str]) -> bool:
-    """Return whether a file of accounts has SMSQ_REPORT_TOKEN's place; raises SettingsError."""
-    return any(one.report_token for one in Settings.load(given).accounts if not one.account.key)
+    """Return whether a file of accounts says the token that SMSQ_REPORT_TOKEN would say, too."""
+    if "SMSQ_ACCOUNTS_FILE" not in given:
+        return False
+    with suppress(SettingsError):  # Its problems are told with all others.
+        accounts = Settings.load(given).accounts
+        return any(one.report_token for one in accounts if not one.account.key)
+    return False
 
 
 def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -> Iterator[Wish]:

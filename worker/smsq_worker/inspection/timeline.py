@@ -51,6 +51,12 @@ _REASONS: Final = {
     "local:unfit": N_("its code has not the variables that the vendor needs"),
 }
 _UNTAKEN: Final = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
+_LEFT: Final[Mapping[str | None, str]] = {
+    Outcome.REFUSED: N_("it had refused the message"),
+    Outcome.NOT_SENT: N_("it had not taken attempt {n}"),
+    Outcome.MAYBE_SENT: N_("it had left attempt {n} in doubt"),
+}
+"""Why an account was passed over that had an attempt before."""
 _ATTEMPTS: Final[Mapping[str | None, str]] = {
     None: N_("no response is recorded: it may or may not have reached the gateway"),
     Outcome.REFUSED: N_("the gateway refused it"),
@@ -157,10 +163,8 @@ def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
     if account and not account.knows(status.template or ""):
         return _("it does not know the template")
     earlier = [one for one in status.attempts if one.n < attempt.n and (one.account or "") == key]
-    if earlier and earlier[-1].outcome == Outcome.REFUSED:
-        return _("it had refused the message")
-    if earlier and earlier[-1].outcome == Outcome.NOT_SENT:
-        return _("it had not taken attempt {n}", n=earlier[-1].n)
+    if earlier and (words := _LEFT.get(earlier[-1].outcome)):
+        return _(words, n=earlier[-1].n)
     return _what_stopped(past, attempt, key) or _(
         "it was paused, in an outage, silent, or had no slot in time; which of them is not recorded"
     )
@@ -184,6 +188,7 @@ def _what_stopped(past: Past, attempt: Attempt, key: str) -> str:
 def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
     trace = past.trace
     begun = max(trace.status.enqueued_at, trace.due_at or trace.status.enqueued_at)
+    only = None if trace.via is None else scopes_at(trace.via, trace.status.template or "")
     waited_s = (attempt.started_at - begun).total_seconds()
     if waited_s <= LONG_S:
         return
@@ -194,7 +199,7 @@ def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
             time=local_instant(at),
         )
         for scope, at in trace.resumed.items()
-        if begun < at <= attempt.started_at
+        if begun < at <= attempt.started_at and (only is None or scope in only)
     ]
     unknown = _("it is not recorded whether for the rate limit, a time or a pause")
     why = _(", ").join(pauses) or unknown

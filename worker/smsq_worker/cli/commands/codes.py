@@ -38,7 +38,7 @@ def codes(stat: str | None, *, seen: bool, account: str | None, as_json: bool) -
     there before the others, or of the first.
 
     With --seen it lists the unknown codes of reports on your messages: how often each came, since
-    when, the last time, and a mid to ask the vendor about.
+    when, the last time, and a mid to ask the vendor about; of several accounts at which.
 
     Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
     """

@@ -54,15 +54,20 @@ def open_known(settings: Settings) -> Control:
 
 def check_known(settings: Settings, control: Control) -> None:
     """Raise UsageError where the ledger has accounts, and no file names any here."""
+    if words := unknown_here(settings, control):
+        raise click.UsageError(words)
+
+
+def unknown_here(settings: Settings, control: Control) -> str:
+    """Return what to say where the ledger has accounts and no file names any here; or ""."""
     others = [] if settings.rules.accounts else control.account_keys()
-    if others:
-        raise click.UsageError(
-            _(
-                "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set "
-                "here: set it as the workers have it",
-                names=", ".join(others),
-            )
-        )
+    if not others:
+        return ""
+    return _(
+        "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set "
+        "here: set it as the workers have it",
+        names=", ".join(others),
+    )
 
 
 def choose(name: str | None, accounts: Sequence[Account]) -> Account:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from smsq.contract import State
 from smsq.settings import shown_url
 from smsq.tracking import read_status
+from smsq_worker.cli.helpers.accounts import unknown_here
 from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
@@ -56,11 +57,14 @@ def show_overview(*, as_json: bool) -> None:
         inspector = Inspector(client, settings.rules, settings.broker_url)
         with closing(inspector):
             snapshot = inspector.take_snapshot()
+            partly = unknown_here(settings, inspector.control)
     notify = notify_queue.look_quickly(settings)
     if as_json:
         echo_json(_as_dict(snapshot, notify))
     else:
         echo_lines(_lines(snapshot, notify))
+    if partly:
+        echo(f"smsq: {partly}", err=True)
     if not snapshot.broker_answers:
         fail(_broker_away(settings))
 
