@@ -120,13 +120,18 @@ local CAMPAIGNS_AT_MOST = 10000
 -- Of one of the relay's callers, who are strangers to each other.
 local CAMPAIGNS_OF_CALLER = 1000
 
--- Count a campaign that a caller begins. Returns whether it may.
-local function count_caller(by)
-  local caller = by:match('^relay:(.+)$')
+-- Count a campaign that a caller begins, beside so many that are known. Returns whether it may. Whose
+-- it is stands beside the counts, because a record that was evicted does not tell it.
+local function count_caller(name, by, known)
+  local caller, of = by:match('^relay:(.*)$'), 'of ' .. name
   if not caller then return true end
-  local n = tonumber(redis.call('HGET', KEY_CAMPAIGN_CALLERS, caller) or 0)
-  if n >= CAMPAIGNS_OF_CALLER then return false end
+  if known == 0 then redis.call('DEL', KEY_CAMPAIGN_CALLERS) end  -- KEY_CAMPAIGNS may have been evicted.
+  local n, before = unpack(redis.call('HMGET', KEY_CAMPAIGN_CALLERS, caller, of))
+  if before == caller then return true end
+  if tonumber(n or 0) >= CAMPAIGNS_OF_CALLER then return false end
+  if before then redis.call('HINCRBY', KEY_CAMPAIGN_CALLERS, before, -1) end
   redis.call('HINCRBY', KEY_CAMPAIGN_CALLERS, caller, 1)
+  redis.call('HSET', KEY_CAMPAIGN_CALLERS, of, caller)
   return true
 end
 
@@ -137,8 +142,9 @@ local function join(name, by, lane, template)
   if f[5] == 'cancelled' then return 'barred ' .. name end
   local one = {key = key, lane = f[2], template = f[3], ended = f[4], sums = {}}
   if not f[1] then
-    if redis.call('ZCARD', KEY_CAMPAIGNS) >= CAMPAIGNS_AT_MOST then return 'crowded ' .. name end
-    if not count_caller(by) then return 'greedy ' .. name end
+    local known = redis.call('ZCARD', KEY_CAMPAIGNS)
+    if known >= CAMPAIGNS_AT_MOST then return 'crowded ' .. name end
+    if not count_caller(name, by, known) then return 'greedy ' .. name end
     -- Older workers would not count it, and go on after a cancel.
     shut_out_older_workers()
     one.lane, one.template, one.ended = lane, template, now

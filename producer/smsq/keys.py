@@ -48,7 +48,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
 | smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
 | smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to tell that one has ended, or to forget it; inf while one has live messages | as its campaign |
-| smsq:campaigns:callers | hash | how many campaigns each of the relay's callers has begun, at most 1,000 | as they |
+| smsq:campaigns:callers | hash | how many campaigns each of the relay's callers has begun, at most 1,000; "of <name>": whose one is; "" is the holder of SMSQ_RELAY_SECRET | as they |
 | smsq:campaigns:waiting:<name> | zset | ids deferred because their campaign is paused, or slower, by when they were entered | until they go on |
 | smsq:campaigns:rooms | set | campaigns of which messages wait there | until none does |
 | smsq:campaigns:sweep | hash | how far the scheduler has come in ending the messages of cancelled campaigns, see ledger/lua/shared/campaigns_tick.lua; "name:<name>": these | until it is through |

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from smsq import keys
 from smsq.cipher import Opener, PlaintextCipher, opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
-from smsq.contract import Lane, Message, OnAmbiguous, State, mask_phone, parse_id
+from smsq.contract import Lane, Message, OnAmbiguous, State, mask_phone, parse_id, relay_space
 from smsq.errors import (
     CampaignCancelled,
     InvalidMessage,
@@ -277,10 +277,10 @@ def campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
     return None
 
 
-def _sender(origin: Origin) -> str:
+def _sender(message: Message) -> str:
     """Return who sends a campaign, as its record shows it."""
-    if origin.caller:
-        return f"relay:{origin.caller}"
+    if message.key_space.startswith(relay_space("")):
+        return message.key_space
     from smsq.audit import MAX_TEXT, operator  # Only campaigns need it.
 
     return operator()[:MAX_TEXT]
@@ -331,4 +331,4 @@ def as_entry(
     )
     if not message.campaign:
         return entry
-    return (*entry, message.campaign, _sender(origin))
+    return (*entry, message.campaign, _sender(message))

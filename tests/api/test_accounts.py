@@ -14,14 +14,24 @@ import pytest
 import redis
 import requests
 
-from harness.accounts import BACKUP_SECRET, BACKUP_TOKEN, MAIN, ROUTES, accounts_file, backup
+from harness.accounts import (
+    BACKUP,
+    BACKUP_SECRET,
+    BACKUP_TOKEN,
+    MAIN,
+    ROUTES,
+    accounts_file,
+    backup,
+)
 from harness.api import MID, PATIENCE_S, REPORT, Serve, inbox, serving_here
 from harness.credentials import TOKEN
 from harness.paths import ROOT
+from harness.scene import Scene
 from smsq import SettingsError
 from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import WriteCoalescer
+from smsq_worker.domain.states import Outcome
 from smsq_worker.vendors.oneoc.vendor import OneOc
 from smsq_worker.vendors.vendor import Reports
 
@@ -60,6 +70,30 @@ def test_the_token_says_whose_a_report_is(
             assert (answer.status_code, answer.json()) == (200, {"code": 200, "msg": "ok"})
         assert report(url, f"{BACKUP_TOKEN}0").status_code == 404
         assert inbox(client) == {(MID, "DELIVRD"), (f"{MID} backup", "DELIVRD")}
+
+
+def test_a_message_shows_the_names_of_its_accounts(
+    serve: Serve, client: redis.Redis, tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    several = dict(environ) | {
+        "SMSQ_ACCOUNTS_FILE": accounts_file(tmp_path, MAIN, backup(), ROUTES)
+    }
+    scene = Scene(client, Settings.load(several))
+    scene.call("m1", Outcome.ACCEPTED)
+    scene.control.pause("account", "")
+    scene.enter("m2")
+    scene.accept("m2", account=BACKUP)
+    secret = "relay-secret-0123456789"
+    for environment, names in ((several, ["main", "backup"]), ({}, [None, "backup"])):
+        with serve(**environment | {"SMSQ_RELAY_SECRET": secret}) as url:
+            headers = {"Authorization": secret}
+            for name, account in zip(("m1", "m2"), names, strict=True):
+                address = f"{url}/messages/{name}"
+                found = requests.get(address, headers=headers, timeout=PATIENCE_S).json()
+                assert found["attempts"][0].get("account") == account
+            schemas = requests.get(f"{url}/openapi.json", timeout=PATIENCE_S).json()["components"]
+            described = schemas["schemas"]["Attempt"]["properties"]
+            assert ("account" in described) == bool(environment)
 
 
 def test_a_vendor_may_report_in_the_query(

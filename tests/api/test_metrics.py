@@ -31,7 +31,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
-from smsq_worker.ledger import Ledger, accounts
+from smsq_worker.ledger import Ledger, accounts, quality
 from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.histograms import BOUNDS_MS
@@ -513,8 +513,15 @@ def test_several_accounts_have_metrics_of_their_own(
     scene.control.pause(ACCOUNT, "")
     scene.enter("m1")
     assert scene.admitted("m1").account == BACKUP
+    delivered = {"notice\taccepted\t@backup\tT": 4, "notice\tdelivered:60\t@backup\tT": 3}
+    for hour in (quality.last_hour(client, ""), quality.last_hour(client, "") + 1):
+        client.hset(keys.quality(hour), mapping=delivered)
     with closing(Inspector(client, settings.rules, settings.broker_url)) as lookout:
         found = samples(render(lookout))
+    assert found["smsq_account_hour_delivered_ratio", "backup"] == 0.75
+    assert found["smsq_account_hour_accepted", "backup"] == 4
+    assert found["smsq_account_hour_accepted", "main"] == 0
+    assert ("smsq_account_hour_delivered_ratio", "main") not in found
     assert found["smsq_account_state", "main", "paused"] == 1
     assert found["smsq_account_state", "backup", "open"] == 1
     assert found["smsq_account_state", "backup", "outage"] == 0

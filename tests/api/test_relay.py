@@ -400,7 +400,7 @@ def test_a_caller_has_only_so_many_campaigns_and_takes_none_from_others(
     api: RunningApi, client: redis.Redis, settings: Settings
 ) -> None:
     assert mid(ask(api, SHOP, campaign="spring"))
-    assert client.hgetall(keys.CAMPAIGN_CALLERS) == {"shop": "1"}
+    assert client.hgetall(keys.CAMPAIGN_CALLERS) == {"shop": "1", "of shop:spring": "shop"}
     client.hset(keys.CAMPAIGN_CALLERS, "shop", 1000)
     told = why(ask(api, SHOP, campaign="summer"))
     assert told.startswith("campaign shop:summer would be one too many of this caller's: it may")
@@ -413,6 +413,36 @@ def test_a_caller_has_only_so_many_campaigns_and_takes_none_from_others(
     Ledger(client, settings.rules).claim(resend_wait_s=1.0, empty=[])
     assert client.hget(keys.CAMPAIGN_CALLERS, "shop") == "999"
     assert mid(ask(api, SHOP, campaign="summer"))
+
+
+def test_the_holder_of_the_one_secret_has_no_more_campaigns_than_a_caller(
+    api: RunningApi, client: redis.Redis, settings: Settings
+) -> None:
+    assert mid(ask(api, campaign="spring"))
+    assert client.hgetall(keys.CAMPAIGN_CALLERS) == {"": "1", "of spring": ""}
+    assert {one.by for one in Campaigns(client, settings.rules).all()} == {"relay:"}
+    client.hset(keys.CAMPAIGN_CALLERS, "", 1000)
+    assert "one too many of this caller's" in why(ask(api, campaign="summer"))
+    assert mid(ask(api, campaign="spring"))
+    assert mid(ask(api, SHOP, campaign="summer"))
+
+
+def test_what_redis_evicts_of_a_campaign_does_not_count_for_ever(
+    api: RunningApi, client: redis.Redis, settings: Settings
+) -> None:
+    for name in ("spring", "summer"):
+        assert mid(ask(api, SHOP, campaign=name))
+        client.delete(keys.campaign(f"shop:{name}"))
+    # The same one once more is none more.
+    assert mid(ask(api, SHOP, campaign="spring"))
+    assert client.hget(keys.CAMPAIGN_CALLERS, "shop") == "2"
+    client.delete(keys.campaign("shop:spring"))
+    client.zadd(keys.CAMPAIGNS, {"shop:spring": 1})
+    Ledger(client, settings.rules).claim(resend_wait_s=1.0, empty=[])
+    assert client.hgetall(keys.CAMPAIGN_CALLERS) == {"shop": "1", "of shop:summer": "shop"}
+    client.delete(keys.CAMPAIGNS)
+    assert mid(ask(api, SHOP, campaign="autumn"))
+    assert client.hgetall(keys.CAMPAIGN_CALLERS) == {"shop": "1", "of shop:autumn": "shop"}
 
 
 # --- keys -----------------------------------------------------------------------------------

@@ -12,13 +12,15 @@ import redis
 
 from harness.accounts import BACKUP, MAIN, ROUTES, accounts_file, backup
 from harness.cli import run
-from harness.scene import PHONE, TEMPLATE, Scene
+from harness.scene import PHONE, TEMPLATE, Scene, stat
 from smsq import keys
 from smsq_worker.config.settings import Settings
+from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import AttemptResult, accounts, quality
 from smsq_worker.ledger.admin import Control
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 PASSED = "account main was passed over: it was paused (operator: topping up"
 
@@ -125,6 +127,9 @@ def test_a_machine_without_the_file_says_so_and_acts_on_none(
         assert (done.returncode, done.stdout) == (2, "")
         assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
     assert scene.control.pauses() == []
+    # This shows what it can: who looks at night should see that it is not all.
+    done = run(environ, "status")
+    assert "several accounts (backup), but SMSQ_ACCOUNTS_FILE is not set here" in done.stderr
 
 
 # smsq pause, resume, rate
@@ -155,6 +160,7 @@ def test_the_account_that_was_there_keeps_its_keys_under_its_name(
     run(several, "rate", "--account", "main", "7")
     assert [pause.scope for pause in control.pauses()] == ["account"]
     assert control.rate().limit == 7
+    assert "pause scope=account@main  paused" in run(several, "audit").stdout
 
 
 @pytest.mark.parametrize(
@@ -280,6 +286,49 @@ def test_explain_tells_why_the_first_account_was_passed_over(
     assert any(text.startswith(PASSED) for text in texts)
 
 
+def test_explain_tells_that_an_account_left_a_doubt(several: dict[str, str], scene: Scene) -> None:
+    scene.enter("m1")
+    end(scene, "m1", Outcome.MAYBE_SENT, detail="ReadTimeout", wait_s=60.0)
+    scene.run_out("m1")
+    found = [one["text"] for one in told(several, "explain", "m1")["next"]]
+    assert "it goes over account backup or main, in this order" in found
+    end(scene, "m1", Outcome.ACCEPTED)
+    texts = [one["text"] for one in told(several, "explain", "m1")["events"]]
+    assert "account main was passed over: it had left attempt 1 in doubt" in texts
+
+
+def test_a_probe_waits_for_its_own_account_alone(several: dict[str, str], scene: Scene) -> None:
+    scene.enter("m1")
+    began = scene.now_ms() - 60_000
+    scene.client.hset(keys.message("m1"), mapping={"via": "@", "enqueued": began})
+    for scope in ("account", "account@backup"):
+        scene.control.pause(scope, "test")
+        scene.control.resume(scope, "test")
+    end(scene, "m1", Outcome.ACCEPTED)
+    texts = " ".join(one["text"] for one in told(several, "explain", "m1")["events"])
+    assert "account main was paused until" in texts
+    assert "account backup was paused until" not in texts
+
+
+def test_explain_tells_at_which_account_a_number_rests(
+    several: dict[str, str], scene: Scene
+) -> None:
+    reports = {
+        account: stat("MA:0022", "transient", s, hold_ms=s * 1000, scope="frequency")
+        for account, s in (("", 1800), ("backup", 900))
+    }
+    for name, account in (("m1", ""), ("m2", "backup")):
+        scene.enter(name, lane="notice")
+        end(scene, name, Outcome.ACCEPTED)
+        scene.report_on(qualified(f"{name.upper()}1", account), reports[account])
+    texts = [one["text"] for one in told(several, "explain", "m2")["events"]]
+    words = "account main was passed over: a report said that it takes nothing for the number until"
+    assert any(text.startswith(words) for text in texts)
+    scene.enter("m3", lane="notice")
+    assert scene.stays("m3") == "deferred"
+    assert "refuses its number until then" in told(several, "explain", "m3")["next"][0]["text"]
+
+
 def test_explain_tells_of_every_account_where_all_are_paused(
     several: dict[str, str], scene: Scene
 ) -> None:
@@ -317,3 +366,114 @@ def test_one_account_shows_no_field_of_accounts(
     assert "account" not in json.dumps(told(environ, "status", "m1"))
     assert "account" not in json.dumps(told(environ, "list"))
     assert "account" not in json.dumps(told(environ, "explain", "m1"))
+
+
+# What a code means is its account's vendor's affair
+
+
+@pytest.fixture
+def coded(several: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The same; at the second account MK:0001 is no failure, and XB:1 has a meaning."""
+    own = tmp_path / "backup.toml"
+    own.write_text(
+        '[codes."MK:0001"]\nzh = "空"\nen = "quite another thing"\nmay_have_been_sent = true\n'
+        '[codes."XB:1"]\nzh = "他"\nen = "only there"\nclass = "permanent"\nscope = "recipient"\n',
+        encoding="utf-8",
+    )
+    text = accounts_file(
+        tmp_path, MAIN, backup(codes_file=str(own), rate_per_s=1000, burst=100), ROUTES
+    )
+    return several | {"SMSQ_ACCOUNTS_FILE": text}
+
+
+def failed_at(environ: dict[str, str], scene: Scene, account: str, name: str, stat: str) -> str:
+    """Bring a message to its end by a report of an account; give its mid."""
+    scene.enter(name, phone=f"1380000{name[1:]:0>4}")
+    if account:
+        scene.control.pause("account", "topping up")
+    end(scene, name, Outcome.ACCEPTED)
+    scene.control.resume("account", "")
+    settings = Settings.load(environ)
+    catalogues = catalogues_of(settings, vendors_of(settings))
+    mid = qualified(f"{name.upper()}1", account)
+    reports = Reconciler(scene.ledger, catalogues[""], catalogues)
+    assert reports.reconcile([(mid, stat)]) == "1 failed"
+    return mid
+
+
+def test_a_code_is_explained_by_the_catalogue_of_its_account(
+    coded: dict[str, str], scene: Scene
+) -> None:
+    failed_at(coded, scene, "backup", "m1", "MK:0001")
+    failed_at(coded, scene, "", "m2", "MK:0001")
+    there, here = (told(coded, "explain", name) for name in ("m1", "m2"))
+    said = [one["text"] for one in there["events"] if one["kind"] in {"report", "end"}]
+    assert all("quite another thing" in text for text in said)
+    assert "does not rule out that it was delivered" in there["words"]
+    assert "quite another" not in json.dumps(here)
+    assert "a report says that it was not delivered" in here["words"]
+    ticket = run(coded, "explain", "m1", "--ticket", "--lang", "en").stdout
+    assert "stat: MK:0001 (quite another thing" in ticket
+
+
+def test_what_is_sent_again_is_judged_by_the_catalogue_of_its_account(
+    coded: dict[str, str], scene: Scene
+) -> None:
+    coded |= {"SMSQ_REDO_S": "86400"}
+    scene = Scene(scene.client, Settings.load(coded))
+    failed_at(coded, scene, "backup", "m1", "MK:0001")
+    failed_at(coded, scene, "backup", "m2", "XB:1")
+    failed_at(coded, scene, "", "m3", "MK:0001")
+    found = told(coded, "redo", "--dry-run", "--since", "2020-01-01")
+    assert found["did_not_arrive"] == {"report:XB:0001": 1, "report:MK:0001": 1}
+    assert found["may_have_arrived"] == {"report:MK:0001": 1}
+
+
+def test_a_report_that_is_parked_is_found_whose_ever_it_is(
+    coded: dict[str, str], scene: Scene
+) -> None:
+    settings = Settings.load(coded)
+    catalogues = catalogues_of(settings, vendors_of(settings))
+    reports = Reconciler(scene.ledger, catalogues[""], catalogues)
+    reports.reconcile([("LOST1 backup", "XB:1")])
+    found = told(coded, "explain", "LOST1")
+    assert (found["state"], found["mid"]) == ("parked", "LOST1")
+    assert "only there" in found["events"][0]["text"]
+
+
+def test_codes_are_those_of_an_account(coded: dict[str, str], scene: Scene) -> None:
+    assert told(coded, "codes", "XB:1", "--account", "backup")["en"] == "only there"
+    assert (
+        "(accounts.backup.codes_file)" in run(coded, "codes", "XB1", "--account", "backup").stdout
+    )
+    done = run(coded, "codes", "XB:1")
+    assert (done.returncode, "accounts.main.codes_file names" in done.stderr) == (1, True)
+    assert len(told(coded, "codes", "--account", "backup")) == len(told(coded, "codes")) + 1
+    done = run(coded, "codes", "--account", "bakup")
+    assert (done.returncode, "did you mean backup?" in done.stderr) == (2, True)
+
+
+def test_a_misspelt_account_is_told_in_chinese_too(coded: dict[str, str]) -> None:
+    done = run(coded | {"LC_ALL": "zh_CN.UTF-8"}, "codes", "--account", "bakup")
+    assert "没有该名称的账号；现有 main, backup；是否指 backup？" in done.stderr
+
+
+def test_unknown_codes_are_listed_by_account(coded: dict[str, str], scene: Scene) -> None:
+    for name, account in (("m1", "backup"), ("m2", "")):
+        scene.enter(name)
+        if account:
+            scene.control.pause("account", "")
+        end(scene, name, Outcome.ACCEPTED)
+        scene.control.resume("account", "")
+    settings = Settings.load(coded)
+    catalogues = catalogues_of(settings, vendors_of(settings))
+    reports = Reconciler(scene.ledger, catalogues[""], catalogues)
+    reports.reconcile([("M11 backup", "XC:1"), ("M21", "XB:1")])
+    rows = told(coded, "codes", "--seen")
+    assert [(row["account"], row["stat"], row["mid"]) for row in rows] == [
+        ("main", "XB:0001", "M21"),
+        ("backup", "XC:0001", "M11"),
+    ]
+    (row,) = told(coded, "codes", "--seen", "--account", "backup")
+    assert row["stat"] == "XC:0001"
+    assert "mid M11  account backup" in run(coded, "codes", "--seen").stdout

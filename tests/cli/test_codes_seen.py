@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import redis
 from click.testing import CliRunner, Result
 
+from harness.accounts import BACKUP, MAIN, ROUTES, accounts_file, backup
+from harness.descriptions import ANSWER, REQUEST
 from harness.scene import Scene
+from smsq import keys
 from smsq_worker.cli.commands.codes import codes
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain.codes import Catalogue
@@ -38,6 +42,29 @@ def test_unknown_codes_are_listed_until_they_have_a_class(
     (row,) = json.loads(run(environ | {"SMSQ_CODES_FILE": str(override)}, "--json").stdout)
     assert set(row) == {"stat", "count", "first_at", "last_at", "mid"}
     assert (row["stat"], row["count"], row["mid"]) == ("MO:0420", 1, "MID-m1-1")
+
+
+def test_those_of_each_account_are_listed(
+    environ: dict[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    file = accounts_file(tmp_path, MAIN, backup(vendor="http", description="d.toml"), ROUTES)
+    (tmp_path / "d.toml").write_text(f"{REQUEST}{ANSWER}[codes.'XB:0002']\nclass = 'permanent'\n")
+    of_both = environ | {"SMSQ_ACCOUNTS_FILE": file}
+    seen = json.dumps({"count": 1, "first": 1, "last": 1, "mid": "M"})
+    client.hset(keys.CODES_SEEN, "XA:0001", seen)
+    client.hset(
+        keys.at_account(keys.CODES_SEEN, BACKUP), mapping={"MK:0001": seen, "XB:0002": seen}
+    )
+    # What MK:0001 means only the other vendor says, and XB:0002 has a class by now.
+    first, second, _ = run(of_both).stdout.splitlines()
+    assert (first[:7], first[-6:]) == ("XA:0001", "  main")
+    assert (second[:7], second[-8:]) == ("MK:0001", "  backup")
+    rows = json.loads(run(of_both, "--json").stdout)
+    assert [row["account"] for row in rows] == ["main", "backup"]
+    one = CliRunner().invoke(codes, ["XB:0002", "--account", "backup"], env=of_both)
+    assert "permanent" in one.stdout
+    assert CliRunner().invoke(codes, ["XB:0002"], env=of_both).exit_code == 1
+    assert run(of_both, "--account", "main").exit_code == 2
 
 
 def test_it_lists_all_or_explains_one(environ: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import redis
 import requests
 
-from harness.accounts import MAIN, ROUTES, accounts_file, backup
+from harness.accounts import BACKUP_TOKEN, MAIN, ROUTES, accounts_file, backup
 from harness.devstack import BINDS, PATIENCE_S, SMSQ, STOP_S, up
 from harness.paths import OPS
 from harness.waiting import eventually
@@ -109,6 +109,19 @@ def test_the_relay_is_on_with_a_secret_that_stays(tmp_path: Path) -> None:
     assert (named.own_relay, named.settings.relay_secret) == (False, "given-secret-0123456789")
 
 
+def test_accounts_of_a_file_are_told_where_they_report(tmp_path: Path) -> None:
+    token = "token-of-main-0123456789"
+    main = f'{MAIN}secret = "main-secret-9"\nreport_token = "{token}"\n'
+    file = accounts_file(tmp_path, main, backup(), ROUTES)
+    plan = make_plan(ANY_PORTS | {"SMSQ_ACCOUNTS_FILE": file}, redis_port=0)
+    assert [one.report_token for one in plan.settings.accounts] == [token, BACKUP_TOKEN]
+    told = dict(addresses(plan))
+    assert told["Reports"] == (
+        f"{plan.api_url}reports/<report_token>  (each with its own report_token: main, backup)"
+    )
+    assert token not in str(told)
+
+
 def test_the_parts_are_told_a_setting_by_its_new_name_alone() -> None:
     old = {name: text for name, text in ANY_PORTS.items() if name != "SMSQ_API_BIND"}
     port = free_port()
@@ -125,9 +138,18 @@ def test_a_file_of_accounts_says_where_their_gateways_are(tmp_path: Path) -> Non
     plan = make_plan(ANY_PORTS | own, redis_port=0)
     assert not plan.with_sandbox
     assert [where for what, where in addresses(plan) if what == "Gateway"] == [
-        "https://sms.1oc.cn/",
-        "https://b.example/",
+        "https://sms.1oc.cn/  (main)",
+        "https://b.example/  (backup)",
     ]
+
+
+def test_a_file_of_accounts_may_say_the_report_token(tmp_path: Path) -> None:
+    token = "main-token-0123456789"
+    main = f'{MAIN}secret = "main-secret"\nreport_token = "{token}"\n'
+    own = {"SMSQ_ACCOUNTS_FILE": accounts_file(tmp_path, main, backup(), ROUTES)}
+    plan = make_plan(ANY_PORTS | own, redis_port=0)
+    assert [one.report_token for one in plan.settings.accounts][:1] == [token]
+    assert "SMSQ_REPORT_TOKEN" not in plan.environ
 
 
 def test_an_empty_setting_is_as_good_as_none() -> None:

@@ -97,6 +97,20 @@ def test_an_account_that_is_being_replaced_is_told_what_is_outstanding(
     )
 
 
+def test_what_the_only_account_has_outstanding_is_told_where_none_is_it(
+    environ: dict[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    scene = Scene(client, Settings.load(environ))
+    scene.enter("m1")
+    scene.go("m1")
+    nobodys = f'{MAIN.replace("was_default", "only_these_templates")}secret = "a-secret"\n'.replace(
+        "true", "false"
+    )
+    settings = load(environ, tmp_path, nobodys, backup(), BOTH)
+    (told,) = texts(found(settings, client), "error")
+    assert told.startswith("1 reports of the account that was the only one are awaited")
+
+
 def test_a_template_that_no_account_of_its_route_knows_is_an_error(
     environ: dict[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Two public SMS APIs as their documentation describes them. They share no code with smsq."""
+"""Three public SMS APIs as their documentation describes them. They share no code with smsq."""
 
 from __future__ import annotations
 
@@ -113,6 +113,38 @@ class Yunpian(Served):
         text = json.dumps([{"uid": None, "error_detail": None} | one for one in reports])
         form = urlencode({"sms_status": text})
         return post(url, urlencode({"sms_status": form.partition("=")[2]}) if twice else form)
+
+
+class Submail(Served):
+    """SUBMAIL, by SMS/XSend, API 错误代码与描述 and 短信 SUBHOOK 事件."""
+
+    def __init__(self, appid: str, appkey: str, hook_key: str) -> None:
+        super().__init__()
+        self.appid, self.appkey, self.hook_key = appid, appkey, hook_key
+        self.sent: list[dict[str, str]] = []
+        self.fails_with: Answer | None = None
+
+    def handle(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if self.fails_with:
+            return self.fails_with
+        fields = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True))
+        if path != "/sms/xsend.json" or fields["appid"] != self.appid:
+            return self.error(101, "Incorrect APP ID")
+        if fields["signature"] != self.appkey:
+            return self.error(109, "Invalid appkey")
+        self.sent.append({"to": fields["to"], **json.loads(fields["vars"])})
+        return 200, {"status": "success", "send_id": f"{len(self.sent):032x}", "fee": 1}
+
+    @staticmethod
+    def error(code: int, msg: str) -> Answer:
+        return 200, {"status": "error", "code": code, "msg": msg}
+
+    def push(self, url: str, events: str, send_id: str, **more: str) -> tuple[int, bytes]:
+        """Push one event, signed with the SUBHOOK's key."""
+        token = f"{len(send_id):032x}"
+        signature = hashlib.md5(f"{token}{self.hook_key}".encode()).hexdigest()
+        own = {"events": events, "send_id": send_id, "token": token, "signature": signature}
+        return post(url, urlencode(own | more))
 
 
 class Twilio(Served):

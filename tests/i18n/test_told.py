@@ -56,6 +56,14 @@ FOLDERS = [Path(smsq.__file__).parent, Path(smsq_worker.__file__).parent]
             'F: code "MO:1", field pause: "x" is not allowed; it must be one of a, or "" for none',
             'F: code "MO:1"，字段 pause："x" 无效，应为：a 之一，或 "" 表示没有',
         ),
+        (
+            "SMSQ_ACCOUNTS_FILE: F: accounts.b: vendor '1oo' is unknown; there are 1oc, http",
+            "SMSQ_ACCOUNTS_FILE: F: accounts.b：没有名为 '1oo' 的短信平台；可用的有 1oc, http",
+        ),
+        (
+            "--accounts: accounts.b: its url has the port of accounts.a; give each its own",
+            "--accounts: accounts.b：其 url 的端口与 accounts.a 相同；须各用各的端口",
+        ),
         ("what nobody knows; and that", "what nobody knows; and that"),
         ("", ""),
     ],

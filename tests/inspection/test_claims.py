@@ -11,12 +11,12 @@ from harness.scene import DELIVRD, Scene
 from harness.timeline import Explain
 from smsq.contract import State
 from smsq.tracking import Attempt, Status
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogue, Catalogues
 from smsq_worker.domain.states import Outcome
 from smsq_worker.inspection.state_text import state_words
 from smsq_worker.ledger.callbacks import Callbacks
 
-CATALOGUE = Catalogue.load()
+CATALOGUES = Catalogues({"": Catalogue.load()})
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 NOT_SENT, REFUSED, MAYBE = Outcome.NOT_SENT, Outcome.REFUSED, Outcome.MAYBE_SENT
 ACCEPTED = Outcome.ACCEPTED
@@ -91,12 +91,12 @@ def test_after_calls_in_doubt_nothing_is_claimed_of_the_delivery(
 def test_a_states_words_say_how_certain_it_is(
     state: str, reason: str, calls: list[Call], told: str
 ) -> None:
-    assert told in state_words(ended(state, reason, *calls), CATALOGUE)
+    assert told in state_words(ended(state, reason, *calls), CATALOGUES)
 
 
 def test_every_state_has_words() -> None:
     for state in State:
-        assert "newer release" not in state_words(ended(state), CATALOGUE)
+        assert "newer release" not in state_words(ended(state), CATALOGUES)
 
 
 def test_of_an_attempt_that_a_failover_undid_nothing_is_claimed(

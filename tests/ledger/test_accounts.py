@@ -214,6 +214,28 @@ def test_a_silent_account_is_passed_by_at_once(scene: Several) -> None:
     assert scene.at("m2") == A
 
 
+@pytest.mark.parametrize("weights", [(), (99, 1)], ids=["in order", "by weight"])
+def test_after_a_doubt_one_that_answered_comes_first(
+    build: Build, weights: tuple[int, ...]
+) -> None:
+    """One that is silent, with too few messages for its breaker, would get each thrice."""
+    scene = build(routes=(Route((A, B), weights=weights),), max_resends=3)
+    scene.enter()
+    taken = [scene.at()]
+    for _ in range(3):
+        assert scene.ended("m1", MAYBE_SENT) == "deferred"
+        scene.run_out()
+        taken.append(scene.at())
+    assert taken == [A, B, A, B]
+    # Where there is no other it is tried there again.
+    scene.enter("m2")
+    assert scene.at("m2") == A
+    scene.pause(B)
+    assert scene.ended("m2", MAYBE_SENT) == "deferred"
+    scene.run_out("m2")
+    assert scene.at("m2") == A
+
+
 @pytest.mark.parametrize(
     ("options", "account"),
     [
@@ -361,6 +383,43 @@ def test_a_refusal_of_the_message_is_the_end(scene: Several, scope: str) -> None
         assert scene.at(f"m{n}") == A
         assert scene.ended(f"m{n}", REFUSED, scope=scope) == "failed"
     assert scene.paused() == {}
+
+
+UNFIT = {"detail": "local:unfit its code has 1 of 2 variables", "scope": "template"}
+
+
+def test_what_a_vendor_cannot_write_another_may(scene: Several) -> None:
+    for _ in range(2):
+        scene.enter()
+        assert scene.at() == A
+        assert scene.ended("m1", REFUSED, **UNFIT) == "queued"
+        assert scene.at() == B
+        assert scene.ended("m1", REFUSED, **UNFIT) == "failed"
+        assert scene.status().reason == "local:unfit"
+        assert not scene.paused()
+        scene.client.flushdb()
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_what_a_vendor_cannot_write_says_nothing_of_its_account(
+    build: Build, client: redis.Redis, settings: Settings, several: bool
+) -> None:
+    rules: dict[str, Any] = {"phone_limits": (), "breaker": Breaker(2, 50, 60)}
+    scene = build(**rules) if several else Several(client, settings, **rules)
+    for n in range(25):
+        scene.enter(f"u{n}")
+        assert scene.at(f"u{n}") == A
+        scene.ended(f"u{n}", REFUSED, **UNFIT)
+    assert scene.paused() == {}
+    for n in range(2):
+        scene.enter(f"b{n}")
+        assert scene.at(f"b{n}") == A
+        scene.ended(f"b{n}", MAYBE_SENT, trouble=True)
+    scene.probe_is_due("breaker")
+    scene.enter("probe", lane="notice")
+    assert scene.at("probe") == A
+    scene.ended("probe", REFUSED, **UNFIT)
+    assert scene.paused() == {"breaker": "outage"}
 
 
 def test_it_fails_for_the_first_reason_when_all_have_refused_it(scene: Several) -> None:
@@ -748,6 +807,12 @@ def test_a_code_that_the_catalogue_does_not_know_is_an_accounts(scene: Several) 
 # What is counted, and who may work here
 
 
+def under_way(scene: Several) -> dict[str, int]:
+    """Give the attempts under way at each account."""
+    counts = accounts.read_counts(scene.client, scene.rules, (A, B))
+    return {key: one.in_flight for key, one in counts.items()}
+
+
 def test_what_is_under_way_is_counted_by_account(scene: Several) -> None:
     accounts.introduce(scene.client, scene.rules)
     for n in range(6):
@@ -757,11 +822,11 @@ def test_what_is_under_way_is_counted_by_account(scene: Several) -> None:
     scene.pause(A)
     for n in range(2, 6):
         assert scene.at(f"m{n}") == B
-    assert accounts.in_flight(scene.client, scene.rules) == {A: 2, B: 4}
+    assert under_way(scene) == {A: 2, B: 4}
     scene.ended("m0", ACCEPTED)
     scene.ended("m2", ACCEPTED)
     scene.ended("m3", MAYBE_SENT)
-    assert accounts.in_flight(scene.client, scene.rules) == {A: 1, B: 2}
+    assert under_way(scene) == {A: 1, B: 2}
     assert accounts.outstanding(scene.client, scene.rules) == {A: 2, B: 3}
     for name in ("m0", "m2"):
         scene.told(name, DELIVRD)

@@ -114,9 +114,9 @@ def test_a_refusal_after_a_doubt_is_counted_once(two: Two) -> None:
     two.go()
     two.ended(MAYBE_SENT)
     two.wake()
-    assert two.at() == A
-    assert two.ended(REFUSED) == State.QUEUED
     assert two.at() == B
+    assert two.ended(REFUSED) == State.QUEUED
+    assert two.at() == A
     two.ended(ACCEPTED)
     assert two.ledger.counters()["possible_duplicates"] == 1
 

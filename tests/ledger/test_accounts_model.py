@@ -70,6 +70,16 @@ class Modelled:
     def untried(self) -> list[str]:
         return [a for a in self.route if a not in self.refused and a not in self.unsent]
 
+    def last_doubt(self, account: str) -> int:
+        return max(
+            (
+                n
+                for n, one in enumerate(self.calls, 1)
+                if one.account == account and one.outcome is Outcome.MAYBE_SENT
+            ),
+            default=0,
+        )
+
     def perhaps_sent(self) -> int:
         return sum(call.outcome not in CERTAIN and not call.denied for call in self.calls)
 
@@ -123,10 +133,13 @@ class AccountsMachine(RuleBasedStateMachine):
             m.refused.clear()
             m.unsent.clear()
         usable = [one for one in m.untried() if one not in self.paused]
+        is_again = bool(m.calls and m.calls[-1].outcome is Outcome.MAYBE_SENT)
+        if is_again:
+            usable.sort(key=m.last_doubt)
         if usable:
             assert isinstance(answer, Admitted)
             assert answer.account == usable[0]
-            self.duplicates += bool(m.calls and m.calls[-1].outcome is Outcome.MAYBE_SENT)
+            self.duplicates += is_again
             m.calls.append(Call(usable[0], answer.begun))
             m.state = "sending"
         elif self.paused.issuperset(KEYS):

@@ -23,7 +23,7 @@ from smsq.errors import CampaignCancelled, KeyConflict
 from smsq.failpoints import VARIABLE
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogue, Catalogues
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.message_view import read_trace
@@ -50,7 +50,13 @@ def redo_of(scene: Scene) -> Redo:
     client, settings = scene.client, scene.settings
     chooser = selecting.selector(client, settings)
     enter = scene.entrance.enter_entries
-    return Redo(client, settings, catalogue=Catalogue.load(), selector=chooser, enter=enter)
+    return Redo(
+        client,
+        settings,
+        catalogues=Catalogues({"": Catalogue.load()}),
+        selector=chooser,
+        enter=enter,
+    )
 
 
 def run(again: Redo, wish: Wish = ALL, campaign: str = "again", **options: Any) -> Tally:
@@ -346,12 +352,12 @@ from smsq import audit
 from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogue, Catalogues
 from smsq_worker.ledger.redo import Redo, Wish
 from smsq_worker.ledger.selecting import Selection
 s = Settings.load(os.environ)
 c = connect(s.redis_url)
-r = Redo(c, s, catalogue=Catalogue.load(), selector=selecting.selector(c, s),
+r = Redo(c, s, catalogues=Catalogues({"": Catalogue.load()}), selector=selecting.selector(c, s),
          enter=RedisLedger().enter_entries)
 r.run(Wish(Selection()), "again", act=audit.act("redo"))
 """

@@ -163,6 +163,33 @@ def test_no_detail_repeats_what_is_private(described: Made, echoed: str) -> None
         assert echoed not in found.detail
 
 
+TWO_PLACES = """
+[answer]
+code = ["/code", "/status"]
+mid = "/send_id"
+accepted = ["success"]
+account = [101]
+other = "refused"
+"""
+BY_STATUS = TWO_PLACES.replace('["/code", "/status"]', '"/code"').replace("success", "http-200")
+
+
+@pytest.mark.parametrize("table", [TWO_PLACES, BY_STATUS], ids=["two places", "by status"])
+def test_acceptances_and_refusals_may_be_told_in_different_places(
+    described: Made, table: str
+) -> None:
+    vendor = described(REQUEST, table)
+    good = vendor.understand(200, {}, b'{"status": "success", "send_id": "a1"}')
+    assert (good.outcome, good.mid) == (ACCEPTED, "a1")
+    no = b'{"status": "error", "code": 101}'
+    assert vendor.understand(200, {}, no).scope == "account"
+    # In no list: `other` says what it is, whatever its status means elsewhere.
+    assert vendor.understand(200, {}, no.replace(b"101", b"999")).outcome is REFUSED
+    assert vendor.understand(200, {}, b"<html>").outcome is MAYBE
+    unsure = described(REQUEST, table.replace('other = "refused"', ""))
+    assert unsure.understand(200, {}, no.replace(b"101", b"999")).outcome is MAYBE
+
+
 LINES = r"""
 [answer]
 pattern = '^(?P<code>-?[0-9]+)(?:,(?P<mid>[0-9]+))?'

@@ -1,4 +1,4 @@
-"""The two descriptions in examples/vendors, each against a server written from its API's page."""
+"""The descriptions in examples/vendors, each against a server written from its API's page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from harness.documents import blocks, page
 from harness.paths import ROOT
-from harness.public_apis import Receiver, Twilio, Yunpian
+from harness.public_apis import Receiver, Submail, Twilio, Yunpian
 from smsq_worker import vendors
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.domain.codes import Catalogue, CodeClass
@@ -75,6 +75,58 @@ def test_the_guide_shows_all_of_one_and_a_vendor_in_python_that_sends() -> None:
     assert acme.report_answer("taken").status == 200
 
 
+# --- SUBMAIL: status or code, reports one by one with a signed token ---------------------------
+
+
+@pytest.fixture
+def submail() -> Iterator[Submail]:
+    with Submail("10001", "app-key", "hook-key") as server:
+        yield server
+
+
+def of_submail(server: Submail, secret: str = "app-key:hook-key") -> Vendor:
+    return made("submail.toml", server.url, secret, appid="10001")
+
+
+def test_submail_says_success_in_one_place_and_errors_in_another(submail: Submail) -> None:
+    with gateway(of_submail(submail), "app-key:hook-key") as client:
+        good = client.submit(PHONE, "MhZ9", "1234")
+        found = []
+        for code in (904, 420, 114, 251, 405, 777):
+            submail.fails_with = submail.error(code, "no")
+            found.append(client.submit(PHONE, "MhZ9", "1234"))
+        submail.fails_with = (200, b"<html>")
+        page = client.submit(PHONE, "MhZ9", "1234")
+        submail.fails_with = (429, b"")
+        slow = client.submit(PHONE, "MhZ9", "1234")
+    assert (good.outcome, good.mid) == (Outcome.ACCEPTED, f"{1:032x}")
+    assert submail.sent == [{"to": PHONE, "code": "1234"}]
+    assert {one.outcome for one in found} == {Outcome.REFUSED}
+    scopes = ["account", "template", "route", "recipient", "content", ""]
+    assert [one.scope for one in found] == scopes
+    assert page.outcome is Outcome.MAYBE_SENT
+    assert (slow.outcome, slow.too_fast) == (Outcome.NOT_SENT, True)
+    submail.fails_with = None
+    with gateway(of_submail(submail, "wrong:hook-key"), "wrong:hook-key") as client:
+        assert client.submit(PHONE, "MhZ9", "1234").scope == "account"
+
+
+def test_submail_signs_a_token_of_each_report(submail: Submail) -> None:
+    with Receiver(of_submail(submail)) as receiver:
+        assert submail.push(receiver.url, "sending", "a1")[0] == 200
+        assert submail.push(receiver.url, "delivered", "a1")[0] == 200
+        assert submail.push(receiver.url, "dropped", "a2", report="MK:0001")[0] == 200
+        assert submail.push(receiver.url, "dropped", "a3")[0] == 200
+        submail.hook_key = "another"
+        assert submail.push(receiver.url, "delivered", "a4")[0] == 403
+    assert receiver.taken == [
+        ("a1", "ACCEPTD"),
+        ("a1", "DELIVRD"),
+        ("a2", "MK:0001"),
+        ("a3", "UNDELIV"),
+    ]
+
+
 # --- 云片: a form with several variables, reports pushed as an array --------------------------
 
 
@@ -121,7 +173,7 @@ def test_a_wrong_apikey_and_an_unknown_template_are_refused(yunpian: Yunpian) ->
     with gateway(of_yunpian(yunpian), KEY) as client:
         assert client.submit(PHONE, "2", "1234").scope == "template"
         unfit = client.submit(PHONE, "1855094", "1234")
-    assert (unfit.outcome, unfit.scope) == (Outcome.REFUSED, "content")
+    assert (unfit.outcome, unfit.scope) == (Outcome.REFUSED, "template")
     assert unfit.detail == "local:unfit its code has 1 of the 2 variables that the template has"
     assert yunpian.sent == []
 

@@ -33,6 +33,7 @@ from smsq_worker.inspection.snapshot import Inspector, total
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 from smsq_worker.ledger.histograms import BOUNDS_MS
 from smsq_worker.ledger.message_view import KINDS
+from smsq_worker.ledger.quality import Delivery
 
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
@@ -119,6 +120,7 @@ class _Collector:
         rate = sum(one.rate.now for one in accounts) if accounts else control.rate().now
         yield _gauge("rate_limit", "Attempts a second allowed at present.", rate)
         yield from _accounts(accounts)
+        yield from _deliveries(accounts, self._inspector.deliveries())
         live = control.live()
         yield _gauge("inflight", "Attempts under way.", total(live, State.SENDING))
         yield _gauge("deferred", "Messages that wait for a time.", total(live, State.DEFERRED))
@@ -170,6 +172,21 @@ def _accounts(views: Sequence[AccountView]) -> Iterator[Metric]:
     for metric, words, value in _OF_ACCOUNTS:
         values = {name: value(view) for name, view in named.items()}
         yield _gauges(f"account_{metric}", words, ["account"], values)
+
+
+def _deliveries(
+    views: Sequence[AccountView], deliveries: Mapping[str, Delivery]
+) -> Iterator[Metric]:
+    """Yield what several accounts delivered; an account that accepted nothing has no ratio."""
+    if not views:
+        return
+    found = {one.account.name: deliveries.get(one.account.key, Delivery()) for one in views}
+    accepted = {name: one.accepted for name, one in found.items()}
+    words = "Accepted in the last whole hour that has been over for 15 minutes."
+    yield _gauges("account_hour_accepted", words, ["account"], accepted)
+    ratios = {name: one.rate for name, one in found.items() if one.rate is not None}
+    words = "Share of those that was delivered within 15 minutes."
+    yield _gauges("account_hour_delivered_ratio", words, ["account"], ratios)
 
 
 _OF_ACCOUNTS: Final[Sequence[tuple[str, str, Callable[[AccountView], float]]]] = (

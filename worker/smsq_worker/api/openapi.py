@@ -60,8 +60,12 @@ class Operation:
         }
 
 
-def document(operations: Iterable[Operation]) -> dict[str, Any]:
+def document(operations: Iterable[Operation], *, several_accounts: bool = False) -> dict[str, Any]:
     """Return the whole description."""
+    schemas = {model.__name__: _model(model) for model in _MODELS}
+    if several_accounts:
+        account = TEXT | {"description": "The name of the account that made it."}
+        schemas[Attempt.__name__]["properties"]["account"] = account
     paths: dict[str, dict[str, Any]] = {}
     for one in operations:
         paths.setdefault(one.shown_path, {})[one.method.lower()] = one.described()
@@ -69,7 +73,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "smsq", "version": version("smsq")},
         "paths": paths,
-        "components": {"schemas": {model.__name__: _model(model) for model in _MODELS}},
+        "components": {"schemas": schemas},
     }
 
 

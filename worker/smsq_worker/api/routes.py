@@ -33,6 +33,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.domain.accounts import qualified
+from smsq_worker.inspection.accounts import with_account_names
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.states import caller_of
@@ -179,7 +180,7 @@ class Api:
         status = await self._query(self._message, caller, request.path_params["message_id"])
         if status is None:
             raise HTTPException(404, "no such message")
-        return JSONResponse(_plain(asdict(status)))
+        return JSONResponse(_plain(with_account_names(status, self._settings.rules.accounts)))
 
     def _message(self, caller: Caller, message_id: str) -> Status | None:
         client, url = self._client, self._settings.redis_url
@@ -302,7 +303,9 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
             for method in ("GET", "POST")
         ]
         found.append(_without_head("/", relay.take, "GET", "POST"))
-    described = JSONResponse(openapi.document(operations))
+    described = JSONResponse(
+        openapi.document(operations, several_accounts=api.has_several_accounts)
+    )
 
     async def description(_: Request) -> Response:
         return described

@@ -144,11 +144,16 @@ def start(plan: Plan, stack: Stack, home: Path) -> None:
 def addresses(plan: Plan) -> list[tuple[str, str]]:
     """Return what runs where, without secrets."""
     sandbox = _("  (sandbox: sends no SMS)") if plan.with_sandbox else ""
-    gateways = [one.address.url for one in plan.settings.accounts]
+    several = bool(plan.settings.rules.accounts)
+    gateways = [
+        f"{one.address.url}  ({one.account.name})" if several else one.address.url
+        for one in plan.settings.accounts
+    ]
     return [
         ("Redis", shown_url(plan.settings.redis_url)),
         *((N_("Gateway"), f"{url}{sandbox}") for url in gateways),
         ("API", plan.api_url),
+        *_reports(plan),
         (N_("Relay"), f"{plan.api_url}{_authorization(plan)}"),
         ("Flower", plan.flower_url),
     ]
@@ -158,6 +163,14 @@ def _check_server(settings: Settings) -> None:
     # One that does not answer is for the parts to wait for.
     with suppress(LedgerUnavailable), closing(connect_impatiently(settings.redis_url, 3)) as client:
         redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
+
+
+def _reports(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield where accounts of a file are to report; their tokens are secret."""
+    if plan.settings.accounts_file is not None:
+        names = ", ".join(one.account.name for one in plan.settings.accounts)
+        own = _("  (each with its own report_token: {names})", names=names)
+        yield N_("Reports"), f"{plan.api_url}reports/<report_token>{own}"
 
 
 def _authorization(plan: Plan) -> str:
@@ -177,12 +190,23 @@ def _relay_secret(home: Path) -> str:
 
 def _defaults(given: Mapping[str, str], *, own_gateway: bool) -> Iterator[tuple[str, str]]:
     """Yield settings for this run, which apply where nothing is set."""
-    yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
+    if not _file_has_token(given):
+        yield "SMSQ_REPORT_TOKEN", secrets.token_urlsafe(24)
     if own_gateway:
         # SMSQ_SANDBOX_BIND may be an address on a network of test machines.
         yield "SMSQ_GATEWAY_ALLOW_PLAINTEXT", "1"
         if "SMSQ_APP_SECRET_FILE" not in given:
             yield "SMSQ_APP_SECRET", secrets.token_urlsafe(24)
+
+
+def _file_has_token(given: Mapping[str, str]) -> bool:
+    """Return whether a file of accounts says the token that SMSQ_REPORT_TOKEN would say, too."""
+    if "SMSQ_ACCOUNTS_FILE" not in given:
+        return False
+    with suppress(SettingsError):  # Its problems are told with all others.
+        accounts = Settings.load(given).accounts
+        return any(one.report_token for one in accounts if not one.account.key)
+    return False
 
 
 def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -> Iterator[Wish]:

@@ -38,7 +38,7 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     views = look_at_accounts(control, accounts)
     for view in views:
         yield from _account(view, routes)
-    yield from _forgotten(control, sorted(others - {one.key for one in accounts}))
+    yield from _forgotten(control, sorted((others | {""}) - {one.key for one in accounts}))
     yield ok(
         ngettext(
             "{n} account, {rate:g} requests a second",
@@ -111,7 +111,9 @@ def _off(name: str, outstanding: int) -> Finding:
 def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
     """Yield the accounts that the file no longer has, though something of them is to come."""
     for key, counts in control.account_counts(keys).items():
-        if counts.in_flight + counts.awaiting_reports:
+        if not counts.in_flight + counts.awaiting_reports:
+            continue
+        if key:
             yield error(
                 _(
                     "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} reports of it are "
@@ -120,6 +122,15 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
                     n=counts.in_flight + counts.awaiting_reports,
                 ),
                 _("put its table back, without a route, until they have come"),
+            )
+        else:
+            yield error(
+                _(
+                    "{n} reports of the account that was the only one are awaited, and no account "
+                    "has was_default",
+                    n=counts.in_flight + counts.awaiting_reports,
+                ),
+                _("workers do not start: say which it is, by was_default = true"),
             )
 
 

@@ -20,8 +20,8 @@ from smsq_worker.config.accounts_file import GatewayAccount
 from smsq_worker.config.parsers import is_loopback
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
-from smsq_worker.domain.codes import Catalogue
 from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 TIMEOUT_S: Final = 3.0
 DAY_S: Final = 86_400
@@ -127,17 +127,20 @@ def check_test_numbers(settings: Settings) -> Iterator[Finding]:
                 len(prefixes),
             )
         )
-    codes = Catalogue.load(settings.codes_file).test_codes
-    idle = [
-        one for one in codes if not any(one.startswith(p) or p.startswith(one) for p in prefixes)
-    ]
-    if idle:
+    catalogues = catalogues_of(settings, vendors_of(settings))
+    codes = {one.codes_file: catalogues[one.account.key].test_codes for one in settings.accounts}
+    for file, of in codes.items():
+        idle = [
+            one for one in of if not any(one.startswith(p) or p.startswith(one) for p in prefixes)
+        ]
+        if not idle:
+            continue
         yield warning(
             ngettext(
                 "{file} names a code for {n} number that SMSQ_TEST_NUMBERS does not cover",
                 "{file} names codes for {n} numbers that SMSQ_TEST_NUMBERS does not cover",
                 len(idle),
-                file=settings.codes_file,
+                file=file,
             ),
             _("messages to them are sent; name them there, or remove them from [test_numbers]"),
         )

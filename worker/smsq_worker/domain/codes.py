@@ -195,6 +195,26 @@ class Catalogue:
         return replace(self._codes[name], stat=key) if name else None
 
 
+class Catalogues:
+    """The catalogues of accounts, as people are told what their codes mean."""
+
+    def __init__(self, of_accounts: Mapping[str, Catalogue]) -> None:
+        """Take them by the keys of their accounts, which are in order."""
+        self._of_accounts = of_accounts
+
+    @property
+    def first(self) -> Catalogue:
+        """Return that of the account that was the only one, or of the first."""
+        return self._of_accounts.get("") or next(iter(self._of_accounts.values()))
+
+    def of(self, account: str | None) -> Catalogue:
+        """Return that of an account, by its key; an empty one where nobody knows the account."""
+        return self._of_accounts.get(account or "", _EMPTY)
+
+
+_EMPTY: Final = Catalogue({}, {})
+
+
 def _key(written: str) -> str:
     """Return a person's spelling as a key; unlike a report's, it may name a wildcard."""
     found = _WILDCARD.fullmatch(written.strip().upper().replace("\uff1a", ":"))

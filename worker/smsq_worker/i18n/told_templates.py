@@ -37,6 +37,16 @@ TEMPLATES: Final = (
     N_("vendor {name} is unknown; there are {known}"),
     N_("vendor {name} of {package} cannot be used: {why}"),
     N_('vendor "http" needs `description`, the TOML file that describes it'),
+    N_(
+        "https://host/path with placeholders only in the path; http is for this machine, or for an "
+        "account's own url"
+    ),
+    N_("{place}: the sandbox plays vendor {vendor}, and this is {other}"),
+    N_(
+        "{place}: its url is {url}; to be played here it must be one of this machine with a port "
+        "of its own, like {example}"
+    ),
+    N_("{place}: its url has the port of {other}; give each its own"),
     N_("{file}: is not TOML in UTF-8: {why}"),
     N_("{file}: [{place}] is missing"),
     N_("{file}: the account's setting {name} is used nowhere; did you mean {hint}?"),
@@ -452,4 +462,5 @@ TEMPLATES: Final = (
     # What a rule is followed by.
     N_("SMSQ_RELAY_SECRET: {why}"),
     N_("{rule}; got {found}"),
+    N_("{place}: accounts.{account}: {what}"),
 )

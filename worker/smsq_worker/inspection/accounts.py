@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from smsq.tracking import Status
 from smsq_worker.domain.accounts import Account, Route
-from smsq_worker.domain.scopes import read_scope
+from smsq_worker.domain.scopes import name_of, read_scope
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.inspection.formatting import clean
-from smsq_worker.ledger.account_view import AccountCounts
+from smsq_worker.ledger.accounts import AccountCounts
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 
 AccountState = Literal["open", "paused", "outage", "probing"]
@@ -96,6 +97,16 @@ def _matches(route: Route) -> str:
 def route_for(lane: str, template: str, routes: Sequence[Route]) -> Route | None:
     """Return the route of a message: the first that takes it."""
     return next((one for one in routes if one.takes(lane, template)), None)
+
+
+def with_account_names(status: Status, accounts: Sequence[Account]) -> dict[str, Any]:
+    """Return a status as people read it: of several accounts each attempt names its own."""
+    fields = asdict(status)
+    for attempt, shown in zip(status.attempts, fields["attempts"], strict=True):
+        shown.pop("account", None)
+        if name := name_of(attempt.account or "", accounts):
+            shown["account"] = name
+    return fields
 
 
 def together(views: Sequence[AccountView]) -> Rate:

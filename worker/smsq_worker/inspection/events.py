@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from smsq.tracking import Attempt
 from smsq_worker.domain.accounts import Account, Route
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogues
 from smsq_worker.domain.scopes import name_of
 from smsq_worker.ledger.admin import Pause
 from smsq_worker.ledger.message_view import Trace
@@ -30,7 +30,7 @@ class Past:
     """A message, and what its past is described with."""
 
     trace: Trace
-    catalogue: Catalogue
+    catalogues: Catalogues
     webhook: bool
     """Whether a webhook is set for callbacks."""
     notify_queue: str
@@ -39,12 +39,6 @@ class Past:
     routes: Sequence[Route] = ()
     pauses: Sequence[Pause] = ()
     """Those in force now; read only where there are several accounts."""
-    catalogues: Mapping[str, Catalogue] = field(default_factory=dict)
-    """Of accounts, by their keys."""
-
-    def catalogue_at(self, attempt: Attempt) -> Catalogue:
-        """Return the catalogue of the account that made an attempt."""
-        return self.catalogues.get(attempt.account or "", self.catalogue)
 
     def account_of(self, attempt: Attempt) -> str:
         """Return the name of the account that made an attempt; "" of the only one."""

@@ -61,7 +61,10 @@ class ForecastContext:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the keys of the accounts that may take it, in the order of its route."""
+        """Return the keys of the accounts that may take it, in the order of its route.
+
+        After a doubt those that left it in doubt come last, as in admit.lua.
+        """
         status, inspector = self.trace.status, self.inspector
         route = route_for(status.lane, status.template or "", inspector.routes)
         if route is None:
@@ -69,7 +72,12 @@ class ForecastContext:
         if self.trace.via is not None:
             return (self.trace.via,)
         known = {one.key for one in inspector.accounts if one.knows(status.template or "")}
-        return tuple(key for key in route.accounts if key in known)
+        found = [key for key in route.accounts if key in known]
+        if status.attempts and status.attempts[-1].outcome == Outcome.MAYBE_SENT:
+            doubts = [one for one in status.attempts if one.outcome == Outcome.MAYBE_SENT]
+            since = {one.account or "": one.n for one in doubts}
+            found.sort(key=lambda key: since.get(key, 0))
+        return tuple(found)
 
     def stops(self, *, template: bool = True) -> list[Event]:
         """Return the pauses in force that keep it from going; [] if an account may take it.
@@ -192,7 +200,8 @@ def _why_then(context: ForecastContext) -> str:
         return _("its ttl ends before its wait does: it is not sent any more")
     if trace.due_at and trace.due_at > trace.at:
         return _("it is scheduled for then, and joins its lane")
-    if trace.number_rests_until and trace.number_rests_until > trace.at:
+    rests = [trace.number_rests.get(key) for key in context.keys]
+    if rests and all(until and until > trace.at for until in rests):
         return _("it continues: a report said that the gateway refuses its number until then")
     if trace.status.attempts:
         return _(_RETRIES.get(trace.status.attempts[-1].outcome or "", N_("it continues")))

@@ -27,10 +27,11 @@ from smsq_worker.inspection.accounts import (
     look_at_accounts,
     together,
 )
-from smsq_worker.ledger import Ledger, timestamps
+from smsq_worker.ledger import Ledger, quality, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.campaigns import Campaigns
+from smsq_worker.ledger.quality import Delivery
 from smsq_worker.ledger.states import count_deferred_and_due, first_queued
 
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
@@ -153,6 +154,13 @@ class Inspector:
     def account_views(self) -> list[AccountView]:
         """Return how each of several accounts stands; [] of the only one."""
         return look_at_accounts(self.control, self.accounts) if self.accounts else []
+
+    def deliveries(self) -> dict[str, Delivery]:
+        """Return by key what each of several accounts delivered in the last hour that counts."""
+        if not self.accounts:
+            return {}
+        hour = quality.last_hour(self._client, self._url)
+        return quality.by_account(quality.read(self._client, self._url, hour))
 
     def waiting(self) -> dict[str, int] | None:
         """Return how much waits in each queue; None if the broker does not answer."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from smsq.contract import State
 from smsq.tracking import Attempt, Status
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogues, Code
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
 
@@ -22,7 +22,7 @@ _STATES: Final = {
 }
 
 
-def state_words(status: Status, catalogue: Catalogue) -> str:
+def state_words(status: Status, catalogues: Catalogues) -> str:
     """Return what a state means for this message, and no more than is known."""
     if status.is_test:
         return _("to a test number, not sent; all but the call of the gateway is as for any other")
@@ -30,22 +30,22 @@ def state_words(status: Status, catalogue: Catalogue) -> str:
     if state in _STATES:
         return _(_STATES[state])
     if state == State.EXPIRED:
-        return _("its ttl ran out; {certainty}", certainty=_certainty(status, catalogue))
+        return _("its ttl ran out; {certainty}", certainty=_certainty(status, catalogues))
     if state == State.CANCELLED:
-        return _("it was cancelled; {certainty}", certainty=_certainty(status, catalogue))
+        return _("it was cancelled; {certainty}", certainty=_certainty(status, catalogues))
     if state == State.FAILED:
-        return _("smsq does not try again; {certainty}", certainty=_certainty(status, catalogue))
+        return _("smsq does not try again; {certainty}", certainty=_certainty(status, catalogues))
     return _("a state of a newer release, which this one does not know")
 
 
-def _certainty(status: Status, catalogue: Catalogue) -> str:
+def _certainty(status: Status, catalogues: Catalogues) -> str:
     """Return what is known of whether a message that has ended reached the phone."""
     if status.certainly_not_sent:
         return _("it certainly was not sent")
     said = ""
-    if stat := reported_by(status):
+    if _reported_by(status):
         said = _("a report says that it was not delivered")
-        if catalogue.classify(stat).may_have_been_sent:
+        if last_report(status, catalogues).may_have_been_sent:
             said = _("its last report does not rule out that it was delivered")
     doubts = sum(_is_in_doubt(attempt) for attempt in status.attempts)
     if not doubts:
@@ -64,8 +64,15 @@ def _certainty(status: Status, catalogue: Catalogue) -> str:
     )
 
 
-def reported_by(status: Status) -> str:
-    """Return the code that ended a message, "" where no report did."""
+def last_report(status: Status, catalogues: Catalogues) -> Code:
+    """Return the code that ended a message, as the account means it that reported."""
+    stat = _reported_by(status)
+    accounts = [one.account for one in status.attempts if one.stat == stat]
+    return catalogues.of(accounts[-1] if accounts else None).classify(stat)
+
+
+def _reported_by(status: Status) -> str:
+    """Return the stat that ended a message, "" where no report did."""
     reason = status.reason or ""
     return reason.removeprefix("report:") if reason.startswith("report:") else ""
 

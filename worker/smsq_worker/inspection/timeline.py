@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from smsq.tracking import Attempt, Status, key_holder
-from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.domain.codes import Catalogue, Catalogues, CodeClass
 from smsq_worker.domain.scopes import name_of, scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
@@ -27,7 +27,7 @@ from smsq_worker.inspection.formatting import (
     span,
     state_name,
 )
-from smsq_worker.inspection.state_text import reported_by, state_words
+from smsq_worker.inspection.state_text import last_report, state_words
 from smsq_worker.ledger.message_view import Trace
 from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
@@ -51,6 +51,12 @@ _REASONS: Final = {
     "local:unfit": N_("its code has not the variables that the vendor needs"),
 }
 _UNTAKEN: Final = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
+_LEFT: Final[Mapping[str | None, str]] = {
+    Outcome.REFUSED: N_("it had refused the message"),
+    Outcome.NOT_SENT: N_("it had not taken attempt {n}"),
+    Outcome.MAYBE_SENT: N_("it had left attempt {n} in doubt"),
+}
+"""Why an account was passed over that had an attempt before."""
 _ATTEMPTS: Final[Mapping[str | None, str]] = {
     None: N_("no response is recorded: it may or may not have reached the gateway"),
     Outcome.REFUSED: N_("the gateway refused it"),
@@ -68,7 +74,7 @@ def past_events(past: Past) -> Iterator[Event]:
         words = _("held: nobody can know whether it was sent, and its policy is hold")
         yield Event(trace.held_since, "held", words)
     if trace.status.final:
-        yield Event(trace.status.finished_at, "end", _end(trace, past.catalogue))
+        yield Event(trace.status.finished_at, "end", _end(trace, past.catalogues))
         yield from settled_callbacks(past)
 
 
@@ -123,7 +129,7 @@ def _attempt_events(past: Past, attempt: Attempt) -> Iterator[Event]:
         )
     yield Event(attempt.started_at, "call", words)
     if attempt.stat:
-        yield Event(None, "report", _report(trace, attempt, past.catalogue_at(attempt)))
+        yield Event(None, "report", _report(trace, attempt, past.catalogues.of(attempt.account)))
 
 
 def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
@@ -157,28 +163,32 @@ def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
     if account and not account.knows(status.template or ""):
         return _("it does not know the template")
     earlier = [one for one in status.attempts if one.n < attempt.n and (one.account or "") == key]
-    if earlier and earlier[-1].outcome == Outcome.REFUSED:
-        return _("it had refused the message")
-    if earlier and earlier[-1].outcome == Outcome.NOT_SENT:
-        return _("it had not taken attempt {n}", n=earlier[-1].n)
-    for pause in past.pauses:
-        if (
-            pause.scope in scopes_at(key, status.template or "")
-            and pause.since <= attempt.started_at
-        ):
-            return _("it was paused ({why})", why=pause_words(pause))
-    for scope in scopes_at(key, status.template or ""):
-        at = past.trace.resumed.get(scope)
-        if at and at > attempt.started_at:
-            return _("it may have been paused until {time}", time=local_instant(at))
-    return _(
+    if earlier and (words := _LEFT.get(earlier[-1].outcome)):
+        return _(words, n=earlier[-1].n)
+    return _what_stopped(past, attempt, key) or _(
         "it was paused, in an outage, silent, or had no slot in time; which of them is not recorded"
     )
+
+
+def _what_stopped(past: Past, attempt: Attempt, key: str) -> str:
+    """Return what kept a message from an account, as far as what is known now tells it."""
+    scopes = scopes_at(key, past.trace.status.template or "")
+    for pause in past.pauses:
+        if pause.scope in scopes and pause.since <= attempt.started_at:
+            return _("it was paused ({why})", why=pause_words(pause))
+    rests = past.trace.number_rests.get(key)
+    if rests and rests > attempt.started_at:
+        time = local_instant(rests)
+        return _("a report said that it takes nothing for the number until {time}", time=time)
+    resumed = (past.trace.resumed.get(scope) for scope in scopes)
+    until = next((at for at in resumed if at and at > attempt.started_at), None)
+    return _("it may have been paused until {time}", time=local_instant(until)) if until else ""
 
 
 def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
     trace = past.trace
     begun = max(trace.status.enqueued_at, trace.due_at or trace.status.enqueued_at)
+    only = None if trace.via is None else scopes_at(trace.via, trace.status.template or "")
     waited_s = (attempt.started_at - begun).total_seconds()
     if waited_s <= LONG_S:
         return
@@ -189,7 +199,7 @@ def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
             time=local_instant(at),
         )
         for scope, at in trace.resumed.items()
-        if begun < at <= attempt.started_at
+        if begun < at <= attempt.started_at and (only is None or scope in only)
     ]
     unknown = _("it is not recorded whether for the rate limit, a time or a pause")
     why = _(", ").join(pauses) or unknown
@@ -216,7 +226,7 @@ def _again(past: Past, before: Attempt, attempt: Attempt) -> str:
         ),
     }.get(Outcome(before.outcome or Outcome.MAYBE_SENT))
     if why is None:
-        why = _because_of(before, past.catalogue_at(before))
+        why = _because_of(before, past.catalogues.of(before.account))
     return _("{span} later {why}", span=later, why=why)
 
 
@@ -235,7 +245,9 @@ def _result(trace: Trace, attempt: Attempt) -> str:
         return _("in progress")
     if attempt.outcome == Outcome.ACCEPTED:
         return _accepted(trace, attempt, is_last=is_last)
-    words = _(_ATTEMPTS[attempt.outcome]) + _detail(attempt)
+    is_own = attempt.outcome == Outcome.REFUSED and (attempt.detail or "").startswith("local:")
+    words = _("it certainly was not sent") if is_own else _(_ATTEMPTS[attempt.outcome])
+    words += _detail(attempt)
     return _("{words}, mid {mid}", words=words, mid=attempt.mid) if attempt.mid else words
 
 
@@ -277,16 +289,16 @@ def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> str:
     )
 
 
-def _end(trace: Trace, catalogue: Catalogue) -> str:
+def _end(trace: Trace, catalogues: Catalogues) -> str:
     status = trace.status
     words = _(
         "{state}: {meaning}",
         state=state_name(status.state),
-        meaning=state_words(status, catalogue),
+        meaning=state_words(status, catalogues),
     )
     if status.reason:
         words += _("; reason {reason}", reason=clean(status.reason))
-        words += _reason(trace, catalogue)
+        words += _reason(trace, catalogues)
     if status.detail:
         words += _("; {detail}", detail=clean(status.detail))
     if _was_the_secret(status):
@@ -301,12 +313,12 @@ def _was_the_secret(status: Status) -> bool:
     )
 
 
-def _reason(trace: Trace, catalogue: Catalogue) -> str:
+def _reason(trace: Trace, catalogues: Catalogues) -> str:
     reason = trace.status.reason or ""
     if holder := key_holder(reason):
         return _(": the first message with its key, see smsq explain {id}", id=clean(holder))
     if reason.startswith("report:"):
-        return _(": {meaning}", meaning=meaning(catalogue.classify(reported_by(trace.status))))
+        return _(": {meaning}", meaning=meaning(last_report(trace.status, catalogues)))
     if reason.startswith("gateway:"):
         return _(": the gateway's own response to the attempt")
     words = _(": {meaning}", meaning=_(_REASONS[reason])) if reason in _REASONS else ""

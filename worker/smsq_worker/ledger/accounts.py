@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
 
 from redis.exceptions import NoPermissionError
 
 from smsq import keys
 from smsq.connection import Client, mapped_errors
+from smsq.contract import State
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import migrations
 from smsq_worker.ledger.scripts import WITH_ACCOUNTS
 
-_UNDER_WAY = ("sending", "accepted")
+_NOW: Final = (State.SENDING, State.ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCounts:
+    """How an account stands."""
+
+    in_flight: int
+    """Attempts under way."""
+    awaiting_reports: int
+    """Messages that it accepted, and of which no final report has come."""
+    refusals: int
+    """In a row, the last one of them the last answer."""
 
 
 def introduce(client: Client, rules: Rules) -> None:
@@ -53,28 +68,40 @@ def outstanding(client: Client, rules: Rules) -> dict[str, int]:
     Those are of the ledger, whether the settings name their account or not; "" is always among
     them. Counters, so it costs the same on any ledger. Raises LedgerUnavailable.
     """
+    return {account: max(0, sum(n)) for account, n in _under_way(client, rules).items()}
+
+
+def read_counts(client: Client, rules: Rules, accounts: Iterable[str]) -> dict[str, AccountCounts]:
+    """Return the counts of accounts, by their keys. Raises LedgerUnavailable."""
+    wanted, under_way = [*accounts], _under_way(client, rules)
+    with mapped_errors(rules.url), client.pipeline(transaction=False) as pipe:
+        for one in wanted:
+            pipe.hget(keys.at_account(keys.HEALTH, one), "refusals")
+        in_a_row = [max(0, int(refusals or 0)) for refusals in pipe.execute()]
+    found = {}
+    for one, refusals in zip(wanted, in_a_row, strict=True):
+        sending, accepted = under_way.get(one, (0, 0))
+        found[one] = AccountCounts(max(0, sending), max(0, accepted), refusals)
+    return found
+
+
+def _under_way(client: Client, rules: Rules) -> dict[str, tuple[int, int]]:
+    """Return of each account how many messages are `sending`, and how many `accepted`."""
     accounts = known(client, rules.url)
     with mapped_errors(rules.url), client.pipeline() as pipe:
         pipe.hgetall(keys.LIVE)
         for account in accounts:
-            pipe.hmget(keys.at_account(keys.LIVE, account), _UNDER_WAY)
+            pipe.hmget(keys.at_account(keys.LIVE, account), _NOW)
         live, *each = pipe.execute()
-    total = sum(int(n) for name, n in live.items() if name.endswith(_UNDER_WAY))
-    counts = {
-        account: max(0, sum(int(n or 0) for n in found))
-        for account, found in zip(accounts, each, strict=True)
+    found = {
+        account: (int(sending or 0), int(accepted or 0))
+        for account, (sending, accepted) in zip(accounts, each, strict=True)
     }
-    return {"": max(0, total - sum(counts.values()))} | counts
-
-
-def in_flight(client: Client, rules: Rules) -> dict[str, int]:
-    """Count by account, by its key, the attempts under way. Raises LedgerUnavailable."""
-    accounts = known(client, rules.url)
-    with mapped_errors(rules.url), client.pipeline() as pipe:
-        pipe.hgetall(keys.LIVE)
-        for account in accounts:
-            pipe.hget(keys.at_account(keys.LIVE, account), "sending")
-        live, *each = pipe.execute()
-    total = sum(int(n) for name, n in live.items() if name.endswith(":sending"))
-    counts = {name: max(0, int(n or 0)) for name, n in zip(accounts, each, strict=True)}
-    return {"": max(0, total - sum(counts.values()))} | counts
+    # What is counted of the only account, or the first, is of all.
+    of_all = (
+        sum(int(n) for name, n in live.items() if name.endswith(f":{state}")) for state in _NOW
+    )
+    sending, accepted = (
+        total - sum(max(0, one[n]) for one in found.values()) for n, total in enumerate(of_all)
+    )
+    return {"": (sending, accepted)} | found

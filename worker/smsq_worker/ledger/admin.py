@@ -13,8 +13,7 @@ import redis
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq_worker.domain.scopes import spoken
-from smsq_worker.ledger.account_view import AccountCounts, read_counts
-from smsq_worker.ledger.accounts import known
+from smsq_worker.ledger.accounts import AccountCounts, known, read_counts
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
 from smsq_worker.ledger.suppressed import SuppressionActs

@@ -25,10 +25,10 @@ class SeenCode:
     """Of the last of them: a sample for the vendor."""
 
 
-def codes_seen(client: Client, url: str) -> list[SeenCode]:
-    """List them, the most frequent first. Raises LedgerUnavailable."""
+def codes_seen(client: Client, url: str, account: str = "") -> list[SeenCode]:
+    """List those of an account, the most frequent first. Raises LedgerUnavailable."""
     with mapped_errors(url):
-        found: Any = client.hgetall(keys.CODES_SEEN)
+        found: Any = client.hgetall(keys.at_account(keys.CODES_SEEN, account))
     return sorted(_read(found), key=lambda one: (-one.count, one.stat))
 
 

@@ -64,8 +64,8 @@ class Trace:
     forgotten_at: datetime | None
     in_waiting_room: bool
     """Whether it waits for its template's pause to end."""
-    number_rests_until: datetime | None
-    """Until when the gateway takes nothing for its number."""
+    number_rests: Mapping[str, datetime]
+    """By the keys of accounts: until when one takes nothing for its number; absent: it does."""
     resumed: Mapping[str, datetime]
     """When each scope that concerns it was last resumed."""
     report_until: datetime | None
@@ -99,13 +99,9 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
 
 def _read(client: Client, status: Status) -> tuple[Trace, str]:
     message = keys.message(status.id)
-    known = [(one.mid, one.account or "") for one in status.attempts if one.mid]
-    mids = [qualified(*one) for one in known]
-    scopes = [
-        scope
-        for account in ("", *accounts.known(client, ""))
-        for scope in scopes_at(account, status.template or "")
-    ]
+    mids = [qualified(one.mid, one.account or "") for one in status.attempts if one.mid]
+    known = ("", *accounts.known(client, ""))
+    scopes = [scope for one in known for scope in scopes_at(one, status.template or "")]
     with client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(message)
@@ -122,8 +118,10 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
     mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
     now = clock[0] * 1000 + clock[1] // 1000
-    hold: Any = client.get(keys.PHONE_HOLD + fields["who"]) if "who" in fields else None
-    number_hold = str(hold).partition(" ")[0] if hold else None
+    holds: Any = []
+    if "who" in fields:
+        own = keys.PHONE_HOLD + fields["who"]
+        holds = client.mget([keys.at_account(own, one) for one in known])
     redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),
@@ -142,7 +140,11 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         forgotten_at=_after(now, [ttl]),
         in_waiting_room=waits is not None,
         in_campaign_room=in_room is not None,
-        number_rests_until=_at(number_hold),
+        number_rests={
+            one: timestamps.at(float(str(hold).partition(" ")[0]))
+            for one, hold in zip(known, holds, strict=False)
+            if hold and _concerns(str(hold), status.lane)
+        },
         resumed={
             scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
         },
@@ -191,19 +193,25 @@ def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher
     return opened(cipher, payload)[0] if payload else ""
 
 
-def sharers_of(client: Client, url: str, mid: str) -> list[str]:
-    """Return the first two messages of a mid that the gateway gave to several; [] for any other.
+def parked_of(client: Client, url: str, mid: str) -> tuple[str, datetime | None, list[str]] | None:
+    """Return the account of a mid that leads to no message, and since when a report is parked.
 
-    Raises LedgerUnavailable.
+    Then the first two messages of a mid that the gateway gave to several. None where nothing is
+    known of it. Raises LedgerUnavailable.
     """
-    with mapped_errors(url):
-        return _sharers(client.get(keys.mid(mid)))
+    for account in ("", *accounts.known(client, url)):
+        with mapped_errors(url):
+            since = _at(client.zscore(keys.PARKED, qualified(mid, account)))
+            sharers = _sharers(client.get(keys.mid(qualified(mid, account))))
+        if since or sharers:
+            return account, since, sharers
+    return None
 
 
-def parked_since(client: Client, url: str, mid: str) -> datetime | None:
-    """Return since when a report is parked for a mid. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        return _at(client.zscore(keys.PARKED, mid))
+def _concerns(hold: str, lane: str) -> bool:
+    """Return whether what holds a number is of a lane: the lanes follow, where it is not of all."""
+    lanes = hold.split()[1:]
+    return not lanes or lane in lanes
 
 
 def _sharers(leads_to: Any) -> list[str]:

@@ -25,7 +25,7 @@ from smsq.failpoints import reached
 from smsq.ledger_writer import Entered, Origin, as_entry
 from smsq.tracking import Status, status_of
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.domain.codes import Catalogues, CodeClass
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.audit import add_act
 from smsq_worker.ledger.payloads import opened
@@ -132,13 +132,13 @@ class Redo(Acts):
         client: Client,
         settings: Settings,
         *,
-        catalogue: Catalogue,
+        catalogues: Catalogues,
         selector: Selector,
         enter: Enter,
     ) -> None:
         super().__init__(client, settings.rules, opener(client, settings, strict=True))
         self._settings = settings
-        self._catalogue = catalogue
+        self._catalogues = catalogues
         self._selector = selector
         self._enter = enter
 
@@ -244,7 +244,7 @@ class Redo(Acts):
         for attempt in status.attempts:
             if attempt.outcome in _NOT_SENT:
                 continue
-            code = self._catalogue.classify(attempt.stat or "")
+            code = self._catalogues.of(attempt.account).classify(attempt.stat or "")
             has_failed = code.code_class in {CodeClass.PERMANENT, CodeClass.TRANSIENT}
             if attempt.outcome != "accepted" or not has_failed or code.may_have_been_sent:
                 return False

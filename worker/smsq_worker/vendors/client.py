@@ -111,7 +111,7 @@ class Gateway:
         try:
             request = self._vendor.request(phone, template, code)
         except Unfit as error:
-            return GatewayResult(Outcome.REFUSED, f"local:unfit {error}", scope=Scope.CONTENT)
+            return GatewayResult(Outcome.REFUSED, f"local:unfit {error}", scope=Scope.TEMPLATE)
         except Exception as error:  # noqa: BLE001 - of another package's vendor
             return GatewayResult(Outcome.NOT_SENT, name_of(error), trouble=True)
         try:

@@ -38,6 +38,7 @@ def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
     from smsq_worker.cli.helpers.ledger_client import connect_ledger
     from smsq_worker.cli.helpers.selecting import read_time
     from smsq_worker.config.settings import Settings
+    from smsq_worker.domain.scopes import spoken
     from smsq_worker.inspection.formatting import clean, local, moment
     from smsq_worker.ledger.audit import entries
 
@@ -64,8 +65,12 @@ def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
             ]
         )
         return
+    accounts = settings.rules.accounts
     for one in found:
-        given = " ".join(f"{name}={value}" for name, value in _arguments(one.arguments).items())
+        arguments = _arguments(one.arguments)
+        if accounts and "scope" in arguments:
+            arguments["scope"] = spoken(arguments["scope"], accounts)
+        given = " ".join(f"{name}={value}" for name, value in arguments.items())
         words = (local(one.at), one.who, " ".join(filter(None, (one.what, given))), one.effect)
         echo("  ".join(map(clean, words)))
     echo(ngettext("{n} act", "{n} acts", len(found)))

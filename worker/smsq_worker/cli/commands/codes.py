@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.options import examples, json_option, lang_option
 from smsq_worker.i18n import _
 
@@ -17,22 +18,27 @@ from smsq_worker.i18n import _
         "smsq codes mk99             a carrier's code, known by its prefix",
         "smsq codes --seen           what came that the catalogue does not know",
         "smsq codes --json MA:0001   for a script",
+        "smsq codes --account NAME   those of an account's vendor, of several accounts",
         "smsq codes --lang zh        in Chinese",
         "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
     )
 )
 @click.argument("stat", required=False)
 @click.option("--seen", is_flag=True, help="List codes that came and are not in the catalogue.")
+@account_option
 @json_option
 @lang_option
-def codes(stat: str | None, *, seen: bool, as_json: bool) -> None:
+def codes(stat: str | None, *, seen: bool, account: str | None, as_json: bool) -> None:
     """Show the catalogue of stat codes, or explain one of them.
 
     STAT is a code as a delivery report carries it; leading zeros, case and a missing colon do
     not matter. Set SMSQ_CODES_FILE to a TOML file to override what the catalogue says.
 
+    Of several accounts it shows the codes of one: of --account, or else of the one that was
+    there before the others, or of the first.
+
     With --seen it lists the unknown codes of reports on your messages: how often each came, since
-    when, the last time, and a mid to ask the vendor about.
+    when, the last time, and a mid to ask the vendor about; of several accounts at which.
 
     Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
     """
@@ -41,11 +47,11 @@ def codes(stat: str | None, *, seen: bool, as_json: bool) -> None:
 
         if stat is not None:
             raise click.UsageError(_("either STAT or --seen, not both"))
-        codes_seen.show(as_json=as_json)
+        codes_seen.show(account, as_json=as_json)
         return
     from smsq_worker.cli.views import codes as view
 
     if stat is None:
-        view.show_all(as_json=as_json)
+        view.show_all(account, as_json=as_json)
     else:
-        view.show_one(stat, as_json=as_json)
+        view.show_one(stat, account, as_json=as_json)

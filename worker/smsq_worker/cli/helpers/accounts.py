@@ -54,15 +54,20 @@ def open_known(settings: Settings) -> Control:
 
 def check_known(settings: Settings, control: Control) -> None:
     """Raise UsageError where the ledger has accounts, and no file names any here."""
+    if words := unknown_here(settings, control):
+        raise click.UsageError(words)
+
+
+def unknown_here(settings: Settings, control: Control) -> str:
+    """Return what to say where the ledger has accounts and no file names any here; or ""."""
     others = [] if settings.rules.accounts else control.account_keys()
-    if others:
-        raise click.UsageError(
-            _(
-                "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set "
-                "here: set it as the workers have it",
-                names=", ".join(others),
-            )
-        )
+    if not others:
+        return ""
+    return _(
+        "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set "
+        "here: set it as the workers have it",
+        names=", ".join(others),
+    )
 
 
 def choose(name: str | None, accounts: Sequence[Account]) -> Account:
@@ -81,7 +86,7 @@ def choose(name: str | None, accounts: Sequence[Account]) -> Account:
 
 def _unknown(accounts: Sequence[Account], name: str) -> str:
     """Return what there is, and what was meant; not the word, which may be a number."""
-    from smsq.suggestions import did_you_mean
+    from smsq.suggestions import nearest
 
     if len(accounts) == 1 and not accounts[0].key:
         words = _(
@@ -91,8 +96,9 @@ def _unknown(accounts: Sequence[Account], name: str) -> str:
         )
     else:
         words = _("there is no account of that name; there are {names}", names=_names(accounts))
-    hint = did_you_mean(name, [one.name for one in accounts])
-    return f"{words}; {hint}" if hint else words
+    if not (near := nearest(name, [one.name for one in accounts])):
+        return words
+    return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=near[0]))
 
 
 def _names(accounts: Sequence[Account]) -> str:

@@ -170,7 +170,9 @@ def _lines(one: Campaign, control: Control) -> Iterator[str]:
     ended = [_("ended {time}", time=local(one.ended_at))] if one.ended_at else []
     rows = {
         _("campaign"): _(", ").join([clean(one.name), *_standing(one), *ended]),
-        _("began"): _("{time}, by {who}", time=local(one.since), who=clean(one.by)),
+        _("began"): _(
+            "{time}, by {who}", time=local(one.since), who=clean(one.by.removesuffix(":"))
+        ),
         _("lane"): _several(one.lane),
         _("template"): _several(one.template),
         _("messages"): _("{n}: {counts}", n=one.total, counts=_(", ").join(_counts(one))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -14,6 +15,7 @@ from rich.text import Text
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
+from smsq_worker.cli.helpers.accounts import accounts_of, choose
 from smsq_worker.cli.helpers.layout import padded, terminal_columns
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
@@ -22,6 +24,7 @@ from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
 # How people write what the gateway answers to a wrong secret.
@@ -32,21 +35,33 @@ _PIPE_COLUMNS = 400
 _LEAST_COLUMNS = 120
 
 
-def show_one(stat: str, *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    """The catalogue of an account."""
+
+    catalogue: Catalogue
+    shipped: Catalogue
+    """The same without the override file."""
+    override: Path | None
+    named_by: str
+    """What names the override file, or would."""
+
+
+def show_one(stat: str, account: str | None, *, as_json: bool) -> None:
     """Print one code; exits with 1 where it is not in the catalogue."""
-    override, catalogue = load_catalogue()
-    code = catalogue.get(stat)
+    codes = _load(account)
+    code = codes.catalogue.get(stat)
     if code is None:
-        fail(_unknown(catalogue, stat))
+        fail(_unknown(codes, stat))
     if as_json:
         echo_json(_as_dict(code))
     else:
-        echo_lines(_explain(code, catalogue, override))
+        echo_lines(_explain(code, codes))
 
 
-def show_all(*, as_json: bool) -> None:
+def show_all(account: str | None, *, as_json: bool) -> None:
     """Print the catalogue."""
-    catalogue = load_catalogue()[1]
+    catalogue = _load(account).catalogue
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
         return
@@ -56,19 +71,38 @@ def show_all(*, as_json: bool) -> None:
         Console(width=terminal_columns() or _PIPE_COLUMNS).print(_table(catalogue))
 
 
-def load_catalogue() -> tuple[Path | None, Catalogue]:
-    """Return the override file's path and the catalogue; exits with 2 where the file is wrong."""
+def _load(account: str | None) -> _Codes:
+    """Return the catalogue of an account; without several accounts no other setting is looked at.
+
+    Exits with 2 where the override file is wrong. Raises SettingsError, UsageError.
+    """
+    if account is not None or os.environ.get("SMSQ_ACCOUNTS_FILE"):
+        return _load_of(account)
     if problems := list(misspelt(Settings, os.environ)):
         raise SettingsError(problems)
     name = os.environ.get("SMSQ_CODES_FILE")
     override = Path(name) if name else None
     try:
-        return override, Catalogue.load(override)
+        return _Codes(Catalogue.load(override), Catalogue.load(), override, "SMSQ_CODES_FILE")
     except SettingsError as error:
         fail("\n".join(map(told, error.problems)), 2)
 
 
-def _explain(code: Code, catalogue: Catalogue, override: Path | None) -> list[str]:
+def _load_of(account: str | None) -> _Codes:
+    settings = Settings.load(os.environ)
+    accounts, vendors = settings.accounts, vendors_of(settings)
+    key = choose(account, accounts_of(settings)).key if account is not None else ""
+    one = next((one for one in accounts if one.account.key == key), accounts[0])
+    named_by = f"accounts.{one.account.name}.codes_file"
+    return _Codes(
+        catalogues_of(settings, vendors)[one.account.key],
+        Catalogue.load(None, vendors[one.account.key].codes),
+        one.codes_file,
+        named_by if settings.accounts_file else "SMSQ_CODES_FILE",
+    )
+
+
+def _explain(code: Code, codes: _Codes) -> list[str]:
     """Return the lines that describe one code."""
     labelled = [
         (
@@ -78,8 +112,8 @@ def _explain(code: Code, catalogue: Catalogue, override: Path | None) -> list[st
         (_("scope"), _scope(code) or _("none")),
         (_("action"), f"{action(code)}{_limits(code)}"),
         (_("was sent"), _was_sent(code)),
-        *_found_where(code, catalogue),
-        (_("override"), _override_words(code, override)),
+        *_found_where(code, codes.catalogue),
+        (_("override"), _override_words(code, codes)),
     ]
     head = f"{code.stat}  {meaning(code)}"
     if language() is Lang.EN:
@@ -163,23 +197,25 @@ def _was_sent(code: Code) -> str:
     }.get(code.code_class, _("no"))
 
 
-def _override_words(code: Code, override: Path | None) -> str:
+def _override_words(code: Code, codes: _Codes) -> str:
     table = f'[codes."{code.stat}"]'
-    if override is None:
+    if codes.override is None:
         return _(
-            "none: SMSQ_CODES_FILE is not set; {table} in a TOML file it names would change this",
+            "none: {setting} is not set; {table} in a TOML file it names would change this",
+            setting=codes.named_by,
             table=table,
         )
-    if Catalogue.load().get(code.stat) == code:
+    if codes.shipped.get(code.stat) == code:
         return _(
-            "{file} (SMSQ_CODES_FILE) leaves this as shipped; {table} there would change it",
-            file=override,
+            "{file} ({setting}) leaves this as shipped; {table} there would change it",
+            file=codes.override,
+            setting=codes.named_by,
             table=table,
         )
-    return _("changed by {file} (SMSQ_CODES_FILE)", file=override)
+    return _("changed by {file} ({setting})", file=codes.override, setting=codes.named_by)
 
 
-def _unknown(catalogue: Catalogue, stat: str) -> str:
+def _unknown(codes: _Codes, stat: str) -> str:
     code = normalise(stat)
     if code in _WRONG_SECRET or WRONG_SECRET in stat:
         return _(
@@ -187,7 +223,7 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
             "SMSQ_APP_SECRET is wrong",
             answer=WRONG_SECRET,
         )
-    close = catalogue.nearest(stat)
+    close = codes.catalogue.nearest(stat)
     hint = (
         _("did you mean {codes}?", codes=_(" or ").join(close))
         if close
@@ -203,9 +239,10 @@ def _unknown(catalogue: Catalogue, stat: str) -> str:
         "{code} is not in the catalogue; {hint}\n"
         "A message that it is reported of waits for a better report, and ends as unreported after "
         "SMSQ_REPORT_WAIT_S.\n"
-        "To give it a class: {table} in a TOML file that SMSQ_CODES_FILE names. "
+        "To give it a class: {table} in a TOML file that {setting} names. "
         "What came so far: smsq codes --seen",
         code=code,
+        setting=codes.named_by,
         hint=hint,
         table=table,
     )

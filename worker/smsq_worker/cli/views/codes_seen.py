@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import os
 
+from smsq_worker.cli.helpers.accounts import accounts_of, choose
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
-from smsq_worker.cli.views.codes import load_catalogue
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import CodeClass
-from smsq_worker.i18n import ngettext
+from smsq_worker.domain.codes import Catalogues, CodeClass
+from smsq_worker.i18n import _, ngettext
 from smsq_worker.inspection.formatting import local, moment
 from smsq_worker.ledger.codes_seen import codes_seen
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 
-def show(*, as_json: bool) -> None:
-    """Print the list, the most frequent first."""
-    catalogue = load_catalogue()[1]
+def show(account: str | None, *, as_json: bool) -> None:
+    """Print the list, account by account, the most frequent first."""
     settings = Settings.load(os.environ)
+    catalogues = Catalogues(catalogues_of(settings, vendors_of(settings)))
+    accounts = accounts_of(settings)
+    of = (choose(account, accounts),) if account else accounts
+    client = connect_ledger(settings)
+    several = bool(settings.rules.accounts)
     seen = [
-        one
-        for one in codes_seen(connect_ledger(settings), settings.redis_url)
+        (one.name if several else "", code)
+        for one in of
+        for code in codes_seen(client, settings.redis_url, one.key)
         # The workers may have had another override file when the code came.
-        if catalogue.classify(one.stat).code_class is CodeClass.UNKNOWN
+        if catalogues.of(one.key).classify(code.stat).code_class is CodeClass.UNKNOWN
     ]
     if as_json:
         echo_json(
             [
-                {
+                ({"account": name} if name else {})
+                | {
                     "stat": one.stat,
                     "count": one.count,
                     "first_at": moment(one.first_at),
                     "last_at": moment(one.last_at),
                     "mid": one.mid,
                 }
-                for one in seen
+                for name, one in seen
             ]
         )
         return
@@ -48,7 +55,8 @@ def show(*, as_json: bool) -> None:
             last=local(one.last_at),
             mid=one.mid,
         )
-        for one in seen
+        + (_("  account {name}", name=name) if name else "")
+        for name, one in seen
     )
     echo(
         ngettext(

@@ -45,8 +45,16 @@ def run_demo() -> bool:
         seen = _follow(console, sent, stack.check)
         took_s = time.monotonic() - began
         _summarise(console, plan, seen)
+        wrong = _judge(console, sent, seen, took_s)
         console.print(_("Account main goes down, and {n} messages are sent", n=MESSAGES))
         failover = run_failover(plan, stack.check)
+    console.print(_failover(failover), soft_wrap=True)
+    console.print(_("Flower was at {url}", url=plan.flower_url))
+    return failover.is_right and not wrong
+
+
+def _judge(console: Console, sent: list[Sent], seen: Seen, took_s: float) -> list[Sent]:
+    """Print which messages did not end as they must, and return them."""
     wrong = [one for one in sent if not seen.ends(one)]
     for one in wrong:
         status = seen.statuses[one.message_id]
@@ -63,9 +71,7 @@ def run_demo() -> bool:
             s=took_s,
         )
     )
-    console.print(_failover(failover))
-    console.print(_("Flower was at {url}", url=plan.flower_url))
-    return failover.is_right and not wrong
+    return wrong
 
 
 def _follow(console: Console, sent: list[Sent], check: Callable[[], None]) -> Seen:

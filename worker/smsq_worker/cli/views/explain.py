@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -24,7 +24,8 @@ from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.cli.views import ticket
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.accounts import qualified
+from smsq_worker.domain.codes import Catalogues, Code
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import class_words, meaning
@@ -48,9 +49,8 @@ from smsq_worker.ledger.message_view import (
     Trace,
     mid_of,
     number_of,
-    parked_since,
+    parked_of,
     read_trace,
-    sharers_of,
 )
 from smsq_worker.ledger.selecting import Selection, Selector
 from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
@@ -78,9 +78,7 @@ class _Context:
 
     settings: Settings
     client: Client
-    catalogue: Catalogue
-    catalogues: Mapping[str, Catalogue]
-    """By the keys of accounts."""
+    catalogues: Catalogues
     wish: Wish
 
     @property
@@ -92,11 +90,9 @@ class _Context:
 def show_explanation(word: str, wish: Wish) -> None:
     """Print what is known of a message's id, of a mid, a number, a campaign, a key, a reference."""
     settings = Settings.load(os.environ)
-    catalogues = catalogues_of(settings, vendors_of(settings))
-    # Of what is not known to be an account's, the first's.
-    catalogue = catalogues.get("") or next(iter(catalogues.values()))
+    catalogues = Catalogues(catalogues_of(settings, vendors_of(settings)))
     with connect_ledger(settings) as client:
-        context = _Context(settings, client, catalogue, catalogues, wish)
+        context = _Context(settings, client, catalogues, wish)
         if _explain_id(context, word) or _explain_mid(context, word):
             return
         selector = selecting.selector(client, settings)
@@ -154,15 +150,16 @@ def _explain_mid(context: _Context, mid: str) -> bool:
                 ),
             )
         return True
-    since = parked_since(context.client, url, mid)
-    sharers = sharers_of(context.client, url, mid)
-    if since is None and not sharers:
+    parked = parked_of(context.client, url, mid)
+    if parked is None:
         return False
+    account, since, sharers = parked
+    stats = Ledger(context.client, context.settings.rules).parked_stats(qualified(mid, account))
+    codes = [*map(context.catalogues.of(account).classify, stats)]
     if context.wish.ticket:
-        stats = Ledger(context.client, context.settings.rules).parked_stats(mid)
-        echo_lines(ticket.of_a_mid(mid, stats, context.catalogue))
+        echo_lines(ticket.of_a_mid(mid, codes))
         return True
-    answer = _parked(context, mid, since, sharers)
+    answer = _parked(context, mid, codes, since, sharers)
     _echo(context, answer, _lines(answer))
     return True
 
@@ -278,13 +275,12 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
     rules = settings.rules
     told = Past(
         trace,
-        context.catalogue,
+        context.catalogues,
         bool(settings.webhook_url),
         settings.notify_queue,
         rules.accounts,
         rules.routes,
         inspector.control.pauses() if rules.accounts else (),
-        context.catalogues,
     )
     forecast = ForecastContext(trace, inspector, settings.bulk_hours)
     following = [_event(context, event) for event in next_events(forecast)]
@@ -301,17 +297,19 @@ def _explanation(context: _Context, trace: Trace) -> dict[str, Any]:
         "reason": status.reason,
         "redo_of": status.redo_of,
         "redone_by": trace.redone_by,
-        "words": state_words(status, context.catalogue),
+        "words": state_words(status, context.catalogues),
         "events": [_event(context, event) for event in past_events(told)],
         "next": following,
     }
 
 
 def _parked(
-    context: _Context, mid: str, since: datetime | None, sharers: Sequence[str]
+    context: _Context,
+    mid: str,
+    codes: Sequence[Code],
+    since: datetime | None,
+    sharers: Sequence[str],
 ) -> dict[str, Any]:
-    stats = Ledger(context.client, context.settings.rules).parked_stats(mid)
-    codes = [context.catalogue.classify(stat) for stat in stats]
     events = [
         Event(
             since if n == 0 else None,
@@ -356,7 +354,7 @@ def _show_ticket(context: _Context, trace: Trace) -> None:
     if context.wish.show_number:
         cipher = opener(context.client, settings, strict=True)()
         number = number_of(context.client, settings.redis_url, trace.status.id, cipher)
-    lines = ticket.of_a_message(trace.status, number, context.catalogue)
+    lines = ticket.of_a_message(trace.status, number, context.catalogues)
     if lines is None:
         fail(
             _(

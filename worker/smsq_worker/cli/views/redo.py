@@ -17,12 +17,13 @@ from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogues
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.formatting import clean, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.redo import REDOABLE, Left, Redo, Tally, Wish
 from smsq_worker.ledger.selecting import Selection
+from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 _LEFT: Final = {
     Left.REDONE: N_("sent again before"),
@@ -51,11 +52,11 @@ def redo(asked: Mapping[str, Any], options: Options) -> None:
     selection = _failed(selecting.read(asked))
     settings = Settings.load(os.environ)
     client = (connect_ledger if options.dry_run else connect_ledger_to_write)(settings)
-    catalogue = Catalogue.load(settings.codes_file)
+    catalogues = Catalogues(catalogues_of(settings, vendors_of(settings)))
     act = Redo(
         client,
         settings,
-        catalogue=catalogue,
+        catalogues=catalogues,
         selector=selecting.selector(client, settings),
         enter=RedisLedger().enter_entries,
     )

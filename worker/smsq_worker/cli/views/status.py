@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import Any, Final
 from smsq.contract import State
 from smsq.settings import shown_url
 from smsq.tracking import read_status
+from smsq_worker.cli.helpers.accounts import unknown_here
 from smsq_worker.cli.helpers.layout import padded, width
 from smsq_worker.cli.helpers.ledger_client import connect_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
@@ -21,11 +21,14 @@ from smsq_worker.cli.views.accounts import account_as_dict
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
-from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
-from smsq_worker.inspection.accounts import AccountView, account_state_name
+from smsq_worker.inspection.accounts import (
+    AccountView,
+    account_state_name,
+    with_account_names,
+)
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
@@ -54,11 +57,14 @@ def show_overview(*, as_json: bool) -> None:
         inspector = Inspector(client, settings.rules, settings.broker_url)
         with closing(inspector):
             snapshot = inspector.take_snapshot()
+            partly = unknown_here(settings, inspector.control)
     notify = notify_queue.look_quickly(settings)
     if as_json:
         echo_json(_as_dict(snapshot, notify))
     else:
         echo_lines(_lines(snapshot, notify))
+    if partly:
+        echo(f"smsq: {partly}", err=True)
     if not snapshot.broker_answers:
         fail(_broker_away(settings))
 
@@ -240,12 +246,8 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     found = read_status(connect_ledger(settings), settings.redis_url, message_id)
     if found is None:
         fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
-    fields = dataclasses.asdict(found)
+    fields = with_account_names(found, settings.rules.accounts)
     attempts = fields["attempts"]
-    for attempt, shown in zip(found.attempts, attempts, strict=True):
-        shown.pop("account", None)
-        if name := name_of(attempt.account or "", settings.rules.accounts):
-            shown["account"] = name
     if as_json:
         echo_json(fields, default=datetime.isoformat)
         return

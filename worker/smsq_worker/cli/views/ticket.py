@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from smsq.tracking import Attempt, Status
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import Catalogue, Catalogues, Code
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import _
 from smsq_worker.inspection.code_text import meaning
 from smsq_worker.inspection.formatting import clean, local
 
 
-def of_a_message(status: Status, number: str, catalogue: Catalogue) -> list[str] | None:
+def of_a_message(status: Status, number: str, catalogues: Catalogues) -> list[str] | None:
     """Return the block of a message; None where the gateway took no call of it.
 
     `number` is the whole number, "" to leave it masked.
@@ -26,14 +26,14 @@ def of_a_message(status: Status, number: str, catalogue: Catalogue) -> list[str]
         _("template: {template}", template=clean(status.template or "?")),
     ]
     for call in calls:
-        lines += _call(call, catalogue)
+        lines += _call(call, catalogues.of(call.account))
     return [*lines, _("our id: {id}", id=status.id)]
 
 
-def of_a_mid(mid: str, stats: Iterable[str], catalogue: Catalogue) -> list[str]:
+def of_a_mid(mid: str, codes: Iterable[Code]) -> list[str]:
     """Return the block of a mid that no message is known to have."""
     lines = [_("Question about an SMS"), _("mid: {mid}", mid=mid)]
-    return [*lines, *(_stat(stat, catalogue) for stat in stats)]
+    return [*lines, *map(_stat, codes)]
 
 
 def _masked(status: Status) -> str:
@@ -48,8 +48,9 @@ def _call(call: Attempt, catalogue: Catalogue) -> Iterator[str]:
     yield "  " + _("mid: {mid}", mid=call.mid or _("none, as no response came"))
     if call.detail:
         yield "  " + _("response: {text}", text=clean(call.detail.removeprefix("gateway:")))
-    yield "  " + (_stat(call.stat, catalogue) if call.stat else _("stat: none, no report came"))
+    said = call.stat and _stat(catalogue.classify(call.stat))
+    yield "  " + (said or _("stat: none, no report came"))
 
 
-def _stat(stat: str, catalogue: Catalogue) -> str:
-    return _("stat: {stat} ({meaning})", stat=stat, meaning=meaning(catalogue.classify(stat)))
+def _stat(code: Code) -> str:
+    return _("stat: {stat} ({meaning})", stat=code.stat, meaning=meaning(code))

@@ -336,6 +336,19 @@ local function guards_of_several()
     return false
   end
 
+  -- Where it is sent again after a doubt, let those come last that did not answer: that one is silent
+  -- is known of it only after many calls. Return the place of each among them.
+  local function put_doubtful_last(m, tried)
+    local since, places = {}, {}
+    for n = math.max(1, m.n - 7), m.n do
+      local outcome, account = m.f[attempt(n).outcome], m.f[attempt(n).account]
+      if not outcome or outcome == 'maybe_sent' then since[account and '@' .. account or ''] = n end
+    end
+    for n, of in ipairs(tried) do places[of] = n + (since[of] or 0) * #tried end
+    table.sort(tried, function(a, b) return places[a] < places[b] end)
+    return since
+  end
+
   -- Find the accounts through which a message may go now, but for their slots: `ways`.
   local function no_account(m, go)
     local tried, spared, causes = untried(m), {}, {all = 0, held_until = math.huge}
@@ -346,12 +359,13 @@ local function guards_of_several()
         return fits_nowhere(m, 'no account of its route has the template ' .. m.template)
       end
     end
-    go.ways, go.differs = {}, m.f.refused or m.f.unsent or m.f.via
+    local doubtful = m.doubt and tried[2] and put_doubtful_last(m, tried) or {}
+    go.ways, go.differs = {}, m.f.refused or m.f.unsent or m.f.via or next(doubtful)
     for _, of in ipairs(tried) do
       go.probes = {}
       local held = held_until(m, of)
       local cause = held and 'held' or paused_at(of, m, go)
-      local way = {of = of, rate = rate(of), probes = go.probes}
+      local way = {of = of, rate = rate(of), probes = go.probes, doubtful = doubtful[of] or 0}
       if not cause and not m.f.test and is_silent(way.rate) then cause = 'silent' end
       if not cause then
         local found = is_spared(m, go) and spared or go.ways
@@ -401,6 +415,7 @@ local function guards_of_several()
       total = total + way.weight
     end
     table.sort(ways, function(a, b)
+      if a.doubtful ~= b.doubtful then return a.doubtful < b.doubtful end
       if a.credit ~= b.credit then return a.credit > b.credit end
       return a.n < b.n
     end)

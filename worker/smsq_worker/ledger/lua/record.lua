@@ -140,6 +140,7 @@ end
 -- Return whether a refusal may be the fault of its account. One without a clear cause is its first
 -- one's, if another that sends is there to try the message: or bad numbers would pause all of them.
 local function may_be_at_fault(m, r)
+  if is_local(r.detail) then return false end
   if r.outcome ~= 'refused' or not ROUTES then return not OF_THE_MESSAGE[r.scope] end
   if r.scope ~= '' then return r.scope == 'account' or r.scope == 'gateway' end
   if m.f.refused then return false end
@@ -215,7 +216,7 @@ local function apply_result(m, r)
     count('calls:' .. outcome)
     if ROUTES and outcome == 'accepted' then count_for_hour(m, n, begun, r.of, 'accepted', 1) end
     excused = heed_result(r.of, outcome, r.detail, begun, r.trouble, may_be_at_fault(m, r))
-      and not OF_THE_MESSAGE[r.scope]
+      and not OF_THE_MESSAGE[r.scope] and not is_local(r.detail)
   end
   if r.too_fast then slow_down(r.of, begun, r.detail) end
   if ROUTES and is_live(m) and r.scope ~= 'worker' and not OF_THE_MESSAGE[r.scope] then

@@ -17,7 +17,7 @@ from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.http import retry_after_s
 from smsq_worker.vendors.http.pattern import MAX_READ
-from smsq_worker.vendors.http.pointer import Pointer, as_text
+from smsq_worker.vendors.http.pointer import Pointer, as_text, first_text
 from smsq_worker.vendors.mids import clean_mid
 from smsq_worker.vendors.statuses import NOT_TAKEN, OF_THE_ACCOUNT, TOO_FAST
 from smsq_worker.vendors.text import decode, fit_words, trimmed
@@ -47,9 +47,10 @@ MIN_PRIVATE: Final = 3
 class Answers:
     """Understands answers."""
 
-    code: Pointer | None
+    code: Sequence[Pointer]
+    """Of these the first that is not empty; so of `words`."""
     mid: Pointer | None
-    words: Pointer | None
+    words: Sequence[Pointer]
     pattern: re.Pattern[str] | None
     """Instead of the three: has groups of their names."""
     meanings: Mapping[str, str]
@@ -103,6 +104,9 @@ class Answers:
         if kind == "accepted":
             # A status alone is what any page in between has: then the mid must be there.
             is_sure = status < HTTPStatus.BAD_REQUEST and (is_said or self._has_no_mid)
+            if code and not (is_said or mid) and self.other == "refused":
+                # A refusal that the vendor answers with the status of an acceptance.
+                return self.other
             return kind if mid or is_sure else "maybe_sent"
         if kind:
             return kind
@@ -128,7 +132,8 @@ class Answers:
             value = loads(body)
             if not (is_whole or isinstance(value, dict | list)):
                 value = None  # It may be half a number.
-            parts = [one(value) if one else "" for one in (self.code, self.mid, self.words)]
+            mid_there = self.mid(value) if self.mid else ""
+            parts = [first_text(self.code, value), mid_there, first_text(self.words, value)]
         code, mid, words = parts
         return as_text(code), clean_mid(mid), as_text(words)
 

@@ -24,6 +24,7 @@ from smsq_worker.vendors.http.fields import (
     NAME,
     NAMES,
     POINTER,
+    POINTERS,
     choice,
     names,
     table_of,
@@ -193,9 +194,9 @@ class _Document(Reader):
             "answer",
             self._document.get("answer", {}),
             {
-                "code": POINTER,
+                "code": POINTERS,
                 "mid": POINTER,
-                "words": POINTER,
+                "words": POINTERS,
                 "pattern": Field(patterns.pattern, patterns.ALLOWED),
                 **dict.fromkeys(KINDS, CODES),
                 "other": choice("refused", "maybe_sent"),
@@ -219,9 +220,9 @@ class _Document(Reader):
                 "or list statuses like http-200"
             )
         return Answers(
-            code=found.get("code"),
+            code=found.get("code", ()),
             mid=found.get("mid"),
-            words=found.get("words"),
+            words=found.get("words", ()),
             pattern=pattern,
             meanings=meanings,
             # Where a page does not say that all other codes are refusals, they are none.

@@ -63,6 +63,10 @@ def choice(*allowed: str) -> Field:
 
 
 POINTER: Final = Field(pointer, 'a JSON pointer, like "/code" or "/data/0/id"')
+POINTERS: Final = Field(
+    one_or_more(pointer),
+    f"{POINTER.allowed}, or a list of them, of which the first counts that is not empty",
+)
 CODES: Final = Field(listed(code_text), 'a list of codes, like [0, "OK", "http-201"]')
 NAME: Final = only(lambda value: isinstance(value, str) and 0 < len(value) <= 64)  # noqa: PLR2004
 

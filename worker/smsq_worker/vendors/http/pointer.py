@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 _POINTER = re.compile(r"(?:/(?:[^/~]|~[01])*)*")
@@ -39,3 +39,8 @@ def as_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def first_text(pointers: Iterable[Pointer], value: object) -> str:
+    """Return the first text that is not empty; "" where all are."""
+    return next((text for one in pointers if (text := as_text(one(value)))), "")

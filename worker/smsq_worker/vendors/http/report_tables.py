@@ -15,6 +15,7 @@ from smsq_worker.vendors.http.fields import (
     HEADER,
     NAME,
     POINTER,
+    POINTERS,
     choice,
     code_text,
     one_or_more,
@@ -38,11 +39,7 @@ def read_incoming(reader: Reader, table: Any, codes: Sequence[Traversable]) -> I
             "field": Field(NAME, "the name of the form's field that holds JSON"),
             "items": POINTER,
             "mid": POINTER,
-            "stat": Field(
-                one_or_more(pointer),
-                f"{POINTER.allowed}, or a list of them, of which the first counts that "
-                "is not empty",
-            ),
+            "stat": POINTERS,
             "stats": Field(table_of(code_text), 'a table of stats, like delivered = "DELIVRD"'),
             "signature": Field(only(lambda one: isinstance(one, dict)), "a table"),
             "answer": Field(only(lambda one: isinstance(one, dict)), "a table"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
 from smsq_worker.vendors.http.answer import loads
-from smsq_worker.vendors.http.pointer import Pointer, as_text
+from smsq_worker.vendors.http.pointer import Pointer, as_text, first_text
 from smsq_worker.vendors.http.signature import MAX_FIELDS, Signature
 from smsq_worker.vendors.mids import clean_mid
 from smsq_worker.vendors.text import clean_stat, decode, trimmed
@@ -81,6 +81,6 @@ class Incoming:
         if not isinstance(item, dict):
             return None
         mid = clean_mid(self.mid(item))
-        written = next((text for one in self.stat if (text := as_text(one(item)))), "")
+        written = first_text(self.stat, item)
         stat = clean_stat(self.stats.get(written, written))
         return (mid, stat) if mid and stat else None

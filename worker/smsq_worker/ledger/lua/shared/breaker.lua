@@ -72,10 +72,15 @@ end
 -- Refusals with such a cause say nothing of the account.
 local OF_THE_MESSAGE = {recipient = 1, content = 1, frequency = 1}
 
+-- Return whether a refusal is smsq's own: nothing was asked of the gateway.
+local function is_local(detail)
+  return detail:sub(1, 6) == 'local:'
+end
+
 -- Apply what a result says of its account and gateway; `counts`: whether a refusal may be the
 -- account's fault. Returns true where the message is to wait for the account instead of failing.
 local function heed_result(of, outcome, detail, begun, trouble, counts)
-  local alive = outcome == 'accepted' or outcome == 'refused'
+  local alive = outcome == 'accepted' or outcome == 'refused' and not is_local(detail)
   local account, breaker = 'account' .. of, 'breaker' .. of
   answered(of, alive)
   if alive then heal(breaker, 'outage', begun) end

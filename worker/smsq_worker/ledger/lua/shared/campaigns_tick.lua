@@ -34,9 +34,12 @@ local function look_at_ended(name)
   elseif f.ended and now < f.ended + RETENTION then  -- There was late news.
     redis.call('ZADD', KEY_CAMPAIGNS, f.ended + RETENTION, name)
   elseif f.ended or not f.at then
-    local caller = (f.by or ''):match('^relay:(.+)$')
-    if caller and redis.call('HINCRBY', KEY_CAMPAIGN_CALLERS, caller, -1) <= 0 then
-      redis.call('HDEL', KEY_CAMPAIGN_CALLERS, caller)
+    local caller = redis.call('HGET', KEY_CAMPAIGN_CALLERS, 'of ' .. name)
+    if caller then
+      redis.call('HDEL', KEY_CAMPAIGN_CALLERS, 'of ' .. name)
+      if redis.call('HINCRBY', KEY_CAMPAIGN_CALLERS, caller, -1) <= 0 then
+        redis.call('HDEL', KEY_CAMPAIGN_CALLERS, caller)
+      end
     end
     redis.call('DEL', key, KEY_CAMPAIGN_ROOM .. name)
     redis.call('ZREM', KEY_CAMPAIGNS, name)
