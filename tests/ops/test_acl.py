@@ -323,6 +323,14 @@ def table() -> dict[str, dict[str, bool]]:
 TABLE = table()
 
 
+@pytest.mark.parametrize("role", ["door", "reader"])
+def test_metrics_of_accounts_may_be_read(empty: Guarded, role: str) -> None:
+    with empty.client(role) as client:
+        assert client.smembers(keys.ACCOUNTS) == set()
+        assert client.hgetall(keys.quality(1)) == {}
+        assert client.hget(keys.at_account(keys.HEALTH, "backup"), "refusals") is None
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_what_a_role_may_is_as_the_table_says(alone: Guarded, role: str) -> None:
     assert len(TABLE) > 30
