@@ -140,6 +140,29 @@ def test_of_an_answer_that_broke_off_only_a_whole_one_counts(described: Made) ->
     assert (half.outcome, half.detail) == (MAYBE, "ReadTimeout")
 
 
+@pytest.mark.parametrize("body", [b"0", b"1"])
+def test_half_a_number_is_no_code(described: Made, body: bytes) -> None:
+    vendor = described(REQUEST, '[answer]\ncode = ""\naccepted = [0]\nrefused = [1]')
+    assert vendor.understand(200, {}, body).outcome in {ACCEPTED, REFUSED}
+    assert vendor.understand(200, {}, body, trouble="ReadTimeout").outcome is MAYBE
+
+
+SECRET = "user:word"
+
+
+@pytest.mark.parametrize(
+    "echoed", ["13800138000", SECRET, "word", "dXNlcjp3b3Jk", "a-code", "five"]
+)
+def test_no_detail_repeats_what_is_private(described: Made, echoed: str) -> None:
+    parts = '[variables]\nsplit = ","', REQUEST, f'{ANSWER}other = "refused"'
+    vendor = described(*parts, secret=SECRET)
+    private = (SECRET, "13800138000", "a-code,five")
+    for body in ({"code": echoed}, {"code": 6, "msg": f"no {echoed}"}):
+        found = vendor.understand(200, {}, json.dumps(body).encode(), private)
+        assert found.outcome is REFUSED
+        assert echoed not in found.detail
+
+
 TWO_PLACES = """
 [answer]
 code = ["/code", "/status"]
@@ -165,29 +188,6 @@ def test_acceptances_and_refusals_may_be_told_in_different_places(
     assert vendor.understand(200, {}, b"<html>").outcome is MAYBE
     unsure = described(REQUEST, table.replace('other = "refused"', ""))
     assert unsure.understand(200, {}, no.replace(b"101", b"999")).outcome is MAYBE
-
-
-@pytest.mark.parametrize("body", [b"0", b"1"])
-def test_half_a_number_is_no_code(described: Made, body: bytes) -> None:
-    vendor = described(REQUEST, '[answer]\ncode = ""\naccepted = [0]\nrefused = [1]')
-    assert vendor.understand(200, {}, body).outcome in {ACCEPTED, REFUSED}
-    assert vendor.understand(200, {}, body, trouble="ReadTimeout").outcome is MAYBE
-
-
-SECRET = "user:word"
-
-
-@pytest.mark.parametrize(
-    "echoed", ["13800138000", SECRET, "word", "dXNlcjp3b3Jk", "a-code", "five"]
-)
-def test_no_detail_repeats_what_is_private(described: Made, echoed: str) -> None:
-    parts = '[variables]\nsplit = ","', REQUEST, f'{ANSWER}other = "refused"'
-    vendor = described(*parts, secret=SECRET)
-    private = (SECRET, "13800138000", "a-code,five")
-    for body in ({"code": echoed}, {"code": 6, "msg": f"no {echoed}"}):
-        found = vendor.understand(200, {}, json.dumps(body).encode(), private)
-        assert found.outcome is REFUSED
-        assert echoed not in found.detail
 
 
 LINES = r"""
