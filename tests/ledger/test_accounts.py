@@ -236,6 +236,20 @@ def test_after_a_doubt_one_that_answered_comes_first(
     assert scene.at("m2") == A
 
 
+def test_a_doubt_waits_for_no_account_that_left_none(build: Build) -> None:
+    scene = build(max_resends=3)
+    scene.enter()
+    waits = []
+    for _ in range(3):
+        scene.at()
+        assert scene.ended("m1", MAYBE_SENT, wait_s=60.0) == "deferred"
+        due = scene.client.zscore(keys.TIMERS, "m1")
+        waits.append(due is not None and float(str(due)) > scene.now_ms())
+        scene.run_out()
+    # B is asked at once; then both have left a doubt, and time may help.
+    assert waits == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("options", "account"),
     [

@@ -13,9 +13,7 @@ import click
 
 from smsq_worker.cli.helpers.options import examples
 from smsq_worker.cli.helpers.output import echo, echo_json
-from smsq_worker.config.parsers import is_loopback
 from smsq_worker.i18n import _
-from smsq_worker.vendors import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -143,6 +141,8 @@ def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAcco
 
 
 def _unplayable(settings: Settings, binds: Mapping[str, tuple[str, int] | None]) -> Iterator[str]:
+    from smsq_worker.vendors import DEFAULT
+
     taken: dict[tuple[str, int] | None, str] = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
     for one in settings.accounts:
         name, bind = one.account.name, binds[one.account.name]
@@ -160,6 +160,8 @@ def _unplayable(settings: Settings, binds: Mapping[str, tuple[str, int] | None])
 
 def _bind(url: str) -> tuple[str, int] | None:
     """Return where an account's gateway listens; None where that cannot be here."""
+    from smsq_worker.config.parsers import is_loopback
+
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.port or not is_loopback(parts.hostname or ""):
         return None

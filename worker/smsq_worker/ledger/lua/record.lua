@@ -187,7 +187,7 @@ local function follow_result(m, r, excused)
     if is_cancelled(m) then return cancel(m) end
     defer(m, r.wait_ms)
   elseif not is_late then
-    follow_doubt(m, r.wait_ms)
+    follow_doubt(m, ROUTES and wait_after_doubt(m, r.wait_ms) or r.wait_ms)
   end
 end
 
