@@ -38,6 +38,8 @@ LONG = (
     "end_to_end/test_sentinel",
     "ledger/test_key_owners",
     "end_to_end/test_outage",
+    "end_to_end/test_memory_limit",
+    "callbacks/test_real_receivers",
     "end_to_end/test_lost_connection",
     "celery_worker/test_shutdown",
     "doctor/test_doctor",
@@ -58,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """Tests wait more than they work."""
-    return 3 * (os.cpu_count() or 1)
+    return 4 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

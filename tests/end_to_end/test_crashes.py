@@ -244,16 +244,17 @@ def test_a_second_sigterm_does_not_wait_and_hides_no_doubt(host: Machine, policy
 
 
 @pytest.mark.parametrize(
-    ("point", "calls", "answers"),
+    ("policy", "point", "calls", "answers"),
     [
-        ("after pop", 0, ("cancelled", "cancelled")),
-        ("before admit", 0, ("cancelled", "cancelled")),
-        ("after admit", 0, ("under_way", "failed")),
-        ("after call", 1, ("under_way", "failed")),
-        ("after record", 1, ("too_late", "accepted")),
+        ("resend", "after pop", 0, ("cancelled", "cancelled")),
+        ("hold", "before admit", 0, ("cancelled", "cancelled")),
+        ("resend", "after admit", 0, ("under_way", "failed")),
+        ("hold", "after admit", 0, ("under_way", "failed")),
+        ("resend", "after call", 1, ("under_way", "failed")),
+        ("hold", "after call", 1, ("under_way", "failed")),
+        ("resend", "after record", 1, ("too_late", "accepted")),
     ],
 )
-@pytest.mark.parametrize("policy", ["resend", "hold"])
 def test_what_was_cancelled_after_a_death_is_not_called_again(
     host: Machine, point: str, calls: int, answers: tuple[str, str], policy: str
 ) -> None:

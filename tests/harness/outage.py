@@ -54,7 +54,8 @@ class Outage:
         return status
 
     def becomes(self, message_id: str, state: str) -> Status:
-        eventually(lambda: self.status(message_id).state == state)
+        # A wake-up that was lost is found after a minute.
+        eventually(lambda: self.status(message_id).state == state, 90)
         return self.status(message_id)
 
     def log(self, worker: int = 0) -> str:
