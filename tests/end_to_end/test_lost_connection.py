@@ -108,14 +108,14 @@ def test_a_worker_asked_to_stop_while_redis_is_away_loses_nothing(
 
 
 def test_a_worker_asked_to_stop_while_redis_is_frozen_loses_nothing(outage: Outage) -> None:
-    first, rest = crowd(outage, SMSQ_CONNECT_TIMEOUT_S="0.2", SMSQ_READ_TIMEOUT_S="6")
+    first, rest = crowd(outage, SMSQ_CONNECT_TIMEOUT_S="0.2", SMSQ_READ_TIMEOUT_S="20")
     server = Freezer(outage.server, 0)
     server.freeze()
     try:
         outage.here.workers[0].terminate()
         eventually(lambda: "Warm shutdown" in outage.log())
         outage.here.vendor.release()
-        outage.here.workers[0].wait(90)
+        outage.here.workers[0].wait(120)
     finally:
         server.thaw()
     outage.here.start_worker("--concurrency", "1")
