@@ -42,8 +42,7 @@ def run(place: Place, plan: Plan) -> Report:
         _failover(place, report, mode, seconds=plan.seconds)
     report.notes.append(
         "delay() to the answer of the account that accepted it, p50 / p99 / longest; found out: "
-        f"until the first is paused; a call's timeout is {TIMEOUT_S:g} s, and after a doubt the "
-        f"policy waits for its backoff\n\n{rates.text()}"
+        f"until the first is paused; a call's timeout is {TIMEOUT_S:g} s\n\n{rates.text()}"
     )
     report.broken += rates.broken
     return report
