@@ -339,11 +339,7 @@ local function guards_of_several()
   -- Where it is sent again after a doubt, let those come last that did not answer: that one is silent
   -- is known of it only after many calls. Return the place of each among them.
   local function put_doubtful_last(m, tried)
-    local since, places = {}, {}
-    for n = math.max(1, m.n - 7), m.n do
-      local outcome, account = m.f[attempt(n).outcome], m.f[attempt(n).account]
-      if not outcome or outcome == 'maybe_sent' then since[account and '@' .. account or ''] = n end
-    end
+    local since, places = doubted_at(m), {}
     for n, of in ipairs(tried) do places[of] = n + (since[of] or 0) * #tried end
     table.sort(tried, function(a, b) return places[a] < places[b] end)
     return since

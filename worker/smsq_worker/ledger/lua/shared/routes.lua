@@ -84,16 +84,22 @@ local function goes_elsewhere(m, in_hand)
   return true
 end
 
+-- Return the accounts that left a doubt about a message, each with the last attempt that did.
+local function doubted_at(m)
+  local last = {}
+  for n = math.max(1, m.n - 7), m.n do
+    local outcome, account = m.f[attempt(n).outcome], m.f[attempt(n).account]
+    if not outcome or outcome == 'maybe_sent' then last[account and '@' .. account or ''] = n end
+  end
+  return last
+end
+
 -- Return how long a resend after a doubt waits: not at all where an account of its route has left no
 -- doubt about the message, as a backoff is for the account that did not answer.
 local function wait_after_doubt(m, wait_ms)
-  local left = {}
-  for n = math.max(1, m.n - 7), m.n do
-    local outcome, account = m.f[attempt(n).outcome], m.f[attempt(n).account]
-    if not outcome or outcome == 'maybe_sent' then left[account and '@' .. account or ''] = true end
-  end
+  local doubted = doubted_at(m)
   for _, of in ipairs(untried(m)) do
-    if not left[of] then return 0 end
+    if not doubted[of] then return 0 end
   end
   return wait_ms
 end
