@@ -68,7 +68,7 @@ def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
         advice = _("usually its secret, or a template's name there: smsq explain one of them")
         found.append(warning(what, advice))
     if not is_on_a_route(view.account, routes):
-        found.append(_off(name, counts.in_flight + counts.awaiting_reports))
+        found.append(_off(name, counts.outstanding))
     yield from found or [
         ok(
             _(
@@ -111,7 +111,7 @@ def _off(name: str, outstanding: int) -> Finding:
 def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
     """Yield the accounts that the file no longer has, though something of them is to come."""
     for key, counts in control.account_counts(keys).items():
-        if not counts.in_flight + counts.awaiting_reports:
+        if not counts.outstanding:
             continue
         if key:
             yield error(
@@ -119,7 +119,7 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
                     "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} reports of it are "
                     "awaited",
                     name=clean(key),
-                    n=counts.in_flight + counts.awaiting_reports,
+                    n=counts.outstanding,
                 ),
                 _("put its table back, without a route, until they have come"),
             )
@@ -128,7 +128,7 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
                 _(
                     "{n} reports of the account that was the only one are awaited, and no account "
                     "has was_default",
-                    n=counts.in_flight + counts.awaiting_reports,
+                    n=counts.outstanding,
                 ),
                 _("workers do not start: say which it is, by was_default = true"),
             )

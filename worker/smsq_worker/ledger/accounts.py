@@ -29,6 +29,11 @@ class AccountCounts:
     refusals: int
     """In a row, the last one of them the last answer."""
 
+    @property
+    def outstanding(self) -> int:
+        """Return how many messages something is yet to come of."""
+        return self.in_flight + self.awaiting_reports
+
 
 def introduce(client: Client, rules: Rules) -> None:
     """Note the accounts with a key, and shut out releases that would spoil what they send.
