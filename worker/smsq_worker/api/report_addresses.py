@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
-from smsq_worker.vendors.of_accounts import vendors_of
+from smsq_worker.vendors.of_accounts import place_of, vendors_of
 from smsq_worker.vendors.vendor import Vendor
 
 PATH: Final = "/reports/"
@@ -40,8 +40,7 @@ class ReportAddresses:
         accounts = settings.accounts
         vendors = vendors_of(settings)
         lacking = [
-            f"SMSQ_ACCOUNTS_FILE: {settings.accounts_file}: accounts.{one.account.name}: its "
-            f"reports need its {need}"
+            f"{place_of(settings, one)}its reports need its {need}"
             for one in accounts
             if (need := vendors[one.account.key].reports_need)
         ]

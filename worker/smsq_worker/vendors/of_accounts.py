@@ -15,6 +15,12 @@ from smsq_worker.vendors.vendor import Vendor, VendorOptions
 T = TypeVar("T")
 
 
+def place_of(settings: Settings, one: GatewayAccount) -> str:
+    """Return how a line about an account's mistake begins: where it stands; "" without a file."""
+    file = settings.accounts_file
+    return f"SMSQ_ACCOUNTS_FILE: {file}: accounts.{one.account.name}: " if file else ""
+
+
 def vendors_of(settings: Settings) -> dict[str, Vendor]:
     """Return the vendors by the keys of their accounts.
 
@@ -49,10 +55,8 @@ def _by_key(settings: Settings, make: Callable[[GatewayAccount, str], T]) -> dic
     found: dict[str, T] = {}
     problems: list[str] = []
     for one in settings.accounts:
-        file = settings.accounts_file
         try:
-            where = f"SMSQ_ACCOUNTS_FILE: {file}: accounts.{one.account.name}: " if file else ""
-            found[one.account.key] = make(one, where)
+            found[one.account.key] = make(one, place_of(settings, one))
         except SettingsError as error:
             problems += error.problems
     if problems:
