@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from smsq import deadline, redis_urls
 from smsq.errors import LedgerFull, LedgerUnavailable
-from smsq.functions import Act, evaluate
+from smsq.functions import Runnable, evaluate
 from smsq.redis_connections import Connection, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
@@ -150,7 +150,7 @@ class Script(Protocol):
 
 def run_and_wait(
     client: Client,
-    act: Act | Script,
+    act: Runnable | Script,
     args: Sequence[Any],
     replicas: int,
     *,
@@ -161,7 +161,7 @@ def run_and_wait(
 
 
 def running(
-    act: Act | Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
+    act: Runnable | Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
 ) -> Steps[tuple[Any, bool]]:
     """Run an act; return its answer, and whether that many replicas have what it wrote.
 
@@ -174,7 +174,7 @@ def running(
         # 0 would be for ever. Less than half of the time, which is what one try has.
         within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
         after.append(("WAIT", replicas, within_ms))
-    if isinstance(act, Act):
+    if isinstance(act, Runnable):
         answers = yield from act.run(arguments, after)
     else:
         answers = yield from evaluate(act.sha, act.script, arguments, after)

@@ -75,7 +75,19 @@ class NotLoaded(ResponseError):  # noqa: N818 - says what is so
     """The act was not run, as a function or as a script."""
 
 
-class Act:
+class Runnable:
+    """An act that knows several ways to run."""
+
+    def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
+        """Run it, in one exchange unless the way has changed; return the answers.
+
+        `after` are commands to be sent along, over the same connection. The first answer may be an
+        error.
+        """
+        raise NotImplementedError
+
+
+class Act(Runnable):
     """An act of the library. Threads share it."""
 
     def __init__(self, name: str) -> None:
@@ -87,19 +99,15 @@ class Act:
         """In which way it was run last; the other is tried where that way is barred."""
 
     def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
-        """Run it, in one exchange unless the way has changed; return the answers.
-
-        `after` are commands to be sent along, over the same connection. The first answer may be an
-        error, of which NotLoaded means that the act was not run.
-        """
+        """Run it; of errors NotLoaded means that the act was not run."""
         is_function = self._is_function  # Another thread may change it meanwhile.
         ways = (self._call, self._evaluate)
         first, second = ways if is_function else reversed(ways)
         answers = yield from first(args, after)
-        if not _is_barred(answers[0]):
+        if not is_barred(answers[0]):
             return answers
         others = yield from second(args, after)
-        if not _is_barred(others[0]):
+        if not is_barred(others[0]):
             self._is_function = not is_function
             return others
         by_function = answers if is_function else others
@@ -122,7 +130,7 @@ def evaluate(sha: str, script: str, args: tuple[Any, ...], after: Commands) -> S
     return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else (yield commands)
 
 
-def _is_barred(answer: Any) -> bool:
+def is_barred(answer: Any) -> bool:
     """Return whether an answer says that an act was not even begun, for a lack of the way to it."""
     if isinstance(answer, NoPermissionError):
         return bool(_NOT_ALLOWED.search(str(answer)))

@@ -32,7 +32,7 @@ ARGUMENTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "list": ((), ("--scan",)),
     "count": ((),),
     "report": ((),),
-    "redo": (("--since", "10:00", "--dry-run"), ("--campaign", "spring", "--yes")),
+    "redo": (("--since", "2h", "--dry-run"), ("--campaign", "spring", "--yes")),
     "rate": ((), ("50",), ("--reset",)),
     "pause": ((), ("template", "SMS_1001")),
     "resume": ((),),

@@ -9,19 +9,31 @@ from typing import Any
 
 from celery import Celery
 
+from harness.waiting import eventually
+
+_PROBE = "task-probe"
+
 
 @contextmanager
 def listening(url: str) -> Iterator[list[dict[str, Any]]]:
     """Give the events of tasks as they come, until the block ends."""
     seen: list[dict[str, Any]] = []
     ready = Event()
+
+    def heard(event: dict[str, Any]) -> None:
+        if event["type"] == _PROBE:
+            ready.set()
+        else:
+            seen.append(event)
+
     with Celery(broker=url, set_as_current=False) as app, app.connection_for_read() as line:
-        receiver: Any = app.events.Receiver(line, handlers={"*": seen.append})
-        receiver.on_consume_ready = lambda *_, **__: ready.set()
+        receiver: Any = app.events.Receiver(line, handlers={"*": heard})
         thread = Thread(target=lambda: [*receiver.itercapture(limit=None, timeout=None)])
         thread.start()
         try:
-            assert ready.wait(30)
+            with app.connection_for_write() as own, app.events.Dispatcher(own) as probing:
+                # Celery says that it consumes before Redis has its subscription.
+                eventually(lambda: probing.send(_PROBE) or ready.is_set())
             yield seen
         finally:
             receiver.should_stop = True

@@ -11,7 +11,7 @@ import smsq
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], timeout_s: float = 30.0) -> T:
+def eventually(look: Callable[[], T], timeout_s: float = 90.0) -> T:
     """Look until there is something to see; fail after a time that only a fault reaches."""
     deadline = time.monotonic() + timeout_s
     while not (seen := look()):
@@ -26,7 +26,7 @@ def known(message_id: str) -> smsq.Status:
     return status
 
 
-def becomes(message_id: str, state: str, timeout_s: float = 30.0) -> smsq.Status:
+def becomes(message_id: str, state: str, timeout_s: float = 90.0) -> smsq.Status:
     """Wait until a message has a state, and give its status."""
     try:
         eventually(lambda: (status := smsq.status(message_id)) and status.state == state, timeout_s)

@@ -14,7 +14,8 @@ from smsq.settings import shown_url
 
 # What a server says of itself has a class of its own in redis-py, or one of these codes.
 _OF_A_SCRIPT: Final = re.compile(
-    r"^(?!.*\b(OOM|MISCONF|NOREPLICAS|READONLY|NOPERM|MASTERDOWN)\b).*user_script", re.DOTALL
+    r"^(?!.*\b(OOM|MISCONF|NOREPLICAS|READONLY|NOPERM|MASTERDOWN)\b).*user_(?:script|function)",
+    re.DOTALL,
 )
 
 

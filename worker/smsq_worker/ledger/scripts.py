@@ -23,7 +23,9 @@ from smsq_worker.domain import shares
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.states import NEXT
 from smsq_worker.domain.testnumbers import DELIVRD, MID_PREFIX
+from smsq_worker.ledger.act_functions import Function
 from smsq_worker.ledger.histograms import BOUNDS_MS
+from smsq_worker.ledger.lua_parts import used
 from smsq_worker.ledger.types import BATCH, FEW
 
 REFUSED_WHEN_FULL: Final = frozenset({"take_in", "client_rate", "read_rate", "select", "redo"})
@@ -36,11 +38,10 @@ bounded. Refused, they would leave doubts, and an operator without a brake.
 WITH_ACCOUNTS: Final = 3
 """The version whose workers know several accounts."""
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
+AS_FUNCTIONS: Final = frozenset({"admit", "record", "report", "claim", "depart"})
+"""What workers do for each message, see act_functions.py. None of it is refused at the limit."""
 _OF_PRODUCERS: Final = ("audit", "campaigns", "wakeup")
-_LOCAL: Final = re.compile(r"local (?:function (\w+)|([\w, ]+))")
-_PARTS: Final = re.compile(r"^(local .*\n(?:(?:[ \t].*)?\n)*(?:(?:end|}).*\n)?)", re.MULTILINE)
-_NO_NAMES: Final = re.compile(r"--.*|'[^'\n]*'|(?<!\.)[.:]\w+")
-_WORD: Final = re.compile(r"\w+")
+_NUMBER: Final = re.compile(r"^local ([A-Z_]+) = ([\d.]+)(?: *--.*)?\n", re.MULTILINE)
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 
 
@@ -62,18 +63,21 @@ class Scripts:
 
     def _register(self, name: str) -> Any:
         *shared, act = self._with_needs(name, set())
-        body = "".join([*_used(shared, act), act])
+        body = "".join([*used(shared, act), act])
         named = set(re.findall(r"\b[A-Z_]+\b", body))
         constants = {name: value for name, value in self._constants.items() if name in named}
         # What can stand in their place does, as Lua takes 200 locals.
         plain = {
             name: str(constants.pop(name)) for name in {*constants} if _is_plain(constants[name])
-        }
+        } | dict(_NUMBER.findall(body))
+        body = _NUMBER.sub("", body)
         if plain:
             body = re.sub(rf"\b({'|'.join(plain)})\b", lambda found: plain[found[1]], body)
         tables = (f"local {name} = {value}\n" for name, value in constants.items())
+        text = keys.fill_in("".join([*tables, body]))
         flags = "" if name in REFUSED_WHEN_FULL else AT_THE_LIMIT
-        return self._client.register_script(flags + keys.fill_in("".join([*tables, body])))
+        script = self._client.register_script(flags + text)
+        return Function(name, text, script) if name in AS_FUNCTIONS else script
 
     def _with_needs(self, file: str, seen: set[str]) -> Iterator[str]:
         """Yield a file's text after those that it needs, each once."""
@@ -90,33 +94,6 @@ class Scripts:
 def _is_plain(value: object) -> bool:
     """Return whether a constant is a number, true, false or a text."""
     return isinstance(value, int | float) or str(value) in {"true", "false"} or str(value)[0] == "'"
-
-
-def _used(shared: Iterable[str], act: str) -> list[str]:
-    """Return the parts of shared files that an act uses, in order.
-
-    A part is a `local` at the beginning of a line, with the indented lines after it and its end;
-    what is between them is always used.
-    """
-    parts = [part for file in shared for part in _PARTS.split(file) if part]
-    names = [_names(part) for part in parts]
-    words, is_used = _words(act), [not of_part for of_part in names]
-    words.update(*(_words(part) for part, used in zip(parts, is_used, strict=True) if used))
-    while new := [n for n, of_part in enumerate(names) if not is_used[n] and of_part & words]:
-        for n in new:
-            is_used[n] = True
-            words |= _words(parts[n])
-    return [part for part, used in zip(parts, is_used, strict=True) if used]
-
-
-def _names(part: str) -> set[str]:
-    found = _LOCAL.match(part)
-    return set(_WORD.findall(found[1] or found[2])) if found else set()
-
-
-def _words(text: str) -> set[str]:
-    """Return the names that a text uses, without those in comments and strings, and of fields."""
-    return set(_WORD.findall(_NO_NAMES.sub(" ", text)))
 
 
 @cache

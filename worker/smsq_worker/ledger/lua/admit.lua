@@ -35,9 +35,9 @@ local UNANSWERED = 20
 local LONG = 1000000
 -- How long a message waits that must not be sent for now.
 local STOPPED = 60000
-local ENCRYPT, ASKER = ARGV[1] == '1', ARGV[2]
+local encrypt, asker = ARGV[1] == '1', ARGV[2]
 -- Marks of what must not be sent. This release only obeys them; they are set by later ones.
-local HAS_STOPS = redis.call('EXISTS', KEY_STOPS) == 1
+local has_stops = redis.call('EXISTS', KEY_STOPS) == 1
 
 local function ended(m, why)
   return {why or 'ended', m.state}
@@ -66,14 +66,14 @@ end
 -- Answer again what a lost connection kept from the caller: its messages are under way to nobody, and
 -- their leases would end in doubt. Their send times are over, so it asks for others (depart.lua).
 local function again(m)
-  set(m, 'by', ASKER)  -- A write, so that WAIT waits for what was written before.
+  set(m, 'by', asker)  -- A write, so that WAIT waits for what was written before.
   local payload = redis.call('GET', KEY_PAYLOAD .. m.id)
   return with_account({m.f.test and 'test' or 'go', m.n, payload or '', m.template, -1000000,
     m.f[attempt(m.n).at], m.trace}, m)
 end
 
 local function copy(m)
-  if m.state == 'sending' and m.f.by == ASKER then return again(m) end
+  if m.state == 'sending' and m.f.by == asker then return again(m) end
   if m.state ~= 'queued' then return {'copy', m.state} end
 end
 
@@ -85,7 +85,7 @@ end
 
 local function stopped(m)
   local stop = m.stop
-  if HAS_STOPS and not stop then
+  if has_stops and not stop then
     stop = redis.call('HGET', KEY_STOPS, 'account:' .. m.account)
   end
   if m.campaign and not stop then
@@ -113,7 +113,7 @@ local function payload_unusable(m, go)
     return ended(m)
   end
   if not is_utf8(payload .. m.template) then error('its payload is no text') end
-  if ENCRYPT and payload:find('^%["%d') then return {'plain', payload} end
+  if encrypt and payload:find('^%["%d') then return {'plain', payload} end
   go.payload = payload
 end
 
@@ -493,7 +493,7 @@ local function depart(m, go)
   m.n, m.of = m.n + 1, go.of
   drop(m, 'turn')
   if go.of ~= '' then set(m, attempt(m.n).account, go.of:sub(2)) end
-  move(m, 'sending', 'n', m.n, attempt(m.n).at, now, 'by', ASKER)
+  move(m, 'sending', 'n', m.n, attempt(m.n).at, now, 'by', asker)
   timer(m, now + LEASE)
   if m.f.test then return with_account({'test', m.n, go.payload, m.template, 0, now, m.trace}, m) end
   if m.doubt then count('possible_duplicates') end
