@@ -23,7 +23,7 @@ from smsq.contract import Lane, mask_phone, parse
 from smsq.ledger_writer import LedgerWriter, Origin
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger.selecting import SLICE, BadCursor, Selection, Selector
+from smsq_worker.ledger.selecting import BadCursor, Selection, Selector
 
 PHONES = ("13800138000", "13800148000", "13900139000")
 """The first two have one mask."""
@@ -196,10 +196,11 @@ def test_every_selection_finds_and_counts_what_reading_all_would(
 
 
 def test_a_page_goes_on_where_the_last_ended_whatever_happens_meanwhile(
-    scene: Scene, selector: Selector, ids: list[str]
+    scene: Scene, selector: Selector, ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("smsq_worker.ledger.selecting.SLICE", 10)
     first = selector.page(Selection(), 25)
-    for n in range(SLICE):
+    for n in range(30):
         scene.enter(f"later{n}")
     scene.client.delete(keys.message(ids[3]))
     rest = selector.page(Selection(), 1000, first.after)

@@ -30,7 +30,7 @@ MOST: Final = 1.10
 """Times as long may an otp take beside a search."""
 ROUNDS: Final = 10
 ROUND_S: Final = 5.0
-"""Searches follow each other for at least so long in a round, and then none for as long."""
+"""So long is searched in a round, a part of the ledger or all of it over and over; then not."""
 LIMIT: Final = 50
 EVERY: Final = 1000
 """One message in so many is what is looked for."""
@@ -145,10 +145,17 @@ def _searches(selector: Selector) -> Iterator[Search]:
 
 def _round(selector: Selector) -> tuple[tuple[float, float], tuple[float, float]]:
     """Search for a while, then rest as long; give when each began, and for how long."""
-    (_, selection), *_others = _selections()
     began = time.monotonic()
-    while time.monotonic() < began + ROUND_S:
-        selector.count(selection, ["template", "hour"])
+    _search_until(selector, began + ROUND_S)
     between = time.monotonic()
     until(between + (between - began))
     return (began, between - began), (between, between - began)
+
+
+def _search_until(selector: Selector, end: float) -> None:
+    """Count, slice after slice, over and over; a whole search of a million takes too long."""
+    (_, selection), *_others = _selections()
+    while True:
+        for _ in selector._slices(selection, ["template", "hour"], None):
+            if time.monotonic() >= end:
+                return
