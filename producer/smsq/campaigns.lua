@@ -21,18 +21,24 @@ local function has_live(key)
   return false
 end
 
+local CAMPAIGN_LIVE = {queued = true, sending = true, deferred = true, accepted = true, held = true}
+
 -- Add to a campaign's counts, field by field; `ends`: some of its messages came to their end.
 local function count_in_campaign(name, sums, ends, now)
-  local key, is_negative = KEY_CAMPAIGN .. name, false
+  local key, is_negative, is_live = KEY_CAMPAIGN .. name, false, false
   for field, by in pairs(sums) do
     if by ~= 0 then
-      if field:sub(1, 7) == 'reason:' then field = field_of_reason(key, field) end
-      is_negative = redis.call('HINCRBY', key, field, by) < 0 or is_negative
+      local is_reason = field:sub(1, 7) == 'reason:'
+      if is_reason then field = field_of_reason(key, field) end
+      local count = redis.call('HINCRBY', key, field, by)
+      is_negative = is_negative or count < 0
+      -- Nearly always another is where this one was, so that the rest need not be looked at.
+      is_live = is_live or ends and not is_reason and count > 0 and CAMPAIGN_LIVE[field:match('%a+$')]
     end
   end
   if is_negative and redis.call('HEXISTS', key, 'at') == 0 then
     redis.call('DEL', key)  -- It was forgotten; late news of a message do not bring it back.
-  elseif ends and not has_live(key) then
+  elseif ends and not is_live and not has_live(key) then
     redis.call('HSET', key, 'ended', now)
     redis.call('ZADD', KEY_CAMPAIGNS, now + CAMPAIGN_QUIET_MS, name)
   end

@@ -6,16 +6,19 @@
 -- 'name:<name>' of the campaigns for which it runs. `again`: another was cancelled meanwhile, whose
 -- messages may lie behind it.
 
--- So many ended, or looked at, in a slice; slices are so far apart, for all workers together.
-local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 10, 300, 10
-local SLICE_MS = 20
+-- So many are ended, or looked at, in a slice of the sweep, and slices are so far apart, for all workers
+-- together. An otp waits for half a slice, if for any: more slices keep it less than larger ones.
+local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 20, 300, 10
+local SWEEP_MS = 10
+-- So many of a campaign are let go on, in slices that are so far apart.
 local RELEASED_AT_ONCE = 50
+local RELEASE_MS = 20
 -- There may be thousands: so many of them, at random, have their turn.
 local ROOMS_AT_ONCE = 40
 
-local function may_follow(at)
+local function may_follow(at, ms)
   local since = now - tonumber(at or 0)
-  return since < 0 or since >= SLICE_MS
+  return since < 0 or since >= ms
 end
 
 -- Tell that a campaign has ended, once; later forget it.
@@ -114,7 +117,7 @@ end
 local function sweep_cancelled()
   local s = read_fields(KEY_CAMPAIGN_SWEEP)
   if not next(s) then return false end
-  if not may_follow(s.at) then return true end
+  if not may_follow(s.at, SWEEP_MS) then return true end
   local which, cursor = sweep_slice(s)
   if which then
     redis.call('HSET', KEY_CAMPAIGN_SWEEP, 'which', which, 'cursor', cursor, 'at', now)
@@ -135,7 +138,7 @@ local function look_after_campaigns(wake)
   end
   local soonest = sweep_cancelled() and 0 or nil
   local rooms = redis.call('SCARD', KEY_CAMPAIGN_ROOMS)
-  if rooms > 0 and may_follow(redis.call('HGET', KEY_CLOCK, 'campaigns')) then
+  if rooms > 0 and may_follow(redis.call('HGET', KEY_CLOCK, 'campaigns'), RELEASE_MS) then
     redis.call('HSET', KEY_CLOCK, 'campaigns', now)
     rooms = redis.call('SRANDMEMBER', KEY_CAMPAIGN_ROOMS, ROOMS_AT_ONCE)
     for _, name in ipairs(rooms) do
