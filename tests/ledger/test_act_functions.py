@@ -19,6 +19,8 @@ from smsq.errors import LedgerUnavailable
 from smsq.functions import is_barred
 from smsq.steps import Answers, Commands, drive
 from smsq_worker.config.settings import Settings
+from smsq_worker.doctor import functions as doctor
+from smsq_worker.doctor.finding import Finding
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
@@ -160,6 +162,21 @@ def test_who_may_not_runs_the_scripts(
     done = ran(admin)
     assert done["evalsha"] >= 3 * len(ALL)
     assert names(admin) == []
+
+
+def test_doctor_says_that_workers_run_scripts(
+    server: ValkeyServer, admin: redis.Redis, here: Scene
+) -> None:
+    assert _hints(admin) == []  # No worker has been here yet.
+    delivers(without(server, admin, here, "-fcall"))
+    (hint,) = _hints(admin)
+    assert (hint.level, "FUNCTION|LOAD" in hint.advice) == ("ok", True)
+    delivers(here, "m2")
+    assert _hints(admin) == []
+
+
+def _hints(admin: redis.Redis) -> list[Finding]:
+    return [one for one in doctor.check(admin) if "scripts" in one.what]
 
 
 def test_who_may_not_drop_them_adds_no_more_than_there_may_be(

@@ -1,4 +1,4 @@
-"""Whether the functions are there that producers call."""
+"""Whether the functions are there that producers and workers call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smsq.connection import Client
 from smsq.functions import LIBRARY
 from smsq_worker.doctor.finding import Finding, ok, one_line, warning
 from smsq_worker.i18n import _
-from smsq_worker.ledger.functions import libraries
+from smsq_worker.ledger.functions import libraries, workers_run_scripts
 
 SIDE_BY_SIDE: Final = 2
 """An older and a newer release."""
@@ -44,4 +44,12 @@ def check(client: Client) -> Iterator[Finding]:
         yield warning(
             _("libraries of functions, of several releases: {n}", n=len(found)),
             _("drop those of which no producer runs: smsq functions"),
+        )
+    if workers_run_scripts(client):
+        yield ok(
+            _("workers run their acts as scripts, as none has loaded its functions"),
+            _(
+                "functions cost Redis less: let the workers' user run FCALL, FUNCTION|LOAD, "
+                "FUNCTION|LIST and FUNCTION|DELETE"
+            ),
         )
