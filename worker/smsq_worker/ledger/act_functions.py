@@ -43,17 +43,19 @@ class Function(Runnable):
         self.name, self.library = library(self._of_act, text)
         self._calls_at = self._loads_at = 0.0
         """From when on it may be called again, and loaded."""
+        self._loads = 0
 
     def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
         """Run it, as a function where that can be."""
         if time.monotonic() >= self._calls_at:
-            call = [("FCALL", self.name, *args), *after]
+            loads, call = self._loads, [("FCALL", self.name, *args), *after]
             answers = yield call
             if is_barred(answers[0]) and (yield from self._is_loaded(answers[0])):
                 answers = yield call
             if not is_barred(answers[0]):
                 return answers
-            self._calls_at = time.monotonic() + AGAIN_S
+            if loads == self._loads:  # no other thread has loaded it meanwhile
+                self._calls_at = time.monotonic() + AGAIN_S
         return (yield from evaluate(self.sha, self.script, args, after))
 
     def _is_loaded(self, why_not: ResponseError) -> Steps[bool]:
@@ -73,7 +75,11 @@ class Function(Runnable):
             if isinstance(dropped, NoPermissionError):
                 return False
         (loaded,) = yield [("FUNCTION", "LOAD", "REPLACE", self.library)]
-        return not isinstance(loaded, ResponseError)
+        if isinstance(loaded, ResponseError):
+            return False
+        self._loads += 1
+        self._calls_at = 0.0
+        return True
 
 
 def library(of_act: str, script: str) -> tuple[str, str]:
