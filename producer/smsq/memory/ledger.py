@@ -30,7 +30,7 @@ _CIPHER: Final = PlaintextCipher()
 class MemoryLedger:
     """Messages of this process; every method may be called from any thread.
 
-    As in Redis without a worker, nothing happens to a message by itself: see `advance`.
+    As in Redis without a worker, messages do not move on their own: see `advance`.
     """
 
     def __init__(self, rules: Rules | None = None, clock: Clock | None = None) -> None:

@@ -127,7 +127,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request under way, if any."""
+        """Notify the request in progress, if any."""
         del exc
         self._server_state.connections.discard(self)
         self._shared.crowd.leave(self)
@@ -162,7 +162,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         return self.is_busy and not self._body
 
     def pause_writing(self) -> None:
-        """Let the answer wait until the client reads."""
+        """Hold back the response until the client reads."""
         self._flow.pause_writing()
 
     def resume_writing(self) -> None:
@@ -285,7 +285,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         cycle.message_event.set()
 
     def _break_off(self, cycle: _Cycle, status: int, msg: str) -> None:
-        """Have the request under way answered so; what still comes is not read."""
+        """Answer the request in progress with this error; read nothing more of it."""
         self._body = None
         cycle.scope[BROKEN] = status, msg  # type: ignore[typeddict-unknown-key]
         cycle.is_broken = True

@@ -175,7 +175,7 @@ class Redo(Acts):
     def _pages(
         self, wish: Wish, tally: Tally, *, counts_taken: bool = True
     ) -> Iterator[list[_Old]]:
-        """Yield what is to be sent again; count the rest."""
+        """Yield what is to be sent again; count what is not."""
         selection, after = wish.selection, ""
         limit = _SCANNED_AT_ONCE if wish.scan else _PAGE
         while True:
