@@ -47,7 +47,6 @@ TEMPLATES: Final = (
         "of its own, like {example}"
     ),
     N_("{place}: its url has the port of {other}; give each its own"),
-    N_("{file}: is not TOML in UTF-8: {why}"),
     N_("{file}: [{place}] is missing"),
     N_("{file}: the account's setting {name} is used nowhere; did you mean {hint}?"),
     N_("{file}: the account's setting {name} is used nowhere"),
