@@ -78,21 +78,20 @@ def _switches(accounts: SandboxAccounts) -> Application:
     )
 
 
-class _ListHandler(QuietHandler):
-    """All accounts, as JSON."""
-
+class _AccountsHandler(QuietHandler):
     def initialize(self, accounts: SandboxAccounts) -> None:
         self._accounts = accounts
+
+
+class _ListHandler(_AccountsHandler):
+    """All accounts, as JSON."""
 
     def get(self) -> None:
         self.write({name: self._accounts.summary(name) for name in self._accounts.accounts})
 
 
-class _SwitchHandler(QuietHandler):
+class _SwitchHandler(_AccountsHandler):
     """How one account is to behave from now on."""
-
-    def initialize(self, accounts: SandboxAccounts) -> None:
-        self._accounts = accounts
 
     async def post(self, name: str, mood: str) -> None:
         account = self._accounts.accounts.get(name)
