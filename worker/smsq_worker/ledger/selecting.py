@@ -25,7 +25,7 @@ from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.scripts import Scripts
 
 SLICE: Final = 250
-"""Messages, or keys of the ledger, looked at in one act: about a millisecond."""
+"""Messages, or keys of the whole ledger, looked at in one act: about a millisecond."""
 HOUR_MS: Final = 3_600_000
 GROUPS_AT_MOST: Final = 100_000
 """How many groups are counted apart; what comes in others is counted as one."""
