@@ -18,7 +18,7 @@ SIDE_BY_SIDE: Final = 2
 
 
 def check(client: Client) -> Iterator[Finding]:
-    """Look for this release's library, and for those left behind. Raises redis.RedisError."""
+    """Check for this release's library, and for outdated ones. Raises redis.RedisError."""
     try:
         found = libraries(client)
     except ResponseError as error:  # no permission, or a server that has no functions
