@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
+from harness.scopes import template_scope
 from smsq import keys
 from smsq.connection import run_and_wait
 from smsq.contract import Lane, State
@@ -20,7 +21,6 @@ from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, AttemptResult, Rejected, Report, RetryLater, accounts
-from smsq_worker.ledger.admin import template_scope
 
 A, B = "", "backup"
 """The keys: of the account that was there first, and of the one that came."""

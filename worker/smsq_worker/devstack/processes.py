@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from smsq.errors import SmsqError
+from smsq_worker.infra.private_file import private_opener
 
 START_TIMEOUT_S: Final = 60.0
 # Longer than the longest gateway request, which a worker finishes.
@@ -45,7 +46,7 @@ class Stack:
 
     def start(self, service: Service) -> None:
         """Start a process and wait until it is ready. Raises ServiceFailed."""
-        with open(self._log(service.name), "ab", opener=_private) as log:
+        with open(self._log(service.name), "ab", opener=private_opener) as log:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 service.command,
                 env=dict(service.environ),
@@ -114,7 +115,3 @@ def stopping(stack: Stack) -> Iterator[Stack]:
         stack.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
