@@ -19,7 +19,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted, AttemptResult, Rejected, Report, RetryLater, accounts
+from smsq_worker.ledger import Admitted, AttemptResult, Rejected, Report, RetryLater, accounts, timers
 from smsq_worker.ledger.admin import template_scope
 
 A, B = "", "backup"
@@ -770,6 +770,20 @@ def test_a_template_is_paused_at_one_account(scene: Several) -> None:
     assert scene.at("m6") == B
 
 
+def test_a_template_called_like_an_accounts_has_reports_of_its_own(scene: Several) -> None:
+    bad = replace(NOT_FILED, pause="template")
+    scene.enter("m1", template=f"SMS_1001@{B}")
+    assert scene.at("m1") == A
+    scene.pause(A)
+    scene.enter("m2")
+    assert scene.at("m2") == B
+    for name in ("m1", "m2"):
+        scene.ended(name, ACCEPTED)
+        scene.told(name, bad)
+    windows = {f"smsq:reports:SMS_1001@{B}", f"smsq:reports@{B}:SMS_1001"}
+    assert set(scene.client.scan_iter("smsq:reports*")) == windows
+
+
 def test_what_waits_for_a_template_goes_by_an_account_that_is_new(build: Build) -> None:
     before = build(FIRST, routes=(Route((A,)),))
     before.pause(A, template_scope("SMS_1001"))
@@ -780,6 +794,37 @@ def test_what_waits_for_a_template_goes_by_an_account_that_is_new(build: Build) 
     accounts.introduce(scene.client, scene.rules)
     assert scene.claim().wake == (("m1", Lane.NOTICE),)
     assert scene.at() == B
+
+
+def test_what_an_older_worker_puts_back_behind_the_release_goes_on_as_well(build: Build) -> None:
+    """As while workers are replaced one after the other."""
+    before = build(FIRST, routes=(Route((A,)),))
+    before.pause(A, template_scope("SMS_1001"))
+    scene = build()
+    accounts.introduce(scene.client, scene.rules)
+    scene.claim()
+    before.enter("m1")
+    assert before.stays() == "deferred"
+    scene.claim()  # looks, and releases from the next time on
+    assert scene.room() == []
+    assert scene.at() == B
+
+
+def test_a_release_ends_where_all_must_wait_on(
+    scene: Several, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "CLAIM_AT_MOST", 10)
+    for account in (A, B):
+        assert scene.control.pause(template_scope("SMS_1001", account), "test")
+    names = [f"m{n}" for n in range(30)]
+    for name in names:
+        scene.enter(name)
+        assert scene.stays(name) == "deferred"
+    accounts.introduce(scene.client, scene.rules)
+    for _ in range(2):
+        assert scene.woken() == []
+    assert not scene.client.exists(keys.RELEASED)
+    assert sorted(scene.room()) == sorted(names)
 
 
 def test_a_probe_goes_over_no_other_account(

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from harness.campaigns import SPRING
-from harness.scene import Scene
+from harness.scene import DELIVRD, Scene
 from smsq import keys
 from smsq.cancelling import Canceller
 from smsq.contract import State
@@ -18,6 +18,7 @@ from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, AttemptResult, RetryLater
+from smsq_worker.ledger import reports as report_acts
 from smsq_worker.ledger.campaigns import Campaigns
 
 A, B = "", "backup"
@@ -174,6 +175,55 @@ def test_a_message_of_stopped_accounts_is_back_within_seconds(two: Two) -> None:
     two.control.resume("account@backup", "test")
     two.wake()
     assert two.at() == B
+
+
+@pytest.mark.parametrize(("lane", "apart"), [("otp", 5000), ("notice", 60_000)])
+def test_messages_of_stopped_accounts_come_round_ever_more_rarely(
+    two: Two, lane: str, apart: int
+) -> None:
+    two.refused_by_first(lane=lane, ttl_s=3600)
+    two.control.pause("account@backup", "test")
+    waits = []
+    for _ in range(6):
+        assert two.stays() == "deferred"
+        waits.append(int(two.field("m1", "waits") or 0))
+        two.wake()
+    assert waits == [min(5000 * 2**n, apart) for n in range(6)]
+
+
+# A report address that has leaked
+
+
+def flood(count: int, account: str = B) -> list[tuple[str, str]]:
+    return [(qualified(f"{n:016X}", account), "DELIVRD") for n in range(count)]
+
+
+def test_early_reports_of_one_account_do_not_push_out_anothers(two: Two) -> None:
+    now, first, few = two.now_ms(), flood(200, A), flood(30)
+    two.client.zadd(keys.PARKED, {mid: now for mid, _ in first})
+    two.client.zadd(keys.PARKED, {f"x{n} {B}": now + 1 for n in range(9_800)})
+    two.client.config_set("maxmemory", int(two.client.info("memory")["used_memory"] / 0.76))
+    try:
+        for mid, _ in few:
+            two.report_on(mid, DELIVRD)
+    finally:
+        two.client.config_set("maxmemory", 0)
+    left = {mid for mid, _ in two.ledger.parked(20_000)}
+    assert len(left) == 10_000
+    assert left >= {mid for mid, _ in [*first, *few]}
+    assert two.ledger.counters()["reports_dropped"] == 30
+
+
+def test_a_flood_at_one_account_leaves_room_for_early_reports_of_another(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_acts, "INBOX_UNKNOWN", 100)
+    monkeypatch.setattr(report_acts, "INBOX_AT_MOST", 1000)
+    bad, good = flood(150), flood(150, A)
+    assert two.ledger.take_in(bad, wake_after_s=30).refused == bad[100:]
+    assert two.ledger.take_in(good, wake_after_s=30).refused == good[100:]
+    assert two.ledger.take_in(bad[100:], wake_after_s=30).refused == bad[100:]
+    assert two.ledger.inbox_size() == 200
 
 
 # An account that wants fewer
