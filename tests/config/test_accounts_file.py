@@ -180,7 +180,9 @@ def test_a_pipe_is_no_file(file: Path) -> None:
         assert line.startswith(f"accounts.main, field {name}: must be the path of a ")
         assert allowed in line
     for device in (str(pipe), "/dev/zero"):
-        with pytest.raises(SettingsError, match="cannot be read: it is a pipe or a device; it must"):
+        with pytest.raises(
+            SettingsError, match="cannot be read: it is a pipe or a device; it must"
+        ):
             Settings.load(ONE | {"SMSQ_ACCOUNTS_FILE": device})
     for name in ("SMSQ_APP_SECRET_FILE", "SMSQ_CODES_FILE", "SMSQ_GATEWAY_CA_BUNDLE"):
         with pytest.raises(SettingsError, match=name):

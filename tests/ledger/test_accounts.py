@@ -19,7 +19,15 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted, AttemptResult, Rejected, Report, RetryLater, accounts, timers
+from smsq_worker.ledger import (
+    Admitted,
+    AttemptResult,
+    Rejected,
+    Report,
+    RetryLater,
+    accounts,
+    timers,
+)
 from smsq_worker.ledger.admin import template_scope
 
 A, B = "", "backup"

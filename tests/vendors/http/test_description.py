@@ -15,7 +15,6 @@ from smsq_worker.i18n.told import told as in_chinese
 from smsq_worker.vendors.http.vendor import HttpVendor
 from smsq_worker.vendors.vendor import VendorOptions
 
-
 ENGLISH = re.compile(r"[a-z]{2,} [a-z]{2,}|[:;](?= |$)")
 AS_WRITTEN = re.compile(r'"[^"]*"|\{[^ ]*\}')
 

@@ -1,8 +1,8 @@
 """Count refused requests that carry a report token: the gateway may report them nowhere.
 
-The first of a kind in a minute, of each account, is also logged, without its content. Only a client that has the
-token can cause either. Counts are kept in memory, because Redis may be away, and the thread that
-replays the spool writes them to the ledger.
+The first of a kind in a minute, of each account, is also logged, without its content. Only a client
+that has the token can cause either. Counts are kept in memory, because Redis may be away, and the
+thread that replays the spool writes them to the ledger.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ needs none of them does not have to be able to read their files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -97,7 +98,7 @@ class _Table(NamedTuple):
     name: str
     values: Mapping[str, Any]
     """Its good values."""
-    given: Set[str]
+    given: AbstractSet[str]
     """The fields that it has, good or bad."""
     base: GatewayAccount
     """What it has where it says nothing itself."""

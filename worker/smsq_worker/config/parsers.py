@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from smsq.parsers import flag as flag  # noqa: PLC0414 - one of these parsers, too
 from smsq.parsers import check_tls_files, is_host, redis_address
+from smsq.parsers import flag as flag  # noqa: PLC0414 - one of these parsers, too
 from smsq.redis_urls import SCHEMES, TLS_OPTIONS
 
 MAX_PORT: Final = 65_535
@@ -121,11 +121,13 @@ def ca_bundle(text: str) -> Path:
     """Read the path of a file of CA certificates."""
     path = existing_file(text)
     try:
-        if path.stat().st_size > MAX_BUNDLE:
-            raise OSError
-        ssl.create_default_context(cafile=path)
+        is_good = path.stat().st_size <= MAX_BUNDLE
+        if is_good:
+            ssl.create_default_context(cafile=path)
     except (ssl.SSLError, OSError):
-        raise ValueError("the path of a file of CA certificates in PEM form") from None
+        is_good = False
+    if not is_good:
+        raise ValueError("the path of a file of CA certificates in PEM form")
     return path
 
 

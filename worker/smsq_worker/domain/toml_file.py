@@ -65,7 +65,10 @@ def read_document(
     """Return a file that may have tables of these names alone, or any, as `read_tables` does."""
     try:
         if isinstance(file, Path) and file.exists() and not (file.is_file() or file.is_dir()):
-            raise OSError(0, "it is a pipe or a device")  # Opening one may wait for ever.
+            # Opening one may wait for ever.
+            return None, [
+                "cannot be read: it is a pipe or a device; it must be a readable TOML file"
+            ]
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
         with file.open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)

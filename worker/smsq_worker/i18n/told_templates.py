@@ -57,8 +57,8 @@ TEMPLATES: Final = (
     N_('{file}: "{table}" is unknown; known are {known}'),
     N_("{file}: [answer]: code {code} is both {one} and {other}"),
     N_(
-        "{file}: [answer]: nothing says where code {code} is; set code or pattern, or list statuses "
-        "like http-200"
+        "{file}: [answer]: nothing says where code {code} is; set code or pattern, or list "
+        "statuses like http-200"
     ),
     N_("{file}: [answer]: pattern has code, mid and words as its groups; name none besides"),
     N_("{file}: [request]: a GET has no body; use query instead of form and json"),
@@ -66,12 +66,12 @@ TEMPLATES: Final = (
     N_("{file}: [variables]: several names need split, like {example}"),
     N_('{file}: [reports], field field: is for in = "form" or "query"'),
     N_(
-        "{file}: [reports.stats]: {written} is to be {stat}, which the catalogue does not have; add "
-        "{place}, or did you mean {hint}?"
+        "{file}: [reports.stats]: {written} is to be {stat}, which the catalogue does not have; "
+        "add {place}, or did you mean {hint}?"
     ),
     N_(
-        "{file}: [reports.stats]: {written} is to be {stat}, which the catalogue does not have; add "
-        "{place}"
+        "{file}: [reports.stats]: {written} is to be {stat}, which the catalogue does not have; "
+        "add {place}"
     ),
     N_("{file}: [reports.signature]: it needs header or field, where the signature is"),
     N_("{file}: [reports.signature]: over says what is signed; a token signs nothing"),
@@ -98,10 +98,10 @@ TEMPLATES: Final = (
     N_('a JSON pointer, like "/code" or "/data/0/id"'),
     N_('a list of codes, like [0, "OK", "http-201"]'),
     N_(
-        "a regular expression of at most {most} characters with at most {n} |, with groups {groups} "
-        "or (?:...), without lookaround, backreferences and flags, with counts like {count} behind "
-        "groups of at most {line} when multiplied, whose repetitions give nothing back (write "
-        "{example}, and not {other})"
+        "a regular expression of at most {most} characters with at most {n} |, with groups "
+        "{groups} or (?:...), without lookaround, backreferences and flags, with counts like "
+        "{count} behind groups of at most {line} when multiplied, whose repetitions give nothing "
+        "back (write {example}, and not {other})"
     ),
     N_("the name of the form's field that holds JSON"),
     N_("a table of stats, like {example}"),

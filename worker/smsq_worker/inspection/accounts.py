@@ -129,7 +129,7 @@ def _matches(route: Route) -> str:
 
 
 def unknown_here(others: Sequence[str]) -> tuple[str, str]:
-    """Return what to say, and to advise, where the ledger has accounts and no file names any here."""
+    """Return what to say where the ledger has accounts and no file names any here, and advice."""
     return (
         _(
             "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set here",
