@@ -15,7 +15,6 @@ from smsq_worker.vendors.vendor import VendorOptions
 
 OPTIONS = VendorOptions("https://sms.example.com/", "secret")
 ACME = """
-from smsq_worker.domain.accounts import VENDOR
 from smsq_worker.vendors.oneoc.vendor import OneOc
 from smsq_worker.vendors.vendor import Request
 
