@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TESTS  := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
+# Images often forbid bytecode: then each of the hundreds of processes of tests compiles all sources.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo up test check docs system matrix versions soak failover bench bench-smoke lock clean help
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from harness.credentials import RELAY, SECRET, TOKEN
+from harness.fork_server import same_start, server
 from harness.waiting import eventually
 from smsq import app as producer
 from smsq import keys
@@ -94,21 +96,13 @@ def serving(
 
     `named` is how this release calls its setting and itself.
     """
-    command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
     setting, name = named
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(
-            command,
-            env={**environ, setting: "127.0.0.1:0"},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        ) as process,
-    ):
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as out, log.open("wb") as err:
+        process = _started({**environ, setting: "127.0.0.1:0"}, writing, err.fileno())
+        os.close(writing)
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
+            line = out.readline()
             assert line.startswith(f"{name} ready: http://127.0.0.1:"), log.read_text()
             api = RunningApi(line.split()[-1].rstrip("/"), log)
             eventually(lambda: answers(api.url))
@@ -120,6 +114,14 @@ def serving(
     told = log.read_text()
     for secret in (TOKEN, RELAY, SECRET, PHONE, CODE, "Traceback", "Warning:"):
         assert secret not in told, told
+
+
+def _started(environ: Mapping[str, str], out: int, err: int) -> subprocess.Popen[bytes]:
+    """Start it, without the imports where that makes no difference."""
+    if same_start(environ):
+        return server("commands").start(["serve"], environ, out, err)
+    command = [sys.executable, "-W", "error", "-m", "smsq_worker", "serve"]
+    return subprocess.Popen(command, env=dict(environ), stdout=out, stderr=err)
 
 
 def answers(url: str) -> bool:

@@ -37,7 +37,7 @@ def unmasked_run(
     given = stdin.encode() if isinstance(stdin, str) else stdin
     args = [sys.executable, "-W", "error", "-m", "smsq_worker", *words]
     if same_start(environ):
-        done = subprocess.CompletedProcess(args, *server().run(words, environ, given))
+        done = subprocess.CompletedProcess(args, *server("commands").run(words, environ, given))
     else:
         done = subprocess.run(
             args, env=environ, input=given, capture_output=True, timeout=60, check=False

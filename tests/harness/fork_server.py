@@ -1,4 +1,4 @@
-"""Commands as processes of their own, forked from one that has imported what they need.
+"""Commands and workers as processes of their own, forked from one that has imported what they need.
 
 Importing is most of what a command costs, and hundreds of tests run some. A forked one has its own
 memory, signals, exit code and files like one that was started; what it imports it finds there. What
@@ -8,19 +8,22 @@ depends on how the interpreter starts is started as usual: see `same_start`.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import json
 import os
 import pkgutil
+import random
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Thread
-from typing import Any, Final
+from threading import Lock, Thread
+from typing import Final, Literal
 
 from harness.paths import TESTS
 
@@ -28,6 +31,8 @@ TIMEOUT_S: Final = 60.0
 _AT_START: Final = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE")
 _AT_IMPORT: Final = frozenset({"SMSQ_TEST_KILL_AT"})
 """What modules of ours read while they are imported."""
+_NOT_BEFORE: Final = frozenset({"smsq_worker.celery_worker.flower_config"})
+"""What is Flower's to import."""
 _MAX: Final = 1 << 17
 
 
@@ -43,13 +48,15 @@ def same_start(environ: Mapping[str, str]) -> bool:
 
 
 class ForkServer:
-    """Runs commands of `smsq`. One for each process of tests."""
+    """Runs commands of `smsq`, or workers. One of each for each process of tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Literal["commands", "workers"]) -> None:
         own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        strict = ["-W", "error"] if kind == "commands" else []
+        name, number = "harness.fork_server", str(theirs.fileno())
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "harness.fork_server", str(theirs.fileno())],
+                [sys.executable, *strict, "-m", name, kind, number],
                 pass_fds=[theirs.fileno()],
                 cwd=TESTS,
             )
@@ -63,19 +70,16 @@ class ForkServer:
     def run(
         self, words: Sequence[str], environ: Mapping[str, str], stdin: bytes | None
     ) -> tuple[int, bytes, bytes]:
-        """Run `smsq` with these words; return its exit code, stdout and stderr."""
+        """Run a command with these words; return its exit code, stdout and stderr."""
         reads = [os.pipe() for _ in range(2)]
         given, giving = os.pipe() if stdin is not None else (os.dup(0), -1)
-        request = json.dumps([list(words), dict(environ), str(Path.cwd())]).encode()
-        assert len(request) < _MAX
         fds = [given, *(end for _, end in reads)]
-        socket.send_fds(self._socket, [request], fds)
+        self._ask("run", words, environ, fds)
         for fd in fds:
             os.close(fd)
         threads = [_Reading(read) for read, _ in reads]
         if stdin is not None:
             Thread(target=_write, args=(giving, stdin), daemon=True).start()
-        self._socket.settimeout(TIMEOUT_S)
         child = int(self._socket.recv(100))
         try:
             code = int(self._socket.recv(100))
@@ -85,6 +89,45 @@ class ForkServer:
             raise subprocess.TimeoutExpired(["smsq", *words], TIMEOUT_S) from None
         out, err = (thread.result() for thread in threads)
         return code, out, err
+
+    def start(
+        self, words: Sequence[str], environ: Mapping[str, str], out: int, err: int
+    ) -> subprocess.Popen[bytes]:
+        """Start a process that is a child of this one, and writes to these files."""
+        with Path(os.devnull).open("rb") as nothing, _adopting():
+            self._ask("start", words, environ, [nothing.fileno(), out, err])
+            child = int(self._socket.recv(100))
+            self._socket.recv(100)  # Whoever forked it is gone.
+        return _Forked(words, child)
+
+    def _ask(
+        self, how: str, words: Sequence[str], environ: Mapping[str, str], fds: list[int]
+    ) -> None:
+        request = json.dumps([how, list(words), dict(environ), str(Path.cwd())]).encode()
+        assert len(request) < _MAX
+        self._socket.settimeout(TIMEOUT_S)
+        socket.send_fds(self._socket, [request], fds)
+
+
+class _Forked(subprocess.Popen[bytes]):
+    """A process that another has started, as if this one had."""
+
+    def __init__(self, words: Sequence[str], pid: int) -> None:
+        self.args, self.pid, self.returncode = words, pid, None
+        self.stdin = self.stdout = self.stderr = None
+        self._child_created, self._communication_started = True, False
+        self._waitpid_lock, self._sigint_wait_secs = Lock(), 0.25
+
+
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Become the parent of those whose own dies before them."""
+    be_subreaper: Callable[[int], int] = lambda on: ctypes.CDLL(None).prctl(36, on, 0, 0, 0)  # noqa: E731
+    assert be_subreaper(1) == 0
+    try:
+        yield
+    finally:
+        be_subreaper(0)
 
 
 class _Reading(Thread):
@@ -112,9 +155,9 @@ def _write(fd: int, data: bytes) -> None:
 
 
 @cache
-def server() -> ForkServer:
+def server(kind: Literal["commands", "workers"]) -> ForkServer:
     """Return this process' server, which ends with it."""
-    return ForkServer()
+    return ForkServer(kind)
 
 
 def _serve(fd: int) -> None:
@@ -124,14 +167,19 @@ def _serve(fd: int) -> None:
         message, fds, _, _ = socket.recv_fds(requests, _MAX, 3)
         if not message:
             os._exit(0)
+        how, *rest = json.loads(message)
         child = os.fork()
         if not child:
+            if how == "start" and (started := os.fork()):
+                requests.send(str(started).encode())
+                os._exit(0)
             requests.close()
-            _become(fds, *json.loads(message))
+            _become(fds, *rest)
             return
         for one in fds:
             os.close(one)
-        requests.send(str(child).encode())
+        if how == "run":
+            requests.send(str(child).encode())
         _, status = os.waitpid(child, 0)
         requests.send(str(os.waitstatus_to_exitcode(status)).encode())
 
@@ -147,23 +195,42 @@ def _become(fds: list[int], words: list[str], environ: dict[str, str], folder: s
             range(3), "rww", (sys.stdin, sys.stdout, sys.stderr), strict=True
         )
     )
+    random.seed()
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
-    sys.argv = ["smsq", *words]
+    sys.argv[1:] = words
     # As `python -m smsq_worker` finds the sources, without the tests.
     sys.path[0] = folder
 
 
-def _import_all() -> Any:
-    for name in ("smsq_worker.cli.commands", "smsq_worker.cli.views", "smsq_worker.cli.helpers"):
+def _import_all(*names: str) -> None:
+    for name in names:
         package = importlib.import_module(name)
         for info in pkgutil.iter_modules(package.__path__, f"{name}."):
-            importlib.import_module(info.name)
-    return importlib.import_module("smsq_worker.cli").main
+            if info.name not in _NOT_BEFORE:
+                importlib.import_module(info.name)
+
+
+def _commands() -> Callable[[], object]:
+    _import_all(*(f"smsq_worker.cli.{room}" for room in ("commands", "views", "helpers")))
+    _import_all("smsq_worker.api")
+    sys.argv[0] = "smsq"
+    main: Callable[[], object] = importlib.import_module("smsq_worker.cli").main
+    return main
+
+
+def _workers() -> Callable[[], object]:
+    _import_all("celery.bin", "celery.worker", "celery.apps", "smsq_worker.celery_worker")
+    for name in ("smsq_worker.runtime", "celery.concurrency.thread", "celery.fixups.django"):
+        importlib.import_module(name)
+    celery = importlib.import_module("celery.__main__")
+    sys.argv[0] = str(celery.__file__)
+    main: Callable[[], object] = celery.main
+    return main
 
 
 if __name__ == "__main__":
-    main = _import_all()
-    _serve(int(sys.argv[1]))
+    main = _commands() if sys.argv[1] == "commands" else _workers()
+    _serve(int(sys.argv[2]))
     main()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import redis
 
+from harness.fork_server import same_start, server
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
 from smsq.connection import connect
+from smsq_worker.celery_worker.options import refused
 from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
@@ -53,9 +56,7 @@ class Machine:
         own = self.environ | environ
         service = services.worker(own.get("SMSQ_BROKER_URL") or own["SMSQ_REDIS_URL"], own)
         with (self.logs / f"worker{len(self.workers)}.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [*service.command, *options], env=dict(service.environ), stdout=log, stderr=log
-            )
+            worker = started([*service.command, *options], service.environ, log)
         self.workers.append(worker)
         eventually(lambda: worker.poll() is not None or service.ready())
         return worker
@@ -82,6 +83,18 @@ def machine(environ: dict[str, str], folder: Path) -> Iterator[Machine]:
                 if worker.poll() is None:
                     worker.kill()
                 worker.wait(30)
+
+
+def started(
+    command: Sequence[str], environ: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start `smsq worker`, without the imports where that makes no difference."""
+    words = command[command.index("worker") :]
+    if same_start(environ) and not refused(words[1:]):
+        return server("workers").start(
+            ["-A", "smsq_worker", *words], environ, log.fileno(), log.fileno()
+        )
+    return subprocess.Popen(command, env=dict(environ), stdout=log, stderr=log)
 
 
 def ends(worker: subprocess.Popen[bytes], code: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,7 +183,7 @@ class Fleet:
     @contextmanager
     def running(self, role: str, **own: str) -> Iterator[Path]:
         """Run a role; give its home."""
-        environ = self.filled_in(role) | own
+        environ = self.filled_in(role) | own | {"PYTHONFAULTHANDLER": "1"}
         command = [sys.executable, "-m", "smsq_worker", *self.deployed(role).command]
         home = Path(environ["SMSQ_HOME"])
         with (self.guarded.folder / "log").open("ab") as log:
@@ -191,7 +192,12 @@ class Fleet:
             yield home
         finally:
             process.terminate()
-            assert process.wait(60) == 0
+            try:
+                assert process.wait(60) == 0
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # Its threads' stacks come into the log.
+                process.wait(60)
+                pytest.fail((self.guarded.folder / "log").read_text()[-8000:])
 
 
 @pytest.fixture(scope="module")
