@@ -211,7 +211,7 @@ local function release_waiting()
     local room = KEY_WAITING .. template
     local ids, is_any = redis.call('ZPOPMIN', room, limit), false
     for i = 1, #ids, 2 do
-      is_any = apart('message', ids[i], release, room, ids[i]) or is_any
+      is_any = apart('message', ids[i], release, room, ids[i]) ~= false or is_any
     end
     if #ids < 2 * limit or not is_any then redis.call('SREM', KEY_RELEASED, template) end
   end
