@@ -54,7 +54,7 @@ async def begin(number: Number, request: Request) -> dict[str, Any]:
 
 @app.get("/login")
 async def sent(request: Request) -> dict[str, str | None]:
-    """Say what became of the SMS, so that the page can say that it does not come."""
+    """Return what became of the SMS, so that the page can show that it failed."""
     _, message_id, _ = request.session.get("login") or ["", "", ""]
     status = await smsq.astatus(message_id)
     return {"state": status.state if status else None}

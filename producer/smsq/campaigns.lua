@@ -3,7 +3,7 @@
 
 -- As all of a campaign can be final while its sender reads the next batch, it has ended after so long.
 local CAMPAIGN_QUIET_MS = 60000
--- Beyond so many fields no reason gets one of its own. All others are fewer than 60.
+-- Beyond this many fields a new reason gets no separate one. All others are fewer than 60.
 local CAMPAIGN_FIELDS = 110
 
 local function field_of_reason(key, field)

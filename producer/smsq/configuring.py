@@ -146,7 +146,7 @@ def settle() -> ProducerSettings:
 
 def caller() -> str:
     """Return the place in the host's code that called smsq."""
-    frame = sys._getframe(1)  # noqa: SLF001 - traceback would read the lines of the whole stack
+    frame = sys._getframe(1)  # noqa: SLF001 - traceback would read source lines of every frame
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -165,7 +165,7 @@ def running(
 ) -> Steps[tuple[Any, bool]]:
     """Run an act; return its answer, and whether that many replicas have what it wrote.
 
-    WAIT counts for the writes of its own connection, so both go over one. A script cannot wait
+    WAIT counts only what the same connection wrote, so both go over one. A script cannot wait
     itself.
     """
     arguments = (len(keys), *keys, *args)

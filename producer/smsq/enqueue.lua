@@ -120,7 +120,7 @@ local CAMPAIGNS_AT_MOST = 10000
 -- Of one of the relay's callers, who are strangers to each other.
 local CAMPAIGNS_OF_CALLER = 1000
 
--- Count a campaign that a caller begins, beside so many that are known. Returns whether it may. Whose
+-- Count a campaign that a caller begins, `known` being the number of all. Returns whether it may. Whose
 -- it is stands beside the counts, because a record that was evicted does not tell it.
 local function count_caller(name, by, known)
   local caller, of = by:match('^relay:(.*)$'), 'of ' .. name

@@ -65,7 +65,8 @@ def _published(
 ) -> dict[str, Any]:
     """Return what `celery.send_task` would publish.
 
-    By what it calls, not by itself: signals would tell the application of a task that there is not.
+    Through what it calls, not through itself: its signals would announce a task that does not
+    exist.
     """
     amqp: Any = celery.amqp
     headers, properties, body, _ = amqp.as_task_v2(

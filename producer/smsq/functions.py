@@ -36,7 +36,10 @@ _ACTS: Final = {
 PREFIX: Final = "smsq_"
 
 # Of the command alone: an act that was refused something on its way has begun, and was refused it.
-_NO_FUNCTION: Final = re.compile(r"Function not found|unknown command .FCALL", re.IGNORECASE)
+# Servers that know no functions name the command, each in its own words.
+_NO_FUNCTION: Final = re.compile(
+    r"Function not found|(?!.*user_function).*\bFCALL\b", re.IGNORECASE | re.DOTALL
+)
 _NOT_ALLOWED: Final = re.compile(
     r"no permissions to run the '(fcall|evalsha|script\|load)' command"
 )

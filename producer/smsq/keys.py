@@ -47,7 +47,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
 | smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
 | smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
-| smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to tell that one has ended, or to forget it; inf while one has live messages | as its campaign |
+| smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to report the end of each, or to forget it; inf while one has live messages | as its campaign |
 | smsq:campaigns:callers | hash | how many campaigns each of the relay's callers has begun, at most 1,000; "of <name>": whose one is; "" is the holder of SMSQ_RELAY_SECRET | as they |
 | smsq:campaigns:waiting:<name> | zset | ids deferred because their campaign is paused, or slower, by when they were entered | until they go on |
 | smsq:campaigns:rooms | set | campaigns of which messages wait there | until none does |
@@ -87,7 +87,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | campaign | the name of its campaign |
 | account | which of smsq:stops applies; without one it is "default" |
 | via | of a probe: "@" and the key of the only account that it may go through |
-| turn | "1" where it has its slot of a campaign with a rate of its own |
+| turn | "1" where it has its slot of a campaign with its own rate |
 | key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
@@ -116,7 +116,7 @@ Fields of smsq:campaign:<name>. A message is counted in the act that changes its
 
 | field | holds |
 | --- | --- |
-| at, by | when its first message was entered, and by whom: a relay's caller, or user@host |
+| at, by | when its first message was entered, and its origin: a relay's caller, or user@host |
 | lane, template | of its messages; "*" where they differ |
 | <lane>:<state> | how many of its messages are in a state, live or final |
 | doubted:<lane> | how many of those that wait may have been sent: a cancel ends them as failed |

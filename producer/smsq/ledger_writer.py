@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from smsq import keys
-from smsq.cipher import Opener, PlaintextCipher, opener, to_json
+from smsq.cipher import Opener, opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
-from smsq.contract import Lane, Message, OnAmbiguous, State, mask_phone, parse_id, relay_space
+from smsq.contract import Lane, Message, State, parse_id
+from smsq.entries import (
+    NO_ORIGIN,
+    Entered,
+    Origin,
+    as_entered,
+    as_entry,
+    campaign_error,
+    name_senders_once,
+)
 from smsq.errors import (
-    CampaignCancelled,
-    InvalidMessage,
     KeyConflict,
     LedgerFull,
     LedgerUnavailable,
@@ -29,25 +35,7 @@ FIRST_CHECK_S: Final = 30
 1 ms later for each message of its lane that is queued before it.
 """
 
-_CAMPAIGN: Final = 8
-"""Where an entry has it."""
 IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same key or task_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who sent a message through the relay, and where its callbacks go; its trace."""
-
-    caller: str = ""
-    """A name of SMSQ_RELAY_CALLERS_FILE; "" for the holder of SMSQ_RELAY_SECRET."""
-    return_url: str = field(default="", repr=False)
-    trace: str | None = None
-    """W3C traceparent, of any message, where it is traced."""
-    via: str = ""
-    """Of a probe of one of several accounts: "@" and its key; it goes over no other."""
-
-
-NO_ORIGIN: Final = Origin()
 
 
 class WakeUp(NamedTuple):
@@ -63,15 +51,6 @@ class BatchWakeUp(NamedTuple):
     lane: Lane
     queue: str
     envelope: str
-
-
-@dataclass(frozen=True, slots=True)
-class Entered:
-    """What the ledger made of a message."""
-
-    state: State
-    duplicate_of: str | None = None
-    """The id of the message that holds its key, where that is another."""
 
 
 class LedgerWriter:
@@ -169,7 +148,7 @@ class LedgerWriter:
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entries = [as_entry(cipher, one, message, origin) for one, message in messages]
-        _name_senders_once(entries)
+        name_senders_once(entries)
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
         return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
@@ -239,96 +218,3 @@ def _knows_any(ids: Sequence[str]) -> Steps[bool]:
         return any((yield [("HGET", keys.message(message_id), "state") for message_id in ids]))
     except RedisError:
         return True
-
-
-def as_entered(message_id: str, answer: str) -> Entered | KeyConflict:
-    """Read an answer of enqueue.lua."""
-    state, _, holder = answer.partition(" ")
-    if state != "conflict":
-        return Entered(State(state), holder or None)
-    what = "task_id" if holder == message_id else "key"
-    conflict = KeyConflict(
-        f"{what} is that of message {holder}, which has another phone or template; repeat that "
-        f"message as it was, or give this one a {what} of its own"
-    )
-    conflict.holder = holder
-    return conflict
-
-
-def campaign_error(answer: str) -> CampaignCancelled | InvalidMessage | None:
-    """Return why no message of a call may be entered, as enqueue.lua answers."""
-    what, _, name = answer.partition(" ")
-    if what == "barred":
-        error = CampaignCancelled(
-            f"campaign {name} was cancelled: nothing was enqueued; send it in another campaign"
-        )
-        error.campaign = name
-        return error
-    if what == "crowded":
-        return InvalidMessage(
-            f"campaign {name} would be one too many: the ledger knows at most 10,000 at a time, "
-            "each until SMSQ_RETENTION_S after its end"
-        )
-    if what == "greedy":
-        return InvalidMessage(
-            f"campaign {name} would be one too many of this caller's: it may have at most 1,000 at "
-            "a time, each until SMSQ_RETENTION_S after its end"
-        )
-    return None
-
-
-def _sender(message: Message) -> str:
-    """Return who sends a campaign, as its record shows it."""
-    if message.key_space.startswith(relay_space("")):
-        return message.key_space
-    from smsq.audit import MAX_TEXT, operator  # Only campaigns need it.
-
-    return operator()[:MAX_TEXT]
-
-
-def _name_senders_once(entries: list[tuple[Any, ...]]) -> None:
-    """Leave who sends a campaign to the first of its messages."""
-    named = set()
-    for n, entry in enumerate(entries):
-        campaign = entry[_CAMPAIGN] if len(entry) > _CAMPAIGN else None
-        if campaign in named:
-            entries[n] = entry[: _CAMPAIGN + 1]
-        elif campaign:
-            named.add(campaign)
-
-
-def as_entry(
-    cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
-) -> tuple[Any, ...]:
-    """Return a message as enqueue.lua takes it."""
-    details = {
-        "template": message.template,
-        "phone": mask_phone(message.phone),
-        "who": cipher.phone_hash(message.phone),
-        "reference": message.reference,
-        "notify": message.notify,
-        "caller": origin.caller,
-        "returnurl": origin.return_url,
-        "trace": origin.trace,
-        "via": origin.via,
-        "campaign": message.campaign,
-        "row": message.row and str(message.row),
-        "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
-    }
-    key: tuple[str, ...] = ()
-    if message.key:
-        digests = cipher.idempotency(message.key, message.phone, message.template)
-        key = (message.key_space, *digests)
-    entry = (
-        message_id,
-        message.lane,
-        cipher.seal(message.phone, message.code),
-        round(message.ttl_s * 1000),
-        round((message.send_at or 0) * 1000),
-        key,
-        "",
-        [part for name, value in details.items() if value for part in (name, value)],
-    )
-    if not message.campaign:
-        return entry
-    return (*entry, message.campaign, _sender(message))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from smsq.app import app
 from smsq.cancelling import Cancellation
 from smsq.contract import Message
+from smsq.entries import NO_ORIGIN, Entered, Origin
 from smsq.errors import KeyConflict
-from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 from smsq.parsers import IN_MEMORY
 from smsq.redis_ledger import RedisLedger
 from smsq.tracking import Status

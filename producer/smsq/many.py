@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
 from smsq.contract import LaneName, Message, Row, new_id, parse, parse_campaign, parse_lane
+from smsq.entries import Entered
 from smsq.errors import (
     CampaignCancelled,
     InvalidMessage,
@@ -26,7 +27,6 @@ from smsq.errors import (
     LedgerFull,
     LedgerUnavailable,
 )
-from smsq.ledger_writer import Entered
 from smsq.steps import adrive, drive
 
 BATCH_AT_MOST: Final = 1000

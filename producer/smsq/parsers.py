@@ -17,7 +17,7 @@ FERNET_KEY_BYTES: Final = 32
 VERIFY_SECRET_CHARS: Final = 32
 MAX_VERIFY_SECRETS: Final = 5
 MAX_DIGITS: Final = 20
-"""int() refuses thousands of digits with a text of its own."""
+"""int() refuses thousands of digits with an error message about that."""
 
 
 def number(least: float, most: float, *, above: bool = False) -> Callable[[str], float]:

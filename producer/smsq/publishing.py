@@ -17,7 +17,7 @@ from smsq.errors import LedgerUnavailable
 log = logging.getLogger(__name__)
 
 PUBLISH_SHARE: Final = 0.75
-"""Of the time that is left; the rest is for noting that the publication failed."""
+"""Share of the time left; what remains is for noting that the publication failed."""
 
 
 def publish(celery: Celery, message_id: str, lane: Lane, *, argsrepr: str = "()") -> None:

@@ -118,7 +118,7 @@ class KeepingDeadline:
             self._connecting = False
 
     def _wrap_socket_with_ssl(self, sock: Any) -> Any:
-        # This timeout bounds the whole handshake, however its bytes come.
+        # This timeout bounds the handshake as a whole, however its bytes come.
         sock.settimeout(self._timeout(self.socket_timeout))
         return super()._wrap_socket_with_ssl(sock)  # type: ignore[misc]
 

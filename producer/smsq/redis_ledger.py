@@ -16,9 +16,10 @@ from smsq.async_connection import aperform
 from smsq.cancelling import Cancellation
 from smsq.connection import perform
 from smsq.contract import Lane, Message, State, mask_phone
+from smsq.entries import NO_ORIGIN, Entered, Origin
 from smsq.errors import KeyConflict
 from smsq.failpoints import reached
-from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, Entered, Origin, WakeUp
+from smsq.ledger_writer import BatchWakeUp, WakeUp
 from smsq.publishing import left_to_the_scheduler, publish, publish_batch
 from smsq.steps import Steps
 from smsq.tracking import Status, reading

@@ -23,8 +23,8 @@ from smsq.contract import (
     parse_named,
     signature_of_send_sms,
 )
+from smsq.entries import NO_ORIGIN, Entered, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
-from smsq.ledger_writer import NO_ORIGIN, Entered, Origin
 from smsq.results import SendResult
 
 NOT_SENT: Final = (

@@ -21,6 +21,7 @@ from harness.campaigns import sweep
 from harness.machine import machine
 from harness.ops_docs import documented
 from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
+from harness.scopes import template_scope
 from harness.waiting import becomes, eventually
 from smsq import keys
 from smsq.connection import connect
@@ -32,7 +33,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger, accounts, quality
-from smsq_worker.ledger.admin import ACCOUNT, Control, template_scope
+from smsq_worker.ledger.admin import ACCOUNT, Control
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.histograms import BOUNDS_MS
 

@@ -16,7 +16,7 @@ from harness.scene import DELIVRD, LONG_AGO, PHONE, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import parse
-from smsq.ledger_writer import Origin
+from smsq.entries import Origin
 from smsq_worker.callbacks.dispatcher import Dispatcher
 from smsq_worker.callbacks.poster import Posted, Trouble
 from smsq_worker.cli.commands.notices import notices as command

@@ -23,7 +23,8 @@ from harness.vendor_server import accepted, refused
 from harness.waiting import becomes, eventually
 from smsq import keys
 from smsq.contract import parse
-from smsq.ledger_writer import LedgerWriter, Origin
+from smsq.entries import Origin
+from smsq.ledger_writer import LedgerWriter
 from smsq.tasks import enqueue
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services

@@ -79,8 +79,8 @@ def test_a_worker_of_queues_that_are_not_smsqs_is_refused_with_the_right_name() 
 
 
 DOUBTFUL = {
-    "--time-limit": "has no effect: every attempt has a deadline",
-    "--soft-time-limit": "has no effect: every attempt has a deadline",
+    "--time-limit": "has no effect: every attempt has its own deadline",
+    "--soft-time-limit": "has no effect: every attempt has its own deadline",
     "--max-tasks-per-child": "has no effect: a worker has no child processes",
     "--max-memory-per-child": "has no effect: a worker has no child processes",
     "--prefetch-multiplier": "is not tested: a lane full of bulk",

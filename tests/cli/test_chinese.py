@@ -16,7 +16,7 @@ from harness.scene import DELIVRD, Scene, stat
 from smsq_worker import cli, i18n
 from smsq_worker.cli.helpers.layout import by_columns, padded, restored, width, wrapped
 from smsq_worker.cli.helpers.translated_help import HelpContext
-from smsq_worker.cli.views import explain as view
+from smsq_worker.cli.views import explain_lines as view
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import Lang

@@ -8,8 +8,9 @@ import pytest
 import redis
 
 from harness.cli import PHONE, run
+from harness.scopes import template_scope
 from smsq import keys
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, template_scope
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control
 
 
 def pause_by_itself(client: redis.Redis, scope: str, cause: str, detail: str) -> None:

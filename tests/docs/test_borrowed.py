@@ -382,6 +382,11 @@ def test_a_message_of_kombu_has_what_is_read_and_set() -> None:
     assert message.decode() == ([], {}, {})
 
 
+def test_flower_ends_by_the_handler_that_its_configuration_replaces() -> None:
+    module = importlib.import_module("flower.command")
+    assert "signal.signal(signal.SIGTERM, sigterm_handler)" in inspect.getsource(module)
+
+
 def test_flower_has_the_options_that_its_configuration_sets() -> None:
     importlib.import_module("flower.options")
     from tornado.options import options

@@ -22,8 +22,9 @@ from harness.waiting import eventually
 from smsq import keys, wakeup
 from smsq.app import app
 from smsq.contract import Lane, parse
+from smsq.entries import Entered
 from smsq.failpoints import VARIABLE
-from smsq.ledger_writer import Entered, LedgerWriter
+from smsq.ledger_writer import LedgerWriter
 from smsq.settings import ProducerSettings
 from smsq_worker.delivery_reports.meaning import report_of
 from smsq_worker.domain.codes import Catalogue

@@ -13,6 +13,7 @@ from celery import Celery
 
 import smsq
 from harness.credentials import RELAY, SECRET, TOKEN
+from harness.sandboxes import serving
 from harness.waiting import eventually
 from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.devstack import services
@@ -97,7 +98,7 @@ def watched(base_environ: Mapping[str, str], logs: Path) -> Iterator[Running]:
         for protocol in (2, 1)
     )
     gateway = Sandbox(secret=SECRET, report_url=None, bind=("127.0.0.1", 0), slow_s=SLOW_S)
-    with gateway.serving() as sandbox, foreign, of_old:
+    with serving(gateway) as sandbox, foreign, of_old:
         environ = quiet(
             base_environ,
             SMSQ_REDIS_URL=redis_url,

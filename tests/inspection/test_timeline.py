@@ -25,6 +25,7 @@ from harness.scene import (
     mid_of,
     stat,
 )
+from harness.scopes import template_scope
 from harness.timeline import LOOKALIKE, Explain, lines_of
 from smsq import keys
 from smsq.cipher import PlaintextCipher
@@ -35,7 +36,7 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.inspection import timeline
 from smsq_worker.inspection.formatting import instant, local_instant, scope_words
 from smsq_worker.ledger import selecting
-from smsq_worker.ledger.admin import ACCOUNT, template_scope
+from smsq_worker.ledger.admin import ACCOUNT
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.timestamps import at
 

@@ -13,6 +13,7 @@ import redis
 
 from harness.accounts import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, UNCLEAR, A, B, Several
 from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
+from harness.scopes import template_scope
 from smsq import keys
 from smsq.connection import run_and_wait
 from smsq.contract import Lane, State
@@ -29,7 +30,6 @@ from smsq_worker.ledger import (
     accounts,
     timers,
 )
-from smsq_worker.ledger.admin import template_scope
 
 RATE = 1000.0
 FIRST = Account("main", A, RATE, 10)

@@ -15,9 +15,9 @@ from smsq.audit import act
 from smsq.cancelling import Canceller
 from smsq.cipher import PlaintextCipher
 from smsq.contract import FINAL, Lane, State, parse
+from smsq.entries import Entered
 from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict
 from smsq.functions import lua
-from smsq.ledger_writer import Entered
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Rejected, RetryLater

@@ -28,13 +28,14 @@ from harness.scene import (
     Scene,
     stat,
 )
+from harness.scopes import template_scope
 from smsq import keys
 from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker, PhoneLimit
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, RetryLater
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.client_rate import RelayRate

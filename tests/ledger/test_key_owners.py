@@ -23,7 +23,7 @@ from harness.paths import RELEASES
 from harness.scene import DELIVRD, Scene
 from smsq import keys
 from smsq.contract import State, parse, relay_space
-from smsq.ledger_writer import NO_ORIGIN, Origin
+from smsq.entries import NO_ORIGIN, Origin
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 

@@ -20,12 +20,13 @@ from harness.scene import (
     Scene,
     stat,
 )
+from harness.scopes import template_scope
 from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker, template_pauses
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 
 OF_TEMPLATE = template_scope(TEMPLATE)
 OTHER = "SMS_2002"

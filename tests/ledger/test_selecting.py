@@ -20,7 +20,8 @@ from smsq import keys
 from smsq.cipher import PlaintextCipher
 from smsq.compaction import unfolded
 from smsq.contract import Lane, mask_phone, parse
-from smsq.ledger_writer import LedgerWriter, Origin
+from smsq.entries import Origin
+from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.selecting import SLICE, BadCursor, Selection, Selector

@@ -28,7 +28,8 @@ from smsq.async_connection import _OPEN, CONNECTIONS_AT_MOST, AsyncClients, aper
 from smsq.cipher import opener
 from smsq.connection import NOT_SENT, connect, running
 from smsq.contract import parse
-from smsq.ledger_writer import NO_ORIGIN, LedgerWriter
+from smsq.entries import NO_ORIGIN
+from smsq.ledger_writer import LedgerWriter
 from smsq.settings import ProducerSettings
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.campaigns import Campaigns

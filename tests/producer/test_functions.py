@@ -21,9 +21,10 @@ from smsq import keys
 from smsq.async_connection import AsyncClients, aperform
 from smsq.connection import connect
 from smsq.contract import Lane, State, parse
+from smsq.entries import NO_ORIGIN
 from smsq.errors import LedgerFull, LedgerUnavailable
 from smsq.functions import CODE, LIBRARY, lua
-from smsq.ledger_writer import NO_ORIGIN, BatchWakeUp, LedgerWriter, WakeUp
+from smsq.ledger_writer import BatchWakeUp, LedgerWriter, WakeUp
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import functions as doctor
 from smsq_worker.infra.ports import free_port

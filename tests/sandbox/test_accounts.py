@@ -11,6 +11,7 @@ import requests
 from click.testing import CliRunner
 
 from harness.receiver import Receiver
+from harness.sandboxes import serving
 from harness.waiting import eventually
 from smsq_worker.cli.commands.sandbox import sandbox as sandbox_command
 from smsq_worker.sandbox import MOODS, Sandbox, SandboxAccounts
@@ -60,13 +61,13 @@ def _two(log: Path | None = None, **reports: str) -> SandboxAccounts:
 @pytest.fixture
 def played() -> Iterator[Played]:
     accounts = _two()
-    with accounts.serving() as running:
+    with serving(accounts) as running:
         yield Played(accounts, running.url)
 
 
 def test_each_has_its_secret_and_its_journal(tmp_path: Path) -> None:
     accounts, log = _two(tmp_path / "log"), tmp_path / "log"
-    with accounts.serving() as running:
+    with serving(accounts) as running:
         played = Played(accounts, running.url)
         assert played.send("main").json()["code"] == 200
         assert played.send("backup", SECRETS["main"]).json()["msg"] == "校验失败"
@@ -81,7 +82,7 @@ def test_each_has_its_secret_and_its_journal(tmp_path: Path) -> None:
 def test_each_reports_to_its_own_address() -> None:
     with Receiver() as main, Receiver() as backup:
         accounts = _two(main=main.url, backup=backup.url)
-        with accounts.serving() as running:
+        with serving(accounts) as running:
             played = Played(accounts, running.url)
             mids = [played.send(name).json()["mid"] for name in SECRETS]
             played.switch("backup", "no-balance")

@@ -26,6 +26,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 
+from harness.sandboxes import serving
 from smsq_worker import cli
 from smsq_worker.cli.commands.sandbox import sandbox as sandbox_command
 from smsq_worker.sandbox import OUTCOMES, BindError, Sandbox
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from smsq_worker.sandbox.background import RunningSandbox
+    from harness.sandboxes import RunningSandbox
 
 SECRET = "s3cret-of-the-test"
 CODE = "482913"
@@ -226,7 +227,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     gateway = closing(Receiver())
-    with gateway as shared, sandbox_for(shared.url).serving() as running:
+    with gateway as shared, serving(sandbox_for(shared.url)) as running:
         yield Bench(running, shared)
 
 
@@ -478,7 +479,7 @@ def test_6011_has_a_bom_and_blanks_around_json_that_calls_itself_html(bench: Ben
 
 def test_7000_is_reported_and_the_report_answered_before_the_send_is(receiver: Receiver) -> None:
     receiver.gate.clear()
-    with sandbox_for(receiver.url).serving() as running, ThreadPoolExecutor() as pool:
+    with serving(sandbox_for(receiver.url)) as running, ThreadPoolExecutor() as pool:
         phone = "13900007000"
         answer = pool.submit(send, running.url, phone)
 
@@ -570,7 +571,7 @@ def test_7010_comes_as_text_with_a_bom(bench: Bench) -> None:
 
 
 def test_7011_is_reported_after_a_mid_that_nobody_was_given(receiver: Receiver) -> None:
-    with sandbox_for(receiver.url).serving() as running:
+    with serving(sandbox_for(receiver.url)) as running:
         mid = send(running.url, "13900007011").json()["mid"]
         receiver.wait(lambda: len(receiver.posts) == 2)
 
@@ -674,7 +675,7 @@ def test_a_post_with_a_form_is_the_same_as_a_get(bench: Bench) -> None:
 
 def test_a_report_that_is_not_taken_is_posted_again(receiver: Receiver) -> None:
     receiver.statuses = [503, 302]
-    with sandbox_for(receiver.url).serving() as running:
+    with serving(sandbox_for(receiver.url)) as running:
         mid = send(running.url, "13900008000").json()["mid"]
 
         assert receiver.stats(mid, 3) == ["DELIVRD"] * 3
@@ -718,7 +719,7 @@ def test_a_receiver_that_was_away_gets_its_reports_when_it_is_back() -> None:
     with (
         refused,
         closing(Receiver(away=True)) as receiver,
-        sandbox_for(receiver.url).serving() as running,
+        serving(sandbox_for(receiver.url)) as running,
     ):
         mid = send(running.url, "13900008000").json()["mid"]
         refused.wait()
@@ -733,7 +734,7 @@ def test_a_report_is_given_up_in_the_end(
     receiver.statuses = [500] * 3
 
     given_up = Noticed("abandoned: HTTP 500")
-    with given_up, sandbox_for(receiver.url).serving() as running:
+    with given_up, serving(sandbox_for(receiver.url)) as running:
         send(running.url, "13900008000")
         given_up.wait()
 
@@ -743,7 +744,7 @@ def test_a_report_is_given_up_in_the_end(
 
 def test_a_receiver_that_hangs_holds_up_no_answer(receiver: Receiver) -> None:
     receiver.gate.clear()
-    with sandbox_for(receiver.url, report_delay_s=0.0).serving() as running:
+    with serving(sandbox_for(receiver.url, report_delay_s=0.0)) as running:
         mids = [send(running.url, "13900008000").json()["mid"] for _ in range(3)]
         receiver.wait(lambda: len(receiver.posts) >= 3)
         mids.append(send(running.url, "13900008000").json()["mid"])
@@ -752,7 +753,7 @@ def test_a_receiver_that_hangs_holds_up_no_answer(receiver: Receiver) -> None:
 
 
 def test_without_a_report_address_none_is_sent() -> None:
-    with sandbox_for(None).serving() as running:
+    with serving(sandbox_for(None)) as running:
         assert send(running.url, "13900007000").json()["code"] == 200
         assert running.total == 1
 
@@ -764,7 +765,7 @@ def test_what_was_accepted_can_be_read(receiver: Receiver) -> None:
     def read(path: str) -> Any:
         return requests.get(running.url + path, timeout=PATIENCE_S).json()
 
-    with sandbox_for(receiver.url).serving() as running:
+    with serving(sandbox_for(receiver.url)) as running:
         for phone in ("13900008000", "13900008000", "13900001001", "13900004400"):
             send(running.url, phone)
         send(running.url, "13900008000", secret="wrong")
@@ -792,7 +793,7 @@ def test_the_log_file_has_a_line_for_each_accepted_call_and_is_appended_to(
     path = tmp_path / "accepted.jsonl"
     mids = []
     for _ in range(2):
-        with sandbox_for(receiver.url, log_path=path).serving() as running:
+        with serving(sandbox_for(receiver.url, log_path=path)) as running:
             send(running.url, "13900004400")
             mids.append(send(running.url, "13900008000").json()["mid"])
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -813,7 +814,7 @@ def test_no_log_line_has_a_whole_number_a_code_or_a_secret(
     caplog.set_level(logging.WARNING, "urllib3")
     caplog.set_level(logging.DEBUG)
     receiver.statuses = [500]
-    with sandbox_for(receiver.url).serving() as running:
+    with serving(sandbox_for(receiver.url)) as running:
         for digits in ("8000", "4400", "4500", "6002", "6009"):
             phone = f"1390000{digits}"
             try:
@@ -845,7 +846,7 @@ def test_stopping_ends_a_call_that_is_not_answered_yet(
     receiver.statuses = [500] * 100
     phone = f"1390000{digits}"
     with ThreadPoolExecutor() as pool:
-        with sandbox_for(receiver.url, slow_s=FOR_EVER_S).serving() as running:
+        with serving(sandbox_for(receiver.url, slow_s=FOR_EVER_S)) as running:
             answer = pool.submit(send, running.url, phone)
             receiver.wait(lambda: len(receiver.posts) >= 1)
             assert running.accepted(phone) == 1
@@ -872,13 +873,13 @@ def test_a_port_in_use_is_an_error_that_names_the_address(bench: Bench) -> None:
 
     with (
         pytest.raises(BindError, match=rf"127\.0\.0\.1:{port}: Address already in use"),
-        sandbox_for(None, bind=("127.0.0.1", port)).serving(),
+        serving(sandbox_for(None, bind=("127.0.0.1", port))),
     ):
         pass
 
 
 def test_it_listens_on_ipv6() -> None:
-    with sandbox_for(None, bind=("::1", 0)).serving() as running:
+    with serving(sandbox_for(None, bind=("::1", 0))) as running:
         assert running.url.startswith("http://[::1]:")
         assert send(running.url, "13900008000").json()["code"] == 200
 

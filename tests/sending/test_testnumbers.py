@@ -19,6 +19,7 @@ from harness.scene import (
     OTHER_PHONE,
     Scene,
 )
+from harness.scopes import template_scope
 from harness.vendor_server import VendorServer
 from harness.waiting import becomes, known
 from harness.wakeups import send
@@ -32,7 +33,7 @@ from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.testnumbers import MID_PREFIX, new_mid
 from smsq_worker.ledger import Admitted
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, template_scope
+from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 from smsq_worker.runtime import Runtime
 
 TESTED = "13800001234"

@@ -30,7 +30,7 @@ from smsq_worker.vendors.client import Gateway
 from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 
 MAX_ATTEMPTS: Final = 160
-"""Of one process at once, unless it is told otherwise: 1,280 a second of 100 ms each."""
+"""Default per process: 1,280 attempts a second at 100 ms each."""
 BROKER_S: Final = 3.0
 """For a broker that is not the ledger, where it is only looked at."""
 

@@ -30,7 +30,7 @@ def create_order(request: HttpRequest) -> JsonResponse:
 
 @require_GET
 def show_order(request: HttpRequest, order_id: int) -> JsonResponse:
-    """Say what became of an order's SMS."""
+    """Return what became of an order's SMS."""
     order = get_object_or_404(Order, pk=order_id)
     found = status(order.sms_id)
     return JsonResponse({"id": order.pk, "sms": found.state if found else "not sent yet"})

@@ -49,7 +49,7 @@ def do(book: Book, deed: Deed, name: str) -> str:
 
 
 def wait(book: Book, m: Stored, one: Campaign) -> None:
-    """Put a message into the waiting room of its campaign."""
+    """Add a message to the waiting room of its campaign."""
     defer(book, m, m.expires - book.now)
     one.waiting[m.id] = None
 

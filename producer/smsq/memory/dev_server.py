@@ -13,8 +13,8 @@ from typing import Final
 
 from smsq.cancelling import Cancellation
 from smsq.contract import KEY_TTL_S, Message, mask_phone
+from smsq.entries import Entered, Origin
 from smsq.errors import KeyConflict
-from smsq.ledger_writer import Entered, Origin
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
 from smsq.memory.rules import DELIVRD, Clock, Rules

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, cast
 from smsq.cancelling import Answer, Cancellation
 from smsq.cipher import PlaintextCipher
 from smsq.contract import Lane, Message, StateName, is_id, parse_id
+from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
 from smsq.errors import KeyConflict
-from smsq.ledger_writer import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
 from smsq.memory import campaigns, entry, reports, sending
 from smsq.memory.book import Book
 from smsq.memory.endings import ask_to_cancel, cancel, defer, expire, finish, is_cancelled
@@ -30,7 +30,7 @@ _CIPHER: Final = PlaintextCipher()
 class MemoryLedger:
     """Messages of this process; every method may be called from any thread.
 
-    As in Redis without a worker, nothing happens to a message by itself: see `advance`.
+    As in Redis without a worker, messages do not move on their own: see `advance`.
     """
 
     def __init__(self, rules: Rules | None = None, clock: Clock | None = None) -> None:

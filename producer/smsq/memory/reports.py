@@ -36,7 +36,7 @@ def early_reports(book: Book, mid: str) -> list[Meaning]:
 def apply_report(book: Book, m: Stored, n: int, mid: str, r: Meaning) -> None:
     """Move a message on. Delivered outranks everything.
 
-    The rest counts only where n is the last attempt that may have been sent.
+    Any other counts only where n is the last attempt that may have been sent.
     """
     m.note(n, stat=r.stat)
     if r.code_class == "delivered":

@@ -11,8 +11,9 @@ from typing import TypeVar
 from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
 from smsq.cancelling import Cancellation
 from smsq.contract import Message, mask_phone
+from smsq.entries import NO_ORIGIN, Entered, Origin
 from smsq.errors import KeyConflict, LedgerUnavailable
-from smsq.ledger_writer import IN_DOUBT, NO_ORIGIN, Entered, Origin
+from smsq.ledger_writer import IN_DOUBT
 from smsq.memory import MemoryLedger, Rules
 from smsq.tracking import Status
 from smsq.verify.challenge import Challenge

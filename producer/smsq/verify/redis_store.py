@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 from smsq.app import app
 from smsq.connection import mapped_errors, running
 from smsq.contract import State
+from smsq.entries import Origin
 from smsq.errors import SettingsError
 from smsq.failpoints import reached
 from smsq.functions import Act
-from smsq.ledger_writer import Origin, WakeUp
+from smsq.ledger_writer import WakeUp
 from smsq.settings import ProducerSettings
 from smsq.steps import Steps
 from smsq.tracing import Sending

@@ -43,7 +43,7 @@ def reports(text: str = "", **changes: str) -> str:
     [
         pytest.param("", "[request] is missing", id="nothing"),
         pytest.param(REQUEST, "[answer] is missing", id="no answer"),
-        pytest.param(REQUEST + ANSWER + "[anser]", '"anser" is unknown; known are', id="a table"),
+        pytest.param(REQUEST + ANSWER + "[anser]", 'table "anser" is unknown', id="a table"),
         pytest.param(request(metod='"GET"') + ANSWER, "[request], field metod: is unknown", id="a"),
         pytest.param(
             request(method='"PUT"') + ANSWER, "[request], field method: must be one of GET, POST"

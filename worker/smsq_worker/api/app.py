@@ -15,10 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from smsq.errors import LedgerUnavailable
+from smsq_worker.api.operations import routes
 from smsq_worker.api.relay import Relay
 from smsq_worker.api.report_addresses import Reporter
 from smsq_worker.api.room import Room, Share
-from smsq_worker.api.routes import Api, ReportRefused, answer, routes, vendors_answer
+from smsq_worker.api.routes import Api, ReportRefused, answer, vendors_answer
 from smsq_worker.api.throttle import address, is_of_this_machine
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ NOT_UNDERSTOOD: Final = frozenset({"br", "zstd", "compress", "x-compress"})
 
 
 async def read_body(request: Request, timeout_s: float) -> bytes:
-    """Read the whole body, inflated.
+    """Read the complete body, inflated.
 
     Raises HTTPException: 413 when it is too long, compressed or inflated; 408 when it comes too
     slowly; 415 when its encoding is neither gzip nor deflate; 400 when it breaks off.

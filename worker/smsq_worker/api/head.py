@@ -78,7 +78,7 @@ def read_head(data: bytes) -> Head:
         url = httptools.parse_url(parts.url)
     except httptools.HttpParserError as error:
         raise BadRequestError from error
-    # Of a text with a number sign the rest would be cut off without a word.
+    # A number sign would silently cut off what follows it.
     if not parts.is_complete or url.path is None or b"#" in parts.url:
         raise BadRequestError
     version = parser.get_http_version()

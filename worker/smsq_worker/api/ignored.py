@@ -14,7 +14,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 NAMES_AT_MOST: Final = 100
-"""Names are clients' own: beyond so many nothing is logged."""
+"""Clients choose the names, so there is a bound: beyond it nothing is logged."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,39}")
 _DIGITS: Final = re.compile(r"\d{4,}")
 

@@ -61,7 +61,7 @@ class Operation:
 
 
 def document(operations: Iterable[Operation], *, several_accounts: bool = False) -> dict[str, Any]:
-    """Return the whole description."""
+    """Return the OpenAPI document."""
     schemas = {model.__name__: _model(model) for model in _MODELS}
     if several_accounts:
         account = TEXT | {"description": "The name of the account that made it."}

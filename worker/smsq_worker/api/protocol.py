@@ -12,7 +12,6 @@ tests/api/test_borrowed.py names each part.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import socket
@@ -25,13 +24,13 @@ from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 from smsq_worker.api.auth import KNOWN
 from smsq_worker.api.body import BROKEN
 from smsq_worker.api.crowd import Crowd
+from smsq_worker.api.cycle import Cycle, Out, refusal
 from smsq_worker.api.framing import Body, body_of
 from smsq_worker.api.head import END, MAX_HEAD, BadRequestError, Head, may_begin, path_in, read_head
 from smsq_worker.api.refusals import RefusalCounter
@@ -74,7 +73,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     _timer: asyncio.TimerHandle | None = None
     _client: tuple[str, int] | None = None
     _here: tuple[str, int | None] | None = None
-    _cycle: _Cycle | None = None
+    _cycle: Cycle | None = None
     """The last request that was read."""
     _body: Body | None = None
     """What is still to come of it."""
@@ -127,7 +126,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request under way, if any."""
+        """Notify the request in progress, if any."""
         del exc
         self._server_state.connections.discard(self)
         self._shared.crowd.leave(self)
@@ -162,7 +161,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         return self.is_busy and not self._body
 
     def pause_writing(self) -> None:
-        """Let the answer wait until the client reads."""
+        """Hold back the response until the client reads."""
         self._flow.pause_writing()
 
     def resume_writing(self) -> None:
@@ -228,7 +227,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         self._body = body_of(head.length)
         path = unquote(head.path.decode("ascii"))
         self._is_report = self._shared.is_report(path)
-        self._cycle = cycle = _Cycle(
+        self._cycle = cycle = Cycle(
             scope={
                 "type": "http",
                 "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
@@ -244,7 +243,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
                 "headers": head.headers,
                 "state": self._app_state.copy(),
             },
-            transport=_Out(self._transport, self._finish),  # type: ignore[arg-type]
+            transport=Out(self._transport, self._finish),  # type: ignore[arg-type]
             flow=self._flow,
             logger=log,
             access_logger=log,
@@ -284,8 +283,8 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             cycle.keep_alive &= not body.is_last
         cycle.message_event.set()
 
-    def _break_off(self, cycle: _Cycle, status: int, msg: str) -> None:
-        """Have the request under way answered so; what still comes is not read."""
+    def _break_off(self, cycle: Cycle, status: int, msg: str) -> None:
+        """Answer the request in progress with this error; read nothing more of it."""
         self._body = None
         cycle.scope[BROKEN] = status, msg  # type: ignore[typeddict-unknown-key]
         cycle.is_broken = True
@@ -333,15 +332,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def _refuse(self, status: int, msg: str) -> None:
         self._note_refusal(status)
-        body = json.dumps({"code": status, "msg": msg}).encode()
-        headers = [
-            *self._server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self._transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        self._transport.write(refusal(status, msg, self._server_state.default_headers))
         self._finish()
 
     def _note_refusal(self, status: int) -> None:
@@ -378,31 +369,3 @@ def _plain(peer: tuple[str, int] | None) -> tuple[str, int] | None:
     uvicorn would not find it among the trusted proxies.
     """
     return peer and (str(address_of(peer[0]) or peer[0]), peer[1])
-
-
-class _Cycle(RequestResponseCycle):
-    """One request and its answer."""
-
-    is_broken = False
-    status = 0
-
-    async def receive(self) -> Any:
-        """Return what has come of the body; that the client has gone where that is malformed."""
-        message = await super().receive()
-        return {"type": "http.disconnect"} if self.is_broken else message
-
-    async def send(self, message: Any) -> None:
-        """Send a part of the answer."""
-        # What is left of the body would have to be read first.
-        self.keep_alive &= not self.more_body
-        self.status = message.get("status", self.status)
-        await super().send(message)
-
-
-class _Out:
-    """The transport as a request sees it."""
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 from smsq import deadline, tracing
 from smsq.connection import Client
 from smsq.contract import Message, parse, relay_space
+from smsq.entries import Origin
 from smsq.errors import CampaignCancelled, InvalidMessage, LedgerUnavailable, SettingsError
-from smsq.ledger_writer import Origin
 from smsq.tasks import enqueue
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body

@@ -13,19 +13,16 @@ from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from smsq import deadline
 from smsq.cancelling import Cancellation, Canceller
 from smsq.connection import Client
 from smsq.tracking import Status, read_status
-from smsq_worker.api import metrics, openapi
+from smsq_worker.api import metrics
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
-from smsq_worker.api.openapi import Operation
 from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, QuietLog, RefusalCounter
-from smsq_worker.api.relay import Relay
 from smsq_worker.api.report_addresses import ReportAddresses, Reporter
 from smsq_worker.api.sharing import Shared
 from smsq_worker.api.throttle import SourceThrottle, address, source
@@ -257,76 +254,6 @@ def vendors_answer(
     """Return what a vendor is answered, with the status that it has for it, or with another."""
     told = vendor.report_answer(taken)
     return Response(told.body, status or told.status, headers, told.content_type)
-
-
-def routes(api: Api, relay: Relay | None) -> list[Route]:
-    """Return all routes; without a relay its address is unknown."""
-    operations = [
-        Operation(
-            "POST",
-            "/reports/{token}",
-            api.take_reports,
-            openapi.REPORT_ANSWERS,
-            openapi.REPORT_REQUEST,
-        ),
-        Operation(
-            "GET",
-            "/messages/{message_id:path}",
-            api.message,
-            openapi.MESSAGE_ANSWERS,
-            openapi.MESSAGE_REQUEST,
-        ),
-        Operation(
-            "DELETE",
-            "/messages/{message_id:path}",
-            api.cancel,
-            openapi.CANCEL_ANSWERS,
-            openapi.MESSAGE_REQUEST,
-        ),
-        Operation("GET", "/healthz", healthy, openapi.HEALTH_ANSWERS),
-        Operation("GET", "/readyz", api.ready, openapi.READY_ANSWERS),
-        Operation("GET", "/metrics", api.metrics, openapi.METRICS_ANSWERS),
-    ]
-    found = [Route(one.path, one.endpoint, methods=[one.method]) for one in operations]
-    if api.has_several_accounts:
-        operations.append(
-            Operation(
-                "GET",
-                "/reports/{token}",
-                api.take_reports,
-                openapi.REPORT_ANSWERS,
-                openapi.REPORT_BY_GET,
-            )
-        )
-        found.append(_without_head("/reports/{token}", api.take_reports, "GET"))
-    if relay:
-        operations += [
-            Operation(
-                method,
-                "/",
-                relay.take,
-                openapi.RELAY_ANSWERS,
-                openapi.relay_request(post=method == "POST"),
-                f"relay_{method.lower()}",
-            )
-            for method in ("GET", "POST")
-        ]
-        found.append(_without_head("/", relay.take, "GET", "POST"))
-    described = JSONResponse(
-        openapi.document(operations, several_accounts=api.has_several_accounts)
-    )
-
-    async def description(_: Request) -> Response:
-        return described
-
-    return [*found, Route("/openapi.json", description)]
-
-
-def _without_head(path: str, endpoint: Callable[..., Any], *methods: str) -> Route:
-    """Return a route of which a GET changes something."""
-    route = Route(path, endpoint)
-    route.methods = set(methods)
-    return route
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,7 @@ class RowsOut:
             self._csv = csv.writer(file, delimiter=records.delimiter, lineterminator="\n")
             self._csv.writerow([*(header[i] for i in self._kept), *told])
 
-    def write(self, row: Row | Record, told: Sequence[object]) -> None:
+    def write(self, row: Record, told: Sequence[object]) -> None:
         """Write a row, and what is wrong with it."""
         if self._csv:
             cells = row.cells if isinstance(row.cells, list) else [str(row.cells).rstrip("\r\n")]

@@ -86,7 +86,7 @@ class Checkpoint:
         self._write(durable=time.monotonic() - self._synced >= FSYNC_EVERY_S)
 
     def finish(self) -> None:
-        """Record that the whole file is enqueued. Raises OSError."""
+        """Record that the file is enqueued completely. Raises OSError."""
         self.progress.finished = self.progress.updated = time.time()
         self._write(durable=True)
 

@@ -34,7 +34,7 @@ class Enqueuer:
         self._fingerprint = source.fingerprint()
         self._line = checkpoint.progress.line
         self._under_way: dict[int, tuple[int, bool]] = {}
-        """Of a batch's rows, by their index: the line, and whether the row has a key of its own."""
+        """Of a batch's rows, by index: the line, and whether the row brought its own key."""
         self._holders: dict[str, str] = {}
 
     def enqueue(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from smsq.contract import Message, parse
@@ -25,18 +25,10 @@ _NOTIFY_RULE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A row. Its repr shows neither numbers nor codes."""
+class Row(Record):
+    """A record as a message, or the rule that it breaks. `given` are the arguments of send_sms."""
 
-    line: int
-    """Where it begins, counted from 1."""
-    cells: list[str] | dict[str, Any] | str = field(repr=False)
-    """As the file has it; a str where it could not be parsed."""
-    given: dict[str, Any] = field(repr=False)
-    """The arguments of send_sms; empty where there is a problem."""
-    message: Message | None
-    problem: str = ""
-    """The rule that it breaks, and how."""
+    message: Message | None = None
 
 
 class Rows:
@@ -53,7 +45,7 @@ class Rows:
     def __iter__(self) -> Iterator[Row]:
         for record in self.records:
             if record.problem:
-                yield Row(record.line, record.cells, {}, None, record.problem)
+                yield Row(record.line, record.cells, {}, record.problem)
             else:
                 yield self._row(record)
 
@@ -63,9 +55,10 @@ class Rows:
             self._check(record.given)
             given = {name: _value(name, value) for name, value in record.given.items()}
             given = {**self._defaults, **given}
-            return Row(line, cells, given, parse((), {"phone": "", "template": "", **given}))
+            message = parse((), {"phone": "", "template": "", **given})
+            return Row(line, cells, given, message=message)
         except InvalidMessage as error:
-            return Row(line, cells, {}, None, str(error))
+            return Row(line, cells, {}, str(error))
 
     def _check(self, given: Mapping[str, Any]) -> None:
         """Check what is a rule of files, not of messages. Raises InvalidMessage."""

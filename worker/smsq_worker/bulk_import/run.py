@@ -134,7 +134,7 @@ class Run:
 
     @property
     def how_to_resume(self) -> str:
-        """Return what enqueues the rest."""
+        """Return the advice on how to enqueue what is missing."""
         if self._is_cancelled:
             return (
                 "The same command with another --campaign goes on with the rest; with --anew, too, "

@@ -79,7 +79,7 @@ def opened(path: str) -> Iterator[Source]:
 def scan(file: BinaryIO, encoding: str | None) -> Scan:
     """Read a regular file to its end: its digest, and its encoding unless that is given.
 
-    Strict UTF-8 is tried over the whole file, then GB18030. A file whose first part is Chinese in
+    Strict UTF-8 is tried on the complete file, then GB18030. A file whose first part is Chinese in
     UTF-8 is a damaged UTF-8 file, although GB18030 could decode most of it. Raises BadFile with
     the first line that cannot be read.
     """

@@ -18,7 +18,7 @@ MAX_EVENTS: Final = 10_000
 
 
 class QuietEventDispatcher(EventDispatcher):
-    """A dispatcher that does not retry, and groups what any thread tells of tasks.
+    """A dispatcher that does not retry, and groups the task events of all threads.
 
     Celery's own repeats a heartbeat until Redis takes it, in the one thread that handles signals
     and queues: a worker that was cut off would not even end when asked to. Its buffer loses events
@@ -80,7 +80,7 @@ class QuietEventDispatcher(EventDispatcher):
     def extend_buffer(self, other: Any) -> None:
         """Take over what a dispatcher has kept whose connection was lost."""
         super().extend_buffer(other)
-        self._events.extend(other._events)  # noqa: SLF001 - of its own kind
+        self._events.extend(other._events)  # noqa: SLF001 - of the same class
 
     def _publish(
         self, event: Any, producer: Any, routing_key: str, retry: bool = False, **rest: Any

@@ -8,8 +8,10 @@ unless Flower listens on the loopback interface only, and makes Flower read-only
 import os as _os  # Another name here could be one of Flower's options.
 from logging import getLogger as _getLogger
 
+from flower import command as _command
 from flower.options import options as _options
 from flower.views.monitor import Metrics as _Metrics
+from tornado.ioloop import IOLoop as _IOLoop
 from tornado.web import authenticated as _authenticated
 
 from smsq_worker.celery_worker import without_scripts as _without_scripts
@@ -27,6 +29,16 @@ if "read_only" not in _options:
 _Metrics.get = _authenticated(_Metrics.get)
 
 _without_scripts.install()
+
+
+def _stop(*_: object) -> None:
+    loop = _IOLoop.current()
+    loop.asyncio_loop.call_soon_threadsafe(loop.stop)  # type: ignore[attr-defined]
+
+
+# Flower's own raises SystemExit, which Python ignores in a weak reference's callback: then Flower
+# never ended.
+_command.sigterm_handler = _stop
 
 natural_time = True
 tasks_columns = "name,uuid,args,state,result,received,runtime,worker"

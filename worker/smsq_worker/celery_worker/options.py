@@ -14,8 +14,8 @@ from smsq.suggestions import did_you_mean
 POOL: Final = "threads"
 INSTEAD: Final = "`smsq worker --concurrency N` sets how many attempts are under way at once"
 _NO_EFFECT: Final = {
-    "--time-limit": "every attempt has a deadline of its own, SMSQ_READ_TIMEOUT_S",
-    "--soft-time-limit": "every attempt has a deadline of its own, SMSQ_READ_TIMEOUT_S",
+    "--time-limit": "every attempt has its own deadline, SMSQ_READ_TIMEOUT_S",
+    "--soft-time-limit": "every attempt has its own deadline, SMSQ_READ_TIMEOUT_S",
     "--max-tasks-per-child": "a worker has no child processes",
     "--max-memory-per-child": "a worker has no child processes",
 }

@@ -53,7 +53,7 @@ class MaskedRequest(Request):
         return not is_in_ledger(self.message) and bool(super().revoked())
 
     def cancel(self, *_: Any, **__: Any) -> None:
-        """Leave the task alone: Celery's cold shutdown would signal a process of its own to it.
+        """Leave the task alone: Celery's cold shutdown would signal its own process.
 
         What is under way is for `Sender.abandon`, or is done again.
         """

@@ -34,7 +34,7 @@ class Address:
         """The longest time of an attempt, with retries and pauses.
 
         Each try to connect has the connect timeout for lookup, all addresses and TLS together, and
-        writing has it once more; the whole answer has the read timeout.
+        writing has it once more; the answer as a whole has the read timeout.
         """
         connecting = (TRIES + 1) * self.connect_timeout_s + (TRIES - 1) * MAX_PAUSE_S
         return connecting + self.read_timeout_s

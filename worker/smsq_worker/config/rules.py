@@ -28,7 +28,7 @@ class Rules:
     probe_s: float
     webhook: bool
     campaign_webhook: CampaignWebhook
-    """Whether each message of a campaign is told of there, or the campaign's end alone."""
+    """Whether the webhook gets each message of a campaign, or the campaign's end alone."""
     notice_lease_s: float
     redo_s: int = 0
     """How long what may be sent again keeps its number and code; 0: not at all."""

@@ -24,6 +24,6 @@ def report_of(catalogue: Catalogue, stat: str) -> Report:
         raw="" if raw == code.stat else raw,
         unlisted=entry != code.stat and code.code_class is CodeClass.UNKNOWN,
         # Anyone who knows the URL can invent stats; they must not fill the counters. So a code
-        # without an entry of its own counts under its wildcard's name.
+        # without its own entry counts under its wildcard's name.
         counted_as=f"reports:{entry or 'other'}:{code.code_class}",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from smsq.errors import SmsqError
+from smsq_worker.infra.private_file import private_opener
 
 START_TIMEOUT_S: Final = 60.0
 # Longer than the longest gateway request, which a worker finishes.
@@ -40,11 +41,12 @@ class Stack:
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.is_interrupted = False
         log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def start(self, service: Service) -> None:
         """Start a process and wait until it is ready. Raises ServiceFailed."""
-        with open(self._log(service.name), "ab", opener=_private) as log:
+        with open(self._log(service.name), "ab", opener=private_opener) as log:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 service.command,
                 env=dict(service.environ),
@@ -64,7 +66,9 @@ class Stack:
             time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Raise ServiceFailed if a process has exited."""
+        """Raise ServiceFailed if a process has exited, KeyboardInterrupt if all are to stop."""
+        if self.is_interrupted:
+            raise KeyboardInterrupt
         for name, process in self._running:
             if process.poll() is not None:
                 raise ServiceFailed(self._explain(name, f"exited with {process.returncode}"))
@@ -94,8 +98,14 @@ class Stack:
 @contextmanager
 def stopping(stack: Stack) -> Iterator[Stack]:
     """Stop a stack on exit, whatever the reason; SIGTERM and SIGHUP act like Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        # Python ignores what is raised in a weak reference's callback, so `check` raises it again.
+        stack.is_interrupted = True
+        raise KeyboardInterrupt
+
     before = {
-        number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield stack
@@ -105,11 +115,3 @@ def stopping(stack: Stack) -> Iterator[Stack]:
         stack.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -203,7 +203,7 @@ def _file_has_token(given: Mapping[str, str]) -> bool:
     """Return whether a file of accounts says the token that SMSQ_REPORT_TOKEN would say, too."""
     if "SMSQ_ACCOUNTS_FILE" not in given:
         return False
-    with suppress(SettingsError):  # Its problems are told with all others.
+    with suppress(SettingsError):  # Its problems are reported with all others.
         accounts = Settings.load(given).accounts
         return any(one.report_token for one in accounts if not one.account.key)
     return False

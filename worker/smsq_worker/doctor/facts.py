@@ -41,7 +41,7 @@ class Facts:
 
 
 def gather(client: Client) -> Facts:
-    """Ask a server. Raises redis.RedisError."""
+    """Query a server. Raises redis.RedisError."""
     round_trip_ms, clock_ahead_s = _pace(client)
     return Facts(
         info=_unless_forbidden(client.info),

@@ -1,4 +1,4 @@
-"""Whether the functions are there that producers call."""
+"""Whether the functions are there that producers and workers call."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from smsq.connection import Client
 from smsq.functions import LIBRARY
 from smsq_worker.doctor.finding import Finding, ok, one_line, warning
 from smsq_worker.i18n import _
-from smsq_worker.ledger.functions import libraries
+from smsq_worker.ledger.functions import libraries, workers_run_scripts
 
 SIDE_BY_SIDE: Final = 2
 """An older and a newer release."""
 
 
 def check(client: Client) -> Iterator[Finding]:
-    """Look for this release's library, and for those left behind. Raises redis.RedisError."""
+    """Check for this release's library, and for outdated ones. Raises redis.RedisError."""
     try:
         found = libraries(client)
     except ResponseError as error:  # no permission, or a server that has no functions
@@ -44,4 +44,12 @@ def check(client: Client) -> Iterator[Finding]:
         yield warning(
             _("libraries of functions, of several releases: {n}", n=len(found)),
             _("drop those of which no producer runs: smsq functions"),
+        )
+    if workers_run_scripts(client):
+        yield ok(
+            _("workers run their acts as scripts, as none has loaded its functions"),
+            _(
+                "functions cost Redis less: let the workers' user run FCALL, FUNCTION|LOAD, "
+                "FUNCTION|LIST and FUNCTION|DELETE"
+            ),
         )

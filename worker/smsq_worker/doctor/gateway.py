@@ -117,7 +117,7 @@ def _secret_of(one: GatewayAccount, others: Sequence[GatewayAccount], where: str
 
 
 def check_test_numbers(settings: Settings) -> Iterator[Finding]:
-    """Say which numbers are not sent to."""
+    """Yield which numbers are not sent to."""
     prefixes = settings.test_numbers
     if prefixes:
         yield ok(
@@ -169,7 +169,7 @@ def _protection(url: str, target: Target) -> Finding:
 
 
 def _connection(target: Target) -> Iterator[Finding]:
-    """Look the name up, connect, and make the TLS handshake, as far as that works."""
+    """Resolve the name, connect, and make the TLS handshake, as far as that works."""
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:

@@ -63,7 +63,7 @@ def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
 
 
 def _elsewhere(settings: Settings) -> Finding:
-    """Ask a broker that speaks AMQP, which knows a queue's consumers itself."""
+    """Query a broker that speaks AMQP, which knows a queue's consumers itself."""
     broker, name = as_broker(settings.notify_broker_url), settings.notify_queue
     try:
         with Connection(broker.url, ssl=broker.ssl, connect_timeout=TIMEOUT_S) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -40,18 +40,7 @@ def check(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
         )
         return
     yield ok(_("{folder} is writable", folder=folder))
-    count, waits_s = sum(entries for entries, _ in found), max((age for _, age in found), default=0)
-    if count:
-        too_long = waits_s > LONG_S
-        what = _("{n} entries wait in the spool: Redis was away, or a process died", n=count)
-        yield (error if too_long else warning)(
-            _("{what}; the oldest for {n:.0f} min", what=what, n=waits_s / 60)
-            if too_long
-            else what,
-            _("a worker (results) and the API (reports) of this machine write them to the ledger"),
-        )
-    else:
-        yield ok(_("nothing waits in the spool"))
+    yield _waiting(found)
     if max_bytes and taken > NEARLY * max_bytes:
         yield error(
             _(
@@ -76,6 +65,20 @@ def check(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
                 ready=READY,
             ),
         )
+
+
+def _waiting(found: Sequence[tuple[int, float]]) -> Finding:
+    count, waits_s = sum(entries for entries, _ in found), max((age for _, age in found), default=0)
+    if not count:
+        return ok(_("nothing waits in the spool"))
+    what = _("{n} entries wait in the spool: Redis was away, or a process died", n=count)
+    level = warning
+    if waits_s > LONG_S:
+        what, level = _("{what}; the oldest for {n:.0f} min", what=what, n=waits_s / 60), error
+    return level(
+        what,
+        _("a worker (results) and the API (reports) of this machine write them to the ledger"),
+    )
 
 
 def _try_to_write(folder: Path) -> None:

@@ -3,8 +3,8 @@
 The data is a vendor's; an operator's override file of the same form overrides it field by field.
 Nothing is read before `Catalogue.load`.
 
-An entry `MK:*` covers every code MK:0000, MK:12AB, ... that has no entry of its own. The closer one
-counts: an entry of its own, whichever file it is in, before a wildcard, whichever file that is in.
+An entry `MK:*` covers every code MK:0000, MK:12AB, ... without its own entry. The closer one
+counts: an exact entry, whichever file it is in, before a wildcard, whichever file that is in.
 So whoever overrides `MK:*` says what the others mean, and changes none that is known by its number.
 """
 
@@ -196,7 +196,7 @@ class Catalogue:
 
 
 class Catalogues:
-    """The catalogues of accounts, as people are told what their codes mean."""
+    """The catalogues of accounts, for showing people what codes mean."""
 
     def __init__(self, of_accounts: Mapping[str, Catalogue]) -> None:
         """Take them by the keys of their accounts, which are in order."""

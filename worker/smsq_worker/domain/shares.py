@@ -16,11 +16,11 @@ from typing import Final, Literal
 
 STEP: Final = 1.1
 STEPS: Final = 7
-"""At most so many from the file's weight: times, or through, 1.95."""
+"""Most steps away from the file's weight: a factor of 1.95 up or down."""
 FLOOR: Final = 0.05
 """No account is moved below that share of its route, so that it is still measured."""
 HOURS: Final = 3
-"""What is compared: that of so many hours."""
+"""How many past hours are compared."""
 FEW: Final = 10
 """Of fewer accepted messages of one hour, lane and template a rate says nothing."""
 AWAY: Final = 0.03

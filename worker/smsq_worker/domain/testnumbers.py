@@ -1,6 +1,6 @@
 """Test numbers: their messages go every way but the call of the gateway.
 
-Each attempt gets a mid in a name space of its own. The gateway cannot give one out, and nobody can
+Each attempt gets a mid in a separate name space. The gateway cannot give one out, and nobody can
 report on one from outside: `vendors.mids.clean_mid` takes no such mid from either.
 """
 

@@ -60,7 +60,12 @@ def read_tables(
 
 
 def read_document(
-    file: Traversable, names: Sequence[str] | None, example: str, *, secret: bool = False
+    file: Traversable,
+    names: Sequence[str] | None,
+    example: str,
+    *,
+    secret: bool = False,
+    most: int = MAX_BYTES,
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return a file that may have tables of these names alone, or any, as `read_tables` does."""
     try:
@@ -71,9 +76,9 @@ def read_document(
             ]
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
         with file.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            return None, [f"has more than {MAX_BYTES} bytes; write {example}"]
+            data = opened.read(most + 1)
+        if len(data) > most:
+            return None, [f"has more than {most} bytes; write {example}"]
         document = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         return None, [f"cannot be read: {error.strerror}; it must be a readable TOML file"]

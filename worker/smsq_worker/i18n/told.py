@@ -34,7 +34,7 @@ def _line(lang: Lang, text: str, name: str = _WORDS) -> str:
     for pattern, template in _patterns():
         if found := pattern.fullmatch(text):
             parts = found.groupdict()
-            # Each part is shorter than the whole, so this ends.
+            # Each part is shorter than its text, so this ends.
             said = {part: _line(lang, parts[part], part) for part in parts}
             return translate(lang, template, **said)
     # Others may be smsq's names that are words of the catalogue too.

@@ -11,10 +11,10 @@ from typing import Final
 from smsq_worker.i18n import N_
 
 TEMPLATES: Final = (
+    # What any of the others is followed by.
+    N_("{what}; did you mean {hint}?"),
     # Files that operators write.
-    N_('{file}: table "{table}" is unknown; the only one is [{known}]; did you mean {hint}?'),
     N_('{file}: table "{table}" is unknown; the only one is [{known}]'),
-    N_('{file}: table "{table}" is unknown; known are {known}; did you mean {hint}?'),
     N_('{file}: table "{table}" is unknown; known are {known}'),
     N_("{file}: test_numbers: name {n} is not allowed; it takes {allowed}"),
     N_(
@@ -33,7 +33,6 @@ TEMPLATES: Final = (
     N_("{file}: is not TOML in UTF-8; write {example}"),
     N_("{file}: has more than {most} bytes; write {example}"),
     # Vendors that a file describes, or another package brings.
-    N_("vendor {name} is unknown; there are {known}; did you mean {hint}?"),
     N_("vendor {name} is unknown; there are {known}"),
     N_("vendor {name} of {package} cannot be used: {why}"),
     N_('vendor "http" needs `description`, the TOML file that describes it'),
@@ -47,13 +46,10 @@ TEMPLATES: Final = (
         "of its own, like {example}"
     ),
     N_("{place}: its url has the port of {other}; give each its own"),
-    N_("{file}: is not TOML in UTF-8: {why}"),
     N_("{file}: [{place}] is missing"),
-    N_("{file}: the account's setting {name} is used nowhere; did you mean {hint}?"),
     N_("{file}: the account's setting {name} is used nowhere"),
     N_("{file}: {placeholder}: the account's settings have no {name}"),
     N_("{file}: {names} need a secret like USER:PASSWORD"),
-    N_('{file}: "{table}" is unknown; known are {known}; did you mean {hint}?'),
     N_('{file}: "{table}" is unknown; known are {known}'),
     N_("{file}: [answer]: code {code} is both {one} and {other}"),
     N_(
@@ -130,10 +126,6 @@ TEMPLATES: Final = (
         "{place}: no message comes to it, as number {n} takes all of its messages; put it before "
         "that one"
     ),
-    N_(
-        "{place}, field {field}: there is no account {name}; known are {known}; did you mean "
-        "{hint}?"
-    ),
     N_("{place}, field {field}: there is no account {name}; known are {known}"),
     N_("{place}, field {field}: needs a table of shares in field accounts, like main = 3"),
     N_("{place}, field {field}: {other} is set too and differs; set one of them"),
@@ -150,7 +142,6 @@ TEMPLATES: Final = (
         "number from 1 to {most}"
     ),
     N_("{place}, field {field}: {value} is not allowed; it must be {allowed}"),
-    N_("{place}, field {field}: is unknown; known are {known}; did you mean {hint}?"),
     N_("{place}, field {field}: is unknown; known are {known}"),
     N_("{place}, field {field}: is that of {holder}; each needs its own"),
     N_("{place}, field {field}: must be {allowed}"),
@@ -304,9 +295,8 @@ TEMPLATES: Final = (
     N_("{n} characters"),
     N_("another text"),
     # Settings.
-    N_("{name}: no such setting; {hint}"),
+    N_("{name}: no such setting"),
     N_("{rule}; got blanks alone"),
-    N_("did you mean {name}?"),
     N_("{name}: must be set; it has no default"),
     N_("{old}: is now {new}, which is set too and differs; set {again} alone"),
     N_("SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"),
@@ -421,7 +411,6 @@ TEMPLATES: Final = (
         "--purge: it would delay messages and drop none, as they are in the ledger; `smsq pause` "
         "stops sending"
     ),
-    N_("--queues: {names}: no queue of smsq's, which are {known}; {hint}"),
     N_("--queues: {names}: no queue of smsq's, which are {known}"),
     N_("{name} did not become ready; the end of {file}:"),
     N_("{name} exited with {code}; the end of {file}:"),

@@ -77,7 +77,7 @@ class _Connection:
         return False
 
     def write(self, data: bytes) -> None:
-        """Write a request. After an error, TLS does not tell whether some of it has left."""
+        """Write a request. After an error in TLS it is unknown whether some of it has left."""
         self.sock.settimeout(self._write_s)
         self._send_all(data)
         self.sock.settimeout(self._read_s)

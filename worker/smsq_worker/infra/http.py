@@ -1,6 +1,6 @@
 """What the gateway's client and the callbacks' share of HTTP, and know nothing else of each other.
 
-Answers that http.client reads have a deadline for the whole of them.
+Answers that http.client reads have one deadline each, for head and body together.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class PlainLines(logging.Formatter):
     """Writes a record as text, by a formatter, in which nothing foreign acts or begins a line.
 
     What a format string is filled with is escaped. What follows a line break, as in a traceback, is
-    indented, so that it looks like no record of its own.
+    indented, so that it does not look like a separate record.
     """
 
     def __init__(self, inner: logging.Formatter) -> None:

@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import TextIO
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a new file with mode 0600, for `open` and FileIO."""
+    return os.open(path, flags, 0o600)
+
+
 @contextmanager
 def private_file(
     path: Path, encoding: str, *, at_once: bool = False, errors: str = "strict"

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from smsq.errors import LedgerUnavailable
+from smsq_worker.infra.private_file import private_opener
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class Spool:
         # Containers that share a volume have the same pid; the time gives the order.
         name = f"{self._name}-{time.time_ns():020}-{secrets.token_hex(4)}"
         new = self._folder / f"{name}.new"
-        file = FileIO(new, "ab", opener=_private)
+        file = FileIO(new, "ab", opener=private_opener)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Only once it is locked: others take an unlocked file for a dead process'.
@@ -258,15 +259,11 @@ def _replay(path: Path, apply: Callable[[dict[str, Any]], object]) -> Replayed:
 def _set_aside(path: Path, lines: Sequence[bytes], why: str) -> None:
     # Only at the end, and overwriting: a replay that is interrupted is repeated.
     beside = path.with_suffix(BAD)
-    with FileIO(beside, "wb", opener=_private) as file:
+    with FileIO(beside, "wb", opener=private_opener) as file:
         _write(file, b"".join(lines))
         os.fsync(file.fileno())
     _fsync(beside.parent)
     log.critical("%d entries of the spool were set aside in %s: %s", len(lines), beside, why)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _is_regular(path: Path) -> bool:

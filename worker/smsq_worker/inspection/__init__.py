@@ -1,1 +1,1 @@
-"""What is known, for people: a snapshot of the whole; the timeline and forecast of a message."""
+"""What is known, for people: a snapshot of all of smsq; the timeline and forecast of a message."""

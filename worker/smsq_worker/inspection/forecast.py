@@ -56,7 +56,7 @@ class ForecastContext:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """Return a snapshot of the whole, taken only for a message whose future needs it."""
+        """Return a snapshot, taken only for a message whose future needs it."""
         return self.inspector.take_snapshot()
 
     @property

@@ -1,6 +1,6 @@
-"""A snapshot of the whole: rate, pauses, what waits, and how long it takes to send it.
+"""A snapshot of smsq: rate, pauses, what waits, and how long it takes to send it.
 
-The broker may be another Redis than the ledger's. If it does not answer, the rest is still known.
+The broker may be another Redis than the ledger's. If it does not answer, all else is still known.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LaneView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole at one moment."""
+    """What is known of smsq at one moment."""
 
     at: datetime
     rate: Rate
@@ -115,7 +115,7 @@ class Inspector:
         self._broker.close()
 
     def take_snapshot(self) -> Snapshot:
-        """Return a snapshot of the whole. Raises LedgerUnavailable."""
+        """Return a snapshot. Raises LedgerUnavailable."""
         pauses = self.control.pauses()
         accounts = self.account_views()
         live = self.control.live()

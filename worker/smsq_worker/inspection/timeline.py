@@ -1,7 +1,7 @@
 """What happened to a message, in plain words: each attempt, wait and report, and the end.
 
 The ledger keeps no log. It has the time of entry, of the beginning of each attempt and of the end,
-and each attempt's result; waits are derived from those, and a report has no time of its own.
+and each attempt's result; waits are derived from those, and the time of a report is not recorded.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
     ):
         return
     before = next((one for one in status.attempts if one.n == attempt.n - 1), None)
-    # What the attempt before it came to is told already.
+    # The result of the attempt before it has its own line already.
     told = before.account or "" if before and before.outcome in _UNTAKEN else None
     for key in route.accounts[: route.accounts.index(attempt.account or "")]:
         if key == told:

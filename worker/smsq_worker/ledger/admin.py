@@ -25,18 +25,6 @@ BREAKER: Final = "breaker"
 _OF_THE_RATE_BEFORE: Final = ("slow", "slow_at", "tat")
 
 
-def template_scope(name: str, account: str = "") -> str:
-    """Return the scope of a template's pause, at the account with this key."""
-    return f"{keys.at_account('template', account)}:{name}"
-
-
-def parsed_scope(scope: str) -> tuple[str, str, str]:
-    """Return of a pause's scope: account, breaker or template; its account's key; the template."""
-    kind, _, template = scope.partition(":")
-    kind, _, account = kind.partition("@")
-    return kind, account, template
-
-
 @dataclass(frozen=True, slots=True)
 class Rate:
     """Attempts a second for all workers together."""
@@ -56,7 +44,7 @@ class Pause:
     """Why nothing is sent, for the account, during an outage, or of one template."""
 
     scope: str
-    """account, breaker, or template:<name>; of an account with a key see `parsed_scope`."""
+    """account, breaker, or template:<name>; of an account with a key see domain/scopes.py."""
     cause: str
     """operator, report, refusals or outage."""
     detail: str

@@ -48,7 +48,7 @@ class Campaign:
     """"", paused or cancelled."""
     stopped_at: datetime | None
     rate: float | None
-    """Its own attempts a second; None where it has none of its own."""
+    """Its own rate in attempts a second; None where it has none."""
     ended_at: datetime | None
     """Since when none of its messages is live."""
     states: Mapping[str, int]

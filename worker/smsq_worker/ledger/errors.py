@@ -12,7 +12,7 @@ from smsq import keys
 from smsq.errors import LedgerUnavailable
 from smsq.settings import shown_url
 
-# What a server says of itself has a class of its own in redis-py, or one of these codes.
+# What a server says of itself has its own class in redis-py, or one of these codes.
 _OF_A_SCRIPT: Final = re.compile(
     r"^(?!.*\b(OOM|MISCONF|NOREPLICAS|READONLY|NOPERM|MASTERDOWN)\b).*user_(?:script|function)",
     re.DOTALL,

@@ -1,4 +1,4 @@
-"""The producers' functions on the server: whether they are there, and loading them."""
+"""The functions on the server: whether they are there, and loading those of producers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.functions import CODE, LIBRARY, PREFIX
+from smsq_worker.ledger import act_functions
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,12 @@ def drop(client: Client, name: str) -> bool:
         return False
     client.function_delete(name)
     return True
+
+
+def workers_run_scripts(client: Client) -> bool:
+    """Return whether workers were here and loaded no functions. Raises redis.RedisError."""
+    claims = f"{act_functions.PREFIX}claim_*"  # What every one of them does, again and again.
+    return bool(client.exists(keys.CLOCK)) and not client.function_list(claims)
 
 
 class Keeper:

@@ -32,7 +32,7 @@ class Telling:
     name: str
     """As `smsq notices` takes it."""
     next_at: datetime | None
-    """When it is tried next; None where it was given up."""
+    """When it is tried next; None if it was given up."""
     tries: int
     error: str
 
@@ -76,7 +76,7 @@ class Trace:
     asks_whom: bool
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
-    """Whether it waits for its campaign, which is paused or has a rate of its own."""
+    """Whether it waits for its campaign, which is paused or has its own rate."""
     via: str | None = None
     """The key of the only account that it may go through; None where its route says."""
     redone_by: str | None = None

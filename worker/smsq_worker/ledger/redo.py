@@ -20,9 +20,9 @@ from smsq.cipher import PlaintextCipher, opener, to_json
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, Message, OnAmbiguous, State
+from smsq.entries import Entered, Origin, as_entry
 from smsq.errors import KeyConflict
 from smsq.failpoints import reached
-from smsq.ledger_writer import Entered, Origin, as_entry
 from smsq.tracking import Status, status_of
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues, CodeClass
@@ -175,7 +175,7 @@ class Redo(Acts):
     def _pages(
         self, wish: Wish, tally: Tally, *, counts_taken: bool = True
     ) -> Iterator[list[_Old]]:
-        """Yield what is to be sent again; count the rest."""
+        """Yield what is to be sent again; count what is not."""
         selection, after = wish.selection, ""
         limit = _SCANNED_AT_ONCE if wish.scan else _PAGE
         while True:

@@ -3,7 +3,8 @@
 A file of `lua/` says in a line `-- needs: ...` which of `lua/shared/` come before it, or of the
 producer's _OF_PRODUCERS; those may need others. KEY_<name> is a key of
 `smsq.keys`; other names in capitals that no file defines are from `_constants`. A script contains
-only those of their functions, tables and constants that it uses, as all of it runs in each act.
+only those of their functions, tables and constants that it uses, as all of it runs in each act; of
+those in AS_FUNCTIONS the server keeps them between calls, where it can (act_functions.py).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ WITH_ACCOUNTS: Final = 3
 """The version whose workers know several accounts."""
 AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 AS_FUNCTIONS: Final = frozenset({"admit", "record", "report", "claim", "depart"})
-"""What workers do for each message, see act_functions.py. None of it is refused at the limit."""
+"""What workers do for each message, and at each tick. The others would save 2 to 14 us, and run
+seldom; none of these may be one of REFUSED_WHEN_FULL."""
 _OF_PRODUCERS: Final = ("audit", "campaigns", "wakeup")
 _NUMBER: Final = re.compile(r"^local ([A-Z_]+) = ([\d.]+)(?: *--.*)?\n", re.MULTILINE)
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)

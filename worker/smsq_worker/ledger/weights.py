@@ -28,7 +28,7 @@ from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.quality import last_hour, samples
 
 FORGOTTEN_AFTER: Final = 24
-"""Weights that nobody has looked after for so many hours are the file's again."""
+"""Hours after which weights that no worker updates fall back to the file's."""
 _SHARE: Final = "share:"
 _HOUR: Final = f"{_SHARE}hour"
 

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import Application
 
-from smsq_worker.sandbox.background import RunningSandbox
 from smsq_worker.sandbox.handlers import HealthHandler, QuietHandler, UnknownHandler
-from smsq_worker.sandbox.journal import Journal
 from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.port import BindError, Port
 from smsq_worker.sandbox.server import until_signal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from smsq_worker.sandbox.server import Sandbox
 
@@ -43,15 +41,6 @@ class SandboxAccounts:
     def run(self, on_ready: Callable[[str], None]) -> None:
         """Serve as `Sandbox.run` does; the address is that of the switches."""
         asyncio.run(until_signal(self.listening, on_ready))
-
-    @contextmanager
-    def serving(self) -> Iterator[RunningSandbox]:
-        """Serve from a thread of this process while the block runs."""
-        running = RunningSandbox(self.listening, Journal())
-        try:
-            yield running
-        finally:
-            running.stop()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -89,21 +78,20 @@ def _switches(accounts: SandboxAccounts) -> Application:
     )
 
 
-class _ListHandler(QuietHandler):
-    """All accounts, as JSON."""
-
+class _AccountsHandler(QuietHandler):
     def initialize(self, accounts: SandboxAccounts) -> None:
         self._accounts = accounts
+
+
+class _ListHandler(_AccountsHandler):
+    """All accounts, as JSON."""
 
     def get(self) -> None:
         self.write({name: self._accounts.summary(name) for name in self._accounts.accounts})
 
 
-class _SwitchHandler(QuietHandler):
+class _SwitchHandler(_AccountsHandler):
     """How one account is to behave from now on."""
-
-    def initialize(self, accounts: SandboxAccounts) -> None:
-        self._accounts = accounts
 
     async def post(self, name: str, mood: str) -> None:
         account = self._accounts.accounts.get(name)

@@ -67,7 +67,7 @@ def application(shared: Shared) -> Application:
             (r"/healthz", HealthHandler),
         ],
         default_handler_class=UnknownHandler,
-        # Tornado's own line has the whole query, number and code included.
+        # Tornado's own line has the full query, number and code included.
         log_function=lambda _handler: None,
     )
 
@@ -125,7 +125,7 @@ class SendHandler(QuietHandler):
             logger.info("%s request %d: closed before the response", _shown(phone), n)
 
     async def post(self) -> None:
-        """Do the same as for GET: arguments may stand in the query or in a form."""
+        """Handle it as GET: arguments may be in the query or in a form."""
         await self.get()
 
     async def _respond(self, behaviour: Behaviour, mid: str) -> None:

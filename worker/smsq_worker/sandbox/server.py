@@ -1,14 +1,13 @@
-"""The sandbox as one object: it serves until a signal, or in a thread of a test."""
+"""The sandbox as one object, which serves until a signal."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smsq_worker.sandbox.background import RunningSandbox
 from smsq_worker.sandbox.handlers import Shared, application
 from smsq_worker.sandbox.journal import Journal
 from smsq_worker.sandbox.moods import DOWN, NORMAL, Mood
@@ -16,7 +15,7 @@ from smsq_worker.sandbox.port import Port
 from smsq_worker.sandbox.reports import ReportPusher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -52,15 +51,6 @@ class Sandbox:
         log cannot be written.
         """
         asyncio.run(until_signal(self.listening, on_ready))
-
-    @contextmanager
-    def serving(self) -> Iterator[RunningSandbox]:
-        """Serve from a thread of this process while the block runs."""
-        running = RunningSandbox(self.listening, self.journal)
-        try:
-            yield running
-        finally:
-            running.stop()
 
     async def switch(self, mood: Mood) -> None:
         """Behave otherwise from now on. Raises BindError where its port was taken meanwhile."""

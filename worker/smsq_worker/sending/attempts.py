@@ -97,7 +97,7 @@ class Attempts:
         return came
 
     def settled(self, count: int) -> None:
-        """Note that so many of what `ended` returned are done with."""
+        """Note that `count` of what `ended` returned are done with."""
         with self._changed:
             self._settled += count
             self._changed.notify_all()

@@ -55,7 +55,7 @@ class LaneQueue:
                 self._has_thread = True
 
     def wake(self) -> None:
-        """Look again: attempts may begin that could not before."""
+        """Check again: attempts may begin that could not before."""
         if self.waiting:
             with self._changed:
                 self._is_awake = True
@@ -84,7 +84,7 @@ class LaneQueue:
         return list(new)
 
     def wait_for_slots(self, wakeup: WakeUp) -> list[str]:
-        """Let a wake-up's messages wait; return those that wait by another wake-up already."""
+        """Add a wake-up's messages; return those that wait by another wake-up already."""
         twice = [one for one in wakeup.waiting if one in self._wakeups]
         for message_id in twice:
             self.pass_by(wakeup, message_id)
@@ -144,7 +144,7 @@ class LaneQueue:
             self._is_awake = False
 
     def _give_back(self) -> None:
-        """Put everything back into the queue; the order stays."""
+        """Return everything to the queue, in the same order."""
         new = self.take_new()
         waiting = [*dict.fromkeys([*self._wakeups.values(), *self.bare, *new])]
         self._wakeups.clear()

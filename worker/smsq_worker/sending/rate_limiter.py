@@ -39,7 +39,7 @@ class RateLimiter:
         """The shortest one to the ledger so far."""
 
     def admit(self, waiting: Waiting, free: int) -> Iterator[tuple[str, Admitted | Rejected]]:
-        """Ask for what is due, in one act; yield those that wait no longer.
+        """Admit what is due, in one act; yield those that wait no longer.
 
         `free` attempts may begin now. What was yielded has to be submitted, or is rejected. Raises
         RequeueLater where sending is paused: the others belong back in their queue. Raises

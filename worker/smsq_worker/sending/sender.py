@@ -87,7 +87,7 @@ class Sender:
         self._round_began = math.inf
 
     def limit(self, max_attempts: int) -> None:
-        """Have at most so many attempts at once from now on."""
+        """Set the number of attempts that may run at once."""
         self._attempts.limit = max_attempts
 
     def take(self, wakeup: WakeUp) -> None:
@@ -246,7 +246,7 @@ class Sender:
                 log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
 
     def _go_on(self, first: WakeUp, message_id: str) -> None:
-        """Ask again at once for a message that an account certainly did not take."""
+        """Admit again at once a message that an account certainly did not take."""
         reached("before another account")
 
         def leave() -> None:

@@ -54,13 +54,13 @@ class Waiting:
         self._alone.clear()
 
     def rest(self, seconds: float) -> None:
-        """Ask for none of them for so long."""
+        """Wait this long before any of them is asked for again."""
         self._ask_at = at = time.monotonic() + seconds
         self._booked = {one: (max(at, due), slot) for one, (due, slot) in self._booked.items()}
         self._alone = {one: max(at, due) for one, due in self._alone.items()}
 
     def long_in_hand(self) -> list[str]:
-        """Return the ids of all if the ledger is due to be told of them; otherwise none."""
+        """Return the ids of all if it is time to note them in the ledger; otherwise none."""
         now = time.monotonic()
         if now < self._in_hand_at:
             return []

@@ -28,7 +28,7 @@ class Source(Protocol):
         """Note what became of its message, or of all of its batch in words."""
 
     def requeue(self, earlier: Sequence[Any]) -> None:
-        """Put it back into its queue, for what is left in `waiting`, and before it earlier ones."""
+        """Return it to its queue, for what is left in `waiting`, and before it earlier ones."""
 
 
 class InHand:
@@ -39,13 +39,13 @@ class InHand:
         self._leave = leave
 
     def begins(self) -> None:
-        """Do nothing: its first attempt has begun long ago."""
+        """Ignore this: its first attempt began long ago."""
 
     def acknowledge(self) -> None:
-        """Do nothing: there is nothing in a queue."""
+        """Ignore this: nothing is in a queue."""
 
     def ends(self, state: str, detail: str) -> None:
-        """Do nothing: its first wake-up is told."""
+        """Ignore this: its first wake-up is notified."""
 
     def requeue(self, earlier: Sequence[Any]) -> None:
         """Leave it to the scheduler."""
@@ -102,7 +102,7 @@ class WakeUp:
 
     @staticmethod
     def give_back(wakeups: Sequence[WakeUp]) -> None:
-        """Put wake-ups of a lane back into its queue, for those that wait, in the same order."""
+        """Return wake-ups of a lane to its queue, for those that wait, in the same order."""
         for wakeup in wakeups:
             wakeup._given_back = True  # noqa: SLF001 - a WakeUp's own
             if wakeup.first:
@@ -131,7 +131,7 @@ class WakeUp:
 
 
 def _tell(note: Callable[..., None], *args: object) -> None:
-    """Tell a source. What it may raise must not keep an admitted message from being submitted."""
+    """Notify a source. What it may raise must not keep an admitted message from being submitted."""
     try:
         note(*args)
     except Exception:

@@ -75,7 +75,7 @@ class Gateway:
         wait: Callable[[], None] = _no_wait,
         lease_ends: float = math.inf,
     ) -> GatewayResult:
-        """Ask the gateway once to send an SMS. Never raises.
+        """Submit an SMS to the gateway once. Never raises.
 
         Only connecting is retried, at once and a few times. `wait` is called once, with the
         connection open, before the request is written; it returns at the send time or raises

@@ -11,8 +11,8 @@ from smsq_worker.vendors.text import trimmed
 is_mid: Final = re.compile(rf"(?!{re.escape(MID_PREFIX)})[!-~]{{1,64}}").fullmatch
 """Whether a text is a mid as it is: 1 to 64 printable ASCII characters without blanks.
 
-A test number's is none: it comes from nobody but a worker. Each answer is asked, so this is no
-function of ours.
+A test number's is none: it comes from nobody but a worker. It runs for each answer, so this is
+the pattern's own method.
 """
 
 

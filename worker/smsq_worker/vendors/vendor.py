@@ -71,7 +71,7 @@ class ReportRequest:
 
     method: str
     url: str
-    """The whole of it with the query, as the vendor called it; of proxies in between, who knows."""
+    """Complete, with the query, as the vendor called it; a proxy in between may have changed it."""
     headers: Mapping[str, str]
     """Their names in small letters."""
     query: bytes

@@ -59,7 +59,8 @@ def explain(
 
     Exits with 1 where nothing is known of it, with 2 where it can be none of these.
     """
-    from smsq_worker.cli.views.explain import Wish, show_explanation
+    from smsq_worker.cli.views.explain import show_explanation
+    from smsq_worker.cli.views.explain_answers import Wish
 
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():

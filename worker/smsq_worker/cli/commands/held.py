@@ -37,7 +37,6 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     from smsq.tracking import read_status
     from smsq_worker.cli.helpers.ledger_client import connect_ledger
     from smsq_worker.config.settings import Settings
-    from smsq_worker.i18n import ngettext
     from smsq_worker.inspection.formatting import local, moment
     from smsq_worker.ledger import Ledger
 

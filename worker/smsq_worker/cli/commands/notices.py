@@ -120,8 +120,6 @@ def _question(decision: Literal["replay", "drop"], count: int) -> str:
 
 
 def _echo_counts(callbacks: Callbacks) -> None:
-    from smsq_worker.i18n import _
-
     counts = callbacks.counts()
     echo(_("{dead} given up, {waiting} waiting", dead=counts["dead"], waiting=counts["waiting"]))
 

@@ -58,7 +58,7 @@ def _probe(
 
     from smsq import ledgers
     from smsq.contract import new_id, parse
-    from smsq.ledger_writer import NO_ORIGIN, Origin
+    from smsq.entries import NO_ORIGIN, Origin
     from smsq_worker.cli.helpers.accounts import accounts_of, choose, open_known
     from smsq_worker.config.settings import Settings
 

@@ -16,7 +16,7 @@ def connect_ledger(settings: Settings) -> Client:
         settings.redis_url,
         idle_s=settings.idle_timeout_s,
         exchange_s=settings.enqueue_timeout_s,
-        encoding_errors="replace",  # What somebody wrote there must not hide the rest.
+        encoding_errors="replace",  # One unreadable value must not hide all others.
     )
 
 

@@ -146,7 +146,7 @@ lang_option: Final = click.option("--lang", **_LANG)
 
 
 def any_lang_option(*, hidden: bool) -> click.Option:
-    """Return --lang for the whole command line; hidden where a command takes it as all others."""
+    """Return --lang as an option of all commands, hidden or shown in their help."""
     return click.Option(["--lang"], hidden=hidden, **_LANG)
 
 

@@ -53,7 +53,7 @@ def read_list(
     """Read a list, by number: the last line of each lane counts.
 
     `since` and `until` are the defaults. Calls `complain` for every bad line, with what is
-    allowed, and then raises BadList. Raises BadFile where the rest cannot be read.
+    allowed, and then raises BadList. Raises BadFile where the file cannot be read.
     """
     defaults = {
         "reason": IMPORTED,

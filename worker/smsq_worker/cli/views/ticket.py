@@ -15,7 +15,7 @@ from smsq_worker.inspection.formatting import clean, local
 def of_a_message(status: Status, number: str, catalogues: Catalogues) -> list[str] | None:
     """Return the block of a message; None where the gateway took no call of it.
 
-    `number` is the whole number, "" to leave it masked.
+    `number` is the unmasked number, "" to leave it masked.
     """
     calls = [attempt for attempt in status.attempts if attempt.outcome != Outcome.NOT_SENT]
     if not calls:

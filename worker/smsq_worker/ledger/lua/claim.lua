@@ -56,7 +56,7 @@ local function leave(lane, ids)
   end
 end
 
-local function push(lane, way, ids)
+local function push_one(lane, way, ids)
   local queue, of_one, of_many = unpack(way)
   local wakeup = #ids == 1 and wakeup_of_one(of_one, ids[1]) or wakeup_of_many(of_many, ids)
   if is_pushed(queue, wakeup) then answer[6] = answer[6] + #ids else leave(lane, ids) end
@@ -67,9 +67,9 @@ local function push_all(lane, way, ids)
   for start = 1, #ids, BATCH do
     local some = {unpack(ids, start, math.min(start + BATCH - 1, #ids))}
     if #some > FEW then
-      push(lane, way, some)
+      push_one(lane, way, some)
     else
-      for _, id in ipairs(some) do push(lane, way, {id}) end
+      for _, id in ipairs(some) do push_one(lane, way, {id}) end
     end
   end
 end
@@ -245,7 +245,7 @@ local function go_on(m, how)
   how(m)
 end
 
-local due = {
+local DUE = {
   sending = function(m)  -- its worker died, or lives and will record late
     if m.f.test then  -- the gateway was not called
       set(m, m.n .. ':outcome', 'not_sent', m.n .. ':detail', 'lease ran out')
@@ -264,7 +264,7 @@ local due = {
 
 local function run_out(id)
   local m = load(id)
-  local act = m and due[m.state]
+  local act = m and DUE[m.state]
   limit = limit - 1
   if not act then
     -- Perhaps a newer release's.

@@ -6,9 +6,9 @@
 --
 -- One act, as admit.
 
-local attempt = ARGV[2] .. ' ' .. ARGV[1]
+local booked = ARGV[2] .. ' ' .. ARGV[1]
 local of = ARGV[4] == '' and '' or '@' .. ARGV[4]
-redis.call('ZREM', KEY_CALLS .. of, attempt)
+redis.call('ZREM', KEY_CALLS .. of, booked)
 local m = load(ARGV[1])
 local holds = m and m.state == 'sending' and m.n == tonumber(ARGV[2])
   and m.f[m.n .. ':at'] == ARGV[3]
@@ -16,6 +16,6 @@ if not holds then return {events, -1} end
 return whole_act(function()
   local r = rate(of)
   local at = room(r, us + EARLY)
-  departs(r, at, attempt)
+  departs(r, at, booked)
   return {events, math.ceil(at - us)}
 end)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from smsq.errors import SettingsError
-from smsq.suggestions import did_you_mean
 from smsq_worker.config import parsers
 from smsq_worker.domain.codes import SMPP, Catalogue
 from smsq_worker.domain.printable import escaped
-from smsq_worker.domain.toml_file import Field, only
+from smsq_worker.domain.toml_file import Field, only, read_document
 from smsq_worker.vendors.http import pattern as patterns
 from smsq_worker.vendors.http.answer import KINDS, Answers
 from smsq_worker.vendors.http.fields import (
@@ -64,38 +62,25 @@ def load(options: VendorOptions) -> Description:
     path = options.description
     if path is None:
         raise SettingsError(['vendor "http" needs `description`, the TOML file that describes it'])
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-        text = data.decode("utf-8-sig")
-        document = tomllib.loads(text) if len(data) <= MAX_FILE else {}
-    except OSError as error:
-        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise SettingsError([f"{path}: is not TOML in UTF-8: {error}"]) from None
-    if len(data) > MAX_FILE:
-        raise SettingsError([f"{path}: has more than {MAX_FILE} bytes"])
-    reader = _Document(path, document, options, text)
-    found = reader.read()
-    if reader.problems:
-        raise SettingsError([f"{path}: {escaped(problem)}" for problem in reader.problems])
-    return found
+    document, problems = read_document(path, TABLES, "[request] and [answer]", most=MAX_FILE)
+    if document is not None:
+        reader = _Document(path, document, options)
+        found = reader.read()
+        problems += reader.problems
+        if not problems:
+            return found
+    raise SettingsError([f"{path}: {escaped(problem)}" for problem in problems])
 
 
 class _Document(Reader):
     """Reads one document."""
 
-    def __init__(self, path: Path, document: Table, options: VendorOptions, text: str) -> None:
-        super().__init__(options, text)
+    def __init__(self, path: Path, document: Table, options: VendorOptions) -> None:
+        super().__init__(options, str(document))
         self._path, self._document = path, document
 
     def read(self) -> Description:
         """Return what could be read; it is whole if there are no problems."""
-        for name in self._document:
-            if name not in TABLES:
-                hint = did_you_mean(name, TABLES)
-                known = ", ".join(f"[{one}]" for one in TABLES)
-                self.say(f'"{name}" is unknown; known are {known}{f"; {hint}" if hint else ""}')
         for name in ("request", "answer"):
             if name not in self._document:
                 self.say(f"[{name}] is missing")

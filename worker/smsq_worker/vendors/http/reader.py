@@ -21,7 +21,7 @@ class Reader:
     """Reads tables; `problems` grows by a line for each mistake."""
 
     def __init__(self, options: VendorOptions, text: str) -> None:
-        """Take an account's options, and the text of its description."""
+        """Take an account's options, and its description as a text."""
         self._options = options
         self.problems: list[str] = []
         self.constants = dict(self._read_constants(text))

@@ -55,7 +55,7 @@ def read(
 ) -> dict[str, str]:
     """Return the arguments of a request to send.
 
-    What the gateway may know and the relay does not is left out, and `ignored` is told its names,
+    What the gateway may know and the relay does not is left out, and `ignored` gets its names,
     as they came. Raises InvalidMessage for any other request, and for a parameter that is there
     twice with two values: one of them would get an SMS that was meant for the other.
     """

@@ -69,9 +69,9 @@ local MOVE = {
 -- Look through a slice; return whether there may be more.
 local function sweep(ask_ms)
   redis.call('HSET', KEY_CLOCK, 'now', now)
-  local is_more = false
+  local cursors, is_more = read_fields(KEY_CLOCK), false
   for field, one in pairs(MOVE) do
-    local cursor = redis.call('HGET', KEY_CLOCK, field)
+    local cursor = cursors[field]
     if cursor then
       local key, move = unpack(one)
       local slice = redis.call('ZSCAN', key, cursor, 'COUNT', SLICE)

@@ -1,18 +1,16 @@
-"""Run a sandbox in a thread of this process, for tests."""
+"""A sandbox in a thread of this process."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from smsq_worker.sandbox.journal import Journal
+from smsq_worker.sandbox import Sandbox, SandboxAccounts
+from smsq_worker.sandbox.journal import Journal
 
 # Only reached on a fault. A POST in progress is finished before the stop.
 START_TIMEOUT_S = 30.0
@@ -76,3 +74,14 @@ class RunningSandbox:
             self._stop = partial(loop.call_soon_threadsafe, stop.set)
             self._ready.set_result(None)
             await stop.wait()
+
+
+@contextmanager
+def serving(gateway: Sandbox | SandboxAccounts) -> Iterator[RunningSandbox]:
+    """Serve from a thread of this process while the block runs."""
+    journal = gateway.journal if isinstance(gateway, Sandbox) else Journal()
+    running = RunningSandbox(gateway.listening, journal)
+    try:
+        yield running
+    finally:
+        running.stop()

@@ -1,0 +1,51 @@
+"""One request, its answer, and what it sees of the connection: uvicorn's, with our bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer."""
+
+    is_broken = False
+    status = 0
+
+    async def receive(self) -> Any:
+        """Return what has come of the body; that the client has gone where that is malformed."""
+        message = await super().receive()
+        return {"type": "http.disconnect"} if self.is_broken else message
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the answer."""
+        # What is left of the body would have to be read first.
+        self.keep_alive &= not self.more_body
+        self.status = message.get("status", self.status)
+        await super().send(message)
+
+
+class Out:
+    """The transport as a request sees it."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+def refusal(status: int, msg: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the answer to what is no request; the connection closes after it."""
+    body = json.dumps({"code": status, "msg": msg}).encode()
+    headers = [
+        *default_headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return STATUS_LINE[status] + lines + b"\r\n" + body
