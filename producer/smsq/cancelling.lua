@@ -38,7 +38,7 @@ local function end_cancelled(id, f, now, retention)
   local to = is_certain and 'cancelled' or 'failed'
   local freed = is_certain and free_key_of(id, f)
   redis.call('HDEL', message, 'reason', 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
-    'overtaken', 'by', 'who', 'due', 'waits', 'stop', 'turn', 'key')
+    'overtaken', 'by', 'who', 'due', 'waits', 'stop', 'turn', 'key', 'refused', 'unsent')
   redis.call('HSET', message, 'state', to, 'finished', now)
   if freed then redis.call('HSET', message, 'freed', 1) end
   if not is_certain then redis.call('HSET', message, 'reason', 'local:cancelled') end

@@ -107,7 +107,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
 
 Where there are several accounts, each has its own smsq:rate, smsq:calls, smsq:health, smsq:outcomes,
-smsq:codes:seen, smsq:reports:<template> and smsq:hold:<phone hash>: with "@<key>" behind, except of
+smsq:codes:seen and smsq:hold:<phone hash>: with "@<key>" behind, and smsq:reports@<key>:<template>, except of
 the account whose key is "". So have the scopes in smsq:pauses and smsq:resumed: "account@<key>",
 "breaker@<key>", "template@<key>:<name>". In smsq:mid:*, smsq:early:*, smsq:parked and smsq:inbox its mids
 are "<mid> <key>". Release 0.2.0 knows none of this: see ledger/accounts.py.
@@ -188,7 +188,7 @@ IDEMPOTENCY: Final = f"{PREFIX}k:"
 MID: Final = f"{PREFIX}mid:"
 EARLY: Final = f"{PREFIX}early:"
 WAITING: Final = f"{PREFIX}waiting:"
-REPORTS: Final = f"{PREFIX}reports:"
+REPORTS: Final = f"{PREFIX}reports"
 CAMPAIGN: Final = f"{PREFIX}campaign:"
 CAMPAIGN_ROOM: Final = f"{CAMPAIGNS}:waiting:"
 DAY: Final = f"{PREFIX}day:"

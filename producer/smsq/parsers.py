@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from smsq import redis_urls
 
@@ -84,6 +85,7 @@ def redis_address(text: str) -> str:
     # kombu takes a bare rediss:// to mean "encrypt, but trust anyone".
     if tls and options.get("ssl_cert_reqs") != ["required"]:
         raise ValueError(allowed)
+    check_tls_files(parts.query)
     return text
 
 
@@ -105,7 +107,18 @@ def _sentinel_address(text: str) -> str:
         good = False
     if not good:
         raise ValueError(redis_urls.ALLOWED)
+    check_tls_files(text.partition("?")[2])
     return text
+
+
+def check_tls_files(query: str) -> None:
+    """Raise ValueError where a file of TLS that is there is a pipe, a device or a folder.
+
+    Opening a pipe waits for a writer: so would the first connection, past every timeout.
+    """
+    for option, path in parse_qsl(query):
+        if option in redis_urls.TLS_FILES and os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+            raise ValueError(f"an address whose {option} is a regular file")
 
 
 def fernet_keys(text: str) -> tuple[str, ...]:

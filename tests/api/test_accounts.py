@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,6 +29,7 @@ from harness.credentials import TOKEN
 from harness.paths import ROOT
 from harness.scene import Scene
 from smsq import SettingsError
+from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import WriteCoalescer
@@ -118,13 +120,24 @@ def test_each_vendor_reads_its_reports_and_is_answered_in_its_own_way(
         assert report(url, BACKUP_TOKEN, **signed(url)).status_code == 200
         forged = report(url, BACKUP_TOKEN, **signed(url, "another"))
         assert forged.status_code == 403
+        # Also of what is refused before anybody looks at it.
+        for answer, status in (
+            (report(url, BACKUP_TOKEN, data=b"x" * (MAX_BODY + 1)), 413),
+            (report(url, BACKUP_TOKEN, "DELETE"), 405),
+        ):
+            assert (answer.status_code, answer.text) == (status, "not a report")
+        assert report(url, TOKEN, "DELETE").json()["code"] == 405
+        assert report(url, f"{BACKUP_TOKEN}x", "DELETE").json()["code"] == 405
         # The default account's gateway goes on as before.
         assert report(url, TOKEN, data=b"no report").json()["code"] == 400
     assert inbox(client) == {(f"{MID} backup", "DELIVRD")}
     told = [line for line in caplog.messages if "was refused with" in line]
-    assert [line.partition("refused with ")[2][:15] for line in told] == [
-        "403 (signature)",
-        "400 (malformed)",
+    assert [re.sub(r"from \S+ was refused with|:.*", "", line) for line in told] == [
+        "a report of account backup  403 (signature)",
+        "a report of account backup  413 (size)",
+        "a report of account backup  405 (method)",
+        "a report of account main  405 (method)",
+        "a report of account main  400 (malformed)",
     ]
 
 
@@ -182,5 +195,5 @@ def test_every_token_is_compared_with() -> None:
         assert addresses.find(wrong) is None
     assert addresses.is_report(f"/reports/{TOKEN}")
     assert not addresses.is_report("/reports/")
-    assert addresses.is_meant(f"/other/{TOKEN}/x")
-    assert not addresses.is_meant("//")
+    assert addresses.meant(f"/other/{TOKEN}/x") is found
+    assert addresses.meant("//") is None

@@ -96,6 +96,34 @@ def test_each_account_is_shown_with_what_stops_it(several: dict[str, str], scene
     assert lines.endswith("route: all else: main, then backup\n")
 
 
+def test_an_account_that_takes_nothing_now_is_shown_with_the_reason(
+    several: dict[str, str], scene: Scene
+) -> None:
+    names = [f"m{n}" for n in range(22)]
+    for name in names:
+        scene.enter(name, lane="otp", phone=f"138001380{name[1:]:>02}")
+    scene.client.hset(keys.RATE, mapping={"limit": 10, "burst": 30})
+    taken = [scene.admitted(name).account for name in names[:-1]]
+    assert set(taken[:20]) == {""}  # As many as may be under way without any answer.
+    assert taken[20] == BACKUP
+    scene.client.hset(keys.at_account(keys.RATE, BACKUP), "tat", scene.now_us() + 60_000_000)
+    silent = "account main is silent: 20 attempts are under way and none has an answer yet"
+    main, other = told(several, "accounts")["accounts"]
+    assert (main["silent"], main["next_slot_s"], other["silent"]) == (True, 0.0, False)
+    assert other["next_slot_s"] > 1
+    for words in (("accounts",), ("explain", names[-1])):
+        lines = run(several, *words).stdout
+        assert silent in lines
+        assert "account backup has no free slot for the next " in lines
+
+
+def test_while_all_are_paused_none_goes(several: dict[str, str], scene: Scene) -> None:
+    for scope in ("account", "account@backup"):
+        scene.control.pause(scope, "")
+    assert "now       0/s: all accounts are paused\n" in run(several, "status").stdout
+    assert told(several, "status")["rate"]["now"] == 0
+
+
 def test_what_each_delivers_is_shown_and_how_weights_follow(
     environ: dict[str, str], tmp_path: Path, client: redis.Redis
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -164,6 +165,32 @@ def test_who_needs_no_secret_may_be_unable_to_read_any(file: Path) -> None:
         assert problems(file, text, need=(need,)) == [
             f"accounts.main, field {field}: must be {readable}"
         ]
+
+
+def test_a_pipe_is_no_file(file: Path) -> None:
+    """Opening one waits for whoever writes to it, which may be nobody."""
+    pipe = file.parent / "pipe"
+    os.mkfifo(pipe)
+    wrong = {
+        one: "file that holds the secret" if one.startswith(("secret", "report")) else "file"
+        for one in ("secret_file", "report_token_file", "codes_file", "description", "ca_bundle")
+    }
+    for name, allowed in wrong.items():
+        (line, *_) = problems(file, f'{MAIN}{name} = "pipe"\n{ALL}')
+        assert line.startswith(f"accounts.main, field {name}: must be the path of a ")
+        assert allowed in line
+    for device in (str(pipe), "/dev/zero"):
+        with pytest.raises(
+            SettingsError, match="cannot be read: it is a pipe or a device; it must"
+        ):
+            Settings.load(ONE | {"SMSQ_ACCOUNTS_FILE": device})
+    for name in ("SMSQ_APP_SECRET_FILE", "SMSQ_CODES_FILE", "SMSQ_GATEWAY_CA_BUNDLE"):
+        with pytest.raises(SettingsError, match=name):
+            Settings.load({name: str(pipe)})
+    for name in ("SMSQ_REDIS_URL", "SMSQ_BROKER_URL"):
+        url = f"rediss://h/0?ssl_cert_reqs=required&ssl_ca_certs={pipe}"
+        with pytest.raises(SettingsError, match="an address whose ssl_ca_certs is a regular file"):
+            Settings.load({name: url})
 
 
 def test_an_account_without_a_route_is_kept_for_its_reports(file: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_account_that_is_being_replaced_is_told_what_is_outstanding(
         "account backup is on no route; 1 report of it is awaited"
     ]
     gone = load(environ, tmp_path, MAIN, MAIN_ALONE)
-    assert "account backup is not in SMSQ_ACCOUNTS_FILE, and 1 reports of it are awaited" in texts(
+    assert "account backup is not in SMSQ_ACCOUNTS_FILE, and 1 report of it is awaited" in texts(
         found(gone, client), "error"
     )
 
@@ -108,7 +108,7 @@ def test_what_the_only_account_has_outstanding_is_told_where_none_is_it(
     )
     settings = load(environ, tmp_path, nobodys, backup(), BOTH)
     (told,) = texts(found(settings, client), "error")
-    assert told.startswith("1 reports of the account that was the only one are awaited")
+    assert told.startswith("1 report of the account that was the only one is awaited")
 
 
 def test_a_template_that_no_account_of_its_route_knows_is_an_error(

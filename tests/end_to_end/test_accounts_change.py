@@ -162,7 +162,7 @@ def test_a_start_without_the_account_that_was_there_is_refused(
     refused = host.start_worker(SMSQ_ACCOUNTS_FILE=file)
     ends(refused, 2)
     line = (
-        "smsq: SMSQ_ACCOUNTS_FILE: 1 messages are in flight or wait for a report at the account "
+        "smsq: SMSQ_ACCOUNTS_FILE: 1 message is in flight or waits for a report at the account "
         "that was the only one; say which it is, by was_default = true\n"
     )
     assert (tmp_path / "worker1.log").read_text() == line

@@ -11,19 +11,26 @@ from typing import Any
 import pytest
 import redis
 
+from harness.accounts import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, UNCLEAR, A, B, Several
 from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
 from harness.scopes import template_scope
 from smsq import keys
 from smsq.connection import run_and_wait
 from smsq.contract import Lane, State
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.accounts import Account, Route, qualified
+from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.limits import Breaker
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted, AttemptResult, Rejected, Report, RetryLater, accounts
+from smsq_worker.ledger import (
+    Admitted,
+    AttemptResult,
+    Rejected,
+    Report,
+    RetryLater,
+    accounts,
+    timers,
+)
 
-A, B = "", "backup"
-"""The keys: of the account that was there first, and of the one that came."""
 RATE = 1000.0
 FIRST = Account("main", A, RATE, 10)
 SECOND = Account("backup", B, RATE, 10)
@@ -31,41 +38,6 @@ IN_ORDER = Route((A, B))
 NOT_FILED = stat("MA:0024", "permanent", scope="template")
 NO_ROUTE = stat("MA:0003", "transient", 600, scope="route")
 EMPTY_NUMBER = stat("MK:0001", "permanent", scope="recipient")
-UNCLEAR = "gateway:400 no"
-
-ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
-NOT_SENT, MAYBE_SENT = Outcome.NOT_SENT, Outcome.MAYBE_SENT
-
-
-class Several(Scene):
-    """A ledger with several accounts."""
-
-    def at(self, name: str = "m1") -> str:
-        """Let a message go; give the account that takes it."""
-        return self.admitted(name).account
-
-    def ended(self, name: str, outcome: Outcome, **more: Any) -> State | None:
-        """Record what the last attempt came to, as the process does that has it in hand."""
-        n = int(self.field(name, "n") or 0)
-        account = self.field(name, f"{n}:account") or ""
-        mid = qualified(f"MID-{name}-{n}", account) if outcome is ACCEPTED else ""
-        begun = int(self.field(name, f"{n}:at") or 0)
-        more = {"detail": UNCLEAR, "mid": mid, "wait_s": 60.0, "in_hand": True} | more
-        result = AttemptResult(name, n, outcome, account=account, begun=begun, **more)
-        (state,) = self.ledger.record_many([result])
-        return state
-
-    def told(self, name: str, report: Report, *, attempt: int = 0) -> str:
-        n = attempt or int(self.field(name, "n") or 0)
-        account = self.field(name, f"{n}:account") or ""
-        return self.report_on(qualified(f"MID-{name}-{n}", account), report)
-
-    def attempts(self, name: str = "m1") -> list[tuple[str, str | None]]:
-        return [(one.account or "", one.outcome) for one in self.status(name).attempts]
-
-    def pause(self, account: str, scope: str = "account") -> None:
-        assert self.control.pause(keys.at_account(scope, account), "test")
-
 
 Build = Callable[..., Several]
 
@@ -770,6 +742,20 @@ def test_a_template_is_paused_at_one_account(scene: Several) -> None:
     assert scene.at("m6") == B
 
 
+def test_a_template_called_like_an_accounts_has_reports_of_its_own(scene: Several) -> None:
+    bad = replace(NOT_FILED, pause="template")
+    scene.enter("m1", template=f"SMS_1001@{B}")
+    assert scene.at("m1") == A
+    scene.pause(A)
+    scene.enter("m2")
+    assert scene.at("m2") == B
+    for name in ("m1", "m2"):
+        scene.ended(name, ACCEPTED)
+        scene.told(name, bad)
+    windows = {f"smsq:reports:SMS_1001@{B}", f"smsq:reports@{B}:SMS_1001"}
+    assert set(scene.client.scan_iter("smsq:reports*")) == windows
+
+
 def test_what_waits_for_a_template_goes_by_an_account_that_is_new(build: Build) -> None:
     before = build(FIRST, routes=(Route((A,)),))
     before.pause(A, template_scope("SMS_1001"))
@@ -780,6 +766,37 @@ def test_what_waits_for_a_template_goes_by_an_account_that_is_new(build: Build) 
     accounts.introduce(scene.client, scene.rules)
     assert scene.claim().wake == (("m1", Lane.NOTICE),)
     assert scene.at() == B
+
+
+def test_what_an_older_worker_puts_back_behind_the_release_goes_on_as_well(build: Build) -> None:
+    """As while workers are replaced one after the other."""
+    before = build(FIRST, routes=(Route((A,)),))
+    before.pause(A, template_scope("SMS_1001"))
+    scene = build()
+    accounts.introduce(scene.client, scene.rules)
+    scene.claim()
+    before.enter("m1")
+    assert before.stays() == "deferred"
+    scene.claim()  # looks, and releases from the next time on
+    assert scene.room() == []
+    assert scene.at() == B
+
+
+def test_a_release_ends_where_all_must_wait_on(
+    scene: Several, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "CLAIM_AT_MOST", 10)
+    for account in (A, B):
+        assert scene.control.pause(template_scope("SMS_1001", account), "test")
+    names = [f"m{n}" for n in range(30)]
+    for name in names:
+        scene.enter(name)
+        assert scene.stays(name) == "deferred"
+    accounts.introduce(scene.client, scene.rules)
+    for _ in range(2):
+        assert scene.woken() == []
+    assert not scene.client.exists(keys.RELEASED)
+    assert sorted(scene.room()) == sorted(names)
 
 
 def test_a_probe_goes_over_no_other_account(

@@ -8,50 +8,33 @@ from typing import Any
 import pytest
 import redis
 
+from harness.accounts import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, A, B, Several
 from harness.campaigns import SPRING
-from harness.scene import Scene
+from harness.scene import DELIVRD
 from smsq import keys
 from smsq.cancelling import Canceller
 from smsq.contract import State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.limits import Breaker
-from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted, AttemptResult, RetryLater
+from smsq_worker.ledger import Admitted, RetryLater
+from smsq_worker.ledger import reports as report_acts
 from smsq_worker.ledger.campaigns import Campaigns
 
-A, B = "", "backup"
-"""The keys of the two accounts, in the order of the route."""
 BOTH = (Account("main", A, 1000.0, 10), Account("backup", B, 1000.0, 10))
-ACCEPTED, REFUSED = Outcome.ACCEPTED, Outcome.REFUSED
-NOT_SENT, MAYBE_SENT = Outcome.NOT_SENT, Outcome.MAYBE_SENT
 
 
-class Two(Scene):
+class Two(Several):
     """A ledger with two accounts."""
 
     def __init__(self, client: redis.Redis, settings: Settings, **rules: Any) -> None:
         rules = {"accounts": BOTH, "routes": (Route((A, B)),), "phone_limits": ()} | rules
         super().__init__(client, settings, **rules)
 
-    def at(self, name: str = "m1") -> str:
-        """Let a message go; give the account that takes it."""
-        return self.admitted(name).account
-
-    def ended(self, outcome: Outcome, name: str = "m1", **more: Any) -> State | None:
-        """Record what the last attempt came to, as who has the message in hand."""
-        n = int(self.field(name, "n") or 0)
-        account, begun = self.field(name, f"{n}:account") or "", self.field(name, f"{n}:at")
-        mid = qualified(f"MID-{name}-{n}", account) if outcome is ACCEPTED else ""
-        more = {"detail": "gateway:400 no", "mid": mid, "wait_s": 60.0, "in_hand": True} | more
-        result = AttemptResult(name, n, outcome, account=account, begun=int(begun or 0), **more)
-        (state,) = self.ledger.record_many([result])
-        return state
-
     def refused_by_first(self, name: str = "m1", **options: Any) -> None:
         self.enter(name, **options)
         assert self.at(name) == A
-        assert self.ended(REFUSED, name) == State.QUEUED
+        assert self.ended(name, REFUSED) == State.QUEUED
 
 
 @pytest.fixture
@@ -76,6 +59,7 @@ def test_it_is_cancelled_between_two_accounts(two: Two) -> None:
     assert told.answer == "cancelled"
     assert two.stays() == "copy"
     assert two.state() == "cancelled"
+    assert not two.client.hmget(keys.message("m1"), "refused", "unsent")[0]
 
 
 def test_it_is_cancelled_while_the_first_account_has_it(two: Two) -> None:
@@ -83,7 +67,7 @@ def test_it_is_cancelled_while_the_first_account_has_it(two: Two) -> None:
         two.enter(name)
         two.go(name)
         two.client.hset(keys.message(name), "stop", "cancelled")
-        assert two.ended(outcome, name) == end
+        assert two.ended(name, outcome) == end
 
 
 def test_its_campaign_is_paused_between_two_accounts(two: Two) -> None:
@@ -94,30 +78,30 @@ def test_its_campaign_is_paused_between_two_accounts(two: Two) -> None:
     campaigns.do("resume", SPRING)
     two.woken()
     assert two.at() == B
-    assert two.ended(ACCEPTED) == State.ACCEPTED
+    assert two.ended("m1", ACCEPTED) == State.ACCEPTED
 
 
 def test_a_doubt_at_one_is_held_whatever_another_would_do(two: Two) -> None:
     two.enter(on_ambiguous="hold")
     two.go()
-    assert two.ended(MAYBE_SENT) == State.HELD
+    assert two.ended("m1", MAYBE_SENT) == State.HELD
     # Its answer came late, and says that nothing was sent: another account may have it.
-    assert two.ended(NOT_SENT) == State.DEFERRED
+    assert two.ended("m1", NOT_SENT) == State.DEFERRED
     two.wake()
     assert two.at() == B
-    assert two.ended(MAYBE_SENT) == State.HELD
+    assert two.ended("m1", MAYBE_SENT) == State.HELD
     assert two.ledger.counters().get("possible_duplicates", 0) == 0
 
 
 def test_a_refusal_after_a_doubt_is_counted_once(two: Two) -> None:
     two.enter()
     two.go()
-    two.ended(MAYBE_SENT)
+    two.ended("m1", MAYBE_SENT)
     two.wake()
     assert two.at() == B
-    assert two.ended(REFUSED) == State.QUEUED
+    assert two.ended("m1", REFUSED) == State.QUEUED
     assert two.at() == A
-    two.ended(ACCEPTED)
+    two.ended("m1", ACCEPTED)
     assert two.ledger.counters()["possible_duplicates"] == 1
 
 
@@ -128,9 +112,9 @@ def test_what_an_outage_of_all_accounts_leaves_is_bounded(two: Two) -> None:
     two.enter()
     for _ in range(30):
         assert two.at() == A
-        assert two.ended(NOT_SENT) == State.QUEUED
+        assert two.ended("m1", NOT_SENT) == State.QUEUED
         assert two.at() == B
-        assert two.ended(NOT_SENT) == State.DEFERRED
+        assert two.ended("m1", NOT_SENT) == State.DEFERRED
         two.wake()
     kept = {name.partition(":")[0] for name in two.client.hkeys(keys.message("m1")) if ":" in name}
     assert len(kept) <= 11
@@ -151,7 +135,7 @@ def test_both_accounts_are_probed_and_nothing_waits_for_one_that_is_back(
     # One each, and no more: the third is given back.
     assert (two.at("m0"), two.at("m1")) == (A, B)
     assert two.stays("m2") == "paused"
-    assert two.ended(ACCEPTED, "m1") == State.ACCEPTED
+    assert two.ended("m1", ACCEPTED) == State.ACCEPTED
     assert two.paused() == {"breaker": "outage"}
     assert two.claim().lanes == "open"
     assert (two.at("m2"), two.at("m3")) == (B, B)
@@ -176,6 +160,55 @@ def test_a_message_of_stopped_accounts_is_back_within_seconds(two: Two) -> None:
     assert two.at() == B
 
 
+@pytest.mark.parametrize(("lane", "apart"), [("otp", 5000), ("notice", 60_000)])
+def test_messages_of_stopped_accounts_come_round_ever_more_rarely(
+    two: Two, lane: str, apart: int
+) -> None:
+    two.refused_by_first(lane=lane, ttl_s=3600)
+    two.control.pause("account@backup", "test")
+    waits = []
+    for _ in range(6):
+        assert two.stays() == "deferred"
+        waits.append(int(two.field("m1", "waits") or 0))
+        two.wake()
+    assert waits == [min(5000 * 2**n, apart) for n in range(6)]
+
+
+# A report address that has leaked
+
+
+def flood(count: int, account: str = B) -> list[tuple[str, str]]:
+    return [(qualified(f"{n:016X}", account), "DELIVRD") for n in range(count)]
+
+
+def test_early_reports_of_one_account_do_not_push_out_anothers(two: Two) -> None:
+    now, first, few = two.now_ms(), flood(200, A), flood(30)
+    two.client.zadd(keys.PARKED, {mid: now for mid, _ in first})
+    two.client.zadd(keys.PARKED, {f"x{n} {B}": now + 1 for n in range(9_800)})
+    two.client.config_set("maxmemory", int(two.client.info("memory")["used_memory"] / 0.76))
+    try:
+        for mid, _ in few:
+            two.report_on(mid, DELIVRD)
+    finally:
+        two.client.config_set("maxmemory", 0)
+    left = {mid for mid, _ in two.ledger.parked(20_000)}
+    assert len(left) == 10_000
+    assert left >= {mid for mid, _ in [*first, *few]}
+    assert two.ledger.counters()["reports_dropped"] == 30
+
+
+def test_a_flood_at_one_account_leaves_room_for_early_reports_of_another(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_acts, "INBOX_UNKNOWN", 100)
+    monkeypatch.setattr(report_acts, "INBOX_AT_MOST", 1000)
+    bad, good = flood(150), flood(150, A)
+    assert two.ledger.take_in(bad, wake_after_s=30).refused == bad[100:]
+    assert two.ledger.take_in(good, wake_after_s=30).refused == good[100:]
+    assert two.ledger.take_in(bad[100:], wake_after_s=30).refused == bad[100:]
+    assert two.ledger.inbox_size() == 200
+
+
 # An account that wants fewer
 
 
@@ -190,7 +223,7 @@ def slow(client: redis.Redis, settings: Settings) -> Two:
 def test_too_fast_there_is_not_too_fast_here(two: Two) -> None:
     two.enter()
     two.go()
-    assert two.ended(NOT_SENT, too_fast=True) == State.QUEUED
+    assert two.ended("m1", NOT_SENT, too_fast=True) == State.QUEUED
     assert two.at() == B
     assert two.client.hget(keys.RATE, "slow") == "500"
     assert two.client.hget(keys.at_account(keys.RATE, B), "slow") is None

@@ -8,7 +8,6 @@ For a long run: SMSQ_MODEL_EXAMPLES=3000 pytest tests/ledger/test_accounts_model
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,23 +15,19 @@ from typing import Any, Final, cast
 
 import pytest
 import redis
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from harness.model import compare, examples
 from harness.scene import DELIVRD, Scene, stat
 from smsq import keys
-from smsq.connection import connect
 from smsq.contract import FINAL, Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route, qualified
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, AttemptResult, Rejected, accounts
 
-LONG_RUN: Final = os.environ.get("SMSQ_MODEL_EXAMPLES")
-EXAMPLES: Final = int(LONG_RUN or 40)
-STEPS: Final = 40
+EXAMPLES: Final = examples(40)
 
 KEYS: Final = ("", "b", "c")
 ACCOUNTS: Final = tuple(Account(key or "main", key, 9000, 9000) for key in KEYS)
@@ -302,15 +297,4 @@ class AccountsMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(120 + EXAMPLES)
 def test_accounts_do_what_the_model_does(base_environ: Mapping[str, str]) -> None:
-    with connect(base_environ["SMSQ_REDIS_URL"]) as client:
-        settings = Settings.load(base_environ)
-        run_state_machine_as_test(
-            cast("type[AccountsMachine]", lambda: AccountsMachine(client, settings)),
-            settings=hypothesis_settings(
-                derandomize=not LONG_RUN,
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+    compare(AccountsMachine, base_environ, EXAMPLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 import redis
 
 import smsq
+from harness.paths import ROOT
 from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
 from harness.waiting import known
 from smsq import keys
@@ -17,6 +19,7 @@ from smsq.audit import act
 from smsq.cancelling import Canceller
 from smsq.contract import FINAL, Lane
 from smsq.errors import InvalidMessage
+from smsq.functions import lua
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Report, migrations
 from smsq_worker.ledger.callbacks import Callbacks
@@ -311,3 +314,12 @@ def test_both_ways_of_an_end_leave_the_same(scene: Scene, client: redis.Redis) -
     assert one == other
     assert nothing_waits_for(scene, "m1")
     assert nothing_waits_for(scene, "m2")
+
+
+def test_both_ways_of_an_end_drop_the_same_fields() -> None:
+    """What workers do is in ends.lua; `trace` stays where a worker is yet to tell of the end."""
+    ends = ROOT / "worker" / "smsq_worker" / "ledger" / "lua" / "shared" / "ends.lua"
+    (of_worker,) = re.findall(r"OF_THE_LIVE = \{(.*?)\}", ends.read_text(), re.DOTALL)
+    (of_producer,) = re.findall(r"'HDEL', message, ('reason'.*?)\)", lua("cancelling"), re.DOTALL)
+    dropped = [set(re.findall(r"'(\w+)'", text)) for text in (of_worker, of_producer)]
+    assert dropped[0] - {"trace"} == dropped[1] - {"reason"}

@@ -11,19 +11,16 @@ For a long run: SMSQ_MODEL_EXAMPLES=3000 pytest tests/ledger/test_ledger_model.p
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pytest
 import redis
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -31,13 +28,12 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
+from harness.model import compare, examples
 from smsq import keys
 from smsq.cancelling import Canceller
 from smsq.compaction import unfolded
-from smsq.connection import connect
 from smsq.contract import FINAL, Lane, State, parse
 from smsq.errors import CampaignCancelled, KeyConflict
 from smsq.ledger_writer import LedgerWriter
@@ -48,9 +44,7 @@ from smsq_worker.ledger.admin import ACCOUNT, Control
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
-LONG_RUN: Final = os.environ.get("SMSQ_MODEL_EXAMPLES")
-EXAMPLES: Final = int(LONG_RUN or 60)
-STEPS: Final = 40
+EXAMPLES: Final = examples(60)
 
 AHEAD_S: Final = 3600
 KEPT_ATTEMPTS: Final = 10
@@ -1072,15 +1066,4 @@ def check_message(there: Found, budget: int) -> None:
 
 @pytest.mark.timeout(120 + EXAMPLES)
 def test_the_ledger_does_what_the_model_does(base_environ: Mapping[str, str]) -> None:
-    with connect(base_environ["SMSQ_REDIS_URL"]) as client:
-        settings = Settings.load(base_environ)
-        run_state_machine_as_test(
-            cast("type[LedgerMachine]", lambda: LedgerMachine(client, settings)),
-            settings=hypothesis_settings(
-                derandomize=not LONG_RUN,
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+    compare(LedgerMachine, base_environ, EXAMPLES)

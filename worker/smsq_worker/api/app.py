@@ -17,12 +17,14 @@ from starlette.routing import Match, Route
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.operations import routes
 from smsq_worker.api.relay import Relay
+from smsq_worker.api.report_addresses import Reporter
 from smsq_worker.api.room import Room, Share
-from smsq_worker.api.routes import Api, ReportRefused, answer
+from smsq_worker.api.routes import Api, ReportRefused, answer, vendors_answer
 from smsq_worker.api.throttle import address, is_of_this_machine
 
 log = logging.getLogger(__name__)
 
+SERVERS_FAULT: Final = 500
 RELAY_OFF: Final = "the relay is off: set SMSQ_RELAY_SECRET or SMSQ_RELAY_CALLERS_FILE"
 """Strangers learn nothing of it."""
 
@@ -41,6 +43,7 @@ def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Sta
     )
     app.router.redirect_slashes = False
     app.state.refusals, app.state.is_report = api.refusals, is_report
+    app.state.reporter_of = api.reporter_of
     return app
 
 
@@ -80,9 +83,14 @@ def _refusal(
     headers: Mapping[str, str] | None = None,
     of: tuple[str, str] | None = None,
 ) -> Response:
-    """Note a refused request, and return the answer to it."""
+    """Note a refused request, and return the answer to it; a vendor has it in its own form."""
     _note(request, status, of)
-    return answer(status, msg, headers)
+    reporter: Reporter | None = request.app.state.reporter_of(request)
+    if reporter is None or reporter.in_our_form:
+        return answer(status, msg, headers)
+    return vendors_answer(
+        reporter.vendor, "no_room" if status >= SERVERS_FAULT else "malformed", headers, status
+    )
 
 
 def _note(request: Request, status: int, of: tuple[str, str] | None) -> None:

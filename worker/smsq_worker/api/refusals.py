@@ -1,8 +1,8 @@
 """Count refused requests that carry a report token: the gateway may report them nowhere.
 
-The first of a kind in a minute is also logged, without its content. Only a client that has the
-token can cause either. Counts are kept in memory, because Redis may be away, and the thread that
-replays the spool writes them to the ledger.
+The first of a kind in a minute, of each account, is also logged, without its content. Only a client
+that has the token can cause either. Counts are kept in memory, because Redis may be away, and the
+thread that replays the spool writes them to the ledger.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class RefusalCounter:
         self._addresses = addresses
         self._timer = timer
         self._counts: Counter[str] = Counter()
-        self._quiet_until: dict[str, float] = {}
+        self._quiet_until: dict[tuple[str, str], float] = {}
         self._lock = Lock()
 
     def note(
@@ -73,20 +73,22 @@ class RefusalCounter:
 
         `of` is its (label, words in the log) where the status does not tell them.
         """
-        if not self._addresses.is_meant(path):
+        reporter = self._addresses.meant(path)
+        if reporter is None:
             return
         why, words = of or WHY.get(status, OTHER)
-        now = self._timer()
+        now, kind = self._timer(), (why, reporter.name)
         with self._lock:
             self._counts[f"reports_refused:{why}"] += 1
-            is_logged = self._quiet_until.get(why, now) <= now
+            is_logged = self._quiet_until.get(kind, now) <= now
             if is_logged:
-                self._quiet_until[why] = now + QUIET_S
+                self._quiet_until[kind] = now + QUIET_S
         if is_logged:
             log.warning(
-                "a report from %s was refused with %d (%s): %s; for %d s others of this kind are "
+                "a report%s from %s was refused with %d (%s): %s; for %d s others of this kind are "
                 "only counted",
-                *(source, status, why, words, QUIET_S),
+                *(reporter.name and f" of account {reporter.name}", source, status, why, words),
+                QUIET_S,
             )
 
     def write(self, ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
+from smsq_worker.domain.accounts import VENDOR
 from smsq_worker.vendors.of_accounts import place_of, vendors_of
 from smsq_worker.vendors.vendor import Vendor
 
@@ -22,6 +23,10 @@ class Reporter:
     key: str
     """Of the account, as the ledger knows it."""
     vendor: Vendor
+    name: str = ""
+    """The account's, where there are several."""
+    in_our_form: bool = True
+    """Whether the form of its vendor's answers is that of all others of this API."""
 
 
 class ReportAddresses:
@@ -48,7 +53,12 @@ class ReportAddresses:
             raise SettingsError(lacking)
         return cls(
             {
-                one.report_token: Reporter(one.account.key, vendors[one.account.key])
+                one.report_token: Reporter(
+                    one.account.key,
+                    vendors[one.account.key],
+                    one.account.name if settings.accounts_file else "",
+                    in_our_form=one.vendor == VENDOR,
+                )
                 for one in accounts
             }
         )
@@ -59,10 +69,14 @@ class ReportAddresses:
         matches = [hmac.compare_digest(given, own) for own, _ in self._reporters]
         return self._reporters[matches.index(True)][1] if any(matches) else None
 
+    def of_path(self, path: str) -> Reporter | None:
+        """Return whose address a path is."""
+        return self.find(path.removeprefix(PATH))
+
     def is_report(self, path: str) -> bool:
         """Return whether a path is such an address."""
-        return self.find(path.removeprefix(PATH)) is not None
+        return self.of_path(path) is not None
 
-    def is_meant(self, path: str) -> bool:
-        """Return whether a token is any part of a path: only who knows it can write that."""
-        return any(self.find(part) for part in path.split("/"))
+    def meant(self, path: str) -> Reporter | None:
+        """Return whose token is any part of a path: only who knows it can write that."""
+        return next(filter(None, map(self.find, path.split("/"))), None)

@@ -65,7 +65,7 @@ class ReportRefused(HTTPException):
         refused_as: tuple[str, str],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.response = _vendors_answer(vendor, taken, headers)
+        self.response = vendors_answer(vendor, taken, headers)
         self.refused_as = refused_as
         super().__init__(self.response.status_code)
 
@@ -133,7 +133,7 @@ class Api:
                 raise ReportRefused(reporter.vendor, "no_room", WHY[503]) from None
         if reports.bad:
             raise ReportRefused(reporter.vendor, "malformed", WHY[400])
-        return _vendors_answer(reporter.vendor, "taken")
+        return vendors_answer(reporter.vendor, "taken")
 
     async def _read_reports(self, vendor: Vendor, request: Request) -> Reports:
         body = await read_body(request, self._body_timeout_s)
@@ -165,6 +165,14 @@ class Api:
             self._throttle.count_wrong(request)
             raise HTTPException(404, "no such address")
         return found
+
+    def reporter_of(self, request: Request) -> Reporter | None:
+        """Return whose address a request was sent to, if it may report there.
+
+        Others are not to see by the answer that the token is right.
+        """
+        found = self.addresses.of_path(request.scope["path"])
+        return found if found and self._may_report(request) else None
 
     def _may_report(self, request: Request) -> bool:
         allowed = self._settings.report_allow
@@ -240,11 +248,12 @@ def answer(code: int, msg: str, headers: Mapping[str, str] | None = None) -> JSO
     return JSONResponse({"code": code, "msg": msg}, code, headers)
 
 
-def _vendors_answer(
-    vendor: Vendor, taken: Taken, headers: Mapping[str, str] | None = None
+def vendors_answer(
+    vendor: Vendor, taken: Taken, headers: Mapping[str, str] | None = None, status: int = 0
 ) -> Response:
+    """Return what a vendor is answered, with the status that it has for it, or with another."""
     told = vendor.report_answer(taken)
-    return Response(told.body, told.status, headers, told.content_type)
+    return Response(told.body, status or told.status, headers, told.content_type)
 
 
 def _plain(value: Any) -> Any:

@@ -6,10 +6,11 @@ needs none of them does not have to be able to read their files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from smsq.parsers import number, whole
@@ -91,6 +92,19 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
     )
 
 
+class _Table(NamedTuple):
+    """An account's table, as far as it has been read."""
+
+    name: str
+    values: Mapping[str, Any]
+    """Its good values."""
+    given: AbstractSet[str]
+    """The fields that it has, good or bad."""
+    base: GatewayAccount
+    """What it has where it says nothing itself."""
+    problems: list[str]
+
+
 class _Accounts:
     """Reads the tables of accounts, one after the other."""
 
@@ -127,10 +141,11 @@ class _Accounts:
 
     def _account(self, name: str, table: Any) -> tuple[GatewayAccount, list[str]]:
         values, problems = read_fields(table, _FIELDS, secret=True)
-        given = table if isinstance(table, dict) else {}
+        given = table.keys() if isinstance(table, dict) else set[str]()
         inherits = values.get("was_default", False)
         problems[:0] = self._name_problems(name, inherits=inherits)
         base = self._alone if inherits else self._blank()
+        own = _Table(name, values, given, base, problems)
         paths = {one: self._path(one, values[one], problems) for one in _PATHS if one in values}
         account = Account(
             name,
@@ -147,7 +162,7 @@ class _Accounts:
         address = replace(
             base.address,
             url=values.get("url", base.address.url if vendor == VENDOR else ""),
-            secret=self._secret(name, "app_secret", values, given, base, problems),
+            secret=self._secret("app_secret", own),
             verify=str(bundle) if bundle and verify else verify,
             connect_timeout_s=values.get("connect_timeout_s", base.address.connect_timeout_s),
             read_timeout_s=values.get("read_timeout_s", base.address.read_timeout_s),
@@ -158,7 +173,7 @@ class _Accounts:
             vendor,
             paths.get("description"),
             tuple(values.get("settings", {}).items()),
-            self._secret(name, "report_token", values, given, base, problems),
+            self._secret("report_token", own),
             paths.get("codes_file", base.codes_file),
         )
         problems += self._clashes(found)
@@ -187,33 +202,30 @@ class _Accounts:
             problems.append(f", field {field}: must be {error}")
             return None
 
-    def _secret(  # noqa: PLR0917
-        self,
-        name: str,
-        need: str,
-        values: Mapping[str, Any],
-        given: Container[str],
-        base: GatewayAccount,
-        problems: list[str],
-    ) -> str:
+    def _secret(self, need: str, table: _Table) -> str:
         """Return a secret, and "" where this process has none: then it is noted as lacking."""
         own, file = SECRETS[need], f"{SECRETS[need]}_file"
-        inherited, secret = base.secret_of(need), str(values.get(own, ""))
+        values, inherited = table.values, table.base.secret_of(need)
+        secret = str(values.get(own, ""))
         if own in values and file in values:
-            problems.append(f", field {file}: {own} is set too; set one of them")
+            table.problems.append(f", field {file}: {own} is set too; set one of them")
         elif file in values:
             try:
                 secret = parsers.secret_file(str(self._file.parent / values[file]))
                 secret = parsers.path_token(secret) if need == "report_token" else secret
             except ValueError as error:
-                self.lacking[need].append(f"accounts.{name}, field {file}: must be {error}")
+                self._lacks(need, table, f"{file}: must be {error}")
                 return ""
-        elif not (secret or inherited) and own not in given and file not in given:
-            self.lacking[need].append(f"accounts.{name}, field {own}: must be set, or {file}")
+        elif not (secret or inherited) and table.given.isdisjoint({own, file}):
+            self._lacks(need, table, f"{own}: must be set, or {file}")
         if secret and inherited and secret != inherited:
             setting = "SMSQ_APP_SECRET" if need == "app_secret" else "SMSQ_REPORT_TOKEN"
-            problems.append(f", field {own}: {setting} is set too and differs; set one of them")
+            differs = f"{setting} is set too and differs; set one of them"
+            table.problems.append(f", field {own}: {differs}")
         return secret or inherited
+
+    def _lacks(self, need: str, table: _Table, what: str) -> None:
+        self.lacking[need].append(f"accounts.{table.name}, field {what}")
 
     def _clashes(self, found: GatewayAccount) -> list[str]:
         """Return what cannot be beside the accounts before it, or at all."""

@@ -12,14 +12,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
+from smsq.parsers import check_tls_files, is_host, redis_address
 from smsq.parsers import flag as flag  # noqa: PLC0414 - one of these parsers, too
-from smsq.parsers import is_host, redis_address
 from smsq.redis_urls import SCHEMES, TLS_OPTIONS
 
 MAX_PORT: Final = 65_535
 MIN_TOKEN: Final = 16
 MAX_PERSON: Final = 100
 MAX_SECRET: Final = 65_536
+MAX_BUNDLE: Final = 16 * 1024 * 1024
+"""Of a file of certificates: the public CAs take a fourth of a MiB."""
 WEBHOOK_KEY: Final = "whsec_"
 WEBHOOK_KEY_BYTES: Final = range(24, 65)
 
@@ -104,11 +106,11 @@ def existing_file(text: str) -> Path:
 
 
 def secret_file(text: str) -> str:
-    """Read a secret from the file of this path."""
+    """Read a secret from the regular file of this path: opening a pipe would wait for a writer."""
     try:
-        with Path(text).open(encoding="utf-8") as file:
+        with existing_file(text).open(encoding="utf-8") as file:
             secret = file.read(MAX_SECRET + 1).strip()
-    except (OSError, ValueError):  # a ValueError: of text that is not UTF-8, in it or its path
+    except (OSError, ValueError):  # a ValueError: no file, or text that is not UTF-8
         secret = ""
     if not secret or len(secret) > MAX_SECRET:
         raise ValueError("the path of a readable file that holds the secret")
@@ -119,9 +121,13 @@ def ca_bundle(text: str) -> Path:
     """Read the path of a file of CA certificates."""
     path = existing_file(text)
     try:
-        ssl.create_default_context(cafile=path)
+        is_good = path.stat().st_size <= MAX_BUNDLE
+        if is_good:
+            ssl.create_default_context(cafile=path)
     except (ssl.SSLError, OSError):
-        raise ValueError("the path of a file of CA certificates in PEM form") from None
+        is_good = False
+    if not is_good:
+        raise ValueError("the path of a file of CA certificates in PEM form")
     return path
 
 
@@ -194,6 +200,7 @@ def broker_address(text: str) -> str:
                 "amqps://host:port/vhost with the options of TLS that rediss:// takes: "
                 f"{', '.join(sorted(TLS_OPTIONS))}; the certificate is always checked"
             )
+        check_tls_files(parts.query)
     if not (is_good and text.isprintable()):
         raise ValueError(
             "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "

@@ -12,7 +12,13 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.i18n import _, ngettext
-from smsq_worker.inspection.accounts import AccountView, is_on_a_route, look_at_accounts, route_for
+from smsq_worker.inspection.accounts import (
+    AccountView,
+    is_on_a_route,
+    look_at_accounts,
+    route_for,
+    unknown_here,
+)
 from smsq_worker.inspection.formatting import clean, pause_words, scope_name, scope_words
 from smsq_worker.ledger import days
 from smsq_worker.ledger.admin import Control
@@ -31,7 +37,7 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     accounts, routes = settings.rules.accounts, settings.rules.routes
     if not accounts:
         if others:
-            yield _unknown_here(sorted(others))
+            yield error(*unknown_here(sorted(others)))
         return
     if overruled := settings.overruled(os.environ):
         yield warning(overruled, _("remove them here, or set was_default for one account"))
@@ -50,16 +56,6 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     yield _templates(_in_use(client, settings), accounts, routes)
 
 
-def _unknown_here(others: Sequence[str]) -> Finding:
-    return error(
-        _(
-            "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set here",
-            names=", ".join(map(clean, others)),
-        ),
-        _("set it as the workers have it: without it commands are about the first account alone"),
-    )
-
-
 def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
     name, counts = view.account.name, view.counts
     found = [*_stops(view)]
@@ -71,11 +67,12 @@ def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
         found.append(_off(name, counts.outstanding))
     yield from found or [
         ok(
-            _(
+            ngettext(
+                "account {name}: {rate:g}/s, {n} report awaited",
                 "account {name}: {rate:g}/s, {n} reports awaited",
+                counts.awaiting_reports,
                 name=name,
                 rate=view.rate.now,
-                n=counts.awaiting_reports,
             )
         )
     ]
@@ -115,20 +112,23 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
             continue
         if key:
             yield error(
-                _(
+                ngettext(
+                    "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} report of it is awaited",
                     "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} reports of it are "
                     "awaited",
+                    counts.outstanding,
                     name=clean(key),
-                    n=counts.outstanding,
                 ),
                 _("put its table back, without a route, until they have come"),
             )
         else:
             yield error(
-                _(
+                ngettext(
+                    "{n} report of the account that was the only one is awaited, and no account "
+                    "has was_default",
                     "{n} reports of the account that was the only one are awaited, and no account "
                     "has was_default",
-                    n=counts.outstanding,
+                    counts.outstanding,
                 ),
                 _("workers do not start: say which it is, by was_default = true"),
             )

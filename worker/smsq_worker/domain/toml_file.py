@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from smsq.suggestions import did_you_mean
@@ -68,6 +69,11 @@ def read_document(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return a file that may have tables of these names alone, or any, as `read_tables` does."""
     try:
+        if isinstance(file, Path) and file.exists() and not (file.is_file() or file.is_dir()):
+            # Opening one may wait for ever.
+            return None, [
+                "cannot be read: it is a pipe or a device; it must be a readable TOML file"
+            ]
         # Editors on Windows begin a file with a BOM, which TOML does not allow.
         with file.open("rb") as opened:
             data = opened.read(most + 1)

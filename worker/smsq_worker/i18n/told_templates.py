@@ -50,7 +50,62 @@ TEMPLATES: Final = (
     N_("{file}: the account's setting {name} is used nowhere"),
     N_("{file}: {placeholder}: the account's settings have no {name}"),
     N_("{file}: {names} need a secret like USER:PASSWORD"),
+    N_('{file}: "{table}" is unknown; known are {known}'),
     N_("{file}: [answer]: code {code} is both {one} and {other}"),
+    N_(
+        "{file}: [answer]: nothing says where code {code} is; set code or pattern, or list "
+        "statuses like http-200"
+    ),
+    N_("{file}: [answer]: pattern has code, mid and words as its groups; name none besides"),
+    N_("{file}: [request]: a GET has no body; use query instead of form and json"),
+    N_("{file}: [request]: form and json are both there; a request has one body"),
+    N_("{file}: [variables]: several names need split, like {example}"),
+    N_('{file}: [reports], field field: is for in = "form" or "query"'),
+    N_(
+        "{file}: [reports.stats]: {written} is to be {stat}, which the catalogue does not have; "
+        "add {place}, or did you mean {hint}?"
+    ),
+    N_(
+        "{file}: [reports.stats]: {written} is to be {stat}, which the catalogue does not have; "
+        "add {place}"
+    ),
+    N_("{file}: [reports.signature]: it needs header or field, where the signature is"),
+    N_("{file}: [reports.signature]: over says what is signed; a token signs nothing"),
+    N_("{file}: [reports.signature]: over has no key, so anybody could sign"),
+    N_("{file}: [reports.signature], field key: is empty, so anybody could sign"),
+    N_("{file}: the account's setting {name} must be text on one line"),
+    N_("{file}: has more than {most} bytes"),
+    N_("{place}, field {field}: must be text"),
+    N_("a status from 200 to 299"),
+    N_("a table of texts, and each {allowed}"),
+    N_("text; a placeholder is one of {names}; {brace} is a brace"),
+    N_(
+        "a table of headers, each of printable ASCII with the placeholders {names}, and none of "
+        "{others}"
+    ),
+    N_(
+        'a table or a list; each text in it is {allowed}; "{object}" alone is an object, "{array}" '
+        "an array"
+    ),
+    N_("what separates the variables in a code, like {example}"),
+    N_("a list of at most {most} different names"),
+    N_("a table of templates, and each {allowed}"),
+    N_("{allowed}, or a list of them, of which the first counts that is not empty"),
+    N_('a JSON pointer, like "/code" or "/data/0/id"'),
+    N_('a list of codes, like [0, "OK", "http-201"]'),
+    N_(
+        "a regular expression of at most {most} characters with at most {n} |, with groups "
+        "{groups} or (?:...), without lookaround, backreferences and flags, with counts like "
+        "{count} behind groups of at most {line} when multiplied, whose repetitions give nothing "
+        "back (write {example}, and not {other})"
+    ),
+    N_("the name of the form's field that holds JSON"),
+    N_("a table of stats, like {example}"),
+    N_("text, like text/plain"),
+    N_("text with one of the placeholders {names}"),
+    N_("the name of a header"),
+    N_("a list of {names} and pointers, like {example}"),
+    N_("https://host, perhaps by one of the placeholders {names}"),
     N_("{file}: names no caller; it must have a table like [callers.shop]"),
     N_("{file}: names no account; it must have {example}"),
     N_("{file}: has no [[routes]]; the last, or the only one, must be for all messages"),
@@ -93,6 +148,9 @@ TEMPLATES: Final = (
     N_("{place}: is not a code, which has 1 to {n} characters of A-Z 0-9 : _ . -"),
     N_('{place}: is the same code as "{other}"; give it once'),
     N_("{place}: a name has 1 to 64 letters, digits, - and _"),
+    N_("{place}: {value} is not a table; its fields are {known}"),
+    N_("{place}: is not a table; its fields are {known}"),
+    N_("{place}: {value} is not a table; write {example}"),
     N_('a code in quotes: [codes."MO:0254"]'),
     N_("a table like [accounts.main]"),
     N_("the name of a vendor, like 1oc"),
@@ -163,17 +221,19 @@ TEMPLATES: Final = (
         "message as it was, or give this one a {same} of its own"
     ),
     N_(
-        "SMSQ_ACCOUNTS_FILE: {n} messages are in flight or wait for a report at the account that "
-        "was the only one; say which it is, by was_default = true"
+        "SMSQ_ACCOUNTS_FILE: {what} at the account that was the only one; say which it is, by "
+        "was_default = true"
     ),
     N_(
-        "SMSQ_ACCOUNTS_FILE: has no account {name}, where {n} messages are in flight or wait for a "
-        "report; keep it in the file, without a route, until there are none"
+        "SMSQ_ACCOUNTS_FILE: has no account {name}, where {what}; keep it in the file, without a "
+        "route, until there are none"
     ),
     N_(
-        "SMSQ_ACCOUNTS_FILE: is not set, so there is no account {name}, where {n} messages are in "
-        "flight or wait for a report; keep it in the file, without a route, until there are none"
+        "SMSQ_ACCOUNTS_FILE: is not set, so there is no account {name}, where {what}; keep it in "
+        "the file, without a route, until there are none"
     ),
+    N_("1 message is in flight or waits for a report"),
+    N_("{n} messages are in flight or wait for a report"),
     # The relay.
     N_("try again"),
     N_("at most {n} requests a second"),
@@ -392,6 +452,8 @@ TEMPLATES: Final = (
     N_("{file} cannot be written: {why}"),
     N_("{file} cannot be read: {why}"),
     N_("no such name can be"),
+    N_("it is a pipe or a device"),
+    N_("an address whose {option} is a regular file"),
     N_("it is a symbolic link that leads nowhere"),
     N_("it is a symbolic link to a file; name the file itself"),
     N_("{option} must not be the file that is sent"),

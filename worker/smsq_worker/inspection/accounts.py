@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from smsq.tracking import Status
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.scopes import name_of, read_scope
-from smsq_worker.i18n import _, pgettext
-from smsq_worker.inspection.formatting import clean
+from smsq_worker.i18n import _, ngettext, pgettext
+from smsq_worker.inspection.formatting import clean, span
 from smsq_worker.ledger.accounts import AccountCounts
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 
+UNANSWERED: Final = 20
+"""As in admit.lua."""
+NO_SLOT_S: Final = 0.1
+"""How far ahead lane bulk may book: what waits for less goes at once."""
 AccountState = Literal["open", "paused", "outage", "probing"]
 
 
@@ -37,6 +41,36 @@ class AccountView:
     def template_pauses(self) -> tuple[Pause, ...]:
         """Return the pauses of single templates."""
         return tuple(one for one in self.pauses if not read_scope(one.scope).stops_all)
+
+    @property
+    def is_silent(self) -> bool:
+        """Return whether no more is sent over it until it answers one attempt, as in admit.lua."""
+        return self.counts.unanswered >= max(UNANSWERED, 2 * self.rate.now)
+
+    @property
+    def next_slot_s(self) -> float:
+        """Return in how many seconds it has a slot; 0 if it has one now."""
+        ahead = (self.rate.burst - 1) / self.rate.now
+        return max(0.0, self.counts.booked_s - ahead)
+
+    @property
+    def holdup(self) -> str:
+        """Return why it takes no message at this moment though it is open; "" where it does."""
+        if self.stop is None and self.is_silent:
+            return ngettext(
+                "account {name} is silent: {n} attempt is under way and has no answer yet",
+                "account {name} is silent: {n} attempts are under way and none has an answer yet",
+                self.counts.unanswered,
+                name=self.account.name,
+            )
+        if self.stop is None and self.next_slot_s >= NO_SLOT_S:
+            return _(
+                "account {name} has no free slot for the next {span}: it sends as many as its rate "
+                "allows",
+                name=self.account.name,
+                span=span(self.next_slot_s),
+            )
+        return ""
 
     @property
     def state(self) -> AccountState:
@@ -94,6 +128,17 @@ def _matches(route: Route) -> str:
     return " ".join(filter(None, (lane, template))) or _("all else")
 
 
+def unknown_here(others: Sequence[str]) -> tuple[str, str]:
+    """Return what to say where the ledger has accounts and no file names any here, and advice."""
+    return (
+        _(
+            "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set here",
+            names=_(", ").join(map(clean, others)),
+        ),
+        _("set it as the workers have it; without it commands are about the first account alone"),
+    )
+
+
 def route_for(lane: str, template: str, routes: Sequence[Route]) -> Route | None:
     """Return the route of a message: the first that takes it."""
     return next((one for one in routes if one.takes(lane, template)), None)
@@ -112,7 +157,7 @@ def with_account_names(status: Status, accounts: Sequence[Account]) -> dict[str,
 def together(views: Sequence[AccountView]) -> Rate:
     """Return the rate of several accounts together; now it is that of those that are open."""
     rates = [view.rate for view in views]
-    going = [view.rate for view in views if view.stop is None] or rates
+    going = [view.rate for view in views if view.stop is None]
     back = [rate.back_at for rate in going if rate.back_at]
     return Rate(
         limit=sum(rate.limit for rate in rates),

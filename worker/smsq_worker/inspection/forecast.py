@@ -145,11 +145,13 @@ def _way(context: ForecastContext) -> Iterator[Event]:
         yield Event(None, "account", words)
         return
     stopped = []
+    views = {view.account.key: view for view in context.snapshot.accounts}
     for key in context.keys:
         pauses = context.pauses(*scopes_at(key, template))
-        if not pauses:
+        holdup = "" if pauses or key not in views else views[key].holdup
+        if not (pauses or holdup):
             break
-        stopped += pauses
+        stopped += pauses or [Event(None, "account", holdup)]
     names = _(" or ").join(name_of(one, accounts) for one in context.keys)
     yield Event(None, "account", _("it goes over account {names}, in this order", names=names))
     yield from stopped

@@ -26,13 +26,18 @@ def check(client: Client, rules: Rules) -> None:
 
 
 def _line(key: str, count: int, *, has_file: bool) -> str:
+    wait = (
+        "1 message is in flight or waits for a report"
+        if count == 1
+        else f"{count} messages are in flight or wait for a report"
+    )
     if not key:
         return (
-            f"SMSQ_ACCOUNTS_FILE: {count} messages are in flight or wait for a report at the "
-            "account that was the only one; say which it is, by was_default = true"
+            f"SMSQ_ACCOUNTS_FILE: {wait} at the account that was the only one; say which it is, "
+            "by was_default = true"
         )
     what = "has no account" if has_file else "is not set, so there is no account"
     return (
-        f"SMSQ_ACCOUNTS_FILE: {what} {key}, where {count} messages are in flight or wait "
-        "for a report; keep it in the file, without a route, until there are none"
+        f"SMSQ_ACCOUNTS_FILE: {what} {key}, where {wait}; keep it in the file, without a route, "
+        "until there are none"
     )

@@ -28,6 +28,10 @@ class AccountCounts:
     """Messages that it accepted, and of which no final report has come."""
     refusals: int
     """In a row, the last one of them the last answer."""
+    unanswered: int = 0
+    """Attempts under way that began since its last answer."""
+    booked_s: float = 0.0
+    """For how long its slots are booked."""
 
     @property
     def outstanding(self) -> int:
@@ -81,12 +85,19 @@ def read_counts(client: Client, rules: Rules, accounts: Iterable[str]) -> dict[s
     wanted, under_way = [*accounts], _under_way(client, rules)
     with mapped_errors(rules.url), client.pipeline(transaction=False) as pipe:
         for one in wanted:
-            pipe.hget(keys.at_account(keys.HEALTH, one), "refusals")
-        in_a_row = [max(0, int(refusals or 0)) for refusals in pipe.execute()]
-    found = {}
-    for one, refusals in zip(wanted, in_a_row, strict=True):
-        sending, accepted = under_way.get(one, (0, 0))
-        found[one] = AccountCounts(max(0, sending), max(0, accepted), refusals)
+            pipe.hmget(keys.at_account(keys.HEALTH, one), "refusals", "unanswered")
+            pipe.hget(keys.at_account(keys.RATE, one), "tat")
+        pipe.time()
+        *stored, (seconds, micros) = pipe.execute()
+    now, found = int(seconds) + int(micros) / 1e6, {}
+    for one, (refusals, unanswered), tat in zip(wanted, stored[::2], stored[1::2], strict=True):
+        sending, accepted = (max(0, n) for n in under_way.get(one, (0, 0)))
+        # One that a report has settled meanwhile leaves its count behind, see breaker.lua.
+        silent_on = min(sending, max(0, int(unanswered or 0)))
+        booked_s = max(0.0, float(tat or 0) / 1e6 - now)
+        found[one] = AccountCounts(
+            sending, accepted, max(0, int(refusals or 0)), silent_on, booked_s
+        )
     return found
 
 

@@ -5,5 +5,4 @@ folder each has one: `oneoc` is the default. This package must import without an
 `smsq.testing` reads a catalogue that lies in it.
 """
 
-from smsq_worker.vendors.registry import DEFAULT as DEFAULT
 from smsq_worker.vendors.registry import find as find

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from smsq_worker.vendors.vendor import Vendor, VendorOptions
 
 GROUP: Final = "smsq.vendors"
-DEFAULT: Final = VENDOR
 BUILT_IN: Final = {
-    DEFAULT: "smsq_worker.vendors.oneoc.vendor:OneOc",
+    VENDOR: "smsq_worker.vendors.oneoc.vendor:OneOc",
     "http": "smsq_worker.vendors.http.vendor:HttpVendor",
 }
 """Known without an installed distribution too, and whatever another one says."""

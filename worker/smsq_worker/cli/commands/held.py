@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from smsq_worker.cli.helpers.asking import ask, yes_option
+from smsq_worker.cli.helpers.asking import yes_option
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.i18n import _, ngettext, pgettext
@@ -99,7 +99,7 @@ def _decide(
     from smsq import audit
     from smsq.contract import parse_id
     from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
-    from smsq_worker.cli.helpers.names import named
+    from smsq_worker.cli.helpers.names import decide_each, named
     from smsq_worker.config.settings import Settings
     from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger
@@ -110,20 +110,18 @@ def _decide(
         parse_id(message_id)
     settings = Settings.load(os.environ)
     ledger = Ledger(connect_ledger_to_write(settings), settings.rules)
-    failed = False
-    chosen = list(named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]))
-    if len(chosen) > 1:
-        ask(_question(decision, len(chosen)), yes=yes)
-    for message_id in chosen:
+
+    def decide(message_id: str) -> tuple[bool, str]:
         act = audit.act(f"held {decision}", id=message_id)
         result, state = ledger.decide(message_id, decision, act)
-        failed |= result != "done"
         words = _result(result)
         now = _("{words}, now {state}", words=words, state=state_name(state)) if state else words
-        echo(f"{message_id}  {now}")
+        return result == "done", now
+
+    chosen = list(named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]))
     if not chosen:
         echo(ngettext("{n} held", "{n} held", 0))
-    raise SystemExit(1 if failed else 0)
+    decide_each(chosen, lambda count: _question(decision, count), decide, yes=yes)
 
 
 def _question(decision: Literal["resend", "drop"], count: int) -> str:

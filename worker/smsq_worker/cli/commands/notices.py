@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from smsq_worker.cli.helpers.asking import ask, yes_option
+from smsq_worker.cli.helpers.asking import yes_option
 from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, ngettext
@@ -95,25 +95,22 @@ def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool, yes: bool
 ) -> None:
     from smsq import audit
-    from smsq_worker.cli.helpers.names import named
+    from smsq_worker.cli.helpers.names import decide_each, named
 
     if bool(names) == everything:
         raise click.UsageError(_("name the callbacks, or pass --all"))
     if not all(map(str.isprintable, names)):
         raise click.UsageError(_("a callback's name is KIND:STATE:ID, in printable characters"))
     callbacks = _open_callbacks()
-    failed = False
-    chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
-    if len(chosen) > 1:
-        ask(_question(decision, len(chosen)), yes=yes)
-    for name in chosen:
+
+    def decide(name: str) -> tuple[bool, str]:
         done = callbacks.revive(name, decision, audit.act(f"notices {decision}", name=name))
-        failed |= not done
-        words = _("done") if done else _("is not among those given up")
-        echo(f"{name}  {words}")
+        return done, _("done") if done else _("is not among those given up")
+
+    chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
     if not chosen:
         _echo_counts(callbacks)
-    raise SystemExit(1 if failed else 0)
+    decide_each(chosen, lambda count: _question(decision, count), decide, yes=yes)
 
 
 def _question(decision: Literal["replay", "drop"], count: int) -> str:

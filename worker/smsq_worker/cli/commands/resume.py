@@ -39,7 +39,7 @@ def resume(scope: tuple[str, ...], *, account: str | None, yes: bool) -> None:
     from smsq_worker.config.settings import Settings
     from smsq_worker.domain.scopes import read_scope, spoken
     from smsq_worker.i18n import _
-    from smsq_worker.inspection.formatting import pause_words, scope_name, scope_words
+    from smsq_worker.inspection.formatting import pause_words, scope_name
 
     settings = Settings.load(os.environ)
     named = settings.rules.accounts
@@ -60,7 +60,7 @@ def resume(scope: tuple[str, ...], *, account: str | None, yes: bool) -> None:
         echo(_("resumed {scope} ({why})", scope=scope_name(spoken(one, named)), why=why))
     if not done:
         shown = [spoken(one, named) for one in before]
-        name, others = scope_name(spoken(asked[0], named)), ", ".join(map(scope_words, shown))
+        name, others = scope_name(spoken(asked[0], named)), _(", ").join(map(scope_name, shown))
         if len(asked) > 1:
             name = scope_name(f"template:{read_scope(asked[0]).template}")
         if others:

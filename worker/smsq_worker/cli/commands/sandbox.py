@@ -141,13 +141,13 @@ def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAcco
 
 
 def _unplayable(settings: Settings, binds: Mapping[str, tuple[str, int] | None]) -> Iterator[str]:
-    from smsq_worker.vendors import DEFAULT
+    from smsq_worker.domain.accounts import VENDOR
 
     taken: dict[tuple[str, int] | None, str] = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
     for one in settings.accounts:
         name, bind = one.account.name, binds[one.account.name]
-        if one.vendor != DEFAULT:
-            yield f"accounts.{name}: the sandbox plays vendor {DEFAULT}, and this is {one.vendor}"
+        if one.vendor != VENDOR:
+            yield f"accounts.{name}: the sandbox plays vendor {VENDOR}, and this is {one.vendor}"
         elif bind is None:
             yield (
                 f"accounts.{name}: its url is {one.address.url}; to be played here it must be one "

@@ -60,14 +60,13 @@ def check_known(settings: Settings, control: Control) -> None:
 
 def unknown_here(settings: Settings, control: Control) -> str:
     """Return what to say where the ledger has accounts and no file names any here; or ""."""
+    from smsq_worker.inspection import accounts
+
     others = [] if settings.rules.accounts else control.account_keys()
     if not others:
         return ""
-    return _(
-        "the ledger has several accounts ({names}), but SMSQ_ACCOUNTS_FILE is not set "
-        "here: set it as the workers have it",
-        names=", ".join(others),
-    )
+    what, advice = accounts.unknown_here(others)
+    return _("{name}: {meaning}", name=what, meaning=advice)
 
 
 def choose(name: str | None, accounts: Sequence[Account]) -> Account:

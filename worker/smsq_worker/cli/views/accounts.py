@@ -78,6 +78,8 @@ def account_as_dict(view: AccountView) -> dict[str, Any]:
         "in_flight": view.counts.in_flight,
         "awaiting_reports": view.counts.awaiting_reports,
         "refusals_in_a_row": view.counts.refusals,
+        "silent": view.is_silent,
+        "next_slot_s": round(view.next_slot_s, 3),
         "template_pauses": [_pause(pause) for pause in view.template_pauses],
     }
 
@@ -102,6 +104,8 @@ def _lines(views: Sequence[AccountView]) -> Iterator[str]:
     for view in views:
         for pause in view.pauses:
             yield _("paused: {words}", words=pause_whole(pause))
+        if view.holdup:
+            yield view.holdup
 
 
 def _row(view: AccountView) -> tuple[str, ...]:

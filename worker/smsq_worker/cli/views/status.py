@@ -109,7 +109,8 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
         if rate.by_operator
         else _("{limit}, set by the settings", limit=limit),
     )
-    yield _line(_("now"), rate_view.current(rate))
+    none_goes = _("0/s: all accounts are paused")
+    yield _line(_("now"), rate_view.current(rate) if rate.now else none_goes)
     for view in snapshot.accounts:
         yield _line(_("account"), _account_words(view))
     for pause in snapshot.pauses:
@@ -140,12 +141,13 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
 
 
 def _account_words(view: AccountView) -> str:
-    return _(
+    return ngettext(
+        "{name}: {state}, {rate}, {n} report awaited",
         "{name}: {state}, {rate}, {n} reports awaited",
+        view.counts.awaiting_reports,
         name=view.account.name,
         state=account_state_name(view.state),
         rate=rate_view.current(view.rate),
-        n=view.counts.awaiting_reports,
     )
 
 

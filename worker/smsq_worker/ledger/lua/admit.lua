@@ -323,7 +323,12 @@ local function guards_of_several()
     elseif causes.silent then
       return {'later', 100000}
     end
-    return deferred(m, math.min(PROBE, 5000))
+    local wait_ms = math.min(PROBE, 5000)
+    -- Many that come round together would cost others of their time, so they come more rarely.
+    if causes.account and m.lane ~= 'otp' then
+      wait_ms = math.max(wait_ms, math.min(2 * tonumber(m.f.waits or 0), STOPPED))
+    end
+    return deferred(m, wait_ms)
   end
 
   -- An otp is no probe of an account while another takes it at once and there may be others to probe;

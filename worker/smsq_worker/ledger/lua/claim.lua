@@ -1,6 +1,6 @@
 -- Do what is due: for each message whose timer ran out, what must happen if nothing else does.
 -- Leases first, then otp, then notice, then all the rest.
--- needs: set_aside ends breaker sweep wakeup campaigns_tick
+-- needs: set_aside ends breaker sweep wakeup campaigns_tick routes
 --
 -- ARGV[1] how many at most  ARGV[2] ms until a wake-up is checked for being lost
 -- ARGV[3] ms to wait before the resend of an attempt whose worker died
@@ -183,12 +183,58 @@ local function look_at_pauses_and_rate()
   answer[4] = tostring(look_at_rates())
 end
 
+-- Of several accounts: return whether one that has yet to try a message does not pause its template;
+-- nil where none has yet to try it.
+local function has_open_account(id)
+  local m = ROUTES and load(id)
+  local is_open
+  for _, of in ipairs(m and untried(m) or {}) do
+    local p = paused(template_at(of, m.template))
+    is_open = is_open or not (p and stops_lane(p, m.lane))
+  end
+  return is_open
+end
+
+-- One that must wait on goes behind the others; return whether it is none.
+local function release(room, id)
+  if has_open_account(id) == false then
+    redis.call('ZADD', room, now, id)
+    return false
+  end
+  due_now(id)
+  return true
+end
+
 -- What waited for a template goes on, `limit` at a time.
 local function release_waiting()
   for _, template in ipairs(redis.call('SMEMBERS', KEY_RELEASED)) do
-    local ids = redis.call('ZPOPMIN', KEY_WAITING .. template, limit)
-    for i = 1, #ids, 2 do apart('message', ids[i], due_now, ids[i]) end
-    if #ids < 2 * limit then redis.call('SREM', KEY_RELEASED, template) end
+    local room = KEY_WAITING .. template
+    local ids, is_any = redis.call('ZPOPMIN', room, limit), false
+    for i = 1, #ids, 2 do
+      is_any = apart('message', ids[i], release, room, ids[i]) ~= false or is_any
+    end
+    if #ids < 2 * limit or not is_any then redis.call('SREM', KEY_RELEASED, template) end
+  end
+end
+
+-- Workers of several settings, while they are replaced, may have let messages wait whose routes lead to
+-- another account by now. A few of one template are looked at each time.
+local FEW_WAITING = 10
+local function look_at_waiting()
+  local templates, seen = {}, {}
+  for scope in pairs(open(KEY_PAUSES).f) do
+    local template = template_of(scope)
+    if template and not seen[template] then
+      seen[template], templates[#templates + 1] = true, template
+    end
+  end
+  if not templates[1] then return end
+  local template = templates[now % #templates + 1]
+  for _, id in ipairs(redis.call('ZRANDMEMBER', KEY_WAITING .. template, FEW_WAITING)) do
+    if apart('message', id, has_open_account, id) then
+      redis.call('SADD', KEY_RELEASED, template)
+      return
+    end
   end
 end
 
@@ -277,6 +323,7 @@ end
 
 return whole_act(function()
   look_at_pauses_and_rate()
+  if ROUTES then look_at_waiting() end
   release_waiting()
   local soonest = look_after_campaigns(wake)
   if soonest == 0 then answer[5] = 1 end

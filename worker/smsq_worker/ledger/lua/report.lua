@@ -16,6 +16,8 @@
 -- Where Redis' memory is short no more than a crowd stay, or a flood would keep messages out.
 local MAX_PARKED, CROWD, FEW_EACH, SHORT = 100000, 10000, 2, 0.75
 local DROP = 20
+-- So many are looked at to see which of several accounts has the most.
+local SAMPLE = 100
 
 local most
 local function parked_at_most()
@@ -27,6 +29,33 @@ local function parked_at_most()
   return most
 end
 
+local function drop_early(mid)
+  redis.call('DEL', KEY_EARLY .. mid)
+  count('reports_dropped')
+end
+
+-- The oldest go; of several accounts those of the one that has the most, as far as a sample shows: one
+-- whose address has leaked takes no room from the others.
+local function drop_parked(n)
+  if not ACCOUNTS then
+    for _ = 1, n do drop_early(redis.call('ZPOPMIN', KEY_PARKED)[1]) end
+    return
+  end
+  local of_each, most_of = {}, {}
+  local sample = redis.call('ZRANDMEMBER', KEY_PARKED, SAMPLE, 'WITHSCORES')
+  for i = 1, #sample, 2 do
+    local of = account_of_mid(sample[i])
+    local own = of_each[of] or {}
+    of_each[of], own[#own + 1] = own, {sample[i], tonumber(sample[i + 1])}
+    if #own > #most_of then most_of = own end
+  end
+  table.sort(most_of, function(a, b) return a[2] < b[2] end)
+  for i = 1, math.min(n, #most_of) do
+    redis.call('ZREM', KEY_PARKED, most_of[i][1])
+    drop_early(most_of[i][1])
+  end
+end
+
 local function park(mid, meaning)
   local early = KEY_EARLY .. mid
   redis.call('RPUSH', early, cjson.encode(meaning))
@@ -36,11 +65,8 @@ local function park(mid, meaning)
   redis.call('ZREMRANGEBYSCORE', KEY_PARKED, '-inf', now - REPORT_WAIT)
   redis.call('ZADD', KEY_PARKED, now, mid)
   if not is_crowd then return end
-  local too_many = math.min(DROP, redis.call('ZCARD', KEY_PARKED) - parked_at_most())
-  for _ = 1, too_many do  -- a flood of made-up mids
-    redis.call('DEL', KEY_EARLY .. redis.call('ZPOPMIN', KEY_PARKED)[1])
-    count('reports_dropped')
-  end
+  local too_many = redis.call('ZCARD', KEY_PARKED) - parked_at_most()
+  if too_many > 0 then drop_parked(math.min(DROP, too_many)) end  -- a flood of made-up mids
 end
 
 local function reconcile(mid, member, counted_as, meaning)

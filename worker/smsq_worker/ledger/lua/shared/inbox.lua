@@ -4,6 +4,7 @@
 -- that a message has is the gateway's, and one that no message has (yet) may be: so these have a small
 -- share of the room, and a flood of them leaves the rest to the others. What waits already is not
 -- taken in again, and not woken up again: its wake-up is on its way, or its time will come.
+-- needs: mids
 
 -- Return whether a message has the mid of a report "[mid, stat]".
 local function is_known(member)
@@ -15,6 +16,23 @@ local function waits(inbox, member)
   return redis.call('ZADD', inbox, 'XX', 'INCR', 0, member)
 end
 
+-- Return whether there is a little more room for a report: where one account's flood has filled the
+-- room of unknown mids, the others still have as much together. Whose they are, those show that are
+-- next: it is asked rarely, and no count has to be kept.
+local SAMPLE = 100
+local shares
+local function has_share(inbox, member)
+  if not shares then
+    shares = {all = accounts_in_all(), of = {}}
+    local found = redis.call('ZRANGEBYSCORE', inbox, '-inf', '+inf', 'LIMIT', 0, SAMPLE)
+    for _, one in ipairs(found) do
+      local of = account_of_mid(cjson.decode(one)[1])
+      shares.of[of] = (shares.of[of] or 0) + 1
+    end
+  end
+  return (shares.of[account_of_mid(cjson.decode(member)[1])] or 0) * shares.all < SAMPLE
+end
+
 -- Keep reports, and set the time at which each is woken up again.
 --
 -- ARGV[1] ms to that time  ARGV[3] how many are woken up at once  ARGV[4..] members, at most 1000
@@ -23,9 +41,14 @@ local function take_in(inbox, unknown_at_most, at_most)
   local clock = redis.call('TIME')
   local due = clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[1])
   local size, wake, refused = redis.call('ZCARD', inbox), {}, {}
+  local function is_taken(member)
+    if size < unknown_at_most then return true end
+    if size >= at_most or waits(inbox, member) then return false end
+    return is_known(member) or ACCOUNTS and size < 2 * unknown_at_most and has_share(inbox, member)
+  end
   for i = 4, #ARGV do
     local member = ARGV[i]
-    if size < unknown_at_most or (size < at_most and not waits(inbox, member) and is_known(member)) then
+    if is_taken(member) then
       if redis.call('ZADD', inbox, 'NX', due, member) == 1 then
         size = size + 1
         if size <= tonumber(ARGV[3]) then wake[#wake + 1] = i - 4 end

@@ -93,7 +93,7 @@ local function resume(scope, why)
   redis.call('HSET', KEY_RESUMED, scope, now)
   local template, of = template_of(scope)
   if template then
-    discard(KEY_REPORTS .. template .. of)
+    discard(KEY_REPORTS .. of .. ':' .. template)
     redis.call('SADD', KEY_RELEASED, template)
   elseif scope:sub(1, 7) == 'account' then
     drop(open(KEY_HEALTH .. account_of(scope)), 'refusals')

@@ -1,5 +1,5 @@
 -- What a delivery report does to its message, its number, its template and the account.
--- needs: ends pauses rate suppression routes quality
+-- needs: ends pauses rate suppression routes quality mids
 
 -- A `delivered` report may be repeated for this long.
 local REPEATED = DAY
@@ -9,13 +9,6 @@ local CODES_SEEN_FOR = 90 * DAY
 -- Return whether an attempt was at a test number: what is reported of it says nothing of others.
 local function is_test_mid(mid)
   return mid:sub(1, #TEST_MID) == TEST_MID
-end
-
--- Return what stands behind the keys of a mid's account, see rate.lua: a mid is "<mid>", or
--- "<mid> <key of the account>".
-local function account_of_mid(mid)
-  local account = mid:match(' (.*)$')
-  return account and '@' .. account or ''
 end
 
 -- Count how long something took, in the one bucket into which it falls.
@@ -31,7 +24,7 @@ end
 -- Return a lane's window of the template's reports, which moves on by halves. The act writes it when it
 -- ends. Older releases keep one for all lanes in the same hash.
 local function window_of(of, template, lane, length)
-  local h = open(KEY_REPORTS .. template .. of)
+  local h = open(KEY_REPORTS .. of .. ':' .. template)
   h.windows = h.windows or {}
   if h.windows[lane] then return h.windows[lane] end
   local function stored(field)

@@ -1,0 +1,14 @@
+-- Mids as the ledger knows them: "<mid>", or "<mid> <key of its account>".
+
+-- Return what stands behind the keys of a mid's account, see rate.lua.
+local function account_of_mid(mid)
+  local account = mid:match(' (.*)$')
+  return account and '@' .. account or ''
+end
+
+-- Return how many accounts there are.
+local function accounts_in_all()
+  local n = 0
+  for _ in pairs(ACCOUNTS) do n = n + 1 end
+  return n
+end
