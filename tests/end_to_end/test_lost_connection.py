@@ -78,6 +78,13 @@ def test_what_waited_is_given_back_after_its_connection_was_lost(outage: Outage)
     each_once(outage, [first, *rest])
 
 
+def run_out(outage: Outage, ids: Sequence[str]) -> None:
+    """Let the timers run out of which the wake-ups may be lost; no worker may run."""
+    for message_id in ids:
+        outage.here.client.hset(keys.message(message_id), "published", 0)
+        outage.here.run_out(message_id)
+
+
 @pytest.mark.parametrize("again", ["not again", "again"])
 def test_a_worker_asked_to_stop_while_redis_is_away_loses_nothing(
     outage: Outage, again: str
@@ -95,11 +102,8 @@ def test_a_worker_asked_to_stop_while_redis_is_away_loses_nothing(
         outage.here.vendor.release()
         ends(worker, 0)
     outage.restart_redis()
+    run_out(outage, rest)
     outage.here.start_worker("--concurrency", "1")
-    for message_id in rest:
-        if outage.here.client.zscore(keys.TIMERS, message_id) is not None:
-            outage.here.client.hset(keys.message(message_id), "published", 0)
-            outage.here.run_out(message_id)
     for message_id in rest:
         assert len(outage.becomes(message_id, "accepted").attempts) == 1
     outcomes = [attempt.outcome for attempt in outage.becomes(first, "accepted").attempts]
@@ -118,11 +122,8 @@ def test_a_worker_asked_to_stop_while_redis_is_frozen_loses_nothing(outage: Outa
         outage.here.workers[0].wait(120)
     finally:
         server.thaw()
+    run_out(outage, rest)
     outage.here.start_worker("--concurrency", "1")
-    for message_id in rest:
-        if outage.here.client.zscore(keys.TIMERS, message_id) is not None:
-            outage.here.client.hset(keys.message(message_id), "published", 0)
-            outage.here.run_out(message_id)
     each_once(outage, [first, *rest])
 
 

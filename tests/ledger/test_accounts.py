@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import redis
 
-from harness.accounts import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, UNCLEAR, A, B, Several
 from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
 from harness.scopes import template_scope
+from harness.several import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, UNCLEAR, A, B, Several
 from smsq import keys
 from smsq.connection import run_and_wait
 from smsq.contract import Lane, State

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import redis
 
-from harness.accounts import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, A, B, Several
 from harness.campaigns import SPRING
 from harness.scene import DELIVRD
+from harness.several import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, A, B, Several
 from smsq import keys
 from smsq.cancelling import Canceller
 from smsq.contract import State
