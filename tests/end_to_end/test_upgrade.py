@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 
 import smsq
 from harness.credentials import TOKEN
-from harness.machine import dies
+from harness.machine import dies, started
 from harness.paths import RELEASES
 from harness.vendor_server import VendorServer, accepted
 from harness.waiting import eventually, known
@@ -99,17 +99,15 @@ class Place:
         self.start(found)
 
     def start(self, found: list[Service]) -> list[subprocess.Popen[bytes]]:
-        started = []
+        processes = []
         for one in found:
             with (self.folder / f"{one.name}{len(self.running)}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    one.command, env=dict(one.environ), stdout=log, stderr=log
-                )
-            started.append(process)
+                process = started(one.command, one.environ, log)
+            processes.append(process)
             self.running.append(process)
         for one in found:
             eventually(one.ready, 60)
-        return started
+        return processes
 
     def run(self, release: str, *words: str, stdin: str = "") -> dict[str, Any]:
         """Run messages.py with a release; give what it prints."""

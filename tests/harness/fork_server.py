@@ -26,11 +26,10 @@ from threading import Lock, Thread
 from typing import Final, Literal
 
 from harness.paths import TESTS
+from smsq import failpoints
 
 TIMEOUT_S: Final = 60.0
 _AT_START: Final = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE")
-_AT_IMPORT: Final = frozenset({"SMSQ_TEST_KILL_AT"})
-"""What modules of ours read while they are imported."""
 _NOT_BEFORE: Final = frozenset({"smsq_worker.celery_worker.flower_config"})
 """What is Flower's to import."""
 _MAX: Final = 1 << 17
@@ -41,7 +40,7 @@ def same_start(environ: Mapping[str, str]) -> bool:
 
     Elsewhere than on Linux none does: there is no socket of this kind.
     """
-    if sys.platform != "linux" or not _AT_IMPORT.isdisjoint(environ):
+    if sys.platform != "linux":
         return False
     names = {name for name in (*environ, *os.environ) if name.startswith(_AT_START)}
     return all(environ.get(name) == os.environ.get(name) for name in names)
@@ -199,6 +198,8 @@ def _become(fds: list[int], words: list[str], environ: dict[str, str], folder: s
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
+    # What modules of ours read while they are imported.
+    vars(failpoints)["_point"] = environ.get(failpoints.VARIABLE)
     sys.argv[1:] = words
     # As `python -m smsq_worker` finds the sources, without the tests.
     sys.path[0] = folder

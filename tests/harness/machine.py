@@ -88,9 +88,9 @@ def machine(environ: dict[str, str], folder: Path) -> Iterator[Machine]:
 def started(
     command: Sequence[str], environ: Mapping[str, str], log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start `smsq worker`, without the imports where that makes no difference."""
-    words = command[command.index("worker") :]
-    if same_start(environ) and not refused(words[1:]):
+    """Start a service, without the imports of a worker's where that makes no difference."""
+    words = command[3:]
+    if words[0] == "worker" and same_start(environ) and not refused(words[1:]):
         return server("workers").start(
             ["-A", "smsq_worker", *words], environ, log.fileno(), log.fileno()
         )

@@ -10,13 +10,17 @@ import smsq
 
 T = TypeVar("T")
 
+MOST_S = 0.08
+"""Between two looks: many tests wait at once, and each look is work for a few processes."""
+
 
 def eventually(look: Callable[[], T], timeout_s: float = 90.0) -> T:
     """Look until there is something to see; fail after a time that only a fault reaches."""
-    deadline = time.monotonic() + timeout_s
+    deadline, pause_s = time.monotonic() + timeout_s, 0.01
     while not (seen := look()):
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, MOST_S)
     return seen
 
 
