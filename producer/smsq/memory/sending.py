@@ -25,12 +25,12 @@ def admit(book: Book, message_id: str) -> Admission:
         why_not = guard(book, m)
         if why_not:
             return why_not
+    now, n = book.now, m.n + 1
     if m.lane == "otp" and m.n == 0:
-        book.numbers.note_sent(m.fields["who"], book.now)
-    n = m.n + 1
+        book.numbers.note_sent(m.fields["who"], now)
     m.set(state="sending", n=n)
-    m.note(n, at=book.now)
-    book.set_timer(m, book.now + round(book.rules.lease_s * 1000))
+    m.note(n, at=now)
+    book.set_timer(m, now + round(book.rules.lease_s * 1000))
     return n
 
 
