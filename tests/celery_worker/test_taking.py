@@ -16,7 +16,7 @@ import smsq
 from harness.machine import Machine, dies
 from harness.remote import remote
 from harness.scene import PHONE
-from harness.waiting import becomes, eventually
+from harness.waiting import becomes, eventually, known
 from harness.wire import Envelope, with_body
 from smsq_worker.celery_worker.envelope import is_in_ledger
 from smsq_worker.celery_worker.transport import Transport
@@ -42,23 +42,18 @@ def test_at_the_memory_limit_a_bare_message_waits_alone(host: Machine, full: red
     worker = host.start_worker()
     os.kill(worker.pid, signal.SIGSTOP)
     bare = push_bare(full)
-    known = smsq.send_sms.delay(PHONE, "SMS_2", "1").id
+    other = smsq.send_sms.delay(PHONE, "SMS_2", "1").id
     full.config_set("maxmemory", 1)
     os.kill(worker.pid, signal.SIGCONT)
     log = host.logs / "worker0.log"
     eventually(lambda: "entering of bare messages of lane notice waits" in log.read_text())
     # Until the scheduler sees that Redis is full and closes the lanes, the other goes on.
-    eventually(lambda: (state_of(known) == "accepted") or "takes nothing new" in log.read_text())
+    eventually(lambda: known(other).state == "accepted" or "takes nothing new" in log.read_text())
     assert smsq.status(bare) is None
     full.config_set("maxmemory", 0)
-    for each in (known, bare):
+    for each in (other, bare):
         becomes(each, "accepted")
     assert len(host.vendor.calls) == 2
-
-
-def state_of(message_id: str) -> str:
-    status = smsq.status(message_id)
-    return status.state if status else ""
 
 
 def test_one_that_the_limit_kept_out_needs_no_other_to_come(

