@@ -4,10 +4,10 @@ All keys start with "smsq:" and live in one database.
 
 | key | type | holds | lives |
 | --- | --- | --- | --- |
-| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/migrations.py | for ever |
+| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/migrations.py; stops: there is smsq:stops; now, back, stepped: the latest time that a worker's clock saw, and how far the server's was set back and when | for ever |
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
 | smsq:ids         | zset   | the hours in which messages were entered, counted from 1970, as of SMSQ_INDEX | 800 d |
-| smsq:ids:<hour>  | list   | ids of the messages entered in it, the newest last | SMSQ_RETENTION_S after the latest could be forgotten |
+| smsq:ids:<hour>  | list   | ids of the messages entered in it, the newest last; a UUID as a zero and its 16 bytes | SMSQ_RETENTION_S after the latest could be forgotten |
 | smsq:p:<id>      | string | its payload, JSON [phone, code], each encrypted where SMSQ_PAYLOAD_KEYS is set; once it has failed, expired or is unreported also what `smsq redo` needs, [..., key, its fingerprint, phone hash, hold] | until final; of the lanes notice and bulk SMSQ_REDO_S longer where it may be sent again |
 | smsq:lookup      | string | the key of the digests below, where SMSQ_PAYLOAD_KEYS is set: encrypted with each of them, see smsq/cipher.py | for ever |
 | smsq:k:<digest>  | string | id of the message that holds an idempotency key of a Python caller | 24 h, or SMSQ_REDO_S if that is longer |
@@ -29,8 +29,8 @@ All keys start with "smsq:" and live in one database.
 | smsq:durations   | hash   | "<duration>:<lane>:<le>" -> how many took at most le ms and more than the bound below it, or "inf"; "<duration>:<lane>:sum" -> ms: "accept" and "delivery", see ledger/histograms.py. Also the counters that are newer than release 0.1.0, whose API fails on a name in smsq:counters that it does not know: "doubts_resolved:<outcome>", "mids_reused", "reports_refused:<why>", "test_messages:<lane>:<state>", "verifications:<template>:<result>" | for ever |
 | smsq:day:<n>     | hash   | the messages entered on a day, counted from 1970 in Asia/Shanghai, by lane, what became of them, and template, see ledger/lua/shared/days.lua; at most 1,000 templates and 20,000 fields, the rest as "other" | 40 d |
 | smsq:live        | hash   | "<lane>:<state>" -> how many live messages are in it now | for ever |
-| smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free slot, since: when slots were booked again after a time without, in us; slow, slow_at: what the gateway allows | for ever |
-| smsq:clock       | hash   | the latest time that a worker's clock saw, and what follows from the server's having been set back, see ledger/lua/shared/clock_step.lua | for ever |
+| smsq:rate        | hash   | limit, burst: set by an operator; workers_limit, workers_burst: what the workers' settings say; tat: the next free slot, since: when slots were booked again after a time without, newest: the last send time, in us; slow, slow_at: what the gateway allows; unanswered: attempts since the last answer | for ever |
+| smsq:clock       | hash   | what follows from the server's clock having been set back, see ledger/lua/shared/clock_step.lua | for ever |
 | smsq:calls       | zset   | "<attempt> <id>" of the last attempts admitted, by their send time in us | a second's worth |
 | smsq:pauses      | hash   | "account", "breaker", "template:<name>" -> a pause as JSON, see ledger/lua/shared/pauses.lua | until resumed |
 | smsq:accounts    | set    | keys of accounts at gateways that messages were sent through, but for the first, whose keys have no "@", see below | for ever |
@@ -39,13 +39,13 @@ All keys start with "smsq:" and live in one database.
 | smsq:quality:<hour> | hash | where there are several accounts: what became of what each accepted in an hour, counted from 1970, see ledger/lua/shared/quality.lua; at most 5,000 fields, the rest as template "other" | 48 h |
 | smsq:told        | list   | what operators paused and resumed, and what was set aside, to be logged by a worker | until logged |
 | smsq:resumed     | hash   | scope -> when it was last resumed | for ever |
-| smsq:health      | hash   | refusals in a row; unanswered: attempts since the last answer | for ever |
-| smsq:outcomes    | list   | the last attempts, the newest first: when it failed, 0 where it did not | for ever |
+| smsq:health      | hash   | refusals in a row | for ever |
+| smsq:outcomes    | list   | the last attempts since one that failed, the newest first: when it failed, 0 where it did not | the breaker's time after the last that failed |
 | smsq:reports:<template> | hash | the template's windows of reports, "<lane>:<field>"; of releases before 0.3.0 "<field>", of all lanes | the longest of SMSQ_TEMPLATE_PAUSE |
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
 | smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
-| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
+| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed where smsq:schema says `stops`, since version 3, set by no release yet | until it is lifted |
 | smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
 | smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to report the end of each, or to forget it; inf while one has live messages | as its campaign |
 | smsq:campaigns:callers | hash | how many campaigns each of the relay's callers has begun, at most 1,000; "of <name>": whose one is; "" is the holder of SMSQ_RELAY_SECRET | as they |

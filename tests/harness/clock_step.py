@@ -17,7 +17,7 @@ _NAMED: Final = re.compile(
     r"^smsq:(m|o|p|k|mid|early|hold|sent|relay|reports|v|waiting|day|campaign|campaigns:waiting):.*"
 )
 
-_OF_FIELDS: Final = {"smsq:rate", "smsq:clock"}
+_OF_FIELDS: Final = {"smsq:rate", "smsq:schema", "smsq:clock"}
 
 
 def step(client: redis.Redis, seconds: float) -> None:

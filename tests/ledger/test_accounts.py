@@ -172,12 +172,12 @@ def test_a_number_that_one_account_holds_goes_by_the_other(scene: Several) -> No
 
 
 def test_a_silent_account_is_passed_by_at_once(scene: Several) -> None:
-    scene.client.hset(keys.HEALTH, "unanswered", 1_000_000)
+    scene.client.hset(keys.RATE, "unanswered", 1_000_000)
     scene.client.hset(keys.LIVE, "notice:sending", 1_000_000)
     scene.enter("m1")
     scene.enter("m2")
     assert scene.at("m1") == B
-    scene.client.hset(keys.at_account(keys.HEALTH, B), "unanswered", 500_000)
+    scene.client.hset(keys.at_account(keys.RATE, B), "unanswered", 500_000)
     scene.client.hset(keys.at_account(keys.LIVE, B), "sending", 500_000)
     waits = scene.admit("m2")
     assert isinstance(waits, RetryLater)
@@ -913,7 +913,7 @@ def test_a_step_back_of_the_clock_moves_what_each_account_has(scene: Several) ->
         scene.client.hset(keys.at_account(keys.RATE, account), "tat", ahead_us)
         scene.client.zadd(keys.at_account(keys.CALLS, account), {"1 earlier": ahead_us})
         scene.client.lpush(keys.at_account(keys.RECENT_ATTEMPTS, account), ahead_us // 1000)
-    scene.client.hset(keys.CLOCK, "now", ahead_us // 1000)
+    scene.client.hset(keys.SCHEMA, "now", ahead_us // 1000)
     scene.claim()
     for account in (A, B):
         tat = scene.client.hget(keys.at_account(keys.RATE, account), "tat")

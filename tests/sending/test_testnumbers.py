@@ -130,11 +130,11 @@ def test_no_code_of_a_test_suppresses_its_number_or_slows_sending_down(scene: Sc
 
 def test_a_full_rate_and_a_silent_gateway_do_not_concern_it(scene: Scene) -> None:
     scene.client.hset(keys.RATE, "tat", scene.now_us() + 3_600_000_000)
-    scene.client.hset(keys.HEALTH, "unanswered", 1_000_000)
+    scene.client.hset(keys.RATE, "unanswered", 1_000_000)
     scene.client.hset(keys.LIVE, "bulk:sending", 1_000_000)
     scene.enter(phone=TESTED)
     assert accept(scene)
-    assert scene.client.hget(keys.HEALTH, "unanswered") == "1000000"
+    assert scene.client.hget(keys.RATE, "unanswered") == "1000000"
 
 
 @pytest.mark.parametrize("scope", [ACCOUNT, BREAKER, template_scope("SMS_1001")])

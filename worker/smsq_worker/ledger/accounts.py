@@ -85,12 +85,12 @@ def read_counts(client: Client, rules: Rules, accounts: Iterable[str]) -> dict[s
     wanted, under_way = [*accounts], _under_way(client, rules)
     with mapped_errors(rules.url), client.pipeline(transaction=False) as pipe:
         for one in wanted:
-            pipe.hmget(keys.at_account(keys.HEALTH, one), "refusals", "unanswered")
-            pipe.hget(keys.at_account(keys.RATE, one), "tat")
+            pipe.hget(keys.at_account(keys.HEALTH, one), "refusals")
+            pipe.hmget(keys.at_account(keys.RATE, one), "tat", "unanswered")
         pipe.time()
         *stored, (seconds, micros) = pipe.execute()
     now, found = int(seconds) + int(micros) / 1e6, {}
-    for one, (refusals, unanswered), tat in zip(wanted, stored[::2], stored[1::2], strict=True):
+    for one, refusals, (tat, unanswered) in zip(wanted, stored[::2], stored[1::2], strict=True):
         sending, accepted = (max(0, n) for n in under_way.get(one, (0, 0)))
         # One that a report has settled meanwhile leaves its count behind, see breaker.lua.
         silent_on = min(sending, max(0, int(unanswered or 0)))

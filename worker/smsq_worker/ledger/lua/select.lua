@@ -153,13 +153,19 @@ local function has_number(id, f)
   return true
 end
 
+-- Return an id of a list of them, see enqueue.lua.
+local function unpacked(id)
+  if id:byte() ~= 0 then return id end
+  return string.format('%08x-%04x-%04x-%04x-%04x%08x', struct.unpack('>I4I2I2I2I2I4', id, 2))
+end
+
 local ids, cursor = {}, '0'  -- of SCAN, whose end is 0, too
 if ARGV[1] == 'all' then
   local slice = call('SCAN', from, 'MATCH', KEY_MESSAGE .. '*', 'COUNT', to)
   cursor = slice[1]
   for i, key in ipairs(slice[2]) do ids[i] = key:sub(#KEY_MESSAGE + 1) end
 else
-  ids = call('LRANGE', KEY_IDS_OF .. ARGV[1], from, to)
+  for i, id in ipairs(call('LRANGE', KEY_IDS_OF .. ARGV[1], from, to)) do ids[i] = unpacked(id) end
 end
 
 local function value_of(f, name)

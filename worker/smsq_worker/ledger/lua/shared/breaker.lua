@@ -23,7 +23,7 @@ end
 -- Return how many attempts at an account began since its last answer and have no result.
 local function unanswered(of)
   -- An attempt that a report has settled meanwhile leaves its count behind.
-  local counted = tonumber(open(KEY_HEALTH .. of).f.unanswered or 0)
+  local counted = tonumber(open(KEY_RATE .. of).f.unanswered or 0)
   if counted <= 0 then return 0 end
   local sending = sending_at(of)
   if ACCOUNTS and of == '' then
@@ -34,27 +34,34 @@ local function unanswered(of)
   return math.min(sending, counted)
 end
 
--- Count one that begins, or one whose result is none of the gateway's.
+-- Count one that begins, or one whose result is none of the gateway's. Beside the rate, as whoever admits
+-- reads and writes that anyway.
 local function count_unanswered(of, by)
-  local health = open(KEY_HEALTH .. of)
-  set(health, 'unanswered', tonumber(health.f.unanswered or 0) + by)
+  local h = open(KEY_RATE .. of)
+  set(h, 'unanswered', tonumber(h.f.unanswered or 0) + by)
 end
 
 local function answered(of, by_the_gateway)
   if by_the_gateway then
-    drop(open(KEY_HEALTH .. of), 'unanswered')
+    drop_unread(KEY_RATE .. of, 'unanswered')
   elseif unanswered(of) > 0 then
     count_unanswered(of, -1)
   end
 end
 
--- Note an attempt; return how many of the last failed in the breaker's time. Of the last, and not
+-- Note an attempt among the last, of which the first is one that failed: nothing is written while none
+-- does.
+local function note_recent(of, failed)
+  push(KEY_RECENT_ATTEMPTS .. of, failed and now or 0, math.ceil(BREAKER[1] * 100 / BREAKER[2]), failed)
+end
+
+-- Note one that failed; return how many of the last failed in the breaker's time. Of the last, and not
 -- of all in that time: an hour of good ones must not hide an outage for another half a minute.
-local function failed_lately(of, trouble)
+local function failed_lately(of)
   local key = KEY_RECENT_ATTEMPTS .. of
-  push(key, trouble and now or 0, math.ceil(BREAKER[1] * 100 / BREAKER[2]))
-  if not trouble then return 0 end
+  note_recent(of, true)
   write_pushed(key)
+  redis.call('PEXPIRE', key, math.ceil(BREAKER[3]))
   local failed = 0
   for _, at in ipairs(redis.call('LRANGE', key, 0, -1)) do
     if now < tonumber(at) + BREAKER[3] then failed = failed + 1 end
@@ -84,12 +91,15 @@ local function heed_result(of, outcome, detail, begun, trouble, counts)
   local account, breaker = 'account' .. of, 'breaker' .. of
   answered(of, alive)
   if alive then heal(breaker, 'outage', begun) end
-  if BREAKER and (alive or trouble) and since_resumed(breaker, begun)
-      and failed_lately(of, trouble) >= BREAKER[1] then
-    pause(breaker, 'outage', detail)
+  if BREAKER and trouble then
+    if since_resumed(breaker, begun) and failed_lately(of) >= BREAKER[1] then
+      pause(breaker, 'outage', detail)
+    end
+  elseif BREAKER and alive then
+    note_recent(of, false)
   end
   if outcome == 'accepted' then
-    drop(open(KEY_HEALTH .. of), 'refusals')
+    drop_unread(KEY_HEALTH .. of, 'refusals')
     heal(account, 'refusals', begun)
   elseif outcome == 'refused' then
     if paused(account) then return true end

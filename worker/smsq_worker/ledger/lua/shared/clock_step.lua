@@ -8,20 +8,18 @@
 -- counted as now when read would do so until the clock is back where it was.
 -- A step forward looks like a time in which no act ran, and is believed.
 --
--- KEY_CLOCK holds
+-- KEY_SCHEMA holds, as each act reads that anyway,
 --   now       the latest time that a worker's clock saw
---   back, at  ms by which the server's was set back at least, and when
+--   back      ms by which the server's was set back at least
+--   stepped   when
+-- and KEY_CLOCK
 --   slice     when due timers were last looked through
 --   campaigns when those that wait for their campaign were
 --   timers, held, notices, campaign_ends  cursors of ZSCAN: how far each has been looked through since;
 --             absent when that is done. In slices, because a million messages are too many for one act
 
 local STEP, SLICE = 500, 200
-local seen, back, stepped_at
-do
-  local f = redis.call('HMGET', KEY_CLOCK, 'now', 'back', 'at')
-  seen, back, stepped_at = tonumber(f[1]), tonumber(f[2] or 0), tonumber(f[3] or 0)
-end
+local seen, back, stepped_at = tonumber(schema[3]), tonumber(schema[4] or 0), tonumber(schema[5] or 0)
 
 -- Return a moment of before the step by the clock of now. It may be `ahead` ms ahead.
 local function moved(at, ahead)
@@ -62,7 +60,7 @@ local function step_back()
   local function move_rate(of)
     local r = rate(of)
     opened = {}  -- What follows rewrites it.
-    local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0}
+    local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0, newest = 0}
     rewrite(KEY_RATE .. of, function(field, at)
       if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end
       if field == 'slow_at' then return whole(moved(tonumber(at), 0)) end
@@ -93,8 +91,8 @@ local function step_back()
     end)
   end
 
-  redis.call('HSET', KEY_CLOCK, 'now', now, 'back', back, 'at', now, 'timers', 0, 'held', 0,
-    'notices', 0, 'campaign_ends', 0, 'slice', 0)
+  redis.call('HSET', KEY_SCHEMA, 'now', now, 'back', back, 'stepped', now)
+  redis.call('HSET', KEY_CLOCK, 'timers', 0, 'held', 0, 'notices', 0, 'campaign_ends', 0, 'slice', 0)
   local accounts = redis.call('SMEMBERS', KEY_ACCOUNTS)
   for i = 0, #accounts do
     local of = i == 0 and '' or '@' .. accounts[i]

@@ -68,14 +68,14 @@ local function write(h)
   h.put, h.dropped = nil, nil
 end
 
--- Write all of it, which takes less than to drop most of its fields.
-local function write_anew(h)
+-- Write all of it, which takes less than to drop most of its fields. Another key goes with it.
+local function write_anew(h, other)
   local all, n = {}, 0
   for field, value in pairs(h.f) do
     all[n + 1], all[n + 2] = field, value
     n = n + 2
   end
-  redis.call('DEL', h.key)
+  redis.call('DEL', h.key, other or h.key)
   redis.call('HSET', h.key, unpack(all))
   h.put, h.dropped, h.is_anew = nil, nil, nil
 end

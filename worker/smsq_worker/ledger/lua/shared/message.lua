@@ -175,16 +175,14 @@ local function save_timer(m)
   m.stored_index, m.timer = index, nil
 end
 
--- Keep the payload of a message that may be sent again (`kept`, see ends.lua), or erase it.
+-- Keep the payload of a message that may be sent again (`kept`, see ends.lua). Returns its key where it is
+-- to be erased.
 local function end_payload(m)
   local name = KEY_PAYLOAD .. m.id
-  if m.kept == 'before' then return end
+  if m.kept == 'before' then return nil end
   local payload = m.kept and redis.call('GET', name)
-  if payload and payload:sub(-1) == ']' then
-    redis.call('SET', name, payload:sub(1, -2) .. ',' .. m.kept, 'PX', REDO)
-  else
-    delete(name)
-  end
+  if not payload or payload:sub(-1) ~= ']' then return name end
+  redis.call('SET', name, payload:sub(1, -2) .. ',' .. m.kept, 'PX', REDO)
 end
 
 -- Count where a message is under way. At the account without a key that is not counted: it is what
@@ -202,9 +200,8 @@ end
 local function save(m)
   count_for_day(m)
   if m.is_anew then
-    write_anew(m)
+    write_anew(m, end_payload(m))
     redis.call('PEXPIRE', m.key, RETENTION)
-    end_payload(m)
   else
     write(m)
   end

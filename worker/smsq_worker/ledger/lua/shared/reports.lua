@@ -30,16 +30,19 @@ local function window_of(of, template, lane, length)
   local function stored(field)
     return tonumber(h.f[lane .. ':' .. field] or 0)
   end
-  local half = length / 2
-  local w = {start = math.min(stored('start'), now), good = stored('good'), bad = stored('bad'),
+  local half, started = length / 2, stored('start')
+  local w = {start = math.min(started, now), good = stored('good'), bad = stored('bad'),
     good_before = stored('good_before'), bad_before = stored('bad_before')}
   if now >= w.start + length then
     w = {start = now, good = 0, bad = 0, good_before = 0, bad_before = 0}
   elseif now >= w.start + half then
     w = {start = w.start + half, good = 0, bad = 0, good_before = w.good, bad_before = w.bad}
   end
-  h.windows[lane], h.lasts = w, 0
-  for _, limit in pairs(TEMPLATE_PAUSE) do h.lasts = math.max(h.lasts, limit[3]) end
+  h.windows[lane] = w
+  if w.start ~= started then  -- It is nothing any more when it is over.
+    h.lasts = 0
+    for _, limit in pairs(TEMPLATE_PAUSE) do h.lasts = math.max(h.lasts, limit[3]) end
+  end
   at_end(function()
     for field, value in pairs(w) do set(h, lane .. ':' .. field, value) end
   end)

@@ -68,7 +68,7 @@ local MOVE = {
 
 -- Look through a slice; return whether there may be more.
 local function sweep(ask_ms)
-  redis.call('HSET', KEY_CLOCK, 'now', now)
+  redis.call('HSET', KEY_SCHEMA, 'now', now)
   local cursors, is_more = read_fields(KEY_CLOCK), false
   for field, one in pairs(MOVE) do
     local cursor = cursors[field]

@@ -29,11 +29,11 @@ local function begins(r)
 end
 
 local function look_at_newest(r)
-  if r.is_looked_at then return end
-  r.is_looked_at = true
-  local newest = redis.call('ZREVRANGE', KEY_CALLS .. r.of, 0, 0, 'WITHSCORES')[2]
+  local h = open(KEY_RATE .. r.of)
   -- The clock was set back, too little for the rest to notice.
-  if newest and tonumber(newest) > us + 2 * EARLY then move_calls(r.of) end
+  if tonumber(h.f.newest or 0) <= us + 2 * EARLY then return end
+  move_calls(r.of)
+  set(h, 'newest', whole(us))
 end
 
 -- Return when the window has room for an attempt, at the earliest at a time.
@@ -49,8 +49,9 @@ end
 
 -- Note an attempt's send time. Where a second's worth is not there yet, none is too many.
 local function departs(r, at, attempt)
-  local calls = KEY_CALLS .. r.of
+  local calls, h = KEY_CALLS .. r.of, open(KEY_RATE .. r.of)
   redis.call('ZADD', calls, whole(at), attempt)
+  if at > tonumber(h.f.newest or 0) then set(h, 'newest', whole(at)) end
   if r.is_full and not r.kept then
     at_end(function() redis.call('ZREMRANGEBYRANK', calls, 0, -r.kept - 1) end)
   end

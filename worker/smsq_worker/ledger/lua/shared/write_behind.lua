@@ -5,7 +5,7 @@
 -- An act that changes anything by these functions does so within `whole_act`. Messages themselves are
 -- written one by one (message.lua), so that an error in one leaves those before it complete.
 
-local sums, scores, pushed, opened, deleted, endings = {}, {}, {}, {}, {}, {}
+local sums, scores, pushed, opened, unread, deleted, endings = {}, {}, {}, {}, {}, {}, {}
 
 local function part(all, key)
   local one = all[key]
@@ -49,6 +49,14 @@ local function open(key)
   return h
 end
 
+-- Drop a field of such a hash, which is not read for that.
+local function drop_unread(key, field)
+  if opened[key] then return drop(opened[key], field) end
+  local fields = part(unread, key)
+  if not fields[field] then redis.call('HDEL', key, field) end
+  fields[field] = true
+end
+
 -- Delete what was opened or pushed to, now.
 local function discard(key)
   opened[key], pushed[key] = nil, nil
@@ -60,23 +68,24 @@ local function at_end(ending)
   endings[#endings + 1] = ending
 end
 
--- Put values at the head of a list of which so many are kept, when the act ends or by write_pushed.
+-- Put values at the head of a list of which so many are kept, when the act ends or by write_pushed. If
+-- there is no list, only a value that `begins` one makes it.
 local function write_pushed(key)
   local list = pushed[key]
   if not list then return end
   pushed[key] = nil
-  redis.call('LPUSH', key, unpack(list))
-  redis.call('LTRIM', key, 0, list.kept - 1)
+  local length = redis.call(list.begins and 'LPUSH' or 'LPUSHX', key, unpack(list))
+  if length > list.kept then redis.call('LTRIM', key, 0, list.kept - 1) end
 end
 
-local function push(key, value, kept)
+local function push(key, value, kept, begins)
   local list = pushed[key]
   if not list then
     list = {kept = kept}
     pushed[key] = list
     at_end(function() write_pushed(key) end)
   end
-  list[#list + 1] = value
+  list[#list + 1], list.begins = value, list.begins or begins
 end
 
 -- Call with arguments of which there may be more than fit on Lua's stack.
