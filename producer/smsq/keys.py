@@ -4,7 +4,7 @@ All keys start with "smsq:" and live in one database.
 
 | key | type | holds | lives |
 | --- | --- | --- | --- |
-| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/migrations.py; stops: there is smsq:stops; now, back, stepped: the latest time that a worker's clock saw, and how far the server's was set back and when | for ever |
+| smsq:schema      | hash   | version: of this table, absent where release 0.1.0 wrote it; readable_by: the oldest version whose workers may work here, see ledger/migrations.py; now, back, stepped: the latest time that a worker's clock saw, and how far the server's was set back and when | for ever |
 | smsq:m:<id>      | hash   | a message, fields below | until final, then SMSQ_RETENTION_S |
 | smsq:ids         | zset   | the hours in which messages were entered, counted from 1970, as of SMSQ_INDEX | 800 d |
 | smsq:ids:<hour>  | list   | ids of the messages entered in it, the newest last; a UUID as a zero and its 16 bytes | SMSQ_RETENTION_S after the latest could be forgotten |
@@ -45,7 +45,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
 | smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
-| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed where smsq:schema says `stops`, since version 3, set by no release yet | until it is lifted |
+| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
 | smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
 | smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to report the end of each, or to forget it; inf while one has live messages | as its campaign |
 | smsq:campaigns:callers | hash | how many campaigns each of the relay's callers has begun, at most 1,000; "of <name>": whose one is; "" is the holder of SMSQ_RELAY_SECRET | as they |

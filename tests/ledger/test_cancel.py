@@ -131,7 +131,7 @@ def test_what_has_ended_stays_what_it_is(scene: Scene, state: str) -> None:
     before = scene.client.hgetall(keys.message("m1"))
     assert cancelled()[:2] == ("too_late", state)
     assert scene.client.hgetall(keys.message("m1")) == before
-    assert not scene.client.exists(keys.SCHEMA)
+    assert scene.client.hget(keys.SCHEMA, "readable_by") is None
 
 
 def test_what_the_ledger_does_not_know_cannot_be_cancelled(scene: Scene) -> None:

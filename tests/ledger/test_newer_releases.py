@@ -102,16 +102,11 @@ def of_a_campaign(client: redis.Redis, why: str) -> None:
 
 def of_an_account(client: redis.Redis, why: str) -> None:
     client.hset(keys.message("m1"), "account", "backup")
-    stop_account(client, "backup", why)
+    client.hset(keys.STOPS, "account:backup", why)
 
 
 def of_the_default_account(client: redis.Redis, why: str) -> None:
-    stop_account(client, "default", why)
-
-
-def stop_account(client: redis.Redis, name: str, why: str) -> None:
-    client.hset(keys.STOPS, f"account:{name}", why)
-    client.hset(keys.SCHEMA, "stops", 1)
+    client.hset(keys.STOPS, "account:default", why)
 
 
 Mark = Callable[[redis.Redis, str], None]
@@ -158,6 +153,6 @@ def test_what_is_stopped_waits_until_the_mark_is_lifted(
 
 
 def test_a_mark_stops_nothing_else(client: redis.Redis, scene: Scene) -> None:
-    stop_account(client, "backup", "cancelled")
+    client.hset(keys.STOPS, mapping={"account:backup": "cancelled"})
     scene.enter()
     assert scene.go() == 1

@@ -36,8 +36,8 @@ local LONG = 1000000
 -- How long a message waits that must not be sent for now.
 local STOPPED = 60000
 local encrypt, asker = ARGV[1] == '1', ARGV[2]
--- There are marks of what must not be sent. This release only obeys them; they are set by later ones.
-local has_stops = schema[2] ~= false
+-- Marks of what must not be sent. This release only obeys them; they are set by later ones.
+local has_stops = redis.call('EXISTS', KEY_STOPS) == 1
 
 local function ended(m, why)
   return {why or 'ended', m.state}

@@ -2,7 +2,7 @@
 -- Times are Unix ms of this server. The constants in capitals come from scripts.py.
 
 -- A newer release may have brought the ledger to a form that this one would spoil: see schema.lua.
-local schema = redis.call('HMGET', KEY_SCHEMA, 'readable_by', 'stops', 'now', 'back', 'stepped')
+local schema = redis.call('HMGET', KEY_SCHEMA, 'readable_by', 'now', 'back', 'stepped')
 local readable_by = tonumber(schema[1] or 0)
 if readable_by > SCHEMA then return redis.error_reply('OUTGROWN ' .. readable_by) end
 

@@ -19,7 +19,7 @@
 --             absent when that is done. In slices, because a million messages are too many for one act
 
 local STEP, SLICE = 500, 200
-local seen, back, stepped_at = tonumber(schema[3]), tonumber(schema[4] or 0), tonumber(schema[5] or 0)
+local seen, back, stepped_at = tonumber(schema[2]), tonumber(schema[3] or 0), tonumber(schema[4] or 0)
 
 -- Return a moment of before the step by the clock of now. It may be `ahead` ms ahead.
 local function moved(at, ahead)
