@@ -356,6 +356,15 @@ def test_a_refusal_is_a_sign_of_life(scene: Scene) -> None:
     assert scene.paused() == {}
 
 
+def test_calls_are_noted_from_the_first_that_fails_on(scene: Scene) -> None:
+    call_all(scene, some(3, "good"), Outcome.ACCEPTED)
+    assert not scene.client.exists(keys.RECENT_ATTEMPTS)
+    calls_fail(scene, 2)
+    call_all(scene, some(30, "better"), Outcome.ACCEPTED)
+    assert scene.client.lrange(keys.RECENT_ATTEMPTS, 0, -1) == ["0"] * 20
+    assert 0 < scene.client.pttl(keys.RECENT_ATTEMPTS) <= 60_000  # type: ignore[operator]
+
+
 def test_calls_that_came_too_fast_are_no_outage(scene: Scene) -> None:
     call_all(scene, some(30), Outcome.NOT_SENT, too_fast=True, detail="http 429")
     assert scene.paused() == {}

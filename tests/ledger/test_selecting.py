@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import redis
@@ -273,3 +273,25 @@ def test_what_cannot_be_listed_is_entered_all_the_same(scene: Scene, selector: S
     (hour,) = map(int, scene.client.zrange(keys.IDS, 0, -1))  # type: ignore[arg-type]
     scene.client.set(keys.ids_of(hour), "somebody's")
     assert scene.enter("m2") == "queued"
+
+
+UUID: Final = "22ead701-6bca-4231-a55d-87c696f7dfaa"
+
+
+def test_ids_come_back_as_they_were_and_those_of_uuids_are_listed_in_half(
+    scene: Scene, selector: Selector
+) -> None:
+    ids = [UUID, UUID.upper(), UUID.replace("-", ""), f"x{UUID[1:]}", f"{UUID}0", "模板-1"]
+    for one in ids:
+        scene.enter(one)
+    assert [name for name, _ in selector.page(Selection(), 10).rows] == ids[::-1]
+    (hour,) = map(int, scene.client.zrange(keys.IDS, 0, -1))  # type: ignore[arg-type]
+    lengths = scene.client.eval(_LENGTHS, 1, keys.ids_of(hour))
+    assert lengths == [17, *(len(one.encode()) for one in ids[1:])]
+
+
+_LENGTHS: Final = """
+local found = {}
+for i, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do found[i] = #id end
+return found
+"""
