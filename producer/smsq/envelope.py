@@ -17,7 +17,7 @@ import kombu
 from celery import Celery
 from kombu.utils.json import dumps
 
-from smsq.contract import SEND_BATCH, SEND_SMS, Lane
+from smsq.contract import RECONCILE_REPORT, REPORT_QUEUE, SEND_BATCH, SEND_SMS, Lane
 
 MARK: Final = re.compile("@([A-Z]+)@")
 ID: Final = "@ID@"
@@ -26,42 +26,65 @@ ROOT: Final = "@ROOT@"
 PARENT: Final = "@PARENT@"
 ARGUMENTS: Final = "@ARGUMENTS@"
 IDS: Final = "@IDS@"
+REPORTS: Final = "@REPORTS@"
 COUNT: Final = "@COUNT@"
 
 
 @lru_cache
 def of_one(celery: Celery, lane: Lane) -> str:
     """Return the envelope of a message's wake-up, with marks."""
-    return dumps(_published(celery, SEND_SMS, (), ARGUMENTS, lane)).replace(f'"{PARENT}"', PARENT)
+    found = _published(celery, SEND_SMS, (), ARGUMENTS, lane.queue)
+    return dumps(found).replace(f'"{PARENT}"', PARENT)
 
 
 @lru_cache
 def format_of_one(celery: Celery, lane: Lane) -> str:
     """Return the same for the operator %."""
-    return MARK.sub(r"%(\1)s", of_one(celery, lane).replace("%", "%%"))
+    return _as_format(of_one(celery, lane))
 
 
 @lru_cache
 def of_many(celery: Celery, lane: Lane) -> str:
-    """Return the envelope of a batch's wake-up, with marks.
+    """Return the envelope of a batch's wake-up, with marks."""
+    return _of_list(celery, SEND_BATCH, IDS, f"({COUNT} messages)", lane.queue)
+
+
+@lru_cache
+def of_reports(celery: Celery) -> str:
+    """Return the envelope of the wake-up of delivery reports, with marks."""
+    return _of_list(celery, RECONCILE_REPORT, REPORTS, ARGUMENTS, REPORT_QUEUE)
+
+
+@lru_cache
+def format_of_reports(celery: Celery) -> str:
+    """Return the same for the operator %."""
+    return _as_format(of_reports(celery))
+
+
+# Celery writes down which process made an envelope.
+for _made in (of_one, format_of_one, of_many, of_reports, format_of_reports):
+    os.register_at_fork(after_in_child=_made.cache_clear)
+
+
+def _as_format(text: str) -> str:
+    return MARK.sub(r"%(\1)s", text.replace("%", "%%"))
+
+
+def _of_list(celery: Celery, task: str, mark: str, argsrepr: str, queue: str) -> str:
+    """Return the envelope of a task whose argument is a list, for which a mark stands.
 
     Its body is in plain text, which kombu takes as it takes base64: Lua has no base64, and it is a
     quarter shorter.
     """
-    found = _published(celery, SEND_BATCH, ([IDS],), f"({COUNT} messages)", lane)
+    found = _published(celery, task, ([mark],), argsrepr, queue)
     found["body"] = b64decode(found["body"]).decode()
     found["properties"]["body_encoding"] = None
-    text = dumps(found).replace(json.dumps(f'["{IDS}"]')[1:-1], IDS)
+    text = dumps(found).replace(json.dumps(f'["{mark}"]')[1:-1], mark)
     return text.replace(f'"{PARENT}"', "null").replace(ROOT, ID)
 
 
-# Celery writes down which process made an envelope.
-for _made in (of_one, format_of_one, of_many):
-    os.register_at_fork(after_in_child=_made.cache_clear)
-
-
 def _published(
-    celery: Celery, task: str, args: tuple[Any, ...], argsrepr: str, lane: Lane
+    celery: Celery, task: str, args: tuple[Any, ...], argsrepr: str, queue: str
 ) -> dict[str, Any]:
     """Return what `celery.send_task` would publish.
 
@@ -86,7 +109,7 @@ def _published(
         amqp.Producer(connection, auto_declare=False).publish(
             body,
             exchange="",
-            routing_key=lane.queue,
+            routing_key=queue,
             serializer=celery.conf.task_serializer,
             compression=celery.conf.task_compression,
             delivery_mode=celery.conf.task_default_delivery_mode,

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from celery import Celery
 
 from smsq import envelope
-from smsq.contract import Lane
+from smsq.contract import REPORT_QUEUE, Lane, new_id
 from smsq.ledger_writer import BatchWakeUp, WakeUp
 
 
@@ -39,6 +39,23 @@ def of_one(celery: Celery, message_id: str, lane: Lane, argsrepr: str) -> WakeUp
 def of_batches(celery: Celery, lanes: Iterable[Lane]) -> list[BatchWakeUp]:
     """Return a batch's wake-ups, one for each of its lanes."""
     return [BatchWakeUp(lane, lane.queue, envelope.of_many(celery, lane)) for lane in lanes]
+
+
+def of_reports(celery: Celery, reports: Sequence[tuple[str, str]]) -> WakeUp:
+    """Return the wake-up of delivery reports (mid, stat).
+
+    Of several it has marks, as not all of them may be new. One alone saves the server to fill them.
+    """
+    if len(reports) > 1:
+        return WakeUp(REPORT_QUEUE, envelope.of_reports(celery))
+    own_id = new_id()
+    values = {
+        "ID": own_id,
+        "TAG": own_id,
+        "REPORTS": _in_json(json.dumps(reports)),
+        "ARGUMENTS": _in_json(repr(tuple(reports[0]))),
+    }
+    return WakeUp(REPORT_QUEUE, envelope.format_of_reports(celery) % values)
 
 
 def for_the_scheduler(celery: Celery) -> str:

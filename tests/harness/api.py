@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import socket
@@ -23,10 +22,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from harness.credentials import RELAY, SECRET, TOKEN
+from harness.envelopes import with_decoded_body
 from harness.fork_server import same_start, server
 from harness.waiting import eventually
 from smsq import app as producer
 from smsq import keys
+from smsq.wakeup import of_reports
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
@@ -144,10 +145,10 @@ def is_empty(client: redis.Redis) -> bool:
 def published(client: redis.Redis) -> list[tuple[str, str]]:
     """The reports on the queue, oldest first."""
     messages: Any = client.lrange("sms.report", 0, -1)
-    found = []
+    found: list[tuple[str, str]] = []
     for message in map(json.loads, reversed(messages)):
         assert message["headers"]["task"] == "smsq.reconcile_report"
-        (reports,), kwargs, _ = json.loads(base64.b64decode(message["body"]))
+        (reports,), kwargs, _ = with_decoded_body(message)["body"]
         assert kwargs == {}
         found += map(tuple, reports)
     return found
@@ -167,6 +168,7 @@ def application(
         ledger,
         Spool(spool, "reports"),
         publish_reports=partial(publish_reports, producer.app),
+        wakeup=partial(of_reports, producer.app) if settings.is_one_redis else None,
     )
     access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
     api = Api(settings, ledger, client, inbox, access, **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import redis
 from celery.signals import after_task_publish, before_task_publish
 
 import smsq
+from harness.envelopes import popped_id, popped_tag, published, taken, with_decoded_body
 from harness.scene import LONG_AGO, Scene
 from harness.waiting import known
 from smsq import envelope, keys, wakeup
@@ -36,33 +36,6 @@ def scene(client: redis.Redis, settings: Settings) -> Scene:
     scene = Scene(client, settings)
     scene.claim()  # The first looks through all timers, as the clock may have stepped.
     return scene
-
-
-def taken(client: redis.Redis, lane: str = "notice") -> list[dict[str, Any]]:
-    """Take everything from a queue, the first to be delivered first."""
-    items = client.lrange(f"sms.{lane}", 0, -1)
-    client.delete(f"sms.{lane}")
-    return [json.loads(item) for item in reversed(items)]
-
-
-def popped_tag(found: dict[str, Any]) -> str:
-    tag = found["properties"].pop("delivery_tag")
-    assert isinstance(tag, str)
-    return tag
-
-
-def published(client: redis.Redis, lane: str = "notice") -> dict[str, Any]:
-    """Take what Celery published, without copies of two headers that nothing reads."""
-    (found,) = taken(client, lane)
-    for name in ("argsrepr", "kwargsrepr"):
-        assert found["properties"].pop(name) == found["headers"][name]
-    return found
-
-
-def with_decoded_body(found: dict[str, Any]) -> dict[str, Any]:
-    encoding = found["properties"].pop("body_encoding")
-    text = b64decode(found["body"]) if encoding == "base64" else found["body"]
-    return found | {"body": json.loads(text)}
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -119,10 +92,7 @@ def test_a_batchs_wake_ups_are_what_celery_publishes_but_in_plain_text(
     assert ours["properties"]["body_encoding"] is None
     for found in (ours, theirs):
         assert popped_tag(found)
-        own_id = found["headers"].pop("id")
-        assert len(own_id) == 36
-        assert found["headers"].pop("root_id") == own_id
-        assert found["properties"].pop("correlation_id") == own_id
+        assert popped_id(found)
     assert with_decoded_body(ours) == with_decoded_body(theirs)
 
 
@@ -143,10 +113,7 @@ def test_a_claims_wake_ups_are_what_celery_publishes(client: redis.Redis, scene:
     assert len(set(tags)) == 4
     assert one == theirs
     assert sorted(many_ids(many)) == names
-    for found in (many, their_many):
-        own_id = found["headers"].pop("id")
-        assert found["headers"].pop("root_id") == own_id
-        assert found["properties"].pop("correlation_id") == own_id
+    assert popped_id(many) != popped_id(their_many)
     assert with_decoded_body(many) == with_decoded_body(their_many)
 
 

@@ -17,10 +17,14 @@ from bench.peers.usage import cores, cpu_s, on
 from bench.place import Place
 from bench.product import API_BIND, api_service, free_port
 from harness.waiting import eventually
+from smsq import keys
+from smsq.contract import REPORT_QUEUE
 
 CONNECTIONS = 32
 WARM_UP_S = 1.0
 SECONDS = 5.0
+KNOWN = 60_000
+"""More than it takes in that time: of mids that no message has, only 10,000 may wait."""
 ANSWER = re.compile(rb"HTTP/1.1 (\d+) .*?\r\ncontent-length: (\d+)\r\n.*?(?<=\r\n)\r\n", re.DOTALL)
 
 
@@ -48,8 +52,10 @@ def measure(place: Place) -> Taken:
         eventually(lambda: door.poll() is not None or service.ready(), 60)
         assert door.poll() is None, f"the door ended, see {place.folder}"
         with on(others), on(others, redis_pid(place)):
+            _make_known(place)
             requests = _reports(token)
             hammer(port, requests, WARM_UP_S)
+            place.client.unlink(keys.INBOX, REPORT_QUEUE)  # Of a crowd not all are woken up.
             before = (cpu_s(door.pid), time.process_time(), cpu_s(redis_pid(place)))
             answers, seconds = hammer(port, requests, SECONDS)
             after = (cpu_s(door.pid), time.process_time(), cpu_s(redis_pid(place)))
@@ -107,10 +113,21 @@ class _Caller:
         return True
 
 
+def _make_known(place: Place) -> None:
+    with place.client.pipeline(transaction=False) as pipe:
+        for mid in map(_mid, range(KNOWN)):
+            pipe.set(keys.mid(mid), f"1 {mid}")
+        pipe.execute()
+
+
+def _mid(n: int) -> str:
+    return f"{n:016X}"
+
+
 def _reports(token: str) -> Iterator[bytes]:
     """Write requests, each with a mid of its own."""
-    for n in count():
-        body = b'{"mid": "%016X", "stat": "DELIVRD"}' % n
+    for mid in map(_mid, count()):
+        body = b'{"mid": "%s", "stat": "DELIVRD"}' % mid.encode()
         yield (
             f"POST /reports/{token} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from smsq.app import app as celery
 from smsq.app import connect_in_time
+from smsq.wakeup import of_reports
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
@@ -54,6 +55,7 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
         ledger,
         spool,
         publish_reports=partial(publish_reports, celery),
+        wakeup=partial(of_reports, celery) if settings.is_one_redis else None,
         timeout_s=settings.enqueue_timeout_s,
     )
     authenticator = Authenticator(callers)

@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from smsq import deadline
 from smsq.errors import LedgerFull, LedgerUnavailable
+from smsq.ledger_writer import WakeUp
 from smsq_worker.delivery_reports.coalescer import MidAndStat
 from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.spool import Spool, SpoolFull
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.errors import LedgerFault
+from smsq_worker.ledger.reports import NO_WAKEUP
+from smsq_worker.ledger.types import TakenIn
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +44,17 @@ class Inbox:
         spool: Spool,
         publish_reports: Callable[[Sequence[MidAndStat]], None],
         *,
+        wakeup: Callable[[Sequence[MidAndStat]], WakeUp] | None = None,
         timeout_s: float = 3.0,
     ) -> None:
+        """`wakeup` makes what the ledger pushes itself, where broker and ledger are one Redis.
+
+        `publish_reports` is for all others, such as those that their queue did not take.
+        """
         self._ledger = ledger
         self._spool = spool
         self._publish_reports = publish_reports
+        self._wakeup = wakeup
         self._timeout_s = timeout_s
         self._is_spooling = Event()
         self._progress_at = time.monotonic()
@@ -158,28 +167,34 @@ class Inbox:
         self._progress_at = time.monotonic()
 
     def _enter(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
-        """Write reports to the ledger, and publish them; return those for which it has no room.
+        """Write reports to the ledger, and wake them up; return those for which it has no room.
 
         Raises LedgerUnavailable.
         """
-        return self._take_in(self._ledger.take_in, reports)
+
+        def take_in(some: Sequence[MidAndStat]) -> TakenIn:
+            wakeup = self._wakeup(some) if self._wakeup else NO_WAKEUP
+            return self._ledger.take_in(some, wake_after_s=WAKE_AFTER_S, wakeup=wakeup)
+
+        return self._take_in(take_in, reports)
 
     def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
         """Enter them at the memory limit of Redis; return all if that fails."""
         try:
-            return self._take_in(self._ledger.take_in_known, reports)
+            take_in = partial(self._ledger.take_in_known, wake_after_s=WAKE_AFTER_S)
+            return self._take_in(take_in, reports)
         except LedgerUnavailable:
             return reports
 
     def _take_in(
-        self, take_in: Callable[..., Any], reports: Sequence[MidAndStat]
+        self, take_in: Callable[[Sequence[MidAndStat]], TakenIn], reports: Sequence[MidAndStat]
     ) -> Sequence[MidAndStat]:
         batches = [reports[start : start + BATCH] for start in range(0, len(reports), BATCH)]
         refused: list[MidAndStat] = []
         with deadline.within(self._timeout_s):
             wake: list[list[MidAndStat]] = []
             for batch in batches:
-                taken = take_in(batch, wake_after_s=WAKE_AFTER_S)
+                taken = take_in(batch)
                 refused += taken.refused
                 wake.append(taken.wake)
             try:

@@ -13,6 +13,7 @@ from smsq.failpoints import reached
 from smsq_worker.delivery_reports.coalescer import MidAndStat
 from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.delivery_reports.meaning import report_of
+from smsq_worker.delivery_reports.together import Together
 from smsq_worker.domain.accounts import NAME, unqualified
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.testnumbers import MID_PREFIX
@@ -44,7 +45,7 @@ class Reconciler:
 
         `of_accounts` are those of several, by their keys.
         """
-        self._ledger = ledger
+        self._report = Together(ledger.report_many, at_most=BATCH)
         self._of_tests = catalogue
         self._catalogues = {"": catalogue} if of_accounts is None else of_accounts
         self._told = set[str]()
@@ -77,7 +78,7 @@ class Reconciler:
         if not classified:
             return
         since_ns = time.time_ns()
-        results = self._ledger.report_many(classified)
+        results = self._report(classified)
         reached("after report")
         for (mid, _, report), (state, message_id, trace) in zip(classified, results, strict=True):
             # A mid that belongs to no message may be any text, so it is not logged.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
+from smsq.ledger_writer import WakeUp
 from smsq_worker.domain.reports import Report
 from smsq_worker.ledger.payloads import EncryptingActs
 from smsq_worker.ledger.types import (
@@ -19,23 +21,36 @@ from smsq_worker.ledger.types import (
     TakenIn,
 )
 
+NO_WAKEUP: Final = WakeUp("", "")
+"""Where the caller publishes."""
+
 
 class ReportActs(EncryptingActs):
     """What a report passes between the API and its message."""
 
-    def take_in(self, reports: Sequence[tuple[str, str]], *, wake_after_s: float) -> TakenIn:
+    def take_in(
+        self,
+        reports: Sequence[tuple[str, str]],
+        *,
+        wake_after_s: float,
+        wakeup: WakeUp = NO_WAKEUP,
+    ) -> TakenIn:
         """Keep reports (mid, stat) safe until they are reconciled, as many as there is room for.
 
+        `wakeup` is from `smsq.wakeup`, where broker and ledger are one Redis: the act pushes it.
         Raises LedgerFull where Redis is at its memory limit; see `take_in_known`.
         """
-        return self._take_in("take_in", reports, wake_after_s)
+        return self._take_in("take_in", reports, wake_after_s, wakeup)
 
     def take_in_known(self, reports: Sequence[tuple[str, str]], *, wake_after_s: float) -> TakenIn:
-        """Keep only those whose mid a message has, also at the memory limit of Redis."""
-        return self._take_in("take_in_known", reports, wake_after_s)
+        """Keep only those whose mid a message has, also at the memory limit of Redis.
+
+        It takes no wake-up, as Redis has no room for many.
+        """
+        return self._take_in("take_in_known", reports, wake_after_s, NO_WAKEUP)
 
     def _take_in(
-        self, act: str, reports: Sequence[tuple[str, str]], wake_after_s: float
+        self, act: str, reports: Sequence[tuple[str, str]], wake_after_s: float, wakeup: WakeUp
     ) -> TakenIn:
         replicas = self._rules.wait_replicas
         found, is_safe = self._run_plain(
@@ -43,6 +58,7 @@ class ReportActs(EncryptingActs):
             round(wake_after_s * 1000),
             f"{INBOX_UNKNOWN} {INBOX_AT_MOST}",
             WOKEN_AT_ONCE,
+            *wakeup,
             *(_inbox_member(*report) for report in reports),
             keys=[keys.INBOX],
             replicas=replicas,

@@ -115,7 +115,7 @@ class TakenIn(NamedTuple):
     """What became of reports (mid, stat) on their way into the inbox; the others wait in it."""
 
     wake: list[tuple[str, str]]
-    """These are new in it, and to be woken up."""
+    """These are new in it, and to be woken up by the caller."""
     refused: list[tuple[str, str]]
     """For these there was no room."""
 

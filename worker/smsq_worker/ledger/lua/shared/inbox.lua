@@ -4,7 +4,7 @@
 -- that a message has is the gateway's, and one that no message has (yet) may be: so these have a small
 -- share of the room, and a flood of them leaves the rest to the others. What waits already is not
 -- taken in again, and not woken up again: its wake-up is on its way, or its time will come.
--- needs: mids
+-- needs: mids wakeup
 
 -- Return whether a message has the mid of a report "[mid, stat]".
 local function is_known(member)
@@ -33,29 +33,44 @@ local function has_share(inbox, member)
   return (shares.of[account_of_mid(cjson.decode(member)[1])] or 0) * shares.all < SAMPLE
 end
 
+-- Push the wake-up of reports, if it is this act's. Returns whether that was done.
+local function is_woken(members)
+  local queue, wakeup = ARGV[4], ARGV[5]
+  if queue == '' or not members[1] then return false end
+  if #ARGV > 6 then  -- that of one has no marks
+    local id = unique('reports ' .. members[1])
+    local shown = ('(%d reports)'):format(#members)
+    if not members[2] then shown = in_json(("('%s', '%s')"):format(unpack(cjson.decode(members[1])))) end
+    local reports = '[' .. table.concat(members, ', ') .. ']'
+    wakeup = filled(wakeup, {ID = id, TAG = id, ARGUMENTS = shown, REPORTS = in_json(reports)})
+  end
+  return is_pushed(queue, wakeup)
+end
+
 -- Keep reports, and set the time at which each is woken up again.
 --
--- ARGV[1] ms to that time  ARGV[3] how many are woken up at once  ARGV[4..] members, at most 1000
--- Returns the numbers of those to wake up now, and of those for which there is no room.
+-- ARGV: see take_in.lua.
 local function take_in(inbox, unknown_at_most, at_most)
   local clock = redis.call('TIME')
   local due = clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[1])
-  local size, wake, refused = redis.call('ZCARD', inbox), {}, {}
+  local size, wake, woken, refused = redis.call('ZCARD', inbox), {}, {}, {}
   local function is_taken(member)
     if size < unknown_at_most then return true end
     if size >= at_most or waits(inbox, member) then return false end
     return is_known(member) or ACCOUNTS and size < 2 * unknown_at_most and has_share(inbox, member)
   end
-  for i = 4, #ARGV do
+  for i = 6, #ARGV do
     local member = ARGV[i]
     if is_taken(member) then
       if redis.call('ZADD', inbox, 'NX', due, member) == 1 then
         size = size + 1
-        if size <= tonumber(ARGV[3]) then wake[#wake + 1] = i - 4 end
+        if size <= tonumber(ARGV[3]) then
+          wake[#wake + 1], woken[#woken + 1] = i - 6, member
+        end
       end
     elseif not waits(inbox, member) then
-      refused[#refused + 1] = i - 4
+      refused[#refused + 1] = i - 6
     end
   end
-  return {wake, refused}
+  return {is_woken(woken) and {} or wake, refused}
 end

@@ -1,0 +1,82 @@
+"""One act for what several threads ask for at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from harness.waiting import eventually
+from smsq.errors import LedgerUnavailable
+from smsq_worker.delivery_reports.together import Together
+from smsq_worker.ledger.errors import LedgerFault
+
+PATIENCE_S = 30
+BAD = {"away": LedgerUnavailable, "fault": LedgerFault, "wrong": ValueError}
+
+
+class Slow:
+    """An act whose first run lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end = Event(), Event()
+        self.given: list[list[str]] = []
+
+    def __call__(self, things: Sequence[str]) -> list[str]:
+        self.given.append([*things])
+        self.began.set()
+        assert self.may_end.wait(PATIENCE_S)
+        for thing in things:
+            if thing in BAD:
+                raise BAD[thing](thing)
+        return [thing.upper() for thing in things]
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+def asked(
+    threads: ThreadPoolExecutor, slow: Slow, *asked: list[str]
+) -> list[Future[Sequence[str]]]:
+    """Ask for the first; while it is done, for the others, in this order; give their answers."""
+    together = Together(slow, at_most=4)
+    answers = [threads.submit(together, asked[0])]
+    assert slow.began.wait(PATIENCE_S)
+    for n, things in enumerate(asked[1:], 1):
+        answers.append(threads.submit(together, things))
+        eventually(lambda n=n: len(together._waiting) == n)
+    slow.may_end.set()
+    return answers
+
+
+def test_what_comes_while_the_act_runs_goes_together_as_far_as_it_fits(
+    threads: ThreadPoolExecutor,
+) -> None:
+    slow = Slow()
+    answers = asked(threads, slow, ["a"], ["b", "c"], [], ["d"], ["e", "f"], [*"ghijk"], ["l"])
+    given = [answer.result(PATIENCE_S) for answer in answers]
+    assert given == [["A"], ["B", "C"], [], ["D"], ["E", "F"], [*"GHIJK"], ["L"]]
+    assert slow.given == [["a"], ["b", "c", "d"], ["e", "f"], [*"ghijk"], ["l"]]
+
+
+@pytest.mark.parametrize("bad", ["fault", "wrong"])
+def test_one_that_fails_fails_alone(threads: ThreadPoolExecutor, bad: str) -> None:
+    slow = Slow()
+    _, good, failed, other = asked(threads, slow, ["a"], ["b"], [bad], ["c"])
+    assert (good.result(PATIENCE_S), other.result(PATIENCE_S)) == (["B"], ["C"])
+    with pytest.raises(BAD[bad]):
+        failed.result(PATIENCE_S)
+
+
+def test_while_the_ledger_is_away_it_is_asked_once_for_all(threads: ThreadPoolExecutor) -> None:
+    slow = Slow()
+    _, *answers = asked(threads, slow, ["a"], ["b"], ["away"], ["c"], [*"defg"])
+    for answer in answers:
+        with pytest.raises(LedgerUnavailable):
+            answer.result(PATIENCE_S)
+    assert slow.given == [["a"], ["b", "away", "c"]]

@@ -1,0 +1,73 @@
+"""Reports that threads apply at the same time go to the ledger in one act, which costs far less."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from threading import Lock
+from typing import Generic, NamedTuple, TypeVar
+
+from smsq.errors import LedgerUnavailable
+from smsq_worker.ledger.errors import LedgerFault
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+class _Share(NamedTuple, Generic[Given, Result]):
+    """What one thread gives, and what it gets."""
+
+    given: Sequence[Given]
+    results: Future[Sequence[Result]]
+
+
+class Together(Generic[Given, Result]):
+    """Runs an act, each time with what threads gave while the one before ran.
+
+    There is no timer: what comes alone is done at once. Whoever's turn it is does it for all.
+    """
+
+    def __init__(self, act: Callable[[Sequence[Given]], Sequence[Result]], at_most: int) -> None:
+        """`act` gives a result for each; `at_most` many go together."""
+        self._act = act
+        self._at_most = at_most
+        self._waiting = deque[_Share[Given, Result]]()
+        self._turn = Lock()
+
+    def __call__(self, given: Sequence[Given]) -> Sequence[Result]:
+        """Return the results for these. Raises what the act raises."""
+        share = _Share[Given, Result](given, Future())
+        self._waiting.append(share)
+        with self._turn:
+            while not share.results.done():
+                self._run(self._next())
+        return share.results.result()
+
+    def _next(self) -> list[_Share[Given, Result]]:
+        shares = [self._waiting.popleft()]
+        count = len(shares[0].given)
+        while self._waiting and count + len(self._waiting[0].given) <= self._at_most:
+            shares.append(self._waiting.popleft())
+            count += len(shares[-1].given)
+        return shares
+
+    def _run(self, shares: Sequence[_Share[Given, Result]]) -> None:
+        try:
+            results = self._act([one for share in shares for one in share.given])
+        except BaseException as error:  # noqa: BLE001 - it is raised in the threads whose act it was
+            if isinstance(error, LedgerUnavailable) and not isinstance(error, LedgerFault):
+                # None is to wait for a server that is away longer than the first did.
+                shares = [*shares, *(self._waiting.popleft() for _ in range(len(self._waiting)))]
+            elif len(shares) > 1:
+                # One that cannot be applied must not keep the others from it.
+                for share in shares:
+                    self._run([share])
+                return
+            for share in shares:
+                share.results.set_exception(error)
+            return
+        start = 0
+        for share in shares:
+            share.results.set_result(results[start : start + len(share.given)])
+            start += len(share.given)
