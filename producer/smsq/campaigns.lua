@@ -1,44 +1,56 @@
 -- Counting the messages of campaigns, in the acts that change their states. Producers and workers
 -- share it; keys.py has the fields of a campaign's record.
+--
+-- Ways are counted, not states: that takes one command where a state left and a state entered take two.
 
 -- As all of a campaign can be final while its sender reads the next batch, it has ended after so long.
 local CAMPAIGN_QUIET_MS = 60000
--- Beyond this many fields a new reason gets no separate one. All others are fewer than 60.
-local CAMPAIGN_FIELDS = 110
+-- Beyond this many fields a new reason gets no separate one. All others are fewer than 190.
+local CAMPAIGN_FIELDS = 240
 
-local function field_of_reason(key, field)
-  local is_own = redis.call('HEXISTS', key, field) == 1 or redis.call('HLEN', key) < CAMPAIGN_FIELDS
-  return is_own and field or 'reason:other'
-end
-
-local function has_live(key)
-  local counts = redis.call('HMGET', key, 'otp:queued', 'otp:sending', 'otp:deferred', 'otp:accepted',
-    'otp:held', 'notice:queued', 'notice:sending', 'notice:deferred', 'notice:accepted', 'notice:held',
-    'bulk:queued', 'bulk:sending', 'bulk:deferred', 'bulk:accepted', 'bulk:held')
-  for i = 1, #counts do
-    if tonumber(counts[i] or 0) > 0 then return true end
+local function count_reason(key, reason, by)
+  local field = 'reason:' .. reason
+  if redis.call('HINCRBY', key, field, by) == by and redis.call('HLEN', key) > CAMPAIGN_FIELDS then
+    redis.call('HDEL', key, field)
+    redis.call('HINCRBY', key, 'reason:other', by)
   end
-  return false
 end
 
-local CAMPAIGN_LIVE = {queued = true, sending = true, deferred = true, accepted = true, held = true}
-
--- Add to a campaign's counts, field by field; `ends`: some of its messages came to their end.
-local function count_in_campaign(name, sums, ends, now)
-  local key, is_negative, is_live = KEY_CAMPAIGN .. name, false, false
-  for field, by in pairs(sums) do
-    if by ~= 0 then
-      local is_reason = field:sub(1, 7) == 'reason:'
-      if is_reason then field = field_of_reason(key, field) end
-      local count = redis.call('HINCRBY', key, field, by)
-      is_negative = is_negative or count < 0
-      -- Nearly always another is where this one was, so that the rest need not be looked at.
-      is_live = is_live or ends and not is_reason and count > 0 and CAMPAIGN_LIVE[field:match('%a+$')]
+-- Return whether any message is live. Note of each lane how many are: before as many have ended, nobody
+-- needs to look again.
+local function has_live(key)
+  local is_any = false
+  for _, lane in ipairs({'otp:', 'notice:', 'bulk:'}) do
+    local f = redis.call('HMGET', key, lane .. '>queued', lane .. '>deferred', lane .. 'goal', lane .. 'left')
+    local ended = (f[3] or 0) - (f[4] or 0)
+    local live = (f[1] or 0) + (f[2] or 0) - ended
+    if live > 0 then
+      redis.call('HSET', key, lane .. 'left', live, lane .. 'goal', ended + live)
+      is_any = true
     end
   end
-  if is_negative and redis.call('HEXISTS', key, 'at') == 0 then
+  return is_any
+end
+
+-- Add to a campaign's counts what `one` has:
+--   sums     field -> by how much
+--   reasons  nil, or reason -> how many more have failed for it
+--   ends     nil, or lane -> how many came to their end; 0 where there was only late news of some
+local function count_in_campaign(name, one, now)
+  local key, is_new, is_live = KEY_CAMPAIGN .. name, false, false
+  for field, by in pairs(one.sums) do
+    if by ~= 0 then is_new = redis.call('HINCRBY', key, field, by) == by or is_new end
+  end
+  for reason, by in pairs(one.reasons or {}) do
+    if by ~= 0 then count_reason(key, reason, by) end
+  end
+  for lane, n in pairs(one.ends or {}) do
+    local left = redis.call('HINCRBY', key, lane .. ':left', 0 - n)
+    is_new, is_live = is_new or left == -n, is_live or left > 0
+  end
+  if is_new and redis.call('HEXISTS', key, 'at') == 0 then
     redis.call('DEL', key)  -- It was forgotten; late news of a message do not bring it back.
-  elseif ends and not is_live and not has_live(key) then
+  elseif one.ends and not is_live and not has_live(key) then
     redis.call('HSET', key, 'ended', now)
     redis.call('ZADD', KEY_CAMPAIGNS, now + CAMPAIGN_QUIET_MS, name)
   end

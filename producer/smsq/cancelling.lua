@@ -26,9 +26,9 @@ end
 local function leave_campaign(id, f, to, is_certain, now)
   redis.call('ZREM', KEY_CAMPAIGN_ROOM .. f.campaign, id)
   local in_doubt = not is_certain and f.state ~= 'held'
-  count_in_campaign(f.campaign, {[f.lane .. ':' .. f.state] = -1, [f.lane .. ':' .. to] = 1,
-    ['doubted:' .. f.lane] = in_doubt and -1 or 0,
-    ['reason:local:cancelled'] = is_certain and 0 or 1}, true, now)
+  count_in_campaign(f.campaign, {
+    sums = {[f.lane .. ':' .. f.state .. '>' .. to] = 1, ['doubted:' .. f.lane] = in_doubt and -1 or 0},
+    reasons = {['local:cancelled'] = is_certain and 0 or 1}, ends = {[f.lane] = 1}}, now)
 end
 
 -- End a message that waits: cancelled if it certainly was not sent. Only a worker knows the endpoints of

@@ -180,7 +180,7 @@ end
 -- Count a message in its campaign; where its lane or template differs from those before, say so.
 local function count_joined(campaign, state, lane, template)
   local one = joined[campaign]
-  local field = lane .. ':' .. state
+  local field = lane .. ':>' .. state
   one.sums[field] = (one.sums[field] or 0) + 1
   one.has_live = one.has_live or state == 'queued' or state == 'deferred'
   if one.lane ~= lane then one.lane = note_several(one, 'lane') end
@@ -189,7 +189,7 @@ end
 
 local function write_joined()
   for name, one in pairs(joined) do
-    count_in_campaign(name, one.sums, false, now)
+    count_in_campaign(name, one, now)
     if one.has_live and one.ended then
       redis.call('HDEL', one.key, 'ended', 'told')
       redis.call('ZADD', KEY_CAMPAIGNS, 'inf', name)

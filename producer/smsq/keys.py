@@ -45,7 +45,7 @@ All keys start with "smsq:" and live in one database.
 | smsq:waiting:<template> | zset | ids deferred because their template is paused | until resumed |
 | smsq:released    | set    | templates whose waiting messages go on | until they have |
 | smsq:audit       | stream | what operators did: who, what, arguments, effect, see audit.lua | a year, the last 100,000 |
-| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet | until it is lifted |
+| smsq:stops       | hash   | "account:<name>" -> why its messages must not be sent: "cancelled" ends them, anything else makes them wait; obeyed since version 3, set by no release yet. "campaign:<name>" -> "1" where its record has a stop or a rate, as nobody looks there else before a message is sent | until it is lifted; of a campaign until that is forgotten |
 | smsq:campaign:<name> | hash | a campaign, fields below | SMSQ_RETENTION_S after its last message's end |
 | smsq:campaigns   | zset   | the names of campaigns, at most 10,000, by when the scheduler is to report the end of each, or to forget it; inf while one has live messages | as its campaign |
 | smsq:campaigns:callers | hash | how many campaigns each of the relay's callers has begun, at most 1,000; "of <name>": whose one is; "" is the holder of SMSQ_RELAY_SECRET | as they |
@@ -118,9 +118,10 @@ Fields of smsq:campaign:<name>. A message is counted in the act that changes its
 | --- | --- |
 | at, by | when its first message was entered, and its origin: a relay's caller, or user@host |
 | lane, template | of its messages; "*" where they differ |
-| <lane>:<state> | how many of its messages are in a state, live or final |
+| <lane>:<state>><state> | how many of its messages went from one state to another in an act, "" being the one before they were entered; so in a state are those that came there but for those that left it. The way from accepted to delivered has no field: so many ended but for those that ended in another way |
+| <lane>:goal, <lane>:left | goal - left of its messages have ended; where left is above 0 at least so many are live |
 | doubted:<lane> | how many of those that wait may have been sent: a cancel ends them as failed |
-| reason:<reason> | how many have failed for it; "reason:other" beyond 50 |
+| reason:<reason> | how many have failed for it; "reason:other" beyond 240 fields, at least 50 reasons |
 | stop, stopped | "paused" or "cancelled", and since when |
 | rate, slot | its own attempts a second, and its next free slot in us, where an operator set it |
 | ended, told | since when none of its messages is live; "1" once that was told |

@@ -37,7 +37,7 @@ SCENARIOS = {
     "scale": scale.run,
     "beside": beside.run,
     "acts": acts.run,
-    "campaign": acts.in_a_campaign,
+    "campaign": beside.in_a_campaign,
     "life": life.run,
     "lone": lone.run,
     "fleet": fleet.run,

@@ -1,7 +1,7 @@
 """What a message costs Redis over its life, act by act: this tree's beside another's.
 
     make bench ONLY=acts BASE=<commit, or 0.2.0>
-    make bench ONLY=campaign                      # of one in a campaign, beside one in none
+    make bench ONLY=campaign      # of one in a campaign, beside one in none; see beside.py
 
 CPU is Redis' own, so neither the machine's other work nor our Python counts. Rounds of both trees
 in turn, so that what disturbs meets both. "to accepted" and "to delivered" are sums of acts; the

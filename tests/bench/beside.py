@@ -1,6 +1,7 @@
 """This tree beside another commit's: rounds of both in turn, so that what disturbs meets both.
 
     make bench ONLY=beside BASE=<commit>
+    make bench ONLY=campaign     # messages in a campaign, beside such in none; see acts.py
 
 A figure got no worse where the 95 % interval of its ratio, over the rounds, reaches 1.0.
 """
@@ -11,7 +12,8 @@ import statistics
 from dataclasses import replace
 from typing import Final
 
-from bench.figures import Report
+from bench import acts
+from bench.figures import Report, table
 from bench.peers.drain import Contender, drain
 from bench.place import Place
 from bench.plan import Plan
@@ -28,25 +30,51 @@ FIGURES: Final = {
     "enqueueing a message": lambda one: 1000 / one.enqueued_per_s,
 }
 """Each in ms, so that less is better."""
+IN_A_CAMPAIGN: Final = 1.05
 
 
 def run(place: Place, plan: Plan) -> Report:
     """Take turns, and compare."""
-    report = Report(f"beside {plan.base}")
-    base, messages = committed(plan.base), max(1, plan.messages // 3)
+    report, base = Report(f"beside {plan.base}"), committed(plan.base)
     for shape in SHAPES:
-        before, after = take_turns(
-            OF_OTHERS * plan.rounds,
-            base,
-            lambda tree, _, one=shape: drain(place, replace(one, tree=tree), LATENCY_S, messages),
-        )
-        for name, figure in FIGURES.items():
-            told = f"{shape.name}: {name}"
-            _compare(report, told, [*map(figure, before)], [*map(figure, after)])
+        _take_turns(place, plan, report, replace(shape, tree=base), shape)
     return report
 
 
-def _compare(report: Report, name: str, before: list[float], after: list[float]) -> None:
+def in_a_campaign(place: Place, plan: Plan) -> Report:
+    """Compare messages in a campaign with such in none, by acts and by workers."""
+    report, of_workers = acts.in_a_campaign(place, plan), Report("in a campaign")
+    for shape in SHAPES:
+        one = replace(shape, module=f"{shape.module}_in_campaign")
+        _take_turns(place, plan, of_workers, shape, one, at_most=IN_A_CAMPAIGN)
+    report.notes.append(table(of_workers.rows))
+    report.broken += of_workers.broken
+    return report
+
+
+def _take_turns(
+    place: Place,
+    plan: Plan,
+    report: Report,
+    before: Contender,
+    after: Contender,
+    *,
+    at_most: float = 1.0,
+) -> None:
+    messages = max(1, plan.messages // 3)
+    rounds = take_turns(
+        OF_OTHERS * plan.rounds,
+        before,
+        after,
+        lambda one, _: drain(place, one, LATENCY_S, messages),
+    )
+    for name, figure in FIGURES.items():
+        _compare(report, f"{after.name}: {name}", *([*map(figure, of)] for of in rounds), at_most)
+
+
+def _compare(
+    report: Report, name: str, before: list[float], after: list[float], at_most: float
+) -> None:
     found = ratio(before, after)
     report.rows.append(
         {
@@ -58,4 +86,4 @@ def _compare(report: Report, name: str, before: list[float], after: list[float])
         }
     )
     told = f"{name}: {found.middle:.3f} of what it was, at least {found.low:.3f}"
-    report.promise(found.low <= 1.0, told)
+    report.promise(found.low <= at_most, told)

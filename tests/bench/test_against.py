@@ -34,7 +34,9 @@ def run(environ: dict[str, str], script: str) -> str:
 
 def test_rounds_take_turns_and_each_begins_as_often() -> None:
     old, order = Tree("old"), list[tuple[str, int]]()
-    before, after = take_turns(4, old, lambda tree, n: order.append((tree.name, n)) or tree.name)
+    before, after = take_turns(
+        4, old, THIS, lambda tree, n: order.append((tree.name, n)) or tree.name
+    )
     assert (before, after) == (["old"] * 4, ["now"] * 4)
     firsts = [name for name, _ in order[::2]]
     assert firsts == ["now", "old", "now", "old"]

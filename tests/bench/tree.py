@@ -13,6 +13,7 @@ from bench.release import UNPACKED, unpacked
 from harness.paths import ROOT, TESTS
 
 Figure = TypeVar("Figure")
+Way = TypeVar("Way")
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ def committed(commit: str) -> Tree:
 
 
 def take_turns(
-    rounds: int, before: Tree, measure: Callable[[Tree, int], Figure]
+    rounds: int, before: Way, after: Way, measure: Callable[[Way, int], Figure]
 ) -> tuple[list[Figure], list[Figure]]:
-    """Measure another tree and this one in turn, so that what disturbs meets both alike.
+    """Measure two trees, or contenders, in turn, so that what disturbs meets both alike.
 
     `measure` is told the round's number.
     """
-    figures: dict[Tree, list[Figure]] = {before: [], THIS: []}
+    figures: dict[Way, list[Figure]] = {before: [], after: []}
     for n in range(rounds):
-        for tree in (before, THIS) if n % 2 else (THIS, before):
-            figures[tree].append(measure(tree, n))
-    return figures[before], figures[THIS]
+        for way in (before, after) if n % 2 else (after, before):
+            figures[way].append(measure(way, n))
+    return figures[before], figures[after]

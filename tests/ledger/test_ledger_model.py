@@ -41,7 +41,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT, Outcome
 from smsq_worker.ledger import REPORTS_PER_MID, Admitted, Decision, Ledger, Rejected, Report
 from smsq_worker.ledger.admin import ACCOUNT, Control
-from smsq_worker.ledger.campaigns import Campaigns
+from smsq_worker.ledger.campaigns import Campaigns, counts_of
 from smsq_worker.ledger.histograms import BOUNDS_MS
 
 EXAMPLES: Final = examples(60)
@@ -51,6 +51,7 @@ KEPT_ATTEMPTS: Final = 10
 SLOW_MS: Final = 5000
 PERHAPS_SENT: Final = frozenset({Outcome.ACCEPTED, Outcome.MAYBE_SENT})
 DETAIL: Final = "gateway:400 said so"
+NOT_STATES: Final = ("doubted:", "reason:")
 FACTS: Final = frozenset({"enqueued", "lane", "template", "phone"})
 REFUSALS_IN_A_ROW: Final = 20
 PAST: Final = 1
@@ -956,8 +957,10 @@ class LedgerMachine(RuleBasedStateMachine):
             if there.state is State.FAILED:
                 counted[f"reason:{there.fields['reason']}"] += 1
         record: Any = self.client.hgetall(keys.campaign(name))
-        counts = {field: int(n) for field, n in record.items() if ":" in field and n != "0"}
+        others = {field: int(n) for field, n in record.items() if field.startswith(NOT_STATES)}
+        counts = counts_of(record) + Counter(others)
         assert counts == +counted
+        assert min(counts_of(record).values(), default=0) >= 0
         room = self.client.zrange(keys.CAMPAIGN_ROOM + name, 0, -1)
         parked = {n for n, m in self.model.messages.items() if m.parked and m.campaign == name}
         assert set(room) == parked

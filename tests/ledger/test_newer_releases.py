@@ -98,6 +98,7 @@ def of_a_message(client: redis.Redis, why: str) -> None:
 def of_a_campaign(client: redis.Redis, why: str) -> None:
     client.hset(keys.message("m1"), "campaign", "spring")
     client.hset(keys.campaign("spring"), mapping={"at": 1, "stop": why})
+    client.hset(keys.STOPS, "campaign:spring", 1)
 
 
 def of_an_account(client: redis.Redis, why: str) -> None:

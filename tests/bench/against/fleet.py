@@ -42,7 +42,7 @@ class Shared:
 def run(place: Place, plan: Plan) -> Report:
     """Take turns with the release."""
     report, old = Report("fleet"), released(plan.against)
-    before, after = take_turns(plan.rounds, old, partial(_one, place, seconds=plan.seconds))
+    before, after = take_turns(plan.rounds, old, THIS, partial(_one, place, seconds=plan.seconds))
     for tree, rounds in ((old, before), (THIS, after)):
         report.rows.append(
             {

@@ -43,7 +43,7 @@ def run(place: Place, plan: Plan) -> Report:
     """Take turns with the release."""
     report, old = Report("life"), released(plan.against)
     messages = max(1, plan.messages // 3)
-    before, after = take_turns(plan.rounds, old, partial(_one, place, messages=messages))
+    before, after = take_turns(plan.rounds, old, THIS, partial(_one, place, messages=messages))
     for tree, lives in ((old, before), (THIS, after)):
         report.rows.append(
             {

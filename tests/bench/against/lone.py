@@ -19,7 +19,7 @@ from bench.place import Place
 from bench.plan import Plan
 from bench.product import ACCOUNT
 from bench.ratio import ratio
-from bench.tree import Tree, released, take_turns
+from bench.tree import THIS, Tree, released, take_turns
 from harness.paths import TESTS
 from harness.waiting import eventually
 
@@ -69,7 +69,7 @@ def run(place: Place, plan: Plan) -> Report:
     goals = list[Goal]()
     for situation in (IDLE, BULK):
         one = partial(_one, place, situation=situation, otps=otps)
-        before, after = take_turns(OF_OTHERS * plan.rounds, old, one)
+        before, after = take_turns(OF_OTHERS * plan.rounds, old, THIS, one)
         goals += _compare(report, situation, plan.against, before, after)
     report.notes.append(
         f"delay() to call of {otps} otps a round, one worker; beside bulk {RATE}/s are allowed in "

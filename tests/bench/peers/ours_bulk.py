@@ -11,9 +11,10 @@ WORKER = ("smsq_worker", "worker", "--loglevel", "info")
 """As the files in ops/ and `smsq up` start it."""
 
 
-def enqueue(phones: Iterable[str]) -> None:
+def enqueue(phones: Iterable[str], **options: str) -> None:
     """Enqueue all numbers, each with an idempotency key."""
-    send_many(
+    rows = (
         {"phone": phone, "template": TEMPLATE, "code": CODE, "key": f"spring-{phone}"}
         for phone in phones
     )
+    send_many(rows, **options)

@@ -11,7 +11,7 @@ WORKER = ("smsq_worker", "worker", "--loglevel", "info")
 """As the files in ops/ and `smsq up` start it."""
 
 
-def enqueue(phones: Iterable[str]) -> None:
+def enqueue(phones: Iterable[str], **options: str) -> None:
     """Enqueue one message per number, each with an idempotency key."""
     for phone in phones:
-        send_sms.delay(phone, TEMPLATE, CODE, key=f"login-{phone}")
+        send_sms.delay(phone, TEMPLATE, CODE, key=f"login-{phone}", **options)

@@ -31,6 +31,7 @@ FINISHED: Final = "finished"
 _PAGE: Final = 200
 _WAITING_AT_MOST: Final = 1000
 _REASON: Final = "reason:"
+_LANES: Final = frozenset(Lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,6 @@ class Campaigns(Acts):
 
         Of the first 1,000, which bounds what that costs.
         """
-        counts = [f"{lane}:{state}" for lane in Lane for state in WAITING]
         found = dict.fromkeys(STANDINGS, (0, 0))
         with mapped_errors(self._rules.url):
             try:
@@ -137,11 +137,14 @@ class Campaigns(Acts):
                 return found
             with self._client.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hmget(keys.campaign(name), "stop", "rate", *counts)
-                for stop, rate, *live in pipe.execute() if names else ():
-                    standing = stop if stop in {PAUSED, CANCELLED} else "slowed" if rate else "open"
+                    pipe.hgetall(keys.campaign(name))
+                for record in pipe.execute() if names else ():
+                    stop, counts = record.get("stop"), counts_of(record)
+                    going = "slowed" if "rate" in record else "open"
+                    standing = stop if stop in {PAUSED, CANCELLED} else going
                     campaigns, messages = found[standing]
-                    found[standing] = campaigns + 1, messages + sum(int(n or 0) for n in live)
+                    waiting = sum(counts[f"{lane}:{state}"] for lane in Lane for state in WAITING)
+                    found[standing] = campaigns + 1, messages + waiting
         return found
 
     def is_swept(self) -> bool:
@@ -167,7 +170,7 @@ def unswept(client: Client) -> Counter[str]:
             for name in names:
                 pipe.hgetall(keys.campaign(name))
             for record in pipe.execute():
-                before, after = _counts(record), _counts_as_cancelled(record)
+                before, after = counts_of(record), _counts_as_cancelled(record)
                 behind.update({one: after[one] - before[one] for one in before | after})
     return behind
 
@@ -213,7 +216,7 @@ def _campaign(name: str, record: Mapping[str, Any]) -> Campaign:
         if field.startswith(_REASON) and int(n):
             reasons[field.removeprefix(_REASON)] = int(n)
     if record.get("stop") == CANCELLED:
-        before = _counts(record)
+        before = counts_of(record)
         behind = sum(counts[f"{lane}:failed"] - before[f"{lane}:failed"] for lane in Lane)
         reasons["local:cancelled"] += behind
     states: Counter[str] = Counter()
@@ -235,15 +238,28 @@ def _campaign(name: str, record: Mapping[str, Any]) -> Campaign:
     )
 
 
-def _counts(record: Mapping[str, Any]) -> Counter[str]:
+def counts_of(record: Mapping[str, Any]) -> Counter[str]:
     """Return how many messages a record has by "<lane>:<state>"."""
-    names = [f"{lane}:{state}" for lane in Lane for state in State]
-    return Counter({one: int(record[one]) for one in names if one in record})
+    counts, ended_otherwise = Counter[str](), Counter[str]()
+    for field, n in record.items():
+        lane, _, way = field.partition(":")
+        before, is_way, after = way.partition(">")
+        if lane not in _LANES or not is_way:
+            continue
+        counts[f"{lane}:{after}"] += int(n)
+        if before:
+            counts[f"{lane}:{before}"] -= int(n)
+            ended_otherwise[lane] += int(n) if before not in FINAL and after in FINAL else 0
+    for lane in Lane:
+        ended = int(record.get(f"{lane}:goal", 0)) - int(record.get(f"{lane}:left", 0))
+        counts[f"{lane}:{State.DELIVERED}"] += ended - ended_otherwise[lane]
+        counts[f"{lane}:{State.ACCEPTED}"] -= ended - ended_otherwise[lane]
+    return counts
 
 
 def _counts_as_cancelled(record: Mapping[str, Any]) -> Counter[str]:
     """Return the same; of a cancelled campaign what waits counts as ended."""
-    counts = _counts(record)
+    counts = counts_of(record)
     if record.get("stop") != CANCELLED:
         return counts
     for lane in Lane:

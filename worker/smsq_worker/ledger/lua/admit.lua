@@ -36,8 +36,7 @@ local LONG = 1000000
 -- How long a message waits that must not be sent for now.
 local STOPPED = 60000
 local encrypt, asker = ARGV[1] == '1', ARGV[2]
--- Marks of what must not be sent. This release only obeys them; they are set by later ones.
-local has_stops = redis.call('EXISTS', KEY_STOPS) == 1
+local stops = {}
 
 local function ended(m, why)
   return {why or 'ended', m.state}
@@ -83,12 +82,22 @@ local function ttl_over(m)
   return ended(m, 'expired')
 end
 
-local function stopped(m)
-  local stop = m.stop
-  if has_stops and not stop then
-    stop = redis.call('HGET', KEY_STOPS, 'account:' .. m.account)
+-- Read, once for those that share them, why what an account sends must not be sent, and whether an
+-- operator decided anything of a campaign. This release sets none for accounts: later ones do.
+local function stops_of(m)
+  local name = m.campaign and m.account .. '\t' .. m.campaign or m.account
+  local found = stops[name]
+  if not found then
+    found = redis.call('HMGET', KEY_STOPS, 'account:' .. m.account, 'campaign:' .. (m.campaign or ''))
+    stops[name] = found
   end
-  if m.campaign and not stop then
+  return found[1], found[2]
+end
+
+local function stopped(m)
+  local stop, is_decided = stops_of(m)
+  stop, m.is_decided = m.stop or stop, is_decided
+  if m.is_decided and not stop then
     stop = campaign_of(m).stop
     if stop == 'paused' then
       wait_for_campaign(m)
@@ -226,7 +235,7 @@ end
 
 -- Its campaign has a rate of its own, and no slot for it yet.
 local function campaign_slower(m)
-  if not m.campaign or has_turn(m) then return end
+  if not m.is_decided or has_turn(m) then return end
   wait_for_campaign(m)
   return {'deferred', m.state}
 end

@@ -14,6 +14,12 @@ local at, stop = unpack(redis.call('HMGET', key, 'at', 'stop'))
 if not at then return 'unknown' end
 stop = stop or ''
 
+-- admit looks at the record only where this says that there is something to see.
+local function mark(is_decided)
+  local field = 'campaign:' .. name
+  if is_decided then redis.call('HSET', KEY_STOPS, field, 1) else redis.call('HDEL', KEY_STOPS, field) end
+end
+
 local function done(effect)
   note_act(ARGV[4], effect)
   -- The next worker logs it: that is where others look for it.
@@ -29,22 +35,27 @@ end
 if what == 'rate' then
   if rate == '' then
     redis.call('HDEL', key, 'rate', 'slot')
+    mark(stop ~= '')
     return done('without a rate of its own')
   end
   redis.call('HSET', key, 'rate', rate)
+  mark(true)
   return done('at most ' .. rate .. ' a second')
 end
 if what == 'pause' then
   if stop == 'paused' then return stop end
   redis.call('HSET', key, 'stop', 'paused', 'stopped', now)
+  mark(true)
   return done('paused')
 end
 if what == 'resume' then
   if stop == '' then return stop end
   redis.call('HDEL', key, 'stop', 'stopped')
+  mark(redis.call('HEXISTS', key, 'rate') == 1)
   redis.call('SADD', KEY_CAMPAIGN_ROOMS, name)
   return done('resumed')
 end
 redis.call('HSET', key, 'stop', 'cancelled', 'stopped', now)
+mark(true)
 redis.call('HSET', KEY_CAMPAIGN_SWEEP, 'name:' .. name, 1, 'again', 1)
 return done('cancelled')

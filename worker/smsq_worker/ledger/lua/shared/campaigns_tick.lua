@@ -45,6 +45,7 @@ local function look_at_ended(name)
       end
     end
     redis.call('DEL', key, KEY_CAMPAIGN_ROOM .. name)
+    redis.call('HDEL', KEY_STOPS, 'campaign:' .. name)
     redis.call('ZREM', KEY_CAMPAIGNS, name)
     redis.call('SREM', KEY_CAMPAIGN_ROOMS, name)
   else

@@ -56,31 +56,45 @@ local function sum(sums, field, by)
   sums[field] = (sums[field] or 0) + by
 end
 
+local function write_campaigns()
+  for name, one in pairs(in_campaigns) do
+    in_campaigns[name] = nil
+    local ok, why = pcall(count_in_campaign, name, one, now)
+    if not ok then
+      tell('counting a campaign failed: ' .. tostring(type(why) == 'table' and why.err or why))
+    end
+  end
+end
+
+-- Count that a message went from a "<lane>:<state>" to the state it has. How many were accepted and then
+-- delivered is what remains of the ends, so most messages need one command here.
+local function count_way(m, one, was)
+  if FINAL[m.state] then
+    local before = was:sub(#m.lane + 2)
+    one.ends = one.ends or {}
+    sum(one.ends, m.lane, FINAL[before] and 0 or 1)
+    if before == 'accepted' and m.state == 'delivered' then return end
+  end
+  sum(one.sums, was .. '>' .. m.state, 1)
+end
+
 -- Count in its campaign what an act has made of a message: from which "<lane>:<state>" to which. All of
 -- the act is written when it ends.
 local function count_change(m, was, is)
+  local in_doubt, reason = waits_in_doubt(m), failed_for(m)
+  if was == is and in_doubt == m.was_in_doubt and reason == m.had_failed_for then return end
   local one = in_campaigns[m.campaign]
   if not one then
+    if not next(in_campaigns) then at_end(write_campaigns) end
     one = {sums = {}}
     in_campaigns[m.campaign] = one
-    at_end(function()
-      in_campaigns[m.campaign] = nil
-      local ok, why = pcall(count_in_campaign, m.campaign, one.sums, one.ends, now)
-      if not ok then
-        tell('counting a campaign failed: ' .. tostring(type(why) == 'table' and why.err or why))
-      end
-    end)
   end
-  local sums, in_doubt, reason = one.sums, waits_in_doubt(m), failed_for(m)
-  if was ~= is then
-    sum(sums, was, -1)
-    sum(sums, is, 1)
-    one.ends = one.ends or FINAL[m.state]
-  end
-  if in_doubt ~= m.was_in_doubt then sum(sums, 'doubted:' .. m.lane, in_doubt and 1 or -1) end
+  if was ~= is then count_way(m, one, was) end
+  if in_doubt ~= m.was_in_doubt then sum(one.sums, 'doubted:' .. m.lane, in_doubt and 1 or -1) end
   if reason ~= m.had_failed_for then
-    if m.had_failed_for then sum(sums, 'reason:' .. m.had_failed_for, -1) end
-    if reason then sum(sums, 'reason:' .. reason, 1) end
+    one.reasons = one.reasons or {}
+    if m.had_failed_for then sum(one.reasons, m.had_failed_for, -1) end
+    if reason then sum(one.reasons, reason, 1) end
   end
   m.was_in_doubt, m.had_failed_for = in_doubt, reason
 end
