@@ -62,7 +62,10 @@ Attempt: TypeAlias = tuple[str, int, int, str]
 
 
 class Sender:
-    """Sends messages that the ledger holds. Threads share it."""
+    """Sends messages that the ledger holds. Threads share it.
+
+    A message's walk is `take`, `_admit`, `submit`, `_finish`, each by a thread of its own kind.
+    """
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class Sender:
         self._gate = gate
         self._send_times = SendTimes(ledger)
         self._attempts = Attempts(self.submit, self._finish, max_attempts)
-        self._lanes = {lane: LaneQueue(lane, gate, self._send) for lane in Lane}
+        self._lanes = {lane: LaneQueue(lane, gate, self._admit) for lane in Lane}
         self._in_flight: set[Attempt] = set()
 
     def limit(self, max_attempts: int) -> None:
@@ -96,8 +99,8 @@ class Sender:
         self._attempts.start()
         self._lanes[wakeup.lane].put(wakeup)
 
-    def _send(self, lane: LaneQueue) -> None:
-        """Admit what is due of a lane, and begin its attempts: by the lane's thread.
+    def _admit(self, lane: LaneQueue) -> None:
+        """Admit what is due of a lane, and begin its attempts, by the lane's thread.
 
         Raises LedgerUnavailable, after which all that waits can be tried again, and RequeueLater:
         what waits belongs back in its queue.
@@ -108,7 +111,7 @@ class Sender:
             with suppress(LedgerUnavailable):
                 self._ledger.in_hand(ids)
         asks = lane.waiting.to_ask(self._attempts.free(lane.lane))
-        answers, is_paused = self._admit(asks)
+        answers, is_paused = self._ask(asks)
         for message_id, admission in lane.waiting.answered(asks, answers):
             wakeup = lane.leave(message_id)
             if isinstance(admission, Rejected):
@@ -139,7 +142,7 @@ class Sender:
         for message_id in lane.wait_for_slots(wakeup):
             self._attempts.reject(wakeup, message_id, Rejected("copy", State.QUEUED))
 
-    def _admit(self, asks: Sequence[tuple[str, str]]) -> tuple[list[Admission], bool]:
+    def _ask(self, asks: Sequence[tuple[str, str]]) -> tuple[list[Admission], bool]:
         """Return the ledger's answers, and whether there are no more as sending is paused."""
         if not asks:
             return [], False
@@ -190,7 +193,7 @@ class Sender:
         return self._result(attempt, result)
 
     def _finish(self, ended: Sequence[Ended]) -> None:
-        """Record what has ended, and notify the wake-ups: by the one thread that records."""
+        """Record what has ended, and notify the wake-ups, by the one thread that records."""
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         try:
             states = iter(self._record(results) if results else ())
