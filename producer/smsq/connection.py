@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import redis
 from redis.backoff import FullJitterBackoff, NoBackoff
@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from smsq import deadline, redis_urls
 from smsq.errors import LedgerFull, LedgerUnavailable
-from smsq.functions import Runnable, evaluate
+from smsq.functions import Script
 from smsq.redis_connections import Connection, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
@@ -141,27 +141,20 @@ class mapped_errors:  # noqa: N801 - it is used as a function
         raise LedgerUnavailable(f"the ledger at {at} {what}") from error
 
 
-class Script(Protocol):
-    """A script, as redis-py's clients register it."""
-
-    script: Any
-    sha: Any
+def run(client: Client, act: Script, args: Sequence[Any] = (), keys: Sequence[Any] = ()) -> Any:
+    """Run an act; return its answer."""
+    return run_and_wait(client, act, args, 0, keys=keys)[0]
 
 
 def run_and_wait(
-    client: Client,
-    act: Runnable | Script,
-    args: Sequence[Any],
-    replicas: int,
-    *,
-    keys: Sequence[Any] = (),
+    client: Client, act: Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
 ) -> tuple[Any, bool]:
     """Run what `running` describes."""
     return perform(client, running(act, args, replicas, keys=keys))
 
 
 def running(
-    act: Runnable | Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
+    act: Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
 ) -> Steps[tuple[Any, bool]]:
     """Run an act; return its answer, and whether that many replicas have what it wrote.
 
@@ -174,10 +167,7 @@ def running(
         # 0 would be for ever. Less than half of the time, which is what one try has.
         within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
         after.append(("WAIT", replicas, within_ms))
-    if isinstance(act, Runnable):
-        answers = yield from act.run(arguments, after)
-    else:
-        answers = yield from evaluate(act.sha, act.script, arguments, after)
+    answers = yield from act.run(arguments, after)
     for reply in answers:
         if isinstance(reply, Exception):
             raise reply

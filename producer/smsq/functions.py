@@ -78,33 +78,41 @@ class NotLoaded(ResponseError):  # noqa: N818 - says what is so
     """The act was not run, as a function or as a script."""
 
 
-class Runnable:
-    """An act that knows several ways to run."""
+class Script:
+    """An act as a script. Threads share it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
-        """Run it, in one exchange unless the way has changed; return the answers.
+        """Run it, and load it before where the server has not heard of it; return the answers.
 
         `after` are commands to be sent along, over the same connection. The first answer may be an
         error.
         """
-        raise NotImplementedError
+        commands = [("EVALSHA", self.sha, *args), *after]
+        answers = yield commands
+        if not isinstance(answers[0], NoScriptError):
+            return answers
+        (loaded,) = yield [("SCRIPT", "LOAD", self.text)]
+        return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else (yield commands)
 
 
-class Act(Runnable):
-    """An act of the library. Threads share it."""
+class Act(Script):
+    """An act of the library, or the script in its place."""
 
     def __init__(self, name: str) -> None:
         self._function = f"{LIBRARY}_{name}"
         flags = "#!lua flags=allow-oom\n" if name in AT_THE_LIMIT else ""
-        self._script = f"{flags}{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n"
-        self._sha = sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        super().__init__(f"{flags}{_code(*_ACTS[name])}return {name}(KEYS, ARGV)\n")
         self._is_function = True
         """In which way it was run last; the other is tried where that way is barred."""
 
     def run(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
         """Run it; of errors NotLoaded means that the act was not run."""
         is_function = self._is_function  # Another thread may change it meanwhile.
-        ways = (self._call, self._evaluate)
+        ways = (self._call, super().run)
         first, second = ways if is_function else reversed(ways)
         answers = yield from first(args, after)
         if not is_barred(answers[0]):
@@ -118,19 +126,6 @@ class Act(Runnable):
 
     def _call(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
         return (yield [("FCALL", self._function, *args), *after])
-
-    def _evaluate(self, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
-        return evaluate(self._sha, self._script, args, after)
-
-
-def evaluate(sha: str, script: str, args: tuple[Any, ...], after: Commands) -> Steps[Answers]:
-    """Run a script, and load it before where the server has not heard of it."""
-    commands = [("EVALSHA", sha, *args), *after]
-    answers = yield commands
-    if not isinstance(answers[0], NoScriptError):
-        return answers
-    (loaded,) = yield [("SCRIPT", "LOAD", script)]
-    return [loaded, *answers[1:]] if isinstance(loaded, ResponseError) else (yield commands)
 
 
 def is_barred(answer: Any) -> bool:

@@ -198,7 +198,7 @@ class Queues:
 
 
 def scheduler_of(runtime: Runtime, waiting: int = 0, *, is_full: bool = False) -> Scheduler:
-    parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.recorder)
+    parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.result_spool)
     return Scheduler(
         *parts,
         gate=ConsumerGate(),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -44,7 +45,7 @@ from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Admitted, AttemptResult, Ledger
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import Scheduler
-from smsq_worker.sending.attempts import Attempts
+from smsq_worker.sending.attempts import Attempts, Ended
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.wakeup import WakeUp
 
@@ -104,7 +105,7 @@ def running(
         runtime.ledger,
         runtime.callbacks,
         runtime.backoff,
-        runtime.recorder,
+        runtime.result_spool,
         gate=ConsumerGate(),
         queues=queues,
     )
@@ -344,7 +345,9 @@ def test_old_entries_in_a_spool_are_an_error(tmp_path: Path) -> None:
 def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hangs_nothing(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
-    attempts = Attempts(runtime.sender.submit, 2)
+    came: SimpleQueue[Sequence[Ended]] = SimpleQueue()
+    attempts = Attempts(runtime.sender.submit, came.put, 2)
+    attempts.start()
     go = Admitted(1, "", "", "", None)
 
     def none_left(self: Thread) -> None:
@@ -353,13 +356,12 @@ def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hang
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none_left)
         attempts.begin(WakeUp(Lane.BULK, ["m1"], Source()), "m1", go)
-        (ended,) = attempts.ended()
+        (ended,) = came.get(timeout=60)
         assert ended.result is None
         assert attempts.free(Lane.OTP) == 2
     attempts.begin(WakeUp(Lane.BULK, ["m2"], Source()), "m2", go)
-    (ended,) = attempts.ended()
+    (ended,) = came.get(timeout=60)
     assert isinstance(ended.result, AttemptResult)
-    attempts.settled(2)
     attempts.wait_for_all()
 
 

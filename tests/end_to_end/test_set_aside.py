@@ -28,7 +28,7 @@ from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Admitted, AttemptResult, Ledger, Rejected
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.errors import LedgerFault
-from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.result_spool import ResultSpool
 
 LATER_MS = 20_000
 
@@ -293,8 +293,8 @@ def test_a_bad_line_of_the_spool_is_set_aside_and_the_others_are_written_down(
     left = tmp_path / "calls-00000000000000000001-aa.ready"
     left.write_bytes(b"".join(one + b"\n" for one in (line(), bad, line(id="m2", mid="N"))))
 
-    recorder = ResultRecorder(scene.ledger, Spool(tmp_path, "calls"))
-    recorder.replay()
+    kept = ResultSpool(scene.ledger, Spool(tmp_path, "calls"))
+    kept.replay()
 
     assert (scene.state("m1"), scene.state("m2")) == ("accepted", "accepted")
     (beside,) = tmp_path.iterdir()
@@ -304,10 +304,10 @@ def test_a_bad_line_of_the_spool_is_set_aside_and_the_others_are_written_down(
     assert len(told) == 1
     assert set_aside(scene, "result") == 1
     # Nobody looks at it again, until somebody renames it.
-    recorder.replay()
+    kept.replay()
     assert set_aside(scene, "result") == 1
     beside.rename(left)
-    recorder.replay()
+    kept.replay()
     assert beside.exists()
 
 
@@ -321,9 +321,11 @@ def test_a_result_whose_message_is_spoilt_keeps_no_other_waiting(
     calls = [
         AttemptResult(name, 1, Outcome.ACCEPTED, "", f"MID{name}") for name in ("m1", "m2", "m3")
     ]
-    recorder = ResultRecorder(scene.ledger, Spool(tmp_path, "calls"))
-    recorder.record(calls)
-    recorder.replay()
+    kept = ResultSpool(scene.ledger, Spool(tmp_path, "calls"))
+    with pytest.raises(LedgerUnavailable) as raised:
+        scene.ledger.record_many(calls)
+    kept.keep(calls, raised.value)
+    kept.replay()
     assert (scene.state("m1"), scene.state("m3")) == ("accepted", "accepted")
     (beside,) = tmp_path.iterdir()
     assert [json.loads(one)["mid"] for one in beside.read_bytes().splitlines()] == ["MIDm2"]

@@ -69,7 +69,7 @@ def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: P
         runtime.ledger,
         runtime.callbacks,
         runtime.backoff,
-        runtime.recorder,
+        runtime.result_spool,
         gate=ConsumerGate(),
         queues=object(),
     )

@@ -103,7 +103,7 @@ def test_functions_that_were_flushed_are_loaded_again(
 
 def test_functions_that_go_at_any_moment_cost_no_act(admin: redis.Redis, here: Scene) -> None:
     """As by FUNCTION FLUSH, or a failover to a server that does not have them yet."""
-    one = Scripts(admin, here.rules).act("admit")
+    one = Scripts(here.rules).act("admit")
 
     def flushing(commands: Commands) -> Answers:
         answers: Answers = perform(admin, _asked(commands))
@@ -133,7 +133,7 @@ def test_a_connection_that_is_lost_on_the_way_costs_no_later_act(
     admin: redis.Redis, here: Scene, lost: int
 ) -> None:
     """Called, listed, loaded, and called again."""
-    one = Scripts(admin, here.rules).act("admit")
+    one = Scripts(here.rules).act("admit")
     done = itertools.count()
 
     def breaking(commands: Commands) -> Answers:
@@ -154,7 +154,7 @@ def test_threads_that_miss_it_at_once_all_call_it_then(
     admin: redis.Redis, here: Scene, steps_before: int
 ) -> None:
     """One goes so many steps, then another does its act, then the first goes on."""
-    one = Scripts(admin, here.rules).act("admit")
+    one = Scripts(here.rules).act("admit")
     act = WITHOUT_WORK["admit"]
     done = itertools.count(1)
 
@@ -337,9 +337,9 @@ WITHOUT_WORK: dict[str, tuple[str | int, ...]] = {
 def test_each_fits_into_a_function_and_answers_as_its_script(
     admin: redis.Redis, settings: Settings, act: str, rules: dict[str, Any]
 ) -> None:
-    one = Scripts(admin, replace(settings.rules, **rules)).act(act)
+    one = Scripts(replace(settings.rules, **rules)).act(act)
     admin.function_load(one.library)
-    by_script = admin.evalsha(admin.script_load(one.script), 0, *WITHOUT_WORK[act])
+    by_script = admin.evalsha(admin.script_load(one.text), 0, *WITHOUT_WORK[act])
     assert admin.fcall(one.name, 0, *WITHOUT_WORK[act]) == by_script
 
 
@@ -352,10 +352,10 @@ def test_none_is_a_function_that_the_memory_limit_must_stop() -> None:
 def test_what_is_in_capitals_can_stay_and_the_rest_can_be_set_again(
     admin: redis.Redis, settings: Settings, act: str, rules: dict[str, Any]
 ) -> None:
-    one = Scripts(admin, replace(settings.rules, **rules)).act(act)
+    one = Scripts(replace(settings.rules, **rules)).act(act)
     declared: set[str] = set()
     of_a_call = {"KEYS", "ARGV", "redis"}
-    for part in PARTS.split(re.sub(r"--.*", "", one.script)):
+    for part in PARTS.split(re.sub(r"--.*", "", one.text)):
         found = re.match(r"local (?:function (\w+)|(\w+(?:, \w+)*))(?: *=(.*))?", part, re.DOTALL)
         if not found:
             assert not part.startswith("local")

@@ -21,7 +21,9 @@ from harness.extra_migration import EXTRA, NEWEST
 from harness.machine import dies, machine
 from harness.paths import ROOT
 from harness.scene import DELIVRD, LONG_AGO, PHONE, TEMPLATE, Scene
+from harness.senders import sender
 from harness.waiting import becomes, eventually, known
+from harness.wakeups import Source
 from smsq import keys
 from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable, SettingsError
@@ -34,9 +36,8 @@ from smsq_worker.ledger import migrations
 from smsq_worker.ledger.errors import SchemaTooNew
 from smsq_worker.ledger.migrations import MIGRATIONS, Schema, migrate
 from smsq_worker.runtime import Runtime
-from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
-from smsq_worker.sending.rate_limiter import RateLimiter
-from smsq_worker.sending.waiting import Waiting
+from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.wakeup import WakeUp
 
 SOON = datetime.now(UTC) + timedelta(days=3)
 
@@ -245,11 +246,12 @@ def test_what_producers_enter_is_valid_all_the_same(outgrown: Scene) -> None:
     assert outgrown.ledger.claim_reports(wake_after_s=30) == [("MID", "DELIVRD")]
 
 
-def test_a_wake_up_that_an_older_worker_took_is_given_back(outgrown: Scene) -> None:
+def test_a_wake_up_that_an_older_worker_took_is_given_back(outgrown: Scene, tmp_path: Path) -> None:
     gate = ConsumerGate()
-    limiter = RateLimiter(outgrown.ledger, gate)
-    with pytest.raises(RequeueLater, match="schema 99"):
-        next(limiter.admit(Waiting(["queued"]), 1))
+    with sender(outgrown, tmp_path, gate) as running:
+        source = Source()
+        running.take(WakeUp(Lane.NOTICE, ["queued"], source))
+        assert source.came.get(timeout=60) is None
     assert gate.open_queues(["sms.report"]) == []
 
 

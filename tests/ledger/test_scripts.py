@@ -68,9 +68,9 @@ def test_every_key_stands_in_the_table() -> None:
 def test_an_act_is_prepended_all_that_it_uses(
     client: redis.Redis, settings: Settings, act: str
 ) -> None:
-    script = Scripts(client, settings.rules).act(act)
-    assert client.script_load(script.script) == script.sha
-    text = code(script.script)
+    script = Scripts(settings.rules).act(act)
+    assert client.script_load(script.text) == script.sha
+    text = code(script.text)
     own = set(re.findall(r"local (?:function )?(\w+)", text))
     for names in re.findall(r"\bfor ([\w, ]+?) (?:in|=)|function[ \w]*\(([\w, ]*)\)", text):
         own |= set(re.split(r",\s*", ",".join(names)))
@@ -92,6 +92,6 @@ def test_no_act_is_prepended_a_file_that_it_does_not_use(act: str) -> None:
 def test_no_act_is_prepended_a_function_that_it_does_not_use(
     client: redis.Redis, settings: Settings, act: str
 ) -> None:
-    text = code(Scripts(client, settings.rules).act(act).script)
+    text = code(Scripts(settings.rules).act(act).text)
     for name in re.findall(r"^local function (\w+)", text, re.MULTILINE):
         assert len(re.findall(rf"\b{name}\b", text)) > 1, name

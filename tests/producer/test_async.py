@@ -29,6 +29,7 @@ from smsq.cipher import opener
 from smsq.connection import NOT_SENT, connect, running
 from smsq.contract import parse
 from smsq.entries import NO_ORIGIN
+from smsq.functions import Script
 from smsq.ledger_writer import LedgerWriter
 from smsq.settings import ProducerSettings
 from smsq_worker.config.settings import Settings
@@ -234,11 +235,8 @@ def test_calls_beside_each_other_have_traces_of_their_own(
 # --- connections ----------------------------------------------------------------------------
 
 
-class Echo:
-    """A script whose answer tells whose it is."""
-
-    script = "return ARGV[1]"
-    sha = "098e0f0d1448c0a81dafe820f66d460eb09263da"
+ECHO = Script("return ARGV[1]")
+"""A script whose answer tells whose it is."""
 
 
 def clients(url: str, *, idle_s: float = 30.0, try_s: float = 5.0) -> AsyncClients:
@@ -246,7 +244,7 @@ def clients(url: str, *, idle_s: float = 30.0, try_s: float = 5.0) -> AsyncClien
 
 
 async def echo(own: AsyncClients, text: str) -> Any:
-    answer, _ = await aperform(own.of_running_loop(), running(Echo, [text], 0))
+    answer, _ = await aperform(own.of_running_loop(), running(ECHO, [text], 0))
     return answer
 
 

@@ -277,6 +277,16 @@ def test_the_keeper_loads_what_is_missing_and_what_is_not_its_own(admin: redis.R
         assert libraries(admin) == [(LIBRARY, True)]
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_is_there_is_read_in_either_protocol(
+    server: ValkeyServer, admin: redis.Redis, protocol: int
+) -> None:
+    functions.load(admin)
+    with closing(connect(f"{server.connection_url}/0?protocol={protocol}")) as client:
+        Keeper(client, "redis://host").keep()
+        assert libraries(client) == [(LIBRARY, True)]
+
+
 def test_the_keeper_looks_once_in_a_while(
     admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,10 +14,12 @@ import redis
 
 from harness.backend import run
 from harness.faulty_line import freezing
-from smsq.connection import connect, run_and_wait
+from smsq.connection import connect
+from smsq.connection import run as run_act
+from smsq.functions import Script
 from smsq.redis_pools import KEPT_AT_MOST
 
-ECHO = "return ARGV[1]"
+ECHO = Script("return ARGV[1]")
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def own(environ: dict[str, str]) -> Iterator[redis.Redis]:
 
 
 def echo(client: redis.Redis, text: str) -> Any:
-    return run_and_wait(client, client.register_script(ECHO), [text], 0)[0]
+    return run_act(client, ECHO, [text])
 
 
 def connections(client: redis.Redis) -> set[str]:

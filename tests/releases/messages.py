@@ -28,13 +28,13 @@ try:
     from smsq_worker.infra.spool import Spool
     from smsq_worker.ledger import Admitted, AttemptResult
     from smsq_worker.ledger.admin import Control
-    from smsq_worker.sending.result_recorder import ResultRecorder
+    from smsq_worker.sending.result_spool import ResultSpool
 except ImportError:  # the names up to 0.2.0
     from smsq_worker.ledger import CameTo as AttemptResult
     from smsq_worker.ledger import Go as Admitted
     from smsq_worker.ledger.control import Control
     from smsq_worker.local.ports import free_port
-    from smsq_worker.recorder import Recorder as ResultRecorder
+    from smsq_worker.recorder import Recorder as ResultSpool
     from smsq_worker.settings import Settings
     from smsq_worker.spool import Spool
     from smsq_worker.states import Outcome
@@ -136,7 +136,11 @@ class Writer:
         self.go("spooled")
         away = Ledger(connect(f"redis://127.0.0.1:{free_port()}/0"), self.settings.rules)
         result = AttemptResult("spooled", 1, Outcome.ACCEPTED, "", "MID-spooled")
-        ResultRecorder(away, Spool(self.settings.home / "spool", "calls")).record([result])
+        kept: Any = ResultSpool(away, Spool(self.settings.home / "spool", "calls"))
+        if hasattr(kept, "keep"):
+            kept.keep([result], smsq.LedgerUnavailable("it is away"))
+        else:
+            kept.record([result])
         self.enter("suppressed-later", phone=SUPPRESSED)
         self.control.pause("account", "test")
 

@@ -155,7 +155,7 @@ def clock_of(settings: Settings) -> Callable[[Queues], Scheduler]:
     runtime = Runtime.build(settings)
 
     def make(queues: Queues) -> Scheduler:
-        parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.recorder)
+        parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.result_spool)
         return Scheduler(*parts, gate=ConsumerGate(), queues=queues)
 
     return make

@@ -22,8 +22,7 @@ from smsq_worker.config.gateway_address import Address
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted
-from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.rate_limiter import RateLimiter
+from smsq_worker.sending.send_times import SendTimes
 from smsq_worker.vendors.client import SPARE_S, TOO_LATE, Gateway
 from smsq_worker.vendors.vendor import GatewayResult
 
@@ -150,12 +149,10 @@ def test_an_attempt_that_no_longer_holds_gets_no_departure(
     with pytest.raises(LeaseExpired):
         scene.ledger.depart("m1", go)
     assert f"{go.attempt} m1" not in scene.client.zrange("smsq:calls", 0, -1)
-    late = RateLimiter(scene.ledger, ConsumerGate())
-    late._round_trip_s = 0.0
+    late = SendTimes(scene.ledger)
+    late.note_round_trip(0.0)
     with pytest.raises(LeaseExpired):
-        late.wait_for_send_time(
-            "m1", Admitted(1, "1", "t", "c", departs_at=time.monotonic() - 1, begun=go.begun)
-        )
+        late.wait("m1", Admitted(1, "1", "t", "c", departs_at=time.monotonic() - 1, begun=go.begun))
 
 
 # Whole workers

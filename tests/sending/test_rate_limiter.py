@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ import redis
 from cryptography.fernet import Fernet
 
 from harness.scene import DELIVRD, PHONE, Scene, stat
+from harness.senders import sender
 from harness.waiting import eventually
+from harness.wakeups import Source
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import Lane
@@ -23,9 +26,10 @@ from smsq.errors import LedgerUnavailable
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Ledger, Rejected, RetryLater
-from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
-from smsq_worker.sending.rate_limiter import RateLimiter, set_switch_interval
+from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.send_times import set_switch_interval
 from smsq_worker.sending.waiting import MAX_ASKS, Waiting
+from smsq_worker.sending.wakeup import WakeUp
 
 SECOND = 1_000_000
 HARDLY_EVER = 0.001
@@ -189,9 +193,8 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     def work(share: list[str]) -> None:
         with connect(scene.settings.redis_url) as own:
             ledger = Ledger(own, scene.rules)
-            limiter = RateLimiter(ledger, ConsumerGate())
             for name in share:
-                go = patiently(limiter, name)
+                go = patiently(ledger, name)
                 assert isinstance(go, Admitted)
                 ledger.record(name, go.attempt, Outcome.ACCEPTED, detail="", mid=name)
 
@@ -202,11 +205,17 @@ def test_no_second_sees_more_than_the_rate_and_the_burst(build: Build) -> None:
     assert all(later - earlier >= 1000 for earlier, later in zip(at, at[most:], strict=False))
 
 
-def patiently(limiter: RateLimiter, name: str) -> Admitted | Rejected:
-    """Ask until a message waits no longer, as its lane's thread does."""
+def asked(ledger: Ledger, waiting: Waiting, free: int) -> list[tuple[str, Admitted | Rejected]]:
+    """Ask for what is due, as a lane's thread does; give those that wait no longer."""
+    asks = waiting.to_ask(free)
+    return list(waiting.answered(asks, ledger.admit_many(asks)))
+
+
+def patiently(ledger: Ledger, name: str) -> Admitted | Rejected:
+    """Ask until a message waits no longer."""
     waiting = Waiting([name])
     while True:
-        for _, answer in limiter.admit(waiting, 1):
+        for _, answer in asked(ledger, waiting, 1):
             return answer
         time.sleep(max(0.0, waiting.next_at() - time.monotonic()))
 
@@ -352,7 +361,7 @@ def test_a_slow_down_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture
     assert caplog.messages == ["slowed down to 50 of 100 calls a second: http 429"]
 
 
-# The rate limiter
+# Those that wait
 
 
 @pytest.fixture
@@ -369,48 +378,47 @@ def slow(build: Build) -> Scene:
 def test_a_message_goes_through(slow: Scene) -> None:
     slow.control.set_rate(10, 10)
     slow.client.delete(keys.CALLS)
-    limiter = RateLimiter(slow.ledger, ConsumerGate())
-    assert isinstance(patiently(limiter, "m1"), Admitted)
-    assert patiently(limiter, "m1").why == "copy"  # type: ignore[union-attr]
+    assert isinstance(patiently(slow.ledger, "m1"), Admitted)
+    assert patiently(slow.ledger, "m1").why == "copy"  # type: ignore[union-attr]
 
 
-def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene) -> None:
-    gate = ConsumerGate()
-    limiter = RateLimiter(slow.ledger, gate)
-    slow.control.pause("account", "by hand")
-    with pytest.raises(RequeueLater, match="paused"):
-        patiently(limiter, "m1")
-    assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
-    slow.control.resume("account", "by hand")
-    slow.control.set_rate(10, 10)
-    slow.client.delete(keys.CALLS)
-    assert isinstance(patiently(limiter, "m2"), Admitted)
+def test_a_pause_gives_the_message_back_and_closes_the_queues(slow: Scene, tmp_path: Path) -> None:
+    gate, source = ConsumerGate(), Source()
+    with sender(slow, tmp_path, gate) as running:
+        slow.control.pause("account", "by hand")
+        running.take(WakeUp(Lane.NOTICE, ["m1"], source))
+        assert source.came.get(timeout=60) is None
+        assert gate.open_queues(["sms.notice", "sms.report"]) == ["sms.report"]
+        slow.control.resume("account", "by hand")
+        slow.control.set_rate(10, 10)
+        slow.client.delete(keys.CALLS)
+        running.take(WakeUp(Lane.NOTICE, ["m2"], source))
+        assert source.came.get(timeout=60) == "deferred"
+    assert (slow.field("m1", "n"), slow.field("m2", "n")) == (None, "1")
 
 
 def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(slow: Scene) -> None:
-    limiter = RateLimiter(slow.ledger, ConsumerGate())
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
     waiting = Waiting(["m1"])
-    assert list(limiter.admit(waiting, 3)) == []
+    assert asked(slow.ledger, waiting, 3) == []
     waiting.add(["nobody"])
-    assert list(limiter.admit(waiting, 3)) == [("nobody", Rejected("unknown", None))]
+    assert asked(slow.ledger, waiting, 3) == [("nobody", Rejected("unknown", None))]
     slow.client.delete(keys.CALLS)
-    ((name, answer),) = eventually(lambda: list(limiter.admit(waiting, 3)))
+    ((name, answer),) = eventually(lambda: asked(slow.ledger, waiting, 3))
     assert (name, type(answer)) == ("m1", Admitted)
     assert not waiting
 
 
 def test_no_more_are_asked_for_than_attempts_may_begin(scene: Scene) -> None:
-    limiter = RateLimiter(scene.ledger, ConsumerGate())
     names = [scene.enter(f"m{n}") and f"m{n}" for n in range(40)]
     waiting = Waiting(names)
-    assert list(limiter.admit(waiting, 0)) == []
+    assert asked(scene.ledger, waiting, 0) == []
     assert waiting.next_at() == math.inf, "it is woken up when an attempt ends"
-    assert [name for name, _ in limiter.admit(waiting, 3)] == names[:3]
+    assert [name for name, _ in asked(scene.ledger, waiting, 3)] == names[:3]
     # In one act, which others have to wait for.
-    assert [name for name, _ in limiter.admit(waiting, 30)] == names[3 : 3 + MAX_ASKS]
+    assert [name for name, _ in asked(scene.ledger, waiting, 30)] == names[3 : 3 + MAX_ASKS]
 
 
 def test_a_lane_whose_ledger_is_away_asks_for_nothing_for_a_while() -> None:
@@ -439,35 +447,35 @@ def test_threads_take_turns_more_often_where_a_few_ms_can_be_told() -> None:
 
 
 def test_a_wake_up_that_waits_long_is_said_to_be_in_hand(
-    slow: Scene, monkeypatch: pytest.MonkeyPatch
+    slow: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Or it would be taken for lost, and published once more."""
     monkeypatch.setattr("smsq_worker.sending.waiting.IN_HAND_S", 0)
-    limiter = RateLimiter(slow.ledger, ConsumerGate())
-    waiting = Waiting(["m1", "m2"])
-    for name in ("m1", "m2"):
-        slow.client.zadd(keys.TIMERS, {name: 1})
-        assert list(limiter.admit(waiting, 1)) == []
-        assert slow.timer(name) > slow.now_ms()
+    names = ("m1", "m2")
+    slow.client.zadd(keys.TIMERS, dict.fromkeys(names, 1))
+    with sender(slow, tmp_path, ConsumerGate()) as running:
+        running.take(WakeUp(Lane.NOTICE, names, Source(), is_batch=True))
+        eventually(lambda: all(slow.timer(name) > slow.now_ms() for name in names))
+    assert slow.state("m1") == "queued"
 
 
 # What has been admitted is called
 
 
-def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(scene: Scene) -> None:
+def test_what_is_admitted_before_a_pause_shows_is_given_to_be_called(
+    scene: Scene, tmp_path: Path
+) -> None:
     """A probe among the messages of a batch: one may go, and the next are told of the pause."""
     scene.control.pause("account", "for a test")
     pause = scene.stored_pause("account") | {"cause": "refusals", "permit": scene.now_ms()}
     scene.client.hset(keys.PAUSES, "account", json.dumps(pause))
     names = [scene.enter(name, lane="bulk") and name for name in ("m1", "m2", "m3")]
-    gate = ConsumerGate()
-    limiter = RateLimiter(scene.ledger, gate)
-    admitted = limiter.admit(Waiting(names), 3)
-    name, admission = next(admitted)
-    assert (name, type(admission)) == ("m1", Admitted)
-    with pytest.raises(RequeueLater, match="paused"):
-        next(admitted)
-    assert [scene.state(name) for name in names] == ["sending", "queued", "queued"]
+    gate, source = ConsumerGate(), Source()
+    with sender(scene, tmp_path, gate) as running:
+        running.take(WakeUp(Lane.BULK, names, source, is_batch=True))
+        assert source.came.get(timeout=60) is None
+    assert [scene.field(name, "n") for name in names] == ["1", None, None]
+    assert [scene.state(name) for name in names] == ["deferred", "queued", "queued"]
     assert gate.open_queues(["sms.bulk"]) == []
 
 

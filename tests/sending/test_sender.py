@@ -235,7 +235,7 @@ def test_what_a_call_said_of_the_gateway_is_old_when_it_comes_from_the_spool(
         finally:
             client.config_set("min-replicas-to-write", 0)
     assert known("m1").state == "sending"
-    runtime.recorder.replay()
+    runtime.result_spool.replay()
     assert (known("m1").state, known("m1").attempts[0].detail) == ("deferred", "http 503")
     assert paused(runtime) == []
     assert not is_slowed_down(runtime)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -33,14 +32,14 @@ from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import AttemptResult, Ledger, RetryLater
 from smsq_worker.ledger.admin import Control
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.rate_limiter import RateLimiter
-from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.sender import Sender
 from smsq_worker.sending.waiting import Waiting
 from smsq_worker.sending.wakeup import WakeUp
 
 MAIN = Account("main", "", 500, 50)
 BACKUP = Account("backup", "backup", 500, 50, templates=(("SMS_1001", "T-77"),))
+AWAY = LedgerUnavailable("it is away")
 
 
 class Two:
@@ -57,7 +56,7 @@ class Two:
         self.ledger = Ledger(client, self.rules)
         self.control = Control(client, self.rules)
         self.spool = Spool(settings.home / "spool", "calls")
-        self.recorder = ResultRecorder(self.ledger, self.spool)
+        self.result_spool = ResultSpool(self.ledger, self.spool)
         self.writer = LedgerWriter(client, settings)
         gate = ConsumerGate()
         gate.set("open", 1000)
@@ -65,9 +64,9 @@ class Two:
             key: gateway_at(replace(settings.address, url=url)) for key, url in urls.items()
         }
         self.sender = Sender(
-            RateLimiter(self.ledger, gate),
+            self.ledger,
             self.gateways,
-            self.recorder,
+            self.result_spool,
             ledger_writer=self.writer,
             backoff=Backoff(30, 60),
             gate=gate,
@@ -211,9 +210,7 @@ def test_an_account_that_this_process_does_not_know_is_left_out(
 # The spool
 
 
-def test_a_spooled_result_keeps_its_account(
-    two: Two, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_spooled_result_keeps_its_account(two: Two, tmp_path: Path) -> None:
     two.control.pause("account", "test")
     two.enter("m1")
     admitted = two.ledger.admit("m1")
@@ -221,26 +218,19 @@ def test_a_spooled_result_keeps_its_account(
     result = AttemptResult(
         "m1", 1, Outcome.ACCEPTED, "", "X backup", begun=begun, account="backup", in_hand=True
     )
-    with monkeypatch.context() as patch:
-        patch.setattr(two.ledger, "record_many", _unavailable)
-        assert two.recorder.record([result]) == [None]
+    assert two.result_spool.keep([result], AWAY) == [None]
     (file,) = (tmp_path / "spool").glob("calls-*")
     assert json.loads(file.read_text())["account"] == "backup"
-    two.recorder.replay()
+    two.result_spool.replay()
     assert two.attempts() == [("backup", "accepted", "X")]
 
 
-def test_an_entry_of_one_account_is_as_before(two: Two, monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setattr(two.ledger, "record_many", _unavailable)
-    two.recorder.record([AttemptResult("m1", 1, Outcome.ACCEPTED, "", "X", begun=5)])
+def test_an_entry_of_one_account_is_as_before(two: Two, tmp_path: Path) -> None:
+    two.result_spool.keep([AttemptResult("m1", 1, Outcome.ACCEPTED, "", "X", begun=5)], AWAY)
     (file,) = (tmp_path / "spool").glob("calls-*")
     assert set(json.loads(file.read_text())) == {
         *("id", "attempt", "outcome", "detail", "mid", "wait_s", "begun")
     }
-
-
-def _unavailable(*_: object) -> None:
-    raise LedgerUnavailable("away")
 
 
 # Those that wait

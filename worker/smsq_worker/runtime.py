@@ -23,8 +23,7 @@ from smsq_worker.ledger import Ledger, account_check, accounts, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.rate_limiter import RateLimiter
-from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.sender import Sender
 from smsq_worker.vendors.client import Gateway
 from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
@@ -45,7 +44,7 @@ class Runtime:
     ledger: Ledger
     gateways: Mapping[str, Gateway]
     """By the keys of their accounts."""
-    recorder: ResultRecorder
+    result_spool: ResultSpool
     backoff: Backoff
     sender: Sender
     reconciler: Reconciler
@@ -71,14 +70,14 @@ class Runtime:
             for one in settings.accounts
         }
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
-        recorder = ResultRecorder(ledger, Spool(settings.home / "spool", "calls"))
+        result_spool = ResultSpool(ledger, Spool(settings.home / "spool", "calls"))
         gate = gate or ConsumerGate()
         # Until the scheduler knows better.
         gate.set("open", sum(one.account.rate_per_s for one in settings.accounts))
         sender = Sender(
-            RateLimiter(ledger, gate),
+            ledger,
             gateways,
-            recorder,
+            result_spool,
             ledger_writer=LedgerWriter(client, settings, cipher),
             backoff=backoff,
             gate=gate,
@@ -91,7 +90,7 @@ class Runtime:
             cipher=cipher,
             ledger=ledger,
             gateways=gateways,
-            recorder=recorder,
+            result_spool=result_spool,
             backoff=backoff,
             sender=sender,
             reconciler=Reconciler(ledger, next(iter(catalogues.values())), catalogues),

@@ -77,7 +77,7 @@ class SchedulerStep(bootsteps.StartStopStep):
                 runtime.ledger,
                 runtime.callbacks,
                 runtime.backoff,
-                runtime.recorder,
+                runtime.result_spool,
                 gate=app.gate,
                 queues=BrokerQueues(app, connection),
                 chores=(

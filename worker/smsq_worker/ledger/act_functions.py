@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from smsq.connection import Script
-from smsq.functions import Runnable, evaluate, is_barred
+from smsq.functions import Script, is_barred
 from smsq.steps import Answers, Commands, Steps
 from smsq_worker.ledger.lua_parts import PARTS, is_kept
 
@@ -34,11 +33,11 @@ _COMMENTS: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 _DECLARED: Final = re.compile(r"local (\w+(?:, \w+)*)( *=)?")
 
 
-class Function(Runnable):
-    """An act as a function, or as the script that it was made of. Threads share it."""
+class Function(Script):
+    """An act as a function, or as the script that it was made of."""
 
-    def __init__(self, act: str, text: str, script: Script) -> None:
-        self.script, self.sha = script.script, script.sha
+    def __init__(self, act: str, text: str, flags: str) -> None:
+        super().__init__(flags + text)
         self._of_act = f"{PREFIX}{act}_"
         self.name, self.library = library(self._of_act, text)
         self._calls_at = self._loads_at = 0.0
@@ -56,7 +55,7 @@ class Function(Runnable):
                 return answers
             if loads == self._loads:  # no other thread has loaded it meanwhile
                 self._calls_at = time.monotonic() + AGAIN_S
-        return (yield from evaluate(self.sha, self.script, args, after))
+        return (yield from super().run(args, after))
 
     def _is_loaded(self, why_not: ResponseError) -> Steps[bool]:
         """Load the library, if it may be, and drop those of the same act that are too many."""
@@ -68,7 +67,7 @@ class Function(Runnable):
         (found,) = yield [("FUNCTION", "LIST", "LIBRARYNAME", f"{self._of_act}*")]
         if isinstance(found, ResponseError):
             return False
-        names = [one["library_name"] if isinstance(one, dict) else one[1] for one in found]
+        names = [one["library_name"] for one in listed(found)]
         # Any will do.
         for one in random.sample(names, max(0, len(names) - AT_MOST + 1)):
             (dropped,) = yield [("FUNCTION", "DELETE", one)]
@@ -80,6 +79,14 @@ class Function(Runnable):
         self._loads += 1
         self._calls_at = 0.0
         return True
+
+
+def listed(answer: list[Any]) -> list[dict[str, Any]]:
+    """Return the libraries that FUNCTION LIST answers, in either protocol of Redis."""
+    return [
+        one if isinstance(one, dict) else dict(zip(one[::2], one[1::2], strict=True))
+        for one in answer
+    ]
 
 
 def library(of_act: str, script: str) -> tuple[str, str]:

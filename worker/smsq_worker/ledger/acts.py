@@ -29,7 +29,7 @@ class Acts:
         self._client = client
         self._rules = rules
         self._cipher = cipher
-        self._scripts = Scripts(client, rules)
+        self._scripts = Scripts(rules)
 
     def _run(self, act: str, *args: str | float) -> list[Any]:
         return self._run_safely(act, *args, replicas=0)[0]
@@ -58,5 +58,4 @@ class Acts:
         self, key: str, *fields: str | float, drop: Sequence[str] = (), act: str = ""
     ) -> None:
         """Set and drop fields of a hash, also at the memory limit of Redis."""
-        with mapped_errors(self._rules.url):
-            self._scripts.act("keep")(keys=[key], args=[act, len(fields), *fields, *drop])
+        self._run_plain("keep", act, len(fields), *fields, *drop, keys=[key])

@@ -32,8 +32,10 @@ class Library(NamedTuple):
 def libraries(client: Client, pattern: str = f"{PREFIX}*") -> list[Library]:
     """List the libraries of all releases. Raises redis.RedisError."""
     found: Any = client.function_list(pattern, withcode=True)
-    each = (dict(zip(one[::2], one[1::2], strict=True)) for one in found)
-    return sorted(Library(one["library_name"], one["library_code"] == CODE) for one in each)
+    return sorted(
+        Library(one["library_name"], one["library_code"] == CODE)
+        for one in act_functions.listed(found)
+    )
 
 
 def load(client: Client) -> None:

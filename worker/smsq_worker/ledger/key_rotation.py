@@ -12,7 +12,9 @@ from redis.client import Pipeline
 
 from smsq import keys
 from smsq.cipher import FernetCipher, Unreadable
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, perform
+from smsq.functions import Script
+from smsq.steps import answered
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.scripts import Scripts
 
@@ -33,7 +35,7 @@ def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
     found. Several workers may do this at once, and be killed at any point. Messages are left as
     they are. Raises LedgerUnavailable.
     """
-    move = Scripts(client, rules).act("renew")
+    move = Scripts(rules).act("renew")
     with mapped_errors(rules.url):
         count = sum(_renew_suppressed(client, cipher, move))
         if count:
@@ -41,20 +43,23 @@ def renew(client: Client, rules: Rules, cipher: FernetCipher) -> None:
         client.transaction(lambda pipe: _rewrap(pipe, cipher), keys.LOOKUP)
 
 
-def _renew_suppressed(client: Client, cipher: FernetCipher, move: Any) -> Iterator[int]:
-    with client.pipeline(transaction=False) as pipe:
-        for phone_hash, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
-            entry: dict[str, Any] = json.loads(text)
-            # What no key opens stays suppressed: only its digest counts.
-            with suppress(Unreadable):
-                phone = cipher.renewed(entry["phone"])
-                if phone != entry["phone"]:
-                    now = cipher.phone_hash(cipher.show(phone))
-                    new = json.dumps(entry | {"phone": phone})
-                    move(args=[phone_hash, text, now, new], client=pipe)
-            if len(pipe) >= AT_ONCE:
-                yield from pipe.execute()
-        yield from pipe.execute()
+def _renew_suppressed(client: Client, cipher: FernetCipher, move: Script) -> Iterator[int]:
+    load = "SCRIPT", "LOAD", move.text
+    commands: list[tuple[Any, ...]] = [load]
+    for phone_hash, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
+        entry: dict[str, Any] = json.loads(text)
+        # What no key opens stays suppressed: only its digest counts.
+        with suppress(Unreadable):
+            phone = cipher.renewed(entry["phone"])
+            if phone != entry["phone"]:
+                now = cipher.phone_hash(cipher.show(phone))
+                new = json.dumps(entry | {"phone": phone})
+                commands.append(("EVALSHA", move.sha, 0, phone_hash, text, now, new))
+        if len(commands) > AT_ONCE:
+            yield from perform(client, answered(commands))[1:]
+            commands = [load]
+    if len(commands) > 1:
+        yield from perform(client, answered(commands))[1:]
 
 
 def _rewrap(pipe: Pipeline, cipher: FernetCipher) -> None:

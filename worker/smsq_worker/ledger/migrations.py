@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, run
 from smsq.errors import SettingsError
 from smsq.failpoints import reached
 from smsq_worker.config.rules import Rules
@@ -64,7 +64,7 @@ def _note_due(client: Client, scripts: Scripts) -> Iterator[None]:
     cursor: Any = 0
     while True:
         cursor, timers = client.zscan(keys.TIMERS, cursor, count=SLICE)
-        note_due(args=[message_id for message_id, _ in timers])
+        run(client, note_due, [message_id for message_id, _ in timers])
         yield
         if not cursor:
             return
@@ -102,8 +102,8 @@ def migrate(client: Client, rules: Rules, migrations: Sequence[Migration] = MIGR
     SettingsError where the ledger is too new, and LedgerUnavailable.
     """
     check(client, rules.url)
-    scripts = Scripts(client, rules)
-    raise_to = _raiser(scripts, max(one.version for one in migrations))
+    scripts = Scripts(rules)
+    raise_to = _raiser(client, scripts, max(one.version for one in migrations))
     with mapped_errors(rules.url):
         found = raise_to()
         for migration in migrations:
@@ -118,16 +118,16 @@ def require(client: Client, rules: Rules, version: int) -> Schema:
     Raises LedgerUnavailable. Nothing lowers it again.
     """
     with mapped_errors(rules.url):
-        return _raiser(Scripts(client, rules), VERSION)(readable_by=version)
+        return _raiser(client, Scripts(rules), VERSION)(readable_by=version)
 
 
-def _raiser(scripts: Scripts, newest: int) -> Callable[..., Schema]:
+def _raiser(client: Client, scripts: Scripts, newest: int) -> Callable[..., Schema]:
     """Return what raises a ledger's schema, and returns it; an empty ledger has the newest."""
     act = scripts.act("schema")
 
     def raise_to(version: int = 0, readable_by: int = 0) -> Schema:
         args = [newest, version, readable_by]
-        return Schema(*act(keys=[keys.SCHEMA, *_SIGNS_OF_USE], args=args))
+        return Schema(*run(client, act, args, keys=[keys.SCHEMA, *_SIGNS_OF_USE]))
 
     return raise_to
 

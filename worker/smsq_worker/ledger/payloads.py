@@ -26,11 +26,8 @@ class EncryptingActs(Acts):
             if kept := json.loads(payload)[2:]:  # of what may be sent again: ends.lua
                 kept[2:3] = [digest]
                 now = to_json([*json.loads(now), *kept])
-            with mapped_errors(self._rules.url):
-                self._scripts.act("seal")(
-                    keys=[keys.message(message_id), keys.payload(message_id)],
-                    args=[payload, now, digest],
-                )
+            of_message = keys.message(message_id), keys.payload(message_id)
+            self._run_plain("seal", payload, now, digest, keys=of_message)
 
     def _encrypt_message_of(self, mid: str) -> None:
         """Encrypt a message whose number is about to be kept for long."""

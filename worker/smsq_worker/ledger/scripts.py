@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smsq import keys
-from smsq.connection import Client
-from smsq.functions import lua
+from smsq.functions import Script, lua
 from smsq.ledger_writer import FIRST_CHECK_S
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain import shares
@@ -48,22 +47,21 @@ _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 
 
 class Scripts:
-    """Registers scripts with a client."""
+    """Puts scripts together, each once."""
 
-    def __init__(self, client: Client, rules: Rules) -> None:
-        self._client = client
+    def __init__(self, rules: Rules) -> None:
         self._constants = _constants(rules)
         # All at once: after an upgrade the files are another release's.
         self._files = _files()
-        self._registered: dict[str, Any] = {}
+        self._made: dict[str, Script] = {}
 
-    def act(self, name: str) -> Any:
-        """Return the script `lua/<name>.lua`."""
-        if name not in self._registered:
-            self._registered[name] = self._register(name)
-        return self._registered[name]
+    def act(self, name: str) -> Script:
+        """Return the act `lua/<name>.lua`."""
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
 
-    def _register(self, name: str) -> Any:
+    def _make(self, name: str) -> Script:
         *shared, act = self._with_needs(name, set())
         body = "".join([*used(shared, act), act])
         named = set(re.findall(r"\b[A-Z_]+\b", body))
@@ -78,8 +76,7 @@ class Scripts:
         tables = (f"local {name} = {value}\n" for name, value in constants.items())
         text = keys.fill_in("".join([*tables, body]))
         flags = "" if name in REFUSED_WHEN_FULL else AT_THE_LIMIT
-        script = self._client.register_script(flags + text)
-        return Function(name, text, script) if name in AS_FUNCTIONS else script
+        return Function(name, text, flags) if name in AS_FUNCTIONS else Script(flags + text)
 
     def _with_needs(self, file: str, seen: set[str]) -> Iterator[str]:
         """Yield a file's text after those that it needs, each once."""

@@ -20,7 +20,6 @@ from smsq import keys
 from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import mask_phone
-from smsq.functions import evaluate
 from smsq.steps import Answers
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import timestamps
@@ -92,7 +91,7 @@ class Selector:
         self._rules = rules
         self._ciphers = ciphers
         self._spaces = ("", "file:", "relay::", *(f"relay:{name}:" for name in callers))
-        self._act = Scripts(client, rules).act("select")
+        self._act = Scripts(rules).act("select")
 
     def page(
         self,
@@ -180,7 +179,7 @@ class Selector:
 
     def _slice(self, conditions: str, by: Sequence[str], *where: Any) -> _Slice:
         args = (0, *where, conditions, json.dumps(by))
-        steps = evaluate(self._act.sha, self._act.script, args, [("TIME",)])
+        steps = self._act.run(args, [("TIME",)])
         with mapped_errors(self._rules.url):
             answer, ended = _unfailed(perform(self._client, steps))
         cursor, by_mask, began, *found = answer

@@ -25,8 +25,8 @@ from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.errors import LedgerFault, SchemaTooNew
 from smsq_worker.ledger.types import CLAIM_AT_MOST
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.rate_limiter import set_switch_interval
-from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.result_spool import ResultSpool
+from smsq_worker.sending.send_times import set_switch_interval
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Scheduler:
         ledger: Ledger,
         callbacks: Callbacks,
         backoff: Backoff,
-        recorder: ResultRecorder,
+        result_spool: ResultSpool,
         *,
         gate: ConsumerGate,
         queues: Queues,
@@ -95,7 +95,7 @@ class Scheduler:
         self._ledger = ledger
         self._callbacks = callbacks
         self._backoff = backoff
-        self._recorder = recorder
+        self._result_spool = result_spool
         self._gate = gate
         self._queues = queues
         self._chores = chores
@@ -174,7 +174,7 @@ class Scheduler:
         if time.monotonic() < self._replay_at:
             return
         try:
-            self._recorder.replay()
+            self._result_spool.replay()
         except OSError as error:
             self._replay_at = time.monotonic() + self._spool_failures.fails(error)
         else:

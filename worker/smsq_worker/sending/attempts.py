@@ -1,10 +1,14 @@
-"""The threads that submit admitted messages, for all lanes of a process."""
+"""The threads that submit admitted messages, and the one that records what came of them.
+
+They are for all lanes of a process.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -12,6 +16,7 @@ from threading import Condition, Thread
 from typing import Final
 
 from smsq.contract import Lane
+from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Admitted, AttemptResult, Rejected
 from smsq_worker.sending.wakeup import WakeUp
@@ -45,16 +50,35 @@ class Attempts:
     Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
     """
 
-    def __init__(self, submit: Callable[[str, Lane, Admitted], AttemptResult], limit: int) -> None:
+    def __init__(
+        self,
+        submit: Callable[[str, Lane, Admitted], AttemptResult],
+        finish: Callable[[Sequence[Ended]], None],
+        limit: int,
+    ) -> None:
+        """`finish` is given what has ended, as much as there is, by one thread."""
         self._submit = submit
+        self._finish = finish
         self.limit = limit
         self._jobs: SimpleQueue[tuple[WakeUp, str, Admitted]] = SimpleQueue()
         self._results: SimpleQueue[Ended] = SimpleQueue()
         self._changed = Condition()
         self._threads = 0
+        self._is_recording = False
+        self.round_began = math.inf
+        """Of the thread that records, by time.monotonic(); math.inf while there is nothing."""
         # The threads of attempts change none of these: they would queue up for the lock.
         self._begun = self._begun_otps = self._rejected = 0
         self._ended = self._ended_otps = self._settled = 0
+
+    def start(self) -> None:
+        """Start the thread that records, unless it runs."""
+        if self._is_recording:
+            return
+        with self._changed:
+            if not self._is_recording:
+                Thread(target=self._record_forever, name="smsq-record", daemon=True).start()
+                self._is_recording = True
 
     def free(self, lane: Lane) -> int:
         """Return how many attempts of a lane may begin now."""
@@ -66,7 +90,7 @@ class Attempts:
         return max(most - self._busy(), kept - (self._begun_otps - self._ended_otps))
 
     def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
-        """Submit a message; `ended` returns its result."""
+        """Submit a message; it ends by `finish`."""
         with self._changed:
             self._begun += 1
             self._begun_otps += wakeup.lane is Lane.OTP
@@ -78,29 +102,10 @@ class Attempts:
             self._results.put(Ended(wakeup, message_id, None))
 
     def reject(self, wakeup: WakeUp, message_id: str, rejected: Rejected) -> None:
-        """Note a message that needs no attempt; `ended` returns it among the others."""
+        """Finish a message that needs no attempt, among the others."""
         with self._changed:
             self._rejected += 1
         self._results.put(Ended(wakeup, message_id, rejected))
-
-    def ended(self) -> list[Ended]:
-        """Wait until some have ended, and return them; `settled` is to be called for them."""
-        came = [self._results.get()]
-        if self._busy() >= MANY:
-            time.sleep(GATHER_S)
-        with suppress(Empty):
-            while True:
-                came.append(self._results.get_nowait())
-        lanes = [one.wakeup.lane for one in came if not isinstance(one.result, Rejected)]
-        self._ended_otps += lanes.count(Lane.OTP)
-        self._ended += len(lanes)
-        return came
-
-    def settled(self, count: int) -> None:
-        """Note that `count` of what `ended` returned are done with."""
-        with self._changed:
-            self._settled += count
-            self._changed.notify_all()
 
     def wait_for_all(self) -> None:
         """Wait until all that has begun is done with."""
@@ -127,3 +132,31 @@ class Attempts:
             except Exception:
                 log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
             self._results.put(Ended(wakeup, message_id, result))
+
+    def _record_forever(self) -> None:
+        failures = FailureLog(log, "recording results")
+        while True:
+            self.round_began = math.inf
+            ended = self._wait_for_some()
+            self.round_began = time.monotonic()
+            try:
+                self._finish(ended)
+            except Exception as error:  # noqa: BLE001 - the next results have to be recorded
+                failures.fails(error)
+            finally:
+                with self._changed:
+                    self._settled += len(ended)
+                    self._changed.notify_all()
+
+    def _wait_for_some(self) -> list[Ended]:
+        """Wait until some have ended, and return all that have."""
+        came = [self._results.get()]
+        if self._busy() >= MANY:
+            time.sleep(GATHER_S)
+        with suppress(Empty):
+            while True:
+                came.append(self._results.get_nowait())
+        lanes = [one.wakeup.lane for one in came if not isinstance(one.result, Rejected)]
+        self._ended_otps += lanes.count(Lane.OTP)
+        self._ended += len(lanes)
+        return came

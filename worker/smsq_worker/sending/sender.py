@@ -3,37 +3,37 @@
 The ledger holds each message before and after; this process only carries it from one state to the
 next. Of each lane one thread admits what waits, many at a time; others submit, one attempt each;
 one records the results that have come, in one act. Nobody waits for company: whatever is there is
-taken together. If the process dies, each message is recovered on its own, by its timer.
+taken together. If the process dies, each message is recovered on its own, by its timer; while it
+waits for its slot nothing of it is in doubt.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from threading import Lock, Thread
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from smsq import tracing
-from smsq.contract import Lane, State, parse
-from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict, LedgerUnavailable
+from smsq.contract import Lane, State
+from smsq.errors import LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.domain.accounts import qualified, unqualified
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.testnumbers import new_mid
-from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.logs import about
-from smsq_worker.ledger import Admitted, AttemptResult, Rejected
+from smsq_worker.ledger import Admission, Admitted, AttemptResult, Ledger, Rejected
+from smsq_worker.ledger.errors import SchemaTooNew
 from smsq_worker.sending.attempts import Attempts, Ended
-from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.sending.bare import entered
+from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.lane import LaneQueue
-from smsq_worker.sending.rate_limiter import RateLimiter
-from smsq_worker.sending.result_recorder import ResultRecorder
+from smsq_worker.sending.result_spool import ResultSpool
+from smsq_worker.sending.send_times import SendTimes
 from smsq_worker.sending.wakeup import InHand, WakeUp
 from smsq_worker.vendors.client import Gateway
 from smsq_worker.vendors.vendor import GatewayResult
@@ -51,6 +51,7 @@ UNKNOWN_ACCOUNT: Final = GatewayResult(
 )
 TEST_NUMBER: Final = GatewayResult(Outcome.ACCEPTED, "test number, not sent")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
+PAUSED: Final = Rejected("paused", None)
 NOT_RECORDED: Final = "not recorded yet"
 GIVEN_BACK_S: Final = 10.0
 LOST: Final = "left to its lease"
@@ -61,13 +62,16 @@ Attempt: TypeAlias = tuple[str, int, int, str]
 
 
 class Sender:
-    """Sends messages that the ledger holds. Threads share it."""
+    """Sends messages that the ledger holds. Threads share it.
+
+    A message's walk is `take`, `_admit`, `submit`, `_finish`, each by a thread of its own kind.
+    """
 
     def __init__(
         self,
-        rate_limiter: RateLimiter,
+        ledger: Ledger,
         gateways: Mapping[str, Gateway],
-        recorder: ResultRecorder,
+        result_spool: ResultSpool,
         *,
         ledger_writer: LedgerWriter,
         backoff: Backoff,
@@ -75,16 +79,16 @@ class Sender:
         max_attempts: int,
     ) -> None:
         """`gateways` are by the keys of their accounts."""
-        self._rate_limiter = rate_limiter
+        self._ledger = ledger
         self._gateways = gateways
         self._ledger_writer = ledger_writer
-        self._recorder = recorder
+        self._result_spool = result_spool
         self._backoff = backoff
-        self._attempts = Attempts(self.submit, max_attempts)
-        self._lanes = {lane: LaneQueue(lane, gate, self._send) for lane in Lane}
+        self._gate = gate
+        self._send_times = SendTimes(ledger)
+        self._attempts = Attempts(self.submit, self._finish, max_attempts)
+        self._lanes = {lane: LaneQueue(lane, gate, self._admit) for lane in Lane}
         self._in_flight: set[Attempt] = set()
-        self._starting, self._is_recording = Lock(), False
-        self._round_began = math.inf
 
     def limit(self, max_attempts: int) -> None:
         """Set the number of attempts that may run at once."""
@@ -92,88 +96,72 @@ class Sender:
 
     def take(self, wakeup: WakeUp) -> None:
         """Send a wake-up's messages, each in its slot; return at once."""
-        with self._starting:
-            if not self._is_recording:
-                Thread(target=self._record_forever, name="smsq-record", daemon=True).start()
-                self._is_recording = True
+        self._attempts.start()
         self._lanes[wakeup.lane].put(wakeup)
 
-    def _send(self, lane: LaneQueue) -> None:
-        """Admit what is due of a lane, and begin its attempts.
+    def _admit(self, lane: LaneQueue) -> None:
+        """Admit what is due of a lane, and begin its attempts, by the lane's thread.
 
-        Raises LedgerUnavailable, after which all that waits can be tried again, and RequeueLater.
+        Raises LedgerUnavailable, after which all that waits can be tried again, and RequeueLater:
+        what waits belongs back in its queue.
         """
-        for wakeup in lane.take_new():
-            if wakeup.content:
-                lane.bare.append(wakeup)
-            else:
-                self._let_wait(lane, wakeup)
-        self._enter_bare(lane)
+        self._take_in(lane)
         reached("before admit")
-        free = self._attempts.free(lane.lane)
-        for message_id, admission in self._rate_limiter.admit(lane.waiting, free):
+        if ids := lane.waiting.long_in_hand():
+            with suppress(LedgerUnavailable):
+                self._ledger.in_hand(ids)
+        asks = lane.waiting.to_ask(self._attempts.free(lane.lane))
+        answers, is_paused = self._ask(asks)
+        for message_id, admission in lane.waiting.answered(asks, answers):
             wakeup = lane.leave(message_id)
             if isinstance(admission, Rejected):
                 self._attempts.reject(wakeup, message_id, admission)
             else:
                 reached("after admit")
                 self._attempts.begin(wakeup, message_id, admission)
+        if is_paused:
+            self._gate.close()
+            raise RequeueLater("sending is paused")
+
+    def _take_in(self, lane: LaneQueue) -> None:
+        """Let what has come wait for its slots; bare messages, once they are entered."""
+        for wakeup in lane.take_new():
+            if wakeup.content:
+                lane.bare.append(wakeup)
+            else:
+                self._let_wait(lane, wakeup)
+        for wakeup, rejected in entered(lane, self._ledger_writer):
+            if rejected:
+                (message_id,) = wakeup.waiting
+                lane.pass_by(wakeup, message_id)
+                self._attempts.reject(wakeup, message_id, rejected)
+            else:
+                self._let_wait(lane, wakeup)
 
     def _let_wait(self, lane: LaneQueue, wakeup: WakeUp) -> None:
         for message_id in lane.wait_for_slots(wakeup):
             self._attempts.reject(wakeup, message_id, Rejected("copy", State.QUEUED))
 
-    def _enter_bare(self, lane: LaneQueue) -> None:
-        """Enter bare messages. What the ledger does not take must not keep the others waiting.
-
-        At its memory limit it takes nothing new, but admits what it has.
-        """
-        while lane.bare and time.monotonic() >= lane.enter_at:
-            wakeup = lane.bare[0]
-            try:
-                self._enter(lane, wakeup)
-            except LedgerUnavailable as error:
-                lane.bare.remove(wakeup)
-                lane.bare.append(wakeup)
-                lane.enter_at = time.monotonic() + lane.entering.waits(error)
-            else:
-                lane.entering.over()
-
-    def _enter(self, lane: LaneQueue, wakeup: WakeUp) -> None:
-        """Enter a bare Celery message of another language, unless the ledger has it already."""
-        reached("before a bare entry")
-        (message_id,) = wakeup.waiting
-        state, why = self._entered(message_id, *wakeup.content or ((), {}))
-        lane.bare.remove(wakeup)
-        if state is State.QUEUED:
-            self._let_wait(lane, wakeup)
-        else:
-            lane.pass_by(wakeup, message_id)
-            self._attempts.reject(wakeup, message_id, Rejected(why, state))
-
-    def _entered(
-        self, message_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[State, str]:
+    def _ask(self, asks: Sequence[tuple[str, str]]) -> tuple[list[Admission], bool]:
+        """Return the ledger's answers, and whether there are no more as sending is paused."""
+        if not asks:
+            return [], False
+        asked_at = time.monotonic()
         try:
-            return self._ledger_writer.enter(message_id, parse(args, kwargs)), "entered"
-        except InvalidMessage as error:
-            if isinstance(error, KeyConflict) and error.holder == message_id:
-                return State.QUEUED, ""  # The ledger has it, and what it has counts.
-            log.warning(
-                "%s breaks the rules and failed: %s",
-                message_id,
-                error,
-                extra=about(id=message_id, state=State.FAILED),
-            )
-            is_conflict = isinstance(error, KeyConflict)
-            reason = "local:key-conflict" if is_conflict else "local:invalid"
-            return self._ledger_writer.refuse(message_id, str(error), reason), reason
-        except CampaignCancelled as error:
-            reason = "local:campaign-cancelled"
-            return self._ledger_writer.refuse(message_id, str(error), reason), reason
+            answers = self._ledger.admit_many(asks)
+        except SchemaTooNew as error:
+            self._gate.shut()
+            raise RequeueLater(str(error)) from None
+        self._send_times.note_round_trip(time.monotonic() - asked_at)
+        # What comes before that has been admitted, and has to be submitted.
+        is_paused = answers[-1:] == [PAUSED]
+        return (answers[:-1] if is_paused else answers), is_paused
 
     def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:
-        """Submit an admitted message to the gateway; the result is to be recorded next."""
+        """Submit an admitted message to the gateway, by a thread of its own.
+
+        The result is to be recorded next.
+        """
         attempt = (message_id, admitted.attempt, admitted.begun, admitted.account)
         if not admitted.phone:
             log.error(
@@ -196,54 +184,50 @@ class Sender:
             admitted.phone,
             admitted.template_there or admitted.template,
             admitted.code,
-            wait=lambda: self._rate_limiter.wait_for_send_time(message_id, admitted),
+            wait=lambda: self._send_times.wait(message_id, admitted),
             lease_ends=admitted.lease_ends,
         )
         reached("after call")
         if admitted.trace:
-            known: dict[str, object] = {"id": message_id, "lane": lane}
-            known |= {"template": admitted.template, "attempt": admitted.attempt}
-            known |= {"outcome": result.outcome, "mid": result.mid}
-            if admitted.account:
-                known["account"] = admitted.account
-            error = "" if result.outcome is Outcome.ACCEPTED else result.outcome
-            tracing.happened(admitted.trace, "smsq call", "CLIENT", since_ns, known, error=error)
+            _trace(message_id, lane, admitted, result, since_ns)
         return self._result(attempt, result)
 
-    def _record_forever(self) -> None:
-        failures = FailureLog(log, "recording results")
-        while True:
-            self._round_began = math.inf
-            ended = self._attempts.ended()
-            self._round_began = time.monotonic()
-            try:
-                self._finish(ended)
-            except Exception as error:  # noqa: BLE001 - the next results have to be recorded
-                failures.fails(error)
-            finally:
-                self._attempts.settled(len(ended))
+    def _finish(self, ended: Sequence[Ended]) -> None:
+        """Record what has ended, and notify the wake-ups, by the one thread that records."""
+        results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
+        try:
+            states = iter(self._record(results) if results else ())
+            for one in ended:
+                wakeup, result = one.wakeup.first or one.wakeup, one.result
+                if isinstance(result, AttemptResult):
+                    state, detail = next(states), result.detail
+                    _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
+                    if result.in_hand and state is State.QUEUED:
+                        self._go_on(wakeup, one.message_id)
+                        continue
+                    word = str(state or NOT_RECORDED)
+                else:
+                    word, detail = _word(one), ""
+                summary = wakeup.ended(word, detail)
+                if summary and wakeup.is_batch:
+                    level = logging.WARNING if "unknown" in summary else logging.INFO
+                    log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
+        finally:
             for lane in self._lanes.values():
                 lane.wake()
 
-    def _finish(self, ended: Sequence[Ended]) -> None:
-        """Record what has ended, and let the wake-ups know."""
-        results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
-        states = iter(self._record(results) if results else ())
-        for one in ended:
-            wakeup, result = one.wakeup.first or one.wakeup, one.result
-            if isinstance(result, AttemptResult):
-                state, detail = next(states), result.detail
-                _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
-                if result.in_hand and state is State.QUEUED:
-                    self._go_on(wakeup, one.message_id)
-                    continue
-                word = str(state or NOT_RECORDED)
-            else:
-                word, detail = _word(one), ""
-            summary = wakeup.ended(word, detail)
-            if summary and wakeup.is_batch:
-                level = logging.WARNING if "unknown" in summary else logging.INFO
-                log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
+    def _record(self, results: Sequence[AttemptResult]) -> list[State | None]:
+        try:
+            states = self._ledger.record_many(results)
+        except LedgerUnavailable as error:
+            states = self._result_spool.keep(results, error)
+        finally:
+            self._in_flight.difference_update(
+                (result.message_id, result.attempt, result.begun, result.account)
+                for result in results
+            )
+        reached("after record")
+        return states
 
     def _go_on(self, first: WakeUp, message_id: str) -> None:
         """Admit again at once a message that an account certainly did not take."""
@@ -259,17 +243,6 @@ class Sender:
             leave()
         else:
             lane.put(WakeUp(first.lane, [message_id], InHand(leave), first=first))
-
-    def _record(self, results: Sequence[AttemptResult]) -> list[State | None]:
-        try:
-            states = self._recorder.record(results)
-        finally:
-            self._in_flight.difference_update(
-                (result.message_id, result.attempt, result.begun, result.account)
-                for result in results
-            )
-        reached("after record")
-        return states
 
     def stop(self) -> None:
         """Begin nothing new; give the wake-ups back whose messages wait."""
@@ -293,8 +266,8 @@ class Sender:
         A result that waits for the disk does not count.
         """
         began = {f"sending of lane {lane}": each.round_began for lane, each in self._lanes.items()}
-        if not self._recorder.waits_for_disk:
-            began["recording results"] = self._round_began
+        if not self._result_spool.waits_for_disk:
+            began["recording results"] = self._attempts.round_began
         name = min(began, key=began.__getitem__)
         return name, time.monotonic() - began[name]
 
@@ -320,6 +293,18 @@ class Sender:
             scope=result.scope,
             in_hand=len(self._gateways) > 1,
         )
+
+
+def _trace(
+    message_id: str, lane: Lane, admitted: Admitted, result: GatewayResult, since_ns: int
+) -> None:
+    known: dict[str, object] = {"id": message_id, "lane": lane}
+    known |= {"template": admitted.template, "attempt": admitted.attempt}
+    known |= {"outcome": result.outcome, "mid": result.mid}
+    if admitted.account:
+        known["account"] = admitted.account
+    error = "" if result.outcome is Outcome.ACCEPTED else result.outcome
+    tracing.happened(admitted.trace, "smsq call", "CLIENT", since_ns, known, error=error)
 
 
 def _word(ended: Ended) -> str:

@@ -54,7 +54,10 @@ class InHand:
 
 
 class WakeUp:
-    """A wake-up in hand. Its lane's thread alone changes `waiting`, the recorder calls `ended`."""
+    """A wake-up in hand.
+
+    Its lane's thread alone changes `waiting`, and the thread that records calls `ended`.
+    """
 
     __slots__ = (
         "_begun",

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -92,9 +93,7 @@ class Gateway:
             if now_s() >= write_by:
                 raise LeaseExpired
 
-        def submit_once() -> GatewayResult:
-            return self._submit_once(phone, template, code, ready)
-
+        submit_once = partial(self._submit_once, phone, template, code, ready)
         result = submit_once()
         if not result.connected:
             # tenacity's bookkeeping is an eighth of a submission, so only retries pay for it.

@@ -1,4 +1,4 @@
-"""Recording the results of attempts, whatever fails.
+"""Results of attempts that the ledger could not take: kept on the disk until it can.
 
 The result of an attempt is known once and to one process alone. While Redis is away it goes to a
 local file, and from there to the ledger when Redis is back, at the next start of a worker on this
@@ -30,8 +30,8 @@ OF_ACCOUNTS: Final = ("account", "scope")
 not record it: see ledger/accounts.py."""
 
 
-class ResultRecorder:
-    """Records results in the ledger, or on the disk until the ledger can be reached."""
+class ResultSpool:
+    """Keeps results, and records them later. Threads share it."""
 
     def __init__(self, ledger: Ledger, spool: Spool) -> None:
         self._ledger = ledger
@@ -39,12 +39,9 @@ class ResultRecorder:
         self.waits_for_disk = False
         """Neither Redis nor the disk takes a result. A restart would lose it."""
 
-    def record(self, results: Sequence[AttemptResult]) -> list[State | None]:
-        """Record results; return the states that follow, None where it is not known yet."""
-        try:
-            return self._ledger.record_many(results)
-        except LedgerUnavailable as error:
-            return [self._keep(result, error) for result in results]
+    def keep(self, results: Sequence[AttemptResult], why: LedgerUnavailable) -> list[State | None]:
+        """Keep results; return the states that follow, None where it is not known yet."""
+        return [self._keep(result, why) for result in results]
 
     def replay(self) -> None:
         """Record what the spool holds.
