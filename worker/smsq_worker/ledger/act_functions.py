@@ -109,14 +109,14 @@ def library(of_act: str, script: str) -> tuple[str, str]:
             )
         else:
             in_each_call.append(part)
-    code = "".join([*stays, _CALL, *in_each_call, _REGISTER])
+    code = "".join([*stays, _CALL, *in_each_call])
     name = of_act + sha1(code.encode(), usedforsecurity=False).hexdigest()[:8]
-    return name, f"#!lua name={name}\nlocal NAME, KEYS, ARGV = '{name}'\n{code}"
+    return name, f"#!lua name={name}\nlocal KEYS, ARGV\n{code}{_REGISTER % name}"
 
 
 _CALL: Final = """local function call(keys, args)
 KEYS, ARGV = keys, args
 """
 _REGISTER: Final = """end
-redis.register_function{function_name=NAME, callback=call, flags={'allow-oom'}}
+redis.register_function{function_name='%s', callback=call, flags={'allow-oom'}}
 """

@@ -66,15 +66,16 @@ class Scripts:
         body = "".join([*used(shared, act), act])
         named = set(re.findall(r"\b[A-Z_]+\b", body))
         constants = {name: value for name, value in self._constants.items() if name in named}
-        # What can stand in their place does, as Lua takes 200 locals.
+        # As Lua takes 200 locals, what can stand in their place does, and tables are in one.
         plain = {
             name: str(constants.pop(name)) for name in {*constants} if _is_plain(constants[name])
-        } | dict(_NUMBER.findall(body))
+        }
+        in_place = plain | dict(_NUMBER.findall(body)) | {one: f"RULES.{one}" for one in constants}
         body = _NUMBER.sub("", body)
-        if plain:
-            body = re.sub(rf"\b({'|'.join(plain)})\b", lambda found: plain[found[1]], body)
-        tables = (f"local {name} = {value}\n" for name, value in constants.items())
-        text = keys.fill_in("".join([*tables, body]))
+        if in_place:
+            body = re.sub(rf"\b({'|'.join(in_place)})\b", lambda found: in_place[found[1]], body)
+        tables = _table(f"{name}={value}" for name, value in constants.items())
+        text = keys.fill_in(f"local RULES = {tables}\n{body}")
         flags = "" if name in REFUSED_WHEN_FULL else AT_THE_LIMIT
         return Function(name, text, flags) if name in AS_FUNCTIONS else Script(flags + text)
 
