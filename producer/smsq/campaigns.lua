@@ -32,25 +32,25 @@ local function has_live(key)
   return is_any
 end
 
--- Add to a campaign's counts what `one` has:
+-- Add to the counts of a campaign of which messages have ended what `one` has:
 --   sums     field -> by how much
---   reasons  nil, or reason -> how many more have failed for it
---   ends     nil, or lane -> how many came to their end; 0 where there was only late news of some
+--   reasons  reason -> how many more have failed for it
+--   ends     lane -> how many came to their end; 0 where there was only late news of some
 local function count_in_campaign(name, one, now)
   local key, is_new, is_live = KEY_CAMPAIGN .. name, false, false
   for field, by in pairs(one.sums) do
     if by ~= 0 then is_new = redis.call('HINCRBY', key, field, by) == by or is_new end
   end
-  for reason, by in pairs(one.reasons or {}) do
+  for reason, by in pairs(one.reasons) do
     if by ~= 0 then count_reason(key, reason, by) end
   end
-  for lane, n in pairs(one.ends or {}) do
+  for lane, n in pairs(one.ends) do
     local left = redis.call('HINCRBY', key, lane .. ':left', 0 - n)
     is_new, is_live = is_new or left == -n, is_live or left > 0
   end
   if is_new and redis.call('HEXISTS', key, 'at') == 0 then
     redis.call('DEL', key)  -- It was forgotten; late news of a message do not bring it back.
-  elseif one.ends and not is_live and not has_live(key) then
+  elseif next(one.ends) and not is_live and not has_live(key) then
     redis.call('HSET', key, 'ended', now)
     redis.call('ZADD', KEY_CAMPAIGNS, now + CAMPAIGN_QUIET_MS, name)
   end

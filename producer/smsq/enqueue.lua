@@ -189,7 +189,7 @@ end
 
 local function write_joined()
   for name, one in pairs(joined) do
-    count_in_campaign(name, one, now)
+    for field, n in pairs(one.sums) do redis.call('HINCRBY', one.key, field, n) end
     if one.has_live and one.ended then
       redis.call('HDEL', one.key, 'ended', 'told')
       redis.call('ZADD', KEY_CAMPAIGNS, 'inf', name)

@@ -66,35 +66,37 @@ local function write_campaigns()
   end
 end
 
--- Count that a message went from a "<lane>:<state>" to the state it has. How many were accepted and then
--- delivered is what remains of the ends, so most messages need one command here.
-local function count_way(m, one, was)
-  if FINAL[m.state] then
-    local before = was:sub(#m.lane + 2)
-    one.ends = one.ends or {}
-    sum(one.ends, m.lane, FINAL[before] and 0 or 1)
-    if before == 'accepted' and m.state == 'delivered' then return end
+-- Count that a message came to an end, or from one to another, or has another reason. How many were
+-- accepted and then delivered is what remains of the ends.
+local function count_end(m, was, reason)
+  local one = in_campaigns[m.campaign]
+  if not one then
+    if not next(in_campaigns) then at_end(write_campaigns) end
+    one = {sums = {}, reasons = {}, ends = {}}
+    in_campaigns[m.campaign] = one
   end
-  sum(one.sums, was .. '>' .. m.state, 1)
+  if was then
+    local before = was:sub(#m.lane + 2)
+    sum(one.ends, m.lane, FINAL[before] and 0 or 1)
+    if before ~= 'accepted' or m.state ~= 'delivered' then sum(one.sums, was .. '>' .. m.state, 1) end
+  end
+  if m.was_in_doubt then sum(one.sums, 'doubted:' .. m.lane, -1) end
+  if reason ~= m.had_failed_for then
+    if m.had_failed_for then sum(one.reasons, m.had_failed_for, -1) end
+    if reason then sum(one.reasons, reason, 1) end
+  end
 end
 
 -- Count in its campaign what an act has made of a message: from which "<lane>:<state>" to which. All of
 -- the act is written when it ends.
 local function count_change(m, was, is)
   local in_doubt, reason = waits_in_doubt(m), failed_for(m)
-  if was == is and in_doubt == m.was_in_doubt and reason == m.had_failed_for then return end
-  local one = in_campaigns[m.campaign]
-  if not one then
-    if not next(in_campaigns) then at_end(write_campaigns) end
-    one = {sums = {}}
-    in_campaigns[m.campaign] = one
-  end
-  if was ~= is then count_way(m, one, was) end
-  if in_doubt ~= m.was_in_doubt then sum(one.sums, 'doubted:' .. m.lane, in_doubt and 1 or -1) end
-  if reason ~= m.had_failed_for then
-    one.reasons = one.reasons or {}
-    if m.had_failed_for then sum(one.reasons, m.had_failed_for, -1) end
-    if reason then sum(one.reasons, reason, 1) end
+  if FINAL[m.state] then
+    if was ~= is or reason ~= m.had_failed_for then count_end(m, was, reason) end
+  else
+    local key = KEY_CAMPAIGN .. m.campaign
+    if was ~= is then add(key, was .. '>' .. m.state, 1) end
+    if in_doubt ~= m.was_in_doubt then add(key, 'doubted:' .. m.lane, in_doubt and 1 or -1) end
   end
   m.was_in_doubt, m.had_failed_for = in_doubt, reason
 end
