@@ -10,6 +10,7 @@ import pytest
 
 from harness.waiting import eventually
 from smsq.errors import LedgerUnavailable
+from smsq_worker.delivery_reports import together as module
 from smsq_worker.delivery_reports.together import Together
 from smsq_worker.ledger.errors import LedgerFault
 
@@ -80,3 +81,36 @@ def test_while_the_ledger_is_away_it_is_asked_once_for_all(threads: ThreadPoolEx
         with pytest.raises(LedgerUnavailable):
             answer.result(PATIENCE_S)
     assert slow.given == [["a"], ["b", "away", "c"]]
+
+
+class Clock:
+    """A time that stands still, and in which whoever sleeps is woken up by hand."""
+
+    def __init__(self) -> None:
+        self.sleeps, self.wake = Event(), Event()
+
+    def monotonic(self) -> float:
+        return 1000.0
+
+    def sleep(self, seconds: float) -> None:
+        if seconds:
+            self.sleeps.set()
+            assert self.wake.wait(PATIENCE_S)
+
+
+def test_one_alone_is_done_at_once_and_one_right_behind_it_waits_for_its_followers(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, slow = Clock(), Slow()
+    monkeypatch.setattr(module, "time", clock)
+    slow.may_end.set()
+    together = Together(slow, at_most=4, apart_s=0.01)
+    assert together(["a"]) == ["A"]
+    assert not clock.sleeps.is_set()
+    second = threads.submit(together, ["b"])
+    assert clock.sleeps.wait(PATIENCE_S)
+    third = threads.submit(together, ["c"])
+    eventually(lambda: len(together._waiting) == 2)
+    clock.wake.set()
+    assert (second.result(PATIENCE_S), third.result(PATIENCE_S)) == (["B"], ["C"])
+    assert slow.given == [["a"], ["b", "c"]]

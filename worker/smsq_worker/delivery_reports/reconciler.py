@@ -26,6 +26,9 @@ MAX_TEXT: Final = 255
 LEFT_FOR_S: Final = 3600.0
 """Much longer than it takes to restart all workers with another file."""
 _OF_NOBODY: Final = Catalogue({}, {})
+APART_S: Final = 0.01
+"""So far apart a worker's acts begin. A lone report costs Redis as much as three among many do, and
+nobody notices how late this makes one that comes right behind another."""
 MAX_TOLD: Final = 20
 """How many accounts are named in the log: anybody can write to a queue."""
 
@@ -45,7 +48,7 @@ class Reconciler:
 
         `of_accounts` are those of several, by their keys.
         """
-        self._report = Together(ledger.report_many, at_most=BATCH)
+        self._report = Together(ledger.report_many, at_most=BATCH, apart_s=APART_S)
         self._of_tests = catalogue
         self._catalogues = {"": catalogue} if of_accounts is None else of_accounts
         self._told = set[str]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -23,15 +24,27 @@ class _Share(NamedTuple, Generic[Given, Result]):
 
 
 class Together(Generic[Given, Result]):
-    """Runs an act, each time with what threads gave while the one before ran.
+    """Runs an act, each time with what threads gave since it began the last time.
 
-    There is no timer: what comes alone is done at once. Whoever's turn it is does it for all.
+    What comes alone is done at once; what comes soon after another waits for its followers.
+    Whoever's turn it is does it for all.
     """
 
-    def __init__(self, act: Callable[[Sequence[Given]], Sequence[Result]], at_most: int) -> None:
-        """`act` gives a result for each; `at_most` many go together."""
+    def __init__(
+        self,
+        act: Callable[[Sequence[Given]], Sequence[Result]],
+        *,
+        at_most: int,
+        apart_s: float = 0.0,
+    ) -> None:
+        """`act` gives a result for each; `at_most` many go together.
+
+        It begins again no sooner than after `apart_s`.
+        """
         self._act = act
         self._at_most = at_most
+        self._apart_s = apart_s
+        self._next_at = 0.0
         self._waiting = deque[_Share[Given, Result]]()
         self._turn = Lock()
 
@@ -41,6 +54,8 @@ class Together(Generic[Given, Result]):
         self._waiting.append(share)
         with self._turn:
             while not share.results.done():
+                time.sleep(max(0.0, self._next_at - time.monotonic()))
+                self._next_at = time.monotonic() + self._apart_s
                 self._run(self._next())
         return share.results.result()
 
