@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import redis
 
+from smsq import keys
+
 _DAYS: Final = 4000
 _DAY_MS: Final = 86_400_000
 # 13 digits are ms, 16 are us; what is no moment of about now is left alone.
@@ -42,6 +44,8 @@ def _each_moment(client: redis.Redis, change: Callable[[int], int]) -> Iterator[
     """Rewrite every moment, and name its place."""
     now = _now(client)
     for key in list(client.scan_iter("smsq:*")):
+        if key.startswith(keys.IDS_OF):
+            continue  # It has no moments, and is no text.
         name = _NAMED.sub(r"smsq:\1:*", key)
         for field, text, write in _stored(client, key):
             shifted = _shifted(text, now, change)

@@ -13,7 +13,8 @@ def everything(client: redis.Redis) -> str:
     read: dict[str, Callable[[str], Any]] = {
         "string": client.get,
         "hash": client.hgetall,
-        "list": lambda key: client.lrange(key, 0, -1),
+        # Ids are no text.
+        "list": lambda key: client.execute_command("LRANGE", key, 0, -1, NEVER_DECODE=[]),
         "set": client.smembers,
         "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         "stream": client.xrange,
