@@ -1,7 +1,5 @@
 """Describe requests and answers for /openapi.json."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Serve the API with uvicorn."""
 
-from __future__ import annotations
-
 import logging
 import resource
 import socket

@@ -1,7 +1,5 @@
 """Files of some rows of another, in its format: bad ones, or those whose message failed."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """`smsq audit`: what operators did."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """`smsq campaign`: what many messages have in common, stopped or slowed as one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """`smsq held`: messages whose outcome nobody knows, for the operator to decide."""
 
-from __future__ import annotations
-
 import os
 from typing import Literal
 

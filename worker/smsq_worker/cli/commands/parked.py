@@ -1,7 +1,5 @@
 """`smsq parked`: reports whose mid matches no message."""
 
-from __future__ import annotations
-
 import os
 
 import click

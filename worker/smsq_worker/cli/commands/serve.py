@@ -1,7 +1,5 @@
 """`smsq serve`: the HTTP API."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """The ledger, for commands: each exchange with it has a deadline."""
 
-from __future__ import annotations
-
 import os
 
 from smsq.connection import Client, connect

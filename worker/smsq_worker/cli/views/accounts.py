@@ -1,7 +1,5 @@
 """The accounts, as `smsq accounts` prints them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Campaigns, as `smsq campaign` prints them, and what an operator does with one."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator

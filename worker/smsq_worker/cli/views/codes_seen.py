@@ -1,7 +1,5 @@
 """The codes that came and that the catalogue does not know, as `smsq codes --seen` prints them."""
 
-from __future__ import annotations
-
 import os
 
 from smsq_worker.cli.helpers.accounts import accounts_of, choose

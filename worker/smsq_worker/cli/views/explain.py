@@ -1,7 +1,5 @@
 """A message's past and future, as `smsq explain` prints them."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

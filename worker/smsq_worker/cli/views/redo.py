@@ -1,7 +1,5 @@
 """`smsq redo`: what it shows before and after, and whether it goes on."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping

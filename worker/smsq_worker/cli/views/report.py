@@ -1,7 +1,5 @@
 """What became of the messages of some days, as `smsq report` prints it."""
 
-from __future__ import annotations
-
 import csv
 import os
 import sys

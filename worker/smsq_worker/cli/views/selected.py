@@ -1,7 +1,5 @@
 """Messages that were chosen, as `smsq list` and `smsq count` print them."""
 
-from __future__ import annotations
-
 import csv
 import os
 import sys

@@ -1,7 +1,5 @@
 """A run of `smsq send-file`: what it prints, and with which exit code it ends."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What `smsq suppressed` and the commands below it do."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

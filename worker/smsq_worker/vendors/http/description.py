@@ -1,7 +1,5 @@
 """Reading a description: strictly, and with a line for each mistake, all of them at once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
