@@ -144,7 +144,7 @@ def _in_use(client: Client, settings: Settings) -> set[tuple[str, str]]:
 def _templates(
     used: set[tuple[str, str]], accounts: Sequence[Account], routes: Sequence[Route]
 ) -> Finding:
-    """Say of which messages no account of their route knows the template."""
+    """Report the templates that no account of their messages' route knows."""
     lost = sorted(
         {template for lane, template in used if not _known(lane, template, accounts, routes)}
     )

@@ -108,7 +108,7 @@ def pause(name: str, *, yes: bool) -> None:
 @click.argument("name")
 @yes_option
 def resume(name: str, *, yes: bool) -> None:
-    """Let a paused campaign go on, in the order in which it came.
+    """Resume a paused campaign: it goes on in the order in which it came.
 
     Exits with 1 where it was not paused.
     """

@@ -17,7 +17,7 @@ from smsq_worker.cli.helpers.accounts import accounts_of, choose
 from smsq_worker.cli.helpers.layout import padded, terminal_columns
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
+from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
 from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.i18n.told import told
@@ -121,16 +121,7 @@ def _explain(code: Code, codes: _Codes) -> list[str]:
 
 
 def _scope(code: Code) -> str:
-    names = {
-        Scope.RECIPIENT: pgettext("scope", "recipient"),
-        Scope.CONTENT: pgettext("scope", "content"),
-        Scope.TEMPLATE: pgettext("scope", "template"),
-        Scope.ACCOUNT: pgettext("scope", "account"),
-        Scope.ROUTE: pgettext("scope", "route"),
-        Scope.GATEWAY: pgettext("scope", "gateway"),
-        Scope.FREQUENCY: pgettext("scope", "frequency"),
-    }
-    return names[code.scope] if code.scope else ""
+    return pgettext("scope", code.scope) if code.scope else ""
 
 
 def _class(code: Code) -> str:

@@ -1,6 +1,5 @@
 """A run of `smsq send-file`: what it prints, and with which exit code it ends."""
 
-import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
-from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.formatting import clean, span, state_name
@@ -52,8 +50,7 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
     """Check a file, or enqueue it and follow its messages; print how it went, and exit."""
     # What would make every row bad. Raises InvalidMessage.
     parse((), {"phone": "13000000000", "template": "any"} | options.defaults)
-    settings = Settings.load(os.environ)
-    client = connect_ledger(settings)
+    settings, client = open_ledger()
     progress = partial(meter, quiet=options.quiet)
     try:
         with opened(path) as source:
