@@ -111,10 +111,7 @@ def send_many(
         on_duplicate: Called with each Duplicate; by default they are in the result.
     """
     _check(lane, campaign, batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
-    for given in (on_batch, on_invalid, on_duplicate):
-        if iscoroutinefunction(given):
-            told = f"{given.__name__} is an async function, which only asend_many awaits"
-            raise ValueError(told)
+    _refuse_async(on_batch, on_invalid, on_duplicate)
     sending = _Sending(on_batch, on_invalid, on_duplicate)
     stops = sending.stops_at_invalid
 
@@ -201,6 +198,13 @@ def _check(
     for name, given in functions.items():
         if given is not None and not callable(given):
             raise ValueError(f"{name} must be a function; got {given!r:.40}")
+
+
+def _refuse_async(*functions: object) -> None:
+    for given in functions:
+        if iscoroutinefunction(given):
+            told = f"{given.__name__} is an async function, which only asend_many awaits"
+            raise ValueError(told)
 
 
 class _Row(NamedTuple):

@@ -78,16 +78,20 @@ def redo(asked: Mapping[str, Any], options: Options) -> None:
         done = act.run(wish, name, act=noted, ttl_s=options.ttl_s, told=lambda n: step(n, ""))
     if options.as_json:
         echo_json(answer | _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()})
-        return
+    else:
+        _print_end(name, done.taken.total(), total)
+
+
+def _print_end(name: str, sent: int, total: int) -> None:
     words = ngettext(
         "{n} message is sent again, as campaign {name}; smsq campaign show {name}",
         "{n} messages are sent again, as campaign {name}; smsq campaign show {name}",
-        done.taken.total(),
+        sent,
         name=clean(name),
     )
     echo(words)
-    if missing := total - done.taken.total():
-        echo(_("{n} were not: they have moved on meanwhile", n=missing))
+    if sent < total:
+        echo(_("{n} were not: they have moved on meanwhile", n=total - sent))
 
 
 def _failed(selection: Selection) -> Selection:

@@ -28,7 +28,7 @@ _STOPPED: Final = 130
 _GOOD_ENDS: Final = {State.DELIVERED, State.DUPLICATE}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of the command; rows take those of `defaults` that they lack."""
 
@@ -40,10 +40,10 @@ class Options:
     wait: bool
     as_json: bool
     quiet: bool
-    notify: tuple[str, ...]
-    yes: bool = False
-    campaign: str | None = None
-    failed_path: Path | None = None
+    allow_notify: tuple[str, ...]
+    yes: bool
+    campaign: str | None
+    failed_path: Path | None
 
 
 def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
@@ -55,7 +55,7 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
     try:
         with opened(path) as source:
             file = BulkFile(
-                source, options.defaults, options.encoding, options.key_prefix, options.notify
+                source, options.defaults, options.encoding, options.key_prefix, options.allow_notify
             )
             bulk = BulkImport(settings, client, file, options.bad_path, progress, options.campaign)
             if dry_run:
