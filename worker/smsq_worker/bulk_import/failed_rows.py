@@ -54,7 +54,7 @@ def write_rows(path: Path, failures: Iterable[Failure], file: BulkFile) -> tuple
     records, rest = file.rows().records, iter(failures)
     written = others = 0
     one = next(rest, None)
-    with rows_file(path, file.source, file.encoding or UTF_8, "--failed") as out:
+    with rows_file(path, file.source, file.encoding, "--failed") as out:
         writer = RowsOut(out, records, TOLD)
         for row in records:
             while one and (one.row is None or one.row <= row.line):
