@@ -235,7 +235,6 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
 
 
 def _do(asked: str | float) -> Status | None:
-    """Read a message's status, or pause for seconds."""
     if isinstance(asked, str):
         return ledgers.current().status(asked)
     time.sleep(asked)
@@ -243,7 +242,6 @@ def _do(asked: str | float) -> Status | None:
 
 
 async def _ado(asked: str | float) -> Status | None:
-    """Read or pause without blocking the event loop."""
     if isinstance(asked, str):
         return await ledgers.current().astatus(asked)
     await asyncio.sleep(asked)

@@ -192,7 +192,6 @@ def _set_twice(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Itera
 
 
 def _renamed(cls: type[ProducerSettings]) -> dict[str, str]:
-    """Map old names of settings to their current ones."""
     found = {spec.metadata["renamed_from"]: spec.metadata["env"] for spec in fields(cls)}
     return {old: new for old, new in found.items() if old}
 

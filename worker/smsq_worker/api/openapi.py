@@ -76,7 +76,6 @@ def document(operations: Iterable[Operation], *, several_accounts: bool = False)
 
 
 def _model(model: type) -> dict[str, Any]:
-    """Describe a dataclass."""
     properties = {name: _type(hint) for name, hint in get_type_hints(model).items()}
     return _object(**properties) | {"description": inspect.getdoc(model)}
 

@@ -123,7 +123,6 @@ def allowed_target(url: str, outbound_allow: frozenset[str], return_url: str) ->
 
 
 def _message(caller: Caller, given: Mapping[str, str]) -> Message:
-    """Return the message of a request. Raises InvalidMessage."""
     message = parse(
         [given.get(name, "") for name in ("mobphone", "smstemplate", "code")],
         {

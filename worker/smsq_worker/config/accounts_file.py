@@ -104,8 +104,6 @@ class _Table(NamedTuple):
 
 
 class _Accounts:
-    """Reads the tables of accounts, one after the other."""
-
     def __init__(self, file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> None:
         self._file = file
         self._alone = alone

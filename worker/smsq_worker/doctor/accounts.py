@@ -133,7 +133,6 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
 
 
 def _in_use(client: Client, settings: Settings) -> set[tuple[str, str]]:
-    """Return the lanes and templates of the last messages."""
     url = settings.redis_url
     today = days.today(client, url)
     dates = [today - timedelta(days=n) for n in range(DAYS)]

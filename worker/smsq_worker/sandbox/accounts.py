@@ -78,15 +78,11 @@ class _AccountsHandler(QuietHandler):
 
 
 class _ListHandler(_AccountsHandler):
-    """All accounts, as JSON."""
-
     def get(self) -> None:
         self.write({name: self._accounts.summary(name) for name in self._accounts.accounts})
 
 
 class _SwitchHandler(_AccountsHandler):
-    """How one account is to behave from now on."""
-
     async def post(self, name: str, mood: str) -> None:
         account = self._accounts.accounts.get(name)
         if account is None:

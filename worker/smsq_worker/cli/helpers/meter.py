@@ -72,8 +72,6 @@ def _lines(what: str, total: int | None, begun: int) -> Step:
 
 
 class _Pace:
-    """Measures and describes how fast it goes."""
-
     def __init__(self, total: int | None, begun: int) -> None:
         self._total = total
         self._begun = begun

@@ -101,7 +101,6 @@ def _load_of(account: str | None) -> _Codes:
 
 
 def _explain(code: Code, codes: _Codes) -> list[str]:
-    """Return the lines that describe one code."""
     labelled = [
         (
             _("class"),
@@ -160,7 +159,6 @@ def _found_where(code: Code, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
 
 
 def _limits(code: Code) -> str:
-    """Return which settings bound the action."""
     if _costs_nothing(code):
         return _(" (as often as it takes within the message's ttl: the account is at fault)")
     if code.code_class is CodeClass.TRANSIENT:
@@ -238,7 +236,6 @@ def _unknown(codes: _Codes, stat: str) -> str:
 
 
 def _narrow(catalogue: Catalogue) -> Iterator[str]:
-    """Yield two or three lines for each code."""
     for code in catalogue:
         yield "  ".join(filter(None, (code.stat, _class(code), _scope(code), action(code))))
         texts = (code.zh, code.en) if language() is Lang.EN else (code.zh or code.en,)

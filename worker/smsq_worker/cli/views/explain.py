@@ -162,7 +162,6 @@ def _unindexed(context: Context, selector: Selector) -> Iterator[str]:
 
 
 def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
-    """Return the newest messages of which a field is a word."""
     return [one for one, _at in selector.page(Selection({field: [word]}), last).rows]
 
 

@@ -71,8 +71,6 @@ def load(options: VendorOptions) -> Description:
 
 
 class _Document(Reader):
-    """Reads one document."""
-
     def __init__(self, path: Path, document: Table, options: VendorOptions) -> None:
         super().__init__(options, str(document))
         self._path, self._document = path, document

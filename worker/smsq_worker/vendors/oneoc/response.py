@@ -125,6 +125,5 @@ def _scope(*codes: int) -> str:
 
 
 def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
-    """Return the vendor's words, fit to be shown."""
     words = answer.get("msg")
     return fit_words(words, private) if isinstance(words, str) else ""
