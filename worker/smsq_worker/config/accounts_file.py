@@ -43,7 +43,7 @@ class GatewayAccount:
     description: Path | None = None
     """Of vendor http: the file that says what its requests are like."""
     settings: tuple[tuple[str, str], ...] = ()
-    """What its vendor is told besides, and is no secret."""
+    """What else its vendor gets, and is no secret."""
     report_token: str = field(default="", repr=False)
     codes_file: Path | None = None
 

@@ -25,7 +25,7 @@ DAYS: Final = 2
 """Templates of today and of yesterday are looked at."""
 NAMED: Final = 5
 REFUSALS: Final = 3
-"""From so many in a row on something is wrong: single ones are about their numbers."""
+"""From this many in a row on something is wrong: single ones are about their numbers."""
 
 
 def check(settings: Settings, client: Client) -> Iterator[Finding]:
