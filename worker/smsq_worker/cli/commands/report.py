@@ -36,8 +36,8 @@ def report(day: str, days: int, by: tuple[str, ...], *, as_csv: bool, as_json: b
     acceptance by the gateway to delivery, interpolated in the buckets of smsq_delivery_seconds.
     Who is in doubt is in another column, too, or still to be sent.
 
-    Days are kept for 40 days. Of a day at most 1,000 templates are counted separately; others are "other".
-    Test messages and duplicates are not counted, nor what workers of older releases do.
+    Days are kept for 40 days. Of a day at most 1,000 templates are counted separately; others are
+    "other". Test messages and duplicates are not counted, nor what workers of older releases do.
 
     Exits with 2 where a word means nothing.
     """
