@@ -208,10 +208,7 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
         "to_send": snapshot.to_send,
         "stopped": snapshot.stopped,
         "drain_s": snapshot.drain_s,
-        "memory": {
-            name: {"used": memory.used, "limit": memory.limit, "is_full": memory.is_full}
-            for name, memory in snapshot.memory.items()
-        },
+        "memory": {name: memory._asdict() for name, memory in snapshot.memory.items()},
     }
 
 
