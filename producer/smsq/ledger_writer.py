@@ -18,11 +18,7 @@ from smsq.entries import (
     campaign_error,
     name_senders_once,
 )
-from smsq.errors import (
-    KeyConflict,
-    LedgerFull,
-    LedgerUnavailable,
-)
+from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
 from smsq.steps import Steps

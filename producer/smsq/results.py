@@ -147,11 +147,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         return self.state in _FAILED
 
     def get(  # type: ignore[override]
-        self,
-        timeout: float,
-        propagate: bool = True,
-        *,
-        until: Until = "final",
+        self, timeout: float, propagate: bool = True, *, until: Until = "final"
     ) -> Status:
         """Wait until the message is delivered, and return its status.
 
@@ -182,11 +178,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         return await adrive(self._waiting(timeout, until, propagate=propagate), _ado)
 
     def wait(  # type: ignore[override]
-        self,
-        timeout: float,
-        propagate: bool = True,
-        *,
-        until: Until = "final",
+        self, timeout: float, propagate: bool = True, *, until: Until = "final"
     ) -> Status:
         """Wait as `get` does: Celery's old name for it."""
         return self.get(timeout, propagate, until=until)

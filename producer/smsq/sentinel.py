@@ -12,12 +12,7 @@ from redis.sentinel import (
 )
 
 from smsq.deadline import DeadlineExceeded
-from smsq.redis_connections import (
-    Connection,
-    KeepingDeadline,
-    ReconnectingWhenIdle,
-    TlsConnection,
-)
+from smsq.redis_connections import Connection, KeepingDeadline, ReconnectingWhenIdle, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.redis_urls import Sentinels
 

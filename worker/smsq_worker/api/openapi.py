@@ -179,7 +179,7 @@ REPORT_REQUEST: Final = REPORT_BY_GET | {
     "requestBody": {
         "required": True,
         "content": {JSON: {"schema": REPORTS}, FORM: {"schema": REPORT}},
-    },
+    }
 }
 MESSAGE_REQUEST: Final = {
     "parameters": [_parameter("message_id", "path", required=True), AUTHORIZATION]

@@ -20,11 +20,7 @@ _UNREACHABLE: Final = (redis.ConnectionError, *_TIMEOUTS)
 
 
 def on_redis(
-    url: str,
-    setting: str,
-    check: Callable[[Client], Iterator[Finding]],
-    *,
-    follows: bool = False,
+    url: str, setting: str, check: Callable[[Client], Iterator[Finding]], *, follows: bool = False
 ) -> Iterator[Finding]:
     """Run a check on a server; if the server does not answer, that is the finding.
 

@@ -6,12 +6,7 @@ from typing import Any, Final
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import (
-    encoding_option,
-    examples,
-    json_option,
-    message_options,
-)
+from smsq_worker.cli.helpers.options import encoding_option, examples, json_option, message_options
 from smsq_worker.i18n import _
 
 _MAX_PREFIX: Final = 100

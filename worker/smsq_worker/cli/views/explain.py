@@ -23,19 +23,10 @@ from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.codes import Catalogues
 from smsq_worker.i18n import _
 from smsq_worker.i18n.told import told
-from smsq_worker.inspection.formatting import (
-    clean,
-    span,
-)
+from smsq_worker.inspection.formatting import clean, span
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
-from smsq_worker.ledger.message_view import (
-    Trace,
-    mid_of,
-    number_of,
-    parked_of,
-    read_trace,
-)
+from smsq_worker.ledger.message_view import Trace, mid_of, number_of, parked_of, read_trace
 from smsq_worker.ledger.selecting import Selection, Selector
 from smsq_worker.vendors.of_accounts import catalogues_of
 

@@ -22,11 +22,7 @@ from smsq_worker.domain.printable import json_text
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
-from smsq_worker.inspection.accounts import (
-    AccountView,
-    account_state_name,
-    with_account_names,
-)
+from smsq_worker.inspection.accounts import AccountView, account_state_name, with_account_names
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,

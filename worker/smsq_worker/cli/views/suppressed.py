@@ -19,13 +19,7 @@ from smsq_worker.bulk_import.source import BadFile, Lines, Source, opened, scan
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
-from smsq_worker.cli.helpers.suppressed_csv import (
-    LISTED,
-    BadList,
-    read_list,
-    read_time,
-    write_list,
-)
+from smsq_worker.cli.helpers.suppressed_csv import LISTED, BadList, read_list, read_time, write_list
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
