@@ -47,7 +47,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 SHAPED: Final = ("queued", "outage")
 """Those that are tried in each shape."""
 DEADLINE_S: Final = 300.0
-FULL_S: Final = 900.0
+FULL_S: Final = 2100.0
 """So much longer may a scenario of full size take."""
 
 
