@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 from babel.messages.catalog import Catalog, Message
@@ -21,9 +22,15 @@ from babel.messages.pofile import read_po, write_po
 
 import smsq_worker
 from smsq.contract import State
+from smsq.tracking import Status
+from smsq_worker.api.metrics import CAUSES
 from smsq_worker.cli import COMMANDS, group
 from smsq_worker.cli.helpers.translated_help import texts_of
+from smsq_worker.doctor.finding import Level
+from smsq_worker.domain.codes import CodeClass, Scope
 from smsq_worker.i18n import DOMAIN, FOLDER
+from smsq_worker.inspection.accounts import AccountState
+from smsq_worker.ledger.admin import BREAKER
 
 PO: Final = FOLDER / "zh_CN" / "LC_MESSAGES" / f"{DOMAIN}.po"
 MO: Final = PO.with_suffix(".mo")
@@ -39,6 +46,17 @@ _METHODS: Final = {
         for name in ("core", "decorators", "exceptions", "formatting", "parser", "types")
     ],
 }
+_UNTRANSLATED: Final = {"id", "attempts", "campaign", "redo_of"}
+_WORDS: Final[dict[str, Iterable[str]]] = {
+    "account": get_args(AccountState),
+    "cause": sorted({cause for causes in CAUSES.values() for cause in causes}),
+    "class": CodeClass,
+    "field": [one.name for one in fields(Status) if one.name not in _UNTRANSLATED],
+    "level": get_args(Level),
+    "scope": (*Scope, BREAKER),
+    "state": (*State, "parked", "reused"),
+}
+"""Words that the code looks up by their context: those of enumerations, and of fields."""
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)[^{}]*\}|%\((\w+)\)s")
 _STATE: Final = re.compile(rf"(?<![\w`./:-])({'|'.join(State)})(?![\w`/:-])")
 _COMMAND: Final = re.compile(r"smsq [a-z-]+( [a-z]+)?|--[a-z-]+")
@@ -52,6 +70,9 @@ def extracted() -> Catalog:
             str(folder), methods, keywords=_KEYWORDS
         ):
             catalog.add(message, context=context, locations=[(f"{folder.name}/{file}", 1)])
+    for context, words in _WORDS.items():
+        for word in words:
+            catalog.add(word, context=context, locations=[(f"words:{context}", 1)])
     for name, text in helps():
         catalog.add(text, locations=[(f"help:{name.replace(' ', '-')}", 1)])
     return catalog

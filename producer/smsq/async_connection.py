@@ -90,7 +90,6 @@ class AsyncClient:
         return writers
 
     def _take(self) -> Any:
-        """Return a connection, which may have to be connected."""
         while self._kept:
             connection = self._kept.pop()
             if now_s() - connection.used_at <= self._idle_s:

@@ -1,7 +1,5 @@
 """A clock that goes on while the machine is suspended, as leases and firewalls do."""
 
-from __future__ import annotations
-
 import time
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Writing new messages to the ledger; each atomic act is a Lua file beside this one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -20,11 +18,7 @@ from smsq.entries import (
     campaign_error,
     name_senders_once,
 )
-from smsq.errors import (
-    KeyConflict,
-    LedgerFull,
-    LedgerUnavailable,
-)
+from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
 from smsq.steps import Steps

@@ -3,73 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from smsq.app import app
-from smsq.cancelling import Cancellation
-from smsq.contract import Message
-from smsq.entries import NO_ORIGIN, Entered, Origin
-from smsq.errors import KeyConflict
 from smsq.parsers import IN_MEMORY
 from smsq.redis_ledger import RedisLedger
-from smsq.tracking import Status
 
 if TYPE_CHECKING:
-    from smsq.verify.challenge import Challenge
-    from smsq.verify.rules import Guess, Wanted
+    from smsq.memory import MemoryLedger
 
-
-class Ledger(Protocol):
-    """What `delay`, `send_many`, `status` and `cancel` need of a ledger.
-
-    All raise LedgerUnavailable where it does not answer within SMSQ_ENQUEUE_TIMEOUT_S.
-    """
-
-    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
-        """Write a message; return what became of it. Raises KeyConflict: nothing is written."""
-
-    def enter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
-    ) -> list[Entered | KeyConflict]:
-        """Write messages in one act; return the result of each.
-
-        With `stop_at_conflict` those after a conflict are not written and have no result.
-        """
-
-    def status(self, message_id: str) -> Status | None:
-        """Return what is known of a message; None where nothing is."""
-
-    async def aenter(self, message_id: str, message: Message) -> Entered:
-        """Enter as `enter` does, without blocking the event loop, as all that follow."""
-
-    async def aenter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
-    ) -> list[Entered | KeyConflict]:
-        """Enter as `enter_many` does."""
-
-    async def astatus(self, message_id: str) -> Status | None:
-        """Return what `status` does."""
-
-    def cancel(self, message_id: str) -> Cancellation | None:
-        """Cancel a message as far as that is possible; None where nothing is known of it."""
-
-    async def acancel(self, message_id: str) -> Cancellation | None:
-        """Cancel as `cancel` does."""
-
-    def start_verification(self, wanted: Wanted) -> Challenge:
-        """Start a challenge and enter its message, or return the one that there is."""
-
-    def check_verification(self, guess: Guess) -> bool:
-        """Return whether a code is its challenge's, and use it up."""
-
-    async def astart_verification(self, wanted: Wanted) -> Challenge:
-        """Start as `start_verification` does."""
-
-    async def acheck_verification(self, guess: Guess) -> bool:
-        """Check as `check_verification` does."""
+    Ledger = RedisLedger | MemoryLedger
 
 
 _REDIS: Final = RedisLedger()

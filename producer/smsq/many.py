@@ -87,10 +87,11 @@ def send_many(
 ) -> Sent:
     """Enqueue messages, each a mapping of `send_sms`' arguments; return how many.
 
-    The iterable is read a batch at a time, so it may have any length. `lane` and `campaign` are
-    those of rows without one; an operator can pause, slow and cancel a campaign as a whole. Raises
-    CampaignCancelled where that was done: `enqueued` rows are in, and none after them. `on_batch`
-    is called with the ids of each batch, in order, once it is in the ledger.
+    The iterable is read a batch at a time, so it may have any length. A batch has 1 to 1000
+    messages; while it is written all others wait. `lane` and `campaign` are those of rows without
+    one; an operator can pause, slow and cancel a campaign as a whole. Raises CampaignCancelled
+    where that was done: `enqueued` rows are in, and none after them. `on_batch` is called with the
+    ids of each batch, in order, once it is in the ledger.
 
     A bad row raises InvalidMessage with its `index`, after all rows before it have been enqueued:
     `enqueued` says how many. on_invalid="skip" leaves bad rows out and returns them as `invalid`;
@@ -101,20 +102,9 @@ def send_many(
     nothing is sent twice: `duplicates` of the result are the rows that were in already. All of
     them are kept; for millions give `on_duplicate`, which is called with each instead, before
     `on_batch`.
-
-    Args:
-        messages: Mappings of the arguments of `send_sms.delay`.
-        lane: Of rows that name none.
-        batch_size: Messages a batch, 1 to 1000; while a batch is written all others wait.
-        on_batch: Called with the ids of a batch.
-        on_invalid: "raise", "skip", or a function of (index, row, error).
-        on_duplicate: Called with each Duplicate; by default they are in the result.
     """
     _check(lane, campaign, batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
-    for given in (on_batch, on_invalid, on_duplicate):
-        if iscoroutinefunction(given):
-            told = f"{given.__name__} is an async function, which only asend_many awaits"
-            raise ValueError(told)
+    _refuse_async(on_batch, on_invalid, on_duplicate)
     sending = _Sending(on_batch, on_invalid, on_duplicate)
     stops = sending.stops_at_invalid
 
@@ -201,6 +191,13 @@ def _check(
     for name, given in functions.items():
         if given is not None and not callable(given):
             raise ValueError(f"{name} must be a function; got {given!r:.40}")
+
+
+def _refuse_async(*functions: object) -> None:
+    for given in functions:
+        if iscoroutinefunction(given):
+            told = f"{given.__name__} is an async function, which only asend_many awaits"
+            raise ValueError(told)
 
 
 class _Row(NamedTuple):

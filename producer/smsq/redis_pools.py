@@ -1,7 +1,5 @@
 """A pool of connections that costs less for whoever does the same again and again."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from typing import Any, Final

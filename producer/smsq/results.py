@@ -147,11 +147,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         return self.state in _FAILED
 
     def get(  # type: ignore[override]
-        self,
-        timeout: float,
-        propagate: bool = True,
-        *,
-        until: Until = "final",
+        self, timeout: float, propagate: bool = True, *, until: Until = "final"
     ) -> Status:
         """Wait until the message is delivered, and return its status.
 
@@ -182,11 +178,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         return await adrive(self._waiting(timeout, until, propagate=propagate), _ado)
 
     def wait(  # type: ignore[override]
-        self,
-        timeout: float,
-        propagate: bool = True,
-        *,
-        until: Until = "final",
+        self, timeout: float, propagate: bool = True, *, until: Until = "final"
     ) -> Status:
         """Wait as `get` does: Celery's old name for it."""
         return self.get(timeout, propagate, until=until)
@@ -235,7 +227,6 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
 
 
 def _do(asked: str | float) -> Status | None:
-    """Read a message's status, or pause for seconds."""
     if isinstance(asked, str):
         return ledgers.current().status(asked)
     time.sleep(asked)
@@ -243,7 +234,6 @@ def _do(asked: str | float) -> Status | None:
 
 
 async def _ado(asked: str | float) -> Status | None:
-    """Read or pause without blocking the event loop."""
     if isinstance(asked, str):
         return await ledgers.current().astatus(asked)
     await asyncio.sleep(asked)

@@ -1,7 +1,5 @@
 """Connections to the primary that Sentinels name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import redis
@@ -14,12 +12,7 @@ from redis.sentinel import (
 )
 
 from smsq.deadline import DeadlineExceeded
-from smsq.redis_connections import (
-    Connection,
-    KeepingDeadline,
-    ReconnectingWhenIdle,
-    TlsConnection,
-)
+from smsq.redis_connections import Connection, KeepingDeadline, ReconnectingWhenIdle, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.redis_urls import Sentinels
 

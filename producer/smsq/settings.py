@@ -4,8 +4,6 @@ A settings class is a frozen dataclass whose fields are made by `setting`. The p
 here; the worker's, in `smsq_worker.config.settings`, use the same machinery.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -194,7 +192,6 @@ def _set_twice(cls: type[ProducerSettings], environ: Mapping[str, str]) -> Itera
 
 
 def _renamed(cls: type[ProducerSettings]) -> dict[str, str]:
-    """Map old names of settings to their current ones."""
     found = {spec.metadata["renamed_from"]: spec.metadata["env"] for spec in fields(cls)}
     return {old: new for old, new in found.items() if old}
 

@@ -3,8 +3,6 @@
 A message and its wake-up are then written together, or neither is.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable, Sequence

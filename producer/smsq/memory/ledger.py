@@ -247,6 +247,5 @@ class MemoryLedger:
 
     @contextmanager
     def _at_once(self) -> Iterator[Book]:
-        """Lock the book while the block runs."""
         with self._lock:
             yield self._book

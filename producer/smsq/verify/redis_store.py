@@ -1,7 +1,5 @@
 """Verification in Redis: the acts, and what they need of the secrets."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from smsq.app import app
@@ -40,7 +38,7 @@ class Started(NamedTuple):
 def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started]:
     """Start a challenge with its message and its wake-up, or return the one that there is."""
     settings, writer, message = app.settings, app.ledger_writer, wanted.message
-    _demand([*_missing_secret(settings), *_missing_payload_keys(settings)])
+    _demand(settings, payload_keys=True)
     before = (
         wanted.name,
         wanted.handle,
@@ -72,7 +70,7 @@ def checking(guess: Guess) -> Steps[bool]:
     """Return whether a code is right, and use it up."""
     settings = app.settings
     # Without the keys each number would be another than the challenge's.
-    _demand([*_missing_secret(settings), *(_missing_payload_keys(settings) if guess.phone else ())])
+    _demand(settings, payload_keys=bool(guess.phone))
     phone_hash = ""
     if guess.phone:
         phone_hash = yield from app.ledger_writer.hashing(guess.phone)
@@ -93,14 +91,9 @@ def _started(wanted: Wanted, answer: list[str]) -> Started:
     return Started(challenge, State(state) if state else None)
 
 
-def _missing_payload_keys(settings: ProducerSettings) -> list[str]:
-    return [] if settings.payload_keys else [NO_PAYLOAD_KEYS]
-
-
-def _missing_secret(settings: ProducerSettings) -> list[str]:
-    return [] if settings.verify_secret else [NO_KEY]
-
-
-def _demand(missing: list[str]) -> None:
+def _demand(settings: ProducerSettings, *, payload_keys: bool) -> None:
+    missing = [] if settings.verify_secret else [NO_KEY]
+    if payload_keys and not settings.payload_keys:
+        missing.append(NO_PAYLOAD_KEYS)
     if missing:
         raise SettingsError(missing)

@@ -1,7 +1,5 @@
 """Describe requests and answers for /openapi.json."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -78,7 +76,6 @@ def document(operations: Iterable[Operation], *, several_accounts: bool = False)
 
 
 def _model(model: type) -> dict[str, Any]:
-    """Describe a dataclass."""
     properties = {name: _type(hint) for name, hint in get_type_hints(model).items()}
     return _object(**properties) | {"description": inspect.getdoc(model)}
 
@@ -182,7 +179,7 @@ REPORT_REQUEST: Final = REPORT_BY_GET | {
     "requestBody": {
         "required": True,
         "content": {JSON: {"schema": REPORTS}, FORM: {"schema": REPORT}},
-    },
+    }
 }
 MESSAGE_REQUEST: Final = {
     "parameters": [_parameter("message_id", "path", required=True), AUTHORIZATION]

@@ -1,7 +1,5 @@
 """The relay: accepts the gateway's own request, so that a client changes only its host."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -125,7 +123,6 @@ def allowed_target(url: str, outbound_allow: frozenset[str], return_url: str) ->
 
 
 def _message(caller: Caller, given: Mapping[str, str]) -> Message:
-    """Return the message of a request. Raises InvalidMessage."""
     message = parse(
         [given.get(name, "") for name in ("mobphone", "smstemplate", "code")],
         {

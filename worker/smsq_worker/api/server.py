@@ -1,11 +1,10 @@
 """Serve the API with uvicorn."""
 
-from __future__ import annotations
-
 import logging
 import resource
+import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
@@ -45,8 +44,16 @@ HEADERS: Final = [
 ]
 
 
-def serve(settings: Settings, callers: Callers, listening: socket.socket) -> None:
-    """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished."""
+def serve(
+    settings: Settings,
+    callers: Callers,
+    listening: socket.socket,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished.
+
+    `is_stopping` tells whether one of these has come before.
+    """
     # What a producer wrote there must not end the metrics. Nothing is sent from here.
     client = connect_in_time(settings, encoding_errors="replace")
     ledger = Ledger(client, settings.rules)
@@ -69,8 +76,13 @@ def serve(settings: Settings, callers: Callers, listening: socket.socket) -> Non
     try:
         bounds = Bounds(connections=connections_that_fit(MAX_CONNECTIONS))
         server = uvicorn.Server(configured(web, settings.trusted_proxies, bounds=bounds))
+        # As uvicorn does a moment later; it raises the signal once more when it has ended by it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        if is_stopping():
+            server.should_exit = True
         server.run(sockets=[listening])
-    finally:  # run() ends with the signal's SystemExit.
+    finally:
         stop.set()
         replayer.join(timeout=10)
         with suppress(OSError):

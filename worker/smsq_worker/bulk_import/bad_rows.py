@@ -1,7 +1,5 @@
 """Files of some rows of another, in its format: bad ones, or those whose message failed."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -10,10 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from smsq_worker.bulk_import.columns import REPORTED, is_reported
+from smsq_worker.bulk_import.columns import is_reported
 from smsq_worker.bulk_import.formulas import protected
 from smsq_worker.bulk_import.records import CsvRecords, Record, Records
-from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import UTF_8, BadFile, Source
 from smsq_worker.infra.private_file import private_file
 
@@ -45,23 +42,6 @@ class RowsOut:
             whole_object = row.cells if isinstance(row.cells, dict) else {"row": row.cells}
             reported = dict(zip(self._told, told, strict=True))
             self._file.write(json.dumps(whole_object | reported, ensure_ascii=False) + "\n")
-
-
-class BadRows(RowsOut):
-    """Writes bad rows."""
-
-    def add(self, row: Row) -> None:
-        """Write a row and its problem."""
-        self.write(row, (row.line, row.problem))
-
-
-@contextmanager
-def bad_rows(
-    path: Path, records: Records, source: Source, encoding: str | None
-) -> Iterator[BadRows]:
-    """Open a file for bad rows. Raises BadFile."""
-    with rows_file(path, source, encoding, "--bad-rows") as file:
-        yield BadRows(file, records, REPORTED)
 
 
 @contextmanager

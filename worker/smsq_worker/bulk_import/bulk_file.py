@@ -1,20 +1,19 @@
 """A file to import, as its passes share it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from smsq.contract import has_number
-from smsq_worker.bulk_import.bad_rows import BadRows, bad_rows
+from smsq_worker.bulk_import.bad_rows import RowsOut, rows_file
 from smsq_worker.bulk_import.checkpoint import Checkpoint, open_checkpoint
+from smsq_worker.bulk_import.columns import REPORTED
 from smsq_worker.bulk_import.rows import Row, Rows, read_rows
-from smsq_worker.bulk_import.source import UTF_8, BadFile, Lines, Source, scan
+from smsq_worker.bulk_import.source import BadFile, Lines, Source, scan
 
 FOLDER: Final = "send-file"
 """In SMSQ_HOME."""
@@ -51,11 +50,14 @@ class BulkFile:
         lines = Lines(self.source.file, self.encoding)
         return read_rows(lines, self.source.name, self._defaults, self._notify)
 
-    def bad_rows(self, path: Path | None, rows: Rows) -> AbstractContextManager[BadRows | None]:
+    @contextmanager
+    def bad_rows(self, path: Path | None, rows: Rows) -> Iterator[RowsOut | None]:
         """Open the file for bad rows, if one is wanted. Raises BadFile."""
         if path is None:
-            return nullcontext()
-        return bad_rows(path, rows.records, self.source, self.encoding or UTF_8)
+            yield None
+            return
+        with rows_file(path, self.source, self.encoding, "--bad-rows") as file:
+            yield RowsOut(file, rows.records, REPORTED)
 
     def checkpoint(
         self, home: Path, *, anew: bool, follow: bool

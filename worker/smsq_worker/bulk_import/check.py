@@ -1,7 +1,5 @@
 """The first pass: every row is checked, nothing is sent."""
 
-from __future__ import annotations
-
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any, Final
 
-from smsq_worker.bulk_import.bad_rows import BadRows
+from smsq_worker.bulk_import.bad_rows import RowsOut
 from smsq_worker.bulk_import.rows import Row, Rows
 
 SHOWN: Final = 20
@@ -95,7 +93,7 @@ class Numbers:
 def checked(
     rows: Rows,
     found: CheckResult,
-    bad: BadRows | None,
+    bad: RowsOut | None,
     *,
     need_keys: bool = False,
     stop_at_bad: bool = False,
@@ -110,7 +108,7 @@ def checked(
             row = replace(row, problem=_NO_KEY)  # noqa: PLW2901 - the same row, found bad
         found.add(row)
         if row.problem and bad:
-            bad.add(row)
+            bad.write(row, (row.line, row.problem))
         elif row.problem and stop_at_bad:
             return
         yield row

@@ -1,7 +1,5 @@
 """The file of rows whose messages failed: in the columns of the file that was sent, or masked."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -56,7 +54,7 @@ def write_rows(path: Path, failures: Iterable[Failure], file: BulkFile) -> tuple
     records, rest = file.rows().records, iter(failures)
     written = others = 0
     one = next(rest, None)
-    with rows_file(path, file.source, file.encoding or UTF_8, "--failed") as out:
+    with rows_file(path, file.source, file.encoding, "--failed") as out:
         writer = RowsOut(out, records, TOLD)
         for row in records:
             while one and (one.row is None or one.row <= row.line):

@@ -4,8 +4,6 @@
 wherever its author wants. An apostrophe in front makes it text, for Excel and LibreOffice alike.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The records of a file, CSV or JSON Lines, by the names of their columns."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The three channels of a callback: a Celery task, the vendor's own report, a signed webhook."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +30,27 @@ def channels(settings: Settings) -> dict[str, Channel]:
         read_timeout_s=settings.read_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
     )
+
+    def return_url(callback: Callback) -> Posted:
+        outcome = callback.outcome
+        state = State(outcome["state"])
+        stat = callback.last_stat if state is State.UNREPORTED else outcome["stat"]
+        body = vendor_notice(outcome["id"], state, stat, outcome["reason"], outcome["raw_stat"])
+        if body is None:
+            return Posted(done=True, detail="")
+        return poster.post(callback.return_url or "", JSON, body)
+
+    def webhook(callback: Callback) -> Posted:
+        body = event(callback.outcome)
+        at = int(time.time())
+        headers = signed(settings.webhook_keys, header_id(callback.id), at, body)
+        return poster.post(settings.webhook_url, JSON | headers, body)
+
+    found: dict[str, Channel] = {"task": _tasks(settings), "returnurl": return_url}
+    return found | ({"webhook": webhook} if settings.webhook_url else {})
+
+
+def _tasks(settings: Settings) -> Channel:
     celery = _celery(settings)
 
     def task(callback: Callback) -> Posted:
@@ -51,23 +70,7 @@ def channels(settings: Settings) -> dict[str, Channel]:
             return Posted(done=False, detail=type(error).__name__)
         return Posted(done=True, detail="")
 
-    def return_url(callback: Callback) -> Posted:
-        outcome = callback.outcome
-        state = State(outcome["state"])
-        stat = callback.last_stat if state is State.UNREPORTED else outcome["stat"]
-        body = vendor_notice(outcome["id"], state, stat, outcome["reason"], outcome["raw_stat"])
-        if body is None:
-            return Posted(done=True, detail="")
-        return poster.post(callback.return_url or "", JSON, body)
-
-    def webhook(callback: Callback) -> Posted:
-        body = event(callback.outcome)
-        at = int(time.time())
-        headers = signed(settings.webhook_keys, header_id(callback.id), at, body)
-        return poster.post(settings.webhook_url, JSON | headers, body)
-
-    found: dict[str, Channel] = {"task": task, "returnurl": return_url}
-    return found | ({"webhook": webhook} if settings.webhook_url else {})
+    return task
 
 
 def _celery(settings: Settings) -> Celery:

@@ -3,8 +3,6 @@
 Whatever goes wrong while connecting is NotConnected.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import socket

@@ -1,7 +1,5 @@
 """POST a callback to an endpoint: every failure is a result, not an exception."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,13 +11,7 @@ from urllib3.util import make_headers, parse_url
 
 from smsq.settings import IDLE_S
 from smsq_worker.callbacks.pools import guarded_pools, released
-from smsq_worker.infra.http import (
-    NotConnected,
-    name_of,
-    read_body,
-    retry_after_s,
-    socket_options,
-)
+from smsq_worker.infra.http import NotConnected, name_of, read_body, retry_after_s, socket_options
 
 MAX_ANSWER: Final = 65_536
 """A longer answer is not read to its end, and its connection is closed."""
@@ -90,12 +82,7 @@ class Poster:
             return unsendable(error)
         try:
             response = self._pools.urlopen(
-                "POST",
-                url,
-                redirect=False,
-                headers=encoded,
-                body=body,
-                preload_content=False,
+                "POST", url, redirect=False, headers=encoded, body=body, preload_content=False
             )
             with released(response):
                 # Only so that the connection can be kept: the status decides.

@@ -1,7 +1,5 @@
 """Signed webhooks, as standardwebhooks.com specifies them."""
 
-from __future__ import annotations
-
 import hmac
 import json
 from base64 import b64encode

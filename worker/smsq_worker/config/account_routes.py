@@ -1,12 +1,10 @@
 """The routes of SMSQ_ACCOUNTS_FILE: which accounts take which messages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from smsq.contract import Lane, parse_template
-from smsq.suggestions import did_you_mean
+from smsq.suggestions import hint
 from smsq_worker.domain.accounts import Prefer, Route
 from smsq_worker.domain.toml_file import Field, only, read_fields
 
@@ -36,8 +34,7 @@ def _route(table: object, accounts: Mapping[str, str]) -> tuple[Route, list[str]
     shares: Mapping[str, int] | Sequence[str] = values.get("accounts", ())
     for name in shares:
         if name not in accounts:
-            hint = did_you_mean(name, accounts)
-            known = f"known are {', '.join(accounts)}{f'; {hint}' if hint else ''}"
+            known = f"known are {', '.join(accounts)}{hint(name, accounts)}"
             problems.append(f", field accounts: there is no account {name}; {known}")
     weights = tuple(shares.values()) if isinstance(shares, dict) else ()
     prefer: Prefer = values.get("prefer", "")

@@ -4,8 +4,6 @@ docs/reference/accounts.md has its form. Which secrets a process has is its own 
 needs none of them does not have to be able to read their files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -45,7 +43,7 @@ class GatewayAccount:
     description: Path | None = None
     """Of vendor http: the file that says what its requests are like."""
     settings: tuple[tuple[str, str], ...] = ()
-    """What its vendor is told besides, and is no secret."""
+    """What else its vendor gets, and is no secret."""
     report_token: str = field(default="", repr=False)
     codes_file: Path | None = None
 
@@ -106,8 +104,6 @@ class _Table(NamedTuple):
 
 
 class _Accounts:
-    """Reads the tables of accounts, one after the other."""
-
     def __init__(self, file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> None:
         self._file = file
         self._alone = alone

@@ -1,13 +1,12 @@
 """How settings are written: each function reads one, or raises ValueError with what is allowed."""
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import re
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -39,18 +38,15 @@ def bind(text: str) -> Bind:
     return host, int(port)
 
 
-def log_format(text: str) -> LogFormat:
-    """Read text or json."""
-    if text not in {"text", "json"}:
-        raise ValueError("text or json")
-    return cast(LogFormat, text)
+def one_of(allowed: str) -> Callable[[str], str]:
+    """Read one of the words that `allowed` has between its "or"s."""
 
+    def parse(text: str) -> str:
+        if text not in allowed.split(" or "):
+            raise ValueError(allowed)
+        return text
 
-def campaign_webhook(text: str) -> CampaignWebhook:
-    """Read end or each."""
-    if text not in {"end", "each"}:
-        raise ValueError("end or each")
-    return cast(CampaignWebhook, text)
+    return parse
 
 
 def http_url(text: str) -> str:

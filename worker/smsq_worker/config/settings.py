@@ -4,8 +4,6 @@ One class for worker, API, sandbox and command line, so that one file of setting
 them and each notices a misspelt name. Each role says which settings it needs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,7 +90,7 @@ class Settings(ProducerSettings):
         "SMSQ_WEBHOOK_SECRET", read.webhook_keys, (), secret=True
     )
     campaign_webhook: CampaignWebhook = setting(
-        "SMSQ_CAMPAIGN_WEBHOOK", read.campaign_webhook, "end"
+        "SMSQ_CAMPAIGN_WEBHOOK", read.one_of("end or each"), "end"
     )
     outbound_allow: frozenset[str] = setting("SMSQ_OUTBOUND_ALLOW", read.hosts, frozenset())
     notify_broker_url: str = setting("SMSQ_NOTIFY_BROKER_URL", read.broker_address, "", secret=True)
@@ -104,7 +102,7 @@ class Settings(ProducerSettings):
     sandbox_bind: Bind = setting("SMSQ_SANDBOX_BIND", read.bind, ("127.0.0.1", 8090))
     sandbox_report_url: str = setting("SMSQ_SANDBOX_REPORT_URL", read.http_url, "", secret=True)
     flower_bind: Bind = setting("SMSQ_FLOWER_BIND", read.bind, ("127.0.0.1", 5555))
-    log_format: LogFormat = setting("SMSQ_LOG_FORMAT", read.log_format, "text")
+    log_format: LogFormat = setting("SMSQ_LOG_FORMAT", read.one_of("text or json"), "text")
     traces: bool = setting("SMSQ_TRACES", read.flag, default=False)
     allow_eviction: bool = setting("SMSQ_ALLOW_EVICTION", read.flag, default=False)
     operator: str = setting("SMSQ_OPERATOR", read.person, "")

@@ -3,8 +3,6 @@
 The demo and the tests check every message against it.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from smsq.contract import State

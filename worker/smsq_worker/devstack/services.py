@@ -1,7 +1,5 @@
 """The parts of smsq as processes on this machine."""
 
-from __future__ import annotations
-
 import secrets
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Everything on one machine: which parts are needed, where they listen, and in which order."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -210,7 +208,6 @@ def _file_has_token(given: Mapping[str, str]) -> bool:
 
 
 def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -> Iterator[Wish]:
-    """Yield where each part to be started should listen."""
     if redis_port is not None:
         there = f"redis://127.0.0.1:{redis_port}/0"
         remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"

@@ -1,7 +1,5 @@
 """Run a check on a Redis server, and report in plain words why the server does not answer."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,11 +20,7 @@ _UNREACHABLE: Final = (redis.ConnectionError, *_TIMEOUTS)
 
 
 def on_redis(
-    url: str,
-    setting: str,
-    check: Callable[[Client], Iterator[Finding]],
-    *,
-    follows: bool = False,
+    url: str, setting: str, check: Callable[[Client], Iterator[Finding]], *, follows: bool = False
 ) -> Iterator[Finding]:
     """Run a check on a server; if the server does not answer, that is the finding.
 

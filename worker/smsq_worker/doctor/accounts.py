@@ -1,7 +1,5 @@
 """The accounts: what stops one, whether routes lead to it, and what routes cannot send."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -27,7 +25,7 @@ DAYS: Final = 2
 """Templates of today and of yesterday are looked at."""
 NAMED: Final = 5
 REFUSALS: Final = 3
-"""From so many in a row on something is wrong: single ones are about their numbers."""
+"""From this many in a row on something is wrong: single ones are about their numbers."""
 
 
 def check(settings: Settings, client: Client) -> Iterator[Finding]:
@@ -135,7 +133,6 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
 
 
 def _in_use(client: Client, settings: Settings) -> set[tuple[str, str]]:
-    """Return the lanes and templates of the last messages."""
     url = settings.redis_url
     today = days.today(client, url)
     dates = [today - timedelta(days=n) for n in range(DAYS)]
@@ -146,7 +143,7 @@ def _in_use(client: Client, settings: Settings) -> set[tuple[str, str]]:
 def _templates(
     used: set[tuple[str, str]], accounts: Sequence[Account], routes: Sequence[Route]
 ) -> Finding:
-    """Say of which messages no account of their route knows the template."""
+    """Report the templates that no account of their messages' route knows."""
     lost = sorted(
         {template for lane, template in used if not _known(lane, template, accounts, routes)}
     )

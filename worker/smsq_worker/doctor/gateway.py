@@ -3,8 +3,6 @@
 A connection is opened and closed. No byte of HTTP is sent, so neither an SMS nor the secret is.
 """
 
-from __future__ import annotations
-
 import socket
 import ssl
 import time
@@ -21,7 +19,7 @@ from smsq_worker.config.parsers import is_loopback
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
 from smsq_worker.i18n import N_, _, ngettext
-from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
+from smsq_worker.vendors.of_accounts import catalogues_of
 
 TIMEOUT_S: Final = 3.0
 DAY_S: Final = 86_400
@@ -127,7 +125,7 @@ def check_test_numbers(settings: Settings) -> Iterator[Finding]:
                 len(prefixes),
             )
         )
-    catalogues = catalogues_of(settings, vendors_of(settings))
+    catalogues = catalogues_of(settings)
     codes = {one.codes_file: catalogues[one.account.key].test_codes for one in settings.accounts}
     for file, of in codes.items():
         idle = [

@@ -1,7 +1,5 @@
 """The queue of `notify=` tasks: whether anybody takes what smsq puts there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final

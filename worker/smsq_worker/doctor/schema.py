@@ -1,7 +1,5 @@
 """Whether this release may work in the ledger, and whether the ledger is migrated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from smsq.connection import Client

@@ -1,7 +1,5 @@
 """A Redis server: whether it is fit to hold messages."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -12,13 +10,7 @@ from smsq_worker.doctor.facts import Facts, gather
 from smsq_worker.doctor.finding import Finding, error, graded, ok, warning
 from smsq_worker.i18n import N_, _
 from smsq_worker.infra.memory import NEARLY
-from smsq_worker.infra.redis_fitness import (
-    NEEDED,
-    NO_EVICTION,
-    OTHER_PRODUCTS,
-    is_product,
-    too_old,
-)
+from smsq_worker.infra.redis_fitness import NEEDED, NO_EVICTION, OTHER_PRODUCTS, is_product, too_old
 
 MEMORY_WARN, MEMORY_FAIL = 0.6, NEARLY
 SLOW_MS: Final = 50

@@ -1,7 +1,5 @@
 """The spool: where workers and the HTTP API write while Redis is away."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -42,15 +40,7 @@ def check(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
     yield ok(_("{folder} is writable", folder=folder))
     yield _waiting(found)
     if max_bytes and taken > NEARLY * max_bytes:
-        yield error(
-            _(
-                "reports take {used} MiB of the {limit} MiB of SMSQ_REPORT_SPOOL_MB: the HTTP API "
-                "refuses others while Redis does not take them",
-                used=taken >> 20,
-                limit=max_bytes >> 20,
-            ),
-            _("bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood"),
-        )
+        yield _nearly_full(taken, max_bytes)
     if bad:
         yield error(
             _(
@@ -65,6 +55,18 @@ def check(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
                 ready=READY,
             ),
         )
+
+
+def _nearly_full(taken: int, max_bytes: int) -> Finding:
+    return error(
+        _(
+            "reports take {used} MiB of the {limit} MiB of SMSQ_REPORT_SPOOL_MB: the HTTP API "
+            "refuses others while Redis does not take them",
+            used=taken >> 20,
+            limit=max_bytes >> 20,
+        ),
+        _("bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood"),
+    )
 
 
 def _waiting(found: Sequence[tuple[int, float]]) -> Finding:

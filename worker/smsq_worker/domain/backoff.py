@@ -1,7 +1,5 @@
 """Exponential backoff."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 The ledger's scripts enforce `NEXT`, docs/reference/states.md prints it, a test compares the three.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Final, Literal
 

@@ -1,7 +1,5 @@
 """TOML files that operators write: read in one go, and every mistake reported with its place."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib
@@ -10,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from smsq.suggestions import did_you_mean
+from smsq.suggestions import hint
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Of a file: longer ones are something else."""
@@ -92,7 +90,7 @@ def read_document(
     listed = ", ".join(f"[{one}]" for one in known)
     allowed = f"known are {listed}" if known[1:] else f"the only one is [{known[0]}]"
     return document, [
-        f'table "{other}" is unknown; {allowed}{_hint(other, known)}'
+        f'table "{other}" is unknown; {allowed}{hint(other, known)}'
         for other in document
         if other not in known
     ]
@@ -109,8 +107,8 @@ def read_fields(
     problems = []
     for name, value in (dict.fromkeys(required) | table).items():
         if name not in fields:
-            hint = f"known are {', '.join(fields)}{_hint(name, fields)}"
-            problems.append(f", field {name}: is unknown; {hint}")
+            known = f"known are {', '.join(fields)}{hint(name, fields)}"
+            problems.append(f", field {name}: is unknown; {known}")
             continue
         try:
             values[name] = fields[name].read(value)
@@ -124,11 +122,6 @@ def _place(error: Exception) -> str:
     """Return where TOML is wrong, and nothing of what is there."""
     found = re.search(r"at line \d+, column \d+|at end of document", str(error))
     return f": {found[0]}" if found else ""
-
-
-def _hint(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    hint = did_you_mean(name, known)
-    return f"; {hint}" if hint else ""
 
 
 def _shown(value: object, secret: bool = False) -> str:

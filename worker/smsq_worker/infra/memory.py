@@ -1,7 +1,5 @@
 """Whether a Redis has room: at its memory limit it refuses new data."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """Exporting the spans of worker and API: OTLP over HTTP, set by the standard OTEL_ variables."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 """How each account stands: what pauses it, its rate, what is under way, its routes."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -99,13 +97,7 @@ def look_at_accounts(control: Control, accounts: Sequence[Account]) -> list[Acco
 
 def account_state_name(state: AccountState) -> str:
     """Return a state as people call it."""
-    names: Mapping[AccountState, str] = {
-        "open": pgettext("account", "open"),
-        "paused": pgettext("account", "paused"),
-        "outage": pgettext("account", "outage"),
-        "probing": pgettext("account", "probing"),
-    }
-    return names[state]
+    return pgettext("account", state)
 
 
 def route_lines(routes: Sequence[Route], accounts: Sequence[Account]) -> Iterator[str]:

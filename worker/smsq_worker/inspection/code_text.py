@@ -1,7 +1,5 @@
 """What a stat code means and what smsq does about it, for people."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 
@@ -30,14 +28,7 @@ def meaning(code: Code) -> str:
 
 def class_name(code_class: CodeClass) -> str:
     """Return a class's name; in English it is the one that the override file takes."""
-    names = {
-        CodeClass.DELIVERED: pgettext("class", "delivered"),
-        CodeClass.PENDING: pgettext("class", "pending"),
-        CodeClass.PERMANENT: pgettext("class", "permanent"),
-        CodeClass.TRANSIENT: pgettext("class", "transient"),
-        CodeClass.UNKNOWN: pgettext("class", "unknown"),
-    }
-    return names[code_class]
+    return pgettext("class", code_class)
 
 
 def class_words(code_class: CodeClass) -> str:

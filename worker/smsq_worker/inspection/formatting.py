@@ -1,18 +1,15 @@
 """How times, durations and pauses are written for people."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from smsq.contract import State
 from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.scopes import read_scope
 from smsq_worker.i18n import _, pgettext
-from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Pause
+from smsq_worker.ledger.admin import Pause
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _PHONE: Final = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
@@ -63,20 +60,7 @@ def clean(text: str) -> str:
 
 def state_name(state: str) -> str:
     """Return a state as people call it; in English it is the ledger's own word."""
-    names = {
-        State.QUEUED: pgettext("state", "queued"),
-        State.SENDING: pgettext("state", "sending"),
-        State.DEFERRED: pgettext("state", "deferred"),
-        State.ACCEPTED: pgettext("state", "accepted"),
-        State.HELD: pgettext("state", "held"),
-        State.DELIVERED: pgettext("state", "delivered"),
-        State.FAILED: pgettext("state", "failed"),
-        State.EXPIRED: pgettext("state", "expired"),
-        State.UNREPORTED: pgettext("state", "unreported"),
-        State.DUPLICATE: pgettext("state", "duplicate"),
-        State.CANCELLED: pgettext("state", "cancelled"),
-    }
-    return names.get(State(state), state)
+    return pgettext("state", state)
 
 
 def scope_words(scope: str) -> str:
@@ -93,12 +77,7 @@ def scope_words(scope: str) -> str:
 def scope_name(scope: str) -> str:
     """Return a scope as people call it; its account is named, see `spoken`."""
     kind, account, name = read_scope(scope)
-    names = {
-        ACCOUNT: pgettext("scope", "account"),
-        BREAKER: pgettext("scope", "breaker"),
-        "template": pgettext("scope", "template"),
-    }
-    words = f"{names.get(kind, kind)} {clean(name or account)}".rstrip()
+    words = f"{pgettext('scope', kind)} {clean(name or account)}".rstrip()
     if name and account:
         return _("{scope} at account {name}", scope=words, name=clean(account))
     return words
@@ -106,13 +85,7 @@ def scope_name(scope: str) -> str:
 
 def pause_words(pause: Pause) -> str:
     """Return the cause of a pause, and since when it lasts."""
-    causes = {
-        "operator": pgettext("cause", "operator"),
-        "report": pgettext("cause", "report"),
-        "refusals": pgettext("cause", "refusals"),
-        "outage": pgettext("cause", "outage"),
-    }
-    cause = causes.get(pause.cause, pause.cause)
+    cause = pgettext("cause", pause.cause)
     if pause.detail:
         cause = _("{cause}: {detail}", cause=cause, detail=clean(pause.detail))
     cause += in_lanes(pause.lanes)

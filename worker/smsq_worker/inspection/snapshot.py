@@ -3,8 +3,6 @@
 The broker may be another Redis than the ledger's. If it does not answer, all else is still known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +19,7 @@ from smsq_worker.config.rules import Rules
 from smsq_worker.domain.accounts import Route
 from smsq_worker.infra.memory import Memory, memory
 from smsq_worker.infra.wakeups import ids_of
-from smsq_worker.inspection.accounts import (
-    AccountView,
-    is_on_a_route,
-    look_at_accounts,
-    together,
-)
+from smsq_worker.inspection.accounts import AccountView, is_on_a_route, look_at_accounts, together
 from smsq_worker.ledger import Ledger, quality, timestamps
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 from smsq_worker.ledger.callbacks import Callbacks

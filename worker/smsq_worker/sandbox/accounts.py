@@ -6,24 +6,18 @@ A further port has the switches, as that of an account may be down:
     curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.web import Application
 
 from smsq_worker.sandbox.handlers import HealthHandler, QuietHandler, UnknownHandler
 from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.port import BindError, Port
-from smsq_worker.sandbox.server import until_signal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from smsq_worker.sandbox.server import Sandbox
+from smsq_worker.sandbox.server import Sandbox, until_signal
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +78,11 @@ class _AccountsHandler(QuietHandler):
 
 
 class _ListHandler(_AccountsHandler):
-    """All accounts, as JSON."""
-
     def get(self) -> None:
         self.write({name: self._accounts.summary(name) for name in self._accounts.accounts})
 
 
 class _SwitchHandler(_AccountsHandler):
-    """How one account is to behave from now on."""
-
     async def post(self, name: str, mood: str) -> None:
         account = self._accounts.accounts.get(name)
         if account is None:

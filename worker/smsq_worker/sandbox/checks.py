@@ -1,12 +1,8 @@
 """What the sandbox refuses before it looks at a number."""
 
-from __future__ import annotations
-
 import hmac
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 _ROUTE = {"module": "sms", "file": "send", "action": "send"}
 

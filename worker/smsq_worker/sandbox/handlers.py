@@ -1,27 +1,22 @@
 """The sandbox's HTTP: the vendor's one request, and what was accepted, for tests to read."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.web import Application, HTTPError, RequestHandler
 
 from smsq.contract import mask_phone
 from smsq_worker.sandbox.behaviour import Behaviour
 from smsq_worker.sandbox.checks import refusal
+from smsq_worker.sandbox.journal import Journal
+from smsq_worker.sandbox.moods import Mood
 from smsq_worker.sandbox.outcomes import outcome_for
+from smsq_worker.sandbox.reports import ReportPusher
 from smsq_worker.sandbox.responses import Exchange, respond
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smsq_worker.sandbox.journal import Journal
-    from smsq_worker.sandbox.moods import Mood
-    from smsq_worker.sandbox.reports import ReportPusher
 
 logger = logging.getLogger(__name__)
 

@@ -10,19 +10,15 @@ The file holds complete phone numbers and only its owner can read it. Neither ho
 the template's variable. The file of an earlier run is appended to, not read.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from pathlib import Path
+from typing import IO, Any
 
 
 @dataclass(frozen=True, slots=True)

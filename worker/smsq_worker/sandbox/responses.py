@@ -1,21 +1,16 @@
 """Respond to a request as its behaviour says: well, badly or not at all."""
 
-from __future__ import annotations
-
+import asyncio
 import json
 import socket
 import struct
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+
+from tornado.web import RequestHandler
 
 from smsq_worker.sandbox.behaviour import Behaviour
 from smsq_worker.sandbox.sleep import interrupted
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from tornado.web import RequestHandler
 
 _DRIBBLE_PART = 8
 # On, with a linger time of 0: close() discards what is unsent and sends RST instead of FIN.

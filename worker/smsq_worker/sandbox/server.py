@@ -1,23 +1,17 @@
 """The sandbox as one object, which serves until a signal."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from smsq_worker.sandbox.handlers import Shared, application
 from smsq_worker.sandbox.journal import Journal
 from smsq_worker.sandbox.moods import DOWN, NORMAL, Mood
 from smsq_worker.sandbox.port import Port
 from smsq_worker.sandbox.reports import ReportPusher
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,5 @@
 """The only way in which the sandbox waits."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 

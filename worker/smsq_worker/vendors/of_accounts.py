@@ -1,7 +1,5 @@
 """The vendor of each account, and what its codes mean."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -39,11 +37,14 @@ def vendors_of(settings: Settings) -> dict[str, Vendor]:
     return _by_key(settings, make)
 
 
-def catalogues_of(settings: Settings, vendors: Mapping[str, Vendor]) -> dict[str, Catalogue]:
+def catalogues_of(
+    settings: Settings, vendors: Mapping[str, Vendor] | None = None
+) -> dict[str, Catalogue]:
     """Return the catalogues by the keys of their accounts. Raises as `vendors_of` does."""
+    known = vendors_of(settings) if vendors is None else vendors
 
     def load(one: GatewayAccount, where: str) -> Catalogue:
-        codes = vendors[one.account.key].codes
+        codes = known[one.account.key].codes
         if one.codes_file == settings.codes_file:
             return Catalogue.load(one.codes_file, codes)
         return Catalogue.load(one.codes_file, codes, named_by=f"{where}codes_file")

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final
 
 from smsq.errors import SettingsError
-from smsq.suggestions import did_you_mean
+from smsq.suggestions import hint
 from smsq_worker.domain.accounts import VENDOR
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ def find(name: str) -> Callable[[VendorOptions], Vendor]:
     """
     found = _known()
     if name not in found:
-        hint = did_you_mean(name, found)
-        hint = f"; {hint}" if hint else ""
-        there = ", ".join(sorted(found))
-        raise SettingsError([f"vendor {name!r} is unknown; there are {there}{hint}"])
+        there = f"{', '.join(sorted(found))}{hint(name, found)}"
+        raise SettingsError([f"vendor {name!r} is unknown; there are {there}"])
     entry = found[name]
     try:
         made = entry.load()

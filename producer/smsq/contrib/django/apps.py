@@ -1,7 +1,5 @@
 """The Django app: it configures smsq when Django starts."""
 
-from __future__ import annotations
-
 import logging
 import os
 from typing import Any

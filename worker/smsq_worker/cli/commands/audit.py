@@ -1,9 +1,7 @@
 """`smsq audit`: what operators did."""
 
-from __future__ import annotations
-
 import json
-import os
+from dataclasses import asdict
 
 import click
 
@@ -35,35 +33,23 @@ def audit(*, since: str | None, who: str | None, as_json: bool) -> None:
 
     Exits with 2 where --since is no time.
     """
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.cli.helpers.selecting import read_time
-    from smsq_worker.config.settings import Settings
     from smsq_worker.domain.scopes import spoken
-    from smsq_worker.inspection.formatting import clean, local, moment
+    from smsq_worker.inspection.formatting import clean, local
     from smsq_worker.ledger.audit import entries
 
     begin = read_time("since", since)
-    settings = Settings.load(os.environ)
+    settings, client = open_ledger()
     found = entries(
-        connect_ledger(settings),
+        client,
         settings.redis_url,
         since=begin,
         at_most=AT_MOST,
         is_wanted=lambda entry: not who or who in entry.who,
     )
     if as_json:
-        echo_json(
-            [
-                {
-                    "at": moment(one.at),
-                    "who": one.who,
-                    "what": one.what,
-                    "arguments": _arguments(one.arguments),
-                    "effect": one.effect,
-                }
-                for one in found
-            ]
-        )
+        echo_json([asdict(one) | {"arguments": _arguments(one.arguments)} for one in found])
         return
     accounts = settings.rules.accounts
     for one in found:

@@ -1,7 +1,5 @@
 """`smsq campaign`: what many messages have in common, stopped or slowed as one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -110,7 +108,7 @@ def pause(name: str, *, yes: bool) -> None:
 @click.argument("name")
 @yes_option
 def resume(name: str, *, yes: bool) -> None:
-    """Let a paused campaign go on, in the order in which it came.
+    """Resume a paused campaign: it goes on in the order in which it came.
 
     Exits with 1 where it was not paused.
     """

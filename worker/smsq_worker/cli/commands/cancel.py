@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -37,13 +36,12 @@ def cancel(ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
     from smsq import audit
     from smsq.cancelling import AT_ONCE, Canceller
     from smsq.contract import parse_id
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
-    from smsq_worker.config.settings import Settings
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
 
     for one in ids:
         parse_id(one)
-    settings = Settings.load(os.environ)
-    canceller = Canceller(connect_ledger_to_write(settings), settings)
+    settings, client = open_ledger(to_write=True)
+    canceller = Canceller(client, settings)
     if len(ids) > 1:
         ask(ngettext("this cancels {n} message", "this cancels {n} messages", len(ids)), yes=yes)
     rows = []

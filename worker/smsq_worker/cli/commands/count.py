@@ -1,7 +1,5 @@
 """`smsq count`: how many messages there are, by reason, template, hour and more."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

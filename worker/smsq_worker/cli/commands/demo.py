@@ -1,7 +1,5 @@
 """`smsq demo`: a complete stack at work, checked."""
 
-from __future__ import annotations
-
 import click
 
 from smsq_worker.cli.helpers.options import examples

@@ -43,12 +43,10 @@ def doctor(*, as_json: bool) -> None:
     """
     from smsq_worker.config.settings import Settings
     from smsq_worker.doctor.installation import examine
-    from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
+    from smsq_worker.vendors.of_accounts import catalogues_of
 
     settings = Settings.load(os.environ)
-    catalogues_of(
-        settings, vendors_of(settings)
-    )  # Raises SettingsError, as a worker's start would.
+    catalogues_of(settings)  # Raises SettingsError, as a worker's start would.
     found = examine(settings)
     if as_json:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])
@@ -64,22 +62,13 @@ def _show(found: Iterable[tuple[str, Finding]]) -> None:
         echo(name, mark=name, bold=True)
         for _part_of, finding in findings:
             counts[finding.level] += 1
-            level = _level(finding.level)
+            level = pgettext("level", finding.level)
             line = f"  {padded(level, _LEVELS)} {told(finding.what)}"
             echo(line, mark=level, fg=_COLOURS[finding.level])
             if finding.advice:
                 echo(f"{'':11}-> {told(finding.advice)}")
-    named = [(_level(level), counts[level]) for level in ("error", "warning", "ok")]
+    named = [(pgettext("level", level), counts[level]) for level in ("error", "warning", "ok")]
     echo(_(", ").join(_("{name}: {meaning}", name=name, meaning=n) for name, n in named))
-
-
-def _level(level: str) -> str:
-    names = {
-        "ok": pgettext("level", "ok"),
-        "warning": pgettext("level", "warning"),
-        "error": pgettext("level", "error"),
-    }
-    return names[level]
 
 
 def _part(part: str) -> str:

@@ -1,7 +1,5 @@
 """`smsq flower`: Flower with the shipped configuration."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files

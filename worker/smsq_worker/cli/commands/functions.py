@@ -1,18 +1,10 @@
 """`smsq functions`: the acts of producers that the ledger's Redis runs for them."""
 
-from __future__ import annotations
-
-import os
-from typing import TYPE_CHECKING
-
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _
-
-if TYPE_CHECKING:
-    from smsq.connection import Client
 
 
 @click.group(
@@ -30,10 +22,11 @@ def functions(ctx: click.Context, *, as_json: bool) -> None:
         return
     from smsq.connection import mapped_errors
     from smsq.functions import LIBRARY
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.ledger.functions import libraries
 
-    client, url = _connect()
-    with mapped_errors(url):
+    settings, client = open_ledger()
+    with mapped_errors(settings.redis_url):
         found = libraries(client)
     is_there = any(one.is_own for one in found)
     if as_json:
@@ -57,10 +50,11 @@ def load() -> None:
     """
     from smsq.connection import mapped_errors
     from smsq.functions import LIBRARY
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.ledger import functions as ledger_functions
 
-    client, url = _connect()
-    with mapped_errors(url):
+    settings, client = open_ledger()
+    with mapped_errors(settings.redis_url):
         ledger_functions.load(client)
     echo(_("{name} is loaded", name=LIBRARY))
 
@@ -74,19 +68,12 @@ def drop(name: str) -> None:
     that release loads it again. Exits with 1 where there is none of this name.
     """
     from smsq.connection import mapped_errors
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.ledger import functions as ledger_functions
 
-    client, url = _connect()
-    with mapped_errors(url):
+    settings, client = open_ledger()
+    with mapped_errors(settings.redis_url):
         was_there = ledger_functions.drop(client, name)
     if not was_there:
         raise click.ClickException(_("there is no such library: smsq functions lists them"))
     echo(_("{name} is deleted", name=name))
-
-
-def _connect() -> tuple[Client, str]:
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger
-    from smsq_worker.config.settings import Settings
-
-    settings = Settings.load(os.environ)
-    return connect_ledger(settings), settings.redis_url

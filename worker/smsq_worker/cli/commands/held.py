@@ -1,8 +1,5 @@
 """`smsq held`: messages whose outcome nobody knows, for the operator to decide."""
 
-from __future__ import annotations
-
-import os
 from typing import Literal
 
 import click
@@ -35,13 +32,11 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
         return
     from smsq.contract import is_id
     from smsq.tracking import read_status
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger
-    from smsq_worker.config.settings import Settings
-    from smsq_worker.inspection.formatting import local, moment
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
+    from smsq_worker.inspection.formatting import local
     from smsq_worker.ledger import Ledger
 
-    settings = Settings.load(os.environ)
-    client = connect_ledger(settings)
+    settings, client = open_ledger()
     rows, lines = [], []
     for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
         status = read_status(client, settings.redis_url, message_id)
@@ -49,7 +44,7 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
             last = status.attempts[-1] if status and status.attempts else None
             row = {
                 "id": message_id,
-                "since": moment(since),
+                "since": since,
                 "phone": status and status.phone,
                 "template": status and status.template,
                 "why": (last and last.detail) or (status and status.stat),
@@ -86,7 +81,7 @@ def resend(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
 @_ids_or_all
 @yes_option
 def drop(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
-    """Give held messages up: failed, local:dropped. A late report still makes them delivered.
+    """Drop held messages: failed, local:dropped. A late report still makes them delivered.
 
     Exits with 1 where one of them is not held.
     """
@@ -98,9 +93,8 @@ def _decide(
 ) -> None:
     from smsq import audit
     from smsq.contract import parse_id
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.cli.helpers.names import decide_each, named
-    from smsq_worker.config.settings import Settings
     from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger
 
@@ -108,8 +102,8 @@ def _decide(
         raise click.UsageError(_("name the messages' ids, or pass --all"))
     for message_id in ids:
         parse_id(message_id)
-    settings = Settings.load(os.environ)
-    ledger = Ledger(connect_ledger_to_write(settings), settings.rules)
+    settings, client = open_ledger(to_write=True)
+    ledger = Ledger(client, settings.rules)
 
     def decide(message_id: str) -> tuple[bool, str]:
         act = audit.act(f"held {decision}", id=message_id)

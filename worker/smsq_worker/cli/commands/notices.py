@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -37,21 +37,12 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from smsq_worker.inspection.formatting import local, moment
+    from smsq_worker.inspection.formatting import local
 
     callbacks = _open_callbacks()
     dead, counts = callbacks.dead(AT_MOST), callbacks.counts()
     if as_json:
-        rows = [
-            {
-                "name": one.name,
-                "given_up_at": moment(one.given_up_at),
-                "tries": one.tries,
-                "error": one.error,
-            }
-            for one in dead
-        ]
-        echo_json(counts | {"given_up": rows})
+        echo_json(counts | {"given_up": [asdict(one) for one in dead]})
         return
     for one in dead:
         tries = ngettext("{n} try", "{n} tries", one.tries)
@@ -125,9 +116,8 @@ def _echo_counts(callbacks: Callbacks) -> None:
 
 
 def _open_callbacks() -> Callbacks:
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
-    from smsq_worker.config.settings import Settings
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.ledger.callbacks import Callbacks
 
-    settings = Settings.load(os.environ)
-    return Callbacks(connect_ledger_to_write(settings), settings.rules)
+    settings, client = open_ledger(to_write=True)
+    return Callbacks(client, settings.rules)

@@ -1,9 +1,5 @@
 """`smsq parked`: reports whose mid matches no message."""
 
-from __future__ import annotations
-
-import os
-
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option
@@ -22,18 +18,16 @@ def parked(*, as_json: bool) -> None:
     They wait for SMSQ_REPORT_WAIT_S, in case the response with their mid is recorded late. Many
     of them mean that responses were lost, or that somebody else sends over the same account.
     """
-    from smsq_worker.cli.helpers.ledger_client import connect_ledger
-    from smsq_worker.config.settings import Settings
+    from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.i18n import ngettext
-    from smsq_worker.inspection.formatting import local, moment
+    from smsq_worker.inspection.formatting import local
     from smsq_worker.ledger import Ledger
 
-    settings = Settings.load(os.environ)
-    ledger = Ledger(connect_ledger(settings), settings.rules)
+    settings, client = open_ledger()
+    ledger = Ledger(client, settings.rules)
     found = [(mid, since, ledger.parked_stats(mid)) for mid, since in ledger.parked(AT_MOST)]
     if as_json:
-        rows = [{"mid": mid, "since": moment(at), "stats": stats} for mid, at, stats in found]
-        echo_json(rows)
+        echo_json([{"mid": mid, "since": at, "stats": stats} for mid, at, stats in found])
         return
     for mid, at, stats in found:
         echo(f"{mid}  {local(at)}  {' '.join(stats)}")

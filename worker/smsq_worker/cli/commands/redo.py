@@ -1,7 +1,5 @@
 """`smsq redo`: find what failed, and send exactly that again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

@@ -1,7 +1,5 @@
 """`smsq report`: a day at a glance."""
 
-from __future__ import annotations
-
 import click
 
 from smsq_worker.cli.helpers.options import by_option, examples, json_option
@@ -25,7 +23,7 @@ DAYS_KEPT = 40
     type=click.IntRange(1, DAYS_KEPT),
     default=1,
     show_default=True,
-    help="So many, of which --day is the last; each has rows of its own.",
+    help="How many, of which --day is the last; each has its own rows.",
 )
 @by_option(GROUPS)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -38,8 +36,8 @@ def report(day: str, days: int, by: tuple[str, ...], *, as_csv: bool, as_json: b
     acceptance by the gateway to delivery, interpolated in the buckets of smsq_delivery_seconds.
     Who is in doubt is in another column, too, or still to be sent.
 
-    Days are kept for 40 days. Of a day at most 1,000 templates are told apart; others are "other".
-    Test messages and duplicates are not counted, nor what workers of older releases do.
+    Days are kept for 40 days. Of a day at most 1,000 templates are counted separately; others are
+    "other". Test messages and duplicates are not counted, nor what workers of older releases do.
 
     Exits with 2 where a word means nothing.
     """

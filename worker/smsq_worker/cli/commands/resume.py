@@ -1,7 +1,5 @@
 """`smsq resume`: resume sending, whatever the pause's cause."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 
 import click

@@ -92,14 +92,10 @@ def sandbox(
         return
     if as_json:
         raise click.UsageError(_("--json goes with --outcomes"))
-    options = {
-        "SMSQ_SANDBOX_BIND": bind,
-        "SMSQ_SANDBOX_REPORT_URL": report_url,
-        "SMSQ_ACCOUNTS_FILE": str(accounts_file) if accounts_file else None,
-    }
-    given = {name: text for name, text in options.items() if text is not None}
-    if accounts_file is None:  # The workers' own file is not about this one.
-        given["SMSQ_ACCOUNTS_FILE"] = ""
+    # Without --accounts the workers' own file is not about this one.
+    given = {"SMSQ_ACCOUNTS_FILE": str(accounts_file or "")}
+    given |= {"SMSQ_SANDBOX_BIND": bind} if bind is not None else {}
+    given |= {"SMSQ_SANDBOX_REPORT_URL": report_url} if report_url is not None else {}
     settings = Settings.load(os.environ | given, need=("app_secret",))
     one = partial(Sandbox, report_delay_s=report_delay, slow_s=slow, log_path=log_path)
     gateway = _several(settings, one) if accounts_file else _only(settings, one)

@@ -1,7 +1,5 @@
 """`smsq send`: enqueue one message."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import click

@@ -1,22 +1,22 @@
 """`smsq send-file`: enqueue the messages of a file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import (
-    encoding_option,
-    examples,
-    json_option,
-    message_options,
-)
+from smsq_worker.cli.helpers.options import encoding_option, examples, json_option, message_options
 from smsq_worker.i18n import _
 
 _MAX_PREFIX: Final = 100
+_OF_MESSAGES: Final = ("template", "lane", "ttl_s", "send_at", "on_ambiguous", "reference")
+
+
+def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
+    if value is not None and not (0 < len(value) <= _MAX_PREFIX and value.isprintable()):
+        raise click.UsageError(_("--key-prefix takes 1 to {n} printable characters", n=_MAX_PREFIX))
+    return value or ""
 
 
 @click.command(
@@ -38,7 +38,12 @@ _MAX_PREFIX: Final = 100
 @click.option("--template", help="For rows that name none.")
 @message_options(lane="bulk", ttl="--ttl-s", rows=", for rows that name none")
 @click.option("--campaign", metavar="NAME", help="The default is the file's name and digest.")
-@click.option("--key-prefix", metavar="NAME", help="A name for this import; stdin needs one.")
+@click.option(
+    "--key-prefix",
+    metavar="NAME",
+    callback=_read_prefix,
+    help="A name for this import; stdin needs one.",
+)
 @encoding_option
 @click.option("--dry-run", is_flag=True, help="Check everything, enqueue nothing.")
 @click.option("--bad-rows", "bad_path", type=click.Path(path_type=Path), help="Put bad rows there.")
@@ -63,18 +68,10 @@ def send_file(
     file: str,
     *,
     campaign: str | None,
-    key_prefix: str | None,
-    encoding: str | None,
     dry_run: bool,
-    bad_path: Path | None,
-    allow_notify: tuple[str, ...],
-    anew: bool,
-    yes: bool,
     wait: bool,
     failed_path: Path | None,
-    as_json: bool,
-    quiet: bool,
-    **message: Any,
+    **given: Any,
 ) -> None:
     """Enqueue the messages of FILE, CSV or JSON Lines; - is stdin.
 
@@ -100,25 +97,14 @@ def send_file(
         raise click.UsageError(_("either --dry-run or --wait, not both"))
     if failed_path and not wait:
         raise click.UsageError(_("--failed goes with --wait"))
-    if key_prefix is not None and not (
-        0 < len(key_prefix) <= _MAX_PREFIX and key_prefix.isprintable()
-    ):
-        raise click.UsageError(_("--key-prefix takes 1 to {n} printable characters", n=_MAX_PREFIX))
     if campaign is not None:
         parse_campaign(campaign)
-    defaults = {name: value for name, value in message.items() if value is not None}
+    message = {name: given.pop(name) for name in _OF_MESSAGES}
     options = view.Options(
-        defaults,
-        key_prefix or "",
-        encoding,
-        bad_path,
-        anew,
-        wait,
-        as_json,
-        quiet,
-        allow_notify,
-        yes,
-        campaign,
-        failed_path,
+        defaults={name: value for name, value in message.items() if value is not None},
+        campaign=campaign,
+        wait=wait,
+        failed_path=failed_path,
+        **given,
     )
     view.send_file(file, options, dry_run=dry_run)

@@ -1,12 +1,11 @@
 """`smsq serve`: the HTTP API."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from threading import Event
 
 import click
 
@@ -38,9 +37,15 @@ def serve() -> None:
     from smsq_worker.infra.ports import listen, shown
     from smsq_worker.ledger import account_check
 
-    # uvicorn raises the signal that ended it once more; being asked to stop is not a failure.
+    stopping = Event()
+
+    def stop(*_: object) -> None:
+        # Python ignores what is raised in a weak reference's callback, so the server asks again.
+        stopping.set()
+        sys.exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, stop)
     settings = Settings.load(os.environ, need=("report_token",))
     callers = Callers.load(settings.relay_callers, settings.relay_secret)
     ReportAddresses.of(settings)  # Raises SettingsError.
@@ -58,4 +63,4 @@ def serve() -> None:
             account_check.check(client, settings.rules)
         address = shown(listening.getsockname()[:2])
         logs.announce(log, settings.log_format, f"API ready: http://{address}/")
-        serve_api(settings, callers, listening)
+        serve_api(settings, callers, listening, stopping.is_set)

@@ -43,11 +43,12 @@ def accounts_of(settings: Settings) -> tuple[Account, ...]:
 def open_known(settings: Settings) -> Control:
     """Return the switches of the ledger, whose accounts are those that are known here.
 
-    Raises UsageError where they are not, and as `open_control`.
+    Raises UsageError where they are not, and as `connect_ledger_to_write`.
     """
-    from smsq_worker.cli.helpers.ledger_client import open_control
+    from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+    from smsq_worker.ledger.admin import Control
 
-    control = open_control()
+    control = Control(connect_ledger_to_write(settings), settings.rules)
     check_known(settings, control)
     return control
 

@@ -1,13 +1,10 @@
 """The ledger, for commands: each exchange with it has a deadline."""
 
-from __future__ import annotations
-
 import os
 
 from smsq.connection import Client, connect
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger import migrations
-from smsq_worker.ledger.admin import Control
 
 
 def connect_ledger(settings: Settings) -> Client:
@@ -30,7 +27,7 @@ def connect_ledger_to_write(settings: Settings) -> Client:
     return client
 
 
-def open_control() -> Control:
-    """Return the switches of the ledger that the environment names. Raises as above."""
+def open_ledger(*, to_write: bool = False) -> tuple[Settings, Client]:
+    """Return the environment's settings, and a client of their ledger. Raises as above."""
     settings = Settings.load(os.environ)
-    return Control(connect_ledger_to_write(settings), settings.rules)
+    return settings, (connect_ledger_to_write if to_write else connect_ledger)(settings)

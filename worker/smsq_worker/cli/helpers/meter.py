@@ -1,7 +1,5 @@
 """The progress of a long command: a bar on a terminal, else a line now and then."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -74,8 +72,6 @@ def _lines(what: str, total: int | None, begun: int) -> Step:
 
 
 class _Pace:
-    """Measures and describes how fast it goes."""
-
     def __init__(self, total: int | None, begun: int) -> None:
         self._total = total
         self._begun = begun

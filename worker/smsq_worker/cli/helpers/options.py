@@ -1,7 +1,5 @@
 """Options that several commands share. Imports nothing heavy: it is read to complete any option."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -65,12 +63,11 @@ def by_option(groups: Sequence[str], default: str = "") -> Decorator:
     def read(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
         words = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
         if unknown := next((word for word in words if word not in groups), None):
-            from smsq.suggestions import did_you_mean
+            from smsq.suggestions import hint
 
-            hint = did_you_mean(unknown, groups)
             allowed = _("it takes words out of {names}", names=", ".join(groups))
             raise click.BadParameter(
-                f"{unknown!r:.40}: {allowed}{hint and f'; {hint}'}", param_hint="--by"
+                f"{unknown!r:.40}: {allowed}{hint(unknown, groups)}", param_hint="--by"
             )
         return words
 

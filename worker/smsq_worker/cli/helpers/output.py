@@ -3,9 +3,7 @@
 What comes from callers, the gateway or Redis may hold anything, so everything is escaped here.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import click
@@ -28,8 +26,12 @@ def echo_lines(lines: Iterable[str], *, err: bool = False) -> None:
         echo(line, err=err)
 
 
-def echo_json(value: Any, *, default: Any = None) -> None:
-    """Print a value as JSON; `default` is as of json.dumps."""
+def echo_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+    """Print a value as JSON; `default` is as of json.dumps, where it is not for times alone."""
+    if default is None:
+        from smsq_worker.inspection.formatting import moment
+
+        default = moment
     click.echo(json_text(value, indent=2, default=default))
 
 

@@ -164,13 +164,12 @@ def _reasons(word: str) -> list[str]:
 def _check(name: str, word: str, known: Sequence[str]) -> None:
     from fnmatch import fnmatchcase
 
-    from smsq.suggestions import did_you_mean
+    from smsq.suggestions import hint
 
     if not any(fnmatchcase(one, word) for one in known):
-        hint = did_you_mean(word, known)
         allowed = _("it takes {names}, with * for any characters", names=", ".join(known))
         raise click.BadParameter(
-            f"{word!r:.40}: {allowed}{hint and f'; {hint}'}", param_hint=f"--{name}"
+            f"{word!r:.40}: {allowed}{hint(word, known)}", param_hint=f"--{name}"
         )
 
 

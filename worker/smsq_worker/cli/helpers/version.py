@@ -1,7 +1,5 @@
 """`smsq --version`: what an issue or a ticket should say."""
 
-from __future__ import annotations
-
 import click
 
 

@@ -1,14 +1,11 @@
 """The accounts, as `smsq accounts` prints them."""
 
-from __future__ import annotations
-
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smsq_worker.cli.helpers.accounts import accounts_of, check_known
 from smsq_worker.cli.helpers.layout import padded, width
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo_json, echo_lines
 from smsq_worker.cli.views import rate as rate_view
 from smsq_worker.cli.views.deliveries import (
@@ -17,7 +14,6 @@ from smsq_worker.cli.views.deliveries import (
     weight_lines,
     with_deliveries,
 )
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Route
 from smsq_worker.i18n import _
 from smsq_worker.inspection.accounts import (
@@ -32,19 +28,19 @@ from smsq_worker.ledger.admin import Control, Pause
 
 def show_accounts(*, as_json: bool) -> None:
     """Print how each account stands."""
-    settings = Settings.load(os.environ)
-    with connect_ledger(settings) as client:
+    settings, client = open_ledger()
+    accounts, routes = accounts_of(settings), settings.rules.routes
+    with client:
         control = Control(client, settings.rules)
         check_known(settings, control)
-        views = look_at_accounts(control, accounts_of(settings))
+        views = look_at_accounts(control, accounts)
         found = read_deliveries(client, settings.rules)
-    accounts, routes = accounts_of(settings), settings.rules.routes
     if as_json:
         shown = as_dict(views, routes)
         echo_json(with_deliveries(shown, found, accounts, routes) if found else shown)
     else:
         echo_lines(_lines(views))
-        for route in route_lines(settings.rules.routes, accounts_of(settings)):
+        for route in route_lines(routes, accounts):
             echo_lines([_("{name}: {meaning}", name=_("route"), meaning=route)])
         if found:
             echo_lines([*weight_lines(found, accounts), *delivery_lines(found, accounts)])
@@ -73,18 +69,19 @@ def account_as_dict(view: AccountView) -> dict[str, Any]:
     return {
         "name": view.account.name,
         "state": view.state,
-        "pause": stop and _pause(stop),
+        "pause": stop and pause_as_dict(stop),
         "rate": rate_view.as_dict(view.rate),
         "in_flight": view.counts.in_flight,
         "awaiting_reports": view.counts.awaiting_reports,
         "refusals_in_a_row": view.counts.refusals,
         "silent": view.is_silent,
         "next_slot_s": round(view.next_slot_s, 3),
-        "template_pauses": [_pause(pause) for pause in view.template_pauses],
+        "template_pauses": [pause_as_dict(pause) for pause in view.template_pauses],
     }
 
 
-def _pause(pause: Pause) -> dict[str, Any]:
+def pause_as_dict(pause: Pause) -> dict[str, Any]:
+    """Return a pause as JSON shows it, its account by name."""
     return {
         "scope": pause.spoken or pause.scope,
         "cause": pause.cause,

@@ -1,8 +1,5 @@
 """Campaigns, as `smsq campaign` prints them, and what an operator does with one."""
 
-from __future__ import annotations
-
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,11 +12,10 @@ from smsq_worker.bulk_import.source import BadFile, opened
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded, width
-from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.views.send_file import failed_file_lines, how_to_go_on
-from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.formatting import clean, local, pause_line, span, state_name
@@ -30,8 +26,8 @@ from smsq_worker.ledger.failures import failures_of
 
 def show_all(*, as_json: bool) -> None:
     """Print the campaigns, the newest first."""
-    settings = Settings.load(os.environ)
-    found = Campaigns(connect_ledger(settings), settings.rules).all()
+    settings, client = open_ledger()
+    found = Campaigns(client, settings.rules).all()
     if as_json:
         echo_json([{"name": one.name, **as_dict(one)} for one in found])
         return
@@ -46,8 +42,7 @@ def show_all(*, as_json: bool) -> None:
 
 def show_one(name: str, *, as_json: bool, every_s: int | None) -> None:
     """Print a campaign, once or, with a bar, at its end; exits with 1 for an unknown one."""
-    settings = Settings.load(os.environ)
-    client = connect_ledger(settings)
+    settings, client = open_ledger()
     campaigns, control = Campaigns(client, settings.rules), Control(client, settings.rules)
     found = _known(campaigns, name)
     if every_s is not None:
@@ -60,8 +55,7 @@ def show_one(name: str, *, as_json: bool, every_s: int | None) -> None:
 
 def write_failed(name: str, path: Path, file: str | None, encoding: str | None) -> None:
     """Write what failed of a campaign, with the rows of the file that was sent if it is at hand."""
-    settings = Settings.load(os.environ)
-    client = connect_ledger(settings)
+    settings, client = open_ledger()
     campaign = _known(Campaigns(client, settings.rules), name)
     selector = selecting.selector(client, settings)
     failures = failures_of(client, settings.redis_url, selector, campaign)
@@ -81,16 +75,16 @@ def write_failed(name: str, path: Path, file: str | None, encoding: str | None) 
 
 def show_rate(name: str) -> None:
     """Print the rate of a campaign; exits with 1 for an unknown one."""
-    settings = Settings.load(os.environ)
-    found = _known(Campaigns(connect_ledger(settings), settings.rules), name)
+    settings, client = open_ledger()
+    found = _known(Campaigns(client, settings.rules), name)
     words = _standing(found) or [_("at the rate of all")]
     echo(_(", ").join([clean(name), *words]))
 
 
 def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -> None:
     """Apply what an operator says, and print what follows; exit with 1 where nothing changes."""
-    settings = Settings.load(os.environ)
-    campaigns = Campaigns(connect_ledger_to_write(settings), settings.rules)
+    settings, client = open_ledger(to_write=True)
+    campaigns = Campaigns(client, settings.rules)
     found = _known(campaigns, name)
     if deed == "cancel" and found.stop != "cancelled":
         what = ngettext(

@@ -1,7 +1,5 @@
 """The catalogue of stat codes, or one code, as `smsq codes` prints them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from smsq_worker.cli.helpers.accounts import accounts_of, choose
 from smsq_worker.cli.helpers.layout import padded, terminal_columns
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, normalise
+from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
 from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import Lang, _, language, pgettext
 from smsq_worker.i18n.told import told
@@ -103,7 +101,6 @@ def _load_of(account: str | None) -> _Codes:
 
 
 def _explain(code: Code, codes: _Codes) -> list[str]:
-    """Return the lines that describe one code."""
     labelled = [
         (
             _("class"),
@@ -123,16 +120,7 @@ def _explain(code: Code, codes: _Codes) -> list[str]:
 
 
 def _scope(code: Code) -> str:
-    names = {
-        Scope.RECIPIENT: pgettext("scope", "recipient"),
-        Scope.CONTENT: pgettext("scope", "content"),
-        Scope.TEMPLATE: pgettext("scope", "template"),
-        Scope.ACCOUNT: pgettext("scope", "account"),
-        Scope.ROUTE: pgettext("scope", "route"),
-        Scope.GATEWAY: pgettext("scope", "gateway"),
-        Scope.FREQUENCY: pgettext("scope", "frequency"),
-    }
-    return names[code.scope] if code.scope else ""
+    return pgettext("scope", code.scope) if code.scope else ""
 
 
 def _class(code: Code) -> str:
@@ -171,7 +159,6 @@ def _found_where(code: Code, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
 
 
 def _limits(code: Code) -> str:
-    """Return which settings bound the action."""
     if _costs_nothing(code):
         return _(" (as often as it takes within the message's ttl: the account is at fault)")
     if code.code_class is CodeClass.TRANSIENT:
@@ -249,7 +236,6 @@ def _unknown(codes: _Codes, stat: str) -> str:
 
 
 def _narrow(catalogue: Catalogue) -> Iterator[str]:
-    """Yield two or three lines for each code."""
     for code in catalogue:
         yield "  ".join(filter(None, (code.stat, _class(code), _scope(code), action(code))))
         texts = (code.zh, code.en) if language() is Lang.EN else (code.zh or code.en,)

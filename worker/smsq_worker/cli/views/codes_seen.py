@@ -1,27 +1,24 @@
 """The codes that came and that the catalogue does not know, as `smsq codes --seen` prints them."""
 
-from __future__ import annotations
-
-import os
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from smsq_worker.cli.helpers.accounts import accounts_of, choose
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues, CodeClass
 from smsq_worker.i18n import _, ngettext
-from smsq_worker.inspection.formatting import local, moment
-from smsq_worker.ledger.codes_seen import codes_seen
-from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
+from smsq_worker.inspection.formatting import local
+from smsq_worker.ledger.codes_seen import SeenCode, codes_seen
+from smsq_worker.vendors.of_accounts import catalogues_of
 
 
 def show(account: str | None, *, as_json: bool) -> None:
     """Print the list, account by account, the most frequent first."""
-    settings = Settings.load(os.environ)
-    catalogues = Catalogues(catalogues_of(settings, vendors_of(settings)))
+    settings, client = open_ledger()
+    catalogues = Catalogues(catalogues_of(settings))
     accounts = accounts_of(settings)
     of = (choose(account, accounts),) if account else accounts
-    client = connect_ledger(settings)
     several = bool(settings.rules.accounts)
     seen = [
         (one.name if several else "", code)
@@ -31,20 +28,12 @@ def show(account: str | None, *, as_json: bool) -> None:
         if catalogues.of(one.key).classify(code.stat).code_class is CodeClass.UNKNOWN
     ]
     if as_json:
-        echo_json(
-            [
-                ({"account": name} if name else {})
-                | {
-                    "stat": one.stat,
-                    "count": one.count,
-                    "first_at": moment(one.first_at),
-                    "last_at": moment(one.last_at),
-                    "mid": one.mid,
-                }
-                for name, one in seen
-            ]
-        )
-        return
+        echo_json([({"account": name} if name else {}) | asdict(one) for name, one in seen])
+    else:
+        _print(seen)
+
+
+def _print(seen: Sequence[tuple[str, SeenCode]]) -> None:
     echo_lines(
         ngettext(
             "{stat}  {n} time  since {first}  last {last}  mid {mid}",

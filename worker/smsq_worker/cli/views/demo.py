@@ -1,7 +1,5 @@
 """The run of `smsq demo`."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections import Counter

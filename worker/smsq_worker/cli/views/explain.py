@@ -1,8 +1,5 @@
 """A message's past and future, as `smsq explain` prints them."""
 
-from __future__ import annotations
-
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,41 +13,31 @@ from smsq.errors import InvalidMessage
 from smsq.tracking import read_status
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.layout import terminal_columns, wrapped
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.cli.views import ticket
 from smsq_worker.cli.views.explain_answers import Context, Wish, explanation, parked_mid, row
 from smsq_worker.cli.views.explain_lines import explanation_lines, table_lines
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.codes import Catalogues
 from smsq_worker.i18n import _
 from smsq_worker.i18n.told import told
-from smsq_worker.inspection.formatting import (
-    clean,
-    span,
-)
+from smsq_worker.inspection.formatting import clean, span
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
-from smsq_worker.ledger.message_view import (
-    Trace,
-    mid_of,
-    number_of,
-    parked_of,
-    read_trace,
-)
+from smsq_worker.ledger.message_view import Trace, mid_of, number_of, parked_of, read_trace
 from smsq_worker.ledger.selecting import Selection, Selector
-from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
+from smsq_worker.vendors.of_accounts import catalogues_of
 
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
 
 
 def show_explanation(word: str, wish: Wish) -> None:
     """Print what is known of a message's id, of a mid, a number, a campaign, a key, a reference."""
-    settings = Settings.load(os.environ)
-    catalogues = Catalogues(catalogues_of(settings, vendors_of(settings)))
-    with connect_ledger(settings) as client:
+    settings, client = open_ledger()
+    catalogues = Catalogues(catalogues_of(settings))
+    with client:
         context = Context(settings, client, catalogues, wish)
         if _explain_id(context, word) or _explain_mid(context, word):
             return
@@ -166,7 +153,6 @@ def _unindexed(context: Context, selector: Selector) -> Iterator[str]:
 
 
 def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
-    """Return the newest messages of which a field is a word."""
     return [one for one, _at in selector.page(Selection({field: [word]}), last).rows]
 
 

@@ -1,13 +1,11 @@
 """The lines of what `smsq explain` has found."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from smsq_worker.cli.helpers.layout import padded, terminal_columns, width, wrapped
-from smsq_worker.i18n import _, pgettext
+from smsq_worker.i18n import _
 from smsq_worker.inspection.formatting import clean, local_instant, state_name
 
 _LABEL: Final = 9
@@ -35,7 +33,7 @@ def explanation_lines(answer: dict[str, Any]) -> Iterator[str]:
             yield _labelled(_("again"), _("sent again as {id}", id=answer["redone_by"]))
     if "mid" in answer:
         yield _labelled("mid", answer["mid"])
-    words = _("{state}: {meaning}", state=_state(answer["state"]), meaning=answer["words"])
+    words = _("{state}: {meaning}", state=state_name(answer["state"]), meaning=answer["words"])
     yield from _hanging(_labelled(_("state"), ""), words, columns)
     yield ""
     yield from _event_lines(answer["events"], columns)
@@ -43,12 +41,6 @@ def explanation_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield _("Next")
         yield from _event_lines(answer["next"], columns)
-
-
-def _state(state: str) -> str:
-    """Return what a message or a mid is called."""
-    of_mids = {"parked": pgettext("state", "parked"), "reused": pgettext("state", "reused")}
-    return of_mids.get(state) or state_name(state)
 
 
 def _labelled(label: str, text: str) -> str:

@@ -1,8 +1,5 @@
 """`smsq redo`: what it shows before and after, and whether it goes on."""
 
-from __future__ import annotations
-
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,17 +10,16 @@ from smsq import audit
 from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
-from smsq_worker.cli.helpers.ledger_client import connect_ledger, connect_ledger_to_write
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.formatting import clean, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.redo import REDOABLE, Left, Redo, Tally, Wish
 from smsq_worker.ledger.selecting import Selection
-from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
+from smsq_worker.vendors.of_accounts import catalogues_of
 
 _LEFT: Final = {
     Left.REDONE: N_("sent again before"),
@@ -50,9 +46,8 @@ class Options:
 def redo(asked: Mapping[str, Any], options: Options) -> None:
     """Show what would be sent again; send it, unless that is all that was asked for."""
     selection = _failed(selecting.read(asked))
-    settings = Settings.load(os.environ)
-    client = (connect_ledger if options.dry_run else connect_ledger_to_write)(settings)
-    catalogues = Catalogues(catalogues_of(settings, vendors_of(settings)))
+    settings, client = open_ledger(to_write=not options.dry_run)
+    catalogues = Catalogues(catalogues_of(settings))
     act = Redo(
         client,
         settings,
@@ -83,16 +78,20 @@ def redo(asked: Mapping[str, Any], options: Options) -> None:
         done = act.run(wish, name, act=noted, ttl_s=options.ttl_s, told=lambda n: step(n, ""))
     if options.as_json:
         echo_json(answer | _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()})
-        return
+    else:
+        _print_end(name, done.taken.total(), total)
+
+
+def _print_end(name: str, sent: int, total: int) -> None:
     words = ngettext(
         "{n} message is sent again, as campaign {name}; smsq campaign show {name}",
         "{n} messages are sent again, as campaign {name}; smsq campaign show {name}",
-        done.taken.total(),
+        sent,
         name=clean(name),
     )
     echo(words)
-    if missing := total - done.taken.total():
-        echo(_("{n} were not: they have moved on meanwhile", n=missing))
+    if sent < total:
+        echo(_("{n} were not: they have moved on meanwhile", n=total - sent))
 
 
 def _failed(selection: Selection) -> Selection:

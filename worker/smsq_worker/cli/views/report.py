@@ -1,9 +1,6 @@
 """What became of the messages of some days, as `smsq report` prints it."""
 
-from __future__ import annotations
-
 import csv
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
@@ -13,13 +10,12 @@ import click
 
 from smsq_worker.bulk_import import formulas
 from smsq_worker.cli.helpers.layout import padded, width
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo_json, echo_lines
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.spoken_times import read_day
 from smsq_worker.i18n import N_, _, pgettext
-from smsq_worker.inspection.formatting import clean, local, moment, span, state_name
+from smsq_worker.inspection.formatting import clean, local, span, state_name
 from smsq_worker.ledger.days import Report, Sums, read_days, today
 
 Form = Literal["csv", "json", False]
@@ -37,15 +33,14 @@ _HEADS: Final = {
 
 def show(day: str, days: int, by: Sequence[str], *, form: Form) -> None:
     """Print the sums of days, of which `day` is the last."""
-    settings = Settings.load(os.environ)
-    with connect_ledger(settings) as client:
+    settings, client = open_ledger()
+    with client:
         last = _read(day, today(client, settings.redis_url))
         all_days = [last - timedelta(days=n) for n in range(days)]
         found = read_days(client, settings.redis_url, all_days, by)
     if form == "json":
         rows = [_named(group, by) | sums.as_dict() for group, sums in _sorted(found)]
-        since = found.since and moment(found.since)
-        echo_json({"since": since, "rows": rows, "total": found.total.as_dict()})
+        echo_json({"since": found.since, "rows": rows, "total": found.total.as_dict()})
     elif form == "csv":
         _write_csv(found, by)
     else:

@@ -1,9 +1,6 @@
 """Messages that were chosen, as `smsq list` and `smsq count` print them."""
 
-from __future__ import annotations
-
 import csv
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,9 +13,8 @@ from smsq.tracking import Status, read_status
 from smsq_worker.bulk_import import formulas
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.layout import padded, width
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
-from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account
 from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.scopes import name_of
@@ -40,8 +36,8 @@ ACCOUNT: Final = "account"
 def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, form: Form) -> None:
     """Print a page of messages."""
     selection = selecting.read(asked)
-    settings = Settings.load(os.environ)
-    with connect_ledger(settings) as client:
+    settings, client = open_ledger()
+    with client:
         selector = selecting.selector(client, settings)
         try:
             found = selector.page(selection, limit, after, scan=scan)
@@ -67,8 +63,8 @@ def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, f
 def show_counts(asked: Mapping[str, Any], by: Sequence[str], *, scan: bool, as_json: bool) -> None:
     """Print how many messages there are in each group, the largest first."""
     selection = selecting.read(asked)
-    settings = Settings.load(os.environ)
-    with connect_ledger(settings) as client:
+    settings, client = open_ledger()
+    with client:
         counts = selecting.selector(client, settings).count(selection, by, scan=scan)
         total = sum(counts.groups.values())
         notes = selecting.notes(selection, counts.by_mask)

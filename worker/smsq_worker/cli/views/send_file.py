@@ -1,8 +1,5 @@
 """A run of `smsq send-file`: what it prints, and with which exit code it ends."""
 
-from __future__ import annotations
-
-import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +14,9 @@ from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import BadFile, opened
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
-from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.formatting import clean, span, state_name
@@ -32,7 +28,7 @@ _STOPPED: Final = 130
 _GOOD_ENDS: Final = {State.DELIVERED, State.DUPLICATE}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of the command; rows take those of `defaults` that they lack."""
 
@@ -44,23 +40,22 @@ class Options:
     wait: bool
     as_json: bool
     quiet: bool
-    notify: tuple[str, ...]
-    yes: bool = False
-    campaign: str | None = None
-    failed_path: Path | None = None
+    allow_notify: tuple[str, ...]
+    yes: bool
+    campaign: str | None
+    failed_path: Path | None
 
 
 def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
     """Check a file, or enqueue it and follow its messages; print how it went, and exit."""
     # What would make every row bad. Raises InvalidMessage.
     parse((), {"phone": "13000000000", "template": "any"} | options.defaults)
-    settings = Settings.load(os.environ)
-    client = connect_ledger(settings)
+    settings, client = open_ledger()
     progress = partial(meter, quiet=options.quiet)
     try:
         with opened(path) as source:
             file = BulkFile(
-                source, options.defaults, options.encoding, options.key_prefix, options.notify
+                source, options.defaults, options.encoding, options.key_prefix, options.allow_notify
             )
             bulk = BulkImport(settings, client, file, options.bad_path, progress, options.campaign)
             if dry_run:

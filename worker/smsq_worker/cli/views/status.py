@@ -1,7 +1,5 @@
 """The snapshot and a message's status, as `smsq status` prints them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,21 +12,17 @@ from smsq.settings import shown_url
 from smsq.tracking import read_status
 from smsq_worker.cli.helpers.accounts import unknown_here
 from smsq_worker.cli.helpers.layout import padded, width
-from smsq_worker.cli.helpers.ledger_client import connect_ledger
+from smsq_worker.cli.helpers.ledger_client import connect_ledger, open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.views import rate as rate_view
-from smsq_worker.cli.views.accounts import account_as_dict
+from smsq_worker.cli.views.accounts import account_as_dict, pause_as_dict
 from smsq_worker.cli.views.watch import watch
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.printable import json_text
 from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.infra.memory import Memory
 from smsq_worker.inspection import notify_queue
-from smsq_worker.inspection.accounts import (
-    AccountView,
-    account_state_name,
-    with_account_names,
-)
+from smsq_worker.inspection.accounts import AccountView, account_state_name, with_account_names
 from smsq_worker.inspection.formatting import (
     local,
     local_instant,
@@ -39,7 +33,6 @@ from smsq_worker.inspection.formatting import (
 )
 from smsq_worker.inspection.notify_queue import NotifyQueue
 from smsq_worker.inspection.snapshot import LIVE_STATES, Inspector, LaneView, Snapshot
-from smsq_worker.ledger.admin import Pause
 from smsq_worker.ledger.types import INBOX_UNKNOWN
 
 _WATCH_S: Final = 1.5
@@ -51,13 +44,12 @@ _FIELDS: Final = 12
 
 def show_overview(*, as_json: bool) -> None:
     """Print the snapshot once; exits with 1 where the broker does not answer."""
-    settings = Settings.load(os.environ)
+    settings, client = open_ledger()
+    inspector = Inspector(client, settings.rules, settings.broker_url)
     # Closed here: where the command fails, the interpreter would warn of its connection at the end.
-    with connect_ledger(settings) as client:
-        inspector = Inspector(client, settings.rules, settings.broker_url)
-        with closing(inspector):
-            snapshot = inspector.take_snapshot()
-            partly = unknown_here(settings, inspector.control)
+    with client, closing(inspector):
+        snapshot = inspector.take_snapshot()
+        partly = unknown_here(settings, inspector.control)
     notify = notify_queue.look_quickly(settings)
     if as_json:
         echo_json(_as_dict(snapshot, notify))
@@ -74,7 +66,8 @@ def watch_overview(every_s: int, *, as_json: bool) -> None:
     settings = Settings.load(os.environ)
     # So that an outage is shown soon.
     impatient = min(settings.enqueue_timeout_s, _WATCH_S)
-    inspector = _make_inspector(replace(settings, enqueue_timeout_s=impatient))
+    client = connect_ledger(replace(settings, enqueue_timeout_s=impatient))
+    inspector = Inspector(client, settings.rules, settings.broker_url)
 
     def look() -> list[str]:
         snapshot = inspector.take_snapshot()
@@ -85,10 +78,6 @@ def watch_overview(every_s: int, *, as_json: bool) -> None:
         return [_line(_("at"), local(snapshot.at)), *_lines(snapshot, notify), *away]
 
     watch(look, every_s)
-
-
-def _make_inspector(settings: Settings) -> Inspector:
-    return Inspector(connect_ledger(settings), settings.rules, settings.broker_url)
 
 
 def _broker_away(settings: Settings) -> str:
@@ -203,7 +192,7 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
     return several | {
         "at": moment(snapshot.at),
         "rate": rate_view.as_dict(snapshot.rate),
-        "pauses": [_pause_as_dict(pause) for pause in snapshot.pauses],
+        "pauses": [pause_as_dict(pause) | {"scope": pause.scope} for pause in snapshot.pauses],
         "lanes": {name: _lane_as_dict(lane) for name, lane in snapshot.lanes.items()},
         "reports_waiting": snapshot.reports_waiting,
         "inbox": snapshot.inbox,
@@ -215,21 +204,7 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
         "to_send": snapshot.to_send,
         "stopped": snapshot.stopped,
         "drain_s": snapshot.drain_s,
-        "memory": {
-            name: {"used": memory.used, "limit": memory.limit, "is_full": memory.is_full}
-            for name, memory in snapshot.memory.items()
-        },
-    }
-
-
-def _pause_as_dict(pause: Pause) -> dict[str, str | list[str] | None]:
-    return {
-        "scope": pause.scope,
-        "cause": pause.cause,
-        "detail": pause.detail,
-        "since": moment(pause.since),
-        "probe_at": None if pause.probe_at is None else moment(pause.probe_at),
-        "lanes": list(pause.lanes) or None,
+        "memory": {name: memory._asdict() for name, memory in snapshot.memory.items()},
     }
 
 
@@ -244,8 +219,8 @@ def _lane_as_dict(lane: LaneView) -> dict[str, Any]:
 
 def show_message(message_id: str, *, as_json: bool) -> None:
     """Print a message's status; exits with 1 where nothing is known of it."""
-    settings = Settings.load(os.environ)
-    found = read_status(connect_ledger(settings), settings.redis_url, message_id)
+    settings, client = open_ledger()
+    found = read_status(client, settings.redis_url, message_id)
     if found is None:
         fail("smsq: " + _("nothing is known of {word!r}", word=message_id))
     fields = with_account_names(found, settings.rules.accounts)
@@ -256,35 +231,13 @@ def show_message(message_id: str, *, as_json: bool) -> None:
     del fields["attempts"]
     for name, value in fields.items():
         if value is not None and (value or name != "is_test"):
-            echo(f"{padded(_field(name), _FIELDS)} {_shown(name, value)}")
+            echo(f"{padded(pgettext('field', name), _FIELDS)} {_shown(name, value)}")
     for attempt in attempts:
         names = ("account", "outcome", "detail", "mid", "stat")
         words = [attempt[name] for name in names if attempt.get(name)]
         at = local_instant(attempt["started_at"])
         name = _("attempt {n}", n=attempt["n"])
         echo(f"{padded(name, _FIELDS)} {' '.join([at, *words])}")
-
-
-def _field(name: str) -> str:
-    """Return a field's name for a person; in English it is the library's own."""
-    names = {
-        "id": "id",
-        "state": pgettext("field", "state"),
-        "lane": pgettext("field", "lane"),
-        "template": pgettext("field", "template"),
-        "phone": pgettext("field", "phone"),
-        "reason": pgettext("field", "reason"),
-        "stat": pgettext("field", "stat"),
-        "detail": pgettext("field", "detail"),
-        "reference": pgettext("field", "reference"),
-        "enqueued_at": pgettext("field", "enqueued_at"),
-        "accepted_at": pgettext("field", "accepted_at"),
-        "finished_at": pgettext("field", "finished_at"),
-        "allowed_at": pgettext("field", "allowed_at"),
-        "certainly_not_sent": pgettext("field", "certainly_not_sent"),
-        "is_test": pgettext("field", "is_test"),
-    }
-    return names.get(name, name)
 
 
 def _shown(name: str, value: object) -> str:

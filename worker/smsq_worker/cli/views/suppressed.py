@@ -1,8 +1,5 @@
 """What `smsq suppressed` and the commands below it do."""
 
-from __future__ import annotations
-
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,16 +17,9 @@ from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import.records import read_records
 from smsq_worker.bulk_import.source import BadFile, Lines, Source, opened, scan
 from smsq_worker.cli.helpers.asking import ask
-from smsq_worker.cli.helpers.ledger_client import connect_ledger_to_write
+from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
-from smsq_worker.cli.helpers.suppressed_csv import (
-    LISTED,
-    BadList,
-    read_list,
-    read_time,
-    write_list,
-)
-from smsq_worker.config.settings import Settings
+from smsq_worker.cli.helpers.suppressed_csv import LISTED, BadList, read_list, read_time, write_list
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
@@ -182,8 +172,7 @@ def _as_dict(row: Suppressed) -> dict[str, str | list[str]]:
 
 
 def _control() -> Control:
-    settings = Settings.load(os.environ)
-    client = connect_ledger_to_write(settings)
+    settings, client = open_ledger(to_write=True)
     return Control(client, settings.rules, opener(client, settings, strict=True))
 
 

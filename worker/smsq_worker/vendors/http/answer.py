@@ -4,8 +4,6 @@ A code tells the result, wherever the description finds it. Codes that it does n
 without one, are read by their HTTP status, and as strictly as the default vendor's.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,13 +21,7 @@ from smsq_worker.vendors.statuses import NOT_TAKEN, OF_THE_ACCOUNT, TOO_FAST
 from smsq_worker.vendors.text import decode, fit_words, trimmed
 from smsq_worker.vendors.vendor import GatewayResult
 
-SCOPES: Final = (
-    Scope.ACCOUNT,
-    Scope.TEMPLATE,
-    Scope.ROUTE,
-    Scope.RECIPIENT,
-    Scope.CONTENT,
-)
+SCOPES: Final = (Scope.ACCOUNT, Scope.TEMPLATE, Scope.ROUTE, Scope.RECIPIENT, Scope.CONTENT)
 KINDS: Final = ("accepted", *SCOPES, "refused", "not_sent", "too_fast", "maybe_sent")
 """What a code may mean. The scopes are refusals; `refused` is one whose scope is not clear."""
 _BY_STATUS: Final = (

@@ -1,7 +1,5 @@
 """Reading a description: strictly, and with a line for each mistake, all of them at once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,8 +71,6 @@ def load(options: VendorOptions) -> Description:
 
 
 class _Document(Reader):
-    """Reads one document."""
-
     def __init__(self, path: Path, document: Table, options: VendorOptions) -> None:
         super().__init__(options, str(document))
         self._path, self._document = path, document

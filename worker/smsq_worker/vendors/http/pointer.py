@@ -1,7 +1,5 @@
 """JSON pointers (RFC 6901), and what they find as text."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,13 +1,11 @@
 """What reading a description needs everywhere: the account's placeholders, and the mistakes."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from smsq.suggestions import did_you_mean
+from smsq.suggestions import hint
 from smsq_worker.domain.toml_file import Field, read_fields
 from smsq_worker.vendors.http.template import OF_MESSAGE, Template
 from smsq_worker.vendors.vendor import VendorOptions
@@ -41,10 +39,7 @@ class Reader:
             if name not in given:
                 self.say(f"{{settings.{name}}}: the account's settings have no {name}")
             elif name not in used:
-                hint = did_you_mean(name, used)
-                self.say(
-                    f"the account's setting {name} is used nowhere{f'; {hint}' if hint else ''}"
-                )
+                self.say(f"the account's setting {name} is used nowhere{hint(name, used)}")
             elif not (isinstance(given[name], str) and given[name].isprintable()):
                 self.say(f"the account's setting {name} must be text on one line")
             yield f"settings.{name}", str(given.get(name, ""))

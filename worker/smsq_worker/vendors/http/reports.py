@@ -1,7 +1,5 @@
 """The reports of a described vendor, and what it is answered."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,13 +10,7 @@ from smsq_worker.vendors.http.pointer import Pointer, as_text, first_text
 from smsq_worker.vendors.http.signature import MAX_FIELDS, Signature
 from smsq_worker.vendors.mids import clean_mid
 from smsq_worker.vendors.text import clean_stat, decode, trimmed
-from smsq_worker.vendors.vendor import (
-    ReportAnswer,
-    ReportRequest,
-    Reports,
-    Taken,
-    WrongSignature,
-)
+from smsq_worker.vendors.vendor import ReportAnswer, ReportRequest, Reports, Taken, WrongSignature
 
 PLACES: Final = ("json", "form", "query")
 _FAILURES: Final[Mapping[Taken, tuple[int, str]]] = {

@@ -6,8 +6,6 @@ Documented are {"code": 200, "msg": "ok", "mid": "1151894566D2EDD9"} and
 An odd answer with only one meaning counts: an acceptance taken for doubt would be sent again.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import string
@@ -127,6 +125,5 @@ def _scope(*codes: int) -> str:
 
 
 def _message(answer: dict[str, Any], private: Sequence[str]) -> str:
-    """Return the vendor's words, fit to be shown."""
     words = answer.get("msg")
     return fit_words(words, private) if isinstance(words, str) else ""
