@@ -4,6 +4,8 @@ It never becomes `celery.current_app`, shares no task with other apps, and takes
 SMSQ_ settings alone, whatever the host's app or CELERY_ variables say.
 """
 
+from __future__ import annotations
+
 import math
 import os
 from functools import cached_property

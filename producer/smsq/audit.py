@@ -1,5 +1,7 @@
 """What an operator does, as the audit stream keeps it: audit.lua writes it in the act itself."""
 
+from __future__ import annotations
+
 import json
 import os
 import re

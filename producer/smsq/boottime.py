@@ -1,5 +1,7 @@
 """A clock that goes on while the machine is suspended, as leases and firewalls do."""
 
+from __future__ import annotations
+
 import time
 from typing import Final
 

@@ -1,5 +1,7 @@
 """What is shown of the messages of a cancelled campaign before the scheduler has ended them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Cancelling messages: what `cancel` answers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal

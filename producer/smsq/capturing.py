@@ -1,5 +1,7 @@
 """A transport of kombu's that keeps what it is to publish. Imported when it is first used."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from kombu.transport import virtual

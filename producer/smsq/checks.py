@@ -1,5 +1,7 @@
 """Checks of single arguments. No text of an error repeats what may be a number or a code."""
 
+from __future__ import annotations
+
 import re
 from enum import StrEnum
 from functools import cache

@@ -1,5 +1,7 @@
 """A final message's fields: the ledger keeps most of them in two, as compaction.lua says."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq.contract import Lane

@@ -1,5 +1,7 @@
 """How every part of smsq talks to Redis: clients, their errors, and waiting for replicas."""
 
+from __future__ import annotations
+
 import math
 import socket
 from collections.abc import Sequence

@@ -3,6 +3,8 @@
 Producer and worker both use it, so that they cannot differ.
 """
 
+from __future__ import annotations
+
 import inspect
 import os
 import re

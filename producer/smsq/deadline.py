@@ -5,6 +5,8 @@ dribbles, or is silent, would keep a caller for a minute. Nothing here needs a t
 a name cannot be ended without one, so it alone may take longer.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from contextlib import AbstractContextManager

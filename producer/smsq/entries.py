@@ -1,5 +1,7 @@
 """What enqueue.lua takes and answers: entries of messages, and what became of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any, Final
 

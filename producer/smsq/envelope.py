@@ -4,6 +4,8 @@ The ledger's act can then push a wake-up itself, where broker and ledger are one
 wakeup.py.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re

@@ -14,6 +14,8 @@ SmsqError
 No text of these carries a phone number, a code or a secret.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 

@@ -1,5 +1,7 @@
 """Points at which a test kills the process, to show what becomes of its messages."""
 
+from __future__ import annotations
+
 import os
 import signal
 from typing import Final

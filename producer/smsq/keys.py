@@ -130,6 +130,8 @@ Scripts derive message keys from ids they read, so the database cannot be a Redi
 (nor can kombu's broker).
 """  # noqa: E501
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re

@@ -1,5 +1,7 @@
 """Writing new messages to the ledger; each atomic act is a Lua file beside this one."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 

@@ -1,5 +1,7 @@
 """What a callback says of a message that has ended: one dict, built here alone."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final

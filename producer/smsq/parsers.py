@@ -1,5 +1,7 @@
 """How a producer's settings are written: each reads one, or raises ValueError with the rule."""
 
+from __future__ import annotations
+
 import base64
 import os
 import re

@@ -1,5 +1,7 @@
 """Wake-ups as Celery messages, for a broker that is not the ledger's Redis."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

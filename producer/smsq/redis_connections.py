@@ -1,5 +1,7 @@
 """Connections to Redis that keep deadlines, do not lie idle, and leave a demoted server."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """A pool of connections that costs less for whoever does the same again and again."""
 
+from __future__ import annotations
+
 import os
 from contextlib import suppress
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """Addresses that name Sentinels, and broker URLs as Celery takes them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal

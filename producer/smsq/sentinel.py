@@ -1,5 +1,7 @@
 """Connections to the primary that Sentinels name."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import redis

@@ -4,6 +4,8 @@ A settings class is a frozen dataclass whose fields are made by `setting`. The p
 here; the worker's, in `smsq_worker.config.settings`, use the same machinery.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields

@@ -4,6 +4,8 @@ Such steps are a generator: it yields commands that are sent in one go, receives
 the error with which sending them failed, and returns the call's result.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, TypeVar
 

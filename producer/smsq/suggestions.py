@@ -1,5 +1,7 @@
 """Suggestions for misspelt names."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable
 

@@ -1,5 +1,7 @@
 """`send_sms` as a backend sees it: validate, write the ledger entry, publish a wake-up."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime

@@ -5,6 +5,8 @@ publish a wake-up again, and a report comes days later. No span has a number, a 
 text, and HTTP clients are not instrumented, because the URLs have all of them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Literal

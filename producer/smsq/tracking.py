@@ -1,5 +1,7 @@
 """What happened to a message: `status`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast

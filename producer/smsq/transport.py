@@ -3,6 +3,8 @@
 The producer's app names it; no alias of kombu's is changed, so that the host's apps keep theirs.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from kombu.transport import redis as kombu_redis

@@ -3,6 +3,8 @@
 A message and its wake-up are then written together, or neither is.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Iterable, Sequence

@@ -4,6 +4,8 @@ Importing this module reads the environment: it is an entry point, and a mistake
 must end it with one clear message, not with a traceback from within Celery.
 """
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os

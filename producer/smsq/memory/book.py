@@ -1,5 +1,7 @@
 """What a memory ledger holds: messages, their timers, keys and mids; all of it bounded."""
 
+from __future__ import annotations
+
 import heapq
 import math
 from collections import deque

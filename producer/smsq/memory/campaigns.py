@@ -1,5 +1,7 @@
 """What is done with campaigns, as enqueue.lua, campaign.lua and campaigns_tick.lua do it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Final, Literal
 

@@ -1,5 +1,7 @@
 """SMSQ_REDIS_URL=memory://: a dev server's ledger, which sends nothing and logs what it would."""
 
+from __future__ import annotations
+
 import heapq
 import logging
 import time

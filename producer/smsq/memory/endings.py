@@ -1,5 +1,7 @@
 """How a message ends, and what a doubt or a transient report leads to, as ends.lua has it."""
 
+from __future__ import annotations
+
 from smsq.campaigns import CANCELLED
 from smsq.memory.book import Book
 from smsq.memory.message import OF_THE_LIVE, Stored

@@ -1,5 +1,7 @@
 """Entering messages, as enqueue.lua does."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from smsq.contract import Message

@@ -1,5 +1,7 @@
 """The task of the host's app that `notify` names, called in this process."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from typing import Any

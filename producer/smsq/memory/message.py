@@ -1,5 +1,7 @@
 """A message of a memory ledger."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq.contract import FINAL, State

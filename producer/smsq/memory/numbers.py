@@ -1,5 +1,7 @@
 """What is known of single numbers: suppression, the gateway's limit, and ours for otps."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """What a delivery report does to its message and its number, as reports.lua has it."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq.memory.book import Book

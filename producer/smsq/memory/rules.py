@@ -1,5 +1,7 @@
 """What a worker's settings say, as a memory ledger needs it: by default what theirs do."""
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass
 from typing import Final

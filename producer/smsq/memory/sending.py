@@ -1,5 +1,7 @@
 """What a worker does with a message: admit it, and record its attempts' results."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq.memory import campaigns

@@ -1,5 +1,7 @@
 """Stat codes, as a worker's catalogue has them."""
 
+from __future__ import annotations
+
 from dataclasses import fields
 from functools import cache
 

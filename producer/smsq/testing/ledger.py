@@ -1,5 +1,7 @@
 """The memory ledger of an outbox: it keeps what was sent, and fails where a test says so."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields

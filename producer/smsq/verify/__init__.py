@@ -6,6 +6,8 @@
 False
 """
 
+from __future__ import annotations
+
 from smsq import ledgers
 from smsq.verify.challenge import Challenge
 from smsq.verify.rules import guess_of, wanted

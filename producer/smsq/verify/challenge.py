@@ -1,5 +1,7 @@
 """What `start` returns."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self

@@ -1,5 +1,7 @@
 """Verification in a process' own memory, with the rules of start.lua and check.lua."""
 
+from __future__ import annotations
+
 import hmac
 from collections import deque
 from collections.abc import Callable

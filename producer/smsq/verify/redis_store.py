@@ -1,5 +1,7 @@
 """Verification in Redis: the acts, and what they need of the secrets."""
 
+from __future__ import annotations
+
 from typing import Final, NamedTuple
 
 from smsq.app import app

@@ -3,6 +3,8 @@
 start.lua and check.lua have the same bounds; one suite of tests runs against both.
 """
 
+from __future__ import annotations
+
 import hmac
 import secrets
 import unicodedata

@@ -1,5 +1,7 @@
 """The web application of `smsq serve`, put together: routes and answers to errors."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus

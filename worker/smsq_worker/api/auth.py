@@ -1,5 +1,7 @@
 """Who sends a request: by the secret in `Authorization`, and not from a source that guesses."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from starlette.exceptions import HTTPException

@@ -6,6 +6,8 @@ where all places are taken. Whoever holds few connections is always let in. A st
 asks faster than a hundred times a second is read from more slowly, and leaves time for the others.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Sequence

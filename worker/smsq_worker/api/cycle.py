@@ -1,5 +1,7 @@
 """One request, its answer, and what it sees of the connection: uvicorn's, with our bounds."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Callable, Iterable

@@ -3,6 +3,8 @@
 A reader takes what has come and returns the part that is body. `overhead` counts what is not.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 import httptools

@@ -6,6 +6,8 @@ request. It refuses a Chinese template that is not percent-encoded, as in the ga
 so that is encoded first.
 """
 
+from __future__ import annotations
+
 import re
 from contextlib import suppress
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 A client of the gateway that changes only its host goes on working, whatever else it sends.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Iterable

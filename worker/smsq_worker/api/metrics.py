@@ -5,6 +5,8 @@ and at most 1000 wake-ups of each queue where its head holds only those of ended
 stands in the broker is left out where that does not answer.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

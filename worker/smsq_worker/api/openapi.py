@@ -1,5 +1,7 @@
 """Describe requests and answers for /openapi.json."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -1,5 +1,7 @@
 """Which address leads to which endpoint, and how it is described."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Final
 

@@ -9,6 +9,8 @@ Borrowed from uvicorn are the ASGI side of a request (`RequestResponseCycle`) an
 tests/api/test_borrowed.py names each part.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import random

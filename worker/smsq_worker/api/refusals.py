@@ -5,6 +5,8 @@ that has the token can cause either. Counts are kept in memory, because Redis ma
 thread that replays the spool writes them to the ledger.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 import time

@@ -1,5 +1,7 @@
 """The relay: accepts the gateway's own request, so that a client changes only its host."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """The addresses to which gateways report: /reports/<token>, and the token says of which account."""
 
+from __future__ import annotations
+
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Requests under way: how many of one source, and how many in all, so that reports find room."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass

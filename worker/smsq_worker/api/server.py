@@ -1,5 +1,7 @@
 """Serve the API with uvicorn."""
 
+from __future__ import annotations
+
 import logging
 import resource
 import signal

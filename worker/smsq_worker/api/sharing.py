@@ -1,5 +1,7 @@
 """Answers that many ask for at a time are made once."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar

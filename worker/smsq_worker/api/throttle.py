@@ -1,5 +1,7 @@
 """Throttle sources that guess: count the wrong secrets of each address, in memory."""
 
+from __future__ import annotations
+
 import ipaddress
 import logging
 import math

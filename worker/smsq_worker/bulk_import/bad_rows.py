@@ -1,5 +1,7 @@
 """Files of some rows of another, in its format: bad ones, or those whose message failed."""
 
+from __future__ import annotations
+
 import csv
 import json
 import os

@@ -1,5 +1,7 @@
 """A file to import, as its passes share it."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import secrets

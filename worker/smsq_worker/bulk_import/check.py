@@ -1,5 +1,7 @@
 """The first pass: every row is checked, nothing is sent."""
 
+from __future__ import annotations
+
 from array import array
 from collections import Counter
 from collections.abc import Iterator

@@ -5,6 +5,8 @@ holds a number or a code. What is recorded was certainly enqueued; the next batc
 and is enqueued again under the same keys, which the ledger refuses where it has them.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import json

@@ -1,5 +1,7 @@
 """The names that columns may have, in English, in the vendor's words and in Chinese."""
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """The second pass: rows go to the ledger, and the checkpoint advances."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final

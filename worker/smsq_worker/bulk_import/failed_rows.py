@@ -1,5 +1,7 @@
 """The file of rows whose messages failed: in the columns of the file that was sent, or masked."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Following the messages of a file to their end."""
 
+from __future__ import annotations
+
 import tempfile
 import time
 from collections import Counter

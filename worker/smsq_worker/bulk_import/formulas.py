@@ -4,6 +4,8 @@
 wherever its author wants. An apostrophe in front makes it text, for Excel and LibreOffice alike.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The records of a file, CSV or JSON Lines, by the names of their columns."""
 
+from __future__ import annotations
+
 import csv
 import json
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """The rows of a file of messages, checked one by one."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The act of `smsq send-file`: check the rows, enqueue them, follow the messages, report."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack

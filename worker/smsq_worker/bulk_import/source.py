@@ -1,5 +1,7 @@
 """A file as text: its identity, its encoding, and its lines, each of bounded length."""
 
+from __future__ import annotations
+
 import codecs
 import hashlib
 import os

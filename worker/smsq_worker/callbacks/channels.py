@@ -1,5 +1,7 @@
 """The three channels of a callback: a Celery task, the vendor's own report, a signed webhook."""
 
+from __future__ import annotations
+
 import time
 from typing import Any
 from urllib.parse import urlsplit

@@ -7,6 +7,8 @@ Callers of the relay are strangers to each other: one whose endpoints hang, each
 own, leaves half of the dispatches of a process to the others.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections import Counter

@@ -1,5 +1,7 @@
 """The broker of callback tasks, as Celery takes it."""
 
+from __future__ import annotations
+
 import ssl
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit

@@ -3,6 +3,8 @@
 Whatever goes wrong while connecting is NotConnected.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 import socket

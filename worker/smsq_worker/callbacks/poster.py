@@ -1,5 +1,7 @@
 """POST a callback to an endpoint: every failure is a result, not an exception."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus

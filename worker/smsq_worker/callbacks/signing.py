@@ -1,5 +1,7 @@
 """Signed webhooks, as standardwebhooks.com specifies them."""
 
+from __future__ import annotations
+
 import hmac
 import json
 from base64 import b64encode

@@ -5,6 +5,8 @@ itself resolves the name, once, and connects to the addresses that were checked:
 can rebind the name.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final

@@ -1,5 +1,7 @@
 """The routes of SMSQ_ACCOUNTS_FILE: which accounts take which messages."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 

@@ -4,6 +4,8 @@ docs/reference/accounts.md has its form. Which secrets a process has is its own 
 needs none of them does not have to be able to read their files.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace

@@ -1,5 +1,7 @@
 """Where the gateway is, and how long an attempt may take."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Final
 

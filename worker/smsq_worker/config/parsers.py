@@ -1,5 +1,7 @@
 """How settings are written: each function reads one, or raises ValueError with what is allowed."""
 
+from __future__ import annotations
+
 import base64
 import ipaddress
 import re

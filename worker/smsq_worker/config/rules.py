@@ -1,5 +1,7 @@
 """What the ledger needs of the settings."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from smsq_worker.config.parsers import CampaignWebhook

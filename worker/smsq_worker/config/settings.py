@@ -4,6 +4,8 @@ One class for worker, API, sandbox and command line, so that one file of setting
 them and each notices a misspelt name. Each role says which settings it needs.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

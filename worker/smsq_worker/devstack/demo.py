@@ -1,5 +1,7 @@
 """The demo: about a hundred messages of all kinds, each followed to its end and checked."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import time

@@ -3,6 +3,8 @@
 The demo and the tests check every message against it.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq.contract import State

@@ -1,5 +1,7 @@
 """The demo's last scene: an account goes down, and its messages go over another."""
 
+from __future__ import annotations
+
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Run several processes as one: started in order, stopped in reverse order, none left behind."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess

@@ -1,5 +1,7 @@
 """The parts of smsq as processes on this machine."""
 
+from __future__ import annotations
+
 import secrets
 import sys
 from collections.abc import Mapping

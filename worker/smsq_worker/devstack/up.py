@@ -1,5 +1,7 @@
 """Everything on one machine: which parts are needed, where they listen, and in which order."""
 
+from __future__ import annotations
+
 import os
 import secrets
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """Run a check on a Redis server, and report in plain words why the server does not answer."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing

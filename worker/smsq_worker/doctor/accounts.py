@@ -1,5 +1,7 @@
 """The accounts: what stops one, whether routes lead to it, and what routes cannot send."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta

@@ -1,5 +1,7 @@
 """The HTTP API, if it runs on this machine. It may run on another, so its absence is no error."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException

@@ -1,5 +1,7 @@
 """The ledger's messages: whether the scheduler is on time, and what waits for a decision."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from typing import Final

@@ -1,5 +1,7 @@
 """Whether numbers and codes are readable in Redis, and whether the keys set here decrypt them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from smsq.cipher import FernetCipher, fernets

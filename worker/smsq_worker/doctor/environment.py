@@ -1,5 +1,7 @@
 """The environment: variables that look like settings and are none."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 
 from smsq.settings import unknown

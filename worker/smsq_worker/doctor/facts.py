@@ -1,5 +1,7 @@
 """What a Redis server reports about itself, and how fast it answers."""
 
+from __future__ import annotations
+
 import statistics
 import time
 from collections.abc import Callable, Mapping

@@ -1,5 +1,7 @@
 """What a check reports: how bad it is, what was found, and what to change."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """Whether the functions are there that producers and workers call."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

@@ -3,6 +3,8 @@
 A connection is opened and closed. No byte of HTTP is sent, so neither an SMS nor the secret is.
 """
 
+from __future__ import annotations
+
 import socket
 import ssl
 import time

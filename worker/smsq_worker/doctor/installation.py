@@ -5,6 +5,8 @@ in parallel, each in a thread; a check that does not finish in time is reported 
 `smsq doctor` never hangs itself.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping

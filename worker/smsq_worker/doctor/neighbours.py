@@ -4,6 +4,8 @@ Foreign keys are counted and never named, as a name may hold anything. Names of 
 because they lead an operator to the owner.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,5 +1,7 @@
 """The queue of `notify=` tasks: whether anybody takes what smsq puts there."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The broker's queues: what waits in them, and which workers consume them."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The schedulers of this machine's workers, by their heartbeat files."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Whether this release may work in the ledger, and whether the ledger is migrated."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from smsq.connection import Client

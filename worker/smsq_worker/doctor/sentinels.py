@@ -1,5 +1,7 @@
 """The Sentinels: whether a failover can take place, and what it would undo."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """A Redis server: whether it is fit to hold messages."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator
 from typing import Final

@@ -1,5 +1,7 @@
 """The spool: where workers and the HTTP API write while Redis is away."""
 
+from __future__ import annotations
+
 import tempfile
 import time
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """Accounts at gateways, and the routes by which messages choose one."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -1,5 +1,7 @@
 """Exponential backoff."""
 
+from __future__ import annotations
+
 import random
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Limits as an operator writes them in settings; each parser's ValueError says how."""
 
+from __future__ import annotations
+
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple

@@ -1,5 +1,7 @@
 """Foreign text on a terminal and in a log: nothing in it acts there, and nothing in it hides."""
 
+from __future__ import annotations
+
 import json
 import re
 import unicodedata

@@ -3,6 +3,8 @@
 `smsq.testing` reads it too, where no extra is installed.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from smsq.contract import Lane

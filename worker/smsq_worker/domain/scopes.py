@@ -1,5 +1,7 @@
 """What a pause is about, as the ledger writes it: "account", "breaker@NAME", "template@NAME:T"."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

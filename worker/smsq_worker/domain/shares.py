@@ -6,6 +6,8 @@ template only, for which the differences are put together (Cochran, Mantel and H
 given the harder templates, or the worse hours, is not worse for that.
 """
 
+from __future__ import annotations
+
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

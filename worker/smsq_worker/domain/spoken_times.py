@@ -1,5 +1,7 @@
 """Times as people write them: `10:00`, `2025-07-06 09:30`, `2h ago`, `昨天 10:00`."""
 
+from __future__ import annotations
+
 import re
 from datetime import date, datetime, timedelta
 from typing import Final

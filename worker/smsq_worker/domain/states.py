@@ -3,6 +3,8 @@
 The ledger's scripts enforce `NEXT`, docs/reference/states.md prints it, a test compares the three.
 """
 
+from __future__ import annotations
+
 from enum import StrEnum
 from typing import Final, Literal
 

@@ -4,6 +4,8 @@ Each attempt gets a mid in a separate name space. The gateway cannot give one ou
 report on one from outside: `vendors.mids.clean_mid` takes no such mid from either.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """TOML files that operators write: read in one go, and every mistake reported with its place."""
 
+from __future__ import annotations
+
 import json
 import re
 import tomllib

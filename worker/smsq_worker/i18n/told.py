@@ -4,6 +4,8 @@ They are made where nothing is translated: in the producer, which needs no catal
 and in files. So a text is looked up by the templates below, which say what is fixed in it.
 """
 
+from __future__ import annotations
+
 import re
 from functools import cache
 from typing import Final

@@ -4,6 +4,8 @@ Where several fit a text the first is taken, so the general ones come last. A te
 the code that says it.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq_worker.i18n import N_

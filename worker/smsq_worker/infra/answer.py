@@ -5,6 +5,8 @@ it does not do (contents that are encoded, bodies that end with their connection
 once more from its beginning by http.client and urllib3, which are slow and take what can be taken.
 """
 
+from __future__ import annotations
+
 import socket
 import time
 from contextlib import closing

@@ -4,6 +4,8 @@ A network that swallows packets costs each command its whole timeout. A worker's
 acknowledges dozens of messages one after the other, and would be deaf for minutes, also to SIGTERM.
 """
 
+from __future__ import annotations
+
 import time
 from typing import Any, Final
 

@@ -1,5 +1,7 @@
 """Logging why a loop that must never end fails: when that begins, and when it is over."""
 
+from __future__ import annotations
+
 import logging
 import traceback
 from typing import Final

@@ -9,6 +9,8 @@ second of a core. A scheduler that hangs, or keeps failing for another reason, s
 systemd is notified, too, if it has started the process with Type=notify.
 """
 
+from __future__ import annotations
+
 import fcntl
 import logging
 import os

@@ -1,5 +1,7 @@
 """Logs: as text, or as JSON with a record's ids and states in separate fields."""
 
+from __future__ import annotations
+
 import json
 import logging
 import sys

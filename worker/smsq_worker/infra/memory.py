@@ -1,5 +1,7 @@
 """Whether a Redis has room: at its memory limit it refuses new data."""
 
+from __future__ import annotations
+
 import logging
 import math
 import time

@@ -1,5 +1,7 @@
 """Exporting the spans of worker and API: OTLP over HTTP, set by the standard OTEL_ variables."""
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Callable

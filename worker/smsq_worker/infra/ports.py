@@ -1,5 +1,7 @@
 """Listening where the settings say, or a clear error that names the setting."""
 
+from __future__ import annotations
+
 import errno
 import random
 import socket

@@ -5,6 +5,8 @@ is opened. So the file is always a new one, under a name that nobody can guess, 
 place by a rename, which replaces a link instead of following it.
 """
 
+from __future__ import annotations
+
 import os
 import secrets
 import stat

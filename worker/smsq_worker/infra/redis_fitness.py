@@ -1,5 +1,7 @@
 """Whether a Redis server is fit to hold messages, from INFO alone: it needs no right to CONFIG."""
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Mapping

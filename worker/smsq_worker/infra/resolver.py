@@ -5,6 +5,8 @@ The system's resolver has no deadline: with a dead name server in resolv.conf an
 too late for all of them is kept for the next caller; otherwise a slow resolver would be useless.
 """
 
+from __future__ import annotations
+
 import socket
 import time
 from collections import Counter

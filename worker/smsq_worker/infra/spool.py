@@ -10,6 +10,8 @@ An invalid entry blocks no other. It is set aside in a file of the same format t
 renamed to `.ready`, it is replayed again.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import json

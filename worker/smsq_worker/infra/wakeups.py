@@ -1,5 +1,7 @@
 """The ids in a queued wake-up: of one message, or of a batch."""
 
+from __future__ import annotations
+
 import json
 from base64 import b64decode
 from typing import Final

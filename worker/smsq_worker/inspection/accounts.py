@@ -1,5 +1,7 @@
 """How each account stands: what pauses it, its rate, what is under way, its routes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal

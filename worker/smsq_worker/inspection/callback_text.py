@@ -1,5 +1,7 @@
 """Who was told of a message's end, as far as that can be known."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from smsq.contract import State

@@ -1,5 +1,7 @@
 """What a stat code means and what smsq does about it, for people."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

@@ -1,5 +1,7 @@
 """What the story of a message is made of."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

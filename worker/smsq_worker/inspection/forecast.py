@@ -1,5 +1,7 @@
 """What happens to a message next, and when: from its timer, the pauses, the rate and its lane."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

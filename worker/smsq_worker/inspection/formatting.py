@@ -1,5 +1,7 @@
 """How times, durations and pauses are written for people."""
 
+from __future__ import annotations
+
 import re
 import shlex
 from collections.abc import Sequence

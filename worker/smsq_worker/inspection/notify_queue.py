@@ -1,5 +1,7 @@
 """The queue of `notify=` tasks, in the application's broker, and what of it is smsq's."""
 
+from __future__ import annotations
+
 import json
 from contextlib import closing
 from dataclasses import dataclass

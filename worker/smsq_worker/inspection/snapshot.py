@@ -3,6 +3,8 @@
 The broker may be another Redis than the ledger's. If it does not answer, all else is still known.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """What a message's state means, and no more than is known: of a call in doubt nothing is."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from smsq.contract import State

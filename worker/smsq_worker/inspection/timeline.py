@@ -4,6 +4,8 @@ The ledger keeps no log. It has the time of entry, of the beginning of each atte
 and each attempt's result; waits are derived from those, and the time of a report is not recorded.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final

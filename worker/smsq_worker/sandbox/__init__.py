@@ -1,5 +1,7 @@
 """The sandbox gateway: an HTTP server that behaves as the vendor documents, faults included."""
 
+from __future__ import annotations
+
 from smsq_worker.sandbox.accounts import SandboxAccounts
 from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.outcomes import OUTCOMES

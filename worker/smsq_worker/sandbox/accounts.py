@@ -6,6 +6,8 @@ A further port has the switches, as that of an account may be down:
     curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence

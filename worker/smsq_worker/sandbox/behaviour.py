@@ -1,5 +1,7 @@
 """What the sandbox can do with one request, as data."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

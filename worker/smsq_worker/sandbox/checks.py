@@ -1,5 +1,7 @@
 """What the sandbox refuses before it looks at a number."""
 
+from __future__ import annotations
+
 import hmac
 from collections.abc import Mapping
 from typing import NamedTuple

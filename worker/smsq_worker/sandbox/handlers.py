@@ -1,5 +1,7 @@
 """The sandbox's HTTP: the vendor's one request, and what was accepted, for tests to read."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import traceback

@@ -10,6 +10,8 @@ The file holds complete phone numbers and only its owner can read it. Neither ho
 the template's variable. The file of an earlier run is appended to, not read.
 """
 
+from __future__ import annotations
+
 import json
 import secrets
 from collections import Counter

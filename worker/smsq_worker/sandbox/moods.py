@@ -1,5 +1,7 @@
 """What can be wrong with an account as a whole, whatever its numbers' digits say."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final

@@ -4,6 +4,8 @@ The server acts on it, `smsq sandbox --outcomes` prints it, the tests go through
 Only the digits listed are special: a number ending in anything else is delivered.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from smsq_worker.i18n import N_

@@ -1,5 +1,7 @@
 """A port that is opened and closed while the sandbox runs."""
 
+from __future__ import annotations
+
 import socket
 
 from tornado.httpserver import HTTPServer

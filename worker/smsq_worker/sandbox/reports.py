@@ -1,5 +1,7 @@
 """Push reports to the customer's address, in the background, with retries until they are taken."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging

@@ -1,5 +1,7 @@
 """Respond to a request as its behaviour says: well, badly or not at all."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import socket

@@ -1,5 +1,7 @@
 """The sandbox as one object, which serves until a signal."""
 
+from __future__ import annotations
+
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable

@@ -1,5 +1,7 @@
 """The only way in which the sandbox waits."""
 
+from __future__ import annotations
+
 import asyncio
 from contextlib import suppress
 

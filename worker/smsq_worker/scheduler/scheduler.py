@@ -5,6 +5,8 @@ pushes the wake-ups that follow where broker and ledger are one Redis. Otherwise
 publishes them; if it dies in between, the timer expires again.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Looks once a minute whether weights of routes are to move."""
 
+from __future__ import annotations
+
 import time
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Mids, the names that vendors give to messages. They are all that reports are matched by."""
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

@@ -1,5 +1,7 @@
 """The vendor of each account, and what its codes mean."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 

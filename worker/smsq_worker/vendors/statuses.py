@@ -1,5 +1,7 @@
 """HTTP statuses that say the same of every gateway."""
 
+from __future__ import annotations
+
 from typing import Final
 
 NOT_TAKEN: Final = frozenset({408, 429, 503})

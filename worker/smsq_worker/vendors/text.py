@@ -1,5 +1,7 @@
 """Text and forms as vendors write them: in several charsets, with leftovers of C strings around."""
 
+from __future__ import annotations
+
 import binascii
 import json
 import re

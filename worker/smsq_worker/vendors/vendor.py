@@ -4,6 +4,8 @@ An instance belongs to one account. All threads of a process share it, so it is 
 it was made. It does no I/O: `client` sends its requests, and the HTTP API takes its reports.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable

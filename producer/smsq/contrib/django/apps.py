@@ -1,5 +1,7 @@
 """The Django app: it configures smsq when Django starts."""
 
+from __future__ import annotations
+
 import logging
 import os
 from typing import Any

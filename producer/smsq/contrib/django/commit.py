@@ -1,5 +1,7 @@
 """Django's transactions, for `send_sms.delay_on_commit`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 

@@ -1,5 +1,7 @@
 """`SMSQ = {...}` of Django's settings: read, and checked for `manage.py check`."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from dataclasses import fields

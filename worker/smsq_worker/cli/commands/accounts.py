@@ -1,5 +1,7 @@
 """`smsq accounts`: how each account at a gateway stands."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option

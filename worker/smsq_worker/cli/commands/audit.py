@@ -1,5 +1,7 @@
 """`smsq audit`: what operators did."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
 

@@ -1,5 +1,7 @@
 """`smsq campaign`: what many messages have in common, stopped or slowed as one."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import click

@@ -1,5 +1,7 @@
 """`smsq codes`: what each stat code means, and what smsq does about it."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option

@@ -1,5 +1,7 @@
 """`smsq count`: how many messages there are, by reason, template, hour and more."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import click

@@ -1,5 +1,7 @@
 """`smsq demo`: a complete stack at work, checked."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import examples

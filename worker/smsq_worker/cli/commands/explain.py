@@ -1,5 +1,7 @@
 """`smsq explain`: what happened to a message, and what happens next."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import examples, is_lang_given, json_option, lang_option

@@ -1,5 +1,7 @@
 """`smsq flower`: Flower with the shipped configuration."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files

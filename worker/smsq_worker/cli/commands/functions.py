@@ -1,5 +1,7 @@
 """`smsq functions`: the acts of producers that the ledger's Redis runs for them."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option

@@ -1,5 +1,7 @@
 """`smsq held`: messages whose outcome nobody knows, for the operator to decide."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import click

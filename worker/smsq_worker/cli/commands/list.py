@@ -1,5 +1,7 @@
 """`smsq list`: messages by state, reason, template, time and more."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import click

@@ -1,5 +1,7 @@
 """`smsq parked`: reports whose mid matches no message."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option

@@ -1,5 +1,7 @@
 """`smsq pause`: stop sending, for all workers."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option

@@ -1,5 +1,7 @@
 """`smsq rate`: how many requests the gateway gets a second, from all workers together."""
 
+from __future__ import annotations
+
 from dataclasses import fields
 from typing import Any
 

@@ -1,5 +1,7 @@
 """`smsq redo`: find what failed, and send exactly that again."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import click

@@ -1,5 +1,7 @@
 """`smsq report`: a day at a glance."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import by_option, examples, json_option

@@ -1,5 +1,7 @@
 """`smsq resume`: resume sending, whatever the pause's cause."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator
 
 import click

@@ -1,5 +1,7 @@
 """`smsq send`: enqueue one message."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import click

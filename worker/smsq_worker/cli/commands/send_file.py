@@ -1,5 +1,7 @@
 """`smsq send-file`: enqueue the messages of a file."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Final
 

@@ -1,5 +1,7 @@
 """`smsq serve`: the HTTP API."""
 
+from __future__ import annotations
+
 import logging
 import os
 import signal

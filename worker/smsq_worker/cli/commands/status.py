@@ -1,5 +1,7 @@
 """`smsq status`: an overview, or what is known of one message."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.options import examples, json_option, watch_option

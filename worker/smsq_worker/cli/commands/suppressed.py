@@ -1,5 +1,7 @@
 """`smsq suppressed`: numbers to which nothing is sent."""
 
+from __future__ import annotations
+
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option

@@ -1,5 +1,7 @@
 """`smsq up`: everything on this machine until Ctrl-C."""
 
+from __future__ import annotations
+
 import os
 import time
 

@@ -1,5 +1,7 @@
 """`smsq worker`: Celery's own worker on our app."""
 
+from __future__ import annotations
+
 import sys
 
 import click

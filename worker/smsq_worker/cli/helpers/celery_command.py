@@ -1,5 +1,7 @@
 """Commands that are Celery's, with its own options."""
 
+from __future__ import annotations
+
 import os
 import sys
 from typing import Any, NoReturn

@@ -3,6 +3,8 @@
 They are broken between words, never within one.
 """
 
+from __future__ import annotations
+
 import re
 import shutil
 import sys

@@ -1,5 +1,7 @@
 """The group of all commands. Completing a command's name imports none of their modules."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module

@@ -1,5 +1,7 @@
 """The ledger, for commands: each exchange with it has a deadline."""
 
+from __future__ import annotations
+
 import os
 
 from smsq.connection import Client, connect

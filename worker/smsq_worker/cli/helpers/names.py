@@ -1,5 +1,7 @@
 """Names as they are listed, and as the ledger has them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 

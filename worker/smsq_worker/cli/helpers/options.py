@@ -1,5 +1,7 @@
 """Options that several commands share. Imports nothing heavy: it is read to complete any option."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 

@@ -3,6 +3,8 @@
 What comes from callers, the gateway or Redis may hold anything, so everything is escaped here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 

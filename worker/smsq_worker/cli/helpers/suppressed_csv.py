@@ -1,5 +1,7 @@
 """A list of suppressed numbers: phone,reason,since,until,lanes, the times in ISO 8601."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """The commands' help in the language of now: docstrings and options are translated in one place."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import re

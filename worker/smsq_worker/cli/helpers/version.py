@@ -1,5 +1,7 @@
 """`smsq --version`: what an issue or a ticket should say."""
 
+from __future__ import annotations
+
 import click
 
 

@@ -1,5 +1,7 @@
 """The accounts, as `smsq accounts` prints them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Campaigns, as `smsq campaign` prints them, and what an operator does with one."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from contextlib import suppress

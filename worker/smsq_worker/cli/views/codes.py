@@ -1,5 +1,7 @@
 """The catalogue of stat codes, or one code, as `smsq codes` prints them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The codes that came and that the catalogue does not know, as `smsq codes --seen` prints them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict
 

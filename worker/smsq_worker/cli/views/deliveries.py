@@ -1,5 +1,7 @@
 """What accounts deliver, and how weights follow it, as `smsq accounts` prints them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

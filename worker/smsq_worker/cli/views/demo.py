@@ -1,5 +1,7 @@
 """The run of `smsq demo`."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections import Counter

@@ -1,5 +1,7 @@
 """A message's past and future, as `smsq explain` prints them."""
 
+from __future__ import annotations
+
 import re
 import sys
 from collections.abc import Iterable, Iterator

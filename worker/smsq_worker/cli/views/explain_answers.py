@@ -1,5 +1,7 @@
 """What `smsq explain` answers, as JSON shows it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta

@@ -1,5 +1,7 @@
 """The lines of what `smsq explain` has found."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """How the rate is printed."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """`smsq redo`: what it shows before and after, and whether it goes on."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

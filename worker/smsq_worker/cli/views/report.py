@@ -1,5 +1,7 @@
 """What became of the messages of some days, as `smsq report` prints it."""
 
+from __future__ import annotations
+
 import csv
 import sys
 from collections.abc import Iterator, Sequence

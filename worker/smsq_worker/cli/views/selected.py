@@ -1,5 +1,7 @@
 """Messages that were chosen, as `smsq list` and `smsq count` print them."""
 
+from __future__ import annotations
+
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
 """A run of `smsq send-file`: what it prints, and with which exit code it ends."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass

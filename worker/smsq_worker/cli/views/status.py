@@ -1,5 +1,7 @@
 """The snapshot and a message's status, as `smsq status` prints them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,5 +1,7 @@
 """What `smsq suppressed` and the commands below it do."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

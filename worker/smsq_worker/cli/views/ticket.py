@@ -1,5 +1,7 @@
 """What one pastes into the vendor's support form, so that they can find a message."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 
 from smsq.tracking import Attempt, Status

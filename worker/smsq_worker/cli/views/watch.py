@@ -1,5 +1,7 @@
 """Show something repeatedly: in place on a terminal, one after the other elsewhere."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable, Iterator

@@ -4,6 +4,8 @@ A code tells the result, wherever the description finds it. Codes that it does n
 without one, are read by their HTTP status, and as strictly as the default vendor's.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping, Sequence

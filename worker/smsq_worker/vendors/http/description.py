@@ -1,5 +1,7 @@
 """Reading a description: strictly, and with a line for each mistake, all of them at once."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """How the fields of a description are read."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The request of a described vendor."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

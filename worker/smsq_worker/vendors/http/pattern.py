@@ -5,6 +5,8 @@ a comma, `.*,` never does. With that, the few alternatives that are allowed and 
 read, the time is bounded too, whatever a server sends.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

@@ -1,5 +1,7 @@
 """JSON pointers (RFC 6901), and what they find as text."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable
 from typing import Any

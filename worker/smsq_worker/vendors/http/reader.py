@@ -1,5 +1,7 @@
 """What reading a description needs everywhere: the account's placeholders, and the mistakes."""
 
+from __future__ import annotations
+
 import base64
 import re
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """Reading what a description says of reports."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any

@@ -1,5 +1,7 @@
 """The reports of a described vendor, and what it is answered."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

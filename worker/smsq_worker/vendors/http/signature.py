@@ -1,5 +1,7 @@
 """Whether a request with reports is the vendor's: it knows a secret, or signs with one."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac

@@ -4,6 +4,8 @@ So a code that holds braces, quotes or percent signs is just a code; whoever use
 all of it for where it goes: a form, a query, a path, JSON.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import re

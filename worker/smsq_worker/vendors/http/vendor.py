@@ -1,5 +1,7 @@
 """A vendor made of a description."""
 
+from __future__ import annotations
+
 import base64
 from collections.abc import Mapping, Sequence
 

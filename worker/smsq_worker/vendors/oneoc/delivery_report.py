@@ -5,6 +5,8 @@ JSON under any type, an array of reports, a form (also as the query of a request
 a multipart form, in UTF-8 or GBK. The result is strict: a valid mid and a valid stat.
 """
 
+from __future__ import annotations
+
 import json
 from typing import Any
 from urllib.parse import parse_qsl

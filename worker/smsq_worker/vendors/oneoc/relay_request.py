@@ -4,6 +4,8 @@ Clients of the gateway write UTF-8 or GBK, in a query, a form or (PHP, given an 
 multipart form.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final

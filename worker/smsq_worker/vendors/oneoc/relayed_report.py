@@ -1,5 +1,7 @@
 """The report that the relay's callers get, in the vendor's own form."""
 
+from __future__ import annotations
+
 import json
 from typing import Final
 

@@ -6,6 +6,8 @@ Documented are {"code": 200, "msg": "ok", "mid": "1151894566D2EDD9"} and
 An odd answer with only one meaning counts: an acceptance taken for doubt would be sent again.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import string

@@ -1,5 +1,7 @@
 """The vendor as smsq speaks to it."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from typing import Final
