@@ -1,4 +1,4 @@
-"""What an operator reads and sets for all workers: rate and pauses."""
+"""What an operator reads and sets for all workers: rate, pauses, how many messages are live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What waits in the ledger, and how late it is. Functions raise redis.RedisError."""
+"""What is overdue, held, parked or set aside. Functions raise redis.RedisError.
+
+How many messages wait to be sent: `Control.live`, in admin.py.
+"""
 
 from __future__ import annotations
 
