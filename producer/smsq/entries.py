@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from smsq.cipher import PlaintextCipher
 from smsq.contract import Message, OnAmbiguous, State, mask_phone, relay_space
 from smsq.errors import CampaignCancelled, InvalidMessage, KeyConflict
-
-_CAMPAIGN: Final = 8
-"""Where an entry has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +68,21 @@ def as_entry(
         "",
         [part for name, value in details.items() if value for part in (name, value)],
     )
-    if not message.campaign:
-        return entry
-    return (*entry, message.campaign, _sender(message))
+    return (*entry, message.campaign) if message.campaign else entry
 
 
-def name_senders_once(entries: list[tuple[Any, ...]]) -> None:
-    """Leave who sends a campaign to the first of its messages."""
-    named = set()
-    for n, entry in enumerate(entries):
-        campaign = entry[_CAMPAIGN] if len(entry) > _CAMPAIGN else None
-        if campaign in named:
-            entries[n] = entry[: _CAMPAIGN + 1]
-        elif campaign:
-            named.add(campaign)
+def as_entries(
+    cipher: PlaintextCipher, messages: Iterable[tuple[str, Message]], origin: Origin
+) -> list[tuple[Any, ...]]:
+    """Return messages as enqueue.lua takes them: the first of each campaign says who sends it."""
+    entries, named = [], set[str]()
+    for message_id, message in messages:
+        entry = as_entry(cipher, message_id, message, origin)
+        if message.campaign and message.campaign not in named:
+            named.add(message.campaign)
+            entry = (*entry, _sender(message))
+        entries.append(entry)
+    return entries
 
 
 def _sender(message: Message) -> str:

@@ -16,9 +16,8 @@ from smsq.entries import (
     Entered,
     Origin,
     as_entered,
-    as_entry,
+    as_entries,
     campaign_error,
-    name_senders_once,
 )
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
@@ -88,8 +87,8 @@ class LedgerWriter:
     ) -> Steps[Entered]:
         """Enter as `enter_one` does, as steps."""
         cipher = self._cipher.opened or (yield from self._cipher.steps())
-        entry = as_entry(cipher, parse_id(message_id), message, origin)
-        (answer,) = yield from self._writing([entry], wakeup=("one", *wakeup) if wakeup else ())
+        entries = as_entries(cipher, [(parse_id(message_id), message)], origin)
+        (answer,) = yield from self._writing(entries, wakeup=("one", *wakeup) if wakeup else ())
         found = as_entered(message_id, answer)
         if isinstance(found, KeyConflict):
             raise found
@@ -107,9 +106,9 @@ class LedgerWriter:
     ) -> Steps[list[str]]:
         """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
         cipher = yield from self._cipher.steps()
-        entry = as_entry(cipher, message_id, message, origin)
+        entries = as_entries(cipher, [(message_id, message)], origin)
         own = ("one", *wakeup) if wakeup else ()
-        return (yield from self._writing([entry], wakeup=own, act=act, before=before))
+        return (yield from self._writing(entries, wakeup=own, act=act, before=before))
 
     def hashing(self, phone: str) -> Steps[str]:
         """Digest a number, as limits find it."""
@@ -143,8 +142,7 @@ class LedgerWriter:
         """Enter as `enter_many` does, as steps."""
         ids = [parse_id(message_id) for message_id, _ in messages]
         cipher = self._cipher.opened or (yield from self._cipher.steps())
-        entries = [as_entry(cipher, one, message, origin) for one, message in messages]
-        name_senders_once(entries)
+        entries = as_entries(cipher, messages, origin)
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
         return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
@@ -152,7 +150,7 @@ class LedgerWriter:
     def enter_entries(
         self, entries: Sequence[tuple[Any, ...]], wakeups: Sequence[BatchWakeUp] = ()
     ) -> list[Entered | KeyConflict]:
-        """Write entries as `as_entry` makes them in one act, as `enter_many` does."""
+        """Write entries as `as_entries` makes them in one act, as `enter_many` does."""
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = perform(self._client, self._writing(entries, wakeup=wakeup))
         return [as_entered(one[0], answer) for one, answer in zip(entries, answers, strict=True)]
