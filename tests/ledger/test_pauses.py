@@ -365,6 +365,21 @@ def test_calls_are_noted_from_the_first_that_fails_on(scene: Scene) -> None:
     assert 0 < scene.client.pttl(keys.RECENT_ATTEMPTS) <= 60_000  # type: ignore[operator]
 
 
+def test_good_calls_of_before_a_resumption_do_not_hide_an_outage(scene: Scene) -> None:
+    old = some(15, "old")
+    for name in old:
+        scene.enter(name)
+        scene.go(name)
+        scene.began_long_ago(name)
+    calls_fail(scene, 10)
+    scene.control.resume(BREAKER, "by hand")
+    calls_fail(scene, 5, "new")
+    for name in old:
+        scene.record(name, Outcome.ACCEPTED)
+    calls_fail(scene, 5, "newer")
+    assert scene.paused() == {BREAKER: "outage"}
+
+
 def test_calls_that_came_too_fast_are_no_outage(scene: Scene) -> None:
     call_all(scene, some(30), Outcome.NOT_SENT, too_fast=True, detail="http 429")
     assert scene.paused() == {}
