@@ -114,3 +114,22 @@ def test_one_alone_is_done_at_once_and_one_right_behind_it_waits_for_its_followe
     clock.wake.set()
     assert (second.result(PATIENCE_S), third.result(PATIENCE_S)) == (["B"], ["C"])
     assert slow.given == [["a"], ["b", "c"]]
+
+
+def test_whoever_has_its_results_is_back_before_the_next_act(threads: ThreadPoolExecutor) -> None:
+    sizes: list[int] = []
+
+    def act(things: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(things))
+        return things
+
+    together = Together(act, at_most=50, apart_s=0.03)
+
+    def ask(n: int) -> None:
+        for _ in range(10):
+            assert together([n]) == [n]
+
+    for asks in [threads.submit(ask, n) for n in range(8)]:
+        asks.result(PATIENCE_S)
+    assert sum(sizes) == 80
+    assert len(sizes) < 20, sizes
