@@ -22,9 +22,11 @@ end
 
 -- Return how many attempts at an account began since its last answer and have no result.
 local function unanswered(of)
-  -- An attempt that a report has settled meanwhile leaves its count behind.
-  local counted = tonumber(open(KEY_RATE .. of).f.unanswered or 0)
-  if counted <= 0 then return 0 end
+  -- An attempt that a report has settled meanwhile leaves its count behind; so do those of a worker that
+  -- died, where one of release 0.2.0 lets their leases run out: it counts elsewhere.
+  local f = open(KEY_RATE .. of).f
+  local counted = tonumber(f.unanswered or 0)
+  if counted <= 0 or now > tonumber(f.newest or 0) / 1000 + LEASE then return 0 end
   local sending = sending_at(of)
   if ACCOUNTS and of == '' then
     for other in pairs(ACCOUNTS) do
