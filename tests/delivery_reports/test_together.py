@@ -83,6 +83,19 @@ def test_while_the_ledger_is_away_it_is_asked_once_for_all(threads: ThreadPoolEx
     assert slow.given == [["a"], ["b", "away", "c"]]
 
 
+def test_it_is_asked_once_for_all_where_it_goes_away_behind_one_that_fails(
+    threads: ThreadPoolExecutor,
+) -> None:
+    slow = Slow()
+    _, failed, *answers = asked(threads, slow, ["a"], ["wrong"], ["away"], ["c"])
+    with pytest.raises(ValueError, match="wrong"):
+        failed.result(PATIENCE_S)
+    for answer in answers:
+        with pytest.raises(LedgerUnavailable):
+            answer.result(PATIENCE_S)
+    assert slow.given == [["a"], ["wrong", "away", "c"], ["wrong"], ["away"]]
+
+
 class Clock:
     """A time that stands still, and in which whoever sleeps is woken up by hand."""
 

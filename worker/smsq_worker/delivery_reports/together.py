@@ -90,9 +90,12 @@ class Together(Generic[Given, Result]):
                 # None is to wait for a server that is away longer than the first did.
                 shares = [*shares, *(self._waiting.popleft() for _ in range(len(self._waiting)))]
             elif len(shares) > 1:
-                # One that cannot be applied must not keep the others from it.
+                # One that cannot be applied must not keep the others from it. They wait meanwhile,
+                # as the server may go away.
+                self._waiting.extendleft(reversed(shares))
                 for share in shares:
-                    self._run([share])
+                    if not share.results.done():
+                        self._run([self._waiting.popleft()])
                 return
             for share in shares:
                 share.results.set_exception(error)
