@@ -83,6 +83,19 @@ def test_while_the_ledger_is_away_it_is_asked_once_for_all(threads: ThreadPoolEx
     assert slow.given == [["a"], ["b", "away", "c"]]
 
 
+def test_it_is_asked_once_for_all_where_it_goes_away_behind_one_that_fails(
+    threads: ThreadPoolExecutor,
+) -> None:
+    slow = Slow()
+    _, failed, *answers = asked(threads, slow, ["a"], ["wrong"], ["away"], ["c"])
+    with pytest.raises(ValueError, match="wrong"):
+        failed.result(PATIENCE_S)
+    for answer in answers:
+        with pytest.raises(LedgerUnavailable):
+            answer.result(PATIENCE_S)
+    assert slow.given == [["a"], ["wrong", "away", "c"], ["wrong"], ["away"]]
+
+
 class Clock:
     """A time that stands still, and in which whoever sleeps is woken up by hand."""
 
@@ -114,3 +127,22 @@ def test_one_alone_is_done_at_once_and_one_right_behind_it_waits_for_its_followe
     clock.wake.set()
     assert (second.result(PATIENCE_S), third.result(PATIENCE_S)) == (["B"], ["C"])
     assert slow.given == [["a"], ["b", "c"]]
+
+
+def test_whoever_has_its_results_is_back_before_the_next_act(threads: ThreadPoolExecutor) -> None:
+    sizes: list[int] = []
+
+    def act(things: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(things))
+        return things
+
+    together = Together(act, at_most=50, apart_s=0.03)
+
+    def ask(n: int) -> None:
+        for _ in range(10):
+            assert together([n]) == [n]
+
+    for asks in [threads.submit(ask, n) for n in range(8)]:
+        asks.result(PATIENCE_S)
+    assert sum(sizes) == 80
+    assert len(sizes) < 20, sizes

@@ -172,12 +172,13 @@ def test_a_number_that_one_account_holds_goes_by_the_other(scene: Several) -> No
 
 
 def test_a_silent_account_is_passed_by_at_once(scene: Several) -> None:
-    scene.client.hset(keys.RATE, "unanswered", 1_000_000)
+    now = {"newest": scene.now_us()}
+    scene.client.hset(keys.RATE, mapping=now | {"unanswered": 1_000_000})
     scene.client.hset(keys.LIVE, "notice:sending", 1_000_000)
     scene.enter("m1")
     scene.enter("m2")
     assert scene.at("m1") == B
-    scene.client.hset(keys.at_account(keys.RATE, B), "unanswered", 500_000)
+    scene.client.hset(keys.at_account(keys.RATE, B), mapping=now | {"unanswered": 500_000})
     scene.client.hset(keys.at_account(keys.LIVE, B), "sending", 500_000)
     waits = scene.admit("m2")
     assert isinstance(waits, RetryLater)

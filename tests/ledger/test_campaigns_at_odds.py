@@ -16,7 +16,7 @@ from smsq.cipher import PlaintextCipher
 from smsq.contract import State
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Rejected
-from smsq_worker.ledger.campaigns import Campaigns
+from smsq_worker.ledger.campaigns import Campaigns, Deed
 from smsq_worker.ledger.selecting import Selection, Selector
 
 
@@ -142,6 +142,17 @@ def test_a_test_number_whose_worker_died_is_not_tried_again(
     scene.run_out("a")
     assert scene.client.hget(keys.message("a"), "state") == "cancelled"
     check(scene, campaigns, "a")
+
+
+@pytest.mark.parametrize("deed", ["pause", "cancel"])
+def test_what_is_decided_again_is_marked_again(
+    client: redis.Redis, scene: Scene, campaigns: Campaigns, deed: Deed
+) -> None:
+    enter(scene, "a")
+    campaigns.do(deed, SPRING)
+    client.delete(keys.STOPS)  # as an eviction does
+    campaigns.do(deed, SPRING)
+    assert isinstance(scene.admit("a"), Rejected)
 
 
 # --- many that wait --------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from smsq import keys
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import Breaker, template_pauses
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted
+from smsq_worker.ledger import Admitted, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 
 OF_TEMPLATE = template_scope(TEMPLATE)
@@ -296,7 +296,7 @@ def test_a_refused_probe_waits_and_an_accepted_one_heals(scene: Scene) -> None:
 def test_refusals_of_calls_begun_before_the_resumption_count_for_nothing(scene: Scene) -> None:
     under_way = some(30, "old")
     for name in under_way:
-        scene.client.hdel("smsq:health", "unanswered")
+        scene.client.hdel(keys.RATE, "unanswered")
         scene.enter(name)
         scene.go(name)
         scene.began_long_ago(name)
@@ -363,6 +363,36 @@ def test_calls_are_noted_from_the_first_that_fails_on(scene: Scene) -> None:
     call_all(scene, some(30, "better"), Outcome.ACCEPTED)
     assert scene.client.lrange(keys.RECENT_ATTEMPTS, 0, -1) == ["0"] * 20
     assert 0 < scene.client.pttl(keys.RECENT_ATTEMPTS) <= 60_000  # type: ignore[operator]
+
+
+def test_good_calls_of_before_a_resumption_do_not_hide_an_outage(scene: Scene) -> None:
+    old = some(15, "old")
+    for name in old:
+        scene.enter(name)
+        scene.go(name)
+        scene.began_long_ago(name)
+    calls_fail(scene, 10)
+    scene.control.resume(BREAKER, "by hand")
+    calls_fail(scene, 5, "new")
+    for name in old:
+        scene.record(name, Outcome.ACCEPTED)
+    calls_fail(scene, 5, "newer")
+    assert scene.paused() == {BREAKER: "outage"}
+
+
+def test_calls_whose_leases_are_over_are_not_under_way_without_an_answer(
+    client: redis.Redis, settings: Settings
+) -> None:
+    """Release 0.2.0, which counts elsewhere, lets them run out while it has as many under way."""
+    scene = Scene(client, settings, rate_per_s=10, rate_burst=100)
+    for name in some(20, "of-a-worker-that-died"):
+        scene.enter(name)
+        scene.go(name)
+    scene.enter("last")
+    assert isinstance(scene.admit("last"), RetryLater)
+    over_us = int((scene.rules.lease_s + 1) * 1_000_000)
+    client.hset(keys.RATE, "newest", scene.now_us() - over_us)
+    assert isinstance(scene.admit("last"), Admitted)
 
 
 def test_calls_that_came_too_fast_are_no_outage(scene: Scene) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from threading import Lock
+from threading import Condition
 from typing import Generic, NamedTuple, TypeVar
 
 from smsq.errors import LedgerUnavailable
@@ -46,17 +46,32 @@ class Together(Generic[Given, Result]):
         self._apart_s = apart_s
         self._next_at = 0.0
         self._waiting = deque[_Share[Given, Result]]()
-        self._turn = Lock()
+        self._changed = Condition()
+        self._is_taken = False
+        """Whether it is a thread's turn."""
 
     def __call__(self, given: Sequence[Given]) -> Sequence[Result]:
         """Return the results for these. Raises what the act raises."""
         share = _Share[Given, Result](given, Future())
-        self._waiting.append(share)
-        with self._turn:
-            while not share.results.done():
+        is_done = share.results.done
+        with self._changed:
+            self._waiting.append(share)
+            # Whoever has its results goes at once, to come back with more before the next act.
+            self._changed.wait_for(lambda: is_done() or not self._is_taken)
+            if is_done():
+                return share.results.result()
+            self._is_taken = True
+        try:
+            while not is_done():
                 time.sleep(max(0.0, self._next_at - time.monotonic()))
                 self._next_at = time.monotonic() + self._apart_s
                 self._run(self._next())
+                with self._changed:
+                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._is_taken = False
+                self._changed.notify_all()
         return share.results.result()
 
     def _next(self) -> list[_Share[Given, Result]]:
@@ -75,9 +90,12 @@ class Together(Generic[Given, Result]):
                 # None is to wait for a server that is away longer than the first did.
                 shares = [*shares, *(self._waiting.popleft() for _ in range(len(self._waiting)))]
             elif len(shares) > 1:
-                # One that cannot be applied must not keep the others from it.
+                # One that cannot be applied must not keep the others from it. They wait meanwhile,
+                # as the server may go away.
+                self._waiting.extendleft(reversed(shares))
                 for share in shares:
-                    self._run([share])
+                    if not share.results.done():
+                        self._run([self._waiting.popleft()])
                 return
             for share in shares:
                 share.results.set_exception(error)

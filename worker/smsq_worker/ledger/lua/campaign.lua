@@ -28,8 +28,10 @@ local function done(effect)
   return stop
 end
 
+-- What was decided before is marked again: the mark may have been lost, and a write lets WAIT wait for the
+-- one before.
 if stop == 'cancelled' then
-  redis.call('HSET', key, 'stop', stop)  -- A write, so that WAIT waits for the one before.
+  mark(true)
   return stop
 end
 if what == 'rate' then
@@ -43,7 +45,10 @@ if what == 'rate' then
   return done('at most ' .. rate .. ' a second')
 end
 if what == 'pause' then
-  if stop == 'paused' then return stop end
+  if stop == 'paused' then
+    mark(true)
+    return stop
+  end
   redis.call('HSET', key, 'stop', 'paused', 'stopped', now)
   mark(true)
   return done('paused')

@@ -22,9 +22,11 @@ end
 
 -- Return how many attempts at an account began since its last answer and have no result.
 local function unanswered(of)
-  -- An attempt that a report has settled meanwhile leaves its count behind.
-  local counted = tonumber(open(KEY_RATE .. of).f.unanswered or 0)
-  if counted <= 0 then return 0 end
+  -- An attempt that a report has settled meanwhile leaves its count behind; so do those of a worker that
+  -- died, where one of release 0.2.0 lets their leases run out: it counts elsewhere.
+  local f = open(KEY_RATE .. of).f
+  local counted = tonumber(f.unanswered or 0)
+  if counted <= 0 or now > tonumber(f.newest or 0) / 1000 + LEASE then return 0 end
   local sending = sending_at(of)
   if ACCOUNTS and of == '' then
     for other in pairs(ACCOUNTS) do
@@ -55,11 +57,22 @@ local function note_recent(of, failed)
   push(KEY_RECENT_ATTEMPTS .. of, failed and now or 0, math.ceil(BREAKER[1] * 100 / BREAKER[2]), failed)
 end
 
+-- Note one that did not fail. Whether it began since the breaker was resumed is asked only where there
+-- are any.
+local has_recent = {}
+local function note_good(of, begun)
+  if has_recent[of] == nil then
+    has_recent[of] = redis.call('EXISTS', KEY_RECENT_ATTEMPTS .. of) == 1
+  end
+  if has_recent[of] and since_resumed('breaker' .. of, begun) then note_recent(of, false) end
+end
+
 -- Note one that failed; return how many of the last failed in the breaker's time. Of the last, and not
 -- of all in that time: an hour of good ones must not hide an outage for another half a minute.
 local function failed_lately(of)
   local key = KEY_RECENT_ATTEMPTS .. of
   note_recent(of, true)
+  has_recent[of] = true
   write_pushed(key)
   redis.call('PEXPIRE', key, math.ceil(BREAKER[3]))
   local failed = 0
@@ -96,7 +109,7 @@ local function heed_result(of, outcome, detail, begun, trouble, counts)
       pause(breaker, 'outage', detail)
     end
   elseif BREAKER and alive then
-    note_recent(of, false)
+    note_good(of, begun)
   end
   if outcome == 'accepted' then
     drop_unread(KEY_HEALTH .. of, 'refusals')
