@@ -54,7 +54,7 @@ def drop(client: Client, name: str) -> bool:
 def workers_run_scripts(client: Client) -> bool:
     """Return whether workers were here and loaded no functions. Raises redis.RedisError."""
     claims = f"{act_functions.PREFIX}claim_*"  # What every one of them does, again and again.
-    return bool(client.exists(keys.CLOCK)) and not client.function_list(claims)
+    return bool(client.hexists(keys.SCHEMA, "now")) and not client.function_list(claims)
 
 
 class Keeper:

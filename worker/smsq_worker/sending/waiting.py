@@ -8,12 +8,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from smsq.contract import Lane
 from smsq_worker.ledger import Admitted, Rejected, RetryLater
 
 IN_HAND_S: Final = 5.0
 """A wake-up that waits here longer than this is not to be taken for lost."""
-MIN_ASK_S: Final = 0.025
-"""Asking more often would book no more slots: a lane may book further ahead than that."""
+MIN_ASK_S: Final = {Lane.OTP: 0.025, Lane.NOTICE: 0.1, Lane.BULK: 0.04}
+"""Asking more often would book no more slots. A lane may book at least 2.5 times as far ahead (AHEAD
+in admit.lua), so that one that asks late loses none."""
+MIN_ASK_ALONE_S: Final = 0.025
+"""The same for those that wait for another account."""
 MAX_ASK_S: Final = 1.0
 """The rate may have been raised meanwhile."""
 MAX_ASKS: Final = 25
@@ -23,7 +27,8 @@ MAX_ASKS: Final = 25
 class Waiting:
     """Used by the lane's one thread."""
 
-    def __init__(self, ids: Iterable[str] = ()) -> None:
+    def __init__(self, ids: Iterable[str] = (), lane: Lane = Lane.OTP) -> None:
+        self._min_ask_s = MIN_ASK_S[lane]
         self._unbooked = deque(ids)
         """Those for which no slot is booked yet."""
         self._ask_at = 0.0
@@ -100,10 +105,10 @@ class Waiting:
         now = time.monotonic()
         for (message_id, slot), answer in zip(asks, answers, strict=False):
             if isinstance(answer, RetryLater) and not (slot or answer.booked):
-                at = now + min(max(answer.seconds, MIN_ASK_S), MAX_ASK_S)
                 if not (answer.alone or message_id in self._alone):
-                    self._ask_at = at
+                    self._ask_at = now + min(max(answer.seconds, self._min_ask_s), MAX_ASK_S)
                     return
+                at = now + min(max(answer.seconds, MIN_ASK_ALONE_S), MAX_ASK_S)
                 if self._alone.pop(message_id, None) is None:
                     self._unbooked.popleft()
                 self._alone[message_id] = at
