@@ -1,6 +1,7 @@
 """The threads that submit admitted messages, and the one that records what came of them.
 
-They are for all lanes of a process.
+They are for all lanes of a process. Where one message alone is under way, the thread that submitted
+it records it, too: to hand it on would cost more than the act.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Final
 
 from smsq.contract import Lane
@@ -56,7 +57,7 @@ class Attempts:
         finish: Callable[[Sequence[Ended]], None],
         limit: int,
     ) -> None:
-        """`finish` is given what has ended, as much as there is, by one thread."""
+        """`finish` is given what has ended, as much as there is, by one thread at a time."""
         self._submit = submit
         self._finish = finish
         self.limit = limit
@@ -65,9 +66,13 @@ class Attempts:
         self._changed = Condition()
         self._threads = 0
         self._is_recording = False
+        self._recording = Lock()
+        self._is_recorded_here = False
+        """Whether a thread that submits is recording, and takes no other job meanwhile."""
+        self._failures = FailureLog(log, "recording results")
         self.round_began = math.inf
-        """Of the thread that records, by time.monotonic(); math.inf while there is nothing."""
-        # The threads of attempts change none of these: they would queue up for the lock.
+        """Of whoever records, by time.monotonic(); math.inf while there is nothing."""
+        # Threads of attempts that are many change none of these: they would queue up for the lock.
         self._begun = self._begun_otps = self._rejected = 0
         self._ended = self._ended_otps = self._settled = 0
 
@@ -94,7 +99,7 @@ class Attempts:
         with self._changed:
             self._begun += 1
             self._begun_otps += wakeup.lane is Lane.OTP
-            if self._threads < self._busy():
+            if self._threads < self._busy() + self._is_recorded_here:
                 self._add_thread()
         if self._threads:
             self._jobs.put((wakeup, message_id, admitted))
@@ -131,22 +136,37 @@ class Attempts:
                 result = self._submit(message_id, wakeup.lane, admitted)
             except Exception:
                 log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
-            self._results.put(Ended(wakeup, message_id, result))
+            ended = Ended(wakeup, message_id, result)
+            if self._busy() == 1 and self._recording.acquire(blocking=False):
+                self._is_recorded_here = True
+                try:
+                    self._record([ended])
+                finally:
+                    self._is_recorded_here = False
+                    self._recording.release()
+            else:
+                self._results.put(ended)
 
     def _record_forever(self) -> None:
-        failures = FailureLog(log, "recording results")
         while True:
-            self.round_began = math.inf
             ended = self._wait_for_some()
-            self.round_began = time.monotonic()
-            try:
-                self._finish(ended)
-            except Exception as error:  # noqa: BLE001 - the next results have to be recorded
-                failures.fails(error)
-            finally:
-                with self._changed:
-                    self._settled += len(ended)
-                    self._changed.notify_all()
+            with self._recording:
+                self._record(ended)
+
+    def _record(self, ended: Sequence[Ended]) -> None:
+        lanes = [one.wakeup.lane for one in ended if not isinstance(one.result, Rejected)]
+        self._ended_otps += lanes.count(Lane.OTP)
+        self._ended += len(lanes)
+        self.round_began = time.monotonic()
+        try:
+            self._finish(ended)
+        except Exception as error:  # noqa: BLE001 - the next results have to be recorded
+            self._failures.fails(error)
+        finally:
+            self.round_began = math.inf
+            with self._changed:
+                self._settled += len(ended)
+                self._changed.notify_all()
 
     def _wait_for_some(self) -> list[Ended]:
         """Wait until some have ended, and return all that have."""
@@ -156,7 +176,4 @@ class Attempts:
         with suppress(Empty):
             while True:
                 came.append(self._results.get_nowait())
-        lanes = [one.wakeup.lane for one in came if not isinstance(one.result, Rejected)]
-        self._ended_otps += lanes.count(Lane.OTP)
-        self._ended += len(lanes)
         return came

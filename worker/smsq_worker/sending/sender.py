@@ -193,7 +193,7 @@ class Sender:
         return self._result(attempt, result)
 
     def _finish(self, ended: Sequence[Ended]) -> None:
-        """Record what has ended, and notify the wake-ups, by the one thread that records."""
+        """Record what has ended, and notify the wake-ups, by one thread at a time."""
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         try:
             states = iter(self._record(results) if results else ())

@@ -56,7 +56,7 @@ class InHand:
 class WakeUp:
     """A wake-up in hand.
 
-    Its lane's thread alone changes `waiting`, and the thread that records calls `ended`.
+    Its lane's thread alone changes `waiting`, and whoever records calls `ended`.
     """
 
     __slots__ = (
