@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import redis
+
 from bench.figures import Report
 from bench.outage import OUTAGE_S
 from bench.peers.goals import Goal, judge
@@ -86,7 +88,7 @@ def _one(place: Place, plan: Plan, name: str, shape: str, found: _All) -> None:
         outage_s = 2 * OUTAGE_S / plan.scale if name == "outage" else 0.0
         with _within(DEADLINE_S + FULL_S * plan.size + 10 * plan.seconds + outage_s):
             found.take(title, SCENARIOS[name](place, plan, shape))
-    except AssertionError as error:
+    except (AssertionError, redis.RedisError) as error:
         found.report.promise(False, f"{title}: {error or 'it did not happen'}")
     finally:
         place.stop_workers()

@@ -124,7 +124,7 @@ class Sender:
             raise RequeueLater("sending is paused")
 
     def _take_in(self, lane: LaneQueue) -> None:
-        """Let what has come wait for its slots; bare messages, once they are entered."""
+        """Queue what has come for its slots; bare messages, once they are entered."""
         for wakeup in lane.take_new():
             if wakeup.content:
                 lane.bare.append(wakeup)
