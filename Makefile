@@ -50,9 +50,12 @@ POLICY   ?= resend
 SEED     ?= 1
 FAULTS   ?= all
 ACCOUNTS ?= 1
+CAMPAIGNS ?= yes
+RELEASE  ?=
 soak: $(VENV)/ready      ## Break everything at random under load, and compare; FAULTS=pause,disk chooses.
 	cd tests && ../$(BIN)/python -m soak --messages $(MESSAGES) --seconds $(SECONDS) \
-	  --policy $(POLICY) --seed $(SEED) --faults $(FAULTS) --accounts $(ACCOUNTS)
+	  --policy $(POLICY) --seed $(SEED) --faults $(FAULTS) --accounts $(ACCOUNTS) \
+	  --campaigns $(CAMPAIGNS) --release "$(RELEASE)"
 
 KILLS    ?= 3
 failover: $(VENV)/ready  ## Take Redis' primary away under load; count what was lost or doubled.

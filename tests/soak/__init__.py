@@ -10,6 +10,9 @@ has a number of its own, so what the sandbox accepted for a number is the truth 
 What must hold, whatever happens: no message is lost or stuck, no thread of ours dies alone, what
 the ledger says is true, and no SMS is sent twice, unless the policy is `resend` and it was counted.
 Exits with 1 where that does not hold, and prints the histories of the messages concerned.
+
+With RELEASE=0.2.0 the workers and the API are that release's, and CAMPAIGNS=no asks the same of
+this tree's.
 """
 
 from __future__ import annotations

