@@ -44,15 +44,16 @@ def test_an_otp_goes_while_two_lanes_hold_all_attempts(host: Machine, limit: int
 def test_one_alone_is_recorded_where_it_was_submitted_and_holds_up_no_other() -> None:
     submitted, recorded, goes_on = list[str](), list[tuple[str, str]](), Event()
 
-    def submit(message_id: str, _lane: Lane, admitted: Admitted) -> AttemptResult:
+    def send(wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
         submitted.append(message_id)
-        return AttemptResult(message_id, admitted.attempt, Outcome.ACCEPTED)
+        result = AttemptResult(message_id, admitted.attempt, Outcome.ACCEPTED)
+        attempts.record_and_complete(Ended(wakeup, message_id, result))
 
     def finish(ended: Sequence[Ended]) -> None:
         recorded.extend((one.message_id, current_thread().name) for one in ended)
         assert goes_on.wait(60)
 
-    attempts = Attempts(submit, finish, limit=2)
+    attempts = Attempts(send, finish, limit=2)
     attempts.start()
     for n in range(3):
         wakeup = WakeUp(Lane.OTP, [f"m{n}"], InHand(lambda: None))

@@ -1,4 +1,4 @@
-"""The threads that submit admitted messages, and the one that records what came of them.
+"""The threads that send admitted messages, and the one that records what came of them.
 
 They are for all lanes of a process. Where one message alone is under way, the thread that submitted
 it records it, too: to hand it on would cost more than the act.
@@ -44,7 +44,7 @@ class Ended:
 
 
 class Attempts:
-    """Submits messages, at most `limit` at once: more begin only after others have ended.
+    """Sends messages, at most `limit` at once: more begin only after others have ended.
 
     A few more do where lanes begin some at the same moment: what is admitted waits for no thread.
 
@@ -53,12 +53,15 @@ class Attempts:
 
     def __init__(
         self,
-        submit: Callable[[str, Lane, Admitted], AttemptResult],
+        send: Callable[[WakeUp, str, Admitted], None],
         finish: Callable[[Sequence[Ended]], None],
         limit: int,
     ) -> None:
-        """`finish` is given what has ended, as much as there is, by one thread at a time."""
-        self._submit = submit
+        """`send` ends with `record_and_complete`.
+
+        `finish` does that for what has ended, as much as there is, by one thread at a time.
+        """
+        self._send = send
         self._finish = finish
         self.limit = limit
         self._jobs: SimpleQueue[tuple[WakeUp, str, Admitted]] = SimpleQueue()
@@ -95,7 +98,7 @@ class Attempts:
         return max(most - self._busy(), kept - (self._begun_otps - self._ended_otps))
 
     def begin(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
-        """Submit a message; it ends by `finish`."""
+        """Send a message, by a thread of its own."""
         with self._changed:
             self._begun += 1
             self._begun_otps += wakeup.lane is Lane.OTP
@@ -111,6 +114,18 @@ class Attempts:
         with self._changed:
             self._rejected += 1
         self._results.put(Ended(wakeup, message_id, rejected))
+
+    def record_and_complete(self, ended: Ended) -> None:
+        """Record a result and complete its wake-up: at once where it is alone, else with others."""
+        if self._busy() == 1 and self._recording.acquire(blocking=False):
+            self._is_recorded_here = True
+            try:
+                self._end([ended])
+            finally:
+                self._is_recorded_here = False
+                self._recording.release()
+        else:
+            self._results.put(ended)
 
     def wait_for_all(self) -> None:
         """Wait until all that has begun is done with."""
@@ -131,29 +146,19 @@ class Attempts:
     def _run(self) -> None:
         while True:
             wakeup, message_id, admitted = self._jobs.get()
-            result = None
             try:
-                result = self._submit(message_id, wakeup.lane, admitted)
+                self._send(wakeup, message_id, admitted)
             except Exception:
                 log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
-            ended = Ended(wakeup, message_id, result)
-            if self._busy() == 1 and self._recording.acquire(blocking=False):
-                self._is_recorded_here = True
-                try:
-                    self._record([ended])
-                finally:
-                    self._is_recorded_here = False
-                    self._recording.release()
-            else:
-                self._results.put(ended)
+                self._results.put(Ended(wakeup, message_id, None))
 
     def _record_forever(self) -> None:
         while True:
             ended = self._wait_for_some()
             with self._recording:
-                self._record(ended)
+                self._end(ended)
 
-    def _record(self, ended: Sequence[Ended]) -> None:
+    def _end(self, ended: Sequence[Ended]) -> None:
         lanes = [one.wakeup.lane for one in ended if not isinstance(one.result, Rejected)]
         self._ended_otps += lanes.count(Lane.OTP)
         self._ended += len(lanes)

@@ -1,4 +1,4 @@
-"""A message's way to the gateway: enter, admit, submit, record.
+"""A message's way to the gateway: enter, admit, send. `Sender.send` is the act.
 
 The ledger holds each message before and after; this process only carries it from one state to the
 next. Of each lane one thread admits what waits, many at a time; others submit, one attempt each;
@@ -64,7 +64,7 @@ Attempt: TypeAlias = tuple[str, int, int, str]
 class Sender:
     """Sends messages that the ledger holds. Threads share it.
 
-    A message's walk is `take`, `_admit`, `submit`, `_finish`, each by a thread of its own kind.
+    A message's walk is `take`, `_admit` by its lane's thread, and `send` by one of its own.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Sender:
         self._backoff = backoff
         self._gate = gate
         self._send_times = SendTimes(ledger)
-        self._attempts = Attempts(self.submit, self._finish, max_attempts)
+        self._attempts = Attempts(self.send, self._record_and_complete, max_attempts)
         self._lanes = {lane: LaneQueue(lane, gate, self._admit) for lane in Lane}
         self._in_flight: set[Attempt] = set()
 
@@ -157,30 +157,36 @@ class Sender:
         is_paused = answers[-1:] == [PAUSED]
         return (answers[:-1] if is_paused else answers), is_paused
 
-    def submit(self, message_id: str, lane: Lane, admitted: Admitted) -> AttemptResult:
-        """Submit an admitted message to the gateway, by a thread of its own.
-
-        The result is to be recorded next.
-        """
+    def send(self, wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
+        """Send an admitted message: check, submit, record, complete. By a thread of its own."""
         attempt = (message_id, admitted.attempt, admitted.begun, admitted.account)
+        result = self._check(attempt, wakeup.lane, admitted)
+        result = result or self._submit(attempt, wakeup.lane, admitted)
+        ended = Ended(wakeup, message_id, self._result(attempt, result))
+        # With whatever else has ended, in one act.
+        self._attempts.record_and_complete(ended)
+
+    def _check(self, attempt: Attempt, lane: Lane, admitted: Admitted) -> GatewayResult | None:
+        """Return the result of what is not submitted; None for what is."""
         if not admitted.phone:
             log.error(
                 "%s cannot be sent: no key of SMSQ_PAYLOAD_KEYS here opens it",
-                message_id,
-                extra=about(id=message_id, attempt=admitted.attempt, lane=lane),
+                attempt[0],
+                extra=about(id=attempt[0], attempt=admitted.attempt, lane=lane),
             )
-            return self._result(attempt, UNREADABLE)
+            return UNREADABLE
         if not admitted.is_safe:
-            return self._result(attempt, UNSAFE)
+            return UNSAFE
         if admitted.is_test:
             # Of nothing else of the process can it be in doubt, so it is not in flight.
-            return self._result(attempt, replace(TEST_NUMBER, mid=new_mid()))
-        gateway = self._gateways.get(admitted.account)
-        if gateway is None:
-            return self._result(attempt, UNKNOWN_ACCOUNT)
+            return replace(TEST_NUMBER, mid=new_mid())
+        return None if admitted.account in self._gateways else UNKNOWN_ACCOUNT
+
+    def _submit(self, attempt: Attempt, lane: Lane, admitted: Admitted) -> GatewayResult:
+        message_id = attempt[0]
         self._in_flight.add(attempt)
         since_ns = time.time_ns()
-        result = gateway.submit(
+        result = self._gateways[admitted.account].submit(
             admitted.phone,
             admitted.template_there or admitted.template,
             admitted.code,
@@ -190,28 +196,13 @@ class Sender:
         reached("after call")
         if admitted.trace:
             _trace(message_id, lane, admitted, result, since_ns)
-        return self._result(attempt, result)
+        return result
 
-    def _finish(self, ended: Sequence[Ended]) -> None:
-        """Record what has ended, and notify the wake-ups, by one thread at a time."""
+    def _record_and_complete(self, ended: Sequence[Ended]) -> None:
+        """Do both for what has ended, by one thread at a time."""
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         try:
-            states = iter(self._record(results) if results else ())
-            for one in ended:
-                wakeup, result = one.wakeup.first or one.wakeup, one.result
-                if isinstance(result, AttemptResult):
-                    state, detail = next(states), result.detail
-                    _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
-                    if result.in_hand and state is State.QUEUED:
-                        self._go_on(wakeup, one.message_id)
-                        continue
-                    word = str(state or NOT_RECORDED)
-                else:
-                    word, detail = _word(one), ""
-                summary = wakeup.ended(word, detail)
-                if summary and wakeup.is_batch:
-                    level = logging.WARNING if "unknown" in summary else logging.INFO
-                    log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
+            self._complete(ended, self._record(results) if results else ())
         finally:
             for lane in self._lanes.values():
                 lane.wake()
@@ -228,6 +219,25 @@ class Sender:
             )
         reached("after record")
         return states
+
+    def _complete(self, ended: Sequence[Ended], states: Sequence[State | None]) -> None:
+        """Notify the wake-ups; let go on what another account is to send."""
+        following = iter(states)
+        for one in ended:
+            wakeup, result = one.wakeup.first or one.wakeup, one.result
+            if isinstance(result, AttemptResult):
+                state, detail = next(following), result.detail
+                _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
+                if result.in_hand and state is State.QUEUED:
+                    self._go_on(wakeup, one.message_id)
+                    continue
+                word = str(state or NOT_RECORDED)
+            else:
+                word, detail = _word(one), ""
+            summary = wakeup.ended(word, detail)
+            if summary and wakeup.is_batch:
+                level = logging.WARNING if "unknown" in summary else logging.INFO
+                log.log(level, "batch: %s", summary, extra=about(lane=wakeup.lane))
 
     def _go_on(self, first: WakeUp, message_id: str) -> None:
         """Admit again at once a message that an account certainly did not take."""
