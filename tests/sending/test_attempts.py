@@ -46,7 +46,7 @@ def test_one_alone_is_recorded_where_it_was_submitted_and_holds_up_no_other() ->
 
     def send(wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
         submitted.append(message_id)
-        result = AttemptResult(message_id, admitted.attempt, Outcome.ACCEPTED)
+        result = AttemptResult(message_id, admitted.attempt, Outcome.ACCEPTED, "")
         attempts.record_and_complete(Ended(wakeup, message_id, result))
 
     def finish(ended: Sequence[Ended]) -> None:
