@@ -35,6 +35,13 @@ def text(
     A name is not blank and has no control and no invisible character, and what is shown elsewhere
     nothing that a terminal obeys.
     """
+    if (
+        isinstance(value, str)
+        and least <= len(value) <= most
+        and value.isprintable()
+        and not (is_name and value.isspace())
+    ):
+        return value
     rule = f"{name} must be a str of {least} to {most} characters"
     if not isinstance(value, str):
         raise InvalidMessage(f"{rule}; got {kind_of(value)}{_instead(name, value)}")
@@ -42,8 +49,6 @@ def text(
         raise InvalidMessage(f"{rule}; got {len(value)}")
     if is_name and value.isspace():
         raise InvalidMessage(f"{rule}; got blanks alone")
-    if value.isprintable():
-        return value
     try:
         value.encode()
     except UnicodeEncodeError:

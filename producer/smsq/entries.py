@@ -40,20 +40,21 @@ def as_entry(
     cipher: PlaintextCipher, message_id: str, message: Message, origin: Origin
 ) -> tuple[Any, ...]:
     """Return a message as enqueue.lua takes it."""
-    details = {
-        "template": message.template,
-        "phone": mask_phone(message.phone),
-        "who": cipher.phone_hash(message.phone),
-        "reference": message.reference,
-        "notify": message.notify,
-        "caller": origin.caller,
-        "returnurl": origin.return_url,
-        "trace": origin.trace,
-        "via": origin.via,
-        "campaign": message.campaign,
-        "row": message.row and str(message.row),
-        "hold": "1" if message.on_ambiguous is OnAmbiguous.HOLD else None,
-    }
+    details = ["template", message.template, "phone", mask_phone(message.phone)]
+    details += "who", cipher.phone_hash(message.phone)
+    for name, value in (
+        ("reference", message.reference),
+        ("notify", message.notify),
+        ("caller", origin.caller),
+        ("returnurl", origin.return_url),
+        ("trace", origin.trace),
+        ("via", origin.via),
+        ("campaign", message.campaign),
+        ("row", message.row and str(message.row)),
+        ("hold", message.on_ambiguous is OnAmbiguous.HOLD and "1"),
+    ):
+        if value:
+            details += name, value
     key: tuple[str, ...] = ()
     if message.key:
         digests = cipher.idempotency(message.key, message.phone, message.template)
@@ -66,7 +67,7 @@ def as_entry(
         round((message.send_at or 0) * 1000),
         key,
         "",
-        [part for name, value in details.items() if value for part in (name, value)],
+        details,
     )
     return (*entry, message.campaign) if message.campaign else entry
 
