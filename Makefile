@@ -51,11 +51,12 @@ SEED     ?= 1
 FAULTS   ?= all
 ACCOUNTS ?= 1
 CAMPAIGNS ?= yes
+NUMBERS  ?= all
 RELEASE  ?=
 soak: $(VENV)/ready      ## Break everything at random under load, and compare; FAULTS=pause,disk chooses.
 	cd tests && ../$(BIN)/python -m soak --messages $(MESSAGES) --seconds $(SECONDS) \
 	  --policy $(POLICY) --seed $(SEED) --faults $(FAULTS) --accounts $(ACCOUNTS) \
-	  --campaigns $(CAMPAIGNS) --release "$(RELEASE)"
+	  --campaigns $(CAMPAIGNS) --numbers $(NUMBERS) --release "$(RELEASE)"
 
 KILLS    ?= 3
 failover: $(VENV)/ready  ## Take Redis' primary away under load; count what was lost or doubled.

@@ -12,7 +12,9 @@ the ledger says is true, and no SMS is sent twice, unless the policy is `resend`
 Exits with 1 where that does not hold, and prints the histories of the messages concerned.
 
 With RELEASE=0.2.0 the workers and the API are that release's, and CAMPAIGNS=no asks the same of
-this tree's.
+this tree's. With NUMBERS=well nothing is in doubt but by the faults:
+
+    make soak CAMPAIGNS=no NUMBERS=well FAULTS=kill,term,redis,door [RELEASE=0.2.0]
 """
 
 from __future__ import annotations

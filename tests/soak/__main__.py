@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--faults", type=kinds, default="all", help="kinds, with commas between")
     parser.add_argument("--accounts", type=int, choices=[1, 2], default=Plan.accounts)
     parser.add_argument("--campaigns", choices=["yes", "no"], default="yes")
+    parser.add_argument("--numbers", choices=["all", "well"], default=Plan.numbers)
     parser.add_argument("--release", choices=["", *WHEELS], default="", help="whose workers run")
     given = parser.parse_args()
     plan = Plan(
@@ -205,6 +206,7 @@ def main() -> None:
         given.accounts,
         # Earlier ones know none.
         given.campaigns == "yes" and not given.release,
+        given.numbers,
         given.release,
     )
     folder = Path(tempfile.mkdtemp(prefix="smsq-soak-"))

@@ -25,7 +25,7 @@ from smsq.connection import connect
 from smsq.errors import CampaignCancelled, LedgerUnavailable
 from smsq_worker.config.settings import Settings
 from smsq_worker.ledger.campaigns import Campaigns
-from soak.plan import ENDINGS, OTP_TTL_S, Plan
+from soak.plan import ENDINGS, OTP_TTL_S, WELL, Plan
 
 BATCH = 20
 CAMPAIGN = 60
@@ -130,10 +130,11 @@ class Load:
     def _rows(self, part: int) -> Iterator[dict[str, Any]]:
         """Yield every other message, each when its time has come."""
         choose, began = random.Random(self.plan.seed + 1 + part), time.monotonic()
+        endings = [WELL] if self.plan.numbers == "well" else ENDINGS
         for n in range(part, self.plan.messages, 2):
             lane = choose.choice(["otp", "notice", "notice", "bulk", "bulk"])
             row = {
-                "phone": f"1{3 + n // 100_000}{n % 100_000:05}{choose.choice(ENDINGS)}",
+                "phone": f"1{3 + n // 100_000}{n % 100_000:05}{choose.choice(endings)}",
                 "template": "SMS_1001",
                 "code": "482913",
                 "lane": lane,

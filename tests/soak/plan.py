@@ -63,5 +63,7 @@ class Plan:
     """At how many gateways, each with a sandbox; faults of a gateway are the first one's."""
     campaigns: bool = True
     """Whether batches belong to campaigns, and an operator is at work."""
+    numbers: str = "all"
+    """Which numbers: "well" for those alone that the gateway accepts and reports as it should."""
     release: str = ""
     """Whose workers and API run; empty for this tree's."""

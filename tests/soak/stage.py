@@ -210,7 +210,7 @@ class Stage:
     def given_up(self) -> set[str]:
         """Return the mids whose reports the gateway gave up, because nobody took them."""
         logs = [(self._folder / f"{name}.log").read_text(errors="replace") for name in self.boxes]
-        return set(re.findall(r"mid=(\w+) given up", "\n".join(logs)))
+        return set(re.findall(r"mid=(\w+) abandoned", "\n".join(logs)))
 
     def takes_reports(self) -> bool:
         """Tell whether the API takes a report, of a mid that nobody knows."""
