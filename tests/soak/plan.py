@@ -27,6 +27,8 @@ SETTINGS = {
     "SMSQ_BREAKER": "40/60/10",
     "SMSQ_PROBE_S": "0.5",
 }
+WELL_RATE = "200"
+"""Where nothing slows it down, the sandbox could not take more beside the faults."""
 QUICK_CODES = '[codes."MO:0254"]\nretry_after_s = 1\n'
 OTP_TTL_S = 20.0
 

@@ -25,7 +25,16 @@ from harness.waiting import eventually
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Service
 from smsq_worker.infra.ports import free_port
-from soak.plan import GATEWAY_HOST, MAX_RESENDS, OVER_LEASE_S, QUICK_CODES, SETTINGS, TOKEN, Plan
+from soak.plan import (
+    GATEWAY_HOST,
+    MAX_RESENDS,
+    OVER_LEASE_S,
+    QUICK_CODES,
+    SETTINGS,
+    TOKEN,
+    WELL_RATE,
+    Plan,
+)
 from soak.proxy import Proxy
 
 CAUGHT_S: Final = 0.5
@@ -89,6 +98,8 @@ class Stage:
             "SOAK_RESOLVED_NAME": GATEWAY_HOST,
             "PYTHONPATH": str(Path(__file__).with_name("resolver")),
         }
+        if self._plan.numbers == "well":
+            own["SMSQ_RATE_PER_S"] = WELL_RATE
         if len(self.boxes) > 1:
             address = f"http://{GATEWAY_HOST}:{self.to_gateways[1].port}/"
             table = backup(
