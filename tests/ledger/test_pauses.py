@@ -341,6 +341,22 @@ def test_the_breaker_opens_at_its_share_of_the_last_calls(scene: Scene) -> None:
     assert scene.paused() == {BREAKER: "outage"}
 
 
+@pytest.mark.parametrize(("outcome", "share"), [(Outcome.NOT_SENT, 1), (Outcome.MAYBE_SENT, 1 / 2)])
+def test_an_outage_that_leaves_doubts_halves_the_rate_once(
+    scene: Scene, outcome: Outcome, share: float
+) -> None:
+    limit = scene.control.rate().limit
+    call_all(scene, some(9), outcome, trouble=True, detail="ReadTimeout")
+    assert scene.control.rate().now == limit
+    for name in ("last", "later"):
+        scene.enter(name)
+        scene.go(name)
+    for name in ("last", "later"):
+        scene.record(name, outcome, trouble=True, detail="ReadTimeout")
+    assert scene.paused() == {BREAKER: "outage"}
+    assert scene.control.rate().now == limit * share
+
+
 def test_good_days_do_not_hide_an_outage(scene: Scene) -> None:
     call_all(scene, some(100, "good"), Outcome.ACCEPTED)
     calls_fail(scene, 10)

@@ -1,5 +1,5 @@
 -- What attempts say of their account and its gateway: refusals in a row, an outage, silence.
--- needs: pauses
+-- needs: pauses rate
 
 local REFUSALS_IN_A_ROW = 20  -- a wrong secret costs as many messages, not the backlog
 
@@ -107,6 +107,9 @@ local function heed_result(of, outcome, detail, begun, trouble, counts)
   if BREAKER and trouble then
     if since_resumed(breaker, begun) and failed_lately(of) >= BREAKER[1] then
       pause(breaker, 'outage', detail)
+      -- It may have been too much for it. At the full rate it would go down again, and all that is
+      -- under way then would be in doubt.
+      if outcome == 'maybe_sent' then slow_down(of, begun, detail) end
     end
   elseif BREAKER and alive then
     note_good(of, begun)
