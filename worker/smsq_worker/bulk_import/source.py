@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from smsq.errors import SmsqError
+
 UTF_8: Final = "utf-8"
 UTF_8_BOM: Final = "utf-8-sig"
 GB18030: Final = "gb18030"
@@ -32,7 +34,7 @@ _BINARY: Final = {
 _THREE_BYTES: Final = re.compile("[\u0800-\uffff]")
 
 
-class BadFile(ValueError):  # noqa: N818 - the user's mistake, not the program's
+class BadFile(SmsqError, ValueError):  # noqa: N818 - the user's mistake, not the program's
     """The file cannot be read, or not sent as it is; the text says why, and what is allowed."""
 
 

@@ -102,11 +102,7 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...], *, yes: bool) -> Non
 def import_list(path: str, encoding: str | None, *, yes: bool) -> None:
     """Import a list: all of it, or nothing where a line is wrong, and exit with 1."""
     now = datetime.now(UTC)
-    with ExitStack() as stack:
-        try:
-            source = stack.enter_context(opened(path))
-        except BadFile as error:
-            fail(f"smsq: {told(str(error))}", 2)
+    with opened(path) as source:
         found = _read(source, encoding, now)
     _ask_to_suppress(len(found), yes=yes, at_least=1)
     rows = chain.from_iterable(found.values())
