@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,8 +14,8 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues, Code
 from smsq_worker.i18n import _
 from smsq_worker.inspection.code_text import class_words, meaning
-from smsq_worker.inspection.events import Event, Past
-from smsq_worker.inspection.forecast import ForecastContext, next_events
+from smsq_worker.inspection.events import Event, Story
+from smsq_worker.inspection.forecast import next_events
 from smsq_worker.inspection.formatting import clean, instant, local, local_instant, moment
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.inspection.state_text import state_words
@@ -49,22 +50,11 @@ class Context:
 
 def explanation(context: Context, trace: Trace) -> dict[str, Any]:
     """Return a message's past and future as JSON shows them."""
-    settings = context.settings
-    inspector = Inspector(context.client, settings.rules, settings.broker_url)
-    rules = settings.rules
-    told = Past(
-        trace,
-        context.catalogues,
-        bool(settings.webhook_url),
-        settings.notify_queue,
-        rules.accounts,
-        rules.routes,
-        inspector.control.pauses() if rules.accounts else (),
-    )
-    forecast = ForecastContext(trace, inspector, settings.bulk_hours)
-    following = [_event(context, event) for event in next_events(forecast)]
-    inspector.close()
-    status = trace.status
+    settings, status = context.settings, trace.status
+    with closing(Inspector(context.client, settings.rules, settings.broker_url)) as inspector:
+        story = Story(trace, context.catalogues, settings, inspector)
+        following = [_event(context, event) for event in next_events(story)]
+        before = [_event(context, event) for event in past_events(story)]
     return {
         "id": status.id,
         "at": instant(trace.at),
@@ -77,7 +67,7 @@ def explanation(context: Context, trace: Trace) -> dict[str, Any]:
         "redo_of": status.redo_of,
         "redone_by": trace.redone_by,
         "words": state_words(status, context.catalogues),
-        "events": [_event(context, event) for event in past_events(told)],
+        "events": before,
         "next": following,
     }
 
