@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
-from smsq.tracking import Attempt, Status, key_holder
-from smsq_worker.domain.codes import Catalogue, Catalogues, CodeClass
+from smsq.tracking import Attempt
+from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.domain.scopes import scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
@@ -25,31 +25,13 @@ from smsq_worker.inspection.formatting import (
     pause_words,
     scope_name,
     span,
-    state_name,
 )
-from smsq_worker.inspection.state_text import last_report, state_words
+from smsq_worker.inspection.state_text import end_words
 from smsq_worker.ledger.message_view import Trace
-from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
 LONG_S: Final = 1.0
 """Something delayed a first attempt that comes later than this."""
 
-_REASONS: Final = {
-    "local:campaign-cancelled": N_("its campaign had been cancelled"),
-    "local:cancelled": N_("it was cancelled, but an earlier attempt may have been sent"),
-    "local:dropped": N_("an operator dropped it while it was held"),
-    "local:frequency": N_("too many messages were sent to its number"),
-    "local:key-conflict": N_("its key belongs to a message with another number or template"),
-    "local:invalid": N_("it broke the rules of a message"),
-    "local:no-account": N_("no account of its route has its template, see smsq accounts"),
-    "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
-    "local:resends": N_(
-        "its attempts may or may not have been sent, and no resend was left "
-        "(SMSQ_MAX_RESENDS, or its ttl)"
-    ),
-    "local:suppressed": N_("its number is suppressed, see smsq suppressed"),
-    "local:unfit": N_("its code has not the variables that the vendor needs"),
-}
 _UNTAKEN: Final = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
 _LEFT: Final[Mapping[str | None, str]] = {
     Outcome.REFUSED: N_("it had refused the message"),
@@ -74,7 +56,7 @@ def past_events(story: Story) -> Iterator[Event]:
         words = _("held: nobody can know whether it was sent, and its policy is hold")
         yield Event(trace.held_since, "held", words)
     if trace.status.final:
-        yield Event(trace.status.finished_at, "end", _end(trace, story.catalogues))
+        yield Event(trace.status.finished_at, "end", end_words(trace, story.catalogues))
         yield from settled_callbacks(story)
 
 
@@ -288,41 +270,3 @@ def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> str:
             _("  action: {action}", action=does),
         )
     )
-
-
-def _end(trace: Trace, catalogues: Catalogues) -> str:
-    status = trace.status
-    words = _(
-        "{state}: {meaning}",
-        state=state_name(status.state),
-        meaning=state_words(status, catalogues),
-    )
-    if status.reason:
-        words += _("; reason {reason}", reason=clean(status.reason))
-        words += _reason(trace, catalogues)
-    if status.detail:
-        words += _("; {detail}", detail=clean(status.detail))
-    if _was_the_secret(status):
-        words += _("; {answer} usually means that SMSQ_APP_SECRET is wrong", answer=WRONG_SECRET)
-    return words
-
-
-def _was_the_secret(status: Status) -> bool:
-    last = status.attempts[-1] if status.attempts else None
-    return bool(
-        last and last.outcome == Outcome.REFUSED and WRONG_SECRET in f"{last.detail}{status.detail}"
-    )
-
-
-def _reason(trace: Trace, catalogues: Catalogues) -> str:
-    reason = trace.status.reason or ""
-    if holder := key_holder(reason):
-        return _(": the first message with its key, see smsq explain {id}", id=clean(holder))
-    if reason.startswith("report:"):
-        return _(": {meaning}", meaning=meaning(last_report(trace.status, catalogues)))
-    if reason.startswith("gateway:"):
-        return _(": the gateway's own response to the attempt")
-    words = _(": {meaning}", meaning=_(_REASONS[reason])) if reason in _REASONS else ""
-    if trace.status.allowed_at:
-        words += _("; it would be allowed from {time}", time=local_instant(trace.status.allowed_at))
-    return words

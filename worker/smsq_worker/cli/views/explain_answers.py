@@ -24,28 +24,21 @@ from smsq_worker.ledger.message_view import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked for."""
+class Context:
+    """What every answer needs, and what was asked for."""
 
+    settings: Settings
+    client: Client
+    catalogues: Catalogues
     last: int
     as_json: bool
     ticket: bool
     show_number: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every answer needs."""
-
-    settings: Settings
-    client: Client
-    catalogues: Catalogues
-    wish: Wish
-
     @property
     def time(self) -> Callable[[datetime], str]:
         """Return what writes a time for whoever reads the answer."""
-        return instant if self.wish.as_json else local_instant
+        return instant if self.as_json else local_instant
 
 
 def explanation(context: Context, trace: Trace) -> dict[str, Any]:
@@ -121,7 +114,7 @@ def _event(context: Context, event: Event) -> dict[str, Any]:
 
 def row(context: Context, status: Status) -> dict[str, Any]:
     """Return a message of a list, as JSON shows it."""
-    time = moment if context.wish.as_json else local
+    time = moment if context.as_json else local
     return {
         "id": status.id,
         "enqueued_at": time(status.enqueued_at),
