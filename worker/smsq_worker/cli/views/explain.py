@@ -46,31 +46,24 @@ def show_explanation(
         if _explain_id(context, word) or _explain_mid(context, word):
             return
         selector = selecting.selector(client, settings)
-        if phone := _phone(word):
-            _explain_phone(context, phone)
+        phone, refusal = _phone(word)
+        if phone:
+            _explain_phone(context, selector, phone)
         elif not _explain_named(context, selector, word):
-            if _NUMBER.fullmatch(word):
-                _refuse_number(word)
+            if refusal:
+                raise click.UsageError(
+                    _("no id and no mid that is known, and no number: {error}", error=told(refusal))
+                )
             words = _("nothing is known of {word!r}", word=word)
             _unknown(context, _("; ").join([words, *_unindexed(context, selector)]))
 
 
-def _phone(word: str) -> str:
-    """Return the number that a word is; "" of any other."""
+def _phone(word: str) -> tuple[str, str]:
+    """Return the number that a word is, or ""; and why it is none, where it looks like one."""
     try:
-        return parse_phone(word) if _NUMBER.fullmatch(word) else ""
-    except InvalidMessage:
-        return ""
-
-
-def _refuse_number(word: str) -> NoReturn:
-    try:
-        parse_phone(word)
+        return parse_phone(word) if _NUMBER.fullmatch(word) else "", ""
     except InvalidMessage as error:
-        raise click.UsageError(
-            _("no id and no mid that is known, and no number: {error}", error=told(str(error)))
-        ) from None
-    raise AssertionError(word)
+        return "", str(error)
 
 
 def _explain_id(context: Context, message_id: str, mid: str = "") -> bool:
@@ -178,9 +171,8 @@ def _echo_several(context: Context, answer: dict[str, Any]) -> None:
     _echo(context, answer, [*lines, _("one of them: smsq explain ID")])
 
 
-def _explain_phone(context: Context, phone: str) -> None:
+def _explain_phone(context: Context, selector: Selector, phone: str) -> None:
     settings, client = context.settings, context.client
-    selector = selecting.selector(client, settings)
     masked, total = mask_phone(phone), selector.size()
     with meter(_("searching"), total, quiet=not sys.stderr.isatty()) as step:
         found = selector.page(
