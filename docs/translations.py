@@ -54,6 +54,11 @@ _WORDS: Final[dict[str, Iterable[str]]] = {
     "class": CodeClass,
     "field": [one.name for one in fields(Status) if one.name not in _UNTRANSLATED],
     "level": get_args(Level),
+    # Of doctor's; gateway is followed by an account's name where there are several.
+    "part": (
+        *("ledger", "sentinels", "settings", "queues", "schema", "functions", "messages"),
+        *("encryption", "clocks", "spool", "gateway", "accounts", "test numbers", "door"),
+    ),
     "scope": (*Scope, BREAKER),
     "state": (*State, "parked", "reused"),
 }
