@@ -34,7 +34,7 @@ from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.check import Numbers
 from smsq_worker.bulk_import.checkpoint import Checkpoint, NotAgain, open_checkpoint
 from smsq_worker.bulk_import.enqueue import Enqueuer
-from smsq_worker.bulk_import.rows import read_rows
+from smsq_worker.bulk_import.rows import Rows
 from smsq_worker.bulk_import.source import BadFile, Lines, opened, scan
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
@@ -153,7 +153,7 @@ def rows_of(
 ) -> list[Any]:
     with opened(str(path)) as source:
         found = scan(source.file, encoding)
-        return list(read_rows(Lines(source.file, found.encoding), str(path), defaults, notify))
+        return list(Rows(Lines(source.file, found.encoding), str(path), defaults, notify))
 
 
 @pytest.mark.parametrize("text", READ.values(), ids=READ)
@@ -692,7 +692,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_run(
     with opened(str(path)) as source, open_checkpoint(home, "x", {}) as one:
 
         def rows() -> Iterator[Any]:
-            for row in read_rows(Lines(source.file, None), "x", {}):
+            for row in Rows(Lines(source.file, None), "x", {}):
                 if row.line == 150:
                     with path.open("a") as file:
                         file.write("1")

@@ -216,6 +216,7 @@ USED = {
 
 # Underscored names of objects that are not ours, as the code spells them.
 PRIVATE = {
+    "_catalog": "gettext:GNUTranslations, i18n/told.py",
     "_decoded_cache": "kombu.message:Message, celery_worker/sanitizer.py and envelope.py",
     "_deliver": "kombu.transport.virtual:Transport, celery_worker/transport.py",
     "_get_active_apps": "celery._state, smsq/memory/host_tasks.py",

@@ -33,7 +33,7 @@ from smsq.contract import mask_phone
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import hours
 from smsq_worker.domain.states import Outcome
-from smsq_worker.inspection import timeline
+from smsq_worker.inspection import state_text
 from smsq_worker.inspection.formatting import instant, local_instant, scope_words
 from smsq_worker.ledger import selecting
 from smsq_worker.ledger.admin import ACCOUNT
@@ -231,7 +231,7 @@ def test_every_reason_of_the_ledger_has_words() -> None:
     folder = Path(smsq_worker.ledger.__file__).parent / "lua"
     scripts = "".join(path.read_text() for path in folder.rglob("*.lua"))
     elsewhere = {"local:invalid", "local:key-conflict", "local:campaign-cancelled", "local:unfit"}
-    assert set(re.findall(r"'(local:[\w-]+)'", scripts)) | elsewhere == set(timeline._REASONS)
+    assert set(re.findall(r"'(local:[\w-]+)'", scripts)) | elsewhere == set(state_text._REASONS)
 
 
 # --- whom its end is told -------------------------------------------------------------------

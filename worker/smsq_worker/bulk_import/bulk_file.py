@@ -14,7 +14,7 @@ from smsq.contract import has_number
 from smsq_worker.bulk_import.bad_rows import RowsOut, rows_file
 from smsq_worker.bulk_import.checkpoint import Checkpoint, open_checkpoint
 from smsq_worker.bulk_import.columns import REPORTED
-from smsq_worker.bulk_import.rows import Row, Rows, read_rows
+from smsq_worker.bulk_import.rows import Row, Rows
 from smsq_worker.bulk_import.source import BadFile, Lines, Source, scan
 
 FOLDER: Final = "send-file"
@@ -50,7 +50,7 @@ class BulkFile:
         if self.source.seekable:
             self.source.file.seek(0)
         lines = Lines(self.source.file, self.encoding)
-        return read_rows(lines, self.source.name, self._defaults, self._notify)
+        return Rows(lines, self.source.name, self._defaults, self._notify)
 
     @contextmanager
     def bad_rows(self, path: Path | None, rows: Rows) -> Iterator[RowsOut | None]:

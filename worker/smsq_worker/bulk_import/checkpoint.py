@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from smsq.contract import KEY_TTL_S
+from smsq.errors import SmsqError
 from smsq_worker.bulk_import.source import BadFile
 
 FSYNC_EVERY_S: Final = 1.0
@@ -29,7 +30,7 @@ _MARGIN_S: Final = 1800
 """For the check of the file, which comes before the keys are used."""
 
 
-class NotAgain(Exception):  # noqa: N818 - says what is so
+class NotAgain(SmsqError):  # noqa: N818 - says what is so
     """The file must not be sent now; the text says why, and what can be done."""
 
 

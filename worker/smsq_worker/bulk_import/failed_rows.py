@@ -37,14 +37,11 @@ class Seen:
         self.first: list[dict[str, Any]] = []
 
     def __iter__(self) -> Iterator[Failure]:
-        return self
-
-    def __next__(self) -> Failure:
-        one = next(self._failures)
-        if self.count < SHOWN:
-            self.first.append({"line": one.row, "state": one.state, "reason": one.reason})
-        self.count += 1
-        return one
+        for one in self._failures:
+            if self.count < SHOWN:
+                self.first.append({"line": one.row, "state": one.state, "reason": one.reason})
+            self.count += 1
+            yield one
 
 
 def write_rows(path: Path, failures: Iterable[Failure], file: BulkFile) -> tuple[int, int]:

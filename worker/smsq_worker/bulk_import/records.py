@@ -159,15 +159,12 @@ class _Text:
         return BadFile(f"line {self.line}: a quote is opened in this row and never closed")
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        text = next(self._lines)
-        self._parts.append(text)
-        self._size += len(text)
-        if self._size > MAX_LINE:
-            raise self._unclosed()
-        return text
+        for text in self._lines:
+            self._parts.append(text)
+            self._size += len(text)
+            if self._size > MAX_LINE:
+                raise self._unclosed()
+            yield text
 
 
 def _no_csv(why: str) -> str:

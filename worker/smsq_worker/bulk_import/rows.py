@@ -10,7 +10,7 @@ from typing import Any, Final
 from smsq.contract import Message, parse
 from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import.columns import TO_SEND
-from smsq_worker.bulk_import.records import CsvRecords, Record, Records, read_records
+from smsq_worker.bulk_import.records import CsvRecords, Record, read_records
 from smsq_worker.bulk_import.source import Lines
 
 _UNIX_SECONDS: Final = re.compile(r"\d{10}(\.\d+)?", re.ASCII)
@@ -32,13 +32,16 @@ class Row(Record):
 
 
 class Rows:
-    """Records as messages. `defaults` are arguments of send_sms for those that lack them."""
+    """The records of a file as messages. Raises BadFile.
+
+    `defaults` are arguments of send_sms for those that lack them.
+    """
 
     def __init__(
-        self, records: Records, defaults: Mapping[str, Any], notify: tuple[str, ...]
+        self, lines: Lines, name: str, defaults: Mapping[str, Any], notify: tuple[str, ...] = ()
     ) -> None:
-        """`notify` are the tasks that a row may name."""
-        self.records = records
+        """`name` is the file's, `notify` are the tasks that a row may name."""
+        self.records = read_records(lines, name, TO_SEND)
         self._defaults = defaults
         self._notify = notify
 
@@ -67,13 +70,6 @@ class Rows:
             raise InvalidMessage(_CODE_RULE)
         if "notify" in given and given["notify"] not in self._notify:
             raise InvalidMessage(_NOTIFY_RULE)
-
-
-def read_rows(
-    lines: Lines, name: str, defaults: Mapping[str, Any], notify: tuple[str, ...] = ()
-) -> Rows:
-    """Read messages from a file of that name. Raises BadFile."""
-    return Rows(read_records(lines, name, TO_SEND), defaults, notify)
 
 
 def _value(name: str, value: Any) -> Any:

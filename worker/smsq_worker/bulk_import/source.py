@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from smsq.errors import SmsqError
+
 UTF_8: Final = "utf-8"
 UTF_8_BOM: Final = "utf-8-sig"
 GB18030: Final = "gb18030"
@@ -32,7 +34,7 @@ _BINARY: Final = {
 _THREE_BYTES: Final = re.compile("[\u0800-\uffff]")
 
 
-class BadFile(ValueError):  # noqa: N818 - the user's mistake, not the program's
+class BadFile(SmsqError, ValueError):  # noqa: N818 - the user's mistake, not the program's
     """The file cannot be read, or not sent as it is; the text says why, and what is allowed."""
 
 
@@ -141,7 +143,7 @@ def _first_unreadable(file: BinaryIO, encoding: str) -> tuple[int, bool]:
 
 
 class Lines:
-    """Iterates over a file's lines as text, with their ends. Raises BadFile.
+    """A file's lines as text, with their ends, from where it was read last. Raises BadFile.
 
     Without an encoding, the first line that is not ASCII decides between UTF-8 and GB18030: a pipe
     can be read only once.
@@ -154,24 +156,19 @@ class Lines:
         """Of the last line, counted from 1."""
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        raw = self._file.readline(MAX_LINE + 1)
-        if not raw:
-            raise StopIteration
-        self.number += 1
-        if self.number == 1:
-            no_binary(raw)
-            if b"\r" in raw.strip(b"\r\n"):
-                raise BadFile("the file ends its lines with CR alone; save it with LF or CRLF")
-        if len(raw) > MAX_LINE:
-            raise BadFile(f"line {self.number} is longer than {MAX_LINE // 1024} KiB")
-        if b"\0" in raw:
-            raise BadFile(f"line {self.number} holds a NUL byte, so the file is no text")
-        text = self._decoded(raw)
-        # A program that puts one in front of a file that has one leaves two.
-        return text.lstrip(_BOM) if self.number == 1 else text
+        while raw := self._file.readline(MAX_LINE + 1):
+            self.number += 1
+            if self.number == 1:
+                no_binary(raw)
+                if b"\r" in raw.strip(b"\r\n"):
+                    raise BadFile("the file ends its lines with CR alone; save it with LF or CRLF")
+            if len(raw) > MAX_LINE:
+                raise BadFile(f"line {self.number} is longer than {MAX_LINE // 1024} KiB")
+            if b"\0" in raw:
+                raise BadFile(f"line {self.number} holds a NUL byte, so the file is no text")
+            text = self._decoded(raw)
+            # A program that puts one in front of a file that has one leaves two.
+            yield text.lstrip(_BOM) if self.number == 1 else text
 
     def _decoded(self, raw: bytes) -> str:
         try:

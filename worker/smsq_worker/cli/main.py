@@ -26,7 +26,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("smsq: the command line needs more packages: pip install 'smsq[worker]'\n")
         sys.exit(2)
-    from smsq.errors import InvalidMessage, SettingsError, SmsqError
+    from smsq.errors import SettingsError, SmsqError
     from smsq_worker.cli.helpers.output import fail
     from smsq_worker.i18n import Lang, _, speaking
     from smsq_worker.i18n.told import told
@@ -37,7 +37,7 @@ def main() -> None:
         except SettingsError as error:
             fail("\n".join(f"smsq: {told(problem)}" for problem in error.problems), 2)
         except SmsqError as error:
-            fail(f"smsq: {told(str(error))}", 2 if isinstance(error, InvalidMessage) else 1)
+            fail(f"smsq: {told(str(error))}", 2 if isinstance(error, ValueError) else 1)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise

@@ -11,12 +11,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from smsq.parsers import number, whole
 from smsq_worker.config import parsers
 from smsq_worker.config.account_routes import read_routes
-from smsq_worker.config.gateway_address import Address
+from smsq_worker.config.gateway_address import EXPOSED, Address
 from smsq_worker.domain.accounts import DEFAULT, NAME, VENDOR, Account, Route
 from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.toml_file import Field, only, read_document, read_fields
@@ -235,13 +234,8 @@ class _Accounts:
                 problems.append(
                     f", field report_token: is that of accounts.{name}; each needs its own"
                 )
-        url = urlsplit(found.address.url)
-        is_here = parsers.is_loopback(url.hostname or "")
-        if url.scheme == "http" and not (is_here or self._allow_plaintext):
-            problems.append(
-                ", field url: is plain http to another host, which shows the secret and every "
-                "number to the network; use https, or set SMSQ_GATEWAY_ALLOW_PLAINTEXT=1"
-            )
+        if found.address.is_exposed and not self._allow_plaintext:
+            problems.append(f", field url: {EXPOSED}")
         return problems
 
 

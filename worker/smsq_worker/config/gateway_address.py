@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from smsq.settings import IDLE_S
+from smsq_worker.config.parsers import is_loopback
 
 TRIES: Final = 3
 """How often connecting is tried for one attempt; a request is written only once."""
 MAX_PAUSE_S: Final = 1.0
+EXPOSED: Final = (
+    "is plain http to another host, which shows the secret and every number to the network; use "
+    "https, or set SMSQ_GATEWAY_ALLOW_PLAINTEXT=1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,12 @@ class Address:
     idle_timeout_s: float = IDLE_S
     """A connection that was idle for longer is not used again."""
     connections: int = 192
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether it is as EXPOSED says."""
+        url = urlsplit(self.url)
+        return url.scheme == "http" and not is_loopback(url.hostname or "")
 
     @property
     def longest_call_s(self) -> float:

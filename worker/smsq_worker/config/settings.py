@@ -25,8 +25,8 @@ from smsq_worker.config.accounts_file import (
     GatewayAccount,
 )
 from smsq_worker.config.accounts_file import read as read_accounts
-from smsq_worker.config.gateway_address import Address
-from smsq_worker.config.parsers import Bind, CampaignWebhook, LogFormat, Network, is_loopback
+from smsq_worker.config.gateway_address import EXPOSED, Address
+from smsq_worker.config.parsers import Bind, CampaignWebhook, LogFormat, Network
 from smsq_worker.config.rules import Rules, longest_post_s
 from smsq_worker.domain import limits, testnumbers
 from smsq_worker.domain.accounts import DEFAULT, Account
@@ -122,15 +122,8 @@ class Settings(ProducerSettings):
         yield from self._in_memory()
         if self.app_secret_file and self.app_secret != self.app_secret_file:
             yield "SMSQ_APP_SECRET_FILE: SMSQ_APP_SECRET is set too and differs; set one of them"
-        gateway = urlsplit(self.gateway_url)
-        if gateway.scheme == "http" and not (
-            self.allow_plaintext or is_loopback(gateway.hostname or "")
-        ):
-            yield (
-                f"SMSQ_GATEWAY_URL: {self.gateway_url!r} is plain http to another host, which "
-                "shows the secret and every number to the network; use https, or set "
-                "SMSQ_GATEWAY_ALLOW_PLAINTEXT=1"
-            )
+        if self.address.is_exposed and not self.allow_plaintext:
+            yield f"SMSQ_GATEWAY_URL: {self.gateway_url!r} {EXPOSED}"
         for name, url in (
             ("SMSQ_RETURN_URL", self.return_url),
             ("SMSQ_WEBHOOK_URL", self.webhook_url),

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import redis
-import requests
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from smsq.errors import SettingsError
 from smsq.redis_urls import as_broker
 from smsq_worker.devstack.processes import Service
+from smsq_worker.infra.ports import is_up
 
 Environ = Mapping[str, str]
 
@@ -76,17 +76,17 @@ def sandbox(url: str, environ: Environ, options: SandboxOptions) -> Service:
     command = _smsq("sandbox", "--report-delay", delay, "--slow", slow)
     if options.accounts_file:
         command += ["--accounts", str(options.accounts_file)]
-    return Service("sandbox", command, environ, ready=partial(_is_up, f"{url}healthz"))
+    return Service("sandbox", command, environ, ready=partial(is_up, f"{url}healthz"))
 
 
 def api(url: str, environ: Environ) -> Service:
     """Run the HTTP API."""
-    return Service("api", _smsq("serve"), environ, ready=partial(_is_up, f"{url}healthz"))
+    return Service("api", _smsq("serve"), environ, ready=partial(is_up, f"{url}healthz"))
 
 
 def flower(url: str, environ: Environ) -> Service:
     """Run Flower."""
-    return Service("flower", _smsq("flower"), environ, ready=partial(_is_up, f"{url}healthcheck"))
+    return Service("flower", _smsq("flower"), environ, ready=partial(is_up, f"{url}healthcheck"))
 
 
 def worker(broker_url: str, environ: Environ) -> Service:
@@ -108,13 +108,6 @@ def _pings(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
     except redis.RedisError:
-        return False
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=1).ok
-    except requests.RequestException:
         return False
 
 

@@ -88,7 +88,8 @@ def speaking(lang: Lang) -> Iterator[None]:
 
 
 @cache
-def _catalogue(lang: Lang) -> _gettext.NullTranslations:
+def catalogue(lang: Lang) -> _gettext.NullTranslations:
+    """Return the messages of a language."""
     if lang is Lang.EN:
         return _gettext.NullTranslations()
     return _gettext.translation(DOMAIN, FOLDER, [_LOCALE])
@@ -101,18 +102,18 @@ def _(message: str, **values: Any) -> str:
 
 def translate(lang: Lang, message: str, **values: Any) -> str:
     """Return a message in a language, with values for its placeholders."""
-    text = _catalogue(lang).gettext(message)
+    text = catalogue(lang).gettext(message)
     return text.format(**values) if values else text
 
 
 def ngettext(one: str, many: str, n: int, **values: Any) -> str:
     """Return a message with a number `{n}` in it, in the language of now."""
-    return _catalogue(_now).ngettext(one, many, n).format(n=n, **values)
+    return catalogue(_now).ngettext(one, many, n).format(n=n, **values)
 
 
 def pgettext(context: str, message: str) -> str:
     """Return a word in the language of now; `context` tells apart words of several meanings."""
-    return _catalogue(_now).pgettext(context, message)
+    return catalogue(_now).pgettext(context, message)
 
 
 def N_(message: str) -> str:  # noqa: N802 - gettext's name for it

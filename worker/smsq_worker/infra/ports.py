@@ -1,4 +1,4 @@
-"""Listening where the settings say, or a clear error that names the setting."""
+"""Listening where the settings say, or a clear error that names the setting; and who listens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import errno
 import random
 import socket
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPException
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from smsq.errors import SettingsError
 from smsq_worker.config.parsers import Bind
@@ -15,6 +17,8 @@ from smsq_worker.config.parsers import Bind
 QUIET_PORTS: Final = (20_000, 32_000)
 """Below the range of outgoing connections on Linux, one of which could take the port at once."""
 
+_WITHIN_S: Final = 2.0
+_OK: Final = 200
 _dice: Final = random.SystemRandom()
 
 
@@ -74,6 +78,20 @@ def shown(bind: Bind) -> str:
     """Return HOST:PORT."""
     host, port = bind
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_up(url: str) -> bool:
+    """Return whether a server of ours answers an http URL with 200; no proxy is asked for it."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc, timeout=_WITHIN_S)
+    try:
+        with closing(connection):
+            connection.request("GET", parts.path, headers={"Connection": "close"})
+            response = connection.getresponse()
+            response.read(1000)  # or the server would see a reset
+            return response.status == _OK
+    except (OSError, HTTPException, UnicodeError):
+        return False
 
 
 def _family(host: str) -> socket.AddressFamily:

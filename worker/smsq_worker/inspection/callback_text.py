@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from smsq.contract import State
 from smsq_worker.i18n import _, ngettext
-from smsq_worker.inspection.events import Event, Past
+from smsq_worker.inspection.events import Event, Story
 from smsq_worker.inspection.formatting import clean, state_name
 from smsq_worker.ledger.message_view import KINDS, Telling, Trace
 
@@ -24,9 +24,9 @@ def kind_of(callback: Telling) -> tuple[str, str]:
     return kind, state
 
 
-def settled_callbacks(past: Past) -> Iterator[Event]:
+def settled_callbacks(story: Story) -> Iterator[Event]:
     """Yield which callbacks wait no more, and which never arrived."""
-    trace = past.trace
+    trace = story.trace
     if trace.asks_whom:
         return
     state = State(trace.status.state)
@@ -35,11 +35,11 @@ def settled_callbacks(past: Past) -> Iterator[Event]:
         "task": trace.notify,
         # The first message has its own report.
         "returnurl": trace.return_host and state != State.DUPLICATE,
-        "webhook": past.webhook,
+        "webhook": story.settings.webhook_url,
     }
     for kind in KINDS:
         if wanted[kind] and kind not in open_kinds:
-            yield Event(None, "outcome", _settled(past, kind))
+            yield Event(None, "outcome", _settled(story, kind))
     for callback in trace.tellings:
         if callback.next_at is None:
             kind, reported = kind_of(callback)
@@ -57,16 +57,16 @@ def settled_callbacks(past: Past) -> Iterator[Event]:
             yield Event(None, "outcome", words)
 
 
-def _settled(past: Past, kind: str) -> str:
+def _settled(story: Story, kind: str) -> str:
     """Return what is known of a callback that waits no more; one that was dropped is forgotten."""
-    state = state_name(past.trace.status.state)
+    state = state_name(story.trace.status.state)
     if kind == "task":
         return _(
             "{state} was put into the queue {queue} for {receiver}, or an operator dropped it; "
             "the application's own worker must run it there, which smsq cannot see",
             state=state,
-            queue=past.notify_queue,
-            receiver=receiver(past.trace, kind),
+            queue=story.settings.notify_queue,
+            receiver=receiver(story.trace, kind),
         )
     if kind == "webhook":
         return _(
@@ -77,5 +77,5 @@ def _settled(past: Past, kind: str) -> str:
     return _(
         "{state} was accepted by {receiver}, or an operator dropped it",
         state=state,
-        receiver=receiver(past.trace, kind),
+        receiver=receiver(story.trace, kind),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
-from smsq.tracking import Attempt
-from smsq_worker.domain.accounts import Account, Route
+from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues
 from smsq_worker.domain.scopes import name_of
+from smsq_worker.inspection.snapshot import Inspector, Snapshot
 from smsq_worker.ledger.admin import Pause
 from smsq_worker.ledger.message_view import Trace
 
@@ -25,21 +25,25 @@ class Event:
     """One or more lines. Phone numbers in it are masked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """A message, and what its past is described with."""
+@dataclass(frozen=True)
+class Story:
+    """A message, and what its past and its future are described with."""
 
     trace: Trace
     catalogues: Catalogues
-    webhook: bool
-    """Whether a webhook is set for callbacks."""
-    notify_queue: str
-    accounts: Sequence[Account] = ()
-    """() where there is only one."""
-    routes: Sequence[Route] = ()
-    pauses: Sequence[Pause] = ()
-    """Those in force now; read only where there are several accounts."""
+    settings: Settings
+    inspector: Inspector
 
-    def account_of(self, attempt: Attempt) -> str:
-        """Return the name of the account that made an attempt; "" of the only one."""
-        return name_of(attempt.account or "", self.accounts)
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot, taken only for a message whose future needs it."""
+        return self.inspector.take_snapshot()
+
+    @cached_property
+    def pauses(self) -> list[Pause]:
+        """Return the pauses in force now."""
+        return self.inspector.control.pauses()
+
+    def account(self, key: str | None) -> str:
+        """Return the name of an account; "" of the only one."""
+        return name_of(key or "", self.inspector.accounts)

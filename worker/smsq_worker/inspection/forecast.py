@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from smsq.contract import Lane, State
-from smsq_worker.domain.limits import Hours
-from smsq_worker.domain.scopes import name_of, scopes_at
+from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import kind_of, receiver
-from smsq_worker.inspection.events import Event
-from smsq_worker.inspection.formatting import (
-    clean,
-    pause_end,
-    pause_words,
-    scope_name,
-    span,
-    state_name,
-)
-from smsq_worker.inspection.snapshot import Inspector, Snapshot
+from smsq_worker.inspection.events import Event, Story
+from smsq_worker.inspection.formatting import clean, pause_whole, span, state_name
 from smsq_worker.ledger.message_view import Trace
 
 LATE_S: Final = 5.0
@@ -46,83 +35,18 @@ _LATE_REPORTS: Final[Mapping[State, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class ForecastContext:
-    """A message, and what bears on its future."""
-
-    trace: Trace
-    inspector: Inspector
-    bulk_hours: Hours | None
-
-    @cached_property
-    def snapshot(self) -> Snapshot:
-        """Return a snapshot, taken only for a message whose future needs it."""
-        return self.inspector.take_snapshot()
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Return the keys of the accounts that may take it, in the order of its route.
-
-        After a doubt those that left it in doubt come last, as in admit.lua.
-        """
-        status, inspector = self.trace.status, self.inspector
-        route = route_for(status.lane, status.template or "", inspector.routes)
-        if route is None:
-            return ("",)
-        if self.trace.via is not None:
-            return (self.trace.via,)
-        known = {one.key for one in inspector.accounts if one.knows(status.template or "")}
-        found = [key for key in route.accounts if key in known]
-        if status.attempts and status.attempts[-1].outcome == Outcome.MAYBE_SENT:
-            doubts = [one for one in status.attempts if one.outcome == Outcome.MAYBE_SENT]
-            since = {one.account or "": one.n for one in doubts}
-            found.sort(key=lambda key: since.get(key, 0))
-        return tuple(found)
-
-    def stops(self, *, template: bool = True) -> list[Event]:
-        """Return the pauses in force that keep it from going; [] if an account may take it.
-
-        Without `template`, its template's do not count.
-        """
-        found = []
-        for key in self.keys:
-            scopes = scopes_at(key, self.trace.status.template or "")
-            pauses = self.pauses(*scopes if template else scopes[:2])
-            if not pauses:
-                return []
-            found += pauses
-        return found
-
-    def pauses(self, *scopes: str) -> list[Event]:
-        """Return the pauses of some scopes that are in force, as events."""
-        return [
-            Event(
-                pause.probe_at,
-                "pause",
-                _(
-                    "it waits for the end of the pause of {scope} ({why}); {end}",
-                    scope=scope_name(pause.spoken or pause.scope),
-                    why=pause_words(pause),
-                    end=pause_end(pause),
-                ),
-            )
-            for pause in self.snapshot.pauses
-            if pause.scope in scopes and pause.stops(self.trace.status.lane)
-        ]
-
-
-def next_events(context: ForecastContext) -> Iterator[Event]:
+def next_events(story: Story) -> Iterator[Event]:
     """Yield what happens next, in order."""
-    trace = context.trace
-    yield from _BY_STATE.get(State(trace.status.state), _ended)(context)
+    trace = story.trace
+    yield from _BY_STATE.get(State(trace.status.state), _ended)(story)
     yield from _callbacks(trace)
     if trace.forgotten_at:
         yield Event(trace.forgotten_at, "forgotten", _("it is removed from the ledger"))
 
 
-def _queued(context: ForecastContext) -> Iterator[Event]:
-    trace = context.trace
-    yield from context.stops() or [Event(None, "turn", _position(context)), *_way(context)]
+def _queued(story: Story) -> Iterator[Event]:
+    trace = story.trace
+    yield from _stops(story) or [Event(None, "turn", _position(story)), *_way(story)]
     if trace.unpublished:
         words = _("its wake-up could not be published; the scheduler publishes it at its next run")
         yield Event(None, "wake-up", words)
@@ -130,37 +54,37 @@ def _queued(context: ForecastContext) -> Iterator[Event]:
         words = _("if no worker has taken it by then, smsq checks whether its wake-up was lost")
         yield Event(trace.timer_at, "wake-up", words + _overdue(trace))
     yield from _ttl(trace)
-    if not context.snapshot.broker_answers:
+    if not story.snapshot.broker_answers:
         words = _("the broker does not answer: wake-ups cannot be taken")
         yield Event(None, "broker", words)
 
 
-def _way(context: ForecastContext) -> Iterator[Event]:
+def _way(story: Story) -> Iterator[Event]:
     """Yield over which account it goes, where there are several, and why not over the first."""
-    accounts, template = context.inspector.accounts, context.trace.status.template or ""
-    if not accounts:
+    if not story.inspector.accounts:
         return
-    if not context.keys:
+    keys, template = _keys(story), story.trace.status.template or ""
+    if not keys:
         words = _("no account of its route knows its template: see smsq doctor")
         yield Event(None, "account", words)
         return
     stopped = []
-    views = {view.account.key: view for view in context.snapshot.accounts}
-    for key in context.keys:
-        pauses = context.pauses(*scopes_at(key, template))
+    views = {view.account.key: view for view in story.snapshot.accounts}
+    for key in keys:
+        pauses = _pauses(story, *scopes_at(key, template))
         holdup = "" if pauses or key not in views else views[key].holdup
         if not (pauses or holdup):
             break
         stopped += pauses or [Event(None, "account", holdup)]
-    names = _(" or ").join(name_of(one, accounts) for one in context.keys)
+    names = _(" or ").join(story.account(one) for one in keys)
     yield Event(None, "account", _("it goes over account {names}, in this order", names=names))
     yield from stopped
 
 
-def _position(context: ForecastContext) -> str:
-    lane, snapshot = Lane(context.trace.status.lane), context.snapshot
+def _position(story: Story) -> str:
+    lane, snapshot = Lane(story.trace.status.lane), story.snapshot
     oldest = snapshot.lanes[lane].oldest
-    if oldest is not None and oldest.id == context.trace.status.id:
+    if oldest is not None and oldest.id == story.trace.status.id:
         return _("it is the next of lane {lane}; lanes of higher priority go first", lane=lane)
     lanes = list(Lane)
     earlier = lanes[: lanes.index(lane) + 1]
@@ -181,28 +105,76 @@ def _position(context: ForecastContext) -> str:
     )
 
 
-def _deferred(context: ForecastContext) -> Iterator[Event]:
-    trace = context.trace
+def _keys(story: Story) -> Sequence[str]:
+    """Return the keys of the accounts that may take it, in the order of its route.
+
+    After a doubt those that left it in doubt come last, as in admit.lua.
+    """
+    status, inspector = story.trace.status, story.inspector
+    route = route_for(status.lane, status.template or "", inspector.routes)
+    if route is None:
+        return [""]
+    if story.trace.via is not None:
+        return [story.trace.via]
+    known = {one.key for one in inspector.accounts if one.knows(status.template or "")}
+    found = [key for key in route.accounts if key in known]
+    if status.attempts and status.attempts[-1].outcome == Outcome.MAYBE_SENT:
+        doubts = [one for one in status.attempts if one.outcome == Outcome.MAYBE_SENT]
+        since = {one.account or "": one.n for one in doubts}
+        found.sort(key=lambda key: since.get(key, 0))
+    return found
+
+
+def _stops(story: Story, *, template: bool = True) -> list[Event]:
+    """Return the pauses in force that keep it from going; [] if an account may take it.
+
+    Without `template`, its template's do not count.
+    """
+    found = []
+    for key in _keys(story):
+        scopes = scopes_at(key, story.trace.status.template or "")
+        pauses = _pauses(story, *scopes if template else scopes[:2])
+        if not pauses:
+            return []
+        found += pauses
+    return found
+
+
+def _pauses(story: Story, *scopes: str) -> list[Event]:
+    """Return the pauses of some scopes that are in force, as events."""
+    return [
+        Event(
+            pause.probe_at,
+            "pause",
+            _("it waits for the end of the pause of {words}", words=pause_whole(pause)),
+        )
+        for pause in story.snapshot.pauses
+        if pause.scope in scopes and pause.stops(story.trace.status.lane)
+    ]
+
+
+def _deferred(story: Story) -> Iterator[Event]:
+    trace = story.trace
     if trace.in_waiting_room:
         words = _("the pause of its template is over: it continues in a moment")
-        yield from context.stops() or [Event(None, "pause", words)]
+        yield from _stops(story) or [Event(None, "pause", words)]
     elif trace.in_campaign_room:
         name = trace.status.campaign or ""
         words = _("it waits for its campaign: smsq campaign show {name}", name=clean(name))
         yield Event(None, "pause", words)
     else:
-        yield Event(trace.timer_at, "resume", _why_then(context) + _overdue(trace))
-        yield from context.stops(template=False)
+        yield Event(trace.timer_at, "resume", _why_then(story) + _overdue(trace))
+        yield from _stops(story, template=False)
     yield from _ttl(trace)
 
 
-def _why_then(context: ForecastContext) -> str:
-    trace, hours = context.trace, context.bulk_hours
+def _why_then(story: Story) -> str:
+    trace, hours = story.trace, story.settings.bulk_hours
     if trace.timer_at == trace.expires_at:
         return _("its ttl ends before its wait does: it is not sent any more")
     if trace.due_at and trace.due_at > trace.at:
         return _("it is scheduled for then, and joins its lane")
-    rests = [trace.number_rests.get(key) for key in context.keys]
+    rests = [trace.number_rests.get(key) for key in _keys(story)]
     if rests and all(until and until > trace.at for until in rests):
         return _("it continues: a report said that the gateway refuses its number until then")
     if trace.status.attempts:
@@ -212,8 +184,8 @@ def _why_then(context: ForecastContext) -> str:
     return _("it continues, and joins its lane")
 
 
-def _sending(context: ForecastContext) -> Iterator[Event]:
-    trace = context.trace
+def _sending(story: Story) -> Iterator[Event]:
+    trace = story.trace
     words = _(
         "without a result by then its worker is presumed dead: it is in doubt, and is sent again, "
         "within its budget"
@@ -226,13 +198,13 @@ def _sending(context: ForecastContext) -> Iterator[Event]:
     yield Event(trace.timer_at, "lease", words + _overdue(trace))
 
 
-def _accepted(context: ForecastContext) -> Iterator[Event]:
+def _accepted(story: Story) -> Iterator[Event]:
     words = _("until then a delivery report is awaited; without one it ends as unreported")
-    yield Event(context.trace.timer_at, "report", words + _overdue(context.trace))
+    yield Event(story.trace.timer_at, "report", words + _overdue(story.trace))
 
 
-def _held(context: ForecastContext) -> Iterator[Event]:
-    trace, name = context.trace, context.trace.status.id
+def _held(story: Story) -> Iterator[Event]:
+    trace, name = story.trace, story.trace.status.id
     words = _(
         "you decide: smsq held resend {id} (a possible duplicate), or smsq held drop {id}", id=name
     )
@@ -242,8 +214,8 @@ def _held(context: ForecastContext) -> Iterator[Event]:
     yield Event(None, "report", _("a late result or report settles it without you"))
 
 
-def _ended(context: ForecastContext) -> Iterator[Event]:
-    trace = context.trace
+def _ended(story: Story) -> Iterator[Event]:
+    trace = story.trace
     late = _LATE_REPORTS.get(State(trace.status.state))
     if late and trace.report_until:
         # A mid is known for longer than its message is kept.

@@ -10,46 +10,28 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
-from smsq.tracking import Attempt, Status, key_holder
-from smsq_worker.domain.codes import Catalogue, Catalogues, CodeClass
-from smsq_worker.domain.scopes import name_of, scopes_at, spoken
+from smsq.tracking import Attempt
+from smsq_worker.domain.codes import Catalogue, CodeClass
+from smsq_worker.domain.scopes import scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import settled_callbacks
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
-from smsq_worker.inspection.events import Event, Past
+from smsq_worker.inspection.events import Event, Story
 from smsq_worker.inspection.formatting import (
     clean,
     local_instant,
     pause_words,
     scope_name,
     span,
-    state_name,
 )
-from smsq_worker.inspection.state_text import last_report, state_words
+from smsq_worker.inspection.state_text import end_words
 from smsq_worker.ledger.message_view import Trace
-from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
 LONG_S: Final = 1.0
 """Something delayed a first attempt that comes later than this."""
 
-_REASONS: Final = {
-    "local:campaign-cancelled": N_("its campaign had been cancelled"),
-    "local:cancelled": N_("it was cancelled, but an earlier attempt may have been sent"),
-    "local:dropped": N_("an operator dropped it while it was held"),
-    "local:frequency": N_("too many messages were sent to its number"),
-    "local:key-conflict": N_("its key belongs to a message with another number or template"),
-    "local:invalid": N_("it broke the rules of a message"),
-    "local:no-account": N_("no account of its route has its template, see smsq accounts"),
-    "local:lost": N_("Redis lost its number and code: it must not evict, see smsq doctor"),
-    "local:resends": N_(
-        "its attempts may or may not have been sent, and no resend was left "
-        "(SMSQ_MAX_RESENDS, or its ttl)"
-    ),
-    "local:suppressed": N_("its number is suppressed, see smsq suppressed"),
-    "local:unfit": N_("its code has not the variables that the vendor needs"),
-}
 _UNTAKEN: Final = frozenset({Outcome.REFUSED, Outcome.NOT_SENT})
 _LEFT: Final[Mapping[str | None, str]] = {
     Outcome.REFUSED: N_("it had refused the message"),
@@ -65,21 +47,21 @@ _ATTEMPTS: Final[Mapping[str | None, str]] = {
 }
 
 
-def past_events(past: Past) -> Iterator[Event]:
+def past_events(story: Story) -> Iterator[Event]:
     """Yield what happened, in order."""
-    trace = past.trace
-    yield Event(trace.status.enqueued_at, "enqueued", _enqueued(past))
-    yield from _attempts(past)
+    trace = story.trace
+    yield Event(trace.status.enqueued_at, "enqueued", _enqueued(story))
+    yield from _attempts(story)
     if trace.held_since:
         words = _("held: nobody can know whether it was sent, and its policy is hold")
         yield Event(trace.held_since, "held", words)
     if trace.status.final:
-        yield Event(trace.status.finished_at, "end", _end(trace, past.catalogues))
-        yield from settled_callbacks(past)
+        yield Event(trace.status.finished_at, "end", end_words(trace, story.catalogues))
+        yield from settled_callbacks(story)
 
 
-def _enqueued(past: Past) -> str:
-    trace = past.trace
+def _enqueued(story: Story) -> str:
+    trace = story.trace
     lane = trace.status.lane
     words = _("enqueued in lane {lane}", lane=lane)
     if trace.caller:
@@ -90,15 +72,15 @@ def _enqueued(past: Past) -> str:
         )
     if trace.due_at:
         words += _(", not to be sent before {time}", time=local_instant(trace.due_at))
-    if trace.via is not None and past.accounts:
-        words += _(", for account {name} alone", name=clean(name_of(trace.via, past.accounts)))
+    if trace.via is not None and story.inspector.accounts:
+        words += _(", for account {name} alone", name=clean(story.account(trace.via)))
     if trace.status.reference:
         words += _("; reference: {text}", text=clean(trace.status.reference))
     return words
 
 
-def _attempts(past: Past) -> Iterator[Event]:
-    attempts = past.trace.status.attempts
+def _attempts(story: Story) -> Iterator[Event]:
+    attempts = story.trace.status.attempts
     if not attempts:
         return
     if dropped := attempts[-1].n - len(attempts):
@@ -109,37 +91,38 @@ def _attempts(past: Past) -> Iterator[Event]:
         )
         yield Event(None, "forgotten", words)
     if attempts[0].n == 1:
-        yield from _first_wait(past, attempts[0])
-    yield from _attempt_events(past, attempts[0])
+        yield from _first_wait(story, attempts[0])
+    yield from _attempt_events(story, attempts[0])
     for before, attempt in pairwise(attempts):
-        yield Event(None, "wait", _again(past, before, attempt))
-        yield from _attempt_events(past, attempt)
+        yield Event(None, "wait", _again(story, before, attempt))
+        yield from _attempt_events(story, attempt)
 
 
-def _attempt_events(past: Past, attempt: Attempt) -> Iterator[Event]:
-    trace, account = past.trace, past.account_of(attempt)
-    words = _("attempt {n}: {result}", n=attempt.n, result=_result(trace, attempt))
+def _attempt_events(story: Story, attempt: Attempt) -> Iterator[Event]:
+    trace, account = story.trace, story.account(attempt.account)
+    result = _result(trace, attempt)
+    words = _("attempt {n}: {result}", n=attempt.n, result=result)
     if account:
-        yield from _passed_over(past, attempt)
+        yield from _passed_over(story, attempt)
         words = _(
             "attempt {n}, over account {account}: {result}",
             n=attempt.n,
             account=clean(account),
-            result=_result(trace, attempt),
+            result=result,
         )
     yield Event(attempt.started_at, "call", words)
     if attempt.stat:
-        yield Event(None, "report", _report(trace, attempt, past.catalogues.of(attempt.account)))
+        yield Event(None, "report", _report(trace, attempt, story.catalogues.of(attempt.account)))
 
 
-def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
+def _passed_over(story: Story, attempt: Attempt) -> Iterator[Event]:
     """Yield why the accounts before that of an attempt were passed over, as far as it is known."""
-    status = past.trace.status
-    route = route_for(status.lane, status.template or "", past.routes)
+    status = story.trace.status
+    route = route_for(status.lane, status.template or "", story.inspector.routes)
     if (
         route is None
         or route.weights
-        or past.trace.via is not None
+        or story.trace.via is not None
         or (attempt.account or "") not in route.accounts
     ):
         return
@@ -151,42 +134,42 @@ def _passed_over(past: Past, attempt: Attempt) -> Iterator[Event]:
             continue
         words = _(
             "account {name} was passed over: {why}",
-            name=clean(name_of(key, past.accounts)),
-            why=_why_passed_over(past, attempt, key),
+            name=clean(story.account(key)),
+            why=_why_passed_over(story, attempt, key),
         )
         yield Event(None, "account", words)
 
 
-def _why_passed_over(past: Past, attempt: Attempt, key: str) -> str:
-    status = past.trace.status
-    account = next((one for one in past.accounts if one.key == key), None)
+def _why_passed_over(story: Story, attempt: Attempt, key: str) -> str:
+    status = story.trace.status
+    account = next((one for one in story.inspector.accounts if one.key == key), None)
     if account and not account.knows(status.template or ""):
         return _("it does not know the template")
     earlier = [one for one in status.attempts if one.n < attempt.n and (one.account or "") == key]
     if earlier and (words := _LEFT.get(earlier[-1].outcome)):
         return _(words, n=earlier[-1].n)
-    return _what_stopped(past, attempt, key) or _(
+    return _what_stopped(story, attempt, key) or _(
         "it was paused, in an outage, silent, or had no slot in time; which of them is not recorded"
     )
 
 
-def _what_stopped(past: Past, attempt: Attempt, key: str) -> str:
+def _what_stopped(story: Story, attempt: Attempt, key: str) -> str:
     """Return what kept a message from an account, as far as what is known now tells it."""
-    scopes = scopes_at(key, past.trace.status.template or "")
-    for pause in past.pauses:
+    scopes = scopes_at(key, story.trace.status.template or "")
+    for pause in story.pauses:
         if pause.scope in scopes and pause.since <= attempt.started_at:
             return _("it was paused ({why})", why=pause_words(pause))
-    rests = past.trace.number_rests.get(key)
+    rests = story.trace.number_rests.get(key)
     if rests and rests > attempt.started_at:
         time = local_instant(rests)
         return _("a report said that it takes nothing for the number until {time}", time=time)
-    resumed = (past.trace.resumed.get(scope) for scope in scopes)
+    resumed = (story.trace.resumed.get(scope) for scope in scopes)
     until = next((at for at in resumed if at and at > attempt.started_at), None)
     return _("it may have been paused until {time}", time=local_instant(until)) if until else ""
 
 
-def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
-    trace = past.trace
+def _first_wait(story: Story, attempt: Attempt) -> Iterator[Event]:
+    trace = story.trace
     begun = max(trace.status.enqueued_at, trace.due_at or trace.status.enqueued_at)
     only = None if trace.via is None else scopes_at(trace.via, trace.status.template or "")
     waited_s = (attempt.started_at - begun).total_seconds()
@@ -195,7 +178,7 @@ def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
     pauses = [
         _(
             "{scope} was paused until {time}",
-            scope=scope_name(spoken(scope, past.accounts)),
+            scope=scope_name(spoken(scope, story.inspector.accounts)),
             time=local_instant(at),
         )
         for scope, at in trace.resumed.items()
@@ -207,7 +190,7 @@ def _first_wait(past: Past, attempt: Attempt) -> Iterator[Event]:
     yield Event(None, "wait", words)
 
 
-def _again(past: Past, before: Attempt, attempt: Attempt) -> str:
+def _again(story: Story, before: Attempt, attempt: Attempt) -> str:
     later_s = (attempt.started_at - before.started_at).total_seconds()
     later = span(later_s) if later_s > LONG_S else _("{n:.2f} s", n=later_s)
     moved = (before.account or "") != (attempt.account or "")
@@ -226,7 +209,7 @@ def _again(past: Past, before: Attempt, attempt: Attempt) -> str:
         ),
     }.get(Outcome(before.outcome or Outcome.MAYBE_SENT))
     if why is None:
-        why = _because_of(before, past.catalogues.of(before.account))
+        why = _because_of(before, story.catalogues.of(before.account))
     return _("{span} later {why}", span=later, why=why)
 
 
@@ -287,41 +270,3 @@ def _report(trace: Trace, attempt: Attempt, catalogue: Catalogue) -> str:
             _("  action: {action}", action=does),
         )
     )
-
-
-def _end(trace: Trace, catalogues: Catalogues) -> str:
-    status = trace.status
-    words = _(
-        "{state}: {meaning}",
-        state=state_name(status.state),
-        meaning=state_words(status, catalogues),
-    )
-    if status.reason:
-        words += _("; reason {reason}", reason=clean(status.reason))
-        words += _reason(trace, catalogues)
-    if status.detail:
-        words += _("; {detail}", detail=clean(status.detail))
-    if _was_the_secret(status):
-        words += _("; {answer} usually means that SMSQ_APP_SECRET is wrong", answer=WRONG_SECRET)
-    return words
-
-
-def _was_the_secret(status: Status) -> bool:
-    last = status.attempts[-1] if status.attempts else None
-    return bool(
-        last and last.outcome == Outcome.REFUSED and WRONG_SECRET in f"{last.detail}{status.detail}"
-    )
-
-
-def _reason(trace: Trace, catalogues: Catalogues) -> str:
-    reason = trace.status.reason or ""
-    if holder := key_holder(reason):
-        return _(": the first message with its key, see smsq explain {id}", id=clean(holder))
-    if reason.startswith("report:"):
-        return _(": {meaning}", meaning=meaning(last_report(trace.status, catalogues)))
-    if reason.startswith("gateway:"):
-        return _(": the gateway's own response to the attempt")
-    words = _(": {meaning}", meaning=_(_REASONS[reason])) if reason in _REASONS else ""
-    if trace.status.allowed_at:
-        words += _("; it would be allowed from {time}", time=local_instant(trace.status.allowed_at))
-    return words

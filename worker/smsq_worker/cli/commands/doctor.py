@@ -72,21 +72,6 @@ def _show(found: Iterable[tuple[str, Finding]]) -> None:
 
 
 def _part(part: str) -> str:
-    names = {
-        "ledger": pgettext("part", "ledger"),
-        "sentinels": pgettext("part", "sentinels"),
-        "settings": pgettext("part", "settings"),
-        "queues": pgettext("part", "queues"),
-        "schema": pgettext("part", "schema"),
-        "functions": pgettext("part", "functions"),
-        "messages": pgettext("part", "messages"),
-        "encryption": pgettext("part", "encryption"),
-        "clocks": pgettext("part", "clocks"),
-        "spool": pgettext("part", "spool"),
-        "gateway": pgettext("part", "gateway"),
-        "accounts": pgettext("part", "accounts"),
-        "test numbers": pgettext("part", "test numbers"),
-        "door": pgettext("part", "door"),
-    }
     kind, _blank, account = part.partition(" ")
-    return names.get(part) or f"{names.get(kind, kind)} {account}".rstrip()
+    name = pgettext("part", part)
+    return name if name != part else f"{pgettext('part', kind)} {account}".rstrip()

@@ -60,7 +60,6 @@ def explain(
     Exits with 1 where nothing is known of it, with 2 where it can be none of these.
     """
     from smsq_worker.cli.views.explain import show_explanation
-    from smsq_worker.cli.views.explain_answers import Wish
 
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():
@@ -73,4 +72,4 @@ def explain(
         raise click.UsageError(_("--show-number goes with --ticket"))
     if ticket and not is_lang_given(ctx):
         use(Lang.ZH)  # The vendor reads it.
-    show_explanation(word, Wish(last, as_json, ticket, show_number))
+    show_explanation(word, last=last, as_json=as_json, ticket=ticket, show_number=show_number)

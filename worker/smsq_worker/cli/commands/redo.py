@@ -63,7 +63,8 @@ def redo(
         raise click.UsageError(_("say which messages, for example with --since 10:00"))
     if name is not None:
         parse_campaign(name)
-    options = view.Options(
+    view.redo(
+        asked,
         dry_run=dry_run,
         also_doubtful=also_doubtful,
         name=name,
@@ -72,4 +73,3 @@ def redo(
         yes=yes,
         as_json=as_json,
     )
-    view.redo(asked, options)

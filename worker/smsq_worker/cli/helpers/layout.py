@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 LEAST: Final = 20
@@ -39,6 +39,17 @@ def width(text: str) -> int:
 def padded(text: str, columns: int) -> str:
     """Return a text filled up with blanks to a number of columns."""
     return text + " " * (columns - width(text))
+
+
+def table(rows: Sequence[Sequence[str]], *, left: int = sys.maxsize) -> Iterator[str]:
+    """Yield rows as lines; of their columns this many are flush left, the others right."""
+    widths = [max(map(width, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            padded(cell, most) if n < left else " " * (most - width(cell)) + cell
+            for n, (cell, most) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def fitted(line: str, columns: int) -> Iterator[str]:

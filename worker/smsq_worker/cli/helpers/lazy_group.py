@@ -12,7 +12,6 @@ import click
 from smsq_worker.cli.commands import COMMANDS
 from smsq_worker.cli.helpers.options import any_lang_option
 from smsq_worker.cli.helpers.translated_help import HelpContext, forget_help_option
-from smsq_worker.cli.helpers.version import version_option
 from smsq_worker.domain.printable import escaped
 
 
@@ -23,7 +22,15 @@ class LazyGroup(click.Group):
 
     def __init__(self, name: str, **attributes: Any) -> None:
         stubs = [click.Command(name, short_help=summary) for name, summary in COMMANDS.items()]
-        params = [any_lang_option(hidden=False), version_option()]
+        version = click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the versions of smsq and of what it runs on.",
+        )
+        params = [any_lang_option(hidden=False), version]
         super().__init__(name, commands=stubs, params=params, **attributes)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -51,6 +58,19 @@ class LazyGroup(click.Group):
             command = getattr(module, function)
             _speak(command)
         return name, command, rest
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    import platform
+    from importlib.metadata import version
+
+    from smsq_worker.cli.helpers.output import echo
+
+    below = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis"))
+    echo(f"smsq {version('smsq')} (Python {platform.python_version()}, {below})")
+    ctx.exit()
 
 
 def _speak(command: click.Command) -> None:

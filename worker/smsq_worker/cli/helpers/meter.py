@@ -51,40 +51,39 @@ def _bar(what: str, total: int | None, begun: int) -> Iterator[Step]:
         transient=True,
     ) as progress:
         task = progress.add_task(what, total=total, completed=begun, words="")
-        pace = _Pace(total, begun)
+        pace = _pace(total, begun)
 
         def step(done: int, words: str) -> None:
-            shown = escaped(f"{pace.words(done)} {words}".strip())
+            shown = escaped(f"{pace(done)} {words}".strip())
             progress.update(task, completed=done, words=shown)
 
         yield step
 
 
 def _lines(what: str, total: int | None, begun: int) -> Step:
-    pace = _Pace(total, begun)
+    pace = _pace(total, begun)
     last = time.monotonic()
 
     def step(done: int, words: str) -> None:
         nonlocal last
         if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
-            echo(f"{what} {pace.words(done)} {words}".rstrip(), err=True)
+            echo(f"{what} {pace(done)} {words}".rstrip(), err=True)
 
     return step
 
 
-class _Pace:
-    def __init__(self, total: int | None, begun: int) -> None:
-        self._total = total
-        self._begun = begun
-        self._since = time.monotonic()
+def _pace(total: int | None, begun: int) -> Callable[[int], str]:
+    """Return what says of a number that are done how fast that was, from now on."""
+    since = time.monotonic()
 
-    def words(self, done: int) -> str:
-        rate = (done - self._begun) / max(time.monotonic() - self._since, 0.001)
-        if self._total is None:
+    def words(done: int) -> str:
+        rate = (done - begun) / max(time.monotonic() - since, 0.001)
+        if total is None:
             return f"{done}, {rate:.0f}/s"
-        words = _("{done} of {total}, {rate:.0f}/s", done=done, total=self._total, rate=rate)
+        words = _("{done} of {total}, {rate:.0f}/s", done=done, total=total, rate=rate)
         if rate <= 0:
             return words
-        left = span((self._total - done) / rate)
-        return _("{words}, {time} left", words=words, time=left)
+        return _("{words}, {time} left", words=words, time=span((total - done) / rate))
+
+    return words

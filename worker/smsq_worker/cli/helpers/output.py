@@ -5,11 +5,14 @@ What comes from callers, the gateway or Redis may hold anything, so everything i
 
 from __future__ import annotations
 
+import csv
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import click
 
+from smsq_worker.bulk_import import formulas
 from smsq_worker.cli.helpers.layout import fitted, terminal_columns
 from smsq_worker.domain.printable import escaped, json_text
 
@@ -40,6 +43,15 @@ def echo_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> Non
 def echo_json_line(value: Any, *, nl: bool = True) -> None:
     """Print a value as JSON on one line."""
     click.echo(json_text(value), nl=nl)
+
+
+def echo_csv(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print CSV in which no cell is a formula; None is an empty one."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(heads)
+    for row in rows:
+        cells = ("" if value is None else escaped(str(value)) for value in row)
+        writer.writerow(formulas.written(cells))
 
 
 def echo_own(text: str) -> None:

@@ -32,10 +32,6 @@ _LANES_RULE: Final = f"lanes must be some of {' '.join(Lane)} with blanks betwee
 _DATE: Final = len("2030-01-31")
 
 
-class BadList(ValueError):  # noqa: N818 - the contract's way to name what is wrong
-    """The list has bad lines; `complain` has been called for each."""
-
-
 def read_time(text: str) -> datetime:
     """Read an ISO 8601 time or date. Raises ValueError with what is allowed."""
     try:
@@ -49,11 +45,11 @@ def read_time(text: str) -> datetime:
 
 def read_list(
     records: Records, complain: Callable[[str], None], since: datetime, until: datetime
-) -> dict[str, tuple[Suppressed, ...]]:
-    """Read a list, by number: the last line of each lane counts.
+) -> dict[str, tuple[Suppressed, ...]] | None:
+    """Read a list, by number: the last line of each lane counts. None where any line is bad.
 
     `since` and `until` are the defaults. Calls `complain` for every bad line, with what is
-    allowed, and then raises BadList. Raises BadFile where the file cannot be read.
+    allowed. Raises BadFile where the file cannot be read.
     """
     defaults = {
         "reason": IMPORTED,
@@ -70,9 +66,7 @@ def read_list(
             bad = True
         else:
             found[row.phone] = laid_over(found.get(row.phone, ()), row)
-    if bad:
-        raise BadList
-    return found
+    return None if bad else found
 
 
 def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:

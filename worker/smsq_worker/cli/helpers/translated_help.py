@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -30,7 +30,7 @@ class HelpContext(click.Context):
 def translated(command: click.Command) -> click.Command:
     """Return a command with the same options, whose texts are in the language of now."""
     twin = copy.copy(command)
-    twin.help, twin.epilog = _whole(command.help), _whole(command.epilog)
+    twin.help, twin.epilog = (_whole(text, _translated) for text in (command.help, command.epilog))
     twin.short_help = _summary(command)
     twin.params = [_option(param) for param in command.params]
     forget_help_option(twin)
@@ -44,32 +44,29 @@ def forget_help_option(command: click.Command) -> None:
     command._help_option = None  # noqa: SLF001
 
 
-def texts_of(command: click.Command) -> Iterator[str]:
-    """Yield each text of a command's help that is translated on its own."""
+def texts_of(command: click.Command) -> list[str]:
+    """Return each text of a command's help that is translated on its own."""
+    found: list[str] = []
+
+    def note(text: str) -> str:
+        found.append(text)
+        return text
+
     for text in (command.help, command.epilog):
-        for part in _paragraphs(text):
-            yield from _texts_of_lines(part) if part.startswith(_AS_IT_IS) else [_one_line(part)]
+        _whole(text, note)
     if command.short_help:
-        yield command.short_help
+        note(command.short_help)
     for param in command.params:
         if isinstance(param, click.Option) and param.help:
-            yield _one_line(param.help)
-
-
-def _texts_of_lines(part: str) -> Iterator[str]:
-    """Yield the headings among some lines, and what stands beside an example."""
-    for line in part.splitlines()[1:]:
-        if beside := _BESIDE.fullmatch(line):
-            yield beside[2]
-        elif not line.startswith(" "):
-            yield line
+            note(_one_line(param.help))
+    return found
 
 
 def _option(param: click.Parameter) -> click.Parameter:
     if not isinstance(param, click.Option) or not param.help:
         return param
     twin = copy.copy(param)
-    twin.help = _translated(param.help)
+    twin.help = _translated(_one_line(param.help))
     if isinstance(param.type, click.Path):
         twin.metavar = by_columns(_(param.type.name).upper())
     return twin
@@ -81,25 +78,26 @@ def _summary(command: click.Command) -> str | None:
         return _translated(command.short_help)
     if language() is Lang.EN or not command.help:
         return None
-    return _translated(_paragraphs(command.help)[0]).partition("。")[0]
+    return _translated(_one_line(_paragraphs(command.help)[0])).partition("。")[0]
 
 
-def _whole(text: str | None) -> str | None:
+def _whole(text: str | None, say: Callable[[str], str]) -> str | None:
     if text is None:
         return None
     return "\n\n".join(
-        _lines(part) if part.startswith(_AS_IT_IS) else _translated(part)
+        _lines(part, say) if part.startswith(_AS_IT_IS) else say(_one_line(part))
         for part in _paragraphs(text)
     )
 
 
-def _lines(part: str) -> str:
+def _lines(part: str, say: Callable[[str], str]) -> str:
+    """Say the headings among some lines, and what stands beside an example."""
     lines = []
     for line in part.splitlines():
         if beside := _BESIDE.fullmatch(line):
-            lines.append(beside[1] + by_columns(_(beside[2])))
+            lines.append(beside[1] + say(beside[2]))
         else:
-            lines.append(line if line.startswith((" ", _AS_IT_IS)) else by_columns(_(line)))
+            lines.append(line if line.startswith((" ", _AS_IT_IS)) else say(line))
     return "\n".join(lines)
 
 
@@ -108,7 +106,7 @@ def _paragraphs(text: str | None) -> list[str]:
 
 
 def _translated(text: str) -> str:
-    return by_columns(_(_one_line(text)))
+    return by_columns(_(text))
 
 
 def _one_line(text: str) -> str:

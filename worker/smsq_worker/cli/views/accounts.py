@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smsq_worker.cli.helpers.accounts import accounts_of, check_known
-from smsq_worker.cli.helpers.layout import padded, width
+from smsq_worker.cli.helpers.layout import table
 from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo_json, echo_lines
 from smsq_worker.cli.views import rate as rate_view
@@ -96,10 +96,7 @@ def pause_as_dict(pause: Pause) -> dict[str, Any]:
 
 def _lines(views: Sequence[AccountView]) -> Iterator[str]:
     heads = (_("account"), _("state"), _("rate"), _("in flight"), _("reports"))
-    rows = [heads, *map(_row, views)]
-    columns = [max(map(width, cells)) for cells in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(padded(*one) for one in zip(row, columns, strict=True)).rstrip()
+    yield from table([heads, *map(_row, views)])
     for view in views:
         for pause in view.pauses:
             yield _("paused: {words}", words=pause_whole(pause))

@@ -10,7 +10,7 @@ from pathlib import Path
 from smsq import audit
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
-from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.bulk_import.source import opened
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded, width
@@ -19,7 +19,6 @@ from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.views.send_file import failed_file_lines, how_to_go_on
 from smsq_worker.i18n import N_, _, ngettext, pgettext
-from smsq_worker.i18n.told import told
 from smsq_worker.inspection.formatting import clean, local, pause_line, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.campaigns import SEVERAL, Campaign, Campaigns, Deed, as_dict
@@ -61,15 +60,11 @@ def write_failed(name: str, path: Path, file: str | None, encoding: str | None) 
     campaign = _known(Campaigns(client, settings.rules), name)
     selector = selecting.selector(client, settings)
     failures = failures_of(client, settings.redis_url, selector, campaign)
-    others = 0
-    try:
-        if file is None:
-            written = write_masked(path, failures)
-        else:
-            with opened(file) as source:
-                written, others = write_rows(path, failures, BulkFile(source, {}, encoding, ""))
-    except BadFile as error:
-        fail(f"smsq: {told(str(error))}", 2)
+    if file is None:
+        written, others = write_masked(path, failures), 0
+    else:
+        with opened(file) as source:
+            written, others = write_rows(path, failures, BulkFile(source, {}, encoding, ""))
     echo_lines(failed_file_lines(str(path), written, others))
     if failures:
         echo_lines(how_to_go_on(name, is_written=True))

@@ -19,7 +19,7 @@ from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
 from smsq_worker.cli.views import ticket
-from smsq_worker.cli.views.explain_answers import Context, Wish, explanation, parked_mid, row
+from smsq_worker.cli.views.explain_answers import Context, explanation, parked_mid, row
 from smsq_worker.cli.views.explain_lines import explanation_lines, table_lines
 from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.codes import Catalogues
@@ -35,45 +35,40 @@ from smsq_worker.vendors.of_accounts import catalogues_of
 _NUMBER: Final = re.compile(r"\+?[0-9 ()-]+")
 
 
-def show_explanation(word: str, wish: Wish) -> None:
+def show_explanation(
+    word: str, *, last: int, as_json: bool, ticket: bool, show_number: bool
+) -> None:
     """Print what is known of a message's id, of a mid, a number, a campaign, a key, a reference."""
     settings, client = open_ledger()
     catalogues = Catalogues(catalogues_of(settings))
     with client:
-        context = Context(settings, client, catalogues, wish)
+        context = Context(settings, client, catalogues, last, as_json, ticket, show_number)
         if _explain_id(context, word) or _explain_mid(context, word):
             return
         selector = selecting.selector(client, settings)
-        if phone := _phone(word):
-            _explain_phone(context, phone)
+        phone, refusal = _phone(word)
+        if phone:
+            _explain_phone(context, selector, phone)
         elif not _explain_named(context, selector, word):
-            if _NUMBER.fullmatch(word):
-                _refuse_number(word)
+            if refusal:
+                raise click.UsageError(
+                    _("no id and no mid that is known, and no number: {error}", error=told(refusal))
+                )
             words = _("nothing is known of {word!r}", word=word)
             _unknown(context, _("; ").join([words, *_unindexed(context, selector)]))
 
 
-def _phone(word: str) -> str:
-    """Return the number that a word is; "" of any other."""
+def _phone(word: str) -> tuple[str, str]:
+    """Return the number that a word is, or ""; and why it is none, where it looks like one."""
     try:
-        return parse_phone(word) if _NUMBER.fullmatch(word) else ""
-    except InvalidMessage:
-        return ""
-
-
-def _refuse_number(word: str) -> NoReturn:
-    try:
-        parse_phone(word)
+        return parse_phone(word) if _NUMBER.fullmatch(word) else "", ""
     except InvalidMessage as error:
-        raise click.UsageError(
-            _("no id and no mid that is known, and no number: {error}", error=told(str(error)))
-        ) from None
-    raise AssertionError(word)
+        return "", str(error)
 
 
 def _explain_id(context: Context, message_id: str, mid: str = "") -> bool:
     trace = read_trace(context.client, context.settings.redis_url, message_id)
-    if trace is not None and context.wish.ticket:
+    if trace is not None and context.ticket:
         _show_ticket(context, trace)
     elif trace is not None:
         answer = explanation(context, trace)
@@ -104,7 +99,7 @@ def _explain_mid(context: Context, mid: str) -> bool:
     account, since, sharers = parked
     stats = Ledger(context.client, context.settings.rules).parked_stats(qualified(mid, account))
     codes = [*map(context.catalogues.of(account).classify, stats)]
-    if context.wish.ticket:
+    if context.ticket:
         echo_lines(ticket.of_a_mid(mid, codes))
         return True
     answer = parked_mid(context, mid, codes, since, sharers)
@@ -120,7 +115,7 @@ def _explain_named(context: Context, selector: Selector, word: str) -> bool:
     client, settings = context.client, context.settings
     campaign = Campaigns(client, settings.rules).read(word)
     if campaign is not None:
-        ids = _ids(selector, "campaign", word, context.wish.last)
+        ids = _ids(selector, "campaign", word, context.last)
         note = _(
             "campaign {name}: the newest {n} of {count} messages; all of it: smsq campaign show",
             name=clean(word),
@@ -132,7 +127,7 @@ def _explain_named(context: Context, selector: Selector, word: str) -> bool:
     if holders:
         note = _("it holds the idempotency key {key}", key=clean(word))
         return _explain_several(context, {"key": word, "found": len(holders)}, holders, note)
-    ids = _ids(selector, "reference", word, context.wish.last)
+    ids = _ids(selector, "reference", word, context.last)
     read = (read_status(client, settings.redis_url, one) for one in ids)
     # A * in a selection is any text.
     ids = [one.id for one in read if one is not None and one.reference == word]
@@ -176,9 +171,8 @@ def _echo_several(context: Context, answer: dict[str, Any]) -> None:
     _echo(context, answer, [*lines, _("one of them: smsq explain ID")])
 
 
-def _explain_phone(context: Context, phone: str) -> None:
+def _explain_phone(context: Context, selector: Selector, phone: str) -> None:
     settings, client = context.settings, context.client
-    selector = selecting.selector(client, settings)
     masked, total = mask_phone(phone), selector.size()
     with meter(_("searching"), total, quiet=not sys.stderr.isatty()) as step:
         found = selector.page(
@@ -187,7 +181,7 @@ def _explain_phone(context: Context, phone: str) -> None:
             scan=True,
             on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
         ).rows
-    newest = [one for one, _at in found[: context.wish.last]]
+    newest = [one for one, _at in found[: context.last]]
     statuses = (read_status(client, settings.redis_url, one) for one in newest)
     rows = [row(context, status) for status in statuses if status is not None]
     if not rows:
@@ -206,7 +200,7 @@ def _explain_phone(context: Context, phone: str) -> None:
     trace = read_trace(client, settings.redis_url, rows[0]["id"])
     if trace is None:
         _unknown(context, _("the message to {phone} has just been forgotten", phone=masked))
-    if context.wish.ticket:
+    if context.ticket:
         _show_ticket(context, trace)
         return
     answer["story"] = explanation(context, trace)
@@ -219,7 +213,7 @@ def _explain_phone(context: Context, phone: str) -> None:
 
 def _show_ticket(context: Context, trace: Trace) -> None:
     settings, number = context.settings, ""
-    if context.wish.show_number:
+    if context.show_number:
         cipher = opener(context.client, settings, strict=True)()
         number = number_of(context.client, settings.redis_url, trace.status.id, cipher)
     lines = ticket.of_a_message(trace.status, number, context.catalogues)
@@ -234,7 +228,7 @@ def _show_ticket(context: Context, trace: Trace) -> None:
 
 
 def _echo(context: Context, answer: dict[str, Any], lines: Iterable[str]) -> None:
-    if context.wish.as_json:
+    if context.as_json:
         echo_json(answer)
     else:
         echo_lines(lines)

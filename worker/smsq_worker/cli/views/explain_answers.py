@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,8 +14,8 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues, Code
 from smsq_worker.i18n import _
 from smsq_worker.inspection.code_text import class_words, meaning
-from smsq_worker.inspection.events import Event, Past
-from smsq_worker.inspection.forecast import ForecastContext, next_events
+from smsq_worker.inspection.events import Event, Story
+from smsq_worker.inspection.forecast import next_events
 from smsq_worker.inspection.formatting import clean, instant, local, local_instant, moment
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.inspection.state_text import state_words
@@ -23,48 +24,30 @@ from smsq_worker.ledger.message_view import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked for."""
+class Context:
+    """What every answer needs, and what was asked for."""
 
+    settings: Settings
+    client: Client
+    catalogues: Catalogues
     last: int
     as_json: bool
     ticket: bool
     show_number: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every answer needs."""
-
-    settings: Settings
-    client: Client
-    catalogues: Catalogues
-    wish: Wish
-
     @property
     def time(self) -> Callable[[datetime], str]:
         """Return what writes a time for whoever reads the answer."""
-        return instant if self.wish.as_json else local_instant
+        return instant if self.as_json else local_instant
 
 
 def explanation(context: Context, trace: Trace) -> dict[str, Any]:
     """Return a message's past and future as JSON shows them."""
-    settings = context.settings
-    inspector = Inspector(context.client, settings.rules, settings.broker_url)
-    rules = settings.rules
-    told = Past(
-        trace,
-        context.catalogues,
-        bool(settings.webhook_url),
-        settings.notify_queue,
-        rules.accounts,
-        rules.routes,
-        inspector.control.pauses() if rules.accounts else (),
-    )
-    forecast = ForecastContext(trace, inspector, settings.bulk_hours)
-    following = [_event(context, event) for event in next_events(forecast)]
-    inspector.close()
-    status = trace.status
+    settings, status = context.settings, trace.status
+    with closing(Inspector(context.client, settings.rules, settings.broker_url)) as inspector:
+        story = Story(trace, context.catalogues, settings, inspector)
+        following = [_event(context, event) for event in next_events(story)]
+        before = [_event(context, event) for event in past_events(story)]
     return {
         "id": status.id,
         "at": instant(trace.at),
@@ -77,7 +60,7 @@ def explanation(context: Context, trace: Trace) -> dict[str, Any]:
         "redo_of": status.redo_of,
         "redone_by": trace.redone_by,
         "words": state_words(status, context.catalogues),
-        "events": [_event(context, event) for event in past_events(told)],
+        "events": before,
         "next": following,
     }
 
@@ -131,7 +114,7 @@ def _event(context: Context, event: Event) -> dict[str, Any]:
 
 def row(context: Context, status: Status) -> dict[str, Any]:
     """Return a message of a list, as JSON shows it."""
-    time = moment if context.wish.as_json else local
+    time = moment if context.as_json else local
     return {
         "id": status.id,
         "enqueued_at": time(status.enqueued_at),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -32,23 +32,20 @@ _LEFT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of the command."""
-
-    dry_run: bool
-    also_doubtful: bool
-    name: str | None
-    ttl_s: float | None
-    scan: bool
-    yes: bool
-    as_json: bool
-
-
-def redo(asked: Mapping[str, Any], options: Options) -> None:
+def redo(
+    asked: Mapping[str, Any],
+    *,
+    dry_run: bool,
+    also_doubtful: bool,
+    name: str | None,
+    ttl_s: float | None,
+    scan: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Show what would be sent again; send it, unless that is all that was asked for."""
     selection = _failed(selecting.read(asked))
-    settings, client = open_ledger(to_write=not options.dry_run)
+    settings, client = open_ledger(to_write=not dry_run)
     catalogues = Catalogues(catalogues_of(settings))
     act = Redo(
         client,
@@ -57,28 +54,28 @@ def redo(asked: Mapping[str, Any], options: Options) -> None:
         selector=selecting.selector(client, settings),
         enter=RedisLedger().enter_entries,
     )
-    wish = Wish(selection, options.also_doubtful, options.scan)
+    wish = Wish(selection, also_doubtful, scan)
     found = act.survey(wish)
     total = found.taken.total()
     looked_at = total + found.may_have_arrived.total() + found.left.total()
     notes = selecting.missing(client, settings, selection, looked_at)
     rate = Control(client, settings.rules).rate().now
     answer = _as_dict(found) | {"rate_per_s": rate, "seconds": round(total / rate, 1)}
-    if not options.as_json:
+    if not as_json:
         echo_lines([*_lines(found, total / rate, rate), *notes])
-    if options.dry_run or not total:
-        if options.as_json:
+    if dry_run or not total:
+        if as_json:
             echo_json(answer | {"campaign": None, "sent_again": 0})
         else:
             echo(_("nothing was sent"))
         return
     what = ngettext("this sends {n} message again", "this sends {n} messages again", total)
-    ask(what, yes=options.yes)
-    name = options.name or f"redo-{datetime.now().astimezone():%Y%m%dT%H%M%S}"
-    noted = audit.act("redo", **_conditions(asked), also_doubtful=options.also_doubtful or "")
-    with meter(N_("sent again"), total, quiet=options.as_json) as step:
-        done = act.run(wish, name, act=noted, ttl_s=options.ttl_s, told=lambda n: step(n, ""))
-    if options.as_json:
+    ask(what, yes=yes)
+    name = name or f"redo-{datetime.now().astimezone():%Y%m%dT%H%M%S}"
+    noted = audit.act("redo", **_conditions(asked), also_doubtful=also_doubtful or "")
+    with meter(N_("sent again"), total, quiet=as_json) as step:
+        done = act.run(wish, name, act=noted, ttl_s=ttl_s, told=lambda n: step(n, ""))
+    if as_json:
         echo_json(answer | _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()})
     else:
         _print_end(name, done.taken.total(), total)

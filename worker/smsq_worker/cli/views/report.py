@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any, Final, Literal
 
 import click
 
-from smsq_worker.bulk_import import formulas
-from smsq_worker.cli.helpers.layout import padded, width
+from smsq_worker.cli.helpers.layout import table
 from smsq_worker.cli.helpers.ledger_client import open_ledger
-from smsq_worker.cli.helpers.output import echo_json, echo_lines
-from smsq_worker.domain.printable import escaped
+from smsq_worker.cli.helpers.output import echo_csv, echo_json, echo_lines
 from smsq_worker.domain.spoken_times import read_day
 from smsq_worker.i18n import N_, _, pgettext
 from smsq_worker.inspection.formatting import clean, local, span, state_name
@@ -41,10 +37,11 @@ def show(day: str, days: int, by: Sequence[str], *, form: Form) -> None:
         all_days = [last - timedelta(days=n) for n in range(days)]
         found = read_days(client, settings.redis_url, all_days, by)
     if form == "json":
-        rows = [_named(group, by) | sums.as_dict() for group, sums in _sorted(found)]
-        echo_json({"since": found.since, "rows": rows, "total": found.total.as_dict()})
+        named = [_named(group, by) | sums.as_dict() for group, sums in _sorted(found)]
+        echo_json({"since": found.since, "rows": named, "total": found.total.as_dict()})
     elif form == "csv":
-        _write_csv(found, by)
+        rows = ((*group, *sums.as_dict().values()) for group, sums in _sorted(found))
+        echo_csv(["day", *by, *Sums().as_dict()], rows)
     else:
         echo_lines(_lines(found, by, all_days))
 
@@ -73,33 +70,13 @@ def _named(group: Sequence[str], by: Sequence[str]) -> dict[str, Any]:
     return dict(zip(("day", *by), group, strict=True))
 
 
-def _write_csv(found: Report, by: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["day", *by, *Sums().as_dict()])
-    for group, sums in _sorted(found):
-        values = ("" if value is None else str(value) for value in sums.as_dict().values())
-        writer.writerow(formulas.written([*map(escaped, group), *values]))
-
-
 def _lines(found: Report, by: Sequence[str], days: Sequence[date]) -> Iterator[str]:
-    rows = _sorted(found)
-    table = [
-        [_head(name) for name in ("day", *by)],
-        *([clean(value) or "-" for value in group] for group, _sums in rows),
-    ]
-    if len(rows) != 1:
-        table.append([_("in all"), *("" for _name in by)])
-        rows.append(((), found.total))
-    heads = [*map(_head, _COLUMNS), _("rate"), _("median")]
-    figures = [heads, *(_figures(sums) for _group, sums in rows)]
-    lefts, rights = (
-        [max(map(width, one)) for one in zip(*t, strict=True)] for t in (table, figures)
-    )
-    for names, cells in zip(table, figures, strict=True):
-        right = (
-            " " * (most - width(cell)) + cell for cell, most in zip(cells, rights, strict=True)
-        )
-        yield "  ".join((*map(padded, names, lefts), *right)).rstrip()
+    rows = [[*map(_head, ("day", *by, *_COLUMNS)), _("rate"), _("median")]]
+    for group, sums in _sorted(found):
+        rows.append([*(clean(value) or "-" for value in group), *_figures(sums)])
+    if len(found.groups) != 1:
+        rows.append([_("in all"), *("" for _name in by), *_figures(found.total)])
+    yield from table(rows, left=1 + len(by))
     yield _note(found, days)
 
 

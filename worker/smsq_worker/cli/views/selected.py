@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -12,13 +10,11 @@ import click
 
 from smsq.connection import Client
 from smsq.tracking import Status, read_status
-from smsq_worker.bulk_import import formulas
 from smsq_worker.cli.helpers import selecting
-from smsq_worker.cli.helpers.layout import padded, width
+from smsq_worker.cli.helpers.layout import padded, table
 from smsq_worker.cli.helpers.ledger_client import open_ledger
-from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
+from smsq_worker.cli.helpers.output import echo, echo_csv, echo_json, echo_lines
 from smsq_worker.domain.accounts import Account
-from smsq_worker.domain.printable import escaped
 from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import _, ngettext
 from smsq_worker.inspection.formatting import clean, local, moment, state_name
@@ -51,11 +47,12 @@ def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, f
         statuses = _statuses(client, settings.redis_url, found)
         notes = selecting.notes(selection, found.by_mask)
         notes += selecting.missing(client, settings, selection, len(found.rows))
+        rows = (_as_dict(one, settings.rules.accounts) for one in statuses)
         if form == "json":
-            rows = [_as_dict(one, settings.rules.accounts) for one in statuses]
-            echo_json({"messages": rows, "after": found.after, "notes": notes})
+            echo_json({"messages": list(rows), "after": found.after, "notes": notes})
         elif form == "csv":
-            _write_csv(statuses, settings.rules.accounts)
+            columns = (*COLUMNS, ACCOUNT) if settings.rules.accounts else COLUMNS
+            echo_csv(columns, (one.values() for one in rows))
             echo_lines(_footer(len(found.rows), found.after, notes), err=True)
         else:
             echo_lines(_table(statuses))
@@ -78,11 +75,7 @@ def show_counts(asked: Mapping[str, Any], by: Sequence[str], *, scan: bool, as_j
         ]
         echo_json({"total": total, "groups": rows, "notes": notes})
         return
-    rows_of_text = [[_shown(*one) for one in zip(by, values, strict=True)] for values, _n in groups]
-    columns = [max(map(width, column)) for column in zip(*rows_of_text, strict=True)]
-    for (_values, n), texts in zip(groups, rows_of_text, strict=True):
-        cells = map(padded, texts, columns)
-        echo(f"{n:>9}  {'  '.join(cells)}".rstrip())
+    echo_lines(table([(f"{n:>9}", *map(_shown, by, values)) for values, n in groups]))
     echo(f"{total:>9}  {_('in all; times in {zone}', zone=selecting.zone())}")
     echo_lines(notes)
 
@@ -109,15 +102,6 @@ def _table(statuses: Iterable[Status]) -> Iterator[str]:
         why = clean(status.reason or status.stat or "")
         what = f"{status.lane:<6}  {clean(status.template or '?')}  {status.phone or '?'}"
         yield f"{local(status.enqueued_at)}  {state}  {what}  {status.id}  {why}".rstrip()
-
-
-def _write_csv(statuses: Iterable[Status], accounts: Sequence[Account]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow((*COLUMNS, ACCOUNT) if accounts else COLUMNS)
-    for status in statuses:
-        values = _as_dict(status, accounts).values()
-        row = ("" if value is None else escaped(str(value)) for value in values)
-        writer.writerow(formulas.written(row))
 
 
 def _footer(count: int, after: str, notes: Sequence[str]) -> Iterator[str]:

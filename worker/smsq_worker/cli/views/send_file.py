@@ -11,9 +11,8 @@ from typing import Any, Final, NoReturn
 
 from smsq.contract import State, parse
 from smsq_worker.bulk_import.bulk_file import BulkFile
-from smsq_worker.bulk_import.checkpoint import NotAgain
 from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
-from smsq_worker.bulk_import.source import BadFile, opened
+from smsq_worker.bulk_import.source import opened
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.layout import padded
 from smsq_worker.cli.helpers.ledger_client import open_ledger
@@ -65,10 +64,6 @@ def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
                 _show(report, options)
                 raise SystemExit(1 if report["bad"] else 0)
             _send(bulk, options)
-    except BadFile as error:
-        fail(f"smsq: {told(str(error))}", 2)
-    except NotAgain as error:
-        fail(f"smsq: {told(str(error))}")
     except OSError as error:
         fail("smsq: " + _("the disk fails: {why}", why=error.strerror))
     except KeyboardInterrupt:

@@ -21,7 +21,7 @@ from smsq_worker.bulk_import.source import BadFile, Lines, Source, opened, scan
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
-from smsq_worker.cli.helpers.suppressed_csv import LISTED, BadList, read_list, read_time, write_list
+from smsq_worker.cli.helpers.suppressed_csv import LISTED, read_list, read_time, write_list
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.i18n.told import told
@@ -102,11 +102,7 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...], *, yes: bool) -> Non
 def import_list(path: str, encoding: str | None, *, yes: bool) -> None:
     """Import a list: all of it, or nothing where a line is wrong, and exit with 1."""
     now = datetime.now(UTC)
-    with ExitStack() as stack:
-        try:
-            source = stack.enter_context(opened(path))
-        except BadFile as error:
-            fail(f"smsq: {told(str(error))}", 2)
+    with opened(path) as source:
         found = _read(source, encoding, now)
     _ask_to_suppress(len(found), yes=yes, at_least=1)
     rows = chain.from_iterable(found.values())
@@ -134,11 +130,13 @@ def _read(source: Source, encoding: str | None, now: datetime) -> dict[str, tupl
             encoding = scan(source.file, encoding).encoding
             source.file.seek(0)
         records = read_records(Lines(source.file, encoding), source.name, LISTED)
-        return read_list(records, complain, now, now + _UNTIL_LIFTED)
-    except (BadFile, BadList) as error:
-        if isinstance(error, BadFile):
-            complain(str(error))
+        found = read_list(records, complain, now, now + _UNTIL_LIFTED)
+    except BadFile as error:
+        complain(str(error))
+        found = None
+    if found is None:
         fail(_("nothing was imported"))
+    return found
 
 
 def export_csv(file: str) -> None:
