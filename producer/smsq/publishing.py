@@ -11,7 +11,7 @@ from celery import Celery
 
 from smsq import deadline
 from smsq.app import app
-from smsq.contract import SEND_BATCH, SEND_SMS, Lane
+from smsq.contract import RECONCILE_REPORT, REPORT_QUEUE, SEND_BATCH, SEND_SMS, Lane
 from smsq.errors import LedgerUnavailable
 
 log = logging.getLogger(__name__)
@@ -22,21 +22,27 @@ PUBLISH_SHARE: Final = 0.75
 
 def publish(celery: Celery, message_id: str, lane: Lane, *, argsrepr: str = "()") -> None:
     """Publish a message's wake-up. Raises kombu's OperationalError."""
-    _publish(celery, SEND_SMS, lane, (), argsrepr, task_id=message_id)
+    _publish(celery, SEND_SMS, lane.queue, (), argsrepr, task_id=message_id)
 
 
 def publish_batch(celery: Celery, ids: Sequence[str], lane: Lane) -> None:
     """Publish one wake-up for many messages of a lane. Raises kombu's OperationalError."""
-    _publish(celery, SEND_BATCH, lane, (ids,), f"({len(ids)} messages)")
+    _publish(celery, SEND_BATCH, lane.queue, (ids,), f"({len(ids)} messages)")
+
+
+def publish_reports(celery: Celery, reports: Sequence[tuple[str, str]]) -> None:
+    """Publish one wake-up for reports (mid, stat). Raises kombu's OperationalError."""
+    shown = repr(tuple(reports[0])) if len(reports) == 1 else f"({len(reports)} reports)"
+    _publish(celery, RECONCILE_REPORT, REPORT_QUEUE, (reports,), shown)
 
 
 def _publish(
-    celery: Celery, task: str, lane: Lane, args: tuple[Any, ...], argsrepr: str, **options: Any
+    celery: Celery, task: str, queue: str, args: tuple[Any, ...], argsrepr: str, **options: Any
 ) -> None:
     celery.send_task(
         task,
         args,
-        queue=lane.queue,
+        queue=queue,
         argsrepr=argsrepr,
         kwargsrepr="{}",
         ignore_result=True,

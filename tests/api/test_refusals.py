@@ -40,10 +40,11 @@ from harness.waiting import eventually
 from smsq import keys
 from smsq_worker.api.body import MAX_BODY
 from smsq_worker.api.head import MAX_HEAD
-from smsq_worker.api.refusals import FULL, QUIET_S, SIGNATURE, WHYS, RefusalCounter
+from smsq_worker.api.refusals import FULL, SIGNATURE, WHYS, RefusalCounter
 from smsq_worker.api.report_addresses import ReportAddresses
 from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
+from smsq_worker.infra.quiet import QUIET_S
 from smsq_worker.ledger import Ledger
 from smsq_worker.vendors.oneoc.delivery_report import read
 from smsq_worker.vendors.vendor import Reports

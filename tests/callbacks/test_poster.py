@@ -8,14 +8,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 import trustme
 
 from harness.certificates import certified
@@ -34,7 +33,7 @@ from harness.raw_server import (
     unanswering,
 )
 from harness.waiting import eventually
-from smsq_worker.callbacks import ssrf_guard
+from smsq_worker.callbacks import poster, ssrf_guard
 from smsq_worker.callbacks.poster import MAX_ANSWER, Posted, Poster
 from smsq_worker.callbacks.ssrf_guard import is_public
 from smsq_worker.infra.http import MAX_RETRY_AFTER_S
@@ -58,11 +57,11 @@ PATIENCE_S = 30.0
 @contextmanager
 def posting(*allowed: str, trusted: str = "", **changes: Any) -> Iterator[Callable[..., Posted]]:
     patient = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S}
-    poster = Poster(frozenset(allowed), frozenset(filter(None, [trusted])), **(patient | changes))
+    made = Poster(frozenset(allowed), frozenset(filter(None, [trusted])), **(patient | changes))
     try:
-        yield lambda url: poster.post(url, JSON, BODY)
+        yield lambda url: made.post(url, JSON, BODY)
     finally:
-        poster.close()
+        made.close()
 
 
 def done(detail: str = "HTTP 200") -> Posted:
@@ -289,6 +288,16 @@ def test_a_connection_with_something_left_in_it_is_not(answer: bytes) -> None:
     with Server(says(answer)) as server, posting(HERE) as post:
         assert post(server.url) == post(server.url)
     assert sorted(request.connection for request in server.requests) == [1, 2]
+
+
+def test_of_more_hosts_than_are_kept_those_used_last_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poster, "HOSTS", 2)
+    with ExitStack() as stack, posting(HERE) as post:
+        servers = [stack.enter_context(Server(says(http_answer()))) for _ in range(3)]
+        for n in (0, 1, 0, 2, 0, 1):
+            assert post(servers[n].url) == done()
+        assert [server.connections for server in servers] == [1, 2, 1]
+        assert servers[1].ended.acquire(timeout=PATIENCE_S)
 
 
 def test_threads_share_a_poster() -> None:
@@ -583,16 +592,3 @@ def test_neither_logs_nor_details_show_the_url_or_the_answer(
     ):
         shown = [post(f"{url}secret-path?token=secret-token") for url in (server.url, closed)]
     assert "secret" not in f"{shown} {caplog.text}"
-
-
-def test_other_users_of_urllib3_keep_their_log(caplog: pytest.LogCaptureFixture) -> None:
-    with (
-        caplog.at_level(logging.DEBUG, "urllib3.connectionpool"),
-        Server(says(http_answer())) as server,
-        posting(HERE) as post,
-        requests.Session() as session,
-    ):
-        post(server.url)
-        session.get(f"{server.url}?a=b", proxies={"http": ""})
-    assert "GET /?a=b" in caplog.text
-    assert "POST" not in caplog.text

@@ -172,7 +172,7 @@ class Queues:
     wakeups = ""
 
     def __init__(self, waiting: int, *, is_full: bool) -> None:
-        self.waiting, self.full = waiting, is_full
+        self.reports, self.full = waiting, is_full
         self.published: list[str] = []
 
     def oldest(self) -> dict[Any, list[str]]:
@@ -181,11 +181,8 @@ class Queues:
     def is_full(self) -> bool:
         return self.full
 
-    def waiting_callbacks(self) -> int:
-        return 0
-
-    def waiting_reports(self) -> int:
-        return self.waiting
+    def waiting(self, queue: str) -> int:
+        return self.reports if queue == "sms.report" else 0
 
     def publish_messages(self, *_: object) -> None:
         raise AssertionError

@@ -16,9 +16,9 @@ from harness.scene import Scene
 from smsq import envelope, keys
 from smsq.app import app
 from smsq.errors import LedgerFull
+from smsq.publishing import publish_reports
 from smsq.wakeup import of_reports
 from smsq_worker.delivery_reports.inbox import Inbox
-from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger import reports as report_acts

@@ -115,18 +115,6 @@ OVERRIDDEN = {
     ),
     "requests.adapters:BaseAdapter.close": "self",
     "requests.adapters:BaseAdapter.send": "self request stream= timeout= verify= cert= proxies=",
-    "urllib3.connection:HTTPConnection._new_conn": "self",
-    "urllib3.connection:HTTPConnection.connect": "self",
-    "urllib3.connection:HTTPConnection.getresponse": "self",
-    "urllib3.connection:HTTPConnection.is_connected": "",
-    "urllib3.connection:HTTPSConnection.connect": "self",
-    "urllib3.connectionpool:HTTPConnectionPool.ConnectionCls": "",
-    "urllib3.connectionpool:HTTPConnectionPool.urlopen": (
-        "self method url body= headers= retries= redirect= assert_same_host= timeout= "
-        "pool_timeout= release_conn= chunked= body_pos= preload_content= decode_content= "
-        "**response_kw"
-    ),
-    "urllib3.connectionpool:HTTPSConnectionPool.ConnectionCls": "",
 }
 
 # What is called, read or replaced without a class of ours above it, and where.

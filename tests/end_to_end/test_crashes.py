@@ -18,8 +18,7 @@ from harness.waiting import becomes, eventually, known
 from smsq import keys
 from smsq.contract import Lane
 from smsq.failpoints import VARIABLE
-from smsq.publishing import publish
-from smsq_worker.delivery_reports.publish import publish_reports
+from smsq.publishing import publish, publish_reports
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.states import read_states
 

@@ -72,16 +72,13 @@ class OddQueues:
     def is_full(self) -> bool:
         return False
 
-    def waiting_callbacks(self) -> int:
+    def waiting(self, queue: str) -> int:
         return 0
 
     def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
         if self.odd in ids:
             raise ZeroDivisionError(PHONE)
         self.published += ids
-
-    def waiting_reports(self) -> int:
-        return 0
 
     def publish_report(self, mid: str, stat: str) -> None:
         self.published.append(mid)

@@ -25,8 +25,8 @@ from smsq.app import app
 from smsq.connection import connect
 from smsq.contract import Lane
 from smsq.errors import LedgerFull
+from smsq.publishing import publish_reports
 from smsq_worker.config.settings import Settings
-from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.devstack import services
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port

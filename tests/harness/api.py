@@ -27,6 +27,7 @@ from harness.fork_server import same_start, server
 from harness.waiting import eventually
 from smsq import app as producer
 from smsq import keys
+from smsq.publishing import publish_reports
 from smsq.wakeup import of_reports
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
@@ -39,7 +40,6 @@ from smsq_worker.api.routes import Api
 from smsq_worker.api.server import configured
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
-from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger
 

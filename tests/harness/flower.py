@@ -15,7 +15,7 @@ import smsq
 from harness.credentials import RELAY, SECRET, TOKEN
 from harness.sandboxes import serving
 from harness.waiting import eventually
-from smsq_worker.delivery_reports.publish import publish_reports
+from smsq.publishing import publish_reports
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
 from smsq_worker.infra.ports import free_port

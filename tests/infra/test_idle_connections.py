@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from threading import Thread
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
@@ -17,7 +17,7 @@ from smsq_worker.callbacks.poster import Poster
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.infra import adapter
+from smsq_worker.infra import adapter as adapters
 from smsq_worker.ledger.callbacks import Callback
 from smsq_worker.vendors.client import Gateway
 from smsq_worker.vendors.vendor import GatewayResult
@@ -116,7 +116,7 @@ def test_before_that_it_is_used_again_and_time_counts_from_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(adapter, "now_s", lambda: now[0])
+    monkeypatch.setattr(adapters, "now_s", lambda: now[0])
     with forgetful(YES) as (_, nat), closing(gateway_at(Address(nat.url, "secret"))) as gateway:
         for passes, connections in ((0.0, 1), (29.9, 1), (29.9, 1), (30.1, 2), (29.9, 2)):
             now[0] += passes
@@ -131,25 +131,14 @@ def test_connections_are_kept_alive() -> None:
         with closing(gateway), closing(poster):
             send(gateway)
             poster.post(server.url, {}, b"")
-            (ours,) = gateway._adapter._idle
-            for sock in (ours.sock, kept(*pools_of(poster))):
+            for adapter in (gateway._adapter, *poster._adapters.values()):
+                (sock,) = (one.sock for one in adapter._idle)
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 if option := getattr(socket, "TCP_KEEPIDLE", None):
                     assert sock.getsockopt(socket.IPPROTO_TCP, option) == 20
                 if option := getattr(socket, "TCP_USER_TIMEOUT", None):
                     assert sock.getsockopt(socket.IPPROTO_TCP, option) == 10_000
-
-
-def pools_of(poster: Poster) -> list[Any]:
-    pools = poster._pools.pools
-    return [pools[key] for key in pools.keys()]  # noqa: SIM118
-
-
-def kept(pool: Any) -> socket.socket:
-    """Return the socket of the one connection that a pool keeps."""
-    (sock,) = [one.sock for one in pool.pool.queue if one is not None]
-    return sock
 
 
 @pytest.mark.parametrize(("idle_s", "connections"), [("0", 2), ("30", 1)])

@@ -134,14 +134,11 @@ class Queues:
     def is_full(self) -> bool:
         return False
 
-    def waiting_callbacks(self) -> int:
+    def waiting(self, queue: str) -> int:
         return 0
 
     def publish_messages(self, ids: Any, lane: Lane) -> None:
         self.published.append((lane, list(ids)))
-
-    def waiting_reports(self) -> int:
-        return 0
 
     def publish_report(self, mid: str, stat: str) -> None:
         raise AssertionError

@@ -21,7 +21,6 @@ from smsq_worker.domain.accounts import qualified
 from smsq_worker.ledger import quality
 from smsq_worker.ledger.weights import weights_now
 from smsq_worker.runtime import Runtime
-from smsq_worker.scheduler.weights import Weigher
 from smsq_worker.sending.wakeup import WakeUp
 
 FAST = "rate_per_s = 10000\nburst = 1000\n"
@@ -87,6 +86,6 @@ def an_hour(runtime: Runtime, hour: int) -> Counter[str]:
     last = quality.last_hour(runtime.client, runtime.settings.redis_url)
     found = quality.by_account(quality.read(runtime.client, runtime.settings.redis_url, last))
     assert {key: one.accepted for key, one in found.items()} == given
-    Weigher(runtime.ledger).weigh()
-    Weigher(runtime.ledger).weigh()  # Of another worker, in the same hour.
+    assert runtime.ledger.move_weights()
+    assert not runtime.ledger.move_weights()  # Of another worker, in the same hour.
     return given

@@ -19,7 +19,7 @@ import pytest
 import smsq
 from harness.flower import AUTH, CODE, SLOW_PHONE, TEMPLATE, Running, leaks, watched
 from harness.waiting import eventually, known
-from smsq_worker.delivery_reports.publish import publish_reports
+from smsq.publishing import publish_reports
 
 PHONES = {
     "13800138000": ("otp", "SUCCESS", "accepted"),

@@ -119,8 +119,9 @@ class _Collector:
         accounts = self._inspector.account_views()
         rate = sum(one.rate.now for one in accounts) if accounts else control.rate().now
         yield _gauge("rate_limit", "Attempts a second allowed at present.", rate)
-        yield from _accounts(accounts)
-        yield from _deliveries(accounts, self._inspector.deliveries())
+        if accounts:
+            yield from _accounts(accounts)
+            yield from _deliveries(accounts, self._inspector.deliveries())
         live = control.live()
         yield _gauge("inflight", "Attempts under way.", total(live, State.SENDING))
         yield _gauge("deferred", "Messages that wait for a time.", total(live, State.DEFERRED))
@@ -158,9 +159,7 @@ class _Collector:
 
 
 def _accounts(views: Sequence[AccountView]) -> Iterator[Metric]:
-    """Yield the metrics of several accounts, each with its name; none of the only one."""
-    if not views:
-        return
+    """Yield the metrics of several accounts, each with its name."""
     named = {view.account.name: view for view in views}
     states = {
         (name, state): float(view.state == state)
@@ -178,8 +177,6 @@ def _deliveries(
     views: Sequence[AccountView], deliveries: Mapping[str, Delivery]
 ) -> Iterator[Metric]:
     """Yield what several accounts delivered; an account that accepted nothing has no ratio."""
-    if not views:
-        return
     found = {one.account.name: deliveries.get(one.account.key, Delivery()) for one in views}
     accepted = {name: one.accepted for name, one in found.items()}
     words = "Accepted in the last whole hour that has been over for 15 minutes."

@@ -8,7 +8,6 @@ thread that replays the spool writes them to the ledger.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Final
 
 from smsq.errors import LedgerUnavailable
 from smsq_worker.api.report_addresses import ReportAddresses
+from smsq_worker.infra.quiet import QUIET_S, Quiet
 from smsq_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -36,22 +36,6 @@ SIGNATURE: Final = ("signature", "its signature is wrong, or made with another s
 FULL: Final = ("full", "too many reports wait whose mid no message has; or the spool is full")
 OTHER: Final = ("other", "see the lines before this one")
 WHYS: Final = sorted({why for why, _ in (*WHY.values(), SIGNATURE, FULL, OTHER)})
-QUIET_S: Final = 60.0
-
-
-class QuietLog:
-    """Logs as CRITICAL what may happen at each of many requests, at most once a minute."""
-
-    def __init__(self, words: str, timer: Callable[[], float] = time.monotonic) -> None:
-        self._words = words
-        self._timer = timer
-        self._quiet_until = -math.inf
-
-    def note(self, what: object) -> None:
-        """Log it, unless that was done a moment ago."""
-        if self._timer() >= self._quiet_until:
-            self._quiet_until = self._timer() + QUIET_S
-            log.critical(self._words, what)
 
 
 class RefusalCounter:
@@ -61,9 +45,8 @@ class RefusalCounter:
         self, addresses: ReportAddresses, timer: Callable[[], float] = time.monotonic
     ) -> None:
         self._addresses = addresses
-        self._timer = timer
+        self._quiet = Quiet(timer)
         self._counts: Counter[str] = Counter()
-        self._quiet_until: dict[tuple[str, str], float] = {}
         self._lock = Lock()
 
     def note(
@@ -77,13 +60,9 @@ class RefusalCounter:
         if reporter is None:
             return
         why, words = of or WHY.get(status, OTHER)
-        now, kind = self._timer(), (why, reporter.name)
         with self._lock:
             self._counts[f"reports_refused:{why}"] += 1
-            is_logged = self._quiet_until.get(kind, now) <= now
-            if is_logged:
-                self._quiet_until[kind] = now + QUIET_S
-        if is_logged:
+        if self._quiet.is_over((why, reporter.name)):
             log.warning(
                 "a report%s from %s was refused with %d (%s): %s; for %d s others of this kind are "
                 "only counted",

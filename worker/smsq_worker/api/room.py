@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from smsq_worker.api.routes import answer
 from smsq_worker.api.throttle import source_of
 
 MAX_REQUESTS: Final = 600
@@ -46,7 +46,8 @@ class Room:
         source = source_of(client[0] if client else "")
         of_source, of_all = self._under_way[source], self._under_way.total()
         if of_source >= self._share.of_source or of_all >= self._share.requests:
-            await _refusal()(scope, receive, send)
+            full = answer(503, "too many requests at a time", {"Retry-After": "1"})
+            await full(scope, receive, send)
             return
         self._under_way[source] += 1
         try:
@@ -55,8 +56,3 @@ class Room:
             self._under_way[source] -= 1
             if not self._under_way[source]:
                 del self._under_way[source]
-
-
-def _refusal() -> JSONResponse:
-    answer = {"code": 503, "msg": "too many requests at a time"}
-    return JSONResponse(answer, 503, {"Retry-After": "1"})

@@ -22,7 +22,7 @@ from smsq_worker.api import metrics
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
-from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, QuietLog, RefusalCounter
+from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, RefusalCounter
 from smsq_worker.api.report_addresses import ReportAddresses, Reporter
 from smsq_worker.api.sharing import Shared
 from smsq_worker.api.throttle import SourceThrottle, address, source
@@ -30,6 +30,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.domain.accounts import qualified
+from smsq_worker.infra.quiet import Quiet
 from smsq_worker.inspection.accounts import with_account_names
 from smsq_worker.inspection.snapshot import Inspector
 from smsq_worker.ledger import Ledger
@@ -93,7 +94,7 @@ class Api:
         self.has_several_accounts = settings.accounts_file is not None
         """Their vendors may report by GET, too."""
         self._throttle = SourceThrottle("token")
-        self._unsafe = QuietLog("neither Redis nor the spool takes a report: %s")
+        self._quiet = Quiet()
         self.refusals = RefusalCounter(self.addresses)
         self._inspector = Inspector(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
@@ -129,7 +130,8 @@ class Api:
                 again = {"Retry-After": "60"}
                 raise ReportRefused(reporter.vendor, "no_room", FULL, again) from None
             except OSError as error:  # TimeoutError is one, of a disk that hangs
-                self._unsafe.note(error)
+                if self._quiet.is_over("unsafe"):
+                    log.critical("neither Redis nor the spool takes a report: %s", error)
                 raise ReportRefused(reporter.vendor, "no_room", WHY[503]) from None
         if reports.bad:
             raise ReportRefused(reporter.vendor, "malformed", WHY[400])

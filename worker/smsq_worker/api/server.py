@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from smsq.app import app as celery
 from smsq.app import connect_in_time
+from smsq.publishing import publish_reports
 from smsq.wakeup import of_reports
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
@@ -28,7 +29,6 @@ from smsq_worker.api.routes import Api
 from smsq_worker.config.parsers import Network
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
-from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.heartbeat import Systemd
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger

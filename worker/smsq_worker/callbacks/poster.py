@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from threading import Lock
+from typing import Final, Literal
 from urllib.parse import unquote
 
-from urllib3 import PoolManager, Timeout
 from urllib3.util import make_headers, parse_url
 
 from smsq.settings import IDLE_S
-from smsq_worker.callbacks.pools import guarded_pools, released
-from smsq_worker.infra.http import NotConnected, name_of, read_body, retry_after_s, socket_options
+from smsq_worker.callbacks.ssrf_guard import Guard
+from smsq_worker.infra.adapter import Adapter
+from smsq_worker.infra.http import NotConnected, Request, name_of, retry_after_s
 
 MAX_ANSWER: Final = 65_536
 """A longer answer is not read to its end, and its connection is closed."""
 HOSTS: Final = 32
+_OWN_HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "smsq"}
 _LINE: Final = frozenset("\r\n\0")
 CONNECTIONS: Final = 8
 """Kept open to each of HOSTS hosts; more are opened where they are needed."""
+_URLLIB3S: Final = {"ReadTimeout": "ReadTimeoutError", "ConnectionError": "ProtocolError"}
+"""Names by which troubles after the connection are known since callbacks went through urllib3."""
 
 Trouble = Literal["failed", "unreached", "unsendable", "hindered"]
 """Whose it was.
@@ -64,40 +69,53 @@ class Poster:
         read_timeout_s: float = 10.0,
         idle_timeout_s: float = IDLE_S,
     ) -> None:
-        self._pools = PoolManager(
-            num_pools=HOSTS,
-            maxsize=CONNECTIONS,
-            timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
-            retries=False,
-            socket_options=socket_options(read_timeout_s, idle_timeout_s),
-            # Where no CAs are named, urllib3 loads the system's.
-            cert_reqs="CERT_REQUIRED",
+        self._adapters: dict[str, Adapter] = {}
+        """By origin; the last was used last."""
+        self._guards = {"http": Guard(allowed), "https": Guard(allowed, trusted)}
+        self._adapter = partial(
+            Adapter,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            idle_timeout_s=idle_timeout_s,
+            connections=CONNECTIONS,
+            max_body=MAX_ANSWER,
         )
-        pools: dict[str, Any] = guarded_pools(allowed, trusted, idle_timeout_s)
-        self._pools.pool_classes_by_scheme = pools
+        self._lock = Lock()
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """POST a body once. Never raises. Ends within `rules.longest_post_s`."""
         try:
-            encoded = _encoded({**headers, **_authorization(url), "User-Agent": "smsq"})
+            place = parse_url(url)
+            encoded = _encoded({**headers, **_authorization(place.auth), **_OWN_HEADERS})
         except ValueError as error:
             return unsendable(error)
         try:
-            response = self._pools.urlopen(
-                "POST", url, redirect=False, headers=encoded, body=body, preload_content=False
-            )
-            with released(response):
-                # Only so that the connection can be kept: the status decides.
-                read_body(response, MAX_ANSWER)
-            return _result(response.status, response.headers)
+            guard, origin = self._guards[place.scheme or ""], f"{place.scheme}://{place.netloc}"
+            request = Request("POST", f"{origin}{place.request_uri}", encoded, body)
+            # The status decides: the body is only read so that the connection can be kept.
+            response = self._adapter_of(origin, guard).send(request, ready=lambda: None)
         except NotConnected as error:
             return Posted(done=False, detail=str(error), why="unreached")
         except Exception as error:  # noqa: BLE001 - the seam: a URL may be anything
-            return Posted(done=False, detail=name_of(error))
+            name = name_of(error)
+            return Posted(done=False, detail=_URLLIB3S.get(name, name))
+        return _result(response.status_code, response.headers)
+
+    def _adapter_of(self, origin: str, guard: Guard) -> Adapter:
+        with self._lock:
+            known = self._adapters.pop(origin, None)
+            self._adapters[origin] = known or self._adapter(origin, look_up=guard.places)
+            if len(self._adapters) > HOSTS:
+                self._adapters.pop(next(iter(self._adapters))).close()
+            return self._adapters[origin]
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._pools.clear()
+        for adapter in self._adapters.values():
+            adapter.close()
+
+    # The channels that hold one are functions, and end by being forgotten.
+    __del__ = close
 
 
 def unsendable(error: Exception) -> Posted:
@@ -114,8 +132,8 @@ def _encoded(headers: Mapping[str, str]) -> dict[str, str]:
     return {**headers}
 
 
-def _authorization(url: str) -> dict[str, str]:
-    user, _, password = (parse_url(url).auth or "").partition(":")
+def _authorization(auth: str | None) -> dict[str, str]:
+    user, _, password = (auth or "").partition(":")
     made = make_headers(basic_auth=f"{unquote(user)}:{unquote(password)}") if user else {}
     return {name.title(): value for name, value in made.items()}
 

@@ -7,7 +7,6 @@ queues are all that Redis can give.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from threading import Lock
 from typing import Any, Final
@@ -24,6 +23,7 @@ from smsq.contract import (
     Lane,
 )
 from smsq_worker.celery_worker.envelope import has_arguments
+from smsq_worker.infra.quiet import QUIET_S, Quiet
 from smsq_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ _OWN: Final = {
     NOTIFY_OUTCOME: frozenset({NOTIFY_QUEUE}),
 }
 """In which queues a task may be; what is no task of smsq's is refused by Celery."""
-QUIET_S: Final = 60.0
 
 
 class Misplaced:
@@ -44,7 +43,7 @@ class Misplaced:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._quiet_until: dict[tuple[str, str], float] = {}
+        self._quiet = Quiet()
         self._lock = Lock()
 
     def admits(self, message: dict[str, Any], queue: str) -> bool:
@@ -72,14 +71,13 @@ class Misplaced:
             counts, self._counts = self._counts, Counter()
         ledger.set_tasks_aside({f"{task} in {queue}": n for (task, queue), n in counts.items()})
         for (task, queue), count in counts.items():
-            if self._quiet_until.get((task, queue), 0.0) > time.monotonic():
-                continue
-            self._quiet_until[task, queue] = time.monotonic() + QUIET_S
-            log.critical(
-                "set aside %d of %s from %s: a task is taken from its own queue only, so somebody "
-                "who may push to that one has put it there; for %d s others are only counted",
-                *(count, task, queue, QUIET_S),
-            )
+            if self._quiet.is_over((task, queue)):
+                log.critical(
+                    "set aside %d of %s from %s: a task is taken from its own queue only, so "
+                    "somebody who may push to that one has put it there; for %d s others are only "
+                    "counted",
+                    *(count, task, queue, QUIET_S),
+                )
 
 
 misplaced: Final = Misplaced()

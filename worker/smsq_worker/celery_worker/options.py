@@ -13,15 +13,13 @@ from smsq.suggestions import did_you_mean
 
 POOL: Final = "threads"
 INSTEAD: Final = "`smsq worker --concurrency N` sets how many attempts are under way at once"
-_NO_EFFECT: Final = {
-    "--time-limit": "every attempt has its own deadline, SMSQ_READ_TIMEOUT_S",
-    "--soft-time-limit": "every attempt has its own deadline, SMSQ_READ_TIMEOUT_S",
-    "--max-tasks-per-child": "a worker has no child processes",
-    "--max-memory-per-child": "a worker has no child processes",
-}
-_NOT_TESTED: Final = {
-    "--prefetch-multiplier": "a lane full of bulk can keep an otp waiting with it",
-    "--disable-prefetch": "a lane full of bulk can keep an otp waiting with it",
+_DOUBTFUL: Final = {
+    "--time-limit": "has no effect: every attempt has its own deadline, SMSQ_READ_TIMEOUT_S",
+    "--soft-time-limit": "has no effect: every attempt has its own deadline, SMSQ_READ_TIMEOUT_S",
+    "--max-tasks-per-child": "has no effect: a worker has no child processes",
+    "--max-memory-per-child": "has no effect: a worker has no child processes",
+    "--prefetch-multiplier": "is not tested: a lane full of bulk can keep an otp waiting with it",
+    "--disable-prefetch": "is not tested: a lane full of bulk can keep an otp waiting with it",
 }
 
 
@@ -59,11 +57,9 @@ def refused_pool(pool: Any) -> list[str]:
 def doubtful(arguments: Sequence[str]) -> Iterator[str]:
     """Yield a warning for each of a worker's arguments that does nothing, or was not tested."""
     found = _read(arguments)
-    given = {name for name in (*_NO_EFFECT, *_NOT_TESTED) if vars(found)[_field(name)] is not None}
-    yield from (f"{name} has no effect: {why}" for name, why in _NO_EFFECT.items() if name in given)
-    yield from (
-        f"{name} is not tested: {why}" for name, why in _NOT_TESTED.items() if name in given
-    )
+    for name, why in _DOUBTFUL.items():
+        if getattr(found, name.removeprefix("--").replace("-", "_")) is not None:
+            yield f"{name} {why}"
     if unknown := _queues(found) - set(QUEUES):
         yield f"--queues: {_unknown(unknown)}"
 
@@ -73,14 +69,9 @@ def _read(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("-P", "--pool", default=POOL, nargs="?")
     parser.add_argument("-Q", "--queues", action="append", nargs="?", default=[])
     parser.add_argument("--purge", "--discard", action="store_true")
-    for name in ("--autoscale", *_NO_EFFECT, "--prefetch-multiplier"):
+    for name in ("--autoscale", *_DOUBTFUL):
         parser.add_argument(name, nargs="?", const="")
-    parser.add_argument("--disable-prefetch", action="store_const", const="")
     return parser.parse_known_args(arguments)[0]
-
-
-def _field(name: str) -> str:
-    return name.removeprefix("--").replace("-", "_")
 
 
 def _queues(found: Namespace) -> set[str]:
@@ -88,9 +79,5 @@ def _queues(found: Namespace) -> set[str]:
 
 
 def _unknown(queues: set[str]) -> str:
-    named, hints = (
-        ", ".join(sorted(queues)),
-        (did_you_mean(name, QUEUES) for name in sorted(queues)),
-    )
-    words = f"{named}: no queue of smsq's, which are {', '.join(QUEUES)}"
-    return "; ".join([words, *filter(None, hints)])
+    words = f"{', '.join(sorted(queues))}: no queue of smsq's, which are {', '.join(QUEUES)}"
+    return "; ".join([words, *filter(None, (did_you_mean(one, QUEUES) for one in sorted(queues)))])

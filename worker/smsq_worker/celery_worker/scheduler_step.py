@@ -13,13 +13,12 @@ from kombu import Connection
 from kombu.exceptions import ChannelError, OperationalError
 
 from smsq import wakeup
-from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, REPORT_QUEUE, Lane
-from smsq.publishing import publish, publish_batch
+from smsq.contract import NOTIFY_OUTCOME, NOTIFY_QUEUE, Lane
+from smsq.publishing import publish, publish_batch, publish_reports
 from smsq_worker.celery_worker.app import WorkerApp
 from smsq_worker.celery_worker.envelope import MAX_ENVELOPE
 from smsq_worker.celery_worker.liveness import Liveness
 from smsq_worker.celery_worker.misplaced import misplaced
-from smsq_worker.delivery_reports.publish import publish_reports
 from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.memory import is_full
@@ -27,7 +26,6 @@ from smsq_worker.infra.wakeups import OLDEST, some_ids
 from smsq_worker.ledger.functions import Keeper
 from smsq_worker.ledger.types import BATCH, FEW
 from smsq_worker.scheduler.scheduler import Scheduler
-from smsq_worker.scheduler.weights import Weigher
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +81,6 @@ class SchedulerStep(bootsteps.StartStopStep):
                 chores=(
                     Keeper(runtime.client, app.settings.redis_url).keep,
                     partial(misplaced.tell, runtime.ledger),
-                    Weigher(runtime.ledger).weigh,
                 ),
                 reconcile=runtime.reconciler.reconcile,
             )
@@ -118,15 +115,8 @@ class BrokerQueues:
         """Return whether the broker is at its memory limit, where it takes no wake-up."""
         return is_full(self._channel.client)
 
-    def waiting_callbacks(self) -> int:
-        """Count the wake-ups in the queue of callbacks."""
-        return self._waiting(NOTIFY_QUEUE)
-
-    def waiting_reports(self) -> int:
-        """Count the wake-ups in the queue of reports."""
-        return self._waiting(REPORT_QUEUE)
-
-    def _waiting(self, queue: str) -> int:
+    def waiting(self, queue: str) -> int:
+        """Count the wake-ups in a queue."""
         try:
             return int(self._channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:  # how kombu says that the queue is empty

@@ -7,8 +7,9 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any, Final
 
 import celery.app.amqp
@@ -74,17 +75,6 @@ def _what_is_left(message: Any) -> dict[str, Any]:
         return raw
     body = b64encode(json.dumps([[waiting], {}, {}]).encode()).decode()
     return raw | {"body": body, "properties": raw["properties"] | {"body_encoding": "base64"}}
-
-
-class _InsistingPipe:
-    """A pipeline for a message that is given back: it needs no more memory than before."""
-
-    def __init__(self, insist: Callable[..., Any], pipe: Any) -> None:
-        self._insist = insist
-        self._pipe = pipe
-
-    def rpush(self, key: str, item: Any) -> None:
-        self._insist(self._pipe, "RPUSH", key, item)
 
 
 class _GatedChannel(SafeChannel):
@@ -207,8 +197,9 @@ class _GatedChannel(SafeChannel):
         """
         payload, exchange, routing_key, pipe = args[:4]
         restore = super()._do_restore_message  # type: ignore[misc]
-        pipe = _InsistingPipe(self.insist, pipe)
-        restore(payload, exchange, routing_key, pipe, leftmost=False)
+        # It needs no more memory than before.
+        insisting = SimpleNamespace(rpush=partial(self.insist, pipe, "RPUSH"))
+        restore(payload, exchange, routing_key, insisting, leftmost=False)
 
     @cached_property
     def _insist(self) -> Any:

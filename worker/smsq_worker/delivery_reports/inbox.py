@@ -18,6 +18,7 @@ from smsq.errors import LedgerFull, LedgerUnavailable
 from smsq.ledger_writer import WakeUp
 from smsq_worker.delivery_reports.coalescer import MidAndStat
 from smsq_worker.infra.failure_log import FailureLog
+from smsq_worker.infra.quiet import Quiet
 from smsq_worker.infra.spool import Spool, SpoolFull
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.errors import LedgerFault
@@ -31,8 +32,6 @@ WAKE_AFTER_S: Final = 30
 POLL_S: Final = 1.0
 BATCH: Final = 50
 """Reports in one wake-up, and in one act of the ledger, for which others wait."""
-QUIET_S: Final = 60.0
-"""What happens at each of many reports is logged once in this time."""
 
 
 class Inbox:
@@ -58,7 +57,7 @@ class Inbox:
         self._timeout_s = timeout_s
         self._is_spooling = Event()
         self._progress_at = time.monotonic()
-        self._quiet_until = dict[str, float]()
+        self._quiet = Quiet()
 
     def keep(self, reports: Sequence[MidAndStat]) -> Collection[MidAndStat]:
         """Make reports safe; return those for which there is no room.
@@ -205,7 +204,5 @@ class Inbox:
         return refused
 
     def _warn(self, words: str, what: object) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until.get(words, now):
-            self._quiet_until[words] = now + QUIET_S
+        if self._quiet.is_over(words):
             log.warning(words, what)

@@ -29,7 +29,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from smsq.boottime import now_s
 from smsq_worker.infra.answer import read_answer
 from smsq_worker.infra.http import MIN_TIMEOUT_S, NotConnected, Request, name_of, socket_options
-from smsq_worker.infra.resolver import RESOLVER, connect
+from smsq_worker.infra.resolver import RESOLVER, Place, connect
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,9 @@ class Adapter(BaseAdapter):
         idle_timeout_s: float,
         connections: int,
         max_body: int,
+        look_up: Callable[[str, float], list[Place]] | None = None,
     ) -> None:
+        """`look_up` finds a host's addresses within a timeout, where the resolver is not to."""
         super().__init__()
         origin = parse_url(url)
         scheme = str(origin.scheme)
@@ -163,6 +165,7 @@ class Adapter(BaseAdapter):
         self._read_timeout_s = read_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._max_body = max_body
+        self._look_up = look_up or RESOLVER.look_up
         self._options = socket_options(read_timeout_s, idle_timeout_s)
         self._idle: list[_Connection] = []
         self._room = connections
@@ -275,7 +278,7 @@ class Adapter(BaseAdapter):
         """Connect within the timeout: name lookup, all addresses and TLS together."""
         end = time.monotonic() + self._connect_timeout_s
         context = _tls(self._verify) if self._is_secure else None
-        places = RESOLVER.look_up(self._host, self._connect_timeout_s)
+        places = self._look_up(self._host, self._connect_timeout_s)
         sock = connect(places, self._port, end, self._options)
         timeouts = (self._connect_timeout_s, self._read_timeout_s)
         try:

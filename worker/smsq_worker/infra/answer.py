@@ -131,7 +131,7 @@ def read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
     """Return an answer as http.client reads it. Raises as `read_answer`."""
     with closing(source):
         # Of HEAD, which the adapter does not send, an answer would have no body.
-        read = DeadlineResponse(source, method="GET")
+        read = DeadlineResponse(source, method="GET")  # type: ignore[arg-type]
         read.begin()
         raw = HTTPResponse(
             read,

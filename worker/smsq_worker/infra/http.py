@@ -1,4 +1,4 @@
-"""What the gateway's client and the callbacks' share of HTTP, and know nothing else of each other.
+"""HTTP as vendors, the adapter and callbacks speak it.
 
 Answers that http.client reads have one deadline each, for head and body together.
 """
@@ -63,7 +63,6 @@ class DeadlineReader(io.RawIOBase):
         self, sock: socket.socket, end: float, begun: bytes = b"", failed: OSError | None = None
     ) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", 0)
         self._end = end
         self._begun = begun
         self._failed = failed
@@ -93,21 +92,11 @@ class DeadlineReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the answer came too slowly")
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        """Release the socket, which stays open."""
-        self._raw.close()
-        super().close()
+        return self._sock.recv_into(buffer)
 
 
 class DeadlineResponse(HTTPResponse):
-    """An answer of http.client's that comes whole within the timeout that its socket has."""
-
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        if not isinstance(sock, DeadlineReader):
-            sock = DeadlineReader(sock, time.monotonic() + (sock.gettimeout() or 0))
-        super().__init__(sock, *args, **kwargs)
+    """An answer as http.client reads it."""
 
     def flush(self) -> None:
         """Return at once, as nothing is written.

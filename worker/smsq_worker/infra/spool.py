@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from smsq.errors import LedgerUnavailable
+from smsq_worker.infra.heartbeat import is_locked
 from smsq_worker.infra.private_file import private_opener
 
 log = logging.getLogger(__name__)
@@ -220,13 +221,9 @@ def _is_nearly_full(folder: Path, more: int) -> bool:
 
 def _abandoned(path: Path) -> bool:
     try:
-        if not _is_regular(path):
-            return True
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not (_is_regular(path) and is_locked(path))
     except OSError:
         return False
-    return True
 
 
 def _replay(path: Path, apply: Callable[[dict[str, Any]], object]) -> Replayed:

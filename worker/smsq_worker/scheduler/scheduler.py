@@ -14,7 +14,7 @@ from functools import partial
 from threading import Event
 from typing import Final, Protocol
 
-from smsq.contract import Lane
+from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.errors import LedgerUnavailable
 from smsq.failpoints import reached
 from smsq_worker.domain.backoff import Backoff
@@ -39,6 +39,8 @@ REST_S: Final = 0.05
 within it only handle timers."""
 REPORT_AGAIN_S: Final = 30.0
 """When a report that was accepted but not reconciled is woken up again."""
+WEIGH_S: Final = 60.0
+"""How often it looks whether weights of routes are to move."""
 MAX_QUEUED_CALLBACKS: Final = 200
 MAX_QUEUED_REPORTS: Final = 400
 """Wake-ups of reports in the queue from which none is added: what waits there is woken up again."""
@@ -57,14 +59,11 @@ class Queues(Protocol):
     def is_full(self) -> bool:
         """Return whether the broker is at its memory limit, where it takes no wake-up."""
 
-    def waiting_callbacks(self) -> int:
-        """Count the wake-ups in the queue of callbacks."""
+    def waiting(self, queue: str) -> int:
+        """Count the wake-ups in a queue."""
 
     def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
         """Publish the wake-ups of messages of one lane."""
-
-    def waiting_reports(self) -> int:
-        """Count the wake-ups in the queue of reports."""
 
     def publish_report(self, mid: str, stat: str) -> None:
         """Publish the wake-up of a report."""
@@ -100,7 +99,7 @@ class Scheduler:
         self._queues = queues
         self._chores = chores
         self._reconcile = reconcile
-        self._slices_until = 0.0
+        self._slices_until = self._weigh_at = 0.0
         self._outages: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_failures, self._replay_at = FailureLog(log, "the spool"), 0.0
         self._memory, self._ledger_is_full, self._broker_is_full = MemoryWatch(), False, False
@@ -146,6 +145,7 @@ class Scheduler:
             self._wake_reports,
             self._wake_callbacks,
             *self._chores,
+            self._move_weights,
         ]
         if time.monotonic() < self._slices_until:
             steps = [self._replay_spool, self._handle_timers]
@@ -219,7 +219,7 @@ class Scheduler:
             # They free memory, so they must not wait for it.
             self._reconcile(self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S))
             return None
-        if self._queues.waiting_reports() >= MAX_QUEUED_REPORTS:
+        if self._queues.waiting(REPORT_QUEUE) >= MAX_QUEUED_REPORTS:
             return None
         reports = self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)
         self._run_all(partial(self._queues.publish_report, *report) for report in reports)
@@ -229,6 +229,11 @@ class Scheduler:
         if self._broker_is_full:
             return
         # The ledger holds the backlog, so that a slow endpoint's callbacks are not queued twice.
-        room = max(0, MAX_QUEUED_CALLBACKS - self._queues.waiting_callbacks())
+        room = max(0, MAX_QUEUED_CALLBACKS - self._queues.waiting(NOTIFY_QUEUE))
         names = self._callbacks.claim(room) if room else ()
         self._run_all(partial(self._queues.publish_callback, name) for name in names)
+
+    def _move_weights(self) -> None:
+        if time.monotonic() >= self._weigh_at:
+            self._weigh_at = time.monotonic() + WEIGH_S
+            self._ledger.move_weights()
