@@ -180,10 +180,10 @@ def running(
 
 def perform(client: Client, steps: Steps[Result]) -> Result:
     """Take steps over a client's connections; return their result."""
-    return drive(steps, lambda commands: _exchange(client, commands))
+    return drive(steps, lambda commands: exchange(client, commands))
 
 
-def _exchange(client: Client, commands: Commands) -> Answers:
+def exchange(client: Client, commands: Commands) -> Answers:
     """Send commands in one go and return their answers, of which some may be errors.
 
     As redis-py's execute_command does it, with its retries over a new connection, but without what

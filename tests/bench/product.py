@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from smsq.cipher import opener
@@ -44,6 +45,7 @@ __all__ = [
     "Service",
     "Settings",
     "api_service",
+    "enter_many",
     "free_port",
     "ledger_writer",
     "opener",
@@ -52,6 +54,17 @@ __all__ = [
 
 api_service = getattr(services, "api", None) or services.door
 """Named door up to 0.2.0."""
+
+
+def enter_many(writer: Any, messages: Sequence[tuple[str, Any]]) -> list[str]:
+    """Write messages in one act; give the state of each."""
+    if hasattr(writer, "enter_many"):  # up to 0.2.0, where it returned the states alone
+        return [getattr(one, "state", one) for one in writer.enter_many(messages)]
+    from smsq.connection import perform
+    from smsq.entries import NO_ORIGIN
+
+    entries = perform(writer._client, writer.making_entries(messages, NO_ORIGIN))
+    return [one.state for one in perform(writer._client, writer.entering_entries(entries))]  # type: ignore[union-attr]
 
 
 def ledger_writer(app: Any) -> LedgerWriter:

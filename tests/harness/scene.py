@@ -54,7 +54,7 @@ class Scene:
     def enter(
         self, name: str = "m1", *, phone: str = PHONE, template: str = TEMPLATE, **options: object
     ) -> State:
-        return self.entrance.enter(name, parse((phone, template, "482913"), options))
+        return self.entrance.enter(name, parse((phone, template, "482913"), options)).state
 
     def admit(self, name: str = "m1", *, booked: bool = False) -> Admitted | RetryLater | Rejected:
         return self.ledger.admit(name, turn=str(self.now_us()) if booked else "")

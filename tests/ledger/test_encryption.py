@@ -74,7 +74,7 @@ def sealed(client: redis.Redis, settings: Settings) -> FernetCipher:
 
 
 def enter(scene: Scene, name: str, phone: str = PHONE, **options: object) -> str:
-    return scene.entrance.enter(name, parse((phone, "SMS_1001", CODE), options))
+    return scene.entrance.enter(name, parse((phone, "SMS_1001", CODE), options)).state
 
 
 def readable(client: redis.Redis) -> list[str]:
