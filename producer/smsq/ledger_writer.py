@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import RedisError
 
 from smsq import keys
-from smsq.cipher import Opener, opener, to_json
+from smsq.cipher import Opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import Lane, Message, State, parse_id
 from smsq.entries import (
@@ -59,7 +59,7 @@ class LedgerWriter:
     ) -> None:
         self._client = client
         self._settings = settings
-        self._cipher = cipher or opener(client, settings)
+        self._cipher = cipher or Opener(client, settings)
         self._enqueue = Act("enqueue")
         self._unpublished = Act("unpublished")
 

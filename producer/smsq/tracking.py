@@ -11,7 +11,7 @@ from smsq.campaigns import reading_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL, LaneName, State, StateName, is_id
-from smsq.steps import Steps, answered
+from smsq.steps import Steps, answered, as_dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,7 @@ def reading(url: str, message_id: str) -> Steps[Status | None]:
         return None
     with mapped_errors(url):
         (found,) = yield from answered([("HGETALL", keys.message(message_id))])
-    # By RESP2 it is a list of names and values.
-    stored: dict[str, str] = (
-        found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
-    )
+    stored: dict[str, str] = as_dict(found)
     if not stored:
         return None
     fields = yield from reading_apparent(url, unfolded(stored))
@@ -150,9 +147,9 @@ def _read_spoilt(client: Client, url: str, message_id: str) -> Status | None:
     command = ("HGETALL", keys.message(message_id))
     with mapped_errors(url):
         found: Any = client.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
-    pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
     fields = {
-        name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs
+        name.decode(errors="replace"): value.decode(errors="replace")
+        for name, value in as_dict(found).items()
     }
     return status_of(message_id, unfolded(fields)) if fields else None
 

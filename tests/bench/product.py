@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from smsq.cipher import opener
+from smsq import cipher
 from smsq_worker.ledger import Ledger, Report
 
 try:
@@ -52,6 +52,7 @@ __all__ = [
     "services",
 ]
 
+opener: Any = getattr(cipher, "Opener", None) or cipher.opener
 api_service = getattr(services, "api", None) or services.door
 """Named door up to 0.2.0."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from smsq import keys
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.compaction import unfolded
 from smsq.contract import FINAL, State, parse
 from smsq.ledger_writer import LedgerWriter
@@ -44,7 +44,7 @@ class Scene:
         self.client = client
         self.settings = settings
         self.rules = replace(settings.rules, **rules)
-        cipher = opener(client, settings, strict=True)
+        cipher = Opener(client, settings, strict=True)
         self.ledger = Ledger(client, self.rules, cipher)
         self.control = Control(client, self.rules, cipher)
         self.entrance = LedgerWriter(client, settings)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher, opener, to_json
+from smsq.cipher import Opener, PlaintextCipher, to_json
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, Message, OnAmbiguous, State
@@ -136,7 +136,7 @@ class Redo(Acts):
         selector: Selector,
         enter: Enter,
     ) -> None:
-        super().__init__(client, settings.rules, opener(client, settings, strict=True))
+        super().__init__(client, settings.rules, Opener(client, settings, strict=True))
         self._settings = settings
         self._catalogues = catalogues
         self._selector = selector
