@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors, perform
+from smsq.connection import mapped_errors
 from smsq.contract import State
 from smsq.steps import Steps, answered
 
@@ -35,13 +35,8 @@ def apparent(fields: dict[str, str], stop: str | None, stopped: str | None) -> d
     return fields | ended | ({"finished": stopped} if stopped else {})
 
 
-def read_apparent(client: Client, url: str, fields: dict[str, str]) -> dict[str, str]:
-    """Return the same; of a message that waits in a campaign by one more reading."""
-    return perform(client, reading_apparent(url, fields))
-
-
 def reading_apparent(url: str, fields: dict[str, str]) -> Steps[dict[str, str]]:
-    """Read what `read_apparent` returns, as steps."""
+    """Return the same; of a message that waits in a campaign by one more reading."""
     if not may_be_cancelled(fields):
         return fields
     with mapped_errors(url):
