@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from smsq import keys
-from smsq.campaigns import reading_apparent
+from smsq.campaigns import came_to_nothing, reading_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL, LaneName, State, StateName, is_id
@@ -136,7 +136,7 @@ def status_of(message_id: str, fields: dict[str, str]) -> Status:
         accepted_at=_optional_time(fields.get("accepted")),
         finished_at=_optional_time(fields.get("finished")),
         allowed_at=_optional_time(fields.get("allowed")),
-        certainly_not_sent=_certainly_not_sent(fields),
+        certainly_not_sent=fields["state"] in _UNSENT and came_to_nothing(fields),
         is_test="test" in fields,
         **{name: fields.get(name) for name in texts},
     )
@@ -152,14 +152,6 @@ def _read_spoilt(client: Client, url: str, message_id: str) -> Status | None:
         for name, value in as_dict(found).items()
     }
     return status_of(message_id, unfolded(fields)) if fields else None
-
-
-def _certainly_not_sent(fields: dict[str, str]) -> bool:
-    """Conclude as common.lua does."""
-    if fields["state"] not in _UNSENT:
-        return False
-    numbers = {name.partition(":")[0] for name in fields if name.endswith((":at", ":outcome"))}
-    return {fields.get(f"{n}:outcome") for n in numbers} <= {"not_sent", "refused"}
 
 
 def _attempts(fields: dict[str, str]) -> tuple[Attempt, ...]:
