@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from smsq import keys
 from smsq.campaigns import came_to_nothing, reading_apparent
@@ -105,10 +105,7 @@ def key_holder(reason: str | None) -> str:
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
     """Read a message; None for one that is unknown, or a bad id. Raises LedgerUnavailable."""
-    try:
-        return perform(client, reading(url, message_id))
-    except UnicodeDecodeError:
-        return _read_spoilt(client, url, message_id)
+    return perform(client, reading(url, message_id))
 
 
 def reading(url: str, message_id: str) -> Steps[Status | None]:
@@ -140,18 +137,6 @@ def status_of(message_id: str, fields: dict[str, str]) -> Status:
         is_test="test" in fields,
         **{name: fields.get(name) for name in texts},
     )
-
-
-def _read_spoilt(client: Client, url: str, message_id: str) -> Status | None:
-    """Read a message of which a field has bytes that are no text: they must not hide the others."""
-    command = ("HGETALL", keys.message(message_id))
-    with mapped_errors(url):
-        found: Any = client.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
-    fields = {
-        name.decode(errors="replace"): value.decode(errors="replace")
-        for name, value in as_dict(found).items()
-    }
-    return status_of(message_id, unfolded(fields)) if fields else None
 
 
 def _attempts(fields: dict[str, str]) -> tuple[Attempt, ...]:
