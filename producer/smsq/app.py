@@ -75,13 +75,13 @@ def time_of_a_try(settings: ProducerSettings) -> float:
     return min(5.0, settings.enqueue_timeout_s / 2)
 
 
-def connect_in_time(settings: ProducerSettings, *, encoding_errors: str = "strict") -> Client:
+def connect_in_time(settings: ProducerSettings) -> Client:
     """Return a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does."""
     return connect(
         settings.redis_url,
         idle_s=settings.idle_timeout_s,
         try_s=time_of_a_try(settings),
-        encoding_errors=encoding_errors,
+        encoding_errors="replace",  # Spoilt bytes in one field must not hide the others.
     )
 
 

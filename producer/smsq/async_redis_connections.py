@@ -20,6 +20,7 @@ from redis.sentinel import MasterNotFoundError
 from smsq import redis_urls
 from smsq.boottime import now_s
 from smsq.redis_urls import Sentinels
+from smsq.steps import as_dict
 
 Result = TypeVar("Result")
 
@@ -188,12 +189,7 @@ class AskedSentinels:
             rows = await connection.read_response()
         finally:
             connection.drop()
-        # By RESP2 a row is a list of names and values.
-        found = [
-            row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
-            for row in rows
-        ]
-        return {row["name"]: row for row in found}
+        return {row["name"]: row for row in map(as_dict, rows)}
 
 
 def _is_up(flags: str) -> bool:

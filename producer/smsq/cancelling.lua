@@ -9,17 +9,10 @@ local function certainly_not_sent(f)
   return true
 end
 
--- Free its idempotency key, unless it names another message by now. The second name is that of
--- release 0.2.0, see enqueue.lua.
-local function free_key_of(id, f)
-  local freed = false
-  for _, name in ipairs(f.key and {KEY_IDEMPOTENCY .. f.key, KEY_IDEMPOTENCY .. f.key:sub(-32)} or {}) do
-    if redis.call('GET', name) == id then
-      redis.call('DEL', name, name .. ':fp')
-      freed = true
-    end
-  end
-  return freed
+local function fields_of(id)
+  local stored, f = redis.call('HGETALL', KEY_MESSAGE .. id), {}
+  for i = 1, #stored, 2 do f[stored[i]] = stored[i + 1] end
+  return f
 end
 
 -- Count its end in its campaign.
@@ -36,7 +29,7 @@ end
 local function end_cancelled(id, f, now, retention)
   local message, is_certain = KEY_MESSAGE .. id, certainly_not_sent(f)
   local to = is_certain and 'cancelled' or 'failed'
-  local freed = is_certain and free_key_of(id, f)
+  local freed = is_certain and f.key and free_key(id, f.key)
   redis.call('HDEL', message, 'reason', 'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published',
     'overtaken', 'by', 'who', 'due', 'waits', 'stop', 'turn', 'key', 'refused', 'unsent')
   redis.call('HSET', message, 'state', to, 'finished', now)
@@ -77,8 +70,7 @@ local WAITING = {queued = true, deferred = true, held = true}
 --   too late   it is what its state says, and is not sent again
 --   unknown
 local function cancel_message(id, now, retention)
-  local stored, f = redis.call('HGETALL', KEY_MESSAGE .. id), {}
-  for i = 1, #stored, 2 do f[stored[i]] = stored[i + 1] end
+  local f = fields_of(id)
   if not f.state then return 'unknown', '', '', false end
   local state, changed = f.state, false
   if WAITING[state] then

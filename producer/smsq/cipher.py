@@ -138,9 +138,14 @@ class FernetCipher(PlaintextCipher):
 
 
 class Opener:
-    """Returns the cipher, and asks the ledger for it the first time only."""
+    """Returns the cipher, and asks the ledger for it the first time only.
 
-    def __init__(self, client: Client, settings: ProducerSettings, *, strict: bool) -> None:
+    It raises LedgerUnavailable, and SettingsError where the ledger is encrypted with other keys.
+    Without any key a producer goes on, as a message in plain text is better than none; `strict`
+    is for processes that must find what others wrote.
+    """
+
+    def __init__(self, client: Client, settings: ProducerSettings, *, strict: bool = False) -> None:
         self._client = client
         self._settings = settings
         self._strict = strict
@@ -167,16 +172,6 @@ class Opener:
             if is_encrypted:
                 raise SettingsError([KEYS_ARE_MISSING])
         return PlaintextCipher()
-
-
-def opener(client: Client, settings: ProducerSettings, *, strict: bool = False) -> Opener:
-    """Return what returns the cipher.
-
-    It raises LedgerUnavailable, and SettingsError where the ledger is encrypted with other keys.
-    Without any key a producer goes on, as a message in plain text is better than none; `strict`
-    is for processes that must find what others wrote.
-    """
-    return Opener(client, settings, strict=strict)
 
 
 def is_plain(phone: str) -> bool:

@@ -19,7 +19,7 @@ from smsq.redis_connections import Connection, TlsConnection
 from smsq.redis_pools import Pool
 from smsq.sentinel import PrimaryConnection, TlsPrimaryConnection, primary_pool
 from smsq.settings import IDLE_S, shown_url
-from smsq.steps import RECONNECT, Answers, Commands, Steps, drive
+from smsq.steps import RECONNECT, Answers, Commands, Steps, drive, unfailed
 
 Result = TypeVar("Result")
 
@@ -143,14 +143,7 @@ class mapped_errors:  # noqa: N801 - it is used as a function
 
 def run(client: Client, act: Script, args: Sequence[Any] = (), keys: Sequence[Any] = ()) -> Any:
     """Run an act; return its answer."""
-    return run_and_wait(client, act, args, 0, keys=keys)[0]
-
-
-def run_and_wait(
-    client: Client, act: Script, args: Sequence[Any], replicas: int, *, keys: Sequence[Any] = ()
-) -> tuple[Any, bool]:
-    """Run what `running` describes."""
-    return perform(client, running(act, args, replicas, keys=keys))
+    return perform(client, running(act, args, 0, keys=keys))[0]
 
 
 def running(
@@ -167,10 +160,7 @@ def running(
         # 0 would be for ever. Less than half of the time, which is what one try has.
         within_ms = max(1, int(min(REPLICATED_WITHIN_MS, 400 * deadline.left_s())))
         after.append(("WAIT", replicas, within_ms))
-    answers = yield from act.run(arguments, after)
-    for reply in answers:
-        if isinstance(reply, Exception):
-            raise reply
+    answers = unfailed((yield from act.run(arguments, after)))
     is_safe = not replicas or answers[1] >= replicas
     if not is_safe:
         # Its replicas may have gone to another primary: the next connection asks for that.
@@ -180,10 +170,10 @@ def running(
 
 def perform(client: Client, steps: Steps[Result]) -> Result:
     """Take steps over a client's connections; return their result."""
-    return drive(steps, lambda commands: _exchange(client, commands))
+    return drive(steps, lambda commands: exchange(client, commands))
 
 
-def _exchange(client: Client, commands: Commands) -> Answers:
+def exchange(client: Client, commands: Commands) -> Answers:
     """Send commands in one go and return their answers, of which some may be errors.
 
     As redis-py's execute_command does it, with its retries over a new connection, but without what

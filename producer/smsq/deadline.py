@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Final
 
@@ -26,8 +25,11 @@ class DeadlineExceeded(redis.RedisError):
         super().__init__("no answer in time")
 
 
-class _Within:
-    """A block with a deadline; contextlib's costs three times as much, for each message."""
+class within:  # noqa: N801 - it is used as a function
+    """A block that bounds the time of all Redis commands in it; an earlier deadline stands.
+
+    contextlib's costs three times as much, for each message.
+    """
 
     __slots__ = ("_seconds", "_token")
     _token: Token[float]
@@ -40,11 +42,6 @@ class _Within:
 
     def __exit__(self, *_: object) -> None:
         _ends_at.reset(self._token)
-
-
-def within(seconds: float) -> AbstractContextManager[None]:
-    """Bound the time of all Redis commands in the block; an earlier deadline stands."""
-    return _Within(seconds)
 
 
 def left_s() -> float:

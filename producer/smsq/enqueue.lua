@@ -92,8 +92,7 @@ local function end_holder(holder)
   if not campaign or redis.call('HGET', KEY_CAMPAIGN .. campaign, 'stop') ~= 'cancelled' then
     return false
   end
-  local stored, f = redis.call('HGETALL', KEY_MESSAGE .. holder), {}
-  for i = 1, #stored, 2 do f[stored[i]] = stored[i + 1] end
+  local f = fields_of(holder)
   if not WAITING[f.state] or not certainly_not_sent(f) then return false end
   end_cancelled(holder, f, now, retention)
   return true

@@ -22,15 +22,17 @@ from smsq.steps import Answers, Commands, Steps
 
 AT_THE_LIMIT: Final = frozenset({"cancel"})
 """Acts that Redis lets through at its memory limit, too: they free more than they take."""
+_CANCELLING: Final = ("campaigns", "idempotency", "cancelling")
+_ENQUEUE: Final = ("wakeup", *_CANCELLING, "enqueue")
 _ACTS: Final = {
-    "enqueue": ("wakeup", "campaigns", "cancelling", "enqueue"),
+    "enqueue": _ENQUEUE,
     "unpublished": ("unpublished",),
     "verify_start": (
-        *("wakeup", "campaigns", "cancelling", "enqueue"),
+        *_ENQUEUE,
         *("verify/shared", "verify/start"),
     ),
     "verify_check": ("verify/shared", "verify/check"),
-    "cancel": ("audit", "campaigns", "cancelling", "cancel"),
+    "cancel": ("audit", *_CANCELLING, "cancel"),
 }
 """Each with the files that it is made of. The last defines the act, as a local of its name."""
 PREFIX: Final = "smsq_"

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import RedisError
 
 from smsq import keys
-from smsq.cipher import Opener, opener, to_json
+from smsq.cipher import Opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import Lane, Message, State, parse_id
 from smsq.entries import (
@@ -59,33 +59,23 @@ class LedgerWriter:
     ) -> None:
         self._client = client
         self._settings = settings
-        self._cipher = cipher or opener(client, settings)
+        self._cipher = cipher or Opener(client, settings)
         self._enqueue = Act("enqueue")
         self._unpublished = Act("unpublished")
 
-    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> State:
-        """Write a message; return its state, as `enter_one` does."""
-        return self.enter_one(message_id, message, origin).state
+    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+        """Write a message, as `entering` does; its wake-up is the caller's."""
+        return perform(self._client, self.entering(message_id, message, origin, None))
 
-    def enter_one(
-        self,
-        message_id: str,
-        message: Message,
-        origin: Origin = NO_ORIGIN,
-        wakeup: WakeUp | None = None,
-    ) -> Entered:
+    def entering(
+        self, message_id: str, message: Message, origin: Origin, wakeup: WakeUp | None
+    ) -> Steps[Entered]:
         """Write a message; return its state: queued, deferred, duplicate, or what it was already.
 
         The `wakeup` is pushed in the same act if the message is new, and queued. Raises
         LedgerUnavailable, SettingsError where the ledger's payload keys are different,
         InvalidMessage for a bad id, KeyConflict and CampaignCancelled: then nothing is written.
         """
-        return perform(self._client, self.entering(message_id, message, origin, wakeup))
-
-    def entering(
-        self, message_id: str, message: Message, origin: Origin, wakeup: WakeUp | None
-    ) -> Steps[Entered]:
-        """Enter as `enter_one` does, as steps."""
         cipher = self._cipher.opened or (yield from self._cipher.steps())
         entries = as_entries(cipher, [(parse_id(message_id), message)], origin)
         (answer,) = yield from self._writing(entries, wakeup=("one", *wakeup) if wakeup else ())
@@ -105,8 +95,7 @@ class LedgerWriter:
         wakeup: WakeUp | None,
     ) -> Steps[list[str]]:
         """Run an act that takes more arguments before those of enqueue.lua; return its answer."""
-        cipher = yield from self._cipher.steps()
-        entries = as_entries(cipher, [(message_id, message)], origin)
+        entries = yield from self.making_entries([(message_id, message)], origin)
         own = ("one", *wakeup) if wakeup else ()
         return (yield from self._writing(entries, wakeup=own, act=act, before=before))
 
@@ -114,46 +103,31 @@ class LedgerWriter:
         """Digest a number, as limits find it."""
         return (yield from self._cipher.steps()).phone_hash(phone)
 
-    def enter_many(
+    def making_entries(
+        self, messages: Sequence[tuple[str, Message]], origin: Origin
+    ) -> Steps[list[tuple[Any, ...]]]:
+        """Return messages as `entering_entries` takes them. Raises InvalidMessage for a bad id."""
+        for message_id, _ in messages:
+            parse_id(message_id)
+        cipher = self._cipher.opened or (yield from self._cipher.steps())
+        return as_entries(cipher, messages, origin)
+
+    def entering_entries(
         self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin = NO_ORIGIN,
-        *,
+        entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
         wakeups: Sequence[BatchWakeUp] = (),
-    ) -> list[Entered | KeyConflict]:
-        """Write messages in one act; return the result of each.
+    ) -> Steps[list[Entered | KeyConflict]]:
+        """Write entries as `as_entry` makes them in one act; return the result of each.
 
         `wakeups` are pushed in the same act, each for the new messages of its lane that are queued.
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
-        which have no result. Raises LedgerUnavailable, SettingsError and InvalidMessage, and
-        CampaignCancelled where the campaign of one of them was: then none is written.
+        which have no result. Raises LedgerUnavailable, and CampaignCancelled where the campaign of
+        one of them was: then none is written.
         """
-        steps = self.entering_many(messages, origin, stop_at_conflict, wakeups)
-        return perform(self._client, steps)
-
-    def entering_many(
-        self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin,
-        stop_at_conflict: bool,
-        wakeups: Sequence[BatchWakeUp],
-    ) -> Steps[list[Entered | KeyConflict]]:
-        """Enter as `enter_many` does, as steps."""
-        ids = [parse_id(message_id) for message_id, _ in messages]
-        cipher = self._cipher.opened or (yield from self._cipher.steps())
-        entries = as_entries(cipher, messages, origin)
         wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
         answers = yield from self._writing(entries, stop_at_conflict, wakeup)
-        return [as_entered(one, answer) for one, answer in zip(ids, answers, strict=False)]
-
-    def enter_entries(
-        self, entries: Sequence[tuple[Any, ...]], wakeups: Sequence[BatchWakeUp] = ()
-    ) -> list[Entered | KeyConflict]:
-        """Write entries as `as_entries` makes them in one act, as `enter_many` does."""
-        wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
-        answers = perform(self._client, self._writing(entries, wakeup=wakeup))
-        return [as_entered(one[0], answer) for one, answer in zip(entries, answers, strict=True)]
+        return [as_entered(one[0], answer) for one, answer in zip(entries, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:
         """Write that a message from outside cannot be sent: failed, with this reason."""

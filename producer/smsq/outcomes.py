@@ -20,12 +20,15 @@ def outcome_of(found: Mapping[str, Any], raw_stat: str | None) -> dict[str, Any]
     return outcome | {f"{name}_at": _iso(found.get(name)) for name in TIMES}
 
 
+def at(milliseconds: float) -> datetime:
+    """Return a moment of the ledger, in Unix milliseconds, as an aware time."""
+    return datetime.fromtimestamp(min(milliseconds, _LAST_MS) / 1000, UTC)
+
+
 def callback_id(outcome: Mapping[str, Any]) -> str:
     """Return a callback's id, by which an endpoint recognizes a repetition."""
     return f"{outcome['id']}.{outcome['state']}"
 
 
 def _iso(milliseconds: str | None) -> str | None:
-    if not milliseconds:
-        return None
-    return datetime.fromtimestamp(min(float(milliseconds), _LAST_MS) / 1000, UTC).isoformat()
+    return at(float(milliseconds)).isoformat() if milliseconds else None

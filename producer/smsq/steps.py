@@ -24,11 +24,20 @@ RECONNECT: Final[Commands] = ()
 
 def answered(commands: Commands) -> Steps[Answers]:
     """Return the answers; raise the first that is an error."""
-    answers = yield commands
+    return unfailed((yield commands))
+
+
+def unfailed(answers: Answers) -> Answers:
+    """Return the answers; raise the first that is an error."""
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
     return answers
+
+
+def as_dict(answer: Any) -> dict[Any, Any]:
+    """Return names with their values, which by RESP2 are a list of both."""
+    return answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def drive(steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Answer]) -> Result:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from smsq import keys
-from smsq.campaigns import reading_apparent
+from smsq.campaigns import came_to_nothing, reading_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL, LaneName, State, StateName, is_id
-from smsq.steps import Steps, answered
+from smsq.steps import Steps, answered, as_dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,7 @@ def key_holder(reason: str | None) -> str:
 
 def read_status(client: Client, url: str, message_id: str) -> Status | None:
     """Read a message; None for one that is unknown, or a bad id. Raises LedgerUnavailable."""
-    try:
-        return perform(client, reading(url, message_id))
-    except UnicodeDecodeError:
-        return _read_spoilt(client, url, message_id)
+    return perform(client, reading(url, message_id))
 
 
 def reading(url: str, message_id: str) -> Steps[Status | None]:
@@ -117,10 +114,7 @@ def reading(url: str, message_id: str) -> Steps[Status | None]:
         return None
     with mapped_errors(url):
         (found,) = yield from answered([("HGETALL", keys.message(message_id))])
-    # By RESP2 it is a list of names and values.
-    stored: dict[str, str] = (
-        found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
-    )
+    stored: dict[str, str] = as_dict(found)
     if not stored:
         return None
     fields = yield from reading_apparent(url, unfolded(stored))
@@ -139,30 +133,10 @@ def status_of(message_id: str, fields: dict[str, str]) -> Status:
         accepted_at=_optional_time(fields.get("accepted")),
         finished_at=_optional_time(fields.get("finished")),
         allowed_at=_optional_time(fields.get("allowed")),
-        certainly_not_sent=_certainly_not_sent(fields),
+        certainly_not_sent=fields["state"] in _UNSENT and came_to_nothing(fields),
         is_test="test" in fields,
         **{name: fields.get(name) for name in texts},
     )
-
-
-def _read_spoilt(client: Client, url: str, message_id: str) -> Status | None:
-    """Read a message of which a field has bytes that are no text: they must not hide the others."""
-    command = ("HGETALL", keys.message(message_id))
-    with mapped_errors(url):
-        found: Any = client.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
-    pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
-    fields = {
-        name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs
-    }
-    return status_of(message_id, unfolded(fields)) if fields else None
-
-
-def _certainly_not_sent(fields: dict[str, str]) -> bool:
-    """Conclude as common.lua does."""
-    if fields["state"] not in _UNSENT:
-        return False
-    numbers = {name.partition(":")[0] for name in fields if name.endswith((":at", ":outcome"))}
-    return {fields.get(f"{n}:outcome") for n in numbers} <= {"not_sent", "refused"}
 
 
 def _attempts(fields: dict[str, str]) -> tuple[Attempt, ...]:

@@ -359,6 +359,6 @@ test_a_broken_rule_makes_it_red = broken_rules(
     (OfEntry("taken_for ~= fingerprint", "false"), conflicts),
     (OfEntry("ARGV[2], ARGV[3]", "ARGV[2], 1"), test_a_key_holds_for_a_day),
     (OfEntry("math.max(now, send_at)", "now"), LATER),
-    (OfAct("shared/ends", "not certainly_not_sent(m)", "true"), frees_its_key),
-    (OfAct("shared/ends", "not certainly_not_sent(m)", "false"), keeps_its_key),
+    (OfAct("shared/ends", "certainly_not_sent(m) and", "false and"), frees_its_key),
+    (OfAct("shared/ends", "certainly_not_sent(m) and", "true and"), keeps_its_key),
 )

@@ -17,7 +17,16 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from bench.product import AttemptResult, Ledger, LedgerWriter, Outcome, Report, Settings, opener
+from bench.product import (
+    AttemptResult,
+    Ledger,
+    LedgerWriter,
+    Outcome,
+    Report,
+    Settings,
+    enter_many,
+    opener,
+)
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import parse
@@ -90,7 +99,7 @@ class Life:
         """Enter new messages."""
         message = parse(("13900000001", "SMS_1001", "482913"), self.options)
         ids = [str(uuid.uuid4()) for _ in range(count)]
-        self.stage("enter", ids, lambda some: self.writer.enter_many([(n, message) for n in some]))
+        self.stage("enter", ids, lambda some: enter_many(self.writer, [(n, message) for n in some]))
         return ids
 
     def admit(self, ids: Sequence[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from smsq.cipher import opener
+from smsq import cipher
 from smsq_worker.ledger import Ledger, Report
 
 try:
@@ -44,14 +45,27 @@ __all__ = [
     "Service",
     "Settings",
     "api_service",
+    "enter_many",
     "free_port",
     "ledger_writer",
     "opener",
     "services",
 ]
 
+opener: Any = getattr(cipher, "Opener", None) or cipher.opener
 api_service = getattr(services, "api", None) or services.door
 """Named door up to 0.2.0."""
+
+
+def enter_many(writer: Any, messages: Sequence[tuple[str, Any]]) -> list[str]:
+    """Write messages in one act; give the state of each."""
+    if hasattr(writer, "enter_many"):  # up to 0.2.0, where it returned the states alone
+        return [getattr(one, "state", one) for one in writer.enter_many(messages)]
+    from smsq.connection import perform
+    from smsq.entries import NO_ORIGIN
+
+    entries = perform(writer._client, writer.making_entries(messages, NO_ORIGIN))
+    return [one.state for one in perform(writer._client, writer.entering_entries(entries))]  # type: ignore[union-attr]
 
 
 def ledger_writer(app: Any) -> LedgerWriter:

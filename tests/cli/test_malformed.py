@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import smsq
 from harness.cli import here
 from harness.scene import OTHER_PHONE, Scene
 from smsq import keys
@@ -52,7 +53,8 @@ def test_what_is_left_out_of_a_list_is_told(scene: Scene, caplog: pytest.LogCapt
 def test_a_message_with_spoilt_bytes_is_shown(scene: Scene) -> None:
     scene.enter()
     scene.client.hset(keys.message("m1"), "reference", b"\xff\xfe")
-    status = scene.status()
+    status = smsq.status("m1")
+    assert status is not None
     assert (status.state, status.reference) == ("queued", "\ufffd\ufffd")
     scene.enter("m2")
     assert scene.status("m2").state == "queued"

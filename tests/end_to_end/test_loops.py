@@ -40,6 +40,7 @@ from smsq_worker.celery_worker.transport import Transport
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.doctor import api, schedulers, spool
+from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.heartbeat import Heartbeat, Systemd
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Admitted, AttemptResult, Ledger
@@ -340,10 +341,15 @@ def test_old_entries_in_a_spool_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_system_that_gives_no_more_threads_leaves_a_call_to_its_lease_and_hangs_nothing(
-    monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     came: SimpleQueue[Sequence[Ended]] = SimpleQueue()
-    attempts = Attempts(runtime.sender.submit, came.put, 2)
+
+    def send(wakeup: WakeUp, message_id: str, admitted: Admitted) -> None:
+        result = AttemptResult(message_id, admitted.attempt, Outcome.NOT_SENT, "")
+        attempts.record_and_complete(Ended(wakeup, message_id, result))
+
+    attempts = Attempts(send, came.put, 2)
     attempts.start()
     go = Admitted(1, "", "", "", None)
 

@@ -21,8 +21,9 @@ from harness.paths import ROOT
 from harness.waiting import eventually
 from smsq import keys, wakeup
 from smsq.app import app
+from smsq.connection import perform
 from smsq.contract import Lane, parse
-from smsq.entries import Entered
+from smsq.entries import NO_ORIGIN, Entered
 from smsq.failpoints import VARIABLE
 from smsq.ledger_writer import LedgerWriter
 from smsq.settings import ProducerSettings
@@ -57,7 +58,9 @@ def send(outage: Outage, ids: Sequence[str], *, prefix: str = "") -> Counter[str
             for one in some
         ]
         wakeups = wakeup.of_batches(app, [Lane.NOTICE])
-        for result in writer.enter_many(rows, wakeups=wakeups):
+        entries = perform(outage.here.client, writer.making_entries(rows, NO_ORIGIN))
+        entering = writer.entering_entries(entries, wakeups=wakeups)
+        for result in perform(outage.here.client, entering):
             assert isinstance(result, Entered)
             found[result.state] += 1
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from smsq import keys
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.compaction import unfolded
 from smsq.contract import FINAL, State, parse
 from smsq.ledger_writer import LedgerWriter
@@ -44,7 +44,7 @@ class Scene:
         self.client = client
         self.settings = settings
         self.rules = replace(settings.rules, **rules)
-        cipher = opener(client, settings, strict=True)
+        cipher = Opener(client, settings, strict=True)
         self.ledger = Ledger(client, self.rules, cipher)
         self.control = Control(client, self.rules, cipher)
         self.entrance = LedgerWriter(client, settings)
@@ -54,7 +54,7 @@ class Scene:
     def enter(
         self, name: str = "m1", *, phone: str = PHONE, template: str = TEMPLATE, **options: object
     ) -> State:
-        return self.entrance.enter(name, parse((phone, template, "482913"), options))
+        return self.entrance.enter(name, parse((phone, template, "482913"), options)).state
 
     def admit(self, name: str = "m1", *, booked: bool = False) -> Admitted | RetryLater | Rejected:
         return self.ledger.admit(name, turn=str(self.now_us()) if booked else "")

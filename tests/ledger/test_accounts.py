@@ -15,7 +15,7 @@ from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
 from harness.scopes import template_scope
 from harness.several import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, UNCLEAR, A, B, Several
 from smsq import keys
-from smsq.connection import run_and_wait
+from smsq.connection import perform, running
 from smsq.contract import Lane, State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route
@@ -616,7 +616,7 @@ def test_a_call_that_is_sent_twice_is_answered_alike(scene: Several) -> None:
     scene.enter()
     scene.pause(A)
     admit = scene.ledger._scripts.act("admit")  # as redis-py sends a call again
-    asked = [run_and_wait(scene.client, admit, ["", "asker", "m1", ""], 0) for _ in range(2)]
+    asked = [perform(scene.client, running(admit, ["", "asker", "m1", ""], 0)) for _ in range(2)]
     first, again = (answer[1] for answer, _ in asked)
     assert (first[0], first[7], again[0], again[7]) == ("go", B, "go", B)
 

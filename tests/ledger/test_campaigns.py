@@ -436,14 +436,14 @@ def test_the_right_file_with_the_same_keys_goes_at_once(
     scene.accept("sent")
     campaigns.do("cancel", SPRING)
     right = parse(("13900139000", "SMS_2002", "1"), {"lane": "bulk", "key": "k1"})
-    assert scene.entrance.enter_one("b", right) == Entered(State.QUEUED)
+    assert scene.entrance.enter("b", right) == Entered(State.QUEUED)
     assert client.hget(keys.message("a"), "state") == "cancelled"
     assert not client.exists(keys.payload("a"))
     assert client.zscore(keys.TIMERS, "a") is None
     assert scene.go("b") == 1
     again = parse(("13900139000", "SMS_2002", "1"), {"lane": "bulk", "key": "k2"})
     with pytest.raises(KeyConflict):
-        scene.entrance.enter_one("c", again)
+        scene.entrance.enter("c", again)
     check(scene, campaigns, "a", "sent")
 
 

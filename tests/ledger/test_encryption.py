@@ -27,7 +27,7 @@ from harness.scene import BAD_TEMPLATE, DELIVRD, PHONE, Scene, stat
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
-from smsq.cipher import FernetCipher, opener
+from smsq.cipher import FernetCipher, Opener
 from smsq.connection import connect
 from smsq.contract import Lane, parse
 from smsq.errors import SettingsError
@@ -68,13 +68,13 @@ def start(client: redis.Redis, environ: dict[str, str]) -> Start:
 
 
 def sealed(client: redis.Redis, settings: Settings) -> FernetCipher:
-    cipher = opener(client, settings, strict=True)()
+    cipher = Opener(client, settings, strict=True)()
     assert isinstance(cipher, FernetCipher)
     return cipher
 
 
 def enter(scene: Scene, name: str, phone: str = PHONE, **options: object) -> str:
-    return scene.entrance.enter(name, parse((phone, "SMS_1001", CODE), options))
+    return scene.entrance.enter(name, parse((phone, "SMS_1001", CODE), options)).state
 
 
 def readable(client: redis.Redis) -> list[str]:

@@ -275,7 +275,7 @@ def test_of_many_who_send_with_a_key_while_messages_end_one_gets_it_each_time(
             entrance = LedgerWriter(client, settings)
             while not stop.is_set():
                 message_id = uuid4().hex
-                told.append((message_id, entrance.enter_one(message_id, message)))
+                told.append((message_id, entrance.enter(message_id, message)))
 
     threads = [Thread(target=producer) for _ in range(8)]
     for thread in threads:

@@ -151,8 +151,8 @@ def test_nor_where_the_ledger_has_forgotten_who_holds_the_key(
     scene.report("first", DELIVRD)
     a_minute_passes(client)
     assert not client.exists(keys.message("first"))
-    assert scene.entrance.enter("second", *second) is State.QUEUED
-    assert scene.entrance.enter_one("again", *first).duplicate_of == "first"
+    assert scene.entrance.enter("second", *second).state is State.QUEUED
+    assert scene.entrance.enter("again", *first).duplicate_of == "first"
 
 
 def a_minute_passes(client: redis.Redis) -> None:

@@ -710,7 +710,8 @@ class LedgerMachine(RuleBasedStateMachine):
         is_new = name not in self.model.messages
         state: State | None = None
         with suppress(KeyConflict, CampaignCancelled):
-            state = self.entrance.enter(name, parse(("13800138000", kind.template), options))
+            message = parse(("13800138000", kind.template), options)
+            state = self.entrance.enter(name, message).state
         assert state is self.model.enter(name, kind)
         if is_new and state and state not in FINAL:
             self.take_over_publication(name)

@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 import smsq
 from harness.scene import DELIVRD, PHONE, TEMPLATE, Scene, stat
 from smsq import audit, keys
+from smsq.connection import perform
 from smsq.contract import parse
 from smsq.errors import CampaignCancelled, KeyConflict
 from smsq.failpoints import VARIABLE
@@ -49,13 +50,12 @@ def again(scene: Scene) -> Redo:
 def redo_of(scene: Scene) -> Redo:
     client, settings = scene.client, scene.settings
     chooser = selecting.selector(client, settings)
-    enter = scene.entrance.enter_entries
     return Redo(
         client,
         settings,
         catalogues=Catalogues({"": Catalogue.load()}),
         selector=chooser,
-        enter=enter,
+        enter=lambda entries: perform(client, scene.entrance.entering_entries(entries)),
     )
 
 
@@ -328,7 +328,7 @@ def test_a_relays_key_goes_over_too(scene: Scene, again: Redo) -> None:
     scene.entrance.enter("m1", message)
     scene.run_out_of_ttl("m1")
     run(again)
-    found = scene.entrance.enter_one("m2", message)
+    found = scene.entrance.enter("m2", message)
     assert found.duplicate_of == redone_as("m1")
 
 

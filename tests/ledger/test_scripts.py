@@ -34,7 +34,7 @@ def defined(text: str) -> set[str]:
     return names
 
 
-BORROWED = [PRODUCERS / f"{name}.lua" for name in ("audit", "campaigns", "wakeup")]
+BORROWED = [PRODUCERS / f"{name}.lua" for name in ("audit", "campaigns", "idempotency", "wakeup")]
 NEEDED = {path.stem: path for path in [*LUA.glob("shared/*.lua"), *BORROWED]}
 SHARED = {name for path in NEEDED.values() for name in defined(path.read_text())}
 

@@ -35,7 +35,7 @@ from harness.scene import Scene
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.connection import connect
 from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
@@ -404,7 +404,7 @@ def test_a_producer_sends_and_checks_codes(empty: Guarded) -> None:
     secret = {"SMSQ_VERIFY_SECRET": "v" * 32, "SMSQ_PAYLOAD_KEYS": f"{'A' * 43}="}
     worker = Settings.load(empty.environ("worker", **secret))
     with closing(connect(worker.redis_url)) as client:
-        opener(client, worker)()  # As a worker does when it starts.
+        Opener(client, worker)()  # As a worker does when it starts.
     for _ in range(2):
         told = empty.run("producer", "-c", VERIFYING, **secret)
         assert told.strip() == "queued"

@@ -25,7 +25,7 @@ from harness.waiting import eventually, known
 from smsq import InvalidMessage, KeyConflict, LedgerFull, deadline, keys, send_sms
 from smsq.app import app
 from smsq.async_connection import _OPEN, CONNECTIONS_AT_MOST, AsyncClients, aperform
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.connection import NOT_SENT, connect, running
 from smsq.contract import parse
 from smsq.entries import NO_ORIGIN
@@ -199,7 +199,7 @@ def test_numbers_are_encrypted_with_one_secret(client: redis.Redis, environ: Any
     asyncio.run(main())
     text = str(client.get(keys.payload("m1")))
     assert PHONE not in text
-    assert opener(client, settings, strict=True)().open(text) == (PHONE, "482913")
+    assert Opener(client, settings, strict=True)().open(text) == (PHONE, "482913")
 
 
 def test_calls_beside_each_other_have_traces_of_their_own(

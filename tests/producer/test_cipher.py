@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 
 from harness.backend import run
 from smsq import keys
-from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable, opener
+from smsq.cipher import FernetCipher, Opener, PlaintextCipher, Unreadable
 from smsq.connection import connect
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq_worker.config.settings import Settings
@@ -37,7 +37,7 @@ def keyed(environ: dict[str, str]) -> Keyed:
 @pytest.fixture
 def cipher(client: redis.Redis, keyed: Keyed) -> Callable[..., PlaintextCipher]:
     """Give the cipher of a process that has these keys, and needs none."""
-    return lambda *payload_keys: opener(client, keyed(*payload_keys))()
+    return lambda *payload_keys: Opener(client, keyed(*payload_keys))()
 
 
 def sealed(cipher: PlaintextCipher) -> FernetCipher:
@@ -47,7 +47,7 @@ def sealed(cipher: PlaintextCipher) -> FernetCipher:
 
 def start(client: redis.Redis, settings: Settings) -> FernetCipher:
     """Do what a worker does when it starts."""
-    cipher = sealed(opener(client, settings, strict=True)())
+    cipher = sealed(Opener(client, settings, strict=True)())
     renew(client, settings.rules, cipher)
     return cipher
 
@@ -92,7 +92,7 @@ def test_of_many_that_come_first_one_makes_the_lookup_key(environ: dict[str, str
     def digest(_: int) -> str:
         client = connect(settings.redis_url)
         try:
-            return opener(client, settings)().phone_hash(PHONE)
+            return Opener(client, settings)().phone_hash(PHONE)
         finally:
             client.close()
 
@@ -101,7 +101,7 @@ def test_of_many_that_come_first_one_makes_the_lookup_key(environ: dict[str, str
 
 
 def test_the_ledger_is_asked_once(client: redis.Redis, keyed: Keyed) -> None:
-    cipher = opener(client, keyed(OLD))
+    cipher = Opener(client, keyed(OLD))
     who = cipher().phone_hash(PHONE)
     client.flushall()
     assert cipher().phone_hash(PHONE) == who
@@ -149,7 +149,7 @@ def test_other_keys_are_refused_with_a_word_of_what_is_allowed(
     start(client, keyed(OLD))
     for strict in (False, True):
         with pytest.raises(SettingsError) as refused:
-            opener(client, keyed(OTHER), strict=strict)()
+            Opener(client, keyed(OTHER), strict=strict)()
         (line,) = refused.value.problems
         assert line.startswith("SMSQ_PAYLOAD_KEYS: numbers and codes in this Redis are encrypted")
         assert OTHER not in line
@@ -158,11 +158,11 @@ def test_other_keys_are_refused_with_a_word_of_what_is_allowed(
 def test_without_keys_only_a_producer_goes_on_where_others_have_them(
     client: redis.Redis, keyed: Keyed
 ) -> None:
-    assert opener(client, keyed(), strict=True)().open(f'["{PHONE}", ""]') == (PHONE, "")
+    assert Opener(client, keyed(), strict=True)().open(f'["{PHONE}", ""]') == (PHONE, "")
     start(client, keyed(OLD))
-    assert opener(client, keyed())().phone_hash(PHONE) == keys.phone_hash(PHONE)
+    assert Opener(client, keyed())().phone_hash(PHONE) == keys.phone_hash(PHONE)
     with pytest.raises(SettingsError, match="SMSQ_PAYLOAD_KEYS: must be set"):
-        opener(client, keyed(), strict=True)()
+        Opener(client, keyed(), strict=True)()
 
 
 def test_without_keys_a_token_is_not_taken_for_a_number(
@@ -182,7 +182,7 @@ def test_a_ledger_that_is_away_is_told_as_such_and_asked_again(
     settings = Settings.load(environ | {"SMSQ_REDIS_URL": away, "SMSQ_PAYLOAD_KEYS": OLD})
     gone = connect(away)
     with pytest.raises(LedgerUnavailable):
-        opener(gone, settings)()
+        Opener(gone, settings)()
     gone.close()
 
 

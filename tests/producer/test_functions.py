@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -19,12 +19,13 @@ from harness.cli import here
 from harness.own_server import emptied, ran
 from smsq import keys
 from smsq.async_connection import AsyncClients, aperform
-from smsq.connection import connect
-from smsq.contract import Lane, State, parse
-from smsq.entries import NO_ORIGIN
-from smsq.errors import LedgerFull, LedgerUnavailable
+from smsq.connection import connect, perform
+from smsq.contract import Lane, Message, State, parse
+from smsq.entries import NO_ORIGIN, Entered
+from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import CODE, LIBRARY, lua
 from smsq.ledger_writer import BatchWakeUp, LedgerWriter, WakeUp
+from smsq.steps import Steps
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import functions as doctor
 from smsq_worker.infra.ports import free_port
@@ -84,17 +85,27 @@ def producer(
         client.close()
 
 
+def entering_rows(
+    writer: LedgerWriter, rows: Sequence[tuple[str, Message]], wakeups: Sequence[BatchWakeUp]
+) -> Steps[list[Entered | KeyConflict]]:
+    entries = yield from writer.making_entries(rows, NO_ORIGIN)
+    return (yield from writer.entering_entries(entries, wakeups=wakeups))
+
+
 def works(writer: LedgerWriter, admin: redis.Redis) -> None:
     """Enter a message, a repetition, a duplicate and a batch, each with its wake-up."""
     waiting = admin.llen("sms.otp")
     wakeup = WakeUp("sms.otp", "a wake-up")
     for _ in range(2):
-        assert writer.enter_one("m1", MESSAGE, wakeup=wakeup).state is State.QUEUED
-    assert writer.enter_one("m2", MESSAGE, wakeup=wakeup).duplicate_of == "m1"
+        entering = writer.entering("m1", MESSAGE, NO_ORIGIN, wakeup)
+        assert perform(writer._client, entering).state is State.QUEUED
+    entering = writer.entering("m2", MESSAGE, NO_ORIGIN, wakeup)
+    assert perform(writer._client, entering).duplicate_of == "m1"
     batch = [BatchWakeUp(Lane.BULK, "sms.bulk", ENVELOPE)]
-    found = writer.enter_many([(f"row-{n}", OTHER) for n in range(3)], wakeups=batch)
+    rows = [(f"row-{n}", OTHER) for n in range(3)]
+    found = perform(writer._client, entering_rows(writer, rows, batch))
     assert [one.state for one in found] == [State.QUEUED] * 3  # type: ignore[union-attr]
-    assert writer.enter("m3", replace(OTHER, lane=Lane.NOTICE, send_at=9e9)) is State.DEFERRED
+    assert writer.enter("m3", replace(OTHER, lane=Lane.NOTICE, send_at=9e9)).state is State.DEFERRED
     writer.unpublished("row-1")
     assert admin.llen("sms.otp") == waiting + 1
     assert admin.lrange("sms.bulk", 0, -1)[0].count("row-1") == 1
@@ -146,7 +157,7 @@ def test_before_any_worker_a_producer_runs_scripts_in_their_place(
     functions.load(admin)
     writer.enter("m5", OTHER)
     assert ran(admin) == {"function|load": 1, "evalsha": 1}
-    assert producer().enter("m6", OTHER) is State.QUEUED
+    assert producer().enter("m6", OTHER).state is State.QUEUED
     assert ran(admin) == {"fcall": 1}
 
 
@@ -238,7 +249,7 @@ def test_libraries_of_two_releases_stand_side_by_side(
     Keeper(admin, "redis://host").keep()
     assert libraries(admin) == [(older, False), (LIBRARY, True)]
     assert admin.fcall(f"{older}_enqueue", 0) == ["held"]
-    assert producer().enter("m1", MESSAGE) is State.QUEUED
+    assert producer().enter("m1", MESSAGE).state is State.QUEUED
     assert functions.drop(admin, older)
     assert not functions.drop(admin, older)
     assert libraries(admin) == [(LIBRARY, True)]
@@ -419,7 +430,7 @@ def test_threads_that_fall_back_together_agree_on_the_way(
 ) -> None:
     writer = producer()
     with ThreadPoolExecutor(8) as pool:
-        states = [*pool.map(lambda n: writer.enter(f"m{n}", OTHER), range(8))]
+        states = [*pool.map(lambda n: writer.enter(f"m{n}", OTHER).state, range(8))]
     assert states == [State.QUEUED] * 8
     ran(admin)
     writer.enter("m9", OTHER)

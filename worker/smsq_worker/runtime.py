@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from smsq.cipher import FernetCipher, PlaintextCipher, opener
+from smsq.cipher import FernetCipher, Opener, PlaintextCipher
 from smsq.connection import Client, connect, connect_impatiently
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.callbacks.channels import channels
@@ -19,7 +19,7 @@ from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
-from smsq_worker.ledger import Ledger, account_check, accounts, migrations
+from smsq_worker.ledger import Ledger, accounts, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.consumer_gate import ConsumerGate
@@ -60,7 +60,7 @@ class Runtime:
         vendors = vendors_of(settings)
         catalogues = catalogues_of(settings, vendors)
         client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
-        cipher = opener(client, settings, strict=True)
+        cipher = Opener(client, settings, strict=True)
         # Of one that several files name, the first that does counts.
         test_codes = ChainMap(*(dict(one.test_codes) for one in catalogues.values()))
         numbers = testnumbers.reported(settings.test_numbers, test_codes)
@@ -111,7 +111,7 @@ class Runtime:
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
         migrations.check(self.client, self.settings.redis_url)
-        account_check.check(self.client, self.settings.rules)
+        accounts.check(self.client, self.settings.rules)
         self.cipher()
 
     def unlock(self) -> None:
@@ -121,7 +121,7 @@ class Runtime:
         `check` does.
         """
         redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
-        account_check.check(self.client, self.settings.rules)
+        accounts.check(self.client, self.settings.rules)
         migrations.migrate(self.client, self.settings.rules)
         accounts.introduce(self.client, self.settings.rules)
         cipher = self.cipher()

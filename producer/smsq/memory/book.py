@@ -5,17 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from smsq.errors import LedgerFull
 from smsq.memory.message import Stored
 from smsq.memory.numbers import Numbers
-from smsq.memory.rules import Clock, Meaning, Rules
-
-K = TypeVar("K")
-V = TypeVar("V")
+from smsq.memory.rules import Bounded, Clock, Meaning, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +53,9 @@ class Book:
     def __init__(self, rules: Rules, clock: Clock) -> None:
         self.rules, self.clock = rules, clock
         self.messages: dict[str, Stored] = {}
-        self.keys: dict[tuple[str, str], Holder] = {}
-        self.mids: dict[str, Way] = {}
-        self.early: dict[str, tuple[int, list[Meaning]]] = {}
+        self.keys = Bounded[tuple[str, str], Holder](rules.at_most)
+        self.mids = Bounded[str, Way](rules.at_most)
+        self.early = Bounded[str, tuple[int, list[Meaning]]](rules.at_most)
         """Reports whose mid leads to no message (yet), and until when they are kept."""
         self.campaigns: dict[str, Campaign] = {}
         self.numbers = Numbers(rules)
@@ -154,11 +151,4 @@ class Book:
     def take(self, key: tuple[str, str], message_id: str, fingerprint: str) -> None:
         """Make a message the holder of a key that nobody holds."""
         until = self.now + self.rules.key_ttl_s * 1000
-        self.keep(self.keys, key, Holder(message_id, fingerprint, until))
-
-    def keep(self, room: MutableMapping[K, V], name: K, value: V) -> None:
-        """Keep a value, and let the oldest go where there are too many."""
-        room.pop(name, None)  # The new one is the youngest.
-        room[name] = value
-        if len(room) > self.rules.at_most:
-            del room[next(iter(room))]
+        self.keys[key] = Holder(message_id, fingerprint, until)

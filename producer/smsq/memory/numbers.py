@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from smsq.contract import Lane
-from smsq.memory.rules import Rules
+from smsq.memory.rules import Bounded, Rules
 
 
 class Suppression(NamedTuple):
@@ -21,9 +21,9 @@ class Numbers:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._suppressed: dict[str, dict[Lane, Suppression]] = {}
-        self._held: dict[str, int] = {}
-        self._sent: dict[str, list[int]] = {}
+        self._suppressed = Bounded[str, dict[Lane, Suppression]](rules.at_most)
+        self._held = Bounded[str, int](rules.at_most)
+        self._sent = Bounded[str, list[int]](rules.at_most)
 
     def suppress(
         self, who: str, reason: str, until: int, lanes: Sequence[Lane] = (), *, replaces: bool
@@ -32,7 +32,7 @@ class Numbers:
 
         The longer suppression counts, unless the new one `replaces`: an operator may shorten it.
         """
-        of = self._room_for(self._suppressed, who, {})
+        self._suppressed[who] = of = self._suppressed.get(who, {})
         for lane in lanes or tuple(Lane):
             old = of.get(lane)
             if replaces or old is None or old.until < until:
@@ -53,7 +53,6 @@ class Numbers:
 
     def hold(self, who: str, until: int) -> None:
         """Note that the gateway takes nothing for a number until then."""
-        self._room_for(self._held, who, 0)
         self._held[who] = until
 
     def held_until(self, who: str) -> int:
@@ -78,10 +77,4 @@ class Numbers:
         """Note an otp."""
         most = max((messages for messages, _ in self._rules.phone_limits), default=0)
         if most:
-            sent = self._room_for(self._sent, who, [])
-            self._sent[who] = [*sent, now][-most:]
-
-    def _room_for(self, room: dict[str, Any], who: str, default: Any) -> Any:
-        if who not in room and len(room) >= self._rules.at_most:
-            del room[next(iter(room))]
-        return room.setdefault(who, default)
+            self._sent[who] = [*self._sent.get(who, ()), now][-most:]

@@ -21,7 +21,7 @@ def report(book: Book, mid: str, meaning: Meaning) -> str:
     if way is None or m is None:
         until = book.now + book.rules.report_wait_s * 1000
         kept = [*early_reports(book, mid), meaning][-PER_MID:]
-        book.keep(book.early, mid, (until, kept))
+        book.early[mid] = until, kept
         return "parked"
     apply_report(book, m, way.n, mid, meaning)
     return str(m.state)

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from smsq.contract import KEY_TTL_S, Lane
 
 AT_MOST: Final = 100_000
 """How many messages a memory ledger holds, and how many numbers, keys and mids."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Bounded(dict[K, V]):
+    """A dict of so many; what was set last is the youngest, and the oldest goes."""
+
+    def __init__(self, at_most: int) -> None:
+        super().__init__()
+        self._at_most = at_most
+
+    def __setitem__(self, name: K, value: V) -> None:
+        self.pop(name, None)
+        super().__setitem__(name, value)
+        if len(self) > self._at_most:
+            del self[next(iter(self))]
 
 
 @dataclass(frozen=True, kw_only=True)

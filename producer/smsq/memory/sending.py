@@ -124,9 +124,9 @@ def _know(book: Book, mid: str, m: Stored, n: int) -> int | None:
         known = None
     if known is None or known.id == m.id:
         n = min(n, known.n) if known else n
-        book.keep(book.mids, mid, Way(n, m.id))
+        book.mids[mid] = Way(n, m.id)
         return n
-    book.keep(book.mids, mid, Way(0, ""))
+    book.mids[mid] = Way(0, "")
     return None
 
 

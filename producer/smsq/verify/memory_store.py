@@ -7,17 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import RLock
-from typing import Final, TypeVar
 
 from smsq.contract import Message
+from smsq.memory.rules import Bounded
 from smsq.verify.challenge import Challenge
 from smsq.verify.rules import AGAIN_S, TRIES, WRONG, WRONG_S, Guess, Wanted
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-AT_MOST: Final = 100_000
-"""How many challenges are held, and how many numbers with wrong codes; the oldest go."""
 
 
 @dataclass
@@ -39,15 +33,17 @@ class MemoryStore:
         now_ms: Callable[[], int],
         enter: Callable[[str, Message], object],
         last_otp: Callable[[str], int],
-        at_most: int = AT_MOST,
+        at_most: int,
     ) -> None:
-        """Take the time in Unix ms, what enters a message, and when a number had its last otp."""
+        """Take the time in Unix ms, what enters a message, and when a number had its last otp.
+
+        `at_most` challenges are held, and numbers with wrong codes; the oldest go.
+        """
         self._now_ms, self._enter, self._last_otp = now_ms, enter, last_otp
-        self._at_most = at_most
         self._lock = RLock()
-        self._by_name: dict[str, _Held] = {}
-        self._last: dict[tuple[str, str], _Held] = {}
-        self._wrong: dict[tuple[str, str], deque[int]] = {}
+        self._by_name = Bounded[str, _Held](at_most)
+        self._last = Bounded[tuple[str, str], _Held](at_most)
+        self._wrong = Bounded[tuple[str, str], deque[int]](at_most)
 
     def start(self, wanted: Wanted) -> Challenge:
         """Start a challenge and enter its message, or return the one that there is."""
@@ -68,8 +64,7 @@ class MemoryStore:
             self._enter(wanted.message_id, message)
             held = _Held(wanted, now, due + round(message.ttl_s * 1000))
             held.handles[wanted.pool], held.tries[wanted.pool] = wanted.handle, 0
-            self._keep(self._by_name, wanted.name, held)
-            self._keep(self._last, slot, held)
+            self._by_name[wanted.name] = self._last[slot] = held
             return _challenge(held, wanted.handle, 0, is_new=True, spent=False)
 
     def check(self, guess: Guess) -> bool:
@@ -87,7 +82,7 @@ class MemoryStore:
             number = pool, held.wanted.message.phone
             wrong = self._wrong.get(number, deque(maxlen=WRONG))
             wrong.appendleft(self._now_ms())
-            self._keep(self._wrong, number, wrong)
+            self._wrong[number] = wrong
             return False
 
     def _may_be_guessed(self, held: _Held, pool: str, guess: Guess) -> bool:
@@ -110,12 +105,6 @@ class MemoryStore:
         wrong = self._wrong.get((pool, phone), deque())
         at = wrong[-1] + WRONG_S * 1000 if len(wrong) == WRONG else 0
         return at if at > now else 0
-
-    def _keep(self, room: dict[K, V], name: K, value: V) -> None:
-        room.pop(name, None)
-        room[name] = value
-        if len(room) > self._at_most:
-            del room[next(iter(room))]
 
 
 def _challenge(held: _Held, handle: str, free: int, *, is_new: bool, spent: bool) -> Challenge:

@@ -12,7 +12,7 @@ from celery.utils import uuid
 
 import smsq
 from bench.place import Place
-from bench.product import ledger_writer
+from bench.product import enter_many, ledger_writer
 from bench.shapes import BATCH, CODE, TEMPLATE
 from harness.waiting import eventually
 from smsq import keys
@@ -77,8 +77,7 @@ def _enter(numbers: range, lane: Lane, send_at: float | None) -> Iterator[list[s
             (uuid(), parse((phone(n), TEMPLATE, CODE), {"lane": lane, "send_at": send_at}))
             for n in numbers[start : start + SLICE]
         ]
-        # Up to 0.2.0 it returned the states alone.
-        states = [getattr(one, "state", one) for one in ledger_writer(app).enter_many(some)]
+        states = enter_many(ledger_writer(app), some)
         assert set(states) <= {State.QUEUED, State.DEFERRED}, states[:3]
         yield [message_id for message_id, _ in some]
 

@@ -57,7 +57,7 @@ def serve(
     `is_stopping` tells whether one of these has come before.
     """
     # What a producer wrote there must not end the metrics. Nothing is sent from here.
-    client = connect_in_time(settings, encoding_errors="replace")
+    client = connect_in_time(settings)
     ledger = Ledger(client, settings.rules)
     spool = Spool(settings.home / "spool", "reports", max_bytes=settings.report_spool_bytes)
     inbox = Inbox(

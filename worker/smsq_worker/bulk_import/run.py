@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.connection import Client
 from smsq.contract import State, mask_phone
 from smsq.errors import CampaignCancelled, SmsqError
@@ -64,7 +64,7 @@ class BulkImport:
 
     def dry_run(self) -> dict[str, Any]:
         """Check everything, and return what a run would do. Raises BadFile, LedgerUnavailable."""
-        cipher = opener(self.client, self.settings, strict=True)
+        cipher = Opener(self.client, self.settings, strict=True)
         # First, so that an unreachable ledger is noticed before the file is read.
         rate = Control(self.client, self.settings.rules, cipher).rate()
         numbers = Numbers()

@@ -18,7 +18,7 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, ResponseError
 
 from smsq.functions import Script, is_barred
-from smsq.steps import Answers, Commands, Steps
+from smsq.steps import Answers, Commands, Steps, as_dict
 from smsq_worker.ledger.lua_parts import PARTS, is_kept
 
 PREFIX: Final = "smsqw_"
@@ -67,7 +67,7 @@ class Function(Script):
         (found,) = yield [("FUNCTION", "LIST", "LIBRARYNAME", f"{self._of_act}*")]
         if isinstance(found, ResponseError):
             return False
-        names = [one["library_name"] for one in listed(found)]
+        names = [as_dict(one)["library_name"] for one in found]
         # Any will do.
         for one in random.sample(names, max(0, len(names) - AT_MOST + 1)):
             (dropped,) = yield [("FUNCTION", "DELETE", one)]
@@ -79,14 +79,6 @@ class Function(Script):
         self._loads += 1
         self._calls_at = 0.0
         return True
-
-
-def listed(answer: list[Any]) -> list[dict[str, Any]]:
-    """Return the libraries that FUNCTION LIST answers, in either protocol of Redis."""
-    return [
-        one if isinstance(one, dict) else dict(zip(one[::2], one[1::2], strict=True))
-        for one in answer
-    ]
 
 
 def library(of_act: str, script: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from smsq.cipher import PlaintextCipher
-from smsq.connection import Client, mapped_errors, run_and_wait
+from smsq.connection import Client, mapped_errors, perform, running
 from smsq.errors import LedgerUnavailable
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.errors import classified
@@ -50,7 +50,7 @@ class Acts:
         script = self._scripts.act(act)
         try:
             with mapped_errors(self._rules.url):
-                return run_and_wait(self._client, script, args, replicas, keys=keys)
+                return perform(self._client, running(script, args, replicas, keys=keys))
         except LedgerUnavailable as error:
             raise classified(error, self._rules.url) from error.__cause__
 

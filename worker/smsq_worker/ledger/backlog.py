@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from smsq import keys
 from smsq.connection import Client
+from smsq_worker.ledger.reading import each
 from smsq_worker.ledger.timestamps import now_ms
 
 SCANNED: Final = 100
@@ -72,7 +73,4 @@ def set_aside(client: Client, at_most: int) -> tuple[list[str], int]:
 
 def _of_those_at_once(client: Client, field: str) -> list[Any]:
     ids: Any = client.zrangebyscore(keys.TIMERS, "-inf", 0, start=0, num=SCANNED)
-    with client.pipeline(transaction=False) as pipe:
-        for message_id in ids:
-            pipe.hget(keys.message(message_id), field)
-        return pipe.execute()
+    return each(client, "HGET", map(keys.message, ids), field)

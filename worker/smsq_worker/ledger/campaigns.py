@@ -16,6 +16,7 @@ from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, Lane, State
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.reading import each
 from smsq_worker.ledger.timestamps import at
 
 Deed = Literal["pause", "resume", "cancel", "rate"]
@@ -115,10 +116,8 @@ class Campaigns(Acts):
             names: Any = self._client.zrange(keys.CAMPAIGNS, 0, -1)
             for start in range(0, len(names), _PAGE):
                 page = names[start : start + _PAGE]
-                with self._client.pipeline(transaction=False) as pipe:
-                    for name in page:
-                        pipe.hgetall(keys.campaign(name))
-                    found += zip(page, pipe.execute(), strict=True)
+                records = each(self._client, "HGETALL", map(keys.campaign, page))
+                found += zip(page, records, strict=True)
         known = [_campaign(name, record) for name, record in found if "at" in record]
         return sorted(known, key=lambda one: one.since, reverse=True)
 
@@ -135,16 +134,13 @@ class Campaigns(Acts):
                 )
             except NoPermissionError:  # of an ACL that was made for an older release
                 return found
-            with self._client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.hgetall(keys.campaign(name))
-                for record in pipe.execute() if names else ():
-                    stop, counts = record.get("stop"), counts_of(record)
-                    going = "slowed" if "rate" in record else "open"
-                    standing = stop if stop in {PAUSED, CANCELLED} else going
-                    campaigns, messages = found[standing]
-                    waiting = sum(counts[f"{lane}:{state}"] for lane in Lane for state in WAITING)
-                    found[standing] = campaigns + 1, messages + waiting
+            for record in each(self._client, "HGETALL", map(keys.campaign, names)):
+                stop, counts = record.get("stop"), counts_of(record)
+                going = "slowed" if "rate" in record else "open"
+                standing = stop if stop in {PAUSED, CANCELLED} else going
+                campaigns, messages = found[standing]
+                waiting = sum(counts[f"{lane}:{state}"] for lane in Lane for state in WAITING)
+                found[standing] = campaigns + 1, messages + waiting
         return found
 
     def is_swept(self) -> bool:
@@ -165,13 +161,9 @@ def unswept(client: Client) -> Counter[str]:
         sweep = {}
     names = [name.removeprefix("name:") for name in sweep if name.startswith("name:")]
     behind: Counter[str] = Counter()
-    if names:
-        with client.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(keys.campaign(name))
-            for record in pipe.execute():
-                before, after = counts_of(record), _counts_as_cancelled(record)
-                behind.update({one: after[one] - before[one] for one in before | after})
+    for record in each(client, "HGETALL", map(keys.campaign, names)):
+        before, after = counts_of(record), _counts_as_cancelled(record)
+        behind.update({one: after[one] - before[one] for one in before | after})
     return behind
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from smsq import keys
-from smsq.campaigns import read_apparent
+from smsq.campaigns import reading_apparent
 from smsq.compaction import unfolded
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import State
 from smsq_worker.ledger.campaigns import Campaign
+from smsq_worker.ledger.reading import each
 from smsq_worker.ledger.selecting import Selection, Selector
 
 FAILED: Final = (State.FAILED, State.EXPIRED, State.UNREPORTED, State.CANCELLED, State.HELD)
@@ -45,10 +46,12 @@ def failures_among(client: Client, url: str, ids: Iterable[str]) -> Iterator[Fai
     """
     rest = iter(ids)
     while batch := list(islice(rest, _BATCH)):
-        for message_id, stored in zip(batch, _read(client, url, batch), strict=True):
+        with mapped_errors(url):
+            found = each(client, "HGETALL", map(keys.message, batch))
+        for message_id, stored in zip(batch, found, strict=True):
             fields = unfolded(stored)
             if fields:
-                fields = read_apparent(client, url, fields)
+                fields = perform(client, reading_apparent(url, fields))
             state = fields.get("state", FORGOTTEN)
             if state in {*FAILED, FORGOTTEN}:
                 names = ("reason", "phone", "template", "reference", "campaign")
@@ -69,11 +72,3 @@ def failures_of(client: Client, url: str, selector: Selector, campaign: Campaign
     found = failures_among(client, url, reversed(ids))
     own = [one for one in found if one.campaign == campaign.name]  # A * in a name is any text.
     return sorted(own, key=lambda one: inf if one.row is None else one.row)
-
-
-def _read(client: Client, url: str, ids: Sequence[str]) -> list[dict[str, str]]:
-    with mapped_errors(url), client.pipeline(transaction=False) as pipe:
-        for message_id in ids:
-            pipe.hgetall(keys.message(message_id))
-        found: Any = pipe.execute()
-        return found  # type: ignore[no-any-return]

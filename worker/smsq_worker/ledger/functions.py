@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.functions import CODE, LIBRARY, PREFIX
+from smsq.steps import as_dict
 from smsq_worker.ledger import act_functions
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,7 @@ def libraries(client: Client, pattern: str = f"{PREFIX}*") -> list[Library]:
     """List the libraries of all releases. Raises redis.RedisError."""
     found: Any = client.function_list(pattern, withcode=True)
     return sorted(
-        Library(one["library_name"], one["library_code"] == CODE)
-        for one in act_functions.listed(found)
+        Library(one["library_name"], one["library_code"] == CODE) for one in map(as_dict, found)
     )
 
 

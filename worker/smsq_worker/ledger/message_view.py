@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import redis
 
 from smsq import keys
-from smsq.campaigns import read_apparent
+from smsq.campaigns import reading_apparent
 from smsq.cipher import PlaintextCipher
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
 from smsq_worker.domain.accounts import qualified, unqualified
@@ -155,7 +155,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
         asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
     )
-    return trace, str(read_apparent(client, "", fields)["state"] if "state" in fields else "")
+    shown = perform(client, reading_apparent("", fields)) if "state" in fields else {}
+    return trace, str(shown.get("state", ""))
 
 
 def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
 from smsq import keys
-from smsq.cipher import PlaintextCipher, opener, to_json
+from smsq.cipher import Opener, PlaintextCipher, to_json
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane, Message, OnAmbiguous, State
@@ -29,6 +29,7 @@ from smsq_worker.domain.codes import Catalogues, CodeClass
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.audit import add_act
 from smsq_worker.ledger.payloads import opened
+from smsq_worker.ledger.reading import each
 from smsq_worker.ledger.selecting import Selection, Selector
 
 _NAMESPACE: Final = UUID("a1a4c3f6-6f4e-5d0f-9d52-0a4a7c6f5b11")
@@ -136,7 +137,7 @@ class Redo(Acts):
         selector: Selector,
         enter: Enter,
     ) -> None:
-        super().__init__(client, settings.rules, opener(client, settings, strict=True))
+        super().__init__(client, settings.rules, Opener(client, settings, strict=True))
         self._settings = settings
         self._catalogues = catalogues
         self._selector = selector
@@ -206,10 +207,8 @@ class Redo(Acts):
                     pipe.exists(keys.message(redone_as(message_id)))
                 clock, *stored = pipe.execute()
             kept = [_kept(payload) for payload in stored[1::3]]
-            with self._client.pipeline(transaction=False) as pipe:
-                for one in kept:
-                    pipe.get(keys.IDEMPOTENCY + (one[0] if one else ""))
-                holders = pipe.execute()
+            held = (keys.IDEMPOTENCY + (one[0] if one else "") for one in kept)
+            holders = each(self._client, "GET", held)
         found = zip(ids, stored[::3], stored[1::3], stored[2::3], kept, holders, strict=True)
         for row in found:
             if row[1]:  # otherwise it was forgotten meanwhile

@@ -41,7 +41,7 @@ AT_THE_LIMIT: Final = "#!lua flags=allow-oom\n"
 AS_FUNCTIONS: Final = frozenset({"admit", "record", "report", "claim", "depart"})
 """What workers do for each message, and at each tick. The others would save 2 to 14 us, and run
 seldom; none of these may be one of REFUSED_WHEN_FULL."""
-_OF_PRODUCERS: Final = ("audit", "campaigns", "wakeup")
+_OF_PRODUCERS: Final = ("audit", "campaigns", "idempotency", "wakeup")
 _NUMBER: Final = re.compile(r"^local ([A-Z_]+) = ([\d.]+)(?: *--.*)?\n", re.MULTILINE)
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 

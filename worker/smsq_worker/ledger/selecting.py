@@ -20,7 +20,7 @@ from smsq import keys
 from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import mask_phone
-from smsq.steps import Answers
+from smsq.steps import unfailed
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.scripts import Scripts
@@ -181,7 +181,7 @@ class Selector:
         args = (0, *where, conditions, json.dumps(by))
         steps = self._act.run(args, [("TIME",)])
         with mapped_errors(self._rules.url):
-            answer, ended = _unfailed(perform(self._client, steps))
+            answer, ended = unfailed(perform(self._client, steps))
         cursor, by_mask, began, *found = answer
         # As long as others had to wait: until the answer is here is longer, on a busy machine.
         time.sleep(min(max(0.0, _seconds(ended) - _seconds(began)), LONGEST_PAUSE_S))
@@ -263,14 +263,6 @@ class _Begin(NamedTuple):
 
     first: int
     second: str
-
-
-def _unfailed(answers: Answers) -> Answers:
-    """Return the answers; raise the first that is an error."""
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
 
 
 def _seconds(time: Any) -> float:

@@ -9,6 +9,7 @@ from smsq import keys
 from smsq.campaigns import CANCELLED, WAITING
 from smsq.connection import Client, mapped_errors
 from smsq.contract import State
+from smsq_worker.ledger.reading import each
 
 _PAGE: Final = 200
 _OF_QUEUED: Final = ("state", "published", "enqueued", "campaign")
@@ -38,10 +39,8 @@ def _state(state: str | None, *, is_cancelled: bool, in_doubt: bool) -> State | 
 def _cancelled(client: Client, campaigns: set[str]) -> set[str]:
     """Return those campaigns that were cancelled. Raises redis.RedisError."""
     names = sorted(campaigns)
-    with client.pipeline(transaction=False) as pipe:
-        for name in names:
-            pipe.hget(keys.campaign(name), "stop")
-        return {n for n, stop in zip(names, pipe.execute(), strict=True) if stop == CANCELLED}
+    stops = each(client, "HGET", map(keys.campaign, names), "stop")
+    return {name for name, stop in zip(names, stops, strict=True) if stop == CANCELLED}
 
 
 def caller_of(client: Client, url: str, message_id: str) -> str | None:
@@ -79,7 +78,4 @@ def count_deferred_and_due(client: Client, now_ms: int, at_most: int) -> int:
 
 
 def _read(client: Client, ids: Sequence[str], *fields: str) -> list[list[Any]]:
-    with client.pipeline(transaction=False) as pipe:
-        for message_id in ids:
-            pipe.hmget(keys.message(message_id), *fields)
-        return pipe.execute()
+    return each(client, "HMGET", map(keys.message, ids), *fields)

@@ -46,7 +46,7 @@ def _enter(
 ) -> tuple[State, str]:
     """Enter a message, unless the ledger has it already; return its state, and why."""
     try:
-        return writer.enter(message_id, parse(args, kwargs)), "entered"
+        return writer.enter(message_id, parse(args, kwargs)).state, "entered"
     except InvalidMessage as error:
         if isinstance(error, KeyConflict) and error.holder == message_id:
             return State.QUEUED, ""  # The ledger has it, and what it has counts.

@@ -37,7 +37,7 @@ def serve() -> None:
     from smsq_worker.config.settings import Settings
     from smsq_worker.infra import logs, otel, redis_fitness
     from smsq_worker.infra.ports import listen, shown
-    from smsq_worker.ledger import account_check
+    from smsq_worker.ledger import accounts
 
     stopping = Event()
 
@@ -62,7 +62,7 @@ def serve() -> None:
         # Where it is away, reports go to the spool.
         with suppress(LedgerUnavailable), connect_ledger_to_write(settings) as client:
             redis_fitness.check(client, settings.redis_url, allow_eviction=settings.allow_eviction)
-            account_check.check(client, settings.rules)
+            accounts.check(client, settings.rules)
         address = shown(listening.getsockname()[:2])
         logs.announce(log, settings.log_format, f"API ready: http://{address}/")
         serve_api(settings, callers, listening, stopping.is_set)

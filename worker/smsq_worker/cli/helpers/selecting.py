@@ -76,10 +76,10 @@ def read(asked: Mapping[str, Any]) -> Selection:
 
 def selector(client: Client, settings: Settings) -> Selector:
     """Return what looks messages up. Raises SettingsError and LedgerUnavailable."""
-    from smsq.cipher import PlaintextCipher, opener
+    from smsq.cipher import Opener, PlaintextCipher
     from smsq_worker.ledger.selecting import Selector
 
-    ciphers = (opener(client, settings, strict=True)(), PlaintextCipher())
+    ciphers = (Opener(client, settings, strict=True)(), PlaintextCipher())
     return Selector(client, settings.rules, ciphers, _callers(settings))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq.tracking import read_status
@@ -214,7 +214,7 @@ def _explain_phone(context: Context, selector: Selector, phone: str) -> None:
 def _show_ticket(context: Context, trace: Trace) -> None:
     settings, number = context.settings, ""
     if context.show_number:
-        cipher = opener(context.client, settings, strict=True)()
+        cipher = Opener(context.client, settings, strict=True)()
         number = number_of(context.client, settings.redis_url, trace.status.id, cipher)
     lines = ticket.of_a_message(trace.status, number, context.catalogues)
     if lines is None:

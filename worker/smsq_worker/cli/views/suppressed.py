@@ -13,7 +13,7 @@ from typing import TextIO
 import click
 
 from smsq import audit
-from smsq.cipher import opener
+from smsq.cipher import Opener
 from smsq.contract import Lane, mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import.records import read_records
@@ -173,7 +173,7 @@ def _as_dict(row: Suppressed) -> dict[str, str | list[str]]:
 
 def _control() -> Control:
     settings, client = open_ledger(to_write=True)
-    return Control(client, settings.rules, opener(client, settings, strict=True))
+    return Control(client, settings.rules, Opener(client, settings, strict=True))
 
 
 def _numbers(phones: tuple[str, ...]) -> list[str]:

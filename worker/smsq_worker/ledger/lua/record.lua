@@ -229,7 +229,7 @@ local function apply_result(m, r)
 
   local reports, of = reports_before(m, r)
   -- A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
-  local counts = n == m.n or (outcome == 'accepted' and is_last_sent(m, n))
+  local counts = n == m.n or (outcome == 'accepted' and certainly_not_sent(m, n + 1))
   if counts and is_live(m) then follow_result(m, r, excused) end
   for _, report in ipairs(reports) do apply_report(m, of, r.mid, cjson.decode(report)) end
   return m.state

@@ -1,5 +1,5 @@
 -- Note of messages that they are sent again, each as another whose id follows from its own.
--- needs: hashes
+-- needs: hashes idempotency
 --
 -- ARGV[1] as JSON [[id, the other's id, {field = value, ...} as it was read, its payload], ...]
 -- Returns for each, in order: go, done, changed, or sent <id> of the message that holds its key
@@ -26,10 +26,7 @@ local function note(id, other, seen, payload)
   if key ~= '' then
     local holder = redis.call('GET', KEY_IDEMPOTENCY .. key)
     if holder and holder ~= id then return 'sent ' .. holder end
-    -- The second name is that of release 0.2.0, see enqueue.lua.
-    for _, name in ipairs({KEY_IDEMPOTENCY .. key, KEY_IDEMPOTENCY .. key:sub(-32)}) do
-      if redis.call('GET', name) == id then redis.call('DEL', name, name .. ':fp') end
-    end
+    free_key(id, key)
   end
   redis.call('HSET', message, 'redone_by', other)
   return 'go'

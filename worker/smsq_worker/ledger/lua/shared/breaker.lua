@@ -51,29 +51,28 @@ local function answered(of, by_the_gateway)
   end
 end
 
--- Note an attempt among the last, of which the first is one that failed: nothing is written while none
--- does.
-local function note_recent(of, failed)
-  push(KEY_RECENT_ATTEMPTS .. of, failed and now or 0, math.ceil(BREAKER[1] * 100 / BREAKER[2]), failed)
+-- Return how many of the last attempts are noted, of which the first is one that failed: nothing is
+-- written while none does.
+local function recent_kept()
+  return math.ceil(BREAKER[1] * 100 / BREAKER[2])
 end
 
 -- Note one that did not fail. Whether it began since the breaker was resumed is asked only where there
 -- are any.
 local has_recent = {}
 local function note_good(of, begun)
-  if has_recent[of] == nil then
-    has_recent[of] = redis.call('EXISTS', KEY_RECENT_ATTEMPTS .. of) == 1
-  end
-  if has_recent[of] and since_resumed('breaker' .. of, begun) then note_recent(of, false) end
+  local key = KEY_RECENT_ATTEMPTS .. of
+  if has_recent[of] == nil then has_recent[of] = redis.call('EXISTS', key) == 1 end
+  if has_recent[of] and since_resumed('breaker' .. of, begun) then push(key, 0, recent_kept()) end
 end
 
 -- Note one that failed; return how many of the last failed in the breaker's time. Of the last, and not
 -- of all in that time: an hour of good ones must not hide an outage for another half a minute.
 local function failed_lately(of)
-  local key = KEY_RECENT_ATTEMPTS .. of
-  note_recent(of, true)
-  has_recent[of] = true
+  local key, kept = KEY_RECENT_ATTEMPTS .. of, recent_kept()
   write_pushed(key)
+  if redis.call('LPUSH', key, now) > kept then redis.call('LTRIM', key, 0, kept - 1) end
+  has_recent[of] = true
   redis.call('PEXPIRE', key, math.ceil(BREAKER[3]))
   local failed = 0
   for _, at in ipairs(redis.call('LRANGE', key, 0, -1)) do

@@ -50,20 +50,11 @@ local days = {}
 
 local function add_to_day(m, what, by)
   local day = math.floor((m.entered + DAY_AHEAD) / DAY)
-  local sums = days[day]
-  if not sums then
-    sums = {}
-    days[day] = sums
-    at_end(function()
-      days[day] = nil
-      local ok, why = pcall(write_day, day, sums)
-      if not ok then
-        tell('counting a day failed: ' .. tostring(type(why) == 'table' and why.err or why))
-      end
-    end)
+  if not days[day] then
+    days[day] = {}
+    count_at_end(days, day, 'a day', write_day)
   end
-  local field = m.lane .. '\t' .. what .. '\t' .. (m.template or '')
-  sums[field] = (sums[field] or 0) + by
+  add_up(days[day], m.lane .. '\t' .. what .. '\t' .. (m.template or ''), by)
 end
 
 -- Return as what a message is counted that has come to an end.

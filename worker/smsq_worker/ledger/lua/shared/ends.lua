@@ -1,18 +1,5 @@
 -- How a message ends, and what a doubt or a transient report leads to.
--- needs: message announce compaction
-
--- Free an idempotency key, so that another message with it is sent. If it names another message by
--- now it stays. The second name is that of release 0.2.0, see enqueue.lua.
-local function free_key(m)
-  local key = m.f.key
-  if not key or not certainly_not_sent(m) then return end
-  for _, name in ipairs({KEY_IDEMPOTENCY .. key, KEY_IDEMPOTENCY .. key:sub(-32)}) do
-    if redis.call('GET', name) == m.id then
-      redis.call('DEL', name, name .. ':fp')
-      set(m, 'freed', 1)
-    end
-  end
-end
+-- needs: message announce compaction idempotency
 
 -- A message was sent after all: if its key was given back, perhaps a second time.
 local function sent_after_all(m)
@@ -45,7 +32,7 @@ end
 local function finish(m, to, reason)
   move(m, to, 'finished', now)
   m.kept = kept_of(m, to, reason)
-  free_key(m)
+  if m.f.key and certainly_not_sent(m) and free_key(m.id, m.f.key) then set(m, 'freed', 1) end
   m.is_anew = true
   local f = m.f
   f.reason = reason

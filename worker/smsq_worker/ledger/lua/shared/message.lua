@@ -25,11 +25,11 @@ local function attempt(n)
   return fields
 end
 
--- Return whether a message certainly was not sent. Its attempts say so and never its reason: an
--- attempt that was refused may follow one in doubt. One without an outcome is in doubt; one of which
--- nothing is left was not sent. The attempt 0 stands for those that a failover undid.
-local function certainly_not_sent(m)
-  for n = 0, m.n do
+-- Return whether a message certainly was not sent, or not by its attempts from one on. They say so and
+-- never its reason: an attempt that was refused may follow one in doubt. One without an outcome is in
+-- doubt; one of which nothing is left was not sent. The attempt 0 stands for those that a failover undid.
+local function certainly_not_sent(m, from)
+  for n = from or 0, m.n do
     local at, outcome = m.f[attempt(n).at], m.f[attempt(n).outcome]
     if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
   end
@@ -52,38 +52,24 @@ end
 
 local in_campaigns = {}
 
-local function sum(sums, field, by)
-  sums[field] = (sums[field] or 0) + by
-end
-
-local function write_campaigns()
-  for name, one in pairs(in_campaigns) do
-    in_campaigns[name] = nil
-    local ok, why = pcall(count_in_campaign, name, one, now)
-    if not ok then
-      tell('counting a campaign failed: ' .. tostring(type(why) == 'table' and why.err or why))
-    end
-  end
-end
-
 -- Count that a message came to an end, or from one to another, or has another reason. How many were
 -- accepted and then delivered is what remains of the ends.
 local function count_end(m, was, reason)
   local one = in_campaigns[m.campaign]
   if not one then
-    if not next(in_campaigns) then at_end(write_campaigns) end
     one = {sums = {}, reasons = {}, ends = {}}
     in_campaigns[m.campaign] = one
+    count_at_end(in_campaigns, m.campaign, 'a campaign', count_in_campaign)
   end
   if was then
     local before = was:sub(#m.lane + 2)
-    sum(one.ends, m.lane, FINAL[before] and 0 or 1)
-    if before ~= 'accepted' or m.state ~= 'delivered' then sum(one.sums, was .. '>' .. m.state, 1) end
+    add_up(one.ends, m.lane, FINAL[before] and 0 or 1)
+    if before ~= 'accepted' or m.state ~= 'delivered' then add_up(one.sums, was .. '>' .. m.state, 1) end
   end
-  if m.was_in_doubt then sum(one.sums, 'doubted:' .. m.lane, -1) end
+  if m.was_in_doubt then add_up(one.sums, 'doubted:' .. m.lane, -1) end
   if reason ~= m.had_failed_for then
-    if m.had_failed_for then sum(one.reasons, m.had_failed_for, -1) end
-    if reason then sum(one.reasons, reason, 1) end
+    if m.had_failed_for then add_up(one.reasons, m.had_failed_for, -1) end
+    if reason then add_up(one.reasons, reason, 1) end
   end
 end
 

@@ -33,21 +33,12 @@ local hours = {}
 local function count_for_hour(m, n, begun, of, what, by)
   local hour = math.floor(tonumber(begun) / HOUR)
   if hour < math.floor(now / HOUR) - HOURS_KEPT then return end
-  local sums = hours[hour]
-  if not sums then
-    sums = {}
-    hours[hour] = sums
-    at_end(function()
-      hours[hour] = nil
-      local ok, why = pcall(write_hour, hour, sums)
-      if not ok then
-        tell('counting an hour failed: ' .. tostring(type(why) == 'table' and why.err or why))
-      end
-    end)
+  if not hours[hour] then
+    hours[hour] = {}
+    count_at_end(hours, hour, 'an hour', write_hour)
   end
-  local field = table.concat({m.lane .. (n == 1 and '' or '+'), what, of == '' and '@' or of,
-    m.template or ''}, '\t')
-  sums[field] = (sums[field] or 0) + by
+  add_up(hours[hour], table.concat({m.lane .. (n == 1 and '' or '+'), what, of == '' and '@' or of,
+    m.template or ''}, '\t'), by)
 end
 
 -- Count what a report did to a message that was in a state, and whose attempt had one with a stat

@@ -130,15 +130,6 @@ local function note_stat(m, r)
   if r.raw then set(m, 'raw', r.raw) else drop(m, 'raw') end
 end
 
--- Return whether no later attempt can have been sent, so that the message is what this one is.
-local function is_last_sent(m, n)
-  for later = n + 1, m.n do
-    local at, outcome = m.f[attempt(later).at], m.f[attempt(later).outcome]
-    if at and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
-  end
-  return true
-end
-
 -- Move the message on. Delivered outranks everything; the rest counts only where n is the last
 -- attempt that may have been sent.
 local function follow_report(m, n, mid, of, r, begun, known)
@@ -155,7 +146,7 @@ local function follow_report(m, n, mid, of, r, begun, known)
     return
   end
   if not is_test_mid(mid) then shield_number(m, of, r) end
-  if (FINAL[m.state] and m.state ~= 'unreported') or not is_last_sent(m, n) then return end
+  if (FINAL[m.state] and m.state ~= 'unreported') or not certainly_not_sent(m, n + 1) then return end
   note_stat(m, r)
   local reason = 'report:' .. r.stat
   local goes_on = not is_cancelled(m)

@@ -68,24 +68,39 @@ local function at_end(ending)
   endings[#endings + 1] = ending
 end
 
--- Put values at the head of a list of which so many are kept, when the act ends or by write_pushed. If
--- there is no list, only a value that `begins` one makes it.
+local function add_up(sums, field, by)
+  sums[field] = (sums[field] or 0) + by
+end
+
+-- Have what was counted under a name written when the act ends; that fails for itself alone.
+local function count_at_end(counted, name, what, write)
+  at_end(function()
+    local own = counted[name]
+    counted[name] = nil
+    local ok, why = pcall(write, name, own, now)
+    if ok then return end
+    tell('counting ' .. what .. ' failed: ' .. tostring(type(why) == 'table' and why.err or why))
+  end)
+end
+
+-- Put values at the head of a list of which so many are kept, if there is one, when the act ends or by
+-- write_pushed.
 local function write_pushed(key)
   local list = pushed[key]
   if not list then return end
   pushed[key] = nil
-  local length = redis.call(list.begins and 'LPUSH' or 'LPUSHX', key, unpack(list))
+  local length = redis.call('LPUSHX', key, unpack(list))
   if length > list.kept then redis.call('LTRIM', key, 0, list.kept - 1) end
 end
 
-local function push(key, value, kept, begins)
+local function push(key, value, kept)
   local list = pushed[key]
   if not list then
     list = {kept = kept}
     pushed[key] = list
     at_end(function() write_pushed(key) end)
   end
-  list[#list + 1], list.begins = value, list.begins or begins
+  list[#list + 1] = value
 end
 
 -- Call with arguments of which there may be more than fit on Lua's stack.
