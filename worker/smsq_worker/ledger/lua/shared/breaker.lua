@@ -105,10 +105,10 @@ local function heed_result(of, outcome, detail, begun, trouble, counts)
   if alive then heal(breaker, 'outage', begun) end
   if BREAKER and trouble then
     if since_resumed(breaker, begun) and failed_lately(of) >= BREAKER[1] then
-      pause(breaker, 'outage', detail)
       -- It may have been too much for it. At the full rate it would go down again, and all that is
       -- under way then would be in doubt.
-      if outcome == 'maybe_sent' then slow_down(of, begun, detail) end
+      if outcome == 'maybe_sent' and not paused(breaker) then slow_down(of, begun, detail) end
+      pause(breaker, 'outage', detail)
     end
   elseif BREAKER and alive then
     note_good(of, begun)
