@@ -199,7 +199,7 @@ class Sender:
         return result
 
     def _record_and_complete(self, ended: Sequence[Ended]) -> None:
-        """Do both for what has ended, by one thread at a time."""
+        """Record what has ended in one act, then complete each; by one thread at a time."""
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         try:
             self._complete(ended, self._record(results) if results else ())

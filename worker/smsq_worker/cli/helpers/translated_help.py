@@ -91,7 +91,7 @@ def _whole(text: str | None, say: Callable[[str], str]) -> str | None:
 
 
 def _lines(part: str, say: Callable[[str], str]) -> str:
-    """Say the headings among some lines, and what stands beside an example."""
+    """Translate the headings among some lines, and what stands beside an example."""
     lines = []
     for line in part.splitlines():
         if beside := _BESIDE.fullmatch(line):
