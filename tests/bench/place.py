@@ -17,6 +17,7 @@ import psutil
 import redis
 import requests
 from celery import Celery
+from kombu import pools
 
 import smsq
 from bench.figures import Arrival
@@ -275,6 +276,8 @@ class Place:
 
         As Celery itself counts them, so that nothing depends on what workers log.
         """
+        # kombu keeps producers by URL, also over connections of before a server's restart.
+        pools.reset()
         with Celery(broker=self.environ["SMSQ_REDIS_URL"], set_as_current=False) as app:
             told = app.control.inspect(self._nodes, timeout=ASKED_S).stats() or {}
         begun = sum(
