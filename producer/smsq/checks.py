@@ -35,6 +35,7 @@ def text(
     A name is not blank and has no control and no invisible character, and what is shown elsewhere
     nothing that a terminal obeys.
     """
+    # Nearly all are right, several of each message: no rule is put into words for those.
     if (
         isinstance(value, str)
         and least <= len(value) <= most
