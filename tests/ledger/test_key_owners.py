@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ import requests
 
 import smsq
 from harness.api import PATIENCE_S, serving
+from harness.cli import unmasked_run
 from harness.credentials import RELAY
 from harness.paths import RELEASES
 from harness.scene import DELIVRD, Scene
@@ -34,21 +36,30 @@ NAMES = ("may", "file", "shop")
 SECRETS = {"": RELAY} | {name: f"{name}-secret-0123456789" for name in NAMES}
 ROUTE = {"module": "sms", "file": "send", "action": "send"}
 FILE = f"phone,template\n{PHONE},{TEMPLATE}\n13900139000,{TEMPLATE}\n"
-DELAY = """
+BACKEND = """
 import json, sys, smsq
-result = smsq.send_sms.delay(*json.loads(sys.argv[1]), key=sys.argv[2])
-status = smsq.status(result.id)
-print(json.dumps([smsq.__file__, result.id, status.reason]))
+for line in sys.stdin:
+    phone, template, key = json.loads(line)
+    result = smsq.send_sms.delay(phone, template, key=key)
+    status = smsq.status(result.id)
+    print(json.dumps([smsq.__file__, result.id, status.reason]), flush=True)
 """
 
 
 class Place:
-    """APIs, Python callers and send-file of both releases on one ledger."""
+    """APIs, backends and send-file of both releases on one ledger."""
 
-    def __init__(self, environ: dict[str, str], old: Path, apis: Mapping[str, str]) -> None:
-        self.environs = {"new": environ, "old": environ | {"PYTHONPATH": str(old)}}
+    def __init__(
+        self,
+        environs: Mapping[str, dict[str, str]],
+        old: Path,
+        apis: Mapping[str, str],
+        backends: Mapping[str, subprocess.Popen[str]],
+    ) -> None:
+        self.environs = environs
         self.old = old
         self.apis = apis
+        self.backends = backends
 
     def relay(self, release: str, caller: str, key: str, phone: str = PHONE) -> str:
         """Send through an API; give the id that it answers."""
@@ -64,24 +75,19 @@ class Place:
 
     def python(self, release: str, key: str) -> str:
         """Send as a backend; give the id of the message that is sent for this key."""
-        command = [sys.executable, "-c", DELAY, json.dumps([PHONE, TEMPLATE]), key]
-        done = subprocess.run(
-            command, env=self.environs[release], capture_output=True, text=True, check=True
-        )
-        file, message_id, reason = json.loads(done.stdout)
+        backend = self.backends[release]
+        assert backend.stdin
+        assert backend.stdout
+        print(json.dumps([PHONE, TEMPLATE, key]), file=backend.stdin, flush=True)
+        file, message_id, reason = json.loads(backend.stdout.readline())
         assert Path(file).is_relative_to(self.old) == (release == "old")
         return str(reason or message_id).removeprefix("duplicate:")
 
     def send_file(self, release: str, path: Path, *words: str) -> list[str]:
         """Send a file, on a machine that has not heard of it; give its messages' ids."""
         home = path.parent / os.urandom(4).hex()
-        done = subprocess.run(
-            [sys.executable, "-m", "smsq_worker", "send-file", str(path), "--json", *words],
-            env=self.environs[release] | {"SMSQ_HOME": str(home)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environ = self.environs[release] | {"SMSQ_HOME": str(home)}
+        done = unmasked_run(environ, "send-file", str(path), "--json", *words)
         assert done.returncode == 0, done.stderr
         return Path(json.loads(done.stdout)["ids"]).read_text().split()
 
@@ -113,9 +119,40 @@ def apis(
         yield {"new": new_door.url, "old": old_door.url}
 
 
+@pytest.fixture(scope="module")
+def environs(base_environ: Mapping[str, str], old: Path) -> Mapping[str, dict[str, str]]:
+    return {"new": {**base_environ}, "old": {**base_environ, "PYTHONPATH": str(old)}}
+
+
+@pytest.fixture(scope="module")
+def backends(
+    environs: Mapping[str, dict[str, str]],
+) -> Iterator[Mapping[str, subprocess.Popen[str]]]:
+    with ExitStack() as running:
+        yield {
+            release: running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", BACKEND],
+                    env=environ,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for release, environ in environs.items()
+        }
+
+
 @pytest.fixture
-def place(environ: dict[str, str], old: Path, apis: Mapping[str, str]) -> Place:
-    return Place(environ, old, apis)
+def place(
+    environs: Mapping[str, dict[str, str]],
+    old: Path,
+    apis: Mapping[str, str],
+    backends: Mapping[str, subprocess.Popen[str]],
+    client: redis.Redis,
+) -> Place:
+    del client  # An empty server.
+    return Place(environs, old, apis, backends)
 
 
 # --- nobody meets another's keys --------------------------------------------------------------

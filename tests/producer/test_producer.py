@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import sys
 import tomllib
 import venv
 from collections.abc import Callable
@@ -198,9 +199,10 @@ def test_smsq_needs_celery_and_redis_alone(
     pins = tmp_path / "pins.txt"
     locked = (ROOT / "ops" / "requirements-dev.txt").read_text().splitlines()
     pins.write_text("\n".join(line.removesuffix("\\") for line in locked if "==" in line))
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = str(tmp_path / "venv" / "bin" / "python")
-    install = [python, "-m", "pip", "install", "--quiet", "--constraint", str(pins), str(ROOT)]
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    install = [*pip, "install", "--quiet", "--no-compile", "--constraint", str(pins), str(ROOT)]
     subprocess.run(install, check=True, timeout=100, env=environ | {"PATH": os.environ["PATH"]})
     message_id = run(
         f"""
