@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from smsq_worker.cli.helpers.asking import ask, yes_option
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, ngettext
 
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from smsq.cancelling import Cancellation
 
 
-@click.command(
-    epilog=examples(
-        "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "xargs smsq cancel < ids.txt",
-        "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5 --json",
-    )
+@command(
+    "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "xargs smsq cancel < ids.txt",
+    "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5 --json",
 )
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @yes_option

@@ -5,23 +5,21 @@ from __future__ import annotations
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option
-from smsq_worker.cli.helpers.options import examples, json_option, lang_option
+from smsq_worker.cli.helpers.options import command, json_option, lang_option
 from smsq_worker.i18n import _
 
 
-@click.command(
-    epilog=examples(
-        "smsq codes                  every code, its class and what smsq does",
-        "smsq codes MA:0001          one code in plain words",
-        "smsq codes mo254            the same as MO:0254",
-        "smsq codes MO:1234          an answer of the upstream gateway",
-        "smsq codes mk99             a carrier's code, known by its prefix",
-        "smsq codes --seen           what came that the catalogue does not know",
-        "smsq codes --json MA:0001   for a script",
-        "smsq codes --account NAME   those of an account's vendor, of several accounts",
-        "smsq codes --lang zh        in Chinese",
-        "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
-    )
+@command(
+    "smsq codes                  every code, its class and what smsq does",
+    "smsq codes MA:0001          one code in plain words",
+    "smsq codes mo254            the same as MO:0254",
+    "smsq codes MO:1234          an answer of the upstream gateway",
+    "smsq codes mk99             a carrier's code, known by its prefix",
+    "smsq codes --seen           what came that the catalogue does not know",
+    "smsq codes --json MA:0001   for a script",
+    "smsq codes --account NAME   those of an account's vendor, of several accounts",
+    "smsq codes --lang zh        in Chinese",
+    "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
 )
 @click.argument("stat", required=False)
 @click.option("--seen", is_flag=True, help="List codes that came and are not in the catalogue.")

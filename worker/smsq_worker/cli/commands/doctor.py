@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import click
-
 from smsq_worker.cli.helpers.layout import padded
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.i18n.told import told
@@ -26,10 +24,10 @@ _LEVELS = 8
 """Columns."""
 
 
-@click.command(
-    epilog=examples(
-        "smsq doctor", "smsq doctor --json", "SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor"
-    )
+@command(
+    "smsq doctor",
+    "smsq doctor --json",
+    "SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor",
 )
 @json_option
 def doctor(*, as_json: bool) -> None:

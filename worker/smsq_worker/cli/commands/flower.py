@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Final
 
-import click
-
 from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 
 INSTEAD: Final = {
     # They would bypass the check of SMSQ_FLOWER_BIND.
@@ -21,14 +19,12 @@ INSTEAD: Final = {
 }
 
 
-@click.command(
+@command(
+    "smsq flower",
+    "FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower",
+    "smsq flower --url_prefix=flower",
+    "smsq flower --read_only=false      with buttons that act on workers",
     cls=CeleryCommand,
-    epilog=examples(
-        "smsq flower",
-        "FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower",
-        "smsq flower --url_prefix=flower",
-        "smsq flower --read_only=false      with buttons that act on workers",
-    ),
 )
 def flower(options: tuple[str, ...]) -> None:
     """Start Flower with smsq's settings; takes Flower's own options, listed below.

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
+from smsq_worker.cli.helpers.options import command, listing, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.i18n import _, ngettext, pgettext
 
@@ -16,22 +16,17 @@ AT_MOST = 1000
 _ids_or_all = named_or_all("ids", "All that are held now.")
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples(
-        "smsq held", "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all"
-    ),
+@listing(
+    "smsq held",
+    "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq held drop --all",
 )
-@json_option
-@click.pass_context
-def held(ctx: click.Context, *, as_json: bool) -> None:
+def held(*, as_json: bool) -> None:
     """List held messages: their request may or may not have reached the gateway.
 
     A late response or report settles a message automatically. The others are yours to decide:
     `resend` risks a duplicate, `drop` a message that never arrived.
     """
-    if ctx.invoked_subcommand:
-        return
     from smsq.contract import is_id
     from smsq.tracking import read_status
     from smsq_worker.cli.helpers.ledger_client import open_ledger
@@ -62,11 +57,7 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     echo(ngettext("{n} held", "{n} held", len(rows)))
 
 
-@held.command(
-    epilog=examples(
-        "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all"
-    )
-)
+@command("smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all", of=held)
 @_ids_or_all
 @yes_option
 def resend(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
@@ -77,9 +68,7 @@ def resend(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     _decide(ids, "resend", everything=everything, yes=yes)
 
 
-@held.command(
-    epilog=examples("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all")
-)
+@command("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all", of=held)
 @_ids_or_all
 @yes_option
 def drop(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
+from smsq_worker.cli.helpers.options import command, listing, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, ngettext
 
@@ -20,23 +20,16 @@ AT_MOST = 10_000
 _names_or_all = named_or_all("names", "All that were given up.")
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples(
-        "smsq notices",
-        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq notices replay --all",
-    ),
+@listing(
+    "smsq notices",
+    "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq notices replay --all",
 )
-@json_option
-@click.pass_context
-def notices(ctx: click.Context, *, as_json: bool) -> None:
+def notices(*, as_json: bool) -> None:
     """List callbacks that were given up: their endpoint failed for SMSQ_NOTIFY_FOR_S.
 
     KIND:STATE:ID is a callback's name; KIND is task, returnurl or webhook.
     """
-    if ctx.invoked_subcommand:
-        return
     from smsq_worker.inspection.formatting import local
 
     callbacks = _open_callbacks()
@@ -50,11 +43,10 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     _echo_counts(callbacks)
 
 
-@notices.command(
-    epilog=examples(
-        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq notices replay --all",
-    )
+@command(
+    "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq notices replay --all",
+    of=notices,
 )
 @_names_or_all
 @yes_option
@@ -66,11 +58,10 @@ def replay(names: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     _decide(names, "replay", everything=everything, yes=yes)
 
 
-@notices.command(
-    epilog=examples(
-        "smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq notices drop --all",
-    )
+@command(
+    "smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq notices drop --all",
+    of=notices,
 )
 @_names_or_all
 @yes_option

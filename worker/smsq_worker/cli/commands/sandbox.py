@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _
 
@@ -26,14 +26,12 @@ log = logging.getLogger(__name__)
 _seconds = partial(click.option, type=click.FloatRange(min=0), show_default=True)
 
 
-@click.command(
-    epilog=examples(
-        "smsq sandbox --outcomes",
-        "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
-        "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
-        "smsq sandbox --accounts accounts.toml",
-        "curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent",
-    )
+@command(
+    "smsq sandbox --outcomes",
+    "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
+    "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
+    "smsq sandbox --accounts accounts.toml",
+    "curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent",
 )
 @click.option(
     "--bind",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import encoding_option, examples, json_option, message_options
+from smsq_worker.cli.helpers.options import command, encoding_option, json_option, message_options
 from smsq_worker.i18n import _
 
 _MAX_PREFIX: Final = 100
@@ -21,19 +21,16 @@ def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None
     return value or ""
 
 
-@click.command(
-    "send-file",
-    epilog=examples(
-        "smsq send-file numbers.csv --dry-run",
-        "smsq send-file numbers.csv --template SMS_1001 --bad-rows bad.csv",
-        "smsq send-file numbers.csv --wait --failed failed.csv",
-        "smsq send-file numbers.jsonl --lane notice --send-at 2030-01-31T09:00:00+08:00 --wait",
-        "zcat numbers.csv.gz | smsq send-file - --key-prefix june",
-        file=(
-            "phone,template,code",
-            "13800138000,SMS_1001,482913",
-            "+86 139-0013-9000,SMS_1001,771204",
-        ),
+@command(
+    "smsq send-file numbers.csv --dry-run",
+    "smsq send-file numbers.csv --template SMS_1001 --bad-rows bad.csv",
+    "smsq send-file numbers.csv --wait --failed failed.csv",
+    "smsq send-file numbers.jsonl --lane notice --send-at 2030-01-31T09:00:00+08:00 --wait",
+    "zcat numbers.csv.gz | smsq send-file - --key-prefix june",
+    file=(
+        "phone,template,code",
+        "13800138000,SMS_1001,482913",
+        "+86 139-0013-9000,SMS_1001,771204",
     ),
 )
 @click.argument("file", type=click.Path(allow_dash=True))

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 
 
-@click.command(
+@command(
+    "smsq worker",
+    "smsq worker --loglevel WARNING --concurrency 96",
+    "smsq worker -Q sms.otp,sms.report      a machine for otp alone",
     cls=CeleryCommand,
-    epilog=examples(
-        "smsq worker",
-        "smsq worker --loglevel WARNING --concurrency 96",
-        "smsq worker -Q sms.otp,sms.report      a machine for otp alone",
-    ),
 )
 def worker(options: tuple[str, ...]) -> None:
     """Start a Celery worker; takes Celery's own options, listed below.
