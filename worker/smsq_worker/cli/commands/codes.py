@@ -6,7 +6,6 @@ import click
 
 from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.options import command, json_option, lang_option
-from smsq_worker.i18n import _
 
 
 @command(
@@ -40,16 +39,6 @@ def codes(stat: str | None, *, seen: bool, account: str | None, as_json: bool) -
 
     Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
     """
-    if seen:
-        from smsq_worker.cli.views import codes_seen
-
-        if stat is not None:
-            raise click.UsageError(_("either STAT or --seen, not both"))
-        codes_seen.show(account, as_json=as_json)
-        return
     from smsq_worker.cli.views import codes as view
 
-    if stat is None:
-        view.show_all(account, as_json=as_json)
-    else:
-        view.show_one(stat, account, as_json=as_json)
+    view.show(stat, account, seen=seen, as_json=as_json)

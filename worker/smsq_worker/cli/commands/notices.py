@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from smsq_worker.cli.helpers.asking import yes_option
+from smsq_worker.cli.helpers.asking import decide_each, yes_option
 from smsq_worker.cli.helpers.options import command, listing, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, ngettext
@@ -40,7 +41,7 @@ def notices(*, as_json: bool) -> None:
     for one in dead:
         tries = ngettext("{n} try", "{n} tries", one.tries)
         echo(f"{one.name}  {local(one.given_up_at)}  {tries}  {one.error}")
-    _echo_counts(callbacks)
+    echo(_counts(callbacks))
 
 
 @command(
@@ -77,7 +78,6 @@ def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool, yes: bool
 ) -> None:
     from smsq import audit
-    from smsq_worker.cli.helpers.names import decide_each, named
 
     if bool(names) == everything:
         raise click.UsageError(_("name the callbacks, or pass --all"))
@@ -89,10 +89,14 @@ def _decide(
         done = callbacks.revive(name, decision, audit.act(f"notices {decision}", name=name))
         return done, _("done") if done else _("is not among those given up")
 
-    chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
-    if not chosen:
-        _echo_counts(callbacks)
-    decide_each(chosen, lambda count: _question(decision, count), decide, yes=yes)
+    decide_each(
+        names,
+        lambda: [one.name for one in callbacks.dead(AT_MOST)],
+        partial(_question, decision),
+        decide,
+        none=partial(_counts, callbacks),
+        yes=yes,
+    )
 
 
 def _question(decision: Literal["replay", "drop"], count: int) -> str:
@@ -101,9 +105,9 @@ def _question(decision: Literal["replay", "drop"], count: int) -> str:
     return ngettext("this forgets {n} callback", "this forgets {n} callbacks", count)
 
 
-def _echo_counts(callbacks: Callbacks) -> None:
+def _counts(callbacks: Callbacks) -> str:
     counts = callbacks.counts()
-    echo(_("{dead} given up, {waiting} waiting", dead=counts["dead"], waiting=counts["waiting"]))
+    return _("{dead} given up, {waiting} waiting", dead=counts["dead"], waiting=counts["waiting"])
 
 
 def _open_callbacks() -> Callbacks:
