@@ -40,7 +40,8 @@ def flower(options: tuple[str, ...]) -> None:
 
     settings = Settings.load(os.environ)
     host, port = settings.flower_bind
-    if problems := [*_refused(options), *_bad_credentials(os.environ, options)]:
+    refused = [f"{one}: {INSTEAD[_name(one)]}" for one in options if _name(one) in INSTEAD]
+    if problems := [*refused, *_bad_credentials(os.environ, options)]:
         raise SettingsError(problems)
     if not is_loopback(host) and not os.environ.get("FLOWER_BASIC_AUTH"):
         problem = f"must be user:password, because SMSQ_FLOWER_BIND, {host}, is not loopback"
@@ -54,12 +55,6 @@ def flower(options: tuple[str, ...]) -> None:
         f"--read_only={_is_read_only(os.environ)}",
         *options,
     )
-
-
-def _refused(options: Sequence[str]) -> Iterator[str]:
-    for option in options:
-        if (name := _name(option)) in INSTEAD:
-            yield f"{option}: {INSTEAD[name]}"
 
 
 def _bad_credentials(environ: Mapping[str, str], options: Sequence[str]) -> Iterator[str]:

@@ -12,7 +12,6 @@ from smsq_worker.cli.helpers.options import command, encoding_option, json_optio
 from smsq_worker.i18n import _
 
 _MAX_PREFIX: Final = 100
-_OF_MESSAGES: Final = ("template", "lane", "ttl_s", "send_at", "on_ambiguous", "reference")
 
 
 def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
@@ -63,15 +62,7 @@ def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None
 )
 @json_option
 @click.option("--no-progress", "quiet", is_flag=True, help="Show no progress.")
-def send_file(
-    file: str,
-    *,
-    campaign: str | None,
-    dry_run: bool,
-    wait: bool,
-    failed_path: Path | None,
-    **given: Any,
-) -> None:
+def send_file(file: str, **given: Any) -> None:
     """Enqueue the messages of FILE, CSV or JSON Lines; - is stdin.
 
     The first line of CSV names the columns: phone, template, code, lane, ttl_s, key, reference,
@@ -89,21 +80,6 @@ def send_file(
     Exits with 1 where a row was bad or had another message's key, or a message that --wait followed
     was not delivered; with 2 where the file or an option cannot be used, and then nothing was sent.
     """
-    from smsq.contract import parse_campaign
     from smsq_worker.cli.views import send_file as view
 
-    if dry_run and wait:
-        raise click.UsageError(_("either --dry-run or --wait, not both"))
-    if failed_path and not wait:
-        raise click.UsageError(_("--failed goes with --wait"))
-    if campaign is not None:
-        parse_campaign(campaign)
-    message = {name: given.pop(name) for name in _OF_MESSAGES}
-    options = view.Options(
-        defaults={name: value for name, value in message.items() if value is not None},
-        campaign=campaign,
-        wait=wait,
-        failed_path=failed_path,
-        **given,
-    )
-    view.send_file(file, options, dry_run=dry_run)
+    view.send_file(file, view.Options(**given))

@@ -121,6 +121,13 @@ def by_option(groups: Sequence[str], default: str = "") -> Decorator:
     )
 
 
+def with_hint(words: str, near: Sequence[str]) -> str:
+    """Return words, and behind them what may be meant, if anything is."""
+    if not near:
+        return words
+    return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=near[0]))
+
+
 def message_options(*, lane: str, ttl: str, rows: str = "") -> Decorator:
     """Declare the arguments of `send_sms` that a command takes as options.
 
