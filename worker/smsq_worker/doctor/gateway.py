@@ -86,13 +86,10 @@ def _reach(one: GatewayAccount, setting: str, between: Iterable[Finding] = ()) -
 def _secret(settings: Settings) -> Finding:
     if settings.app_secret:
         return ok(_("SMSQ_APP_SECRET is set"))
-    return warning(
-        _("SMSQ_APP_SECRET is not set here"),
-        _(
-            "workers need it, in SMSQ_APP_SECRET or SMSQ_APP_SECRET_FILE; on other hosts leave it "
-            "out"
-        ),
+    advice = _(
+        "workers need it, in SMSQ_APP_SECRET or SMSQ_APP_SECRET_FILE; on other hosts leave it out"
     )
+    return warning(_("SMSQ_APP_SECRET is not set here"), advice)
 
 
 def _secret_of(one: GatewayAccount, others: Sequence[GatewayAccount], where: str) -> Finding:
@@ -120,13 +117,12 @@ def check_test_numbers(settings: Settings) -> Iterator[Finding]:
     """Yield which numbers are not sent to."""
     prefixes = settings.test_numbers
     if prefixes:
-        yield ok(
-            ngettext(
-                "{n} test number or pattern: messages to it are not sent",
-                "{n} test numbers or patterns: messages to them are not sent",
-                len(prefixes),
-            )
+        what = ngettext(
+            "{n} test number or pattern: messages to it are not sent",
+            "{n} test numbers or patterns: messages to them are not sent",
+            len(prefixes),
         )
+        yield ok(what)
     catalogues = catalogues_of(settings)
     codes = {one.codes_file: catalogues[one.account.key].test_codes for one in settings.accounts}
     for file, of in codes.items():
@@ -135,36 +131,31 @@ def check_test_numbers(settings: Settings) -> Iterator[Finding]:
         ]
         if not idle:
             continue
-        yield warning(
-            ngettext(
-                "{file} names a code for {n} number that SMSQ_TEST_NUMBERS does not cover",
-                "{file} names codes for {n} numbers that SMSQ_TEST_NUMBERS does not cover",
-                len(idle),
-                file=file,
-            ),
-            _("messages to them are sent; name them there, or remove them from [test_numbers]"),
+        what = ngettext(
+            "{file} names a code for {n} number that SMSQ_TEST_NUMBERS does not cover",
+            "{file} names codes for {n} numbers that SMSQ_TEST_NUMBERS does not cover",
+            len(idle),
+            file=file,
         )
+        advice = _("messages to them are sent; name them there, or remove them from [test_numbers]")
+        yield warning(what, advice)
 
 
 def _protection(url: str, target: Target) -> Finding:
     if not target.tls and is_loopback(target.host):
         return ok(_("{url}, plain http within this machine", url=url))
     if not target.tls:
-        return warning(
-            _(
-                "{url} is plain http: the network can read the secret, every number and every code",
-                url=url,
-            ),
-            _("use https and remove SMSQ_GATEWAY_ALLOW_PLAINTEXT"),
+        what = _(
+            "{url} is plain http: the network can read the secret, every number and every code",
+            url=url,
         )
+        return warning(what, _("use https and remove SMSQ_GATEWAY_ALLOW_PLAINTEXT"))
     if target.verify is False:
-        return warning(
-            _(
-                "{url}: the certificate is not verified, so anyone can impersonate the gateway",
-                url=url,
-            ),
-            _("set SMSQ_GATEWAY_VERIFY_TLS=1, with SMSQ_GATEWAY_CA_BUNDLE for your own CA"),
+        what = _(
+            "{url}: the certificate is not verified, so anyone can impersonate the gateway", url=url
         )
+        advice = _("set SMSQ_GATEWAY_VERIFY_TLS=1, with SMSQ_GATEWAY_CA_BUNDLE for your own CA")
+        return warning(what, advice)
     return ok(url)
 
 
@@ -174,10 +165,9 @@ def _connection(target: Target) -> Iterator[Finding]:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else _("not a host name")
-        yield error(
-            _("the name {host} cannot be looked up: {why}", host=target.host, why=why),
-            _("check {setting} and this machine's name servers", setting=target.setting),
-        )
+        what = _("the name {host} cannot be looked up: {why}", host=target.host, why=why)
+        advice = _("check {setting} and this machine's name servers", setting=target.setting)
+        yield error(what, advice)
         return
     addresses = sorted({str(one[-1][0]) for one in found})
     yield ok(_("{host} is at {addresses}", host=target.host, addresses=", ".join(addresses)))
@@ -186,13 +176,12 @@ def _connection(target: Target) -> Iterator[Finding]:
         sock = socket.create_connection((target.host, target.port), target.timeout_s)
     except OSError as problem:
         why = _why(problem, target)
-        yield error(
-            _("port {port} accepts no connection: {why}", port=target.port, why=why),
-            _(
-                "check {setting}, the firewalls between, and whether the gateway is up",
-                setting=target.setting,
-            ),
+        what = _("port {port} accepts no connection: {why}", port=target.port, why=why)
+        advice = _(
+            "check {setting}, the firewalls between, and whether the gateway is up",
+            setting=target.setting,
         )
+        yield error(what, advice)
         return
     with sock:
         took_ms = (time.monotonic() - began) * 1000
@@ -208,15 +197,11 @@ def _handshake(sock: socket.socket, target: Target) -> Finding:
             return _certificate(certificate, secured.version() or "TLS")
     except ssl.SSLCertVerificationError as problem:
         own_ca = N_("if the gateway's CA is your own, name it in SMSQ_GATEWAY_CA_BUNDLE")
-        return error(
-            _("its certificate is rejected: {why}", why=problem.verify_message),
-            _(_REMEDIES.get(problem.verify_code, own_ca), setting=target.setting),
-        )
+        what = _("its certificate is rejected: {why}", why=problem.verify_message)
+        return error(what, _(_REMEDIES.get(problem.verify_code, own_ca), setting=target.setting))
     except OSError as problem:
-        return error(
-            _("the TLS handshake fails: {why}", why=_why(problem, target)),
-            _("check that {setting} names a port that speaks TLS", setting=target.setting),
-        )
+        advice = _("check that {setting} names a port that speaks TLS", setting=target.setting)
+        return error(_("the TLS handshake fails: {why}", why=_why(problem, target)), advice)
 
 
 def _wrap(sock: socket.socket, target: Target) -> ssl.SSLSocket:

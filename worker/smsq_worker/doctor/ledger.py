@@ -61,37 +61,29 @@ def check_functions(client: Client) -> Iterator[Finding]:
     try:
         found = libraries(client)
     except ResponseError as problem:  # no permission, or a server that has no functions
-        yield warning(
-            _(
-                "unknown whether the functions of producers are there: {error}",
-                error=one_line(problem),
-            ),
-            _("grant FUNCTION|LIST; a server without functions runs their scripts"),
+        what = _(
+            "unknown whether the functions of producers are there: {error}", error=one_line(problem)
         )
+        yield warning(what, _("grant FUNCTION|LIST; a server without functions runs their scripts"))
         return
     if any(one.is_own for one in found):
         yield ok(_("the functions of producers are there: {name}", name=LIBRARY))
     else:
-        yield warning(
-            _("the functions of this release's producers are not there: {name}", name=LIBRARY),
-            _(
-                "start a worker of this release, or run smsq functions load; until then only those "
-                "producers get through whose user may run scripts"
-            ),
+        what = _("the functions of this release's producers are not there: {name}", name=LIBRARY)
+        advice = _(
+            "start a worker of this release, or run smsq functions load; until then only those "
+            "producers get through whose user may run scripts"
         )
+        yield warning(what, advice)
     if len(found) > SIDE_BY_SIDE:
-        yield warning(
-            _("libraries of functions, of several releases: {n}", n=len(found)),
-            _("drop those of which no producer runs: smsq functions"),
-        )
+        what = _("libraries of functions, of several releases: {n}", n=len(found))
+        yield warning(what, _("drop those of which no producer runs: smsq functions"))
     if workers_run_scripts(client):
-        yield ok(
-            _("workers run their acts as scripts, as none has loaded its functions"),
-            _(
-                "functions cost Redis less: let the workers' user run FCALL, FUNCTION|LOAD, "
-                "FUNCTION|LIST and FUNCTION|DELETE"
-            ),
+        advice = _(
+            "functions cost Redis less: let the workers' user run FCALL, FUNCTION|LOAD, "
+            "FUNCTION|LIST and FUNCTION|DELETE"
         )
+        yield ok(_("workers run their acts as scripts, as none has loaded its functions"), advice)
 
 
 def check_encryption(settings: Settings, client: Client) -> Iterator[Finding]:
@@ -100,30 +92,23 @@ def check_encryption(settings: Settings, client: Client) -> Iterator[Finding]:
     if settings.payload_keys:
         yield _tried(settings, wrapped)
     elif wrapped:
-        yield error(
-            _(
-                "numbers and codes are encrypted in Redis, but SMSQ_PAYLOAD_KEYS is not set here: "
-                "no worker starts without it, and a producer's messages are readable"
-            ),
-            _("give every process the same SMSQ_PAYLOAD_KEYS"),
+        what = _(
+            "numbers and codes are encrypted in Redis, but SMSQ_PAYLOAD_KEYS is not set here: no "
+            "worker starts without it, and a producer's messages are readable"
         )
+        yield error(what, _("give every process the same SMSQ_PAYLOAD_KEYS"))
     else:
-        yield ok(
-            _(
-                "anyone who can read Redis can read number and code of each message until it is "
-                "final"
-            ),
-            _("SMSQ_PAYLOAD_KEYS encrypts them"),
+        what = _(
+            "anyone who can read Redis can read number and code of each message until it is final"
         )
+        yield ok(what, _("SMSQ_PAYLOAD_KEYS encrypts them"))
     if settings.redo_s:
-        yield ok(
-            _(
-                "number and code of what failed in the lanes notice and bulk are kept for {time} "
-                "after its end, for smsq redo; an otp's never",
-                time=span(settings.redo_s),
-            ),
-            _("SMSQ_REDO_S=0 keeps none"),
+        what = _(
+            "number and code of what failed in the lanes notice and bulk are kept for {time} "
+            "after its end, for smsq redo; an otp's never",
+            time=span(settings.redo_s),
         )
+        yield ok(what, _("SMSQ_REDO_S=0 keeps none"))
 
 
 def _tried(settings: Settings, wrapped: str | None) -> Finding:
@@ -151,16 +136,10 @@ def check_messages(client: Client) -> Iterator[Finding]:
     )
     yield _inbox(backlog.reports(client))
     yield _unpublished(backlog.unpublished(client))
-    yield _none(
-        backlog.held(client),
-        _("messages held, as an attempt may or may not have sent an SMS"),
-        _("decide them: smsq held"),
-    )
-    yield _none(
-        backlog.parked(client),
-        _("mids with reports but no known message"),
-        _("see them: smsq parked"),
-    )
+    what = _("messages held, as an attempt may or may not have sent an SMS")
+    yield _none(backlog.held(client), what, _("decide them: smsq held"))
+    what = _("mids with reports but no known message")
+    yield _none(backlog.parked(client), what, _("see them: smsq parked"))
     yield _bad(*backlog.set_aside(client, NAMED))
 
 
@@ -168,11 +147,8 @@ def _late(late_s: float, count: int, on_time: str, late: str) -> Finding:
     level = graded(late_s, warn_above=LATE_S, fail_above=TOO_LATE_S)
     if level == "ok":
         return ok(_(on_time, s=LATE_S))
-    return Finding(
-        level,
-        _(late, late=late_s, n=count),
-        _("the scheduler is part of every worker: start one (smsq worker), or check its log"),
-    )
+    advice = _("the scheduler is part of every worker: start one (smsq worker), or check its log")
+    return Finding(level, _(late, late=late_s, n=count), advice)
 
 
 def _bad(names: list[str], count: int) -> Finding:
@@ -200,11 +176,10 @@ def _unpublished(count: int) -> Finding:
     what = _("wake-ups that could not be published")
     if count == backlog.SCANNED:
         what = _("wake-ups that could not be published (of {n} checked)", n=count)
-    return _none(
-        count,
-        what,
-        _("a worker's scheduler publishes them; find out why producers do not reach the broker"),
+    advice = _(
+        "a worker's scheduler publishes them; find out why producers do not reach the broker"
     )
+    return _none(count, what, advice)
 
 
 def _none(count: int, what: str, advice: str) -> Finding:

@@ -30,10 +30,8 @@ def check_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     if not names:
         yield ok(_("every SMSQ_ variable is a setting"))
         return
-    yield warning(
-        _("ignored, as no setting of this release: {names}", names=names),
-        _("correct the name, or remove it: docs/reference/settings.md lists all"),
-    )
+    what = _("ignored, as no setting of this release: {names}", names=names)
+    yield warning(what, _("correct the name, or remove it: docs/reference/settings.md lists all"))
 
 
 def check_schedulers(folder: Path) -> Iterator[Finding]:
@@ -44,27 +42,23 @@ def check_schedulers(folder: Path) -> Iterator[Finding]:
             age_s = time.time() - path.stat().st_mtime
             # A worker that was killed leaves its file, without its lock.
             if age_s > STUCK_S and is_locked(path):
-                yield error(
-                    _(
-                        "the scheduler of {name} has been stuck for {s:.0f} s",
-                        name=path.name,
-                        s=age_s,
-                    ),
-                    _("read its log, then restart it; other workers do what is due meanwhile"),
+                what = _(
+                    "the scheduler of {name} has been stuck for {s:.0f} s", name=path.name, s=age_s
                 )
+                advice = _("read its log, then restart it; other workers do what is due meanwhile")
+                yield error(what, advice)
             running += age_s <= STUCK_S
         except FileNotFoundError:  # it ended meanwhile
             continue
         except OSError as problem:
             what = _("{path} cannot be read: {why}", path=path, why=problem.strerror)
             yield error(what, _("let this user read it"))
-    yield ok(
-        ngettext(
-            "{n} scheduler of this machine's workers running",
-            "{n} schedulers of this machine's workers running",
-            running,
-        )
+    what = ngettext(
+        "{n} scheduler of this machine's workers running",
+        "{n} schedulers of this machine's workers running",
+        running,
     )
+    yield ok(what)
 
 
 def check_api(settings: Settings) -> Iterator[Finding]:
@@ -84,14 +78,13 @@ def check_api(settings: Settings) -> Iterator[Finding]:
     else:
         yield ok(_("the HTTP API answers at {where}", where=where))
         if not is_up(f"{url}/readyz"):
-            yield warning(
-                _(
-                    "the HTTP API at {where} is not ready: it does not reach Redis, or cannot "
-                    "write the reports in its spool to it",
-                    where=where,
-                ),
-                _("curl http://{where}/readyz says which; read its log", where=where),
+            what = _(
+                "the HTTP API at {where} is not ready: it does not reach Redis, or cannot write "
+                "the reports in its spool to it",
+                where=where,
             )
+            advice = _("curl http://{where}/readyz says which; read its log", where=where)
+            yield warning(what, advice)
 
 
 def check_spool(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
@@ -107,44 +100,39 @@ def check_spool(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
         bad = [*folder.glob(f"*{BAD}")]
         taken = used(folder, "reports")
     except OSError as problem:
-        yield error(
-            _("{folder} cannot be used: {why}", folder=folder, why=problem.strerror),
-            _(
-                "set SMSQ_HOME to a folder on a local disk that workers and the HTTP API can write "
-                "to"
-            ),
+        what = _("{folder} cannot be used: {why}", folder=folder, why=problem.strerror)
+        advice = _(
+            "set SMSQ_HOME to a folder on a local disk that workers and the HTTP API can write to"
         )
+        yield error(what, advice)
         return
     yield ok(_("{folder} is writable", folder=folder))
     yield _waiting(found)
     if max_bytes and taken > NEARLY * max_bytes:
         yield _nearly_full(taken, max_bytes)
     if bad:
-        yield error(
-            _(
-                "{n} files in {folder} hold entries that could not be processed",
-                n=len(bad),
-                folder=folder,
-            ),
-            _(
-                "inspect *{bad} there; if a newer release wrote it, upgrade and rename it to "
-                "*{ready}",
-                bad=BAD,
-                ready=READY,
-            ),
+        what = _(
+            "{n} files in {folder} hold entries that could not be processed",
+            n=len(bad),
+            folder=folder,
         )
+        advice = _(
+            "inspect *{bad} there; if a newer release wrote it, upgrade and rename it to *{ready}",
+            bad=BAD,
+            ready=READY,
+        )
+        yield error(what, advice)
 
 
 def _nearly_full(taken: int, max_bytes: int) -> Finding:
-    return error(
-        _(
-            "reports take {used} MiB of the {limit} MiB of SMSQ_REPORT_SPOOL_MB: the HTTP API "
-            "refuses others while Redis does not take them",
-            used=taken >> 20,
-            limit=max_bytes >> 20,
-        ),
-        _("bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood"),
+    what = _(
+        "reports take {used} MiB of the {limit} MiB of SMSQ_REPORT_SPOOL_MB: the HTTP API refuses "
+        "others while Redis does not take them",
+        used=taken >> 20,
+        limit=max_bytes >> 20,
     )
+    advice = _("bring Redis back, or give it room; see docs/operate/runbook.md, SmsqReportFlood")
+    return error(what, advice)
 
 
 def _waiting(found: Sequence[tuple[int, float]]) -> Finding:
@@ -155,10 +143,8 @@ def _waiting(found: Sequence[tuple[int, float]]) -> Finding:
     level = warning
     if waits_s > LONG_S:
         what, level = _("{what}; the oldest for {n:.0f} min", what=what, n=waits_s / 60), error
-    return level(
-        what,
-        _("a worker (results) and the API (reports) of this machine write them to the ledger"),
-    )
+    advice = _("a worker (results) and the API (reports) of this machine write them to the ledger")
+    return level(what, advice)
 
 
 def _try_to_write(folder: Path) -> None:
