@@ -27,11 +27,6 @@ WITHIN_S: Final = 7.5
 Check = Callable[[], Iterable[Finding]]
 
 
-def examine(settings: Settings) -> list[tuple[str, Finding]]:
-    """Run all checks; return the findings, each with the name of its part."""
-    return run(checks(settings), within_s=WITHIN_S)
-
-
 def checks(settings: Settings) -> dict[str, Check]:
     """Return the check of each part, by the part's name."""
     on_ledger = on_broker = partial(on_redis, settings.redis_url, "SMSQ_REDIS_URL")
@@ -76,8 +71,8 @@ def _notify_queue_in(url: str, settings: Settings) -> str:
     return settings.notify_queue if settings.notify_broker_url == url else ""
 
 
-def run(checks: Mapping[str, Check], *, within_s: float) -> list[tuple[str, Finding]]:
-    """Run all checks in parallel, and wait for them for at most `within_s`."""
+def run(checks: Mapping[str, Check], *, within_s: float = WITHIN_S) -> list[tuple[str, Finding]]:
+    """Run checks in parallel, for at most `within_s`; return findings with the names of parts."""
     found: dict[str, list[Finding]] = {name: [] for name in checks}
     threads = {
         # Daemons: nothing can end a thread that waits for a resolver.

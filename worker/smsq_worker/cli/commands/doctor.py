@@ -40,12 +40,12 @@ def doctor(*, as_json: bool) -> None:
     Exits with 1 where anything is an error, with 2 where a setting is wrong.
     """
     from smsq_worker.config.settings import Settings
-    from smsq_worker.doctor.installation import examine
+    from smsq_worker.doctor.installation import checks, run
     from smsq_worker.vendors.of_accounts import catalogues_of
 
     settings = Settings.load(os.environ)
     catalogues_of(settings)  # Raises SettingsError, as a worker's start would.
-    found = examine(settings)
+    found = run(checks(settings))
     if as_json:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])
     else:

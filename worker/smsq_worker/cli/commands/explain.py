@@ -61,9 +61,8 @@ def explain(
 
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():
-        raise click.UsageError(
-            _("it takes a message's id, a mid, a number, a campaign, a key or a reference")
-        )
+        words = _("it takes a message's id, a mid, a number, a campaign, a key or a reference")
+        raise click.UsageError(words)
     if ticket and as_json:
         raise click.UsageError(_("either --ticket or --json, not both"))
     if show_number and not ticket:

@@ -67,9 +67,8 @@ def rate(
     from smsq_worker.config.settings import Settings
 
     if reset and (per_s is not None or burst is not None):
-        raise click.UsageError(
-            _("--reset goes back to the settings, so it takes no rate and burst")
-        )
+        words = _("--reset goes back to the settings, so it takes no rate and burst")
+        raise click.UsageError(words)
     if burst is not None and per_s is None:
         raise click.UsageError(_("pass the rate too: smsq rate RATE --burst {burst}", burst=burst))
     settings = Settings.load(os.environ)

@@ -75,9 +75,8 @@ def choose(name: str | None, accounts: Sequence[Account]) -> Account:
     if name is None:
         if len(accounts) == 1:
             return accounts[0]
-        raise click.UsageError(
-            _("there are several accounts; name one of them: {names}", names=_names(accounts))
-        )
+        words = _("there are several accounts; name one of them: {names}", names=_names(accounts))
+        raise click.UsageError(words)
     for one in accounts:
         if one.name == name:
             return one

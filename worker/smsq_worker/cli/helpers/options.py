@@ -207,7 +207,6 @@ def is_reason(text: str) -> bool:
 def check_reason(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """Check a --reason."""
     if not is_reason(value):
-        raise click.BadParameter(
-            _("it takes printable text of at most {n} characters, on one line", n=MAX_REASON)
-        )
+        words = _("it takes printable text of at most {n} characters, on one line", n=MAX_REASON)
+        raise click.BadParameter(words)
     return value

@@ -145,9 +145,8 @@ def export_csv(file: str) -> None:
         try:
             stream = stack.enter_context(_opened(file))
         except OSError as error:
-            raise click.UsageError(
-                _("{file} cannot be written: {why}", file=file, why=told(error.strerror or ""))
-            ) from None
+            words = _("{file} cannot be written: {why}", file=file, why=told(error.strerror or ""))
+            raise click.UsageError(words) from None
         written, unknown = write_list(rows, stream)
     words = ngettext("{n} number exported", "{n} numbers exported", written)
     if unknown:
