@@ -25,7 +25,7 @@ from smsq.contract import State
 from smsq.tracking import Status
 from smsq_worker.api.metrics import CAUSES
 from smsq_worker.cli import COMMANDS, group
-from smsq_worker.cli.helpers.translated_help import texts_of
+from smsq_worker.cli.helpers.translated_help import by_paragraphs, one_line
 from smsq_worker.doctor.finding import Level
 from smsq_worker.domain.codes import CodeClass, Scope
 from smsq_worker.i18n import DOMAIN, FOLDER
@@ -93,6 +93,24 @@ def helps() -> Iterator[tuple[str, str]]:
     root = group()
     yield from (("smsq", text) for text in (*texts_of(root), *COMMANDS.values()))
     yield from _below(root, click.Context(root, info_name="smsq"), "")
+
+
+def texts_of(command: click.Command) -> list[str]:
+    """Return each text of a command's help that is translated on its own."""
+    found: list[str] = []
+
+    def note(text: str) -> str:
+        found.append(text)
+        return text
+
+    for text in (command.help, command.epilog):
+        by_paragraphs(text, note)
+    if command.short_help:
+        note(command.short_help)
+    for param in command.params:
+        if isinstance(param, click.Option) and param.help:
+            note(one_line(param.help))
+    return found
 
 
 def _below(command: click.Group, context: click.Context, before: str) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,7 @@ from smsq_worker.api.clients import Callers
 from smsq_worker.api.ignored import NAMES_AT_MOST, IgnoredParameters
 from smsq_worker.api.relay import allowed_target
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import api as doctors_api
+from smsq_worker.doctor.machine import check_api
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
@@ -627,7 +627,7 @@ def test_the_api_does_not_start_with_a_weak_relay_secret_and_says_what_is_needed
     assert problem.startswith("SMSQ_RELAY_SECRET: must be at least 16 printable ASCII characters")
     assert secret not in problem
     settings = Settings.load({**base_environ, "SMSQ_RELAY_SECRET": secret})
-    found = [one for one in doctors_api.check(settings) if one.level == "error"]
+    found = [one for one in check_api(settings) if one.level == "error"]
     assert "SMSQ_RELAY_SECRET is weak" in found[0].what
 
 

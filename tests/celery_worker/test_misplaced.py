@@ -16,7 +16,7 @@ from smsq.app import QUEUES, app
 from smsq.contract import Lane
 from smsq_worker.celery_worker.envelope import sanitize_envelope
 from smsq_worker.celery_worker.misplaced import Misplaced
-from smsq_worker.doctor.backlog import check
+from smsq_worker.doctor.ledger import check_messages
 
 LANES = {lane.queue for lane in Lane}
 OWN = {
@@ -59,7 +59,7 @@ def test_a_flood_is_counted_and_told_once(scene: Scene, caplog: pytest.LogCaptur
     assert "smsq.reconcile_report from sms.otp" in told.getMessage()
     assert scene.ledger.counters()["set_aside:task"] == 15
     assert scene.client.zcard(keys.BAD) == 1
-    advice = " ".join(one.advice for one in check(scene.client))
+    advice = " ".join(one.advice for one in check_messages(scene.client))
     assert "task:smsq.reconcile_report in sms.otp" in advice
 
 

@@ -180,6 +180,15 @@ def test_bytes_that_are_no_text_hide_nothing_else(
         assert ("\ufffd\ufffd" in out) == (words != ("status",)), words
 
 
+def test_what_a_worker_refuses_does_nothing_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, errors = here(monkeypatch, capsys, "worker", "--pool", EVIL)
+    assert (code, out) == (2, "")
+    assert f"smsq: --pool {SAFE}: workers send by threads only" in errors
+    assert [char for char in errors if char != "\n" and escaped(char) != char] == []
+
+
 @pytest.mark.parametrize("command", ["held", "notices"])
 def test_a_name_is_taken_as_it_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], evil: Scene, command: str

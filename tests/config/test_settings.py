@@ -35,7 +35,7 @@ from smsq.settings import (
 )
 from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import environment
+from smsq_worker.doctor.machine import check_environment
 from smsq_worker.domain.limits import Breaker, Hours, PhoneLimit
 from smsq_worker.infra.ports import free_port
 
@@ -837,8 +837,8 @@ def test_what_begins_a_setting_does_not_stop_a_producer_which_may_be_older_than_
 def test_what_is_no_setting_is_listed_and_ignored() -> None:
     environ = {"SMSQ_SHOP_NAME": "x", "SMSQ_RATE_PER_S": "5", "SMSQ_DOOR_BIND": "h:1", "PATH": "/"}
     assert unknown(Settings, environ) == ["SMSQ_SHOP_NAME"]
-    assert [one.level for one in environment.check(environ)] == ["warning"]
-    assert [one.level for one in environment.check({"SMSQ_RATE_PER_S": "5"})] == ["ok"]
+    assert [one.level for one in check_environment(environ)] == ["warning"]
+    assert [one.level for one in check_environment({"SMSQ_RATE_PER_S": "5"})] == ["ok"]
 
 
 def test_no_name_is_read_that_is_not_listed_here() -> None:

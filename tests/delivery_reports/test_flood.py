@@ -25,7 +25,8 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports import coalescer
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.delivery_reports.reconciler import Reconciler
-from smsq_worker.doctor import backlog, spool
+from smsq_worker.doctor.ledger import check_messages
+from smsq_worker.doctor.machine import check_spool
 from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.spool import BLOCK, Spool, SpoolFull
@@ -346,7 +347,7 @@ def test_doctor_and_status_say_that_the_inbox_is_full(
     scene: Scene, environ: Mapping[str, str]
 ) -> None:
     scene.client.zadd(keys.INBOX, {f'["{n}", "D"]': 9e12 for n in range(10_000)})
-    (found,) = [one for one in backlog.check(scene.client) if "to be reconciled" in one.what]
+    (found,) = [one for one in check_messages(scene.client) if "to be reconciled" in one.what]
     assert (found.level, "SmsqReportFlood" in found.advice) == ("warning", True)
     assert (
         "inbox     10000 reports wait, too many: see smsq doctor"
@@ -356,5 +357,5 @@ def test_doctor_and_status_say_that_the_inbox_is_full(
 
 def test_doctor_says_that_the_spool_is_full(tmp_path: Path) -> None:
     (tmp_path / "reports-1-aa.ready").write_bytes(b"x\n" * BLOCK)
-    found = [one.what for one in spool.check(tmp_path, 2 * BLOCK) if one.level == "error"]
+    found = [one.what for one in check_spool(tmp_path, 2 * BLOCK) if one.level == "error"]
     assert "SMSQ_REPORT_SPOOL_MB" in found[0]

@@ -41,20 +41,19 @@ from smsq_worker.callbacks.channels import channels
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor import (
     access,
-    api,
-    backlog,
     facts,
     gateway,
     neighbours,
     notify,
     queues,
     server,
-    spool,
 )
 from smsq_worker.doctor.facts import Facts
 from smsq_worker.doctor.finding import Finding, ok
 from smsq_worker.doctor.installation import checks
 from smsq_worker.doctor.installation import run as run_checks
+from smsq_worker.doctor.ledger import check_messages
+from smsq_worker.doctor.machine import check_api, check_spool
 from smsq_worker.infra.ports import free_port
 from smsq_worker.infra.spool import Spool
 from smsq_worker.inspection.notify_queue import NotifyQueue
@@ -406,7 +405,7 @@ def test_a_server_that_tells_nothing_of_itself_is_unknown_and_no_error(
 def test_a_user_who_may_not_look_is_told_without_a_name(durable: ValkeyServer) -> None:
     with limited(durable, "scan", "zcount") as url:
         scan = one(look(url), "has no permissions")
-        zcount = one(look(url, backlog.check, follows=True), "has no permissions")
+        zcount = one(look(url, check_messages, follows=True), "has no permissions")
     assert (scan.level, zcount.level) == ("error", "error")
     assert "limited" not in scan.what + zcount.what
     assert "the rights of its role: see docs/operate/redis.md" in scan.advice
@@ -696,7 +695,7 @@ def message() -> Message:
 
 
 def messages(environ: Mapping[str, str]) -> list[Finding]:
-    return look(environ["SMSQ_REDIS_URL"], backlog.check, follows=True)
+    return look(environ["SMSQ_REDIS_URL"], check_messages, follows=True)
 
 
 LATE = [(3, "ok"), (30, "warning"), (90, "error")]
@@ -761,7 +760,7 @@ def test_a_ledger_whose_keys_are_something_else_is_told(
 
 def test_a_spool_that_can_be_made_is_well_and_is_not_made(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "spool"
-    assert {finding.level for finding in spool.check(folder)} == {"ok"}
+    assert {finding.level for finding in check_spool(folder)} == {"ok"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -772,7 +771,7 @@ def test_entries_in_the_spool_are_counted(tmp_path: Path) -> None:
     ended.append({"reports": []})
     ended._close()
     before = sorted(tmp_path.iterdir())
-    found = list(spool.check(tmp_path))
+    found = list(check_spool(tmp_path))
     assert one(found, "3 entries wait in the spool").level == "warning"
     assert sorted(tmp_path.iterdir()) == before
     living._close()
@@ -780,7 +779,7 @@ def test_entries_in_the_spool_are_counted(tmp_path: Path) -> None:
 
 def test_a_spool_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    (found,) = spool.check(tmp_path / "home" / "spool")
+    (found,) = check_spool(tmp_path / "home" / "spool")
     assert found.level == "error"
     assert "SMSQ_HOME" in found.advice
 
@@ -915,13 +914,13 @@ def test_a_missing_secret_is_a_warning(environ: dict[str, str]) -> None:
 
 
 def test_an_api_that_is_not_to_run_here_is_not_looked_for(environ: dict[str, str]) -> None:
-    (found,) = api.check(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
+    (found,) = check_api(Settings.load(environ | {"SMSQ_REPORT_TOKEN": ""}))
     assert (found.level, "the HTTP API is not checked" in found.what) == ("ok", True)
 
 
 def test_an_api_that_listens_anywhere_is_asked_here(environ: dict[str, str]) -> None:
     with VendorServer() as vendor:
         port = vendor.url.rstrip("/").rpartition(":")[2]
-        (found,) = api.check(Settings.load(environ | {"SMSQ_API_BIND": f"0.0.0.0:{port}"}))
+        (found,) = check_api(Settings.load(environ | {"SMSQ_API_BIND": f"0.0.0.0:{port}"}))
         assert [path for path, _ in vendor.calls] == ["/healthz", "/readyz"]
     assert found.what == f"the HTTP API answers at 0.0.0.0:{port}"

@@ -39,7 +39,7 @@ from smsq_worker.celery_worker.liveness import __name__ as liveness
 from smsq_worker.celery_worker.transport import Transport
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.inbox import Inbox
-from smsq_worker.doctor import api, schedulers, spool
+from smsq_worker.doctor import machine as doctor
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.heartbeat import Heartbeat, Systemd
 from smsq_worker.infra.spool import Spool
@@ -192,16 +192,16 @@ def test_doctor_tells_a_stuck_scheduler_from_a_worker_that_was_killed(
     with machine(environ, tmp_path) as here:
         worker = here.start_worker()
         (file,) = eventually(lambda: [*folder.glob("*")])
-        assert {finding.level for finding in schedulers.check(folder)} == {"ok"}
+        assert {finding.level for finding in doctor.check_schedulers(folder)} == {"ok"}
         worker.send_signal(signal.SIGSTOP)
         long_ago = time.time() - LONG_S
         os.utime(file, (long_ago, long_ago))
-        stuck, _ = schedulers.check(folder)
+        stuck, _ = doctor.check_schedulers(folder)
         assert stuck.level == "error"
         assert f"the scheduler of {file.name} has been stuck for" in stuck.what
         worker.kill()
         ends(worker, -signal.SIGKILL)
-        assert {finding.level for finding in schedulers.check(folder)} == {"ok"}
+        assert {finding.level for finding in doctor.check_schedulers(folder)} == {"ok"}
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -268,7 +268,7 @@ def test_an_api_brings_reports_in_whatever_one_of_them_raises(
         stop.set()
         thread.join(30)
     assert inbox.stuck_s() < 30
-    (found,) = [f for f in spool.check(tmp_path) if f.level == "error"]
+    (found,) = [f for f in doctor.check_spool(tmp_path) if f.level == "error"]
     assert "1 files" in found.what
 
 
@@ -315,7 +315,7 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
             eventually(lambda: requests.get(f"{url}/readyz", timeout=60).status_code == 503)
             answer = requests.get(f"{url}/readyz", timeout=60).json()
             assert answer["msg"] == "reports in the spool do not come into Redis"
-            assert [finding.level for finding in api.check(at)] == ["ok", "warning"]
+            assert [finding.level for finding in doctor.check_api(at)] == ["ok", "warning"]
             with pytest.raises(TimeoutError):
                 reports.append({"reports": []})
             assert requests.get(f"{url}/healthz", timeout=60).status_code == 200
@@ -329,11 +329,11 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
 def test_old_entries_in_a_spool_are_an_error(tmp_path: Path) -> None:
     left = tmp_path / "reports-1-aa.ready"
     left.write_text("{}\n")
-    levels = {finding.level for finding in spool.check(tmp_path)}
+    levels = {finding.level for finding in doctor.check_spool(tmp_path)}
     assert levels == {"ok", "warning"}
     long_ago = time.time() - 2 * LONG_S
     os.utime(left, (long_ago, long_ago))
-    (found,) = [finding for finding in spool.check(tmp_path) if finding.level == "error"]
+    (found,) = [finding for finding in doctor.check_spool(tmp_path) if finding.level == "error"]
     assert "the oldest for 20 min" in found.what
 
 

@@ -21,8 +21,8 @@ from smsq.errors import LedgerUnavailable
 from smsq.functions import is_barred
 from smsq.steps import Answers, Commands, drive
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import functions as doctor
 from smsq_worker.doctor.finding import Finding
+from smsq_worker.doctor.ledger import check_functions
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
@@ -184,7 +184,7 @@ def test_doctor_says_that_workers_run_scripts(
 
 
 def _hints(admin: redis.Redis) -> list[Finding]:
-    return [one for one in doctor.check(admin) if "scripts" in one.what]
+    return [one for one in check_functions(admin) if "scripts" in one.what]
 
 
 def test_who_may_not_drop_them_adds_no_more_than_there_may_be(

@@ -35,7 +35,7 @@ from smsq.ledger_writer import LedgerWriter
 from smsq.publishing import publish
 from smsq.tracking import read_status
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import encryption
+from smsq_worker.doctor.ledger import check_encryption
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted
@@ -546,7 +546,7 @@ def test_the_doctor_tries_the_keys(
 ) -> None:
     start(OLD)
     settings = Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": payload_keys})
-    finding, *_ = encryption.check(settings, client)
+    finding, *_ = check_encryption(settings, client)
     level, what, advice = found
     assert finding.level == level
     assert what in finding.what
@@ -556,9 +556,9 @@ def test_the_doctor_tries_the_keys(
 def test_the_doctor_says_what_can_be_read_and_changes_nothing(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
-    (found,) = encryption.check(Settings.load(environ), client)
+    (found,) = check_encryption(Settings.load(environ), client)
     assert (found.level, found.advice) == ("ok", "SMSQ_PAYLOAD_KEYS encrypts them")
-    list(encryption.check(Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OLD}), client))
+    list(check_encryption(Settings.load(environ | {"SMSQ_PAYLOAD_KEYS": OLD}), client))
     assert client.dbsize() == 0
 
 
@@ -566,7 +566,7 @@ def test_the_doctor_says_how_long_the_numbers_of_what_failed_are_kept(
     client: redis.Redis, environ: dict[str, str]
 ) -> None:
     def told(**own: str) -> list[str]:
-        found = encryption.check(Settings.load(environ | own), client)
+        found = check_encryption(Settings.load(environ | own), client)
         return [f"{one.what}; {one.advice}" for one in found if "for smsq redo" in one.what]
 
     assert told() == []

@@ -29,7 +29,7 @@ from smsq.contract import Lane
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.failpoints import VARIABLE
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import schema as doctor
+from smsq_worker.doctor.ledger import check_schema
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import migrations
@@ -276,7 +276,7 @@ def test_a_worker_under_which_it_goes_up_waits_and_says_why(
 
 def test_the_doctor_says_what_to_do(client: redis.Redis, scene: Scene) -> None:
     def found() -> tuple[str, str]:
-        (finding,) = doctor.check(client)
+        (finding,) = check_schema(client)
         return finding.level, finding.what
 
     assert found() == ("ok", "the ledger is empty; the first worker records its schema")

@@ -27,7 +27,7 @@ from smsq.functions import CODE, LIBRARY, lua
 from smsq.ledger_writer import BatchWakeUp, LedgerWriter, WakeUp
 from smsq.steps import Steps
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import functions as doctor
+from smsq_worker.doctor.ledger import check_functions
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import functions
 from smsq_worker.ledger.functions import Keeper, libraries
@@ -361,20 +361,20 @@ def test_a_replica_has_them_and_lets_nobody_write(
 def test_doctor_sees_whether_they_are_there_and_which_were_left_behind(
     server: ValkeyServer, admin: redis.Redis
 ) -> None:
-    (missing,) = doctor.check(admin)
+    (missing,) = check_functions(admin)
     assert (missing.level, LIBRARY in missing.what) == ("warning", True)
     assert "smsq functions load" in missing.advice
     functions.load(admin)
-    (found,) = doctor.check(admin)
+    (found,) = check_functions(admin)
     assert (found.level, LIBRARY in found.what) == ("ok", True)
     for n in range(2):
         name = f"smsq_{n}_0"
         admin.function_load(
             f"#!lua name={name}\nredis.register_function('{name}', function() end)\n"
         )
-    assert [one.level for one in doctor.check(admin)] == ["ok", "warning"]
+    assert [one.level for one in check_functions(admin)] == ["ok", "warning"]
     with user(server, admin) as client:
-        (unknown,) = doctor.check(client)
+        (unknown,) = check_functions(client)
     assert unknown.level == "warning"
     assert "FUNCTION|LIST" in unknown.advice
 

@@ -28,20 +28,32 @@ _PARTS: Final = 64
 
 
 @dataclass(slots=True)
+class Listed:
+    """Rows of one kind: how many, and the first of them as JSON shows them."""
+
+    count: int = 0
+    first: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, line: int | None, reason: str, **more: str) -> None:
+        """Count a row."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append({"line": line, **more, "reason": reason})
+
+
+@dataclass(slots=True)
 class CheckResult:
     """What is known of the rows checked so far."""
 
     rows: int = 0
-    bad: int = 0
+    bad: Listed = field(default_factory=Listed)
     reasons: Counter[str] = field(default_factory=Counter)
-    first: list[tuple[int, str]] = field(default_factory=list)
-    """The first bad rows: line, problem."""
     least_ttl_s: float = inf
 
     @property
     def good(self) -> int:
         """Return how many rows can be sent."""
-        return self.rows - self.bad
+        return self.rows - self.bad.count
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -49,21 +61,19 @@ class CheckResult:
         if row.message:
             self.least_ttl_s = min(self.least_ttl_s, row.message.ttl_s)
         if row.problem:
-            self.bad += 1
+            self.bad.add(row.line, row.problem)
             # Without the value found, which differs from row to row.
             rule = row.problem.partition("; got ")[0]
             known = rule in self.reasons or len(self.reasons) < _KINDS
             self.reasons[rule if known else _OTHERS] += 1
-            if len(self.first) < SHOWN:
-                self.first.append((row.line, row.problem))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON shows it."""
         return {
             "rows": self.rows,
-            "bad": self.bad,
+            "bad": self.bad.count,
             "reasons": dict(self.reasons.most_common()),
-            "bad_rows": [{"line": line, "reason": why} for line, why in self.first],
+            "bad_rows": self.bad.first,
         }
 
 

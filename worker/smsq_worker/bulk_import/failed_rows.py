@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import import formulas
 from smsq_worker.bulk_import.bad_rows import RowsOut, rows_file
 from smsq_worker.bulk_import.bulk_file import BulkFile
-from smsq_worker.bulk_import.check import SHOWN
 from smsq_worker.bulk_import.records import Record
 from smsq_worker.bulk_import.source import UTF_8, BadFile
 from smsq_worker.domain.printable import escaped
@@ -26,22 +25,6 @@ TOLD: Final = ("line", "state", "reason")
 tells it apart.
 """
 _MASKED: Final = ("line", "state", "reason", "phone", "template", "reference", "id")
-
-
-class Seen:
-    """Failures that pass: how many, and the first of them as JSON shows them."""
-
-    def __init__(self, failures: Iterator[Failure]) -> None:
-        self._failures = failures
-        self.count = 0
-        self.first: list[dict[str, Any]] = []
-
-    def __iter__(self) -> Iterator[Failure]:
-        for one in self._failures:
-            if self.count < SHOWN:
-                self.first.append({"line": one.row, "state": one.state, "reason": one.reason})
-            self.count += 1
-            yield one
 
 
 def write_rows(path: Path, failures: Iterable[Failure], file: BulkFile) -> tuple[int, int]:

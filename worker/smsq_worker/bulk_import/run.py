@@ -14,10 +14,10 @@ from smsq.connection import Client
 from smsq.contract import State, mask_phone
 from smsq.errors import CampaignCancelled, SmsqError
 from smsq_worker.bulk_import.bulk_file import BulkFile
-from smsq_worker.bulk_import.check import SHOWN, CheckResult, Numbers, checked
+from smsq_worker.bulk_import.check import CheckResult, Listed, Numbers, checked
 from smsq_worker.bulk_import.checkpoint import Checkpoint
 from smsq_worker.bulk_import.enqueue import Enqueuer
-from smsq_worker.bulk_import.failed_rows import Seen, write_masked, write_rows
+from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
 from smsq_worker.bulk_import.follow import follow
 from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
@@ -115,8 +115,7 @@ class Run:
         self._checkpoint = checkpoint
         self._before = checkpoint.progress.enqueued
         self._found = CheckResult()
-        self._conflicts = 0
-        self._first_conflicts: list[dict[str, Any]] = []
+        self._conflicts = Listed()
         self._states: Counter[str] | None = None
         self._campaign = ""
         self._is_cancelled = False
@@ -125,7 +124,7 @@ class Run:
     @property
     def failed(self) -> bool:
         """Return whether a row was left out."""
-        return bool(self._found.bad or self._conflicts)
+        return bool(self._found.bad.count or self._conflicts.count)
 
     @property
     def done(self) -> int:
@@ -155,7 +154,7 @@ class Run:
         """
         if self._file.source.seekable:
             self._found = self._bulk.check()
-            if self._found.bad and not self._bulk.bad_path:
+            if self._found.bad.count and not self._bulk.bad_path:
                 raise BadRows(self._found)
             confirm(self._found.good - self.done)
         try:
@@ -168,9 +167,9 @@ class Run:
             raise BrokenOff(self._why(error)) from None
         except OSError as error:
             raise BrokenOff(f"the disk fails: {error.strerror}") from None
-        if self._found.bad and not self._bulk.bad_path:
-            ((line, why),) = self._found.first
-            raise BrokenOff(f"line {line}: {why}")
+        if self._found.bad.count and not self._bulk.bad_path:
+            (bad,) = self._found.bad.first
+            raise BrokenOff(f"line {bad['line']}: {bad['reason']}")
         self._checkpoint.finish()
 
     def follow(self) -> set[str]:
@@ -199,32 +198,34 @@ class Run:
         if not self._campaign and self._file.source.seekable:  # all were enqueued before
             run = self._checkpoint.progress.run
             self._campaign = self._bulk.campaign or self._file.campaign(run)
-        seen = Seen(self._failures())
-        written = others = 0
+        seen, written, others = Listed(), 0, 0
+        failures = self._failures(seen)
         if path and self._file.source.seekable:
-            written, others = write_rows(path, seen, self._file)
+            written, others = write_rows(path, failures, self._file)
         elif path:
-            written = write_masked(path, seen)
-        for _one in seen:  # where nothing was written
+            written = write_masked(path, failures)
+        for _one in failures:  # where nothing was written
             pass
         self._failed = {"failed": seen.count, "failed_rows": seen.first}
         if path:
             self._failed |= {"failed_file": str(path), "failed_written": written}
             self._failed |= {"failed_without_row": others}
 
-    def _failures(self) -> Iterator[Failure]:
+    def _failures(self, seen: Listed) -> Iterator[Failure]:
         url = self._bulk.settings.redis_url
         with self._checkpoint.ids_path.open(encoding="ascii") as ids:
-            yield from failures_among(self._bulk.client, url, map(str.rstrip, ids))
+            for one in failures_among(self._bulk.client, url, map(str.rstrip, ids)):
+                seen.add(one.row, one.reason, state=one.state)
+                yield one
 
     def report(self) -> dict[str, Any]:
         """Return how far it has come and what was found, as JSON shows it."""
         progress = self._checkpoint.progress
         # Where everything was enqueued before, nothing is checked again.
         report = self._found.as_dict() if self._found.rows else {}
-        if self._conflicts:
-            report["key_conflicts"] = self._conflicts
-            report["conflict_rows"] = self._first_conflicts
+        if self._conflicts.count:
+            report["key_conflicts"] = self._conflicts.count
+            report["conflict_rows"] = self._conflicts.first
         report |= {
             "enqueued": progress.enqueued + progress.before,
             "before": self._before + progress.before,
@@ -250,7 +251,8 @@ class Run:
                 taken = checked(rows, self._found, bad, need_keys=key is None, stop_at_bad=True)
             step = stack.enter_context(bulk.meter(N_("enqueued"), total, self.done))
             self._campaign = bulk.campaign or file.campaign(progress.run)
-            enqueuer = Enqueuer(self._checkpoint, file.source, self._refused, self._campaign)
+            refused = self._conflicts.add
+            enqueuer = Enqueuer(self._checkpoint, file.source, refused, self._campaign)
             enqueuer.enqueue(taken, key, lambda n: step(n, ""))
         if not (self._found.rows or self.done):
             raise BadFile("the file has no row")
@@ -261,9 +263,3 @@ class Run:
             return f"campaign {error.campaign} was cancelled, and takes no more"
         # Its text has the count of this run; its cause is the error alone.
         return str(error.__cause__ or error)
-
-    def _refused(self, line: int, why: str) -> None:
-        """Count a row whose key another message has; only the first are listed."""
-        self._conflicts += 1
-        if len(self._first_conflicts) < SHOWN:
-            self._first_conflicts.append({"line": line, "reason": why})

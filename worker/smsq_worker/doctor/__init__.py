@@ -1,1 +1,1 @@
-"""`smsq doctor`: checks of an installation, one module for each part; `installation` runs them."""
+"""`smsq doctor`: checks of an installation, by what they look at; `installation` runs them."""

@@ -45,14 +45,13 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     for view in views:
         yield from _account(view, routes)
     yield from _forgotten(control, sorted((others | {""}) - {one.key for one in accounts}))
-    yield ok(
-        ngettext(
-            "{n} account, {rate:g} requests a second",
-            "{n} accounts, {rate:g} requests a second together",
-            len(views),
-            rate=sum(view.rate.now for view in views),
-        )
+    what = ngettext(
+        "{n} account, {rate:g} requests a second",
+        "{n} accounts, {rate:g} requests a second together",
+        len(views),
+        rate=sum(view.rate.now for view in views),
     )
+    yield ok(what)
     yield _templates(_in_use(client, settings), accounts, routes)
 
 
@@ -81,28 +80,25 @@ def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
 def _stops(view: AccountView) -> Iterator[Finding]:
     for pause in view.pauses:
         scope = pause.spoken or pause.scope
-        yield warning(
-            _("{scope} is paused ({why})", scope=scope_name(scope), why=pause_words(pause)),
-            _(
-                "messages take the other accounts of their route; to end it: smsq resume {scope}",
-                scope=scope_words(scope),
-            ),
+        what = _("{scope} is paused ({why})", scope=scope_name(scope), why=pause_words(pause))
+        advice = _(
+            "messages take the other accounts of their route; to end it: smsq resume {scope}",
+            scope=scope_words(scope),
         )
+        yield warning(what, advice)
 
 
 def _off(name: str, outstanding: int) -> Finding:
     if not outstanding:
         what = _("account {name} is on no route, and no report of it is awaited", name=name)
         return ok(what, _("its table can be removed from SMSQ_ACCOUNTS_FILE"))
-    return ok(
-        ngettext(
-            "account {name} is on no route; {n} report of it is awaited",
-            "account {name} is on no route; {n} reports of it are awaited",
-            outstanding,
-            name=name,
-        ),
-        _("keep its table in SMSQ_ACCOUNTS_FILE until they have come"),
+    what = ngettext(
+        "account {name} is on no route; {n} report of it is awaited",
+        "account {name} is on no route; {n} reports of it are awaited",
+        outstanding,
+        name=name,
     )
+    return ok(what, _("keep its table in SMSQ_ACCOUNTS_FILE until they have come"))
 
 
 def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
@@ -111,27 +107,22 @@ def _forgotten(control: Control, keys: Sequence[str]) -> Iterator[Finding]:
         if not counts.outstanding:
             continue
         if key:
-            yield error(
-                ngettext(
-                    "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} report of it is awaited",
-                    "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} reports of it are "
-                    "awaited",
-                    counts.outstanding,
-                    name=clean(key),
-                ),
-                _("put its table back, without a route, until they have come"),
+            what = ngettext(
+                "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} report of it is awaited",
+                "account {name} is not in SMSQ_ACCOUNTS_FILE, and {n} reports of it are awaited",
+                counts.outstanding,
+                name=clean(key),
             )
+            yield error(what, _("put its table back, without a route, until they have come"))
         else:
-            yield error(
-                ngettext(
-                    "{n} report of the account that was the only one is awaited, and no account "
-                    "has was_default",
-                    "{n} reports of the account that was the only one are awaited, and no account "
-                    "has was_default",
-                    counts.outstanding,
-                ),
-                _("workers do not start: say which it is, by was_default = true"),
+            what = ngettext(
+                "{n} report of the account that was the only one is awaited, and no account has "
+                "was_default",
+                "{n} reports of the account that was the only one are awaited, and no account has "
+                "was_default",
+                counts.outstanding,
             )
+            yield error(what, _("workers do not start: say which it is, by was_default = true"))
 
 
 def _in_use(client: Client, settings: Settings) -> set[tuple[str, str]]:
@@ -152,15 +143,14 @@ def _templates(
     if not lost:
         return ok(_("every template in use is known to an account of its route"))
     named = ", ".join(clean(one) for one in lost[:NAMED])
-    return error(
-        ngettext(
-            "{n} template that is in use is known to no account of its route: {names}",
-            "{n} templates that are in use are known to no account of their routes: {names}",
-            len(lost),
-            names=named,
-        ),
-        _("name it in templates of one of them, or remove only_these_templates there"),
+    what = ngettext(
+        "{n} template that is in use is known to no account of its route: {names}",
+        "{n} templates that are in use are known to no account of their routes: {names}",
+        len(lost),
+        names=named,
     )
+    advice = _("name it in templates of one of them, or remove only_these_templates there")
+    return error(what, advice)
 
 
 def _known(lane: str, template: str, accounts: Sequence[Account], routes: Sequence[Route]) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
 
 from smsq.connection import Client
+from smsq_worker.infra.redis_fitness import read_info
 
 ROUNDS: Final = 10
 ROUNDS_S: Final = 1.5
@@ -43,9 +45,12 @@ class Facts:
 def gather(client: Client) -> Facts:
     """Query a server. Raises redis.RedisError."""
     round_trip_ms, clock_ahead_s = _pace(client)
+    config: Any = {}
+    with suppress(redis.ResponseError):  # no permission, or a command that was renamed or removed
+        config = client.config_get(*ASKED)
     return Facts(
-        info=_unless_forbidden(client.info),
-        config=_unless_forbidden(lambda: client.config_get(*ASKED)),
+        info=read_info(client),
+        config=config,
         round_trip_ms=round_trip_ms,
         clock_ahead_s=clock_ahead_s,
     )
@@ -65,10 +70,3 @@ def _pace(client: Client) -> tuple[float, float]:
         took.append((round_trip_s, seconds + micros / 1e6 - before - round_trip_s / 2))
     # The quickest gives the clocks' difference most exactly.
     return statistics.median(trip for trip, _ in took) * 1000, min(took)[1]
-
-
-def _unless_forbidden(ask: Callable[[], Any]) -> Mapping[str, Any]:
-    try:
-        return dict(ask())
-    except redis.ResponseError:  # no permission, or a command that was renamed or removed
-        return {}

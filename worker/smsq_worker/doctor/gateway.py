@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib3.util.ssl_ import create_urllib3_context
 
 from smsq_worker.config.accounts_file import GatewayAccount
-from smsq_worker.config.parsers import is_loopback
+from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
 from smsq_worker.i18n import N_, _, ngettext
@@ -39,19 +38,6 @@ _REMEDIES: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where to connect, and how: as `vendors.client` does, with the same CAs and checks."""
-
-    host: str
-    port: int
-    tls: bool
-    verify: bool | str
-    timeout_s: float
-    setting: str
-    """What names it."""
-
-
 def check(settings: Settings) -> Iterator[Finding]:
     """Check the secret, the URL, the name, the port and the certificate of the only account."""
     (only,) = settings.accounts
@@ -68,31 +54,18 @@ def check_account(settings: Settings, name: str) -> Iterator[Finding]:
 
 
 def _reach(one: GatewayAccount, setting: str, between: Iterable[Finding] = ()) -> Iterator[Finding]:
-    address = one.address
-    url = urlsplit(address.url)
-    target = Target(
-        host=url.hostname or "",
-        port=url.port or (443 if url.scheme == "https" else 80),
-        tls=url.scheme == "https",
-        verify=address.verify,
-        timeout_s=min(address.connect_timeout_s, TIMEOUT_S),
-        setting=setting,
-    )
-    yield _protection(address.url, target)
+    yield _protection(one.address)
     yield from between
-    yield from _connection(target)
+    yield from _connection(one.address, setting)
 
 
 def _secret(settings: Settings) -> Finding:
     if settings.app_secret:
         return ok(_("SMSQ_APP_SECRET is set"))
-    return warning(
-        _("SMSQ_APP_SECRET is not set here"),
-        _(
-            "workers need it, in SMSQ_APP_SECRET or SMSQ_APP_SECRET_FILE; on other hosts leave it "
-            "out"
-        ),
+    advice = _(
+        "workers need it, in SMSQ_APP_SECRET or SMSQ_APP_SECRET_FILE; on other hosts leave it out"
     )
+    return warning(_("SMSQ_APP_SECRET is not set here"), advice)
 
 
 def _secret_of(one: GatewayAccount, others: Sequence[GatewayAccount], where: str) -> Finding:
@@ -120,13 +93,12 @@ def check_test_numbers(settings: Settings) -> Iterator[Finding]:
     """Yield which numbers are not sent to."""
     prefixes = settings.test_numbers
     if prefixes:
-        yield ok(
-            ngettext(
-                "{n} test number or pattern: messages to it are not sent",
-                "{n} test numbers or patterns: messages to them are not sent",
-                len(prefixes),
-            )
+        what = ngettext(
+            "{n} test number or pattern: messages to it are not sent",
+            "{n} test numbers or patterns: messages to them are not sent",
+            len(prefixes),
         )
+        yield ok(what)
     catalogues = catalogues_of(settings)
     codes = {one.codes_file: catalogues[one.account.key].test_codes for one in settings.accounts}
     for file, of in codes.items():
@@ -135,100 +107,95 @@ def check_test_numbers(settings: Settings) -> Iterator[Finding]:
         ]
         if not idle:
             continue
-        yield warning(
-            ngettext(
-                "{file} names a code for {n} number that SMSQ_TEST_NUMBERS does not cover",
-                "{file} names codes for {n} numbers that SMSQ_TEST_NUMBERS does not cover",
-                len(idle),
-                file=file,
-            ),
-            _("messages to them are sent; name them there, or remove them from [test_numbers]"),
+        what = ngettext(
+            "{file} names a code for {n} number that SMSQ_TEST_NUMBERS does not cover",
+            "{file} names codes for {n} numbers that SMSQ_TEST_NUMBERS does not cover",
+            len(idle),
+            file=file,
         )
+        advice = _("messages to them are sent; name them there, or remove them from [test_numbers]")
+        yield warning(what, advice)
 
 
-def _protection(url: str, target: Target) -> Finding:
-    if not target.tls and is_loopback(target.host):
+def _protection(address: Address) -> Finding:
+    url = address.url
+    if address.is_exposed:
+        what = _(
+            "{url} is plain http: the network can read the secret, every number and every code",
+            url=url,
+        )
+        return warning(what, _("use https and remove SMSQ_GATEWAY_ALLOW_PLAINTEXT"))
+    if urlsplit(url).scheme == "http":
         return ok(_("{url}, plain http within this machine", url=url))
-    if not target.tls:
-        return warning(
-            _(
-                "{url} is plain http: the network can read the secret, every number and every code",
-                url=url,
-            ),
-            _("use https and remove SMSQ_GATEWAY_ALLOW_PLAINTEXT"),
+    if address.verify is False:
+        what = _(
+            "{url}: the certificate is not verified, so anyone can impersonate the gateway", url=url
         )
-    if target.verify is False:
-        return warning(
-            _(
-                "{url}: the certificate is not verified, so anyone can impersonate the gateway",
-                url=url,
-            ),
-            _("set SMSQ_GATEWAY_VERIFY_TLS=1, with SMSQ_GATEWAY_CA_BUNDLE for your own CA"),
-        )
+        advice = _("set SMSQ_GATEWAY_VERIFY_TLS=1, with SMSQ_GATEWAY_CA_BUNDLE for your own CA")
+        return warning(what, advice)
     return ok(url)
 
 
-def _connection(target: Target) -> Iterator[Finding]:
-    """Resolve the name, connect, and make the TLS handshake, as far as that works."""
+def _connection(address: Address, setting: str) -> Iterator[Finding]:
+    """Resolve the name, connect, and make the TLS handshake, as far as that works.
+
+    With the same CAs and checks as `vendors.client`; `setting` is what names the address.
+    """
+    url, within_s = urlsplit(address.url), min(address.connect_timeout_s, TIMEOUT_S)
+    host, is_tls = url.hostname or "", url.scheme == "https"
+    port = url.port or (443 if is_tls else 80)
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else _("not a host name")
-        yield error(
-            _("the name {host} cannot be looked up: {why}", host=target.host, why=why),
-            _("check {setting} and this machine's name servers", setting=target.setting),
-        )
+        what = _("the name {host} cannot be looked up: {why}", host=host, why=why)
+        advice = _("check {setting} and this machine's name servers", setting=setting)
+        yield error(what, advice)
         return
     addresses = sorted({str(one[-1][0]) for one in found})
-    yield ok(_("{host} is at {addresses}", host=target.host, addresses=", ".join(addresses)))
+    yield ok(_("{host} is at {addresses}", host=host, addresses=", ".join(addresses)))
     began = time.monotonic()
     try:
-        sock = socket.create_connection((target.host, target.port), target.timeout_s)
+        sock = socket.create_connection((host, port), within_s)
     except OSError as problem:
-        why = _why(problem, target)
-        yield error(
-            _("port {port} accepts no connection: {why}", port=target.port, why=why),
-            _(
-                "check {setting}, the firewalls between, and whether the gateway is up",
-                setting=target.setting,
-            ),
+        what = _("port {port} accepts no connection: {why}", port=port, why=_why(problem, within_s))
+        advice = _(
+            "check {setting}, the firewalls between, and whether the gateway is up", setting=setting
         )
+        yield error(what, advice)
         return
     with sock:
         took_ms = (time.monotonic() - began) * 1000
-        yield ok(_("port {port} connects in {ms:.0f} ms", port=target.port, ms=took_ms))
-        if target.tls:
-            yield _handshake(sock, target)
+        yield ok(_("port {port} connects in {ms:.0f} ms", port=port, ms=took_ms))
+        if is_tls:
+            yield _handshake(sock, host, address.verify, setting)
 
 
-def _handshake(sock: socket.socket, target: Target) -> Finding:
+def _handshake(sock: socket.socket, host: str, verify: bool | str, setting: str) -> Finding:
+    within_s = sock.gettimeout()
     try:
-        with _wrap(sock, target) as secured:
+        with _wrap(sock, host, verify) as secured:
             certificate: Any = secured.getpeercert()
             return _certificate(certificate, secured.version() or "TLS")
     except ssl.SSLCertVerificationError as problem:
         own_ca = N_("if the gateway's CA is your own, name it in SMSQ_GATEWAY_CA_BUNDLE")
-        return error(
-            _("its certificate is rejected: {why}", why=problem.verify_message),
-            _(_REMEDIES.get(problem.verify_code, own_ca), setting=target.setting),
-        )
+        what = _("its certificate is rejected: {why}", why=problem.verify_message)
+        return error(what, _(_REMEDIES.get(problem.verify_code, own_ca), setting=setting))
     except OSError as problem:
-        return error(
-            _("the TLS handshake fails: {why}", why=_why(problem, target)),
-            _("check that {setting} names a port that speaks TLS", setting=target.setting),
-        )
+        advice = _("check that {setting} names a port that speaks TLS", setting=setting)
+        return error(_("the TLS handshake fails: {why}", why=_why(problem, within_s)), advice)
 
 
-def _wrap(sock: socket.socket, target: Target) -> ssl.SSLSocket:
+def _wrap(sock: socket.socket, host: str, verify: bool | str) -> ssl.SSLSocket:
     """Wrap a socket as the gateway's own client does: without a bundle, the system's CAs count."""
     context = create_urllib3_context()
-    context.check_hostname = target.verify is not False
-    context.verify_mode = ssl.CERT_NONE if target.verify is False else ssl.CERT_REQUIRED
-    if isinstance(target.verify, str):
-        context.load_verify_locations(target.verify)
-    elif target.verify:
+    context.check_hostname = verify is not False
+    context.verify_mode = ssl.CERT_NONE if verify is False else ssl.CERT_REQUIRED
+    if isinstance(verify, str):
+        context.load_verify_locations(verify)
+    elif verify:
         context.load_default_certs()
-    return context.wrap_socket(sock, server_hostname=target.host.rstrip("."))
+    return context.wrap_socket(sock, server_hostname=host.rstrip("."))
 
 
 def _certificate(certificate: dict[str, Any], version: str) -> Finding:
@@ -245,9 +212,9 @@ def _certificate(certificate: dict[str, Any], version: str) -> Finding:
     return ok(what)
 
 
-def _why(problem: OSError, target: Target) -> str:
+def _why(problem: OSError, within_s: float | None) -> str:
     if isinstance(problem, TimeoutError):
-        return _("no answer within {s:g} s", s=target.timeout_s)
+        return _("no answer within {s:g} s", s=within_s)
     if isinstance(problem, ssl.SSLError):
         return problem.reason or _("no TLS")
     return problem.strerror or one_line(problem)

@@ -16,22 +16,7 @@ from typing import Final
 
 from smsq.redis_urls import names_sentinels
 from smsq_worker.config.settings import Settings
-from smsq_worker.doctor import (
-    accounts,
-    api,
-    backlog,
-    encryption,
-    environment,
-    functions,
-    gateway,
-    notify,
-    queues,
-    schedulers,
-    schema,
-    sentinels,
-    server,
-    spool,
-)
+from smsq_worker.doctor import accounts, gateway, ledger, machine, notify, queues, sentinels, server
 from smsq_worker.doctor.access import on_redis
 from smsq_worker.doctor.finding import Finding, error
 from smsq_worker.i18n import _
@@ -42,37 +27,32 @@ WITHIN_S: Final = 7.5
 Check = Callable[[], Iterable[Finding]]
 
 
-def examine(settings: Settings) -> list[tuple[str, Finding]]:
-    """Run all checks; return the findings, each with the name of its part."""
-    return run(checks(settings), within_s=WITHIN_S)
-
-
 def checks(settings: Settings) -> dict[str, Check]:
     """Return the check of each part, by the part's name."""
-    ledger = broker = partial(on_redis, settings.redis_url, "SMSQ_REDIS_URL")
+    on_ledger = on_broker = partial(on_redis, settings.redis_url, "SMSQ_REDIS_URL")
     judge = partial(server.check, notify_queue=_notify_queue_in(settings.redis_url, settings))
-    found: dict[str, Check] = {"ledger": partial(ledger, judge)}
+    found: dict[str, Check] = {"ledger": partial(on_ledger, judge)}
     if settings.broker_url != settings.redis_url:
-        broker = partial(on_redis, settings.broker_url, "SMSQ_BROKER_URL")
+        on_broker = partial(on_redis, settings.broker_url, "SMSQ_BROKER_URL")
         notify_queue = _notify_queue_in(settings.broker_url, settings)
         judge = partial(server.check, is_ledger=False, notify_queue=notify_queue)
-        found["broker"] = partial(broker, judge)
+        found["broker"] = partial(on_broker, judge)
     if names_sentinels(settings.redis_url):
         check = partial(sentinels.check, settings.redis_url, settings.wait_replicas)
-        found["sentinels"] = partial(ledger, check, follows=True)
+        found["sentinels"] = partial(on_ledger, check, follows=True)
     return found | {
-        "settings": partial(environment.check, os.environ),
-        "queues": partial(broker, partial(queues.check, settings.broker_url), follows=True),
+        "settings": partial(machine.check_environment, os.environ),
+        "queues": partial(on_broker, partial(queues.check, settings.broker_url), follows=True),
         "notify": partial(notify.check, settings),
-        "schema": partial(ledger, schema.check, follows=True),
-        "functions": partial(ledger, functions.check, follows=True),
-        "messages": partial(ledger, backlog.check, follows=True),
-        "encryption": partial(ledger, partial(encryption.check, settings), follows=True),
-        "clocks": partial(schedulers.check, settings.home / FOLDER),
-        "spool": partial(spool.check, settings.home / "spool", settings.report_spool_bytes),
+        "schema": partial(on_ledger, ledger.check_schema, follows=True),
+        "functions": partial(on_ledger, ledger.check_functions, follows=True),
+        "messages": partial(on_ledger, ledger.check_messages, follows=True),
+        "encryption": partial(on_ledger, partial(ledger.check_encryption, settings), follows=True),
+        "clocks": partial(machine.check_schedulers, settings.home / FOLDER),
+        "spool": partial(machine.check_spool, settings.home / "spool", settings.report_spool_bytes),
         **_gateways(settings),
-        "accounts": partial(ledger, partial(accounts.check, settings), follows=True),
-        "door": partial(api.check, settings),
+        "accounts": partial(on_ledger, partial(accounts.check, settings), follows=True),
+        "door": partial(machine.check_api, settings),
     }
 
 
@@ -91,8 +71,8 @@ def _notify_queue_in(url: str, settings: Settings) -> str:
     return settings.notify_queue if settings.notify_broker_url == url else ""
 
 
-def run(checks: Mapping[str, Check], *, within_s: float) -> list[tuple[str, Finding]]:
-    """Run all checks in parallel, and wait for them for at most `within_s`."""
+def run(checks: Mapping[str, Check], *, within_s: float = WITHIN_S) -> list[tuple[str, Finding]]:
+    """Run checks in parallel, for at most `within_s`; return findings with the names of parts."""
     found: dict[str, list[Finding]] = {name: [] for name in checks}
     threads = {
         # Daemons: nothing can end a thread that waits for a resolver.

@@ -66,23 +66,15 @@ def check(client: Client, notify_queue: str = "") -> Iterator[Finding]:
     among = "" if seen.complete else _(" among the {n} keys scanned", n=seen.keys)
     if queues:
         named = ", ".join(queues[:NAMED]) + ", ..." * (len(queues) > NAMED)
-        yield warning(
-            _(
-                "other applications' queues in this database{among}: {names}",
-                among=among,
-                names=named,
-            ),
-            _(OWN_DATABASE),
+        what = _(
+            "other applications' queues in this database{among}: {names}", among=among, names=named
         )
+        yield warning(what, _(OWN_DATABASE))
     elif seen.foreign_keys:
-        yield warning(
-            _(
-                "keys of other owners in this database{among}: {n}",
-                among=among,
-                n=seen.foreign_keys,
-            ),
-            _("give smsq its own database, which nobody flushes or fills up"),
+        what = _(
+            "keys of other owners in this database{among}: {n}", among=among, n=seen.foreign_keys
         )
+        yield warning(what, _("give smsq its own database, which nobody flushes or fills up"))
     else:
         yield ok(_("no keys of other owners in this database{among}", among=among))
 

@@ -93,25 +93,21 @@ def judge(settings: Settings, found: NotifyQueue, consumers: int) -> Iterator[Fi
             yield warning(what, _(OWN_DATABASE))
     elif found.ours:
         named = f" ({', '.join(found.tasks)})" * bool(found.tasks)
-        yield error(
-            _(
-                "{n} waiting in {where}{tasks}, and no worker consumes it: the application is told "
-                "nothing",
-                n=found.waiting,
-                where=where,
-                tasks=named,
-            ),
-            _advice(settings),
+        what = _(
+            "{n} waiting in {where}{tasks}, and no worker consumes it: the application is told "
+            "nothing",
+            n=found.waiting,
+            where=where,
+            tasks=named,
         )
+        yield error(what, _advice(settings))
     elif found.waiting and is_own(settings):
-        yield warning(
-            _(
-                "{n} tasks of other applications wait in queue {queue} of smsq's database",
-                n=found.waiting,
-                queue=found.name,
-            ),
-            _(OWN_DATABASE),
+        what = _(
+            "{n} tasks of other applications wait in queue {queue} of smsq's database",
+            n=found.waiting,
+            queue=found.name,
         )
+        yield warning(what, _(OWN_DATABASE))
     else:
         yield ok(_("none of smsq's tasks waits in {where}", where=where))
 

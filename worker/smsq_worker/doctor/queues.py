@@ -33,10 +33,8 @@ def check(url: str, client: Client) -> Iterator[Finding]:
     try:
         workers = ask_workers(url)
     except (KombuError, OperationalError, OSError, redis.RedisError) as problem:
-        yield error(
-            _("workers could not be asked: {error}", error=type(problem).__name__),
-            _("check the broker's log: it did answer before"),
-        )
+        what = _("workers could not be asked: {error}", error=type(problem).__name__)
+        yield error(what, _("check the broker's log: it did answer before"))
         return
     consumers = Counter(queue for queues in workers.values() for queue in queues)
     ours = [name for name, queues in workers.items() if not queues.isdisjoint(QUEUES)]

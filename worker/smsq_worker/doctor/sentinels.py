@@ -55,31 +55,27 @@ def _agreement(at: Sentinels, seen: list[dict[str, Any]]) -> Iterator[Finding]:
             _("a failover may be in progress; otherwise configure them to monitor the same one"),
         )
     elif primaries:
-        yield ok(
-            _(
-                "{n} of {all} Sentinels name the primary {name}",
-                n=len(seen),
-                all=len(at.hosts),
-                name=primaries[0],
-            )
+        what = _(
+            "{n} of {all} Sentinels name the primary {name}",
+            n=len(seen),
+            all=len(at.hosts),
+            name=primaries[0],
         )
+        yield ok(what)
     if len(at.hosts) < ENOUGH:
-        yield warning(
-            _("{n} Sentinels are too few to agree on a failover", n=len(at.hosts)),
-            _("run {n}, on different machines, and name them all in SMSQ_REDIS_URL", n=ENOUGH),
-        )
+        what = _("{n} Sentinels are too few to agree on a failover", n=len(at.hosts))
+        advice = _("run {n}, on different machines, and name them all in SMSQ_REDIS_URL", n=ENOUGH)
+        yield warning(what, advice)
 
 
 def _replicas(count: int, wait_replicas: int) -> Finding:
     if count < wait_replicas:
-        return error(
-            _(
-                "{n} replicas, but SMSQ_REDIS_WAIT_REPLICAS is {needed}: nothing is sent",
-                n=count,
-                needed=wait_replicas,
-            ),
-            _("start more replicas, or set it lower"),
+        what = _(
+            "{n} replicas, but SMSQ_REDIS_WAIT_REPLICAS is {needed}: nothing is sent",
+            n=count,
+            needed=wait_replicas,
         )
+        return error(what, _("start more replicas, or set it lower"))
     if not count:
         return error(_("no replica: a failover has no target"), _("start one, better two"))
     return ok(_("{n} replicas", n=count))
@@ -92,26 +88,21 @@ def _loss_protection(client: Client, wait_replicas: int) -> Finding:
         what = _("{setting} unknown: the server forbids CONFIG GET", setting=LEAST)
         return warning(what, _("it should be 1"))
     if least == "0":
-        return warning(
-            _(
-                "{setting} is 0: a primary that is cut off accepts messages that will be lost",
-                setting=LEAST,
-            ),
-            _("set {setting} 1 on every server", setting=LEAST),
-        )
-    if not wait_replicas:
-        return warning(
-            _(
-                "a failover undoes what the replicas do not have yet, and messages may be sent "
-                "again"
-            ),
-            _("set SMSQ_REDIS_WAIT_REPLICAS to 1 for producers, workers and the HTTP API"),
-        )
-    return ok(
-        _(
-            "{setting} is {value}, and sending waits for {n} replicas",
+        what = _(
+            "{setting} is 0: a primary that is cut off accepts messages that will be lost",
             setting=LEAST,
-            value=least,
-            n=wait_replicas,
         )
+        return warning(what, _("set {setting} 1 on every server", setting=LEAST))
+    if not wait_replicas:
+        what = _(
+            "a failover undoes what the replicas do not have yet, and messages may be sent again"
+        )
+        advice = _("set SMSQ_REDIS_WAIT_REPLICAS to 1 for producers, workers and the HTTP API")
+        return warning(what, advice)
+    what = _(
+        "{setting} is {value}, and sending waits for {n} replicas",
+        setting=LEAST,
+        value=least,
+        n=wait_replicas,
     )
+    return ok(what)

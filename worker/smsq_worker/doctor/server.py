@@ -59,10 +59,8 @@ def cluster(facts: Facts) -> Finding:
     if enabled is None:
         return warning(_("unknown whether this is a cluster"), _("make sure that it is not"))
     if enabled:
-        return error(
-            _("this is a node of a cluster"),
-            _("neither smsq nor Celery can use one: set up a server without cluster-enabled"),
-        )
+        advice = _("neither smsq nor Celery can use one: set up a server without cluster-enabled")
+        return error(_("this is a node of a cluster"), advice)
     return ok(_("no cluster"))
 
 
@@ -133,10 +131,8 @@ def clocks(facts: Facts) -> Finding:
         return ok(what)
     ahead = N_("{what}: the server is ahead of this machine")
     behind = N_("{what}: the server is behind this machine")
-    return warning(
-        _(ahead if apart > 0 else behind, what=what),
-        _("synchronise both by NTP: schedules and the end of a ttl use the server's clock"),
-    )
+    advice = _("synchronise both by NTP: schedules and the end of a ttl use the server's clock")
+    return warning(_(ahead if apart > 0 else behind, what=what), advice)
 
 
 CHECKS: Final[tuple[Callable[[Facts], Finding], ...]] = (
@@ -169,17 +165,12 @@ def _append_only(fsync: str) -> Finding:
         case "everysec":
             return ok(_("append-only file, appendfsync everysec: a crash loses about a second"))
         case "no":
-            return warning(
-                _(
-                    "append-only file, appendfsync no: a crash of the machine may lose half a "
-                    "minute"
-                ),
-                _("set appendfsync to everysec"),
+            what = _(
+                "append-only file, appendfsync no: a crash of the machine may lose half a minute"
             )
-    return warning(
-        _("append-only file; unknown how often it is flushed to disk"),
-        _and_no_config(_("appendfsync must be everysec or always")),
-    )
+            return warning(what, _("set appendfsync to everysec"))
+    what = _("append-only file; unknown how often it is flushed to disk")
+    return warning(what, _and_no_config(_("appendfsync must be everysec or always")))
 
 
 def _and_no_config(advice: str) -> str:

@@ -104,9 +104,8 @@ def account_state_name(state: AccountState) -> str:
 
 def route_lines(routes: Sequence[Route], accounts: Sequence[Account]) -> Iterator[str]:
     """Yield a line for each route: what it is for, and who takes it."""
-    names = {one.key: one.name for one in accounts}
     for route in routes:
-        shown = [names.get(key, key) for key in route.accounts]
+        shown = [name_of(key, accounts) for key in route.accounts]
         if route.weights:
             parts = zip(shown, route.weights, strict=True)
             who = _(", ").join(f"{name} {weight}" for name, weight in parts)

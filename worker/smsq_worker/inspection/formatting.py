@@ -106,16 +106,14 @@ def pause_line(pause: Pause) -> str:
 
 def pause_whole(pause: Pause) -> str:
     """Return what is paused, why and since when, and what ends it; without saying that it is."""
+    scope = pause.spoken or pause.scope
+    if pause.probe_at is None:
+        end = _("until smsq resume {scope}", scope=scope_words(scope))
+    else:
+        end = _("next probe {time}", time=local(pause.probe_at))
     return _(
         "{scope} ({why}); {end}",
-        scope=scope_name(pause.spoken or pause.scope),
+        scope=scope_name(scope),
         why=pause_words(pause),
-        end=pause_end(pause),
+        end=end,
     )
-
-
-def pause_end(pause: Pause) -> str:
-    """Return what ends a pause."""
-    if pause.probe_at is None:
-        return _("until smsq resume {scope}", scope=scope_words(pause.spoken or pause.scope))
-    return _("next probe {time}", time=local(pause.probe_at))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 
 
-@click.command(epilog=examples("smsq accounts", "smsq accounts --json"))
+@command("smsq accounts", "smsq accounts --json")
 @json_option
 def accounts(*, as_json: bool) -> None:
     """Show each account: its state, its rate, what is under way, its pauses, and the routes.

@@ -7,20 +7,18 @@ from dataclasses import asdict
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import ngettext
 
 AT_MOST = 1000
 
 
-@click.command(
-    epilog=examples(
-        "smsq audit",
-        "smsq audit --since 'yesterday 18:00'",
-        "smsq audit --since 2h --who ann",
-        "smsq audit --json",
-    )
+@command(
+    "smsq audit",
+    "smsq audit --since 'yesterday 18:00'",
+    "smsq audit --since 2h --who ann",
+    "smsq audit --json",
 )
 @click.option("--since", metavar="TIME", help="From then on, like yesterday, 10:00 or 2h ago.")
 @click.option("--who", help="By whom: a part of the name.")

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import encoding_option, examples, json_option, watch_option
+from smsq_worker.cli.helpers.options import (
+    command,
+    encoding_option,
+    json_option,
+    listing,
+    watch_option,
+)
 from smsq_worker.i18n import _
 
 MIN_RATE, MAX_RATE = 0.001, 10_000
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples(
-        "smsq campaign",
-        "smsq campaign show spring --watch",
-        "smsq campaign pause spring",
-        "smsq campaign rate spring 20",
-        "smsq campaign cancel spring",
-    ),
+@listing(
+    "smsq campaign",
+    "smsq campaign show spring --watch",
+    "smsq campaign pause spring",
+    "smsq campaign rate spring 20",
+    "smsq campaign cancel spring",
 )
-@json_option
-@click.pass_context
-def campaign(ctx: click.Context, *, as_json: bool) -> None:
+def campaign(*, as_json: bool) -> None:
     """List the campaigns, the newest first; the commands below show, stop and slow one.
 
     A message belongs to one where it was sent with campaign=, with send-file, or by the relay with
     the parameter campaign. A campaign is forgotten SMSQ_RETENTION_S after its last message's end.
     """
-    if not ctx.invoked_subcommand:
-        from smsq_worker.cli.views import campaign as view
+    from smsq_worker.cli.views import campaign as view
 
-        view.show_all(as_json=as_json)
+    view.show_all(as_json=as_json)
 
 
-@campaign.command(
-    epilog=examples(
-        "smsq campaign show spring",
-        "smsq campaign show spring --watch",
-        "smsq campaign show spring --failed failed.csv --file numbers.csv",
-    )
+@command(
+    "smsq campaign show spring",
+    "smsq campaign show spring --watch",
+    "smsq campaign show spring --failed failed.csv --file numbers.csv",
+    of=campaign,
 )
 @click.argument("name")
 @json_option
@@ -61,15 +61,7 @@ def campaign(ctx: click.Context, *, as_json: bool) -> None:
     help="With --failed: the file that was sent, for its own columns and whole numbers.",
 )
 @encoding_option
-def show(
-    name: str,
-    *,
-    as_json: bool,
-    every_s: int | None,
-    failed_path: Path | None,
-    file: str | None,
-    encoding: str | None,
-) -> None:
+def show(**given: Any) -> None:
     """Show a campaign: what became of its messages, its rate, and the time that is left.
 
     --failed writes what failed, expired, was cancelled, is unreported or held by now. With the FILE
@@ -80,19 +72,10 @@ def show(
     """
     from smsq_worker.cli.views import campaign as view
 
-    if every_s is not None and as_json:
-        raise click.UsageError(_("--watch draws a bar, so it takes no --json"))
-    if file and not failed_path:
-        raise click.UsageError(_("--file goes with --failed"))
-    if failed_path:
-        if as_json or every_s is not None:
-            raise click.UsageError(_("--failed takes neither --json nor --watch"))
-        view.write_failed(name, failed_path, file, encoding)
-        return
-    view.show_one(name, as_json=as_json, every_s=every_s)
+    view.show(**given)
 
 
-@campaign.command(epilog=examples("smsq campaign pause spring"))
+@command("smsq campaign pause spring", of=campaign)
 @click.argument("name")
 @yes_option
 def pause(name: str, *, yes: bool) -> None:
@@ -106,7 +89,7 @@ def pause(name: str, *, yes: bool) -> None:
     view.do("pause", name, yes=yes)
 
 
-@campaign.command(epilog=examples("smsq campaign resume spring"))
+@command("smsq campaign resume spring", of=campaign)
 @click.argument("name")
 @yes_option
 def resume(name: str, *, yes: bool) -> None:
@@ -119,9 +102,7 @@ def resume(name: str, *, yes: bool) -> None:
     view.do("resume", name, yes=yes)
 
 
-@campaign.command(
-    epilog=examples("smsq campaign cancel spring", "smsq campaign cancel spring --yes")
-)
+@command("smsq campaign cancel spring", "smsq campaign cancel spring --yes", of=campaign)
 @click.argument("name")
 @yes_option
 def cancel(name: str, *, yes: bool) -> None:
@@ -137,9 +118,7 @@ def cancel(name: str, *, yes: bool) -> None:
     view.do("cancel", name, yes=yes)
 
 
-@campaign.command(
-    epilog=examples("smsq campaign rate spring 20", "smsq campaign rate spring --reset")
-)
+@command("smsq campaign rate spring 20", "smsq campaign rate spring --reset", of=campaign)
 @click.argument("name")
 @click.argument(
     "per_s", metavar="[RATE]", type=click.FloatRange(MIN_RATE, MAX_RATE), required=False

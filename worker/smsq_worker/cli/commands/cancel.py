@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from smsq_worker.cli.helpers.asking import ask, yes_option
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, ngettext
+from smsq_worker.i18n.told import told
 
 if TYPE_CHECKING:
     from smsq.cancelling import Cancellation
 
 
-@click.command(
-    epilog=examples(
-        "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "xargs smsq cancel < ids.txt",
-        "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5 --json",
-    )
+@command(
+    "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "xargs smsq cancel < ids.txt",
+    "smsq cancel 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5 --json",
 )
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @yes_option
@@ -49,7 +49,8 @@ def cancel(ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
         some = ids[start : start + AT_ONCE]
         found = canceller.cancel(some, audit.act("cancel", ids=" ".join(some)))
         for one, answer in zip(some, found, strict=True):
-            rows.append(_row(one, answer))
+            unknown = {"id": one, "answer": None, "state": None, "reason": None}
+            rows.append(asdict(answer) if answer else unknown)
             if not as_json:
                 echo(f"{one}  {_words(answer)}")
     if as_json:
@@ -57,29 +58,14 @@ def cancel(ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
     raise SystemExit(0 if all(row["answer"] == "cancelled" for row in rows) else 1)
 
 
-def _row(message_id: str, answer: Cancellation | None) -> dict[str, str | None]:
-    return {
-        "id": message_id,
-        "answer": answer.answer if answer else None,
-        "state": answer.state if answer else None,
-        "reason": answer.reason if answer else None,
-    }
-
-
 def _words(found: Cancellation | None) -> str:
     from smsq_worker.inspection.formatting import state_name
 
     if found is None:
         return _("nothing is known of it")
-    if found.answer != "too_late":
-        return {
-            "cancelled": _("cancelled: it certainly was not sent, and will not be"),
-            "under_way": _("under way: the attempt that is being made decides, and is the last"),
-        }[found.answer]
-    if found.state == "accepted":
-        return _("too late: the gateway has accepted it; it is not sent again")
-    if found.reason == "local:cancelled":
-        return _("too late: an earlier attempt may have been sent; it is not sent again")
+    is_sent = found.state == "accepted" or found.reason == "local:cancelled"
+    if is_sent or found.answer != "too_late":
+        return told(found.words)
     if found.state == "duplicate" and found.reason:
         holder = found.reason.partition(":")[2]
         return _("a duplicate, which is never sent; the one to cancel: {id}", id=holder)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option
-from smsq_worker.cli.helpers.options import examples, json_option, lang_option
-from smsq_worker.i18n import _
+from smsq_worker.cli.helpers.options import command, json_option, lang_option
 
 
-@click.command(
-    epilog=examples(
-        "smsq codes                  every code, its class and what smsq does",
-        "smsq codes MA:0001          one code in plain words",
-        "smsq codes mo254            the same as MO:0254",
-        "smsq codes MO:1234          an answer of the upstream gateway",
-        "smsq codes mk99             a carrier's code, known by its prefix",
-        "smsq codes --seen           what came that the catalogue does not know",
-        "smsq codes --json MA:0001   for a script",
-        "smsq codes --account NAME   those of an account's vendor, of several accounts",
-        "smsq codes --lang zh        in Chinese",
-        "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
-    )
+@command(
+    "smsq codes                  every code, its class and what smsq does",
+    "smsq codes MA:0001          one code in plain words",
+    "smsq codes mo254            the same as MO:0254",
+    "smsq codes MO:1234          an answer of the upstream gateway",
+    "smsq codes mk99             a carrier's code, known by its prefix",
+    "smsq codes --seen           what came that the catalogue does not know",
+    "smsq codes --json MA:0001   for a script",
+    "smsq codes --account NAME   those of an account's vendor, of several accounts",
+    "smsq codes --lang zh        in Chinese",
+    "SMSQ_CODES_FILE=codes.toml smsq codes MO:1234",
 )
 @click.argument("stat", required=False)
 @click.option("--seen", is_flag=True, help="List codes that came and are not in the catalogue.")
@@ -42,16 +39,6 @@ def codes(stat: str | None, *, seen: bool, account: str | None, as_json: bool) -
 
     Exits with 1 where STAT is not in the catalogue, with 2 where the override file is wrong.
     """
-    if seen:
-        from smsq_worker.cli.views import codes_seen
-
-        if stat is not None:
-            raise click.UsageError(_("either STAT or --seen, not both"))
-        codes_seen.show(account, as_json=as_json)
-        return
     from smsq_worker.cli.views import codes as view
 
-    if stat is None:
-        view.show_all(account, as_json=as_json)
-    else:
-        view.show_one(stat, account, as_json=as_json)
+    view.show(stat, account, seen=seen, as_json=as_json)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 from smsq_worker.cli.helpers.output import echo_own
 from smsq_worker.i18n import _
 
 
-@click.command(
-    epilog=examples(
-        "smsq completion bash > ~/.local/share/bash-completion/completions/smsq",
-        "smsq completion zsh > ~/.zfunc/_smsq     with ~/.zfunc in fpath",
-        "smsq completion fish > ~/.config/fish/completions/smsq.fish",
-        'eval "$(smsq completion bash)"           in this shell only',
-    )
+@command(
+    "smsq completion bash > ~/.local/share/bash-completion/completions/smsq",
+    "smsq completion zsh > ~/.zfunc/_smsq     with ~/.zfunc in fpath",
+    "smsq completion fish > ~/.config/fish/completions/smsq.fish",
+    'eval "$(smsq completion bash)"           in this shell only',
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

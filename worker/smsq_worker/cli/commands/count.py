@@ -6,18 +6,16 @@ from typing import Any
 
 import click
 
-from smsq_worker.cli.helpers.options import by_option, examples, json_option
+from smsq_worker.cli.helpers.options import by_option, command, json_option
 from smsq_worker.cli.helpers.selecting import selection_options
 
 GROUPS = ("state", "reason", "template", "lane", "campaign", "caller", "stat", "hour", "day")
 
 
-@click.command(
-    epilog=examples(
-        "smsq count --since 10:00",
-        "smsq count --state failed --since 2h --by reason,template",
-        "smsq count --campaign spring --by hour,state",
-    )
+@command(
+    "smsq count --since 10:00",
+    "smsq count --state failed --since 2h --by reason,template",
+    "smsq count --campaign spring --by hour,state",
 )
 @selection_options
 @by_option(GROUPS, default="state")

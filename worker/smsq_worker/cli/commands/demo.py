@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 
 
-@click.command(epilog=examples("smsq demo", "SMSQ_HOME=/tmp/smsq smsq demo"))
+@command("smsq demo", "SMSQ_HOME=/tmp/smsq smsq demo")
 def demo() -> None:
     """Send about a hundred messages of all kinds through a complete stack, and check each outcome.
 

@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import click
-
 from smsq_worker.cli.helpers.layout import padded
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, pgettext
 from smsq_worker.i18n.told import told
@@ -26,10 +24,10 @@ _LEVELS = 8
 """Columns."""
 
 
-@click.command(
-    epilog=examples(
-        "smsq doctor", "smsq doctor --json", "SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor"
-    )
+@command(
+    "smsq doctor",
+    "smsq doctor --json",
+    "SMSQ_REDIS_URL=redis://10.0.0.7:6379/3 smsq doctor",
 )
 @json_option
 def doctor(*, as_json: bool) -> None:
@@ -42,12 +40,12 @@ def doctor(*, as_json: bool) -> None:
     Exits with 1 where anything is an error, with 2 where a setting is wrong.
     """
     from smsq_worker.config.settings import Settings
-    from smsq_worker.doctor.installation import examine
+    from smsq_worker.doctor.installation import checks, run
     from smsq_worker.vendors.of_accounts import catalogues_of
 
     settings = Settings.load(os.environ)
     catalogues_of(settings)  # Raises SettingsError, as a worker's start would.
-    found = examine(settings)
+    found = run(checks(settings))
     if as_json:
         echo_json([{"part": part, **dataclasses.asdict(finding)} for part, finding in found])
     else:

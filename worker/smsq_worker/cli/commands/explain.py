@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, is_lang_given, json_option, lang_option
+from smsq_worker.cli.helpers.options import command, is_lang_given, json_option, lang_option
 from smsq_worker.i18n import Lang, _, use
 
 MAX_LAST = 1000
 MAX_WORD = 255
 
 
-@click.command(
-    epilog=examples(
-        "smsq explain 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq explain 1151894566D2EDD9            by the gateway's mid",
-        "smsq explain 13800138000 --last 5        the newest messages to a number",
-        "smsq explain order-7                     by your reference, or the idempotency key",
-        "smsq explain spring                      the newest messages of a campaign",
-        "smsq explain 1151894566D2EDD9 --lang zh  in Chinese",
-        "smsq explain 1151894566D2EDD9 --ticket   for the vendor's support form",
-        "smsq explain 1151894566D2EDD9 --json",
-    )
+@command(
+    "smsq explain 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq explain 1151894566D2EDD9            by the gateway's mid",
+    "smsq explain 13800138000 --last 5        the newest messages to a number",
+    "smsq explain order-7                     by your reference, or the idempotency key",
+    "smsq explain spring                      the newest messages of a campaign",
+    "smsq explain 1151894566D2EDD9 --lang zh  in Chinese",
+    "smsq explain 1151894566D2EDD9 --ticket   for the vendor's support form",
+    "smsq explain 1151894566D2EDD9 --json",
 )
 @click.argument("what", metavar="ID|MID|PHONE|CAMPAIGN|KEY|REFERENCE")
 @click.option(
@@ -63,9 +61,8 @@ def explain(
 
     word = what.strip()
     if not word or len(word) > MAX_WORD or not word.isprintable():
-        raise click.UsageError(
-            _("it takes a message's id, a mid, a number, a campaign, a key or a reference")
-        )
+        words = _("it takes a message's id, a mid, a number, a campaign, a key or a reference")
+        raise click.UsageError(words)
     if ticket and as_json:
         raise click.UsageError(_("either --ticket or --json, not both"))
     if show_number and not ticket:

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Final
 
-import click
-
 from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 
 INSTEAD: Final = {
     # They would bypass the check of SMSQ_FLOWER_BIND.
@@ -21,14 +19,12 @@ INSTEAD: Final = {
 }
 
 
-@click.command(
+@command(
+    "smsq flower",
+    "FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower",
+    "smsq flower --url_prefix=flower",
+    "smsq flower --read_only=false      with buttons that act on workers",
     cls=CeleryCommand,
-    epilog=examples(
-        "smsq flower",
-        "FLOWER_BASIC_AUTH=operator:secret SMSQ_FLOWER_BIND=0.0.0.0:5555 smsq flower",
-        "smsq flower --url_prefix=flower",
-        "smsq flower --read_only=false      with buttons that act on workers",
-    ),
 )
 def flower(options: tuple[str, ...]) -> None:
     """Start Flower with smsq's settings; takes Flower's own options, listed below.
@@ -44,7 +40,8 @@ def flower(options: tuple[str, ...]) -> None:
 
     settings = Settings.load(os.environ)
     host, port = settings.flower_bind
-    if problems := [*_refused(options), *_bad_credentials(os.environ, options)]:
+    refused = [f"{one}: {INSTEAD[_name(one)]}" for one in options if _name(one) in INSTEAD]
+    if problems := [*refused, *_bad_credentials(os.environ, options)]:
         raise SettingsError(problems)
     if not is_loopback(host) and not os.environ.get("FLOWER_BASIC_AUTH"):
         problem = f"must be user:password, because SMSQ_FLOWER_BIND, {host}, is not loopback"
@@ -58,12 +55,6 @@ def flower(options: tuple[str, ...]) -> None:
         f"--read_only={_is_read_only(os.environ)}",
         *options,
     )
-
-
-def _refused(options: Sequence[str]) -> Iterator[str]:
-    for option in options:
-        if (name := _name(option)) in INSTEAD:
-            yield f"{option}: {INSTEAD[name]}"
 
 
 def _bad_credentials(environ: Mapping[str, str], options: Sequence[str]) -> Iterator[str]:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, listing
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples("smsq functions", "smsq functions load", "smsq functions drop smsq_3_1a2b3c4d"),
+@listing(
+    "smsq functions",
+    "smsq functions load",
+    "smsq functions drop smsq_3_1a2b3c4d",
 )
-@json_option
-@click.pass_context
-def functions(ctx: click.Context, *, as_json: bool) -> None:
+def functions(*, as_json: bool) -> None:
     """List the libraries of functions that producers call, one for each release.
 
     A worker loads its release's when it starts. Exits with 1 where this release's is not there.
     """
-    if ctx.invoked_subcommand:
-        return
     from smsq.connection import mapped_errors
     from smsq.functions import LIBRARY
     from smsq_worker.cli.helpers.ledger_client import open_ledger
@@ -43,7 +40,7 @@ def functions(ctx: click.Context, *, as_json: bool) -> None:
     raise SystemExit(0 if is_there else 1)
 
 
-@functions.command(epilog=examples("smsq functions load"))
+@command("smsq functions load", of=functions)
 def load() -> None:
     """Load this release's library, as a worker does when it starts.
 
@@ -61,7 +58,7 @@ def load() -> None:
     echo(_("{name} is loaded", name=LIBRARY))
 
 
-@functions.command(epilog=examples("smsq functions drop smsq_3_1a2b3c4d"))
+@command("smsq functions drop smsq_3_1a2b3c4d", of=functions)
 @click.argument("name")
 def drop(name: str) -> None:
     """Delete a library, once no producer of its release runs.

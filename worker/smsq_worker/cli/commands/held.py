@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import click
 
-from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
+from smsq_worker.cli.helpers.asking import decide_each, yes_option
+from smsq_worker.cli.helpers.options import command, listing, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.i18n import _, ngettext, pgettext
 
@@ -16,22 +17,17 @@ AT_MOST = 1000
 _ids_or_all = named_or_all("ids", "All that are held now.")
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples(
-        "smsq held", "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all"
-    ),
+@listing(
+    "smsq held",
+    "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq held drop --all",
 )
-@json_option
-@click.pass_context
-def held(ctx: click.Context, *, as_json: bool) -> None:
+def held(*, as_json: bool) -> None:
     """List held messages: their request may or may not have reached the gateway.
 
     A late response or report settles a message automatically. The others are yours to decide:
     `resend` risks a duplicate, `drop` a message that never arrived.
     """
-    if ctx.invoked_subcommand:
-        return
     from smsq.contract import is_id
     from smsq.tracking import read_status
     from smsq_worker.cli.helpers.ledger_client import open_ledger
@@ -39,34 +35,27 @@ def held(ctx: click.Context, *, as_json: bool) -> None:
     from smsq_worker.ledger import Ledger
 
     settings, client = open_ledger()
-    rows, lines = [], []
+    rows = []
     for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
         status = read_status(client, settings.redis_url, message_id)
         if status is not None or not is_id(message_id):  # otherwise it was settled meanwhile
             last = status.attempts[-1] if status and status.attempts else None
             row = {
                 "id": message_id,
-                "since": since,
+                "since": since if as_json else local(since),
                 "phone": status and status.phone,
                 "template": status and status.template,
                 "why": (last and last.detail) or (status and status.stat),
             }
             rows.append(row)
-            lines.append(
-                "  ".join(str(one or "?") for one in (row | {"since": local(since)}).values())
-            )
     if as_json:
         echo_json(rows)
         return
-    echo_lines(lines)
+    echo_lines("  ".join(str(one or "?") for one in row.values()) for row in rows)
     echo(ngettext("{n} held", "{n} held", len(rows)))
 
 
-@held.command(
-    epilog=examples(
-        "smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all"
-    )
-)
+@command("smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all", of=held)
 @_ids_or_all
 @yes_option
 def resend(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
@@ -77,9 +66,7 @@ def resend(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     _decide(ids, "resend", everything=everything, yes=yes)
 
 
-@held.command(
-    epilog=examples("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all")
-)
+@command("smsq held drop 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held drop --all", of=held)
 @_ids_or_all
 @yes_option
 def drop(ids: tuple[str, ...], *, everything: bool, yes: bool) -> None:
@@ -96,7 +83,6 @@ def _decide(
     from smsq import audit
     from smsq.contract import parse_id
     from smsq_worker.cli.helpers.ledger_client import open_ledger
-    from smsq_worker.cli.helpers.names import decide_each, named
     from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger
 
@@ -114,10 +100,14 @@ def _decide(
         now = _("{words}, now {state}", words=words, state=state_name(state)) if state else words
         return result == "done", now
 
-    chosen = list(named(ids, lambda: [one for one, _since in ledger.held(AT_MOST)]))
-    if not chosen:
-        echo(ngettext("{n} held", "{n} held", 0))
-    decide_each(chosen, lambda count: _question(decision, count), decide, yes=yes)
+    decide_each(
+        ids,
+        lambda: [one for one, _since in ledger.held(AT_MOST)],
+        partial(_question, decision),
+        decide,
+        none=lambda: ngettext("{n} held", "{n} held", 0),
+        yes=yes,
+    )
 
 
 def _question(decision: Literal["resend", "drop"], count: int) -> str:

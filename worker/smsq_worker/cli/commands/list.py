@@ -6,22 +6,19 @@ from typing import Any
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.selecting import selection_options
 from smsq_worker.i18n import _
 
 MAX_LIMIT = 1_000_000
 
 
-@click.command(
-    "list",
-    epilog=examples(
-        "smsq list --state failed --since 10:00 --until 12:00",
-        "smsq list --reason 'report:MO:*' --template SMS_1001",
-        "smsq list --state queued,deferred --lane notice --limit 20",
-        "smsq list --phone 13800138000 --since 'yesterday 10:00'",
-        "smsq list --state failed --csv --limit 1000000 > failed.csv",
-    ),
+@command(
+    "smsq list --state failed --since 10:00 --until 12:00",
+    "smsq list --reason 'report:MO:*' --template SMS_1001",
+    "smsq list --state queued,deferred --lane notice --limit 20",
+    "smsq list --phone 13800138000 --since 'yesterday 10:00'",
+    "smsq list --state failed --csv --limit 1000000 > failed.csv",
 )
 @selection_options
 @click.option(

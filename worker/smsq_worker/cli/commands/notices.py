@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import examples, json_option, named_or_all
+from smsq_worker.cli.helpers.asking import decide_each, yes_option
+from smsq_worker.cli.helpers.options import command, listing, named_or_all
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _, ngettext
 
@@ -20,23 +21,16 @@ AT_MOST = 10_000
 _names_or_all = named_or_all("names", "All that were given up.")
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples(
-        "smsq notices",
-        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq notices replay --all",
-    ),
+@listing(
+    "smsq notices",
+    "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq notices replay --all",
 )
-@json_option
-@click.pass_context
-def notices(ctx: click.Context, *, as_json: bool) -> None:
+def notices(*, as_json: bool) -> None:
     """List callbacks that were given up: their endpoint failed for SMSQ_NOTIFY_FOR_S.
 
     KIND:STATE:ID is a callback's name; KIND is task, returnurl or webhook.
     """
-    if ctx.invoked_subcommand:
-        return
     from smsq_worker.inspection.formatting import local
 
     callbacks = _open_callbacks()
@@ -47,14 +41,13 @@ def notices(ctx: click.Context, *, as_json: bool) -> None:
     for one in dead:
         tries = ngettext("{n} try", "{n} tries", one.tries)
         echo(f"{one.name}  {local(one.given_up_at)}  {tries}  {one.error}")
-    _echo_counts(callbacks)
+    echo(_counts(callbacks))
 
 
-@notices.command(
-    epilog=examples(
-        "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq notices replay --all",
-    )
+@command(
+    "smsq notices replay webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq notices replay --all",
+    of=notices,
 )
 @_names_or_all
 @yes_option
@@ -66,11 +59,10 @@ def replay(names: tuple[str, ...], *, everything: bool, yes: bool) -> None:
     _decide(names, "replay", everything=everything, yes=yes)
 
 
-@notices.command(
-    epilog=examples(
-        "smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-        "smsq notices drop --all",
-    )
+@command(
+    "smsq notices drop webhook:delivered:4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
+    "smsq notices drop --all",
+    of=notices,
 )
 @_names_or_all
 @yes_option
@@ -86,7 +78,6 @@ def _decide(
     names: tuple[str, ...], decision: Literal["replay", "drop"], *, everything: bool, yes: bool
 ) -> None:
     from smsq import audit
-    from smsq_worker.cli.helpers.names import decide_each, named
 
     if bool(names) == everything:
         raise click.UsageError(_("name the callbacks, or pass --all"))
@@ -98,10 +89,14 @@ def _decide(
         done = callbacks.revive(name, decision, audit.act(f"notices {decision}", name=name))
         return done, _("done") if done else _("is not among those given up")
 
-    chosen = list(named(names, lambda: [one.name for one in callbacks.dead(AT_MOST)]))
-    if not chosen:
-        _echo_counts(callbacks)
-    decide_each(chosen, lambda count: _question(decision, count), decide, yes=yes)
+    decide_each(
+        names,
+        lambda: [one.name for one in callbacks.dead(AT_MOST)],
+        partial(_question, decision),
+        decide,
+        none=partial(_counts, callbacks),
+        yes=yes,
+    )
 
 
 def _question(decision: Literal["replay", "drop"], count: int) -> str:
@@ -110,9 +105,9 @@ def _question(decision: Literal["replay", "drop"], count: int) -> str:
     return ngettext("this forgets {n} callback", "this forgets {n} callbacks", count)
 
 
-def _echo_counts(callbacks: Callbacks) -> None:
+def _counts(callbacks: Callbacks) -> str:
     counts = callbacks.counts()
-    echo(_("{dead} given up, {waiting} waiting", dead=counts["dead"], waiting=counts["waiting"]))
+    return _("{dead} given up, {waiting} waiting", dead=counts["dead"], waiting=counts["waiting"])
 
 
 def _open_callbacks() -> Callbacks:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import click
-
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo, echo_json
 
 AT_MOST = 1000
 
 
-@click.command(
-    epilog=examples("smsq parked", "smsq parked --json", "smsq explain 1151894566D2EDD9")
+@command(
+    "smsq parked",
+    "smsq parked --json",
+    "smsq explain 1151894566D2EDD9",
 )
 @json_option
 def parked(*, as_json: bool) -> None:

@@ -6,18 +6,16 @@ import click
 
 from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.asking import ask_if_many_wait, yes_option
-from smsq_worker.cli.helpers.options import check_reason, examples
+from smsq_worker.cli.helpers.options import check_reason, command
 from smsq_worker.cli.helpers.output import echo, fail
 from smsq_worker.cli.helpers.scope import PAUSABLE, read_scopes, scope_argument
 
 
-@click.command(
-    epilog=examples(
-        "smsq pause",
-        "smsq pause account --reason 'topping up'",
-        "smsq pause account backup",
-        "smsq pause template SMS_1001 --reason 'wrong text'",
-    )
+@command(
+    "smsq pause",
+    "smsq pause account --reason 'topping up'",
+    "smsq pause account backup",
+    "smsq pause template SMS_1001 --reason 'wrong text'",
 )
 @scope_argument(PAUSABLE)
 @account_option

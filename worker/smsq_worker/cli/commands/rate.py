@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.output import echo_json, echo_lines
 from smsq_worker.i18n import _
 
@@ -35,14 +35,12 @@ class _SettingType(click.ParamType[float]):
         return found
 
 
-@click.command(
-    epilog=examples(
-        "smsq rate",
-        "smsq rate 50",
-        "smsq rate 50 --burst 5",
-        "smsq rate --account backup 20",
-        "smsq rate --reset",
-    )
+@command(
+    "smsq rate",
+    "smsq rate 50",
+    "smsq rate 50 --burst 5",
+    "smsq rate --account backup 20",
+    "smsq rate --reset",
 )
 @click.argument("per_s", metavar="[RATE]", type=_SettingType("SMSQ_RATE_PER_S"), required=False)
 @account_option
@@ -69,9 +67,8 @@ def rate(
     from smsq_worker.config.settings import Settings
 
     if reset and (per_s is not None or burst is not None):
-        raise click.UsageError(
-            _("--reset goes back to the settings, so it takes no rate and burst")
-        )
+        words = _("--reset goes back to the settings, so it takes no rate and burst")
+        raise click.UsageError(words)
     if burst is not None and per_s is None:
         raise click.UsageError(_("pass the rate too: smsq rate RATE --burst {burst}", burst=burst))
     settings = Settings.load(os.environ)

@@ -7,23 +7,15 @@ from typing import Any
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import examples, json_option
+from smsq_worker.cli.helpers.options import command, json_option
 from smsq_worker.cli.helpers.selecting import selection_options
-from smsq_worker.i18n import _
-
-CONDITIONS = (
-    *("state", "reason", "template", "lane", "campaign", "caller", "reference", "phone", "key"),
-    *("since", "until"),
-)
 
 
-@click.command(
-    epilog=examples(
-        "smsq redo --since 10:00 --until 12:00 --dry-run",
-        "smsq redo --since 10:00 --until 12:00 --template SMS_1001",
-        "smsq redo --campaign spring --reason 'report:MO:*' --name spring-2",
-        "smsq redo --campaign spring --ttl 7200 --yes",
-    )
+@command(
+    "smsq redo --since 10:00 --until 12:00 --dry-run",
+    "smsq redo --since 10:00 --until 12:00 --template SMS_1001",
+    "smsq redo --campaign spring --reason 'report:MO:*' --name spring-2",
+    "smsq redo --campaign spring --ttl 7200 --yes",
 )
 @selection_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and how long that takes.")
@@ -33,17 +25,7 @@ CONDITIONS = (
 @click.option("--scan", is_flag=True, help="Look through the whole ledger, not the index.")
 @yes_option
 @json_option
-def redo(
-    *,
-    dry_run: bool,
-    also_doubtful: bool,
-    name: str | None,
-    ttl_s: float | None,
-    scan: bool,
-    yes: bool,
-    as_json: bool,
-    **asked: Any,
-) -> None:
+def redo(**given: Any) -> None:
     """Send again what certainly did not arrive, each message once.
 
     It takes the conditions of `smsq list`, and of the messages that meet them those of the lanes
@@ -56,20 +38,6 @@ def redo(
 
     Exits with 2 where there is no condition, or one that means nothing.
     """
-    from smsq.contract import parse_campaign, parse_ttl
     from smsq_worker.cli.views import redo as view
 
-    if not any(asked[condition] for condition in CONDITIONS):
-        raise click.UsageError(_("say which messages, for example with --since 10:00"))
-    if name is not None:
-        parse_campaign(name)
-    view.redo(
-        asked,
-        dry_run=dry_run,
-        also_doubtful=also_doubtful,
-        name=name,
-        ttl_s=None if ttl_s is None else parse_ttl(ttl_s),
-        scan=scan,
-        yes=yes,
-        as_json=as_json,
-    )
+    view.redo(**given)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import by_option, examples, json_option
+from smsq_worker.cli.helpers.options import by_option, command, json_option
 from smsq_worker.i18n import _
 
 GROUPS = ("template", "lane", "stat")
 DAYS_KEPT = 40
 
 
-@click.command(
-    epilog=examples(
-        "smsq report",
-        "smsq report --day yesterday --by template",
-        "smsq report --days 7 --by lane",
-        "smsq report --day 2025-07-06 --by stat --csv > day.csv",
-    )
+@command(
+    "smsq report",
+    "smsq report --day yesterday --by template",
+    "smsq report --days 7 --by lane",
+    "smsq report --day 2025-07-06 --by stat --csv > day.csv",
 )
 @click.option("--day", metavar="DAY", default="today", help="Like yesterday or 2025-07-06.")
 @click.option(

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-import click
-
 from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.asking import ask_if_many_wait, yes_option
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 from smsq_worker.cli.helpers.output import echo, fail
 from smsq_worker.cli.helpers.scope import RESUMABLE, read_scopes, scope_argument
 
 
-@click.command(
-    epilog=examples(
-        "smsq resume",
-        "smsq resume account backup",
-        "smsq resume breaker",
-        "smsq resume template SMS_1001",
-    )
+@command(
+    "smsq resume",
+    "smsq resume account backup",
+    "smsq resume breaker",
+    "smsq resume template SMS_1001",
 )
 @scope_argument(RESUMABLE)
 @account_option

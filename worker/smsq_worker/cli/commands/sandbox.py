@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 from smsq_worker.cli.helpers.output import echo, echo_json
 from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from smsq_worker.config.settings import Settings
     from smsq_worker.sandbox import Sandbox, SandboxAccounts
@@ -26,14 +26,12 @@ log = logging.getLogger(__name__)
 _seconds = partial(click.option, type=click.FloatRange(min=0), show_default=True)
 
 
-@click.command(
-    epilog=examples(
-        "smsq sandbox --outcomes",
-        "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
-        "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
-        "smsq sandbox --accounts accounts.toml",
-        "curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent",
-    )
+@command(
+    "smsq sandbox --outcomes",
+    "smsq sandbox --report-url http://127.0.0.1:8080/reports/TOKEN",
+    "SMSQ_GATEWAY_URL=http://127.0.0.1:8090/ smsq worker",
+    "smsq sandbox --accounts accounts.toml",
+    "curl -X POST http://127.0.0.1:8090/sandbox/accounts/main/silent",
 )
 @click.option(
     "--bind",
@@ -98,7 +96,12 @@ def sandbox(
     given |= {"SMSQ_SANDBOX_REPORT_URL": report_url} if report_url is not None else {}
     settings = Settings.load(os.environ | given, need=("app_secret",))
     one = partial(Sandbox, report_delay_s=report_delay, slow_s=slow, log_path=log_path)
-    gateway = _several(settings, one) if accounts_file else _only(settings, one)
+    gateway: Sandbox | SandboxAccounts
+    if accounts_file:
+        gateway = _several(settings, one)
+    else:
+        secret, url = settings.app_secret, settings.sandbox_report_url or None
+        gateway = one(secret=secret, report_url=url, bind=settings.sandbox_bind)
     # Only the sandbox's own lines at INFO: Tornado's might quote a request.
     logs.to_stderr(settings.log_format, logging.WARNING, text="%(asctime)s %(message)s")
     for own in (log, logging.getLogger("smsq_worker.sandbox")):
@@ -106,52 +109,35 @@ def sandbox(
     _run(gateway, settings)
 
 
-def _only(settings: Settings, sandbox: Callable[..., Sandbox]) -> Sandbox:
-    return sandbox(
-        secret=settings.app_secret,
-        report_url=settings.sandbox_report_url or None,
-        bind=settings.sandbox_bind,
-    )
-
-
 def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAccounts:
     """Return the accounts of a file. Raises SettingsError for one that cannot be played."""
     from smsq.errors import SettingsError
+    from smsq_worker.domain.accounts import VENDOR
     from smsq_worker.sandbox import SandboxAccounts
 
-    binds = {one.account.name: _bind(one.address.url) for one in settings.accounts}
-    problems = [*_unplayable(settings, binds)]
-    if problems:
-        raise SettingsError([f"--accounts: {line}" for line in problems])
-    played = [
-        sandbox(
-            secret=one.address.secret,
-            report_url=_report_url(settings, one.report_token),
-            bind=bind,
-            account=one.account.name,
-        )
-        for one, bind in zip(settings.accounts, binds.values(), strict=True)
-        if bind
-    ]
-    return SandboxAccounts(settings.sandbox_bind, played)
-
-
-def _unplayable(settings: Settings, binds: Mapping[str, tuple[str, int] | None]) -> Iterator[str]:
-    from smsq_worker.domain.accounts import VENDOR
-
-    taken: dict[tuple[str, int] | None, str] = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
+    played: list[Sandbox] = []
+    problems: list[str] = []
+    taken = {settings.sandbox_bind: "SMSQ_SANDBOX_BIND (--bind)"}
     for one in settings.accounts:
-        name, bind = one.account.name, binds[one.account.name]
+        name, bind = one.account.name, _bind(one.address.url)
+        place = f"accounts.{name}"
         if one.vendor != VENDOR:
-            yield f"accounts.{name}: the sandbox plays vendor {VENDOR}, and this is {one.vendor}"
+            problems.append(f"{place}: the sandbox plays vendor {VENDOR}, and this is {one.vendor}")
         elif bind is None:
-            yield (
-                f"accounts.{name}: its url is {one.address.url}; to be played here it must be one "
-                "of this machine with a port of its own, like http://127.0.0.1:8091/"
+            problems.append(
+                f"{place}: its url is {one.address.url}; to be played here it must be one of this "
+                "machine with a port of its own, like http://127.0.0.1:8091/"
             )
         elif bind in taken:
-            yield f"accounts.{name}: its url has the port of {taken[bind]}; give each its own"
-        taken.setdefault(bind, f"accounts.{name}")
+            problems.append(f"{place}: its url has the port of {taken[bind]}; give each its own")
+        else:
+            secret, url = one.address.secret, _report_url(settings, one.report_token)
+            played.append(sandbox(secret=secret, report_url=url, bind=bind, account=name))
+        if bind is not None:
+            taken.setdefault(bind, place)
+    if problems:
+        raise SettingsError([f"--accounts: {line}" for line in problems])
+    return SandboxAccounts(settings.sandbox_bind, played)
 
 
 def _bind(url: str) -> tuple[str, int] | None:

@@ -8,11 +8,10 @@ from typing import Any, Final
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import encoding_option, examples, json_option, message_options
+from smsq_worker.cli.helpers.options import command, encoding_option, json_option, message_options
 from smsq_worker.i18n import _
 
 _MAX_PREFIX: Final = 100
-_OF_MESSAGES: Final = ("template", "lane", "ttl_s", "send_at", "on_ambiguous", "reference")
 
 
 def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
@@ -21,19 +20,16 @@ def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None
     return value or ""
 
 
-@click.command(
-    "send-file",
-    epilog=examples(
-        "smsq send-file numbers.csv --dry-run",
-        "smsq send-file numbers.csv --template SMS_1001 --bad-rows bad.csv",
-        "smsq send-file numbers.csv --wait --failed failed.csv",
-        "smsq send-file numbers.jsonl --lane notice --send-at 2030-01-31T09:00:00+08:00 --wait",
-        "zcat numbers.csv.gz | smsq send-file - --key-prefix june",
-        file=(
-            "phone,template,code",
-            "13800138000,SMS_1001,482913",
-            "+86 139-0013-9000,SMS_1001,771204",
-        ),
+@command(
+    "smsq send-file numbers.csv --dry-run",
+    "smsq send-file numbers.csv --template SMS_1001 --bad-rows bad.csv",
+    "smsq send-file numbers.csv --wait --failed failed.csv",
+    "smsq send-file numbers.jsonl --lane notice --send-at 2030-01-31T09:00:00+08:00 --wait",
+    "zcat numbers.csv.gz | smsq send-file - --key-prefix june",
+    file=(
+        "phone,template,code",
+        "13800138000,SMS_1001,482913",
+        "+86 139-0013-9000,SMS_1001,771204",
     ),
 )
 @click.argument("file", type=click.Path(allow_dash=True))
@@ -66,15 +62,7 @@ def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None
 )
 @json_option
 @click.option("--no-progress", "quiet", is_flag=True, help="Show no progress.")
-def send_file(
-    file: str,
-    *,
-    campaign: str | None,
-    dry_run: bool,
-    wait: bool,
-    failed_path: Path | None,
-    **given: Any,
-) -> None:
+def send_file(file: str, **given: Any) -> None:
     """Enqueue the messages of FILE, CSV or JSON Lines; - is stdin.
 
     The first line of CSV names the columns: phone, template, code, lane, ttl_s, key, reference,
@@ -92,21 +80,6 @@ def send_file(
     Exits with 1 where a row was bad or had another message's key, or a message that --wait followed
     was not delivered; with 2 where the file or an option cannot be used, and then nothing was sent.
     """
-    from smsq.contract import parse_campaign
     from smsq_worker.cli.views import send_file as view
 
-    if dry_run and wait:
-        raise click.UsageError(_("either --dry-run or --wait, not both"))
-    if failed_path and not wait:
-        raise click.UsageError(_("--failed goes with --wait"))
-    if campaign is not None:
-        parse_campaign(campaign)
-    message = {name: given.pop(name) for name in _OF_MESSAGES}
-    options = view.Options(
-        defaults={name: value for name, value in message.items() if value is not None},
-        campaign=campaign,
-        wait=wait,
-        failed_path=failed_path,
-        **given,
-    )
-    view.send_file(file, options, dry_run=dry_run)
+    view.send_file(file, view.Options(**given))

@@ -9,19 +9,15 @@ import sys
 from contextlib import ExitStack, suppress
 from threading import Event
 
-import click
-
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 
 log = logging.getLogger(__name__)
 
 
-@click.command(
-    epilog=examples(
-        "SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve",
-        "SMSQ_API_BIND=0.0.0.0:8080 smsq serve",
-        "curl http://127.0.0.1:8080/readyz",
-    )
+@command(
+    "SMSQ_REPORT_TOKEN=$(openssl rand -hex 24) smsq serve",
+    "SMSQ_API_BIND=0.0.0.0:8080 smsq serve",
+    "curl http://127.0.0.1:8080/readyz",
 )
 def serve() -> None:
     """Serve the HTTP API on SMSQ_API_BIND: reports and relayed messages in, status out.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import click
 
-from smsq_worker.cli.helpers.options import examples, json_option, watch_option
+from smsq_worker.cli.helpers.options import command, json_option, watch_option
 from smsq_worker.i18n import _
 
 
-@click.command(
-    epilog=examples(
-        "smsq status",
-        "smsq status --json",
-        "smsq status --watch           look again every 2 s, until Ctrl-C",
-        "smsq status --watch 60 --json | tee -a status.jsonl",
-        "smsq status 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
-    )
+@command(
+    "smsq status",
+    "smsq status --json",
+    "smsq status --watch           look again every 2 s, until Ctrl-C",
+    "smsq status --watch 60 --json | tee -a status.jsonl",
+    "smsq status 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5",
 )
 @click.argument("message_id", metavar="[ID]", required=False)
 @json_option

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import check_reason, encoding_option, examples, json_option
+from smsq_worker.cli.helpers.options import (
+    check_reason,
+    command,
+    encoding_option,
+    json_option,
+    listing,
+)
 
 MAX_DAYS = 3650
 
@@ -18,33 +26,27 @@ lane_option = click.option(
 )
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=examples(
-        "smsq suppressed",
-        "smsq suppressed add 13800138000 --reason 'asked for it' --days 30",
-        "smsq suppressed add 13800138000 --lane bulk --reason 'no advertisements'",
-        "smsq suppressed remove 13800138000",
-        "smsq suppressed export backup.csv",
-        "smsq suppressed import backup.csv",
-    ),
+@listing(
+    "smsq suppressed",
+    "smsq suppressed add 13800138000 --reason 'asked for it' --days 30",
+    "smsq suppressed add 13800138000 --lane bulk --reason 'no advertisements'",
+    "smsq suppressed remove 13800138000",
+    "smsq suppressed export backup.csv",
+    "smsq suppressed import backup.csv",
 )
-@json_option
-@click.pass_context
-def suppressed(ctx: click.Context, *, as_json: bool) -> None:
+def suppressed(*, as_json: bool) -> None:
     """List the numbers to which nothing is sent, masked; the commands below change the list.
 
     Delivery reports that say a number is out of service or has opted out add it automatically, some
     of them in lane bulk alone; `smsq codes` shows which. A message to such a number in such a lane
     fails at once, with local:suppressed.
     """
-    if not ctx.invoked_subcommand:
-        from smsq_worker.cli.views import suppressed as view
+    from smsq_worker.cli.views import suppressed as view
 
-        view.show(as_json=as_json)
+    view.show(as_json=as_json)
 
 
-@suppressed.command("list", epilog=examples("smsq suppressed list", "smsq suppressed list --json"))
+@command("smsq suppressed list", "smsq suppressed list --json", of=suppressed)
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, *, as_json: bool) -> None:
@@ -55,11 +57,10 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
     view.show(as_json=as_json or before)
 
 
-@suppressed.command(
-    epilog=examples(
-        "smsq suppressed add 13800138000 '+86 139-0013-9000'",
-        "smsq suppressed add 13800138000 --reason 'asked for it' --until 2030-01-31",
-    )
+@command(
+    "smsq suppressed add 13800138000 '+86 139-0013-9000'",
+    "smsq suppressed add 13800138000 --reason 'asked for it' --until 2030-01-31",
+    of=suppressed,
 )
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
 @click.option("--reason", default="operator", callback=check_reason, show_default=True)
@@ -67,25 +68,17 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 @click.option("--days", type=click.IntRange(1, MAX_DAYS), help="For this many days.")
 @click.option("--until", metavar="ISO-DATE", help="Until this date (UTC) or time.")
 @yes_option
-def add(
-    phones: tuple[str, ...],
-    reason: str,
-    lanes: tuple[str, ...],
-    days: int | None,
-    until: str | None,
-    *,
-    yes: bool,
-) -> None:
+def add(**given: Any) -> None:
     """Send nothing to these numbers; until they are removed, or for a time.
 
     What is known of them in the same lanes is replaced.
     """
     from smsq_worker.cli.views import suppressed as view
 
-    view.add(phones, reason, lanes, days, until, yes=yes)
+    view.add(**given)
 
 
-@suppressed.command(epilog=examples("smsq suppressed remove 13800138000"))
+@command("smsq suppressed remove 13800138000", of=suppressed)
 @click.argument("phones", metavar="PHONE...", nargs=-1, required=True)
 @lane_option
 @yes_option
@@ -96,16 +89,14 @@ def remove(phones: tuple[str, ...], lanes: tuple[str, ...], *, yes: bool) -> Non
     view.remove(phones, lanes, yes=yes)
 
 
-@suppressed.command(
-    "import",
-    epilog=examples(
-        "smsq suppressed import numbers.csv",
-        "smsq suppressed export | ssh elsewhere smsq suppressed import -",
-        file=(
-            "phone,reason,since,until,lanes",
-            "13800138000,asked for it,2026-01-31T08:00:00+08:00,2030-01-31,",
-            "13900139000,,,,notice bulk",
-        ),
+@command(
+    "smsq suppressed import numbers.csv",
+    "smsq suppressed export | ssh elsewhere smsq suppressed import -",
+    of=suppressed,
+    file=(
+        "phone,reason,since,until,lanes",
+        "13800138000,asked for it,2026-01-31T08:00:00+08:00,2030-01-31,",
+        "13900139000,,,,notice bulk",
     ),
 )
 @click.argument("file", type=click.Path(allow_dash=True))
@@ -126,9 +117,7 @@ def import_(file: str, encoding: str | None, *, yes: bool) -> None:
     view.import_list(file, encoding, yes=yes)
 
 
-@suppressed.command(
-    epilog=examples("smsq suppressed export backup.csv", "smsq suppressed export > backup.csv")
-)
+@command("smsq suppressed export backup.csv", "smsq suppressed export > backup.csv", of=suppressed)
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 def export(file: str) -> None:
     """Write the list as CSV to a file that nobody else may read, or to stdout.

@@ -7,15 +7,15 @@ import time
 
 import click
 
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
 from smsq_worker.cli.helpers.output import echo
 from smsq_worker.i18n import N_, _
 
 
-@click.command(
-    epilog=examples(
-        "smsq up", "smsq up --redis-port 0", "SMSQ_REDIS_URL=redis://127.0.0.1:6379/3 smsq up"
-    )
+@command(
+    "smsq up",
+    "smsq up --redis-port 0",
+    "SMSQ_REDIS_URL=redis://127.0.0.1:6379/3 smsq up",
 )
 @click.option(
     "--redis-port",

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
-import click
-
 from smsq_worker.cli.helpers.celery_command import CeleryCommand, exec_celery
-from smsq_worker.cli.helpers.options import examples
+from smsq_worker.cli.helpers.options import command
+from smsq_worker.cli.helpers.output import echo_lines
 
 
-@click.command(
+@command(
+    "smsq worker",
+    "smsq worker --loglevel WARNING --concurrency 96",
+    "smsq worker -Q sms.otp,sms.report      a machine for otp alone",
     cls=CeleryCommand,
-    epilog=examples(
-        "smsq worker",
-        "smsq worker --loglevel WARNING --concurrency 96",
-        "smsq worker -Q sms.otp,sms.report      a machine for otp alone",
-    ),
 )
 def worker(options: tuple[str, ...]) -> None:
     """Start a Celery worker; takes Celery's own options, listed below.
@@ -29,6 +24,6 @@ def worker(options: tuple[str, ...]) -> None:
 
     # Before Celery sees them: it would replace this process' threads, or fail with a traceback.
     if problems := refused(options):
-        sys.stderr.write("".join(f"smsq: {told(line)}\n" for line in problems))
-        sys.exit(2)
+        echo_lines((f"smsq: {told(line)}" for line in problems), err=True)
+        raise SystemExit(2)
     exec_celery("worker", *options)

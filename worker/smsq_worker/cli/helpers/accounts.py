@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from smsq_worker.cli.helpers.options import Decorator
+from smsq_worker.cli.helpers.options import Decorator, with_hint
 from smsq_worker.i18n import _
 
 if TYPE_CHECKING:
@@ -75,9 +75,8 @@ def choose(name: str | None, accounts: Sequence[Account]) -> Account:
     if name is None:
         if len(accounts) == 1:
             return accounts[0]
-        raise click.UsageError(
-            _("there are several accounts; name one of them: {names}", names=_names(accounts))
-        )
+        words = _("there are several accounts; name one of them: {names}", names=_names(accounts))
+        raise click.UsageError(words)
     for one in accounts:
         if one.name == name:
             return one
@@ -96,9 +95,7 @@ def _unknown(accounts: Sequence[Account], name: str) -> str:
         )
     else:
         words = _("there is no account of that name; there are {names}", names=_names(accounts))
-    if not (near := nearest(name, [one.name for one in accounts])):
-        return words
-    return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=near[0]))
+    return with_hint(words, nearest(name, [one.name for one in accounts]))
 
 
 def _names(accounts: Sequence[Account]) -> str:

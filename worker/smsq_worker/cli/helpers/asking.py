@@ -1,13 +1,15 @@
-"""Asking before a command over many messages; a script is not asked."""
+"""Asking before a command over many messages; a script is not asked. Deciding one after another."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from smsq_worker.cli.helpers.output import echo, fail
+from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import _, ngettext
 
 if TYPE_CHECKING:
@@ -43,6 +45,42 @@ def ask_if_many_wait(control: Control, what: str, *, yes: bool) -> None:
     if waiting > 1:
         words = ngettext("{n} message waits to be sent", "{n} messages wait to be sent", waiting)
         ask(_("{advice}; {more}", advice=words, more=what), yes=yes)
+
+
+def decide_each(
+    words: tuple[str, ...],
+    listed: Callable[[], Iterable[str]],
+    question: Callable[[int], str],
+    decide: Callable[[str], tuple[bool, str]],
+    *,
+    none: Callable[[], str],
+    yes: bool,
+) -> NoReturn:
+    """Decide what words name, or all that is listed where there are none; say what becomes of each.
+
+    Where there are many it asks first. Exits with 1 where one was not done.
+    """
+    chosen = list(_named(words, listed))
+    if not chosen:
+        echo(none())
+    if len(chosen) > 1:
+        ask(question(len(chosen)), yes=yes)
+    are_done = []
+    for name in chosen:
+        is_done, said = decide(name)
+        are_done.append(is_done)
+        echo(f"{name}  {said}")
+    raise SystemExit(0 if all(are_done) else 1)
+
+
+def _named(words: tuple[str, ...], listed: Callable[[], Iterable[str]]) -> Iterable[str]:
+    if not words:
+        return listed()
+    shown = {}
+    # A name of an older release may hold what is shown as an escape, and is typed as that.
+    if any("\\" in word for word in words):
+        shown = {escaped(name): name for name in listed()}
+    return (shown.get(word, word) for word in words)
 
 
 def _is_terminal() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, Final, TypeAlias
 
 import click
@@ -14,15 +15,6 @@ MAX_REASON: Final = 200
 REASON_RULE: Final = f"printable text of at most {MAX_REASON} characters, on one line"
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def examples(*lines: str, file: Sequence[str] = ()) -> str:
-    """Return an epilog of worked examples, with the content of a file if there is one."""
-    # What follows \b is not wrapped.
-    sections = ["\b", "Examples:", *(f"  {line}" for line in lines)]
-    if file:
-        sections += ["A file:", *(f"  {line}" for line in file)]
-    return "\n".join(sections)
 
 
 def _for_a_machine(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
@@ -46,6 +38,51 @@ watch_option: Final = click.option(
 encoding_option: Final = click.option(
     "--encoding", type=click.Choice(["utf-8", "gb18030"]), help="If detected wrongly."
 )
+
+
+def command(
+    *examples: str,
+    of: click.Group | None = None,
+    cls: type[click.Command] = click.Command,
+    file: Sequence[str] = (),
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Declare a command, below another if it is `of` one, by its function and worked examples.
+
+    `file` is the content of a file that they name.
+    """
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        name = function.__name__.rstrip("_").replace("_", "-")
+        made = click.command(name, cls, epilog=_epilog(examples, file))(function)
+        if of is not None:
+            of.add_command(made)
+        return made
+
+    return decorate
+
+
+def listing(*examples: str) -> Callable[[Callable[..., Any]], click.Group]:
+    """Declare a command that lists something, with --json, and has others below it."""
+
+    def decorate(function: Callable[..., Any]) -> click.Group:
+        @click.group(invoke_without_command=True, epilog=_epilog(examples))
+        @json_option
+        @wraps(function)
+        def group(**given: Any) -> None:
+            if not click.get_current_context().invoked_subcommand:
+                function(**given)
+
+        return group
+
+    return decorate
+
+
+def _epilog(examples: Sequence[str], file: Sequence[str] = ()) -> str:
+    # What follows \b is not wrapped.
+    sections = ["\b", "Examples:", *(f"  {line}" for line in examples)]
+    if file:
+        sections += ["A file:", *(f"  {line}" for line in file)]
+    return "\n".join(sections)
 
 
 def suggest(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -82,6 +119,13 @@ def by_option(groups: Sequence[str], default: str = "") -> Decorator:
         shell_complete=suggest(*groups),
         help=f"With commas between: {', '.join(groups)}.",
     )
+
+
+def with_hint(words: str, near: Sequence[str]) -> str:
+    """Return words, and behind them what may be meant, if anything is."""
+    if not near:
+        return words
+    return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=near[0]))
 
 
 def message_options(*, lane: str, ttl: str, rows: str = "") -> Decorator:
@@ -163,7 +207,6 @@ def is_reason(text: str) -> bool:
 def check_reason(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """Check a --reason."""
     if not is_reason(value):
-        raise click.BadParameter(
-            _("it takes printable text of at most {n} characters, on one line", n=MAX_REASON)
-        )
+        words = _("it takes printable text of at most {n} characters, on one line", n=MAX_REASON)
+        raise click.BadParameter(words)
     return value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from smsq_worker.cli.helpers.accounts import choose
-from smsq_worker.cli.helpers.options import suggest
+from smsq_worker.cli.helpers.options import suggest, with_hint
 from smsq_worker.i18n import N_, _
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ def _hinted(word: str, kinds: tuple[str, ...]) -> str:
     """Return what is allowed, and what was meant; not the word, which may be a number."""
     from smsq.suggestions import nearest
 
-    allowed, near = _(_ALLOWED[kinds]), nearest(word, kinds)
-    if word == "campaign":
-        more = _("a campaign: smsq campaign pause NAME, or resume")
-    elif near:
-        more = _("did you mean {codes}?", codes=near[0])
-    else:
-        return allowed
+    allowed = _(_ALLOWED[kinds])
+    if word != "campaign":
+        return with_hint(allowed, nearest(word, kinds))
+    more = _("a campaign: smsq campaign pause NAME, or resume")
     return _("{advice}; {more}", advice=allowed, more=more)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from smsq_worker.cli.helpers.options import declare, suggest
+from smsq_worker.cli.helpers.options import declare, suggest, with_hint
 from smsq_worker.i18n import _, ngettext
 
 if TYPE_CHECKING:
@@ -132,11 +132,7 @@ def no_campaign(campaigns: Campaigns, name: str) -> str:
     known = [one.name for one in campaigns.all()]
     # A file's is named after it, with its digest behind.
     near = [one for one in known if one.startswith(name)] or nearest(name, known)
-    if not near:
-        return words
-    return _(
-        "{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=clean(near[0]))
-    )
+    return with_hint(words, [*map(clean, near)])
 
 
 def _callers(settings: Settings) -> Sequence[str]:

@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import Any, Final, TextIO
 
 from smsq.contract import Lane, parse_phone
-from smsq.errors import InvalidMessage
 from smsq_worker.bulk_import import formulas
 from smsq_worker.bulk_import.columns import PHONE_ALIASES, Columns
-from smsq_worker.bulk_import.records import Records
+from smsq_worker.bulk_import.records import Record, Records
 from smsq_worker.cli.helpers.options import REASON_RULE, is_reason
 from smsq_worker.ledger.suppressed import ALL_LANES, Suppressed, laid_over
 
@@ -60,8 +59,9 @@ def read_list(
     found: dict[str, tuple[Suppressed, ...]] = {}
     bad = False
     for record in records:
-        problem, row = (record.problem, None) if record.problem else _row(record.given, defaults)
-        if row is None:
+        try:
+            row = _row(record, defaults)
+        except ValueError as problem:
             complain(f"line {record.line}: {problem}")
             bad = True
         else:
@@ -85,19 +85,18 @@ def write_list(rows: Iterable[Suppressed], file: TextIO) -> tuple[int, int]:
     return written, unknown
 
 
-def _row(given: dict[str, Any], defaults: dict[str, str]) -> tuple[str, Suppressed | None]:
-    """Return (what is wrong, None) or ("", row)."""
-    row = defaults | given
-    try:
-        return "", Suppressed(
-            phone=parse_phone(row.get("phone", "")),
-            reason=_reason(str(row["reason"])),
-            since=_time("since", str(row["since"])),
-            until=_time("until", str(row["until"])),
-            lanes=_lanes(str(row["lanes"])),
-        )
-    except (InvalidMessage, ValueError) as error:
-        return str(error), None
+def _row(record: Record, defaults: dict[str, str]) -> Suppressed:
+    """Read a row. Raises ValueError, InvalidMessage among them."""
+    if record.problem:
+        raise ValueError(record.problem)
+    row: dict[str, Any] = defaults | record.given
+    return Suppressed(
+        phone=parse_phone(row.get("phone", "")),
+        reason=_reason(str(row["reason"])),
+        since=_time("since", str(row["since"])),
+        until=_time("until", str(row["until"])),
+        lanes=_lanes(str(row["lanes"])),
+    )
 
 
 # Reasons and times repeat: a row then costs little more than its number.

@@ -30,7 +30,9 @@ class HelpContext(click.Context):
 def translated(command: click.Command) -> click.Command:
     """Return a command with the same options, whose texts are in the language of now."""
     twin = copy.copy(command)
-    twin.help, twin.epilog = (_whole(text, _translated) for text in (command.help, command.epilog))
+    twin.help, twin.epilog = (
+        by_paragraphs(text, _translated) for text in (command.help, command.epilog)
+    )
     twin.short_help = _summary(command)
     twin.params = [_option(param) for param in command.params]
     forget_help_option(twin)
@@ -44,29 +46,11 @@ def forget_help_option(command: click.Command) -> None:
     command._help_option = None  # noqa: SLF001
 
 
-def texts_of(command: click.Command) -> list[str]:
-    """Return each text of a command's help that is translated on its own."""
-    found: list[str] = []
-
-    def note(text: str) -> str:
-        found.append(text)
-        return text
-
-    for text in (command.help, command.epilog):
-        _whole(text, note)
-    if command.short_help:
-        note(command.short_help)
-    for param in command.params:
-        if isinstance(param, click.Option) and param.help:
-            note(_one_line(param.help))
-    return found
-
-
 def _option(param: click.Parameter) -> click.Parameter:
     if not isinstance(param, click.Option) or not param.help:
         return param
     twin = copy.copy(param)
-    twin.help = _translated(_one_line(param.help))
+    twin.help = _translated(one_line(param.help))
     if isinstance(param.type, click.Path):
         twin.metavar = by_columns(_(param.type.name).upper())
     return twin
@@ -78,14 +62,15 @@ def _summary(command: click.Command) -> str | None:
         return _translated(command.short_help)
     if language() is Lang.EN or not command.help:
         return None
-    return _translated(_one_line(_paragraphs(command.help)[0])).partition("。")[0]
+    return _translated(one_line(_paragraphs(command.help)[0])).partition("。")[0]
 
 
-def _whole(text: str | None, say: Callable[[str], str]) -> str | None:
+def by_paragraphs(text: str | None, say: Callable[[str], str]) -> str | None:
+    """Return a help text or epilog of which each paragraph is said in another way."""
     if text is None:
         return None
     return "\n\n".join(
-        _lines(part, say) if part.startswith(_AS_IT_IS) else say(_one_line(part))
+        _lines(part, say) if part.startswith(_AS_IT_IS) else say(one_line(part))
         for part in _paragraphs(text)
     )
 
@@ -109,6 +94,6 @@ def _translated(text: str) -> str:
     return by_columns(_(text))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text however its source wraps it, so that wrapping anew keeps its translation."""
     return " ".join(text.split())

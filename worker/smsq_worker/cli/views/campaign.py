@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import click
+
 from smsq import audit
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.failed_rows import write_masked, write_rows
@@ -22,7 +24,7 @@ from smsq_worker.i18n import N_, _, ngettext, pgettext
 from smsq_worker.inspection.formatting import clean, local, pause_line, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.campaigns import SEVERAL, Campaign, Campaigns, Deed, as_dict
-from smsq_worker.ledger.failures import failures_of
+from smsq_worker.ledger.failures import Failure, failures_of
 
 
 def show_all(*, as_json: bool) -> None:
@@ -41,25 +43,42 @@ def show_all(*, as_json: bool) -> None:
     echo(ngettext("{n} campaign", "{n} campaigns", len(found)))
 
 
-def show_one(name: str, *, as_json: bool, every_s: int | None) -> None:
-    """Print a campaign, once or, with a bar, at its end; exits with 1 for an unknown one."""
+def show(
+    name: str,
+    *,
+    as_json: bool,
+    every_s: int | None,
+    failed_path: Path | None,
+    file: str | None,
+    encoding: str | None,
+) -> None:
+    """Print a campaign, or write what failed of it; exits with 1 for an unknown one."""
+    if every_s is not None and as_json:
+        raise click.UsageError(_("--watch draws a bar, so it takes no --json"))
+    if file and not failed_path:
+        raise click.UsageError(_("--file goes with --failed"))
+    if failed_path and (as_json or every_s is not None):
+        raise click.UsageError(_("--failed takes neither --json nor --watch"))
     settings, client = open_ledger()
-    campaigns, control = Campaigns(client, settings.rules), Control(client, settings.rules)
+    campaigns = Campaigns(client, settings.rules)
     found = _known(campaigns, name)
+    if failed_path:
+        selector = selecting.selector(client, settings)
+        failures = failures_of(client, settings.redis_url, selector, found)
+        _write_failed(failures, name, failed_path, file, encoding)
+        return
     if every_s is not None:
         found = _follow(campaigns, found, every_s)
     if as_json:
         echo_json({"name": name, **as_dict(found)})
     else:
-        echo_lines(_lines(found, control))
+        echo_lines(_lines(found, Control(client, settings.rules)))
 
 
-def write_failed(name: str, path: Path, file: str | None, encoding: str | None) -> None:
+def _write_failed(
+    failures: list[Failure], name: str, path: Path, file: str | None, encoding: str | None
+) -> None:
     """Write what failed of a campaign, with the rows of the file that was sent if it is at hand."""
-    settings, client = open_ledger()
-    campaign = _known(Campaigns(client, settings.rules), name)
-    selector = selecting.selector(client, settings)
-    failures = failures_of(client, settings.redis_url, selector, campaign)
     if file is None:
         written, others = write_masked(path, failures), 0
     else:

@@ -1,29 +1,33 @@
-"""The catalogue of stat codes, or one code, as `smsq codes` prints them."""
+"""The catalogue of stat codes, one code, or those that it lacks, as `smsq codes` prints them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.settings import misspelt
 from smsq_worker.cli.helpers.accounts import accounts_of, choose
 from smsq_worker.cli.helpers.layout import padded, terminal_columns
-from smsq_worker.cli.helpers.output import echo_json, echo_lines, fail
+from smsq_worker.cli.helpers.ledger_client import open_ledger
+from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue, Code, CodeClass, normalise
+from smsq_worker.domain.codes import Catalogue, Catalogues, Code, CodeClass, normalise
 from smsq_worker.domain.printable import escaped
-from smsq_worker.i18n import Lang, _, language, pgettext
+from smsq_worker.i18n import Lang, _, language, ngettext, pgettext
 from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
+from smsq_worker.inspection.formatting import local
+from smsq_worker.ledger.codes_seen import codes_seen
 from smsq_worker.vendors.of_accounts import catalogues_of, vendors_of
 from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 
@@ -47,9 +51,17 @@ class _Codes:
     """What names the override file, or would."""
 
 
-def show_one(stat: str, account: str | None, *, as_json: bool) -> None:
-    """Print one code; exits with 1 where it is not in the catalogue."""
+def show(stat: str | None, account: str | None, *, seen: bool, as_json: bool) -> None:
+    """Print the catalogue, one code, or what it does not know; exits with 1 for an unknown code."""
+    if seen and stat is not None:
+        raise click.UsageError(_("either STAT or --seen, not both"))
+    if seen:
+        _show_seen(account, as_json=as_json)
+        return
     codes = _load(account)
+    if stat is None:
+        _show_all(codes.catalogue, as_json=as_json)
+        return
     code = codes.catalogue.get(stat)
     if code is None:
         fail(_unknown(codes, stat))
@@ -59,16 +71,48 @@ def show_one(stat: str, account: str | None, *, as_json: bool) -> None:
         echo_lines(_explain(code, codes))
 
 
-def show_all(account: str | None, *, as_json: bool) -> None:
-    """Print the catalogue."""
-    catalogue = _load(account).catalogue
+def _show_all(catalogue: Catalogue, *, as_json: bool) -> None:
     if as_json:
         echo_json([_as_dict(code) for code in catalogue])
-        return
-    if 0 < terminal_columns() < _LEAST_COLUMNS:
+    elif 0 < terminal_columns() < _LEAST_COLUMNS:
         echo_lines(_narrow(catalogue))
     else:
         Console(width=terminal_columns() or _PIPE_COLUMNS).print(_table(catalogue))
+
+
+def _show_seen(account: str | None, *, as_json: bool) -> None:
+    """Print the codes that came and are not known, account by account, the most frequent first."""
+    settings, client = open_ledger()
+    catalogues = Catalogues(catalogues_of(settings))
+    accounts = accounts_of(settings)
+    several = bool(settings.rules.accounts)
+    seen = [
+        (one.name if several else "", code)
+        for one in ((choose(account, accounts),) if account else accounts)
+        for code in codes_seen(client, settings.redis_url, one.key)
+        # The workers may have had another override file when the code came.
+        if catalogues.of(one.key).classify(code.stat).code_class is CodeClass.UNKNOWN
+    ]
+    if as_json:
+        echo_json([({"account": name} if name else {}) | asdict(one) for name, one in seen])
+        return
+    for name, one in seen:
+        line = ngettext(
+            "{stat}  {n} time  since {first}  last {last}  mid {mid}",
+            "{stat}  {n} times  since {first}  last {last}  mid {mid}",
+            one.count,
+            stat=one.stat,
+            first=local(one.first_at),
+            last=local(one.last_at),
+            mid=one.mid,
+        )
+        echo(line + (_("  account {name}", name=name) if name else ""))
+    words = ngettext(
+        "{n} code that the catalogue does not know",
+        "{n} codes that the catalogue does not know",
+        len(seen),
+    )
+    echo(words)
 
 
 def _load(account: str | None) -> _Codes:
@@ -131,23 +175,10 @@ def _class(code: Code) -> str:
     return name if name == code.code_class else f"{code.code_class} {name}"
 
 
-def _as_dict(code: Code) -> dict[str, str | int | bool | list[Lane]]:
+def _as_dict(code: Code) -> dict[str, Any]:
     """Return a code as JSON shows it, with the field names of the override file."""
-    return {
-        "stat": code.stat,
-        "zh": code.zh,
-        "en": code.en,
-        "class": code.code_class,
-        "scope": code.scope or "",
-        "retry_after_s": code.retry_after_s,
-        "suppress_s": code.suppress_s,
-        "pause": code.pause,
-        "slow_down": code.slow_down,
-        "may_have_been_sent": code.may_have_been_sent,
-        "suppress_lanes": list(code.suppress_lanes),
-        "source": code.source,
-        "action": action(code),
-    }
+    shown = asdict(code) | {"scope": code.scope or "", "action": action(code)}
+    return {"class" if name == "code_class" else name: value for name, value in shown.items()}
 
 
 def _found_where(code: Code, catalogue: Catalogue) -> Iterator[tuple[str, str]]:

@@ -63,14 +63,13 @@ def _judge(console: Console, sent: list[Sent], seen: Seen, took_s: float) -> lis
         console.print(
             _("WRONG: ...{digits} is {end}, not {ought}", digits=one.digits, end=is_, ought=ought)
         )
-    console.print(
-        _(
-            "{n} of {all} messages ended as they must, {s:.0f} s",
-            n=len(sent) - len(wrong),
-            all=len(sent),
-            s=took_s,
-        )
+    words = _(
+        "{n} of {all} messages ended as they must, {s:.0f} s",
+        n=len(sent) - len(wrong),
+        all=len(sent),
+        s=took_s,
     )
+    console.print(words)
     return wrong
 
 

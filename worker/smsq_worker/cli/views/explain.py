@@ -83,15 +83,13 @@ def _explain_mid(context: Context, mid: str) -> bool:
     if found := mid_of(context.client, url, mid):
         n, message_id = found
         if not _explain_id(context, message_id, mid):
-            _unknown(
-                context,
-                _(
-                    "{mid} was assigned to attempt {n} of {id}, which is forgotten",
-                    mid=mid,
-                    n=n,
-                    id=message_id,
-                ),
+            words = _(
+                "{mid} was assigned to attempt {n} of {id}, which is forgotten",
+                mid=mid,
+                n=n,
+                id=message_id,
             )
+            _unknown(context, words)
         return True
     parked = parked_of(context.client, url, mid)
     if parked is None:
@@ -218,12 +216,11 @@ def _show_ticket(context: Context, trace: Trace) -> None:
         number = number_of(context.client, settings.redis_url, trace.status.id, cipher)
     lines = ticket.of_a_message(trace.status, number, context.catalogues)
     if lines is None:
-        fail(
-            _(
-                "smsq: the gateway took no call of {id}, so there is nothing to ask the vendor",
-                id=trace.status.id,
-            )
+        words = _(
+            "smsq: the gateway took no call of {id}, so there is nothing to ask the vendor",
+            id=trace.status.id,
         )
+        fail(words)
     echo_lines(lines)
 
 
@@ -236,12 +233,11 @@ def _echo(context: Context, answer: dict[str, Any], lines: Iterable[str]) -> Non
 
 def _unknown(context: Context, what: str) -> NoReturn:
     kept = span(context.settings.retention_s)
-    fail(
-        _(
-            "smsq: {what}. It may have been forgotten (a message is kept for {span} after its end, "
-            "SMSQ_RETENTION_S), never enqueued (delay() raised), or be in another Redis than that "
-            "of SMSQ_REDIS_URL",
-            what=clean(what),
-            span=kept,
-        )
+    words = _(
+        "smsq: {what}. It may have been forgotten (a message is kept for {span} after its end, "
+        "SMSQ_RETENTION_S), never enqueued (delay() raised), or be in another Redis than that of "
+        "SMSQ_REDIS_URL",
+        what=clean(what),
+        span=kept,
     )
+    fail(words)

@@ -8,13 +8,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+import click
+
 from smsq import audit
+from smsq.connection import Client
+from smsq.contract import parse_campaign, parse_ttl
 from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
+from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues
 from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.formatting import clean, span, state_name
@@ -33,7 +38,6 @@ _LEFT: Final = {
 
 
 def redo(
-    asked: Mapping[str, Any],
     *,
     dry_run: bool,
     also_doubtful: bool,
@@ -42,32 +46,25 @@ def redo(
     scan: bool,
     yes: bool,
     as_json: bool,
+    **asked: Any,
 ) -> None:
-    """Show what would be sent again; send it, unless that is all that was asked for."""
-    selection = _failed(selecting.read(asked))
+    """Show what would be sent again of what is asked for; send it, unless this is a dry run."""
+    if not any(asked.values()):
+        raise click.UsageError(_("say which messages, for example with --since 10:00"))
+    name = name if name is None else parse_campaign(name)
+    ttl_s = ttl_s if ttl_s is None else parse_ttl(ttl_s)
+    wish = Wish(_failed(selecting.read(asked)), also_doubtful, scan)
     settings, client = open_ledger(to_write=not dry_run)
-    catalogues = Catalogues(catalogues_of(settings))
-    act = Redo(
-        client,
-        settings,
-        catalogues=catalogues,
-        selector=selecting.selector(client, settings),
-        enter=RedisLedger().enter_entries,
-    )
-    wish = Wish(selection, also_doubtful, scan)
-    found = act.survey(wish)
+    act = _act(settings, client)
+    found, rate = act.survey(wish), Control(client, settings.rules).rate().now
     total = found.taken.total()
     looked_at = total + found.may_have_arrived.total() + found.left.total()
-    notes = selecting.missing(client, settings, selection, looked_at)
-    rate = Control(client, settings.rules).rate().now
+    notes = selecting.missing(client, settings, wish.selection, looked_at)
     answer = _as_dict(found) | {"rate_per_s": rate, "seconds": round(total / rate, 1)}
     if not as_json:
         echo_lines([*_lines(found, total / rate, rate), *notes])
     if dry_run or not total:
-        if as_json:
-            echo_json(answer | {"campaign": None, "sent_again": 0})
-        else:
-            echo(_("nothing was sent"))
+        _print_end(answer | {"campaign": None, "sent_again": 0}, total, as_json=as_json)
         return
     what = ngettext("this sends {n} message again", "this sends {n} messages again", total)
     ask(what, yes=yes)
@@ -75,22 +72,36 @@ def redo(
     noted = audit.act("redo", **_conditions(asked), also_doubtful=also_doubtful or "")
     with meter(N_("sent again"), total, quiet=as_json) as step:
         done = act.run(wish, name, act=noted, ttl_s=ttl_s, told=lambda n: step(n, ""))
-    if as_json:
-        echo_json(answer | _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()})
-    else:
-        _print_end(name, done.taken.total(), total)
+    answer |= _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()}
+    _print_end(answer, total, as_json=as_json)
 
 
-def _print_end(name: str, sent: int, total: int) -> None:
-    words = ngettext(
-        "{n} message is sent again, as campaign {name}; smsq campaign show {name}",
-        "{n} messages are sent again, as campaign {name}; smsq campaign show {name}",
-        sent,
-        name=clean(name),
+def _act(settings: Settings, client: Client) -> Redo:
+    return Redo(
+        client,
+        settings,
+        catalogues=Catalogues(catalogues_of(settings)),
+        selector=selecting.selector(client, settings),
+        enter=RedisLedger().enter_entries,
     )
-    echo(words)
-    if sent < total:
-        echo(_("{n} were not: they have moved on meanwhile", n=total - sent))
+
+
+def _print_end(answer: dict[str, Any], total: int, *, as_json: bool) -> None:
+    name, sent = answer["campaign"], answer["sent_again"]
+    if as_json:
+        echo_json(answer)
+    elif name is None:
+        echo(_("nothing was sent"))
+    else:
+        words = ngettext(
+            "{n} message is sent again, as campaign {name}; smsq campaign show {name}",
+            "{n} messages are sent again, as campaign {name}; smsq campaign show {name}",
+            sent,
+            name=clean(name),
+        )
+        echo(words)
+        if sent < total:
+            echo(_("{n} were not: they have moved on meanwhile", n=total - sent))
 
 
 def _failed(selection: Selection) -> Selection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import click
 
@@ -37,7 +37,10 @@ def show(day: str, days: int, by: Sequence[str], *, form: Form) -> None:
         all_days = [last - timedelta(days=n) for n in range(days)]
         found = read_days(client, settings.redis_url, all_days, by)
     if form == "json":
-        named = [_named(group, by) | sums.as_dict() for group, sums in _sorted(found)]
+        heads = ("day", *by)
+        named = [
+            dict(zip(heads, group, strict=True)) | sums.as_dict() for group, sums in _sorted(found)
+        ]
         echo_json({"since": found.since, "rows": named, "total": found.total.as_dict()})
     elif form == "csv":
         rows = ((*group, *sums.as_dict().values()) for group, sums in _sorted(found))
@@ -64,10 +67,6 @@ def _sorted(found: Report) -> list[tuple[tuple[str, ...], Sums]]:
         return day, max(sums.sent, sums.delivered + sums.failed + sums.expired)
 
     return sorted(sorted(found.groups.items()), key=place, reverse=True)
-
-
-def _named(group: Sequence[str], by: Sequence[str]) -> dict[str, Any]:
-    return dict(zip(("day", *by), group, strict=True))
 
 
 def _lines(found: Report, by: Sequence[str], days: Sequence[date]) -> Iterator[str]:

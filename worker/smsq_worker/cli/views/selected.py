@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 
 import click
 
-from smsq.connection import Client
 from smsq.tracking import Status, read_status
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.layout import padded, table
@@ -18,7 +17,7 @@ from smsq_worker.domain.accounts import Account
 from smsq_worker.domain.scopes import name_of
 from smsq_worker.i18n import _, ngettext
 from smsq_worker.inspection.formatting import clean, local, moment, state_name
-from smsq_worker.ledger.selecting import BadCursor, Found
+from smsq_worker.ledger.selecting import BadCursor
 
 Form = Literal["csv", "json", False]
 
@@ -44,7 +43,8 @@ def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, f
                 _("it takes what a page ended with, of the same kind of search"),
                 param_hint="--after",
             ) from None
-        statuses = _statuses(client, settings.redis_url, found)
+        read = (read_status(client, settings.redis_url, one) for one, _enqueued in found.rows)
+        statuses = (one for one in read if one is not None)  # otherwise it was forgotten meanwhile
         notes = selecting.notes(selection, found.by_mask)
         notes += selecting.missing(client, settings, selection, len(found.rows))
         rows = (_as_dict(one, settings.rules.accounts) for one in statuses)
@@ -78,13 +78,6 @@ def show_counts(asked: Mapping[str, Any], by: Sequence[str], *, scan: bool, as_j
     echo_lines(table([(f"{n:>9}", *map(_shown, by, values)) for values, n in groups]))
     echo(f"{total:>9}  {_('in all; times in {zone}', zone=selecting.zone())}")
     echo_lines(notes)
-
-
-def _statuses(client: Client, url: str, found: Found) -> Iterator[Status]:
-    for message_id, _enqueued in found.rows:
-        status = read_status(client, url, message_id)
-        if status is not None:  # otherwise it was forgotten meanwhile
-            yield status
 
 
 def _as_dict(status: Status, accounts: Sequence[Account]) -> dict[str, Any]:

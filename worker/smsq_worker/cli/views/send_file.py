@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from smsq.contract import State, parse
+import click
+
+from smsq.contract import State, parse, parse_campaign
 from smsq_worker.bulk_import.bulk_file import BulkFile
 from smsq_worker.bulk_import.run import BadRows, BrokenOff, BulkImport, Run
 from smsq_worker.bulk_import.source import opened
@@ -26,40 +28,60 @@ _NAMES: Final = 11
 """Columns of what a line is about."""
 _STOPPED: Final = 130
 """What a shell reports for a command that Ctrl-C ended."""
+_OF_ROWS: Final = ("template", "lane", "ttl_s", "send_at", "on_ambiguous", "reference")
 _GOOD_ENDS: Final = {State.DELIVERED, State.DUPLICATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of the command; rows take those of `defaults` that they lack."""
+    """The options of the command; rows take the first six where they lack them."""
 
-    defaults: dict[str, Any]
+    template: str | None
+    lane: str
+    ttl_s: float | None
+    send_at: str | None
+    on_ambiguous: str | None
+    reference: str | None
     key_prefix: str
     encoding: str | None
     bad_path: Path | None
+    allow_notify: tuple[str, ...]
+    campaign: str | None
+    dry_run: bool
     anew: bool
     wait: bool
+    failed_path: Path | None
+    yes: bool
     as_json: bool
     quiet: bool
-    allow_notify: tuple[str, ...]
-    yes: bool
-    campaign: str | None
-    failed_path: Path | None
+
+    def check(self) -> dict[str, Any]:
+        """Return what rows take where they lack it. Raises UsageError, InvalidMessage."""
+        if self.dry_run and self.wait:
+            raise click.UsageError(_("either --dry-run or --wait, not both"))
+        if self.failed_path and not self.wait:
+            raise click.UsageError(_("--failed goes with --wait"))
+        if self.campaign is not None:
+            parse_campaign(self.campaign)
+        given = {name: getattr(self, name) for name in _OF_ROWS}
+        defaults = {name: value for name, value in given.items() if value is not None}
+        # What would make every row bad.
+        parse((), {"phone": "13000000000", "template": "any"} | defaults)
+        return defaults
 
 
-def send_file(path: str, options: Options, *, dry_run: bool) -> NoReturn:
+def send_file(path: str, options: Options) -> NoReturn:
     """Check a file, or enqueue it and follow its messages; print how it went, and exit."""
-    # What would make every row bad. Raises InvalidMessage.
-    parse((), {"phone": "13000000000", "template": "any"} | options.defaults)
+    defaults = options.check()
     settings, client = open_ledger()
     progress = partial(meter, quiet=options.quiet)
     try:
         with opened(path) as source:
             file = BulkFile(
-                source, options.defaults, options.encoding, options.key_prefix, options.allow_notify
+                source, defaults, options.encoding, options.key_prefix, options.allow_notify
             )
             bulk = BulkImport(settings, client, file, options.bad_path, progress, options.campaign)
-            if dry_run:
+            if options.dry_run:
                 report = bulk.dry_run()
                 _show(report, options)
                 raise SystemExit(1 if report["bad"] else 0)

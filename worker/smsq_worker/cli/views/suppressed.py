@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -144,12 +143,10 @@ def export_csv(file: str) -> None:
     rows = _control().suppressed()
     with ExitStack() as stack:
         try:
-            opened_file = _stdout() if file == "-" else private_file(Path(file), "utf-8")
-            stream = stack.enter_context(opened_file)
+            stream = stack.enter_context(_opened(file))
         except OSError as error:
-            raise click.UsageError(
-                _("{file} cannot be written: {why}", file=file, why=told(error.strerror or ""))
-            ) from None
+            words = _("{file} cannot be written: {why}", file=file, why=told(error.strerror or ""))
+            raise click.UsageError(words) from None
         written, unknown = write_list(rows, stream)
     words = ngettext("{n} number exported", "{n} numbers exported", written)
     if unknown:
@@ -204,8 +201,8 @@ def _end(days: int | None, until: str | None) -> datetime:
     return end
 
 
-@contextmanager
-def _stdout() -> Iterator[TextIO]:
-    """Open stdout in UTF-8, whatever the terminal's encoding: an import reads nothing else."""
-    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as stream:
-        yield stream
+def _opened(file: str) -> AbstractContextManager[TextIO]:
+    if file != "-":
+        return private_file(Path(file), "utf-8")
+    # In UTF-8, whatever the terminal's encoding: an import reads nothing else.
+    return open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)
