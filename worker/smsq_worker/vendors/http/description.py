@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,12 +17,12 @@ from smsq_worker.vendors.http import pattern as patterns
 from smsq_worker.vendors.http.answer import KINDS, Answers
 from smsq_worker.vendors.http.fields import (
     CODES,
-    HEADER,
     NAME,
     NAMES,
     POINTER,
     POINTERS,
     choice,
+    header_name,
     names,
     table_of,
     text_line,
@@ -46,15 +45,8 @@ URL: Final = (
 _BY_STATUS: Final = re.compile(r"http-[1-5][0-9]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a file says, for one account."""
-
-    outgoing: Outgoing
-    answers: Answers
-    incoming: Incoming | None
-    codes: Sequence[Path]
-    """The files of its catalogue, beside the states of SMPP."""
+Description = tuple[Outgoing, Answers, Incoming | None, Sequence[Path]]
+"""What a file says, for one account; last the files of its catalogue, beside SMPP's states."""
 
 
 def load(options: VendorOptions) -> Description:
@@ -82,14 +74,11 @@ class _Document(Reader):
         for name in ("request", "answer"):
             if name not in self._document:
                 self.say(f"[{name}] is missing")
-        codes = self._codes()
+        codes, outgoing = self._codes(), self._outgoing()
+        answers = self._answers(outgoing.variables.split)
         reports = self._document.get("reports")
-        return Description(
-            outgoing=self._outgoing(),
-            answers=self._answers(),
-            incoming=None if reports is None else read_incoming(self, reports, (SMPP, *codes)),
-            codes=codes,
-        )
+        incoming = None if reports is None else read_incoming(self, reports, (SMPP, *codes))
+        return outgoing, answers, incoming, codes
 
     def _outgoing(self) -> Outgoing:
         text = self.text()
@@ -148,11 +137,10 @@ class _Document(Reader):
         return found[1], tuple(Template(one, self.constants) for one in found[2].split("/")[1:])
 
     def _headers(self, value: Any) -> dict[str, str]:
-        headers = {name.lower(): one for name, one in table_of(self.constant)(value).items()}
-        for name, one in headers.items():
-            if not HEADER.fullmatch(name) or name in _OURS or not one.isascii():
-                raise ValueError
-            parsers.header_text(one)
+        given = table_of(lambda one: parsers.header_text(self.constant(one)))(value)
+        headers = {header_name(name): one for name, one in given.items()}
+        if not _OURS.isdisjoint(headers):
+            raise ValueError
         return headers
 
     def _variables(self) -> Variables:
@@ -172,7 +160,7 @@ class _Document(Reader):
             self.say('[variables]: several names need split, like split = ","')
         return Variables(**found)
 
-    def _answers(self) -> Answers:
+    def _answers(self, split: str) -> Answers:
         found = self.fields(
             "answer",
             self._document.get("answer", {}),
@@ -210,6 +198,8 @@ class _Document(Reader):
             meanings=meanings,
             # Where a page does not say that all other codes are refusals, they are none.
             other=found.get("other", "maybe_sent"),
+            secrets=[self.constants[f"secret{part}"] for part in ("", ".password", ".base64")],
+            split=split,
         )
 
     def _codes(self) -> tuple[Path, ...]:
