@@ -19,6 +19,7 @@ QUIET_PORTS: Final = (20_000, 32_000)
 
 _WITHIN_S: Final = 2.0
 _OK: Final = 200
+_BACKLOG: Final = 1024
 _dice: Final = random.SystemRandom()
 
 
@@ -28,6 +29,21 @@ class Wish(NamedTuple):
     setting: str
     bind: Bind
     remedy: str = "set another HOST:PORT"
+
+
+def opened(bind: Bind) -> socket.socket:
+    """Listen on a TCP socket; port 0 takes a free one. Raises OSError."""
+    host, port = bind
+    listening = socket.socket(_family(host), socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port or free_port(host)))
+        # Only this fails if another socket is bound there without listening.
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def listen(bind: Bind, setting: str) -> socket.socket:
@@ -99,15 +115,8 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _listen(wish: Wish) -> socket.socket:
-    host, port = wish.bind
-    listening = socket.socket(_family(host), socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port or free_port(host)))
-        # Only this fails if another socket is bound there without listening.
-        listening.listen()
+        return opened(wish.bind)
     except OSError as error:
-        listening.close()
         why = f"cannot listen on {shown(wish.bind)}: {error.strerror}"
         raise SettingsError([f"{wish.setting}: {why}; {wish.remedy}"]) from None
-    return listening

@@ -16,7 +16,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from smsq_worker.sandbox.handlers import HealthHandler, QuietHandler, UnknownHandler
+from smsq_worker.sandbox.handlers import QuietHandler, quiet_application
 from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.port import BindError, Port
 from smsq_worker.sandbox.server import Sandbox, until_signal
@@ -55,7 +55,7 @@ class SandboxAccounts:
         counted = one.journal.calls_summary()
         return {
             "url": f"{self.urls[name]}/",
-            "behaviour": one.mood.name,
+            "behaviour": one.mood,
             "accepted": one.journal.total,
             "requests": counted["total"],
             "outcomes": counted["outcomes"],
@@ -63,14 +63,9 @@ class SandboxAccounts:
 
 
 def _switches(accounts: SandboxAccounts) -> Application:
-    return Application(
-        [
-            (r"/sandbox/accounts", _ListHandler, {"accounts": accounts}),
-            (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, {"accounts": accounts}),
-            (r"/healthz", HealthHandler),
-        ],
-        default_handler_class=UnknownHandler,
-        log_function=lambda _handler: None,
+    return quiet_application(
+        (r"/sandbox/accounts", _ListHandler, {"accounts": accounts}),
+        (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, {"accounts": accounts}),
     )
 
 
@@ -93,7 +88,7 @@ class _SwitchHandler(_AccountsHandler):
             self._refuse(404, f"no such behaviour; there are {', '.join(MOODS)}")
         else:
             try:
-                await account.switch(MOODS[mood])
+                await account.switch(mood)
             except BindError as error:
                 self._refuse(409, f"it cannot listen again on {error}")
                 return

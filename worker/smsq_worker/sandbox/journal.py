@@ -40,8 +40,8 @@ def new_mid() -> str:
 class Journal:
     """Counts of all requests, and a list of the accepted ones.
 
-    Written by the server's thread only. Any thread may read `total` and call the methods that
-    take a number: they touch one entry.
+    Written by the server's thread only. Any thread may read `total` and call `number_summary`,
+    which touches one entry.
     """
 
     def __init__(self, path: Path | None = None, account: str = "") -> None:
@@ -88,22 +88,14 @@ class Journal:
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return entry.mid
 
-    def accepted(self, phone: str) -> list[Accepted]:
-        """Return what was accepted for this number, oldest first."""
-        return list(self._accepted.get(phone, ()))
-
-    def calls(self, phone: str) -> int:
-        """Return the number of valid requests for this number, accepted or not."""
-        return self._requests[phone]
-
     def accepted_summary(self) -> dict[str, Any]:
         """Return {"total", "numbers": {phone: count}}."""
         numbers = {phone: len(entries) for phone, entries in self._accepted.items()}
         return {"total": self.total, "numbers": numbers}
 
     def number_summary(self, phone: str) -> dict[str, Any]:
-        """Return {"phone", "count", "mids", "accepted"}; zero for a number never seen."""
-        entries = self.accepted(phone)
+        """Return {"phone", "count", "mids", "accepted"}, oldest first; zero for one never seen."""
+        entries = [*self._accepted.get(phone, ())]
         return {
             "phone": phone,
             "count": len(entries),
