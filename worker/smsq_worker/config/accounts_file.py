@@ -18,7 +18,7 @@ from smsq_worker.config.account_routes import read_routes
 from smsq_worker.config.gateway_address import EXPOSED, Address
 from smsq_worker.domain.accounts import DEFAULT, NAME, VENDOR, Account, Route
 from smsq_worker.domain.printable import escaped
-from smsq_worker.domain.toml_file import Field, only, read_document, read_fields
+from smsq_worker.domain.toml_file import FLAG, Field, only, read_document, read_fields
 
 MIN_RATE: Final = 0.001
 MAX_RATE: Final = 10_000
@@ -118,10 +118,11 @@ class _Accounts:
         if len(tables) > MAX_ACCOUNTS:
             problems.append(f"at most {MAX_ACCOUNTS} accounts; there are {len(tables)}")
         room = min(self._alone.address.connections, IDLE_IN_SUM // len(tables))
+        address = replace(self._alone.address, connections=room)
+        self._alone = replace(self._alone, address=address)
         for name, table in tables.items():
             one, found = self._account(name, table)
-            address = replace(one.address, connections=room)
-            self.read_so_far[name] = replace(one, address=address)
+            self.read_so_far[name] = one
             problems += [f"accounts.{name}{problem}" for problem in found]
         return problems
 
@@ -275,7 +276,7 @@ _PATH: Final = Field(only(_text), "the path of a file, which may be relative to 
 _TABLE: Final = Field(
     only(_texts), f"a table of at most {MAX_TEMPLATES} texts of 1 to {MAX_TEXT} characters"
 )
-_FLAG: Final = Field(only(lambda value: isinstance(value, bool)), "true or false")
+RATE_PER_S: Final = _like(number(MIN_RATE, MAX_RATE), int, float)
 _FIELDS: Final = {
     "vendor": Field(only(_text), "the name of a vendor, like 1oc"),
     "url": _like(parsers.http_url),
@@ -283,11 +284,11 @@ _FIELDS: Final = {
     "secret_file": _PATH,
     "report_token": _like(parsers.path_token),
     "report_token_file": _PATH,
-    "rate_per_s": _like(number(MIN_RATE, MAX_RATE), int, float),
+    "rate_per_s": RATE_PER_S,
     "burst": _like(whole(1, MAX_BURST), int),
     "templates": _TABLE,
-    "only_these_templates": _FLAG,
-    "was_default": _FLAG,
+    "only_these_templates": FLAG,
+    "was_default": FLAG,
     "codes_file": _PATH,
     "description": _PATH,
     "settings": _TABLE,
