@@ -10,15 +10,17 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
 
+import requests
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from smsq_worker.infra.http import CHUNK, DeadlineReader, DeadlineResponse, read_body
 
+MAX_ANSWER: Final = 65_536
+"""Of a body; a longer one is not read to its end, and its connection is closed."""
 MAX_HEADERS: Final = 100
 """As in http.client."""
 
@@ -27,31 +29,51 @@ class _Unusual(Exception):  # noqa: N818
     """The answer is for http.client."""
 
 
-class Answer:
+_BLANK: Final = vars(requests.Response())
+
+
+class Response(requests.Response):
+    """A response whose body has been read, and may be incomplete."""
+
+    def __init__(
+        self,
+        status: int,
+        headers: CaseInsensitiveDict[str],
+        body: bytes,
+        trouble: str = "",
+        *,
+        keeps: bool,
+    ) -> None:
+        # All share one empty cookie jar: to make one takes longer than to read an answer.
+        vars(self).update(_BLANK)
+        self.status_code, self.headers, self._content = status, headers, body
+        self.trouble = trouble
+        """What went wrong while the body was read; `content` is what had come by then."""
+        self.keeps = keeps
+        """Its connection can take another request."""
+
+
+class _Answer:
     """An answer: the callbacks of httptools fill it."""
 
-    __slots__ = ("_is_headed", "_pairs", "body", "is_whole", "keeps", "parser", "status", "trouble")
+    __slots__ = ("_is_headed", "_pairs", "body", "is_whole", "keeps", "parser", "status")
 
     def __init__(self) -> None:
         self.parser: Any = None
         self.status = 0
         self.body = b""
-        self.trouble = ""
-        """What went wrong while its body was read, which is what had come by then."""
         self.is_whole = False
         self.keeps = False
-        """Its connection can take another request."""
         self._is_headed = False
         self._pairs: list[tuple[bytes, bytes]] = []
 
-    @property
-    def headers(self) -> CaseInsensitiveDict[str]:
-        """Return the headers, those of one name joined."""
+    def response(self) -> Response:
+        """Return the response, with the headers of one name joined."""
         joined: dict[str, str] = {}
         for name, value in self._pairs:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             joined[key] = f"{joined[key]}, {text}" if key in joined else text
-        return CaseInsensitiveDict(joined)
+        return Response(self.status, CaseInsensitiveDict(joined), self.body, keeps=self.keeps)
 
     def on_message_begin(self) -> None:
         """Refuse what follows the answer: it would be taken for the next one's."""
@@ -86,24 +108,13 @@ class Answer:
         self.keeps = self.is_whole and self.parser.should_keep_alive()
 
 
-@dataclass(slots=True)
-class _LenientAnswer:
-    """An answer that http.client has read."""
-
-    status: int
-    headers: CaseInsensitiveDict[str]
-    body: bytes
-    trouble: str
-    keeps: bool
-
-
-def read_answer(sock: socket.socket, end: float, limit: int) -> Answer | _LenientAnswer:
-    """Return the answer that comes by `end`, a time.monotonic(), with at most `limit` of its body.
+def read_answer(sock: socket.socket, end: float) -> Response:
+    """Return the answer that comes by `end`, a time.monotonic().
 
     The first read has the timeout that the socket has. Raises OSError or http.client.HTTPException
     where no head of an answer comes.
     """
-    answer = Answer()
+    answer = _Answer()
     parser = answer.parser = HttpResponseParser(answer)
     begun = b""
     failed = None
@@ -111,23 +122,23 @@ def read_answer(sock: socket.socket, end: float, limit: int) -> Answer | _Lenien
         while data := sock.recv(CHUNK):
             begun += data
             parser.feed_data(data)
-            if len(begun) > limit:
+            if len(begun) > MAX_ANSWER:
                 break
             if answer.is_whole:
-                return answer
+                return answer.response()
             sock.settimeout(max(end - time.monotonic(), 0.001))
     except (HttpParserError, HttpParserUpgrade):
         if answer.is_whole:
-            return answer
+            return answer.response()
     except OSError as error:
         failed = error
     finally:
         # A cycle would be left to the garbage collector.
         answer.parser = None
-    return read_again(DeadlineReader(sock, end, begun, failed), limit)
+    return read_again(DeadlineReader(sock, end, begun, failed))
 
 
-def read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
+def read_again(source: DeadlineReader) -> Response:
     """Return an answer as http.client reads it. Raises as `read_answer`."""
     with closing(source):
         # Of HEAD, which the adapter does not send, an answer would have no body.
@@ -141,7 +152,7 @@ def read_again(source: DeadlineReader, limit: int) -> _LenientAnswer:
             original_response=read,
         )
         with closing(raw):
-            body, trouble = read_body(raw, limit)
+            body, trouble = read_body(raw, MAX_ANSWER)
         is_whole = raw.status >= 200 and not trouble  # noqa: PLR2004
         keeps = is_whole and not (read.will_close or source.leaves_bytes)
-        return _LenientAnswer(raw.status, CaseInsensitiveDict(raw.headers), body, trouble, keeps)
+        return Response(raw.status, CaseInsensitiveDict(raw.headers), body, trouble, keeps=keeps)

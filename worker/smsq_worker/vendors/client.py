@@ -22,14 +22,14 @@ from smsq_worker.config.gateway_address import MAX_PAUSE_S, TRIES, Address
 from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.leases import LeaseExpired
 from smsq_worker.domain.states import Outcome
-from smsq_worker.infra.adapter import Adapter, Response
+from smsq_worker.infra.adapter import Adapter
+from smsq_worker.infra.answer import Response
 from smsq_worker.infra.http import NotConnected, name_of
 from smsq_worker.vendors.mids import is_mid
 from smsq_worker.vendors.vendor import GatewayResult, Unfit, Vendor
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER: Final = 65_536
 SPARE_S: Final = 0.25
 """Kept free at the end of a lease, for clocks that drift and for writing the request."""
 
@@ -57,7 +57,6 @@ class Gateway:
             read_timeout_s=address.read_timeout_s,
             idle_timeout_s=address.idle_timeout_s,
             connections=address.connections,
-            max_body=MAX_ANSWER,
         )
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda result: not result.connected),
@@ -128,8 +127,7 @@ class Gateway:
             result = self._vendor.understand(
                 response.status_code,
                 response.headers,
-                # `content` would read it in parts.
-                response.raw.read(),
+                response.content,
                 private,
                 trouble=response.trouble,
             )
