@@ -31,10 +31,9 @@ RELAY_OFF: Final = "the relay is off: set SMSQ_RELAY_SECRET or SMSQ_RELAY_CALLER
 
 def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Starlette:
     """Return the web application; without a relay its address is unknown."""
-    is_report = api.addresses.is_report
     app = Starlette(
         routes=routes(api, relay),
-        middleware=[Middleware(Room, is_report=is_report, share=share or Share())],
+        middleware=[Middleware(Room, is_report=api.addresses.is_report, share=share or Share())],
         exception_handlers={
             HTTPException: _on_http_error,
             LedgerUnavailable: _on_redis_away,
@@ -42,8 +41,7 @@ def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Sta
         },
     )
     app.router.redirect_slashes = False
-    app.state.refusals, app.state.is_report = api.refusals, is_report
-    app.state.reporter_of = api.reporter_of
+    app.state.refusals, app.state.reporter_of = api.refusals, api.reporter_of
     return app
 
 

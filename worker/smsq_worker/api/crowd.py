@@ -12,20 +12,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from smsq_worker.api.throttle import address_of, source_of
 from smsq_worker.config.parsers import Network
-
-MAX_CONNECTIONS: Final = 2000
-MAX_OF_PEER: Final = 200
-"""Connections of one peer that is no trusted proxy, those with a request under way apart."""
-
-GRACE_S: Final = 5.0
-"""How long one beyond that share is kept idle: a client that is closed comes back at once."""
-PER_S: Final = 100.0
-AT_ONCE: Final = 200
-"""Requests of one peer that wait for nothing, those with the right token or secret apart."""
 
 _Peer = tuple[bool, str]
 """Whether it is a trusted proxy, and its name."""
@@ -48,11 +38,14 @@ class Connection(Protocol):
 class Bounds:
     """How many connections there may be."""
 
-    connections: int = MAX_CONNECTIONS
-    of_peer: int = MAX_OF_PEER
-    grace_s: float = GRACE_S
-    per_s: float = PER_S
-    at_once: int = AT_ONCE
+    connections: int = 2000
+    of_peer: int = 200
+    """Of one peer that is no trusted proxy, those with a request under way apart."""
+    grace_s: float = 5.0
+    """How long one beyond that share is kept idle: a client that is closed comes back at once."""
+    per_s: float = 100.0
+    at_once: int = 200
+    """Requests of one peer that wait for nothing, those with the right token or secret apart."""
 
 
 class Crowd:

@@ -17,7 +17,6 @@ import random
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -46,16 +45,6 @@ the connection before the client has read that. Whoever sends more waits until t
 _DROPPED: Final = bytearray(65_536)
 """Where that is read to; nobody looks into it."""
 TOO_LONG: Final = f"a request's head must have at most {MAX_HEAD} bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What the connections of one API share."""
-
-    refusals: RefusalCounter
-    crowd: Crowd
-    is_report: Callable[[str], bool]
-    """Whether a path is that of reports, with the token."""
 
 
 class BoundedProtocol(asyncio.BufferedProtocol):
@@ -93,14 +82,16 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        shared: Shared,
+        refusals: RefusalCounter,
+        crowd: Crowd,
         *,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._shared = shared
+        self._refusals = refusals
+        self._crowd = crowd
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
@@ -121,7 +112,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self._start_timer(self.head_timeout_s)
-        if not self._shared.crowd.enter(self, self._client[0] if self._client else ""):
+        if not self._crowd.enter(self, self._client[0] if self._client else ""):
             self._refuse(503, "too many connections")
             self._end()
 
@@ -129,7 +120,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         """Notify the request in progress, if any."""
         del exc
         self._server_state.connections.discard(self)
-        self._shared.crowd.leave(self)
+        self._crowd.leave(self)
         self._stop_timer()
         self._ahead.clear()
         self._flow.resume_writing()
@@ -226,7 +217,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     def _begin(self, head: Head) -> None:
         self._body = body_of(head.length)
         path = unquote(head.path.decode("ascii"))
-        self._is_report = self._shared.is_report(path)
+        self._is_report = self._refusals.addresses.is_report(path)
         self._cycle = cycle = Cycle(
             scope={
                 "type": "http",
@@ -300,7 +291,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         cycle = self._cycle
         is_taken = cycle and self._is_report and cycle.status < HTTPStatus.BAD_REQUEST
         is_known = is_taken or (cycle and KNOWN in cycle.scope)
-        wait_s = 0.0 if is_known else self._shared.crowd.wait_s(self)
+        wait_s = 0.0 if is_known else self._crowd.wait_s(self)
         if wait_s:
             self._flow.pause_reading()
             self._start_timer(wait_s, self._await_request)
@@ -337,7 +328,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def _note_refusal(self, status: int) -> None:
         host = self._client[0] if self._client else "no address"
-        self._shared.refusals.note(path_in(self._ahead), status, host)
+        self._refusals.note(path_in(self._ahead), status, host)
 
     # The timer.
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smsq_worker.api.routes import answer
 from smsq_worker.api.throttle import source_of
 
-MAX_REQUESTS: Final = 600
-"""Of the 2000 connections; the others stay for reports with the right token."""
-MAX_OF_SOURCE: Final = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """How many requests may be under way at a time, reports apart."""
 
-    requests: int = MAX_REQUESTS
-    of_source: int = MAX_OF_SOURCE
+    requests: int = 600
+    """Of the 2000 connections; the others stay for reports with the right token."""
+    of_source: int = 200
 
 
 class Room:
