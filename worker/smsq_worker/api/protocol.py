@@ -18,6 +18,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -29,7 +30,7 @@ from uvicorn.server import ServerState
 from smsq_worker.api.auth import KNOWN
 from smsq_worker.api.body import BROKEN
 from smsq_worker.api.crowd import Crowd
-from smsq_worker.api.cycle import Cycle, Out, refusal
+from smsq_worker.api.cycle import Cycle, refusal
 from smsq_worker.api.framing import Body, body_of
 from smsq_worker.api.head import END, MAX_HEAD, BadRequestError, Head, may_begin, path_in, read_head
 from smsq_worker.api.refusals import RefusalCounter
@@ -215,6 +216,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         return found is not None
 
     def _begin(self, head: Head) -> None:
+        transport = self._transport
         self._body = body_of(head.length)
         path = unquote(head.path.decode("ascii"))
         self._is_report = self._refusals.addresses.is_report(path)
@@ -234,7 +236,10 @@ class BoundedProtocol(asyncio.BufferedProtocol):
                 "headers": head.headers,
                 "state": self._app_state.copy(),
             },
-            transport=Out(self._transport, self._finish),  # type: ignore[arg-type]
+            # As a request sees it.
+            transport=SimpleNamespace(  # type: ignore[arg-type]
+                write=transport.write, is_closing=transport.is_closing, close=self._finish
+            ),
             flow=self._flow,
             logger=log,
             access_logger=log,

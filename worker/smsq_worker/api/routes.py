@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -187,7 +188,9 @@ class Api:
         status = await self._query(self._message, caller, request.path_params["message_id"])
         if status is None:
             raise HTTPException(404, "no such message")
-        return JSONResponse(_plain(with_account_names(status, self._settings.rules.accounts)))
+        found = with_account_names(status, self._settings.rules.accounts)
+        text = json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=_iso)
+        return Response(text, media_type="application/json")
 
     def _message(self, caller: Caller, message_id: str) -> Status | None:
         client, url = self._client, self._settings.redis_url
@@ -258,12 +261,5 @@ def vendors_answer(
     return Response(told.body, status or told.status, headers, told.content_type)
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: times in ISO 8601."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return value
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,7 @@ from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
 from smsq_worker.devstack.failover import write_accounts
-from smsq_worker.devstack.services import SandboxOptions
-from smsq_worker.devstack.up import Plan, is_set, make_folders, make_plan
+from smsq_worker.devstack.up import ACCOUNTS_OPTION, Plan, is_set, make_folders, make_plan
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.infra.ports import require_free, shown
 
@@ -33,7 +32,7 @@ STILL_S: Final = 15.0
 # Short enough that every end is reached within a minute, and yet long enough on a busy machine: a
 # response that is slow on purpose (2.5 s) is well within the timeout, one that dribbles (15 s) well
 # beyond it.
-SANDBOX: Final = SandboxOptions(report_delay_s=0.5, slow_s=2.5)
+SANDBOX: Final = ("--report-delay", "0.5", "--slow", "2.5")
 QUICK: Final = {
     "SMSQ_READ_TIMEOUT_S": "8",
     "SMSQ_RETRY_FIRST_S": "0.5",
@@ -99,9 +98,8 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
         "SMSQ_API_BIND": "127.0.0.1:0",
         "SMSQ_FLOWER_BIND": _flower_bind(environ),
     }
-    return make_plan(
-        kept | QUICK | own, redis_port=0, sandbox_options=replace(SANDBOX, accounts_file=accounts)
-    )
+    options = (*SANDBOX, ACCOUNTS_OPTION, str(accounts))
+    return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=options)
 
 
 def enqueue(plan: Plan) -> list[Sent]:

@@ -80,9 +80,10 @@ class _SendHandler(QuietHandler):
         arguments = {name: self.get_argument(name, "") for name in _ARGUMENTS}
         authorization = self.request.headers.get("Authorization", "")
         if refused := refusal(authorization, arguments, sandbox.secret):
-            journal.count_refusal(refused.name)
-            logger.info("refused: %s", refused.name)
-            await self._respond(Behaviour(code=400, msg=refused.msg), mid="")
+            name, msg = refused
+            journal.count_refusal(name)
+            logger.info("refused: %s", name)
+            await self._respond(Behaviour(code=400, msg=msg), mid="")
             return
         phone, template = arguments["mobphone"], arguments["smstemplate"]
         mood, outcome = sandbox.mood, outcome_for(phone)

@@ -62,11 +62,6 @@ class Reader:
         """Read a text with placeholders of the account alone. Raises ValueError."""
         return Template(value, self.constants, of_message=False).fill()
 
-    @property
-    def has_secret(self) -> bool:
-        """Return whether this process has the account's secret, as not every one needs it."""
-        return bool(self._options.secret)
-
     def say(self, problem: str) -> None:
         """Note a mistake."""
         self.problems.append(problem)
