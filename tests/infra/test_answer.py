@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import InvalidHeader
 
 from smsq_worker.infra import answer as answers
-from smsq_worker.infra.answer import MAX_ANSWER, read_again, read_answer
-from smsq_worker.infra.http import DeadlineReader
+from smsq_worker.infra.answer import MAX_ANSWER, DeadlineReader, read_again, read_answer
 
 BODY = b'{"code": 200, "msg": "ok", "mid": "A1"}'
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from collections import Counter
@@ -17,10 +18,9 @@ from smsq.contract import FINAL, State
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
-from smsq_worker.devstack.failover import write_accounts
 from smsq_worker.devstack.up import ACCOUNTS_OPTION, Plan, is_set, make_folders, make_plan
 from smsq_worker.domain.codes import Catalogue, CodeClass
-from smsq_worker.infra.ports import require_free, shown
+from smsq_worker.infra.ports import free_port, require_free, shown
 
 ORDINARY_MESSAGES: Final = 20
 POLL_S: Final = 0.25
@@ -47,6 +47,27 @@ QUICK: Final = {
 NO_BALANCE: Final = "1015"
 """Pauses the account until its ttl ends; then another message finds it recovered."""
 NO_BALANCE_TTL_S: Final = 6.0
+TEMPLATE: Final = "SMS_2001"
+"""The only one that has two accounts: whatever else the demo sends, fails or not, is of one."""
+
+_ACCOUNTS: Final = """\
+[accounts.main]
+was_default = true
+url = "http://127.0.0.1:{main}/"
+
+[accounts.backup]
+url = "http://127.0.0.1:{backup}/"
+secret = "{secret}"
+report_token = "{token}"
+rate_per_s = 200
+
+[[routes]]
+template = "{template}"
+accounts = ["main", "backup"]
+
+[[routes]]
+accounts = ["main"]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +110,7 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
     codes = home / "codes.toml"
     codes.write_text(_quick_codes(), encoding="utf-8")
     accounts = home / "accounts.toml"
-    write_accounts(accounts)
+    _write_accounts(accounts)
     own = {
         "SMSQ_HOME": str(home),
         "SMSQ_CODES_FILE": str(codes),
@@ -100,6 +121,21 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
     }
     options = (*SANDBOX, ACCOUNTS_OPTION, str(accounts))
     return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=options)
+
+
+def _write_accounts(file: Path) -> None:
+    """Write a file of two accounts with free ports of this machine."""
+    file.touch(mode=0o600)
+    file.write_text(
+        _ACCOUNTS.format(
+            main=free_port(),
+            backup=free_port(),
+            secret=secrets.token_urlsafe(24),
+            token=secrets.token_urlsafe(24),
+            template=TEMPLATE,
+        ),
+        encoding="utf-8",
+    )
 
 
 def enqueue(plan: Plan) -> list[Sent]:

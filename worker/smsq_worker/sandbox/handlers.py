@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import Application, HTTPError, RequestHandler
 
 from smsq.contract import mask_phone
 from smsq_worker.sandbox.behaviour import Behaviour
-from smsq_worker.sandbox.checks import refusal
 from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.outcomes import outcome_for
 from smsq_worker.sandbox.responses import respond
@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 # An early report whose receiver is away must not hold the response for all its retries.
 EARLY_WAIT_S = 5.0
 _PHONE_DIGITS = 11
-_ARGUMENTS = ("module", "file", "action", "mobphone", "smstemplate")
+_ROUTE = {"module": "sms", "file": "send", "action": "send"}
+_ARGUMENTS = (*_ROUTE, "mobphone", "smstemplate")
 
 
 def application(sandbox: Sandbox) -> Application:
@@ -47,6 +48,26 @@ def quiet_application(*handlers: tuple[Any, ...]) -> Application:
         # Tornado's own line has the full query, number and code included.
         log_function=lambda _handler: None,
     )
+
+
+def _refusal(
+    authorization: str, arguments: Mapping[str, str], secret: str
+) -> tuple[str, str] | None:
+    """Return why a request is refused, or None if it is valid.
+
+    First a name for the counts, then the words for the client.
+
+    `authorization` is the header as HTTP delivers it: its bytes read as Latin-1.
+    """
+    if not hmac.compare_digest(authorization.encode("latin-1"), secret.encode()):
+        return ("wrong-secret", "校验失败")
+    if any(arguments[name] != value for name, value in _ROUTE.items()):
+        return ("wrong-route", "接口不存在")
+    if not arguments["mobphone"]:
+        return ("no-mobphone", "手机号码不能为空")
+    if not arguments["smstemplate"]:
+        return ("no-smstemplate", "短信模板不能为空")
+    return None
 
 
 def _shown(phone: str) -> str:
@@ -79,7 +100,7 @@ class _SendHandler(QuietHandler):
         sandbox.track()
         arguments = {name: self.get_argument(name, "") for name in _ARGUMENTS}
         authorization = self.request.headers.get("Authorization", "")
-        if refused := refusal(authorization, arguments, sandbox.secret):
+        if refused := _refusal(authorization, arguments, sandbox.secret):
             name, msg = refused
             journal.count_refusal(name)
             logger.info("refused: %s", name)

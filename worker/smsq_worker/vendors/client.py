@@ -20,8 +20,7 @@ import tenacity
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import MAX_PAUSE_S, TRIES, Address
 from smsq_worker.domain.codes import Scope
-from smsq_worker.domain.leases import LeaseExpired
-from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.states import LeaseExpired, Outcome
 from smsq_worker.infra.adapter import Adapter
 from smsq_worker.infra.answer import Response
 from smsq_worker.infra.http import NotConnected, name_of
