@@ -66,9 +66,11 @@ class Crowd:
 
     def enter(self, connection: Connection, host: str) -> bool:
         """Take a connection in; return False where no other can give way."""
-        peer = self._is_trusted(host), source_of(host)
+        address = address_of(host)
+        is_trusted = address is not None and any(address in one for one in self._trusted_proxies)
+        peer = is_trusted, source_of(host)
         own = self._peers.get(peer, set())
-        if len(own) >= self._bounds.of_peer and not peer[0]:
+        if len(own) >= self._bounds.of_peer and not is_trusted:
             self._oust_one_of(own, before=self._timer() - self._bounds.grace_s)
         is_full = len(self._of) >= self._bounds.connections
         if is_full and not any(map(self._oust_one_of, self._greediest_first())):
@@ -109,7 +111,3 @@ class Crowd:
         self.leave(oldest)
         oldest.give_way()
         return True
-
-    def _is_trusted(self, host: str) -> bool:
-        found = address_of(host)
-        return found is not None and any(found in network for network in self._trusted_proxies)

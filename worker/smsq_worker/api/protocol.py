@@ -176,7 +176,11 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def give_way(self) -> None:
         """End at once."""
-        self._close()
+        # close() would wait for the client to read what is left.
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     # What has come.
 
@@ -349,14 +353,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     def _end(self) -> None:
         if self._ahead and not self.is_busy:
             self._note_refusal(408)
-        self._close()
-
-    def _close(self) -> None:
-        # close() would wait for the client to read what is left.
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()
-        else:
-            self._transport.close()
+        self.give_way()
 
 
 def _plain(peer: tuple[str, int] | None) -> tuple[str, int] | None:

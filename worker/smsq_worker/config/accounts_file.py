@@ -48,10 +48,6 @@ class GatewayAccount:
     report_token: str = field(default="", repr=False)
     codes_file: Path | None = None
 
-    def secret_of(self, need: str) -> str:
-        """Return one of SECRETS."""
-        return self.address.secret if need == "app_secret" else self.report_token
-
 
 @dataclass(frozen=True, slots=True)
 class AccountsFile:
@@ -203,7 +199,8 @@ class _Accounts:
     def _secret(self, need: str, table: _Table) -> str:
         """Return a secret, and "" where this process has none: then it is noted as lacking."""
         own, file = SECRETS[need], f"{SECRETS[need]}_file"
-        values, inherited = table.values, table.base.secret_of(need)
+        values, base = table.values, table.base
+        inherited = base.address.secret if need == "app_secret" else base.report_token
         secret = str(values.get(own, ""))
         if own in values and file in values:
             table.problems.append(f", field {file}: {own} is set too; set one of them")

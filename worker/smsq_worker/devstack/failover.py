@@ -56,11 +56,10 @@ def run_failover(plan: Plan, check: Callable[[], None]) -> Failover:
     """Take the first account down, send messages, and follow them to their end."""
     before = _accepted(plan)
     _switch(plan, MAIN, "down")
-    delivered = (State.DELIVERED, None)
-    sent = [
-        Sent(smsq.send_sms.delay(f"1390000{n}", TEMPLATE, "482913", lane="otp").id, n, delivered)
-        for n in map(str, range(8000, 8000 + MESSAGES))
-    ]
+    sent = []
+    for digits in map(str, range(8000, 8000 + MESSAGES)):
+        result = smsq.send_sms.delay(f"1390000{digits}", TEMPLATE, "482913", lane="otp")
+        sent.append(Sent(result.id, digits, (State.DELIVERED, None)))
     seen = watch(sent, lambda _: None, check)
     now = _accepted(plan)
     _switch(plan, MAIN, "normal")

@@ -184,7 +184,6 @@ class Adapter(BaseAdapter):
                 self._keep(connection)
             else:
                 connection.sock.close()
-        response.request = request  # type: ignore[assignment]
         return response
 
     def close(self) -> None:

@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from tornado.web import Application
-
 from smsq_worker.sandbox.handlers import QuietHandler, quiet_application
 from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.port import BindError, Port
@@ -44,7 +42,12 @@ class SandboxAccounts:
         async with AsyncExitStack() as stack:
             for name, one in self.accounts.items():
                 self.urls[name] = await stack.enter_async_context(one.listening())
-            port = Port(self._bind, _switches(self))
+            own = {"accounts": self}
+            switches = quiet_application(
+                (r"/sandbox/accounts", _ListHandler, own),
+                (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, own),
+            )
+            port = Port(self._bind, switches)
             stack.push_async_callback(port.close)
             port.open()
             yield port.url
@@ -60,13 +63,6 @@ class SandboxAccounts:
             "requests": counted["total"],
             "outcomes": counted["outcomes"],
         }
-
-
-def _switches(accounts: SandboxAccounts) -> Application:
-    return quiet_application(
-        (r"/sandbox/accounts", _ListHandler, {"accounts": accounts}),
-        (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, {"accounts": accounts}),
-    )
 
 
 class _AccountsHandler(QuietHandler):

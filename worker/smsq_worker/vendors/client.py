@@ -37,10 +37,6 @@ TOO_LATE: Final = GatewayResult(
 )
 
 
-def _no_wait() -> None:
-    pass
-
-
 class Gateway:
     """An account's gateway, over kept-alive connections shared by all threads of a process."""
 
@@ -71,7 +67,7 @@ class Gateway:
         template: str,
         code: str,
         *,
-        wait: Callable[[], None] = _no_wait,
+        wait: Callable[[], None] = lambda: None,
         lease_ends: float = math.inf,
     ) -> GatewayResult:
         """Submit an SMS to the gateway once. Never raises.
@@ -86,7 +82,7 @@ class Gateway:
 
         def ready() -> None:
             # Over a second connection, the send time has come.
-            next(waits, _no_wait)()
+            next(waits, lambda: None)()
             # The process may have been stopped in between.
             if now_s() >= write_by:
                 raise LeaseExpired
