@@ -8,17 +8,18 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from smsq_worker.api.body import BROKEN
+
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
 
-    is_broken = False
     status = 0
 
     async def receive(self) -> Any:
         """Return what has come of the body; that the client has gone where that is malformed."""
         message = await super().receive()
-        return {"type": "http.disconnect"} if self.is_broken else message
+        return {"type": "http.disconnect"} if BROKEN in self.scope else message
 
     async def send(self, message: Any) -> None:
         """Send a part of the answer."""

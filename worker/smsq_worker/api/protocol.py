@@ -287,7 +287,6 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         """Answer the request in progress with this error; read nothing more of it."""
         self._body = None
         cycle.scope[BROKEN] = status, msg  # type: ignore[typeddict-unknown-key]
-        cycle.is_broken = True
         cycle.message_event.set()
 
     # What goes out.

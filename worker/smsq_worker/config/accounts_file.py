@@ -69,8 +69,6 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
     """
     document, problems = read_document(file, ["accounts", "routes"], EXAMPLE, secret=True)
     tables = (document or {}).get("accounts", {})
-    if document is not None and not (isinstance(tables, dict) and tables):
-        problems.append(f"names no account; it must have {EXAMPLE}")
     found = _Accounts(file, alone, allow_plaintext=allow_plaintext)
     routes: tuple[Route, ...] = ()
     if isinstance(tables, dict) and tables:
@@ -78,6 +76,8 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
         names = {name: one.account.key for name, one in found.read_so_far.items()}
         routes, more = read_routes((document or {}).get("routes", []), names)
         problems += more
+    elif document is not None:
+        problems.append(f"names no account; it must have {EXAMPLE}")
     at = f"SMSQ_ACCOUNTS_FILE: {file}: "
     return AccountsFile(
         tuple(found.read_so_far.values()),

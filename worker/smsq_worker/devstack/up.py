@@ -214,8 +214,8 @@ def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -
     if redis_port is not None:
         there = f"redis://127.0.0.1:{redis_port}/0"
         remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"
-        yield Wish(REDIS_OPTION, ("127.0.0.1", redis_port), remedy)
+        yield Wish(("127.0.0.1", redis_port), REDIS_OPTION, remedy)
     if with_sandbox:
-        yield Wish("SMSQ_SANDBOX_BIND", settings.sandbox_bind)
-    yield Wish("SMSQ_API_BIND", settings.api_bind)
-    yield Wish("SMSQ_FLOWER_BIND", settings.flower_bind)
+        yield Wish(settings.sandbox_bind, "SMSQ_SANDBOX_BIND")
+    yield Wish(settings.api_bind, "SMSQ_API_BIND")
+    yield Wish(settings.flower_bind, "SMSQ_FLOWER_BIND")

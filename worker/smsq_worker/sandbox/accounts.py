@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from smsq_worker.sandbox.behaviour import MOODS
 from smsq_worker.sandbox.handlers import QuietHandler, quiet_application
-from smsq_worker.sandbox.moods import MOODS
 from smsq_worker.sandbox.port import BindError, Port
 from smsq_worker.sandbox.server import Sandbox, until_signal
 

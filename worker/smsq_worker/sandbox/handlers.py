@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.web import Application, HTTPError, RequestHandler
 
 from smsq.contract import mask_phone
-from smsq_worker.sandbox.behaviour import Behaviour
-from smsq_worker.sandbox.moods import MOODS
+from smsq_worker.sandbox.behaviour import MOODS, Behaviour
 from smsq_worker.sandbox.outcomes import outcome_for
 from smsq_worker.sandbox.responses import respond
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smsq_worker.sandbox.behaviour import DOWN, NORMAL
 from smsq_worker.sandbox.handlers import application
 from smsq_worker.sandbox.journal import Journal
-from smsq_worker.sandbox.moods import DOWN, NORMAL
 from smsq_worker.sandbox.port import Port
 from smsq_worker.sandbox.reports import ReportPusher
 

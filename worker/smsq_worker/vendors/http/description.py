@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ from smsq_worker.vendors.http.outgoing import FORM, JSON, Outgoing, Variables
 from smsq_worker.vendors.http.reader import Reader, Table
 from smsq_worker.vendors.http.report_tables import read_incoming
 from smsq_worker.vendors.http.reports import Incoming
-from smsq_worker.vendors.http.template import Template, json_template
+from smsq_worker.vendors.http.template import OF_MESSAGE, Template, json_template
 from smsq_worker.vendors.vendor import VendorOptions
 
 MAX_FILE: Final = 65_536
@@ -81,8 +82,9 @@ class _Document(Reader):
         return outgoing, answers, incoming, codes
 
     def _outgoing(self) -> Outgoing:
-        text = self.text()
-        texts = Field(table_of(text.read), f"a table of texts, and each {text.allowed}")
+        text = f"text; a placeholder is one of {OF_MESSAGE}, {self.of_account}; {{{{ is a brace"
+        read_text = partial(Template, constants=self.constants)
+        texts = Field(table_of(read_text), f"a table of texts, and each {text}")
         found = self.fields(
             "request",
             self._document.get("request", {}),
@@ -100,7 +102,7 @@ class _Document(Reader):
                     lambda value: json_template(
                         only(lambda one: isinstance(one, dict | list))(value), self.constants
                     ),
-                    f"a table or a list; each text in it is {text.allowed}; "
+                    f"a table or a list; each text in it is {text}; "
                     '"{variables}" alone is an object, "{values}" an array',
                 ),
             },

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from smsq.suggestions import hint
 from smsq_worker.domain.toml_file import Field, read_fields
-from smsq_worker.vendors.http.template import OF_MESSAGE, Template
+from smsq_worker.vendors.http.template import Template
 from smsq_worker.vendors.vendor import VendorOptions
 
 _SETTING: Final = re.compile(r"\{settings\.([a-z0-9_]+)\}")
@@ -50,13 +50,6 @@ class Reader:
     def of_account(self) -> str:
         """Return the placeholders of the account, for people."""
         return ", ".join(f"{{{name}}}" for name in self.constants)
-
-    def text(self) -> Field:
-        """Return the field of a text that may hold all placeholders."""
-        return Field(
-            lambda value: Template(value, self.constants),
-            f"text; a placeholder is one of {OF_MESSAGE}, {self.of_account}; {{{{ is a brace",
-        )
 
     def constant(self, value: Any) -> str:
         """Read a text with placeholders of the account alone. Raises ValueError."""
