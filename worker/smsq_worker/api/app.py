@@ -33,7 +33,7 @@ def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Sta
     """Return the web application; without a relay its address is unknown."""
     app = Starlette(
         routes=routes(api, relay),
-        middleware=[Middleware(Room, is_report=api.addresses.is_report, share=share or Share())],
+        middleware=[Middleware(Room, share=share or Share())],
         exception_handlers={
             HTTPException: _on_http_error,
             LedgerUnavailable: _on_redis_away,

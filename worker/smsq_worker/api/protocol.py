@@ -34,6 +34,7 @@ from smsq_worker.api.cycle import Cycle, refusal
 from smsq_worker.api.framing import Body, body_of
 from smsq_worker.api.head import END, MAX_HEAD, BadRequestError, Head, may_begin, path_in, read_head
 from smsq_worker.api.refusals import RefusalCounter
+from smsq_worker.api.report_addresses import REPORTER
 from smsq_worker.api.throttle import address_of
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,6 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     """The last request that was read."""
     _body: Body | None = None
     """What is still to come of it."""
-    _is_report = False
-    """Of the last request: whether its path has the token."""
     _head_bytes = 0
     """Those of blank lines before a head, and those of a head that has been read."""
     _is_idle = False
@@ -223,7 +222,6 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         transport = self._transport
         self._body = body_of(head.length)
         path = unquote(head.path.decode("ascii"))
-        self._is_report = self._refusals.addresses.is_report(path)
         self._cycle = cycle = Cycle(
             scope={
                 "type": "http",
@@ -239,6 +237,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
                 "query_string": head.query,
                 "headers": head.headers,
                 "state": self._app_state.copy(),
+                REPORTER: self._refusals.addresses.of_path(path),  # type: ignore[typeddict-unknown-key]
             },
             # As a request sees it.
             transport=SimpleNamespace(  # type: ignore[arg-type]
@@ -297,8 +296,9 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             return
         self.idle_since = self._loop.time()
         cycle = self._cycle
-        is_taken = cycle and self._is_report and cycle.status < HTTPStatus.BAD_REQUEST
-        is_known = is_taken or (cycle and KNOWN in cycle.scope)
+        scope: Any = cycle.scope if cycle else {}
+        is_taken = cycle and scope[REPORTER] and cycle.status < HTTPStatus.BAD_REQUEST
+        is_known = is_taken or KNOWN in scope
         wait_s = 0.0 if is_known else self._crowd.wait_s(self)
         if wait_s:
             self._flow.pause_reading()

@@ -24,7 +24,7 @@ from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
 from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, RefusalCounter
-from smsq_worker.api.report_addresses import ReportAddresses, Reporter
+from smsq_worker.api.report_addresses import REPORTER, ReportAddresses, Reporter
 from smsq_worker.api.sharing import Shared
 from smsq_worker.api.throttle import SourceThrottle, address, source
 from smsq_worker.config.settings import Settings
@@ -91,12 +91,11 @@ class Api:
         self._inbox = inbox
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
-        self.addresses = ReportAddresses.of(settings)
         self.has_several_accounts = settings.accounts_file is not None
         """Their vendors may report by GET, too."""
         self._throttle = SourceThrottle("token")
         self._quiet = Quiet()
-        self.refusals = RefusalCounter(self.addresses)
+        self.refusals = RefusalCounter(ReportAddresses.of(settings))
         self._inspector = Inspector(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
         # Separate, so that a Redis that does not answer takes no thread from a report.
@@ -163,7 +162,7 @@ class Api:
 
         A right token passes, however many wrong ones come from the same address.
         """
-        found = self.addresses.find(request.path_params["token"])
+        found: Reporter | None = request.scope[REPORTER]
         if found is None or not self._may_report(request):
             self._throttle.count_wrong(request)
             raise HTTPException(404, "no such address")
@@ -174,7 +173,7 @@ class Api:
 
         Others are not to see by the answer that the token is right.
         """
-        found = self.addresses.of_path(request.scope["path"])
+        found: Reporter | None = request.scope[REPORTER]
         return found if found and self._may_report(request) else None
 
     def _may_report(self, request: Request) -> bool:
