@@ -64,16 +64,13 @@ class _Connection:
     def write(self, data: bytes) -> None:
         """Write a request. After an error in TLS it is unknown whether some of it has left."""
         self.sock.settimeout(self._write_s)
-        self._send_all(data)
-        self.sock.settimeout(self._read_s)
-
-    def _send_all(self, data: bytes) -> None:
         try:
             self.sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             pass  # The server may have answered before it closed the connection.
         except TimeoutError as error:
             raise ConnectionAbortedError from error
+        self.sock.settimeout(self._read_s)
 
     def rest(self) -> None:
         """Prepare for the next request."""
@@ -111,9 +108,7 @@ class _KernelTimed(_Connection):
             # The kernel has taken nothing.
             raise NotConnected(name_of(error)) from error
         if sent < len(data):
-            self.sock.settimeout(self._write_s)
-            self._send_all(data[sent:])
-            self.sock.settimeout(self._read_s)
+            super().write(data[sent:])
 
     def rest(self) -> None:
         super().rest()
