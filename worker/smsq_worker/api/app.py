@@ -20,7 +20,7 @@ from smsq_worker.api.relay import Relay
 from smsq_worker.api.report_addresses import Reporter
 from smsq_worker.api.room import Room, Share
 from smsq_worker.api.routes import Api, ReportRefused, answer, vendors_answer
-from smsq_worker.api.throttle import address, is_of_this_machine
+from smsq_worker.api.throttle import address_of, host_of, is_of_this_machine
 
 log = logging.getLogger(__name__)
 
@@ -87,5 +87,5 @@ def _refusal(
 
 
 def _note(request: Request, status: int, of: tuple[str, str] | None = None) -> None:
-    source = address(request) or "no address"
+    source = address_of(host_of(request)) or "no address"
     request.app.state.refusals.note(request.scope["path"], status, source, of)

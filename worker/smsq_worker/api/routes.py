@@ -26,7 +26,7 @@ from smsq_worker.api.clients import Caller
 from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, RefusalCounter
 from smsq_worker.api.report_addresses import REPORTER, ReportAddresses, Reporter
 from smsq_worker.api.sharing import Shared
-from smsq_worker.api.throttle import SourceThrottle, address, source
+from smsq_worker.api.throttle import SourceThrottle, address_of, host_of, source_of
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
@@ -123,7 +123,7 @@ class Api:
         if reports.good:
             known = [(qualified(mid, reporter.key), stat) for mid, stat in reports.good]
             # Behind a proxy that is not trusted all are one source: accounts take turns, too.
-            turn = f"{source(request)} {reporter.key}"
+            turn = f"{source_of(host_of(request))} {reporter.key}"
             try:
                 await self._writes.submit(known, turn)
             except NoRoom:
@@ -178,7 +178,7 @@ class Api:
 
     def _may_report(self, request: Request) -> bool:
         allowed = self._settings.report_allow
-        found = address(request)
+        found = address_of(host_of(request))
         return not allowed or (found is not None and any(found in network for network in allowed))
 
     async def message(self, request: Request) -> Response:

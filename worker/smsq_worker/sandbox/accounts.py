@@ -8,16 +8,15 @@ A further port has the switches, as that of an account may be down:
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from smsq_worker.sandbox.behaviour import MOODS
 from smsq_worker.sandbox.handlers import QuietHandler, quiet_application
 from smsq_worker.sandbox.port import BindError, Port
-from smsq_worker.sandbox.server import Sandbox, until_signal
+from smsq_worker.sandbox.server import Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +30,6 @@ class SandboxAccounts:
         self.urls: dict[str, str] = {}
         """By account, while they listen."""
         self._bind = bind
-
-    def run(self, on_ready: Callable[[str], None]) -> None:
-        """Serve as `Sandbox.run` does; the address is that of the switches."""
-        asyncio.run(until_signal(self.listening, on_ready))
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:

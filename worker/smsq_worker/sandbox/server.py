@@ -44,14 +44,6 @@ class Sandbox:
         self._port: Port
         self._in_flight: set[asyncio.Task[Any]] = set()
 
-    def run(self, on_ready: Callable[[str], None]) -> None:
-        """Serve until SIGTERM or SIGINT; must be called in the main thread.
-
-        `on_ready` is called with the address once it listens. Raises BindError, or OSError if the
-        log cannot be written.
-        """
-        asyncio.run(until_signal(self.listening, on_ready))
-
     def track(self) -> None:
         """Count the current task as a request in flight until it ends."""
         if task := asyncio.current_task():
@@ -83,13 +75,21 @@ class Sandbox:
                     await asyncio.wait(self._in_flight)
 
 
-async def until_signal(
+def run(
     listening: Callable[[], AbstractAsyncContextManager[str]], on_ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with listening() as url:
-        on_ready(url)
-        await stop.wait()
+    """Serve one sandbox or several until SIGTERM or SIGINT; must be called in the main thread.
+
+    `on_ready` is called with the address once it listens. Raises BindError, or OSError if the
+    log cannot be written.
+    """
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with listening() as url:
+            on_ready(url)
+            await stop.wait()
+
+    asyncio.run(serve())
