@@ -256,7 +256,13 @@ def _lay_over(
     written_as: dict[str, str] = {}
     for written, table in (tables or {}).items():
         key = _key(written)
-        found = _key_problems(written, key, written_as) or _merge_code(codes, key, table)
+        if "?" in key or not written.strip():
+            allowed = f"1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"
+            found = [f": is not a code, which has {allowed}"]
+        elif key in written_as:
+            found = [f': is the same code as "{written_as[key]}"; give it once']
+        else:
+            found = _merge_code(codes, key, table)
         problems += [f'code "{written}"{problem}' for problem in found]
         written_as.setdefault(key, written)
     return problems
@@ -284,14 +290,6 @@ def _read_test_codes(
         else:
             found[first] = code.stat
     return found, [f"{named_by}: {source}: {problem}" for problem in problems]
-
-
-def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:
-    if "?" in key or not written.strip():
-        return [f": is not a code, which has 1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"]
-    if key in written_as:
-        return [f': is the same code as "{written_as[key]}"; give it once']
-    return []
 
 
 def _merge_code(codes: dict[str, Code], key: str, table: object) -> list[str]:

@@ -104,8 +104,10 @@ class Answers:
         is_said = bool(kind)
         kind = kind or self.meanings.get(f"http-{status}") or _BY_STATUS.get(status, "")
         if kind == "accepted":
+            groups = self.pattern.groupindex if self.pattern else {}
             # A status alone is what any page in between has: then the mid must be there.
-            is_sure = status < HTTPStatus.BAD_REQUEST and (is_said or self._has_no_mid)
+            has_none = self.mid is None and "mid" not in groups
+            is_sure = status < HTTPStatus.BAD_REQUEST and (is_said or has_none)
             if code and not (is_said or mid) and self.other == "refused":
                 # A refusal that the vendor answers with the status of an acceptance.
                 return self.other
@@ -117,10 +119,6 @@ class Answers:
         if code:
             return self.other
         return "refused" if status >= HTTPStatus.BAD_REQUEST else "maybe_sent"
-
-    @property
-    def _has_no_mid(self) -> bool:
-        return self.mid is None and (self.pattern is None or "mid" not in self.pattern.groupindex)
 
     def _read(self, body: bytes, *, is_whole: bool) -> tuple[str, str, str]:
         """Return an answer's code, mid and words, each "" where it has none."""
