@@ -193,7 +193,7 @@ def test_every_token_is_compared_with() -> None:
     assert found.key == ""
     for wrong in ("", TOKEN[:-1], f"{TOKEN}x", "é" * 20):
         assert addresses.find(wrong) is None
-    assert addresses.is_report(f"/reports/{TOKEN}")
-    assert not addresses.is_report("/reports/")
+    assert addresses.of_path(f"/reports/{TOKEN}") is found
+    assert addresses.of_path("/reports/") is None
     assert addresses.meant(f"/other/{TOKEN}/x") is found
     assert addresses.meant("//") is None

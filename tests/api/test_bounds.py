@@ -137,7 +137,7 @@ def watched(waiting: Waiting) -> tuple[Any, list[BoundedProtocol]]:
 
     connections: list[BoundedProtocol] = []
     app = Starlette(routes=[Route("/{n}", waiting.answer)])
-    app.state.refusals, app.state.is_report = RefusalCounter(REPORTS), REPORTS.is_report
+    app.state.refusals = RefusalCounter(REPORTS)
     return configured(app, (), protocol=Watched, bounds=Bounds(per_s=1e6)), connections
 
 

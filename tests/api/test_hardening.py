@@ -34,7 +34,7 @@ from smsq_worker.api import metrics
 from smsq_worker.api.crowd import Bounds
 from smsq_worker.api.head import MAX_HEAD
 from smsq_worker.api.server import HEADERS
-from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, SourceThrottle, source
+from smsq_worker.api.throttle import MAX_SOURCES, WINDOW_S, WRONG_AT_MOST, SourceThrottle, source_of
 
 
 def report(url: str, token: str = TOKEN, forwarded: str = "") -> requests.Response:
@@ -137,7 +137,7 @@ def test_sources_are_bounded_however_many_there_are() -> None:
     ],
 )
 def test_a_source_is_an_address_or_the_network_of_one_customer(host: str, name: str) -> None:
-    assert source(from_(host)) == name
+    assert source_of(host) == name
 
 
 # --- who is believed ------------------------------------------------------------------------

@@ -255,6 +255,12 @@ def test_the_same_value_twice_is_one_and_an_empty_one_is_none(query: str, body: 
     assert (given["mobphone"], given["code"]) == (PHONE, CODE)
 
 
+def test_the_same_value_twice_is_one_in_a_multipart_form_too() -> None:
+    again = f'--b0\r\nContent-Disposition: form-data; name="mobphone"\r\n\r\n{PHONE}\r\n--b0--'
+    body = multipart().replace(b"--b0--", again.encode())
+    assert gateway.read(b"", "multipart/form-data; boundary=b0", body)["mobphone"] == PHONE
+
+
 @pytest.mark.parametrize("content_type", ["application/json", FORM_OF, ""])
 def test_a_client_that_sends_json_is_told_to_send_a_form(content_type: str) -> None:
     named = {"module": "sms", "file": "send", "action": "send", **SENDING}

@@ -34,8 +34,9 @@ from harness.raw_server import (
 )
 from harness.waiting import eventually
 from smsq_worker.callbacks import poster, ssrf_guard
-from smsq_worker.callbacks.poster import MAX_ANSWER, Posted, Poster
+from smsq_worker.callbacks.poster import Posted, Poster
 from smsq_worker.callbacks.ssrf_guard import is_public
+from smsq_worker.infra.answer import MAX_ANSWER
 from smsq_worker.infra.http import MAX_RETRY_AFTER_S
 from smsq_worker.infra.resolver import MAX_ADDRESSES
 

@@ -39,7 +39,6 @@ from smsq.tracking import Status, read_status
 from smsq_worker.devstack import services
 from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
 from smsq_worker.devstack.processes import Stack
-from smsq_worker.devstack.services import SandboxOptions
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.infra.ports import free_port
 
@@ -440,7 +439,7 @@ def start(stack: Stack, environ: dict[str, str]) -> list[str]:
     parts = [
         services.redis_server(port, folder / "redis", environ),
         services.sandbox(
-            environ["SMSQ_GATEWAY_URL"], environ, SandboxOptions(report_delay_s=0.3, slow_s=1.5)
+            environ["SMSQ_GATEWAY_URL"], environ, ["--report-delay", "0.3", "--slow", "1.5"]
         ),
         services.api(f"http://{environ['SMSQ_API_BIND']}/", environ),
         services.flower(f"http://{environ['SMSQ_FLOWER_BIND']}/", environ),

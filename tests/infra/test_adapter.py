@@ -318,7 +318,6 @@ def test_a_header_of_two_lines_is_refused_before_anything_is_connected() -> None
             read_timeout_s=1,
             idle_timeout_s=1,
             connections=1,
-            max_body=99,
         )
         for value in ("a\r\nB: c", "a\nB: c", "a\rb", "名"):
             with pytest.raises(NotConnected):
@@ -698,7 +697,6 @@ def test_a_request_may_have_a_body() -> None:
             read_timeout_s=PATIENCE_S,
             idle_timeout_s=PATIENCE_S,
             connections=1,
-            max_body=99,
         )
         request = requests.Request("POST", f"{server.url}in", data=b"body").prepare()
         response = made.send(request, ready=lambda: None)

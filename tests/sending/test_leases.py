@@ -19,8 +19,7 @@ from harness.scene import Scene
 from harness.waiting import becomes, eventually, known
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import Address
-from smsq_worker.domain.leases import LeaseExpired
-from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.states import LeaseExpired, Outcome
 from smsq_worker.ledger import Admitted
 from smsq_worker.sending.send_times import SendTimes
 from smsq_worker.vendors.client import SPARE_S, TOO_LATE, Gateway

@@ -102,7 +102,7 @@ class Stage:
         """Start everything, and end it."""
         with self.servers.start():
             try:
-                options = services.SandboxOptions(report_delay_s=0.2)
+                options = ["--report-delay", "0.2"]
                 sandbox = services.sandbox(self._box, self.environ, options)
                 command = [*sandbox.command, "--log", str(self.journal)]
                 self._start(

@@ -115,7 +115,7 @@ class Stage:
             "SMSQ_SANDBOX_BIND": f"127.0.0.1:{self._ports[n]}",
             "SMSQ_SANDBOX_REPORT_URL": f"{self._door_url}reports/{token}",
         }
-        options = services.SandboxOptions(report_delay_s=0.3, slow_s=0.5)
+        options = ["--report-delay", "0.3", "--slow", "0.5"]
         url = f"http://127.0.0.1:{self._ports[n]}/"
         sandbox = services.sandbox(url, self.environ | own, options)
         return replace(sandbox, command=[*sandbox.command, "--log", str(self.journals[n])])

@@ -49,8 +49,9 @@ from harness.waiting import eventually
 from smsq_worker.config.gateway_address import TRIES, Address
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra import adapter, answer
+from smsq_worker.infra.answer import MAX_ANSWER
 from smsq_worker.vendors import client
-from smsq_worker.vendors.client import MAX_ANSWER, Gateway, NotConnected
+from smsq_worker.vendors.client import Gateway, NotConnected
 from smsq_worker.vendors.vendor import GatewayResult
 
 if TYPE_CHECKING:

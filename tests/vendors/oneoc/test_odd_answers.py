@@ -19,9 +19,9 @@ from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
+from smsq_worker.infra.answer import MAX_ANSWER
 from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
-from smsq_worker.vendors.client import MAX_ANSWER
 from smsq_worker.vendors.oneoc.response import understand
 from smsq_worker.vendors.vendor import GatewayResult
 

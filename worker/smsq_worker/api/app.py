@@ -20,7 +20,7 @@ from smsq_worker.api.relay import Relay
 from smsq_worker.api.report_addresses import Reporter
 from smsq_worker.api.room import Room, Share
 from smsq_worker.api.routes import Api, ReportRefused, answer, vendors_answer
-from smsq_worker.api.throttle import address, is_of_this_machine
+from smsq_worker.api.throttle import address_of, host_of, is_of_this_machine
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,9 @@ RELAY_OFF: Final = "the relay is off: set SMSQ_RELAY_SECRET or SMSQ_RELAY_CALLER
 
 def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Starlette:
     """Return the web application; without a relay its address is unknown."""
-    is_report = api.addresses.is_report
     app = Starlette(
         routes=routes(api, relay),
-        middleware=[Middleware(Room, is_report=is_report, share=share or Share())],
+        middleware=[Middleware(Room, share=share or Share())],
         exception_handlers={
             HTTPException: _on_http_error,
             LedgerUnavailable: _on_redis_away,
@@ -42,16 +41,15 @@ def create_api(api: Api, relay: Relay | None, share: Share | None = None) -> Sta
         },
     )
     app.router.redirect_slashes = False
-    app.state.refusals, app.state.is_report = api.refusals, is_report
-    app.state.reporter_of = api.reporter_of
+    app.state.refusals, app.state.reporter_of = api.refusals, api.reporter_of
     return app
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:
-    headers = error.headers
     if isinstance(error, ReportRefused):
         _note(request, error.status_code, error.refused_as)
         return error.response
+    headers, msg = error.headers, str(error.detail)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # Starlette names the methods of one route, and here several have one path.
         methods = {
@@ -61,10 +59,9 @@ async def _on_http_error(request: Request, error: Any) -> Response:
             for method in route.methods or ()
         }
         headers = {"Allow": ", ".join(sorted(methods))}
-    of, msg = getattr(error, "refused_as", None), str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND and request.scope["path"] == "/":
         msg = RELAY_OFF if is_of_this_machine(request) else msg
-    return _refusal(request, error.status_code, msg, headers, of)
+    return _refusal(request, error.status_code, msg, headers)
 
 
 async def _on_redis_away(request: Request, _: Any) -> Response:
@@ -77,14 +74,10 @@ async def _on_bug(request: Request, error: Exception) -> Response:
 
 
 def _refusal(
-    request: Request,
-    status: int,
-    msg: str,
-    headers: Mapping[str, str] | None = None,
-    of: tuple[str, str] | None = None,
+    request: Request, status: int, msg: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Note a refused request, and return the answer to it; a vendor has it in its own form."""
-    _note(request, status, of)
+    _note(request, status)
     reporter: Reporter | None = request.app.state.reporter_of(request)
     if reporter is None or reporter.in_our_form:
         return answer(status, msg, headers)
@@ -93,6 +86,6 @@ def _refusal(
     )
 
 
-def _note(request: Request, status: int, of: tuple[str, str] | None) -> None:
-    source = address(request) or "no address"
+def _note(request: Request, status: int, of: tuple[str, str] | None = None) -> None:
+    source = address_of(host_of(request)) or "no address"
     request.app.state.refusals.note(request.scope["path"], status, source, of)

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from smsq.contract import Lane
 from smsq.errors import SettingsError
-from smsq_worker.config.accounts_file import MAX_RATE, MIN_RATE
-from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
+from smsq_worker.config.accounts_file import RATE_PER_S
+from smsq_worker.domain.toml_file import Field, listed, only, read_fields, read_tables
 
 MIN_SECRET: Final = 16
 ALL_LANES: Final = (Lane.NOTICE, Lane.OTP, Lane.BULK)
@@ -118,19 +118,11 @@ def _is_secret(value: Any) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _lanes(value: Any) -> tuple[Lane, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return tuple(map(Lane, value))
-
-
-def _is_rate(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and MIN_RATE <= value <= MAX_RATE
-
-
 _FIELDS: Final = {
     "secret": Field(only(_is_secret), _SECRET_RULE),
-    "lanes": Field(_lanes, f"a list of one or more of {', '.join(Lane)}; the first is the default"),
-    "rate_per_s": Field(only(_is_rate), f"a number from {MIN_RATE:g} to {MAX_RATE:g}"),
+    "lanes": Field(
+        listed(Lane, least=1),
+        f"a list of one or more of {', '.join(Lane)}; the first is the default",
+    ),
+    "rate_per_s": RATE_PER_S,
 }

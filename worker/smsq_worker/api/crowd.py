@@ -12,20 +12,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from smsq_worker.api.throttle import address_of, source_of
 from smsq_worker.config.parsers import Network
-
-MAX_CONNECTIONS: Final = 2000
-MAX_OF_PEER: Final = 200
-"""Connections of one peer that is no trusted proxy, those with a request under way apart."""
-
-GRACE_S: Final = 5.0
-"""How long one beyond that share is kept idle: a client that is closed comes back at once."""
-PER_S: Final = 100.0
-AT_ONCE: Final = 200
-"""Requests of one peer that wait for nothing, those with the right token or secret apart."""
 
 _Peer = tuple[bool, str]
 """Whether it is a trusted proxy, and its name."""
@@ -48,11 +38,14 @@ class Connection(Protocol):
 class Bounds:
     """How many connections there may be."""
 
-    connections: int = MAX_CONNECTIONS
-    of_peer: int = MAX_OF_PEER
-    grace_s: float = GRACE_S
-    per_s: float = PER_S
-    at_once: int = AT_ONCE
+    connections: int = 2000
+    of_peer: int = 200
+    """Of one peer that is no trusted proxy, those with a request under way apart."""
+    grace_s: float = 5.0
+    """How long one beyond that share is kept idle: a client that is closed comes back at once."""
+    per_s: float = 100.0
+    at_once: int = 200
+    """Requests of one peer that wait for nothing, those with the right token or secret apart."""
 
 
 class Crowd:
@@ -73,9 +66,11 @@ class Crowd:
 
     def enter(self, connection: Connection, host: str) -> bool:
         """Take a connection in; return False where no other can give way."""
-        peer = self._is_trusted(host), source_of(host)
+        address = address_of(host)
+        is_trusted = address is not None and any(address in one for one in self._trusted_proxies)
+        peer = is_trusted, source_of(host)
         own = self._peers.get(peer, set())
-        if len(own) >= self._bounds.of_peer and not peer[0]:
+        if len(own) >= self._bounds.of_peer and not is_trusted:
             self._oust_one_of(own, before=self._timer() - self._bounds.grace_s)
         is_full = len(self._of) >= self._bounds.connections
         if is_full and not any(map(self._oust_one_of, self._greediest_first())):
@@ -116,7 +111,3 @@ class Crowd:
         self.leave(oldest)
         oldest.give_way()
         return True
-
-    def _is_trusted(self, host: str) -> bool:
-        found = address_of(host)
-        return found is not None and any(found in network for network in self._trusted_proxies)

@@ -1,25 +1,25 @@
-"""One request, its answer, and what it sees of the connection: uvicorn's, with our bounds."""
+"""One request and its answer: uvicorn's, with our bounds."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from smsq_worker.api.body import BROKEN
 
 
 class Cycle(RequestResponseCycle):
     """One request and its answer."""
 
-    is_broken = False
     status = 0
 
     async def receive(self) -> Any:
         """Return what has come of the body; that the client has gone where that is malformed."""
         message = await super().receive()
-        return {"type": "http.disconnect"} if self.is_broken else message
+        return {"type": "http.disconnect"} if BROKEN in self.scope else message
 
     async def send(self, message: Any) -> None:
         """Send a part of the answer."""
@@ -27,15 +27,6 @@ class Cycle(RequestResponseCycle):
         self.keep_alive &= not self.more_body
         self.status = message.get("status", self.status)
         await super().send(message)
-
-
-class Out:
-    """The transport as a request sees it."""
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
 
 
 def refusal(status: int, msg: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:

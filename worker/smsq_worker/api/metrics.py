@@ -38,37 +38,26 @@ from smsq_worker.ledger.quality import Delivery
 __all__ = ["CONTENT_TYPE", "FAMILIES", "render"]
 
 FAMILIES: Final = {
-    "messages": ("smsq_messages", "Messages that came to a state.", ["lane", "state"]),
-    "test_messages": (
-        "smsq_test_messages",
-        "Messages to test numbers that came to a state.",
-        ["lane", "state"],
-    ),
-    "reports": ("smsq_reports", "Delivery reports.", ["stat", "class"]),
-    "calls": ("smsq_calls", "Attempts at the gateway.", ["outcome"]),
-    "possible_duplicates": ("smsq_possible_duplicates", "Resends after doubt.", []),
-    "doubts_resolved": (
-        "smsq_doubts_resolved",
-        "Attempts in doubt that were resolved later.",
-        ["as"],
-    ),
-    "notices": ("smsq_notices", "Callbacks, by what became of them.", ["kind", "result"]),
-    "set_aside": ("smsq_set_aside", "Items that could not be interpreted.", ["what"]),
-    "reports_dropped": ("smsq_reports_dropped", "Parked reports dropped in a flood of mids.", []),
-    "reports_refused": ("smsq_reports_refused", "Refused requests with the token.", ["why"]),
-    "mids_reused": ("smsq_mids_reused", "Mids that the gateway used again.", []),
-    "verifications": (
-        "smsq_verifications",
-        "Verification codes, by what became of them.",
-        ["template", "result"],
-    ),
+    "messages": ("Messages that came to a state.", ["lane", "state"]),
+    "test_messages": ("Messages to test numbers that came to a state.", ["lane", "state"]),
+    "reports": ("Delivery reports.", ["stat", "class"]),
+    "calls": ("Attempts at the gateway.", ["outcome"]),
+    "possible_duplicates": ("Resends after doubt.", []),
+    "doubts_resolved": ("Attempts in doubt that were resolved later.", ["as"]),
+    "notices": ("Callbacks, by what became of them.", ["kind", "result"]),
+    "set_aside": ("Items that could not be interpreted.", ["what"]),
+    "reports_dropped": ("Parked reports dropped in a flood of mids.", []),
+    "reports_refused": ("Refused requests with the token.", ["why"]),
+    "mids_reused": ("Mids that the gateway used again.", []),
+    "verifications": ("Verification codes, by what became of them.", ["template", "result"]),
 }
-"""By the first word of the ledger's counter: (metric, help, labels)."""
+"""By the first word of the ledger's counter, and its own behind smsq_: (help, labels)."""
 
 DURATIONS: Final = {
-    "accept": ("smsq_accept_seconds", "From the entry, or send_at, to the first mid."),
-    "delivery": ("smsq_delivery_seconds", "From the mid to the report that ends a message."),
+    "accept": "From the entry, or send_at, to the first mid.",
+    "delivery": "From the mid to the report that ends a message.",
 }
+"""The same: smsq_..._seconds."""
 
 _BOUND: Final = re.compile(r"[0-9]{1,12}|inf")
 """What follows the name of a bucket's counter. Whoever may count may make up others."""
@@ -218,12 +207,14 @@ def _gauges(name: str, words: str, labels: list[str], values: Mapping[Any, float
 
 def _counters(stored: Mapping[str, int]) -> Iterator[Metric]:
     families = {
-        name: CounterMetricFamily(metric, words, labels=labels)
-        for name, (metric, words, labels) in FAMILIES.items()
+        name: CounterMetricFamily(f"smsq_{name}", words, labels=labels)
+        for name, (words, labels) in FAMILIES.items()
     }
     for counter, value in sorted((dict.fromkeys(ZEROS, 0) | _shown(stored)).items()):
         name, _, rest = counter.partition(":")
-        families[name].add_metric(_labels(name, rest), value)
+        count = len(FAMILIES[name][1])
+        # A stat has a colon itself: "reports:MA:0001:permanent".
+        families[name].add_metric(rest.rsplit(":", count - 1) if count else [], value)
     yield from families.values()
 
 
@@ -242,15 +233,9 @@ def _shown(stored: Mapping[str, int]) -> dict[str, int]:
     return {counter: stored[counter] for counter in (*known & stored.keys(), *chain(*kept))}
 
 
-def _labels(name: str, rest: str) -> list[str]:
-    # A stat has a colon itself: "reports:MA:0001:permanent".
-    count = len(FAMILIES[name][2])
-    return rest.rsplit(":", count - 1) if count else []
-
-
 def _histograms(stored: Mapping[str, int]) -> Iterator[Metric]:
-    for name, (metric, words) in DURATIONS.items():
-        family = HistogramMetricFamily(metric, words, labels=["lane"])
+    for name, words in DURATIONS.items():
+        family = HistogramMetricFamily(f"smsq_{name}_seconds", words, labels=["lane"])
         for lane in Lane:
             own = f"{name}:{lane}:"
             counted = {
@@ -259,12 +244,11 @@ def _histograms(stored: Mapping[str, int]) -> Iterator[Metric]:
                 if field.startswith(own) and _BOUND.fullmatch(field, len(own))
             }
             buckets = [
-                (_le(bound / 1000), sum(n for le, n in counted.items() if le <= bound))
+                (
+                    "+Inf" if bound == inf else str(bound / 1000),
+                    sum(n for le, n in counted.items() if le <= bound),
+                )
                 for bound in (*BOUNDS_MS[name], inf)
             ]
             family.add_metric([lane], buckets, stored.get(f"{own}sum", 0) / 1000)
         yield family
-
-
-def _le(bound_s: float) -> str:
-    return "+Inf" if bound_s == inf else str(bound_s)

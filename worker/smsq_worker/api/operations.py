@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,11 +29,9 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
         Operation("GET", "/readyz", api.ready, openapi.READY_ANSWERS),
         Operation("GET", "/metrics", api.metrics, openapi.METRICS_ANSWERS),
     ]
-    found = [Route(one.path, one.endpoint, methods=[one.method]) for one in operations]
     if api.has_several_accounts:
         by_get = Operation("GET", _REPORTS, take, openapi.REPORT_ANSWERS, openapi.REPORT_BY_GET)
         operations.append(by_get)
-        found.append(_without_head(_REPORTS, take, "GET"))
     if relay:
         for method in ("GET", "POST"):
             request = openapi.relay_request(post=method == "POST")
@@ -42,7 +39,11 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
             operations.append(
                 Operation(method, "/", relay.take, openapi.RELAY_ANSWERS, request, name)
             )
-        found.append(_without_head("/", relay.take, "GET", "POST"))
+    found = [Route(one.path, one.endpoint, methods=[one.method]) for one in operations]
+    for route in found:
+        # A GET of these changes something, and so would a HEAD.
+        if route.path in {_REPORTS, "/"} and route.methods:
+            route.methods.discard("HEAD")
     document = openapi.document(operations, several_accounts=api.has_several_accounts)
     described = JSONResponse(document)
 
@@ -50,10 +51,3 @@ def routes(api: Api, relay: Relay | None) -> list[Route]:
         return described
 
     return [*found, Route("/openapi.json", description)]
-
-
-def _without_head(path: str, endpoint: Callable[..., Any], *methods: str) -> Route:
-    """Return a route of which a GET changes something."""
-    route = Route(path, endpoint)
-    route.methods = set(methods)
-    return route

@@ -17,8 +17,8 @@ import random
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -30,10 +30,11 @@ from uvicorn.server import ServerState
 from smsq_worker.api.auth import KNOWN
 from smsq_worker.api.body import BROKEN
 from smsq_worker.api.crowd import Crowd
-from smsq_worker.api.cycle import Cycle, Out, refusal
+from smsq_worker.api.cycle import Cycle, refusal
 from smsq_worker.api.framing import Body, body_of
 from smsq_worker.api.head import END, MAX_HEAD, BadRequestError, Head, may_begin, path_in, read_head
 from smsq_worker.api.refusals import RefusalCounter
+from smsq_worker.api.report_addresses import REPORTER
 from smsq_worker.api.throttle import address_of
 
 log = logging.getLogger(__name__)
@@ -46,16 +47,6 @@ the connection before the client has read that. Whoever sends more waits until t
 _DROPPED: Final = bytearray(65_536)
 """Where that is read to; nobody looks into it."""
 TOO_LONG: Final = f"a request's head must have at most {MAX_HEAD} bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What the connections of one API share."""
-
-    refusals: RefusalCounter
-    crowd: Crowd
-    is_report: Callable[[str], bool]
-    """Whether a path is that of reports, with the token."""
 
 
 class BoundedProtocol(asyncio.BufferedProtocol):
@@ -77,8 +68,6 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     """The last request that was read."""
     _body: Body | None = None
     """What is still to come of it."""
-    _is_report = False
-    """Of the last request: whether its path has the token."""
     _head_bytes = 0
     """Those of blank lines before a head, and those of a head that has been read."""
     _is_idle = False
@@ -93,14 +82,16 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        shared: Shared,
+        refusals: RefusalCounter,
+        crowd: Crowd,
         *,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._shared = shared
+        self._refusals = refusals
+        self._crowd = crowd
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
@@ -121,7 +112,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self._start_timer(self.head_timeout_s)
-        if not self._shared.crowd.enter(self, self._client[0] if self._client else ""):
+        if not self._crowd.enter(self, self._client[0] if self._client else ""):
             self._refuse(503, "too many connections")
             self._end()
 
@@ -129,7 +120,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         """Notify the request in progress, if any."""
         del exc
         self._server_state.connections.discard(self)
-        self._shared.crowd.leave(self)
+        self._crowd.leave(self)
         self._stop_timer()
         self._ahead.clear()
         self._flow.resume_writing()
@@ -184,7 +175,11 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def give_way(self) -> None:
         """End at once."""
-        self._close()
+        # close() would wait for the client to read what is left.
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     # What has come.
 
@@ -224,9 +219,9 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         return found is not None
 
     def _begin(self, head: Head) -> None:
+        transport = self._transport
         self._body = body_of(head.length)
         path = unquote(head.path.decode("ascii"))
-        self._is_report = self._shared.is_report(path)
         self._cycle = cycle = Cycle(
             scope={
                 "type": "http",
@@ -242,8 +237,12 @@ class BoundedProtocol(asyncio.BufferedProtocol):
                 "query_string": head.query,
                 "headers": head.headers,
                 "state": self._app_state.copy(),
+                REPORTER: self._refusals.addresses.of_path(path),  # type: ignore[typeddict-unknown-key]
             },
-            transport=Out(self._transport, self._finish),  # type: ignore[arg-type]
+            # As a request sees it.
+            transport=SimpleNamespace(  # type: ignore[arg-type]
+                write=transport.write, is_closing=transport.is_closing, close=self._finish
+            ),
             flow=self._flow,
             logger=log,
             access_logger=log,
@@ -287,7 +286,6 @@ class BoundedProtocol(asyncio.BufferedProtocol):
         """Answer the request in progress with this error; read nothing more of it."""
         self._body = None
         cycle.scope[BROKEN] = status, msg  # type: ignore[typeddict-unknown-key]
-        cycle.is_broken = True
         cycle.message_event.set()
 
     # What goes out.
@@ -298,9 +296,10 @@ class BoundedProtocol(asyncio.BufferedProtocol):
             return
         self.idle_since = self._loop.time()
         cycle = self._cycle
-        is_taken = cycle and self._is_report and cycle.status < HTTPStatus.BAD_REQUEST
-        is_known = is_taken or (cycle and KNOWN in cycle.scope)
-        wait_s = 0.0 if is_known else self._shared.crowd.wait_s(self)
+        scope: Any = cycle.scope if cycle else {}
+        is_taken = cycle and scope[REPORTER] and cycle.status < HTTPStatus.BAD_REQUEST
+        is_known = is_taken or KNOWN in scope
+        wait_s = 0.0 if is_known else self._crowd.wait_s(self)
         if wait_s:
             self._flow.pause_reading()
             self._start_timer(wait_s, self._await_request)
@@ -337,7 +336,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
 
     def _note_refusal(self, status: int) -> None:
         host = self._client[0] if self._client else "no address"
-        self._shared.refusals.note(path_in(self._ahead), status, host)
+        self._refusals.note(path_in(self._ahead), status, host)
 
     # The timer.
 
@@ -353,14 +352,7 @@ class BoundedProtocol(asyncio.BufferedProtocol):
     def _end(self) -> None:
         if self._ahead and not self.is_busy:
             self._note_refusal(408)
-        self._close()
-
-    def _close(self) -> None:
-        # close() would wait for the client to read what is left.
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()
-        else:
-            self._transport.close()
+        self.give_way()
 
 
 def _plain(peer: tuple[str, int] | None) -> tuple[str, int] | None:

@@ -44,7 +44,7 @@ class RefusalCounter:
     def __init__(
         self, addresses: ReportAddresses, timer: Callable[[], float] = time.monotonic
     ) -> None:
-        self._addresses = addresses
+        self.addresses = addresses
         self._quiet = Quiet(timer)
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
@@ -56,7 +56,7 @@ class RefusalCounter:
 
         `of` is its (label, words in the log) where the status does not tell them.
         """
-        reporter = self._addresses.meant(path)
+        reporter = self.addresses.meant(path)
         if reporter is None:
             return
         why, words = of or WHY.get(status, OTHER)

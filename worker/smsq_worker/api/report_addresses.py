@@ -14,6 +14,8 @@ from smsq_worker.vendors.of_accounts import place_of, vendors_of
 from smsq_worker.vendors.vendor import Vendor
 
 PATH: Final = "/reports/"
+REPORTER: Final = "smsq.reporter"
+"""Where a scope has the Reporter whose address its path is, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,6 @@ class ReportAddresses:
     def of_path(self, path: str) -> Reporter | None:
         """Return whose address a path is."""
         return self.find(path.removeprefix(PATH))
-
-    def is_report(self, path: str) -> bool:
-        """Return whether a path is such an address."""
-        return self.of_path(path) is not None
 
     def meant(self, path: str) -> Reporter | None:
         """Return whose token is any part of a path: only who knows it can write that."""

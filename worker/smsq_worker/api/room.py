@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from smsq_worker.api.report_addresses import REPORTER
 from smsq_worker.api.routes import answer
 from smsq_worker.api.throttle import source_of
-
-MAX_REQUESTS: Final = 600
-"""Of the 2000 connections; the others stay for reports with the right token."""
-MAX_OF_SOURCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """How many requests may be under way at a time, reports apart."""
 
-    requests: int = MAX_REQUESTS
-    of_source: int = MAX_OF_SOURCE
+    requests: int = 600
+    """Of the 2000 connections; the others stay for reports with the right token."""
+    of_source: int = 200
 
 
 class Room:
@@ -31,15 +28,14 @@ class Room:
     A source is the client that a trusted proxy names, or else the peer.
     """
 
-    def __init__(self, app: ASGIApp, is_report: Callable[[str], bool], share: Share) -> None:
+    def __init__(self, app: ASGIApp, share: Share) -> None:
         self._app = app
-        self._is_report = is_report
         self._share = share
         self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or self._is_report(scope["path"]):
+        if scope["type"] != "http" or scope[REPORTER]:
             await self._app(scope, receive, send)
             return
         client: Any = scope.get("client")

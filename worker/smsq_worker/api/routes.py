@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -23,9 +24,9 @@ from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.body import BODY_TIMEOUT_S, read_body
 from smsq_worker.api.clients import Caller
 from smsq_worker.api.refusals import FULL, SIGNATURE, WHY, RefusalCounter
-from smsq_worker.api.report_addresses import ReportAddresses, Reporter
+from smsq_worker.api.report_addresses import REPORTER, ReportAddresses, Reporter
 from smsq_worker.api.sharing import Shared
-from smsq_worker.api.throttle import SourceThrottle, address, source
+from smsq_worker.api.throttle import SourceThrottle, address_of, host_of, source_of
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
@@ -90,12 +91,11 @@ class Api:
         self._inbox = inbox
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
-        self.addresses = ReportAddresses.of(settings)
         self.has_several_accounts = settings.accounts_file is not None
         """Their vendors may report by GET, too."""
         self._throttle = SourceThrottle("token")
         self._quiet = Quiet()
-        self.refusals = RefusalCounter(self.addresses)
+        self.refusals = RefusalCounter(ReportAddresses.of(settings))
         self._inspector = Inspector(client, settings.rules, settings.broker_url)
         self._body_timeout_s = body_timeout_s
         # Separate, so that a Redis that does not answer takes no thread from a report.
@@ -123,7 +123,7 @@ class Api:
         if reports.good:
             known = [(qualified(mid, reporter.key), stat) for mid, stat in reports.good]
             # Behind a proxy that is not trusted all are one source: accounts take turns, too.
-            turn = f"{source(request)} {reporter.key}"
+            turn = f"{source_of(host_of(request))} {reporter.key}"
             try:
                 await self._writes.submit(known, turn)
             except NoRoom:
@@ -162,7 +162,7 @@ class Api:
 
         A right token passes, however many wrong ones come from the same address.
         """
-        found = self.addresses.find(request.path_params["token"])
+        found: Reporter | None = request.scope[REPORTER]
         if found is None or not self._may_report(request):
             self._throttle.count_wrong(request)
             raise HTTPException(404, "no such address")
@@ -173,12 +173,12 @@ class Api:
 
         Others are not to see by the answer that the token is right.
         """
-        found = self.addresses.of_path(request.scope["path"])
+        found: Reporter | None = request.scope[REPORTER]
         return found if found and self._may_report(request) else None
 
     def _may_report(self, request: Request) -> bool:
         allowed = self._settings.report_allow
-        found = address(request)
+        found = address_of(host_of(request))
         return not allowed or (found is not None and any(found in network for network in allowed))
 
     async def message(self, request: Request) -> Response:
@@ -187,7 +187,9 @@ class Api:
         status = await self._query(self._message, caller, request.path_params["message_id"])
         if status is None:
             raise HTTPException(404, "no such message")
-        return JSONResponse(_plain(with_account_names(status, self._settings.rules.accounts)))
+        found = with_account_names(status, self._settings.rules.accounts)
+        text = json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=_iso)
+        return Response(text, media_type="application/json")
 
     def _message(self, caller: Caller, message_id: str) -> Status | None:
         client, url = self._client, self._settings.redis_url
@@ -258,12 +260,5 @@ def vendors_answer(
     return Response(told.body, status or told.status, headers, told.content_type)
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: times in ISO 8601."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return value
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

@@ -22,8 +22,8 @@ from smsq.wakeup import of_reports
 from smsq_worker.api.app import create_api
 from smsq_worker.api.auth import Authenticator
 from smsq_worker.api.clients import Callers
-from smsq_worker.api.crowd import MAX_CONNECTIONS, Bounds, Crowd
-from smsq_worker.api.protocol import BoundedProtocol, Shared
+from smsq_worker.api.crowd import Bounds, Crowd
+from smsq_worker.api.protocol import BoundedProtocol
 from smsq_worker.api.relay import Relay
 from smsq_worker.api.routes import Api
 from smsq_worker.config.parsers import Network
@@ -76,7 +76,7 @@ def serve(
     replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)
     replayer.start()
     try:
-        bounds = Bounds(connections=connections_that_fit(MAX_CONNECTIONS))
+        bounds = Bounds(connections=connections_that_fit(Bounds().connections))
         server = uvicorn.Server(configured(web, settings.trusted_proxies, bounds=bounds))
         # As uvicorn does a moment later; it raises the signal once more when it has ended by it.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,8 +118,7 @@ def configured(
 ) -> uvicorn.Config:
     """Return uvicorn's configuration."""
     crowd = Crowd(bounds or Bounds(), trusted_proxies)
-    shared = Shared(web.state.refusals, crowd, web.state.is_report)
-    http: Any = partial(protocol, shared)
+    http: Any = partial(protocol, web.state.refusals, crowd)
     return uvicorn.Config(
         web,
         http=http,

@@ -44,13 +44,13 @@ class SourceThrottle:
 
     def check(self, request: Request) -> None:
         """Raise HTTPException 429 for a source beyond its allowance."""
-        tally = self._tallies.get(source(request))
+        tally = self._tallies.get(source_of(host_of(request)))
         if tally:
             self._refuse_beyond(tally)
 
     def count_wrong(self, request: Request) -> None:
         """Count a wrong secret. Raises HTTPException 429 where it exceeds the allowance."""
-        name = source(request)
+        name = source_of(host_of(request))
         tally = self._tallies.setdefault(name, _Tally(self._timer() + WINDOW_S))
         tally.wrong += 1
         if tally.wrong == WRONG_AT_MOST + 1:
@@ -68,14 +68,9 @@ def too_many(msg: str, wait_s: float) -> HTTPException:
     return HTTPException(429, msg, {"Retry-After": str(max(1, math.ceil(wait_s)))})
 
 
-def address(request: Request) -> Address | None:
-    """Return the address that a request came from; None where a proxy wrote something else."""
-    return address_of(request.client.host if request.client else "")
-
-
-def source(request: Request) -> str:
-    """Return the source of a request."""
-    return source_of(request.client.host if request.client else "")
+def host_of(request: Request) -> str:
+    """Return the host that a request came from: what a trusted proxy wrote may be no address."""
+    return request.client.host if request.client else ""
 
 
 def address_of(host: str) -> Address | None:
@@ -89,7 +84,7 @@ def address_of(host: str) -> Address | None:
 
 def is_of_this_machine(request: Request) -> bool:
     """Return whether a request was made here, and did not come through a proxy that runs here."""
-    found = address(request)
+    found = address_of(host_of(request))
     is_forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded", "via"))
     return found is not None and found.is_loopback and not is_forwarded
 

@@ -17,8 +17,6 @@ from smsq_worker.callbacks.ssrf_guard import Guard
 from smsq_worker.infra.adapter import Adapter
 from smsq_worker.infra.http import NotConnected, Request, name_of, retry_after_s
 
-MAX_ANSWER: Final = 65_536
-"""A longer answer is not read to its end, and its connection is closed."""
 HOSTS: Final = 32
 _OWN_HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "smsq"}
 _LINE: Final = frozenset("\r\n\0")
@@ -78,7 +76,6 @@ class Poster:
             read_timeout_s=read_timeout_s,
             idle_timeout_s=idle_timeout_s,
             connections=CONNECTIONS,
-            max_body=MAX_ANSWER,
         )
         self._lock = Lock()
 

@@ -55,18 +55,14 @@ def _route(table: object, accounts: Mapping[str, str]) -> tuple[Route, list[str]
 def _order_problems(routes: Sequence[Route]) -> Iterator[str]:
     for n, route in enumerate(routes):
         for m, other in enumerate(routes[:n]):
-            if _takes_all_of(other, route):
+            if other.takes(route.lane, route.template):
                 yield (
                     f"routes, number {n + 1}: no message comes to it, as number {m + 1} takes all "
                     "of its messages; put it before that one"
                 )
                 break
-    if not _takes_all_of(routes[-1], Route(())):
+    if not routes[-1].takes(None, ""):
         yield "routes: the last must be for all messages, without lane and template"
-
-
-def _takes_all_of(one: Route, other: Route) -> bool:
-    return one.lane in {None, other.lane} and one.template in {"", other.template}
 
 
 def _is_list_of_names(value: Any) -> bool:

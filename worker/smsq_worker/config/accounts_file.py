@@ -18,7 +18,7 @@ from smsq_worker.config.account_routes import read_routes
 from smsq_worker.config.gateway_address import EXPOSED, Address
 from smsq_worker.domain.accounts import DEFAULT, NAME, VENDOR, Account, Route
 from smsq_worker.domain.printable import escaped
-from smsq_worker.domain.toml_file import Field, only, read_document, read_fields
+from smsq_worker.domain.toml_file import FLAG, Field, only, read_document, read_fields
 
 MIN_RATE: Final = 0.001
 MAX_RATE: Final = 10_000
@@ -48,10 +48,6 @@ class GatewayAccount:
     report_token: str = field(default="", repr=False)
     codes_file: Path | None = None
 
-    def secret_of(self, need: str) -> str:
-        """Return one of SECRETS."""
-        return self.address.secret if need == "app_secret" else self.report_token
-
 
 @dataclass(frozen=True, slots=True)
 class AccountsFile:
@@ -73,8 +69,6 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
     """
     document, problems = read_document(file, ["accounts", "routes"], EXAMPLE, secret=True)
     tables = (document or {}).get("accounts", {})
-    if document is not None and not (isinstance(tables, dict) and tables):
-        problems.append(f"names no account; it must have {EXAMPLE}")
     found = _Accounts(file, alone, allow_plaintext=allow_plaintext)
     routes: tuple[Route, ...] = ()
     if isinstance(tables, dict) and tables:
@@ -82,6 +76,8 @@ def read(file: Path, alone: GatewayAccount, *, allow_plaintext: bool) -> Account
         names = {name: one.account.key for name, one in found.read_so_far.items()}
         routes, more = read_routes((document or {}).get("routes", []), names)
         problems += more
+    elif document is not None:
+        problems.append(f"names no account; it must have {EXAMPLE}")
     at = f"SMSQ_ACCOUNTS_FILE: {file}: "
     return AccountsFile(
         tuple(found.read_so_far.values()),
@@ -118,10 +114,11 @@ class _Accounts:
         if len(tables) > MAX_ACCOUNTS:
             problems.append(f"at most {MAX_ACCOUNTS} accounts; there are {len(tables)}")
         room = min(self._alone.address.connections, IDLE_IN_SUM // len(tables))
+        address = replace(self._alone.address, connections=room)
+        self._alone = replace(self._alone, address=address)
         for name, table in tables.items():
             one, found = self._account(name, table)
-            address = replace(one.address, connections=room)
-            self.read_so_far[name] = replace(one, address=address)
+            self.read_so_far[name] = one
             problems += [f"accounts.{name}{problem}" for problem in found]
         return problems
 
@@ -202,7 +199,8 @@ class _Accounts:
     def _secret(self, need: str, table: _Table) -> str:
         """Return a secret, and "" where this process has none: then it is noted as lacking."""
         own, file = SECRETS[need], f"{SECRETS[need]}_file"
-        values, inherited = table.values, table.base.secret_of(need)
+        values, base = table.values, table.base
+        inherited = base.address.secret if need == "app_secret" else base.report_token
         secret = str(values.get(own, ""))
         if own in values and file in values:
             table.problems.append(f", field {file}: {own} is set too; set one of them")
@@ -275,7 +273,7 @@ _PATH: Final = Field(only(_text), "the path of a file, which may be relative to 
 _TABLE: Final = Field(
     only(_texts), f"a table of at most {MAX_TEMPLATES} texts of 1 to {MAX_TEXT} characters"
 )
-_FLAG: Final = Field(only(lambda value: isinstance(value, bool)), "true or false")
+RATE_PER_S: Final = _like(number(MIN_RATE, MAX_RATE), int, float)
 _FIELDS: Final = {
     "vendor": Field(only(_text), "the name of a vendor, like 1oc"),
     "url": _like(parsers.http_url),
@@ -283,11 +281,11 @@ _FIELDS: Final = {
     "secret_file": _PATH,
     "report_token": _like(parsers.path_token),
     "report_token_file": _PATH,
-    "rate_per_s": _like(number(MIN_RATE, MAX_RATE), int, float),
+    "rate_per_s": RATE_PER_S,
     "burst": _like(whole(1, MAX_BURST), int),
     "templates": _TABLE,
-    "only_these_templates": _FLAG,
-    "was_default": _FLAG,
+    "only_these_templates": FLAG,
+    "was_default": FLAG,
     "codes_file": _PATH,
     "description": _PATH,
     "settings": _TABLE,

@@ -6,7 +6,8 @@ import base64
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -51,9 +52,18 @@ def one_of(allowed: str) -> Callable[[str], str]:
     return parse
 
 
+@contextmanager
+def _or_else(allowed: str) -> Iterator[None]:
+    """Raise ValueError with what is allowed, where anything within fails."""
+    try:
+        yield
+    except (OSError, ValueError):  # those of requests and ssl are OSErrors
+        raise ValueError(allowed) from None
+
+
 def http_url(text: str) -> str:
     """Read an http or https URL without user, query or fragment."""
-    try:
+    with _or_else("https://host/path, without user, query or fragment"):
         parts = urlsplit(text)
         is_good = (
             parts.scheme in {"http", "https"}
@@ -62,12 +72,9 @@ def http_url(text: str) -> str:
             and not (parts.query or parts.fragment or "@" in parts.netloc)
             and text.isprintable()
         )
-        if is_good:
-            requests.Request("GET", text).prepare()
-    except (requests.RequestException, ValueError):
-        is_good = False
-    if not is_good:
-        raise ValueError("https://host/path, without user, query or fragment")
+        if not is_good:
+            raise ValueError
+        requests.Request("GET", text).prepare()
     return text
 
 
@@ -94,51 +101,40 @@ def path_token(text: str) -> str:
 
 def existing_file(text: str) -> Path:
     """Read the path of a file that is there."""
-    try:
-        is_file = Path(text).is_file()
-    except OSError:  # such as a folder that may not be read
-        is_file = False
-    if not is_file:
-        raise ValueError("the path of a file that exists")
+    with _or_else("the path of a file that exists"):
+        # Raises OSError for one in a folder that may not be read.
+        if not Path(text).is_file():
+            raise ValueError
     return Path(text)
 
 
 def secret_file(text: str) -> str:
     """Read a secret from the regular file of this path: opening a pipe would wait for a writer."""
-    try:
+    with _or_else("the path of a readable file that holds the secret"):
         with existing_file(text).open(encoding="utf-8") as file:
             secret = file.read(MAX_SECRET + 1).strip()
-    except (OSError, ValueError):  # a ValueError: no file, or text that is not UTF-8
-        secret = ""
-    if not secret or len(secret) > MAX_SECRET:
-        raise ValueError("the path of a readable file that holds the secret")
+        if not secret or len(secret) > MAX_SECRET:
+            raise ValueError
     return header_text(secret)
 
 
 def ca_bundle(text: str) -> Path:
     """Read the path of a file of CA certificates."""
     path = existing_file(text)
-    try:
-        is_good = path.stat().st_size <= MAX_BUNDLE
-        if is_good:
-            ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError):
-        is_good = False
-    if not is_good:
-        raise ValueError("the path of a file of CA certificates in PEM form")
+    with _or_else("the path of a file of CA certificates in PEM form"):
+        if path.stat().st_size > MAX_BUNDLE:
+            raise ValueError
+        ssl.create_default_context(cafile=path)
     return path
 
 
 def target_url(text: str) -> str:
     """Read the http or https URL to which callbacks are POSTed; it may have a query."""
     head, _, query = text.partition("?")
-    try:
+    with _or_else("https://host/path?query, without user or fragment"):
         http_url(head)
-        is_good = query.isascii() and query.isprintable() and not set(query) & {"#", " "}
-    except ValueError:
-        is_good = False
-    if not is_good:
-        raise ValueError("https://host/path?query, without user or fragment")
+        if not (query.isascii() and query.isprintable()) or set(query) & {"#", " "}:
+            raise ValueError
     return text
 
 
@@ -158,11 +154,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def networks(text: str) -> tuple[Network, ...]:
     """Read addresses or networks, separated by commas."""
-    try:
+    with _or_else("addresses or networks separated by commas, like 203.0.113.7,10.0.0.0/8"):
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
-    except ValueError:
-        allowed = "addresses or networks separated by commas, like 203.0.113.7,10.0.0.0/8"
-        raise ValueError(allowed) from None
 
 
 def webhook_keys(text: str) -> tuple[bytes, ...]:
@@ -171,12 +164,10 @@ def webhook_keys(text: str) -> tuple[bytes, ...]:
 
 
 def _webhook_key(text: str) -> bytes:
-    try:
+    with _or_else("whsec_ and 24 to 64 bytes in base64; several separated by commas"):
         key = base64.b64decode(text.removeprefix(WEBHOOK_KEY), validate=True)
-    except ValueError:
-        key = b""
-    if not text.startswith(WEBHOOK_KEY) or len(key) not in WEBHOOK_KEY_BYTES:
-        raise ValueError("whsec_ and 24 to 64 bytes in base64; several separated by commas")
+        if not text.startswith(WEBHOOK_KEY) or len(key) not in WEBHOOK_KEY_BYTES:
+            raise ValueError
     return key
 
 
@@ -184,14 +175,17 @@ def broker_address(text: str) -> str:
     """Read the URL of a Celery broker: Redis, or one that speaks AMQP."""
     if text.startswith(("redis://", "rediss://", *SCHEMES)):
         return redis_address(text)
-    try:
+    with _or_else(
+        "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "
+        "like amqp://user:password@host:5672/vhost"
+    ):
         parts = urlsplit(text)
         _ = parts.port
         is_good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
+        if not (is_good and text.isprintable()):
+            raise ValueError
         tls = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
-    except ValueError:
-        is_good, tls = False, {}
-    if is_good and tls:
+    if tls:
         is_secure = tls.get("ssl_cert_reqs", "required") == "required"
         if parts.scheme == "amqp" or not tls.keys() <= TLS_OPTIONS or not is_secure:
             raise ValueError(
@@ -199,11 +193,6 @@ def broker_address(text: str) -> str:
                 f"{', '.join(sorted(TLS_OPTIONS))}; the certificate is always checked"
             )
         check_tls_files(parts.query)
-    if not (is_good and text.isprintable()):
-        raise ValueError(
-            "redis://, rediss://, redis+sentinel://, rediss+sentinel://, amqp:// or amqps://, "
-            "like amqp://user:password@host:5672/vhost"
-        )
     return text
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +18,9 @@ from smsq.contract import FINAL, State
 from smsq.errors import SettingsError
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack.expected import ORDINARY, End, expected_ends
-from smsq_worker.devstack.failover import write_accounts
-from smsq_worker.devstack.services import SandboxOptions
-from smsq_worker.devstack.up import Plan, is_set, make_folders, make_plan
+from smsq_worker.devstack.up import ACCOUNTS_OPTION, Plan, is_set, make_folders, make_plan
 from smsq_worker.domain.codes import Catalogue, CodeClass
-from smsq_worker.infra.ports import require_free, shown
+from smsq_worker.infra.ports import free_port, require_free, shown
 
 ORDINARY_MESSAGES: Final = 20
 POLL_S: Final = 0.25
@@ -33,7 +32,7 @@ STILL_S: Final = 15.0
 # Short enough that every end is reached within a minute, and yet long enough on a busy machine: a
 # response that is slow on purpose (2.5 s) is well within the timeout, one that dribbles (15 s) well
 # beyond it.
-SANDBOX: Final = SandboxOptions(report_delay_s=0.5, slow_s=2.5)
+SANDBOX: Final = ("--report-delay", "0.5", "--slow", "2.5")
 QUICK: Final = {
     "SMSQ_READ_TIMEOUT_S": "8",
     "SMSQ_RETRY_FIRST_S": "0.5",
@@ -48,6 +47,27 @@ QUICK: Final = {
 NO_BALANCE: Final = "1015"
 """Pauses the account until its ttl ends; then another message finds it recovered."""
 NO_BALANCE_TTL_S: Final = 6.0
+TEMPLATE: Final = "SMS_2001"
+"""The only one that has two accounts: whatever else the demo sends, fails or not, is of one."""
+
+_ACCOUNTS: Final = """\
+[accounts.main]
+was_default = true
+url = "http://127.0.0.1:{main}/"
+
+[accounts.backup]
+url = "http://127.0.0.1:{backup}/"
+secret = "{secret}"
+report_token = "{token}"
+rate_per_s = 200
+
+[[routes]]
+template = "{template}"
+accounts = ["main", "backup"]
+
+[[routes]]
+accounts = ["main"]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +110,7 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
     codes = home / "codes.toml"
     codes.write_text(_quick_codes(), encoding="utf-8")
     accounts = home / "accounts.toml"
-    write_accounts(accounts)
+    _write_accounts(accounts)
     own = {
         "SMSQ_HOME": str(home),
         "SMSQ_CODES_FILE": str(codes),
@@ -99,8 +119,22 @@ def demo_plan(environ: Mapping[str, str], home: Path) -> Plan:
         "SMSQ_API_BIND": "127.0.0.1:0",
         "SMSQ_FLOWER_BIND": _flower_bind(environ),
     }
-    return make_plan(
-        kept | QUICK | own, redis_port=0, sandbox_options=replace(SANDBOX, accounts_file=accounts)
+    options = (*SANDBOX, ACCOUNTS_OPTION, str(accounts))
+    return make_plan(kept | QUICK | own, redis_port=0, sandbox_options=options)
+
+
+def _write_accounts(file: Path) -> None:
+    """Write a file of two accounts with free ports of this machine."""
+    file.touch(mode=0o600)
+    file.write_text(
+        _ACCOUNTS.format(
+            main=free_port(),
+            backup=free_port(),
+            secret=secrets.token_urlsafe(24),
+            token=secrets.token_urlsafe(24),
+            template=TEMPLATE,
+        ),
+        encoding="utf-8",
     )
 
 

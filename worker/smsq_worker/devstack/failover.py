@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import requests
 
 import smsq
-from smsq.contract import FINAL, State
+from smsq.contract import State
+from smsq_worker.devstack.demo import TEMPLATE, Sent, watch
 from smsq_worker.devstack.up import Plan
-from smsq_worker.infra.ports import free_port
 
 MAIN: Final = "main"
 BACKUP: Final = "backup"
-TEMPLATE: Final = "SMS_2001"
-"""The only one that has two accounts: whatever else the demo sends, fails or not, is of one."""
 MESSAGES: Final = 10
-DEADLINE_S: Final = 60.0
-"""Only reached on a fault."""
-_POLL_S: Final = 0.1
-
-_FILE: Final = """\
-[accounts.main]
-was_default = true
-url = "http://127.0.0.1:{main}/"
-
-[accounts.backup]
-url = "http://127.0.0.1:{backup}/"
-secret = "{secret}"
-report_token = "{token}"
-rate_per_s = 200
-
-[[routes]]
-template = "{template}"
-accounts = ["main", "backup"]
-
-[[routes]]
-accounts = ["main"]
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +52,18 @@ class Failover:
         )
 
 
-def write_accounts(file: Path) -> None:
-    """Write a file of two accounts with free ports of this machine."""
-    file.touch(mode=0o600)
-    file.write_text(
-        _FILE.format(
-            main=free_port(),
-            backup=free_port(),
-            secret=secrets.token_urlsafe(24),
-            token=secrets.token_urlsafe(24),
-            template=TEMPLATE,
-        ),
-        encoding="utf-8",
-    )
-
-
 def run_failover(plan: Plan, check: Callable[[], None]) -> Failover:
     """Take the first account down, send messages, and follow them to their end."""
     before = _accepted(plan)
     _switch(plan, MAIN, "down")
-    ids = [
-        smsq.send_sms.delay(f"1390000{8000 + n}", TEMPLATE, "482913", lane="otp").id
-        for n in range(MESSAGES)
-    ]
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        check()
-        found = [status for one in ids if (status := smsq.status(one)) is not None]
-        if all(one.state in FINAL for one in found) or time.monotonic() > deadline:
-            break
-        time.sleep(_POLL_S)
+    sent = []
+    for digits in map(str, range(8000, 8000 + MESSAGES)):
+        result = smsq.send_sms.delay(f"1390000{digits}", TEMPLATE, "482913", lane="otp")
+        sent.append(Sent(result.id, digits, (State.DELIVERED, None)))
+    seen = watch(sent, lambda _: None, check)
     now = _accepted(plan)
     _switch(plan, MAIN, "normal")
-    return Failover(found, {name: now[name] - n for name, n in before.items()})
+    return Failover([*seen.statuses.values()], {name: now[name] - n for name, n in before.items()})
 
 
 def _accepted(plan: Plan) -> dict[str, int]:

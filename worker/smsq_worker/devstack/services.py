@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,16 +21,6 @@ from smsq_worker.infra.ports import is_up
 Environ = Mapping[str, str]
 
 _WITHOUT_SERVER: Final = "pip install 'smsq[local]', or set SMSQ_REDIS_URL to a server that runs"
-
-
-@dataclass(frozen=True)
-class SandboxOptions:
-    """How the sandbox behaves."""
-
-    report_delay_s: float = 1.0
-    slow_s: float = 2.0
-    accounts_file: Path | None = None
-    """The accounts that it plays; None for the one of the settings."""
 
 
 def server_binary() -> Path:
@@ -70,12 +59,9 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     return Service("redis", command, environ, ready=partial(_pings, client))
 
 
-def sandbox(url: str, environ: Environ, options: SandboxOptions) -> Service:
-    """Run the sandbox gateway."""
-    delay, slow = str(options.report_delay_s), str(options.slow_s)
-    command = _smsq("sandbox", "--report-delay", delay, "--slow", slow)
-    if options.accounts_file:
-        command += ["--accounts", str(options.accounts_file)]
+def sandbox(url: str, environ: Environ, options: Sequence[str] = ()) -> Service:
+    """Run the sandbox gateway, with options of `smsq sandbox`."""
+    command = _smsq("sandbox", *options)
     return Service("sandbox", command, environ, ready=partial(is_up, f"{url}healthz"))
 
 

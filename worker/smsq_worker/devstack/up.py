@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,14 @@ from smsq_worker.api.clients import weak
 from smsq_worker.config.settings import Settings
 from smsq_worker.devstack import services
 from smsq_worker.devstack.processes import Stack
-from smsq_worker.devstack.services import SandboxOptions
 from smsq_worker.i18n import N_, _
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.ports import Wish, find_ports, shown
 
 REDIS_PORT: Final = 6379
 REDIS_OPTION: Final = "--redis-port"
+ACCOUNTS_OPTION: Final = "--accounts"
+"""Of the sandbox: the file of those that it plays, without it the one of the settings."""
 RELAY_SECRET_FILE: Final = "relay_secret"  # noqa: S105 - a name
 """In SMSQ_HOME; it stays, so that a client need not be told another one at each start."""
 
@@ -38,7 +39,8 @@ class Plan:
     redis_port: int | None
     """Where to start the embedded Valkey; None if SMSQ_REDIS_URL names a server."""
     with_sandbox: bool
-    sandbox_options: SandboxOptions
+    sandbox_options: Sequence[str]
+    """Those of `smsq sandbox`."""
     own_relay: bool
     """Whether the relay's secret was made here: then RELAY_SECRET_FILE shows it."""
 
@@ -62,7 +64,7 @@ def make_plan(
     environ: Mapping[str, str],
     *,
     redis_port: int = REDIS_PORT,
-    sandbox_options: SandboxOptions | None = None,
+    sandbox_options: Sequence[str] = (),
 ) -> Plan:
     """Return what to start: servers that the settings name are used, any other is started.
 
@@ -72,9 +74,8 @@ def make_plan(
     given = {name: text for name, text in environ.items() if is_set(name, text)}
     given = with_current_names(Settings, given)
     own_redis = "SMSQ_REDIS_URL" not in given
-    sandbox_options = sandbox_options or SandboxOptions()
     # A file of accounts says where their gateways are.
-    is_elsewhere = "SMSQ_ACCOUNTS_FILE" in given and not sandbox_options.accounts_file
+    is_elsewhere = "SMSQ_ACCOUNTS_FILE" in given and ACCOUNTS_OPTION not in sandbox_options
     own_gateway = "SMSQ_GATEWAY_URL" not in given and not is_elsewhere
     if own_redis:
         services.server_binary()
@@ -213,8 +214,8 @@ def _wishes(settings: Settings, redis_port: int | None, *, with_sandbox: bool) -
     if redis_port is not None:
         there = f"redis://127.0.0.1:{redis_port}/0"
         remedy = f"give another port, or set SMSQ_REDIS_URL={there} to use the server that is there"
-        yield Wish(REDIS_OPTION, ("127.0.0.1", redis_port), remedy)
+        yield Wish(("127.0.0.1", redis_port), REDIS_OPTION, remedy)
     if with_sandbox:
-        yield Wish("SMSQ_SANDBOX_BIND", settings.sandbox_bind)
-    yield Wish("SMSQ_API_BIND", settings.api_bind)
-    yield Wish("SMSQ_FLOWER_BIND", settings.flower_bind)
+        yield Wish(settings.sandbox_bind, "SMSQ_SANDBOX_BIND")
+    yield Wish(settings.api_bind, "SMSQ_API_BIND")
+    yield Wish(settings.flower_bind, "SMSQ_FLOWER_BIND")

@@ -50,8 +50,8 @@ class Route:
     prefer: Prefer = ""
     """With weights: "delivery" moves them toward the account that delivers."""
 
-    def takes(self, lane: str, template: str) -> bool:
-        """Return whether it is for messages of a lane and a template."""
+    def takes(self, lane: str | None, template: str) -> bool:
+        """Return whether it is for messages of a lane and a template; of any where they are not."""
         return self.lane in {None, lane} and self.template in {"", template}
 
 

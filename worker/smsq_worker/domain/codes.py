@@ -17,13 +17,13 @@ from enum import StrEnum
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.suggestions import nearest
 from smsq_worker.domain import testnumbers
-from smsq_worker.domain.toml_file import Field, only, read_fields, read_tables
+from smsq_worker.domain.toml_file import FLAG, Field, listed, only, read_fields, read_tables
 
 # By their paths: to import a vendor takes the extras.
 _VENDORS = resources.files("smsq_worker") / "vendors"
@@ -221,17 +221,11 @@ def _key(written: str) -> str:
     return f"{found[1] or found[2]}:*" if found else normalise(written)
 
 
-def _lanes(value: list[Any]) -> tuple[Lane, ...]:
-    found = {Lane(lane) for lane in value}
-    return tuple(lane for lane in Lane if lane in found)
-
-
 _TEXT = Field(only(lambda v: isinstance(v, str) and v.isprintable()), "text on one line")
 _SECONDS = Field(
     only(lambda v: type(v) is int and 0 <= v <= UNTIL_LIFTED_S),  # to isinstance, true is an int
     f"a whole number of seconds from 0 to {UNTIL_LIFTED_S}",
 )
-_FLAG = Field(only(lambda v: isinstance(v, bool)), "true or false")
 _PAUSES = ("", "account", "template")
 _FIELDS: Final = {
     "zh": _TEXT,
@@ -243,10 +237,10 @@ _FIELDS: Final = {
     "retry_after_s": _SECONDS,
     "suppress_s": _SECONDS,
     "pause": Field(only(lambda v: v in _PAUSES), 'one of account, template, or "" for none'),
-    "slow_down": _FLAG,
-    "may_have_been_sent": _FLAG,
+    "slow_down": FLAG,
+    "may_have_been_sent": FLAG,
     "suppress_lanes": Field(
-        lambda v: _lanes(only(lambda one: isinstance(one, list))(v)),
+        lambda v: tuple(sorted(set(listed(Lane)(v)), key=[*Lane].index)),
         f"a list of lanes out of {', '.join(Lane)}; [] for all",
     ),
     "source": _TEXT,
@@ -262,7 +256,13 @@ def _lay_over(
     written_as: dict[str, str] = {}
     for written, table in (tables or {}).items():
         key = _key(written)
-        found = _key_problems(written, key, written_as) or _merge_code(codes, key, table)
+        if "?" in key or not written.strip():
+            allowed = f"1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"
+            found = [f": is not a code, which has {allowed}"]
+        elif key in written_as:
+            found = [f': is the same code as "{written_as[key]}"; give it once']
+        else:
+            found = _merge_code(codes, key, table)
         problems += [f'code "{written}"{problem}' for problem in found]
         written_as.setdefault(key, written)
     return problems
@@ -290,14 +290,6 @@ def _read_test_codes(
         else:
             found[first] = code.stat
     return found, [f"{named_by}: {source}: {problem}" for problem in problems]
-
-
-def _key_problems(written: str, key: str, written_as: Mapping[str, str]) -> list[str]:
-    if "?" in key or not written.strip():
-        return [f": is not a code, which has 1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"]
-    if key in written_as:
-        return [f': is the same code as "{written_as[key]}"; give it once']
-    return []
 
 
 def _merge_code(codes: dict[str, Code], key: str, table: object) -> list[str]:

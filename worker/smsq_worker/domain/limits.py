@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
 
 from smsq.contract import Lane
 
-MAX_LIMIT: Final = 1000
-MAX_SECONDS: Final = 31 * 86_400
 DAY_MIN: Final = 1440
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # without summer time
+_PHONE_LIMIT: Final = ((1, 1000), (1, 31 * 86_400))
 # The ledger keeps the last N attempts for the share of failures, and reads all of them.
 _BREAKER: Final = ((1, 500), (10, 100), (1, 3600))
 _TEMPLATE_PAUSE: Final = ((1, 100_000), (1, 100), (60, 86_400))
 
-
+_PHONE_LIMIT_RULE: Final = (
+    "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, from 1 to 1000 messages and "
+    "2678400 seconds; empty turns it off"
+)
+_BREAKER_RULE: Final = (
+    "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to 3600 "
+    "seconds; empty turns it off"
+)
 _TEMPLATE_PAUSE_RULE: Final = (
     "LANE=REPORTS/PERCENT/SECONDS or LANE=off with commas between, like otp=50/90/900,bulk=off, of "
     "1 to 100000 reports, 1 to 100 percent and 60 to 86400 seconds, each of the lanes otp, notice "
@@ -74,27 +81,13 @@ class Hours(NamedTuple):
 
 def phone_limits(text: str) -> tuple[PhoneLimit, ...]:
     """Read MESSAGES/SECONDS, any number of them, with commas between."""
-    found = [re.fullmatch(r"\s*([0-9]{1,9})/([0-9]{1,9})\s*", part) for part in text.split(",")]
-    limits = [PhoneLimit(int(one[1]), int(one[2])) for one in found if one]
-    if len(limits) != len(found) or not all(map(_allowed, limits)):
-        raise ValueError(
-            "MESSAGES/SECONDS with commas between, like 1/60,5/3600,10/86400, from 1 to "
-            f"{MAX_LIMIT} messages and {MAX_SECONDS} seconds; empty turns it off"
-        )
-    return tuple(limits)
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(PhoneLimit(*_numbers(one, _PHONE_LIMIT, _PHONE_LIMIT_RULE)) for one in parts)
 
 
 def breaker(text: str) -> Breaker:
     """Read CALLS/PERCENT/SECONDS."""
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,3})/([0-9]{1,4})", text)
-    if found:
-        one = Breaker(int(found[1]), int(found[2]), int(found[3]))
-        if all(low <= value <= high for value, (low, high) in zip(one, _BREAKER, strict=True)):
-            return one
-    raise ValueError(
-        "CALLS/PERCENT/SECONDS, like 20/50/60, of 1 to 500 calls, 10 to 100 percent and 1 to 3600 "
-        "seconds; empty turns it off"
-    )
+    return Breaker(*_numbers(text, _BREAKER, _BREAKER_RULE))
 
 
 def template_pauses(text: str) -> TemplatePauses:
@@ -104,19 +97,12 @@ def template_pauses(text: str) -> TemplatePauses:
         name, _, words = part.strip().partition("=")
         if name not in set(Lane) or name in found:
             raise ValueError(_TEMPLATE_PAUSE_RULE)
-        found[Lane(name)] = None if words == "off" else _template_pause(words)
+        pause = None
+        if words != "off":
+            pause = TemplatePause(*_numbers(words, _TEMPLATE_PAUSE, _TEMPLATE_PAUSE_RULE))
+        found[Lane(name)] = pause
     every = _PAUSE_BY_DEFAULT | found
     return tuple((lane, one) for lane, one in every.items() if one)
-
-
-def _template_pause(text: str) -> TemplatePause:
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,3})/([0-9]{1,5})", text)
-    if found:
-        one = TemplatePause(int(found[1]), int(found[2]), int(found[3]))
-        bounds = zip(one, _TEMPLATE_PAUSE, strict=True)
-        if all(low <= value <= high for value, (low, high) in bounds):
-            return one
-    raise ValueError(_TEMPLATE_PAUSE_RULE)
 
 
 def hours(text: str) -> Hours:
@@ -129,5 +115,11 @@ def hours(text: str) -> Hours:
     raise ValueError("HH:MM-HH:MM, like 08:00-21:00, in Asia/Shanghai, of two different times")
 
 
-def _allowed(one: PhoneLimit) -> bool:
-    return 1 <= one.messages <= MAX_LIMIT and 1 <= one.seconds <= MAX_SECONDS
+def _numbers(text: str, bounds: Sequence[tuple[int, int]], rule: str) -> list[int]:
+    """Read whole numbers with / between, each within its bounds. Raises ValueError with a rule."""
+    if re.fullmatch(r"[0-9]{1,9}(?:/[0-9]{1,9})*", text):
+        found = [*map(int, text.split("/"))]
+        fit = [low <= n <= high for n, (low, high) in zip(found, bounds, strict=False)]
+        if all(fit) and len(found) == len(bounds):
+            return found
+    raise ValueError(rule)

@@ -20,7 +20,9 @@ def escaped(text: str) -> str:
     """
     if text.isprintable() and (text.isascii() or _BLANK_LETTERS.isdisjoint(text)):
         return text
-    return "".join(_escape(char) if _is_hidden(char) else char for char in text)
+    return "".join(
+        char.encode("unicode_escape").decode() if _is_hidden(char) else char for char in text
+    )
 
 
 def json_text(value: Any, *, indent: int | None = None, default: Any = None) -> str:
@@ -33,10 +35,6 @@ def _is_hidden(char: str) -> bool:
     if char.isprintable():
         return char in _BLANK_LETTERS
     return unicodedata.category(char) != "Zs"
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def _json_escape(found: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -126,8 +126,7 @@ def _pairs(account: str, samples: Iterable[Sample]) -> Iterator[_Pair]:
 def _is_sure(pairs: Sequence[_Pair], sign: float) -> bool:
     """Return whether a difference is there, and is not that of one hour, or of one template."""
 
-    def score(count: Callable[[_Pair], bool]) -> float:
-        counted = [one for one in pairs if count(one)]
+    def score(counted: Sequence[_Pair]) -> float:
         variance = sum(one.variance for one in counted)
         return sign * sum(one.difference for one in counted) / math.sqrt(variance) if counted else 0
 
@@ -135,18 +134,10 @@ def _is_sure(pairs: Sequence[_Pair], sign: float) -> bool:
     of_kinds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for one in pairs:
         of_kinds[one.kind] += one.weight
-    return (
-        score(lambda _: True) >= SURE
-        and all(
-            score(lambda one, hour=hour: one.hour != hour) >= STILL_SURE  # type: ignore[misc]
-            for hour in {one.hour for one in pairs}
-        )
-        and all(
-            score(lambda one, kind=kind: one.kind != kind) >= STILL_SURE  # type: ignore[misc]
-            for kind, weight in of_kinds.items()
-            if weight < half
-        )
-    )
+    small = [kind for kind, weight in of_kinds.items() if weight < half]
+    without = [[one for one in pairs if one.hour != hour] for hour in {one.hour for one in pairs}]
+    without += [[one for one in pairs if one.kind != kind] for kind in small]
+    return score(pairs) >= SURE and all(score(others) >= STILL_SURE for others in without)
 
 
 def moved(

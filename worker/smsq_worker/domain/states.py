@@ -24,6 +24,10 @@ class Outcome(StrEnum):
     """Nobody can know: the message's policy decides."""
 
 
+class LeaseExpired(Exception):  # noqa: N818
+    """An attempt's lease has ended: another may have begun, so nothing of it may be sent now."""
+
+
 Lanes = Literal["open", "probe", "closed", "shut"]
 """Whether wake-ups are consumed; `probe`: one, to find out whether a pause is over; `shut`: nor is
 anything else, because the ledger's schema is too new for this process."""

@@ -34,6 +34,20 @@ def only(accepts: Callable[[Any], bool]) -> Callable[[Any], Any]:
     return read
 
 
+def listed(read: Callable[[Any], Any], *, least: int = 0) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a reader of a list."""
+
+    def read_all(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) < least:
+            raise ValueError
+        return tuple(read(one) for one in value)
+
+    return read_all
+
+
+FLAG: Final = Field(only(lambda value: isinstance(value, bool)), "true or false")
+
+
 def read_tables(
     file: Traversable,
     name: str,

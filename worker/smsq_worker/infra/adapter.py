@@ -8,7 +8,6 @@ been sent, and is an exception of requests.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import socket
@@ -27,7 +26,7 @@ from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from smsq.boottime import now_s
-from smsq_worker.infra.answer import read_answer
+from smsq_worker.infra.answer import Response, read_answer
 from smsq_worker.infra.http import MIN_TIMEOUT_S, NotConnected, Request, name_of, socket_options
 from smsq_worker.infra.resolver import RESOLVER, Place, connect
 
@@ -36,20 +35,6 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_S: Final = 0.001
 """A connection that was waited over for longer may have been closed meanwhile."""
 _PORTS: Final = {"http": 80, "https": 443}
-
-
-_BLANK: Final = vars(requests.Response())
-
-
-class Response(requests.Response):
-    """A response whose body may be incomplete."""
-
-    def __init__(self) -> None:
-        # All share one empty cookie jar: to make one takes longer than to read an answer.
-        vars(self).update(_BLANK)
-
-    trouble = ""
-    """What went wrong while the body was read; `content` is what had come by then."""
 
 
 class _Connection:
@@ -79,16 +64,13 @@ class _Connection:
     def write(self, data: bytes) -> None:
         """Write a request. After an error in TLS it is unknown whether some of it has left."""
         self.sock.settimeout(self._write_s)
-        self._send_all(data)
-        self.sock.settimeout(self._read_s)
-
-    def _send_all(self, data: bytes) -> None:
         try:
             self.sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             pass  # The server may have answered before it closed the connection.
         except TimeoutError as error:
             raise ConnectionAbortedError from error
+        self.sock.settimeout(self._read_s)
 
     def rest(self) -> None:
         """Prepare for the next request."""
@@ -126,9 +108,7 @@ class _KernelTimed(_Connection):
             # The kernel has taken nothing.
             raise NotConnected(name_of(error)) from error
         if sent < len(data):
-            self.sock.settimeout(self._write_s)
-            self._send_all(data[sent:])
-            self.sock.settimeout(self._read_s)
+            super().write(data[sent:])
 
     def rest(self) -> None:
         super().rest()
@@ -148,7 +128,6 @@ class Adapter(BaseAdapter):
         read_timeout_s: float,
         idle_timeout_s: float,
         connections: int,
-        max_body: int,
         look_up: Callable[[str, float], list[Place]] | None = None,
     ) -> None:
         """`look_up` finds a host's addresses within a timeout, where the resolver is not to."""
@@ -164,7 +143,6 @@ class Adapter(BaseAdapter):
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._idle_timeout_s = idle_timeout_s
-        self._max_body = max_body
         self._look_up = look_up or RESOLVER.look_up
         self._options = socket_options(read_timeout_s, idle_timeout_s)
         self._idle: list[_Connection] = []
@@ -185,11 +163,11 @@ class Adapter(BaseAdapter):
         except Exception as error:
             raise NotConnected(name_of(error)) from error
         connection = self._open_connection(ready)
-        answer = None
+        response = None
         try:
             connection.write(data)
             end = time.monotonic() + self._read_timeout_s
-            answer = read_answer(connection.sock, end, self._max_body)
+            response = read_answer(connection.sock, end)
         except (TimeoutError, BlockingIOError) as error:
             raise requests.ReadTimeout from error
         except ssl.SSLError as error:
@@ -197,14 +175,10 @@ class Adapter(BaseAdapter):
         except (OSError, HTTPException) as error:
             raise requests.ConnectionError from error
         finally:
-            if answer and answer.keeps:
+            if response is not None and response.keeps:
                 self._keep(connection)
             else:
                 connection.sock.close()
-        response = Response()
-        response.status_code, response.headers = answer.status, answer.headers
-        response.raw, response.trouble = io.BytesIO(answer.body), answer.trouble
-        response.request = request  # type: ignore[assignment]
         return response
 
     def close(self) -> None:

@@ -6,11 +6,12 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from smsq.connection import Client
+from smsq_worker.infra.redis_fitness import read_info
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,10 @@ def is_full(client: Client) -> bool:
 def memory(client: Client) -> Memory | None:
     """Return the memory of a Redis; None if INFO is forbidden. Raises redis.RedisError."""
     full = is_full(client)
-    try:
-        info: Any = client.info("memory")
+    info = read_info(client, "memory")
+    if "maxmemory" in info:
         return Memory(int(info["used_memory"]), int(info["maxmemory"]), full)
-    except (ResponseError, KeyError):  # an ACL forbids it
-        return Memory(0, 0, full) if full else None
+    return Memory(0, 0, full) if full else None
 
 
 class MemoryWatch:

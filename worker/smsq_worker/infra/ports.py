@@ -17,22 +17,43 @@ from smsq_worker.config.parsers import Bind
 QUIET_PORTS: Final = (20_000, 32_000)
 """Below the range of outgoing connections on Linux, one of which could take the port at once."""
 
+ANOTHER: Final = "set another HOST:PORT"
 _WITHIN_S: Final = 2.0
 _OK: Final = 200
+_BACKLOG: Final = 1024
 _dice: Final = random.SystemRandom()
 
 
 class Wish(NamedTuple):
     """Where to listen, which setting says so, and what to change if it is impossible."""
 
-    setting: str
     bind: Bind
-    remedy: str = "set another HOST:PORT"
+    setting: str
+    remedy: str = ANOTHER
 
 
-def listen(bind: Bind, setting: str) -> socket.socket:
+def opened(bind: Bind) -> socket.socket:
+    """Listen on a TCP socket; port 0 takes a free one. Raises OSError."""
+    host, port = bind
+    listening = socket.socket(_family(host), socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port or free_port(host)))
+        # Only this fails if another socket is bound there without listening.
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def listen(bind: Bind, setting: str, remedy: str = ANOTHER) -> socket.socket:
     """Listen on a TCP socket. Raises SettingsError that names the setting to change."""
-    return _listen(Wish(setting, bind))
+    try:
+        return opened(bind)
+    except OSError as error:
+        why = f"cannot listen on {shown(bind)}: {error.strerror}"
+        raise SettingsError([f"{setting}: {why}; {remedy}"]) from None
 
 
 def require_free(bind: Bind, setting: str) -> None:
@@ -50,7 +71,7 @@ def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
     with ExitStack() as held:
         for wish in wishes:
             try:
-                listening = held.enter_context(_listen(wish))
+                listening = held.enter_context(listen(*wish))
             except SettingsError as error:
                 problems += error.problems
             else:
@@ -96,18 +117,3 @@ def is_up(url: str) -> bool:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _listen(wish: Wish) -> socket.socket:
-    host, port = wish.bind
-    listening = socket.socket(_family(host), socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port or free_port(host)))
-        # Only this fails if another socket is bound there without listening.
-        listening.listen()
-    except OSError as error:
-        listening.close()
-        why = f"cannot listen on {shown(wish.bind)}: {error.strerror}"
-        raise SettingsError([f"{wish.setting}: {why}; {wish.remedy}"]) from None
-    return listening

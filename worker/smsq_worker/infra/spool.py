@@ -101,7 +101,7 @@ class Spool:
 
     def pending(self) -> bool:
         """Return whether entries of any process wait to be replayed."""
-        return self._file is not None or next(self._left_behind(), None) is not None
+        return self._file is not None or bool(self._left_behind())
 
     def replay(self, apply: Callable[[dict[str, Any]], object]) -> Replayed:
         """Apply all entries in order, and set aside those that `apply` rejects.
@@ -110,21 +110,8 @@ class Spool:
         the entries wait for the next replay. A file that cannot be read delays no other.
         """
         problems: list[OSError] = []
-        # Ours stays open until the others came through: a new file at each try would be one for
-        # each second of an outage.
-        others = self._replay_left_behind(apply, problems)
-        with self._alone():
-            self._close()
-        ours = self._replay_left_behind(apply, problems)
-        if problems:
-            raise problems[0]
-        return Replayed(others.applied + ours.applied, others.set_aside + ours.set_aside)
-
-    def _replay_left_behind(
-        self, apply: Callable[[dict[str, Any]], object], problems: list[OSError]
-    ) -> Replayed:
         applied, bad = 0, 0
-        for path in self._left_behind():
+        for path in self._to_replay():
             try:
                 done = _replay(path, apply)
             except FileNotFoundError:  # another process was quicker
@@ -133,7 +120,17 @@ class Spool:
                 problems.append(error)
                 continue
             applied, bad = applied + done.applied, bad + done.set_aside
+        if problems:
+            raise problems[0]
         return Replayed(applied, bad)
+
+    def _to_replay(self) -> Iterator[Path]:
+        yield from self._left_behind()
+        # Ours stays open until the others came through: a new file at each try would be one for
+        # each second of an outage.
+        with self._alone():
+            self._close()
+        yield from self._left_behind()
 
     def _require_room(self, more: int) -> None:
         if self._max_bytes is None:
@@ -195,11 +192,11 @@ class Spool:
         with suppress(OSError):
             file.close()
 
-    def _left_behind(self) -> Iterator[Path]:
+    def _left_behind(self) -> list[Path]:
         """Return the files that nobody writes any more, oldest first."""
         found = [*self._folder.glob(f"{self._name}-*{READY}")]
         found += filter(_abandoned, self._folder.glob(f"{self._name}-*{ACTIVE}"))
-        yield from sorted(found, key=lambda path: path.name)
+        return sorted(found, key=lambda path: path.name)
 
 
 def used(folder: Path, name: str) -> int:

@@ -15,8 +15,7 @@ from smsq.cipher import FernetCipher, PlaintextCipher
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import FIRST_CHECK_S
-from smsq_worker.domain.leases import LeaseExpired
-from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.states import LeaseExpired, Outcome
 from smsq_worker.domain.testnumbers import stat_for
 from smsq_worker.ledger.payloads import EncryptingActs, opened
 from smsq_worker.ledger.types import Admission, Admitted, AttemptResult, Rejected, RetryLater

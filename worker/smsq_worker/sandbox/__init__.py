@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from smsq_worker.sandbox.accounts import SandboxAccounts
-from smsq_worker.sandbox.moods import MOODS
+from smsq_worker.sandbox.behaviour import MOODS
 from smsq_worker.sandbox.outcomes import OUTCOMES
 from smsq_worker.sandbox.port import BindError
-from smsq_worker.sandbox.server import Sandbox
+from smsq_worker.sandbox.server import Sandbox, run
 
-__all__ = ["MOODS", "OUTCOMES", "BindError", "Sandbox", "SandboxAccounts"]
+__all__ = ["MOODS", "OUTCOMES", "BindError", "Sandbox", "SandboxAccounts", "run"]

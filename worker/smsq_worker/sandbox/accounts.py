@@ -8,18 +8,15 @@ A further port has the switches, as that of an account may be down:
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from tornado.web import Application
-
-from smsq_worker.sandbox.handlers import HealthHandler, QuietHandler, UnknownHandler
-from smsq_worker.sandbox.moods import MOODS
+from smsq_worker.sandbox.behaviour import MOODS
+from smsq_worker.sandbox.handlers import QuietHandler, quiet_application
 from smsq_worker.sandbox.port import BindError, Port
-from smsq_worker.sandbox.server import Sandbox, until_signal
+from smsq_worker.sandbox.server import Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +31,18 @@ class SandboxAccounts:
         """By account, while they listen."""
         self._bind = bind
 
-    def run(self, on_ready: Callable[[str], None]) -> None:
-        """Serve as `Sandbox.run` does; the address is that of the switches."""
-        asyncio.run(until_signal(self.listening, on_ready))
-
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """Serve in this event loop while the block runs."""
         async with AsyncExitStack() as stack:
             for name, one in self.accounts.items():
                 self.urls[name] = await stack.enter_async_context(one.listening())
-            port = Port(self._bind, _switches(self))
+            own = {"accounts": self}
+            switches = quiet_application(
+                (r"/sandbox/accounts", _ListHandler, own),
+                (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, own),
+            )
+            port = Port(self._bind, switches)
             stack.push_async_callback(port.close)
             port.open()
             yield port.url
@@ -55,23 +53,11 @@ class SandboxAccounts:
         counted = one.journal.calls_summary()
         return {
             "url": f"{self.urls[name]}/",
-            "behaviour": one.mood.name,
+            "behaviour": one.mood,
             "accepted": one.journal.total,
             "requests": counted["total"],
             "outcomes": counted["outcomes"],
         }
-
-
-def _switches(accounts: SandboxAccounts) -> Application:
-    return Application(
-        [
-            (r"/sandbox/accounts", _ListHandler, {"accounts": accounts}),
-            (r"/sandbox/accounts/([^/]+)/([^/]+)", _SwitchHandler, {"accounts": accounts}),
-            (r"/healthz", HealthHandler),
-        ],
-        default_handler_class=UnknownHandler,
-        log_function=lambda _handler: None,
-    )
 
 
 class _AccountsHandler(QuietHandler):
@@ -93,7 +79,7 @@ class _SwitchHandler(_AccountsHandler):
             self._refuse(404, f"no such behaviour; there are {', '.join(MOODS)}")
         else:
             try:
-                await account.switch(MOODS[mood])
+                await account.switch(mood)
             except BindError as error:
                 self._refuse(409, f"it cannot listen again on {error}")
                 return

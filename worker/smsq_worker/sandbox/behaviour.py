@@ -1,9 +1,10 @@
-"""What the sandbox can do with one request, as data."""
+"""What the sandbox can do with a request, or with all of an account, as data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Body = Literal["documented", "no mid", "code as text", "padded", "truncated", "empty", "page"]
 """What the body of a response looks like; a page is HTML."""
@@ -53,3 +54,22 @@ class Outcome:
     first: Behaviour
     """What happens to the number's first request."""
     later: Behaviour
+
+
+NORMAL: Final = "normal"
+"""Each number does what its last four digits say."""
+DOWN: Final = "down"
+"""Nothing listens: connections are refused, and open ones are closed."""
+
+# What can be wrong with an account as a whole, whatever its numbers' digits say.
+MOODS: Final[Mapping[str, Behaviour | None]] = {
+    NORMAL: None,
+    DOWN: None,
+    "silent": Behaviour(accepts=False, transfer="silent"),
+    "503": Behaviour(accepts=False, status=503, body="page"),
+    # As with a wrong secret.
+    "refused": Behaviour(accepts=False, code=400, msg="校验失败"),
+    "no-balance": Behaviour(pushes=(Push("MA:0015"),)),
+    "garbage": Behaviour(accepts=False, body="page"),
+}
+"""What happens to every request; None where its number decides, or none arrives."""

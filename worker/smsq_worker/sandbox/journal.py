@@ -17,19 +17,9 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """One accepted request: a message that the vendor would have sent and charged for."""
-
-    at: str
-    mid: str
-    template: str
 
 
 def new_mid() -> str:
@@ -40,15 +30,16 @@ def new_mid() -> str:
 class Journal:
     """Counts of all requests, and a list of the accepted ones.
 
-    Written by the server's thread only. Any thread may read `total` and call the methods that
-    take a number: they touch one entry.
+    Written by the server's thread only. Any thread may read `total` and call `number_summary`,
+    which touches one entry.
     """
 
     def __init__(self, path: Path | None = None, account: str = "") -> None:
         self._path = path
         self._account = {"account": account} if account else {}
         self._file: IO[str] | None = None
-        self._accepted: dict[str, list[Accepted]] = {}
+        self._accepted: dict[str, list[dict[str, str]]] = {}
+        """By number: what the vendor would have sent and charged for."""
         self._requests: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self.total = 0
@@ -80,21 +71,14 @@ class Journal:
 
     def accept(self, phone: str, template: str, outcome: str) -> str:
         """Record an accepted request and return its new mid."""
-        entry = Accepted(datetime.now(UTC).isoformat(timespec="milliseconds"), new_mid(), template)
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry = {"at": at, "mid": new_mid(), "template": template}
         self._accepted.setdefault(phone, []).append(entry)
         self.total += 1
         if self._file is not None:
-            line = {"phone": phone, "outcome": outcome, **asdict(entry), **self._account}
+            line = {"phone": phone, "outcome": outcome, **entry, **self._account}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        return entry.mid
-
-    def accepted(self, phone: str) -> list[Accepted]:
-        """Return what was accepted for this number, oldest first."""
-        return list(self._accepted.get(phone, ()))
-
-    def calls(self, phone: str) -> int:
-        """Return the number of valid requests for this number, accepted or not."""
-        return self._requests[phone]
+        return entry["mid"]
 
     def accepted_summary(self) -> dict[str, Any]:
         """Return {"total", "numbers": {phone: count}}."""
@@ -102,13 +86,13 @@ class Journal:
         return {"total": self.total, "numbers": numbers}
 
     def number_summary(self, phone: str) -> dict[str, Any]:
-        """Return {"phone", "count", "mids", "accepted"}; zero for a number never seen."""
-        entries = self.accepted(phone)
+        """Return {"phone", "count", "mids", "accepted"}, oldest first; zero for one never seen."""
+        entries = [*self._accepted.get(phone, ())]
         return {
             "phone": phone,
             "count": len(entries),
-            "mids": [entry.mid for entry in entries],
-            "accepted": [asdict(entry) for entry in entries],
+            "mids": [entry["mid"] for entry in entries],
+            "accepted": entries,
         }
 
     def calls_summary(self) -> dict[str, Any]:

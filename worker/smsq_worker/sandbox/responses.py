@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import struct
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from tornado.web import RequestHandler
@@ -19,74 +18,40 @@ _DRIBBLE_PART = 8
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A request to respond to; `gone` is set once its client has closed the connection."""
+async def respond(
+    handler: RequestHandler, behaviour: Behaviour, mid: str, gone: asyncio.Event, slow_s: float
+) -> None:
+    """Respond, or fail to, in the way that the behaviour names.
 
-    handler: RequestHandler
-    behaviour: Behaviour
-    mid: str
-    gone: asyncio.Event
-    slow_s: float
-
-
-async def respond(exchange: Exchange) -> None:
-    """Respond, or fail to, in the way that the behaviour names."""
-    await _TRANSFERS[exchange.behaviour.transfer](exchange)
-
-
-async def _at_once(exchange: Exchange) -> None:
-    exchange.handler.write(_start(exchange))
-
-
-async def _slow(exchange: Exchange) -> None:
-    if not await interrupted(exchange.gone, exchange.slow_s):
-        await _at_once(exchange)
-
-
-async def _dribble(exchange: Exchange) -> None:
-    for byte in _start(exchange):
-        if await interrupted(exchange.gone, exchange.slow_s / _DRIBBLE_PART):
-            return
-        exchange.handler.write(bytes([byte]))
-        await exchange.handler.flush()
+    `gone` is set once the client has closed the connection.
+    """
+    transfer = behaviour.transfer
+    if transfer == "silent":
+        await interrupted(gone, None)
+    elif transfer == "reset":
+        stream = handler.detach()
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        stream.close()
+    elif transfer == "cut":
+        handler.write(_half(_start(handler, behaviour, mid)))
+        await handler.flush()
+        handler.detach().close()
+    elif transfer == "dribble":
+        for byte in _start(handler, behaviour, mid):
+            if await interrupted(gone, slow_s / _DRIBBLE_PART):
+                return
+            handler.write(bytes([byte]))
+            await handler.flush()
+    elif transfer == "at once" or not await interrupted(gone, slow_s):
+        handler.write(_start(handler, behaviour, mid))
 
 
-async def _cut(exchange: Exchange) -> None:
-    exchange.handler.write(_half(_start(exchange)))
-    await exchange.handler.flush()
-    exchange.handler.detach().close()
-
-
-async def _silent(exchange: Exchange) -> None:
-    await interrupted(exchange.gone, None)
-
-
-async def _reset(exchange: Exchange) -> None:
-    stream = exchange.handler.detach()
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    stream.close()
-
-
-_TRANSFERS = {
-    "at once": _at_once,
-    "slow": _slow,
-    "dribble": _dribble,
-    "cut": _cut,
-    "silent": _silent,
-    "reset": _reset,
-}
-
-
-def _start(exchange: Exchange) -> bytes:
+def _start(handler: RequestHandler, behaviour: Behaviour, mid: str) -> bytes:
     """Set status and headers; return the body that is to follow them."""
-    behaviour, handler = exchange.behaviour, exchange.handler
-    body = _body(behaviour, exchange.mid)
-    is_html = behaviour.body in {"padded", "page"}
+    body = _body(behaviour, mid)
+    kind = "text/html" if behaviour.body in {"padded", "page"} else "application/json"
     handler.set_status(behaviour.status)
-    handler.set_header(
-        "Content-Type", f"{'text/html' if is_html else 'application/json'}; charset=utf-8"
-    )
+    handler.set_header("Content-Type", f"{kind}; charset=utf-8")
     handler.set_header("Content-Length", str(len(body)))
     if behaviour.retry_after_s is not None:
         handler.set_header("Retry-After", str(behaviour.retry_after_s))

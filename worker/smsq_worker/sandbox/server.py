@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from smsq_worker.sandbox.handlers import Shared, application
+from smsq_worker.sandbox.behaviour import DOWN, NORMAL
+from smsq_worker.sandbox.handlers import application
 from smsq_worker.sandbox.journal import Journal
-from smsq_worker.sandbox.moods import DOWN, NORMAL, Mood
 from smsq_worker.sandbox.port import Port
 from smsq_worker.sandbox.reports import ReportPusher
 
@@ -38,19 +39,20 @@ class Sandbox:
     def __post_init__(self) -> None:
         self.journal = Journal(self.log_path, self.account)
         self.mood = NORMAL
+        """One of MOODS: how the account behaves now."""
+        self.pusher: ReportPusher
         self._port: Port
+        self._in_flight: set[asyncio.Task[Any]] = set()
 
-    def run(self, on_ready: Callable[[str], None]) -> None:
-        """Serve until SIGTERM or SIGINT; must be called in the main thread.
+    def track(self) -> None:
+        """Count the current task as a request in flight until it ends."""
+        if task := asyncio.current_task():
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
 
-        `on_ready` is called with the address once it listens. Raises BindError, or OSError if the
-        log cannot be written.
-        """
-        asyncio.run(until_signal(self.listening, on_ready))
-
-    async def switch(self, mood: Mood) -> None:
+    async def switch(self, mood: str) -> None:
         """Behave otherwise from now on. Raises BindError where its port was taken meanwhile."""
-        if mood is DOWN:
+        if mood == DOWN:
             await self._port.close()
         else:
             self._port.open()
@@ -60,26 +62,34 @@ class Sandbox:
     async def listening(self) -> AsyncIterator[str]:
         """Serve in this event loop while the block runs. Raises as `run` does."""
         with self.journal.recording():
-            pusher = ReportPusher(self.report_url, self.report_delay_s)
-            shared = Shared(self.secret, self.slow_s, self.journal, pusher, lambda: self.mood)
-            self._port = Port(self.bind, application(shared))
+            self.pusher = ReportPusher(self.report_url, self.report_delay_s)
+            self._port = Port(self.bind, application(self))
             try:
                 self._port.open()
                 yield self._port.url
             finally:
                 await self._port.close()
-                # Before idle: a request may still wait until its early report is taken.
-                await pusher.aclose()
-                await shared.idle()
+                # First, as a request may still wait until its early report is taken.
+                await self.pusher.aclose()
+                if self._in_flight:
+                    await asyncio.wait(self._in_flight)
 
 
-async def until_signal(
+def run(
     listening: Callable[[], AbstractAsyncContextManager[str]], on_ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with listening() as url:
-        on_ready(url)
-        await stop.wait()
+    """Serve one sandbox or several until SIGTERM or SIGINT; must be called in the main thread.
+
+    `on_ready` is called with the address once it listens. Raises BindError, or OSError if the
+    log cannot be written.
+    """
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with listening() as url:
+            on_ready(url)
+            await stop.wait()
+
+    asyncio.run(serve())

@@ -20,26 +20,21 @@ import tenacity
 from smsq.boottime import now_s
 from smsq_worker.config.gateway_address import MAX_PAUSE_S, TRIES, Address
 from smsq_worker.domain.codes import Scope
-from smsq_worker.domain.leases import LeaseExpired
-from smsq_worker.domain.states import Outcome
-from smsq_worker.infra.adapter import Adapter, Response
+from smsq_worker.domain.states import LeaseExpired, Outcome
+from smsq_worker.infra.adapter import Adapter
+from smsq_worker.infra.answer import Response
 from smsq_worker.infra.http import NotConnected, name_of
 from smsq_worker.vendors.mids import is_mid
 from smsq_worker.vendors.vendor import GatewayResult, Unfit, Vendor
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER: Final = 65_536
 SPARE_S: Final = 0.25
 """Kept free at the end of a lease, for clocks that drift and for writing the request."""
 
 TOO_LATE: Final = GatewayResult(
     Outcome.NOT_SENT, "its lease was over before the request was written"
 )
-
-
-def _no_wait() -> None:
-    pass
 
 
 class Gateway:
@@ -57,7 +52,6 @@ class Gateway:
             read_timeout_s=address.read_timeout_s,
             idle_timeout_s=address.idle_timeout_s,
             connections=address.connections,
-            max_body=MAX_ANSWER,
         )
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda result: not result.connected),
@@ -73,7 +67,7 @@ class Gateway:
         template: str,
         code: str,
         *,
-        wait: Callable[[], None] = _no_wait,
+        wait: Callable[[], None] = lambda: None,
         lease_ends: float = math.inf,
     ) -> GatewayResult:
         """Submit an SMS to the gateway once. Never raises.
@@ -88,7 +82,7 @@ class Gateway:
 
         def ready() -> None:
             # Over a second connection, the send time has come.
-            next(waits, _no_wait)()
+            next(waits, lambda: None)()
             # The process may have been stopped in between.
             if now_s() >= write_by:
                 raise LeaseExpired
@@ -128,8 +122,7 @@ class Gateway:
             result = self._vendor.understand(
                 response.status_code,
                 response.headers,
-                # `content` would read it in parts.
-                response.raw.read(),
+                response.content,
                 private,
                 trouble=response.trouble,
             )

@@ -46,10 +46,9 @@ def catalogues_of(
     known = vendors_of(settings) if vendors is None else vendors
 
     def load(one: GatewayAccount, where: str) -> Catalogue:
-        codes = known[one.account.key].codes
-        if one.codes_file == settings.codes_file:
-            return Catalogue.load(one.codes_file, codes)
-        return Catalogue.load(one.codes_file, codes, named_by=f"{where}codes_file")
+        of_settings = one.codes_file == settings.codes_file
+        named_by = "SMSQ_CODES_FILE" if of_settings else f"{where}codes_file"
+        return Catalogue.load(one.codes_file, known[one.account.key].codes, named_by=named_by)
 
     return _by_key(settings, load)
 

@@ -69,17 +69,17 @@ def is_multipart(content_type: str) -> bool:
     return content_type.lower().startswith("multipart/form-data")
 
 
-def multipart_fields(content_type: str, body: bytes) -> dict[str, bytes]:
-    """Return the fields of a multipart form, the last of repeated ones; none if it is malformed.
+def multipart_fields(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
+    """Return the fields of a multipart form, in order; none if it is malformed.
 
     Takes a time in proportion to the body, whatever that holds.
     """
     if len(content_type) > MAX_LINE:
-        return {}
+        return []
     boundary = multipart.parse_options_header(content_type)[1].get("boundary", "")
     if b"\r\n" not in body:  # Some clients end lines as in C.
         body = body.replace(b"\n", b"\r\n")
-    fields: dict[str, bytes] = {}
+    fields: list[tuple[str, bytes]] = []
     part: Any = None
     try:
         parser = multipart.PushMultipartParser(
@@ -90,14 +90,14 @@ def multipart_fields(content_type: str, body: bytes) -> dict[str, bytes]:
         )
         for event in parser.parse(body):
             if isinstance(event, bytes | bytearray):
-                fields[part.name] += event
+                fields[-1] = part.name, fields[-1][1] + event
             elif event:
                 part = event
-                fields[part.name] = b""
+                fields.append((part.name, b""))
             else:
-                fields[part.name] = _decoded(fields[part.name], part)
+                fields[-1] = part.name, _decoded(fields[-1][1], part)
     except (multipart.MultipartError, ValueError):
-        return {}
+        return []
     return fields
 
 

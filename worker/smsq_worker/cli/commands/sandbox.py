@@ -163,7 +163,7 @@ def _report_url(settings: Settings, token: str) -> str | None:
 def _run(gateway: Sandbox | SandboxAccounts, settings: Settings) -> None:
     from smsq.errors import SettingsError
     from smsq_worker.infra import logs
-    from smsq_worker.sandbox import BindError, Sandbox
+    from smsq_worker.sandbox import BindError, Sandbox, run
 
     announce = partial(logs.announce, log, settings.log_format)
 
@@ -178,7 +178,7 @@ def _run(gateway: Sandbox | SandboxAccounts, settings: Settings) -> None:
             announce("No reports will be sent: SMSQ_SANDBOX_REPORT_URL is not set.")
 
     try:
-        gateway.run(on_ready)
+        run(gateway.listening, on_ready)
     except BindError as error:
         where = "a url of --accounts, or " * (not isinstance(gateway, Sandbox))
         raise SettingsError(

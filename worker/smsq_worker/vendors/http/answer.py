@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -51,6 +51,10 @@ class Answers:
     """Codes -> one of `KINDS`; a code may be "http-429"."""
     other: str
     """What other codes mean."""
+    secrets: Sequence[str] = field(repr=False)
+    """The account's, in all forms; they are never shown."""
+    split: str
+    """What separates the variables in a code, each of which is private; or ""."""
 
     def understand(
         self,
@@ -62,11 +66,15 @@ class Answers:
         trouble: str = "",
     ) -> GatewayResult:
         """Return what an answer means. Never raises."""
+        hidden = [*private, *self.secrets]
+        if self.split:
+            parts = [part for text in private for part in text.split(self.split)]
+            hidden += [part for part in parts if len(part) >= MIN_PRIVATE]
         code, mid, words = self._read(body, is_whole=not trouble)
         kind = self._kind(code, mid, status)
         if kind == "accepted":
             return GatewayResult(Outcome.ACCEPTED, "" if mid else "no usable mid", mid, odd=trouble)
-        shown = self._shown(code, private) if code else f"http-{status}"
+        shown = self._shown(code, hidden) if code else f"http-{status}"
         if kind in {"not_sent", "too_fast"}:
             return GatewayResult(
                 Outcome.NOT_SENT,
@@ -80,7 +88,7 @@ class Answers:
             unread = f"http {status}" if status >= 500 else f"unreadable answer, http {status}"  # noqa: PLR2004
             detail = trouble or (f"gateway:{shown}" if code else unread)
             return GatewayResult(Outcome.MAYBE_SENT, detail, trouble=True)
-        detail = f"gateway:{shown} {fit_words(words, private)}".strip()
+        detail = f"gateway:{shown} {fit_words(words, hidden)}".strip()
         scope = kind if kind in SCOPES else ""
         return GatewayResult(Outcome.REFUSED, detail, odd=trouble, scope=scope)
 
@@ -96,8 +104,10 @@ class Answers:
         is_said = bool(kind)
         kind = kind or self.meanings.get(f"http-{status}") or _BY_STATUS.get(status, "")
         if kind == "accepted":
+            groups = self.pattern.groupindex if self.pattern else {}
             # A status alone is what any page in between has: then the mid must be there.
-            is_sure = status < HTTPStatus.BAD_REQUEST and (is_said or self._has_no_mid)
+            has_none = self.mid is None and "mid" not in groups
+            is_sure = status < HTTPStatus.BAD_REQUEST and (is_said or has_none)
             if code and not (is_said or mid) and self.other == "refused":
                 # A refusal that the vendor answers with the status of an acceptance.
                 return self.other
@@ -109,10 +119,6 @@ class Answers:
         if code:
             return self.other
         return "refused" if status >= HTTPStatus.BAD_REQUEST else "maybe_sent"
-
-    @property
-    def _has_no_mid(self) -> bool:
-        return self.mid is None and (self.pattern is None or "mid" not in self.pattern.groupindex)
 
     def _read(self, body: bytes, *, is_whole: bool) -> tuple[str, str, str]:
         """Return an answer's code, mid and words, each "" where it has none."""

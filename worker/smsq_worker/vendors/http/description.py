@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,12 +18,12 @@ from smsq_worker.vendors.http import pattern as patterns
 from smsq_worker.vendors.http.answer import KINDS, Answers
 from smsq_worker.vendors.http.fields import (
     CODES,
-    HEADER,
     NAME,
     NAMES,
     POINTER,
     POINTERS,
     choice,
+    header_name,
     names,
     table_of,
     text_line,
@@ -32,7 +32,7 @@ from smsq_worker.vendors.http.outgoing import FORM, JSON, Outgoing, Variables
 from smsq_worker.vendors.http.reader import Reader, Table
 from smsq_worker.vendors.http.report_tables import read_incoming
 from smsq_worker.vendors.http.reports import Incoming
-from smsq_worker.vendors.http.template import Template, json_template
+from smsq_worker.vendors.http.template import OF_MESSAGE, Template, json_template
 from smsq_worker.vendors.vendor import VendorOptions
 
 MAX_FILE: Final = 65_536
@@ -46,15 +46,8 @@ URL: Final = (
 _BY_STATUS: Final = re.compile(r"http-[1-5][0-9]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a file says, for one account."""
-
-    outgoing: Outgoing
-    answers: Answers
-    incoming: Incoming | None
-    codes: Sequence[Path]
-    """The files of its catalogue, beside the states of SMPP."""
+Description = tuple[Outgoing, Answers, Incoming | None, Sequence[Path]]
+"""What a file says, for one account; last the files of its catalogue, beside SMPP's states."""
 
 
 def load(options: VendorOptions) -> Description:
@@ -82,18 +75,16 @@ class _Document(Reader):
         for name in ("request", "answer"):
             if name not in self._document:
                 self.say(f"[{name}] is missing")
-        codes = self._codes()
+        codes, outgoing = self._codes(), self._outgoing()
+        answers = self._answers(outgoing.variables.split)
         reports = self._document.get("reports")
-        return Description(
-            outgoing=self._outgoing(),
-            answers=self._answers(),
-            incoming=None if reports is None else read_incoming(self, reports, (SMPP, *codes)),
-            codes=codes,
-        )
+        incoming = None if reports is None else read_incoming(self, reports, (SMPP, *codes))
+        return outgoing, answers, incoming, codes
 
     def _outgoing(self) -> Outgoing:
-        text = self.text()
-        texts = Field(table_of(text.read), f"a table of texts, and each {text.allowed}")
+        text = f"text; a placeholder is one of {OF_MESSAGE}, {self.of_account}; {{{{ is a brace"
+        read_text = partial(Template, constants=self.constants)
+        texts = Field(table_of(read_text), f"a table of texts, and each {text}")
         found = self.fields(
             "request",
             self._document.get("request", {}),
@@ -111,7 +102,7 @@ class _Document(Reader):
                     lambda value: json_template(
                         only(lambda one: isinstance(one, dict | list))(value), self.constants
                     ),
-                    f"a table or a list; each text in it is {text.allowed}; "
+                    f"a table or a list; each text in it is {text}; "
                     '"{variables}" alone is an object, "{values}" an array',
                 ),
             },
@@ -148,11 +139,10 @@ class _Document(Reader):
         return found[1], tuple(Template(one, self.constants) for one in found[2].split("/")[1:])
 
     def _headers(self, value: Any) -> dict[str, str]:
-        headers = {name.lower(): one for name, one in table_of(self.constant)(value).items()}
-        for name, one in headers.items():
-            if not HEADER.fullmatch(name) or name in _OURS or not one.isascii():
-                raise ValueError
-            parsers.header_text(one)
+        given = table_of(lambda one: parsers.header_text(self.constant(one)))(value)
+        headers = {header_name(name): one for name, one in given.items()}
+        if not _OURS.isdisjoint(headers):
+            raise ValueError
         return headers
 
     def _variables(self) -> Variables:
@@ -172,7 +162,7 @@ class _Document(Reader):
             self.say('[variables]: several names need split, like split = ","')
         return Variables(**found)
 
-    def _answers(self) -> Answers:
+    def _answers(self, split: str) -> Answers:
         found = self.fields(
             "answer",
             self._document.get("answer", {}),
@@ -210,6 +200,8 @@ class _Document(Reader):
             meanings=meanings,
             # Where a page does not say that all other codes are refusals, they are none.
             other=found.get("other", "maybe_sent"),
+            secrets=[self.constants[f"secret{part}"] for part in ("", ".password", ".base64")],
+            split=split,
         )
 
     def _codes(self) -> tuple[Path, ...]:

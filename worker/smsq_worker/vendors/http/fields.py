@@ -6,23 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from smsq_worker.domain.toml_file import Field, only
+from smsq_worker.domain.toml_file import Field, listed, only
 from smsq_worker.vendors.http.pointer import as_text, pointer
 from smsq_worker.vendors.http.template import MAX_VARIABLES
 
 _CODE: Final = re.compile(r"\S{1,64}")
-HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-
-
-def listed(read: Callable[[Any], Any], *, least: int = 0) -> Callable[[Any], tuple[Any, ...]]:
-    """Return a reader of a list."""
-
-    def read_all(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list) or len(value) < least:
-            raise ValueError
-        return tuple(read(one) for one in value)
-
-    return read_all
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def one_or_more(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
@@ -55,6 +44,13 @@ def code_text(value: Any) -> str:
     if not _CODE.fullmatch(text):
         raise ValueError
     return text
+
+
+def header_name(value: Any) -> str:
+    """Read the name of a header, in small letters."""
+    if not (isinstance(value, str) and _HEADER.fullmatch(value)):
+        raise ValueError
+    return value.lower()
 
 
 def choice(*allowed: str) -> Field:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from smsq.suggestions import hint
 from smsq_worker.domain.toml_file import Field, read_fields
-from smsq_worker.vendors.http.template import OF_MESSAGE, Template
+from smsq_worker.vendors.http.template import Template
 from smsq_worker.vendors.vendor import VendorOptions
 
 _SETTING: Final = re.compile(r"\{settings\.([a-z0-9_]+)\}")
@@ -51,21 +51,9 @@ class Reader:
         """Return the placeholders of the account, for people."""
         return ", ".join(f"{{{name}}}" for name in self.constants)
 
-    def text(self) -> Field:
-        """Return the field of a text that may hold all placeholders."""
-        return Field(
-            lambda value: Template(value, self.constants),
-            f"text; a placeholder is one of {OF_MESSAGE}, {self.of_account}; {{{{ is a brace",
-        )
-
     def constant(self, value: Any) -> str:
         """Read a text with placeholders of the account alone. Raises ValueError."""
         return Template(value, self.constants, of_message=False).fill()
-
-    @property
-    def has_secret(self) -> bool:
-        """Return whether this process has the account's secret, as not every one needs it."""
-        return bool(self._options.secret)
 
     def say(self, problem: str) -> None:
         """Note a mistake."""

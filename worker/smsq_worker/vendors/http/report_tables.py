@@ -12,12 +12,12 @@ from smsq_worker.domain.codes import Catalogue
 from smsq_worker.domain.toml_file import Field, only
 from smsq_worker.vendors.http import signature
 from smsq_worker.vendors.http.fields import (
-    HEADER,
     NAME,
     POINTER,
     POINTERS,
     choice,
     code_text,
+    header_name,
     one_or_more,
     table_of,
     text_line,
@@ -47,20 +47,14 @@ def read_incoming(reader: Reader, table: Any, codes: Sequence[Traversable]) -> I
         "mid",
         "stat",
     )
-    place, of_field = found.get("in", "json"), found.get("field", "")
-    if of_field and place == "json":
+    place, stats = found.pop("in", "json"), found.pop("stats", {})
+    if "field" in found and place == "json":
         reader.say('[reports], field field: is for in = "form" or "query"')
-    _check_stats(reader, found.get("stats", {}), codes)
-    return Incoming(
-        place=place,
-        field=of_field,
-        items=found.get("items", pointer("")),
-        mid=found.get("mid", pointer("")),
-        stat=found.get("stat", ()),
-        stats=found.get("stats", {}),
-        signature=_signature(reader, found["signature"]) if "signature" in found else None,
-        answer=_report_answer(reader, found.get("answer", {})),
-    )
+    _check_stats(reader, stats, codes)
+    if "signature" in found:
+        found["signature"] = _signature(reader, found["signature"])
+    answer = _report_answer(reader, found.pop("answer", {}))
+    return Incoming(answer, stats, place, **found)
 
 
 def _check_stats(reader: Reader, stats: Mapping[str, str], codes: Sequence[Traversable]) -> None:
@@ -84,10 +78,7 @@ def _signature(reader: Reader, table: Table) -> Signature:
         {
             "kind": choice(*signature.KINDS),
             "key": Field(reader.constant, f"text with one of the placeholders {reader.of_account}"),
-            "header": Field(
-                only(lambda value: isinstance(value, str) and bool(HEADER.fullmatch(value))),
-                "the name of a header",
-            ),
+            "header": Field(header_name, "the name of a header"),
             "field": POINTER,
             "over": Field(
                 one_or_more(_signed),
@@ -111,17 +102,10 @@ def _signature(reader: Reader, table: Table) -> Signature:
     is_keyed = found.get("kind", "hmac").startswith(("hmac", "token"))
     if not is_keyed and "over" in found and "key" not in found["over"]:
         reader.say("[reports.signature]: over has no key, so anybody could sign")
-    if reader.has_secret and not found.get("key", "-"):
+    # Not every process has the secret, as not every one needs it.
+    if reader.constants["secret"] and not found.get("key", "-"):
         reader.say("[reports.signature], field key: is empty, so anybody could sign")
-    return Signature(
-        kind=found.get("kind", ""),
-        key=found.get("key", ""),
-        header=found.get("header", "").lower(),
-        field_=found.get("field"),
-        over=found.get("over", ()),
-        encoding=found.get("encoding", "hex"),
-        origin=found.get("origin", ""),
-    )
+    return Signature(field_=found.pop("field", None), **found)
 
 
 def _report_answer(reader: Reader, table: Table) -> ReportAnswer:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
 from smsq_worker.vendors.http.answer import loads
-from smsq_worker.vendors.http.pointer import Pointer, as_text, first_text
+from smsq_worker.vendors.http.pointer import Pointer, as_text, first_text, pointer
 from smsq_worker.vendors.http.signature import MAX_FIELDS, Signature
 from smsq_worker.vendors.mids import clean_mid
 from smsq_worker.vendors.text import clean_stat, decode, trimmed
@@ -26,18 +26,18 @@ _FAILURES: Final[Mapping[Taken, tuple[int, str]]] = {
 class Incoming:
     """Reads requests with reports."""
 
-    place: str
-    """One of `PLACES`."""
-    field: str
-    """The form's field that holds JSON; "" where the form is the report itself."""
-    items: Pointer
-    mid: Pointer
-    stat: Sequence[Pointer]
-    """Of these the first that is not empty."""
+    answer: ReportAnswer
     stats: Mapping[str, str]
     """The vendor's stats -> those of the catalogue, where they differ."""
-    signature: Signature | None
-    answer: ReportAnswer
+    place: str = "json"
+    """One of `PLACES`."""
+    field: str = ""
+    """The form's field that holds JSON; "" where the form is the report itself."""
+    items: Pointer = pointer("")
+    mid: Pointer = pointer("")
+    stat: Sequence[Pointer] = ()
+    """Of these the first that is not empty."""
+    signature: Signature | None = None
 
     def read(self, request: ReportRequest) -> Reports:
         """Return the reports in a request. Raises WrongSignature."""

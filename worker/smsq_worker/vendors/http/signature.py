@@ -26,15 +26,15 @@ ENCODINGS: Final[Mapping[str, Callable[[bytes], str]]] = {
 class Signature:
     """Checks requests."""
 
-    kind: str
-    key: str = field(repr=False)
-    header: str
+    kind: str = ""
+    key: str = field(default="", repr=False)
+    header: str = ""
     """In small letters; "" where a field has it."""
-    field_: Pointer | None
-    over: Sequence[str | Pointer]
+    field_: Pointer | None = None
+    over: Sequence[str | Pointer] = ()
     """What is signed: parts of `OVER`, and fields, one after another."""
-    encoding: str
-    origin: str
+    encoding: str = "hex"
+    origin: str = ""
     """Where the vendor sends reports, as https://host; "" where the request has that, too."""
 
     def is_right(self, request: ReportRequest, fields: Any) -> bool:

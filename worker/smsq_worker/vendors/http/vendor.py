@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-
 from smsq_worker.domain.codes import SMPP
 from smsq_worker.vendors.http import description
-from smsq_worker.vendors.http.answer import MIN_PRIVATE
-from smsq_worker.vendors.vendor import (
-    GatewayResult,
-    ReportAnswer,
-    ReportRequest,
-    Reports,
-    Request,
-    Taken,
-    VendorOptions,
-)
+from smsq_worker.vendors.vendor import ReportAnswer, ReportRequest, Reports, Taken, VendorOptions
 
 NO_REPORTS = ReportAnswer(404, "text/plain; charset=utf-8", b"no reports are expected")
 
@@ -26,36 +14,13 @@ class HttpVendor:
 
     def __init__(self, options: VendorOptions) -> None:
         """Read the description. Raises SettingsError with a line for each mistake."""
-        said = description.load(options)
-        self._outgoing, self._answers, self._incoming = said.outgoing, said.answers, said.incoming
-        _, _, password = options.secret.partition(":")
-        encoded = base64.b64encode(options.secret.encode()).decode()
-        self._private = (options.secret, password, encoded)
-        self.url = f"{said.outgoing.origin}/"
-        self.codes = (SMPP, *said.codes)
-        signature = said.incoming.signature if said.incoming else None
+        outgoing, answers, self._incoming, codes = description.load(options)
+        self.request, self.understand = outgoing.request, answers.understand
+        self.url = f"{outgoing.origin}/"
+        self.codes = (SMPP, *codes)
+        signature = self._incoming.signature if self._incoming else None
         lacks = signature is not None and not signature.key
         self.reports_need = "secret, with which reports are signed" if lacks else ""
-
-    def request(self, phone: str, template: str, code: str) -> Request:
-        """Return the request of a message. Raises Unfit."""
-        return self._outgoing.request(phone, template, code)
-
-    def understand(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        private: Sequence[str] = (),
-        *,
-        trouble: str = "",
-    ) -> GatewayResult:
-        """Return what an answer means."""
-        hidden = [*private, *self._private]
-        if split := self._outgoing.variables.split:
-            parts = [part for text in private for part in text.split(split)]
-            hidden += [part for part in parts if len(part) >= MIN_PRIVATE]
-        return self._answers.understand(status, headers, body, hidden, trouble=trouble)
 
     def read_reports(self, request: ReportRequest) -> Reports:
         """Return the reports in a request. Raises WrongSignature."""

@@ -40,7 +40,7 @@ def _form(text: bytes) -> dict[str, str]:
 
 
 def _multipart(content_type: str, body: bytes) -> dict[str, str]:
-    return {name: _text(value) for name, value in multipart_fields(content_type, body).items()}
+    return {name: _text(value) for name, value in multipart_fields(content_type, body)}
 
 
 def _text(body: bytes) -> str:

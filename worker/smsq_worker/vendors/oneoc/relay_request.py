@@ -6,7 +6,6 @@ multipart form.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -25,7 +24,6 @@ _CHARSETS: Final = ("utf-8", "gb18030")
 _KNOWN: Final = frozenset({*ROUTE, *ARGUMENTS, *OPTIONAL})
 _SENT_AS: Final = {"phone": "mobphone", "template": "smstemplate"}
 """How the gateway calls what smsq calls otherwise."""
-_PART: Final = re.compile(rb'(?im)^content-disposition:[^\r\n]*[; ]name="?(\w+)"?')
 
 Pairs = list[tuple[str, bytes]]
 
@@ -59,7 +57,6 @@ def read(
     as they came. Raises InvalidMessage for any other request, and for a parameter that is there
     twice with two values: one of them would get an SMS that was meant for the other.
     """
-    _require_single_parts(content_type, body)
     try:
         given = [*_form(query), *_fields(content_type, body)]
     except ValueError:
@@ -79,21 +76,7 @@ def read(
 def _fields(content_type: str, body: bytes) -> Pairs:
     if not is_multipart(content_type):
         return [] if _is_json("", body) else _form(body)
-    return [*multipart_fields(content_type, body).items()]
-
-
-def _require_single_parts(content_type: str, body: bytes) -> None:
-    if not is_multipart(content_type):
-        return
-    named = [name.decode("latin-1") for name in _PART.findall(body)]
-    for name in sorted(_KNOWN.intersection(named)):
-        if named.count(name) > 1:
-            raise _Repeated(name)
-
-
-class _Repeated(InvalidMessage):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is there more than once: send it once")
+    return multipart_fields(content_type, body)
 
 
 def _once(given: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
@@ -103,7 +86,7 @@ def _once(given: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
         if not found.get(name):
             found[name] = value
         elif value not in {b"", found[name]}:
-            raise _Repeated(name)
+            raise InvalidMessage(f"{name} is there more than once: send it once")
     return found
 
 

@@ -37,11 +37,7 @@ def understand(
     *,
     trouble: str = "",
 ) -> GatewayResult:
-    """Return what an HTTP answer, whatever it holds, means for the attempt.
-
-    `private` are texts to mask where the vendor echoes them; `trouble` names what went wrong while
-    the body was read, in which case `body` is what had come by then.
-    """
+    """Return what an HTTP answer, whatever it holds, means for the attempt: as of `Vendor`."""
     try:
         value, odd = loads(body), trouble
     except ValueError:
