@@ -145,7 +145,10 @@ def test_explain_says_that_a_message_waits_for_its_campaign(scene: Scene, comman
     scene.enter("a", lane="bulk", campaign="spring")
     Campaigns(scene.client, scene.rules).do("pause", "spring")
     scene.admit("a")
-    assert "it waits for its campaign: smsq campaign show spring" in command("explain", "a")[1]
+    assert (
+        "it waits for its campaign, which is paused or slowed: smsq campaign show spring"
+        in command("explain", "a")[1]
+    )
     Campaigns(scene.client, scene.rules).do("cancel", "spring")
     code, told, _ = command("explain", "a")
     assert code == 0
@@ -173,6 +176,20 @@ def test_a_doubt_is_counted_in_the_answer_and_explain_names_the_campaign(
     assert code == 0
     assert told.startswith("cancelled campaign spring: 1 cancelled, 0 under way, 1 failed, as an ")
     assert "campaign spring\n" in command("explain", "a")[1]
+
+
+def test_the_overview_says_that_messages_wait_for_paused_campaigns(command: Smsq) -> None:
+    smsq.send_many(ROWS, campaign="spring")
+    assert "campaigns" not in command("status")[1]
+    command("campaign", "pause", "spring")
+    assert (
+        "paused    campaigns: 3 messages of theirs wait, look: smsq campaign\n"
+        in command("status")[1]
+    )
+    told = json.loads(command("status", "--json")[1])
+    assert told["paused_campaigns"] == {"campaigns": 1, "waiting": 3}
+    command("campaign", "resume", "spring")
+    assert "campaigns" not in command("status")[1]
 
 
 def test_a_campaign_is_not_paused_by_the_command_for_templates(command: Smsq) -> None:

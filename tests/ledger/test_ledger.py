@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import redis
@@ -461,6 +462,27 @@ def test_a_message_whose_wake_up_may_be_in_its_queue_is_not_woken_up(
     scene.go("sent")
     for _ in range(3):
         assert look_again(scene, oldest) == []
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("per_s", "queued", "wait_ms"),
+    [(10, 1_000_000, HOUR_MS), (10, 6_000, 600_000), (10, 5, 30_000), (1000, 1_000_000, 1_000_000)],
+)
+def test_an_old_message_is_looked_at_again_when_its_lane_would_be_empty(
+    client: redis.Redis, settings: Settings, per_s: float, queued: int, wait_ms: int
+) -> None:
+    """Its wake-up may be among the last of its queue, or be lost with a worker that had it."""
+    scene = Scene(client, replace(settings, rate_per_s=per_s))
+    scene.enter()
+    client.hincrby(keys.message("m1"), "published", -HOUR_MS)
+    client.hset(keys.LIVE, "notice:queued", queued)
+    assert look_again(scene, ["m1"]) == []
+    seconds, micros = client.time()
+    left_ms = client.zscore(keys.TIMERS, "m1") - seconds * 1000 - micros / 1000
+    assert wait_ms - 10_000 < left_ms <= wait_ms + 10_000
 
 
 def test_a_message_that_a_worker_has_in_hand_is_not_woken_up(scene: Scene) -> None:

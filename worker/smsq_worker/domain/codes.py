@@ -257,8 +257,7 @@ def _lay_over(
     for written, table in (tables or {}).items():
         key = _key(written)
         if "?" in key or not written.strip():
-            allowed = f"1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"
-            found = [f": is not a code, which has {allowed}"]
+            found = [f": is not a code, which has 1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"]
         elif key in written_as:
             found = [f': is the same code as "{written_as[key]}"; give it once']
         else:

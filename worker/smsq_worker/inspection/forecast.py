@@ -160,7 +160,10 @@ def _deferred(story: Story) -> Iterator[Event]:
         yield from _stops(story) or [Event(None, "pause", words)]
     elif trace.in_campaign_room:
         name = trace.status.campaign or ""
-        words = _("it waits for its campaign: smsq campaign show {name}", name=clean(name))
+        words = _(
+            "it waits for its campaign, which is paused or slowed: smsq campaign show {name}",
+            name=clean(name),
+        )
         yield Event(None, "pause", words)
     else:
         yield Event(trace.timer_at, "resume", _why_then(story) + _overdue(trace))

@@ -15,6 +15,7 @@ import redis
 from kombu.transport.redis import PRIORITY_STEPS, Channel
 
 from smsq.app import QUEUES
+from smsq.campaigns import PAUSED
 from smsq.connection import Client, connect_impatiently, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
 from smsq_worker.config.rules import Rules
@@ -67,6 +68,9 @@ class Snapshot:
     rate: Rate
     """Of all accounts together."""
     pauses: tuple[Pause, ...]
+    """Of accounts, templates and outages."""
+    paused_campaigns: tuple[int, int]
+    """How many campaigns are paused, and how many messages of theirs wait."""
     lanes: dict[str, LaneView]
     reports_waiting: int | None
     """Reports in their queue; None if the broker does not answer."""
@@ -125,6 +129,7 @@ class Inspector:
             at=timestamps.at(now_ms),
             rate=together(accounts) if accounts else self.control.rate(),
             pauses=tuple(pauses),
+            paused_campaigns=self.campaigns.waiting()[PAUSED],
             lanes=lanes,
             reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
             inbox=self.ledger.inbox_size(),

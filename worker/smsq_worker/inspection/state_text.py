@@ -17,7 +17,7 @@ from smsq_worker.vendors.oneoc.relay_request import WRONG_SECRET
 _STATES: Final = {
     State.QUEUED: N_("it waits in its lane"),
     State.SENDING: N_("a worker is submitting it to the gateway"),
-    State.DEFERRED: N_("it waits until a set time"),
+    State.DEFERRED: N_("it waits for a set time, or for the end of a pause"),
     State.ACCEPTED: N_("the gateway accepted it, a delivery report is awaited"),
     State.HELD: N_("nobody can know whether it was sent, and an operator decides"),
     State.DELIVERED: N_("a report says that it reached the phone"),

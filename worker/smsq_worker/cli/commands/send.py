@@ -13,7 +13,7 @@ from smsq_worker.cli.helpers.options import command, message_options
 @command(
     "smsq send 13800138000 SMS_1001 482913 --lane otp",
     "smsq send '+86 138-0013-8000' SMS_1001 482913 --key login-7781 --ttl 120",
-    "smsq send 13800138000 SMS_2001 --send-at 2030-01-31T09:00:00+08:00",
+    "smsq send 13800138000 SMS_2001 --send-at 2027-01-31T09:00:00+08:00",
     "smsq send 13800138000 SMS_1001 482913 --account backup",
     'id=$(smsq send 13800138000 SMS_1001 482913) && smsq explain "$id"',
 )

@@ -24,7 +24,7 @@ def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None
     "smsq send-file numbers.csv --dry-run",
     "smsq send-file numbers.csv --template SMS_1001 --bad-rows bad.csv",
     "smsq send-file numbers.csv --wait --failed failed.csv",
-    "smsq send-file numbers.jsonl --lane notice --send-at 2030-01-31T09:00:00+08:00 --wait",
+    "smsq send-file numbers.jsonl --lane notice --send-at 2027-01-31T09:00:00+08:00 --wait",
     "zcat numbers.csv.gz | smsq send-file - --key-prefix june",
     file=(
         "phone,template,code",

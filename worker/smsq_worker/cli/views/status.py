@@ -106,6 +106,14 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
         yield _line(_("account"), _account_words(view))
     for pause in snapshot.pauses:
         yield _line(_("paused"), pause_whole(pause))
+    campaigns, messages = snapshot.paused_campaigns
+    if campaigns:
+        words = ngettext(
+            "campaigns: {n} message of theirs waits, look: smsq campaign",
+            "campaigns: {n} messages of theirs wait, look: smsq campaign",
+            messages,
+        )
+        yield _line(_("paused"), words)
     yield from (
         _line(_("memory"), _memory_words(*one)) for one in memory.items() if one[1].is_short
     )
@@ -195,6 +203,9 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
         "at": moment(snapshot.at),
         "rate": rate_view.as_dict(snapshot.rate),
         "pauses": [pause_as_dict(pause) | {"scope": pause.scope} for pause in snapshot.pauses],
+        "paused_campaigns": dict(
+            zip(("campaigns", "waiting"), snapshot.paused_campaigns, strict=True)
+        ),
         "lanes": {name: _lane_as_dict(lane) for name, lane in snapshot.lanes.items()},
         "reports_waiting": snapshot.reports_waiting,
         "inbox": snapshot.inbox,

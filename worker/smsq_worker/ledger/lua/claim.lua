@@ -87,7 +87,13 @@ end
 -- A lane is first in, first out: while an older wake-up waits in its queue, so does this one.
 -- Otherwise a worker has it, which says so from time to time (in_hand.lua); or it is lost, which two
 -- checks in a row show. Checking a long backlog over and over would cost more than sending it, so the
--- checks become rarer.
+-- checks become rarer; but one comes when nothing of the lane would be left, as nothing overtakes the
+-- last that were entered.
+local function wait_before_next_check(m)
+  local left_ms = 1000 * (tonumber(redis.call('HGET', KEY_LIVE, m.lane .. ':queued')) or 0) / answer[4]
+  return math.max(ask_ms, math.min(now - m.published, left_ms))
+end
+
 local function suspect(m)
   if m.published == 0 or (oldest[m.lane] and #oldest[m.lane] == 0) then return wake(m) end
   local head = answer[3] ~= 'closed' and not answer.closed[m.lane] and heads[m.lane]
@@ -97,7 +103,7 @@ local function suspect(m)
     return timer(m, math.min(now + ask_ms, m.expires))
   end
   drop(m, 'overtaken')
-  timer(m, math.min(now + math.max(ask_ms, now - m.published), m.expires))
+  timer(m, math.min(now + wait_before_next_check(m), m.expires))
 end
 
 -- Let a message's timer run out now, if it has one.
