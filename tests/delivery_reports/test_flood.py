@@ -80,7 +80,7 @@ def test_what_waits_is_neither_refused_nor_woken_up_again(scene: Scene, small: N
     assert scene.ledger.take_in(flood[:1] * 3, wake_after_s=30) == ([], [])
     scene.ledger.take_in(flood, wake_after_s=30)
     assert scene.ledger.take_in(flood, wake_after_s=30) == ([], [])
-    assert scene.ledger.inbox_size() == 10
+    assert scene.ledger.waiting().inbox == 10
 
 
 def test_one_report_a_million_times_is_one_wake_up(scene: Scene, tmp_path: Path) -> None:

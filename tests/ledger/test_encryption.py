@@ -166,7 +166,7 @@ def test_of_a_cancelled_campaign_nothing_can_be_read_and_its_keys_are_free(
     later = start(NEW, OLD)
     assert enter(later, "m3", key=KEY, phone="13900139000") == "queued"
     assert client.hget(keys.message("m1"), "state") == "cancelled"
-    sweep(later, campaigns)
+    sweep(later)
     assert client.keys(f"{keys.PAYLOAD}*") == [keys.payload("m3")]
     assert readable(client) == []
     check(later, campaigns, "m1", "m2")

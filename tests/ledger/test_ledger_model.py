@@ -30,6 +30,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from harness.campaigns import is_swept
 from harness.model import compare, examples
 from smsq import keys
 from smsq.cancelling import Canceller
@@ -821,7 +822,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self.model.cancel_campaign(name)
         self.enter("e", kind)
-        while not self.campaigns.is_swept():
+        while not is_swept(self.client):
             self.client.hset(keys.CAMPAIGN_SWEEP, "at", 0)
             self.claim(60, {})
 

@@ -30,15 +30,16 @@ def check(client: Client) -> Iterator[Finding]:
         N_("no report is more than {s} s overdue"),
         N_("the oldest overdue report is {late:.0f} s late, of {n}"),
     )
-    yield _inbox(backlog.reports(client))
+    waiting = backlog.count_waiting(client)
+    yield _inbox(waiting.inbox)
     yield _unpublished(backlog.unpublished(client))
     yield _none(
-        backlog.held(client),
+        waiting.held,
         _("messages held, as an attempt may or may not have sent an SMS"),
         _("decide them: smsq held"),
     )
     yield _none(
-        backlog.parked(client),
+        waiting.parked,
         _("mids with reports but no known message"),
         _("see them: smsq parked"),
     )

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import redis
-
 from smsq import keys
-from smsq.connection import mapped_errors
 from smsq_worker.domain.scopes import spoken
+from smsq_worker.infra.memory import used_and_limit
 from smsq_worker.ledger.accounts import AccountCounts, known, read_counts
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
@@ -93,21 +91,20 @@ class Control(SuppressionActs):
 
     def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""
-        return self._switch("pause", scope, detail, act)
+        return bool(self._run_plain("pause", "pause", scope, detail, act)[0])
 
     def resume(self, scope: str, why: str, act: str = "") -> bool:
         """End a pause, whatever its cause; False where there is none."""
-        return self._switch("resume", scope, why, act)
+        return bool(self._run_plain("pause", "resume", scope, why, act)[0])
 
     def pauses(self) -> list[Pause]:
         """List the pauses, the oldest first."""
-        with mapped_errors(self._rules.url):
-            found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
-        pauses = [_pause(scope, text) for scope, text in found.items()]
-        named = [
-            replace(pause, spoken=spoken(pause.scope, self._rules.accounts)) for pause in pauses
+        found: Any = self._ask(self._client.hgetall, keys.PAUSES)
+        pauses = [
+            replace(_pause(scope, text), spoken=spoken(scope, self._rules.accounts))
+            for scope, text in found.items()
         ]
-        return sorted(named, key=lambda pause: pause.since)
+        return sorted(pauses, key=lambda pause: pause.since)
 
     def account_keys(self) -> list[str]:
         """List the accounts that were used beside the first, by their keys."""
@@ -119,28 +116,18 @@ class Control(SuppressionActs):
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
-        with mapped_errors(self._rules.url):
-            found: Any = self._client.hgetall(keys.LIVE)
-            behind = unswept(self._client)
+        found: Any = self._ask(self._client.hgetall, keys.LIVE)
+        behind = self._ask(unswept, self._client)
         # Those that were live before they were counted make it negative.
         return {str(name): max(0, int(n) + behind[name]) for name, n in found.items()}
 
     def lag_s(self) -> float:
         """Return for how long the most overdue timer has been due."""
-        with mapped_errors(self._rules.url):
-            return lag_s(self._client)
+        return self._ask(lag_s, self._client)
 
     def memory(self) -> tuple[int, int] | None:
         """Return the ledger's memory and its limit in bytes, 0 for none; None without INFO."""
-        with mapped_errors(self._rules.url):
-            try:
-                info: Any = self._client.info("memory")
-                return int(info["used_memory"]), int(info["maxmemory"])
-            except (redis.ResponseError, KeyError):  # an ACL forbids it
-                return None
-
-    def _switch(self, what: str, scope: str, words: str, act: str) -> bool:
-        return bool(self._run_plain("pause", what, scope, words, act)[0])
+        return self._ask(used_and_limit, self._client)
 
 
 def _pause(scope: str, text: str) -> Pause:

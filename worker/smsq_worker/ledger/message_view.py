@@ -13,13 +13,14 @@ import redis
 from smsq import keys
 from smsq.campaigns import reading_apparent
 from smsq.cipher import PlaintextCipher
-from smsq.connection import Client, mapped_errors, perform
+from smsq.connection import Client, perform
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
 from smsq_worker.domain.accounts import qualified, unqualified
 from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.ledger import accounts, timestamps
 from smsq_worker.ledger.payloads import opened
+from smsq_worker.ledger.reading import asked
 
 KINDS: Final = ("task", "returnurl", "webhook")
 _TRIES: Final = 5
@@ -90,8 +91,7 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
         status = read_status(client, url, message_id)
         if status is None:
             return None
-        with mapped_errors(url):
-            trace, state = _read(client, status)
+        trace, state = asked(url, _read, client, status)
         if state == status.state:
             break  # otherwise it moved on in between
     return trace
@@ -179,8 +179,7 @@ def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
 def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
     """Return the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
     for account in ("", *accounts.known(client, url)):
-        with mapped_errors(url):
-            leads_to = client.get(keys.mid(qualified(mid, account)))
+        leads_to = asked(url, client.get, keys.mid(qualified(mid, account)))
         attempt, _, message_id = str(leads_to or "").partition(" ")
         if message_id:
             return int(attempt), message_id
@@ -189,8 +188,7 @@ def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
 
 def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher) -> str:
     """Return a message's whole number; "" once it has ended. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        payload: Any = client.get(keys.payload(message_id))
+    payload: Any = asked(url, client.get, keys.payload(message_id))
     return opened(cipher, payload)[0] if payload else ""
 
 
@@ -201,9 +199,9 @@ def parked_of(client: Client, url: str, mid: str) -> tuple[str, datetime | None,
     known of it. Raises LedgerUnavailable.
     """
     for account in ("", *accounts.known(client, url)):
-        with mapped_errors(url):
-            since = _at(client.zscore(keys.PARKED, qualified(mid, account)))
-            sharers = _sharers(client.get(keys.mid(qualified(mid, account))))
+        own = qualified(mid, account)
+        since = _at(asked(url, client.zscore, keys.PARKED, own))
+        sharers = _sharers(asked(url, client.get, keys.mid(own)))
         if since or sharers:
             return account, since, sharers
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.accounts import Route
 from smsq_worker.domain.shares import (
@@ -26,6 +26,7 @@ from smsq_worker.domain.shares import (
 )
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.quality import last_hour, samples
+from smsq_worker.ledger.reading import asked
 
 FORGOTTEN_AFTER: Final = 24
 """Hours after which weights that no worker updates fall back to the file's."""
@@ -58,8 +59,7 @@ def share_of(route: Route, account: str) -> str:
 
 def read_moved(client: Client, url: str) -> Moved:
     """Return how weights were moved. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        found: Any = client.hgetall(keys.WEIGHTS)
+    found: Any = asked(url, client.hgetall, keys.WEIGHTS)
     fields = {name: text for name, text in found.items() if name.startswith(_SHARE)}
     return Moved(fields.pop(_HOUR, ""), fields)
 
