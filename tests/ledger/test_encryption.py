@@ -369,7 +369,7 @@ def test_with_other_keys_nothing_is_enqueued(
 
 def runtime(environ: dict[str, str], vendor: VendorServer, *payload_keys: str) -> Runtime:
     own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_PAYLOAD_KEYS": ",".join(payload_keys)}
-    return Runtime.build(Settings.load(environ | own))
+    return Runtime(Settings.load(environ | own))
 
 
 def test_a_message_that_no_key_opens_waits_for_the_key_and_is_not_called(

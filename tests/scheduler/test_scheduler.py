@@ -149,7 +149,7 @@ class Queues:
 
 @pytest.fixture
 def clock_of(settings: Settings) -> Callable[[Queues], Scheduler]:
-    runtime = Runtime.build(settings)
+    runtime = Runtime(settings)
 
     def make(queues: Queues) -> Scheduler:
         parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.result_spool)

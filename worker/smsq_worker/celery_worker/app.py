@@ -37,7 +37,7 @@ class WorkerApp(SmsqApp):
         """Return this process' runtime; a pool's child process builds its own."""
         if self._runtime is None or self._runtime[0] != os.getpid():
             settings = Settings.load(os.environ, need=("app_secret",))
-            self._runtime = os.getpid(), Runtime.build(settings, self.gate)
+            self._runtime = os.getpid(), Runtime(settings, self.gate)
         return self._runtime[1]
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:

@@ -53,7 +53,7 @@ class Inbox:
         self._ledger = ledger
         self._spool = spool
         self._publish_reports = publish_reports
-        self._wakeup = wakeup
+        self._wakeup = wakeup or (lambda _: NO_WAKEUP)
         self._timeout_s = timeout_s
         self._is_spooling = Event()
         self._progress_at = time.monotonic()
@@ -170,12 +170,8 @@ class Inbox:
 
         Raises LedgerUnavailable.
         """
-
-        def take_in(some: Sequence[MidAndStat]) -> TakenIn:
-            wakeup = self._wakeup(some) if self._wakeup else NO_WAKEUP
-            return self._ledger.take_in(some, wake_after_s=WAKE_AFTER_S, wakeup=wakeup)
-
-        return self._take_in(take_in, reports)
+        act = partial(self._ledger.take_in, wake_after_s=WAKE_AFTER_S)
+        return self._take_in(lambda some: act(some, wakeup=self._wakeup(some)), reports)
 
     def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
         """Enter them at the memory limit of Redis; return all if that fails."""

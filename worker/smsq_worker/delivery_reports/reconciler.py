@@ -39,18 +39,14 @@ class Reconciler:
     def __init__(
         self,
         ledger: Ledger,
-        catalogue: Catalogue,
-        of_accounts: Mapping[str, Catalogue] | None = None,
+        catalogues: Mapping[str, Catalogue],
         *,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the catalogue of the only account, and of test numbers.
-
-        `of_accounts` are those of several, by their keys.
-        """
+        """`catalogues` are by the keys of accounts; the first is that of test numbers, too."""
         self._report = Together(ledger.report_many, at_most=BATCH, apart_s=APART_S)
-        self._of_tests = catalogue
-        self._catalogues = {"": catalogue} if of_accounts is None else of_accounts
+        self._of_tests = next(iter(catalogues.values()))
+        self._catalogues = catalogues
         self._told = set[str]()
         self._timer, self._leaves_until = timer, timer() + LEFT_FOR_S
 

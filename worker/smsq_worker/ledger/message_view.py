@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,7 +20,7 @@ from smsq_worker.domain.accounts import qualified, unqualified
 from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.ledger import accounts, timestamps
 from smsq_worker.ledger.payloads import opened
-from smsq_worker.ledger.reading import asked
+from smsq_worker.ledger.reading import asked, each
 
 KINDS: Final = ("task", "returnurl", "webhook")
 _TRIES: Final = 5
@@ -54,7 +54,6 @@ class Trace:
     """When it could first go; None unless it has a `send_at` and is not accepted yet."""
     holds: bool
     """Whether doubt makes it wait for an operator."""
-    doubt: bool
     otherwise: str | None
     """Fallback reason, to fail with if no further attempt can be made; without one it expires."""
     unpublished: bool
@@ -98,10 +97,9 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
 
 
 def _read(client: Client, status: Status) -> tuple[Trace, str]:
-    message = keys.message(status.id)
-    mids = [qualified(one.mid, one.account or "") for one in status.attempts if one.mid]
-    known = ("", *accounts.known(client, ""))
+    message, known = keys.message(status.id), ("", *accounts.known(client, ""))
     scopes = [scope for one in known for scope in scopes_at(one, status.template or "")]
+    mids = [qualified(one.mid, one.account or "") for one in status.attempts if one.mid]
     with client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(message)
@@ -110,18 +108,12 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.zscore(keys.HELD, status.id)
         pipe.zscore(keys.WAITING + (status.template or ""), status.id)
         pipe.zscore(keys.CAMPAIGN_ROOM + (status.campaign or ""), status.id)
+        pipe.zscore(keys.NOTICES, f"new:{status.state}:{status.id}")
         pipe.hmget(keys.RESUMED, scopes)
-        for mid in mids:
-            pipe.pttl(keys.mid(mid))
-            pipe.get(keys.mid(mid))
-        clock, fields, ttl, timer, held, waits, in_room, resumed, *of_mids = pipe.execute()
-    reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
-    mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
+        clock, fields, ttl, timer, held, waits, in_room, new, resumed = pipe.execute()
     now = clock[0] * 1000 + clock[1] // 1000
-    holds: Any = []
-    if "who" in fields:
-        own = keys.PHONE_HOLD + fields["who"]
-        holds = client.mget([keys.at_account(own, one) for one in known])
+    of_mids = dict(zip(mids, each(client, "GET", map(keys.mid, mids)), strict=True))
+    reused = {mid for mid, leads_to in of_mids.items() if _sharers(leads_to)}
     redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),
@@ -132,7 +124,6 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         expires_at=_at(fields.get("expires")),
         due_at=_at(fields.get("due")),
         holds="hold" in fields,
-        doubt="doubt" in fields,
         otherwise=fields.get("otherwise"),
         unpublished=fields.get("published") == "0",
         timer_at=_at(timer),
@@ -140,23 +131,29 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         forgotten_at=_after(now, [ttl]),
         in_waiting_room=waits is not None,
         in_campaign_room=in_room is not None,
-        number_rests={
-            one: timestamps.at(float(str(hold).partition(" ")[0]))
-            for one, hold in zip(known, holds, strict=False)
-            if hold and _concerns(str(hold), status.lane)
-        },
-        resumed={
-            scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
-        },
-        report_until=_after(now, mid_ttls),
+        number_rests=_rests(client, fields["who"], known, status.lane) if "who" in fields else {},
+        resumed={scope: at for scope, ms in zip(scopes, resumed, strict=True) if (at := _at(ms))},
+        report_until=_after(now, each(client, "PTTL", map(keys.mid, of_mids.keys() - reused))),
         reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
         tellings=tuple(_tellings(client, status.id)),
         via=fields["via"].removeprefix("@") if "via" in fields else None,
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
-        asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
+        asks_whom=new is not None,
     )
     shown = perform(client, reading_apparent("", fields)) if "state" in fields else {}
     return trace, str(shown.get("state", ""))
+
+
+def _rests(client: Client, phone_hash: str, known: Sequence[str], lane: str) -> dict[str, datetime]:
+    """Return until when accounts take nothing for a number in a lane: "<until> <lanes, or all>"."""
+    own = keys.PHONE_HOLD + phone_hash
+    holds: Any = client.mget([keys.at_account(own, one) for one in known])
+    found = {}
+    for one, hold in zip(known, holds, strict=True):
+        until, *lanes = str(hold or "").split() or [""]
+        if until and (not lanes or lane in lanes):
+            found[one] = timestamps.at(float(until))
+    return found
 
 
 def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
@@ -205,12 +202,6 @@ def parked_of(client: Client, url: str, mid: str) -> tuple[str, datetime | None,
         if since or sharers:
             return account, since, sharers
     return None
-
-
-def _concerns(hold: str, lane: str) -> bool:
-    """Return whether what holds a number is of a lane: the lanes follow, where it is not of all."""
-    lanes = hold.split()[1:]
-    return not lanes or lane in lanes
 
 
 def _sharers(leads_to: Any) -> list[str]:

@@ -13,12 +13,11 @@ from typing import Any, Final
 from smsq import keys
 from smsq.connection import Client
 from smsq_worker.config.rules import Rules
-from smsq_worker.domain.accounts import Route
+from smsq_worker.domain.accounts import Route, route_for
 from smsq_worker.domain.shares import (
     HOURS,
     STEPS,
     Comparison,
-    Sample,
     compare,
     moved,
     telling,
@@ -108,8 +107,12 @@ class WeightActs(Acts):
         if not is_known and before.fields:
             events.append("weights of routes are the file's again: no worker moved them for a day")
         for route in routes:
-            own = [one for one in found if _first_of(self._rules.routes, one) is route]
-            own = [one for one in own if one.account in route.accounts]
+            own = [
+                one
+                for one in found
+                if one.account in route.accounts
+                and route_for(one.lane, one.template, self._rules.routes) is route
+            ]
             steps = before.steps(route) if is_known else {}
             compared = {account: compare(account, own) for account in route.accounts}
             verdicts = {account: one.verdict for account, one in compared.items()}
@@ -151,16 +154,6 @@ def _of_file(route: Route) -> dict[str, int]:
 
 def _present(route: Route, steps: Mapping[str, int]) -> dict[str, float]:
     return {one: weight_of(weight, steps.get(one, 0)) for one, weight in _of_file(route).items()}
-
-
-def _first_of(routes: tuple[Route, ...], one: Sample) -> Route | None:
-    """Return the route of a sample's messages."""
-    for route in routes:
-        if (route.lane or one.lane) == one.lane and (
-            route.template or one.template
-        ) == one.template:
-            return route
-    return None
 
 
 def _name(route: Route) -> str:
