@@ -40,10 +40,11 @@ from smsq.errors import CampaignCancelled, KeyConflict
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import NEXT, Outcome
-from smsq_worker.ledger import REPORTS_PER_MID, Admitted, Decision, Ledger, Rejected, Report
+from smsq_worker.ledger import Admitted, Ledger, Rejected, Report
 from smsq_worker.ledger.admin import ACCOUNT, Control
 from smsq_worker.ledger.campaigns import Campaigns, counts_of
 from smsq_worker.ledger.histograms import BOUNDS_MS
+from smsq_worker.ledger.types import REPORTS_PER_MID, Decision
 
 EXAMPLES: Final = examples(60)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -101,7 +101,7 @@ class Control(SuppressionActs):
         """List the pauses, the oldest first."""
         found: Any = self._ask(self._client.hgetall, keys.PAUSES)
         pauses = [
-            replace(_pause(scope, text), spoken=spoken(scope, self._rules.accounts))
+            _pause(scope, text, spoken(scope, self._rules.accounts))
             for scope, text in found.items()
         ]
         return sorted(pauses, key=lambda pause: pause.since)
@@ -130,22 +130,20 @@ class Control(SuppressionActs):
         return self._ask(used_and_limit, self._client)
 
 
-def _pause(scope: str, text: str) -> Pause:
+def _pause(scope: str, text: str, spoken: str) -> Pause:
     try:
-        return _read_pause(scope, json.loads(text))
+        found = json.loads(text)
+        return Pause(
+            scope=scope,
+            cause=found["cause"],
+            detail=found["detail"],
+            since=at(found["since"]),
+            probe_at=None if found["cause"] == "operator" else at(found["probe_at"]),
+            lanes=tuple(found.get("lanes", ())),
+            probes="permit" in found,
+            spoken=spoken,
+        )
     except (ValueError, KeyError, TypeError, OverflowError):
         # Workers stop for it, too: see lua/shared/pauses.lua.
-        return Pause(scope, "operator", "its entry is malformed", datetime.now(UTC), None)
-
-
-def _read_pause(scope: str, found: dict[str, Any]) -> Pause:
-    by_operator = found["cause"] == "operator"
-    return Pause(
-        scope=scope,
-        cause=found["cause"],
-        detail=found["detail"],
-        since=at(found["since"]),
-        probe_at=None if by_operator else at(found["probe_at"]),
-        lanes=tuple(found.get("lanes", ())),
-        probes="permit" in found,
-    )
+        why, now = "its entry is malformed", datetime.now(UTC)
+        return Pause(scope, "operator", why, now, None, spoken=spoken)

@@ -75,12 +75,9 @@ class Campaign:
     def delivery_rate(self) -> float | None:
         """Return the share that was delivered, of those of which that is known."""
         sent = self.states.get(State.DELIVERED, 0)
-        known = sent + self.states.get(State.UNREPORTED, 0) + self._failed_after_acceptance
+        failed = sum(n for reason, n in self.reasons.items() if reason.startswith("report:"))
+        known = sent + self.states.get(State.UNREPORTED, 0) + failed
         return sent / known if known else None
-
-    @property
-    def _failed_after_acceptance(self) -> int:
-        return sum(n for reason, n in self.reasons.items() if reason.startswith("report:"))
 
 
 class Campaigns(Acts):

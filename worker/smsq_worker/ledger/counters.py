@@ -54,6 +54,14 @@ class Counters(Acts):
         counted.update({f"messages:{name}": more for name, more in behind.items() if more > 0})
         return dict(counted)
 
+    def relay_wait_s(self, caller: str, rate_per_s: float) -> float:
+        """Count a request of a relay's caller and return 0, or return the seconds to wait.
+
+        All API processes share a caller's rate.
+        """
+        wait_us, _ = self._run_plain("client_rate", rate_per_s, keys=[keys.RELAY + caller])
+        return int(wait_us) / 1_000_000
+
     def waiting(self) -> Waiting:
         """Count what is held, parked, or to be reconciled."""
         return self._ask(count_waiting, self._client)
