@@ -213,7 +213,7 @@ def test_a_long_queue_of_reports_is_not_made_longer(
     scene.ledger.take_in([("A1", DELIVRD)], wake_after_s=-1)
     scheduler = scheduler_of(Runtime(settings), waiting)
     scheduler.tick()
-    assert len(scheduler._queues.published) == woken  # type: ignore[attr-defined]
+    assert len(scheduler.queues.published) == woken  # type: ignore[attr-defined]
     late = scene.client.zcount(keys.INBOX, "-inf", scene.now_ms())
     assert late == 1 - woken
 

@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from smsq import deadline, tracing
-from smsq.connection import Client
 from smsq.contract import Message, parse, relay_space
 from smsq.entries import Origin
 from smsq.errors import CampaignCancelled, InvalidMessage, LedgerUnavailable, SettingsError
@@ -44,7 +43,7 @@ class Relay:
     def __init__(
         self,
         settings: Settings,
-        client: Client,
+        ledger: Ledger,
         authenticator: Authenticator,
         *,
         body_timeout_s: float = BODY_TIMEOUT_S,
@@ -52,7 +51,7 @@ class Relay:
         self._settings = settings
         self._authenticator = authenticator
         self._ignored = IgnoredParameters()
-        self._ledger = Ledger(client, settings.rules)
+        self._ledger = ledger
         self._body_timeout_s = body_timeout_s
         # Separate, so that a crowd of senders never keeps a report waiting for a thread.
         self._threads = CapacityLimiter(THREADS)

@@ -59,9 +59,3 @@ class Acts:
                 return perform(self._client, running(script, args, replicas, keys=keys))
         except LedgerUnavailable as error:
             raise classified(error, self._rules.url) from error.__cause__
-
-    def _keep(
-        self, key: str, *fields: str | float, drop: Sequence[str] = (), act: str = ""
-    ) -> None:
-        """Set and drop fields of a hash, also at the memory limit of Redis."""
-        self._run_plain("keep", act, len(fields), *fields, *drop, keys=[key])

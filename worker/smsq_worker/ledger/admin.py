@@ -81,13 +81,14 @@ class Control(SuppressionActs):
     def set_rate(self, limit: float, burst: int, act: str = "", account: str = "") -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        key = keys.at_account(keys.RATE, account)
-        self._keep(key, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
+        self._keep_rate(account, act, len(fields), *fields, *_OF_THE_RATE_BEFORE)
 
     def reset_rate(self, act: str = "", account: str = "") -> None:
         """Return to what the settings say."""
-        key = keys.at_account(keys.RATE, account)
-        self._keep(key, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
+        self._keep_rate(account, act, 0, "limit", "burst", *_OF_THE_RATE_BEFORE)
+
+    def _keep_rate(self, account: str, *args: str | float) -> None:
+        self._run_plain("keep", *args, keys=[keys.at_account(keys.RATE, account)])
 
     def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""

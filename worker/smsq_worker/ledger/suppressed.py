@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -72,20 +72,18 @@ class SuppressionActs(Acts):
         All rows of a number come one after the other.
         """
         count, cipher = 0, self._cipher()
+        entries = (
+            _suppression(cipher, phone, _entry([*of_phone]))
+            for phone, of_phone in groupby(rows, attrgetter("phone"))
+        )
         with mapped_errors(self._rules.url), self._client.pipeline(transaction=True) as pipe:
-            for phone, of_phone in groupby(rows, attrgetter("phone")):
-                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, _entry(list(of_phone))))
-                count += 1
-                if count % _BATCH == 0:
-                    self._take_batch(pipe, _BATCH, act)
-            self._take_batch(pipe, count % _BATCH, act)
+            while batch := dict[Any, Any](islice(entries, _BATCH)):
+                pipe.hset(keys.SUPPRESSED, mapping=batch)
+                if act:
+                    add_act(pipe, act, f"{len(batch)} suppressed")
+                pipe.execute()
+                count += len(batch)
         return count
-
-    def _take_batch(self, pipe: Any, size: int, act: str) -> None:
-        if size:
-            if act:
-                add_act(pipe, act, f"{size} suppressed")
-            pipe.execute()
 
     def unsuppress(self, phone: str, lanes: Sequence[Lane] = (), act: str = "") -> bool:
         """Send to a number again, in some lanes or in all; False where it was not suppressed."""
