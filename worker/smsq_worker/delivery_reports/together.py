@@ -18,8 +18,6 @@ Result = TypeVar("Result")
 
 
 class _Share(NamedTuple, Generic[Given, Result]):
-    """What one thread gives, and what it gets."""
-
     given: Sequence[Given]
     results: Future[Sequence[Result]]
 

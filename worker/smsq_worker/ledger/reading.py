@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 def asked(
     url: str, command: Callable[Given, Answer], *args: Given.args, **options: Given.kwargs
 ) -> Answer:
-    """Return what a command of the client answers. Raises LedgerUnavailable."""
+    """Return what a command, or what reads by the client, answers. Raises LedgerUnavailable."""
     with mapped_errors(url):
         return command(*args, **options)
 

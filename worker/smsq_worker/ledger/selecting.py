@@ -215,8 +215,6 @@ class Selector(Acts):
 
 
 class _Slice(NamedTuple):
-    """What a slice of the ledger had."""
-
     hour: int
     """0 of one of all."""
     cursor: str

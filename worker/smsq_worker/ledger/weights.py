@@ -6,6 +6,7 @@ other worker has made one for this hour.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,10 +93,9 @@ class WeightActs(Acts):
         fields, events = dict(before.fields), list[str]()
         if ahead < 0:
             fields, events = self._decided(routes, before, hour)
-        put = [text for pair in fields.items() for text in pair]
         dropped = [name for name in before.fields if name not in fields]
-        args: tuple[str | int, ...] = (before.hour, hour, len(events), *events, *put, "", *dropped)
-        return bool(self._run("weigh", *args)[0])
+        deed = json.dumps([events, fields, dropped])
+        return bool(self._run("weigh", before.hour, hour, deed)[0])
 
     def _decided(
         self, routes: list[Route], before: Moved, hour: int

@@ -50,9 +50,8 @@ MAX_QUEUED_REPORTS: Final = 400
 class Queues(Protocol):
     """What the scheduler needs of the broker."""
 
-    @property
-    def wakeups(self) -> str:
-        """What the ledger pushes wake-ups with, see smsq.wakeup; "" where it cannot."""
+    wakeups: str
+    """What the ledger pushes wake-ups with, see smsq.wakeup; "" where it cannot."""
 
     def oldest(self) -> Mapping[Lane, Sequence[str]]:
         """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""

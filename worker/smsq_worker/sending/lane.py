@@ -122,7 +122,6 @@ class LaneQueue:
                 failures.over()
 
     def _sleep(self) -> None:
-        """Wait until there is something to do."""
         if self.waiting:
             reached("while waiting")
         with self._changed:

@@ -59,7 +59,6 @@ local function discard(key)
   redis.call('DEL', key)
 end
 
--- Have something done when the act ends.
 local function at_end(ending)
   endings[#endings + 1] = ending
 end
