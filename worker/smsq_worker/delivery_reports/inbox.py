@@ -24,7 +24,6 @@ from smsq_worker.infra.spool import Spool, SpoolFull
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.errors import LedgerFault
 from smsq_worker.ledger.reports import NO_WAKEUP
-from smsq_worker.ledger.types import TakenIn
 
 log = logging.getLogger(__name__)
 
@@ -159,33 +158,25 @@ class Inbox:
             rest()
         self._progress_at = time.monotonic()
 
-    def _enter(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
+    def _enter(
+        self, reports: Sequence[MidAndStat], *, only_known: bool = False
+    ) -> Sequence[MidAndStat]:
         """Write reports to the ledger, and wake them up; return those for which it has no room.
 
         Raises LedgerUnavailable.
         """
-        act, wakeup = self.ledger.take_in, self.wakeup or (lambda _: NO_WAKEUP)
-        return self._take_in(
-            lambda some: act(some, wake_after_s=WAKE_AFTER_S, wakeup=wakeup(some)), reports
-        )
-
-    def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
-        """Enter them at the memory limit of Redis; return all if that fails."""
-        try:
-            take_in = partial(self.ledger.take_in_known, wake_after_s=WAKE_AFTER_S)
-            return self._take_in(take_in, reports)
-        except LedgerUnavailable:
-            return reports
-
-    def _take_in(
-        self, take_in: Callable[[Sequence[MidAndStat]], TakenIn], reports: Sequence[MidAndStat]
-    ) -> Sequence[MidAndStat]:
-        batches = [reports[start : start + BATCH] for start in range(0, len(reports), BATCH)]
+        wakeup = None if only_known else self.wakeup
         refused: list[MidAndStat] = []
         with deadline.within(self.timeout_s):
             wake: list[list[MidAndStat]] = []
-            for batch in batches:
-                taken = take_in(batch)
+            for start in range(0, len(reports), BATCH):
+                some = reports[start : start + BATCH]
+                taken = self.ledger.take_in(
+                    some,
+                    wake_after_s=WAKE_AFTER_S,
+                    wakeup=wakeup(some) if wakeup else NO_WAKEUP,
+                    only_known=only_known,
+                )
                 refused += taken.refused
                 wake.append(taken.wake)
             try:
@@ -194,6 +185,13 @@ class Inbox:
             except Exception as error:  # noqa: BLE001 - whatever it is, the reports are safe
                 self._warn("a report is safe, but its wake-up was not published: %s", error)
         return refused
+
+    def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
+        """Enter them at the memory limit of Redis; return all if that fails."""
+        try:
+            return self._enter(reports, only_known=True)
+        except LedgerUnavailable:
+            return reports
 
     def _warn(self, words: str, what: object) -> None:
         if self._quiet.is_over(words):

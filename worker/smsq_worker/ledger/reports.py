@@ -33,27 +33,17 @@ class ReportActs(EncryptingActs):
         *,
         wake_after_s: float,
         wakeup: WakeUp = NO_WAKEUP,
+        only_known: bool = False,
     ) -> TakenIn:
         """Keep reports (mid, stat) safe until they are reconciled, as many as there is room for.
 
         `wakeup` is from `smsq.wakeup`, where broker and ledger are one Redis: the act pushes it.
-        Raises LedgerFull where Redis is at its memory limit; see `take_in_known`.
+        Raises LedgerFull where Redis is at its memory limit, unless `only_known`: those whose mid a
+        message has are taken there, too, but without a wake-up, for which there is no room.
         """
-        return self._take_in("take_in", reports, wake_after_s, wakeup)
-
-    def take_in_known(self, reports: Sequence[tuple[str, str]], *, wake_after_s: float) -> TakenIn:
-        """Keep only those whose mid a message has, also at the memory limit of Redis.
-
-        It takes no wake-up, as Redis has no room for many.
-        """
-        return self._take_in("take_in_known", reports, wake_after_s, NO_WAKEUP)
-
-    def _take_in(
-        self, act: str, reports: Sequence[tuple[str, str]], wake_after_s: float, wakeup: WakeUp
-    ) -> TakenIn:
         replicas = self._rules.wait_replicas
         found, is_safe = self._run_plain(
-            act,
+            "take_in_known" if only_known else "take_in",
             round(wake_after_s * 1000),
             f"{INBOX_UNKNOWN} {INBOX_AT_MOST}",
             WOKEN_AT_ONCE,
