@@ -49,7 +49,6 @@ def shared_config(settings: ProducerSettings) -> dict[str, Any]:
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 30,
-            "queue_order_strategy": "priority",
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

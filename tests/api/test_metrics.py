@@ -494,7 +494,7 @@ def test_campaigns_are_summed_up_by_what_an_operator_decided(
     names = ("open", "slowed", "paused", "cancelled")
     assert [found["smsq_campaigns", one] for one in names] == [1] * 4
     assert [found["smsq_campaign_messages", one] for one in names] == [2, 2, 2, 1]
-    sweep(scene, campaigns)
+    sweep(scene)
     scene.report("wrong-1", DELIVRD)
     found = samples(render(lookout))
     assert [found["smsq_campaigns", one] for one in names] == [1, 1, 1, 0]

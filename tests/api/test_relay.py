@@ -47,7 +47,6 @@ from smsq_worker.doctor.machine import check_api
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.campaigns import Campaigns
-from smsq_worker.ledger.client_rate import RelayRate
 from smsq_worker.vendors.oneoc import relay_request as gateway
 
 SHOP = "shop-secret-0123456789"
@@ -525,9 +524,9 @@ def test_a_caller_beyond_its_rate_is_told_when_to_come_again(
 def test_a_rate_allows_a_seconds_worth_at_once_over_all_apis(
     client: redis.Redis, settings: Settings, rate: float, at_once: int
 ) -> None:
-    apis = [RelayRate(client, settings.rules) for _ in range(2)]
+    apis = [Ledger(client, settings.rules) for _ in range(2)]
     begun = now_us(client)
-    waits = [apis[n % 2].wait_s("shop", rate) for n in range(at_once + 1)]
+    waits = [apis[n % 2].relay_wait_s("shop", rate) for n in range(at_once + 1)]
     taken_s = (now_us(client) - begun) / 1_000_000
     passed = waits.count(0)
     assert at_once <= passed <= at_once + taken_s * rate + 1
@@ -538,11 +537,11 @@ def test_a_rate_allows_a_seconds_worth_at_once_over_all_apis(
 def test_a_rate_recovers_and_survives_a_clock_that_was_set_back(
     client: redis.Redis, settings: Settings
 ) -> None:
-    rate = RelayRate(client, settings.rules)
-    assert rate.wait_s("shop", 10) == 0
+    ledger = Ledger(client, settings.rules)
+    assert ledger.relay_wait_s("shop", 10) == 0
     eventually(lambda: not client.exists(keys.RELAY + "shop"))
     client.set(keys.RELAY + "shop", now_us(client) + 3_600_000_000)
-    assert rate.wait_s("shop", 10) == 0
+    assert ledger.relay_wait_s("shop", 10) == 0
     assert 0 < client.pttl(keys.RELAY + "shop") <= 1000
 
 

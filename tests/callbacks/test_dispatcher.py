@@ -380,7 +380,7 @@ def test_a_worker_without_the_webhook_makes_it_rest_for_none(hooked: Desk) -> No
 
 
 def test_a_caller_whose_urls_hang_leaves_half_of_the_dispatches_to_others(desk: Desk) -> None:
-    desk.notifier._room = lambda: 4
+    desk.notifier.room = lambda: 4
     for n in range(4):
         told(desk, f"a{n}", "a", f"{BAD}&n={n}")
     told(desk, "b1", "b", GOOD)
@@ -476,7 +476,7 @@ def test_the_ledger_is_told_though_it_was_away(client: redis.Redis, settings: Se
     desk = Desk(client, settings, webhook=True)
     desk.deliver()
     own = connect(settings.redis_url)
-    desk.notifier._callbacks = Callbacks(own, replace(desk.rules))
+    desk.notifier.callbacks = Callbacks(own, replace(desk.rules))
     (name,) = desk.notices.claim(100)
 
     def answer(_: Callback) -> Posted:

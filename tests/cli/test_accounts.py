@@ -424,7 +424,7 @@ def failed_at(environ: dict[str, str], scene: Scene, account: str, name: str, st
     settings = Settings.load(environ)
     catalogues = catalogues_of(settings, vendors_of(settings))
     mid = qualified(f"{name.upper()}1", account)
-    reports = Reconciler(scene.ledger, catalogues[""], catalogues)
+    reports = Reconciler(scene.ledger, catalogues)
     assert reports.reconcile([(mid, stat)]) == "1 failed"
     return mid
 
@@ -462,7 +462,7 @@ def test_a_report_that_is_parked_is_found_whose_ever_it_is(
 ) -> None:
     settings = Settings.load(coded)
     catalogues = catalogues_of(settings, vendors_of(settings))
-    reports = Reconciler(scene.ledger, catalogues[""], catalogues)
+    reports = Reconciler(scene.ledger, catalogues)
     reports.reconcile([("LOST1 backup", "XB:1")])
     found = told(coded, "explain", "LOST1")
     assert (found["state"], found["mid"]) == ("parked", "LOST1")
@@ -495,7 +495,7 @@ def test_unknown_codes_are_listed_by_account(coded: dict[str, str], scene: Scene
         scene.control.resume("account", "")
     settings = Settings.load(coded)
     catalogues = catalogues_of(settings, vendors_of(settings))
-    reports = Reconciler(scene.ledger, catalogues[""], catalogues)
+    reports = Reconciler(scene.ledger, catalogues)
     reports.reconcile([("M11 backup", "XC:1"), ("M21", "XB:1")])
     rows = told(coded, "codes", "--seen")
     assert [(row["account"], row["stat"], row["mid"]) for row in rows] == [

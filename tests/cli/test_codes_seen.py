@@ -29,7 +29,7 @@ def test_unknown_codes_are_listed_until_they_have_a_class(
     assert run(environ).stdout == "0 codes that the catalogue does not know\n"
     scene.call("m1", Outcome.ACCEPTED)
     reports = [("MID-m1-1", stat) for stat in ("MO:0420", "xa1", "XA:0001", "MK:0777")]
-    Reconciler(ledger, Catalogue.load()).reconcile(reports)
+    Reconciler(ledger, {"": Catalogue.load()}).reconcile(reports)
 
     first, second, count = run(environ).stdout.splitlines()
     assert first.startswith("XA:0001  2 times  since 20")

@@ -81,7 +81,7 @@ def test_what_waits_is_neither_refused_nor_woken_up_again(scene: Scene, small: N
     assert scene.ledger.take_in(flood[:1] * 3, wake_after_s=30) == ([], [])
     scene.ledger.take_in(flood, wake_after_s=30)
     assert scene.ledger.take_in(flood, wake_after_s=30) == ([], [])
-    assert scene.ledger.inbox_size() == 10
+    assert scene.ledger.waiting().inbox == 10
 
 
 def test_one_report_a_million_times_is_one_wake_up(scene: Scene, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_one_report_a_million_times_is_one_wake_up(scene: Scene, tmp_path: Path)
 
 
 def test_unknown_mids_in_a_crowd_have_room_for_few_reports_each(scene: Scene) -> None:
-    reconciler = Reconciler(scene.ledger, Catalogue.load())
+    reconciler = Reconciler(scene.ledger, {"": Catalogue.load()})
     stats = ("DELIVRD", "MA:0001", "MO:0254")
     reconciler.reconcile([("alone", stat) for stat in stats])
     scene.client.zadd(keys.PARKED, {f"x{n}": scene.now_ms() for n in range(10_000)})
@@ -103,7 +103,7 @@ def test_unknown_mids_in_a_crowd_have_room_for_few_reports_each(scene: Scene) ->
 
 
 def test_where_memory_is_short_unknown_mids_keep_no_message_out(scene: Scene) -> None:
-    reconciler = Reconciler(scene.ledger, Catalogue.load())
+    reconciler = Reconciler(scene.ledger, {"": Catalogue.load()})
     scene.client.zadd(keys.PARKED, {f"x{n}": scene.now_ms() + n / 1e6 for n in range(10_500)})
     reconciler.reconcile([("1", DELIVRD)])
     assert scene.client.zcard(keys.PARKED) == 10_501
@@ -160,7 +160,7 @@ def test_what_is_in_is_reconciled_though_the_broker_takes_no_wake_up(
 ) -> None:
     scene.call("m1", Outcome.ACCEPTED)
     scene.ledger.take_in([(mid_of("m1", 1), DELIVRD)], wake_after_s=-1)
-    runtime = Runtime.build(settings)
+    runtime = Runtime(settings)
     full()
     scheduler = scheduler_of(runtime, is_full=True)
     scheduler.tick()
@@ -212,9 +212,9 @@ def test_a_long_queue_of_reports_is_not_made_longer(
     scene: Scene, settings: Settings, waiting: int, woken: int
 ) -> None:
     scene.ledger.take_in([("A1", DELIVRD)], wake_after_s=-1)
-    scheduler = scheduler_of(Runtime.build(settings), waiting)
+    scheduler = scheduler_of(Runtime(settings), waiting)
     scheduler.tick()
-    assert len(scheduler._queues.published) == woken  # type: ignore[attr-defined]
+    assert len(scheduler.queues.published) == woken  # type: ignore[attr-defined]
     late = scene.client.zcount(keys.INBOX, "-inf", scene.now_ms())
     assert late == 1 - woken
 

@@ -24,7 +24,7 @@ from smsq_worker.ledger.codes_seen import codes_seen
 
 @pytest.fixture
 def reports(ledger: Ledger) -> Reconciler:
-    return Reconciler(ledger, Catalogue.load())
+    return Reconciler(ledger, {"": Catalogue.load()})
 
 
 def accepted(scene: Scene, *names: str) -> list[str]:
@@ -179,7 +179,7 @@ def test_reports_of_an_account_that_is_not_known_here_stay_in_the_inbox(
     (mid,) = accepted(scene, "m1")
     known, unknown = (mid, "DELIVRD"), (f"{mid} backup", "7")
     scene.ledger.take_in([known, unknown, (f"{mid} ?", "7")], wake_after_s=60)
-    reports = Reconciler(scene.ledger, Catalogue.load())
+    reports = Reconciler(scene.ledger, {"": Catalogue.load()})
 
     for _ in range(2):
         assert reports.reconcile([unknown, (f"{mid} ?", "7")]) == "2 left"
@@ -198,7 +198,7 @@ def test_each_account_has_its_own_catalogue(scene: Scene, tmp_path: Path) -> Non
     own = tmp_path / "codes.toml"
     own.write_text('[codes.DELIVRD]\nclass = "pending"')
     of_accounts = {"": Catalogue.load(own), "backup": Catalogue.load()}
-    reports = Reconciler(scene.ledger, Catalogue.load(), of_accounts)
+    reports = Reconciler(scene.ledger, of_accounts)
     assert reports.reconcile([(f"{mid} backup", "DELIVRD")]) == "1 parked"
     assert reports.reconcile([(mid, "DELIVRD")]) == "1 accepted"
     early = json.loads(scene.client.lrange(keys.early(f"{mid} backup"), 0, -1)[0])
@@ -210,10 +210,9 @@ def test_a_report_that_nobody_knows_the_account_of_is_noted_in_the_end(scene: Sc
     scene.client.rename(keys.mid(mid), keys.mid(f"{mid} gone"))
     left = (f"{mid} gone", "DELIVRD")
     scene.ledger.take_in([left], wake_after_s=60)
-    now = [0.0]
-    reports = Reconciler(scene.ledger, Catalogue.load(), timer=lambda: now[0])
+    reports = Reconciler(scene.ledger, {"": Catalogue.load()})
     assert reports.reconcile([left]) == "1 left"
-    now[0] = LEFT_FOR_S
+    reports._leaves_until -= LEFT_FOR_S
     assert reports.reconcile([left]) == "1 accepted"
     assert not scene.client.exists(keys.INBOX)
     assert scene.field("m1", "stat") == "DELIVRD"

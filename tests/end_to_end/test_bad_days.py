@@ -78,7 +78,7 @@ def probe_now(day: Machine, scope: str) -> None:
 
 
 def report(day: Machine, mid: str, stat: str) -> None:
-    Reconciler(day.ledger, Catalogue.load()).reconcile([(mid, stat)])
+    Reconciler(day.ledger, {"": Catalogue.load()}).reconcile([(mid, stat)])
 
 
 def logged(day: Machine, words: str) -> int:

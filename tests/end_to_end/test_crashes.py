@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import smsq
-from harness.campaigns import SPRING
+from harness.campaigns import SPRING, is_swept
 from harness.machine import Machine, dies, ends
 from harness.waiting import becomes, eventually, known
 from smsq import keys
@@ -315,7 +315,7 @@ def test_what_was_answered_cancelled_stays_so_though_each_worker_that_sweeps_is_
         stored = [host.client.hget(keys.message(one), "state") for one in ids]
         assert 0 < stored.count("cancelled") < len(ids)
     host.start_worker()
-    eventually(campaigns.is_swept)
+    eventually(lambda: is_swept(host.client))
     assert {host.client.hget(keys.message(one), "state") for one in ids} == {"cancelled"}
     found = campaigns.read(SPRING)
     assert found is not None

@@ -90,7 +90,7 @@ class OddQueues:
 
 @pytest.fixture
 def runtime(environ: dict[str, str], tmp_path: Path) -> Iterator[Runtime]:
-    runtime = Runtime.build(Settings.load(environ | {"SMSQ_HOME": str(tmp_path)}))
+    runtime = Runtime(Settings.load(environ | {"SMSQ_HOME": str(tmp_path)}))
     yield runtime
     runtime.close()
 

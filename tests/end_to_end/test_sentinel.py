@@ -397,7 +397,7 @@ def test_a_call_does_not_depart_before_a_replica_has_its_admission(
     with VendorServer() as vendor:
         own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_HOME": str(tmp_path)}
         own |= {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{port}/0", "SMSQ_REDIS_WAIT_REPLICAS": "1"}
-        runtime = Runtime.build(Settings.load(environ | own))
+        runtime = Runtime(Settings.load(environ | own))
         for name in ("m1", "m2"):
             failover.old.enter(name)
         assert send(runtime, "m1", Lane.NOTICE) == "accepted"

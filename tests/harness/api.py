@@ -172,7 +172,7 @@ def application(
     )
     access = Authenticator(Callers.load(settings.relay_callers, settings.relay_secret))
     api = Api(settings, ledger, client, inbox, access, **options)
-    return create_api(api, Relay(settings, client, access, **options), share)
+    return create_api(api, Relay(settings, ledger, access, **options), share)
 
 
 @contextmanager

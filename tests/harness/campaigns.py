@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.scene import Scene
 from smsq import keys
+from smsq.connection import Client
 from smsq.contract import FINAL
 from smsq_worker.ledger.campaigns import Campaign, Campaigns
 
@@ -35,9 +36,14 @@ def check(scene: Scene, campaigns: Campaigns, *names: str) -> None:
     assert live <= {name for name, n in scene.control.live().items() if n}
 
 
-def sweep(scene: Scene, campaigns: Campaigns) -> None:
+def is_swept(client: Client) -> bool:
+    """Return whether all messages of cancelled campaigns have been ended."""
+    return not client.exists(keys.CAMPAIGN_SWEEP)
+
+
+def sweep(scene: Scene) -> None:
     for _ in range(100):
-        if campaigns.is_swept():
+        if is_swept(scene.client):
             return
         scene.client.hset(keys.CAMPAIGN_SWEEP, "at", 0)
         scene.claim()

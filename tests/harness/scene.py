@@ -16,8 +16,9 @@ from smsq.ledger_writer import LedgerWriter
 from smsq.tracking import Status, read_status
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted, Due, Ledger, Rejected, Report, RetryLater
+from smsq_worker.ledger import Admitted, Ledger, Rejected, Report, RetryLater
 from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.types import Due
 
 PHONE = "13800138000"
 OTHER_PHONE = "13900139000"

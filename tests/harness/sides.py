@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import redis
 
 import smsq
+from harness.campaigns import is_swept
 from harness.scene import PHONE, TEMPLATE, Scene, mid_of
 from smsq import KeyConflict, keys, ledgers
 from smsq.contract import Lane, parse_named
@@ -249,7 +250,7 @@ class InRedis:
     def advance(self, seconds: float) -> None:
         self.sleep(seconds)
         for n in range(20):  # what one act puts under a timer may be due as well
-            if n >= 3 and self.campaigns.is_swept():
+            if n >= 3 and is_swept(self.scene.client):
                 return
             self.scene.client.hdel(keys.CAMPAIGN_SWEEP, "at")  # as 20 ms later
             self.scene.client.hdel(keys.CLOCK, "campaigns")

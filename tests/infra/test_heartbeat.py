@@ -64,7 +64,7 @@ def test_a_sign_that_is_old_is_none(tmp_path: Path) -> None:
 
 def test_a_worker_lives_while_redis_is_away(environ: dict[str, str], tmp_path: Path) -> None:
     away = environ | {"SMSQ_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
-    runtime = Runtime.build(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
+    runtime = Runtime(Settings.load(away | {"SMSQ_HOME": str(tmp_path)}))
     scheduler = Scheduler(
         runtime.ledger,
         runtime.callbacks,

@@ -141,7 +141,7 @@ def test_a_worker_says_at_its_start_what_loses_messages(
     policy, aof = config.split()
     own.config_set("maxmemory-policy", policy)
     own.config_set("appendonly", aof)
-    runtime = Runtime.build(Settings.load({"SMSQ_REDIS_URL": url_of(own)} | more))
+    runtime = Runtime(Settings.load({"SMSQ_REDIS_URL": url_of(own)} | more))
     runtime.warn_of_servers()
     runtime.close()
     found = [(one.levelno, one.getMessage()) for one in caplog.records]
@@ -157,7 +157,7 @@ def test_of_a_broker_that_evicts_it_is_a_warning(
     own: redis.Redis, environ: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     own.config_set("maxmemory-policy", "allkeys-lru")
-    runtime = Runtime.build(Settings.load(environ | {"SMSQ_BROKER_URL": url_of(own)}))
+    runtime = Runtime(Settings.load(environ | {"SMSQ_BROKER_URL": url_of(own)}))
     runtime.warn_of_servers()
     runtime.close()
     of_broker = [one for one in caplog.records if "the broker's Redis" in one.getMessage()]

@@ -182,7 +182,7 @@ def test_a_silent_account_is_passed_by_at_once(scene: Several) -> None:
     scene.client.hset(keys.at_account(keys.LIVE, B), "sending", 500_000)
     waits = scene.admit("m2")
     assert isinstance(waits, RetryLater)
-    assert (waits.seconds, waits.alone, waits.booked) == (0.1, True, False)
+    assert (waits.seconds, waits.alone, waits.turn) == (0.1, True, "")
     # Of all that are being sent half a million are at the other: so many are left to the first.
     scene.client.hset(keys.LIVE, "notice:sending", 500_100)
     assert scene.at("m2") == A

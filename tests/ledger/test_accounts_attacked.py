@@ -206,7 +206,7 @@ def test_a_flood_at_one_account_leaves_room_for_early_reports_of_another(
     assert two.ledger.take_in(bad, wake_after_s=30).refused == bad[100:]
     assert two.ledger.take_in(good, wake_after_s=30).refused == good[100:]
     assert two.ledger.take_in(bad[100:], wake_after_s=30).refused == bad[100:]
-    assert two.ledger.inbox_size() == 200
+    assert two.ledger.waiting().inbox == 200
 
 
 # An account that wants fewer

@@ -352,7 +352,7 @@ def test_from_the_answer_on_all_say_cancelled_and_nothing_is_sent(
     assert not selector.page(Selection(of_spring | {"state": ["queued", "held"]}), 10).rows
     before = read(campaigns)
     assert scene.admit("a") == Rejected("ended", State.CANCELLED)
-    sweep(scene, campaigns)
+    sweep(scene)
     assert read(campaigns).states == before.states
     assert scene.ledger.counters()["messages:bulk:cancelled"] == 2
     assert client.hget(keys.message("d"), "state") == "cancelled"
@@ -394,7 +394,7 @@ def test_what_waits_for_later_is_swept_too(scene: Scene, campaigns: Campaigns) -
     campaigns.do("cancel", SPRING)
     assert scene.state("later") == scene.state("parked") == "cancelled"
     assert scene.state("held") == "failed"
-    sweep(scene, campaigns)
+    sweep(scene)
     assert scene.client.zcard(keys.TIMERS) == scene.client.zcard(keys.HELD) == 0
     check(scene, campaigns, "later", "held", "parked")
     assert not scene.client.exists(keys.CAMPAIGN_ROOM + SPRING)
@@ -409,7 +409,7 @@ def test_two_are_swept_though_the_second_was_cancelled_in_between(
     campaigns.do("cancel", SPRING)
     scene.claim()
     campaigns.do("cancel", "autumn")
-    sweep(scene, campaigns)
+    sweep(scene)
     assert scene.client.zcard(keys.TIMERS) == 0
     assert read(campaigns).states == read(campaigns, "autumn").states == {"cancelled": 150}
 

@@ -66,7 +66,7 @@ def test_those_that_wait_are_found_and_counted_as_ended(
         (str(status.state), status.reason or "") for status in map(scene.status, names)
     )
     assert before[1] == [{"a"}, {"other"}, {"doubt", "held"}, set(names) - {"other"}]
-    sweep(scene, campaigns)
+    sweep(scene)
     assert found() == before
 
 
@@ -84,7 +84,7 @@ def test_what_was_said_to_be_cancelled_does_not_expire(
         scene.run_out("a")
         assert scene.timer("a") > scene.now_ms() + 500_000  # type: ignore[operator]
     check(scene, campaigns, "a", "b")
-    sweep(scene, campaigns)
+    sweep(scene)
     assert scene.client.hget(keys.message("a"), "state") == "cancelled"
     check(scene, campaigns, "a", "b")
 
@@ -100,7 +100,7 @@ def test_a_batch_of_wakeups_leaves_them_to_the_sweep(
     assert scene.admit("a") == Rejected("ended", State.CANCELLED)
     assert scene.admit("doubt") == Rejected("ended", State.FAILED)
     assert client.hget(keys.message("a"), "state") == "queued"
-    sweep(scene, campaigns)
+    sweep(scene)
     assert client.hget(keys.message("a"), "state") == "cancelled"
     check(scene, campaigns, "a", "doubt")
 
@@ -127,7 +127,7 @@ def test_a_held_one_is_decided_by_the_cancel(
     assert scene.ledger.decide("a", decision)[0] == "not held"
     assert scene.status("a").reason == "local:cancelled"
     check(scene, campaigns, "a")
-    sweep(scene, campaigns)
+    sweep(scene)
     check(scene, campaigns, "a")
 
 
@@ -138,7 +138,7 @@ def test_a_test_number_whose_worker_died_is_not_tried_again(
     scene.go("a")
     scene.client.hset(keys.message("a"), "test", "DELIVRD")
     campaigns.do("cancel", SPRING)
-    sweep(scene, campaigns)
+    sweep(scene)
     scene.run_out("a")
     assert scene.client.hget(keys.message("a"), "state") == "cancelled"
     check(scene, campaigns, "a")
@@ -277,7 +277,7 @@ def test_a_clock_that_is_set_back_puts_off_neither_the_end_nor_the_sweep(
     assert due <= scene.now_ms() + 60_000
     assert float(scene.client.hget(keys.campaign("autumn"), "ended") or 0) <= scene.now_ms()
     assert scene.client.zscore(keys.CAMPAIGNS, "winter") == float("inf")
-    sweep(scene, campaigns)
+    sweep(scene)
     assert read(campaigns).states == {"cancelled": 150}
 
 
@@ -298,6 +298,6 @@ def test_an_odd_name_is_a_name(scene: Scene, campaigns: Campaigns, name: str) ->
     campaigns.do("resume", name)
     assert release(scene) == ["a"]
     campaigns.do("cancel", name)
-    sweep(scene, campaigns)
+    sweep(scene)
     assert read(campaigns, name).states == {"cancelled": 2}
     assert read(campaigns, name).template == TEMPLATE

@@ -38,7 +38,6 @@ from smsq_worker.ledger import Admitted, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.campaigns import Campaigns
-from smsq_worker.ledger.client_rate import RelayRate
 
 DOC = ROOT / "docs" / "operate" / "redis.md"
 HOUR = 3600
@@ -140,7 +139,7 @@ def keep_everything(scene: Scene) -> None:
     scene.enter("waiting")
     assert scene.stays("waiting") == "deferred"
     keep_campaigns(scene)
-    RelayRate(scene.client, scene.rules).wait_s("shop", 0.01)  # kept for 100 s
+    scene.ledger.relay_wait_s("shop", 0.01)  # kept for 100 s
     # What producers keep of verification codes, and move themselves: producer/test_verify.py.
     scene.client.hset(f"{keys.CHALLENGE}name", "at", scene.now_ms())
     scene.client.hset("smsq:lanes", "otp", scene.now_ms())  # as older releases do
@@ -596,10 +595,10 @@ def test_an_outcome_is_told_as_soon_as_before(build: Build, steps: Steps) -> Non
 
 @of_all
 def test_a_caller_of_the_relay_has_its_rate(scene: Scene, steps: Steps) -> None:
-    rate = RelayRate(scene.client, scene.rules)
-    assert rate.wait_s("shop", 1) == 0
+    ledger = scene.ledger
+    assert ledger.relay_wait_s("shop", 1) == 0
     take(scene, steps)
-    assert rate.wait_s("shop", 1) <= 2
+    assert ledger.relay_wait_s("shop", 1) <= 2
 
 
 @of_back

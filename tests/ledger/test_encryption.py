@@ -166,7 +166,7 @@ def test_of_a_cancelled_campaign_nothing_can_be_read_and_its_keys_are_free(
     later = start(NEW, OLD)
     assert enter(later, "m3", key=KEY, phone="13900139000") == "queued"
     assert client.hget(keys.message("m1"), "state") == "cancelled"
-    sweep(later, campaigns)
+    sweep(later)
     assert client.keys(f"{keys.PAYLOAD}*") == [keys.payload("m3")]
     assert readable(client) == []
     check(later, campaigns, "m1", "m2")
@@ -369,7 +369,7 @@ def test_with_other_keys_nothing_is_enqueued(
 
 def runtime(environ: dict[str, str], vendor: VendorServer, *payload_keys: str) -> Runtime:
     own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_PAYLOAD_KEYS": ",".join(payload_keys)}
-    return Runtime.build(Settings.load(environ | own))
+    return Runtime(Settings.load(environ | own))
 
 
 def test_a_message_that_no_key_opens_waits_for_the_key_and_is_not_called(

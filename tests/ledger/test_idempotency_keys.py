@@ -429,7 +429,7 @@ def test_a_bare_message_whose_key_conflicts_fails_and_is_not_sent(
     first = smsq.send_sms.delay(PHONE, TEMPLATE, key=KEY)
     with VendorServer() as vendor:
         own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_HOME": str(tmp_path)}
-        runtime = Runtime.build(Settings.load(environ | own))
+        runtime = Runtime(Settings.load(environ | own))
         try:
             for word in ("local:key-conflict failed", "entered failed"):
                 bare = [OTHER_PHONE, TEMPLATE], {"key": KEY}

@@ -32,7 +32,7 @@ class Reused(Scene):
         self.ledger.record(name, self.go(name), Outcome.ACCEPTED, detail="", mid=MID)
 
     def says(self, stat: str) -> str:
-        return Reconciler(self.ledger, Catalogue.load()).reconcile([(MID, stat)])
+        return Reconciler(self.ledger, {"": Catalogue.load()}).reconcile([(MID, stat)])
 
     def counted(self) -> int:
         return self.ledger.counters().get("mids_reused", 0)

@@ -150,7 +150,7 @@ def test_one_that_is_too_new_is_refused_and_not_touched(
     client: redis.Redis, settings: Settings
 ) -> None:
     mark(client, 99, 98)
-    runtime = Runtime.build(settings)
+    runtime = Runtime(settings)
     for start in (runtime.check, runtime.unlock):
         with pytest.raises(SettingsError, match=r"schema 98; this smsq \S+ knows up to 3: upgrade"):
             start()

@@ -75,7 +75,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.settings = Settings.load(os.environ)
-        self.runtime = Runtime.build(self.settings)
+        self.runtime = getattr(Runtime, "build", Runtime)(self.settings)  # 0.2.0 has it
         # What a worker does when it starts.
         self.runtime.unlock()
         self.ledger = self.runtime.ledger

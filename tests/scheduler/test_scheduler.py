@@ -19,7 +19,7 @@ from smsq.contract import Lane
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.wakeups import ids_of
-from smsq_worker.ledger import CLAIM_AT_MOST
+from smsq_worker.ledger.types import CLAIM_AT_MOST
 from smsq_worker.runtime import Runtime
 from smsq_worker.scheduler.scheduler import POLL_S, REST_S, SLICE_S, Scheduler
 from smsq_worker.sending.consumer_gate import ConsumerGate
@@ -149,7 +149,7 @@ class Queues:
 
 @pytest.fixture
 def clock_of(settings: Settings) -> Callable[[Queues], Scheduler]:
-    runtime = Runtime.build(settings)
+    runtime = Runtime(settings)
 
     def make(queues: Queues) -> Scheduler:
         parts = (runtime.ledger, runtime.callbacks, runtime.backoff, runtime.result_spool)

@@ -45,7 +45,7 @@ def test_messages_move_to_the_account_that_delivers(
             "SMSQ_TEMPLATE_PAUSE": "",
         }
         settings = Settings.load(environ | own)
-        runtime = Runtime.build(settings)
+        runtime = Runtime(settings)
         runtime.unlock()
         try:
             given = [an_hour(runtime, hour) for hour in range(HOURS)]

@@ -91,7 +91,7 @@ def test_a_booked_turn_is_as_far_ahead_as_the_answer_says(build: Build) -> None:
     scene = build(10)
     answer = ask(scene, Lane.OTP, 700_000)
     assert isinstance(answer, RetryLater)
-    assert answer.booked
+    assert answer.turn
     assert 0.665 <= answer.seconds <= 0.685
 
 
@@ -102,7 +102,7 @@ def test_a_burst_goes_at_once_and_the_next_waits(build: Build) -> None:
     assert [scene.go(f"m{n}") for n in range(3)] == [1, 1, 1]
     answer = scene.admit("m3")
     assert isinstance(answer, RetryLater)
-    assert not answer.booked
+    assert not answer.turn
     assert answer.seconds > 900
 
 
@@ -135,7 +135,7 @@ def test_each_lane_books_so_far_ahead_and_no_further(
 ) -> None:
     answer = ask(build(10), lane, ahead_us)
     assert isinstance(answer, RetryLater)
-    assert answer.booked is booked
+    assert bool(answer.turn) is booked
     assert answer.seconds <= ahead_us / SECOND
 
 
@@ -144,13 +144,13 @@ def test_an_otp_is_booked_before_bulk_that_came_earlier(build: Build) -> None:
     scene.enter("bulk", lane="bulk")
     earlier = ask(scene, Lane.BULK, 500_000)
     assert isinstance(earlier, RetryLater)
-    assert not earlier.booked
+    assert not earlier.turn
     otp = ask(scene, Lane.OTP, 500_000)
     assert isinstance(otp, RetryLater)
-    assert otp.booked
+    assert otp.turn
     behind = scene.admit("bulk")
     assert isinstance(behind, RetryLater)
-    assert not behind.booked
+    assert not behind.turn
     assert behind.seconds > 5
 
 
@@ -167,7 +167,7 @@ def test_a_booked_turn_that_comes_late_waits_until_the_window_has_room(build: Bu
         if scene.now_us() - now < SECOND / 2:
             break
     assert isinstance(answer, RetryLater)
-    assert answer.booked
+    assert answer.turn
     assert 0.5 < answer.seconds <= 1.02
     scene.calls_departed(*[now] * 10, now - 2 * SECOND)
     assert isinstance(scene.admit(f"m{n}", booked=True), Admitted)

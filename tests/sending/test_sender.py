@@ -41,7 +41,7 @@ def build(environ: dict[str, str], client: redis.Redis, tmp_path: Path) -> Itera
 
     def build(url: str, **own: str) -> Runtime:
         quick = {"SMSQ_GATEWAY_URL": url, "SMSQ_CONNECT_TIMEOUT_S": "1", "SMSQ_HOME": str(tmp_path)}
-        runtimes.append(Runtime.build(Settings.load(environ | quick | own)))
+        runtimes.append(Runtime(Settings.load(environ | quick | own)))
         return runtimes[-1]
 
     yield build

@@ -105,7 +105,7 @@ def test_the_code_of_the_override_file_is_reported(scene: Scene) -> None:
     assert inbox(scene.client) == set()
     mid = accept(scene)
     assert inbox(scene.client) == {(mid, "MK:0001")}
-    Reconciler(scene.ledger, Catalogue.load()).reconcile([(mid, "MK:0001")])
+    Reconciler(scene.ledger, {"": Catalogue.load()}).reconcile([(mid, "MK:0001")])
     assert (scene.state(), scene.status().reason) == ("failed", "report:MK:0001")
 
 
@@ -114,7 +114,7 @@ def test_no_code_of_a_test_stops_anything(scene: Scene, code: str) -> None:
     catalogue = Catalogue.load()
     for n in range(60):
         scene.enter(f"m{n}", phone=TESTED)
-        Reconciler(scene.ledger, catalogue).reconcile([(accept(scene, f"m{n}"), code)])
+        Reconciler(scene.ledger, {"": catalogue}).reconcile([(accept(scene, f"m{n}"), code)])
     assert scene.paused() == {}
 
 
@@ -122,7 +122,9 @@ def test_no_code_of_a_test_suppresses_its_number_or_slows_sending_down(scene: Sc
     codes = [code for code in Catalogue.load() if code.suppress_s or code.slow_down]
     for n, code in enumerate(codes):
         scene.enter(f"m{n}", phone=TESTED)
-        Reconciler(scene.ledger, Catalogue.load()).reconcile([(accept(scene, f"m{n}"), code.stat)])
+        Reconciler(scene.ledger, {"": Catalogue.load()}).reconcile(
+            [(accept(scene, f"m{n}"), code.stat)]
+        )
     assert codes
     assert not scene.client.exists(keys.SUPPRESSED)
     assert scene.control.rate().now == scene.control.rate().limit
@@ -222,7 +224,7 @@ def test_the_gateway_is_not_called(
     codes.write_text('[test_numbers]\n13800001299 = "MK:0001"\n')
     own = {"SMSQ_TEST_NUMBERS": "1380000xxxx", "SMSQ_CODES_FILE": str(codes)}
     own |= {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_HOME": str(tmp_path)}
-    runtime = Runtime.build(Settings.load(environ | own))
+    runtime = Runtime(Settings.load(environ | own))
     try:
         with caplog.at_level("INFO"):
             for phone in (TESTED, "13800001299"):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from smsq.cipher import FernetCipher, Opener, PlaintextCipher
-from smsq.connection import Client, connect, connect_impatiently
+from smsq.cipher import FernetCipher, Opener
+from smsq.connection import connect, connect_impatiently
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
@@ -34,74 +33,51 @@ BROKER_S: Final = 3.0
 """For a broker that is not the ledger, where it is only looked at."""
 
 
-@dataclass(frozen=True)
 class Runtime:
     """The parts of a worker process. Threads share them."""
 
-    settings: Settings
-    client: Client
-    cipher: Callable[[], PlaintextCipher]
-    ledger: Ledger
-    gateways: Mapping[str, Gateway]
-    """By the keys of their accounts."""
-    result_spool: ResultSpool
-    backoff: Backoff
-    sender: Sender
-    reconciler: Reconciler
-    callbacks: Callbacks
-    dispatcher: Dispatcher
-
-    @classmethod
-    def build(cls, settings: Settings, gate: ConsumerGate | None = None) -> Runtime:
-        """Build a worker's parts; nothing is connected yet. Raises SettingsError.
+    def __init__(self, settings: Settings, gate: ConsumerGate | None = None) -> None:
+        """Build them; nothing is connected yet. Raises SettingsError.
 
         `gate` is the one of this process' consumers.
         """
         vendors = vendors_of(settings)
         catalogues = catalogues_of(settings, vendors)
-        client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
-        cipher = Opener(client, settings, strict=True)
+        self.settings = settings
+        self.client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
+        self.cipher = Opener(self.client, settings, strict=True)
         # Of one that several files name, the first that does counts.
         test_codes = ChainMap(*(dict(one.test_codes) for one in catalogues.values()))
         numbers = testnumbers.reported(settings.test_numbers, test_codes)
-        ledger = Ledger(client, replace(settings.rules, test_numbers=numbers), cipher)
-        gateways = {
+        rules = replace(settings.rules, test_numbers=numbers)
+        self.ledger = Ledger(self.client, rules, self.cipher)
+        self.gateways = {
             one.account.key: Gateway(one.address, vendors[one.account.key])
             for one in settings.accounts
         }
-        backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
-        result_spool = ResultSpool(ledger, Spool(settings.home / "spool", "calls"))
+        """By the keys of their accounts."""
+        self.backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
+        self.result_spool = ResultSpool(self.ledger, Spool(settings.home / "spool", "calls"))
         gate = gate or ConsumerGate()
         # Until the scheduler knows better.
         gate.set("open", sum(one.account.rate_per_s for one in settings.accounts))
-        sender = Sender(
-            ledger,
-            gateways,
-            result_spool,
-            ledger_writer=LedgerWriter(client, settings, cipher),
-            backoff=backoff,
+        self.sender = Sender(
+            self.ledger,
+            self.gateways,
+            self.result_spool,
+            ledger_writer=LedgerWriter(self.client, settings, self.cipher),
+            backoff=self.backoff,
             gate=gate,
             max_attempts=MAX_ATTEMPTS,
         )
-        callbacks = Callbacks(client, settings.rules)
-        return cls(
-            settings=settings,
-            client=client,
-            cipher=cipher,
-            ledger=ledger,
-            gateways=gateways,
-            result_spool=result_spool,
-            backoff=backoff,
-            sender=sender,
-            reconciler=Reconciler(ledger, next(iter(catalogues.values())), catalogues),
-            callbacks=callbacks,
-            dispatcher=Dispatcher(
-                callbacks,
-                channels(settings),
-                backoff,
-                give_up_s=settings.notify_for_s,
-                room=gate.callbacks_at_once,
-            ),
+        self.reconciler = Reconciler(self.ledger, catalogues)
+        self.callbacks = Callbacks(self.client, settings.rules)
+        self.dispatcher = Dispatcher(
+            self.callbacks,
+            channels(settings),
+            self.backoff,
+            give_up_s=settings.notify_for_s,
+            room=gate.callbacks_at_once,
         )
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import smsq
 from bench.peers.goals import Goal
@@ -16,10 +16,9 @@ from bench.scale.measure import Measure, measuring
 from bench.scale.queued import MESSAGES, used_memory
 from bench.scale.result import SETTLE_S, WORKERS, Result, fresh, result, scaled
 from bench.shapes import BATCH, CODE, TEMPLATE
+from smsq import keys
+from smsq.connection import Client
 from smsq.contract import Lane
-
-if TYPE_CHECKING:
-    from smsq_worker.ledger.campaigns import Campaigns
 
 CAMPAIGN: Final = "spring"
 ROUNDS: Final = 10
@@ -50,7 +49,7 @@ def run(place: Place, plan: Plan, _shape: str) -> Result:
         campaigns.do("cancel", CAMPAIGN)
         answered_at = time.monotonic()
         commands = _commands(place) - commands
-        swept_at = _swept(campaigns, answered_at)
+        swept_at = _swept(place.client, answered_at)
         left = used_memory(place)
         until(swept_at + max(2 * plan.seconds, min(swept_at - answered_at, LONGEST_QUIET_S)))
         measure.end()
@@ -90,8 +89,8 @@ def _commands(place: Place) -> int:
     return sum(one["calls"] for one in info.values())
 
 
-def _swept(campaigns: Campaigns, since: float) -> float:
-    while not campaigns.is_swept():
+def _swept(client: Client, since: float) -> float:
+    while client.exists(keys.CAMPAIGN_SWEEP):
         assert time.monotonic() < since + LONGEST_S, "the sweep does not end"
         time.sleep(0.2)
     return time.monotonic()

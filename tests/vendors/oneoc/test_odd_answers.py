@@ -247,7 +247,7 @@ def test_twenty_refusals_in_gbk_pause_the_account(
     with Server(says(http_answer(NO.encode("gbk")))) as server:
         own = {"SMSQ_GATEWAY_URL": server.url, "SMSQ_HOME": str(tmp_path)}
         settings = Settings.load(environ | own)
-        runtime = Runtime.build(settings)
+        runtime = Runtime(settings)
         entrance = LedgerWriter(client, settings)
         for n in range(20):
             entrance.enter(f"m{n}", parse(("13800138000", "SMS_1001", "1"), {}))

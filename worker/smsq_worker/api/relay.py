@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from smsq import deadline, tracing
-from smsq.connection import Client
 from smsq.contract import Message, parse, relay_space
 from smsq.entries import Origin
 from smsq.errors import CampaignCancelled, InvalidMessage, LedgerUnavailable, SettingsError
@@ -29,7 +28,7 @@ from smsq_worker.config.parsers import target_url
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import Lang
 from smsq_worker.i18n.told import told
-from smsq_worker.ledger.client_rate import RelayRate
+from smsq_worker.ledger import Ledger
 from smsq_worker.vendors.oneoc import relay_request as gateway
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Relay:
     def __init__(
         self,
         settings: Settings,
-        client: Client,
+        ledger: Ledger,
         authenticator: Authenticator,
         *,
         body_timeout_s: float = BODY_TIMEOUT_S,
@@ -52,7 +51,7 @@ class Relay:
         self._settings = settings
         self._authenticator = authenticator
         self._ignored = IgnoredParameters()
-        self._rate = RelayRate(client, settings.rules)
+        self._ledger = ledger
         self._body_timeout_s = body_timeout_s
         # Separate, so that a crowd of senders never keeps a report waiting for a thread.
         self._threads = CapacityLimiter(THREADS)
@@ -92,7 +91,7 @@ class Relay:
 
     def _enqueue(self, caller: Caller, query: bytes, content_type: str, body: bytes) -> str:
         if caller.rate_per_s is not None:
-            wait_s = self._rate.wait_s(caller.name, caller.rate_per_s)
+            wait_s = self._ledger.relay_wait_s(caller.name, caller.rate_per_s)
             if wait_s:
                 raise too_many(f"at most {caller.rate_per_s:g} requests a second", wait_s)
         given = gateway.read(query, content_type, body, ignored=self._ignored.note)

@@ -68,7 +68,7 @@ def serve(
         timeout_s=settings.enqueue_timeout_s,
     )
     authenticator = Authenticator(callers)
-    relay = Relay(settings, client, authenticator) if callers else None
+    relay = Relay(settings, ledger, authenticator) if callers else None
     api = Api(settings, ledger, client, inbox, authenticator)
     web = create_api(api, relay)
     stop = Event()

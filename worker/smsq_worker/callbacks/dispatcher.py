@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from threading import Lock
 from typing import Final
 
@@ -43,30 +44,25 @@ CROWDED: Final = Posted(done=False, detail="its caller's other callbacks take lo
 MANY: Final = 1_000_000
 
 
+@dataclass(eq=False, repr=False)
 class Dispatcher:
     """Sends callbacks over the channel of their kind."""
 
-    def __init__(
-        self,
-        callbacks: Callbacks,
-        channels: Mapping[str, Channel],
-        backoff: Backoff,
-        *,
-        give_up_s: float,
-        room: Callable[[], int] = lambda: MANY,
-    ) -> None:
-        """`room` is how many may be dispatched at once."""
-        self._callbacks = callbacks
-        self._channels = channels
-        self._backoff = backoff
-        self._give_up_s = give_up_s
-        self._room = room
+    callbacks: Callbacks
+    channels: Mapping[str, Channel]
+    backoff: Backoff
+    _: KW_ONLY
+    give_up_s: float
+    room: Callable[[], int] = lambda: MANY
+    """How many may be dispatched at once."""
+
+    def __post_init__(self) -> None:
         self._lock = Lock()
         self._of_callers: Counter[str] = Counter()
 
     def dispatch(self, name: str) -> str:
         """Send one callback; return in a word what became of it. Raises LedgerUnavailable."""
-        callback = self._callbacks.take(name)
+        callback = self.callbacks.take(name)
         if isinstance(callback, str):
             return callback
         reached("before notice")
@@ -94,12 +90,12 @@ class Dispatcher:
             reraise=True,
         )
         return retrying(
-            self._callbacks.settle,
+            self.callbacks.settle,
             name,
             result,
             error=posted.detail,
             wait_s=wait_s,
-            give_up_s=self._give_up_s,
+            give_up_s=self.give_up_s,
         )
 
     @contextmanager
@@ -109,7 +105,7 @@ class Dispatcher:
             yield True
             return
         with self._lock:
-            has_room = self._of_callers[callback.caller] < max(1, self._room() // 2)
+            has_room = self._of_callers[callback.caller] < max(1, self.room() // 2)
             self._of_callers[callback.caller] += has_room
         try:
             yield has_room
@@ -119,7 +115,7 @@ class Dispatcher:
                 self._of_callers += Counter()  # forgets those that have none
 
     def _post(self, callback: Callback) -> Posted:
-        channel = self._channels.get(callback.kind)
+        channel = self.channels.get(callback.kind)
         if channel is None:
             return NO_CHANNEL
         try:
@@ -140,4 +136,4 @@ class Dispatcher:
         if posted.gone or posted.why == "unsendable":
             return "refused", 0
         failures = callback.tries if posted.why == "hindered" else callback.failures + 1
-        return posted.why, max(self._backoff.wait_s(failures), posted.retry_after_s)
+        return posted.why, max(self.backoff.wait_s(failures), posted.retry_after_s)

@@ -25,20 +25,16 @@ class WorkerApp(SmsqApp):
         super().__init__(*args, **options)
         self.gate = ConsumerGate()
         """Of this process' consumers: the channels of its connections for reading have it."""
-        self._runtime: tuple[int, Runtime] | None = None
 
     @cached_property
     def settings(self) -> Settings:
         """Read the environment. Raises SettingsError."""
         return Settings.load(os.environ)
 
-    @property
+    @cached_property
     def runtime(self) -> Runtime:
-        """Return this process' runtime; a pool's child process builds its own."""
-        if self._runtime is None or self._runtime[0] != os.getpid():
-            settings = Settings.load(os.environ, need=("app_secret",))
-            self._runtime = os.getpid(), Runtime.build(settings, self.gate)
-        return self._runtime[1]
+        """Build what runs in a worker. Raises SettingsError."""
+        return Runtime(Settings.load(os.environ, need=("app_secret",)), self.gate)
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Connect to our broker; the connection's channels consume as the gate allows."""

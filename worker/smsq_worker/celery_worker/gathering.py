@@ -18,7 +18,7 @@ from celery.worker import state
 
 from smsq.contract import SEND_BATCH, Lane, State, is_id
 from smsq_worker.celery_worker.sanitizer import MaskedRequest, sanitize
-from smsq_worker.sending.wakeup import WakeUp
+from smsq_worker.sending.wakeup import Source, WakeUp
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def ids_of_batch(args: Any) -> list[str] | None:
     return ids if isinstance(ids, list) and ids and all(map(is_id, ids)) else None
 
 
-class WakeUpRequest(MaskedRequest):
+class WakeUpRequest(MaskedRequest, Source):
     """A wake-up as Celery knows it. Not all of its methods run in Celery's thread."""
 
     app: Any

@@ -77,7 +77,7 @@ class SchedulerStep(bootsteps.StartStopStep):
                 runtime.backoff,
                 runtime.result_spool,
                 gate=app.gate,
-                queues=BrokerQueues(app, connection),
+                queues=_BrokerQueues(app, connection),
                 chores=(
                     Keeper(runtime.client, app.settings.redis_url).keep,
                     partial(misplaced.tell, runtime.ledger),
@@ -90,8 +90,8 @@ class SchedulerStep(bootsteps.StartStopStep):
             scheduler.run(self._stop, (OperationalError, OSError, *errors), beat)
 
 
-class BrokerQueues:
-    """The queues as the scheduler uses them. Every method raises what kombu raises."""
+class _BrokerQueues:
+    """The scheduler's Queues. Every method raises what kombu raises."""
 
     def __init__(self, app: WorkerApp, connection: Connection) -> None:
         self._app = app
@@ -103,7 +103,6 @@ class BrokerQueues:
         return self._connection.default_channel
 
     def oldest(self) -> dict[Lane, list[str]]:
-        """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
         oldest = self._channel.client.register_script(OLDEST)
         found = oldest(keys=[lane.queue for lane in Lane], args=[MAX_ENVELOPE])
         return {
@@ -112,18 +111,16 @@ class BrokerQueues:
         }
 
     def is_full(self) -> bool:
-        """Return whether the broker is at its memory limit, where it takes no wake-up."""
         return is_full(self._channel.client)
 
     def waiting(self, queue: str) -> int:
-        """Count the wake-ups in a queue."""
         try:
             return int(self._channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:  # how kombu says that the queue is empty
             return 0
 
     def publish_messages(self, ids: Sequence[str], lane: Lane) -> None:
-        """Publish the wake-ups of messages of one lane: one for many, or one for each of a few."""
+        """Publish one for many, or one for each of a few."""
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
             if len(some) > FEW:
@@ -133,9 +130,8 @@ class BrokerQueues:
                 publish(self._app, message_id, lane)
 
     def publish_report(self, mid: str, stat: str) -> None:
-        """Publish the wake-up of a report, alone, so that an invalid one blocks no other."""
+        # Alone, so that an invalid one blocks no other.
         publish_reports(self._app, [(mid, stat)])
 
     def publish_callback(self, name: str) -> None:
-        """Publish the wake-up of a callback."""
         self._app.send_task(NOTIFY_OUTCOME, (name,), queue=NOTIFY_QUEUE, ignore_result=True)

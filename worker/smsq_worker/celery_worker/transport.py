@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
 from queue import Empty
@@ -44,29 +44,6 @@ SHORT_POLL_S: Final = 0.05
 """How soon a queue that is closed for a moment only is checked again."""
 
 
-class OpenQueues:
-    """The queues in their order of service, without those that the gate keeps closed.
-
-    It has the interface of kombu's own cycles (kombu.utils.scheduling).
-    """
-
-    def __init__(self, gate: ConsumerGate) -> None:
-        self._gate = gate
-        self._queues: list[str] = []
-
-    def update(self, queues: Iterable[str]) -> None:
-        """Consume from these queues from now on."""
-        self._queues = list(queues)
-
-    def consume(self, n: int) -> list[str]:
-        """Return the queues to take the next message from."""
-        return self._gate.open_queues(self._queues[:n])
-
-    def rotate(self, last_used: str) -> None:
-        """Note from which queue a message was taken."""
-        self._gate.taken(last_used)
-
-
 def _what_is_left(message: Any) -> dict[str, Any]:
     """Return an envelope that wakes up only those of a batch that still wait."""
     raw: dict[str, Any] = message._raw  # noqa: SLF001
@@ -99,7 +76,6 @@ class _GatedChannel(SafeChannel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gate = self.gate or ConsumerGate()
-        self._queue_cycle = OpenQueues(self._gate)
         self._others: tuple[bytes, list[bytes], int] = b"", [], 0
         """What was taken together, and where the others begin, behind the one in hand."""
         self._alone_until = 0.0
@@ -108,7 +84,7 @@ class _GatedChannel(SafeChannel):
         """Request the next items of one queue, as kombu does for one item."""
         if timeout is None:
             timeout = SHORT_POLL_S if self._gate.crowded() else self.brpop_timeout
-        queues = self._queue_cycle.consume(len(self.active_queues))
+        queues = self._gate.open_queues(self.active_queues)
         if not queues:
             return
         names = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
@@ -136,7 +112,7 @@ class _GatedChannel(SafeChannel):
             reached("after pop")
             name, items = taken
             queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
-            self._queue_cycle.rotate(queue)
+            self._gate.taken(queue)
             self._deliver(items, name, queue)
             return True
         finally:

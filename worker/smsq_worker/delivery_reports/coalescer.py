@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 MidAndStat = tuple[str, str]
@@ -21,6 +22,7 @@ class NoRoom(Exception):  # noqa: N818 - says what is so
     """There is no room for a report now: it is to be sent again later."""
 
 
+@dataclass(eq=False, repr=False)
 class WriteCoalescer:
     """Runs a write in a thread, each time with what was submitted during the previous one.
 
@@ -28,15 +30,11 @@ class WriteCoalescer:
     that sends very many keeps none of the others waiting, nor takes all the room.
     """
 
-    def __init__(
-        self,
-        write: Callable[[Sequence[MidAndStat]], Collection[MidAndStat]],
-        *,
-        within_s: float | None = None,
-    ) -> None:
-        """`write` returns those for which there was no room."""
-        self._write = write
-        self._within_s = within_s
+    write: Callable[[Sequence[MidAndStat]], Collection[MidAndStat]]
+    """Returns those for which there was no room."""
+    within_s: float | None = None
+
+    def __post_init__(self) -> None:
         self._waiting: dict[str, deque[_Submission]] = {}
         """By source, whose turn it is first."""
         self._counts: Counter[str] = Counter()
@@ -60,7 +58,7 @@ class WriteCoalescer:
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
         try:
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(self.within_s):
                 await submission.done
         finally:
             # While a write hangs, reports that nobody waits for any more must not pile up.
@@ -74,7 +72,7 @@ class WriteCoalescer:
             refused: frozenset[MidAndStat] = frozenset()
             try:
                 given = [report for one in batch for report in one.reports]
-                refused = frozenset(await asyncio.to_thread(self._write, given))
+                refused = frozenset(await asyncio.to_thread(self.write, given))
             except Exception as raised:  # noqa: BLE001 - it is raised in each that submitted
                 error = raised
             for one in batch:

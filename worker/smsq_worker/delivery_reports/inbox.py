@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from threading import Event
 from typing import Any, Final
@@ -23,7 +24,6 @@ from smsq_worker.infra.spool import Spool, SpoolFull
 from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.errors import LedgerFault
 from smsq_worker.ledger.reports import NO_WAKEUP
-from smsq_worker.ledger.types import TakenIn
 
 log = logging.getLogger(__name__)
 
@@ -34,27 +34,20 @@ BATCH: Final = 50
 """Reports in one wake-up, and in one act of the ledger, for which others wait."""
 
 
+@dataclass(eq=False, repr=False)
 class Inbox:
     """Takes in reports (mid, stat). Threads share it."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        spool: Spool,
-        publish_reports: Callable[[Sequence[MidAndStat]], None],
-        *,
-        wakeup: Callable[[Sequence[MidAndStat]], WakeUp] | None = None,
-        timeout_s: float = 3.0,
-    ) -> None:
-        """`wakeup` makes what the ledger pushes itself, where broker and ledger are one Redis.
+    ledger: Ledger
+    spool: Spool
+    publish_reports: Callable[[Sequence[MidAndStat]], None]
+    """For those that the ledger does not wake up itself, or whose queue did not take that."""
+    _: KW_ONLY
+    wakeup: Callable[[Sequence[MidAndStat]], WakeUp] | None = None
+    """Makes what the ledger pushes itself, where broker and ledger are one Redis."""
+    timeout_s: float = 3.0
 
-        `publish_reports` is for all others, such as those that their queue did not take.
-        """
-        self._ledger = ledger
-        self._spool = spool
-        self._publish_reports = publish_reports
-        self._wakeup = wakeup
-        self._timeout_s = timeout_s
+    def __post_init__(self) -> None:
         self._is_spooling = Event()
         self._progress_at = time.monotonic()
         self._quiet = Quiet()
@@ -79,7 +72,7 @@ class Inbox:
                 self._is_spooling.set()
         try:
             if reports:
-                self._spool.append({"reports": reports})
+                self.spool.append({"reports": reports})
         except SpoolFull as error:
             self._warn("reports are refused: %s", error)
             return reports
@@ -102,7 +95,7 @@ class Inbox:
             wait_s = POLL_S
             try:
                 self._replay(rest)
-                each_round(self._ledger)
+                each_round(self.ledger)
             except LedgerFault as error:  # waiting does not help, so there is no heartbeat
                 self._is_spooling.set()
                 wait_s = failures.fails(error)
@@ -130,19 +123,19 @@ class Inbox:
         self, stop: Event, beat: Callable[[], object], each_round: Callable[[Ledger], object]
     ) -> None:
         """Wait for room. Raises LedgerUnavailable where there is no time for it."""
-        each_round(self._ledger)
+        each_round(self.ledger)
         beat()
         if stop.wait(POLL_S):
             raise LedgerUnavailable("the API is stopping")
 
     def _replay(self, rest: Callable[[], None]) -> None:
-        if not self._spool.pending():
+        if not self.spool.pending():
             return
-        replayed = self._spool.replay(lambda entry: self._enter_spooled(entry, rest))
+        replayed = self.spool.replay(lambda entry: self._enter_spooled(entry, rest))
         if replayed.applied:
             log.warning("%d calls' reports came from the spool", replayed.applied)
         if replayed.set_aside:
-            self._ledger.count_set_aside("spooled_report", replayed.set_aside)
+            self.ledger.count_set_aside("spooled_report", replayed.set_aside)
 
     def _enter_spooled(self, entry: dict[str, Any], rest: Callable[[], None]) -> None:
         """Enter a spooled entry. Raises LedgerUnavailable, or anything else where it is invalid.
@@ -165,43 +158,40 @@ class Inbox:
             rest()
         self._progress_at = time.monotonic()
 
-    def _enter(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
+    def _enter(
+        self, reports: Sequence[MidAndStat], *, only_known: bool = False
+    ) -> Sequence[MidAndStat]:
         """Write reports to the ledger, and wake them up; return those for which it has no room.
 
         Raises LedgerUnavailable.
         """
-
-        def take_in(some: Sequence[MidAndStat]) -> TakenIn:
-            wakeup = self._wakeup(some) if self._wakeup else NO_WAKEUP
-            return self._ledger.take_in(some, wake_after_s=WAKE_AFTER_S, wakeup=wakeup)
-
-        return self._take_in(take_in, reports)
-
-    def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
-        """Enter them at the memory limit of Redis; return all if that fails."""
-        try:
-            take_in = partial(self._ledger.take_in_known, wake_after_s=WAKE_AFTER_S)
-            return self._take_in(take_in, reports)
-        except LedgerUnavailable:
-            return reports
-
-    def _take_in(
-        self, take_in: Callable[[Sequence[MidAndStat]], TakenIn], reports: Sequence[MidAndStat]
-    ) -> Sequence[MidAndStat]:
-        batches = [reports[start : start + BATCH] for start in range(0, len(reports), BATCH)]
+        wakeup = None if only_known else self.wakeup
         refused: list[MidAndStat] = []
-        with deadline.within(self._timeout_s):
+        with deadline.within(self.timeout_s):
             wake: list[list[MidAndStat]] = []
-            for batch in batches:
-                taken = take_in(batch)
+            for start in range(0, len(reports), BATCH):
+                some = reports[start : start + BATCH]
+                taken = self.ledger.take_in(
+                    some,
+                    wake_after_s=WAKE_AFTER_S,
+                    wakeup=wakeup(some) if wakeup else NO_WAKEUP,
+                    only_known=only_known,
+                )
                 refused += taken.refused
                 wake.append(taken.wake)
             try:
                 for some in filter(None, wake):
-                    self._publish_reports(some)
+                    self.publish_reports(some)
             except Exception as error:  # noqa: BLE001 - whatever it is, the reports are safe
                 self._warn("a report is safe, but its wake-up was not published: %s", error)
         return refused
+
+    def _enter_known(self, reports: Sequence[MidAndStat]) -> Sequence[MidAndStat]:
+        """Enter them at the memory limit of Redis; return all if that fails."""
+        try:
+            return self._enter(reports, only_known=True)
+        except LedgerUnavailable:
+            return reports
 
     def _warn(self, words: str, what: object) -> None:
         if self._quiet.is_over(words):

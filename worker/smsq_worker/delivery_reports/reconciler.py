@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
 from smsq import tracing
@@ -36,23 +36,13 @@ MAX_TOLD: Final = 20
 class Reconciler:
     """Reconciles reports with messages."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        catalogue: Catalogue,
-        of_accounts: Mapping[str, Catalogue] | None = None,
-        *,
-        timer: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Take the catalogue of the only account, and of test numbers.
-
-        `of_accounts` are those of several, by their keys.
-        """
+    def __init__(self, ledger: Ledger, catalogues: Mapping[str, Catalogue]) -> None:
+        """`catalogues` are by the keys of accounts; the first is that of test numbers, too."""
         self._report = Together(ledger.report_many, at_most=BATCH, apart_s=APART_S)
-        self._of_tests = catalogue
-        self._catalogues = {"": catalogue} if of_accounts is None else of_accounts
+        self._of_tests = next(iter(catalogues.values()))
+        self._catalogues = catalogues
         self._told = set[str]()
-        self._timer, self._leaves_until = timer, timer() + LEFT_FOR_S
+        self._leaves_until = time.monotonic() + LEFT_FOR_S
 
     def reconcile(self, reports: Iterable[MidAndStat]) -> str:
         """Apply reports (mid, stat); return how many of their messages are now in which state.
@@ -103,7 +93,7 @@ class Reconciler:
             return self._of_tests
         account = unqualified(mid)[1]
         found = self._catalogues.get(account)
-        if found is None and self._timer() >= self._leaves_until:
+        if found is None and time.monotonic() >= self._leaves_until:
             return _OF_NOBODY
         if found is None and account not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(account)

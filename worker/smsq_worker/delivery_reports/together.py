@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import KW_ONLY, dataclass
 from threading import Condition
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,12 +18,11 @@ Result = TypeVar("Result")
 
 
 class _Share(NamedTuple, Generic[Given, Result]):
-    """What one thread gives, and what it gets."""
-
     given: Sequence[Given]
     results: Future[Sequence[Result]]
 
 
+@dataclass(eq=False, repr=False)
 class Together(Generic[Given, Result]):
     """Runs an act, each time with what threads gave since it began the last time.
 
@@ -30,20 +30,15 @@ class Together(Generic[Given, Result]):
     Whoever's turn it is does it for all.
     """
 
-    def __init__(
-        self,
-        act: Callable[[Sequence[Given]], Sequence[Result]],
-        *,
-        at_most: int,
-        apart_s: float = 0.0,
-    ) -> None:
-        """`act` gives a result for each; `at_most` many go together.
+    act: Callable[[Sequence[Given]], Sequence[Result]]
+    """Gives a result for each."""
+    _: KW_ONLY
+    at_most: int
+    """So many go together."""
+    apart_s: float = 0.0
+    """The act begins again no sooner than after this."""
 
-        It begins again no sooner than after `apart_s`.
-        """
-        self._act = act
-        self._at_most = at_most
-        self._apart_s = apart_s
+    def __post_init__(self) -> None:
         self._next_at = 0.0
         self._waiting = deque[_Share[Given, Result]]()
         self._changed = Condition()
@@ -64,7 +59,7 @@ class Together(Generic[Given, Result]):
         try:
             while not is_done():
                 time.sleep(max(0.0, self._next_at - time.monotonic()))
-                self._next_at = time.monotonic() + self._apart_s
+                self._next_at = time.monotonic() + self.apart_s
                 self._run(self._next())
                 with self._changed:
                     self._changed.notify_all()
@@ -77,14 +72,14 @@ class Together(Generic[Given, Result]):
     def _next(self) -> list[_Share[Given, Result]]:
         shares = [self._waiting.popleft()]
         count = len(shares[0].given)
-        while self._waiting and count + len(self._waiting[0].given) <= self._at_most:
+        while self._waiting and count + len(self._waiting[0].given) <= self.at_most:
             shares.append(self._waiting.popleft())
             count += len(shares[-1].given)
         return shares
 
     def _run(self, shares: Sequence[_Share[Given, Result]]) -> None:
         try:
-            results = self._act([one for share in shares for one in share.given])
+            results = self.act([one for share in shares for one in share.given])
         except BaseException as error:  # noqa: BLE001 - it is raised in the threads whose act it was
             if isinstance(error, LedgerUnavailable) and not isinstance(error, LedgerFault):
                 # None is to wait for a server that is away longer than the first did.

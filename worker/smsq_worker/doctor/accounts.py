@@ -10,13 +10,12 @@ from typing import Final
 from smsq.connection import Client
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, warning
-from smsq_worker.domain.accounts import Account, Route
+from smsq_worker.domain.accounts import Account, Route, route_for
 from smsq_worker.i18n import _, ngettext
 from smsq_worker.inspection.accounts import (
     AccountView,
     is_on_a_route,
     look_at_accounts,
-    route_for,
     unknown_here,
 )
 from smsq_worker.inspection.formatting import clean, pause_words, scope_name, scope_words

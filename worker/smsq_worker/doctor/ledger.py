@@ -134,12 +134,13 @@ def check_messages(client: Client) -> Iterator[Finding]:
         N_("no report is more than {s} s overdue"),
         N_("the oldest overdue report is {late:.0f} s late, of {n}"),
     )
-    yield _inbox(backlog.reports(client))
+    waiting = backlog.count_waiting(client)
+    yield _inbox(waiting.inbox)
     yield _unpublished(backlog.unpublished(client))
     what = _("messages held, as an attempt may or may not have sent an SMS")
-    yield _none(backlog.held(client), what, _("decide them: smsq held"))
+    yield _none(waiting.held, what, _("decide them: smsq held"))
     what = _("mids with reports but no known message")
-    yield _none(backlog.parked(client), what, _("see them: smsq parked"))
+    yield _none(waiting.parked, what, _("see them: smsq parked"))
     yield _bad(*backlog.set_aside(client, NAMED))
 
 

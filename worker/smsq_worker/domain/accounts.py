@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -53,6 +54,11 @@ class Route:
     def takes(self, lane: str | None, template: str) -> bool:
         """Return whether it is for messages of a lane and a template; of any where they are not."""
         return self.lane in {None, lane} and self.template in {"", template}
+
+
+def route_for(lane: str, template: str, routes: Iterable[Route]) -> Route | None:
+    """Return the route of a message: the first that takes it."""
+    return next((one for one in routes if one.takes(lane, template)), None)
 
 
 def qualified(mid: str, account: str) -> str:

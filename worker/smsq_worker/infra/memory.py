@@ -53,11 +53,17 @@ def is_full(client: Client) -> bool:
 
 def memory(client: Client) -> Memory | None:
     """Return the memory of a Redis; None if INFO is forbidden. Raises redis.RedisError."""
-    full = is_full(client)
+    full, found = is_full(client), used_and_limit(client)
+    return Memory(*found or (0, 0), full) if full or found else None
+
+
+def used_and_limit(client: Client) -> tuple[int, int] | None:
+    """Return the memory of a Redis and its limit in bytes, 0 for none; None if INFO is forbidden.
+
+    Raises redis.RedisError.
+    """
     info = read_info(client, "memory")
-    if "maxmemory" in info:
-        return Memory(int(info["used_memory"]), int(info["maxmemory"]), full)
-    return Memory(0, 0, full) if full else None
+    return (int(info["used_memory"]), int(info["maxmemory"])) if "maxmemory" in info else None
 
 
 class MemoryWatch:

@@ -132,11 +132,6 @@ def unknown_here(others: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def route_for(lane: str, template: str, routes: Sequence[Route]) -> Route | None:
-    """Return the route of a message: the first that takes it."""
-    return next((one for one in routes if one.takes(lane, template)), None)
-
-
 def with_account_names(status: Status, accounts: Sequence[Account]) -> dict[str, Any]:
     """Return a status as people read it: of several accounts each attempt names its own."""
     fields = asdict(status)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from smsq.contract import Lane, State
+from smsq_worker.domain.accounts import route_for
 from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
-from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import kind_of, receiver
 from smsq_worker.inspection.events import Event, Story
 from smsq_worker.inspection.formatting import clean, pause_whole, span, state_name

@@ -119,7 +119,7 @@ class Inspector:
         accounts = self.account_views()
         live = self.control.live()
         waiting = self.waiting()
-        held, parked = self.ledger.waiting()
+        held, parked, inbox = self.ledger.waiting()
         with mapped_errors(self._url):
             now_ms = timestamps.now_ms(self._client)
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
@@ -132,7 +132,7 @@ class Inspector:
             paused_campaigns=self.campaigns.waiting()[PAUSED],
             lanes=lanes,
             reports_waiting=waiting[REPORT_QUEUE] if waiting else None,
-            inbox=self.ledger.inbox_size(),
+            inbox=inbox,
             held=held,
             parked=parked,
             callbacks=self.callbacks.counts(),

@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Final
 
 from smsq.tracking import Attempt
+from smsq_worker.domain.accounts import route_for
 from smsq_worker.domain.codes import Catalogue, CodeClass
 from smsq_worker.domain.scopes import scopes_at, spoken
 from smsq_worker.domain.states import Outcome
 from smsq_worker.i18n import N_, _, ngettext
-from smsq_worker.inspection.accounts import route_for
 from smsq_worker.inspection.callback_text import settled_callbacks
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 from smsq_worker.inspection.events import Event, Story

@@ -8,25 +8,17 @@ in the worker reads them.
 from smsq_worker.domain.reports import Report
 from smsq_worker.ledger.ledger import Ledger
 from smsq_worker.ledger.types import (
-    CLAIM_AT_MOST,
-    REPORTS_PER_MID,
     Admission,
     Admitted,
     AttemptResult,
-    Decision,
-    Due,
     Rejected,
     RetryLater,
 )
 
 __all__ = [
-    "CLAIM_AT_MOST",
-    "REPORTS_PER_MID",
     "Admission",
     "Admitted",
     "AttemptResult",
-    "Decision",
-    "Due",
     "Ledger",
     "Rejected",
     "Report",

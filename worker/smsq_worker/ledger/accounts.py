@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError
-
 from smsq import keys
 from smsq.connection import Client, mapped_errors
 from smsq.contract import State
 from smsq.errors import SettingsError
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import migrations
+from smsq_worker.ledger.reading import asked, if_allowed
 from smsq_worker.ledger.scripts import WITH_ACCOUNTS
 
 _NOW: Final = (State.SENDING, State.ACCEPTED)
@@ -64,12 +63,7 @@ def known(client: Client, url: str) -> list[str]:
 
     Raises LedgerUnavailable.
     """
-    with mapped_errors(url):
-        try:
-            found: Any = client.smembers(keys.ACCOUNTS)
-        except NoPermissionError:  # of an ACL that was made for an older release
-            return []
-    return sorted(found)
+    return sorted(asked(url, if_allowed, client.smembers, keys.ACCOUNTS) or ())
 
 
 def outstanding(client: Client, rules: Rules) -> dict[str, int]:

@@ -11,6 +11,7 @@ from smsq.connection import Client, mapped_errors, perform, running
 from smsq.errors import LedgerUnavailable
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.errors import classified
+from smsq_worker.ledger.reading import Answer, Given, asked
 from smsq_worker.ledger.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,11 @@ class Acts:
         self._rules = rules
         self._cipher = cipher
         self._scripts = Scripts(rules)
+
+    def _ask(
+        self, command: Callable[Given, Answer], *args: Given.args, **options: Given.kwargs
+    ) -> Answer:
+        return asked(self._rules.url, command, *args, **options)
 
     def _run(self, act: str, *args: str | float) -> list[Any]:
         return self._run_safely(act, *args, replicas=0)[0]
@@ -53,9 +59,3 @@ class Acts:
                 return perform(self._client, running(script, args, replicas, keys=keys))
         except LedgerUnavailable as error:
             raise classified(error, self._rules.url) from error.__cause__
-
-    def _keep(
-        self, key: str, *fields: str | float, drop: Sequence[str] = (), act: str = ""
-    ) -> None:
-        """Set and drop fields of a hash, also at the memory limit of Redis."""
-        self._run_plain("keep", act, len(fields), *fields, *drop, keys=[key])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import redis
-
 from smsq import keys
-from smsq.connection import mapped_errors
 from smsq_worker.domain.scopes import spoken
+from smsq_worker.infra.memory import used_and_limit
 from smsq_worker.ledger.accounts import AccountCounts, known, read_counts
 from smsq_worker.ledger.backlog import lag_s
 from smsq_worker.ledger.campaigns import unswept
@@ -83,31 +81,31 @@ class Control(SuppressionActs):
     def set_rate(self, limit: float, burst: int, act: str = "", account: str = "") -> None:
         """Set the rate of all workers from now on, and forget what the gateway wanted."""
         fields = ("limit", f"{limit:.17g}", "burst", burst)
-        key = keys.at_account(keys.RATE, account)
-        self._keep(key, *fields, drop=_OF_THE_RATE_BEFORE, act=act)
+        self._keep_rate(account, act, len(fields), *fields, *_OF_THE_RATE_BEFORE)
 
     def reset_rate(self, act: str = "", account: str = "") -> None:
         """Return to what the settings say."""
-        key = keys.at_account(keys.RATE, account)
-        self._keep(key, drop=("limit", "burst", *_OF_THE_RATE_BEFORE), act=act)
+        self._keep_rate(account, act, 0, "limit", "burst", *_OF_THE_RATE_BEFORE)
+
+    def _keep_rate(self, account: str, *args: str | float) -> None:
+        self._run_plain("keep", *args, keys=[keys.at_account(keys.RATE, account)])
 
     def pause(self, scope: str, detail: str, act: str = "") -> bool:
         """Pause until `resume`; False where an operator has done so before."""
-        return self._switch("pause", scope, detail, act)
+        return bool(self._run_plain("pause", "pause", scope, detail, act)[0])
 
     def resume(self, scope: str, why: str, act: str = "") -> bool:
         """End a pause, whatever its cause; False where there is none."""
-        return self._switch("resume", scope, why, act)
+        return bool(self._run_plain("pause", "resume", scope, why, act)[0])
 
     def pauses(self) -> list[Pause]:
         """List the pauses, the oldest first."""
-        with mapped_errors(self._rules.url):
-            found: dict[str, str] = self._client.hgetall(keys.PAUSES)  # type: ignore[assignment]
-        pauses = [_pause(scope, text) for scope, text in found.items()]
-        named = [
-            replace(pause, spoken=spoken(pause.scope, self._rules.accounts)) for pause in pauses
+        found: Any = self._ask(self._client.hgetall, keys.PAUSES)
+        pauses = [
+            _pause(scope, text, spoken(scope, self._rules.accounts))
+            for scope, text in found.items()
         ]
-        return sorted(named, key=lambda pause: pause.since)
+        return sorted(pauses, key=lambda pause: pause.since)
 
     def account_keys(self) -> list[str]:
         """List the accounts that were used beside the first, by their keys."""
@@ -119,46 +117,34 @@ class Control(SuppressionActs):
 
     def live(self) -> dict[str, int]:
         """Count live messages, by "<lane>:<state>"."""
-        with mapped_errors(self._rules.url):
-            found: Any = self._client.hgetall(keys.LIVE)
-            behind = unswept(self._client)
+        found: Any = self._ask(self._client.hgetall, keys.LIVE)
+        behind = self._ask(unswept, self._client)
         # Those that were live before they were counted make it negative.
         return {str(name): max(0, int(n) + behind[name]) for name, n in found.items()}
 
     def lag_s(self) -> float:
         """Return for how long the most overdue timer has been due."""
-        with mapped_errors(self._rules.url):
-            return lag_s(self._client)
+        return self._ask(lag_s, self._client)
 
     def memory(self) -> tuple[int, int] | None:
         """Return the ledger's memory and its limit in bytes, 0 for none; None without INFO."""
-        with mapped_errors(self._rules.url):
-            try:
-                info: Any = self._client.info("memory")
-                return int(info["used_memory"]), int(info["maxmemory"])
-            except (redis.ResponseError, KeyError):  # an ACL forbids it
-                return None
-
-    def _switch(self, what: str, scope: str, words: str, act: str) -> bool:
-        return bool(self._run_plain("pause", what, scope, words, act)[0])
+        return self._ask(used_and_limit, self._client)
 
 
-def _pause(scope: str, text: str) -> Pause:
+def _pause(scope: str, text: str, spoken: str) -> Pause:
     try:
-        return _read_pause(scope, json.loads(text))
+        found = json.loads(text)
+        return Pause(
+            scope=scope,
+            cause=found["cause"],
+            detail=found["detail"],
+            since=at(found["since"]),
+            probe_at=None if found["cause"] == "operator" else at(found["probe_at"]),
+            lanes=tuple(found.get("lanes", ())),
+            probes="permit" in found,
+            spoken=spoken,
+        )
     except (ValueError, KeyError, TypeError, OverflowError):
         # Workers stop for it, too: see lua/shared/pauses.lua.
-        return Pause(scope, "operator", "its entry is malformed", datetime.now(UTC), None)
-
-
-def _read_pause(scope: str, found: dict[str, Any]) -> Pause:
-    by_operator = found["cause"] == "operator"
-    return Pause(
-        scope=scope,
-        cause=found["cause"],
-        detail=found["detail"],
-        since=at(found["since"]),
-        probe_at=None if by_operator else at(found["probe_at"]),
-        lanes=tuple(found.get("lanes", ())),
-        probes="permit" in found,
-    )
+        why, now = "its entry is malformed", datetime.now(UTC)
+        return Pause(scope, "operator", why, now, None, spoken=spoken)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from smsq import keys
@@ -45,13 +46,8 @@ def entries(
     is_wanted: Callable[[Entry], bool],
 ) -> list[Entry]:
     """Return the newest entries, the oldest of them first. Raises LedgerUnavailable."""
-    found = []
     with mapped_errors(url):
-        for entry in _newest_first(client, since):
-            if is_wanted(entry):
-                found.append(entry)
-            if len(found) == at_most:
-                break
+        found = [*islice(filter(is_wanted, _newest_first(client, since)), at_most)]
     return found[::-1]
 
 

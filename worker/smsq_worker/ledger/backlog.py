@@ -5,7 +5,7 @@ How many messages wait to be sent: `Control.live`, in admin.py.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from smsq import keys
 from smsq.connection import Client
@@ -14,6 +14,17 @@ from smsq_worker.ledger.timestamps import now_ms
 
 SCANNED: Final = 100
 """How many timers that mean "at once" are read at most."""
+
+
+class Waiting(NamedTuple):
+    """What waits for a decision, or for its message."""
+
+    held: int
+    """Messages."""
+    parked: int
+    """Mids with reports."""
+    inbox: int
+    """Reports that are to be reconciled."""
 
 
 def is_ledger_key(key: str) -> bool:
@@ -50,19 +61,9 @@ def unpublished(client: Client) -> int:
     return sum(published == "0" for published in _of_those_at_once(client, "published"))
 
 
-def held(client: Client) -> int:
-    """Count the held messages."""
-    return client.zcard(keys.HELD)
-
-
-def parked(client: Client) -> int:
-    """Count the mids whose reports are parked."""
-    return client.zcard(keys.PARKED)
-
-
-def reports(client: Client) -> int:
-    """Count the reports that wait to be reconciled."""
-    return client.zcard(keys.INBOX)
+def count_waiting(client: Client) -> Waiting:
+    """Count what is held, parked, or to be reconciled."""
+    return Waiting(*map(client.zcard, (keys.HELD, keys.PARKED, keys.INBOX)))
 
 
 def set_aside(client: Client, at_most: int) -> tuple[list[str], int]:

@@ -115,9 +115,8 @@ class Callbacks(Acts):
 
     def counts(self) -> dict[str, int]:
         """Count those waiting and those dead."""
-        with mapped_errors(self._rules.url):
-            waiting = self._client.zcard(keys.NOTICES)
-            return {"waiting": waiting, "dead": self._client.zcard(keys.DEAD_NOTICES)}
+        waits = {"waiting": keys.NOTICES, "dead": keys.DEAD_NOTICES}
+        return {name: self._ask(self._client.zcard, key) for name, key in waits.items()}
 
 
 def _public(found: dict[str, Any]) -> dict[str, Any]:

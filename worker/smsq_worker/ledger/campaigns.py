@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from redis.exceptions import NoPermissionError
-
 from smsq import keys
 from smsq.campaigns import CANCELLED, PAUSED, WAITING
 from smsq.connection import Client, mapped_errors
 from smsq.contract import FINAL, Lane, State
 from smsq.errors import LedgerUnavailable
 from smsq_worker.ledger.acts import Acts
-from smsq_worker.ledger.reading import each
+from smsq_worker.ledger.reading import each, if_allowed
 from smsq_worker.ledger.timestamps import at
 
 Deed = Literal["pause", "resume", "cancel", "rate"]
@@ -77,12 +75,9 @@ class Campaign:
     def delivery_rate(self) -> float | None:
         """Return the share that was delivered, of those of which that is known."""
         sent = self.states.get(State.DELIVERED, 0)
-        known = sent + self.states.get(State.UNREPORTED, 0) + self._failed_after_acceptance
+        failed = sum(n for reason, n in self.reasons.items() if reason.startswith("report:"))
+        known = sent + self.states.get(State.UNREPORTED, 0) + failed
         return sent / known if known else None
-
-    @property
-    def _failed_after_acceptance(self) -> int:
-        return sum(n for reason, n in self.reasons.items() if reason.startswith("report:"))
 
 
 class Campaigns(Acts):
@@ -105,8 +100,7 @@ class Campaigns(Acts):
 
     def read(self, name: str) -> Campaign | None:
         """Read a campaign; None for one that is unknown."""
-        with mapped_errors(self._rules.url):
-            record: Any = self._client.hgetall(keys.campaign(name))
+        record: Any = self._ask(self._client.hgetall, keys.campaign(name))
         return _campaign(name, record) if "at" in record else None
 
     def all(self) -> list[Campaign]:
@@ -128,13 +122,11 @@ class Campaigns(Acts):
         """
         found = dict.fromkeys(STANDINGS, (0, 0))
         with mapped_errors(self._rules.url):
-            try:
-                names: Any = self._client.zrangebyscore(
-                    keys.CAMPAIGNS, "inf", "inf", start=0, num=_WAITING_AT_MOST
-                )
-            except NoPermissionError:  # of an ACL that was made for an older release
-                return found
-            for record in each(self._client, "HGETALL", map(keys.campaign, names)):
+            names = if_allowed(
+                self._client.zrangebyscore,
+                *(keys.CAMPAIGNS, "inf", "inf", 0, _WAITING_AT_MOST),
+            )
+            for record in each(self._client, "HGETALL", map(keys.campaign, names or ())):
                 stop, counts = record.get("stop"), counts_of(record)
                 going = "slowed" if "rate" in record else "open"
                 standing = stop if stop in {PAUSED, CANCELLED} else going
@@ -143,11 +135,6 @@ class Campaigns(Acts):
                 found[standing] = campaigns + 1, messages + waiting
         return found
 
-    def is_swept(self) -> bool:
-        """Return whether all messages of cancelled campaigns have been ended."""
-        with mapped_errors(self._rules.url):
-            return not self._client.exists(keys.CAMPAIGN_SWEEP)
-
 
 def unswept(client: Client) -> Counter[str]:
     """Return what the counts of the ledger are behind: "<lane>:<state>" -> by how many.
@@ -155,10 +142,7 @@ def unswept(client: Client) -> Counter[str]:
     A message whose campaign was cancelled is cancelled from then on; the sweep ends it later.
     Raises redis.RedisError.
     """
-    try:
-        sweep: Any = client.hgetall(keys.CAMPAIGN_SWEEP)
-    except NoPermissionError:  # of an ACL that was made for an older release
-        sweep = {}
+    sweep = if_allowed(client.hgetall, keys.CAMPAIGN_SWEEP) or {}
     names = [name.removeprefix("name:") for name in sweep if name.startswith("name:")]
     behind: Counter[str] = Counter()
     for record in each(client, "HGETALL", map(keys.campaign, names)):

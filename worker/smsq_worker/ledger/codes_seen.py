@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
-from smsq_worker.ledger import timestamps
+from smsq.connection import Client
+from smsq_worker.ledger.reading import asked
+from smsq_worker.ledger.timestamps import at
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,10 @@ class SeenCode:
 
 def codes_seen(client: Client, url: str, account: str = "") -> list[SeenCode]:
     """List those of an account, the most frequent first. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        found: Any = client.hgetall(keys.at_account(keys.CODES_SEEN, account))
-    return sorted(_read(found), key=lambda one: (-one.count, one.stat))
+    found: Any = asked(url, client.hgetall, keys.at_account(keys.CODES_SEEN, account))
+    seen = [_read(stat, json.loads(text)) for stat, text in found.items()]
+    return sorted(seen, key=lambda one: (-one.count, one.stat))
 
 
-def _read(found: dict[str, str]) -> Iterator[SeenCode]:
-    for stat, text in found.items():
-        one = json.loads(text)
-        first, last = timestamps.at(one["first"]), timestamps.at(one["last"])
-        yield SeenCode(stat, int(one["count"]), first, last, one["mid"])
+def _read(stat: str, one: dict[str, Any]) -> SeenCode:
+    return SeenCode(stat, int(one["count"]), at(one["first"]), at(one["last"]), one["mid"])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import RedisError
 
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq_worker.infra import memory
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
+from smsq_worker.ledger.backlog import Waiting, count_waiting
 from smsq_worker.ledger.campaigns import unswept
+from smsq_worker.ledger.reading import each, if_allowed
 
 
 class Counters(Acts):
@@ -42,29 +45,26 @@ class Counters(Acts):
 
     def counters(self) -> dict[str, int]:
         """Read all counters, those of durations too."""
-        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
-            for key in (keys.COUNTERS, keys.DURATIONS):
-                pipe.hgetall(key)
-            counters, durations = pipe.execute()
-            for name, more in unswept(self._client).items():
-                if more > 0:
-                    field = f"messages:{name}"
-                    counters[field] = int(counters.get(field, 0)) + more
-        counted = counters | durations | self._set_aside()
-        return {str(name): int(value) for name, value in counted.items()}
-
-    def _set_aside(self) -> dict[str, Any]:
         with mapped_errors(self._rules.url):
-            try:
-                found: Any = self._client.hgetall(keys.BAD_COUNTS)
-            except NoPermissionError:  # of an ACL that was made for an older release
-                return {}
-        return {f"set_aside:{what}": count for what, count in found.items()}
+            both = each(self._client, "HGETALL", (keys.COUNTERS, keys.DURATIONS))
+            behind = unswept(self._client)
+            set_aside = if_allowed(self._client.hgetall, keys.BAD_COUNTS) or {}
+        counted = Counter({str(name): int(n) for one in both for name, n in one.items()})
+        counted.update({f"set_aside:{what}": int(n) for what, n in set_aside.items()})
+        counted.update({f"messages:{name}": more for name, more in behind.items() if more > 0})
+        return dict(counted)
 
-    def waiting(self) -> tuple[int, int]:
-        """Count the held messages and the mids of parked reports."""
-        with mapped_errors(self._rules.url):
-            return self._client.zcard(keys.HELD), self._client.zcard(keys.PARKED)
+    def relay_wait_s(self, caller: str, rate_per_s: float) -> float:
+        """Count a request of a relay's caller and return 0, or return the seconds to wait.
+
+        All API processes share a caller's rate.
+        """
+        wait_us, _ = self._run_plain("client_rate", rate_per_s, keys=[keys.RELAY + caller])
+        return int(wait_us) / 1_000_000
+
+    def waiting(self) -> Waiting:
+        """Count what is held, parked, or to be reconciled."""
+        return self._ask(count_waiting, self._client)
 
     def held(self, at_most: int) -> list[tuple[str, datetime]]:
         """List held messages, the longest held first: (id, since when)."""
@@ -76,10 +76,8 @@ class Counters(Acts):
 
     def is_full(self) -> bool:
         """Return whether Redis is at its memory limit, where it takes no message and no report."""
-        with mapped_errors(self._rules.url):
-            return memory.is_full(self._client)
+        return self._ask(memory.is_full, self._client)
 
     def _oldest(self, key: str, at_most: int) -> list[tuple[str, datetime]]:
-        with mapped_errors(self._rules.url):
-            found: Any = self._client.zrange(key, 0, at_most - 1, withscores=True)
+        found: Any = self._ask(self._client.zrange, key, 0, at_most - 1, withscores=True)
         return [(str(name), timestamps.at(since)) for name, since in found]

@@ -14,9 +14,10 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any, Final
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.histograms import BOUNDS_MS
+from smsq_worker.ledger.reading import asked
 
 DAYS_KEPT: Final = 40
 GROUPS: Final = ("template", "lane", "stat")
@@ -104,8 +105,7 @@ class Report:
 
 def today(client: Client, url: str) -> date:
     """Return the day that it is by the ledger's clock. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        return timestamps.at(timestamps.now_ms(client)).astimezone(SHANGHAI).date()
+    return timestamps.at(asked(url, timestamps.now_ms, client)).astimezone(SHANGHAI).date()
 
 
 def read_days(client: Client, url: str, days: Iterable[date], by: Sequence[str]) -> Report:
@@ -113,8 +113,7 @@ def read_days(client: Client, url: str, days: Iterable[date], by: Sequence[str])
     groups: dict[tuple[str, ...], Sums] = {}
     total, since = Sums(), list[float]()
     for day in days:
-        with mapped_errors(url):
-            stored: Any = client.hgetall(keys.day((day - _FIRST).days))
+        stored: Any = asked(url, client.hgetall, keys.day((day - _FIRST).days))
         since += [float(stored["since"])] if "since" in stored else []
         for name, text in stored.items():
             lane, what, template = (*name.split("\t", 2), "", "")[:3]

@@ -11,10 +11,10 @@ from typing import Final
 from smsq import keys
 from smsq.campaigns import reading_apparent
 from smsq.compaction import unfolded
-from smsq.connection import Client, mapped_errors, perform
+from smsq.connection import Client, perform
 from smsq.contract import State
 from smsq_worker.ledger.campaigns import Campaign
-from smsq_worker.ledger.reading import each
+from smsq_worker.ledger.reading import asked, each
 from smsq_worker.ledger.selecting import Selection, Selector
 
 FAILED: Final = (State.FAILED, State.EXPIRED, State.UNREPORTED, State.CANCELLED, State.HELD)
@@ -46,8 +46,7 @@ def failures_among(client: Client, url: str, ids: Iterable[str]) -> Iterator[Fai
     """
     rest = iter(ids)
     while batch := list(islice(rest, _BATCH)):
-        with mapped_errors(url):
-            found = each(client, "HGETALL", map(keys.message, batch))
+        found = asked(url, each, client, "HGETALL", map(keys.message, batch))
         for message_id, stored in zip(batch, found, strict=True):
             fields = unfolded(stored)
             if fields:

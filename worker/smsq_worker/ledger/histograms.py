@@ -9,24 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-
-_ACCEPT_S: Final = (
-    *(0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
-    *(_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE),
+_MINUTE: Final = 60_000
+_HOUR: Final = 60 * _MINUTE
+_COMMON: Final = (
+    *(10_000, 30_000, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE),
     *(_HOUR, 3 * _HOUR, 12 * _HOUR, 24 * _HOUR),
 )
-_DELIVERY_S: Final = (
-    *(1, 2, 5, 10, 20, 30),
-    *(_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE),
-    *(_HOUR, 3 * _HOUR, 12 * _HOUR, 24 * _HOUR, 48 * _HOUR, 72 * _HOUR),
-)
 
-
-def _ms(bounds_s: tuple[float, ...]) -> tuple[int, ...]:
-    return tuple(round(bound * 1000) for bound in bounds_s)
-
-
-BOUNDS_MS: Final = {"accept": _ms(_ACCEPT_S), "delivery": _ms(_DELIVERY_S)}
+BOUNDS_MS: Final = {
+    "accept": (100, 250, 500, 1000, 2000, 5000, *_COMMON),
+    "delivery": (*sorted((1000, 2000, 5000, 20_000, *_COMMON)), 48 * _HOUR, 72 * _HOUR),
+}
 """The upper bounds of each duration's buckets. What was counted under others stays true."""

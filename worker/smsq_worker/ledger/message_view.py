@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,13 +13,14 @@ import redis
 from smsq import keys
 from smsq.campaigns import reading_apparent
 from smsq.cipher import PlaintextCipher
-from smsq.connection import Client, mapped_errors, perform
+from smsq.connection import Client, perform
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
 from smsq_worker.domain.accounts import qualified, unqualified
 from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.ledger import accounts, timestamps
 from smsq_worker.ledger.payloads import opened
+from smsq_worker.ledger.reading import asked, each
 
 KINDS: Final = ("task", "returnurl", "webhook")
 _TRIES: Final = 5
@@ -53,7 +54,6 @@ class Trace:
     """When it could first go; None unless it has a `send_at` and is not accepted yet."""
     holds: bool
     """Whether doubt makes it wait for an operator."""
-    doubt: bool
     otherwise: str | None
     """Fallback reason, to fail with if no further attempt can be made; without one it expires."""
     unpublished: bool
@@ -90,18 +90,16 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
         status = read_status(client, url, message_id)
         if status is None:
             return None
-        with mapped_errors(url):
-            trace, state = _read(client, status)
+        trace, state = asked(url, _read, client, status)
         if state == status.state:
             break  # otherwise it moved on in between
     return trace
 
 
 def _read(client: Client, status: Status) -> tuple[Trace, str]:
-    message = keys.message(status.id)
-    mids = [qualified(one.mid, one.account or "") for one in status.attempts if one.mid]
-    known = ("", *accounts.known(client, ""))
+    message, known = keys.message(status.id), ("", *accounts.known(client, ""))
     scopes = [scope for one in known for scope in scopes_at(one, status.template or "")]
+    mids = [qualified(one.mid, one.account or "") for one in status.attempts if one.mid]
     with client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(message)
@@ -110,18 +108,12 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.zscore(keys.HELD, status.id)
         pipe.zscore(keys.WAITING + (status.template or ""), status.id)
         pipe.zscore(keys.CAMPAIGN_ROOM + (status.campaign or ""), status.id)
+        pipe.zscore(keys.NOTICES, f"new:{status.state}:{status.id}")
         pipe.hmget(keys.RESUMED, scopes)
-        for mid in mids:
-            pipe.pttl(keys.mid(mid))
-            pipe.get(keys.mid(mid))
-        clock, fields, ttl, timer, held, waits, in_room, resumed, *of_mids = pipe.execute()
-    reused = {mid for mid, to in zip(mids, of_mids[1::2], strict=True) if _sharers(to)}
-    mid_ttls = [ms for mid, ms in zip(mids, of_mids[::2], strict=True) if mid not in reused]
+        clock, fields, ttl, timer, held, waits, in_room, new, resumed = pipe.execute()
     now = clock[0] * 1000 + clock[1] // 1000
-    holds: Any = []
-    if "who" in fields:
-        own = keys.PHONE_HOLD + fields["who"]
-        holds = client.mget([keys.at_account(own, one) for one in known])
+    of_mids = dict(zip(mids, each(client, "GET", map(keys.mid, mids)), strict=True))
+    reused = {mid for mid, leads_to in of_mids.items() if _sharers(leads_to)}
     redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),
@@ -132,7 +124,6 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         expires_at=_at(fields.get("expires")),
         due_at=_at(fields.get("due")),
         holds="hold" in fields,
-        doubt="doubt" in fields,
         otherwise=fields.get("otherwise"),
         unpublished=fields.get("published") == "0",
         timer_at=_at(timer),
@@ -140,23 +131,29 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         forgotten_at=_after(now, [ttl]),
         in_waiting_room=waits is not None,
         in_campaign_room=in_room is not None,
-        number_rests={
-            one: timestamps.at(float(str(hold).partition(" ")[0]))
-            for one, hold in zip(known, holds, strict=False)
-            if hold and _concerns(str(hold), status.lane)
-        },
-        resumed={
-            scope: timestamps.at(float(at)) for scope, at in zip(scopes, resumed, strict=True) if at
-        },
-        report_until=_after(now, mid_ttls),
+        number_rests=_rests(client, fields["who"], known, status.lane) if "who" in fields else {},
+        resumed={scope: at for scope, ms in zip(scopes, resumed, strict=True) if (at := _at(ms))},
+        report_until=_after(now, each(client, "PTTL", map(keys.mid, of_mids.keys() - reused))),
         reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
         tellings=tuple(_tellings(client, status.id)),
         via=fields["via"].removeprefix("@") if "via" in fields else None,
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
-        asks_whom=client.zscore(keys.NOTICES, f"new:{status.state}:{status.id}") is not None,
+        asks_whom=new is not None,
     )
     shown = perform(client, reading_apparent("", fields)) if "state" in fields else {}
     return trace, str(shown.get("state", ""))
+
+
+def _rests(client: Client, phone_hash: str, known: Sequence[str], lane: str) -> dict[str, datetime]:
+    """Return until when accounts take nothing for a number in a lane: "<until> <lanes, or all>"."""
+    own = keys.PHONE_HOLD + phone_hash
+    holds: Any = client.mget([keys.at_account(own, one) for one in known])
+    found = {}
+    for one, hold in zip(known, holds, strict=True):
+        until, *lanes = str(hold or "").split() or [""]
+        if until and (not lanes or lane in lanes):
+            found[one] = timestamps.at(float(until))
+    return found
 
 
 def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
@@ -179,8 +176,7 @@ def _tellings(client: redis.Redis, message_id: str) -> Iterable[Telling]:
 def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
     """Return the attempt and the message that a mid belongs to. Raises LedgerUnavailable."""
     for account in ("", *accounts.known(client, url)):
-        with mapped_errors(url):
-            leads_to = client.get(keys.mid(qualified(mid, account)))
+        leads_to = asked(url, client.get, keys.mid(qualified(mid, account)))
         attempt, _, message_id = str(leads_to or "").partition(" ")
         if message_id:
             return int(attempt), message_id
@@ -189,8 +185,7 @@ def mid_of(client: Client, url: str, mid: str) -> tuple[int, str] | None:
 
 def number_of(client: Client, url: str, message_id: str, cipher: PlaintextCipher) -> str:
     """Return a message's whole number; "" once it has ended. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        payload: Any = client.get(keys.payload(message_id))
+    payload: Any = asked(url, client.get, keys.payload(message_id))
     return opened(cipher, payload)[0] if payload else ""
 
 
@@ -201,18 +196,12 @@ def parked_of(client: Client, url: str, mid: str) -> tuple[str, datetime | None,
     known of it. Raises LedgerUnavailable.
     """
     for account in ("", *accounts.known(client, url)):
-        with mapped_errors(url):
-            since = _at(client.zscore(keys.PARKED, qualified(mid, account)))
-            sharers = _sharers(client.get(keys.mid(qualified(mid, account))))
+        own = qualified(mid, account)
+        since = _at(asked(url, client.zscore, keys.PARKED, own))
+        sharers = _sharers(asked(url, client.get, keys.mid(own)))
         if since or sharers:
             return account, since, sharers
     return None
-
-
-def _concerns(hold: str, lane: str) -> bool:
-    """Return whether what holds a number is of a lane: the lanes follow, where it is not of all."""
-    lanes = hold.split()[1:]
-    return not lanes or lane in lanes
 
 
 def _sharers(leads_to: Any) -> list[str]:

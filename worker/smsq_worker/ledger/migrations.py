@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from smsq import keys
@@ -25,6 +26,7 @@ from smsq.errors import SettingsError
 from smsq.failpoints import reached
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger.errors import too_new
+from smsq_worker.ledger.reading import asked
 from smsq_worker.ledger.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -89,8 +91,7 @@ def check(client: Client, url: str) -> None:
 
     Raises LedgerUnavailable.
     """
-    with mapped_errors(url):
-        found = read(client)
+    found = asked(url, read, client)
     if found and found.readable_by > VERSION:
         raise SettingsError([too_new(url, found.readable_by)])
 
@@ -103,7 +104,7 @@ def migrate(client: Client, rules: Rules, migrations: Sequence[Migration] = MIGR
     """
     check(client, rules.url)
     scripts = Scripts(rules)
-    raise_to = _raiser(client, scripts, max(one.version for one in migrations))
+    raise_to = partial(_raised, client, scripts, max(one.version for one in migrations))
     with mapped_errors(rules.url):
         found = raise_to()
         for migration in migrations:
@@ -117,19 +118,15 @@ def require(client: Client, rules: Rules, version: int) -> Schema:
 
     Raises LedgerUnavailable. Nothing lowers it again.
     """
-    with mapped_errors(rules.url):
-        return _raiser(client, Scripts(rules), VERSION)(readable_by=version)
+    return asked(rules.url, _raised, client, Scripts(rules), VERSION, readable_by=version)
 
 
-def _raiser(client: Client, scripts: Scripts, newest: int) -> Callable[..., Schema]:
-    """Return what raises a ledger's schema, and returns it; an empty ledger has the newest."""
-    act = scripts.act("schema")
-
-    def raise_to(version: int = 0, readable_by: int = 0) -> Schema:
-        args = [newest, version, readable_by]
-        return Schema(*run(client, act, args, keys=[keys.SCHEMA, *_SIGNS_OF_USE]))
-
-    return raise_to
+def _raised(
+    client: Client, scripts: Scripts, newest: int, *, version: int = 0, readable_by: int = 0
+) -> Schema:
+    """Raise a ledger's schema, and return it; an empty ledger has the newest."""
+    args, names = [newest, version, readable_by], [keys.SCHEMA, *_SIGNS_OF_USE]
+    return Schema(*run(client, scripts.act("schema"), args, keys=names))
 
 
 def _migrated(

@@ -8,7 +8,6 @@ from typing import Any
 
 from smsq import keys
 from smsq.cipher import FernetCipher, PlaintextCipher, Unreadable, to_json
-from smsq.connection import mapped_errors
 from smsq_worker.ledger.acts import Acts
 
 log = logging.getLogger(__name__)
@@ -33,9 +32,9 @@ class EncryptingActs(Acts):
         """Encrypt a message whose number is about to be kept for long."""
         cipher = self._cipher()
         if isinstance(cipher, FernetCipher):
-            with mapped_errors(self._rules.url):
-                _, _, message_id = str(self._client.get(keys.mid(mid)) or "").partition(" ")
-                payload: Any = self._client.get(keys.payload(message_id))
+            known = self._ask(self._client.get, keys.mid(mid))
+            message_id = str(known or "").partition(" ")[2]
+            payload: Any = self._ask(self._client.get, keys.payload(message_id))
             if payload:
                 self._encrypt(cipher, message_id, payload)
 

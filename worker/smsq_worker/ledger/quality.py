@@ -14,9 +14,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client
 from smsq_worker.domain.shares import Sample
 from smsq_worker.ledger import timestamps
+from smsq_worker.ledger.reading import asked
 
 IN_TIME_S: Final = 900
 _HOUR_MS: Final = 3_600_000
@@ -87,8 +88,7 @@ def last_hour(client: Client, url: str) -> int:
 
     By the ledger's clock. Raises LedgerUnavailable.
     """
-    with mapped_errors(url):
-        return (timestamps.now_ms(client) - IN_TIME_S * 1000) // _HOUR_MS - 1
+    return (asked(url, timestamps.now_ms, client) - IN_TIME_S * 1000) // _HOUR_MS - 1
 
 
 def begins(hour: int) -> datetime:
@@ -98,8 +98,7 @@ def begins(hour: int) -> datetime:
 
 def read(client: Client, url: str, hour: int) -> dict[Kind, Delivery]:
     """Return what is counted of an hour, which is kept for 48. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        stored: Any = client.hgetall(keys.quality(hour))
+    stored: Any = asked(url, client.hgetall, keys.quality(hour))
     found: defaultdict[Kind, Delivery] = defaultdict(Delivery)
     for name, text in stored.items():
         lane, what, account, template = name.split("\t", 3)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
@@ -93,15 +94,6 @@ class _Stored(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """What all messages of a redo have in common."""
-
-    campaign: str
-    who: str
-    ttl_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Old:
     """A message that may be sent again, as it was read."""
 
@@ -146,8 +138,8 @@ class Redo(Acts):
     def survey(self, wish: Wish) -> Tally:
         """Return what `run` would take, and send nothing."""
         tally = Tally()
-        for _page in self._pages(wish, tally):
-            pass
+        for page in self._pages(wish, tally):
+            tally.taken.update(one.reason for one in page)
         return tally
 
     def run(
@@ -164,18 +156,16 @@ class Redo(Acts):
         `act` is from `smsq.audit`; `told` is called with how many are sent again by now. Raises
         CampaignCancelled. After any error, and a crash, the same call goes on: none is sent twice.
         """
-        with mapped_errors(self._rules.url):
-            add_act(self._client, act, f"as campaign {campaign}")
-        tally, job = Tally(), _Job(campaign, json.loads(act)[0], ttl_s)
-        for page in self._pages(wish, tally, counts_taken=False):
+        self._ask(add_act, self._client, act, f"as campaign {campaign}")
+        tally, who = Tally(), json.loads(act)[0]
+        entry = partial(_entry, self._cipher(), campaign=campaign, who=who, ttl_s=ttl_s)
+        for page in self._pages(wish, tally):
             for start in range(0, len(page), BATCH):
-                self._send(page[start : start + BATCH], job, tally)
+                self._send(page[start : start + BATCH], entry, tally)
                 told(tally.taken.total())
         return tally
 
-    def _pages(
-        self, wish: Wish, tally: Tally, *, counts_taken: bool = True
-    ) -> Iterator[list[_Old]]:
+    def _pages(self, wish: Wish, tally: Tally) -> Iterator[list[_Old]]:
         """Yield what is to be sent again; count what is not."""
         selection, after = wish.selection, ""
         limit = _SCANNED_AT_ONCE if wish.scan else _PAGE
@@ -188,7 +178,6 @@ class Redo(Acts):
                     if isinstance(one, Left):
                         tally.left[one] += 1
                     elif one.is_certain or wish.also_doubtful:
-                        tally.taken[one.reason] += counts_taken
                         page.append(one)
                     else:
                         tally.may_have_arrived[one.reason] += 1
@@ -249,12 +238,13 @@ class Redo(Acts):
                 return False
         return True
 
-    def _send(self, batch: Sequence[_Old], job: _Job, tally: Tally) -> None:
+    def _send(
+        self, batch: Sequence[_Old], entry: Callable[[_Old], tuple[Any, ...]], tally: Tally
+    ) -> None:
         going = list(self._noted(batch, tally))
         if not going:
             return
-        cipher = self._cipher()
-        found = self._enter([_entry(cipher, one, job) for one in going])
+        found = self._enter([entry(one) for one in going])
         reached("after redo entry")
         for one, result in zip(going, found, strict=True):
             if isinstance(result, KeyConflict) or result.duplicate_of:
@@ -287,7 +277,9 @@ def _kept(payload: str | None) -> Sequence[str]:
     return kept if len(kept) == len(("key", "fingerprint", "who", "hold")) else ()
 
 
-def _entry(cipher: PlaintextCipher, old: _Old, job: _Job) -> tuple[Any, ...]:
+def _entry(
+    cipher: PlaintextCipher, old: _Old, *, campaign: str, who: str, ttl_s: float | None
+) -> tuple[Any, ...]:
     """Return the new message as enqueue.lua takes it, with the key as it is stored."""
     lane, fields = Lane(old.status.lane), old.fields
     message = Message(
@@ -295,17 +287,17 @@ def _entry(cipher: PlaintextCipher, old: _Old, job: _Job) -> tuple[Any, ...]:
         template=old.status.template or "",
         code=old.code,
         lane=lane,
-        ttl_s=lane.ttl_s if job.ttl_s is None else job.ttl_s,
+        ttl_s=lane.ttl_s if ttl_s is None else ttl_s,
         key=None,
         on_ambiguous=OnAmbiguous.HOLD if old.kept[3] else OnAmbiguous.RESEND,
         send_at=None,
         reference=old.status.reference,
         notify=fields.get("notify"),
-        campaign=job.campaign,
+        campaign=campaign,
     )
     origin = Origin(fields.get("caller", ""), fields.get("returnurl", ""))
     entry = as_entry(cipher, redone_as(old.status.id), message, origin)
     space, _, digest = old.kept[0].rpartition(":")
     key = (space, digest, old.kept[1]) if digest else ()
     details = [*entry[7], "redo_of", old.status.id]
-    return (*entry[:5], key, entry[6], details, job.campaign, job.who)
+    return (*entry[:5], key, entry[6], details, campaign, who)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from smsq import keys
-from smsq.connection import mapped_errors
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import WakeUp
 from smsq_worker.domain.reports import Report
@@ -34,27 +33,17 @@ class ReportActs(EncryptingActs):
         *,
         wake_after_s: float,
         wakeup: WakeUp = NO_WAKEUP,
+        only_known: bool = False,
     ) -> TakenIn:
         """Keep reports (mid, stat) safe until they are reconciled, as many as there is room for.
 
         `wakeup` is from `smsq.wakeup`, where broker and ledger are one Redis: the act pushes it.
-        Raises LedgerFull where Redis is at its memory limit; see `take_in_known`.
+        Raises LedgerFull where Redis is at its memory limit, unless `only_known`: those whose mid a
+        message has are taken there, too, but without a wake-up, for which there is no room.
         """
-        return self._take_in("take_in", reports, wake_after_s, wakeup)
-
-    def take_in_known(self, reports: Sequence[tuple[str, str]], *, wake_after_s: float) -> TakenIn:
-        """Keep only those whose mid a message has, also at the memory limit of Redis.
-
-        It takes no wake-up, as Redis has no room for many.
-        """
-        return self._take_in("take_in_known", reports, wake_after_s, NO_WAKEUP)
-
-    def _take_in(
-        self, act: str, reports: Sequence[tuple[str, str]], wake_after_s: float, wakeup: WakeUp
-    ) -> TakenIn:
         replicas = self._rules.wait_replicas
         found, is_safe = self._run_plain(
-            act,
+            "take_in_known" if only_known else "take_in",
             round(wake_after_s * 1000),
             f"{INBOX_UNKNOWN} {INBOX_AT_MOST}",
             WOKEN_AT_ONCE,
@@ -66,11 +55,6 @@ class ReportActs(EncryptingActs):
         if not is_safe:
             raise LedgerUnavailable(f"{replicas} replicas did not have the reports in time")
         return TakenIn(*([reports[n] for n in numbers] for numbers in found))
-
-    def inbox_size(self) -> int:
-        """Count the reports that wait to be reconciled."""
-        with mapped_errors(self._rules.url):
-            return self._client.zcard(keys.INBOX)
 
     def claim_reports(self, *, wake_after_s: float) -> list[tuple[str, str]]:
         """Return reports (mid, stat) whose wake-up was lost."""
@@ -107,14 +91,28 @@ class ReportActs(EncryptingActs):
         ]
 
     def _as_fields(self, report: Report) -> dict[str, object]:
-        """Return what a report means; where it can lead to another account also why."""
-        fields = _as_fields(report)
-        return fields | {"scope": report.scope} if self._rules.accounts and report.scope else fields
+        """Return what a report means. This is parked, so older and newer releases read it."""
+        more = {
+            "suppress_lanes": report.suppress_lanes,
+            "raw": report.raw,
+            "unlisted": report.unlisted,
+            # Why, where it can lead to another account.
+            "scope": self._rules.accounts and report.scope,
+        }
+        return {name: value for name, value in more.items() if value} | {
+            "stat": report.stat,
+            "class": report.code_class,
+            "wait_ms": report.wait_ms,
+            "maybe_sent": report.maybe_sent,
+            "pause": report.pause,
+            "suppress_ms": report.suppress_ms,
+            "hold_ms": report.hold_ms,
+            "slow_down": report.slow_down,
+        }
 
     def parked_stats(self, mid: str) -> list[str]:
         """Return the stats of the reports that are parked for a mid."""
-        with mapped_errors(self._rules.url):
-            reports = self._client.lrange(keys.early(mid), 0, -1)
+        reports: Any = self._ask(self._client.lrange, keys.early(mid), 0, -1)
         return [_stat(report) for report in reports]
 
 
@@ -123,27 +121,6 @@ def _stat(parked: str | bytes) -> str:
         return str(json.loads(parked)["stat"])
     except (ValueError, KeyError, TypeError):
         return "malformed"
-
-
-def _as_fields(report: Report) -> dict[str, object]:
-    """Return what a report means. This is parked, so older and newer releases read it."""
-    more: dict[str, object] = {}
-    if report.suppress_lanes:
-        more["suppress_lanes"] = report.suppress_lanes
-    if report.raw:
-        more["raw"] = report.raw
-    if report.unlisted:
-        more["unlisted"] = True
-    return more | {
-        "stat": report.stat,
-        "class": report.code_class,
-        "wait_ms": report.wait_ms,
-        "maybe_sent": report.maybe_sent,
-        "pause": report.pause,
-        "suppress_ms": report.suppress_ms,
-        "hold_ms": report.hold_ms,
-        "slow_down": report.slow_down,
-    }
 
 
 def _inbox_member(mid: str, stat: str) -> str:

@@ -92,7 +92,6 @@ class Scripts:
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether a constant is a number, true, false or a text."""
     return isinstance(value, int | float) or str(value) in {"true", "false"} or str(value)[0] == "'"
 
 
@@ -174,5 +173,4 @@ def _route(one: Route) -> str:
 
 
 def _text(value: str) -> str:
-    """Return any text as Lua."""
     return "'" + "".join(f"\\{byte:03d}" for byte in value.encode()) + "'"

@@ -14,16 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from smsq import keys
 from smsq.cipher import PlaintextCipher
-from smsq.connection import Client, mapped_errors, perform
+from smsq.connection import Client, perform
 from smsq.contract import mask_phone
 from smsq.steps import unfailed
 from smsq_worker.config.rules import Rules
 from smsq_worker.ledger import timestamps
-from smsq_worker.ledger.scripts import Scripts
+from smsq_worker.ledger.acts import Acts
 
 SLICE: Final = 200
 """Messages, or keys of the whole ledger, looked at in one act: some 0.6 ms, 1 in one of a million.
@@ -76,7 +77,7 @@ class BadCursor(ValueError):  # noqa: N818 - says what is so
     """A page was asked for by what no page before it ended with."""
 
 
-class Selector:
+class Selector(Acts):
     """Looks messages up in the ledger. Raises LedgerUnavailable."""
 
     def __init__(
@@ -87,11 +88,9 @@ class Selector:
         callers: Sequence[str] = (),
     ) -> None:
         """`callers` are the relay's, whose idempotency keys are kept apart."""
-        self._client = client
-        self._rules = rules
+        super().__init__(client, rules)
         self._ciphers = ciphers
         self._spaces = ("", "file:", "relay::", *(f"relay:{name}:" for name in callers))
-        self._act = Scripts(rules).act("select")
 
     def page(
         self,
@@ -108,22 +107,17 @@ class Selector:
         `on_slice` gets how many keys were scanned and messages found so far. Raises BadCursor.
         """
         rows: list[_Row] = []
-        by_mask = 0
-        begin = _begin(after, scan=scan)
-        if scan:
-            for n, one in enumerate(self._slices_of_all(selection, []), 1):
-                rows += _rows(one, 0, begin)
-                by_mask += one.by_mask
-                if len(rows) > limit:
-                    rows = heapq.nlargest(limit + 1, set(rows))
-                on_slice(n * SLICE, len(rows))
-            rows = sorted(set(rows), reverse=True)  # SCAN may give one twice.
-        else:
-            for hour, one in self._slices(selection, [], begin):
-                rows += reversed(_rows(one, hour, begin))
-                by_mask += one.by_mask
-                if len(rows) > limit:
+        by_mask, begin = 0, _begin(after, scan=scan)
+        for n, one in enumerate(self._slices(selection, [], begin, scan=scan), 1):
+            rows += reversed(_rows(one, begin))
+            by_mask += one.by_mask
+            if len(rows) > limit:
+                if not scan:
                     break
+                rows = heapq.nlargest(limit + 1, set(rows))
+            on_slice(n * SLICE, len(rows))
+        if scan:
+            rows = sorted(set(rows), reverse=True)  # SCAN may give one twice.
         is_last = len(rows) <= limit
         rows = rows[:limit]
         return Found(
@@ -136,14 +130,11 @@ class Selector:
         """Count messages by some of GROUPS; hours and days are local, as datetimes."""
         groups: Counter[tuple[Any, ...]] = Counter()
         by_mask = 0
-        fields = ["hour" if name == "day" else name for name in by]
-        slices = self._slices_of_all(selection, fields or ["lane"])
-        if not scan:
-            slices = (one for _hour, one in self._slices(selection, fields or ["lane"], None))
-        for one in slices:
+        fields = ["hour" if name == "day" else name for name in by] or ["lane"]
+        for one in self._slices(selection, fields, scan=scan):
             by_mask += one.by_mask
             for values, count in zip(one.found[::2], one.found[1::2], strict=True):
-                group = _group(by, json.loads(values)) if by else ()
+                group = tuple(map(_value, by, json.loads(values)))
                 if group not in groups and len(groups) >= GROUPS_AT_MOST:
                     group = ("other",) * len(by)
                 groups[group] += int(count)
@@ -151,80 +142,62 @@ class Selector:
 
     def size(self) -> int:
         """Return how many keys a scan goes through."""
-        with mapped_errors(self._rules.url):
-            return self._client.dbsize()
+        return self._ask(self._client.dbsize)
 
     def _slices(
-        self, selection: Selection, by: Sequence[str], begin: _Begin | None
-    ) -> Iterator[tuple[int, _Slice]]:
-        """Yield what the lists have, the newest first, with the hour."""
-        conditions = self._conditions(selection)
-        for hour in self._hours(selection):
+        self, selection: Selection, by: Sequence[str], begin: _Begin | None = None, *, scan: bool
+    ) -> Iterator[_Slice]:
+        """Yield what the lists have, the newest first, or all that the ledger has."""
+        conditions, cursor = self._conditions(selection), "0"
+        for hour in () if scan else self._hours(selection):
             if begin and hour > begin.first:
                 continue
-            end = int(begin.second) if begin and hour == begin.first else self._length(hour)
+            end = self._ask(self._client.llen, keys.ids_of(hour))
+            if begin and hour == begin.first:
+                end = min(end, int(begin.second))
             while end > 0:
                 start = max(0, end - SLICE)
-                yield hour, self._slice(conditions, by, hour, start, end - 1)
+                yield self._slice(conditions, by, hour, start, end - 1)
                 end = start
-
-    def _slices_of_all(self, selection: Selection, by: Sequence[str]) -> Iterator[_Slice]:
-        conditions, cursor = self._conditions(selection), "0"
-        while True:
-            one = self._slice(conditions, by, "all", cursor, SLICE)
+        while scan:
+            one = self._slice(conditions, by, 0, cursor, SLICE)
             yield one
             cursor = one.cursor
-            if cursor == "0":
-                return
+            scan = cursor != "0"
 
-    def _slice(self, conditions: str, by: Sequence[str], *where: Any) -> _Slice:
-        args = (0, *where, conditions, json.dumps(by))
-        steps = self._act.run(args, [("TIME",)])
-        with mapped_errors(self._rules.url):
-            answer, ended = unfailed(perform(self._client, steps))
+    def _slice(self, conditions: str, by: Sequence[str], hour: int, *places: int | str) -> _Slice:
+        args = (0, hour or "all", *places, conditions, json.dumps(by))
+        steps = self._scripts.act("select").run(args, [("TIME",)])
+        answer, ended = unfailed(self._ask(perform, self._client, steps))
         cursor, by_mask, began, *found = answer
         # As long as others had to wait: until the answer is here is longer, on a busy machine.
         time.sleep(min(max(0.0, _seconds(ended) - _seconds(began)), LONGEST_PAUSE_S))
-        return _Slice(str(cursor), int(by_mask), found)
+        return _Slice(hour, str(cursor), int(by_mask), found)
 
     def _hours(self, selection: Selection) -> list[int]:
         """Return the hours of the index, the newest first."""
         since, until = _ms(selection.since), _ms(selection.until)
-        with mapped_errors(self._rules.url):
-            found: Any = self._client.zrange(
-                keys.IDS,
-                (until - 1) // HOUR_MS if until else "+inf",
-                since // HOUR_MS,
-                desc=True,
-                byscore=True,
-            )
+        last = (until - 1) // HOUR_MS if until else "+inf"
+        newest_first = partial(self._client.zrange, desc=True, byscore=True)
+        found: Any = self._ask(newest_first, keys.IDS, last, since // HOUR_MS)
         return [int(hour) for hour in found]
-
-    def _length(self, hour: int) -> int:
-        with mapped_errors(self._rules.url):
-            return int(self._client.llen(keys.ids_of(hour)))
 
     def has_index(self) -> bool:
         """Return whether the lists of SMSQ_INDEX have any message."""
-        with mapped_errors(self._rules.url):
-            return bool(self._client.exists(keys.IDS))
+        return bool(self._ask(self._client.exists, keys.IDS))
 
     def holders(self, key: str) -> set[str]:
         """Return the ids of the messages that hold a key, one for each kind of caller."""
-        return self._holders(self._ends(key))
+        ends = self._ends(key)
+        names = [keys.IDEMPOTENCY + space + end for end in ends for space in self._spaces]
+        found: Any = self._ask(self._client.mget, names)
+        return set(filter(None, found))
 
     def _ends(self, key: str) -> set[str]:
         return {cipher.idempotency(key, "", "")[0] for cipher in self._ciphers}
 
-    def _holders(self, ends: set[str]) -> set[str]:
-        names = [keys.IDEMPOTENCY + space + end for end in ends for space in self._spaces]
-        with mapped_errors(self._rules.url):
-            return set(filter(None, self._client.mget(names)))  # type: ignore[arg-type]
-
     def _conditions(self, selection: Selection) -> str:
         phone, key = selection.phone, selection.key
-        ends = self._ends(key) if key else set()
-        holders = self._holders(ends) if ends else set()
         return json.dumps(
             {
                 "patterns": {
@@ -235,15 +208,15 @@ class Selector:
                 "till": _ms(selection.until),
                 "masked": mask_phone(phone) if phone else "",
                 "digests": [one.phone_hash(phone) for one in self._ciphers] if phone else [],
-                "keys": sorted(ends),
-                "holders": sorted(holders),
+                "keys": sorted(self._ends(key)) if key else [],
+                "holders": sorted(self.holders(key)) if key else [],
             }
         )
 
 
 class _Slice(NamedTuple):
-    """What a slice of the ledger had."""
-
+    hour: int
+    """0 of one of all."""
     cursor: str
     by_mask: int
     found: list[Any]
@@ -271,10 +244,10 @@ def _seconds(time: Any) -> float:
     return int(seconds) + int(us) / 1e6
 
 
-def _rows(one: _Slice, hour: int, begin: _Begin | None) -> list[_Row]:
+def _rows(one: _Slice, begin: _Begin | None) -> list[_Row]:
     triples = zip(one.found[::3], one.found[1::3], one.found[2::3], strict=True)
-    rows = [_Row(int(enqueued), name, hour, int(place)) for name, enqueued, place in triples]
-    if hour or begin is None:
+    rows = [_Row(int(enqueued), name, one.hour, int(place)) for name, enqueued, place in triples]
+    if one.hour or begin is None:
         return rows
     return [row for row in rows if (row.enqueued, row.id) < (begin.first, begin.second)]
 
@@ -291,10 +264,6 @@ def _begin(after: str, *, scan: bool) -> _Begin | None:
     if not (first.isdecimal() and sign and (scan or second.isdecimal())):
         raise BadCursor(after)
     return _Begin(int(first), second)
-
-
-def _group(by: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(_value(name, value) for name, value in zip(by, values, strict=True))
 
 
 def _value(name: str, value: Any) -> Any:

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain, takewhile
 from typing import Any, Final
 
@@ -96,15 +95,44 @@ class SendingActs(EncryptingActs):
         for message_id, _ in asks[: len(found)]:
             self._unanswered.pop(message_id, None)
         ends = lease_ends, first_ends
-        admissions = [_admission(cipher, asked_at, ends, is_safe, *one) for one in found]
-        return [*map(self._named_there, admissions)], to_do, is_last
+        return (
+            [self._admission(cipher, asked_at, ends, is_safe, *one) for one in found],
+            to_do,
+            is_last,
+        )
 
-    def _named_there(self, one: Admission) -> Admission:
-        """Return an admission with what its account calls the template."""
-        if not (self._names_there and isinstance(one, Admitted)):
-            return one
-        there = self._names_there.get((one.account, one.template), "")
-        return replace(one, template_there=there) if there else one
+    def _admission(
+        self,
+        cipher: PlaintextCipher,
+        asked_at: float,
+        lease_ends: tuple[float, float],
+        is_safe: bool,
+        answer: str,
+        *rest: Any,
+    ) -> Admission:
+        if answer in {"go", "test"}:
+            attempt, payload, template, delay_us, begun, *more = rest
+            trace, account, *_ = *more, "", ""
+            phone, code = opened(cipher, payload)
+            return Admitted(
+                int(attempt),
+                phone,
+                template,
+                code,
+                departs_at=asked_at + int(delay_us) / 1_000_000 if delay_us else None,
+                trace=trace or None,
+                begun=int(begun),
+                is_safe=is_safe,
+                # One that was admitted before has its lease since then.
+                lease_ends=lease_ends[int(delay_us) == AGAIN_US],
+                is_test=answer == "test",
+                account=account,
+                template_there=self._names_there.get((account, template), ""),
+            )
+        if answer in {"wait", "later", "booked"}:
+            seconds, *turn = rest
+            return RetryLater(int(seconds) / 1_000_000, "".join(turn), answer == "later")
+        return Rejected(answer, State(rest[0]) if rest else None)
 
     def _prepared(
         self,
@@ -157,38 +185,6 @@ class SendingActs(EncryptingActs):
         """Record results of attempts; return the states that follow, None where unknown."""
         states = self._run("record", json.dumps([_as_array(result) for result in results]))
         return [None if state == "unknown" else State(state) for state in states]
-
-
-def _admission(
-    cipher: PlaintextCipher,
-    asked_at: float,
-    lease_ends: tuple[float, float],
-    is_safe: bool,
-    answer: str,
-    *rest: Any,
-) -> Admission:
-    if answer in {"go", "test"}:
-        attempt, payload, template, delay_us, begun, *more = rest
-        trace, account, *_ = *more, "", ""
-        phone, code = opened(cipher, payload)
-        return Admitted(
-            int(attempt),
-            phone,
-            template,
-            code,
-            departs_at=asked_at + int(delay_us) / 1_000_000 if delay_us else None,
-            trace=trace or None,
-            begun=int(begun),
-            is_safe=is_safe,
-            # One that was admitted before has its lease since then.
-            lease_ends=lease_ends[int(delay_us) == AGAIN_US],
-            is_test=answer == "test",
-            account=account,
-        )
-    if answer in {"wait", "later", "booked"}:
-        seconds, *turn = rest
-        return RetryLater(int(seconds) / 1_000_000, "".join(turn), answer == "later")
-    return Rejected(answer, State(rest[0]) if rest else None)
 
 
 def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:

@@ -9,7 +9,7 @@ from smsq import keys
 from smsq.campaigns import CANCELLED, WAITING
 from smsq.connection import Client, mapped_errors
 from smsq.contract import State
-from smsq_worker.ledger.reading import each
+from smsq_worker.ledger.reading import asked, each
 
 _PAGE: Final = 200
 _OF_QUEUED: Final = ("state", "published", "enqueued", "campaign")
@@ -45,8 +45,7 @@ def _cancelled(client: Client, campaigns: set[str]) -> set[str]:
 
 def caller_of(client: Client, url: str, message_id: str) -> str | None:
     """Return who sent a message through the relay; None of any other. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        return client.hget(keys.message(message_id), "caller")  # type: ignore[return-value]
+    return asked(url, client.hget, keys.message(message_id), "caller")  # type: ignore[return-value]
 
 
 def first_queued(client: Client, ids: Sequence[str]) -> tuple[int, int, str] | None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from smsq.connection import Client, mapped_errors
 from smsq.contract import Lane
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.audit import add_act
+from smsq_worker.ledger.reading import asked
 from smsq_worker.ledger.timestamps import at, ms, now_ms
 
 log = logging.getLogger(__name__)
@@ -71,20 +72,18 @@ class SuppressionActs(Acts):
         All rows of a number come one after the other.
         """
         count, cipher = 0, self._cipher()
+        entries = (
+            _suppression(cipher, phone, _entry([*of_phone]))
+            for phone, of_phone in groupby(rows, attrgetter("phone"))
+        )
         with mapped_errors(self._rules.url), self._client.pipeline(transaction=True) as pipe:
-            for phone, of_phone in groupby(rows, attrgetter("phone")):
-                pipe.hset(keys.SUPPRESSED, *_suppression(cipher, phone, _entry(list(of_phone))))
-                count += 1
-                if count % _BATCH == 0:
-                    self._take_batch(pipe, _BATCH, act)
-            self._take_batch(pipe, count % _BATCH, act)
+            while batch := dict[Any, Any](islice(entries, _BATCH)):
+                pipe.hset(keys.SUPPRESSED, mapping=batch)
+                if act:
+                    add_act(pipe, act, f"{len(batch)} suppressed")
+                pipe.execute()
+                count += len(batch)
         return count
-
-    def _take_batch(self, pipe: Any, size: int, act: str) -> None:
-        if size:
-            if act:
-                add_act(pipe, act, f"{size} suppressed")
-            pipe.execute()
 
     def unsuppress(self, phone: str, lanes: Sequence[Lane] = (), act: str = "") -> bool:
         """Send to a number again, in some lanes or in all; False where it was not suppressed."""
@@ -98,8 +97,7 @@ class SuppressionActs(Acts):
 
         The rows of a number come one after the other.
         """
-        now = self._now()
-        cipher = self._cipher()
+        now, cipher = self._now(), self._cipher()
         with mapped_errors(self._rules.url):
             for _, text in self._client.hscan_iter(keys.SUPPRESSED, count=1000):
                 try:
@@ -112,8 +110,7 @@ class SuppressionActs(Acts):
                     yield from rows
 
     def _now(self) -> int:
-        with mapped_errors(self._rules.url):
-            return now_ms(self._client)
+        return self._ask(now_ms, self._client)
 
 
 class SuppressedCounter:
@@ -140,16 +137,12 @@ class SuppressedCounter:
     def _look_up(self) -> None:
         if not self._phones:
             return
-        with mapped_errors(self._url):
-            found: list[Any] = self._client.hmget(
-                keys.SUPPRESSED, [self._cipher.phone_hash(phone) for phone, _ in self._phones]
-            )
-            now = now_ms(self._client)
-        self._count += sum(
-            1
-            for text, (_, lane) in zip(found, self._phones, strict=True)
-            if text and _until(json.loads(text), lane) > now
-        )
+        hashes = [self._cipher.phone_hash(phone) for phone, _ in self._phones]
+        found: Any = asked(self._url, self._client.hmget, keys.SUPPRESSED, hashes)
+        now = asked(self._url, now_ms, self._client)
+        for text, (_, lane) in zip(found, self._phones, strict=True):
+            one = _of_lane(json.loads(text), lane) if text else None
+            self._count += bool(one and one["until"] > now)
         self._phones.clear()
 
 
@@ -172,16 +165,15 @@ def _entry(rows: Sequence[Suppressed]) -> dict[str, Any]:
 def _rows(phone: str, entry: dict[str, Any], now: int) -> Iterator[Suppressed]:
     found: dict[tuple[Any, ...], list[Lane]] = {}
     for lane in ALL_LANES:
-        one = entry["lanes"].get(lane) if "lanes" in entry else entry
+        one = _of_lane(entry, lane)
         if one and one["until"] > now:
             found.setdefault(tuple(one[name] for name in _NEWS), []).append(lane)
     for (reason, since, until), lanes in found.items():
         yield Suppressed(phone, reason, at(since), at(until), tuple(lanes))
 
 
-def _until(entry: dict[str, Any], lane: Lane) -> int:
-    one = entry["lanes"].get(lane) if "lanes" in entry else entry
-    return int(one["until"]) if one else 0
+def _of_lane(entry: dict[str, Any], lane: Lane) -> dict[str, Any] | None:
+    return entry["lanes"].get(lane) if "lanes" in entry else entry
 
 
 def _shown(cipher: PlaintextCipher, phone: str) -> str:

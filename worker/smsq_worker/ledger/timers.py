@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from smsq.contract import Lane, State
 from smsq.ledger_writer import FIRST_CHECK_S
@@ -46,8 +45,8 @@ class TimerActs(Acts):
         wake = tuple(zip(pairs[::2], map(Lane, pairs[1::2]), strict=True))
         next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
         lanes, *closed = lanes.split()
-        found = Due(wake, next_s, lanes, float(rate), bool(more), int(woken))
-        return replace(found, closed=frozenset(map(Lane, closed))) if closed else found
+        closed = frozenset(map(Lane, closed))
+        return Due(wake, next_s, lanes, float(rate), bool(more), int(woken), closed)
 
     def decide(
         self, message_id: str, decision: Decision, act: str = ""

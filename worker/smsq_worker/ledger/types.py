@@ -65,11 +65,6 @@ class RetryLater:
     alone: bool = False
     """Whether others of its lane, that came later, may go before it: through another account."""
 
-    @property
-    def booked(self) -> bool:
-        """Return whether a slot has been booked."""
-        return bool(self.turn)
-
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

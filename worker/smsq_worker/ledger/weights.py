@@ -6,19 +6,19 @@ other worker has made one for this hour.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from smsq import keys
-from smsq.connection import Client, mapped_errors
+from smsq.connection import Client
 from smsq_worker.config.rules import Rules
-from smsq_worker.domain.accounts import Route
+from smsq_worker.domain.accounts import Route, route_for
 from smsq_worker.domain.shares import (
     HOURS,
     STEPS,
     Comparison,
-    Sample,
     compare,
     moved,
     telling,
@@ -26,6 +26,7 @@ from smsq_worker.domain.shares import (
 )
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.quality import last_hour, samples
+from smsq_worker.ledger.reading import asked
 
 FORGOTTEN_AFTER: Final = 24
 """Hours after which weights that no worker updates fall back to the file's."""
@@ -58,8 +59,7 @@ def share_of(route: Route, account: str) -> str:
 
 def read_moved(client: Client, url: str) -> Moved:
     """Return how weights were moved. Raises LedgerUnavailable."""
-    with mapped_errors(url):
-        found: Any = client.hgetall(keys.WEIGHTS)
+    found: Any = asked(url, client.hgetall, keys.WEIGHTS)
     fields = {name: text for name, text in found.items() if name.startswith(_SHARE)}
     return Moved(fields.pop(_HOUR, ""), fields)
 
@@ -93,10 +93,9 @@ class WeightActs(Acts):
         fields, events = dict(before.fields), list[str]()
         if ahead < 0:
             fields, events = self._decided(routes, before, hour)
-        put = [text for pair in fields.items() for text in pair]
         dropped = [name for name in before.fields if name not in fields]
-        args: tuple[str | int, ...] = (before.hour, hour, len(events), *events, *put, "", *dropped)
-        return bool(self._run("weigh", *args)[0])
+        deed = json.dumps([events, fields, dropped])
+        return bool(self._run("weigh", before.hour, hour, deed)[0])
 
     def _decided(
         self, routes: list[Route], before: Moved, hour: int
@@ -108,8 +107,12 @@ class WeightActs(Acts):
         if not is_known and before.fields:
             events.append("weights of routes are the file's again: no worker moved them for a day")
         for route in routes:
-            own = [one for one in found if _first_of(self._rules.routes, one) is route]
-            own = [one for one in own if one.account in route.accounts]
+            own = [
+                one
+                for one in found
+                if one.account in route.accounts
+                and route_for(one.lane, one.template, self._rules.routes) is route
+            ]
             steps = before.steps(route) if is_known else {}
             compared = {account: compare(account, own) for account in route.accounts}
             verdicts = {account: one.verdict for account, one in compared.items()}
@@ -151,16 +154,6 @@ def _of_file(route: Route) -> dict[str, int]:
 
 def _present(route: Route, steps: Mapping[str, int]) -> dict[str, float]:
     return {one: weight_of(weight, steps.get(one, 0)) for one, weight in _of_file(route).items()}
-
-
-def _first_of(routes: tuple[Route, ...], one: Sample) -> Route | None:
-    """Return the route of a sample's messages."""
-    for route in routes:
-        if (route.lane or one.lane) == one.lane and (
-            route.template or one.template
-        ) == one.template:
-            return route
-    return None
 
 
 def _name(route: Route) -> str:

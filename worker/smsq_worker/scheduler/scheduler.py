@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from threading import Event
 from typing import Final, Protocol
@@ -49,9 +50,8 @@ MAX_QUEUED_REPORTS: Final = 400
 class Queues(Protocol):
     """What the scheduler needs of the broker."""
 
-    @property
-    def wakeups(self) -> str:
-        """What the ledger pushes wake-ups with, see smsq.wakeup; "" where it cannot."""
+    wakeups: str
+    """What the ledger pushes wake-ups with, see smsq.wakeup; "" where it cannot."""
 
     def oldest(self) -> Mapping[Lane, Sequence[str]]:
         """Return the ids of the oldest wake-up in each lane's queue, none where it is empty."""
@@ -72,33 +72,23 @@ class Queues(Protocol):
         """Publish the wake-up of a callback."""
 
 
+@dataclass(eq=False, repr=False)
 class Scheduler:
     """Handles the ledger's timers."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        callbacks: Callbacks,
-        backoff: Backoff,
-        result_spool: ResultSpool,
-        *,
-        gate: ConsumerGate,
-        queues: Queues,
-        chores: Sequence[Callable[[], None]] = (),
-        reconcile: Callable[[Sequence[tuple[str, str]]], object] = lambda _: None,
-    ) -> None:
-        """`chores` are what else is to be done in each tick.
+    ledger: Ledger
+    callbacks: Callbacks
+    backoff: Backoff
+    result_spool: ResultSpool
+    _: KW_ONLY
+    gate: ConsumerGate
+    queues: Queues
+    chores: Sequence[Callable[[], None]] = ()
+    """What else is to be done in each tick."""
+    reconcile: Callable[[Sequence[tuple[str, str]]], object] = lambda _: None
+    """Applies reports here, where the broker is full and takes no wake-up."""
 
-        `reconcile` applies reports here, where the broker is full and takes no wake-up.
-        """
-        self._ledger = ledger
-        self._callbacks = callbacks
-        self._backoff = backoff
-        self._result_spool = result_spool
-        self._gate = gate
-        self._queues = queues
-        self._chores = chores
-        self._reconcile = reconcile
+    def __post_init__(self) -> None:
         self._slices_until = self._weigh_at = 0.0
         self._outages: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_failures, self._replay_at = FailureLog(log, "the spool"), 0.0
@@ -122,7 +112,7 @@ class Scheduler:
                 wait_s = self.tick()
             except Exception as error:  # noqa: BLE001 - without a scheduler every timer stops
                 if isinstance(error, SchemaTooNew):
-                    self._gate.shut()
+                    self.gate.shut()
                 if not self._is_outage(error):
                     wait_s = failures.fails(error)
                     continue
@@ -144,7 +134,7 @@ class Scheduler:
             self._handle_timers,
             self._wake_reports,
             self._wake_callbacks,
-            *self._chores,
+            *self.chores,
             self._move_weights,
         ]
         if time.monotonic() < self._slices_until:
@@ -174,34 +164,34 @@ class Scheduler:
         if time.monotonic() < self._replay_at:
             return
         try:
-            self._result_spool.replay()
+            self.result_spool.replay()
         except OSError as error:
             self._replay_at = time.monotonic() + self._spool_failures.fails(error)
         else:
             self._spool_failures.over()
 
     def _check_memory(self) -> None:
-        self._ledger_is_full = self._ledger.is_full()
-        self._broker_is_full = self._queues.is_full()
+        self._ledger_is_full = self.ledger.is_full()
+        self._broker_is_full = self.queues.is_full()
         full = {"the ledger": self._ledger_is_full, "the broker": self._broker_is_full}
         self._memory.note([name for name, is_full in full.items() if is_full])
 
     def _handle_timers(self) -> float | None:
-        due = self._ledger.claim(
-            resend_wait_s=self._backoff.wait_s(1),
-            oldest=self._queues.oldest(),
+        due = self.ledger.claim(
+            resend_wait_s=self.backoff.wait_s(1),
+            oldest=self.queues.oldest(),
             can_publish=not self._broker_is_full,
-            wakeups=self._queues.wakeups,
+            wakeups=self.queues.wakeups,
         )
         # An accepted message takes more memory than one that waits, until its report. Reports are
         # still reconciled and callbacks dispatched, which frees memory.
         lanes = "closed" if self._ledger_is_full else due.lanes
-        self._gate.set(lanes, due.rate, due.closed)
+        self.gate.set(lanes, due.rate, due.closed)
         set_switch_interval(due.rate)
         if due.wake or due.woken:
             reached("after claim")
         self._run_all(
-            partial(self._queues.publish_messages, ids, lane)
+            partial(self.queues.publish_messages, ids, lane)
             for lane in Lane
             if (ids := [message_id for message_id, of in due.wake if of is lane])
         )
@@ -217,23 +207,23 @@ class Scheduler:
     def _wake_reports(self) -> float | None:
         if self._broker_is_full:
             # They free memory, so they must not wait for it.
-            self._reconcile(self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S))
+            self.reconcile(self.ledger.claim_reports(wake_after_s=REPORT_AGAIN_S))
             return None
-        if self._queues.waiting(REPORT_QUEUE) >= MAX_QUEUED_REPORTS:
+        if self.queues.waiting(REPORT_QUEUE) >= MAX_QUEUED_REPORTS:
             return None
-        reports = self._ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)
-        self._run_all(partial(self._queues.publish_report, *report) for report in reports)
+        reports = self.ledger.claim_reports(wake_after_s=REPORT_AGAIN_S)
+        self._run_all(partial(self.queues.publish_report, *report) for report in reports)
         return REST_S if len(reports) >= CLAIM_AT_MOST else None
 
     def _wake_callbacks(self) -> None:
         if self._broker_is_full:
             return
         # The ledger holds the backlog, so that a slow endpoint's callbacks are not queued twice.
-        room = max(0, MAX_QUEUED_CALLBACKS - self._queues.waiting(NOTIFY_QUEUE))
-        names = self._callbacks.claim(room) if room else ()
-        self._run_all(partial(self._queues.publish_callback, name) for name in names)
+        room = max(0, MAX_QUEUED_CALLBACKS - self.queues.waiting(NOTIFY_QUEUE))
+        names = self.callbacks.claim(room) if room else ()
+        self._run_all(partial(self.queues.publish_callback, name) for name in names)
 
     def _move_weights(self) -> None:
         if time.monotonic() >= self._weigh_at:
             self._weigh_at = time.monotonic() + WEIGH_S
-            self._ledger.move_weights()
+            self.ledger.move_weights()

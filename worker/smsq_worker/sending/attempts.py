@@ -43,6 +43,7 @@ class Ended:
     """None where submitting failed in an unexpected way: it is left to its lease."""
 
 
+@dataclass(eq=False, repr=False)
 class Attempts:
     """Sends messages, at most `limit` at once: more begin only after others have ended.
 
@@ -51,19 +52,13 @@ class Attempts:
     Not concurrent.futures: at this rate a Future's locks cost as much as asking the ledger.
     """
 
-    def __init__(
-        self,
-        send: Callable[[WakeUp, str, Admitted], None],
-        finish: Callable[[Sequence[Ended]], None],
-        limit: int,
-    ) -> None:
-        """`send` ends with `record_and_complete`.
+    send: Callable[[WakeUp, str, Admitted], None]
+    """Ends with `record_and_complete`."""
+    finish: Callable[[Sequence[Ended]], None]
+    """Does that for what has ended, as much as there is, by one thread at a time."""
+    limit: int
 
-        `finish` does that for what has ended, as much as there is, by one thread at a time.
-        """
-        self._send = send
-        self._finish = finish
-        self.limit = limit
+    def __post_init__(self) -> None:
         self._jobs: SimpleQueue[tuple[WakeUp, str, Admitted]] = SimpleQueue()
         self._results: SimpleQueue[Ended] = SimpleQueue()
         self._changed = Condition()
@@ -147,7 +142,7 @@ class Attempts:
         while True:
             wakeup, message_id, admitted = self._jobs.get()
             try:
-                self._send(wakeup, message_id, admitted)
+                self.send(wakeup, message_id, admitted)
             except Exception:
                 log.exception("%s is left to its lease", message_id, extra=about(id=message_id))
                 self._results.put(Ended(wakeup, message_id, None))
@@ -164,7 +159,7 @@ class Attempts:
         self._ended += len(lanes)
         self.round_began = time.monotonic()
         try:
-            self._finish(ended)
+            self.finish(ended)
         except Exception as error:  # noqa: BLE001 - the next results have to be recorded
             self._failures.fails(error)
         finally:

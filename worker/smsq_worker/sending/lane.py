@@ -38,7 +38,7 @@ class LaneQueue:
         """By the ids that wait."""
         self._changed = Condition()
         self._new: deque[WakeUp] = deque()
-        self._is_awake = self._is_stopped = self._has_thread = False
+        self._is_awake = self._has_thread = self.is_stopped = False
         self._is_given_back = Event()
         self.round_began = math.inf
         """By time.monotonic(); math.inf while the thread waits for something to do."""
@@ -64,13 +64,8 @@ class LaneQueue:
     def stop(self) -> None:
         """Take nothing new; give back what waits."""
         with self._changed:
-            self._is_stopped = True
+            self.is_stopped = True
             self._changed.notify()
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it takes nothing new."""
-        return self._is_stopped
 
     def wait_until_given_back(self, timeout_s: float) -> None:
         """Wait, after `stop`, until nothing waits here; not for ever, as Redis may be silent."""
@@ -110,7 +105,7 @@ class LaneQueue:
                 self.round_began = math.inf
                 self._sleep()
                 self.round_began = time.monotonic()
-                if self._is_stopped:
+                if self.is_stopped:
                     self._gate.wait_for_poll()
                     self._give_back()
                     continue
@@ -127,17 +122,16 @@ class LaneQueue:
                 failures.over()
 
     def _sleep(self) -> None:
-        """Wait until there is something to do."""
         if self.waiting:
             reached("while waiting")
         with self._changed:
             while not (self._new or self._is_awake):
-                if self._is_stopped and not (self._wakeups or self.bare):
+                if self.is_stopped and not (self._wakeups or self.bare):
                     self._is_given_back.set()
                     self._changed.wait()
                     continue
                 at = min(self.waiting.next_at(), self.enter_at if self.bare else math.inf)
-                left = (-math.inf if self._is_stopped else at) - time.monotonic()
+                left = (-math.inf if self.is_stopped else at) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(None if left == math.inf else left)

@@ -13,7 +13,8 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import KW_ONLY, InitVar, dataclass, replace
+from functools import partial
 from typing import Final, TypeAlias
 
 from smsq import tracing
@@ -40,15 +41,12 @@ from smsq_worker.vendors.vendor import GatewayResult
 
 log = logging.getLogger(__name__)
 
+_NOT_BY_US: Final = partial(GatewayResult, Outcome.NOT_SENT, scope="worker")
 # It waits, within its ttl, until a worker has the key.
-UNREADABLE: Final = GatewayResult(Outcome.NOT_SENT, "no key opens its payload", scope="worker")
+UNREADABLE: Final = _NOT_BY_US("no key opens its payload")
 # A failover would undo its admission, and it would silently be sent again.
-UNSAFE: Final = GatewayResult(
-    Outcome.NOT_SENT, "too few replicas had its admission in time", scope="worker"
-)
-UNKNOWN_ACCOUNT: Final = GatewayResult(
-    Outcome.NOT_SENT, "this worker does not know its account", scope="worker"
-)
+UNSAFE: Final = _NOT_BY_US("too few replicas had its admission in time")
+UNKNOWN_ACCOUNT: Final = _NOT_BY_US("this worker does not know its account")
 TEST_NUMBER: Final = GatewayResult(Outcome.ACCEPTED, "test number, not sent")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
 PAUSED: Final = Rejected("paused", None)
@@ -61,33 +59,27 @@ Attempt: TypeAlias = tuple[str, int, int, str]
 """Message, number, when it began, and the key of its account."""
 
 
+@dataclass(eq=False, repr=False)
 class Sender:
     """Sends messages that the ledger holds. Threads share it.
 
     A message's walk is `take`, `_admit` by its lane's thread, and `send` by one of its own.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        gateways: Mapping[str, Gateway],
-        result_spool: ResultSpool,
-        *,
-        ledger_writer: LedgerWriter,
-        backoff: Backoff,
-        gate: ConsumerGate,
-        max_attempts: int,
-    ) -> None:
-        """`gateways` are by the keys of their accounts."""
-        self._ledger = ledger
-        self._gateways = gateways
-        self._ledger_writer = ledger_writer
-        self._result_spool = result_spool
-        self._backoff = backoff
-        self._gate = gate
-        self._send_times = SendTimes(ledger)
+    ledger: Ledger
+    gateways: Mapping[str, Gateway]
+    """By the keys of their accounts."""
+    result_spool: ResultSpool
+    _: KW_ONLY
+    ledger_writer: LedgerWriter
+    backoff: Backoff
+    gate: ConsumerGate
+    max_attempts: InitVar[int]
+
+    def __post_init__(self, max_attempts: int) -> None:
+        self._send_times = SendTimes(self.ledger)
         self._attempts = Attempts(self.send, self._record_and_complete, max_attempts)
-        self._lanes = {lane: LaneQueue(lane, gate, self._admit) for lane in Lane}
+        self._lanes = {lane: LaneQueue(lane, self.gate, self._admit) for lane in Lane}
         self._in_flight: set[Attempt] = set()
 
     def limit(self, max_attempts: int) -> None:
@@ -109,7 +101,7 @@ class Sender:
         reached("before admit")
         if ids := lane.waiting.long_in_hand():
             with suppress(LedgerUnavailable):
-                self._ledger.in_hand(ids)
+                self.ledger.in_hand(ids)
         asks = lane.waiting.to_ask(self._attempts.free(lane.lane))
         answers, is_paused = self._ask(asks)
         for message_id, admission in lane.waiting.answered(asks, answers):
@@ -120,7 +112,7 @@ class Sender:
                 reached("after admit")
                 self._attempts.begin(wakeup, message_id, admission)
         if is_paused:
-            self._gate.close()
+            self.gate.close()
             raise RequeueLater("sending is paused")
 
     def _take_in(self, lane: LaneQueue) -> None:
@@ -130,7 +122,7 @@ class Sender:
                 lane.bare.append(wakeup)
             else:
                 self._let_wait(lane, wakeup)
-        for wakeup, rejected in entered(lane, self._ledger_writer):
+        for wakeup, rejected in entered(lane, self.ledger_writer):
             if rejected:
                 (message_id,) = wakeup.waiting
                 lane.pass_by(wakeup, message_id)
@@ -148,9 +140,9 @@ class Sender:
             return [], False
         asked_at = time.monotonic()
         try:
-            answers = self._ledger.admit_many(asks)
+            answers = self.ledger.admit_many(asks)
         except SchemaTooNew as error:
-            self._gate.shut()
+            self.gate.shut()
             raise RequeueLater(str(error)) from None
         self._send_times.note_round_trip(time.monotonic() - asked_at)
         # What comes before that has been admitted, and has to be submitted.
@@ -180,13 +172,13 @@ class Sender:
         if admitted.is_test:
             # Of nothing else of the process can it be in doubt, so it is not in flight.
             return replace(TEST_NUMBER, mid=new_mid())
-        return None if admitted.account in self._gateways else UNKNOWN_ACCOUNT
+        return None if admitted.account in self.gateways else UNKNOWN_ACCOUNT
 
     def _submit(self, attempt: Attempt, lane: Lane, admitted: Admitted) -> GatewayResult:
         message_id = attempt[0]
         self._in_flight.add(attempt)
         since_ns = time.time_ns()
-        result = self._gateways[admitted.account].submit(
+        result = self.gateways[admitted.account].submit(
             admitted.phone,
             admitted.template_there or admitted.template,
             admitted.code,
@@ -209,9 +201,9 @@ class Sender:
 
     def _record(self, results: Sequence[AttemptResult]) -> list[State | None]:
         try:
-            states = self._ledger.record_many(results)
+            states = self.ledger.record_many(results)
         except LedgerUnavailable as error:
-            states = self._result_spool.keep(results, error)
+            states = self.result_spool.keep(results, error)
         finally:
             self._in_flight.difference_update(
                 (result.message_id, result.attempt, result.begun, result.account)
@@ -246,7 +238,7 @@ class Sender:
         def leave() -> None:
             first.ended(State.QUEUED)
             with suppress(LedgerUnavailable):
-                self._ledger_writer.unpublished(message_id)
+                self.ledger_writer.unpublished(message_id)
 
         lane = self._lanes[first.lane]
         if lane.is_stopped:  # What it had is given back, and nobody waits for it any more.
@@ -276,7 +268,7 @@ class Sender:
         A result that waits for the disk does not count.
         """
         began = {f"sending of lane {lane}": each.round_began for lane, each in self._lanes.items()}
-        if not self._result_spool.waits_for_disk:
+        if not self.result_spool.waits_for_disk:
             began["recording results"] = self._attempts.round_began
         name = min(began, key=began.__getitem__)
         return name, time.monotonic() - began[name]
@@ -295,13 +287,13 @@ class Sender:
             result.outcome,
             result.detail,
             result.mid and qualified(result.mid, account),
-            wait_s=max(self._backoff.wait_s(number), result.retry_after_s),
+            wait_s=max(self.backoff.wait_s(number), result.retry_after_s),
             trouble=result.trouble,
             too_fast=result.too_fast,
             begun=begun,
             account=account,
             scope=result.scope,
-            in_hand=len(self._gateways) > 1,
+            in_hand=len(self.gateways) > 1,
         )
 
 
@@ -310,9 +302,7 @@ def _trace(
 ) -> None:
     known: dict[str, object] = {"id": message_id, "lane": lane}
     known |= {"template": admitted.template, "attempt": admitted.attempt}
-    known |= {"outcome": result.outcome, "mid": result.mid}
-    if admitted.account:
-        known["account"] = admitted.account
+    known |= {"outcome": result.outcome, "mid": result.mid, "account": admitted.account}
     error = "" if result.outcome is Outcome.ACCEPTED else result.outcome
     tracing.happened(admitted.trace, "smsq call", "CLIENT", since_ns, known, error=error)
 
@@ -339,9 +329,7 @@ def _log_result(
     if not log.isEnabledFor(level):
         return
     mid, account = unqualified(result.mid)[0], result.account
-    known = {"attempt": result.attempt, "mid": mid, "outcome": result.outcome}
-    if account:
-        known["account"] = account
+    known = {"attempt": result.attempt, "mid": mid, "outcome": result.outcome, "account": account}
     log.log(
         level,
         "%s attempt %d%s: %s%s, now %s",

@@ -104,7 +104,7 @@ class Waiting:
         """Yield those that wait no longer, and note when to ask for the others."""
         now = time.monotonic()
         for (message_id, slot), answer in zip(asks, answers, strict=False):
-            if isinstance(answer, RetryLater) and not (slot or answer.booked):
+            if isinstance(answer, RetryLater) and not (slot or answer.turn):
                 if not (answer.alone or message_id in self._alone):
                     self._ask_at = now + min(max(answer.seconds, self._min_ask_s), MAX_ASK_S)
                     return

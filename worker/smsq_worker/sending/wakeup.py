@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from dataclasses import InitVar, dataclass, field
+from typing import Any, TypeAlias
 
 from smsq.contract import Lane
 
@@ -15,8 +16,8 @@ Content: TypeAlias = tuple[Sequence[Any], Mapping[str, Any]]
 """The arguments of a bare Celery message of another language, which the ledger may not have yet."""
 
 
-class Source(Protocol):
-    """Where a wake-up came from, and what learns of its progress."""
+class Source:
+    """Where a wake-up came from, and what learns of its progress: here nobody does."""
 
     def begins(self) -> None:
         """Note that the first of its messages waits no longer."""
@@ -31,21 +32,15 @@ class Source(Protocol):
         """Return it to its queue, for what is left in `waiting`, and before it earlier ones."""
 
 
-class InHand:
-    """The source of a message that goes on: its wake-up has been acknowledged."""
+class InHand(Source):
+    """The source of a message that goes on.
+
+    Its first wake-up was acknowledged, and is the one that is told of its progress.
+    """
 
     def __init__(self, leave: Callable[[], object]) -> None:
         """`leave` leaves it to the scheduler."""
         self._leave = leave
-
-    def begins(self) -> None:
-        """Ignore this: its first attempt began long ago."""
-
-    def acknowledge(self) -> None:
-        """Ignore this: nothing is in a queue."""
-
-    def ends(self, state: str, detail: str) -> None:
-        """Ignore this: its first wake-up is notified."""
 
     def requeue(self, earlier: Sequence[Any]) -> None:
         """Leave it to the scheduler."""
@@ -53,46 +48,29 @@ class InHand:
         self._leave()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class WakeUp:
     """A wake-up in hand.
 
     Its lane's thread alone changes `waiting`, and whoever records calls `ended`.
     """
 
-    __slots__ = (
-        "_begun",
-        "_counts",
-        "_ended",
-        "_given_back",
-        "content",
-        "first",
-        "is_batch",
-        "lane",
-        "source",
-        "waiting",
-    )
+    lane: Lane
+    ids: InitVar[Sequence[str]]
+    source: Source
+    content: Content | None = field(default=None, kw_only=True)
+    is_batch: bool = field(default=False, kw_only=True)
+    first: WakeUp | None = field(default=None, kw_only=True)
+    """Of a message that goes on to another account, the wake-up with which it came."""
+    waiting: dict[str, None] = field(init=False)
+    """The ids that wait for their slots, in order."""
+    _counts: Counter[str] = field(init=False, default_factory=Counter)
+    _begun: int = field(init=False, default=0)
+    _ended: int = field(init=False, default=0)
+    _given_back: bool = field(init=False, default=False)
 
-    def __init__(
-        self,
-        lane: Lane,
-        ids: Sequence[str],
-        source: Source,
-        *,
-        content: Content | None = None,
-        is_batch: bool = False,
-        first: WakeUp | None = None,
-    ) -> None:
-        self.lane = lane
-        self.source = source
-        self.content = content
-        self.is_batch = is_batch
-        self.first = first
-        """Of a message that goes on to another account, the wake-up with which it came."""
+    def __post_init__(self, ids: Sequence[str]) -> None:
         self.waiting = dict.fromkeys(ids)
-        """The ids that wait for their slots, in order."""
-        self._counts: Counter[str] | None = Counter() if is_batch else None
-        self._begun = self._ended = 0
-        self._given_back = False
 
     def begins(self, message_id: str) -> None:
         """Note that a message waits no longer: it was admitted, or is not to be sent."""
@@ -122,11 +100,11 @@ class WakeUp:
     def ended(self, state: str, detail: str = "") -> str:
         """Note what became of a message; return the summary of all with the last one, else ""."""
         self._ended += 1
-        if self._counts is not None:
+        if self.is_batch:
             self._counts[state] += 1
         if self.waiting or self._ended < self._begun or self._given_back:
             return ""
-        if self._counts is not None:
+        if self.is_batch:
             state = ", ".join(f"{count} {one}" for one, count in sorted(self._counts.items()))
             detail = ""
         _tell(self.source.ends, state, detail)

@@ -47,10 +47,14 @@ local function deferred(m, wait_ms)
   return {'deferred', m.state}
 end
 
-local function too_often(m, allowed)
-  set(m, 'allowed', allowed)
-  finish(m, 'failed', 'local:frequency')
+local function failed(m, reason, field, value)
+  set(m, field, value)
+  finish(m, 'failed', reason)
   return ended(m)
+end
+
+local function too_often(m, allowed)
+  return failed(m, 'local:frequency', 'allowed', allowed)
 end
 
 -- The guards, in their order: each returns why a message may not go, or nil, and leaves in `go` what
@@ -157,9 +161,7 @@ local function suppressed(m)
     entry, in_lane = entry.lanes[m.lane], ' (lane ' .. m.lane .. ')'
     if not entry or now >= entry['until'] then return end
   end
-  set(m, 'detail', 'suppressed: ' .. entry.reason .. in_lane)
-  finish(m, 'failed', 'local:suppressed')
-  return ended(m)
+  return failed(m, 'local:suppressed', 'detail', 'suppressed: ' .. entry.reason .. in_lane)
 end
 
 -- The gateway's own limit per number.
@@ -285,9 +287,7 @@ local function no_slot_yet(m, go)
 end
 
 local function fits_nowhere(m, detail)
-  set(m, 'detail', detail)
-  finish(m, 'failed', 'local:no-account')
-  return ended(m)
+  return failed(m, 'local:no-account', 'detail', detail)
 end
 
 -- A probe goes over its account, or not at all; whoever enqueued it knows more accounts than this worker.

@@ -20,7 +20,8 @@ local function mark(is_decided)
   if is_decided then redis.call('HSET', KEY_STOPS, field, 1) else redis.call('HDEL', KEY_STOPS, field) end
 end
 
-local function done(effect)
+local function done(effect, is_decided)
+  mark(is_decided)
   note_act(ARGV[4], effect)
   -- The next worker logs it: that is where others look for it.
   redis.call('RPUSH', KEY_TOLD, 'campaign ' .. name .. ': ' .. effect)
@@ -30,37 +31,24 @@ end
 
 -- What was decided before is marked again: the mark may have been lost, and a write lets WAIT wait for the
 -- one before.
-if stop == 'cancelled' then
+if stop == 'cancelled' or what == 'pause' and stop == 'paused' then
   mark(true)
   return stop
-end
-if what == 'rate' then
-  if rate == '' then
-    redis.call('HDEL', key, 'rate', 'slot')
-    mark(stop ~= '')
-    return done('without a rate of its own')
-  end
+elseif what == 'rate' and rate == '' then
+  redis.call('HDEL', key, 'rate', 'slot')
+  return done('without a rate of its own', stop ~= '')
+elseif what == 'rate' then
   redis.call('HSET', key, 'rate', rate)
-  mark(true)
-  return done('at most ' .. rate .. ' a second')
-end
-if what == 'pause' then
-  if stop == 'paused' then
-    mark(true)
-    return stop
-  end
+  return done('at most ' .. rate .. ' a second', true)
+elseif what == 'pause' then
   redis.call('HSET', key, 'stop', 'paused', 'stopped', now)
-  mark(true)
-  return done('paused')
-end
-if what == 'resume' then
+  return done('paused', true)
+elseif what == 'resume' then
   if stop == '' then return stop end
   redis.call('HDEL', key, 'stop', 'stopped')
-  mark(redis.call('HEXISTS', key, 'rate') == 1)
   redis.call('SADD', KEY_CAMPAIGN_ROOMS, name)
-  return done('resumed')
+  return done('resumed', redis.call('HEXISTS', key, 'rate') == 1)
 end
 redis.call('HSET', key, 'stop', 'cancelled', 'stopped', now)
-mark(true)
 redis.call('HSET', KEY_CAMPAIGN_SWEEP, 'name:' .. name, 1, 'again', 1)
-return done('cancelled')
+return done('cancelled', true)

@@ -131,7 +131,7 @@ local function reports_before(m, r)
   local early = KEY_EARLY .. r.mid
   local reports = redis.call('LRANGE', early, 0, -1)
   if reports[1] then
-    delete(early)
+    redis.call('DEL', early)
     score(KEY_PARKED, r.mid)
   end
   return reports, of

@@ -81,7 +81,6 @@ local function failed_lately(of)
   return failed
 end
 
--- Count a refusal; return how many there are in a row.
 local function refused_in_a_row(of)
   local health = open(KEY_HEALTH .. of)
   set(health, 'refusals', tonumber(health.f.refusals or 0) + 1)

@@ -55,7 +55,6 @@ local function drop(h, ...)
   end
 end
 
--- Write what was changed.
 local function write(h)
   if h.put then redis.call('HSET', h.key, unpack(h.put)) end
   if h.dropped then

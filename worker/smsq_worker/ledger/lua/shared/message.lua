@@ -150,7 +150,6 @@ local function defer(m, wait_ms)
   timer(m, math.min(now + wait_ms, m.expires))
 end
 
--- Wait until the template's pause is over.
 local function wait_for_template(m)
   defer(m, m.expires - now)
   score(KEY_WAITING .. m.template, m.id, now)

@@ -5,10 +5,3 @@ local function account_of_mid(mid)
   local account = mid:match(' (.*)$')
   return account and '@' .. account or ''
 end
-
--- Return how many accounts there are.
-local function accounts_in_all()
-  local n = 0
-  for _ in pairs(ACCOUNTS) do n = n + 1 end
-  return n
-end

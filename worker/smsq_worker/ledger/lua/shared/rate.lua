@@ -7,12 +7,14 @@
 local SLOWEST = 1 / 16                       -- of the limit
 local RECOVERY, RECOVERY_MS = 1 / 10, 10000  -- of the limit, in each such time
 
--- Read the rate, once in an act. What the gateway took away comes back step by step.
-local function rate(of, limit, burst)
+-- Read the rate, once in an act. What the gateway took away comes back step by step. `as_workers`: by
+-- their settings, not by those of whoever asks.
+local function rate(of, as_workers)
   local h = open(KEY_RATE .. of)
   if h.rate then return h.rate end
   local f, own = h.f, ACCOUNTS and ACCOUNTS[of]
-  if of ~= '' and not own then limit, burst = f.workers_limit, f.workers_burst end
+  local limit, burst
+  if as_workers or of ~= '' and not own then limit, burst = f.workers_limit, f.workers_burst end
   local r = {of = of, limit = tonumber(f.limit) or tonumber(limit) or own and own.rate or RATE,
     burst = tonumber(f.burst) or tonumber(burst) or own and own.burst or BURST, tat = tonumber(f.tat) or 0,
     slow_at = tonumber(f.slow_at) or 0, since = tonumber(f.since) or 0}

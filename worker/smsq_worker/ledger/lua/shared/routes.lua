@@ -15,7 +15,6 @@
 -- Where the cause of a failure lies that another account may not have.
 local ELSEWHERE = {account = 1, route = 1, template = 1}
 
--- Return whether a word is one of a list.
 local function is_word(list, word)
   return (' ' .. list .. ' '):find(' ' .. word .. ' ', 1, true) ~= nil
 end

@@ -5,7 +5,7 @@
 -- An act that changes anything by these functions does so within `whole_act`. Messages themselves are
 -- written one by one (message.lua), so that an error in one leaves those before it complete.
 
-local sums, scores, pushed, opened, unread, deleted, endings = {}, {}, {}, {}, {}, {}, {}
+local sums, scores, pushed, opened, unread, endings = {}, {}, {}, {}, {}, {}
 
 local function part(all, key)
   local one = all[key]
@@ -35,10 +35,6 @@ local function score(key, member, at)
   part(scores, key)[member] = at or false
 end
 
-local function delete(key)
-  deleted[#deleted + 1] = key
-end
-
 -- Return a small hash that many look at. It is written when the act ends.
 local function open(key)
   local h = opened[key]
@@ -63,7 +59,6 @@ local function discard(key)
   redis.call('DEL', key)
 end
 
--- Have something done when the act ends.
 local function at_end(ending)
   endings[#endings + 1] = ending
 end
@@ -147,9 +142,6 @@ local function write_all()
     write(h)
     if h.lasts then redis.call('PEXPIRE', key, h.lasts) end
   end
-  local all = deleted
-  deleted = {}
-  if all[1] then redis.call('DEL', unpack(all)) end
 end
 
 -- Do an act; write what is left of it, also where it fails, for some of its messages are written.
