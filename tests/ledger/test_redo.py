@@ -194,8 +194,10 @@ def test_it_has_its_own_ttl_and_fails_and_is_sent_again_in_its_turn(
     new = redone_as("m1")
     assert int(str(scene.field(new, "expires"))) <= scene.now_ms() + 60_000
     scene.run_out_of_ttl(new)
-    tally = run(again)
-    assert (tally.taken, tally.left) == ({"expired": 1}, {Left.REDONE: 1})
+    for _ in range(2):  # Whoever repeats it means what failed at first.
+        assert run(again).left == {Left.REDONE: 1, Left.OF_REDO: 1}
+    tally = run(again, Wish(Selection({"campaign": ["again"]})), "third")
+    assert (tally.taken, tally.left) == ({"expired": 1}, {})
     assert scene.field(redone_as(new), "redo_of") == new
 
 

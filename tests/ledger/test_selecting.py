@@ -210,6 +210,16 @@ def test_a_page_goes_on_where_the_last_ended_whatever_happens_meanwhile(
     assert rest.after == ""
 
 
+def test_duplicates_are_counted_as_one_reason_by_which_they_are_found(
+    scene: Scene, selector: Selector
+) -> None:
+    for n in range(4):
+        scene.enter(f"m{n}", key=f"k{n // 2}")
+    assert selector.count(Selection(), ["reason"]).groups == {("",): 2, ("duplicate:*",): 2}
+    found = selector.page(Selection({"reason": ["duplicate:*"]}), 10).rows
+    assert [name for name, _at in found] == ["m3", "m1"]
+
+
 @pytest.mark.parametrize(("after", "scan"), [("1", False), ("a.b", False), ("1.2", True)])
 def test_a_page_that_never_was_is_refused(selector: Selector, after: str, scan: bool) -> None:
     with pytest.raises(BadCursor):

@@ -50,6 +50,8 @@ class Left(StrEnum):
 
     REDONE = "redone"
     """It has been, by a redo before."""
+    OF_REDO = "of_redo"
+    """A redo sent it, and its campaign was not asked for: a repeated redo would go on for ever."""
     SENT_AGAIN = "sent_again"
     """Its backend has, with the same key."""
     OTP = "otp"
@@ -177,6 +179,8 @@ class Redo(Acts):
                 for one in self._read(ids[start : start + _PAGE]):
                     if isinstance(one, Left):
                         tally.left[one] += 1
+                    elif one.status.redo_of and "campaign" not in selection.patterns:
+                        tally.left[Left.OF_REDO] += 1
                     elif one.is_certain or wish.also_doubtful:
                         page.append(one)
                     else:

@@ -30,6 +30,7 @@ from smsq_worker.vendors.of_accounts import catalogues_of
 
 _LEFT: Final = {
     Left.REDONE: N_("sent again before"),
+    Left.OF_REDO: N_("of a redo before, whose campaign is to be named: --campaign NAME"),
     Left.SENT_AGAIN: N_("sent again by their backend, with the same key"),
     Left.OTP: N_("of lane otp, which is never sent again"),
     Left.ERASED: N_("no longer have their number: SMSQ_REDO_S is over, or was 0 at their end"),
