@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
+from smsq.async_connection import aexchange
 from smsq.cancelling import Cancellation
 from smsq.connection import exchange
 from smsq.contract import Lane, Message, State, mask_phone
@@ -111,11 +112,11 @@ def _do(steps: _Steps[Result]) -> Result:
 async def _ado(steps: _Steps[Result]) -> Result:
     async def do(asked: Commands | Publish) -> Answers | None:
         if not isinstance(asked, partial):
-            return await client.exchange(asked)
+            return await aexchange(client, asked)
         await _in_thread(asked)
         return None
 
-    client = app.async_client
+    client = app.client
     with deadline.within(app.settings.enqueue_timeout_s):
         return await adrive(steps, do)
 
