@@ -5,22 +5,23 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from threading import Thread, local
-from typing import Final
+from typing import Final, TypeVar
 
-from smsq.cancelling import Cancellation
 from smsq.contract import KEY_TTL_S, Message, mask_phone
-from smsq.entries import Entered, Origin
-from smsq.errors import KeyConflict
+from smsq.entries import Entered
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
+from smsq.memory.reports import report
 from smsq.memory.rules import DELIVRD, Clock, Rules
-from smsq.tracking import Status
+from smsq.memory.sending import admit, record
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 MOMENT_S: Final = 1.0
 """How long a message takes to be delivered."""
@@ -71,15 +72,10 @@ class DevLedger(MemoryLedger):
         # A warning, as a dev server's logging shows no less.
         log.warning(WHAT_IT_IS)
 
-    def status(self, message_id: str) -> Status | None:
-        """Return what is known of a message; None where nothing is."""
-        self.work()
-        return super().status(message_id)
-
-    def cancel(self, message_id: str) -> Cancellation | None:
-        """Cancel a message; None where nothing is known of it."""
-        self.work()
-        return super().cancel(message_id)
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Found:
+        with self._at_once():
+            self.work()
+            return super()._call(doubt, act)
 
     def work(self) -> None:
         """Deliver what is due, each at its time, as a worker and a gateway would."""
@@ -92,12 +88,12 @@ class DevLedger(MemoryLedger):
             self.advance()
 
     def _deliver(self, message_id: str) -> None:
-        attempt = self.admit(message_id)
+        attempt = self.act(admit, message_id)
         if isinstance(attempt, int):
             mid = f"{message_id}.{attempt}"
-            self.record(message_id, attempt, "accepted", mid=mid)
-            self.report(mid, DELIVRD)
-        status = super().status(message_id)
+            self.act(record, message_id, attempt, "accepted", mid=mid)
+            self.act(report, mid, DELIVRD)
+        status = self.look_up(message_id)
         if status and status.state == "deferred":
             timer = self._book.messages[message_id].timer
             self._put_off(message_id, (timer or self._book.now) + 1)
@@ -106,17 +102,6 @@ class DevLedger(MemoryLedger):
 
     def _put_off(self, message_id: str, until: int) -> None:
         heapq.heappush(self._due, (until, next(self._order), message_id))
-
-    def _enter(
-        self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin,
-        *,
-        stop_at_conflict: bool = False,
-    ) -> list[Entered | KeyConflict]:
-        with self._at_once():
-            self.work()
-            return super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
 
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         code = message.code if self._show_codes else "hidden: SMSQ_SHOW_CODES=1 shows it"

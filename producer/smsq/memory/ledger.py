@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import RLock
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar, cast
 
+from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
 from smsq.cancelling import Answer, Cancellation
 from smsq.cipher import PlaintextCipher
 from smsq.contract import Lane, Message, StateName, is_id, parse_id
 from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
 from smsq.errors import KeyConflict
-from smsq.memory import campaigns, entry, reports, sending
+from smsq.ledger_writer import IN_DOUBT
+from smsq.memory import campaigns, entry, sending
 from smsq.memory.book import Book
 from smsq.memory.endings import ask_to_cancel, cancel, defer, expire, finish, is_cancelled
-from smsq.memory.rules import Clock, Meaning, Rules
+from smsq.memory.rules import Clock, Rules
 from smsq.tracking import Status, status_of
+from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
+from smsq.verify.rules import Guess, Wanted
 
 if TYPE_CHECKING:
     from smsq.verify.challenge import Challenge
     from smsq.verify.memory_store import MemoryStore
-    from smsq.verify.rules import Guess, Wanted
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
 
 _CIPHER: Final = PlaintextCipher()
 
@@ -43,7 +49,7 @@ class MemoryLedger:
 
     def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
         """Write a message; return what became of it. Raises KeyConflict: nothing is written."""
-        (found,) = self._enter([(message_id, message)], origin)
+        (found,) = self._call(IN_DOUBT, lambda: self._enter([(message_id, message)], origin))
         if isinstance(found, KeyConflict):
             raise found
         return found
@@ -52,16 +58,35 @@ class MemoryLedger:
         self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
     ) -> list[Entered | KeyConflict]:
         """Write messages in one act; return the result of each, up to a conflict that stops it."""
-        return self._enter(messages, NO_ORIGIN, stop_at_conflict=stop_at_conflict)
+        return self._call(IN_DOUBT, lambda: self._enter(messages, NO_ORIGIN, stop_at_conflict))
 
     def status(self, message_id: str) -> Status | None:
         """Return what is known of a message; None where nothing is."""
+        return self._call("", lambda: self.look_up(message_id))
+
+    def cancel(self, message_id: str) -> Cancellation | None:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
+        return self._call(CANCEL_IN_DOUBT, lambda: self._cancel(message_id))
+
+    def start_verification(self, wanted: Wanted) -> Challenge:
+        """Start a challenge and enter its message, or return the one that there is."""
+        return self._call(IN_DOUBT, lambda: self._verifications.start(wanted))
+
+    def check_verification(self, guess: Guess) -> bool:
+        """Return whether a code is its challenge's, and use it up."""
+        return self._call(CHECK_IN_DOUBT, lambda: self._verifications.check(guess))
+
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Found:  # noqa: ARG002
+        """Do what a backend calls, for ledgers that do more; `doubt` is what it risks to leave."""
+        return act()
+
+    def look_up(self, message_id: str) -> Status | None:
+        """Return what is known of a message, for others than the backend."""
         with self._at_once() as book:
             m = book.messages.get(message_id) if is_id(message_id) else None
             return status_of(message_id, campaigns.shown(book, m)) if m else None
 
-    def cancel(self, message_id: str) -> Cancellation | None:
-        """Cancel a message as far as that is possible; None where nothing is known of it."""
+    def _cancel(self, message_id: str) -> Cancellation | None:
         with self._at_once() as book:
             m = book.messages.get(message_id)
             if m is None:
@@ -71,14 +96,6 @@ class MemoryLedger:
             found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
             answer = found.get(state, "too_late")
             return Cancellation(message_id, answer, state, m.fields.get("reason"))
-
-    def start_verification(self, wanted: Wanted) -> Challenge:
-        """Start a challenge and enter its message, or return the one that there is."""
-        return self._verifications.start(wanted)
-
-    def check_verification(self, guess: Guess) -> bool:
-        """Return whether a code is its challenge's, and use it up."""
-        return self._verifications.check(guess)
 
     # The same for async callers: nothing here waits for anything.
 
@@ -112,10 +129,10 @@ class MemoryLedger:
     def _verifications(self) -> MemoryStore:
         from smsq.verify.memory_store import MemoryStore
 
-        return MemoryStore(self.clock.now_ms, self._enter_code, self._last_otp, self.rules.at_most)
+        def enter(message_id: str, message: Message) -> None:
+            self._enter([(message_id, message)], NO_ORIGIN)
 
-    def _enter_code(self, message_id: str, message: Message) -> None:
-        self._enter([(message_id, message)], NO_ORIGIN)
+        return MemoryStore(self.clock.now_ms, enter, self._last_otp, self.rules.at_most)
 
     def _last_otp(self, phone: str) -> int:
         with self._at_once() as book:
@@ -125,7 +142,6 @@ class MemoryLedger:
         self,
         messages: Sequence[tuple[str, Message]],
         origin: Origin,
-        *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
         entries = [(as_entry(_CIPHER, parse_id(one), m, origin), m) for one, m in messages]
@@ -150,37 +166,12 @@ class MemoryLedger:
 
     # What a worker does
 
-    def admit(self, message_id: str) -> sending.Admission:
-        """Admit a message if it may be sent; return its attempt, or why not."""
+    def act(
+        self, do: Callable[Concatenate[Book, P], Found], *args: P.args, **kwargs: P.kwargs
+    ) -> Found:
+        """Do an act of `sending`, `reports` or `campaigns`."""
         with self._at_once() as book:
-            return sending.admit(book, message_id)
-
-    def record(
-        self,
-        message_id: str,
-        attempt: int,
-        outcome: str,
-        *,
-        detail: str = "",
-        mid: str = "",
-        wait_s: float = 0,
-    ) -> str:
-        """Record an attempt's result: accepted, refused, not_sent or maybe_sent."""
-        with self._at_once() as book:
-            return sending.record(
-                book,
-                message_id,
-                attempt,
-                outcome,
-                detail=detail,
-                mid=mid,
-                wait_ms=round(wait_s * 1000),
-            )
-
-    def report(self, mid: str, meaning: Meaning) -> str:
-        """Apply a delivery report, or park it; return its message's state, or "parked"."""
-        with self._at_once() as book:
-            return reports.report(book, mid, meaning)
+            return do(book, *args, **kwargs)
 
     def advance(self, seconds: float = 0) -> None:
         """Advance the clock, and run what is due then, as a worker's scheduler does."""
@@ -232,11 +223,6 @@ class MemoryLedger:
                 m.set(doubt=1, otherwise="local:resends")
                 defer(book, m, 0)
             return "done"
-
-    def campaign(self, deed: campaigns.Deed, name: str) -> str:
-        """Pause, resume or cancel a campaign; return what it was, as the ledger in Redis does."""
-        with self._at_once() as book:
-            return campaigns.do(book, deed, name)
 
     def is_paused(self, message_id: str) -> bool:
         """Return whether a message waits for its campaign."""

@@ -89,7 +89,14 @@ def _too_often(book: Book, m: Stored, allowed: int) -> str:
 
 
 def record(
-    book: Book, message_id: str, n: int, outcome: str, *, detail: str, mid: str, wait_ms: int
+    book: Book,
+    message_id: str,
+    n: int,
+    outcome: str,
+    *,
+    detail: str = "",
+    mid: str = "",
+    wait_s: float = 0,
 ) -> str:
     """Record an attempt's result, and do what follows, as record.lua does; return the state."""
     m = book.messages.get(message_id)
@@ -111,7 +118,7 @@ def record(
     # A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
     counts = n == m.n or (outcome == "accepted" and m.is_last_sent(n))
     if counts and not m.is_final:
-        _follow(book, m, n, outcome, wait_ms)
+        _follow(book, m, n, outcome, round(wait_s * 1000))
     for report in reports:
         apply_report(book, m, of, mid, report)
     return str(m.state)

@@ -10,8 +10,10 @@ from typing import Any, Final, Literal, overload
 from smsq import ledgers
 from smsq.contract import Lane, parse_id, parse_lane, parse_phone
 from smsq.memory import Rules, host_tasks
-from smsq.memory.campaigns import Deed
+from smsq.memory.campaigns import Deed, do
+from smsq.memory.reports import report
 from smsq.memory.rules import DELIVRD
+from smsq.memory.sending import admit, record
 from smsq.testing.codes import meaning_of, similar
 from smsq.testing.ledger import OutboxLedger, SentMessage
 
@@ -78,7 +80,7 @@ class Outbox(Sequence[SentMessage]):
 
         Raises AssertionError where it cannot be: it is suppressed, say, or too frequent.
         """
-        self._ledger.report(self._mid_of(what, "delivered"), DELIVRD)
+        self._ledger.act(report, self._mid_of(what, "delivered"), DELIVRD)
         self._tell()
 
     def fail(self, what: Any, reason: str) -> None:
@@ -92,7 +94,7 @@ class Outbox(Sequence[SentMessage]):
         if reason.startswith("gateway:"):
             message_id = _id_of(what)
             attempt = self._attempt_of(message_id, "refused")
-            self._ledger.record(message_id, attempt, "refused", detail=reason)
+            self._ledger.act(record, message_id, attempt, "refused", detail=reason)
         else:
             meaning = meaning_of(reason.removeprefix("report:"))
             if meaning.code_class not in {"permanent", "transient"}:
@@ -102,7 +104,7 @@ class Outbox(Sequence[SentMessage]):
                     "permanent and transient"
                 )
             final = replace(meaning, code_class="permanent")
-            if self._ledger.report(self._mid_of(what, "failed"), final) != "failed":
+            if self._ledger.act(report, self._mid_of(what, "failed"), final) != "failed":
                 raise self._cannot_be(_id_of(what), "failed")
         self._tell()
 
@@ -111,7 +113,7 @@ class Outbox(Sequence[SentMessage]):
 
         A message that was not sent yet is sent first. Reports may come twice, and late.
         """
-        self._ledger.report(self._mid_of(what, "reported"), meaning_of(stat))
+        self._ledger.act(report, self._mid_of(what, "reported"), meaning_of(stat))
         self._tell()
 
     def doubt(self, what: Any) -> None:
@@ -122,7 +124,7 @@ class Outbox(Sequence[SentMessage]):
         message_id = _id_of(what)
         attempt = self._attempt_of(message_id, "in doubt")
         detail = "network: the test said so"
-        self._ledger.record(message_id, attempt, "maybe_sent", detail=detail, wait_s=60)
+        self._ledger.act(record, message_id, attempt, "maybe_sent", detail=detail, wait_s=60)
         self._tell()
 
     def expire(self, what: Any) -> None:
@@ -179,7 +181,7 @@ class Outbox(Sequence[SentMessage]):
         self._do("cancel", name)
 
     def _do(self, deed: Deed, name: str) -> None:
-        was = self._ledger.campaign(deed, name)
+        was = self._ledger.act(do, deed, name)
         if was == "unknown":
             raise AssertionError(f"the outbox has no campaign {name}")
         if was == "cancelled" and deed != "cancel":
@@ -192,7 +194,7 @@ class Outbox(Sequence[SentMessage]):
         last = status.attempts[-1] if status and status.attempts else None
         if last and last.outcome in {None, "maybe_sent"} and status and status.state != "queued":
             return last.n
-        attempt = self._ledger.admit(message_id)
+        attempt = self._ledger.act(admit, message_id)
         if isinstance(attempt, int):
             return attempt
         self._tell()
@@ -207,7 +209,7 @@ class Outbox(Sequence[SentMessage]):
             return last.mid
         attempt = self._attempt_of(message_id, done)
         mid = f"outbox.{attempt}.{message_id}"
-        self._ledger.record(message_id, attempt, "accepted", mid=mid)
+        self._ledger.act(record, message_id, attempt, "accepted", mid=mid)
         return mid
 
     def _cannot_be(self, message_id: str, what: str) -> AssertionError:
