@@ -9,14 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 from threading import Event
-from typing import Final, TypeVar
+from typing import Final
 
 from smsq import deadline
 from smsq.connection import NOT_SENT, Client, exchange
 from smsq.deadline import DeadlineExceeded
-from smsq.steps import Answers, Commands, Steps, adrive
-
-Result = TypeVar("Result")
+from smsq.steps import Answers, Commands
 
 AT_ONCE: Final = 32
 """How many exchanges a process makes for async calls; further ones wait, within their deadlines."""
@@ -32,17 +30,12 @@ def _threads() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_threads.cache_clear)  # They stay in the parent.
 
 
-async def aperform(client: Client, steps: Steps[Result]) -> Result:
-    """Take steps over a client's connections, as `perform` does; return their result.
+async def aexchange(client: Client, commands: Commands) -> Answers:
+    """Send commands in one go and return their answers, as `exchange` does.
 
     If the task is cancelled, what was being written may or may not be in, as after an answer that
     did not come in time: its thread goes on.
     """
-    return await adrive(steps, lambda commands: aexchange(client, commands))
-
-
-async def aexchange(client: Client, commands: Commands) -> Answers:
-    """Send commands in one go and return their answers, as `exchange` does."""
     left_s, begun = deadline.left_s(), Event()
     # The context has the deadline.
     job = _threads().submit(copy_context().run, exchange, client, commands, begun.set)

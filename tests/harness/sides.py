@@ -93,7 +93,7 @@ class Play:
     def enter_some(self, rows: Sequence[dict[str, Any]], stop: bool) -> list[Any]:
         """Enter messages in one act, as `send_many` does; return what it answers of each."""
         given = [(row["task"], parse_named(ROW | _without(row, "task"))) for row in rows]
-        answers = ledgers.current().enter_many(given, stop_at_conflict=stop)
+        answers = ledgers.do(ledgers.current().entering_many(given, stop))
         return [
             one.holder if isinstance(one, KeyConflict) else (one.state, one.duplicate_of)
             for one in answers
@@ -147,7 +147,7 @@ class InMemory:
         return self.ledger.act(sending.admit, name)
 
     def record(self, name: str, outcome: Outcome, *, attempt: int = 0, **more: Any) -> str | None:
-        status = self.ledger.status(name)
+        status = self.ledger.look_up(name)
         n = attempt or (status.attempts[-1].n if status and status.attempts else 0)
         result = _result(name, n, outcome, more)
         state = self.ledger.act(sending.record, name, n, outcome, **result)

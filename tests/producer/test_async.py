@@ -22,11 +22,12 @@ import redis
 from cryptography.fernet import Fernet
 
 import smsq
+from harness.awaiting import aperform
 from harness.faulty_line import Freezer, freezing
 from harness.waiting import eventually, known
 from smsq import InvalidMessage, KeyConflict, LedgerFull, deadline, keys, send_sms
 from smsq.app import app
-from smsq.async_connection import AT_ONCE, _threads, aperform
+from smsq.async_connection import AT_ONCE, _threads
 from smsq.cipher import Opener
 from smsq.connection import NOT_SENT, Client, connect, running
 from smsq.contract import parse

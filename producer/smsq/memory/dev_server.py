@@ -18,6 +18,7 @@ from smsq.memory.ledger import MemoryLedger
 from smsq.memory.reports import report
 from smsq.memory.rules import DELIVRD, Clock, Rules
 from smsq.memory.sending import admit, record
+from smsq.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class DevLedger(MemoryLedger):
         # A warning, as a dev server's logging shows no less.
         log.warning(WHAT_IT_IS)
 
-    def _call(self, doubt: str, act: Callable[[], Found]) -> Found:
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:
         with self._at_once():
             self.work()
             return super()._call(doubt, act)

@@ -19,6 +19,7 @@ from smsq.memory import campaigns, entry, sending
 from smsq.memory.book import Book
 from smsq.memory.endings import ask_to_cancel, cancel, defer, expire, finish, is_cancelled
 from smsq.memory.rules import Clock, Rules
+from smsq.steps import Steps, done
 from smsq.tracking import Status, status_of
 from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
 from smsq.verify.rules import Guess, Wanted
@@ -47,38 +48,44 @@ class MemoryLedger:
 
     # What a backend calls
 
-    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+    def entering(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Steps[Entered]:
         """Write a message; return what became of it. Raises KeyConflict: nothing is written."""
-        (found,) = self._call(IN_DOUBT, lambda: self._enter([(message_id, message)], origin))
-        if isinstance(found, KeyConflict):
-            raise found
-        return found
 
-    def enter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
-    ) -> list[Entered | KeyConflict]:
+        def enter() -> Entered:
+            (found,) = self._enter([(message_id, message)], origin)
+            if isinstance(found, KeyConflict):
+                raise found
+            return found
+
+        return self._call(IN_DOUBT, enter)
+
+    def entering_many(
+        self, messages: Sequence[tuple[str, Message]], stop_at_conflict: bool
+    ) -> Steps[list[Entered | KeyConflict]]:
         """Write messages in one act; return the result of each, up to a conflict that stops it."""
         return self._call(IN_DOUBT, lambda: self._enter(messages, NO_ORIGIN, stop_at_conflict))
 
-    def status(self, message_id: str) -> Status | None:
+    def reading(self, message_id: str) -> Steps[Status | None]:
         """Return what is known of a message; None where nothing is."""
         return self._call("", lambda: self.look_up(message_id))
 
-    def cancel(self, message_id: str) -> Cancellation | None:
+    def cancelling(self, message_id: str) -> Steps[Cancellation | None]:
         """Cancel a message as far as that is possible; None where nothing is known of it."""
         return self._call(CANCEL_IN_DOUBT, lambda: self._cancel(message_id))
 
-    def start_verification(self, wanted: Wanted) -> Challenge:
+    def starting(self, wanted: Wanted) -> Steps[Challenge]:
         """Start a challenge and enter its message, or return the one that there is."""
         return self._call(IN_DOUBT, lambda: self._verifications.start(wanted))
 
-    def check_verification(self, guess: Guess) -> bool:
+    def checking(self, guess: Guess) -> Steps[bool]:
         """Return whether a code is its challenge's, and use it up."""
         return self._call(CHECK_IN_DOUBT, lambda: self._verifications.check(guess))
 
-    def _call(self, doubt: str, act: Callable[[], Found]) -> Found:  # noqa: ARG002
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:  # noqa: ARG002
         """Do what a backend calls, for ledgers that do more; `doubt` is what it risks to leave."""
-        return act()
+        return done(act())
 
     def look_up(self, message_id: str) -> Status | None:
         """Return what is known of a message, for others than the backend."""
@@ -96,34 +103,6 @@ class MemoryLedger:
             found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
             answer = found.get(state, "too_late")
             return Cancellation(message_id, answer, state, m.fields.get("reason"))
-
-    # The same for async callers: nothing here waits for anything.
-
-    async def aenter(self, message_id: str, message: Message) -> Entered:
-        """Enter as `enter` does."""
-        return self.enter(message_id, message)
-
-    async def aenter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
-    ) -> list[Entered | KeyConflict]:
-        """Enter as `enter_many` does."""
-        return self.enter_many(messages, stop_at_conflict=stop_at_conflict)
-
-    async def astatus(self, message_id: str) -> Status | None:
-        """Return what `status` does."""
-        return self.status(message_id)
-
-    async def acancel(self, message_id: str) -> Cancellation | None:
-        """Cancel as `cancel` does."""
-        return self.cancel(message_id)
-
-    async def astart_verification(self, wanted: Wanted) -> Challenge:
-        """Start as `start_verification` does."""
-        return self.start_verification(wanted)
-
-    async def acheck_verification(self, guess: Guess) -> bool:
-        """Check as `check_verification` does."""
-        return self.check_verification(guess)
 
     @cached_property
     def _verifications(self) -> MemoryStore:

@@ -11,6 +11,7 @@ from smsq.contract import Message, mask_phone
 from smsq.entries import Entered
 from smsq.errors import LedgerUnavailable
 from smsq.memory import MemoryLedger, Rules
+from smsq.steps import Steps, done
 
 Found = TypeVar("Found")
 
@@ -47,12 +48,12 @@ class OutboxLedger(MemoryLedger):
         if not entered.duplicate_of:
             self.sent.append(_as_sent(message_id, message))
 
-    def _call(self, doubt: str, act: Callable[[], Found]) -> Found:
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:
         """Return what an act does; raise LedgerUnavailable instead, before it or after."""
         with self._at_once():
             is_entered = self._failures.popleft() if self._failures else None
         if is_entered is None:
-            return act()
+            return done(act())
         if is_entered and doubt:
             act()
         raise LedgerUnavailable(f"the ledger did not answer: box.unavailable() said so{doubt}")

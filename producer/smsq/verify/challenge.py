@@ -44,13 +44,13 @@ class Challenge:
         """
         if not self.message_id:
             return State.FAILED.value
-        return self._state_by(ledgers.current().status(self.message_id))
+        return self._state_by(ledgers.do(ledgers.current().reading(self.message_id)))
 
     async def astate(self) -> str:
         """Return what `state` does; the event loop goes on meanwhile."""
         if not self.message_id:
             return State.FAILED.value
-        return self._state_by(await ledgers.current().astatus(self.message_id))
+        return self._state_by(await ledgers.ado(ledgers.current().reading(self.message_id)))
 
     @staticmethod
     def _state_by(status: Status | None) -> str:

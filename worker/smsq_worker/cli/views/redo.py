@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from smsq import audit
+from smsq.ledgers import do
 from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
@@ -46,13 +47,13 @@ def redo(
     """Show what would be sent again; send it, unless that is all that was asked for."""
     selection = _failed(selecting.read(asked))
     settings, client = open_ledger(to_write=not dry_run)
-    catalogues = Catalogues(catalogues_of(settings))
+    catalogues, ledger = Catalogues(catalogues_of(settings)), RedisLedger()
     act = Redo(
         client,
         settings,
         catalogues=catalogues,
         selector=selecting.selector(client, settings),
-        enter=RedisLedger().enter_entries,
+        enter=lambda entries: do(ledger.entering_entries(entries)),
     )
     wish = Wish(selection, also_doubtful, scan)
     found = act.survey(wish)
