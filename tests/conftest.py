@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Ledger, functions
 from smsq_worker.ledger.admin import Control
+
+# Until all tests are collected: nearly nothing of what is made meanwhile is garbage.
+gc.disable()
 
 LONG = (
     "end_to_end/test_exposure",
@@ -65,6 +69,16 @@ hypothesis.settings.load_profile("suite")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {str(TESTS / f"{name}.py"): n for n, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(str(item.path), len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector begin, without thousands of tests that stay."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -233,5 +234,7 @@ def _workers() -> Callable[[], object]:
 
 if __name__ == "__main__":
     main = _commands() if sys.argv[1] == "commands" else _workers()
+    # Otherwise each child's collector visits all that was imported, and so copies its pages.
+    gc.freeze()
     _serve(int(sys.argv[2]))
     main()
