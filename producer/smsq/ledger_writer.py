@@ -40,14 +40,6 @@ class WakeUp(NamedTuple):
     envelope: str
 
 
-class BatchWakeUp(NamedTuple):
-    """What wakes up those of a batch that are in a lane: an envelope with marks."""
-
-    lane: Lane
-    queue: str
-    envelope: str
-
-
 class LedgerWriter:
     """Writes new messages, for producers and for a worker that receives a bare message.
 
@@ -116,17 +108,17 @@ class LedgerWriter:
         self,
         entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
-        wakeups: Sequence[BatchWakeUp] = (),
+        wakeups: Sequence[str] = (),
     ) -> Steps[list[Entered | KeyConflict]]:
         """Write entries as `as_entry` makes them in one act; return the result of each.
 
-        `wakeups` are pushed in the same act, each for the new messages of its lane that are queued.
+        `wakeups`, of `wakeup.of_batches`, are pushed in the same act for the new messages that are
+        queued.
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
         which have no result. Raises LedgerUnavailable, and CampaignCancelled where the campaign of
         one of them was: then none is written.
         """
-        wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
-        answers = yield from self._writing(entries, stop_at_conflict, wakeup)
+        answers = yield from self._writing(entries, stop_at_conflict, wakeups)
         return [as_entered(one[0], answer) for one, answer in zip(entries, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from smsq import deadline, tracing, wakeup
 from smsq.app import app
-from smsq.cancelling import Cancellation
+from smsq.cancelling import Cancellation, cancelling
 from smsq.contract import Lane, Message, State, mask_phone
 from smsq.entries import NO_ORIGIN, Entered, Origin
 from smsq.errors import KeyConflict
@@ -79,7 +79,7 @@ class RedisLedger:
     def cancelling(self, message_id: str) -> Steps[Cancellation | None]:
         """Cancel a message; None for one that is unknown."""
         with _in_time():
-            (found,) = yield from app.canceller.cancelling([message_id])
+            (found,) = yield from cancelling(app.settings, [message_id])
             return found
 
     def starting(self, wanted: Wanted) -> CallSteps[Challenge]:
@@ -89,10 +89,10 @@ class RedisLedger:
         message_id, message = wanted.message_id, wanted.message
         with _in_time(), _traced_one(message_id, message) as span:
             own = _own_wakeup(message_id, message)
-            started = yield from starting(wanted, span, own)
-            if own is None and started.state is State.QUEUED:
+            challenge, state = yield from starting(wanted, span, own)
+            if own is None and state is State.QUEUED:
                 yield partial(_publish_one, message_id, message)
-            return started.challenge
+            return challenge
 
     def checking(self, guess: Guess) -> Steps[bool]:
         """Return whether a code is its challenge's, and use it up."""

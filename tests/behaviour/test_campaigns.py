@@ -246,7 +246,7 @@ test_a_broken_rule_makes_it_red = broken_rules(
     (OfOutbox(entry, "end_holder", lambda *_: False), takes_the_key),
     (OfOutbox(endings, "is_cancelled", lambda *_: False), LATE),
     (OfOutbox(endings, "is_cancelled", lambda *_: False), ACCEPTED),
-    (OfOutbox(sending, "_stopped", lambda *_: ""), TURN),
+    (OfOutbox(sending, "is_cancelled", lambda *_: False), TURN),
     (OfOutbox(ledger, "is_cancelled", lambda *_: False), held_is_over),
     (OfEntry("f[5] == 'cancelled'", "false"), BARRED),
     (OfEntry("holder and not end_holder(holder)", "holder"), takes_the_key),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
-from threading import Thread, local
+from threading import Thread
 from typing import Final, TypeVar
 
 from smsq.contract import KEY_TTL_S, Message, mask_phone
@@ -16,7 +15,7 @@ from smsq.entries import Entered
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
 from smsq.memory.reports import report
-from smsq.memory.rules import DELIVRD, Clock, Rules
+from smsq.memory.rules import DELIVRD, Rules
 from smsq.memory.sending import admit, record
 from smsq.steps import Steps
 
@@ -34,27 +33,6 @@ WHAT_IT_IS: Final = (
 )
 
 
-class _Clock(Clock):
-    """The machine's time, which a thread may put back while it makes up for what was due before."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._own = local()
-
-    def now_ms(self) -> int:
-        """Return Unix milliseconds."""
-        return getattr(self._own, "at", None) or super().now_ms()
-
-    @contextmanager
-    def at(self, ms: int) -> Iterator[None]:
-        """Set another time for this thread while the block runs."""
-        self._own.at = ms
-        try:
-            yield
-        finally:
-            self._own.at = None
-
-
 class DevLedger(MemoryLedger):
     """A memory ledger in which messages are delivered after a moment.
 
@@ -63,8 +41,7 @@ class DevLedger(MemoryLedger):
     """
 
     def __init__(self, *, show_codes: bool, key_ttl_s: int = KEY_TTL_S) -> None:
-        self._clock = _Clock()
-        super().__init__(Rules(key_ttl_s=key_ttl_s), self._clock)
+        super().__init__(Rules(key_ttl_s=key_ttl_s))
         self._show_codes = show_codes
         self._due: list[tuple[int, int, str]] = []
         self._order = count()
@@ -74,7 +51,7 @@ class DevLedger(MemoryLedger):
         log.warning(WHAT_IT_IS)
 
     def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:
-        with self._at_once():
+        with self._lock:
             self.work()
             return super()._call(doubt, act)
 
@@ -83,7 +60,7 @@ class DevLedger(MemoryLedger):
         with self._at_once() as book:
             while self._due and self._due[0][0] <= book.now:
                 due, _, message_id = heapq.heappop(self._due)
-                with self._clock.at(due):
+                with self.clock.at(due):
                     self.advance()
                     self._deliver(message_id)
             self.advance()

@@ -40,9 +40,8 @@ class MemoryLedger:
     As in Redis without a worker, messages do not move on their own: see `advance`.
     """
 
-    def __init__(self, rules: Rules | None = None, clock: Clock | None = None) -> None:
-        self.rules = rules or Rules()
-        self.clock = clock or Clock()
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules, self.clock = rules or Rules(), Clock()
         self._book = Book(self.rules, self.clock)
         self._lock = RLock()
 
@@ -85,7 +84,8 @@ class MemoryLedger:
 
     def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:  # noqa: ARG002
         """Do what a backend calls, for ledgers that do more; `doubt` is what it risks to leave."""
-        return done(act())
+        with self._lock:
+            return done(act())
 
     def look_up(self, message_id: str) -> Status | None:
         """Return what is known of a message, for others than the backend."""

@@ -11,7 +11,7 @@ from smsq.contract import Message, mask_phone
 from smsq.entries import Entered
 from smsq.errors import LedgerUnavailable
 from smsq.memory import MemoryLedger, Rules
-from smsq.steps import Steps, done
+from smsq.steps import Steps
 
 Found = TypeVar("Found")
 
@@ -53,7 +53,7 @@ class OutboxLedger(MemoryLedger):
         with self._at_once():
             is_entered = self._failures.popleft() if self._failures else None
         if is_entered is None:
-            return done(act())
+            return super()._call(doubt, act)
         if is_entered and doubt:
             act()
         raise LedgerUnavailable(f"the ledger did not answer: box.unavailable() said so{doubt}")
