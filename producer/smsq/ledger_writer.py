@@ -11,14 +11,7 @@ from smsq import keys
 from smsq.cipher import Opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import Lane, Message, State, parse_id
-from smsq.entries import (
-    NO_ORIGIN,
-    Entered,
-    Origin,
-    as_entered,
-    as_entries,
-    campaign_error,
-)
+from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entries, campaign_error
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings

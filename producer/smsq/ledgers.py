@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from smsq import deadline
 from smsq.app import app
@@ -23,7 +23,7 @@ from smsq.steps import Answers, CallSteps, adrive, drive
 if TYPE_CHECKING:
     from smsq.memory import MemoryLedger
 
-    Ledger = RedisLedger | MemoryLedger
+    Ledger: TypeAlias = RedisLedger | MemoryLedger
 
 Result = TypeVar("Result")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import RLock
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
-from smsq.cancelling import Answer, Cancellation
+from smsq.cancelling import Cancellation
 from smsq.cipher import PlaintextCipher
-from smsq.contract import Lane, Message, StateName, is_id, parse_id
+from smsq.contract import Lane, Message, is_id, parse_id
 from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
 from smsq.errors import KeyConflict
 from smsq.ledger_writer import IN_DOUBT
@@ -72,7 +72,7 @@ class MemoryLedger:
 
     def cancelling(self, message_id: str) -> Steps[Cancellation | None]:
         """Cancel a message as far as that is possible; None where nothing is known of it."""
-        return self._call(CANCEL_IN_DOUBT, lambda: self._cancel(message_id))
+        return self._call(CANCEL_IN_DOUBT, lambda: ask_to_cancel(self._book, message_id))
 
     def starting(self, wanted: Wanted) -> Steps[Challenge]:
         """Start a challenge and enter its message, or return the one that there is."""
@@ -93,17 +93,6 @@ class MemoryLedger:
             m = book.messages.get(message_id) if is_id(message_id) else None
             return status_of(message_id, campaigns.shown(book, m)) if m else None
 
-    def _cancel(self, message_id: str) -> Cancellation | None:
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            if m is None:
-                return None
-            ask_to_cancel(book, m)
-            state = cast("StateName", str(m.state))
-            found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
-            answer = found.get(state, "too_late")
-            return Cancellation(message_id, answer, state, m.fields.get("reason"))
-
     @cached_property
     def _verifications(self) -> MemoryStore:
         from smsq.verify.memory_store import MemoryStore
@@ -111,11 +100,10 @@ class MemoryLedger:
         def enter(message_id: str, message: Message) -> None:
             self._enter([(message_id, message)], NO_ORIGIN)
 
-        return MemoryStore(self.clock.now_ms, enter, self._last_otp, self.rules.at_most)
+        def last_otp(phone: str) -> int:
+            return self._book.numbers.last_sent(_CIPHER.phone_hash(phone))
 
-    def _last_otp(self, phone: str) -> int:
-        with self._at_once() as book:
-            return book.numbers.last_sent(_CIPHER.phone_hash(phone))
+        return MemoryStore(self.clock.now_ms, enter, last_otp, self.rules.at_most)
 
     def _enter(
         self,
@@ -132,7 +120,7 @@ class MemoryLedger:
             book.make_room(sum(one[0] not in book.messages for one, _ in entries))
             for one, message in entries:
                 is_new = one[0] not in book.messages
-                result = as_entered(one[0], entry.enter(book, one, message))
+                result = as_entered(one[0], entry.enter(book, one))
                 results.append(result)
                 if is_new and isinstance(result, Entered):
                     self._note(one[0], message, result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from smsq.contract import Message, mask_phone
@@ -46,7 +46,7 @@ class OutboxLedger(MemoryLedger):
 
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         if not entered.duplicate_of:
-            self.sent.append(_as_sent(message_id, message))
+            self.sent.append(SentMessage(**asdict(message), id=message_id))
 
     def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:
         """Return what an act does; raise LedgerUnavailable instead, before it or after."""
@@ -57,8 +57,3 @@ class OutboxLedger(MemoryLedger):
         if is_entered and doubt:
             act()
         raise LedgerUnavailable(f"the ledger did not answer: box.unavailable() said so{doubt}")
-
-
-def _as_sent(message_id: str, message: Message) -> SentMessage:
-    given = {one.name: getattr(message, one.name) for one in fields(message)}
-    return SentMessage(**given, id=message_id)
