@@ -258,10 +258,9 @@ def _has_come(status: Status, until: Until, *, propagate: bool) -> bool:
     return status.final
 
 
-_INSTEAD: Final = {
-    "on_ready": "nothing tells the producer of an end; notify= calls a task of yours",
-    "then": "nothing tells the producer of an end; notify= calls a task of yours",
-}
+_INSTEAD: Final = dict.fromkeys(
+    ("on_ready", "then"), "nothing tells the producer of an end; notify= calls a task of yours"
+)
 """What to say of a name besides that there is no such result."""
 
 

@@ -21,7 +21,7 @@ from harness.scene import PHONE, TEMPLATE, Scene, mid_of
 from smsq import KeyConflict, keys, ledgers
 from smsq.contract import Lane, parse_named
 from smsq.keys import phone_hash
-from smsq.memory import MemoryLedger, campaigns, reports, sending
+from smsq.memory import MemoryLedger, campaigns, endings, reports, sending
 from smsq.memory.campaigns import Deed
 from smsq.memory.rules import Meaning
 from smsq.outcomes import outcome_of
@@ -157,7 +157,7 @@ class InMemory:
         return self.ledger.act(reports.report, mid, as_meaning(report))
 
     def decide(self, name: str, decision: str) -> str:
-        return self.ledger.decide(name, decision)
+        return self.ledger.act(endings.decide, name, decision)
 
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         self.ledger.suppress(PHONE, reason, for_s, lanes)

@@ -113,3 +113,30 @@ def follow_doubt(book: Book, m: Stored, wait_ms: int) -> None:
         hold(book, m)
     else:
         resend(book, m, wait_ms, "local:resends", maybe_sent=True)
+
+
+def run_out_of_ttl(book: Book, message_id: str) -> bool:
+    """Expire a message; return False where it does not wait to be sent."""
+    m = book.messages.get(message_id)
+    if m is None or m.state not in {"queued", "deferred"}:
+        return False
+    expire(book, m)
+    return True
+
+
+def decide(book: Book, message_id: str, decision: str) -> str:
+    """Resend or drop a held message; return "done", or why not."""
+    m = book.messages.get(message_id)
+    if m is None or m.state != "held":
+        return "unknown" if m is None else "not held"
+    if is_cancelled(book, m):
+        cancel(book, m)
+        return "not held"
+    if decision == "drop":
+        finish(book, m, "failed", "local:dropped")
+    elif book.now >= m.expires:
+        return "too late"
+    else:
+        m.set(doubt=1, otherwise="local:resends")
+        defer(book, m, 0)
+    return "done"

@@ -17,7 +17,7 @@ from smsq.errors import KeyConflict
 from smsq.ledger_writer import IN_DOUBT
 from smsq.memory import campaigns, entry, sending
 from smsq.memory.book import Book
-from smsq.memory.endings import ask_to_cancel, cancel, defer, expire, finish, is_cancelled
+from smsq.memory.endings import ask_to_cancel
 from smsq.memory.rules import Clock, Rules
 from smsq.steps import Steps, done
 from smsq.tracking import Status, status_of
@@ -131,12 +131,12 @@ class MemoryLedger:
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         """Note a new message, for those that extend this ledger."""
 
-    # What a worker does
+    # What a worker and an operator do
 
     def act(
         self, do: Callable[Concatenate[Book, P], Found], *args: P.args, **kwargs: P.kwargs
     ) -> Found:
-        """Do an act of `sending`, `reports` or `campaigns`."""
+        """Do an act of the modules beside this one."""
         with self._at_once() as book:
             return do(book, *args, **kwargs)
 
@@ -148,15 +148,6 @@ class MemoryLedger:
             for m in book.due():
                 sending.run_out(book, m)
 
-    def run_out_of_ttl(self, message_id: str) -> bool:
-        """Expire a message; return False where it does not wait to be sent."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            if m is None or m.state not in {"queued", "deferred"}:
-                return False
-            expire(book, m)
-            return True
-
     def ended(self) -> list[dict[str, str]]:
         """Take the callbacks for `notify` tasks: the fields of messages that have ended."""
         with self._at_once() as book:
@@ -164,39 +155,12 @@ class MemoryLedger:
             book.ended.clear()
             return found
 
-    # What an operator does
-
     def suppress(self, phone: str, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         """Send nothing to a number for a time, in some lanes or in all."""
         with self._at_once() as book:
             until = book.now + round(for_s * 1000)
             who = _CIPHER.phone_hash(phone)
             book.numbers.suppress(who, reason, until, lanes, replaces=True)
-
-    def decide(self, message_id: str, decision: str) -> str:
-        """Resend or drop a held message; return "done", or why not."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            if m is None or m.state != "held":
-                return "unknown" if m is None else "not held"
-            if is_cancelled(book, m):
-                cancel(book, m)
-                return "not held"
-            if decision == "drop":
-                finish(book, m, "failed", "local:dropped")
-            elif book.now >= m.expires:
-                return "too late"
-            else:
-                m.set(doubt=1, otherwise="local:resends")
-                defer(book, m, 0)
-            return "done"
-
-    def is_paused(self, message_id: str) -> bool:
-        """Return whether a message waits for its campaign."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            one = book.campaign_of(m) if m else None
-            return m is not None and one is not None and m.id in one.waiting
 
     @contextmanager
     def _at_once(self) -> Iterator[Book]:

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, overload
 from smsq import ledgers
 from smsq.contract import Lane, parse_id, parse_lane, parse_phone
 from smsq.memory import Rules, host_tasks
-from smsq.memory.campaigns import Deed, do
+from smsq.memory.campaigns import Deed, do, waits
+from smsq.memory.endings import decide, run_out_of_ttl
 from smsq.memory.reports import report
 from smsq.memory.rules import DELIVRD
 from smsq.memory.sending import admit, record
@@ -130,7 +131,7 @@ class Outbox(Sequence[SentMessage]):
     def expire(self, what: Any) -> None:
         """Expire a message before it is sent."""
         message_id = _id_of(what)
-        if not self._ledger.run_out_of_ttl(message_id):
+        if not self._ledger.act(run_out_of_ttl, message_id):
             raise self._cannot_be(message_id, "expired")
         self._tell()
 
@@ -163,7 +164,7 @@ class Outbox(Sequence[SentMessage]):
     def decide(self, what: Any, decision: Literal["resend", "drop"]) -> None:
         """Resend or drop a held message."""
         message_id = _id_of(what)
-        answer = self._ledger.decide(message_id, decision)
+        answer = self._ledger.act(decide, message_id, decision)
         if answer != "done":
             raise self._cannot_be(message_id, f"decided on ({answer})")
         self._tell()
@@ -218,7 +219,7 @@ class Outbox(Sequence[SentMessage]):
             return AssertionError(f"the outbox has no message {message_id}")
         why = f" ({status.reason or status.detail})" if status.reason or status.detail else ""
         hint = ""
-        if self._ledger.is_paused(message_id):
+        if self._ledger.act(waits, message_id):
             hint = f"; its campaign is paused: box.resume_campaign({status.campaign!r})"
         elif status.state == "deferred":
             hint = "; let its time come with box.advance(seconds)"

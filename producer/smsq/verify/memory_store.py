@@ -55,7 +55,9 @@ class MemoryStore:
             return _challenge(held, handle, free, is_new=False, spent=is_spent)
         if free:
             return Challenge.of(wanted.name + wanted.handle, "", now, free, False, True)
-        due, message = self._due(wanted.message, now), wanted.message
+        message = wanted.message
+        # It waits rather than fails as too frequent.
+        due = max(now, min(self._last_otp(message.phone), now) + AGAIN_S * 1000)
         if due > now:
             message = replace(message, send_at=due / 1000)
         self._enter(wanted.message_id, message)
@@ -91,10 +93,6 @@ class MemoryStore:
             and held.tries[pool] < TRIES
             and not self._free_at(pool, phone, now)
         )
-
-    def _due(self, message: Message, now: int) -> int:
-        """Return when its SMS may go: it waits rather than fails as too frequent."""
-        return max(now, min(self._last_otp(message.phone), now) + AGAIN_S * 1000)
 
     def _free_at(self, pool: str, phone: str, now: int) -> int:
         """Return from when a number may be guessed at again; 0 where it may be now."""
