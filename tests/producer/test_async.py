@@ -247,11 +247,18 @@ async def echo(own: Client, text: str) -> Any:
     return answer
 
 
+def join_threads() -> None:
+    """Wait for the calls that nobody waits for any more: they would connect anew what is closed."""
+    _threads().shutdown()
+    _threads.cache_clear()
+
+
 @pytest.fixture
 def own(client: redis.Redis, environ: dict[str, str]) -> Iterator[Client]:
     """A client of no other test, which leaves no connection."""
     with leaves_no_connection(client), connect(environ["SMSQ_REDIS_URL"]) as made:
         yield made
+        join_threads()
 
 
 @contextmanager
@@ -294,9 +301,12 @@ def test_one_that_was_cancelled_leaves_its_answer_to_nobody(
 ) -> None:
     """At whatever moment: the loop goes one step further each time, until the call is done."""
 
+    made = []
+
     async def main() -> None:
         for steps in itertools.count():
             one = own if is_connected else connect(environ["SMSQ_REDIS_URL"])
+            made.append(one)
             task = asyncio.create_task(echo(one, "cancelled"))
             for _ in range(steps):
                 await asyncio.sleep(0)
@@ -304,13 +314,14 @@ def test_one_that_was_cancelled_leaves_its_answer_to_nobody(
             (told,) = await asyncio.gather(task, return_exceptions=True)
             for n in range(2):
                 assert await echo(one, f"{steps}-{n}") == f"{steps}-{n}"
-            if one is not own:
-                one.close()
             if told == "cancelled":
                 break
             assert isinstance(told, asyncio.CancelledError)
 
     asyncio.run(main())
+    join_threads()
+    for one in made:
+        one.close()
 
 
 @contextmanager
@@ -453,8 +464,9 @@ def test_a_loop_that_ends_while_a_call_waits_does_not_wait_for_it() -> None:
             server.thaw()
             assert asyncio.run(echo(own, "next")) == "next"
             # The thread has its answer, too, and gave its connection back.
+            join_threads()
             pool: Any = own.connection_pool
-            eventually(lambda pool=pool: len(pool._kept) == len(pool._in_use_connections))
+            assert len(pool._kept) == len(pool._in_use_connections)
             own.close()
 
 
