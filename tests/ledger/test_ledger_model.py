@@ -683,7 +683,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.client = client
         self.settings = settings
         self.entrance = LedgerWriter(client, settings)
-        self.cancel = partial(cancel, client, settings)
+        self.ask_to_cancel = partial(cancel, client, settings)
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
         self.facts: dict[str, dict[str, str]] = {}
@@ -828,7 +828,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=message_ids)
     def cancel(self, name: str) -> None:
-        (found,) = self.cancel([name])
+        (found,) = self.ask_to_cancel([name])
         told = (found.answer, State(found.state)) if found else (None, None)
         assert told == self.model.cancel(name)
 
