@@ -27,7 +27,7 @@ from harness.faulty_line import Freezer, freezing
 from harness.waiting import eventually, known
 from smsq import InvalidMessage, KeyConflict, LedgerFull, deadline, keys, send_sms
 from smsq.app import app
-from smsq.async_connection import AT_ONCE, Threads, threads
+from smsq.async_connection import AT_ONCE, _threads
 from smsq.cipher import Opener
 from smsq.connection import NOT_SENT, Client, connect, running
 from smsq.contract import parse
@@ -249,7 +249,8 @@ async def echo(own: Client, text: str) -> Any:
 
 def join_threads() -> None:
     """Wait for the calls that nobody waits for any more: they would connect anew what is closed."""
-    eventually(lambda: threads()._under_way == 0)
+    _threads().shutdown()
+    _threads.cache_clear()
 
 
 @pytest.fixture
@@ -329,18 +330,10 @@ def busy() -> Iterator[threading.Event]:
     done = threading.Event()
     try:
         for _ in range(AT_ONCE):
-            threads().do(done.wait)
+            _threads().submit(done.wait)
         yield done
     finally:
         done.set()
-
-
-def test_a_job_that_waits_keeps_no_other_waiting() -> None:
-    own, going, done = Threads(), threading.Event(), threading.Event()
-    own.do(going.wait)
-    own.do(done.set)
-    assert done.wait(30)
-    going.set()
 
 
 def test_a_cancelled_call_that_waits_for_its_turn_takes_none(own: Client) -> None:
