@@ -18,6 +18,7 @@ from kombu import Connection, Queue
 from kombu.exceptions import KombuError
 
 from smsq import configuring, deadline
+from smsq.async_connection import AsyncClient, AsyncClients
 from smsq.connection import Client, connect, keepalive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.ledger_writer import LedgerWriter
@@ -65,13 +66,20 @@ PUBLISH_ERRORS = (KombuError, OSError)
 """What publishing raises where the broker does not take a message."""
 
 
+def time_of_a_try(settings: ProducerSettings) -> float:
+    """Return half of SMSQ_ENQUEUE_TIMEOUT_S, so that there is time for another try.
+
+    It goes over a new connection: a firewall may have forgotten the old one.
+    """
+    return min(5.0, settings.enqueue_timeout_s / 2)
+
+
 def connect_in_time(settings: ProducerSettings) -> Client:
     """Return a client of the ledger for whoever has SMSQ_ENQUEUE_TIMEOUT_S for what it does."""
     return connect(
         settings.redis_url,
         idle_s=settings.idle_timeout_s,
-        # So there is time for another, over a new connection: firewalls may have forgotten the old.
-        try_s=min(5.0, settings.enqueue_timeout_s / 2),
+        try_s=time_of_a_try(settings),
         encoding_errors="replace",  # Spoilt bytes in one field must not hide the others.
     )
 
@@ -88,6 +96,17 @@ class SmsqApp(Celery):
     def client(self) -> Client:
         """The process' client of the ledger."""
         return connect_in_time(self.settings)
+
+    @cached_property
+    def _async_clients(self) -> AsyncClients:
+        settings = self.settings
+        try_s = time_of_a_try(settings)
+        return AsyncClients(settings.redis_url, idle_s=settings.idle_timeout_s, try_s=try_s)
+
+    @property
+    def async_client(self) -> AsyncClient:
+        """The running event loop's client of the ledger."""
+        return self._async_clients.of_running_loop()
 
     @cached_property
     def ledger_writer(self) -> LedgerWriter:

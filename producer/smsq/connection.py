@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import redis
@@ -165,12 +165,8 @@ def perform(client: Client, steps: Steps[Result]) -> Result:
     return drive(steps, lambda commands: exchange(client, commands))
 
 
-def exchange(
-    client: Client, commands: Commands, begins: Callable[[], object] | None = None
-) -> Answers:
+def exchange(client: Client, commands: Commands) -> Answers:
     """Send commands in one go and return their answers, of which some may be errors.
-
-    `begins` is called when there is a connection: before that nothing was sent.
 
     As redis-py's execute_command does it, with its retries over a new connection, but without what
     costs as much again: metrics, and callbacks that these commands have not.
@@ -184,8 +180,6 @@ def exchange(
     except redis.RedisError as error:
         error.add_note(NOT_SENT)
         raise
-    if begins:
-        begins()
     try:
         answers: Answers = connection.retry.call_with_retry(
             lambda: _try(connection, commands), lambda _: connection.disconnect()

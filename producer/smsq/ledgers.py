@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from smsq import deadline
 from smsq.app import app
-from smsq.async_connection import aexchange
 from smsq.connection import exchange
 from smsq.parsers import IN_MEMORY
 from smsq.redis_ledger import RedisLedger
@@ -67,7 +66,7 @@ async def ado(steps: CallSteps[Result]) -> Result:
 
 async def _ado(asked: Any) -> Any:
     if isinstance(asked, list | tuple):
-        return await aexchange(app.client, asked)
+        return await app.async_client.exchange(asked)
     if isinstance(asked, partial):
         return await _in_thread(asked)
     return await (asyncio.sleep(asked) if isinstance(asked, float) else asked)

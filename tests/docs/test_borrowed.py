@@ -87,6 +87,15 @@ OVERRIDDEN = {
     "kombu.transport.virtual.base:AbstractChannel._put": "self queue message",
     "kombu.transport.virtual.base:Transport.Channel": "",
     "kombu.transport.virtual.base:Transport._deliver": "self message queue",
+    "redis.asyncio.connection:AbstractConnection.disconnect": (
+        "self nowait= error= failure_count= health_check_failed="
+    ),
+    "redis.asyncio.connection:AbstractConnection.read_response": (
+        "self disable_decoding= timeout= disconnect_on_error= push_request="
+    ),
+    "redis.asyncio.connection:Connection._connect": "self",
+    "redis.asyncio.connection:Connection._connection_arguments": "self",
+    "redis.asyncio.connection:SSLConnection._connection_arguments": "self",
     "redis.connection:AbstractConnection.connect": "self",
     "redis.connection:AbstractConnection.read_response": (
         "self disable_decoding= timeout= disconnect_on_error= push_request="
@@ -163,6 +172,16 @@ USED = {
     "kombu.utils.json:dumps": (
         "smsq/envelope.py",
         "s _dumps= cls= default_kwargs= **kwargs",
+    ),
+    "redis.asyncio.connection:AbstractConnection.send_packed_command": (
+        "smsq/async_connection.py",
+        "self command check_health=",
+    ),
+    "redis.asyncio.connection:RedisSSLContext.get": ("smsq/async_redis_connections.py", "self"),
+    "redis.asyncio.connection:parse_url": ("smsq/async_connection.py", "url"),
+    "redis.asyncio.retry:Retry.call_with_retry": (
+        "smsq/async_connection.py",
+        "self do fail is_retryable= with_failure_count=",
     ),
     "redis.connection:ConnectionPool.get_connection": (
         "smsq/redis_pools.py",

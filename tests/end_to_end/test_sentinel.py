@@ -20,7 +20,7 @@ from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from harness.wakeups import send
-from smsq.async_connection import aexchange
+from smsq.async_connection import AsyncClients
 from smsq.cancelling import cancel
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
@@ -69,10 +69,11 @@ def test_a_kept_connection_to_a_demoted_primary_is_given_up(servers: Servers) ->
     client.set("before", 1)
     (kept,) = client.connection_pool._available_connections
     before = servers.primary()
-    loop, other = asyncio.new_event_loop(), connect(servers.url)
+    loop = asyncio.new_event_loop()
+    clients = AsyncClients(servers.url, idle_s=30.0, try_s=5.0)
 
     async def aset(name: str) -> Answers:
-        return await aexchange(other, [("SET", name, 2), ("CLIENT", "INFO")])
+        return await clients.of_running_loop().exchange([("SET", name, 2), ("CLIENT", "INFO")])
 
     assert f"laddr=127.0.0.1:{before} " in loop.run_until_complete(aset("also-before"))[1]
 
@@ -87,11 +88,13 @@ def test_a_kept_connection_to_a_demoted_primary_is_given_up(servers: Servers) ->
     assert client.get("after") == "2"
     assert loop.run_until_complete(aset("also-after"))[0] == "OK"
     assert client.get("also-after") == "2"
+    loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
 
 async def _aping(url: str) -> Answers:
-    return await aexchange(connect(url), [("PING",)])
+    own = AsyncClients(url, idle_s=30.0, try_s=5.0).of_running_loop()
+    return await own.exchange([("PING",)])
 
 
 def _fails_over(sentinel: redis.Redis) -> bool:

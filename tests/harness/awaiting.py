@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from smsq.async_connection import aexchange
-from smsq.connection import Client
+from smsq.async_connection import AsyncClient
 from smsq.steps import Steps, adrive
 
 Result = TypeVar("Result")
 
 
-async def aperform(client: Client, steps: Steps[Result]) -> Result:
-    """Take steps over a client's connections, as `perform` does; return their result."""
-    return await adrive(steps, lambda commands: aexchange(client, commands))
+async def aperform(client: AsyncClient, steps: Steps[Result]) -> Result:
+    """Take steps over a loop's connections, as `perform` does; return their result."""
+    return await adrive(steps, client.exchange)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import socket
 import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,9 +25,9 @@ from harness.faulty_line import Freezer, freezing
 from harness.waiting import eventually, known
 from smsq import InvalidMessage, KeyConflict, LedgerFull, deadline, keys, send_sms
 from smsq.app import app
-from smsq.async_connection import AT_ONCE, _threads
+from smsq.async_connection import _OPEN, CONNECTIONS_AT_MOST, AsyncClients
 from smsq.cipher import Opener
-from smsq.connection import NOT_SENT, Client, connect, running
+from smsq.connection import NOT_SENT, connect, running
 from smsq.contract import parse
 from smsq.entries import NO_ORIGIN
 from smsq.functions import Script
@@ -197,7 +195,7 @@ def test_numbers_are_encrypted_with_one_secret(client: redis.Redis, environ: Any
 
     async def main() -> None:
         entering = writer.entering("m1", parse((PHONE, TEMPLATE, "482913"), {}), NO_ORIGIN, None)
-        await aperform(app.client, entering)
+        await aperform(app.async_client, entering)
 
     asyncio.run(main())
     text = str(client.get(keys.payload("m1")))
@@ -242,23 +240,18 @@ ECHO = Script("return ARGV[1]")
 """A script whose answer tells whose it is."""
 
 
-async def echo(own: Client, text: str) -> Any:
-    answer, _ = await aperform(own, running(ECHO, [text], 0))
+def clients(url: str, *, idle_s: float = 30.0, try_s: float = 5.0) -> AsyncClients:
+    return AsyncClients(url, idle_s=idle_s, try_s=try_s)
+
+
+async def echo(own: AsyncClients, text: str) -> Any:
+    answer, _ = await aperform(own.of_running_loop(), running(ECHO, [text], 0))
     return answer
 
 
-def join_threads() -> None:
-    """Wait for the calls that nobody waits for any more: they would connect anew what is closed."""
-    _threads().shutdown()
-    _threads.cache_clear()
-
-
 @pytest.fixture
-def own(client: redis.Redis, environ: dict[str, str]) -> Iterator[Client]:
-    """A client of no other test, which leaves no connection."""
-    with leaves_no_connection(client), connect(environ["SMSQ_REDIS_URL"]) as made:
-        yield made
-        join_threads()
+def own(environ: dict[str, str]) -> AsyncClients:
+    return clients(environ["SMSQ_REDIS_URL"])
 
 
 @contextmanager
@@ -272,41 +265,42 @@ def leaves_no_connection(client: redis.Redis) -> Iterator[None]:
     eventually(lambda: connections() <= before)
 
 
-def test_one_connection_does_for_one_call_after_another(client: redis.Redis, own: Client) -> None:
+def test_one_connection_does_for_one_call_after_another(
+    client: redis.Redis, own: AsyncClients
+) -> None:
     async def main() -> None:
         before = client.info("stats")["total_connections_received"]
         for n in range(20):
             assert await echo(own, str(n)) == str(n)
         assert client.info("stats")["total_connections_received"] == before + 1
 
-    asyncio.run(main())
+    with leaves_no_connection(client):
+        asyncio.run(main())
 
 
 def test_a_crowd_shares_a_bounded_number_and_each_has_its_own_answer(
-    client: redis.Redis, own: Client
+    client: redis.Redis, own: AsyncClients
 ) -> None:
     async def main() -> None:
         before = client.info("stats")["total_connections_received"]
-        asked = [str(n) for n in range(10 * AT_ONCE)]
+        asked = [str(n) for n in range(10 * CONNECTIONS_AT_MOST)]
         assert await asyncio.gather(*(echo(own, text) for text in asked)) == asked
         after = client.info("stats")["total_connections_received"]
-        assert 0 < after - before <= AT_ONCE
+        assert after - before == CONNECTIONS_AT_MOST
 
-    asyncio.run(main())
+    with leaves_no_connection(client):
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
 def test_one_that_was_cancelled_leaves_its_answer_to_nobody(
-    environ: dict[str, str], own: Client, is_connected: bool
+    client: redis.Redis, environ: dict[str, str], own: AsyncClients, is_connected: bool
 ) -> None:
     """At whatever moment: the loop goes one step further each time, until the call is done."""
 
-    made = []
-
     async def main() -> None:
         for steps in itertools.count():
-            one = own if is_connected else connect(environ["SMSQ_REDIS_URL"])
-            made.append(one)
+            one = own if is_connected else clients(environ["SMSQ_REDIS_URL"])
             task = asyncio.create_task(echo(one, "cancelled"))
             for _ in range(steps):
                 await asyncio.sleep(0)
@@ -318,45 +312,36 @@ def test_one_that_was_cancelled_leaves_its_answer_to_nobody(
                 break
             assert isinstance(told, asyncio.CancelledError)
 
-    asyncio.run(main())
-    join_threads()
-    for one in made:
-        one.close()
+    with leaves_no_connection(client):
+        asyncio.run(main())
 
 
-@contextmanager
-def busy() -> Iterator[threading.Event]:
-    """Keep all threads busy until the event is set, or the block ends."""
-    done = threading.Event()
-    try:
-        for _ in range(AT_ONCE):
-            _threads().submit(done.wait)
-        yield done
-    finally:
-        done.set()
-
-
-def test_a_cancelled_call_that_waits_for_its_turn_takes_none(own: Client) -> None:
-    async def main(done: threading.Event) -> None:
+def test_a_cancelled_call_that_waits_for_its_turn_takes_none(own: AsyncClients) -> None:
+    async def main() -> None:
+        held = own.of_running_loop()
+        for _ in range(CONNECTIONS_AT_MOST):
+            await held._places.acquire()
         waiting = [asyncio.create_task(echo(own, "cancelled")) for _ in range(3)]
         await asyncio.sleep(0)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        for within_s in (0.01, 0.0):
-            with deadline.within(within_s), pytest.raises(deadline.DeadlineExceeded) as caught:
-                await echo(own, "late")
-            assert caught.value.__notes__ == [NOT_SENT]
-        done.set()
+        with deadline.within(0.01), pytest.raises(deadline.DeadlineExceeded) as caught:
+            await echo(own, "late")
+        assert caught.value.__notes__ == [NOT_SENT]
+        with deadline.within(0.0), pytest.raises(deadline.DeadlineExceeded) as caught:
+            await echo(own, "too late")
+        assert caught.value.__notes__ == [NOT_SENT]
+        held._places.release()
         assert await echo(own, "next") == "next"
 
-    with busy() as done:
-        asyncio.run(main(done))
+    asyncio.run(main())
 
 
 def test_what_a_cancelled_message_came_to_is_settled_by_its_key() -> None:
-    async def main(server: Freezer, own: Client) -> None:
-        writer = LedgerWriter(own, ProducerSettings(redis_url=server.url))
+    async def main(server: Freezer) -> None:
+        writer = LedgerWriter(connect(server.url), ProducerSettings(redis_url=server.url))
+        own = clients(server.url).of_running_loop()
         message = parse((PHONE, TEMPLATE), {"key": "k1"})
 
         def enter(message_id: str) -> Any:
@@ -373,12 +358,12 @@ def test_what_a_cancelled_message_came_to_is_settled_by_its_key() -> None:
         server.thaw()
         assert (await enter("m2")).duplicate_of == "m1"
 
-    with freezing() as server, connect(server.url) as own:
-        asyncio.run(main(server, own))
+    with freezing() as server:
+        asyncio.run(main(server))
 
 
 def test_one_that_the_server_has_closed_costs_a_try_and_no_error(
-    client: redis.Redis, own: Client
+    client: redis.Redis, own: AsyncClients
 ) -> None:
     async def main() -> None:
         assert await echo(own, "first") == "first"
@@ -393,81 +378,85 @@ def test_a_refused_connection_is_told_in_the_words_of_a_blocking_call() -> None:
     with pytest.raises(redis.ConnectionError) as blocking:
         connect(url).ping()
     with pytest.raises(redis.ConnectionError) as awaited:
-        asyncio.run(echo(connect(url), "nobody"))
+        asyncio.run(echo(clients(url), "nobody"))
     assert str(awaited.value) == str(blocking.value)
     assert awaited.value.__notes__ == [NOT_SENT]
 
 
-def test_the_next_address_of_a_name_is_tried(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_address_of_a_name_is_tried(environ: dict[str, str]) -> None:
     port = urlsplit(environ["SMSQ_REDIS_URL"]).port
-    kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
-    addresses = [(*kind, (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: addresses)
-    with connect(f"redis://two.example:{port}/0") as own:
-        assert asyncio.run(echo(own, "here")) == "here"
-
-
-def test_a_name_that_nobody_looks_up_keeps_its_caller_no_longer_than_the_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    done = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: done.wait() and [])
 
     async def main() -> None:
-        with deadline.within(0.1), pytest.raises(deadline.DeadlineExceeded) as caught:
-            await echo(connect("redis://slow.example/0"), "nobody")
-        assert caught.value.__notes__ == [NOT_SENT]
+        loop = asyncio.get_running_loop()
+        addresses = [(0, 0, 0, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "getaddrinfo", lambda *_, **__: asyncio.sleep(0, addresses))
+            assert await echo(clients(f"redis://two.example:{port}/0"), "here") == "here"
 
-    began = time.monotonic()
-    try:
-        asyncio.run(main())
-    finally:
-        done.set()
-    assert time.monotonic() - began < 5
+    asyncio.run(main())
 
 
 # --- event loops ----------------------------------------------------------------------------
 
 
-def test_loops_in_threads_and_one_after_another_share_connections(
-    client: redis.Redis, own: Client
+def test_loops_in_threads_and_one_after_another_have_connections_of_their_own(
+    client: redis.Redis, own: AsyncClients
 ) -> None:
     together = threading.Barrier(4, timeout=30)
 
-    async def answers(asked: list[str]) -> list[str]:
-        return await asyncio.gather(*(echo(own, text) for text in asked))
+    async def number() -> int:
+        answers = [await own.of_running_loop().exchange([("CLIENT", "ID")]) for _ in range(2)]
+        assert answers[0] == answers[1]
+        return int(answers[0][0])
 
-    def work(thread: int) -> None:
+    def work(_: int) -> list[int]:
         together.wait()
-        for n in range(3):
-            asked = [f"{thread}-{n}-{m}" for m in range(20)]
-            assert asyncio.run(answers(asked)) == asked
+        return [asyncio.run(number()) for _ in range(3)]
 
-    before = client.info("stats")["total_connections_received"]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
-    assert client.info("stats")["total_connections_received"] - before <= AT_ONCE
+    with leaves_no_connection(client):
+        with ThreadPoolExecutor(4) as pool:
+            found = [number for numbers in pool.map(work, range(4)) for number in numbers]
+        assert len(set(found)) == 12
+        assert not _OPEN
 
 
-def test_a_loop_that_ends_while_a_call_waits_does_not_wait_for_it() -> None:
-    async def main(own: Client) -> None:
+def test_a_loop_that_ends_while_a_call_waits_closes_its_connection() -> None:
+    async def main(own: AsyncClients) -> None:
         await echo(own, "first")
         server.freeze()
         asyncio.create_task(echo(own, "left"))  # noqa: RUF006 - nobody waits for it
         await asyncio.sleep(0.05)
 
     with freezing() as server:
-        for own in (connect(server.url), connect(server.url)):
+        for own in (clients(server.url), clients(server.url)):
             asyncio.run(main(own))
             server.thaw()
-            assert asyncio.run(echo(own, "next")) == "next"
-            # The thread has its answer, too, and gave its connection back.
-            join_threads()
-            pool: Any = own.connection_pool
-            assert len(pool._kept) == len(pool._in_use_connections)
-            own.close()
+            with connect(server.url) as client:
+                eventually(lambda: len(client.client_list()) == 1)  # type: ignore[arg-type]
+
+
+def test_a_loop_that_was_closed_without_its_generators_is_forgotten(
+    environ: dict[str, str],
+) -> None:
+    code = """
+        import asyncio, gc, warnings
+        from smsq import send_sms
+        from smsq.async_connection import _OPEN
+        for _ in range(3):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(send_sms.adelay("13800138000", "SMS_1001"))
+            loop.close()
+        assert len(_OPEN) == 1
+        del loop
+        with warnings.catch_warnings():
+            # Whoever closes a loop like that is told so by asyncio.
+            warnings.simplefilter("ignore", ResourceWarning)
+            asyncio.run(send_sms.adelay("13800138000", "SMS_1001"))
+            gc.collect()
+        assert not _OPEN
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, env=environ, check=True, timeout=60)
 
 
 def test_nothing_warns_in_asyncios_debug_mode(environ: dict[str, str], client: redis.Redis) -> None:

@@ -80,10 +80,11 @@ import shop
 child = os.fork()
 if child:
     found = shop.send()
-    # The loop that was there before goes on.
+    # The loop that was there before goes on, over the connection that it had.
     found["ledger"] += shop.loop.run_until_complete(shop.asend(5))
     assert sorted(found["ledger"]) == sorted(shop.sent["ledger"]), (found, shop.sent)
     assert os.waitpid(child, 0)[1] == 0
+    shop.loop.run_until_complete(shop.loop.shutdown_asyncgens())
     shop.loop.close()
 else:
     print(json.dumps([shop.sent, shop.work()]), flush=True)
@@ -115,12 +116,12 @@ def leaving_no_connection(client: redis.Redis) -> Iterator[None]:
 
 
 def have_their_own(told: list[list[Any]], processes: int) -> None:
-    """Each process used one connection to the ledger, also in its loop, and one to the broker."""
+    """Each process used one connection to the ledger, one of its loop, and one to the broker."""
     (parent,) = {json.dumps(sent) for sent, _ in told}
     by_pid = {one["pid"]: one for one in (json.loads(parent), *(one for _, one in told))}
     assert len(by_pid) == processes + 1
-    used = [number for one in by_pid.values() for number in {*one["ledger"], one["broker"]}]
-    assert len(used) == len(set(used)) == 2 * len(by_pid)
+    used = [number for one in by_pid.values() for number in (*one["ledger"], one["broker"])]
+    assert len(used) == len(set(used)) == 3 * len(by_pid)
 
 
 def all_are_in(environ: dict[str, str], client: redis.Redis, calls: int) -> None:

@@ -19,6 +19,7 @@ from harness.awaiting import aperform
 from harness.cli import here
 from harness.own_server import emptied, ran
 from smsq import keys
+from smsq.async_connection import AsyncClients
 from smsq.connection import connect, perform
 from smsq.contract import Lane, Message, State, parse
 from smsq.entries import NO_ORIGIN, Entered
@@ -123,10 +124,11 @@ def test_an_async_call_finds_the_same_way(
     if right == BY_FUNCTION:
         functions.load(admin)
     writer = producer(right)
+    clients = AsyncClients(writer._settings.redis_url, idle_s=30.0, try_s=5.0)
 
     async def enter(message_id: str) -> State:
         entering = writer.entering(message_id, OTHER, NO_ORIGIN, None)
-        return (await aperform(writer._client, entering)).state
+        return (await aperform(clients.of_running_loop(), entering)).state
 
     ran(admin)
     for message_id in ("m1", "m2"):

@@ -26,6 +26,7 @@ from harness.silent_redis import SOON_S
 from harness.waiting import eventually
 from smsq import deadline, keys, results
 from smsq.app import app
+from smsq.async_connection import AsyncClients
 from smsq.connection import connect
 from smsq.contract import FINAL, Lane, OnAmbiguous, Row, State, signature_of_send_sms
 from smsq.tasks import SendSms
@@ -55,6 +56,8 @@ Wait = Callable[..., smsq.Status]
 def over(monkeypatch: pytest.MonkeyPatch, line: Line, try_s: float) -> None:
     """Let the process reach its ledger over this line."""
     monkeypatch.setitem(vars(app), "client", connect(line.url, try_s=try_s))
+    clients = AsyncClients(line.url, idle_s=30, try_s=try_s)
+    monkeypatch.setitem(vars(app), "_async_clients", clients)
 
 
 def asked(client: redis.Redis) -> int:
