@@ -91,14 +91,14 @@ def status(message_id: str) -> Status | None:
     """
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]
-    return _ledgers.current().status(message_id)
+    return _ledgers.do(_ledgers.current().reading(message_id))
 
 
 async def astatus(message_id: str) -> Status | None:
     """Return what `status` does; the event loop goes on meanwhile."""
     if not isinstance(message_id, str):
         _parse_id(message_id)  # type: ignore[unreachable]
-    return await _ledgers.current().astatus(message_id)
+    return await _ledgers.ado(_ledgers.current().reading(message_id))
 
 
 def cancel(message_id: str) -> Cancellation | None:
@@ -109,9 +109,9 @@ def cancel(message_id: str) -> Cancellation | None:
     state says; neither is sent again. Raises LedgerUnavailable, then it may or may not be
     cancelled: ask again. And InvalidMessage for what cannot be an id.
     """
-    return _ledgers.current().cancel(_parse_id(message_id))
+    return _ledgers.do(_ledgers.current().cancelling(_parse_id(message_id)))
 
 
 async def acancel(message_id: str) -> Cancellation | None:
     """Cancel as `cancel` does, without blocking the event loop."""
-    return await _ledgers.current().acancel(_parse_id(message_id))
+    return await _ledgers.ado(_ledgers.current().cancelling(_parse_id(message_id)))

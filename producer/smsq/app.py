@@ -19,7 +19,6 @@ from kombu.exceptions import KombuError
 
 from smsq import configuring, deadline
 from smsq.async_connection import AsyncClient, AsyncClients
-from smsq.cancelling import Canceller
 from smsq.connection import Client, connect, keepalive
 from smsq.contract import NOTIFY_QUEUE, REPORT_QUEUE, Lane
 from smsq.ledger_writer import LedgerWriter
@@ -112,11 +111,6 @@ class SmsqApp(Celery):
     def ledger_writer(self) -> LedgerWriter:
         """What writes new messages to the ledger."""
         return LedgerWriter(self.client, self.settings)
-
-    @cached_property
-    def canceller(self) -> Canceller:
-        """What cancels messages."""
-        return Canceller(self.client, self.settings)
 
     @property
     def _broker_url(self) -> str:

@@ -27,22 +27,13 @@ from smsq.async_redis_connections import (
 from smsq.boottime import now_s
 from smsq.connection import NOT_SENT, keepalive
 from smsq.deadline import DeadlineExceeded
-from smsq.steps import RECONNECT, Answers, Commands, Steps, adrive
+from smsq.steps import RECONNECT, Answers, Commands
 
 Result = TypeVar("Result")
 
 CONNECTIONS_AT_MOST: Final = 32
 """Of an event loop; further calls wait for one, within their deadlines."""
 CLOSED_WITHIN_S: Final = 1.0
-
-
-async def aperform(client: AsyncClient, steps: Steps[Result]) -> Result:
-    """Take steps over a loop's connections, as `perform` does; return their result.
-
-    If the task is cancelled, what was being written may or may not be in, as after an answer that
-    did not come in time.
-    """
-    return await adrive(steps, client.exchange)
 
 
 class AsyncClient:
@@ -61,7 +52,11 @@ class AsyncClient:
         self._places = asyncio.Semaphore(CONNECTIONS_AT_MOST)
 
     async def exchange(self, commands: Commands) -> Answers:
-        """Send commands in one go and return their answers, of which some may be errors."""
+        """Send commands in one go and return their answers, of which some may be errors.
+
+        If the task is cancelled, what was being written may or may not be in, as after an answer
+        that did not come in time.
+        """
         if commands is RECONNECT:
             self.drop_kept()
             return []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import cache
+from typing import Final, Literal, cast
 
 from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import StateName
@@ -51,42 +52,35 @@ class Cancellation:
         return f"too late: it is {self.state}"
 
 
-class Canceller:
-    """Cancels messages, for producers and workers."""
+_act: Final = cache(lambda: Act("cancel"))
 
-    def __init__(self, client: Client, settings: ProducerSettings) -> None:
-        self._client = client
-        self._settings = settings
-        self._act = Act("cancel")
 
-    def cancel(self, ids: Sequence[str], operator_act: str = "") -> list[Cancellation | None]:
-        """Cancel messages in one act, AT_ONCE at most; None for each that is unknown.
+def cancel(
+    client: Client, settings: ProducerSettings, ids: Sequence[str], operator_act: str = ""
+) -> list[Cancellation | None]:
+    """Cancel messages in one act, AT_ONCE at most; None for each that is unknown.
 
-        `operator_act` goes to the audit stream: see `smsq.audit`. Raises LedgerUnavailable.
-        """
-        return perform(self._client, self.cancelling(ids, operator_act))
+    `operator_act` goes to the audit stream: see `smsq.audit`. Raises LedgerUnavailable.
+    """
+    return perform(client, cancelling(settings, ids, operator_act))
 
-    def cancelling(
-        self, ids: Sequence[str], operator_act: str = ""
-    ) -> Steps[list[Cancellation | None]]:
-        """Cancel as `cancel` does, as steps."""
-        settings = self._settings
-        args = (settings.retention_s * 1000, operator_act, *ids)
-        with mapped_errors(settings.redis_url, IN_DOUBT, NOT_CANCELLED):
-            found, is_safe = yield from running(self._act, args, settings.wait_replicas)
-        if not is_safe:
-            raise LedgerUnavailable(
-                f"the ledger cancelled the message, but {settings.wait_replicas} replicas "
-                "(SMSQ_REDIS_WAIT_REPLICAS) did not have that in time: it may be sent all the same"
-            )
-        return [_read(one, *answer) for one, answer in zip(ids, found, strict=True)]
+
+def cancelling(
+    settings: ProducerSettings, ids: Sequence[str], operator_act: str = ""
+) -> Steps[list[Cancellation | None]]:
+    """Cancel as `cancel` does, as steps."""
+    args = (settings.retention_s * 1000, operator_act, *ids)
+    with mapped_errors(settings.redis_url, IN_DOUBT, NOT_CANCELLED):
+        found, is_safe = yield from running(_act(), args, settings.wait_replicas)
+    if not is_safe:
+        raise LedgerUnavailable(
+            f"the ledger cancelled the message, but {settings.wait_replicas} replicas "
+            "(SMSQ_REDIS_WAIT_REPLICAS) did not have that in time: it may be sent all the same"
+        )
+    return [_read(one, *answer) for one, answer in zip(ids, found, strict=True)]
 
 
 def _read(message_id: str, answer: str, state: StateName, reason: str) -> Cancellation | None:
-    found: dict[str, Answer] = {
-        "cancelled": "cancelled",
-        "under way": "under_way",
-        "too late": "too_late",
-    }
-    known = found.get(answer)
-    return Cancellation(message_id, known, state, reason or None) if known else None
+    if answer == "unknown":
+        return None
+    return Cancellation(message_id, cast("Answer", answer.replace(" ", "_")), state, reason or None)

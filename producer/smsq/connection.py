@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import redis
-from redis.backoff import FullJitterBackoff, NoBackoff
+from redis.backoff import FullJitterBackoff
 from redis.exceptions import AuthenticationError, OutOfMemoryError, ResponseError
 from redis.retry import Retry
 
@@ -53,6 +53,7 @@ def connect(
     idle_s: float = IDLE_S,
     try_s: float = 5.0,
     exchange_s: float = math.inf,
+    retries: int = 3,
     encoding_errors: str = "strict",
 ) -> Client:
     """Return a client that connects when it is first used.
@@ -60,36 +61,21 @@ def connect(
     Without timeouts a frozen server would block the caller for good. `try_s` is for one answer;
     `exchange_s` bounds all of one command or pipeline, with its retries; `deadline.within` bounds
     whatever is in its block. A connection idle for longer than `idle_s` is not used again.
-    Commands are sent again after a lost connection; all scripts of smsq are safe against that.
+    Commands are sent again after a lost connection, `retries` times; all scripts of smsq are safe
+    against that.
     `encoding_errors` is what becomes of bytes that are no UTF-8, by the names of str.encode.
     """
-    return _client(
-        url,
-        encoding_errors=encoding_errors,
-        idle_s=idle_s,
-        exchange_s=exchange_s,
-        socket_timeout=try_s,
-        socket_connect_timeout=min(2.0, try_s),
-        socket_keepalive=True,
-        socket_keepalive_options=keepalive(5.0),
-        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), 3),
-    )
-
-
-def connect_impatiently(url: str, timeout_s: float) -> Client:
-    """Return a client that fails soon, without a retry."""
-    return _client(
-        url,
-        encoding_errors="replace",  # Keys and messages of others may be anything.
-        exchange_s=timeout_s,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def _client(url: str, **options: Any) -> Client:
-    options["decode_responses"] = True
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "encoding_errors": encoding_errors,
+        "idle_s": idle_s,
+        "exchange_s": exchange_s,
+        "socket_timeout": try_s,
+        "socket_connect_timeout": min(2.0, try_s),
+        "socket_keepalive": True,
+        "socket_keepalive_options": keepalive(5.0),
+        "retry": Retry(FullJitterBackoff(cap=0.5, base=0.05), retries),
+    }
     if not redis_urls.names_sentinels(url):
         tls = url.startswith("rediss:")
         options["connection_class"] = TlsConnection if tls else Connection
@@ -100,6 +86,12 @@ def _client(url: str, **options: Any) -> Client:
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
     login = {"db": at.db, "username": at.username, "password": at.password}
     return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
+
+
+def connect_impatiently(url: str, timeout_s: float) -> Client:
+    """Return a client that fails soon, without a retry, and reads whatever others have written."""
+    within = {"try_s": timeout_s, "exchange_s": timeout_s}
+    return connect(url, **within, retries=0, encoding_errors="replace")
 
 
 NOT_SENT: Final = "no connection came about, so nothing was sent"

@@ -124,12 +124,12 @@ class Message:
     code: str = field(repr=False)
     lane: Lane
     ttl_s: float
-    key: str | None = field(repr=False)
-    on_ambiguous: OnAmbiguous
-    send_at: float | None
+    key: str | None = field(default=None, repr=False)
+    on_ambiguous: OnAmbiguous = OnAmbiguous.RESEND
+    send_at: float | None = None
     """Unix seconds."""
-    reference: str | None
-    notify: str | None
+    reference: str | None = None
+    notify: str | None = None
     key_space: str = ""
     """The key's namespace: "" for Python callers, FILE_SPACE, or a `relay_space`."""
     campaign: str | None = None

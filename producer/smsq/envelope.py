@@ -38,12 +38,6 @@ def of_one(celery: Celery, lane: Lane) -> str:
 
 
 @lru_cache
-def format_of_one(celery: Celery, lane: Lane) -> str:
-    """Return the same for the operator %."""
-    return _as_format(of_one(celery, lane))
-
-
-@lru_cache
 def of_many(celery: Celery, lane: Lane) -> str:
     """Return the envelope of a batch's wake-up, with marks."""
     return _of_list(celery, SEND_BATCH, IDS, f"({COUNT} messages)", lane.queue)
@@ -55,18 +49,14 @@ def of_reports(celery: Celery) -> str:
     return _of_list(celery, RECONCILE_REPORT, REPORTS, ARGUMENTS, REPORT_QUEUE)
 
 
-@lru_cache
-def format_of_reports(celery: Celery) -> str:
-    """Return the same for the operator %."""
-    return _as_format(of_reports(celery))
-
-
 # Celery writes down which process made an envelope.
-for _made in (of_one, format_of_one, of_many, of_reports, format_of_reports):
+for _made in (of_one, of_many, of_reports):
     os.register_at_fork(after_in_child=_made.cache_clear)
 
 
-def _as_format(text: str) -> str:
+@lru_cache
+def as_format(text: str) -> str:
+    """Return an envelope for the operator %."""
     return MARK.sub(r"%(\1)s", text.replace("%", "%%"))
 
 

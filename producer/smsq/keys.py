@@ -135,6 +135,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Final
 
 VERSION: Final = 3
@@ -216,49 +217,24 @@ def at_account(key: str, account: str) -> str:
     return f"{key}@{account}" if account else key
 
 
-def message(message_id: str) -> str:
-    """Return the key of a message's hash."""
-    return MESSAGE + message_id
+def _begun_by(prefix: str) -> Callable[[str | int], str]:
+    return lambda rest: f"{prefix}{rest}"
+
+
+message: Final = _begun_by(MESSAGE)
+payload: Final = _begun_by(PAYLOAD)
+mid: Final = _begun_by(MID)
+early: Final = _begun_by(EARLY)
+campaign: Final = _begun_by(CAMPAIGN)
+ids_of: Final = _begun_by(IDS_OF)
+quality: Final = _begun_by(QUALITY)
+day: Final = _begun_by(DAY)
+"""Of hours and days as counted from 1970; these are of Asia/Shanghai."""
 
 
 def callback(state: str, message_id: str) -> str:
     """Return the key of the callbacks of a message that came to a final state."""
     return f"{CALLBACK}{state}:{message_id}"
-
-
-def payload(message_id: str) -> str:
-    """Return the key of a message's number and code."""
-    return PAYLOAD + message_id
-
-
-def ids_of(hour: int) -> str:
-    """Return the key of the list of those entered in an hour, counted from 1970."""
-    return f"{IDS_OF}{hour}"
-
-
-def mid(value: str) -> str:
-    """Return the key that leads from a mid to its message."""
-    return MID + value
-
-
-def campaign(name: str) -> str:
-    """Return the key of a campaign's record."""
-    return CAMPAIGN + name
-
-
-def day(number: int) -> str:
-    """Return the key of what is counted of a day, counted from 1970 in Asia/Shanghai."""
-    return f"{DAY}{number}"
-
-
-def quality(hour: int) -> str:
-    """Return the key of what is counted of accounts in an hour, counted from 1970."""
-    return f"{QUALITY}{hour}"
-
-
-def early(value: str) -> str:
-    """Return the key of the reports parked for a mid."""
-    return EARLY + value
 
 
 def fingerprint(key: str, phone: str, template: str, lookup: bytes = b"") -> str:

@@ -11,14 +11,7 @@ from smsq import keys
 from smsq.cipher import Opener, to_json
 from smsq.connection import Client, mapped_errors, perform, running
 from smsq.contract import Lane, Message, State, parse_id
-from smsq.entries import (
-    NO_ORIGIN,
-    Entered,
-    Origin,
-    as_entered,
-    as_entries,
-    campaign_error,
-)
+from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entries, campaign_error
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
 from smsq.settings import ProducerSettings
@@ -36,14 +29,6 @@ IN_DOUBT: Final = "; the message may or may not be in: repeat it with the same k
 class WakeUp(NamedTuple):
     """A message's wake-up, and where it is pushed."""
 
-    queue: str
-    envelope: str
-
-
-class BatchWakeUp(NamedTuple):
-    """What wakes up those of a batch that are in a lane: an envelope with marks."""
-
-    lane: Lane
     queue: str
     envelope: str
 
@@ -116,17 +101,17 @@ class LedgerWriter:
         self,
         entries: Sequence[tuple[Any, ...]],
         stop_at_conflict: bool = False,
-        wakeups: Sequence[BatchWakeUp] = (),
+        wakeups: Sequence[str] = (),
     ) -> Steps[list[Entered | KeyConflict]]:
         """Write entries as `as_entry` makes them in one act; return the result of each.
 
-        `wakeups` are pushed in the same act, each for the new messages of its lane that are queued.
+        `wakeups`, of `wakeup.of_batches`, are pushed in the same act for the new messages that are
+        queued.
         A message whose key conflicts is not written, nor with `stop_at_conflict` those after it,
         which have no result. Raises LedgerUnavailable, and CampaignCancelled where the campaign of
         one of them was: then none is written.
         """
-        wakeup = ("many", *(part for one in wakeups for part in one)) if wakeups else ()
-        answers = yield from self._writing(entries, stop_at_conflict, wakeup)
+        answers = yield from self._writing(entries, stop_at_conflict, wakeups)
         return [as_entered(one[0], answer) for one, answer in zip(entries, answers, strict=False)]
 
     def refuse(self, message_id: str, why: str, reason: str = "local:invalid") -> State:

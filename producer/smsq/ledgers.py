@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from smsq import deadline
 from smsq.app import app
+from smsq.connection import exchange
 from smsq.parsers import IN_MEMORY
 from smsq.redis_ledger import RedisLedger
+from smsq.steps import Answers, CallSteps, adrive, drive
 
 if TYPE_CHECKING:
     from smsq.memory import MemoryLedger
 
-    Ledger = RedisLedger | MemoryLedger
+    Ledger: TypeAlias = RedisLedger | MemoryLedger
 
+Result = TypeVar("Result")
 
 _REDIS: Final = RedisLedger()
 _in_memory: Final[list[Ledger]] = []
@@ -34,6 +42,45 @@ def current() -> Ledger:
     if app.settings.redis_url == IN_MEMORY:
         return _of_this_process()
     return _REDIS
+
+
+def do(steps: CallSteps[Result]) -> Result:
+    """Take the steps of a call; return its result."""
+    return drive(steps, _do)
+
+
+def _do(asked: Any) -> Answers | None:
+    if isinstance(asked, list | tuple):
+        return exchange(app.client, asked)
+    if isinstance(asked, partial):
+        asked()
+    else:
+        time.sleep(asked)
+    return None
+
+
+async def ado(steps: CallSteps[Result]) -> Result:
+    """Take the steps of a call as `do` does; the event loop goes on meanwhile."""
+    return await adrive(steps, _ado)
+
+
+async def _ado(asked: Any) -> Any:
+    if isinstance(asked, list | tuple):
+        return await app.async_client.exchange(asked)
+    if isinstance(asked, partial):
+        return await _in_thread(asked)
+    return await (asyncio.sleep(asked) if isinstance(asked, float) else asked)
+
+
+async def _in_thread(publish: Callable[[], None]) -> None:
+    """Publish in a thread, within the caller's deadline, which its context has.
+
+    The thread goes on where the caller is cancelled, as the messages are in the ledger.
+    """
+    run = copy_context().run
+    with suppress(RuntimeError):  # The loop is ending and takes no more: their timers wake them up.
+        publishing = asyncio.get_running_loop().run_in_executor(None, run, publish)
+        await asyncio.wait([publishing], timeout=max(0.0, deadline.left_s()))
 
 
 @contextmanager
@@ -69,5 +116,4 @@ def _in_a_child() -> None:
     _in_memory.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_a_child)
+os.register_at_fork(after_in_child=_in_a_child)

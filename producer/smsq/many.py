@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncIterable,
-    Callable,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable, iscoroutinefunction
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -27,7 +19,7 @@ from smsq.errors import (
     LedgerFull,
     LedgerUnavailable,
 )
-from smsq.steps import adrive, drive
+from smsq.steps import CallSteps
 
 BATCH_AT_MOST: Final = 1000
 """A batch is one act of the ledger, and all others wait until it is done."""
@@ -35,11 +27,7 @@ BATCH_AT_MOST: Final = 1000
 Given = Row | Mapping[str, Any] | Message
 OnInvalid = Literal["raise", "skip"] | Callable[[int, Any, InvalidMessage], object]
 
-_NEXT: Final = object()
-"""Asks for the next row of an async iterable."""
 _END: Final = object()
-_Steps = Generator[Any, Any, None]
-"""Each asks for a row, a batch of messages to be written, or what a caller's function awaits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +91,8 @@ def send_many(
     them are kept; for millions give `on_duplicate`, which is called with each instead, before
     `on_batch`.
     """
-    _check(lane, campaign, batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
-    _refuse_async(on_batch, on_invalid, on_duplicate)
-    sending = _Sending(on_batch, on_invalid, on_duplicate)
-    stops = sending.stops_at_invalid
-
-    def write(batch: Any) -> list[Entered | KeyConflict]:
-        return ledgers.current().enter_many(batch, stop_at_conflict=stops)
-
-    drive(_steps(sending, iter(messages), lane, campaign, batch_size), write)
-    return sending.sent()
+    sending = _Sending(lane, campaign, batch_size, on_batch, on_invalid, on_duplicate)
+    return ledgers.do(sending.all(messages))
 
 
 async def asend_many(
@@ -131,73 +111,8 @@ async def asend_many(
     cancelled, the batches before are in, and of that moment's batch it is not known: with a `key`
     in every row the same call can be made again.
     """
-    _check(lane, campaign, batch_size, on_invalid, on_batch=on_batch, on_duplicate=on_duplicate)
-    sending = _Sending(on_batch, on_invalid, on_duplicate, awaits=True)
-    stops = sending.stops_at_invalid
-    given: Any = messages
-    is_async = isinstance(messages, AsyncIterable)
-    rows = aiter(given) if is_async else iter(given)
-
-    async def do(asked: Any) -> Any:
-        if asked is _NEXT:
-            return await anext(rows, _END)
-        if isinstance(asked, list):
-            return await ledgers.current().aenter_many(asked, stop_at_conflict=stops)
-        return await asked
-
-    await adrive(_steps(sending, None if is_async else rows, lane, campaign, batch_size), do)
-    return sending.sent()
-
-
-def _steps(
-    sending: _Sending,
-    rows: Iterator[object] | None,
-    lane: str,
-    campaign: str | None,
-    batch_size: int,
-) -> _Steps:
-    """Enqueue rows; without an iterator each is asked for."""
-    batch: list[_Row] = []
-    for index in count():
-        given = (yield _NEXT) if rows is None else next(rows, _END)
-        if given is _END:
-            break
-        try:
-            batch.append(_Row(index, given, new_id(), _parse(given, lane, campaign)))
-        except InvalidMessage as error:
-            error.index = index
-            if sending.stops_at_invalid:
-                yield from sending.enqueue(batch)
-                raise sending.stopped(error) from None
-            yield from sending.leave_out(index, given, error)
-        if len(batch) == batch_size:
-            batch, full = [], batch
-            yield from sending.enqueue(full)
-    yield from sending.enqueue(batch)
-
-
-def _check(
-    lane: str, campaign: str | None, batch_size: int, on_invalid: object, **functions: object
-) -> None:
-    """Raise ValueError for a bad argument of send_many, before anything is written."""
-    parse_lane(lane)
-    if campaign is not None:
-        parse_campaign(campaign)
-    if not 1 <= batch_size <= BATCH_AT_MOST:
-        raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {batch_size}")
-    if on_invalid not in {"raise", "skip"} and not callable(on_invalid):
-        shown = f"{on_invalid!r:.40}"
-        raise ValueError(f'on_invalid must be "raise", "skip" or a function; got {shown}')
-    for name, given in functions.items():
-        if given is not None and not callable(given):
-            raise ValueError(f"{name} must be a function; got {given!r:.40}")
-
-
-def _refuse_async(*functions: object) -> None:
-    for given in functions:
-        if iscoroutinefunction(given):
-            told = f"{given.__name__} is an async function, which only asend_many awaits"
-            raise ValueError(told)
+    sending = _Sending(lane, campaign, batch_size, on_batch, on_invalid, on_duplicate, awaits=True)
+    return await ledgers.ado(sending.all(messages))
 
 
 class _Row(NamedTuple):
@@ -209,31 +124,64 @@ class _Row(NamedTuple):
     message: Message
 
 
+@dataclass
 class _Sending:
-    """The state of one call of send_many, and its callbacks."""
+    """One call of send_many: its arguments, and how far it has come."""
 
-    def __init__(
-        self,
-        on_batch: Callable[[Sequence[str]], object] | None,
-        on_invalid: OnInvalid,
-        on_duplicate: Callable[[Duplicate], object] | None,
-        *,
-        awaits: bool = False,
-    ) -> None:
-        self.enqueued = 0
-        self.skipped: list[InvalidMessage] = []
-        self.duplicates: list[Duplicate] = []
-        self.stops_at_invalid = on_invalid == "raise"
-        self._on_batch = on_batch
-        self._on_invalid = on_invalid
-        self._on_duplicate = on_duplicate or self.duplicates.append
-        self._awaits = awaits
+    lane: str
+    campaign: str | None
+    batch_size: int
+    on_batch: Callable[[Sequence[str]], object] | None
+    on_invalid: OnInvalid
+    on_duplicate: Callable[[Duplicate], object] | None
+    awaits: bool = False
+    enqueued: int = 0
+    skipped: list[InvalidMessage] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
 
-    def sent(self) -> Sent:
-        """Return the result."""
+    def __post_init__(self) -> None:
+        """Raise ValueError for a bad argument, before anything is written."""
+        parse_lane(self.lane)
+        if self.campaign is not None:
+            parse_campaign(self.campaign)
+        if not 1 <= self.batch_size <= BATCH_AT_MOST:
+            raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {self.batch_size}")
+        if self.on_invalid not in {"raise", "skip"} and not callable(self.on_invalid):
+            shown = f"{self.on_invalid!r:.40}"
+            raise ValueError(f'on_invalid must be "raise", "skip" or a function; got {shown}')
+        for name, given in (("on_batch", self.on_batch), ("on_duplicate", self.on_duplicate)):
+            if given is not None and not callable(given):
+                raise ValueError(f"{name} must be a function; got {given!r:.40}")
+        for function in (self.on_batch, self.on_invalid, self.on_duplicate):
+            if not self.awaits and iscoroutinefunction(function):
+                told = f"{function.__name__} is an async function, which only asend_many awaits"
+                raise ValueError(told)
+
+    def all(self, messages: Any) -> CallSteps[Sent]:
+        """Enqueue rows; return how many."""
+        is_async = self.awaits and isinstance(messages, AsyncIterable)
+        rows = aiter(messages) if is_async else iter(messages)
+        batch: list[_Row] = []
+        for index in count():
+            given = (yield anext(rows, _END)) if is_async else next(rows, _END)
+            if given is _END:
+                break
+            try:
+                message = _parse(given, self.lane, self.campaign)
+                batch.append(_Row(index, given, new_id(), message))
+            except InvalidMessage as error:
+                error.index = index
+                if self.on_invalid == "raise":
+                    yield from self.enqueue(batch)
+                    raise self.stopped(error) from None
+                yield from self.leave_out(index, given, error)
+            if len(batch) == self.batch_size:
+                batch, full = [], batch
+                yield from self.enqueue(full)
+        yield from self.enqueue(batch)
         return Sent(self.enqueued, self.skipped, self.duplicates)
 
-    def enqueue(self, batch: Sequence[_Row]) -> _Steps:
+    def enqueue(self, batch: Sequence[_Row]) -> CallSteps[None]:
         """Write a batch to the ledger, with a wake-up for each lane, and report the results."""
         if not batch:
             return
@@ -246,13 +194,13 @@ class _Sending:
                 if isinstance(found, KeyConflict) or found.duplicate_of:
                     yield from self._report(row, found)
         finally:  # They are in the ledger, whatever a caller's function raised.
-            if entered and self._on_batch:
-                yield from self._call(self._on_batch, entered)
+            if entered and self.on_batch:
+                yield from self._call(self.on_batch, entered)
 
-    def leave_out(self, index: int, given: Any, error: InvalidMessage) -> _Steps:
+    def leave_out(self, index: int, given: Any, error: InvalidMessage) -> CallSteps[None]:
         """Pass a bad row to the caller's function, or collect its error."""
-        if callable(self._on_invalid):
-            yield from self._call(self._on_invalid, index, given, error)
+        if callable(self.on_invalid):
+            yield from self._call(self.on_invalid, index, given, error)
         else:
             self.skipped.append(error)
 
@@ -263,16 +211,15 @@ class _Sending:
         stopped.args, stopped.enqueued = (told,), self.enqueued
         return stopped
 
-    def _call(self, function: Callable[..., object], *args: object) -> _Steps:
+    def _call(self, function: Callable[..., object], *args: object) -> CallSteps[None]:
         result = function(*args)
-        if self._awaits and isawaitable(result):
+        if self.awaits and isawaitable(result):
             yield result
 
-    def _write(
-        self, batch: Sequence[_Row]
-    ) -> Generator[Any, list[Entered | KeyConflict], list[Entered | KeyConflict]]:
+    def _write(self, batch: Sequence[_Row]) -> CallSteps[list[Entered | KeyConflict]]:
+        messages, ledger = [(row.id, row.message) for row in batch], ledgers.current()
         try:
-            return (yield [(row.id, row.message) for row in batch])
+            return (yield from ledger.entering_many(messages, self.on_invalid == "raise"))
         except CampaignCancelled as error:
             error.enqueued = self.enqueued
             error.args = (f"{error}; {self.enqueued} messages are enqueued before it",)
@@ -284,15 +231,15 @@ class _Sending:
             stopped.enqueued = self.enqueued
             raise stopped from error
 
-    def _report(self, row: _Row, found: Entered | KeyConflict) -> _Steps:
+    def _report(self, row: _Row, found: Entered | KeyConflict) -> CallSteps[None]:
         if isinstance(found, KeyConflict):
             found.index = row.number
-            if self.stops_at_invalid:
+            if self.on_invalid == "raise":
                 raise self.stopped(found)
             yield from self.leave_out(row.number, row.given, found)
         elif found.duplicate_of:
             duplicate = Duplicate(row.number, row.id, found.duplicate_of)
-            yield from self._call(self._on_duplicate, duplicate)
+            yield from self._call(self.on_duplicate or self.duplicates.append, duplicate)
 
 
 def _parse(row: object, lane: str, campaign: str | None) -> Message:

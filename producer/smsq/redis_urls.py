@@ -96,11 +96,7 @@ def read(url: str) -> Sentinels:
         username=unquote(user) or None if at else None,
         password=unquote(password) or None if at else None,
         tls=tls_options(query) if tls else {},
-        login={
-            name.removeprefix("sentinel_"): value
-            for name, value in options.items()
-            if name in OWN_OPTIONS
-        },
+        login={k.removeprefix("sentinel_"): v for k, v in options.items() if k in OWN_OPTIONS},
     )
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Generator
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import celery.exceptions
 from celery.result import AsyncResult
@@ -16,13 +14,10 @@ from smsq.app import app
 from smsq.cancelling import Cancellation
 from smsq.contract import MAX_TTL_S, SEND_SMS, StateName
 from smsq.errors import LedgerUnavailable, NoResult, SmsqError
-from smsq.steps import adrive, drive
+from smsq.steps import CallSteps
 from smsq.tracking import Status, key_holder
 
 Until = Literal["final", "accepted"]
-Result = TypeVar("Result")
-_Steps = Generator[str | float, Status | None, Result]
-"""They yield the id of a message whose status they need, or seconds to pause."""
 
 _REACHED: Final[dict[str, frozenset[StateName]]] = {
     "final": frozenset(("delivered",)),
@@ -72,11 +67,11 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
 
     def revoke(self, *_: Any, **__: Any) -> Cancellation | None:  # type: ignore[override]
         """Cancel the message as `smsq.cancel` does, whatever options Celery's own takes."""
-        return ledgers.current().cancel(self.id)
+        return ledgers.do(ledgers.current().cancelling(self.id))
 
     async def arevoke(self) -> Cancellation | None:
         """Cancel the message as `smsq.acancel` does."""
-        return await ledgers.current().acancel(self.id)
+        return await ledgers.ado(ledgers.current().cancelling(self.id))
 
     def __del__(self) -> None:
         """Keep Celery's own from running: it asks the backend to forget what it never kept."""
@@ -103,7 +98,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
     @property
     def result(self) -> Status | None:
         """All that is known of the message; None where nothing is, or nothing any more."""
-        return drive(self._asking(), _do)
+        return ledgers.do(self._asking())
 
     @property
     def info(self) -> Status | None:
@@ -165,7 +160,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         included. Raises ResultTimeout, Celery's TimeoutError, if it has not ended in time, and
         ValueError or TypeError for a bad argument.
         """
-        return drive(self._waiting(timeout, until, propagate=propagate), _do)
+        return ledgers.do(self._waiting(timeout, until, propagate=propagate))
 
     async def aget(
         self,
@@ -175,7 +170,7 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         until: Until = "final",
     ) -> Status:
         """Wait as `get` does; the event loop goes on meanwhile."""
-        return await adrive(self._waiting(timeout, until, propagate=propagate), _ado)
+        return await ledgers.ado(self._waiting(timeout, until, propagate=propagate))
 
     def wait(  # type: ignore[override]
         self, timeout: float, propagate: bool = True, *, until: Until = "final"
@@ -194,18 +189,18 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
         """None: a message starts no tasks."""
         return []
 
-    def _asking(self) -> _Steps[Status | None]:
-        own = None
+    def _asking(self) -> CallSteps[Status | None]:
+        read, own = ledgers.current().reading, None
         if self.duplicate_of is None:
-            own = yield self.id
+            own = yield from read(self.id)
             if own is None or own.state != "duplicate":
                 return own
             self.duplicate_of = key_holder(own.reason) or None
         # The holder is forgotten before its duplicates.
-        holder = (yield self.duplicate_of) if self.duplicate_of else None
-        return holder or own or (yield self.id)
+        holder = (yield from read(self.duplicate_of)) if self.duplicate_of else None
+        return holder or own or (yield from read(self.id))
 
-    def _waiting(self, timeout: float, until: Until, *, propagate: bool) -> _Steps[Status]:
+    def _waiting(self, timeout: float, until: Until, *, propagate: bool) -> CallSteps[Status]:
         _check(timeout, until)
         ends_at = time.monotonic() + timeout
         pause = FIRST_PAUSE_S
@@ -224,20 +219,6 @@ class SendResult(AsyncResult):  # type: ignore[type-arg]
                 raise _timeout(self.id, f"{until} within {timeout:g} s", seen, failure) from failure
             yield min(pause, left)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
-
-
-def _do(asked: str | float) -> Status | None:
-    if isinstance(asked, str):
-        return ledgers.current().status(asked)
-    time.sleep(asked)
-    return None
-
-
-async def _ado(asked: str | float) -> Status | None:
-    if isinstance(asked, str):
-        return await ledgers.current().astatus(asked)
-    await asyncio.sleep(asked)
-    return None
 
 
 def _timeout(
@@ -277,10 +258,9 @@ def _has_come(status: Status, until: Until, *, propagate: bool) -> bool:
     return status.final
 
 
-_INSTEAD: Final = {
-    "on_ready": "nothing tells the producer of an end; notify= calls a task of yours",
-    "then": "nothing tells the producer of an end; notify= calls a task of yours",
-}
+_INSTEAD: Final = dict.fromkeys(
+    ("on_ready", "then"), "nothing tells the producer of an end; notify= calls a task of yours"
+)
 """What to say of a name besides that there is no such result."""
 
 

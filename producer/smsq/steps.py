@@ -7,6 +7,7 @@ the error with which sending them failed, and returns the call's result.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 Asked = TypeVar("Asked")
@@ -17,9 +18,18 @@ Commands = Sequence[tuple[Any, ...]]
 Answers = list[Any]
 """One for each command; some may be errors."""
 Steps = Generator[Commands, Answers, Result]
+CallSteps = Generator[Commands | partial[None] | float | Awaitable[Any], Any, Result]
+"""What a call does. They also yield what publishes wake-ups where the broker is another server, as
+kombu blocks; seconds to pause; and in an async call what it is to await."""
 
 RECONNECT: Final[Commands] = ()
 """In place of commands: what comes next goes over a new connection."""
+
+
+def done(result: Result) -> Steps[Result]:
+    """Return steps that ask for nothing and come to this result."""
+    yield from ()
+    return result
 
 
 def answered(commands: Commands) -> Steps[Answers]:

@@ -224,7 +224,8 @@ def _sent(message_id: str, message: Message) -> SendResult:
 async def _asent(message_id: str, message: Message) -> SendResult:
     result = SendResult(message_id)
     try:
-        result.duplicate_of = (await ledgers.current().aenter(message_id, message)).duplicate_of
+        entered = await ledgers.ado(ledgers.current().entering(message_id, message))
+        result.duplicate_of = entered.duplicate_of
     except LedgerUnavailable as error:
         _hint_if_eager(error)
         raise
@@ -262,7 +263,7 @@ def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> En
 
     All of it ends within SMSQ_ENQUEUE_TIMEOUT_S. Raises LedgerUnavailable and KeyConflict.
     """
-    return ledgers.current().enter(message_id, message, origin)
+    return ledgers.do(ledgers.current().entering(message_id, message, origin))
 
 
 # Lazy: the task, and with it the environment, is looked at when it is first used.

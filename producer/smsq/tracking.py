@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, cast
 
 from smsq import keys
@@ -11,6 +11,7 @@ from smsq.campaigns import came_to_nothing, reading_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
 from smsq.contract import FINAL, LaneName, State, StateName, is_id
+from smsq.outcomes import at
 from smsq.steps import Steps, answered, as_dict
 
 
@@ -129,7 +130,7 @@ def status_of(message_id: str, fields: dict[str, str]) -> Status:
         state=cast("StateName", fields["state"]),
         lane=cast("LaneName", fields["lane"]),
         attempts=_attempts(fields),
-        enqueued_at=_time(fields["enqueued"]),
+        enqueued_at=at(int(fields["enqueued"])),
         accepted_at=_optional_time(fields.get("accepted")),
         finished_at=_optional_time(fields.get("finished")),
         allowed_at=_optional_time(fields.get("allowed")),
@@ -148,16 +149,12 @@ def _attempts(fields: dict[str, str]) -> tuple[Attempt, ...]:
 
 
 def _attempt(fields: dict[str, str], n: int) -> Attempt:
-    at = _time(fields[f"{n}:at"])
+    begun = at(int(fields[f"{n}:at"]))
     mid, outcome, stat, detail = map(fields.get, [f"{n}:{name}" for name in _OF_ATTEMPTS])
     if account := fields.get(f"{n}:account"):
-        return AccountsAttempt(n, at, mid, outcome, stat, detail, account)
-    return Attempt(n, at, mid, outcome, stat, detail)
-
-
-def _time(milliseconds: str) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+        return AccountsAttempt(n, begun, mid, outcome, stat, detail, account)
+    return Attempt(n, begun, mid, outcome, stat, detail)
 
 
 def _optional_time(milliseconds: str | None) -> datetime | None:
-    return None if milliseconds is None else _time(milliseconds)
+    return None if milliseconds is None else at(int(milliseconds))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -15,7 +16,7 @@ from celery import Celery
 
 from smsq import envelope
 from smsq.contract import REPORT_QUEUE, Lane, new_id
-from smsq.ledger_writer import BatchWakeUp, WakeUp
+from smsq.ledger_writer import WakeUp
 
 
 def of_one(celery: Celery, message_id: str, lane: Lane, argsrepr: str) -> WakeUp:
@@ -33,12 +34,13 @@ def of_one(celery: Celery, message_id: str, lane: Lane, argsrepr: str) -> WakeUp
         "PARENT": parent_id,
         "ARGUMENTS": _in_json(argsrepr),
     }
-    return WakeUp(lane.queue, envelope.format_of_one(celery, lane) % values)
+    return WakeUp(lane.queue, envelope.as_format(envelope.of_one(celery, lane)) % values)
 
 
-def of_batches(celery: Celery, lanes: Iterable[Lane]) -> list[BatchWakeUp]:
-    """Return a batch's wake-ups, one for each of its lanes."""
-    return [BatchWakeUp(lane, lane.queue, envelope.of_many(celery, lane)) for lane in lanes]
+def of_batches(celery: Celery, lanes: Iterable[Lane]) -> tuple[str, ...]:
+    """Return a batch's wake-ups, one for each of its lanes, as enqueue.lua takes them."""
+    found = ((lane, lane.queue, envelope.of_many(celery, lane)) for lane in lanes)
+    return ("many", *chain.from_iterable(found))
 
 
 def of_reports(celery: Celery, reports: Sequence[tuple[str, str]]) -> WakeUp:
@@ -55,7 +57,7 @@ def of_reports(celery: Celery, reports: Sequence[tuple[str, str]]) -> WakeUp:
         "REPORTS": _in_json(json.dumps(reports)),
         "ARGUMENTS": _in_json(repr(tuple(reports[0]))),
     }
-    return WakeUp(REPORT_QUEUE, envelope.format_of_reports(celery) % values)
+    return WakeUp(REPORT_QUEUE, envelope.as_format(envelope.of_reports(celery)) % values)
 
 
 def for_the_scheduler(celery: Celery) -> str:

@@ -99,7 +99,7 @@ def seen(play: Play, step: Step) -> Any:
 
 
 def _known(play: Play, name: str) -> dict[str, Any] | None:
-    status = ledgers.current().status(name)
+    status = smsq.status(name)
     if status is None:
         return None
     found = {one.name: getattr(status, one.name) for one in fields(status)}

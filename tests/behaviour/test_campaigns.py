@@ -11,7 +11,7 @@ from harness.broken import OfAct, OfEntry, OfOutbox, broken_rules
 from harness.scene import DELIVRD, OTHER_PHONE, PHONE, TEMPLATE, stat
 from harness.sides import DAY, HOUR, Play
 from smsq import CampaignCancelled, InvalidMessage
-from smsq.memory import campaigns, endings, entry, ledger, sending
+from smsq.memory import campaigns, endings, entry, sending
 from smsq_worker.domain.states import Outcome
 
 CANCELLED = ("cancelled", None)
@@ -246,8 +246,8 @@ test_a_broken_rule_makes_it_red = broken_rules(
     (OfOutbox(entry, "end_holder", lambda *_: False), takes_the_key),
     (OfOutbox(endings, "is_cancelled", lambda *_: False), LATE),
     (OfOutbox(endings, "is_cancelled", lambda *_: False), ACCEPTED),
-    (OfOutbox(sending, "_stopped", lambda *_: ""), TURN),
-    (OfOutbox(ledger, "is_cancelled", lambda *_: False), held_is_over),
+    (OfOutbox(sending, "is_cancelled", lambda *_: False), TURN),
+    (OfOutbox(endings, "is_cancelled", lambda *_: False), held_is_over),
     (OfEntry("f[5] == 'cancelled'", "false"), BARRED),
     (OfEntry("holder and not end_holder(holder)", "holder"), takes_the_key),
     (OfEntry("or not certainly_not_sent(f)", ""), KEEPS),

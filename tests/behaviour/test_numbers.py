@@ -10,7 +10,8 @@ from harness.broken import OfAct, OfOutbox, broken_rules, nothing
 from harness.scene import DELIVRD, OTHER_PHONE, stat
 from harness.sides import DAY, HOUR, Play
 from smsq.contract import Lane
-from smsq.memory import reports, sending
+from smsq.memory import reports
+from smsq.memory.numbers import Numbers
 from smsq_worker.domain.states import Outcome
 
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=round(30 * DAY * 1000))
@@ -197,9 +198,9 @@ LIMITED = test_a_second_otp_within_the_minute_fails_and_says_when_it_would_be_al
 
 
 test_a_broken_rule_makes_it_red = broken_rules(
-    (OfOutbox(sending, "_suppressed", nothing), SUPPRESSES),
-    (OfOutbox(sending, "_held_by_gateway", nothing), HELD_BACK),
-    (OfOutbox(sending, "_too_frequent", nothing), LIMITED),
+    (OfOutbox(Numbers, "suppression", nothing), SUPPRESSES),
+    (OfOutbox(Numbers, "held_until", lambda *_: 0), HELD_BACK),
+    (OfOutbox(Numbers, "allowed_at", lambda *_: 0), LIMITED),
     (OfOutbox(reports, "_shield_number", nothing), SHIELDED),
     (
         OfAct("admit", "suppressed, number_held_by_gateway,", "number_held_by_gateway,"),

@@ -42,7 +42,7 @@ def test_each_task_has_its_queues(task: str) -> None:
 @pytest.mark.parametrize("lane", Lane)
 def test_what_smsq_publishes_is_in_its_place(lane: Lane) -> None:
     one = json.loads(wakeup.of_one(app, "m1", lane, "()").envelope)
-    many = json.loads(wakeup.of_batches(app, [lane])[0].envelope.replace("@COUNT@", "1"))
+    many = json.loads(wakeup.of_batches(app, [lane])[-1].replace("@COUNT@", "1"))
     for message in (one, many):
         assert Misplaced().admits(sanitize_envelope(message, lane.queue), lane.queue)
 

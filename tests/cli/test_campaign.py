@@ -267,7 +267,7 @@ def test_a_file_is_not_resumed_into_a_cancelled_campaign(
     rows = [f"1390000{n:04},SMS_1001\n" for n in range(150)]
     file.write_text("phone,template\n" + "".join(rows))
     words = ("send-file", str(file), "--no-progress")
-    enter, batches = RedisLedger.enter_many, count()
+    enter, batches = RedisLedger.entering_many, count()
 
     def once(*args: Any, **named: Any) -> Any:
         if next(batches) == 1:
@@ -275,7 +275,7 @@ def test_a_file_is_not_resumed_into_a_cancelled_campaign(
         return enter(*args, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RedisLedger, "enter_many", once)
+        patch.setattr(RedisLedger, "entering_many", once)
         code, _, told = command(*words)
     assert (code, "it went away; 100 rows are enqueued" in told) == (1, True)
     campaigns = Campaigns(scene.client, scene.rules)

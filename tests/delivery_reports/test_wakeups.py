@@ -40,7 +40,7 @@ class Here:
 
 @pytest.fixture
 def here(scene: Scene, tmp_path: Path) -> Iterator[Here]:
-    for made in (envelope.of_reports, envelope.format_of_reports):
+    for made in (envelope.of_reports, envelope.as_format):
         made.cache_clear()  # Celery writes down which thread made an envelope.
     spool = Spool(tmp_path, "reports")
     yield Here(scene.ledger, spool)

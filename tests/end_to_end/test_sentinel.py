@@ -21,7 +21,7 @@ from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from harness.wakeups import send
 from smsq.async_connection import AsyncClients
-from smsq.cancelling import Canceller
+from smsq.cancelling import cancel
 from smsq.connection import Client, connect, mapped_errors
 from smsq.contract import Lane, parse
 from smsq.errors import LedgerUnavailable
@@ -381,11 +381,11 @@ def test_a_campaign_that_no_replica_knows_as_cancelled_is_not_told_as_such(
     for _ in range(2):  # The second changes nothing, and must not be believed either.
         with pytest.raises(LedgerUnavailable, match="do it again"):
             campaigns.do("cancel", "spring")
-    canceller = Canceller(client, replace(settings, wait_replicas=1))
+    careful = replace(settings, wait_replicas=1)
     scene.enter("alone")
     for _ in range(2):
         with pytest.raises(LedgerUnavailable, match="all the same"):
-            canceller.cancel(["alone"])
+            cancel(client, careful, ["alone"])
 
 
 def test_a_call_does_not_depart_before_a_replica_has_its_admission(

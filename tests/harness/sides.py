@@ -22,7 +22,7 @@ from harness.scene import PHONE, TEMPLATE, Scene, mid_of
 from smsq import KeyConflict, keys, ledgers
 from smsq.contract import Lane, parse_named
 from smsq.keys import phone_hash
-from smsq.memory import MemoryLedger
+from smsq.memory import MemoryLedger, campaigns, endings, reports, sending
 from smsq.memory.campaigns import Deed
 from smsq.memory.rules import Meaning
 from smsq.outcomes import outcome_of
@@ -94,7 +94,7 @@ class Play:
     def enter_some(self, rows: Sequence[dict[str, Any]], stop: bool) -> list[Any]:
         """Enter messages in one act, as `send_many` does; return what it answers of each."""
         given = [(row["task"], parse_named(ROW | _without(row, "task"))) for row in rows]
-        answers = ledgers.current().enter_many(given, stop_at_conflict=stop)
+        answers = ledgers.do(ledgers.current().entering_many(given, stop))
         return [
             one.holder if isinstance(one, KeyConflict) else (one.state, one.duplicate_of)
             for one in answers
@@ -145,29 +145,30 @@ class InMemory:
         self.ledger = ledger
 
     def admit(self, name: str = "m1") -> int | str:
-        return self.ledger.admit(name)
+        return self.ledger.act(sending.admit, name)
 
     def record(self, name: str, outcome: Outcome, *, attempt: int = 0, **more: Any) -> str | None:
-        status = self.ledger.status(name)
+        status = self.ledger.look_up(name)
         n = attempt or (status.attempts[-1].n if status and status.attempts else 0)
-        state = self.ledger.record(name, n, outcome, **_result(name, n, outcome, more))
+        result = _result(name, n, outcome, more)
+        state = self.ledger.act(sending.record, name, n, outcome, **result)
         return None if state == "unknown" else state
 
     def report_on(self, mid: str, report: Report) -> str:
-        return self.ledger.report(mid, as_meaning(report))
+        return self.ledger.act(reports.report, mid, as_meaning(report))
 
     def decide(self, name: str, decision: str) -> str:
-        return self.ledger.decide(name, decision)
+        return self.ledger.act(endings.decide, name, decision)
 
     def suppress(self, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         self.ledger.suppress(PHONE, reason, for_s, lanes)
 
     def campaign(self, deed: Deed, name: str) -> str:
-        return self.ledger.campaign(deed, name)
+        return self.ledger.act(campaigns.do, deed, name)
 
     def unsuppress(self) -> None:
         with self.ledger._at_once() as book:
-            book.numbers.unsuppress(phone_hash(PHONE))
+            book.numbers._suppressed.pop(phone_hash(PHONE), None)
 
     def now_s(self) -> float:
         return self.ledger._book.now / 1000

@@ -12,7 +12,7 @@ from harness.campaigns import SPRING
 from harness.scene import DELIVRD
 from harness.several import ACCEPTED, MAYBE_SENT, NOT_SENT, REFUSED, A, B, Several
 from smsq import keys
-from smsq.cancelling import Canceller
+from smsq.cancelling import cancel
 from smsq.contract import State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.accounts import Account, Route, qualified
@@ -54,7 +54,7 @@ def test_the_ttl_ends_between_two_accounts(two: Two) -> None:
 
 def test_it_is_cancelled_between_two_accounts(two: Two) -> None:
     two.refused_by_first()
-    (told,) = Canceller(two.client, two.settings).cancel(["m1"])
+    (told,) = cancel(two.client, two.settings, ["m1"])
     assert told is not None
     assert told.answer == "cancelled"
     assert two.stays() == "copy"

@@ -14,7 +14,7 @@ from harness.campaigns import SPRING, check, enter, read, release, sweep
 from harness.scene import DELIVRD, PHONE_IS_OFF, TEMPLATE, Scene, stat
 from smsq import keys
 from smsq.audit import act
-from smsq.cancelling import Canceller
+from smsq.cancelling import cancel
 from smsq.cipher import PlaintextCipher
 from smsq.contract import Lane, State, parse
 from smsq.entries import Entered
@@ -98,10 +98,9 @@ def test_it_is_seen_at_once_that_the_last_message_of_any_lane_has_ended(
     enter(scene, "e")
     assert [deliver(name) for name in ("b", "d", "c", "e")] == [False, False, False, True]
     enter(scene, "f", "g", send_at=scene.now_ms() / 1000 + 60)
-    canceller = Canceller(scene.client, scene.settings)
-    canceller.cancel(["f"])
+    cancel(scene.client, scene.settings, ["f"])
     assert read(campaigns).ended_at is None
-    canceller.cancel(["g"])
+    cancel(scene.client, scene.settings, ["g"])
     assert read(campaigns).ended_at is not None
     check(scene, campaigns, *"abcdefg")
 
@@ -453,7 +452,7 @@ def test_one_message_of_a_campaign_can_be_cancelled(
     enter(scene, "a", "b")
     scene.go("b")
     scene.record("b", Outcome.MAYBE_SENT)
-    Canceller(client, settings).cancel(["a", "b"])
+    cancel(client, settings, ["a", "b"])
     check(scene, campaigns, "a", "b")
     assert read(campaigns).ended_at
 

@@ -16,7 +16,7 @@ from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, stat
 from harness.waiting import known
 from smsq import keys
 from smsq.audit import act
-from smsq.cancelling import Canceller
+from smsq.cancelling import cancel
 from smsq.contract import FINAL, Lane
 from smsq.errors import InvalidMessage
 from smsq.functions import lua
@@ -265,8 +265,8 @@ def test_an_operators_act_is_in_the_audit_stream_and_a_programs_is_not(scene: Sc
     scene.call("m2", Outcome.ACCEPTED)
     scene.enter("m3")
     smsq.cancel("m3")
-    canceller = Canceller(scene.client, scene.settings)
-    canceller.cancel(["m1", "m2", "none"], act("cancel", who="ann", ids="m1 m2 none"))
+    done = act("cancel", who="ann", ids="m1 m2 none")
+    cancel(scene.client, scene.settings, ["m1", "m2", "none"], done)
     ((_, entry),) = scene.client.xrange(keys.AUDIT)
     assert json.loads(entry.pop("arguments")) == {"ids": "m1 m2 none"}
     assert entry == {

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ from hypothesis.stateful import (
 from harness.campaigns import is_swept
 from harness.model import compare, examples
 from smsq import keys
-from smsq.cancelling import Canceller
+from smsq.cancelling import cancel
 from smsq.compaction import unfolded
 from smsq.contract import FINAL, Lane, State, parse
 from smsq.errors import CampaignCancelled, KeyConflict
@@ -684,7 +685,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.client = client
         self.settings = settings
         self.entrance = LedgerWriter(client, settings)
-        self.canceller = Canceller(client, settings)
+        self.ask_to_cancel = partial(cancel, client, settings)
         self.gone: set[tuple[str, int]] = set()
         self.states: dict[str, State] = {}
         self.facts: dict[str, dict[str, str]] = {}
@@ -832,7 +833,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=message_ids)
     def cancel(self, name: str) -> None:
-        (found,) = self.canceller.cancel([name])
+        (found,) = self.ask_to_cancel([name])
         told = (found.answer, State(found.state)) if found else (None, None)
         assert told == self.model.cancel(name)
 

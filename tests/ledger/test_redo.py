@@ -351,6 +351,7 @@ CODE = """
 import os
 from smsq.connection import connect
 from smsq import audit
+from smsq.ledgers import do
 from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.config.settings import Settings
@@ -359,8 +360,9 @@ from smsq_worker.ledger.redo import Redo, Wish
 from smsq_worker.ledger.selecting import Selection
 s = Settings.load(os.environ)
 c = connect(s.redis_url)
+l = RedisLedger()
 r = Redo(c, s, catalogues=Catalogues({"": Catalogue.load()}), selector=selecting.selector(c, s),
-         enter=RedisLedger().enter_entries)
+         enter=lambda entries: do(l.entering_entries(entries)))
 r.run(Wish(Selection()), "again", act=audit.act("redo"))
 """
 

@@ -20,11 +20,12 @@ import redis
 from cryptography.fernet import Fernet
 
 import smsq
+from harness.awaiting import aperform
 from harness.faulty_line import Freezer, freezing
 from harness.waiting import eventually, known
 from smsq import InvalidMessage, KeyConflict, LedgerFull, deadline, keys, send_sms
 from smsq.app import app
-from smsq.async_connection import _OPEN, CONNECTIONS_AT_MOST, AsyncClients, aperform
+from smsq.async_connection import _OPEN, CONNECTIONS_AT_MOST, AsyncClients
 from smsq.cipher import Opener
 from smsq.connection import NOT_SENT, connect, running
 from smsq.contract import parse

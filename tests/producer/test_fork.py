@@ -28,8 +28,7 @@ import asyncio, json, os
 import celery, redis
 import smsq
 from smsq.app import app
-from smsq.async_connection import aperform
-from smsq.connection import perform
+from smsq import ledgers
 
 MESSAGE = ("13800138000", "SMS_1001")
 
@@ -40,7 +39,7 @@ async def asend(count):
     numbers = set()
     for _ in range(count):
         await smsq.send_sms.adelay(*MESSAGE)
-        numbers.update(await aperform(app.async_client, asking()))
+        numbers.update(await ledgers.ado(asking()))
     return numbers
 
 def send(count=5):
@@ -48,7 +47,7 @@ def send(count=5):
     numbers = set()
     for _ in range(count):
         smsq.send_sms.delay(*MESSAGE)
-        numbers.update(perform(app.client, asking()))
+        numbers.update(ledgers.do(asking()))
     with app.connection_for_write() as unused, app.producer_pool.acquire() as producer:
         broker = producer.channel.client.client_id()
     return {"pid": os.getpid(), "ledger": [*numbers], "broker": broker}

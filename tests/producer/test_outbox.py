@@ -24,7 +24,7 @@ from smsq import (
     send_sms,
     status,
 )
-from smsq.memory import MemoryLedger, Rules, campaigns
+from smsq.memory import MemoryLedger, Rules, campaigns, reports
 from smsq.testing import Outbox, outbox
 from smsq_worker.config.settings import Settings
 
@@ -476,7 +476,7 @@ def test_what_is_kept_of_numbers_keys_and_mids_is_bounded() -> None:
             box.fail(one, "MK:0008" if n % 2 else "MA:0001")
             ledger = ledgers.current()
             assert isinstance(ledger, MemoryLedger)
-            ledger.report(f"nobody's {n}", ledger_report())
+            ledger.act(reports.report, f"nobody's {n}", ledger_report())
     book = ledger._book
     numbers = book.numbers
     rooms = (book.messages, book.keys, book.mids, book.early, box._ledger.sent)

@@ -103,7 +103,7 @@ class Book:
     def campaign(self, name: str) -> Campaign | None:
         """Return a campaign's record."""
         one = self.campaigns.get(name)
-        if one and self._is_over(one):
+        if one and not one.messages and self.now >= one.since + self.rules.retention_s * 1000:
             del self.campaigns[name]
             return None
         return one
@@ -114,12 +114,8 @@ class Book:
 
     def forget_campaigns(self) -> None:
         """Forget those that never had a message; with its last message each goes anyway."""
-        over = [name for name, one in self.campaigns.items() if self._is_over(one)]
-        for name in over:
-            del self.campaigns[name]
-
-    def _is_over(self, one: Campaign) -> bool:
-        return not one.messages and self.now >= one.since + self.rules.retention_s * 1000
+        for name in [*self.campaigns]:
+            self.campaign(name)
 
     def set_timer(self, m: Stored, at: int | None) -> None:
         """Set when something is to happen to a message; None: nothing is."""

@@ -54,6 +54,13 @@ def wait(book: Book, m: Stored, one: Campaign) -> None:
     one.waiting[m.id] = None
 
 
+def waits(book: Book, message_id: str) -> bool:
+    """Return whether a message waits for its campaign."""
+    m = book.messages.get(message_id)
+    one = book.campaign_of(m) if m else None
+    return one is not None and message_id in one.waiting
+
+
 def look_after(book: Book) -> None:
     """End what was cancelled, and let go on what no longer waits, as a worker's scheduler does."""
     for one in [*book.campaigns.values()]:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
-from threading import Thread, local
-from typing import Final
+from threading import Thread
+from typing import Final, TypeVar
 
-from smsq.cancelling import Cancellation
 from smsq.contract import KEY_TTL_S, Message, mask_phone
-from smsq.entries import Entered, Origin
-from smsq.errors import KeyConflict
+from smsq.entries import Entered
 from smsq.memory import host_tasks
 from smsq.memory.ledger import MemoryLedger
-from smsq.memory.rules import DELIVRD, Clock, Rules
-from smsq.tracking import Status
+from smsq.memory.reports import report
+from smsq.memory.rules import DELIVRD, Rules
+from smsq.memory.sending import admit, record
+from smsq.steps import Steps
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 MOMENT_S: Final = 1.0
 """How long a message takes to be delivered."""
@@ -32,27 +33,6 @@ WHAT_IT_IS: Final = (
 )
 
 
-class _Clock(Clock):
-    """The machine's time, which a thread may put back while it makes up for what was due before."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._own = local()
-
-    def now_ms(self) -> int:
-        """Return Unix milliseconds."""
-        return getattr(self._own, "at", None) or super().now_ms()
-
-    @contextmanager
-    def at(self, ms: int) -> Iterator[None]:
-        """Set another time for this thread while the block runs."""
-        self._own.at = ms
-        try:
-            yield
-        finally:
-            self._own.at = None
-
-
 class DevLedger(MemoryLedger):
     """A memory ledger in which messages are delivered after a moment.
 
@@ -61,8 +41,7 @@ class DevLedger(MemoryLedger):
     """
 
     def __init__(self, *, show_codes: bool, key_ttl_s: int = KEY_TTL_S) -> None:
-        self._clock = _Clock()
-        super().__init__(Rules(key_ttl_s=key_ttl_s), self._clock)
+        super().__init__(Rules(key_ttl_s=key_ttl_s))
         self._show_codes = show_codes
         self._due: list[tuple[int, int, str]] = []
         self._order = count()
@@ -71,33 +50,28 @@ class DevLedger(MemoryLedger):
         # A warning, as a dev server's logging shows no less.
         log.warning(WHAT_IT_IS)
 
-    def status(self, message_id: str) -> Status | None:
-        """Return what is known of a message; None where nothing is."""
-        self.work()
-        return super().status(message_id)
-
-    def cancel(self, message_id: str) -> Cancellation | None:
-        """Cancel a message; None where nothing is known of it."""
-        self.work()
-        return super().cancel(message_id)
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:
+        with self._lock:
+            self.work()
+            return super()._call(doubt, act)
 
     def work(self) -> None:
         """Deliver what is due, each at its time, as a worker and a gateway would."""
         with self._at_once() as book:
             while self._due and self._due[0][0] <= book.now:
                 due, _, message_id = heapq.heappop(self._due)
-                with self._clock.at(due):
+                with self.clock.at(due):
                     self.advance()
                     self._deliver(message_id)
             self.advance()
 
     def _deliver(self, message_id: str) -> None:
-        attempt = self.admit(message_id)
+        attempt = self.act(admit, message_id)
         if isinstance(attempt, int):
             mid = f"{message_id}.{attempt}"
-            self.record(message_id, attempt, "accepted", mid=mid)
-            self.report(mid, DELIVRD)
-        status = super().status(message_id)
+            self.act(record, message_id, attempt, "accepted", mid=mid)
+            self.act(report, mid, DELIVRD)
+        status = self.look_up(message_id)
         if status and status.state == "deferred":
             timer = self._book.messages[message_id].timer
             self._put_off(message_id, (timer or self._book.now) + 1)
@@ -106,17 +80,6 @@ class DevLedger(MemoryLedger):
 
     def _put_off(self, message_id: str, until: int) -> None:
         heapq.heappush(self._due, (until, next(self._order), message_id))
-
-    def _enter(
-        self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin,
-        *,
-        stop_at_conflict: bool = False,
-    ) -> list[Entered | KeyConflict]:
-        with self._at_once():
-            self.work()
-            return super()._enter(messages, origin, stop_at_conflict=stop_at_conflict)
 
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         code = message.code if self._show_codes else "hidden: SMSQ_SHOW_CODES=1 shows it"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from smsq.campaigns import CANCELLED
+from smsq.cancelling import Answer, Cancellation
+from smsq.contract import StateName
 from smsq.memory.book import Book
 from smsq.memory.message import OF_THE_LIVE, Stored
 
@@ -15,13 +19,12 @@ def announce(book: Book, m: Stored) -> None:
 
 
 def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:
-    """End a message: number and code go at once, all else after the retention."""
+    """End a message, which is kept for the retention."""
     m.set(state=to, finished=book.now)
     _free_key(book, m)
     m.drop("reason", *OF_THE_LIVE)
     if reason:
         m.set(reason=reason)
-    m.phone = m.code = ""
     book.set_timer(m, book.now + book.rules.retention_s * 1000)
     announce(book, m)
 
@@ -58,12 +61,19 @@ def is_cancelled(book: Book, m: Stored) -> bool:
     return m.has("stop") or (one is not None and one.stop == CANCELLED)
 
 
-def ask_to_cancel(book: Book, m: Stored) -> None:
-    """Cancel a message as far as that is possible, as cancelling.lua does."""
+def ask_to_cancel(book: Book, message_id: str) -> Cancellation | None:
+    """Cancel a message as far as that is possible, as cancelling.lua does; None: it is unknown."""
+    m = book.messages.get(message_id)
+    if m is None:
+        return None
     if m.state in {"queued", "deferred", "held"}:
         cancel(book, m)
     elif m.state in {"sending", "accepted"}:
         m.set(stop="cancelled", expires=book.now)
+    state = cast("StateName", str(m.state))
+    answers: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
+    answer = answers.get(state, "too_late")
+    return Cancellation(message_id, answer, state, m.fields.get("reason"))
 
 
 def defer(book: Book, m: Stored, wait_ms: int) -> None:
@@ -103,3 +113,30 @@ def follow_doubt(book: Book, m: Stored, wait_ms: int) -> None:
         hold(book, m)
     else:
         resend(book, m, wait_ms, "local:resends", maybe_sent=True)
+
+
+def run_out_of_ttl(book: Book, message_id: str) -> bool:
+    """Expire a message; return False where it does not wait to be sent."""
+    m = book.messages.get(message_id)
+    if m is None or m.state not in {"queued", "deferred"}:
+        return False
+    expire(book, m)
+    return True
+
+
+def decide(book: Book, message_id: str, decision: str) -> str:
+    """Resend or drop a held message; return "done", or why not."""
+    m = book.messages.get(message_id)
+    if m is None or m.state != "held":
+        return "unknown" if m is None else "not held"
+    if is_cancelled(book, m):
+        cancel(book, m)
+        return "not held"
+    if decision == "drop":
+        finish(book, m, "failed", "local:dropped")
+    elif book.now >= m.expires:
+        return "too late"
+    else:
+        m.set(doubt=1, otherwise="local:resends")
+        defer(book, m, 0)
+    return "done"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from smsq.contract import Message
 from smsq.memory.book import Book, Holder
 from smsq.memory.campaigns import end_holder
 from smsq.memory.endings import announce
 from smsq.memory.message import Stored
 
 
-def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
+def enter(book: Book, entry: tuple[Any, ...]) -> str:
     """Enter a message as `as_entry` gives it; return the answer as enqueue.lua writes it."""
     message_id, lane, _, ttl_ms, send_at_ms, key, _, details = entry[:8]
     fields = dict(zip(details[::2], details[1::2], strict=True))
@@ -29,7 +28,7 @@ def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
             return f"conflict {holder.id}"
         if not holder:
             book.take((space, digest), message_id, fingerprint)
-    m = Stored(message_id, fields, message.phone, message.code)
+    m = Stored(message_id, fields)
     m.set(lane=lane, enqueued=now)
     book.add(m)
     if holder:
@@ -37,7 +36,6 @@ def enter(book: Book, entry: tuple[Any, ...], message: Message) -> str:
         book.set_timer(m, now + book.rules.retention_s * 1000)
         announce(book, m)
         m.drop("who", "notify")
-        m.phone = m.code = ""
         return f"duplicate {holder.id}"
     m.set(state="deferred" if due > now else "queued", expires=due + ttl_ms)
     if due > now:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import RLock
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
-from smsq.cancelling import Answer, Cancellation
+from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
+from smsq.cancelling import Cancellation
 from smsq.cipher import PlaintextCipher
-from smsq.contract import Lane, Message, StateName, is_id, parse_id
+from smsq.contract import Lane, Message, is_id, parse_id
 from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
 from smsq.errors import KeyConflict
-from smsq.memory import campaigns, entry, reports, sending
+from smsq.ledger_writer import IN_DOUBT
+from smsq.memory import campaigns, entry, sending
 from smsq.memory.book import Book
-from smsq.memory.endings import ask_to_cancel, cancel, defer, expire, finish, is_cancelled
-from smsq.memory.rules import Clock, Meaning, Rules
+from smsq.memory.endings import ask_to_cancel
+from smsq.memory.rules import Clock, Rules
+from smsq.steps import Steps, done
 from smsq.tracking import Status, status_of
+from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
+from smsq.verify.rules import Guess, Wanted
 
 if TYPE_CHECKING:
     from smsq.verify.challenge import Challenge
     from smsq.verify.memory_store import MemoryStore
-    from smsq.verify.rules import Guess, Wanted
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
 
 _CIPHER: Final = PlaintextCipher()
 
@@ -33,99 +40,75 @@ class MemoryLedger:
     As in Redis without a worker, messages do not move on their own: see `advance`.
     """
 
-    def __init__(self, rules: Rules | None = None, clock: Clock | None = None) -> None:
-        self.rules = rules or Rules()
-        self.clock = clock or Clock()
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules, self.clock = rules or Rules(), Clock()
         self._book = Book(self.rules, self.clock)
         self._lock = RLock()
 
     # What a backend calls
 
-    def enter(self, message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> Entered:
+    def entering(
+        self, message_id: str, message: Message, origin: Origin = NO_ORIGIN
+    ) -> Steps[Entered]:
         """Write a message; return what became of it. Raises KeyConflict: nothing is written."""
-        (found,) = self._enter([(message_id, message)], origin)
-        if isinstance(found, KeyConflict):
-            raise found
-        return found
 
-    def enter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
-    ) -> list[Entered | KeyConflict]:
+        def enter() -> Entered:
+            (found,) = self._enter([(message_id, message)], origin)
+            if isinstance(found, KeyConflict):
+                raise found
+            return found
+
+        return self._call(IN_DOUBT, enter)
+
+    def entering_many(
+        self, messages: Sequence[tuple[str, Message]], stop_at_conflict: bool
+    ) -> Steps[list[Entered | KeyConflict]]:
         """Write messages in one act; return the result of each, up to a conflict that stops it."""
-        return self._enter(messages, NO_ORIGIN, stop_at_conflict=stop_at_conflict)
+        return self._call(IN_DOUBT, lambda: self._enter(messages, NO_ORIGIN, stop_at_conflict))
 
-    def status(self, message_id: str) -> Status | None:
+    def reading(self, message_id: str) -> Steps[Status | None]:
         """Return what is known of a message; None where nothing is."""
+        return self._call("", lambda: self.look_up(message_id))
+
+    def cancelling(self, message_id: str) -> Steps[Cancellation | None]:
+        """Cancel a message as far as that is possible; None where nothing is known of it."""
+        return self._call(CANCEL_IN_DOUBT, lambda: ask_to_cancel(self._book, message_id))
+
+    def starting(self, wanted: Wanted) -> Steps[Challenge]:
+        """Start a challenge and enter its message, or return the one that there is."""
+        return self._call(IN_DOUBT, lambda: self._verifications.start(wanted))
+
+    def checking(self, guess: Guess) -> Steps[bool]:
+        """Return whether a code is its challenge's, and use it up."""
+        return self._call(CHECK_IN_DOUBT, lambda: self._verifications.check(guess))
+
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:  # noqa: ARG002
+        """Do what a backend calls, for ledgers that do more; `doubt` is what it risks to leave."""
+        with self._lock:
+            return done(act())
+
+    def look_up(self, message_id: str) -> Status | None:
+        """Return what is known of a message, for others than the backend."""
         with self._at_once() as book:
             m = book.messages.get(message_id) if is_id(message_id) else None
             return status_of(message_id, campaigns.shown(book, m)) if m else None
-
-    def cancel(self, message_id: str) -> Cancellation | None:
-        """Cancel a message as far as that is possible; None where nothing is known of it."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            if m is None:
-                return None
-            ask_to_cancel(book, m)
-            state = cast("StateName", str(m.state))
-            found: dict[str, Answer] = {"cancelled": "cancelled", "sending": "under_way"}
-            answer = found.get(state, "too_late")
-            return Cancellation(message_id, answer, state, m.fields.get("reason"))
-
-    def start_verification(self, wanted: Wanted) -> Challenge:
-        """Start a challenge and enter its message, or return the one that there is."""
-        return self._verifications.start(wanted)
-
-    def check_verification(self, guess: Guess) -> bool:
-        """Return whether a code is its challenge's, and use it up."""
-        return self._verifications.check(guess)
-
-    # The same for async callers: nothing here waits for anything.
-
-    async def aenter(self, message_id: str, message: Message) -> Entered:
-        """Enter as `enter` does."""
-        return self.enter(message_id, message)
-
-    async def aenter_many(
-        self, messages: Sequence[tuple[str, Message]], *, stop_at_conflict: bool = False
-    ) -> list[Entered | KeyConflict]:
-        """Enter as `enter_many` does."""
-        return self.enter_many(messages, stop_at_conflict=stop_at_conflict)
-
-    async def astatus(self, message_id: str) -> Status | None:
-        """Return what `status` does."""
-        return self.status(message_id)
-
-    async def acancel(self, message_id: str) -> Cancellation | None:
-        """Cancel as `cancel` does."""
-        return self.cancel(message_id)
-
-    async def astart_verification(self, wanted: Wanted) -> Challenge:
-        """Start as `start_verification` does."""
-        return self.start_verification(wanted)
-
-    async def acheck_verification(self, guess: Guess) -> bool:
-        """Check as `check_verification` does."""
-        return self.check_verification(guess)
 
     @cached_property
     def _verifications(self) -> MemoryStore:
         from smsq.verify.memory_store import MemoryStore
 
-        return MemoryStore(self.clock.now_ms, self._enter_code, self._last_otp, self.rules.at_most)
+        def enter(message_id: str, message: Message) -> None:
+            self._enter([(message_id, message)], NO_ORIGIN)
 
-    def _enter_code(self, message_id: str, message: Message) -> None:
-        self._enter([(message_id, message)], NO_ORIGIN)
+        def last_otp(phone: str) -> int:
+            return self._book.numbers.last_sent(_CIPHER.phone_hash(phone))
 
-    def _last_otp(self, phone: str) -> int:
-        with self._at_once() as book:
-            return book.numbers.last_sent(_CIPHER.phone_hash(phone))
+        return MemoryStore(self.clock.now_ms, enter, last_otp, self.rules.at_most)
 
     def _enter(
         self,
         messages: Sequence[tuple[str, Message]],
         origin: Origin,
-        *,
         stop_at_conflict: bool = False,
     ) -> list[Entered | KeyConflict]:
         entries = [(as_entry(_CIPHER, parse_id(one), m, origin), m) for one, m in messages]
@@ -137,7 +120,7 @@ class MemoryLedger:
             book.make_room(sum(one[0] not in book.messages for one, _ in entries))
             for one, message in entries:
                 is_new = one[0] not in book.messages
-                result = as_entered(one[0], entry.enter(book, one, message))
+                result = as_entered(one[0], entry.enter(book, one))
                 results.append(result)
                 if is_new and isinstance(result, Entered):
                     self._note(one[0], message, result)
@@ -148,39 +131,14 @@ class MemoryLedger:
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         """Note a new message, for those that extend this ledger."""
 
-    # What a worker does
+    # What a worker and an operator do
 
-    def admit(self, message_id: str) -> sending.Admission:
-        """Admit a message if it may be sent; return its attempt, or why not."""
+    def act(
+        self, do: Callable[Concatenate[Book, P], Found], *args: P.args, **kwargs: P.kwargs
+    ) -> Found:
+        """Do an act of the modules beside this one."""
         with self._at_once() as book:
-            return sending.admit(book, message_id)
-
-    def record(
-        self,
-        message_id: str,
-        attempt: int,
-        outcome: str,
-        *,
-        detail: str = "",
-        mid: str = "",
-        wait_s: float = 0,
-    ) -> str:
-        """Record an attempt's result: accepted, refused, not_sent or maybe_sent."""
-        with self._at_once() as book:
-            return sending.record(
-                book,
-                message_id,
-                attempt,
-                outcome,
-                detail=detail,
-                mid=mid,
-                wait_ms=round(wait_s * 1000),
-            )
-
-    def report(self, mid: str, meaning: Meaning) -> str:
-        """Apply a delivery report, or park it; return its message's state, or "parked"."""
-        with self._at_once() as book:
-            return reports.report(book, mid, meaning)
+            return do(book, *args, **kwargs)
 
     def advance(self, seconds: float = 0) -> None:
         """Advance the clock, and run what is due then, as a worker's scheduler does."""
@@ -190,15 +148,6 @@ class MemoryLedger:
             for m in book.due():
                 sending.run_out(book, m)
 
-    def run_out_of_ttl(self, message_id: str) -> bool:
-        """Expire a message; return False where it does not wait to be sent."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            if m is None or m.state not in {"queued", "deferred"}:
-                return False
-            expire(book, m)
-            return True
-
     def ended(self) -> list[dict[str, str]]:
         """Take the callbacks for `notify` tasks: the fields of messages that have ended."""
         with self._at_once() as book:
@@ -206,44 +155,12 @@ class MemoryLedger:
             book.ended.clear()
             return found
 
-    # What an operator does
-
     def suppress(self, phone: str, reason: str, for_s: float, lanes: Sequence[Lane] = ()) -> None:
         """Send nothing to a number for a time, in some lanes or in all."""
         with self._at_once() as book:
             until = book.now + round(for_s * 1000)
             who = _CIPHER.phone_hash(phone)
             book.numbers.suppress(who, reason, until, lanes, replaces=True)
-
-    def decide(self, message_id: str, decision: str) -> str:
-        """Resend or drop a held message; return "done", or why not."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            if m is None or m.state != "held":
-                return "unknown" if m is None else "not held"
-            if is_cancelled(book, m):
-                cancel(book, m)
-                return "not held"
-            if decision == "drop":
-                finish(book, m, "failed", "local:dropped")
-            elif book.now >= m.expires:
-                return "too late"
-            else:
-                m.set(doubt=1, otherwise="local:resends")
-                defer(book, m, 0)
-            return "done"
-
-    def campaign(self, deed: campaigns.Deed, name: str) -> str:
-        """Pause, resume or cancel a campaign; return what it was, as the ledger in Redis does."""
-        with self._at_once() as book:
-            return campaigns.do(book, deed, name)
-
-    def is_paused(self, message_id: str) -> bool:
-        """Return whether a message waits for its campaign."""
-        with self._at_once() as book:
-            m = book.messages.get(message_id)
-            one = book.campaign_of(m) if m else None
-            return m is not None and one is not None and m.id in one.waiting
 
     @contextmanager
     def _at_once(self) -> Iterator[Book]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from smsq.campaigns import came_to_nothing
 from smsq.contract import FINAL, State
 
 OF_THE_LIVE: Final = (
@@ -16,12 +17,10 @@ OF_THE_LIVE: Final = (
 class Stored:
     """A message: its fields as texts, named as the ledger in Redis names them."""
 
-    __slots__ = ("code", "fields", "id", "phone", "timer")
+    __slots__ = ("fields", "id", "timer")
 
-    def __init__(self, message_id: str, fields: dict[str, str], phone: str, code: str) -> None:
-        self.id = message_id
-        self.fields = fields
-        self.phone, self.code = phone, code
+    def __init__(self, message_id: str, fields: dict[str, str]) -> None:
+        self.id, self.fields = message_id, fields
         self.timer: int | None = None
         """When something must happen, in ms: of a final message, when it is forgotten."""
 
@@ -82,14 +81,11 @@ class Stored:
     @property
     def certainly_not_sent(self) -> bool:
         """Whether its attempts say so: none was accepted or is in doubt."""
-        return self._none_sent(range(self.n + 1))
+        return came_to_nothing(self.fields)
 
     def is_last_sent(self, n: int) -> bool:
         """Return whether no attempt after n can have been sent."""
-        return self._none_sent(range(n + 1, self.n + 1))
-
-    def _none_sent(self, attempts: range) -> bool:
         return all(
-            self.of(n, "at") is None or self.of(n, "outcome") in {"not_sent", "refused"}
-            for n in attempts
+            self.of(later, "at") is None or self.of(later, "outcome") in {"not_sent", "refused"}
+            for later in range(n + 1, self.n + 1)
         )

@@ -38,10 +38,6 @@ class Numbers:
             if replaces or old is None or old.until < until:
                 of[lane] = Suppression(reason, until)
 
-    def unsuppress(self, who: str) -> None:
-        """Send to a number again."""
-        self._suppressed.pop(who, None)
-
     def suppression(self, who: str, lane: str, now: int) -> str | None:
         """Return why nothing is sent to a number in a lane, as a message's detail."""
         of = self._suppressed.get(who, {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -48,11 +50,20 @@ class Clock:
     """The machine's time, which a test may put forward."""
 
     def __init__(self) -> None:
-        self._ahead_ms = 0
+        self._ahead_ms = self._set_to = 0
 
     def now_ms(self) -> int:
         """Return Unix milliseconds."""
-        return int(time.time() * 1000) + self._ahead_ms
+        return self._set_to or int(time.time() * 1000) + self._ahead_ms
+
+    @contextmanager
+    def at(self, ms: int) -> Iterator[None]:
+        """Set another time while the block runs, to make up for what was due before."""
+        self._set_to = ms
+        try:
+            yield
+        finally:
+            self._set_to = 0
 
     def advance(self, seconds: float) -> None:
         """Advance the clock."""

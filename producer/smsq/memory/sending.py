@@ -21,10 +21,8 @@ def admit(book: Book, message_id: str) -> Admission:
     m = book.messages.get(message_id)
     if m is None:
         return "unknown"
-    for guard in (_copy, _ttl_over, _stopped, _suppressed, _held_by_gateway, _too_frequent):
-        why_not = guard(book, m)
-        if why_not:
-            return why_not
+    if why_not := _why_not(book, m):
+        return why_not
     now, n = book.now, m.n + 1
     if m.lane == "otp" and m.n == 0:
         book.numbers.note_sent(m.fields["who"], now)
@@ -34,21 +32,16 @@ def admit(book: Book, message_id: str) -> Admission:
     return n
 
 
-def _copy(_: Book, m: Stored) -> str:
-    return "" if m.state == "queued" else "copy"
-
-
-def _ttl_over(book: Book, m: Stored) -> str:
-    if book.now < m.expires:
-        return ""
-    expire(book, m)
-    return "expired"
-
-
-def _stopped(book: Book, m: Stored) -> str:
+def _why_not(book: Book, m: Stored) -> str:
+    """Return why a message may not be sent, having done what follows; "" where it may."""
     one = book.campaign_of(m)
-    if one is None or not one.stop:
-        return ""
+    if m.state != "queued":
+        return "copy"
+    if book.now >= m.expires:
+        expire(book, m)
+        return "expired"
+    if not (one and one.stop):
+        return _why_not_to(m.fields["who"], book, m)
     if is_cancelled(book, m):
         cancel(book, m)
         return "ended"
@@ -56,40 +49,35 @@ def _stopped(book: Book, m: Stored) -> str:
     return "deferred"
 
 
-def _suppressed(book: Book, m: Stored) -> str:
-    detail = book.numbers.suppression(m.fields["who"], m.lane, book.now)
-    if detail is None:
-        return ""
-    m.set(detail=detail)
-    finish(book, m, "failed", "local:suppressed")
-    return "ended"
-
-
-def _held_by_gateway(book: Book, m: Stored) -> str:
-    at = book.numbers.held_until(m.fields["who"])
-    if book.now >= at:
-        return ""
-    if at >= m.expires:
-        return _too_often(book, m, at)
-    defer(book, m, at - book.now)
-    return "deferred"
-
-
-def _too_frequent(book: Book, m: Stored) -> str:
-    if m.lane != "otp" or m.n:  # A resend is not another message.
-        return ""
-    allowed = book.numbers.allowed_at(m.fields["who"], book.now)
-    return _too_often(book, m, allowed) if allowed else ""
-
-
-def _too_often(book: Book, m: Stored, allowed: int) -> str:
-    m.set(allowed=allowed)
-    finish(book, m, "failed", "local:frequency")
-    return "ended"
+def _why_not_to(who: str, book: Book, m: Stored) -> str:
+    now, numbers, allowed = book.now, book.numbers, 0
+    if detail := numbers.suppression(who, m.lane, now):
+        m.set(detail=detail)
+        finish(book, m, "failed", "local:suppressed")
+        return "ended"
+    held_until = numbers.held_until(who)
+    if now < held_until < m.expires:
+        defer(book, m, held_until - now)
+        return "deferred"
+    if now < held_until:
+        allowed = held_until
+    elif m.lane == "otp" and not m.n:  # A resend is not another message.
+        allowed = numbers.allowed_at(who, now)
+    if allowed:
+        m.set(allowed=allowed)
+        finish(book, m, "failed", "local:frequency")
+    return "ended" if allowed else ""
 
 
 def record(
-    book: Book, message_id: str, n: int, outcome: str, *, detail: str, mid: str, wait_ms: int
+    book: Book,
+    message_id: str,
+    n: int,
+    outcome: str,
+    *,
+    detail: str = "",
+    mid: str = "",
+    wait_s: float = 0,
 ) -> str:
     """Record an attempt's result, and do what follows, as record.lua does; return the state."""
     m = book.messages.get(message_id)
@@ -111,7 +99,7 @@ def record(
     # A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
     counts = n == m.n or (outcome == "accepted" and m.is_last_sent(n))
     if counts and not m.is_final:
-        _follow(book, m, n, outcome, wait_ms)
+        _follow(book, m, n, outcome, round(wait_s * 1000))
     for report in reports:
         apply_report(book, m, of, mid, report)
     return str(m.state)

@@ -10,8 +10,11 @@ from typing import Any, Final, Literal, overload
 from smsq import ledgers
 from smsq.contract import Lane, parse_id, parse_lane, parse_phone
 from smsq.memory import Rules, host_tasks
-from smsq.memory.campaigns import Deed
+from smsq.memory.campaigns import Deed, do, waits
+from smsq.memory.endings import decide, run_out_of_ttl
+from smsq.memory.reports import report
 from smsq.memory.rules import DELIVRD
+from smsq.memory.sending import admit, record
 from smsq.testing.codes import meaning_of, similar
 from smsq.testing.ledger import OutboxLedger, SentMessage
 
@@ -78,7 +81,7 @@ class Outbox(Sequence[SentMessage]):
 
         Raises AssertionError where it cannot be: it is suppressed, say, or too frequent.
         """
-        self._ledger.report(self._mid_of(what, "delivered"), DELIVRD)
+        self._ledger.act(report, self._mid_of(what, "delivered"), DELIVRD)
         self._tell()
 
     def fail(self, what: Any, reason: str) -> None:
@@ -92,7 +95,7 @@ class Outbox(Sequence[SentMessage]):
         if reason.startswith("gateway:"):
             message_id = _id_of(what)
             attempt = self._attempt_of(message_id, "refused")
-            self._ledger.record(message_id, attempt, "refused", detail=reason)
+            self._ledger.act(record, message_id, attempt, "refused", detail=reason)
         else:
             meaning = meaning_of(reason.removeprefix("report:"))
             if meaning.code_class not in {"permanent", "transient"}:
@@ -102,7 +105,7 @@ class Outbox(Sequence[SentMessage]):
                     "permanent and transient"
                 )
             final = replace(meaning, code_class="permanent")
-            if self._ledger.report(self._mid_of(what, "failed"), final) != "failed":
+            if self._ledger.act(report, self._mid_of(what, "failed"), final) != "failed":
                 raise self._cannot_be(_id_of(what), "failed")
         self._tell()
 
@@ -111,7 +114,7 @@ class Outbox(Sequence[SentMessage]):
 
         A message that was not sent yet is sent first. Reports may come twice, and late.
         """
-        self._ledger.report(self._mid_of(what, "reported"), meaning_of(stat))
+        self._ledger.act(report, self._mid_of(what, "reported"), meaning_of(stat))
         self._tell()
 
     def doubt(self, what: Any) -> None:
@@ -122,13 +125,13 @@ class Outbox(Sequence[SentMessage]):
         message_id = _id_of(what)
         attempt = self._attempt_of(message_id, "in doubt")
         detail = "network: the test said so"
-        self._ledger.record(message_id, attempt, "maybe_sent", detail=detail, wait_s=60)
+        self._ledger.act(record, message_id, attempt, "maybe_sent", detail=detail, wait_s=60)
         self._tell()
 
     def expire(self, what: Any) -> None:
         """Expire a message before it is sent."""
         message_id = _id_of(what)
-        if not self._ledger.run_out_of_ttl(message_id):
+        if not self._ledger.act(run_out_of_ttl, message_id):
             raise self._cannot_be(message_id, "expired")
         self._tell()
 
@@ -161,7 +164,7 @@ class Outbox(Sequence[SentMessage]):
     def decide(self, what: Any, decision: Literal["resend", "drop"]) -> None:
         """Resend or drop a held message."""
         message_id = _id_of(what)
-        answer = self._ledger.decide(message_id, decision)
+        answer = self._ledger.act(decide, message_id, decision)
         if answer != "done":
             raise self._cannot_be(message_id, f"decided on ({answer})")
         self._tell()
@@ -179,7 +182,7 @@ class Outbox(Sequence[SentMessage]):
         self._do("cancel", name)
 
     def _do(self, deed: Deed, name: str) -> None:
-        was = self._ledger.campaign(deed, name)
+        was = self._ledger.act(do, deed, name)
         if was == "unknown":
             raise AssertionError(f"the outbox has no campaign {name}")
         if was == "cancelled" and deed != "cancel":
@@ -192,7 +195,7 @@ class Outbox(Sequence[SentMessage]):
         last = status.attempts[-1] if status and status.attempts else None
         if last and last.outcome in {None, "maybe_sent"} and status and status.state != "queued":
             return last.n
-        attempt = self._ledger.admit(message_id)
+        attempt = self._ledger.act(admit, message_id)
         if isinstance(attempt, int):
             return attempt
         self._tell()
@@ -207,7 +210,7 @@ class Outbox(Sequence[SentMessage]):
             return last.mid
         attempt = self._attempt_of(message_id, done)
         mid = f"outbox.{attempt}.{message_id}"
-        self._ledger.record(message_id, attempt, "accepted", mid=mid)
+        self._ledger.act(record, message_id, attempt, "accepted", mid=mid)
         return mid
 
     def _cannot_be(self, message_id: str, what: str) -> AssertionError:
@@ -216,7 +219,7 @@ class Outbox(Sequence[SentMessage]):
             return AssertionError(f"the outbox has no message {message_id}")
         why = f" ({status.reason or status.detail})" if status.reason or status.detail else ""
         hint = ""
-        if self._ledger.is_paused(message_id):
+        if self._ledger.act(waits, message_id):
             hint = f"; its campaign is paused: box.resume_campaign({status.campaign!r})"
         elif status.state == "deferred":
             hint = "; let its time come with box.advance(seconds)"

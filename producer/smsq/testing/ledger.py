@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
-from smsq.cancelling import Cancellation
 from smsq.contract import Message, mask_phone
-from smsq.entries import NO_ORIGIN, Entered, Origin
-from smsq.errors import KeyConflict, LedgerUnavailable
-from smsq.ledger_writer import IN_DOUBT
+from smsq.entries import Entered
+from smsq.errors import LedgerUnavailable
 from smsq.memory import MemoryLedger, Rules
-from smsq.tracking import Status
-from smsq.verify.challenge import Challenge
-from smsq.verify.rules import IN_DOUBT as CHECK_IN_DOUBT
-from smsq.verify.rules import Guess, Wanted
+from smsq.steps import Steps
 
 Found = TypeVar("Found")
 
@@ -51,67 +44,16 @@ class OutboxLedger(MemoryLedger):
         with self._at_once():
             self._failures.extend([entered] * calls)
 
-    def status(self, message_id: str) -> Status | None:
-        """Return what is known of a message; None where nothing is."""
-        self._may_fail()
-        return super().status(message_id)
-
-    def cancel(self, message_id: str) -> Cancellation | None:
-        """Cancel a message; None where nothing is known of it."""
-        return self._or_fail(CANCEL_IN_DOUBT, partial(super().cancel, message_id))
-
-    def start_verification(self, wanted: Wanted) -> Challenge:
-        """Start a challenge and enter its message, or return the one that there is."""
-        return self._or_fail(IN_DOUBT, partial(super().start_verification, wanted))
-
-    def check_verification(self, guess: Guess) -> bool:
-        """Return whether a code is its challenge's, and use it up."""
-        return self._or_fail(CHECK_IN_DOUBT, partial(super().check_verification, guess))
-
-    def look_up(self, message_id: str) -> Status | None:
-        """Return what is known of a message, whatever is to fail."""
-        return super().status(message_id)
-
-    def _enter(
-        self,
-        messages: Sequence[tuple[str, Message]],
-        origin: Origin,
-        *,
-        stop_at_conflict: bool = False,
-    ) -> list[Entered | KeyConflict]:
-        enter = partial(super()._enter, messages, origin, stop_at_conflict=stop_at_conflict)
-        with self._at_once():
-            return self._or_fail(IN_DOUBT, enter)
-
-    def _enter_code(self, message_id: str, message: Message) -> None:
-        super()._enter([(message_id, message)], NO_ORIGIN)
-
     def _note(self, message_id: str, message: Message, entered: Entered) -> None:
         if not entered.duplicate_of:
-            self.sent.append(_as_sent(message_id, message))
+            self.sent.append(SentMessage(**asdict(message), id=message_id))
 
-    def _or_fail(self, doubt: str, act: Callable[[], Found]) -> Found:
+    def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:
         """Return what an act does; raise LedgerUnavailable instead, before it or after."""
-        is_lost = self._may_fail(doubt)
-        found = act()
-        if is_lost:
-            raise _unavailable(doubt)
-        return found
-
-    def _may_fail(self, doubt: str = "") -> bool:
-        """Raise LedgerUnavailable if that is due; return whether that comes after the entry."""
         with self._at_once():
-            if not self._failures:
-                return False
-            if self._failures.popleft() and doubt:
-                return True
-        raise _unavailable(doubt)
-
-
-def _unavailable(doubt: str) -> LedgerUnavailable:
-    return LedgerUnavailable(f"the ledger did not answer: box.unavailable() said so{doubt}")
-
-
-def _as_sent(message_id: str, message: Message) -> SentMessage:
-    given = {one.name: getattr(message, one.name) for one in fields(message)}
-    return SentMessage(**given, id=message_id)
+            is_entered = self._failures.popleft() if self._failures else None
+        if is_entered is None:
+            return super()._call(doubt, act)
+        if is_entered and doubt:
+            act()
+        raise LedgerUnavailable(f"the ledger did not answer: box.unavailable() said so{doubt}")

@@ -37,9 +37,8 @@ def start(
     that was sent is not sent again), and SettingsError without SMSQ_VERIFY_SECRET and
     SMSQ_PAYLOAD_KEYS.
     """
-    return ledgers.current().start_verification(
-        wanted(phone, template, purpose, length, ttl_s, known_device=known_device)
-    )
+    found = wanted(phone, template, purpose, length, ttl_s, known_device=known_device)
+    return ledgers.do(ledgers.current().starting(found))
 
 
 def check(
@@ -57,7 +56,7 @@ def check(
     without SMSQ_VERIFY_SECRET.
     """
     guess = guess_of(challenge_id, code, phone, purpose)
-    return guess is not None and ledgers.current().check_verification(guess)
+    return guess is not None and ledgers.do(ledgers.current().checking(guess))
 
 
 async def astart(
@@ -70,9 +69,8 @@ async def astart(
     known_device: bool = False,
 ) -> Challenge:
     """Start as `start` does, without blocking the event loop."""
-    return await ledgers.current().astart_verification(
-        wanted(phone, template, purpose, length, ttl_s, known_device=known_device)
-    )
+    found = wanted(phone, template, purpose, length, ttl_s, known_device=known_device)
+    return await ledgers.ado(ledgers.current().starting(found))
 
 
 async def acheck(
@@ -80,4 +78,4 @@ async def acheck(
 ) -> bool:
     """Check as `check` does, without blocking the event loop."""
     guess = guess_of(challenge_id, code, phone, purpose)
-    return guess is not None and await ledgers.current().acheck_verification(guess)
+    return guess is not None and await ledgers.ado(ledgers.current().checking(guess))

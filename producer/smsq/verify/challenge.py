@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
 from smsq import ledgers
 from smsq.contract import State
+from smsq.outcomes import at
 from smsq.tracking import Status
 
 
@@ -33,7 +34,7 @@ class Challenge:
         cls, challenge_id: str, message_id: str, ends_ms: int, again_ms: int, *flags: bool
     ) -> Self:
         """Return a challenge from Unix milliseconds."""
-        ends, again = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (ends_ms, again_ms))
+        ends, again = map(at, (ends_ms, again_ms))
         return cls(challenge_id, message_id, ends, again, *flags)
 
     @property
@@ -44,13 +45,13 @@ class Challenge:
         """
         if not self.message_id:
             return State.FAILED.value
-        return self._state_by(ledgers.current().status(self.message_id))
+        return self._state_by(ledgers.do(ledgers.current().reading(self.message_id)))
 
     async def astate(self) -> str:
         """Return what `state` does; the event loop goes on meanwhile."""
         if not self.message_id:
             return State.FAILED.value
-        return self._state_by(await ledgers.current().astatus(self.message_id))
+        return self._state_by(await ledgers.ado(ledgers.current().reading(self.message_id)))
 
     @staticmethod
     def _state_by(status: Status | None) -> str:

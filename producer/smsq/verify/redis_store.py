@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from smsq.app import app
 from smsq.connection import mapped_errors, running
@@ -29,16 +29,14 @@ NO_PAYLOAD_KEYS: Final = (
 _START: Final = Act("verify_start")
 _CHECK: Final = Act("verify_check")
 
-
-class Started(NamedTuple):
-    """A challenge, and the state of its message where this call entered it."""
-
-    challenge: Challenge
-    state: State | None
+Started = tuple[Challenge, State | None]
 
 
 def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started]:
-    """Start a challenge with its message and its wake-up, or return the one that there is."""
+    """Start a challenge with its message and its wake-up, or return the one that there is.
+
+    Return the state of its message, too, where this call entered it.
+    """
     settings, writer, message = app.settings, app.ledger_writer, wanted.message
     _demand(settings, payload_keys=True)
     before = (
@@ -62,10 +60,10 @@ def starting(wanted: Wanted, span: Sending, own: WakeUp | None) -> Steps[Started
         origin=Origin(trace=span.traceparent),
         wakeup=own,
     )
-    started = _started(wanted, answer)
-    span.tell({"state": started.state or State.DUPLICATE})
+    challenge, state = _started(wanted, answer)
+    span.tell({"state": state or State.DUPLICATE})
     reached("after entry")
-    return started
+    return challenge, state
 
 
 def checking(guess: Guess) -> Steps[bool]:
@@ -90,7 +88,7 @@ def _started(wanted: Wanted, answer: list[str]) -> Started:
     own_id = f"{name or wanted.name}{handle or wanted.handle}"
     times = int(ends), int(again)
     challenge = Challenge.of(own_id, message_id, *times, bool(state), bool(spent))
-    return Started(challenge, State(state) if state else None)
+    return challenge, State(state) if state else None
 
 
 def _demand(settings: ProducerSettings, *, payload_keys: bool) -> None:

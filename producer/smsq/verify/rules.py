@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from smsq import checks
-from smsq.contract import Lane, Message, OnAmbiguous, new_id, parse_phone, parse_template
+from smsq.contract import Lane, Message, new_id, parse_phone, parse_template
 from smsq.errors import InvalidMessage
 
 AGAIN_S: Final = 60
@@ -80,11 +80,6 @@ def wanted(
         code=f"{secrets.randbelow(10**digits):0{digits}}",
         lane=Lane.OTP,
         ttl_s=float(_number("ttl_s", ttl_s, *TTL_S, int | float)),
-        key=None,
-        on_ambiguous=OnAmbiguous.RESEND,
-        send_at=None,
-        reference=None,
-        notify=None,
     )
     return Wanted(
         name=secrets.token_hex(_PART // 2),

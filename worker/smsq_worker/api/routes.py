@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from smsq import deadline
-from smsq.cancelling import Cancellation, Canceller
+from smsq.cancelling import Cancellation, cancel
 from smsq.connection import Client
 from smsq.tracking import Status, read_status
 from smsq_worker.api import metrics
@@ -87,7 +87,6 @@ class Api:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._canceller = Canceller(client, settings)
         self._inbox = inbox
         self._writes = WriteCoalescer(inbox.keep, within_s=KEEP_S)
         self._authenticator = authenticator
@@ -214,7 +213,7 @@ class Api:
         # Whose it is never changes.
         if self._message(caller, message_id) is None:
             return None
-        (found,) = self._canceller.cancel([message_id])
+        (found,) = cancel(self._client, self._settings, [message_id])
         return found
 
     async def metrics(self, request: Request) -> Response:

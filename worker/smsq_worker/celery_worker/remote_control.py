@@ -10,7 +10,7 @@ import celery.worker.state
 from kombu.utils.functional import maybe_list
 
 from smsq import audit, deadline
-from smsq.cancelling import AT_ONCE
+from smsq.cancelling import AT_ONCE, cancel
 from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, is_id
 from smsq.errors import SmsqError
 from smsq_worker.celery_worker.options import INSTEAD
@@ -100,7 +100,7 @@ def _cancelled(app: Any, ids: list[str]) -> dict[str, str]:
         for start in range(0, len(ids), AT_ONCE):
             some = ids[start : start + AT_ONCE]
             act = audit.act("control revoke", if_changed=True, ids=" ".join(some))
-            for one in app.canceller.cancel(some, act):
+            for one in cancel(app.client, app.settings, some, act):
                 if one:
                     words[one.id] = one.words
     return words

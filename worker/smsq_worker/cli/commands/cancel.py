@@ -33,21 +33,20 @@ def cancel(ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
 
     Exits with 1 where one was not cancelled: too late, under way, or unknown.
     """
-    from smsq import audit
-    from smsq.cancelling import AT_ONCE, Canceller
+    from smsq import audit, cancelling
     from smsq.contract import parse_id
     from smsq_worker.cli.helpers.ledger_client import open_ledger
 
     for one in ids:
         parse_id(one)
     settings, client = open_ledger(to_write=True)
-    canceller = Canceller(client, settings)
     if len(ids) > 1:
         ask(ngettext("this cancels {n} message", "this cancels {n} messages", len(ids)), yes=yes)
     rows = []
-    for start in range(0, len(ids), AT_ONCE):
-        some = ids[start : start + AT_ONCE]
-        found = canceller.cancel(some, audit.act("cancel", ids=" ".join(some)))
+    for start in range(0, len(ids), cancelling.AT_ONCE):
+        some = ids[start : start + cancelling.AT_ONCE]
+        act = audit.act("cancel", ids=" ".join(some))
+        found = cancelling.cancel(client, settings, some, act)
         for one, answer in zip(some, found, strict=True):
             unknown = {"id": one, "answer": None, "state": None, "reason": None}
             rows.append(asdict(answer) if answer else unknown)

@@ -54,9 +54,9 @@ def _probe(
     """Enqueue a message that goes over one account alone; return its id, and a duplicate's."""
     import os
 
-    from smsq import ledgers
     from smsq.contract import new_id, parse
     from smsq.entries import NO_ORIGIN, Origin
+    from smsq.tasks import enqueue
     from smsq_worker.cli.helpers.accounts import accounts_of, choose, open_known
     from smsq_worker.config.settings import Settings
 
@@ -65,4 +65,4 @@ def _probe(
     open_known(settings)
     message, message_id = parse(args, options), new_id()
     origin = Origin(via=f"@{chosen.key}") if settings.rules.accounts else NO_ORIGIN
-    return message_id, ledgers.current().enter(message_id, message, origin).duplicate_of
+    return message_id, enqueue(message_id, message, origin).duplicate_of

@@ -13,6 +13,7 @@ import click
 from smsq import audit
 from smsq.connection import Client
 from smsq.contract import parse_campaign, parse_ttl
+from smsq.ledgers import do
 from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
@@ -83,7 +84,7 @@ def _act(settings: Settings, client: Client) -> Redo:
         settings,
         catalogues=Catalogues(catalogues_of(settings)),
         selector=selecting.selector(client, settings),
-        enter=RedisLedger().enter_entries,
+        enter=lambda entries: do(RedisLedger().entering_entries(entries)),
     )
 
 
