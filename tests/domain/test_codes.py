@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli import here
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq_worker.cli.commands.codes import codes as codes_command
@@ -804,13 +805,17 @@ def test_the_command_points_to_the_list_where_nothing_is_similar() -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("DELIVRD",), ("--json",)])
 def test_the_command_prints_every_mistake_of_the_override_and_exits_with_2(
-    override: Path, arguments: tuple[str, ...]
+    override: Path,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     override.write_text("[codes.X]\nclass = 1\npause = 2\n", encoding="utf-8")
-    result = run(*arguments, override=override)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert [line.split(": ")[2] for line in result.stderr.splitlines()] == [
+    monkeypatch.setenv("SMSQ_CODES_FILE", str(override))
+    code, out, err = here(monkeypatch, capsys, "codes", *arguments)
+    assert (code, out) == (2, "")
+    assert [line.split(": ")[0] for line in err.splitlines()] == ["smsq", "smsq"]
+    assert [line.split(": ")[3] for line in err.splitlines()] == [
         'code "X", field class',
         'code "X", field pause',
     ]

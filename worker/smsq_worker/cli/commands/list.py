@@ -32,11 +32,12 @@ def list_(limit: int, after: str, *, scan: bool, as_csv: bool, as_json: bool, **
     """List messages, the newest first.
 
     All conditions must be met. Times are this machine's (TZ). A number is compared exactly while
-    the ledger has it, and then by its mask: it has it until the message's end, and of one that
-    may be sent again for SMSQ_REDO_S.
+    the ledger has it, and then by its mask. The ledger has it until the message's end, and for
+    SMSQ_REDO_S longer if the message may be sent again.
 
-    Messages are found by an index of when they were enqueued. It has none that release 0.2.0 or a
-    producer with SMSQ_INDEX=0 enqueued: --scan finds them, too, and takes longer.
+    Messages are found by an index of when they were enqueued. Those that release
+    0.2.0 or a producer with SMSQ_INDEX=0 enqueued are not in it: --scan finds them, too, and takes
+    longer.
 
     Exits with 2 where a condition means nothing.
     """

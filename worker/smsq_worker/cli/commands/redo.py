@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from smsq_worker.cli.helpers.asking import yes_option
-from smsq_worker.cli.helpers.options import command, json_option
+from smsq_worker.cli.helpers.options import command, json_option, ttl_option
 from smsq_worker.cli.helpers.selecting import selection_options
 
 
@@ -21,7 +21,7 @@ from smsq_worker.cli.helpers.selecting import selection_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and how long that takes.")
 @click.option("--also-doubtful", is_flag=True, help="Also what may have arrived.")
 @click.option("--name", metavar="NAME", help="Of the campaign of the new messages.")
-@click.option("--ttl", "ttl_s", type=float, help="Seconds in which sending is still useful.")
+@ttl_option
 @click.option("--scan", is_flag=True, help="Look through the whole ledger, not the index.")
 @yes_option
 @json_option

@@ -34,7 +34,7 @@ def report(day: str, days: int, by: tuple[str, ...], *, as_csv: bool, as_json: b
     A day is Asia/Shanghai's, and its messages are those that were enqueued on it. The rate is the
     share delivered of those that were sent and have come to an end. The median is the time from
     acceptance by the gateway to delivery, interpolated in the buckets of smsq_delivery_seconds.
-    Who is in doubt is in another column, too, or still to be sent.
+    A message in doubt is counted in another column, too, or is still to be sent.
 
     Days are kept for 40 days. Of a day at most 1,000 templates are counted separately; others are
     "other". Test messages and duplicates are not counted, nor what workers of older releases do.

@@ -20,7 +20,7 @@ from smsq_worker.cli.helpers.options import command, message_options
 @click.argument("phone")
 @click.argument("template")
 @click.argument("code", default="")
-@message_options(lane="notice", ttl="--ttl")
+@message_options(lane="notice")
 @click.option("--key", help="Idempotency key: the same key is sent once in 24 h.")
 @account_option
 def send(

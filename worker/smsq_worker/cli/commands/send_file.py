@@ -34,7 +34,7 @@ def _read_prefix(_ctx: click.Context, _param: click.Parameter, value: str | None
 )
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--template", help="For rows that name none.")
-@message_options(lane="bulk", ttl="--ttl-s", rows=", for rows that name none")
+@message_options(lane="bulk", rows=", for rows that name none")
 @click.option("--campaign", metavar="NAME", help="The default is the file's name and digest.")
 @click.option(
     "--key-prefix",

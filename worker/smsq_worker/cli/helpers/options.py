@@ -40,6 +40,11 @@ encoding_option: Final = click.option(
 )
 
 
+ttl_option: Final = click.option(
+    "--ttl", "--ttl-s", "ttl_s", type=float, help="Seconds in which sending is still useful."
+)
+
+
 def command(
     *examples: str,
     of: click.Group | None = None,
@@ -128,10 +133,10 @@ def with_hint(words: str, near: Sequence[str]) -> str:
     return _("{advice}; {more}", advice=words, more=_("did you mean {codes}?", codes=near[0]))
 
 
-def message_options(*, lane: str, ttl: str, rows: str = "") -> Decorator:
+def message_options(*, lane: str, rows: str = "") -> Decorator:
     """Declare the arguments of `send_sms` that a command takes as options.
 
-    `lane` is the default lane, `ttl` the name of the option, `rows` which messages a lane is for.
+    `lane` is the default lane, `rows` which messages a lane is for.
     """
     options = (
         click.option(
@@ -141,7 +146,7 @@ def message_options(*, lane: str, ttl: str, rows: str = "") -> Decorator:
             help=f"otp, notice or bulk{rows}.",
             shell_complete=suggest("otp", "notice", "bulk"),
         ),
-        click.option(ttl, "ttl_s", type=float, help="Seconds in which sending is still useful."),
+        ttl_option,
         click.option("--send-at", metavar="TIME", help="Not before: ISO 8601 with an offset."),
         click.option(
             "--on-ambiguous",

@@ -24,7 +24,6 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Catalogues, Code, CodeClass, normalise
 from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import Lang, _, language, ngettext, pgettext
-from smsq_worker.i18n.told import told
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning
 from smsq_worker.inspection.formatting import local
 from smsq_worker.ledger.codes_seen import codes_seen
@@ -118,7 +117,7 @@ def _show_seen(account: str | None, *, as_json: bool) -> None:
 def _load(account: str | None) -> _Codes:
     """Return the catalogue of an account; without several accounts no other setting is looked at.
 
-    Exits with 2 where the override file is wrong. Raises SettingsError, UsageError.
+    Raises SettingsError, UsageError.
     """
     if account is not None or os.environ.get("SMSQ_ACCOUNTS_FILE"):
         return _load_of(account)
@@ -126,10 +125,7 @@ def _load(account: str | None) -> _Codes:
         raise SettingsError(problems)
     name = os.environ.get("SMSQ_CODES_FILE")
     override = Path(name) if name else None
-    try:
-        return _Codes(Catalogue.load(override), Catalogue.load(), override, "SMSQ_CODES_FILE")
-    except SettingsError as error:
-        fail("\n".join(map(told, error.problems)), 2)
+    return _Codes(Catalogue.load(override), Catalogue.load(), override, "SMSQ_CODES_FILE")
 
 
 def _load_of(account: str | None) -> _Codes:
