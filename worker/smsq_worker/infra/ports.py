@@ -35,16 +35,19 @@ class Wish(NamedTuple):
 def opened(bind: Bind) -> socket.socket:
     """Listen on a TCP socket; port 0 takes a free one. Raises OSError."""
     host, port = bind
-    listening = socket.socket(_family(host), socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port or free_port(host)))
-        # Only this fails if another socket is bound there without listening.
-        listening.listen(_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+    while True:
+        listening = socket.socket(_family(host), socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port or _dice.randrange(*QUIET_PORTS)))
+            # Only this fails if another socket is bound there without listening.
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            listening.close()
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return listening
 
 
 def listen(bind: Bind, setting: str, remedy: str = ANOTHER) -> socket.socket:
@@ -83,16 +86,9 @@ def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Return a port on which nobody listens. Raises OSError if the host is not this machine."""
-    while True:
-        port = _dice.randrange(*QUIET_PORTS)
-        with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                continue
-            return port
+    with opened((host, 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
 
 
 def shown(bind: Bind) -> str:
