@@ -83,7 +83,7 @@ class MemoryLedger:
         return self._call(CHECK_IN_DOUBT, lambda: self._verifications.check(guess))
 
     def _call(self, doubt: str, act: Callable[[], Found]) -> Steps[Found]:  # noqa: ARG002
-        """Do what a backend calls, for ledgers that do more; `doubt` is what it risks to leave."""
+        """Perform what a backend calls; others do more, and may leave `doubt`."""
         with self._lock:
             return done(act())
 
@@ -136,7 +136,7 @@ class MemoryLedger:
     def act(
         self, do: Callable[Concatenate[Book, P], Found], *args: P.args, **kwargs: P.kwargs
     ) -> Found:
-        """Do an act of the modules beside this one."""
+        """Perform an act of the modules beside this one."""
         with self._at_once() as book:
             return do(book, *args, **kwargs)
 
