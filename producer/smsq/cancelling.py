@@ -52,6 +52,7 @@ class Cancellation:
         return f"too late: it is {self.state}"
 
 
+# Made when it is first used: its code takes half a millisecond to put together.
 _act: Final = cache(lambda: Act("cancel"))
 
 

@@ -104,15 +104,7 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     yield _line(_("now"), rate_view.current(rate) if rate.now else none_goes)
     for view in snapshot.accounts:
         yield _line(_("account"), _account_words(view))
-    for pause in snapshot.pauses:
-        yield _line(_("paused"), pause_whole(pause))
-    campaigns, messages = snapshot.paused_campaigns
-    if campaigns:
-        words = ngettext(
-            "campaigns: {n} message of theirs waits, look: smsq campaign",
-            "campaigns: {n} messages of theirs wait, look: smsq campaign",
-            messages,
-        )
+    for words in _paused(snapshot):
         yield _line(_("paused"), words)
     yield from (
         _line(_("memory"), _memory_words(*one)) for one in memory.items() if one[1].is_short
@@ -137,6 +129,17 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     if notify and notify.ours:
         yield _line("notify=", _notify_words(notify))
     yield _line(_("to send"), _drain(snapshot))
+
+
+def _paused(snapshot: Snapshot) -> Iterator[str]:
+    yield from map(pause_whole, snapshot.pauses)
+    campaigns, messages = snapshot.paused_campaigns
+    if campaigns:
+        yield ngettext(
+            "campaigns: {n} message of theirs waits, look: smsq campaign",
+            "campaigns: {n} messages of theirs wait, look: smsq campaign",
+            messages,
+        )
 
 
 def _account_words(view: AccountView) -> str:

@@ -90,7 +90,7 @@ end
 -- checks become rarer; but one comes when nothing of the lane would be left, as nothing overtakes the
 -- last that were entered.
 local function wait_before_next_check(m)
-  local left_ms = 1000 * (tonumber(redis.call('HGET', KEY_LIVE, m.lane .. ':queued')) or 0) / answer[4]
+  local left_ms = 1000 * (tonumber(open(KEY_LIVE).f[m.lane .. ':queued']) or 0) / answer[4]
   return math.max(ask_ms, math.min(now - m.published, left_ms))
 end
 
