@@ -153,14 +153,24 @@ class Stage:
         return [name for name, process in self.processes.items() if process.poll() is not None]
 
     def _start(self, *services: Service) -> None:
-        for n, service in enumerate(services):
-            name = f"{service.name}{n}"
-            with (self._folder / f"{name}.log").open("ab") as log:
+        named = {f"{service.name}{n}": service for n, service in enumerate(services)}
+        for name, service in named.items():
+            with self._log(name).open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     service.command, env=dict(service.environ), stdout=log, stderr=log
                 )
-        for service in services:
-            eventually(service.ready, 60)
+        for name, service in named.items():
+            try:
+                eventually(service.ready)
+            except AssertionError:
+                ended = self.processes[name].poll()
+                wrote = self._log(name).read_text()[-4000:]
+                raise AssertionError(
+                    f"{name} is not ready ({ended=}), it wrote:\n{wrote}"
+                ) from None
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
 
 
 @dataclass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
+from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException
@@ -23,6 +25,11 @@ _OK: Final = 200
 _BACKLOG: Final = 1024
 _dice: Final = random.SystemRandom()
 
+_TRIES: Final = 1000
+_MOST_RESERVED: Final = 100
+_reserved: Final = deque[int]()
+"""Descriptors of sockets that are bound and never listen."""
+
 
 class Wish(NamedTuple):
     """Where to listen, which setting says so, and what to change if it is impossible."""
@@ -34,20 +41,14 @@ class Wish(NamedTuple):
 
 def opened(bind: Bind) -> socket.socket:
     """Listen on a TCP socket; port 0 takes a free one. Raises OSError."""
-    host, port = bind
-    while True:
-        listening = socket.socket(_family(host), socket.SOCK_STREAM)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((host, port or _dice.randrange(*QUIET_PORTS)))
-            # Only this fails if another socket is bound there without listening.
-            listening.listen(_BACKLOG)
-        except OSError as error:
-            listening.close()
-            if port or error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return listening
+    listening = _bound(bind)
+    try:
+        # Only this fails if another socket is bound there without listening.
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def listen(bind: Bind, setting: str, remedy: str = ANOTHER) -> socket.socket:
@@ -85,9 +86,16 @@ def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port on which nobody listens. Raises OSError if the host is not this machine."""
-    with opened((host, 0)) as listening:
-        port: int = listening.getsockname()[1]
+    """Return a port on which nobody listens. Raises OSError if the host is not this machine.
+
+    While this process lives, no other call, here or in another process, returns it as well (until
+    this process has asked for some hundred more); whoever names the port may listen there.
+    """
+    reserving = _bound((host, 0))
+    port: int = reserving.getsockname()[1]
+    _reserved.append(reserving.detach())
+    if len(_reserved) > _MOST_RESERVED:
+        os.close(_reserved.popleft())
     return port
 
 
@@ -109,6 +117,32 @@ def is_up(url: str) -> bool:
             return response.status == _OK
     except (OSError, HTTPException, UnicodeError):
         return False
+
+
+def _bound(bind: Bind) -> socket.socket:
+    bound = socket.socket(_family(bind[0]), socket.SOCK_STREAM)
+    try:
+        if not bind[1]:
+            # While addresses may not be shared: what is only reserved is refused as well.
+            _bind_anywhere(bound, bind[0])
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if bind[1]:
+            bound.bind(bind)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind_anywhere(bound: socket.socket, host: str) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            bound.bind((host, _dice.randrange(*QUIET_PORTS)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not tries_left:
+                raise
+        else:
+            return
 
 
 def _family(host: str) -> socket.AddressFamily:
