@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from itertools import chain, takewhile
 from typing import Any, Final
 
+from smsq import keys
 from smsq.boottime import now_s
 from smsq.cipher import FernetCipher, PlaintextCipher
+from smsq.connection import mapped_errors
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import FIRST_CHECK_S
+from smsq_worker.domain.scopes import Scope
 from smsq_worker.domain.states import LeaseExpired, Outcome
 from smsq_worker.domain.testnumbers import stat_for
 from smsq_worker.ledger.payloads import EncryptingActs, opened
@@ -185,6 +188,15 @@ class SendingActs(EncryptingActs):
         """Record results of attempts; return the states that follow, None where unknown."""
         states = self._run("record", json.dumps([_as_array(result) for result in results]))
         return [None if state == "unknown" else State(state) for state in states]
+
+    def was_paused(self, account: str, since: int) -> bool:
+        """Return whether an account is paused, or a pause of it ended since a time in Unix ms."""
+        scope = str(Scope("account", account))
+        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
+            pipe.hexists(keys.PAUSES, scope)
+            pipe.hget(keys.RESUMED, scope)
+            is_paused, resumed_at = pipe.execute()
+        return bool(is_paused) or int(resumed_at or 0) >= since
 
 
 def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:

@@ -52,7 +52,7 @@ class ConsumerGate:
         self._lanes: Lanes = "open"
         self._rate = math.inf
         self._closed: frozenset[Lane] = frozenset()
-        self._until = 0.0
+        self._until = self._rests_until = 0.0
         self.is_stopped = False
         self._no_poll = Event()
         self._no_poll.set()
@@ -115,6 +115,15 @@ class ConsumerGate:
     def shut(self) -> None:
         """Close everything: this process may not touch the ledger any more."""
         self.set("shut", self._rate)
+
+    def rest(self, seconds: float) -> None:
+        """Close the lanes for so long, whatever the scheduler says; 0 ends that."""
+        self._rests_until = time.monotonic() + seconds
+
+    @property
+    def is_resting(self) -> bool:
+        """Return whether `rest` has closed the lanes."""
+        return time.monotonic() < self._rests_until
 
     def add(self, lane: Lane, count: int) -> None:
         """Count messages that wait for their slots."""
@@ -181,7 +190,7 @@ class ConsumerGate:
         if lane is None:
             is_full = queue == NOTIFY_QUEUE and self._callbacks_are_full()
             return lanes != "shut" and not (is_full or self._pool_is_full())
-        is_closed = is_trusted and lane in self._closed
+        is_closed = (is_trusted and lane in self._closed) or self.is_resting
         return not is_closed and lanes not in {"closed", "shut"} and lane not in self._full
 
     def _callbacks_are_full(self) -> bool:

@@ -33,6 +33,7 @@ from smsq_worker.sending.attempts import Attempts, Ended
 from smsq_worker.sending.bare import entered
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.lane import LaneQueue
+from smsq_worker.sending.own_refusals import OwnRefusals
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.send_times import SendTimes
 from smsq_worker.sending.wakeup import InHand, WakeUp
@@ -74,6 +75,7 @@ class Sender:
     ledger_writer: LedgerWriter
     backoff: Backoff
     gate: ConsumerGate
+    own_refusals: OwnRefusals
     max_attempts: InitVar[int]
 
     def __post_init__(self, max_attempts: int) -> None:
@@ -97,12 +99,15 @@ class Sender:
         Raises LedgerUnavailable, after which all that waits can be tried again, and RequeueLater:
         what waits belongs back in its queue.
         """
+        if self.gate.is_resting:
+            raise RequeueLater("others are to send it")
         self._take_in(lane)
         reached("before admit")
         if ids := lane.waiting.long_in_hand():
             with suppress(LedgerUnavailable):
                 self.ledger.in_hand(ids)
-        asks = lane.waiting.to_ask(self._attempts.free(lane.lane))
+        free = self._attempts.free(lane.lane)
+        asks = lane.waiting.to_ask(min(free, 1) if self.own_refusals.is_refused else free)
         answers, is_paused = self._ask(asks)
         for message_id, admission in lane.waiting.answered(asks, answers):
             wakeup = lane.leave(message_id)
@@ -110,6 +115,7 @@ class Sender:
                 self._attempts.reject(wakeup, message_id, admission)
             else:
                 reached("after admit")
+                self.own_refusals.probes()
                 self._attempts.begin(wakeup, message_id, admission)
         if is_paused:
             self.gate.close()
@@ -186,6 +192,7 @@ class Sender:
             lease_ends=admitted.lease_ends,
         )
         reached("after call")
+        result = self.own_refusals.excused(result)
         if admitted.trace:
             _trace(message_id, lane, admitted, result, since_ns)
         return result
@@ -194,7 +201,9 @@ class Sender:
         """Record what has ended in one act, then complete each; by one thread at a time."""
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         try:
-            self._complete(ended, self._record(results) if results else ())
+            states = self._record(results) if results else ()
+            self.own_refusals.note(results, states)
+            self._complete(ended, states)
         finally:
             for lane in self._lanes.values():
                 lane.wake()

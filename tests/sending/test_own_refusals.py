@@ -1,0 +1,191 @@
+"""One worker's secret is wrong, and those of the others are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from harness.machine import machine
+from harness.vendor_server import VendorServer, accepted, refused
+from harness.waiting import becomes, eventually, known
+from harness.wakeups import Source, send, send_batch
+from smsq import keys
+from smsq.contract import Lane, parse
+from smsq.ledger_writer import LedgerWriter
+from smsq_worker.config.settings import Settings
+from smsq_worker.ledger.admin import Control
+from smsq_worker.runtime import Runtime
+from smsq_worker.sending.consumer_gate import RequeueLater
+from smsq_worker.sending.wakeup import WakeUp
+
+Build = Callable[[VendorServer], Runtime]
+QUEUES = [lane.queue for lane in Lane]
+
+
+@pytest.fixture
+def build(environ: dict[str, str], client: redis.Redis, tmp_path: Path) -> Iterator[Build]:
+    runtimes: list[Runtime] = []
+
+    def build(vendor: VendorServer) -> Runtime:
+        own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_HOME": str(tmp_path / str(len(runtimes)))}
+        runtimes.append(Runtime(Settings.load(environ | own)))
+        return runtimes[-1]
+
+    yield build
+    for runtime in runtimes:
+        runtime.close()
+
+
+@pytest.fixture
+def wrong() -> Iterator[VendorServer]:
+    """The gateway as a worker with a wrong secret sees it."""
+    with VendorServer() as vendor:
+        vendor.answer = refused
+        yield vendor
+
+
+@pytest.fixture
+def right() -> Iterator[VendorServer]:
+    with VendorServer() as vendor:
+        yield vendor
+
+
+def enter(runtime: Runtime, *names: str) -> None:
+    writer = LedgerWriter(runtime.client, runtime.settings)
+    for name in names:
+        writer.enter(name, parse(("13800138000", "SMS_1001", "482913"), {"lane": "notice"}))
+
+
+def sent(runtime: Runtime, name: str) -> str:
+    enter(runtime, name)
+    return send(runtime, name)
+
+
+def fail(runtime: Runtime, count: int, prefix: str) -> None:
+    for n in range(count):
+        assert sent(runtime, f"{prefix}{n}") == "failed"
+
+
+def paused(runtime: Runtime) -> dict[str, str]:
+    control = Control(runtime.client, runtime.settings.rules)
+    return {pause.scope: pause.cause for pause in control.pauses()}
+
+
+def refused_alone(wrong: Runtime, right: Runtime) -> None:
+    """Have a worker notice that it alone is refused."""
+    fail(wrong, 19, "first")
+    assert sent(right, "good") == "accepted"
+    fail(wrong, 1, "last")
+    eventually(lambda: wrong.sender.own_refusals.is_refused)
+    assert paused(wrong) == {}
+
+
+def test_a_worker_that_alone_is_refused_leaves_messages_to_the_others(
+    build: Build, wrong: VendorServer, right: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = build(wrong), build(right)
+    refused_alone(bad, good)
+    assert "refused this worker's last 20 calls, and accepts those of others" in caplog.text
+    assert bad.sender.gate.open_queues(QUEUES) == []
+    enter(bad, "m1")
+    with pytest.raises(RequeueLater):
+        send(bad, "m1")
+    assert len(wrong.calls) == 20
+    assert send(good, "m1") == "accepted"
+    assert good.sender.gate.open_queues(QUEUES) == QUEUES
+
+
+def test_its_refusals_say_nothing_of_their_messages(
+    build: Build, wrong: VendorServer, right: VendorServer, client: redis.Redis
+) -> None:
+    bad, good = build(wrong), build(right)
+    # Under way when it is noticed.
+    enter(bad, "m1")
+    wrong.before_answer = lambda mid: wrong.withhold() if len(wrong.calls) == 20 else None
+    fail(bad, 19, "first")
+    source = Source()
+    bad.sender.take(WakeUp(Lane.NOTICE, ["m1"], source))
+    eventually(lambda: len(wrong.calls) == 20)
+    wrong.before_answer = lambda mid: None
+    bad.sender.own_refusals.is_refused = True
+    wrong.release()
+    assert source.came.get(timeout=60) == "deferred"
+    (attempt,) = known("m1").attempts
+    assert attempt.outcome == "not_sent"
+    assert "to this worker alone: gateway:400" in str(attempt.detail)
+    client.zadd(keys.TIMERS, {"m1": 0}, xx=True)
+    assert good.ledger.claim(resend_wait_s=1, empty=[]).wake
+    assert send(good, "m1") == "accepted"
+
+
+def test_it_probes_with_one_message_of_many_and_goes_on_once_one_is_accepted(
+    build: Build, wrong: VendorServer, right: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = build(wrong), build(right)
+    refused_alone(bad, good)
+    names = [f"m{n}" for n in range(10)]
+    enter(bad, *names)
+    bad.sender.gate.rest(0)
+    with pytest.raises(RequeueLater):
+        send_batch(bad, names, Lane.NOTICE)
+    eventually(lambda: known("m0").state == "deferred")
+    assert [known(name).state for name in names[1:]] == ["queued"] * 9
+    assert len(wrong.calls) == 21
+    assert bad.sender.gate.is_resting
+    wrong.answer = accepted
+    bad.sender.gate.rest(0)
+    with pytest.raises(RequeueLater):
+        send_batch(bad, names[1:], Lane.NOTICE)
+    becomes("m1", "accepted")
+    eventually(lambda: not bad.sender.gate.is_resting)
+    assert "accepts this worker's calls again" in caplog.text
+    assert send_batch(bad, names[2:], Lane.NOTICE) == "8 accepted"
+
+
+def test_where_all_are_refused_the_account_is_paused_instead(
+    build: Build, wrong: VendorServer
+) -> None:
+    bad = build(wrong)
+    for turn in range(2):
+        fail(bad, 20, f"turn{turn}-")
+        assert paused(bad) == {"account": "refusals"}
+        control = Control(bad.client, bad.settings.rules)
+        assert control.resume("account", "the secret is right now")
+    fail(bad, 1, "after")
+    assert not bad.sender.own_refusals.is_refused
+
+
+def test_only_refusals_without_an_acceptance_between_count(
+    build: Build, right: VendorServer, wrong: VendorServer
+) -> None:
+    bad, good = build(wrong), build(right)
+    fail(bad, 19, "first")
+    assert sent(good, "good") == "accepted"
+    wrong.answer = accepted
+    assert sent(bad, "between") == "accepted"
+    wrong.answer = refused
+    fail(bad, 19, "second")
+    assert not bad.sender.own_refusals.is_refused
+
+
+def test_workers_beside_it_send_what_it_would_have_failed(
+    environ: dict[str, str], tmp_path: Path, wrong: VendorServer
+) -> None:
+    with machine(environ | {"SMSQ_PROBE_S": "1"}, tmp_path) as here:
+        here.start_worker()
+        here.start_worker(SMSQ_GATEWAY_URL=wrong.url)
+        log = tmp_path / "worker1.log"
+        writer = LedgerWriter(here.client, Settings.load(here.environ))
+
+        def another(n: int) -> str:
+            writer.enter(f"m{n}", parse(("13800138000", "SMS_1001", "482913"), {}))
+            writer.unpublished(f"m{n}")
+            return f"m{n}"
+
+        ids = iter(range(10_000))
+        eventually(lambda: another(next(ids)) and "accepts those of others" in log.read_text())
+        for after in [another(next(ids)) for _ in range(40)]:
+            becomes(after, "accepted")
