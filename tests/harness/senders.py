@@ -10,7 +10,7 @@ from harness.scene import Scene
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.infra.spool import Spool
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.own_refusals import OwnRefusals
+from smsq_worker.sending.own_faults import OwnFaults
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.sender import Sender
 
@@ -24,7 +24,7 @@ def sender(scene: Scene, folder: Path, gate: ConsumerGate) -> Iterator[Sender]:
         ledger_writer=scene.entrance,
         backoff=Backoff(30, 60),
         gate=gate,
-        own_refusals=OwnRefusals(scene.ledger, gate, 30),
+        own_faults=OwnFaults(scene.ledger, gate, 30),
         max_attempts=8,
     )
     try:

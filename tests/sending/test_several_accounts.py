@@ -32,7 +32,7 @@ from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import AttemptResult, Ledger, RetryLater
 from smsq_worker.ledger.admin import Control
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.own_refusals import OwnRefusals
+from smsq_worker.sending.own_faults import OwnFaults
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.sender import Sender
 from smsq_worker.sending.waiting import Waiting
@@ -71,7 +71,7 @@ class Two:
             ledger_writer=self.writer,
             backoff=Backoff(30, 60),
             gate=gate,
-            own_refusals=OwnRefusals(self.ledger, gate, 30, has_several=True),
+            own_faults=OwnFaults(self.ledger, gate, 30, has_several=True),
             max_attempts=8,
         )
 

@@ -22,7 +22,7 @@ from smsq_worker.ledger import Ledger, accounts, migrations
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.key_rotation import renew
 from smsq_worker.sending.consumer_gate import ConsumerGate
-from smsq_worker.sending.own_refusals import OwnRefusals
+from smsq_worker.sending.own_faults import OwnFaults
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.sender import Sender
 from smsq_worker.vendors.client import Gateway
@@ -69,7 +69,7 @@ class Runtime:
             ledger_writer=LedgerWriter(self.client, settings, self.cipher),
             backoff=self.backoff,
             gate=gate,
-            own_refusals=OwnRefusals(
+            own_faults=OwnFaults(
                 self.ledger, gate, rules.probe_s, has_several=len(self.gateways) > 1
             ),
             max_attempts=MAX_ATTEMPTS,

@@ -198,6 +198,18 @@ class SendingActs(EncryptingActs):
             is_paused, resumed_at = pipe.execute()
         return bool(is_paused) or int(resumed_at or 0) >= since
 
+    def answered_since(self, account: str, since: int) -> bool:
+        """Return whether an account answered an attempt since a failure after a time in Unix ms.
+
+        False where the breaker was resumed after it: what was noted before is gone.
+        """
+        recent = keys.at_account(keys.RECENT_ATTEMPTS, account)
+        with mapped_errors(self._rules.url):
+            noted = [
+                int(at) for at in self._client.lrange(recent, 0, -1)
+            ]  # The newest first, 0 if good.
+        return any(at >= since for at in noted[noted.index(0) :]) if 0 in noted else False
+
 
 def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:
     more = (result.account, result.scope, result.in_hand)

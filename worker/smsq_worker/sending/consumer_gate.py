@@ -30,6 +30,8 @@ MIN_WAITING: Final = 2
 MAX_WAITING: Final = 256
 ENOUGH: Final = 0.5
 """A lane that was full is open again when so much of it waits: few at a time would cost more."""
+LEFT_S: Final = 3.0
+"""For how long a probe is left to other workers; theirs look for one every 0.5 s."""
 MAX_TAKEN: Final = 25
 """At most this many wake-ups are taken at once."""
 POLL_S: Final = 2.0
@@ -53,6 +55,10 @@ class ConsumerGate:
         self._rate = math.inf
         self._closed: frozenset[Lane] = frozenset()
         self._until = self._rests_until = 0.0
+        self._probe_since = math.inf
+        self.leaves_probes = False
+        """Whether this process' last call came to nothing: another's may tell more. Where the same
+        one took each probe, one broken worker would keep all others paused."""
         self.is_stopped = False
         self._no_poll = Event()
         self._no_poll.set()
@@ -90,6 +96,10 @@ class ConsumerGate:
         `closed` are closed in any state.
         """
         with self._lock:
+            if lanes != "probe":
+                self._probe_since = math.inf
+            elif self._probe_since == math.inf:
+                self._probe_since = time.monotonic()
             self._lanes, self._rate, self._closed = lanes, rate, closed
             self._until = time.monotonic() + TRUSTED_S
 
@@ -191,6 +201,8 @@ class ConsumerGate:
             is_full = queue == NOTIFY_QUEUE and self._callbacks_are_full()
             return lanes != "shut" and not (is_full or self._pool_is_full())
         is_closed = (is_trusted and lane in self._closed) or self.is_resting
+        if lanes == "probe" and self.leaves_probes:
+            is_closed = is_closed or time.monotonic() < self._probe_since + LEFT_S
         return not is_closed and lanes not in {"closed", "shut"} and lane not in self._full
 
     def _callbacks_are_full(self) -> bool:

@@ -33,7 +33,7 @@ from smsq_worker.sending.attempts import Attempts, Ended
 from smsq_worker.sending.bare import entered
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.lane import LaneQueue
-from smsq_worker.sending.own_refusals import OwnRefusals
+from smsq_worker.sending.own_faults import OwnFaults
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.send_times import SendTimes
 from smsq_worker.sending.wakeup import InHand, WakeUp
@@ -75,7 +75,7 @@ class Sender:
     ledger_writer: LedgerWriter
     backoff: Backoff
     gate: ConsumerGate
-    own_refusals: OwnRefusals
+    own_faults: OwnFaults
     max_attempts: InitVar[int]
 
     def __post_init__(self, max_attempts: int) -> None:
@@ -107,7 +107,7 @@ class Sender:
             with suppress(LedgerUnavailable):
                 self.ledger.in_hand(ids)
         free = self._attempts.free(lane.lane)
-        asks = lane.waiting.to_ask(min(free, 1) if self.own_refusals.is_refused else free)
+        asks = lane.waiting.to_ask(min(free, 1) if self.own_faults.is_suspect else free)
         answers, is_paused = self._ask(asks)
         for message_id, admission in lane.waiting.answered(asks, answers):
             wakeup = lane.leave(message_id)
@@ -115,7 +115,7 @@ class Sender:
                 self._attempts.reject(wakeup, message_id, admission)
             else:
                 reached("after admit")
-                self.own_refusals.probes()
+                self.own_faults.admitted()
                 self._attempts.begin(wakeup, message_id, admission)
         if is_paused:
             self.gate.close()
@@ -192,7 +192,7 @@ class Sender:
             lease_ends=admitted.lease_ends,
         )
         reached("after call")
-        result = self.own_refusals.excused(result)
+        result = self.own_faults.excused(result)
         if admitted.trace:
             _trace(message_id, lane, admitted, result, since_ns)
         return result
@@ -202,7 +202,7 @@ class Sender:
         results = [one.result for one in ended if isinstance(one.result, AttemptResult)]
         try:
             states = self._record(results) if results else ()
-            self.own_refusals.note(results, states)
+            self.own_faults.note(results, states)
             self._complete(ended, states)
         finally:
             for lane in self._lanes.values():

@@ -1,9 +1,10 @@
-"""One worker's secret is wrong, and those of the others are right."""
+"""One worker's secret is wrong, or its network, and those of the others are well."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 import redis
@@ -16,12 +17,15 @@ from smsq import keys
 from smsq.contract import Lane, parse
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
+from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
+from smsq_worker.sending import consumer_gate
 from smsq_worker.sending.consumer_gate import RequeueLater
 from smsq_worker.sending.wakeup import WakeUp
 
-Build = Callable[[VendorServer], Runtime]
+Build = Callable[[VendorServer | None], Runtime]
+"""None: without a network."""
 QUEUES = [lane.queue for lane in Lane]
 
 
@@ -29,8 +33,9 @@ QUEUES = [lane.queue for lane in Lane]
 def build(environ: dict[str, str], client: redis.Redis, tmp_path: Path) -> Iterator[Build]:
     runtimes: list[Runtime] = []
 
-    def build(vendor: VendorServer) -> Runtime:
-        own = {"SMSQ_GATEWAY_URL": vendor.url, "SMSQ_HOME": str(tmp_path / str(len(runtimes)))}
+    def build(vendor: VendorServer | None) -> Runtime:
+        url = vendor.url if vendor else nowhere()
+        own = {"SMSQ_GATEWAY_URL": url, "SMSQ_HOME": str(tmp_path / str(len(runtimes)))}
         runtimes.append(Runtime(Settings.load(environ | own)))
         return runtimes[-1]
 
@@ -51,6 +56,10 @@ def wrong() -> Iterator[VendorServer]:
 def right() -> Iterator[VendorServer]:
     with VendorServer() as vendor:
         yield vendor
+
+
+def nowhere() -> str:
+    return f"http://127.0.0.1:{free_port()}/"
 
 
 def enter(runtime: Runtime, *names: str) -> None:
@@ -79,16 +88,16 @@ def refused_alone(wrong: Runtime, right: Runtime) -> None:
     fail(wrong, 19, "first")
     assert sent(right, "good") == "accepted"
     fail(wrong, 1, "last")
-    eventually(lambda: wrong.sender.own_refusals.is_refused)
+    eventually(lambda: wrong.sender.own_faults.is_suspect)
     assert paused(wrong) == {}
 
 
-def test_a_worker_that_alone_is_refused_leaves_messages_to_the_others(
+def test_a_worker_that_alone_is_suspect_leaves_messages_to_the_others(
     build: Build, wrong: VendorServer, right: VendorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad, good = build(wrong), build(right)
     refused_alone(bad, good)
-    assert "refused this worker's last 20 calls, and accepts those of others" in caplog.text
+    assert "refused this worker's last 20 calls, not those of others" in caplog.text
     assert bad.sender.gate.open_queues(QUEUES) == []
     enter(bad, "m1")
     with pytest.raises(RequeueLater):
@@ -104,14 +113,21 @@ def test_its_refusals_say_nothing_of_their_messages(
     bad, good = build(wrong), build(right)
     # Under way when it is noticed.
     enter(bad, "m1")
-    wrong.before_answer = lambda mid: wrong.withhold() if len(wrong.calls) == 20 else None
+    noticed = Event()
+
+    def hold(mid: str) -> None:
+        if int(mid, 16) == 20:
+            noticed.wait(60)
+
+    wrong.before_answer = hold
     fail(bad, 19, "first")
     source = Source()
     bad.sender.take(WakeUp(Lane.NOTICE, ["m1"], source))
     eventually(lambda: len(wrong.calls) == 20)
-    wrong.before_answer = lambda mid: None
-    bad.sender.own_refusals.is_refused = True
-    wrong.release()
+    assert sent(good, "good") == "accepted"
+    fail(bad, 1, "last")
+    assert bad.sender.own_faults.is_suspect
+    noticed.set()
     assert source.came.get(timeout=60) == "deferred"
     (attempt,) = known("m1").attempts
     assert attempt.outcome == "not_sent"
@@ -141,7 +157,7 @@ def test_it_probes_with_one_message_of_many_and_goes_on_once_one_is_accepted(
         send_batch(bad, names[1:], Lane.NOTICE)
     becomes("m1", "accepted")
     eventually(lambda: not bad.sender.gate.is_resting)
-    assert "accepts this worker's calls again" in caplog.text
+    assert "answers this worker's calls again" in caplog.text
     assert send_batch(bad, names[2:], Lane.NOTICE) == "8 accepted"
 
 
@@ -155,7 +171,7 @@ def test_where_all_are_refused_the_account_is_paused_instead(
         control = Control(bad.client, bad.settings.rules)
         assert control.resume("account", "the secret is right now")
     fail(bad, 1, "after")
-    assert not bad.sender.own_refusals.is_refused
+    assert not bad.sender.own_faults.is_suspect
 
 
 def test_only_refusals_without_an_acceptance_between_count(
@@ -168,24 +184,62 @@ def test_only_refusals_without_an_acceptance_between_count(
     assert sent(bad, "between") == "accepted"
     wrong.answer = refused
     fail(bad, 19, "second")
-    assert not bad.sender.own_refusals.is_refused
+    assert not bad.sender.own_faults.is_suspect
 
 
-def test_workers_beside_it_send_what_it_would_have_failed(
-    environ: dict[str, str], tmp_path: Path, wrong: VendorServer
+def test_one_without_a_network_leaves_messages_to_the_others(
+    build: Build, right: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost, good = build(None), build(right)
+    for n in range(5):
+        assert sent(lost, f"first{n}") == "deferred"
+    assert sent(good, "good") == "accepted"
+    for n in range(5):
+        assert not lost.sender.own_faults.is_suspect
+        assert sent(lost, f"last{n}") == "deferred"
+    assert "did not answer this worker's last 10 calls, but those of others" in caplog.text
+    assert (lost.sender.gate.open_queues(QUEUES), paused(lost)) == ([], {})
+
+
+def test_trouble_that_others_have_too_is_an_outage(build: Build, right: VendorServer) -> None:
+    lost, good = build(None), build(right)
+    assert sent(good, "before") == "accepted"
+    for n in range(20):
+        assert sent(lost, f"m{n}") == "deferred"
+    assert not lost.sender.own_faults.is_suspect
+    assert paused(lost) == {"breaker": "outage"}
+
+
+def test_whoever_met_trouble_last_leaves_the_next_probe_to_others(
+    build: Build, right: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, good = build(None), build(right)
+    assert sent(lost, "m1") == "deferred"
+    for runtime in (lost, good):
+        runtime.sender.gate.set("probe", 10)
+    assert lost.sender.gate.open_queues(QUEUES) == []
+    assert good.sender.gate.open_queues(QUEUES) == QUEUES
+    # None of them took it.
+    monkeypatch.setattr(consumer_gate, "LEFT_S", 0)
+    assert lost.sender.gate.open_queues(QUEUES) == QUEUES
+
+
+@pytest.mark.parametrize("fault", ["secret", "network"])
+def test_workers_beside_it_send_what_it_would_have_failed_or_held_up(
+    environ: dict[str, str], tmp_path: Path, wrong: VendorServer, fault: str
 ) -> None:
     with machine(environ | {"SMSQ_PROBE_S": "1"}, tmp_path) as here:
         here.start_worker()
-        here.start_worker(SMSQ_GATEWAY_URL=wrong.url)
+        here.start_worker(SMSQ_GATEWAY_URL=wrong.url if fault == "secret" else nowhere())
         log = tmp_path / "worker1.log"
         writer = LedgerWriter(here.client, Settings.load(here.environ))
 
         def another(n: int) -> str:
-            writer.enter(f"m{n}", parse(("13800138000", "SMS_1001", "482913"), {}))
+            writer.enter(f"m{n}", parse((f"138{n:08}", "SMS_1001", "482913"), {}))
             writer.unpublished(f"m{n}")
             return f"m{n}"
 
         ids = iter(range(10_000))
-        eventually(lambda: another(next(ids)) and "accepts those of others" in log.read_text())
+        eventually(lambda: another(next(ids)) and "those of others" in log.read_text())
         for after in [another(next(ids)) for _ in range(40)]:
             becomes(after, "accepted")

@@ -1,0 +1,135 @@
+"""Notice that calls of this worker alone come to nothing: its secret is wrong, or its network.
+
+Pauses are of an account, for all workers. Beside good ones a worker with a wrong secret never comes
+to as many refusals in a row as pause it, and would fail its share of the messages one by one. One
+without a network would stop the others, as the outage that it meets is taken for theirs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from smsq.contract import State
+from smsq.errors import LedgerUnavailable
+from smsq_worker.domain.codes import Scope
+from smsq_worker.domain.states import Outcome
+from smsq_worker.ledger import AttemptResult, Ledger
+from smsq_worker.sending.consumer_gate import ConsumerGate
+from smsq_worker.vendors.vendor import GatewayResult
+
+log = logging.getLogger(__name__)
+
+REFUSALS: Final = 20
+"""As many in a row pause the account, see breaker.lua."""
+TROUBLES: Final = 10
+"""Half of what the breaker needs by default: two workers share the attempts that it looks at."""
+_OF_THE_MESSAGE: Final = {Scope.RECIPIENT, Scope.CONTENT, Scope.FREQUENCY}
+_LOCAL: Final = "local:"
+_Result = TypeVar("_Result", GatewayResult, AttemptResult)
+
+
+@dataclass
+class _Run:
+    """Calls in a row that came to nothing in one way."""
+
+    enough: int
+    is_only_mine: Callable[[str, int], bool]
+    """Asks the ledger, of an account and since when, in Unix ms."""
+    advice: str
+    count: int = 0
+    since: int = 0
+
+    def add(self, begun: int) -> None:
+        if not self.count:
+            self.since = begun
+        self.count += 1
+
+
+class OwnFaults:
+    """Counts this worker's calls in a row that were refused, or that met trouble.
+
+    Where others' calls get through meanwhile, it takes one message each `probe_s` until one of its
+    own does, and what is refused to it says nothing of its message. Refusals are counted where it
+    has one account: of several, another one sends what one refuses.
+    """
+
+    def __init__(
+        self, ledger: Ledger, gate: ConsumerGate, probe_s: float, *, has_several: bool = False
+    ) -> None:
+        self._gate, self._probe_s, self._has_several = gate, probe_s, has_several
+        self._refused = _Run(
+            REFUSALS,
+            lambda account, since: not ledger.was_paused(account, since),
+            "refused this worker's last %d calls, not those of others: is its secret right?",
+        )
+        self._troubled = _Run(
+            TROUBLES,
+            ledger.answered_since,
+            "did not answer this worker's last %d calls, but those of others: is its network well?",
+        )
+        self._of: _Run | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Return whether this worker leaves messages to the others."""
+        return self._of is not None
+
+    def excused(self, result: GatewayResult) -> GatewayResult:
+        """Return what is to be recorded of a result."""
+        if self._of is not self._refused or not _is_unclear(result):
+            return result
+        why = f"refused by the gateway to this worker alone: {result.detail}"
+        return GatewayResult(Outcome.NOT_SENT, why, scope="worker")
+
+    def admitted(self) -> None:
+        """Note that a message was admitted: of a suspect one is enough."""
+        if self.is_suspect:
+            self._gate.rest(self._probe_s)
+
+    def note(self, results: Sequence[AttemptResult], states: Sequence[State | None]) -> None:
+        """Note results that were recorded, and the states that followed. By one thread."""
+        for result, state in zip(results, states, strict=True):
+            self._note_one(result, state)
+        if self._of and not self._of.count:
+            self._of = None
+            self._gate.rest(0)
+            log.warning("the gateway answers this worker's calls again")
+        for run in (self._refused, self._troubled):
+            if run.count >= run.enough and not self._of:
+                with suppress(LedgerUnavailable):  # It is asked again at the next one.
+                    self._judge(run, results[-1].account)
+
+    def _note_one(self, result: AttemptResult, state: State | None) -> None:
+        if result.trouble:
+            self._troubled.add(result.begun)
+            self._gate.leaves_probes = True
+        elif result.outcome is Outcome.ACCEPTED:
+            self._refused.count = self._troubled.count = 0
+            self._gate.leaves_probes = False
+        elif _is_unclear(result):
+            self._troubled.count = 0
+            self._gate.leaves_probes = True
+            if state is State.FAILED and not self._has_several:
+                self._refused.add(result.begun)
+
+    def _judge(self, run: _Run, account: str) -> None:
+        if run.is_only_mine(account, run.since):
+            self._of = run
+            self._gate.rest(self._probe_s)
+            why = f"the gateway {run.advice} It leaves messages to them, but for one each %g s"
+            log.critical(why, run.count, self._probe_s)
+        elif run is self._refused:
+            run.count = 0  # They have paused the account.
+
+
+def _is_unclear(result: _Result) -> bool:
+    """Return whether a refusal may be of the account, as breaker.lua counts it."""
+    return (
+        result.outcome is Outcome.REFUSED
+        and result.scope not in _OF_THE_MESSAGE
+        and not result.detail.startswith(_LOCAL)
+    )
