@@ -62,10 +62,10 @@ def nowhere() -> str:
     return f"http://127.0.0.1:{free_port()}/"
 
 
-def enter(runtime: Runtime, *names: str) -> None:
+def enter(runtime: Runtime, *names: str, phone: str = "13800138000") -> None:
     writer = LedgerWriter(runtime.client, runtime.settings)
     for name in names:
-        writer.enter(name, parse(("13800138000", "SMS_1001", "482913"), {"lane": "notice"}))
+        writer.enter(name, parse((phone, "SMS_1001", "482913"), {"lane": "notice"}))
 
 
 def sent(runtime: Runtime, name: str) -> str:
@@ -159,6 +159,20 @@ def test_it_probes_with_one_message_of_many_and_goes_on_once_one_is_accepted(
     eventually(lambda: not bad.sender.gate.is_resting)
     assert "answers this worker's calls again" in caplog.text
     assert send_batch(bad, names[2:], Lane.NOTICE) == "8 accepted"
+
+
+def test_messages_to_test_numbers_tell_nothing(
+    build: Build, right: VendorServer, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    monkeypatch.setitem(environ, "SMSQ_TEST_NUMBERS", "13900139000")
+    lost, good = build(None), build(right)
+    assert sent(lost, "m1") == "deferred"
+    assert sent(good, "good") == "accepted"
+    for n in range(9):
+        enter(lost, f"test{n}", phone="13900139000")
+        assert send(lost, f"test{n}") == "accepted"
+        assert sent(lost, f"last{n}") == "deferred"
+    assert lost.sender.own_faults.is_suspect
 
 
 def test_where_all_are_refused_the_account_is_paused_instead(

@@ -15,8 +15,10 @@ from typing import Final, TypeVar
 
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
+from smsq_worker.domain.accounts import unqualified
 from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.states import Outcome
+from smsq_worker.domain.testnumbers import MID_PREFIX
 from smsq_worker.ledger import AttemptResult, Ledger
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.vendors.vendor import GatewayResult
@@ -104,6 +106,8 @@ class OwnFaults:
                     self._judge(run, results[-1].account)
 
     def _note_one(self, result: AttemptResult, state: State | None) -> None:
+        if unqualified(result.mid)[0].startswith(MID_PREFIX):
+            return  # A test number's: nobody was called.
         if result.trouble:
             self._troubled.add(result.begun)
             self._gate.leaves_probes = True
