@@ -244,6 +244,8 @@ def _misnamed(kwargs: Mapping[str, Any], error: str) -> str:
     if isinstance(kwargs, Mapping):
         unknown = [str(name)[:MAX_ID] for name in kwargs if name not in _NAMES]
         hint = did_you_mean(unknown[0], _NAMES) if unknown else ""
+        if hint and error.startswith("missing"):  # It names first what that is a misspelling of.
+            error = f"got an unexpected keyword argument {unknown[0]!r}"
     told = f"send_sms {checks.masked(error)}{hint and f' ({hint})'}"
     return f"{told}; it takes {', '.join(_SIGNATURE.parameters)}"
 

@@ -380,6 +380,7 @@ UNFIT: dict[str, tuple[Any, Any, str]] = {
     "unknown-keyword": ((PHONE, TEMPLATE), {"telefon": PHONE}, "telefon"),
     "misspelt-keyword": ((PHONE, TEMPLATE), {"ttl": 60}, "(did you mean ttl_s?)"),
     "number-as-keyword": ((PHONE, TEMPLATE), {PHONE: TEMPLATE}, "unexpected keyword"),
+    "misspelt": ((PHONE,), {"templte": TEMPLATE}, "'templte' (did you mean template?); it takes"),
     "very-long-keyword": ((PHONE, TEMPLATE), {"k" * 100_000: 1}, "unexpected keyword"),
     "keyword-of-half-a-surrogate-pair": ((PHONE, TEMPLATE), {"\ud83d": 1}, "unexpected keyword"),
     "keyword-that-is-no-text": ((PHONE, TEMPLATE), {7: 1}, "keywords must be strings"),
