@@ -101,8 +101,8 @@ class Outbox(Sequence[SentMessage]):
             if meaning.code_class not in {"permanent", "transient"}:
                 raise ValueError(
                     f"stat {meaning.stat} is of class {meaning.code_class} and fails no message; "
-                    f"{similar(meaning.stat)}docs/reference/codes.md lists those of classes "
-                    "permanent and transient"
+                    f"{similar(meaning.stat)}MA:0001 does, and all that `smsq codes` shows as "
+                    "permanent or transient"
                 )
             final = replace(meaning, code_class="permanent")
             if self._ledger.act(report, self._mid_of(what, "failed"), final) != "failed":
