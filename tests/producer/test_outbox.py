@@ -121,7 +121,7 @@ def test_a_code_that_fails_nothing_is_told_with_the_one_that_is_meant(box: Outbo
     with pytest.raises(ValueError, match=r"MA:O001 is of class unknown.*did you mean MA:00"):
         box.fail(sent(), "MA:O001")
     with pytest.raises(
-        ValueError, match="DELIVRD is of class delivered and fails no message; docs/"
+        ValueError, match="DELIVRD is of class delivered and fails no message; MA:0001 does"
     ):
         box.fail(sent(), "DELIVRD")
 
