@@ -42,3 +42,14 @@ def test_reservations_are_bounded() -> None:
     for _ in range(101):
         ports.free_port()
     assert len(ports._reserved) == 100
+
+
+def test_ports_that_were_found_stay_reserved_for_what_is_started_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = ports.find_ports([ports.Wish(("127.0.0.1", 0), "SMSQ_API_BIND")])
+    host, port = found["SMSQ_API_BIND"]
+    monkeypatch.setattr(ports, "QUIET_PORTS", (port, port + 1))
+    with pytest.raises(OSError, match="Address already in use"):
+        ports.free_port()
+    ports.opened((host, port)).close()

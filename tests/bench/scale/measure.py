@@ -18,6 +18,7 @@ from bench.peers.goals import Goal
 from bench.place import Place, Used
 from bench.scale.probes import Otps, producing
 from bench.scale.queues import Waiting, length, waiting
+from harness.waiting import eventually
 from smsq import keys
 
 RATE: Final = 50
@@ -67,6 +68,7 @@ class Measure:
 
     def end(self) -> None:
         """Stop measuring, wait for the last otps, then pause and look at the queues."""
+        eventually(lambda: self.otps.has_asked(self.began))  # However slow this machine is.
         self.after, self.ended = self.place.used(), time.monotonic()
         self.otps.end()
         self.place.pause("the queues are looked at")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -53,6 +54,15 @@ class Otps:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{kind}\n".encode())
         self._process.stdin.flush()
+
+    def has_asked(self, since: float) -> bool:
+        """Tell whether the producer, which goes on, has asked for a plain one since."""
+        assert self._told is not None
+        told = self._told.fileno()
+        lines = os.pread(told, os.fstat(told).st_size, 0).split(b"\n")
+        # Behind the last line's end there is nothing, or half of the next.
+        self.sent = [Otp(*json.loads(line)) for line in lines[:-1]]
+        return bool(self.waits(since))
 
     def end(self) -> None:
         """End the producer, wait a little for its last otps, and read what came."""

@@ -68,18 +68,21 @@ def require_free(bind: Bind, setting: str) -> None:
 def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
     """Check that all ports are free; return each setting's, with a free port for a 0.
 
-    Raises SettingsError that names every setting to change.
+    Those are reserved as `free_port` does. Raises SettingsError that names every setting to change.
     """
     found: dict[str, Bind] = {}
     problems: list[str] = []
     with ExitStack() as held:
         for wish in wishes:
             try:
-                listening = held.enter_context(listen(*wish))
+                held.enter_context(listen(*wish))
             except SettingsError as error:
                 problems += error.problems
-            else:
-                found[wish.setting] = wish.bind[0], listening.getsockname()[1]
+                continue
+            host, port = wish.bind
+            if not port:
+                port = free_port(host)
+            found[wish.setting] = host, port
     if problems:
         raise SettingsError(problems)
     return found
