@@ -75,6 +75,12 @@ class Modelled:
             default=0,
         )
 
+    @property
+    def is_known_accepted(self) -> bool:
+        """Tell whether the last call that can have been sent was accepted, and not reported on."""
+        sent = [call for call in self.calls if call.outcome not in CERTAIN]
+        return bool(sent) and sent[-1].outcome is Outcome.ACCEPTED and not sent[-1].denied
+
     def perhaps_sent(self) -> int:
         return sum(call.outcome not in CERTAIN and not call.denied for call in self.calls)
 
@@ -159,7 +165,7 @@ class AccountsMachine(RuleBasedStateMachine):
         scope = scope if outcome is Outcome.REFUSED else ""
         self.record_call(name, n, outcome, scope, in_hand)
         call.outcome = outcome
-        if outcome is Outcome.ACCEPTED:
+        if m.is_known_accepted:
             m.state = "accepted"
         elif outcome is Outcome.MAYBE_SENT:
             self.doubt(m)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness.scene import Scene, mid_of, stat
+from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
 from smsq import keys
 from smsq.contract import State
 from smsq_worker.domain.states import Outcome
@@ -189,6 +189,47 @@ def test_a_late_yes_ends_the_message_where_the_calls_after_it_came_to_nothing(
     assert scene.ledger.report(mid_of("m1", 1), "MA:0001", PERMANENT)[0] == "failed"
     assert scene.status().reason == "report:MA:0001"
     scene.check_live("m1")
+
+
+@pytest.mark.parametrize("second", [Outcome.NOT_SENT, Outcome.REFUSED])
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+def test_so_it_does_where_they_come_to_nothing_only_then(
+    scene: Scene, second: Outcome, *, is_in_doubt: bool
+) -> None:
+    scene.enter()
+    lease_runs_out(scene)
+    scene.run_out()
+    scene.go()
+    if is_in_doubt:
+        scene.run_out()
+    before = State.DEFERRED if is_in_doubt else State.SENDING
+    assert learn(scene, 1, Outcome.ACCEPTED, detail="") is before
+    assert learn(scene, 2, second) is State.ACCEPTED
+    assert scene.stays() == "copy"
+    assert scene.report_on(mid_of("m1", 1), DELIVRD) == "delivered"
+    scene.check_live("m1")
+
+
+def test_so_it_does_where_the_doubt_of_one_between_is_the_last_to_be_resolved(
+    scene: Scene,
+) -> None:
+    scene.enter()
+    lease_runs_out(scene, 2)
+    scene.run_out()
+    scene.go()
+    learn(scene, 1, Outcome.ACCEPTED, detail="")
+    assert learn(scene, 3, Outcome.NOT_SENT) is State.DEFERRED
+    assert learn(scene, 2, Outcome.NOT_SENT) is State.ACCEPTED
+
+
+def test_it_does_not_where_its_report_said_meanwhile_that_it_did_not_arrive(scene: Scene) -> None:
+    scene.enter()
+    lease_runs_out(scene)
+    scene.run_out()
+    scene.go()
+    learn(scene, 1, Outcome.ACCEPTED, detail="")
+    assert scene.report_on(mid_of("m1", 1), PHONE_IS_OFF) == "sending"
+    assert learn(scene, 2, Outcome.NOT_SENT) is State.DEFERRED
 
 
 @pytest.mark.parametrize("second", [None, Outcome.MAYBE_SENT])

@@ -130,6 +130,13 @@ class Modelled:
         unsent = {Outcome.NOT_SENT, Outcome.REFUSED}
         return all(call.outcome in unsent for call in self.calls[n:])
 
+    @property
+    def is_known_accepted(self) -> bool:
+        """Tell whether the last call that can have been sent was accepted, and not reported on."""
+        unsent = {Outcome.NOT_SENT, Outcome.REFUSED}
+        sent = [call for call in self.calls if call.outcome not in unsent]
+        return bool(sent) and sent[-1].outcome is Outcome.ACCEPTED and not sent[-1].stat
+
     def set_timer(self, wait_s: float) -> None:
         self.due = wait_s == 0 or self.over
 
@@ -243,8 +250,9 @@ class Model:
         self._learn(call, outcome)
         if was_in_doubt:
             self._resolve(m, outcome)
-        counts = n == len(m.calls) or (outcome is Outcome.ACCEPTED and m.is_last_sent(n))
-        if counts and not m.final:
+        if m.is_known_accepted and m.state is not State.ACCEPTED and not m.final:
+            self._follow(m, Outcome.ACCEPTED, wait_s, excused)
+        elif n == len(m.calls) and not m.final:
             self._follow(m, outcome, wait_s, excused)
         if mid:
             call.mid = mid

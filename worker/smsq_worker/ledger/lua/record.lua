@@ -167,10 +167,22 @@ local function follow_untaken(m, r, excused)
   return false, first_reason(m)
 end
 
+-- Return whether the last attempt that may have been sent was accepted, and nothing was reported of it:
+-- then another would be a second SMS, in whichever order that was learnt.
+local function is_accepted(m)
+  for n = m.n, 0, -1 do
+    local fields = attempt(n)
+    local at, outcome = m.f[fields.at], m.f[fields.outcome]
+    if outcome == 'accepted' then return not m.f[fields.stat] end
+    if (at or outcome) and outcome ~= 'not_sent' and outcome ~= 'refused' then return false end
+  end
+  return false
+end
+
 -- Move the message on. `excused`: it waits for the account instead of failing.
 local function follow_result(m, r, excused)
   local is_late = m.state ~= 'sending' or r.attempt ~= m.n
-  if r.outcome == 'accepted' then
+  if is_accepted(m) then
     if not (m.f.accepted or m.f.test) then took('accept', m, now - (m.f.due or m.f.enqueued)) end
     move(m, 'accepted', 'accepted', now)
     drop(m, 'doubt', 'otherwise', 'due')
@@ -229,7 +241,7 @@ local function apply_result(m, r)
 
   local reports, of = reports_before(m, r)
   -- A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
-  local counts = n == m.n or (outcome == 'accepted' and certainly_not_sent(m, n + 1))
+  local counts = n == m.n or m.state ~= 'accepted' and is_accepted(m)
   if counts and is_live(m) then follow_result(m, r, excused) end
   for _, report in ipairs(reports) do apply_report(m, of, r.mid, cjson.decode(report)) end
   return m.state
