@@ -12,6 +12,7 @@ import pytest
 import redis
 from click.testing import CliRunner
 
+import smsq
 from harness.scene import DELIVRD, LONG_AGO, PHONE, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq.connection import connect
@@ -116,6 +117,46 @@ def test_a_code_of_an_attempt_before_the_last_is_not_the_end_of_an_unreported_on
     (notice,) = desk.told
     assert (notice.outcome["state"], notice.outcome["stat"]) == ("unreported", "EXPIRED")
     assert notice.last_stat is None
+
+
+@pytest.fixture
+def in_producers_ledger(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSQ_REDIS_URL", desk.settings.redis_url)
+
+
+@pytest.mark.usefixtures("in_producers_ledger")
+def test_late_news_of_what_a_producer_ended_costs_it_no_callback(desk: Desk) -> None:
+    desk.enter("m1", notify="shop.tasks.told", ttl_s=HOUR)
+    desk.go()
+    desk.run_out()
+    smsq.cancel("m1")
+    # No scheduler has looked at its callbacks by then.
+    desk.record("m1", Outcome.ACCEPTED, detail="")
+    desk.tell_all()
+    assert desk.tell_all() == ["told"]
+    (notice,) = desk.told
+    outcome = notice.outcome
+    assert (outcome["state"], outcome["reason"], outcome["lane"], outcome["phone"]) == (
+        *("failed", "local:cancelled", "notice"),
+        "138****8000",
+    )
+    assert outcome["detail"] == "learnt later: call 1 was accepted after all"
+
+
+@pytest.mark.usefixtures("in_producers_ledger")
+def test_what_came_to_another_end_before_its_first_was_announced_tells_that_one_once(
+    desk: Desk,
+) -> None:
+    desk.enter("m1", notify="shop.tasks.told", ttl_s=24 * HOUR)
+    desk.accept()
+    desk.report("m1", PHONE_IS_OFF)
+    smsq.cancel("m1")
+    desk.report("m1", DELIVRD)
+    assert desk.waiting() == ["new:failed:m1", "task:delivered:m1"]
+    assert desk.tell_all() == ["told"]
+    assert not desk.waiting()
+    (notice,) = desk.told
+    assert (notice.id, notice.outcome["lane"]) == ("m1.delivered", "notice")
 
 
 def test_an_outcome_is_told_with_all_that_is_known(desk: Desk) -> None:

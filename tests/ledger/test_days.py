@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import smsq
-from harness.scene import DELIVRD, Scene, stat
+from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, stat
 from smsq import keys
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.callbacks import Callbacks
@@ -109,6 +109,18 @@ def test_what_producers_end_is_counted_by_a_worker(
     callbacks.claim(10)
     callbacks.claim(10)
     assert counted() == {"cancelled": 1, "delivered": 0}
+
+
+def test_so_it_is_where_it_came_to_another_end_meanwhile(
+    scene: Scene, counted: Callable[..., dict[str, Any]]
+) -> None:
+    for name in ("m1", "m2"):
+        scene.call(name, Outcome.ACCEPTED)
+        scene.report(name, PHONE_IS_OFF)
+        smsq.cancel(name)
+    scene.report("m1", DELIVRD)
+    Callbacks(scene.client, scene.rules).claim(10)
+    assert counted() == {"sent": 2, "failed": 1, "delivered": 1}
 
 
 def test_an_act_of_many_counts_each_of_them(scene: Scene) -> None:

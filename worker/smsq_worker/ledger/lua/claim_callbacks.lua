@@ -1,5 +1,5 @@
 -- Return callbacks that are due, and put off their next wake-up.
--- needs: set_aside message announce clock_step
+-- needs: set_aside message announce compaction clock_step
 --
 -- ARGV[1] how many at most  ARGV[2] ms to the next wake-up
 -- Returns {events, name, ...}
@@ -10,7 +10,8 @@ local answer = {events}
 local function announce_new(id, state)
   local m = load(id)
   if m then
-    announce(m)
+    unfold(m)  -- There may have been late news of it.
+    if m.state == state then announce(m) end  -- Whoever moved it on has announced that.
     count_end_of_new(m, state)
   end
   return true

@@ -121,8 +121,10 @@ local function count_for_day(m)
   end
 end
 
--- Count one that a producer ended: it may not write what all have in common.
+-- Count one that a producer ended in a state: it may not write what all have in common. Where it came to
+-- another end since, it was cancelled, and has been taken back from that.
 local function count_end_of_new(m, state)
-  local ends = end_of(m)
-  if m.state == state and ends and m.lane and not m.f.test then add_to_day(m, ends, 1) end
+  local ends = m.state == state and end_of(m)
+    or m.state ~= state and (state == 'failed' and 'failed:local:cancelled' or COUNTED[state] and state)
+  if ends and m.lane and not m.f.test then add_to_day(m, ends, 1) end
 end
