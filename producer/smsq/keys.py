@@ -87,7 +87,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | campaign | the name of its campaign |
 | account | which of smsq:stops applies; without one it is "default" |
 | via | of a probe: "@" and the key of the only account that it may go through |
-| turn | "1" where it has its slot of a campaign with its own rate |
+| turn | "1" where it has its slot of a campaign with its own rate; "2" once it was counted as going |
 | key | its idempotency key, what follows smsq:k: |
 | hold | "1" where on_ambiguous is hold |
 | resends | resends used up after doubt or a transient report |
@@ -123,7 +123,7 @@ Fields of smsq:campaign:<name>. A message is counted in the act that changes its
 | doubted:<lane> | how many of those that wait may have been sent: a cancel ends them as failed |
 | reason:<reason> | how many have failed for it; "reason:other" beyond 240 fields, at least 50 reasons |
 | stop, stopped | "paused" or "cancelled", and since when |
-| rate, slot | its own attempts a second, and its next free slot in us, where an operator set it |
+| rate, slot, pace | its own attempts a second, its next free slot in us, and when the last that went would be done at that rate, where an operator set it |
 | ended, told | since when none of its messages is live; "1" once that was told |
 
 Scripts derive message keys from ids they read, so the database cannot be a Redis Cluster

@@ -50,6 +50,11 @@ def sweep(scene: Scene) -> None:
     raise AssertionError("the sweep does not end")
 
 
+def gap_is_over(scene: Scene, name: str = SPRING) -> None:
+    """Let as long pass for a slowed campaign as its next message has to wait."""
+    scene.client.hdel(keys.campaign(name), "slot", "pace")
+
+
 def release(scene: Scene) -> list[str]:
     """Let the scheduler look once more, as it does 20 ms later."""
     scene.client.hdel(keys.CLOCK, "campaigns")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from harness.campaigns import SPRING, check, enter, read, release, sweep
+from harness.campaigns import SPRING, check, enter, gap_is_over, read, release, sweep
 from harness.scene import DELIVRD, PHONE_IS_OFF, TEMPLATE, Scene, stat
 from smsq import keys
 from smsq.audit import act
@@ -292,7 +292,7 @@ def test_a_slowed_campaign_goes_at_its_own_rate_and_holds_up_no_other(
     assert scene.admit("c") == Rejected("deferred", State.DEFERRED)
     assert not isinstance(scene.admit("other"), Rejected)
     assert release(scene) == []
-    client.hset(keys.campaign(SPRING), "slot", 0)
+    gap_is_over(scene)
     assert release(scene) == ["b"]
     assert not isinstance(scene.admit("b"), Rejected)  # It keeps its slot until it goes.
     campaigns.do("rate", SPRING)
@@ -306,9 +306,61 @@ def test_who_came_first_goes_first(scene: Scene, campaigns: Campaigns) -> None:
     scene.go("a")
     scene.admit("b")
     enter(scene, "c")
-    scene.client.hset(keys.campaign(SPRING), "slot", 0)
+    gap_is_over(scene)
     assert scene.admit("c") == Rejected("deferred", State.DEFERRED)
     assert release(scene) == ["b"]
+
+
+def test_slots_do_not_add_up_for_messages_that_cannot_go_meanwhile(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    """As in a pause, outside the hours of bulk, or behind a long queue."""
+    enter(scene, "a", "b", "c", "d")
+    campaigns.do("rate", SPRING, rate=0.01)
+    scene.go("a")
+    for name in ("b", "c", "d"):
+        scene.admit(name)
+    for name in ("b", "c", "d"):
+        gap_is_over(scene)
+        assert release(scene) == [name]
+    gap_is_over(scene)
+    assert scene.go("b") == 1
+    for name in ("c", "d"):
+        assert scene.admit(name) == Rejected("deferred", State.DEFERRED)
+    for name in ("c", "d"):
+        assert release(scene) == []
+        gap_is_over(scene)
+        assert release(scene) == [name]
+        assert scene.go(name) == 1
+    check(scene, campaigns, "a", "b", "c", "d")
+
+
+def test_one_that_comes_too_soon_has_its_slot_when_it_may_go_and_not_a_gap_later(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    def stored(name: str) -> float:
+        return float(str(scene.client.hget(keys.campaign(SPRING), name)))
+
+    enter(scene, "a", "b")
+    campaigns.do("rate", SPRING, rate=0.01)
+    scene.go("a")
+    scene.admit("b")
+    scene.client.hdel(keys.campaign(SPRING), "slot")
+    assert release(scene) == ["b"]
+    assert scene.admit("b") == Rejected("deferred", State.DEFERRED)
+    assert scene.now_us() < stored("slot") == stored("pace") - 500_000
+
+
+def test_one_that_waits_for_the_accounts_slot_is_counted_once(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    enter(scene, "a")
+    campaigns.do("rate", SPRING, rate=0.01)
+    scene.client.hset(keys.RATE, "tat", scene.now_us() + 900_000_000)
+    for _ in range(3):
+        assert isinstance(scene.admit("a"), RetryLater)
+    scene.client.hset(keys.RATE, "tat", 0)
+    assert scene.go("a") == 1
 
 
 def test_who_may_go_as_others_do_is_looked_up_no_more(scene: Scene, campaigns: Campaigns) -> None:

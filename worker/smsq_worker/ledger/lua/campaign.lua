@@ -35,7 +35,7 @@ if stop == 'cancelled' or what == 'pause' and stop == 'paused' then
   mark(true)
   return stop
 elseif what == 'rate' and rate == '' then
-  redis.call('HDEL', key, 'rate', 'slot')
+  redis.call('HDEL', key, 'rate', 'slot', 'pace')
   return done('without a rate of its own', stop ~= '')
 elseif what == 'rate' then
   redis.call('HSET', key, 'rate', rate)

@@ -3,6 +3,13 @@
 --
 -- A message keeps its slot (`turn`) until it goes. What has none waits in the campaign's room, from
 -- which the scheduler takes as many as there are slots: so another rate holds for all that wait.
+-- Between its slot and its going lie the lane's queue, pauses and the hours of bulk, behind which
+-- slots would add up: so it is also counted when it goes (`pace`).
+
+-- So many us' worth more than its rate may go at once.
+local AT_ONCE = 1000000
+-- What `turn` is of one that was counted.
+local GOES = '2'
 
 local campaigns = {}
 
@@ -10,9 +17,9 @@ local campaigns = {}
 local function campaign_of(m)
   local one = campaigns[m.campaign]
   if not one then
-    local f = redis.call('HMGET', KEY_CAMPAIGN .. m.campaign, 'stop', 'rate', 'slot')
+    local f = redis.call('HMGET', KEY_CAMPAIGN .. m.campaign, 'stop', 'rate', 'slot', 'pace')
     one = {key = KEY_CAMPAIGN .. m.campaign, stop = f[1], rate = tonumber(f[2]),
-      slot = tonumber(f[3] or 0)}
+      slot = tonumber(f[3] or 0), pace = tonumber(f[4] or 0)}
     campaigns[m.campaign] = one
   end
   return one
@@ -44,13 +51,36 @@ local function book_slots(one, at_most)
   return n
 end
 
+-- Count that a message of a campaign goes; return whether it may.
+local function keeps_pace(one)
+  local us = clock[1] * 1000000 + clock[2]
+  local gap = 1000000 / one.rate
+  -- Further ahead, as `slot` in book_slots.
+  local pace = math.max(us, math.min(one.pace, us + AT_ONCE + gap))
+  if pace > us + AT_ONCE then
+    -- The next slot is when one may go: neither sooner, nor a whole gap later.
+    local slot = pace - AT_ONCE / 2
+    if slot ~= one.slot then
+      one.slot = slot
+      redis.call('HSET', one.key, 'slot', whole(slot))
+    end
+    return false
+  end
+  one.pace = pace + gap
+  redis.call('HSET', one.key, 'pace', whole(one.pace))
+  return true
+end
+
 -- Return whether a message may go as far as its campaign's rate is concerned. Those that wait go first.
 local function has_turn(m)
   local one = campaign_of(m)
-  if not one.rate or m.f.turn then return true end
-  if redis.call('ZCARD', KEY_CAMPAIGN_ROOM .. m.campaign) > 0 or book_slots(one, 1) == 0 then
+  if not one.rate or m.f.turn == GOES then return true end
+  local has_slot = m.f.turn
+    or redis.call('ZCARD', KEY_CAMPAIGN_ROOM .. m.campaign) == 0 and book_slots(one, 1) > 0
+  if not (has_slot and keeps_pace(one)) then
+    drop(m, 'turn')
     return false
   end
-  set(m, 'turn', 1)
+  set(m, 'turn', GOES)
   return true
 end
