@@ -249,6 +249,33 @@ def test_messages_from_before_the_keys_are_sent_and_encrypted(
     assert told.levelno == logging.WARNING
 
 
+@pytest.mark.parametrize("payload", ['["1380', f'["{PHONE}"]', f'["{PHONE}", 5]', '["1x", "1"]'])
+def test_one_that_is_malformed_keeps_no_other_waiting(
+    start: Start, client: redis.Redis, payload: str
+) -> None:
+    before = start()
+    for name in ("m1", "m2"):
+        enter(before, name)
+    client.set(keys.payload("m1"), payload)
+    malformed, good = start(OLD).ledger.admit_many([("m1", ""), ("m2", "")])
+    assert isinstance(malformed, Admitted)
+    assert isinstance(good, Admitted)
+    assert (malformed.phone, good.phone) == ("", PHONE)  # Without a number it is not sent.
+
+
+@pytest.mark.parametrize("entry", ["no JSON", "5", "{}", '{"phone": 5}'])
+def test_a_malformed_entry_of_a_suppressed_number_keeps_no_worker_from_starting(
+    start: Start, client: redis.Redis, caplog: pytest.LogCaptureFixture, entry: str
+) -> None:
+    start().control.suppress(PHONE, "operator", datetime.now(UTC) + timedelta(days=1))
+    client.hset(keys.SUPPRESSED, "some digest", entry)
+    scene = start(OLD)
+    assert f"an entry of {keys.SUPPRESSED} is malformed, and left as it is" in caplog.messages
+    assert suppressed(scene) == [PHONE]
+    assert client.hget(keys.SUPPRESSED, "some digest") == entry
+    assert readable(client) == []
+
+
 def test_numbers_suppressed_before_the_keys_stay_so(start: Start, client: redis.Redis) -> None:
     before = start()
     before.control.suppress(PHONE, "operator", datetime.now(UTC) + timedelta(days=1))

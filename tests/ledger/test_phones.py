@@ -13,11 +13,13 @@ import redis
 
 from harness.scene import DELIVRD, LONG_AGO, OTHER_PHONE, PHONE, Scene, stat
 from smsq import keys
+from smsq.cipher import PlaintextCipher
 from smsq.contract import Lane, State
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.limits import phone_limits
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, Rejected, RetryLater
+from smsq_worker.ledger.suppressed import SuppressedCounter
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 BLACKLISTED = stat("MA:0001", "permanent", suppress_ms=180 * DAY)
@@ -407,3 +409,13 @@ def test_a_final_message_does_not_show_whom_it_went_to(scene: Scene) -> None:
     scene.call("m1", Outcome.ACCEPTED)
     scene.report("m1", DELIVRD)
     assert scene.field("m1", "who") is None
+
+
+def test_a_malformed_entry_does_not_keep_others_from_being_counted(scene: Scene) -> None:
+    for phone in (PHONE, OTHER_PHONE):
+        scene.control.suppress(phone, "operator", TOMORROW)
+    counter = SuppressedCounter(scene.client, scene.settings.redis_url, PlaintextCipher())
+    for phone in (PHONE, OTHER_PHONE):
+        counter.add(phone, Lane.BULK)
+    scene.client.hset(keys.SUPPRESSED, keys.phone_hash(PHONE), "no JSON")
+    assert counter.count() == 1

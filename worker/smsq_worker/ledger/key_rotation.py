@@ -47,14 +47,18 @@ def _renew_suppressed(client: Client, cipher: FernetCipher, move: Script) -> Ite
     load = "SCRIPT", "LOAD", move.text
     commands: list[tuple[Any, ...]] = [load]
     for phone_hash, text in client.hscan_iter(keys.SUPPRESSED, count=AT_ONCE):
-        entry: dict[str, Any] = json.loads(text)
-        # What no key opens stays suppressed: only its digest counts.
-        with suppress(Unreadable):
-            phone = cipher.renewed(entry["phone"])
-            if phone != entry["phone"]:
-                now = cipher.phone_hash(cipher.show(phone))
-                new = json.dumps(entry | {"phone": phone})
-                commands.append(("EVALSHA", move.sha, 0, phone_hash, text, now, new))
+        try:
+            entry: dict[str, Any] = json.loads(text)
+            # What no key opens stays suppressed: only its digest counts.
+            with suppress(Unreadable):
+                phone = cipher.renewed(entry["phone"])
+                if phone != entry["phone"]:
+                    now = cipher.phone_hash(cipher.show(phone))
+                    new = json.dumps(entry | {"phone": phone})
+                    commands.append(("EVALSHA", move.sha, 0, phone_hash, text, now, new))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # No worker would start for it.
+            log.warning("an entry of %s is malformed, and left as it is", keys.SUPPRESSED)
         if len(commands) > AT_ONCE:
             yield from perform(client, answered(commands))[1:]
             commands = [load]

@@ -18,15 +18,18 @@ class EncryptingActs(Acts):
 
     _warned_of_plain = False
 
-    def _encrypt(self, cipher: PlaintextCipher, message_id: str, payload: str) -> None:
+    def _encrypt(self, cipher: PlaintextCipher, message_id: str, payload: str) -> bool:
+        """Encrypt a message's payload; return False where it is malformed."""
         phone, code = opened(cipher, payload)
-        if phone:
-            now, digest = cipher.seal(phone, code), cipher.phone_hash(phone)
-            if kept := json.loads(payload)[2:]:  # of what may be sent again: ends.lua
-                kept[2:3] = [digest]
-                now = to_json([*json.loads(now), *kept])
-            of_message = keys.message(message_id), keys.payload(message_id)
-            self._run_plain("seal", payload, now, digest, keys=of_message)
+        if not phone:
+            return False
+        now, digest = cipher.seal(phone, code), cipher.phone_hash(phone)
+        if kept := json.loads(payload)[2:]:  # of what may be sent again: ends.lua
+            kept[2:3] = [digest]
+            now = to_json([*json.loads(now), *kept])
+        of_message = keys.message(message_id), keys.payload(message_id)
+        self._run_plain("seal", payload, now, digest, keys=of_message)
+        return True
 
     def _encrypt_message_of(self, mid: str) -> None:
         """Encrypt a message whose number is about to be kept for long."""

@@ -141,9 +141,16 @@ class SuppressedCounter:
         found: Any = asked(self._url, self._client.hmget, keys.SUPPRESSED, hashes)
         now = asked(self._url, now_ms, self._client)
         for text, (_, lane) in zip(found, self._phones, strict=True):
-            one = _of_lane(json.loads(text), lane) if text else None
-            self._count += bool(one and one["until"] > now)
+            self._count += bool(text and _is_suppressed(text, lane, now))
         self._phones.clear()
+
+
+def _is_suppressed(text: str, lane: Lane, now: int) -> bool:
+    try:
+        one = _of_lane(json.loads(text), lane)
+        return bool(one and one["until"] > now)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False  # It is malformed: workers set its messages aside until it is corrected.
 
 
 def _suppression(cipher: PlaintextCipher, phone: str, entry: dict[str, Any]) -> tuple[str, str]:

@@ -126,7 +126,7 @@ local function payload_unusable(m, go)
     return ended(m)
   end
   if not is_utf8(payload .. m.template) then error('its payload is no text') end
-  if encrypt and payload:find('^%["%d') then return {'plain', payload} end
+  if encrypt and not go.is_known and payload:find('^%["%d') then return {'plain', payload} end
   go.payload = payload
 end
 
