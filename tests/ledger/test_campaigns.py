@@ -266,6 +266,23 @@ def test_many_go_on_in_slices_and_in_their_order(scene: Scene, campaigns: Campai
     assert release(scene) == names[100:]
 
 
+def test_many_campaigns_that_go_on_together_share_a_slice(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    names = [f"c{n}-{i}" for n in range(30) for i in range(5)]
+    for name in names:
+        enter(scene, name, campaign=name.partition("-")[0])
+        campaigns.do("pause", name.partition("-")[0])
+        scene.admit(name)
+    for n in range(30):
+        campaigns.do("resume", f"c{n}")
+    first = release(scene)
+    # An otp must not wait for as many as there are campaigns; and none of these waits for another.
+    assert len(first) == 100
+    assert len({name.partition("-")[0] for name in first}) == 30
+    assert sorted(first + release(scene)) == sorted(names)
+
+
 # --- rate -----------------------------------------------------------------------------------
 
 DEEDS: list[tuple[Deed, float | None]] = [

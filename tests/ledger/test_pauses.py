@@ -724,6 +724,25 @@ def test_many_that_waited_are_woken_so_many_at_a_time(
     assert sorted(name for names in woken for name in names) == some(5)
 
 
+def test_so_it_is_where_several_templates_go_on_together(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = [f"SMS_{n}" for n in range(4)]
+    for template in templates:
+        scene.control.pause(f"template:{template}", "by hand")
+        for n in range(3):
+            scene.enter(f"{template} {n}", template=template)
+            scene.stays(f"{template} {n}")
+    for template in templates:
+        scene.control.resume(f"template:{template}", "approved")
+    monkeypatch.setattr("smsq_worker.ledger.timers.CLAIM_AT_MOST", 4)
+    scene.claim()
+    assert [len(scene.room(template)) for template in templates] == [2, 2, 2, 2]
+    woken = [name for _ in range(4) for name in scene.woken()]
+    assert len(woken) == 8
+    assert not scene.client.exists("smsq:released")
+
+
 def test_a_template_that_is_paused_again_wakes_nobody_in_vain(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,24 @@ def test_a_lease_that_ran_out_does_not_wait_behind_a_campaign(scene: Scene, lane
     scene.claim()
     assert scene.state("m1") == "deferred"
     assert scene.client.zcard(f"{keys.TIMERS}:leases") == 0
+
+
+def test_where_earlier_lanes_took_more_than_a_slice_none_reads_all_that_is_due(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIMIT takes less than 0 for all, of which there may be a million."""
+    monkeypatch.setattr("smsq_worker.ledger.timers.CLAIM_AT_MOST", 1)
+    scene.enter("m1", lane="otp")
+    scene.go("m1")
+    comes_due(scene, "m1")  # To end a lease counts as much as four wake-ups.
+    with scene.client.monitor() as monitor:
+        scene.claim()
+        scene.client.echo("done")
+        commands = (one["command"].split() for one in monitor.listen())
+        seen = [*takewhile(lambda one: one[0] != "ECHO", commands)]
+    reads = [one for one in seen if one[0] == "ZRANGEBYSCORE" and "LIMIT" in one]
+    assert reads
+    assert all(int(one[-1]) > 0 for one in reads)
 
 
 def test_a_campaign_comes_in_slices_that_leave_room_and_otps_come_between(scene: Scene) -> None:

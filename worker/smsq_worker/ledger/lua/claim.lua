@@ -211,15 +211,17 @@ local function release(room, id)
   return true
 end
 
--- What waited for a template goes on, `limit` at a time.
+-- What waited for templates goes on, `limit` of all at a time.
 local function release_waiting()
-  for _, template in ipairs(redis.call('SMEMBERS', KEY_RELEASED)) do
+  local templates = redis.call('SMEMBERS', KEY_RELEASED)
+  local share = math.ceil(limit / #templates)
+  for _, template in ipairs(templates) do
     local room = KEY_WAITING .. template
-    local ids, is_any = redis.call('ZPOPMIN', room, limit), false
+    local ids, is_any = redis.call('ZPOPMIN', room, share), false
     for i = 1, #ids, 2 do
       is_any = apart('message', ids[i], release, room, ids[i]) ~= false or is_any
     end
-    if #ids < 2 * limit or not is_any then redis.call('SREM', KEY_RELEASED, template) end
+    if #ids < 2 * share or not is_any then redis.call('SREM', KEY_RELEASED, template) end
   end
 end
 
@@ -298,6 +300,7 @@ local function due_in(timers)
 end
 
 local function run_out_indexed(index)
+  if limit <= 0 then return end  -- LIMIT takes less than 0 for all.
   for _, id in ipairs(due_in(index)) do
     if limit <= 0 then break end
     score(index, id)

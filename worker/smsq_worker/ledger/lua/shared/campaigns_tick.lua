@@ -10,8 +10,8 @@
 -- together. An otp waits for half a slice, if for any: more slices keep it less than larger ones.
 local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 20, 300, 10
 local SWEEP_MS = 10
--- So many of a campaign are let go on, in slices that are so far apart.
-local RELEASED_AT_ONCE = 50
+-- So many of a campaign, and of all, are let go on, in slices that are so far apart.
+local RELEASED_AT_ONCE, RELEASED_OF_ALL = 50, 100
 local RELEASE_MS = 20
 -- There may be thousands: so many of them, at random, have their turn.
 local ROOMS_AT_ONCE = 40
@@ -67,15 +67,16 @@ local function let_go(id, is_slower, wake)
   return true
 end
 
--- Let go on what waits for a campaign. Returns ms until more can, nil where nothing waits for that.
-local function release_of(name, wake)
+-- Let go on what waits for a campaign, so many at most. Returns how many did, and ms until more can, nil
+-- where nothing waits for that.
+local function release_of(name, wake, at_most)
   local room, one = KEY_CAMPAIGN_ROOM .. name, campaign_of({campaign = name})
   local waiting = redis.call('ZCARD', room)
   if one.stop or waiting == 0 then  -- Who resumes it puts it in again.
     redis.call('SREM', KEY_CAMPAIGN_ROOMS, name)
-    return nil
+    return 0, nil
   end
-  local n = math.min(waiting, RELEASED_AT_ONCE)
+  local n = math.min(waiting, at_most)
   if one.rate then n = book_slots(one, n) end
   local ids = n > 0 and redis.call('ZPOPMIN', room, n) or {}
   for i = 1, #ids, 2 do
@@ -83,8 +84,8 @@ local function release_of(name, wake)
       redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, ids[i])
     end
   end
-  if n == waiting then return nil end
-  return one.rate and math.ceil(1000 / one.rate) or 0
+  if n == waiting then return n, nil end
+  return n, one.rate and n < at_most and math.ceil(1000 / one.rate) or 0
 end
 
 local WAITING_STATES = {queued = 1, deferred = 1, held = 1}
@@ -142,8 +143,11 @@ local function look_after_campaigns(wake)
   if rooms > 0 and may_follow(redis.call('HGET', KEY_CLOCK, 'campaigns'), RELEASE_MS) then
     redis.call('HSET', KEY_CLOCK, 'campaigns', now)
     rooms = redis.call('SRANDMEMBER', KEY_CAMPAIGN_ROOMS, ROOMS_AT_ONCE)
-    for _, name in ipairs(rooms) do
-      local ms = release_of(name, wake)
+    local left = RELEASED_OF_ALL
+    for i, name in ipairs(rooms) do
+      local share = math.min(RELEASED_AT_ONCE, math.ceil(left / (#rooms - i + 1)))
+      local n, ms = release_of(name, wake, share)
+      left = left - n
       if ms and (not soonest or ms < soonest) then soonest = ms end
     end
   end
