@@ -303,6 +303,31 @@ def test_a_receiver_that_is_down_costs_one_try_at_a_time(hooked: Desk) -> None:
     assert not hooked.client.hgetall("smsq:receivers")
 
 
+def test_nor_does_it_wait_behind_all_that_waits_for_that_one(hooked: Desk) -> None:
+    count = 700
+    for n in range(count):
+        name = f"{keys.CALLBACK}failed:m{n}"
+        outcome = json.dumps({"id": f"m{n}", "state": "failed", "lane": "bulk"})
+        hooked.client.hset(name, mapping={"outcome": outcome, "since": hooked.now_ms()})
+        hooked.client.zadd(keys.NOTICES, {f"webhook:failed:m{n}": LONG_AGO})
+    hooked.client.hset(keys.RECEIVERS, "webhook", f"1 {hooked.now_ms() + HOUR_MS}")
+    hooked.client.hset(
+        f"{keys.CALLBACK}failed:other",
+        mapping={
+            "outcome": json.dumps({"id": "other", "state": "failed", "lane": "bulk"}),
+            "since": hooked.now_ms(),
+        },
+    )
+    hooked.client.zadd(keys.NOTICES, {"task:failed:other": LONG_AGO + 1})
+    assert hooked.tell_all() == ["told"]
+    assert [one.name for one in hooked.told] == ["task:failed:other"]
+    # They come when its backoff is over, so many at a time.
+    hooked.rest_is_over()
+    told = [hooked.notices.claim(100) for _ in range(8)]
+    assert [len(names) for names in told] == [*[100] * 7, 0]
+    assert len({name for names in told for name in names}) == count
+
+
 def test_another_receiver_does_not_wait_for_one_that_is_down(hooked: Desk) -> None:
     hooked.answer = lambda n: Posted(done=n.kind != "webhook", detail="HTTP 500")
     for n in range(3):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from smsq import keys
 from smsq.connection import mapped_errors
@@ -18,6 +18,10 @@ from smsq_worker.ledger.campaigns import FINISHED, campaign_outcome
 
 Result = Literal["told", "failed", "unreached", "refused", "hindered", "crowded"]
 """See lua/settle_callback.lua."""
+
+
+CLAIMS_AT_MOST: Final = 20
+"""How often it is asked for more where much waits for endpoints in backoff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,15 @@ class Callbacks(Acts):
     """The acts on callbacks. Every method raises LedgerUnavailable where Redis fails."""
 
     def claim(self, at_most: int) -> list[str]:
-        """Return the names of those that are due."""
-        return self._run("claim_callbacks", at_most, _ms(self._rules.notice_lease_s))
+        """Return the names of those that are due, and whose endpoints are in no backoff."""
+        names = list[str]()
+        for _ in range(CLAIMS_AT_MOST):
+            room = at_most - len(names)
+            more, *found = self._run("claim_callbacks", room, _ms(self._rules.notice_lease_s))
+            names += found
+            if not more:
+                break
+        return names
 
     def take(self, name: str) -> Callback | str:
         """Take one to dispatch it, or return why not: gone, copy, wait, or bad: set aside."""
