@@ -302,6 +302,7 @@ def test_a_template_is_paused_by_reports_of_after_the_step(scene: Scene, steps: 
     scope = template_scope(TEMPLATE)
     scene.control.pause(scope, "by hand")
     scene.control.resume(scope, "by hand")
+    scene.claim()  # A worker's clock has seen the time, however long that took.
     take(scene, steps)
     for n in range(5):
         scene.call(f"bad{n}", Outcome.ACCEPTED)
