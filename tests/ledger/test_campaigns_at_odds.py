@@ -251,6 +251,24 @@ def test_one_that_cannot_be_let_go_is_tried_again_and_stops_no_other(
     scene.wake("bad")
 
 
+def test_a_record_that_is_none_keeps_no_other_campaign_from_going_on(
+    scene: Scene, campaigns: Campaigns
+) -> None:
+    for name in ("bad", "good"):
+        enter(scene, name, campaign=name)
+        campaigns.do("pause", name)
+        scene.admit(name)
+        campaigns.do("resume", name)
+    record = scene.client.hgetall(keys.campaign("bad"))
+    scene.client.set(keys.campaign("bad"), "no record")
+    assert release(scene) == ["good"]
+    scene.enter("plain", send_at=scene.now_ms() / 1000 + 60)
+    assert scene.run_out("plain") == ["plain"]
+    scene.client.delete(keys.campaign("bad"))
+    scene.client.hset(keys.campaign("bad"), mapping=record)  # type: ignore[arg-type]
+    assert release(scene) == ["bad"]
+
+
 # --- the clock -------------------------------------------------------------------------------
 
 

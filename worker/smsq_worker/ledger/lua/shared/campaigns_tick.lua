@@ -67,14 +67,14 @@ local function let_go(id, is_slower, wake)
   return true
 end
 
--- Let go on what waits for a campaign, so many at most. Returns how many did, and ms until more can, nil
--- where nothing waits for that.
+-- Let go on what waits for a campaign, so many at most. Returns {how many did, ms until more can}, the
+-- latter only where something waits for that.
 local function release_of(name, wake, at_most)
   local room, one = KEY_CAMPAIGN_ROOM .. name, campaign_of({campaign = name})
   local waiting = redis.call('ZCARD', room)
   if one.stop or waiting == 0 then  -- Who resumes it puts it in again.
     redis.call('SREM', KEY_CAMPAIGN_ROOMS, name)
-    return 0, nil
+    return {0}
   end
   local n = math.min(waiting, at_most)
   if one.rate then n = book_slots(one, n) end
@@ -84,8 +84,8 @@ local function release_of(name, wake, at_most)
       redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, ids[i])
     end
   end
-  if n == waiting then return n, nil end
-  return n, one.rate and n < at_most and math.ceil(1000 / one.rate) or 0
+  if n == waiting then return {n} end
+  return {n, one.rate and n < at_most and math.ceil(1000 / one.rate) or 0}
 end
 
 local WAITING_STATES = {queued = 1, deferred = 1, held = 1}
@@ -146,7 +146,7 @@ local function look_after_campaigns(wake)
     local left = RELEASED_OF_ALL
     for i, name in ipairs(rooms) do
       local share = math.min(RELEASED_AT_ONCE, math.ceil(left / (#rooms - i + 1)))
-      local n, ms = release_of(name, wake, share)
+      local n, ms = unpack(apart('campaign', name, release_of, name, wake, share) or {0})
       left = left - n
       if ms and (not soonest or ms < soonest) then soonest = ms end
     end
