@@ -743,6 +743,24 @@ def test_so_it_is_where_several_templates_go_on_together(
     assert not scene.client.exists("smsq:released")
 
 
+@pytest.mark.parametrize("by", ["a probe", "the end of the pause"])
+def test_one_that_cannot_be_understood_as_it_waits_is_tried_again(scene: Scene, by: str) -> None:
+    scene.enter()
+    pause = {"cause": "report", "detail": "", "since": LONG_AGO, "probe_at": scene.now_ms() + 10**6}
+    scene.client.hset(keys.PAUSES, OF_TEMPLATE, json.dumps(pause))
+    scene.stays()
+    assert scene.room() == ["m1"]
+    scene.client.hset(keys.message("m1"), "n", "none")
+    if by == "a probe":
+        scene.probe_is_due(OF_TEMPLATE)
+    else:
+        scene.control.resume(OF_TEMPLATE, "approved")
+        scene.claim()
+    scene.client.hdel(keys.message("m1"), "n")  # An operator corrects it.
+    assert scene.timer() < scene.now_ms() + 61_000
+    scene.wake()
+
+
 def test_a_template_that_is_paused_again_wakes_nobody_in_vain(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

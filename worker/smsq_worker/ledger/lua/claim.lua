@@ -109,9 +109,18 @@ end
 -- Let a message's timer run out now, if it has one.
 local function due_now(id)
   local m = redis.call('ZSCORE', KEY_TIMERS, id) and load(id)
-  if not m then return end
+  if not m then return true end
   timer(m, now)
   save(m)
+  return true
+end
+
+-- Let one go on that was taken from a template's waiting room. One that cannot be processed has left it,
+-- and would come to the end of its ttl.
+local function let_go_on(id, act, ...)
+  local is_done = apart('message', id, act, ...)
+  if is_done == nil then redis.call('ZADD', KEY_TIMERS, 'XX', now + AGAIN_MS, id) end
+  return is_done
 end
 
 -- What operators did, and what was set aside, to be logged by one worker.
@@ -126,7 +135,7 @@ local function permit_probe(scope, p)
   keep(scope, p)
   local template = template_of(scope)
   local first = template and redis.call('ZPOPMIN', KEY_WAITING .. template)[1]
-  if first then apart('message', first, due_now, first) end
+  if first then let_go_on(first, due_now, first) end
 end
 
 local function look_at_pause(scope, p, gates)
@@ -219,7 +228,7 @@ local function release_waiting()
     local room = KEY_WAITING .. template
     local ids, is_any = redis.call('ZPOPMIN', room, share), false
     for i = 1, #ids, 2 do
-      is_any = apart('message', ids[i], release, room, ids[i]) ~= false or is_any
+      is_any = let_go_on(ids[i], release, room, ids[i]) ~= false or is_any
     end
     if #ids < 2 * share or not is_any then redis.call('SREM', KEY_RELEASED, template) end
   end
