@@ -489,7 +489,9 @@ def test_a_message_that_a_worker_has_in_hand_is_not_woken_up(scene: Scene) -> No
     an_old_wake_up(scene)
     scene.enter("later")
     assert look_again(scene, ["later"]) == []
-    scene.ledger.in_hand(["m1", "gone"])
+    scene.enter("malformed")
+    scene.client.hset(keys.message("malformed"), "expires", "soon")
+    scene.ledger.in_hand(["malformed", "m1", "gone"])
     assert scene.client.zscore(keys.TIMERS, "gone") is None
     assert scene.client.hget(keys.message("m1"), "overtaken") is None
     assert look_again(scene, ["later"]) == []

@@ -1,5 +1,5 @@
 -- Note that a worker has the wake-ups of these messages in hand, so that they do not count as lost.
--- needs: message clock_step
+-- needs: set_aside message clock_step
 --
 -- ARGV[1] ms until the scheduler asks again  ARGV[2...] ids
 -- Returns {events}
@@ -17,6 +17,6 @@ local function put_off(id)
 end
 
 return whole_act(function()
-  for i = 2, #ARGV do put_off(ARGV[i]) end
+  for i = 2, #ARGV do apart('message', ARGV[i], put_off, ARGV[i]) end
   return {events}
 end)
