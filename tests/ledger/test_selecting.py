@@ -220,6 +220,21 @@ def test_duplicates_are_counted_as_one_reason_by_which_they_are_found(
     assert [name for name, _at in found] == ["m3", "m1"]
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_what_cannot_be_understood_hides_no_other(
+    scene: Scene, selector: Selector, *, scan: bool
+) -> None:
+    for name in ("none", "m1", "folded"):
+        scene.call(name, Outcome.REFUSED)
+    scene.client.hset(keys.message("folded"), "fold", "in no form")
+    scene.client.delete(keys.message("none"))
+    scene.client.set(keys.message("none"), "no hash")
+    for selection in (Selection(), Selection({"state": ["failed"]}, phone=PHONE)):
+        rows = selector.page(selection, 10, scan=scan).rows
+        assert [name for name, _ in rows] == ["m1"]
+    assert selector.count(Selection(), ["lane"], scan=scan).groups == {("notice",): 1}
+
+
 @pytest.mark.parametrize(("after", "scan"), [("1", False), ("a.b", False), ("1.2", True)])
 def test_a_page_that_never_was_is_refused(selector: Selector, after: str, scan: bool) -> None:
     with pytest.raises(BadCursor):

@@ -76,21 +76,25 @@ local function end_as_campaign(id, f)
   end
 end
 
--- Put what is kept folded where it is when it is not, see compaction.lua.
+-- Put what is kept folded where it is when it is not, see compaction.lua. Returns whether that is what it
+-- should be.
 local function unfold(f)
   local enqueued, _, _, _, lane, phone, stat =
     f[at.fold]:match('^(%S+) (%S*) (%S*) (%S+) (%S+) (%S*) (.*)$')
+  if not enqueued then return false end
   if at.enqueued then f[at.enqueued] = enqueued end
   if at.lane then f[at.lane] = LANE[lane] end
   if at.stat then f[at.stat] = stat end
   if at.phone then f[at.phone] = phone:gsub('^...', '%0****') end
+  return true
 end
 
+-- Read a message; nil where there is none, or none that can be understood: it must not hide the others.
 local function read(id)
-  local f = call('HMGET', KEY_MESSAGE .. id, unpack(fields))
+  local f = redis.pcall('HMGET', KEY_MESSAGE .. id, unpack(fields))
   local state = f[1]
   if not state then return nil end
-  if at.fold and f[at.fold] then unfold(f) end
+  if at.fold and f[at.fold] and not unfold(f) then return nil end
   if at.enqueued then
     f[at.enqueued] = tonumber(f[at.enqueued])
     if not f[at.enqueued] then return nil end
