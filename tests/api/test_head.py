@@ -63,6 +63,7 @@ def test_it_says_how_long_the_body_is_and_whether_more_may_follow(
     [
         ["POST / HTTP/1.1", "Content-Length: 1", "Content-Length: 1"],
         ["POST / HTTP/1.1", "Content-Length: +1"],
+        ["POST / HTTP/1.1", f"Content-Length: {'0' * 5000}1"],
         ["POST / HTTP/1.1", "Content-Length: 1", "Transfer-Encoding: chunked"],
         ["POST / HTTP/1.1", "Transfer-Encoding: chunked, gzip"],
         ["POST / HTTP/1.1", "Connection: Upgrade", "Upgrade: x", "Transfer-Encoding: gzip"],

@@ -49,6 +49,7 @@ RAW = {
     "length-negative": lines(POST, HOST, "Content-Length: -1"),
     "length-empty": lines(POST, HOST, "Content-Length: "),
     "length-of-other-digits": lines(POST, HOST, "Content-Length: \xb2"),
+    "length-of-thousands-of-digits": lines(POST, HOST, f"Content-Length: {'0' * 5000}1", body=b"x"),
     "length-in-hex": lines(POST, HOST, "Content-Length: 0x10"),
     "length-of-100-digits": lines(POST, HOST, f"Content-Length: {'9' * 100}"),
     "length-of-a-terabyte": lines(POST, HOST, "Content-Length: 1099511627776"),

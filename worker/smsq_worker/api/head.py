@@ -18,6 +18,8 @@ import httptools
 
 MAX_HEAD: Final = 16_384
 """Bytes of a request that are not its body: first line, headers, chunks' framing, trailers."""
+MAX_DIGITS: Final = 20
+"""Of a length. llhttp bounds the number and not the zeros before it; int() refuses thousands."""
 BLANKS: Final = b" \t"
 END: Final = re.compile(rb"\r?\n\r?\n")
 _BEGINNING: Final = re.compile(rb"[A-Z]")
@@ -125,6 +127,6 @@ def _length(headers: Headers) -> int | None:
         return None
     if not lengths:
         return 0
-    if len(lengths) > 1 or not lengths[0].isdigit():
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_DIGITS:
         raise BadRequestError
     return int(lengths[0])
