@@ -57,8 +57,10 @@ class SettingsError(SmsqError, ValueError):
 
     problems: tuple[str, ...]
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        """Take the lines, or the text of them that pickle, copy and Celery give back."""
+        lines = problems.split("\n") if isinstance(problems, str) else problems
+        self.problems = tuple(lines)
         super().__init__("\n".join(self.problems))
 
 

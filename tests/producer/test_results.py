@@ -392,6 +392,26 @@ def test_the_errors_of_a_wait_pass_between_processes(scene: Scene) -> None:
         assert (str(again), again.status) == (str(error), error.status)
 
 
+@pytest.mark.parametrize(
+    "moved",
+    [
+        pytest.param(lambda error: pickle.loads(pickle.dumps(error)), id="pickle"),
+        pytest.param(copy.copy, id="copy"),
+        pytest.param(lambda error: type(error)(*error.args), id="Celery's JSON"),
+    ],
+)
+@pytest.mark.parametrize(
+    "error",
+    [smsq.SettingsError(["SMSQ_REDIS_URL: a", "SMSQ_INDEX: b"]), smsq.KeyConflict("key is that")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_a_hosts_task_says_the_same_in_its_result(
+    error: smsq.SmsqError, moved: Callable[[smsq.SmsqError], smsq.SmsqError]
+) -> None:
+    again = moved(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))
+
+
 def test_a_wait_that_is_cancelled_ends_at_once_and_leaves_no_deadline(scene: Scene) -> None:
     scene.enter()
 
