@@ -144,8 +144,10 @@ class _Sending:
         parse_lane(self.lane)
         if self.campaign is not None:
             parse_campaign(self.campaign)
-        if not 1 <= self.batch_size <= BATCH_AT_MOST:
-            raise ValueError(f"batch_size must be from 1 to {BATCH_AT_MOST}; got {self.batch_size}")
+        is_whole = hasattr(self.batch_size, "__index__")  # A batch of 2.5 would never be full.
+        if not (is_whole and 1 <= self.batch_size <= BATCH_AT_MOST):
+            rule = f"batch_size must be a whole number from 1 to {BATCH_AT_MOST}"
+            raise ValueError(f"{rule}; got {self.batch_size!r:.40}")
         if self.on_invalid not in {"raise", "skip"} and not callable(self.on_invalid):
             shown = f"{self.on_invalid!r:.40}"
             raise ValueError(f'on_invalid must be "raise", "skip" or a function; got {shown}')

@@ -122,8 +122,8 @@ def test_bad_rows_may_be_left_out_and_told(client: redis.Redis) -> None:
     assert told == [(1, bad[1]), (3, bad[3])]
 
 
-@pytest.mark.parametrize("batch_size", [0, 1001, -1])
-def test_a_batch_has_bounds(client: redis.Redis, batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [0, 1001, -1, 2.5, "10", None])
+def test_a_batch_has_bounds(client: redis.Redis, batch_size: Any) -> None:
     with pytest.raises(ValueError, match="from 1 to 1000"):
         smsq.send_many(rows(1), batch_size=batch_size)
 
