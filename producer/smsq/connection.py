@@ -129,6 +129,8 @@ class mapped_errors:  # noqa: N801 - it is used as a function
         if isinstance(error, AuthenticationError):
             what = f"rejected the user or the password{doubt}"
         if isinstance(error, ResponseError):
+            # A server that lacks a command repeats what came with it: a number, and a code.
+            error.args = (str(error).partition(", with args beginning with")[0],)
             what = f"refused the command: {error}"
         raise LedgerUnavailable(f"the ledger at {at} {what}") from error
 

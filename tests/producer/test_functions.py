@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -195,6 +196,20 @@ def test_a_producer_that_may_do_neither_is_told_which_right_it_needs(
     functions.load(admin)
     with pytest.raises(LedgerUnavailable, match=r"neither call functions nor run scripts.*FCALL"):
         producer("+hgetall").enter("m1", MESSAGE)
+
+
+def test_what_a_server_says_of_a_command_that_it_lacks_shows_no_number_and_no_code(
+    settings: Settings,
+) -> None:
+    config = {"rename-command": 'EVALSHA ""'}
+    with (
+        ValkeyServer(port=free_port(), config=config) as server,
+        connect(server.connection_url) as client,
+        pytest.raises(LedgerUnavailable, match=r"unknown command 'EVALSHA'$") as refused,
+    ):
+        LedgerWriter(client, settings).enter("m1", MESSAGE)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert not any(secret in shown for secret in (MESSAGE.phone, "13800", "4829"))
 
 
 def test_rights_may_change_while_a_producer_runs(
