@@ -214,5 +214,5 @@ def _decrypted(fernet: Fernet | MultiFernet, token: str) -> str | None:
 
     try:
         return fernet.decrypt(token).decode()
-    except InvalidToken:
+    except (InvalidToken, ValueError):  # the latter of a token that is not ASCII
         return None

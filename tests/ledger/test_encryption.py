@@ -230,6 +230,17 @@ def test_a_number_whose_key_is_lost_stays_suppressed(start: Start, client: redis
     assert is_refused_as_suppressed(scene, "m2")
 
 
+@pytest.mark.parametrize("bad", ["{", "[]", "1", "{}", '{"phone": 1}', '{"phone": "\ufffd"}'])
+def test_an_entry_that_nobody_can_read_keeps_no_other_under_an_old_key(
+    start: Start, client: redis.Redis, bad: str
+) -> None:
+    start(OLD).control.suppress(PHONE, "by hand", datetime.now(UTC) + timedelta(days=1))
+    client.hset(keys.SUPPRESSED, "x", bad)
+    start(NEW, OLD)
+    assert PHONE in suppressed(start(NEW))
+    assert client.hget(keys.SUPPRESSED, "x") == bad
+
+
 # --- from plain text to keys ----------------------------------------------------------------
 
 
