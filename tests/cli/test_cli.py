@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 import redis
@@ -276,6 +277,21 @@ def test_status_of_an_unknown_id_ends_with_1(
     assert (code, out) == (1, "")
     (line,) = errors.splitlines()
     assert line == f"smsq: nothing is known of {message_id!r}"
+
+
+def test_ctrl_c_while_it_begins_is_no_traceback(environ: dict[str, str], tmp_path: Path) -> None:
+    """Its imports, before click takes over, are most of the time of a short command."""
+    text = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
+    (tmp_path / "click.py").write_text(text, encoding="utf-8")
+    for words in (["status"], ["send", "13800138000", "SMS_1001"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "smsq_worker", *words],
+            env=environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.parametrize("command", ["status", "suppressed export"])

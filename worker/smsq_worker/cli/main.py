@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 if TYPE_CHECKING:
     import click
 
+_STOPPED: Final = 130
+"""What a shell reports for a command that Ctrl-C ended."""
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main() -> None:
     """Run the command line. Exits with 0, 1 (refused, failed) or 2 (usage, settings)."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # While modules were imported; later click and commands take it.
+        sys.exit(_STOPPED)
+
+
+def _main() -> None:
     _prepare_streams()
     if os.environ.get("_SMSQ_COMPLETE"):
         _complete()
