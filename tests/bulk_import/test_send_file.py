@@ -617,6 +617,22 @@ def test_after_ctrl_c_the_same_command_goes_on(
     assert_each_once(client, found, 250)
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--yes"])
+def test_a_report_that_nobody_reads_is_no_fault_of_the_disk(
+    environ: dict[str, str], client: redis.Redis, write: Write, option: str
+) -> None:
+    path = write(many(3))
+    reader, out = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "smsq_worker", "send-file", str(path), option]
+    done = subprocess.run(
+        command, env=environ, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(out)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert len(messages(client)) == (3 if option == "--yes" else 0)
+
+
 def test_ctrl_c_while_stdin_is_read_says_how_far_it_came(
     environ: dict[str, str], client: redis.Redis, home: Path
 ) -> None:

@@ -86,6 +86,8 @@ def send_file(path: str, options: Options) -> NoReturn:
                 _show(report, options)
                 raise SystemExit(1 if report["bad"] else 0)
             _send(bulk, options)
+    except BrokenPipeError:  # Whoever reads the report has gone: as with every other command.
+        raise
     except OSError as error:
         fail("smsq: " + _("the disk fails: {why}", why=error.strerror))
     except KeyboardInterrupt:
