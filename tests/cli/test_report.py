@@ -57,6 +57,9 @@ def test_other_days_are_asked_for(environ: dict[str, str], a_day: Scene) -> None
     assert done.returncode == 0
     done = run(environ, "report", "--day", "2020-01-02")
     assert done.stdout.splitlines()[-1] == "nothing is counted of 2020-01-02"
+    done = run(environ, "report", "--day", "0001-01-02", "--days", "40", "--csv")
+    assert [row["day"] for row in csv.DictReader(io.StringIO(done.stdout))] == []
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

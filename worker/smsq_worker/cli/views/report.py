@@ -34,7 +34,8 @@ def show(day: str, days: int, by: Sequence[str], *, form: Form) -> None:
     settings, client = open_ledger()
     with client:
         last = _read(day, today(client, settings.redis_url))
-        all_days = [last - timedelta(days=n) for n in range(days)]
+        # None is before the first of January of the year 1.
+        all_days = [last - timedelta(days=n) for n in range(min(days, last.toordinal()))]
         found = read_days(client, settings.redis_url, all_days, by)
     if form == "json":
         heads = ("day", *by)
