@@ -150,6 +150,7 @@ def test_the_audit_stream_is_searched_by_time_and_name(
     assert "@" in second
     assert count == "2 acts"
     assert smsq_here("audit", "--who", "bo")[1].splitlines() == [first, "1 act"]
+    assert smsq_here("audit", "--since", "1960-01-01")[1].splitlines() == [first, second, count]
     for since in ("2024-01-01", "2h", "yesterday 18:00", "昨天 18:00"):
         assert smsq_here("audit", "--since", since)[1].splitlines() == [second, "1 act"]
 

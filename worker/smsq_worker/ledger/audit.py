@@ -52,7 +52,7 @@ def entries(
 
 
 def _newest_first(client: Client, since: datetime | None) -> Iterator[Entry]:
-    last, first = "+", str(ms(since)) if since else "-"
+    last, first = "+", str(max(0, ms(since))) if since else "-"  # A stream has no id before 1970.
     while True:
         page: Any = client.xrevrange(keys.AUDIT, last, first, count=_PAGE)
         for entry_id, fields in page:
