@@ -525,6 +525,11 @@ MISTAKES = {
         "field suppress_s: 999999999999 is not allowed",
         "seconds from 0 to 315360000",
     ),
+    "a number beyond showing": (
+        f'[codes."MA:0001"]\nsuppress_s = 0x{"f" * 5000}',
+        "field suppress_s: a number of thousands of digits is not allowed",
+        "seconds from 0 to 315360000",
+    ),
     "bool for a number": (
         '[codes."MA:0001"]\nsuppress_s = true',
         "field suppress_s: true is not allowed",

@@ -142,4 +142,9 @@ def _place(error: Exception) -> str:
 
 def _shown(value: object, secret: bool = False) -> str:
     """Return a blank and a value nearly as TOML writes it, cut to what fits on a line."""
-    return "" if secret else " " + json.dumps(value, ensure_ascii=False, default=str)[:60]
+    if secret:
+        return ""
+    try:
+        return " " + json.dumps(value, ensure_ascii=False, default=str)[:60]
+    except ValueError:  # In hex a number may have thousands of digits.
+        return " a number of thousands of digits"
