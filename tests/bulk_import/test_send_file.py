@@ -208,6 +208,7 @@ BAD_ROWS = {
     "json-code": (f'{{"phone": "{PHONE}", "code": {CODE}}}\n', "leading zeros"),
     "json-name": (f'{{"fone": "{PHONE}"}}\n', "unknown: 'fone' (did you mean phone?)"),
     "json-two-names": (f'{{"phone": "{PHONE}", "手机号": "1"}}\n', "more than one name for phone"),
+    "json-twice": (f'{{"phone": "{PHONE}", "phone": "1"}}\n', "phone is there more than once"),
     "json-deep": ('{"code": ' + "[" * 10_000 + "\n", "not JSON"),
     "json-half-a-pair": (f'{{"phone": "{PHONE}", "code": "\\ud800"}}\n', "half of a surrogate"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -94,15 +95,18 @@ class JsonRecords:
     def _record(self, text: str) -> Record:
         line = self._lines.number
         try:
-            cells = json.loads(text)
+            cells = json.loads(text, object_pairs_hook=_Object)
         except (ValueError, RecursionError):
             return Record(line, text, {}, "not JSON")
-        if not isinstance(cells, dict):
+        if not isinstance(cells, _Object):
             return Record(line, text, {}, "not a JSON object")
         names = {name: self._columns.argument(name) for name in cells}
         unknown_names = [name for name, known in names.items() if known is None]
         if unknown_names:
             return Record(line, cells, {}, f"names {self._columns.unknown(unknown_names)}")
+        for name in filter(None, map(names.get, cells.repeated)):
+            # Whole: of an object only one of the values would be left.
+            return Record(line, text, {}, f"{name} is there more than once")
         given: dict[str, Any] = {}
         for name, value in cells.items():
             known = names[name]
@@ -111,6 +115,15 @@ class JsonRecords:
                     return Record(line, cells, {}, f"more than one name for {known}")
                 given[known] = value
         return Record(line, cells, given)
+
+
+class _Object(dict[str, Any]):
+    """A JSON object, and its names that are there more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.repeated = [name for name, count in counts.items() if count > 1]
 
 
 Records: TypeAlias = CsvRecords | JsonRecords
