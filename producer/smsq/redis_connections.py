@@ -38,7 +38,13 @@ class ReconnectingWhenIdle:
         if self._sock and now - self._used_at > self._idle_s and not self._is_alive():
             self.disconnect()
         if not self._sock:
-            super().connect()  # type: ignore[misc]
+            try:
+                super().connect()  # type: ignore[misc]
+            except BaseException:
+                # redis-py leaves it half greeted where no RedisError ended that: whoever used it
+                # next would read what is left of the greeting, and so the next one its answer.
+                self.disconnect()
+                raise
             now = now_s()
         self._used_at = now
 

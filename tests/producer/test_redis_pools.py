@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -71,6 +76,52 @@ def test_one_that_was_interrupted_leaves_its_answer_to_nobody() -> None:
         assert [echo(client, text) for text in ("third", "fourth")] == ["third", "fourth"]
 
 
+TRACED = ("redis.connection", "redis._parsers", "smsq.connection", "smsq.redis_")
+
+
+@contextmanager
+def interrupted_at(step: int) -> Iterator[list[str]]:
+    """Raise Interrupted at one of the steps, which are lines of TRACED; list those."""
+    taken: list[str] = []
+    before = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        name = str(frame.f_globals.get("__name__"))
+        if not name.startswith(TRACED) or frame.f_code.co_name == "__del__":
+            return None
+        if event == "line":
+            taken.append(f"{name}:{frame.f_lineno}")
+            if len(taken) == step:
+                raise Interrupted
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield taken
+    finally:
+        sys.settrace(before)
+
+
+# A connection that was in nobody's hands just then is closed by the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "kept"])
+def test_wherever_it_was_interrupted_the_next_have_their_own_answers(
+    environ: dict[str, str], is_new: bool
+) -> None:
+    """Also while it connects, and in between of what redis-py itself guards."""
+    for step in count(1):
+        with connect(environ["SMSQ_REDIS_URL"]) as own:
+            if not is_new:
+                echo(own, "first")
+            with suppress(Interrupted), interrupted_at(step) as taken:
+                echo(own, "second")
+            assert [echo(own, text) for text in ("third", "fourth")] == ["third", "fourth"], taken
+        if len(taken) < step:
+            break
+    assert step > 50
+    gc.collect()
+
+
 def test_one_that_the_server_has_closed_costs_a_try_and_no_error(
     client: redis.Redis, own: redis.Redis
 ) -> None:
@@ -84,16 +135,16 @@ def test_one_that_the_server_has_closed_costs_a_try_and_no_error(
 def test_many_threads_have_their_own_answers_and_leave_a_bounded_number_of_connections(
     own: redis.Redis,
 ) -> None:
-    count = KEPT_AT_MOST + 20
-    together = threading.Barrier(count, timeout=30)
+    threads = KEPT_AT_MOST + 20
+    together = threading.Barrier(threads, timeout=30)
 
     def work(n: int) -> None:
         together.wait()
         for k in range(30):
             assert echo(own, f"{n}-{k}") == f"{n}-{k}"
 
-    with ThreadPoolExecutor(count) as pool:
-        list(pool.map(work, range(count)))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
     kept: Any = own.connection_pool
     assert len(kept._kept) <= KEPT_AT_MOST
     # Commands of other kinds have the rest.
