@@ -69,6 +69,9 @@ def reports(text: str = "", **changes: str) -> str:
         ),
         pytest.param(request(json="{ at = nan }") + ANSWER, "[request], field json:", id="nan"),
         pytest.param(
+            request(json=f"{{ at = {'9' * 400} }}") + ANSWER, "[request], field json:", id="long"
+        ),
+        pytest.param(
             request(headers='{ X = "{phone}" }') + ANSWER,
             "[request], field headers: must be a table of headers",
             id="a number in a header",

@@ -120,10 +120,17 @@ def json_template(value: Any, constants: Mapping[str, str]) -> Callable[[Message
         return lambda message: message.values
     if isinstance(value, str):
         return Template(value, constants).fill
-    # TOML has dates, too, and numbers that are none.
-    if not isinstance(value, bool | int | float) or not math.isfinite(value):
+    if not _is_json(value):
         raise ValueError
     return lambda _: value
+
+
+def _is_json(value: Any) -> bool:
+    """Return whether JSON has it: TOML has dates, too, numbers that are none, and longer ones."""
+    try:
+        return isinstance(value, bool | int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _json(value: object) -> str:
