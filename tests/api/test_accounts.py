@@ -30,7 +30,8 @@ from harness.paths import ROOT
 from harness.scene import Scene
 from smsq import SettingsError
 from smsq_worker.api.body import MAX_BODY
-from smsq_worker.api.report_addresses import ReportAddresses
+from smsq_worker.api.head import MAX_HEAD
+from smsq_worker.api.report_addresses import PARTS, ReportAddresses, Reporter
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import WriteCoalescer
 from smsq_worker.domain.states import Outcome
@@ -197,3 +198,18 @@ def test_every_token_is_compared_with() -> None:
     assert addresses.of_path("/reports/") is None
     assert addresses.meant(f"/other/{TOKEN}/x") is found
     assert addresses.meant("//") is None
+
+
+def test_a_path_of_thousands_of_parts_costs_no_more_than_one_of_a_few() -> None:
+    compared = []
+
+    class Counting(ReportAddresses):
+        def find(self, token: str) -> Reporter | None:
+            compared.append(token)
+            return super().find(token)
+
+    addresses = Counting.of(Settings(report_token=TOKEN))
+    for path in ("/" * MAX_HEAD, "/a" * MAX_HEAD, f"{'/a' * MAX_HEAD}/{TOKEN}"):
+        assert addresses.meant(path) is None
+    assert len(compared) <= 3 * PARTS
+    assert addresses.meant(f"/proxy/a/b/reports/{TOKEN}{'/a' * MAX_HEAD}") is not None

@@ -14,6 +14,8 @@ from smsq_worker.vendors.of_accounts import place_of, vendors_of
 from smsq_worker.vendors.vendor import Vendor
 
 PATH: Final = "/reports/"
+PARTS: Final = 16
+"""Of a path that are looked at: a stranger's may have thousands, and each is compared."""
 REPORTER: Final = "smsq.reporter"
 """Where a scope has the Reporter whose address its path is, or None."""
 
@@ -76,5 +78,5 @@ class ReportAddresses:
         return self.find(path.removeprefix(PATH))
 
     def meant(self, path: str) -> Reporter | None:
-        """Return whose token is any part of a path: only who knows it can write that."""
-        return next(filter(None, map(self.find, path.split("/"))), None)
+        """Return whose token is any of a path's first parts: only who knows it can write that."""
+        return next(filter(None, map(self.find, path.split("/", PARTS)[:PARTS])), None)
