@@ -67,12 +67,13 @@ def redis_address(text: str) -> str:
         allowed += ", with / ? # % of a password as %2F %3F %23 %25"
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        # To redis-py and kombu port 0 is none, and so 6379, where another server may be.
+        is_good = parts.port != 0 and is_host(parts.hostname or "")
         options = parse_qs(parts.query, keep_blank_values=True)
     except ValueError:
         raise ValueError(allowed) from None
     # The scheme as written: redis-py takes no capitals.
-    if not text.startswith(("redis://", "rediss://")) or not is_host(parts.hostname or ""):
+    if not (is_good and text.startswith(("redis://", "rediss://"))):
         raise ValueError(allowed)
     database = parts.path.lstrip("/")
     if database and not (database.isascii() and database.isdigit()):

@@ -130,6 +130,6 @@ def as_broker(url: str) -> Broker:
 def _host(text: str) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     host = parts.hostname or ""
-    if not host or parts.netloc != text or "@" in text:
+    if not host or parts.netloc != text or "@" in text or parts.port == 0:
         raise ValueError(ALLOWED)
     return host, parts.port or PORT

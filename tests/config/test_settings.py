@@ -425,6 +425,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
             f"redis:///{PASSWORD}",
             f"redis://:{PASSWORD}@redis:port/0",
             f"redis://:{PASSWORD}@redis:99999/0",
+            f"redis://:{PASSWORD}@redis:0/0",
             f"redis://:{PASSWORD}#@redis/0",
             f"redis://:{PASSWORD}/@redis/0",
             f"redis://redis/{PASSWORD}",
@@ -659,7 +660,10 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "SMSQ_NOTIFY_BROKER_URL": (
         "redis://",
         True,
-        (f"amqp://:{PASSWORD}", f"http://{PASSWORD}.example", f"rediss://:{PASSWORD}@redis/0"),
+        (
+            *(f"amqp://:{PASSWORD}", f"http://{PASSWORD}.example", f"rediss://:{PASSWORD}@redis/0"),
+            *(f"amqp://:{PASSWORD}@rabbit:0/shop", f"redis://:{PASSWORD}@redis:0/0"),
+        ),
     ),
     "SMSQ_NOTIFY_QUEUE": ("1 to 255 letters, digits and _ . : -", False, ("a b", "a/b", "é")),
     "SMSQ_NOTIFY_FOR_S": ("a whole number from 1 to 2592000", False, ("0", "1d")),
@@ -715,6 +719,7 @@ REFUSED_VALUES = [
         f"redis+sentinel://:{PASSWORD}@h1,h2/0/main",
         f"redis+sentinel://:{PASSWORD}@h1,,h2/main/0",
         f"redis+sentinel://:{PASSWORD}@h1:x/main/0",
+        f"redis+sentinel://:{PASSWORD}@h1:0/main/0",
         f"redis+sentinel://:{PASSWORD}@h 1/main/0",
         f"redis+sentinel://:{PASSWORD}@h1/main/0?ssl_cert_reqs=required",
         f"redis+sentinel://:{PASSWORD}@h1/main/0?password={PASSWORD}",

@@ -180,9 +180,8 @@ def broker_address(text: str) -> str:
         "like amqp://user:password@host:5672/vhost"
     ):
         parts = urlsplit(text)
-        _ = parts.port
         is_good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
-        if not (is_good and text.isprintable()):
+        if not (is_good and parts.port != 0 and text.isprintable()):
             raise ValueError
         tls = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
     if tls:
