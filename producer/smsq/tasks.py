@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial, wraps
 from typing import Any, Final
 
-from celery import Task, _state
+from celery import Signature, Task, _state
 
 from smsq import ledgers
 from smsq.app import app
@@ -39,8 +39,9 @@ NOT_EAGER: Final = (
 OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id"})
 """What Celery adds to the options of a part of one."""
 NO_CANVAS: Final = (
-    "send_sms takes no part in a chain, group or chord, as Celery keeps no results of it: call "
-    "delay(...) for each message; for many at once there is send_many(...)"
+    "send_sms takes no part in a chain, group or chord, is no link and goes with no other task, as "
+    "workers of your own app do not know it: call delay(...) for each message, in a task of yours "
+    "if need be; for many at once there is send_many(...)"
 )
 
 
@@ -48,6 +49,33 @@ NO_CANVAS: Final = (
 def _refuse(*_: Any, **__: Any) -> Any:
     """Refuse: the task runs in a worker, and here a message would be lost in silence."""
     raise InvalidMessage(NOT_SENT)
+
+
+class _Alone(Signature):
+    """A signature of `send_sms`, which is of use in this process alone.
+
+    What goes with another task to a worker of the host, as a later part of a chain or a link, is
+    dropped there, as that worker knows no such task. So it is refused here: Celery freezes each
+    part of a chain, group or chord before it publishes the first, and JSON takes the items of all
+    that goes with a task.
+    """
+
+    def clone(self, *args: Any, **options: Any) -> Any:
+        """Return a copy, which is refused as well."""
+        copy: Any = super().clone(*args, **options)
+        copy.__class__ = _Alone
+        return copy
+
+    partial = clone
+
+    def __deepcopy__(self, _: Any) -> Any:
+        """Copy, when the task that it is linked to is copied. Celery's own would return a dict."""
+        return self.clone()
+
+    def _refuse_part(self, *_: Any, **__: Any) -> Any:
+        raise InvalidMessage(NO_CANVAS)
+
+    freeze = items = _refuse_part
 
 
 class SendSms(Task):  # type: ignore[type-arg]
@@ -199,6 +227,12 @@ class SendSms(Task):  # type: ignore[type-arg]
         result = SendResult(new_id())
         after_commit(partial(_send_committed, result, message), using)
         return result
+
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> _Alone:
+        """Return a signature whose `delay` and `apply_async` do as the task's own."""
+        return _Alone(self, args, *starargs, **{"app": self.app, **starkwargs})
+
+    subtask = signature
 
     # A worker would run the last three without an id for each message.
     __call__ = apply = map = starmap = chunks = _refuse

@@ -40,6 +40,12 @@ OVERRIDDEN = {
     "celery.bootsteps:StartStopStep.start": "self parent",
     "celery.bootsteps:StartStopStep.stop": "self parent",
     "celery.bootsteps:Step.requires": "",
+    "celery.canvas:Signature.clone": "self args= kwargs= **opts",
+    "celery.canvas:Signature.freeze": (
+        "self _id= group_id= chord= root_id= parent_id= group_index="
+    ),
+    "celery.canvas:Signature.items": "self",
+    "celery.canvas:Signature.partial": "self args= kwargs= **opts",
     "celery.events.dispatcher:EventDispatcher._publish": (
         "self event producer routing_key retry= retry_policy= utcoffset="
     ),

