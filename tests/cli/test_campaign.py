@@ -291,3 +291,16 @@ def test_a_file_is_not_resumed_into_a_cancelled_campaign(
     assert [one.total for one in campaigns.all()] == [100]
     assert command(*words, "--campaign", "the rest")[0] == 0
     assert {one.name: one.total for one in campaigns.all()} == {found.name: 100, "the rest": 50}
+
+
+def test_explain_says_that_a_key_is_given_up_by_what_was_not_sent(
+    scene: Scene, command: Smsq
+) -> None:
+    scene.enter("a", key="login-7")
+    assert "message  a\n" in command("explain", "login-7")[1]
+    scene.run_out_of_ttl("a")
+    code, shown, told = command("explain", "login-7")
+    assert (code, shown) == (1, "")
+    assert (
+        "an idempotency key is not found any more once its message certainly was not sent" in told
+    )

@@ -53,7 +53,8 @@ def explain(
     ended are not kept, so messages to similar numbers may be among them.
 
     Any other word is a campaign, an idempotency key or a reference, in this order; `smsq list` has
-    an option for each. A key leads to its holder for 24 hours.
+    an option for each. A key leads to its holder for 24 hours, and no longer once that certainly
+    was not sent: the key is free then.
 
     Exits with 1 where nothing is known of it, with 2 where it can be none of these.
     """

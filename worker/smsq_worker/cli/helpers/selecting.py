@@ -43,7 +43,11 @@ selection_options: Final = declare(
     click.option("--caller", **_SEVERAL, help="The relay's caller that sent it."),
     click.option("--reference", **_SEVERAL, help="Your own text, given with it."),
     click.option("--phone", **_TEXT, help="The number, in full."),
-    click.option("--key", **_TEXT, help="The idempotency key with which it was sent."),
+    click.option(
+        "--key",
+        **_TEXT,
+        help="Its idempotency key, which it has no longer once it certainly was not sent.",
+    ),
     click.option("--since", metavar="TIME", help="Enqueued not before, like 10:00 or 2h ago."),
     click.option("--until", metavar="TIME", help="Enqueued before."),
 )

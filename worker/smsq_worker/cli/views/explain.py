@@ -55,7 +55,11 @@ def show_explanation(
                     _("no id and no mid that is known, and no number: {error}", error=told(refusal))
                 )
             words = _("nothing is known of {word!r}", word=word)
-            _unknown(context, _("; ").join([words, *_unindexed(context, selector)]))
+            of_keys = _(
+                "an idempotency key is not found any more once its message certainly was not sent, "
+                "as it is free then: look for that by its number or reference"
+            )
+            _unknown(context, _("; ").join([words, of_keys, *_unindexed(context, selector)]))
 
 
 def _phone(word: str) -> tuple[str, str]:
