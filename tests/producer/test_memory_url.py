@@ -182,9 +182,11 @@ def test_only_a_producer_takes_it(environ: dict[str, str]) -> None:
         ProducerSettings.load(environ)
 
 
-@pytest.mark.parametrize("command", ["worker", "serve", "status", "doctor", "held"])
-def test_nothing_that_runs_serves_it(command: str, environ: dict[str, str]) -> None:
-    done = run(environ | {"SMSQ_REDIS_URL": "memory://"}, command)
+@pytest.mark.parametrize(
+    "words", ["worker", "serve", "status", "doctor", "held", f"send {PHONE} SMS_1001"]
+)
+def test_nothing_that_runs_serves_it(words: str, environ: dict[str, str]) -> None:
+    done = run(environ | {"SMSQ_REDIS_URL": "memory://"}, *words.split())
     assert done.returncode != 0
     assert "SMSQ_REDIS_URL: memory:// is for a backend's own process" in done.stderr
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from smsq_worker.cli.helpers.accounts import account_option
 from smsq_worker.cli.helpers.options import command, message_options
+
+if TYPE_CHECKING:
+    from smsq_worker.config.settings import Settings
 
 
 @command(
@@ -33,15 +37,19 @@ def send(
     Exits with 1 where Redis does not accept it, with 2 where an argument breaks a rule or the key
     was used for another number or template.
     """
+    import os
+
     from smsq import send_sms
     from smsq_worker.cli.helpers.output import echo
+    from smsq_worker.config.settings import Settings
     from smsq_worker.i18n import _
 
+    settings = Settings.load(os.environ)  # A producer would take memory://, which ends with this.
     if account is None:
         result = send_sms.apply_async((phone, template, code), options)
         message_id, duplicate_of = result.id, result.duplicate_of
     else:
-        message_id, duplicate_of = _probe(account, (phone, template, code), options)
+        message_id, duplicate_of = _probe(settings, account, (phone, template, code), options)
     echo(message_id)
     if duplicate_of:
         words = _("its key is that of {id}, so it is not sent", id=duplicate_of)
@@ -49,18 +57,17 @@ def send(
 
 
 def _probe(
-    account: str, args: tuple[str, ...], options: Mapping[str, str | float | None]
+    settings: Settings,
+    account: str,
+    args: tuple[str, ...],
+    options: Mapping[str, str | float | None],
 ) -> tuple[str, str | None]:
     """Enqueue a message that goes over one account alone; return its id, and a duplicate's."""
-    import os
-
     from smsq.contract import new_id, parse
     from smsq.entries import NO_ORIGIN, Origin
     from smsq.tasks import enqueue
     from smsq_worker.cli.helpers.accounts import accounts_of, choose, open_known
-    from smsq_worker.config.settings import Settings
 
-    settings = Settings.load(os.environ)
     chosen = choose(account, accounts_of(settings))
     open_known(settings)
     message, message_id = parse(args, options), new_id()
