@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
+from smsq.connection import NOTHING_ENTERED
 from smsq.contract import LaneName, Message, Row, new_id, parse, parse_campaign, parse_lane
 from smsq.entries import Entered
 from smsq.errors import (
@@ -227,8 +228,9 @@ class _Sending:
             error.args = (f"{error}; {self.enqueued} messages are enqueued before it",)
             raise
         except LedgerUnavailable as error:
-            told = f"{error}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
-            is_known = isinstance(error, LedgerFull)
+            why = str(error).removesuffix(NOTHING_ENTERED)  # It is said of this batch alone.
+            told = f"{why}; {self.enqueued} messages are enqueued, of the next {len(batch)} "
+            is_known = isinstance(error, LedgerFull) or why != str(error)
             stopped = type(error)(told + ("none" if is_known else "it is not known"))
             stopped.enqueued = self.enqueued
             raise stopped from error

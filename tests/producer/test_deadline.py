@@ -154,17 +154,19 @@ def unhurried(environ: dict[str, str], url: str) -> dict[str, str]:
     return environ | {"SMSQ_REDIS_URL": url, "SMSQ_ENQUEUE_TIMEOUT_S": "60"}
 
 
+MANY = "smsq.send_many([{'phone': '13800138000', 'template': 'SMS_1001'}])"
 ACTS = {
     "delay()": "may or may not be in: repeat it with the same key or task_id",
     "adelay()": "may or may not be in: repeat it with the same key or task_id",
-    "smsq.send_many([{'phone': '13800138000', 'template': 'SMS_1001'}])": "it is not known",
+    MANY: "; 0 messages are enqueued, of the next 1 ",
     "smsq.status('m1')": "did not answer",
     "acancel()": "cancelled",
 }
 
 
 BOTH = ("delay()", "adelay()")
-NOTHING_ENTERED = dict.fromkeys(BOTH, "; nothing was entered")
+NONE_OF_MANY = "; 0 messages are enqueued, of the next 1 none"
+NOTHING_ENTERED = dict.fromkeys(BOTH, "; nothing was entered") | {MANY: NONE_OF_MANY}
 
 
 def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: str) -> None:
@@ -184,6 +186,9 @@ def test_where_no_connection_came_about_nothing_was_entered(environ: dict[str, s
             told, _ = backend.does(act)
             assert told.startswith("LedgerUnavailable: ")
             assert told.endswith("; nothing was entered")
+        told, _ = backend.does(MANY)
+        assert told.endswith(NONE_OF_MANY)
+        assert "nothing was entered" not in told
         assert backend.does("acancel()")[0].endswith("; nothing was cancelled")
 
 
