@@ -174,3 +174,14 @@ def _producer_config() -> dict[str, Any]:
 
 app = ProducerApp("smsq", set_as_current=False, fixups=[])
 app.add_defaults(_producer_config)
+
+
+def _in_a_child() -> None:
+    """Begin with a new client: what other threads of the parent had locked would stay locked."""
+    vars(app).pop("ledger_writer", None)
+    client = vars(app).pop("client", None)
+    if client is not None:
+        client.connection_pool.unlock()  # Its end closes it.
+
+
+os.register_at_fork(after_in_child=_in_a_child)

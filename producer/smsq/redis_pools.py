@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from threading import RLock
 from typing import Any, Final
 
 import redis
@@ -58,6 +59,10 @@ class Pool(redis.ConnectionPool):
             self._kept.append(connection)
         else:
             self.release(connection)
+
+    def unlock(self) -> None:
+        """Forget, in a forked process, what the parent's other threads had locked."""
+        self._lock, self._fork_lock = RLock(), RLock()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Disconnect what is kept and what is free, and what is in use if told so."""

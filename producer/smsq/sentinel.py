@@ -50,6 +50,12 @@ class TlsPrimaryConnection(PrimaryConnection, redis.SSLConnection):
 class PrimaryPool(Pool, SentinelConnectionPool):
     """A pool of connections to the server that Sentinels name."""
 
+    def unlock(self) -> None:
+        """Forget what was locked, in those to the Sentinels, too."""
+        super().unlock()
+        for one in self.sentinel_manager.sentinels:
+            one.connection_pool.unlock()
+
 
 def primary_pool(at: Sentinels, **options: Any) -> PrimaryPool:
     """Return a pool of connections to the server that Sentinels name."""
@@ -64,8 +70,7 @@ class _Sentinels(Sentinel):
         options = {name: value for name, value in at.options.items() if name != "ssl"}
         options["connection_class"] = TlsConnection if at.tls else Connection
         self.sentinels = [
-            redis.Redis.from_pool(redis.ConnectionPool(host=host, port=port, **options))
-            for host, port in at.hosts
+            redis.Redis.from_pool(Pool(host=host, port=port, **options)) for host, port in at.hosts
         ]
 
     def discover_master(self, service_name: str) -> tuple[str, int]:

@@ -90,6 +90,26 @@ else:
     print(json.dumps([shop.sent, shop.work()]), flush=True)
 """
 
+LOCKING = """
+import json, os, sys, threading
+import shop
+from smsq.app import app
+
+locked = threading.Event()
+
+def take_a_connection():
+    with app.client.connection_pool._lock:  # As whoever takes or gives back one of redis-py's.
+        locked.set()
+        threading.Event().wait()
+
+threading.Thread(target=take_a_connection, daemon=True).start()
+locked.wait()
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps([shop.sent, shop.work()]), flush=True)
+"""
+
 
 @pytest.fixture
 def shop(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
@@ -142,6 +162,18 @@ def test_a_process_that_forks_after_use_and_its_child_go_on(
         )
     have_their_own([json.loads(done.stdout)], 1)
     all_are_in(shop, client, 3)
+
+
+def test_a_process_that_forks_while_a_thread_takes_a_connection(
+    shop: dict[str, str], client: redis.Redis
+) -> None:
+    with leaving_no_connection(client):
+        command = [sys.executable, "-c", LOCKING]
+        done = subprocess.run(
+            command, env=shop, stdout=subprocess.PIPE, text=True, check=True, timeout=60
+        )
+    have_their_own([json.loads(done.stdout)], 1)
+    all_are_in(shop, client, 2)
 
 
 def test_workers_of_gunicorn_that_preloads_the_application(

@@ -179,3 +179,20 @@ def test_a_forked_process_has_connections_and_envelopes_of_its_own(
     origins = [message["headers"]["origin"].partition("@")[0] for message in found]
     assert len(found) == 103
     assert [origins.count(f"gen{pid}") for pid in pids] == [53, 50]
+
+
+def test_a_childs_pools_are_unlocked_those_to_sentinels_too() -> None:
+    client: Any = connect("redis+sentinel://127.0.0.1:1/service/0")
+    pool = client.connection_pool
+    pools = [pool, *(one.connection_pool for one in pool.sentinel_manager.sentinels)]
+
+    def take() -> None:
+        for one in pools:
+            one._lock.acquire()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    assert [one._lock.acquire(blocking=False) for one in pools] == [False, False]
+    pool.unlock()
+    assert [one._lock.acquire(blocking=False) for one in pools] == [True, True]
