@@ -252,6 +252,24 @@ def test_a_mistake_of_the_environment_is_an_error_too(monkeypatch: pytest.Monkey
         assert host_settings.check() == []
 
 
+def test_settings_with_a_prefix_as_celerys_have_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "redis://:s3cret@h/0"
+    with override_settings(SMSQ_REDIS_URL=url, SMSQ_RETENTION_S=600, SMSQ_INDEX=None):
+        first, second = host_settings.check()
+        assert (first.id, first.is_serious()) == ("smsq.W001", False)
+        words = (
+            'SMSQ_REDIS_URL of Django\'s settings is read by nobody; write SMSQ = {"REDIS_URL": '
+        )
+        assert first.msg.startswith(words)
+        assert second.msg.startswith("SMSQ_RETENTION_S of")
+        # Where they are named to be used, or the environment says the same, nothing is amiss.
+        monkeypatch.setenv("SMSQ_RETENTION_S", "600")
+        with override_settings(SMSQ={"REDIS_URL": url}):
+            assert host_settings.check() == []
+
+
 def test_manage_py_check_tells_mistakes_without_a_traceback(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import WARNING, CheckMessage, Error
 
 from smsq import checks
 from smsq.configuring import Configuration, configuration
@@ -26,6 +26,7 @@ NOT_A_DICT: Final = "smsq.E001"
 UNKNOWN_KEY: Final = "smsq.E002"
 BAD_VALUE: Final = "smsq.E003"
 BAD_VARIABLE: Final = "smsq.E004"
+READ_BY_NOBODY: Final = "smsq.W001"
 
 
 def read(value: object) -> tuple[Configuration, dict[str, str]]:
@@ -54,13 +55,29 @@ def read(value: object) -> tuple[Configuration, dict[str, str]]:
 
 
 def check(**_: Any) -> list[CheckMessage]:
-    """Return everything that is wrong with `SMSQ` and the environment, each as an error."""
+    """Return what is wrong with `SMSQ` and the environment, and what stands beside `SMSQ`."""
+    found: list[CheckMessage] = [*_read_by_nobody()]
     configured, ids = read(getattr(settings, "SMSQ", None))
     try:
         configured.load(os.environ)
     except SettingsError as error:
-        return [Error(line, id=ids.get(line) or _id(line)) for line in error.problems]
-    return []
+        found += [Error(line, id=ids.get(line) or _id(line)) for line in error.problems]
+    return found
+
+
+def _read_by_nobody() -> Iterator[CheckMessage]:
+    """Yield a warning for each setting that is named as Celery's are, with a prefix."""
+    given = getattr(settings, "SMSQ", None)
+    for key in KEYS:
+        name = f"{PREFIX}{key}"
+        value = getattr(settings, name, None)
+        is_used = isinstance(given, Mapping) and key in given
+        if value is not None and not is_used and str(value) != os.environ.get(name):
+            yield CheckMessage(
+                WARNING,
+                f'{name} of Django\'s settings is read by nobody; write SMSQ = {{"{key}": ...}}',
+                id=READ_BY_NOBODY,
+            )
 
 
 def _id(line: str) -> str:
