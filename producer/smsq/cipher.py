@@ -156,11 +156,11 @@ class Opener:
         """Return the cipher."""
         return self.opened or perform(self._client, self.steps())
 
-    def steps(self) -> Steps[PlaintextCipher]:
-        """Return the cipher."""
+    def steps(self, certain: str = "") -> Steps[PlaintextCipher]:
+        """Return the cipher. An error's text ends with what is `certain` then."""
         if self.opened is None:
             keyring = fernets(self._settings.payload_keys)
-            with mapped_errors(self._settings.redis_url):
+            with mapped_errors(self._settings.redis_url, certain, certain):
                 self.opened = yield from self._open(keyring)
         return self.opened
 

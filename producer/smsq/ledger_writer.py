@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from smsq import keys
 from smsq.cipher import Opener, to_json
-from smsq.connection import Client, mapped_errors, perform, running
+from smsq.connection import NOTHING_ENTERED, Client, mapped_errors, perform, running
 from smsq.contract import Lane, Message, State, parse_id
 from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entries, campaign_error
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
@@ -61,7 +61,7 @@ class LedgerWriter:
         LedgerUnavailable, SettingsError where the ledger's payload keys are different,
         InvalidMessage for a bad id, KeyConflict and CampaignCancelled: then nothing is written.
         """
-        cipher = self._cipher.opened or (yield from self._cipher.steps())
+        cipher = self._cipher.opened or (yield from self._cipher.steps(NOTHING_ENTERED))
         entries = as_entries(cipher, [(parse_id(message_id), message)], origin)
         (answer,) = yield from self._writing(entries, wakeup=("one", *wakeup) if wakeup else ())
         found = as_entered(message_id, answer)
@@ -94,7 +94,7 @@ class LedgerWriter:
         """Return messages as `entering_entries` takes them. Raises InvalidMessage for a bad id."""
         for message_id, _ in messages:
             parse_id(message_id)
-        cipher = self._cipher.opened or (yield from self._cipher.steps())
+        cipher = self._cipher.opened or (yield from self._cipher.steps(NOTHING_ENTERED))
         return as_entries(cipher, messages, origin)
 
     def entering_entries(

@@ -24,6 +24,7 @@ import kombu
 import pytest
 import redis
 import trustme
+from cryptography.fernet import Fernet
 
 from harness.faulty_line import TLS_ANSWER, Line, freezing
 from harness.silent_redis import SOON_S, WITHIN_S, dribbling, frozen, hurried, silent
@@ -180,7 +181,12 @@ def test_a_fresh_producer_has_an_answer_in_time(environ: dict[str, str], url: st
             assert took_s < SOON_S
 
 
-def test_where_no_connection_came_about_nothing_was_entered(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_where_no_connection_came_about_nothing_was_entered(
+    environ: dict[str, str], is_encrypted: bool
+) -> None:
+    if is_encrypted:  # The ledger's key is asked for first.
+        environ["SMSQ_PAYLOAD_KEYS"] = Fernet.generate_key().decode()
     with Backend(hurried(environ, "redis://127.0.0.1:1/0")) as backend:
         for act in BOTH:
             told, _ = backend.does(act)
