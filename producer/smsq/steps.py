@@ -6,7 +6,7 @@ the error with which sending them failed, and returns the call's result.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -48,6 +48,33 @@ def unfailed(answers: Answers) -> Answers:
 def as_dict(answer: Any) -> dict[Any, Any]:
     """Return names with their values, which by RESP2 are a list of both."""
     return answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+
+
+def abreast(several: Iterable[Steps[Result]]) -> Steps[list[Result]]:
+    """Take all of these steps, each time in one exchange what they ask for next.
+
+    What one of them raises ends all.
+    """
+    all_steps = list(several)
+    results: dict[int, Result] = {}
+    given: dict[int, Answers | None] = dict.fromkeys(range(len(all_steps)))
+    while True:
+        asked: dict[int, Commands] = {}
+        for place, answers in given.items():
+            try:
+                asked[place] = all_steps[place].send(answers)  # type: ignore[arg-type]
+            except StopIteration as done:
+                results[place] = done.value
+        if not asked:
+            return [results[place] for place in range(len(all_steps))]
+        try:
+            rest = yield [command for commands in asked.values() for command in commands]
+        except BaseException as error:
+            all_steps[next(iter(asked))].throw(error)  # It may map the error.
+            raise
+        given = {}
+        for place, commands in asked.items():
+            given[place], rest = rest[: len(commands)], rest[len(commands) :]
 
 
 def drive(steps: Generator[Asked, Answer, Result], do: Callable[[Asked], Answer]) -> Result:

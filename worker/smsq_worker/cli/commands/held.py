@@ -29,15 +29,16 @@ def held(*, as_json: bool) -> None:
     `resend` risks a duplicate, `drop` a message that never arrived.
     """
     from smsq.contract import is_id
-    from smsq.tracking import read_status
+    from smsq.tracking import read_statuses
     from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.inspection.formatting import local
     from smsq_worker.ledger import Ledger
 
     settings, client = open_ledger()
     rows = []
-    for message_id, since in Ledger(client, settings.rules).held(AT_MOST):
-        status = read_status(client, settings.redis_url, message_id)
+    waiting = Ledger(client, settings.rules).held(AT_MOST)
+    statuses = read_statuses(client, settings.redis_url, (one for one, _since in waiting))
+    for (message_id, since), status in zip(waiting, statuses, strict=True):
         if status is not None or not is_id(message_id):  # otherwise it was settled meanwhile
             last = status.attempts[-1] if status and status.attempts else None
             row = {

@@ -12,7 +12,7 @@ import click
 from smsq.cipher import Opener
 from smsq.contract import mask_phone, parse_phone
 from smsq.errors import InvalidMessage
-from smsq.tracking import read_status
+from smsq.tracking import read_statuses
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.layout import terminal_columns, wrapped
 from smsq_worker.cli.helpers.ledger_client import open_ledger
@@ -130,7 +130,7 @@ def _explain_named(context: Context, selector: Selector, word: str) -> bool:
         note = _("it holds the idempotency key {key}", key=clean(word))
         return _explain_several(context, {"key": word, "found": len(holders)}, holders, note)
     ids = _ids(selector, "reference", word, context.last)
-    read = (read_status(client, settings.redis_url, one) for one in ids)
+    read = read_statuses(client, settings.redis_url, ids)
     # A * in a selection is any text.
     ids = [one.id for one in read if one is not None and one.reference == word]
     note = _(
@@ -158,7 +158,7 @@ def _ids(selector: Selector, field: str, word: str, last: int) -> list[str]:
 def _explain_several(context: Context, what: dict[str, Any], ids: Iterable[str], note: str) -> bool:
     """Print messages as a list, or the only one in full; return whether there is one."""
     client, url = context.client, context.settings.redis_url
-    found = [status for one in ids if (status := read_status(client, url, one)) is not None]
+    found = [status for status in read_statuses(client, url, ids) if status is not None]
     if len(found) == 1 and what["found"] == 1:
         return _explain_id(context, found[0].id)
     found.sort(key=lambda one: one.enqueued_at, reverse=True)
@@ -184,7 +184,7 @@ def _explain_phone(context: Context, selector: Selector, phone: str) -> None:
             on_slice=lambda looked, n: step(min(looked, total), _("{n} found", n=n)),
         ).rows
     newest = [one for one, _at in found[: context.last]]
-    statuses = (read_status(client, settings.redis_url, one) for one in newest)
+    statuses = read_statuses(client, settings.redis_url, newest)
     rows = [row(context, status) for status in statuses if status is not None]
     if not rows:
         _unknown(context, _("no message to {phone} is known", phone=masked))

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import click
 
-from smsq.tracking import Status, read_status
+from smsq.tracking import Status, read_statuses
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.layout import padded, table
 from smsq_worker.cli.helpers.ledger_client import open_ledger
@@ -43,7 +43,8 @@ def show_list(asked: Mapping[str, Any], limit: int, after: str, *, scan: bool, f
                 _("it takes what a page ended with, of the same kind of search"),
                 param_hint="--after",
             ) from None
-        read = (read_status(client, settings.redis_url, one) for one, _enqueued in found.rows)
+        ids = (one for one, _enqueued in found.rows)
+        read = read_statuses(client, settings.redis_url, ids)
         statuses = (one for one in read if one is not None)  # otherwise it was forgotten meanwhile
         notes = selecting.notes(selection, found.by_mask)
         notes += selecting.missing(client, settings, selection, len(found.rows))
