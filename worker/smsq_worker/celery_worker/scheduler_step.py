@@ -23,6 +23,7 @@ from smsq_worker.infra.failure_log import FailureLog
 from smsq_worker.infra.heartbeat import Heartbeat
 from smsq_worker.infra.memory import is_full
 from smsq_worker.infra.wakeups import OLDEST, some_ids
+from smsq_worker.ledger import emptied
 from smsq_worker.ledger.functions import Keeper
 from smsq_worker.ledger.types import BATCH, FEW
 from smsq_worker.scheduler.scheduler import Scheduler
@@ -80,6 +81,7 @@ class SchedulerStep(bootsteps.StartStopStep):
                 queues=_BrokerQueues(app, connection),
                 chores=(
                     Keeper(runtime.client, app.settings.redis_url).keep,
+                    emptied.Watch(runtime.client, app.settings.redis_url).look,
                     partial(misplaced.tell, runtime.ledger),
                 ),
                 reconcile=runtime.reconciler.reconcile,
