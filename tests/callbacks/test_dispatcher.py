@@ -13,7 +13,7 @@ import redis
 from click.testing import CliRunner
 
 import smsq
-from harness.scene import DELIVRD, LONG_AGO, PHONE, PHONE_IS_OFF, Scene, stat
+from harness.scene import DELIVRD, LONG_AGO, PHONE, PHONE_IS_OFF, Scene, mid_of, stat
 from smsq import keys
 from smsq.connection import connect
 from smsq.contract import parse
@@ -117,6 +117,28 @@ def test_a_code_of_an_attempt_before_the_last_is_not_the_end_of_an_unreported_on
     (notice,) = desk.told
     assert (notice.outcome["state"], notice.outcome["stat"]) == ("unreported", "EXPIRED")
     assert notice.last_stat is None
+
+
+@pytest.mark.parametrize("state", ["delivered", "unreported"])
+def test_one_that_was_sent_before_an_attempt_that_came_to_nothing_has_that_ones_mid(
+    desk: Desk, state: str
+) -> None:
+    desk.enter("m1", notify="shop.tasks.told", ttl_s=24 * HOUR)
+    desk.go()
+    desk.run_out()
+    desk.run_out()
+    desk.call("m1", Outcome.NOT_SENT)
+    desk.record("m1", Outcome.ACCEPTED, attempt=1, detail="")
+    if state == "delivered":
+        desk.report_on(mid_of("m1", 1), DELIVRD)
+    else:
+        desk.report_on(mid_of("m1", 1), stat("XA:0001", "unknown"))
+        desk.run_out()
+    assert desk.state() == state
+    desk.tell_all()
+    (notice,) = desk.told
+    assert notice.outcome["mid"] == mid_of("m1", 1)
+    assert notice.last_stat == ("XA:0001" if state == "unreported" else None)
 
 
 @pytest.fixture

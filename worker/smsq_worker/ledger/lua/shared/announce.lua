@@ -1,5 +1,5 @@
 -- The callbacks of a message that has ended: recorded in the act that ends it, so that none is lost.
--- needs: write_behind
+-- needs: message
 
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
   'returnurl', 'caller', 'campaign', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
@@ -11,9 +11,15 @@ local function announce(m)
   if #kinds == 0 then return end
   local final = {id = m.id, state = m.state, trace = m.trace}
   for _, field in ipairs(TOLD_FIELDS) do final[field] = f[field] end
-  if m.n > 0 then final.mid = f[m.n .. ':mid'] end
+  -- The attempt by which it was sent: those after it may have come to nothing.
+  local n = m.n
+  if m.state == 'delivered' or m.state == 'unreported' then
+    while n > 1 and certainly_not_sent(m, n) do n = n - 1 end
+    if f[n .. ':outcome'] ~= 'accepted' then n = m.n end
+  end
+  if n > 0 then final.mid = f[n .. ':mid'] end
   -- What was reported of the attempt that counts: `stat` may be of one before it.
-  if m.state == 'unreported' then final.last = f[m.n .. ':stat'] end
+  if m.state == 'unreported' then final.last = f[n .. ':stat'] end
   local name = m.state .. ':' .. m.id
   redis.call('HSET', KEY_CALLBACK .. name, 'outcome', cjson.encode(final), 'since', now,
     'pending', #kinds)

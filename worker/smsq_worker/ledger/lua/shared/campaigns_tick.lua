@@ -8,10 +8,13 @@
 
 -- So many are ended, or looked at, in a slice of the sweep, and slices are so far apart, for all workers
 -- together. An otp waits for half a slice, if for any: more slices keep it less than larger ones.
-local ENDED_AT_ONCE, LOOKED_AT_ONCE, LOOK = 20, 300, 10
+local ENDED_AT_ONCE = 20
+local LOOKED_AT_ONCE = 300
+local LOOK = 10
 local SWEEP_MS = 10
 -- So many of a campaign, and of all, are let go on, in slices that are so far apart.
-local RELEASED_AT_ONCE, RELEASED_OF_ALL = 50, 100
+local RELEASED_AT_ONCE = 50
+local RELEASED_OF_ALL = 100
 local RELEASE_MS = 20
 -- There may be thousands: so many of them, at random, have their turn.
 local ROOMS_AT_ONCE = 40
