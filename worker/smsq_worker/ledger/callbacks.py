@@ -116,6 +116,12 @@ class Callbacks(Acts):
             for (name, since), (tries, error) in zip(found, details, strict=True)
         ]
 
+    def dead_names(self) -> list[str]:
+        """Return the names of all that were given up, the oldest first."""
+        with mapped_errors(self._rules.url):
+            names: Any = self._client.zrange(keys.DEAD_NOTICES, 0, -1)
+        return list(names)
+
     def revive(self, name: str, decision: Literal["replay", "drop"], act: str = "") -> bool:
         """Replay or drop one that was given up; return False where it is not among them.
 

@@ -66,7 +66,7 @@ class Counters(Acts):
         """Count what is held, parked, or to be reconciled."""
         return self._ask(count_waiting, self._client)
 
-    def held(self, at_most: int) -> list[tuple[str, datetime]]:
+    def held(self, at_most: int | None = None) -> list[tuple[str, datetime]]:
         """List held messages, the longest held first: (id, since when)."""
         return self._oldest(keys.HELD, at_most)
 
@@ -78,6 +78,7 @@ class Counters(Acts):
         """Return whether Redis is at its memory limit, where it takes no message and no report."""
         return self._ask(memory.is_full, self._client)
 
-    def _oldest(self, key: str, at_most: int) -> list[tuple[str, datetime]]:
-        found: Any = self._ask(self._client.zrange, key, 0, at_most - 1, withscores=True)
+    def _oldest(self, key: str, at_most: int | None) -> list[tuple[str, datetime]]:
+        last = -1 if at_most is None else at_most - 1
+        found: Any = self._ask(self._client.zrange, key, 0, last, withscores=True)
         return [(str(name), timestamps.at(since)) for name, since in found]

@@ -36,7 +36,8 @@ def held(*, as_json: bool) -> None:
 
     settings, client = open_ledger()
     rows = []
-    waiting = Ledger(client, settings.rules).held(AT_MOST)
+    ledger = Ledger(client, settings.rules)
+    waiting = ledger.held(AT_MOST)
     statuses = read_statuses(client, settings.redis_url, (one for one, _since in waiting))
     for (message_id, since), status in zip(waiting, statuses, strict=True):
         if status is not None or not is_id(message_id):  # otherwise it was settled meanwhile
@@ -53,7 +54,11 @@ def held(*, as_json: bool) -> None:
         echo_json(rows)
         return
     echo_lines("  ".join(str(one or "?") for one in row.values()) for row in rows)
-    echo(ngettext("{n} held", "{n} held", len(rows)))
+    count = len(rows)
+    if len(waiting) == AT_MOST and (in_all := ledger.waiting().held) > count:
+        count = in_all
+        echo(_("these are the {n} that have been held for longest, of all:", n=len(rows)))
+    echo(ngettext("{n} held", "{n} held", count))
 
 
 @command("smsq held resend 4dd2cb4e-3b39-4be9-93a2-1a7d1de3d2f5", "smsq held resend --all", of=held)
@@ -103,7 +108,7 @@ def _decide(
 
     decide_each(
         ids,
-        lambda: [one for one, _since in ledger.held(AT_MOST)],
+        lambda: [one for one, _since in ledger.held()],
         partial(_question, decision),
         decide,
         none=lambda: ngettext("{n} held", "{n} held", 0),

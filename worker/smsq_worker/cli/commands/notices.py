@@ -91,7 +91,7 @@ def _decide(
 
     decide_each(
         names,
-        lambda: [one.name for one in callbacks.dead(AT_MOST)],
+        callbacks.dead_names,
         partial(_question, decision),
         decide,
         none=partial(_counts, callbacks),

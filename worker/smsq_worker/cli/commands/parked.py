@@ -21,7 +21,7 @@ def parked(*, as_json: bool) -> None:
     of them mean that responses were lost, or that somebody else sends over the same account.
     """
     from smsq_worker.cli.helpers.ledger_client import open_ledger
-    from smsq_worker.i18n import ngettext
+    from smsq_worker.i18n import _, ngettext
     from smsq_worker.inspection.formatting import local
     from smsq_worker.ledger import Ledger
 
@@ -33,4 +33,8 @@ def parked(*, as_json: bool) -> None:
         return
     for mid, at, stats in found:
         echo(f"{mid}  {local(at)}  {' '.join(stats)}")
-    echo(ngettext("{n} mid", "{n} mids", len(found)))
+    count = len(found)
+    if count == AT_MOST and (in_all := ledger.waiting().parked) > count:
+        count = in_all
+        echo(_("these are the oldest {n}, of all:", n=AT_MOST))
+    echo(ngettext("{n} mid", "{n} mids", count))
