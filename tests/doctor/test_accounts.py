@@ -55,6 +55,13 @@ def test_of_one_account_nothing_is_said(environ: dict[str, str], client: redis.R
     assert not {name for name in checks(Settings.load(environ)) if name.startswith("gateway ")}
 
 
+def test_of_the_only_one_its_pauses_are_told(scene: Scene, environ: dict[str, str]) -> None:
+    scene.control.pause("account", "topping up")
+    (finding,) = examined.check(Settings.load(environ), scene.client)
+    assert (finding.level, finding.what.partition(" (")[0]) == ("warning", "account is paused")
+    assert finding.advice.endswith("to end it now: smsq resume account")
+
+
 def test_a_machine_without_the_file_is_an_error(
     environ: dict[str, str], client: redis.Redis, tmp_path: Path
 ) -> None:

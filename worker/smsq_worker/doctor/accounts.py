@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -11,7 +11,7 @@ from smsq.connection import Client
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.domain.accounts import Account, Route, route_for
-from smsq_worker.i18n import _, ngettext
+from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.accounts import (
     AccountView,
     is_on_a_route,
@@ -20,7 +20,7 @@ from smsq_worker.inspection.accounts import (
 )
 from smsq_worker.inspection.formatting import clean, pause_words, scope_name, scope_words
 from smsq_worker.ledger import days
-from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.admin import Control, Pause
 
 DAYS: Final = 2
 """Templates of today and of yesterday are looked at."""
@@ -37,6 +37,9 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
     if not accounts:
         if others:
             yield error(*unknown_here(sorted(others)))
+        else:
+            advice = N_("what waits goes on once it ends; to end it now: smsq resume {scope}")
+            yield from _paused(control.pauses(), advice)
         return
     if overruled := settings.overruled(os.environ):
         yield warning(overruled, _("remove them here, or set was_default for one account"))
@@ -77,14 +80,15 @@ def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
 
 
 def _stops(view: AccountView) -> Iterator[Finding]:
-    for pause in view.pauses:
+    advice = N_("messages take the other accounts of their route; to end it: smsq resume {scope}")
+    yield from _paused(view.pauses, advice)
+
+
+def _paused(pauses: Iterable[Pause], advice: str) -> Iterator[Finding]:
+    for pause in pauses:
         scope = pause.spoken or pause.scope
         what = _("{scope} is paused ({why})", scope=scope_name(scope), why=pause_words(pause))
-        advice = _(
-            "messages take the other accounts of their route; to end it: smsq resume {scope}",
-            scope=scope_words(scope),
-        )
-        yield warning(what, advice)
+        yield warning(what, _(advice, scope=scope_words(scope)))
 
 
 def _off(name: str, outstanding: int) -> Finding:
