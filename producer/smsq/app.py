@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -134,6 +135,8 @@ class SmsqApp(Celery):
 class ProducerApp(SmsqApp):
     """The app of a backend, whose transport keeps deadlines."""
 
+    _after_fork: Any
+
     @cached_property
     def settings(self) -> ProducerSettings:
         """What the backend configured, and the environment. Raises SettingsError."""
@@ -144,6 +147,23 @@ class ProducerApp(SmsqApp):
         # The first alone: kombu would try the others with its own transport. Ours gets all of
         # them by its option `sentinels_url`.
         return super()._broker_url.partition(";")[0]
+
+    def begin_anew(self) -> None:
+        """Leave to the parent of a fork what it uses; its other threads give nothing back here.
+
+        What they had locked would stay locked, and the broker's connections that they had taken
+        would be waited for without end.
+        """
+        vars(self).pop("ledger_writer", None)
+        client = vars(self).pop("client", None)
+        if client is not None:
+            client.connection_pool.unlock()  # Its end closes it.
+        if "amqp" in vars(self):
+            self._after_fork()
+            broker = self.connection_for_write()
+            for group in (kombu.pools.producers, kombu.pools.connections):
+                with suppress(KeyError):
+                    del group[broker]
 
 
 def _producer_config() -> dict[str, Any]:
@@ -176,12 +196,4 @@ app = ProducerApp("smsq", set_as_current=False, fixups=[])
 app.add_defaults(_producer_config)
 
 
-def _in_a_child() -> None:
-    """Begin with a new client: what other threads of the parent had locked would stay locked."""
-    vars(app).pop("ledger_writer", None)
-    client = vars(app).pop("client", None)
-    if client is not None:
-        client.connection_pool.unlock()  # Its end closes it.
-
-
-os.register_at_fork(after_in_child=_in_a_child)
+os.register_at_fork(after_in_child=app.begin_anew)

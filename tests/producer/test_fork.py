@@ -104,6 +104,8 @@ def take_a_connection():
 
 threading.Thread(target=take_a_connection, daemon=True).start()
 locked.wait()
+# As other threads that publish hold them.
+held = [app.producer_pool.acquire(block=True) for _ in range(app.pool.limit)]
 child = os.fork()
 if child:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -164,7 +166,7 @@ def test_a_process_that_forks_after_use_and_its_child_go_on(
     all_are_in(shop, client, 3)
 
 
-def test_a_process_that_forks_while_a_thread_takes_a_connection(
+def test_a_process_that_forks_while_others_of_its_threads_send(
     shop: dict[str, str], client: redis.Redis
 ) -> None:
     with leaving_no_connection(client):
