@@ -72,6 +72,11 @@ class _Alone(Signature):
         """Copy, when the task that it is linked to is copied. Celery's own would return a dict."""
         return self.clone()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Stay a signature of `send_sms`, also where a process of this host's gets it pickled."""
+        names = ("args", "kwargs", "options", "immutable")
+        return _signature_again, tuple(self[name] for name in names)
+
     def _refuse_part(self, *_: Any, **__: Any) -> Any:
         raise InvalidMessage(NO_CANVAS)
 
@@ -96,6 +101,10 @@ class SendSms(Task):  # type: ignore[type-arg]
     @classmethod
     def annotate(cls) -> None:
         """Take no annotations: they are in the configuration, too."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be the same task in another process; Celery would look for it in the host's app."""
+        return _task, ()
 
     def delay(
         self,
@@ -302,3 +311,13 @@ def enqueue(message_id: str, message: Message, origin: Origin = NO_ORIGIN) -> En
 
 # Lazy: the task, and with it the environment, is looked at when it is first used.
 send_sms: SendSms = app.task(name=SEND_SMS, base=SendSms, shared=False)(_refuse)
+
+
+def _task() -> SendSms:
+    return send_sms
+
+
+def _signature_again(
+    args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], immutable: bool
+) -> _Alone:
+    return send_sms.signature(args, kwargs, options, immutable=immutable)

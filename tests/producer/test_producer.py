@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tomllib
@@ -12,6 +14,7 @@ import venv
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import celery
 import kombu.exceptions
@@ -130,6 +133,21 @@ def test_a_signature_enqueues_like_a_call(client: redis.Redis) -> None:
     result = smsq.send_sms.s(PHONE, "SMS_1001", lane="otp").delay()
     assert client.llen("sms.otp") == 1
     assert smsq.status(result.id)
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [lambda one: pickle.loads(pickle.dumps(one)), copy.copy, copy.deepcopy]
+)
+def test_the_task_and_its_signature_go_to_another_process(
+    client: redis.Redis, elsewhere: Callable[[Any], Any]
+) -> None:
+    # As to a ProcessPoolExecutor, whatever the app is that is current there.
+    assert elsewhere(smsq.send_sms.delay)(PHONE, "SMS_1001").state == "queued"
+    part = elsewhere(smsq.send_sms.si(PHONE, "SMS_1001", lane="otp"))
+    assert part.delay("ignored").state == "queued"
+    assert (client.llen("sms.notice"), client.llen("sms.otp")) == (1, 1)
+    with pytest.raises(smsq.InvalidMessage):
+        (part | part).delay()
 
 
 def test_nothing_raises_where_the_broker_is_away_and_the_scheduler_will_publish(
