@@ -518,3 +518,12 @@ def test_an_outbox_needs_no_extra(base_environ: dict[str, str]) -> None:
     extras = {"requests", "urllib3", "tenacity", "starlette", "cachetools", "anyio"}
     told = run(WITHOUT_EXTRAS.replace("{extras}", repr(extras)), base_environ)
     assert told == "['queued', 'failed', 'deferred', 'failed']"
+
+
+def test_a_wait_ends_though_a_test_has_stopped_the_clock(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = sent()
+    monkeypatch.setattr("time.monotonic", lambda: 1.0)  # As freezegun does.
+    with pytest.raises(smsq.ResultTimeout, match="it is queued"):
+        result.get(timeout=0.2)
