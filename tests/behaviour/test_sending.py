@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.broken import OfAct, OfOutbox, broken_rules
-from harness.scene import DELIVRD, stat
+from harness.scene import DELIVRD, PHONE_IS_OFF, stat
 from harness.sides import DAY, Play
 from smsq.memory import endings
 from smsq.memory.message import Stored
@@ -138,14 +138,27 @@ def test_a_late_not_sent_gives_back_what_the_doubt_cost(play: Play, policy: str)
     assert play.status().certainly_not_sent
 
 
-def test_a_late_answer_makes_its_mid_known_while_the_next_attempt_goes_on(play: Play) -> None:
+@pytest.mark.parametrize("second", [Outcome.REFUSED, Outcome.NOT_SENT])
+def test_a_late_answer_holds_where_the_next_attempt_comes_to_nothing(
+    play: Play, second: Outcome
+) -> None:
     play.enter()
     play.call(Outcome.MAYBE_SENT)
     play.advance(61)
     play.go()
     assert play.record("m1", Outcome.ACCEPTED, attempt=1) == "sending"
-    assert play.record("m1", Outcome.REFUSED) == "failed"
+    assert play.record("m1", second) == "accepted"
     assert play.report(DELIVRD, attempt=1) == "delivered"
+
+
+def test_a_late_answer_that_was_reported_on_does_not(play: Play) -> None:
+    play.enter()
+    play.call(Outcome.MAYBE_SENT)
+    play.advance(61)
+    play.go()
+    assert play.record("m1", Outcome.ACCEPTED, attempt=1) == "sending"
+    assert play.report(PHONE_IS_OFF, attempt=1) == "sending"
+    assert play.record("m1", Outcome.NOT_SENT) == "deferred"
 
 
 def test_a_late_answer_to_a_message_that_has_ended_is_told(play: Play) -> None:

@@ -20,13 +20,19 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger.admin import Control
 from smsq_worker.runtime import Runtime
-from smsq_worker.sending import consumer_gate
+from smsq_worker.sending import consumer_gate, own_faults
 from smsq_worker.sending.consumer_gate import RequeueLater
 from smsq_worker.sending.wakeup import WakeUp
 
 Build = Callable[[VendorServer | None], Runtime]
 """None: without a network."""
 QUEUES = [lane.queue for lane in Lane]
+
+
+@pytest.fixture(autouse=True)
+def _rests_until_told(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
+    monkeypatch.setattr(own_faults, "FIRST_REST_S", 600.0)
+    monkeypatch.setitem(environ, "SMSQ_PROBE_S", "600")
 
 
 @pytest.fixture
@@ -236,6 +242,22 @@ def test_whoever_met_trouble_last_leaves_the_next_probe_to_others(
     # None of them took it.
     monkeypatch.setattr(consumer_gate, "LEFT_S", 0)
     assert lost.sender.gate.open_queues(QUEUES) == QUEUES
+
+
+def test_its_rests_grow_to_that_between_probes(
+    build: Build, right: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_faults, "FIRST_REST_S", 100.0)
+    lost, good = build(None), build(right)
+    rests = list[float]()
+    rest = lost.sender.gate.rest
+    monkeypatch.setattr(lost.sender.gate, "rest", lambda s: (rests.append(s), rest(s)))
+    assert sent(lost, "first") == "deferred"
+    assert sent(good, "good") == "accepted"
+    for n in range(13):
+        rest(0)
+        assert sent(lost, f"m{n}") == "deferred"
+    assert rests == [100, 200, 400, 600, 600]
 
 
 @pytest.mark.parametrize("fault", ["secret", "network"])

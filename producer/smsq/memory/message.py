@@ -89,3 +89,14 @@ class Stored:
             self.of(later, "at") is None or self.of(later, "outcome") in {"not_sent", "refused"}
             for later in range(n + 1, self.n + 1)
         )
+
+    @property
+    def is_known_accepted(self) -> bool:
+        """Whether the last attempt that may have been sent was accepted, and not reported on."""
+        for n in range(self.n, 0, -1):
+            outcome = self.of(n, "outcome")
+            if outcome == "accepted":
+                return self.of(n, "stat") is None
+            if self.of(n, "at") is not None and outcome not in {"not_sent", "refused"}:
+                return False
+        return False

@@ -97,7 +97,7 @@ def record(
         if found:
             reports, of = early_reports(book, mid), found
     # A late acceptance holds, too, where those after it came to nothing: no other is to be sent.
-    counts = n == m.n or (outcome == "accepted" and m.is_last_sent(n))
+    counts = n == m.n or (m.state != "accepted" and m.is_known_accepted)
     if counts and not m.is_final:
         _follow(book, m, n, outcome, round(wait_s * 1000))
     for report in reports:
@@ -120,7 +120,7 @@ def _know(book: Book, mid: str, m: Stored, n: int) -> int | None:
 
 def _follow(book: Book, m: Stored, n: int, outcome: str, wait_ms: int) -> None:
     is_late = m.state != "sending" or n != m.n
-    if outcome == "accepted":
+    if m.is_known_accepted:
         m.set(state="accepted", accepted=book.now)
         m.drop("doubt", "otherwise", "due")
         book.set_timer(m, book.now + book.rules.report_wait_s * 1000)

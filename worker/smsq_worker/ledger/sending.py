@@ -206,10 +206,10 @@ class SendingActs(EncryptingActs):
         """
         recent = keys.at_account(keys.RECENT_ATTEMPTS, account)
         with mapped_errors(self._rules.url):
-            noted = [
-                int(at) for at in self._client.lrange(recent, 0, -1)
-            ]  # The newest first, 0 if good.
-        return any(at >= since for at in noted[noted.index(0) :]) if 0 in noted else False
+            noted = [int(at) for at in self._client.lrange(recent, 0, -1)]
+        # The newest first: 0 of one that was answered, else when it failed.
+        before_answer = noted[noted.index(0) :] if 0 in noted else []
+        return any(at >= since for at in before_answer)
 
 
 def _as_array(result: AttemptResult) -> tuple[str | int | bool, ...]:

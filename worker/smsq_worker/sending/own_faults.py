@@ -29,6 +29,8 @@ REFUSALS: Final = 20
 """As many in a row pause the account, see breaker.lua."""
 TROUBLES: Final = 10
 """Half of what the breaker needs by default: two workers share the attempts that it looks at."""
+FIRST_REST_S: Final = 1.0
+"""It may have been a moment's fault, and nobody else may serve this worker's queues."""
 _OF_THE_MESSAGE: Final = {Scope.RECIPIENT, Scope.CONTENT, Scope.FREQUENCY}
 _LOCAL: Final = "local:"
 _Result = TypeVar("_Result", GatewayResult, AttemptResult)
@@ -54,9 +56,9 @@ class _Run:
 class OwnFaults:
     """Counts this worker's calls in a row that were refused, or that met trouble.
 
-    Where others' calls get through meanwhile, it takes one message each `probe_s` until one of its
-    own does, and what is refused to it says nothing of its message. Refusals are counted where it
-    has one account: of several, another one sends what one refuses.
+    Where others' calls get through meanwhile, it takes one message now and then, at last each
+    `probe_s`, until a call of its own does, and what is refused to it says nothing of its message.
+    Refusals are counted where it has one account: of several, another one sends what one refuses.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class OwnFaults:
             "did not answer this worker's last %d calls, but those of others: is its network well?",
         )
         self._of: _Run | None = None
+        self._rest_s = FIRST_REST_S
 
     @property
     def is_suspect(self) -> bool:
@@ -90,7 +93,7 @@ class OwnFaults:
     def admitted(self) -> None:
         """Note that a message was admitted: of a suspect one is enough."""
         if self.is_suspect:
-            self._gate.rest(self._probe_s)
+            self._rest()
 
     def note(self, results: Sequence[AttemptResult], states: Sequence[State | None]) -> None:
         """Note results that were recorded, and the states that followed. By one thread."""
@@ -122,12 +125,16 @@ class OwnFaults:
 
     def _judge(self, run: _Run, account: str) -> None:
         if run.is_only_mine(account, run.since):
-            self._of = run
-            self._gate.rest(self._probe_s)
-            why = f"the gateway {run.advice} It leaves messages to them, but for one each %g s"
-            log.critical(why, run.count, self._probe_s)
+            self._of, self._rest_s = run, FIRST_REST_S
+            self._rest()
+            why = f"the gateway {run.advice} It leaves messages to them, but for one now and then"
+            log.critical(why, run.count)
         elif run is self._refused:
             run.count = 0  # They have paused the account.
+
+    def _rest(self) -> None:
+        self._gate.rest(min(self._rest_s, self._probe_s))
+        self._rest_s = min(2 * self._rest_s, self._probe_s)
 
 
 def _is_unclear(result: _Result) -> bool:
