@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 import redis
 
+from harness.accounts import accounts_file
 from harness.machine import machine
 from harness.vendor_server import VendorServer, accepted, refused
 from harness.waiting import becomes, eventually, known
@@ -62,6 +63,39 @@ def wrong() -> Iterator[VendorServer]:
 def right() -> Iterator[VendorServer]:
     with VendorServer() as vendor:
         yield vendor
+
+
+DESCRIPTION = """
+[request]
+method = "GET"
+url = "http://127.0.0.1/"
+query = { mobphone = "{phone}" }
+
+[answer]
+code = "/code"
+mid = "/mid"
+words = "/msg"
+accepted = [200]
+template = [420]
+recipient = [430]
+"""
+
+
+@pytest.fixture
+def described(
+    build: Build, right: VendorServer, environ: dict[str, str], tmp_path: Path
+) -> Runtime:
+    """A worker of one account, whose refusals name their cause."""
+    (tmp_path / "vendor.toml").write_text(DESCRIPTION)
+    table = f'[accounts.main]\nwas_default = true\nurl = "{right.url}"\n'
+    table += 'vendor = "http"\ndescription = "vendor.toml"\n'
+    route = '[[routes]]\naccounts = ["main"]\n'
+    environ["SMSQ_ACCOUNTS_FILE"] = accounts_file(tmp_path, table, route)
+    return build(right)
+
+
+def says(code: int, status: int = 200) -> Callable[[str], tuple[int, dict[str, object]]]:
+    return lambda _: (status, {"code": code, "msg": "no", "mid": ""})
 
 
 def nowhere() -> str:
@@ -258,6 +292,27 @@ def test_its_rests_grow_to_that_between_probes(
         rest(0)
         assert sent(lost, f"m{n}") == "deferred"
     assert rests == [100, 200, 400, 600, 600]
+
+
+def test_refusals_that_name_another_cause_are_not_the_secrets(
+    described: Runtime, right: VendorServer
+) -> None:
+    right.answer = says(420)
+    fail(described, 25, "m")
+    assert not described.sender.own_faults.is_suspect
+    assert paused(described) == {}
+
+
+def test_a_refusal_shows_that_the_network_is_well(described: Runtime, right: VendorServer) -> None:
+    right.answer = says(0, 503)
+    for n in range(5):
+        assert sent(described, f"first{n}") == "deferred"
+    right.answer = says(430)
+    fail(described, 1, "between")
+    right.answer = says(0, 503)
+    for n in range(9):
+        assert sent(described, f"last{n}") == "deferred"
+    assert not described.sender.own_faults.is_suspect
 
 
 @pytest.mark.parametrize("fault", ["secret", "network"])

@@ -31,7 +31,8 @@ TROUBLES: Final = 10
 """Half of what the breaker needs by default: two workers share the attempts that it looks at."""
 FIRST_REST_S: Final = 1.0
 """It may have been a moment's fault, and nobody else may serve this worker's queues."""
-_OF_THE_MESSAGE: Final = {Scope.RECIPIENT, Scope.CONTENT, Scope.FREQUENCY}
+_OF_THE_ACCOUNT: Final = {"", Scope.ACCOUNT, Scope.GATEWAY}
+"""Not more than record.lua counts, whatever the accounts: or none but this worker would stop."""
 _LOCAL: Final = "local:"
 _Result = TypeVar("_Result", GatewayResult, AttemptResult)
 
@@ -85,7 +86,7 @@ class OwnFaults:
 
     def excused(self, result: GatewayResult) -> GatewayResult:
         """Return what is to be recorded of a result."""
-        if self._of is not self._refused or not _is_unclear(result):
+        if self._of is not self._refused or not _may_be_of_the_account(result):
             return result
         why = f"refused by the gateway to this worker alone: {result.detail}"
         return GatewayResult(Outcome.NOT_SENT, why, scope="worker")
@@ -117,11 +118,12 @@ class OwnFaults:
         elif result.outcome is Outcome.ACCEPTED:
             self._refused.count = self._troubled.count = 0
             self._gate.leaves_probes = False
-        elif _is_unclear(result):
+        elif _is_refusal(result):
             self._troubled.count = 0
-            self._gate.leaves_probes = True
-            if state is State.FAILED and not self._has_several:
-                self._refused.add(result.begun)
+            if _may_be_of_the_account(result):
+                self._gate.leaves_probes = True
+                if state is State.FAILED and not self._has_several:
+                    self._refused.add(result.begun)
 
     def _judge(self, run: _Run, account: str) -> None:
         if run.is_only_mine(account, run.since):
@@ -137,10 +139,10 @@ class OwnFaults:
         self._rest_s = min(2 * self._rest_s, self._probe_s)
 
 
-def _is_unclear(result: _Result) -> bool:
-    """Return whether a refusal may be of the account, as breaker.lua counts it."""
-    return (
-        result.outcome is Outcome.REFUSED
-        and result.scope not in _OF_THE_MESSAGE
-        and not result.detail.startswith(_LOCAL)
-    )
+def _is_refusal(result: _Result) -> bool:
+    """Return whether the gateway refused something."""
+    return result.outcome is Outcome.REFUSED and not result.detail.startswith(_LOCAL)
+
+
+def _may_be_of_the_account(result: _Result) -> bool:
+    return _is_refusal(result) and result.scope in _OF_THE_ACCOUNT
