@@ -201,6 +201,43 @@ def test_it_probes_with_one_message_of_many_and_goes_on_once_one_is_accepted(
     assert send_batch(bad, names[2:], Lane.NOTICE) == "8 accepted"
 
 
+@pytest.mark.parametrize("found", [{"account": "refusals"}, {"breaker": "outage"}])
+def test_where_nobody_is_left_who_can_send_the_pauses_show_it(
+    build: Build,
+    right: VendorServer,
+    wrong: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    found: dict[str, str],
+) -> None:
+    monkeypatch.setattr(own_faults, "PROBES", 3)
+    is_refused = "account" in found
+    state = "failed" if is_refused else "deferred"
+    bad, good = build(wrong if is_refused else None), build(right)
+    faults = bad.sender.own_faults
+    assert sent(bad, "first") == state
+    assert sent(good, "good") == "accepted"
+    names = (f"m{n}" for n in range(100))
+    while not faults.is_suspect:
+        assert sent(bad, next(names)) == state
+
+    def probe() -> None:
+        bad.sender.gate.rest(0)
+        assert sent(bad, next(names)) == "deferred"
+
+    probe()
+    probe()
+    assert sent(good, "good again") == "accepted"
+    probe()
+    for _ in range(2):
+        probe()
+        assert faults.is_suspect
+    probe()
+    assert not faults.is_suspect
+    while not paused(bad):
+        assert sent(bad, next(names)) == state
+    assert paused(bad) == found
+
+
 def test_messages_to_test_numbers_tell_nothing(
     build: Build, right: VendorServer, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:

@@ -190,6 +190,11 @@ class SendingActs(EncryptingActs):
         states = self._run("record", json.dumps([_as_array(result) for result in results]))
         return [None if state == "unknown" else State(state) for state in states]
 
+    def accepted_calls(self) -> int:
+        """Count the calls that were accepted, of all workers."""
+        with mapped_errors(self._rules.url):
+            return int(self._client.hget(keys.COUNTERS, f"calls:{Outcome.ACCEPTED}") or 0)
+
     def was_paused(self, account: str, since: int) -> bool:
         """Return whether an account is paused, or a pause of it ended since a time in Unix ms."""
         scope = str(Scope("account", account))

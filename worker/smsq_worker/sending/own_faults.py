@@ -31,6 +31,8 @@ TROUBLES: Final = 10
 """Half of what the breaker needs by default: two workers share the attempts that it looks at."""
 FIRST_REST_S: Final = 1.0
 """It may have been a moment's fault, and nobody else may serve this worker's queues."""
+PROBES: Final = 10
+"""After as many without an acceptance by anybody the fault is no longer of this worker alone."""
 _OF_THE_ACCOUNT: Final = {"", Scope.ACCOUNT, Scope.GATEWAY}
 """Not more than record.lua counts, whatever the accounts: or none but this worker would stop."""
 _LOCAL: Final = "local:"
@@ -59,13 +61,16 @@ class OwnFaults:
 
     Where others' calls get through meanwhile, it takes one message now and then, at last each
     `probe_s`, until a call of its own does, and what is refused to it says nothing of its message.
+    Where theirs do not any more, it counts as any other again, and the account is paused: operators
+    see that, and would not see that each worker leaves messages to the others.
     Refusals are counted where it has one account: of several, another one sends what one refuses.
     """
 
     def __init__(
         self, ledger: Ledger, gate: ConsumerGate, probe_s: float, *, has_several: bool = False
     ) -> None:
-        self._gate, self._probe_s, self._has_several = gate, probe_s, has_several
+        self._ledger, self._gate = ledger, gate
+        self._probe_s, self._has_several = probe_s, has_several
         self._refused = _Run(
             REFUSALS,
             lambda account, since: not ledger.was_paused(account, since),
@@ -78,6 +83,8 @@ class OwnFaults:
         )
         self._of: _Run | None = None
         self._rest_s = FIRST_REST_S
+        self._probes = self._accepted = 0
+        """Probes since an acceptance by anybody was seen, and the count of those."""
 
     @property
     def is_suspect(self) -> bool:
@@ -94,6 +101,7 @@ class OwnFaults:
     def admitted(self) -> None:
         """Note that a message was admitted: of a suspect one is enough."""
         if self.is_suspect:
+            self._probes += 1
             self._rest()
 
     def note(self, results: Sequence[AttemptResult], states: Sequence[State | None]) -> None:
@@ -101,9 +109,10 @@ class OwnFaults:
         for result, state in zip(results, states, strict=True):
             self._note_one(result, state)
         if self._of and not self._of.count:
-            self._of = None
-            self._gate.rest(0)
-            log.warning("the gateway answers this worker's calls again")
+            self._go_on("the gateway answers this worker's calls again")
+        if self._of and self._probes:
+            with suppress(LedgerUnavailable):
+                self._look_at_others(self._of)
         for run in (self._refused, self._troubled):
             if run.count >= run.enough and not self._of:
                 with suppress(LedgerUnavailable):  # It is asked again at the next one.
@@ -127,12 +136,26 @@ class OwnFaults:
 
     def _judge(self, run: _Run, account: str) -> None:
         if run.is_only_mine(account, run.since):
+            self._accepted, self._probes = self._ledger.accepted_calls(), 0
             self._of, self._rest_s = run, FIRST_REST_S
             self._rest()
             why = f"the gateway {run.advice} It leaves messages to them, but for one now and then"
             log.critical(why, run.count)
         elif run is self._refused:
             run.count = 0  # They have paused the account.
+
+    def _look_at_others(self, run: _Run) -> None:
+        accepted = self._ledger.accepted_calls()
+        if accepted != self._accepted:
+            self._accepted, self._probes = accepted, 0
+        elif self._probes >= PROBES:
+            run.count = 0
+            self._go_on("nobody's calls are accepted: this worker takes messages as any other")
+
+    def _go_on(self, why: str) -> None:
+        self._of = None
+        self._gate.rest(0)
+        log.warning(why)
 
     def _rest(self) -> None:
         self._gate.rest(min(self._rest_s, self._probe_s))
