@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import socket
+import sys
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
@@ -92,13 +93,15 @@ def free_port(host: str = "127.0.0.1") -> int:
     """Return a port on which nobody listens. Raises OSError if the host is not this machine.
 
     While this process lives, no other call, here or in another process, returns it as well (until
-    this process has asked for some hundred more); whoever names the port may listen there.
+    this process has asked for some hundred more); whoever names the port may listen there. That is
+    so on Linux: elsewhere a socket that is only bound would keep that one from listening, too.
     """
-    reserving = _bound((host, 0))
-    port: int = reserving.getsockname()[1]
-    _reserved.append(reserving.detach())
-    if len(_reserved) > _MOST_RESERVED:
-        os.close(_reserved.popleft())
+    with _bound((host, 0)) as bound:
+        port: int = bound.getsockname()[1]
+        if sys.platform == "linux":
+            _reserved.append(bound.detach())
+            if len(_reserved) > _MOST_RESERVED:
+                os.close(_reserved.popleft())
     return port
 
 
