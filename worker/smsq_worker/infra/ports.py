@@ -79,11 +79,9 @@ def find_ports(wishes: Iterable[Wish]) -> dict[str, Bind]:
                 held.enter_context(listen(*wish))
             except SettingsError as error:
                 problems += error.problems
-                continue
-            host, port = wish.bind
-            if not port:
-                port = free_port(host)
-            found[wish.setting] = host, port
+            else:
+                host, port = wish.bind
+                found[wish.setting] = host, port or free_port(host)
     if problems:
         raise SettingsError(problems)
     return found
@@ -126,13 +124,14 @@ def is_up(url: str) -> bool:
 
 
 def _bound(bind: Bind) -> socket.socket:
-    bound = socket.socket(_family(bind[0]), socket.SOCK_STREAM)
+    host, port = bind
+    bound = socket.socket(_family(host), socket.SOCK_STREAM)
     try:
-        if not bind[1]:
+        if not port:
             # While addresses may not be shared: what is only reserved is refused as well.
-            _bind_anywhere(bound, bind[0])
+            _bind_anywhere(bound, host)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if bind[1]:
+        if port:
             bound.bind(bind)
     except OSError:
         bound.close()

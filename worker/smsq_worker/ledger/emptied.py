@@ -30,7 +30,7 @@ class Watch:
         self._was_there = False
 
     def look(self) -> None:
-        """Look once in a while. Raises LedgerUnavailable."""
+        """Check once in a while. Raises LedgerUnavailable."""
         if time.monotonic() < self._looks_at:
             return
         self._looks_at = time.monotonic() + LOOKS_EACH_S

@@ -12,7 +12,6 @@ from typing import Any, Final
 from smsq import keys
 from smsq.boottime import now_s
 from smsq.cipher import FernetCipher, PlaintextCipher
-from smsq.connection import mapped_errors
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
 from smsq.ledger_writer import FIRST_CHECK_S
@@ -192,17 +191,14 @@ class SendingActs(EncryptingActs):
 
     def accepted_calls(self) -> int:
         """Count the calls that were accepted, of all workers."""
-        with mapped_errors(self._rules.url):
-            return int(self._client.hget(keys.COUNTERS, f"calls:{Outcome.ACCEPTED}") or 0)
+        return int(self._ask(self._client.hget, keys.COUNTERS, f"calls:{Outcome.ACCEPTED}") or 0)
 
     def was_paused(self, account: str, since: int) -> bool:
         """Return whether an account is paused, or a pause of it ended since a time in Unix ms."""
         scope = str(Scope("account", account))
-        with mapped_errors(self._rules.url), self._client.pipeline(transaction=False) as pipe:
-            pipe.hexists(keys.PAUSES, scope)
-            pipe.hget(keys.RESUMED, scope)
-            is_paused, resumed_at = pipe.execute()
-        return bool(is_paused) or int(resumed_at or 0) >= since
+        if self._ask(self._client.hexists, keys.PAUSES, scope):
+            return True
+        return int(self._ask(self._client.hget, keys.RESUMED, scope) or 0) >= since
 
     def answered_since(self, account: str, since: int) -> bool:
         """Return whether an account answered an attempt since a failure after a time in Unix ms.
@@ -210,8 +206,7 @@ class SendingActs(EncryptingActs):
         False where the breaker was resumed after it: what was noted before is gone.
         """
         recent = keys.at_account(keys.RECENT_ATTEMPTS, account)
-        with mapped_errors(self._rules.url):
-            noted = [int(at) for at in self._client.lrange(recent, 0, -1)]
+        noted = [int(at) for at in self._ask(self._client.lrange, recent, 0, -1)]
         # The newest first: 0 of one that was answered, else when it failed.
         before_answer = noted[noted.index(0) :] if 0 in noted else []
         return any(at >= since for at in before_answer)

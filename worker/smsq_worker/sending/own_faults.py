@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
-from smsq_worker.domain.accounts import unqualified
 from smsq_worker.domain.codes import Scope
 from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.testnumbers import MID_PREFIX
@@ -81,7 +80,7 @@ class OwnFaults:
             ledger.answered_since,
             "did not answer this worker's last %d calls, but those of others: is its network well?",
         )
-        self._of: _Run | None = None
+        self._fault: _Run | None = None
         self._rest_s = FIRST_REST_S
         self._probes = self._accepted = 0
         """Probes since an acceptance by anybody was seen, and the count of those."""
@@ -89,11 +88,11 @@ class OwnFaults:
     @property
     def is_suspect(self) -> bool:
         """Return whether this worker leaves messages to the others."""
-        return self._of is not None
+        return self._fault is not None
 
     def excused(self, result: GatewayResult) -> GatewayResult:
         """Return what is to be recorded of a result."""
-        if self._of is not self._refused or not _may_be_of_the_account(result):
+        if self._fault is not self._refused or not _may_be_of_the_account(result):
             return result
         why = f"refused by the gateway to this worker alone: {result.detail}"
         return GatewayResult(Outcome.NOT_SENT, why, scope="worker")
@@ -108,18 +107,18 @@ class OwnFaults:
         """Note results that were recorded, and the states that followed. By one thread."""
         for result, state in zip(results, states, strict=True):
             self._note_one(result, state)
-        if self._of and not self._of.count:
+        if self._fault and not self._fault.count:
             self._go_on("the gateway answers this worker's calls again")
-        if self._of and self._probes:
+        if self._fault and self._probes:
             with suppress(LedgerUnavailable):
-                self._look_at_others(self._of)
+                self._look_at_others(self._fault)
         for run in (self._refused, self._troubled):
-            if run.count >= run.enough and not self._of:
+            if run.count >= run.enough and not self._fault:
                 with suppress(LedgerUnavailable):  # It is asked again at the next one.
                     self._judge(run, results[-1].account)
 
     def _note_one(self, result: AttemptResult, state: State | None) -> None:
-        if unqualified(result.mid)[0].startswith(MID_PREFIX):
+        if result.mid.startswith(MID_PREFIX):
             return  # A test number's: nobody was called.
         if result.trouble:
             self._troubled.add(result.begun)
@@ -137,7 +136,7 @@ class OwnFaults:
     def _judge(self, run: _Run, account: str) -> None:
         if run.is_only_mine(account, run.since):
             self._accepted, self._probes = self._ledger.accepted_calls(), 0
-            self._of, self._rest_s = run, FIRST_REST_S
+            self._fault, self._rest_s = run, FIRST_REST_S
             self._rest()
             why = f"the gateway {run.advice} It leaves messages to them, but for one now and then"
             log.critical(why, run.count)
@@ -153,7 +152,7 @@ class OwnFaults:
             self._go_on("nobody's calls are accepted: this worker takes messages as any other")
 
     def _go_on(self, why: str) -> None:
-        self._of = None
+        self._fault = None
         self._gate.rest(0)
         log.warning(why)
 
