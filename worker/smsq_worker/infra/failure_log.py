@@ -22,10 +22,11 @@ class FailureLog:
         self._wait_s = MIN_WAIT_S
 
     def waits(self, error: Exception) -> float:
-        """Log an outage, which needs nobody to end it; return the seconds to wait."""
-        if not self._logged:
+        """Log an outage, once for each kind of error; return the seconds to wait."""
+        kind = type(error).__name__
+        if kind not in self._logged:
             self._log.warning("%s waits: %s", self._loop, error)
-        self._logged.add("")
+        self._logged.add(kind)
         return MIN_WAIT_S
 
     def fails(self, error: Exception) -> float:
