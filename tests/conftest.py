@@ -61,8 +61,14 @@ LONG = (
 """Files that take a minute or so, the longest first: begun last, they would keep all waiting."""
 
 
-# Half of Hypothesis' own number, and the same each time.
-hypothesis.settings.register_profile("suite", max_examples=50, derandomize=True)
+# Half of Hypothesis' own number, the same each time, however long one takes.
+hypothesis.settings.register_profile(
+    "suite",
+    max_examples=50,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("suite")
 
 

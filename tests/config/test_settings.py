@@ -16,8 +16,7 @@ from pathlib import Path
 import kombu
 import pytest
 import trustme
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.credentials import RELAY, SECRET, TOKEN
@@ -108,7 +107,6 @@ OURS = (
 PASSWORD = "hush-hush-77"
 FERNET, OTHER_FERNET = (base64.urlsafe_b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 WEBHOOK_KEY = "whsec_" + base64.b64encode(b"k" * 24).decode()
-UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def problems(environ: dict[str, str], *need: str) -> tuple[str, ...]:
@@ -1072,7 +1070,6 @@ ENVIRONMENTS = st.dictionaries(
 )
 
 
-@UNHURRIED
 @given(ENVIRONMENTS, st.sets(st.sampled_from(["app_secret", "report_token"])))
 def test_load_raises_nothing_but_settings_error_and_what_it_takes_can_be_used(
     environ: dict[str, str], need: set[str]

@@ -178,7 +178,7 @@ def test_without_evidence_it_stays() -> None:
 VERDICTS = st.sampled_from(("better", "worse", "equal", "unknown"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(1, 1000), min_size=2, max_size=5),
     st.lists(st.lists(VERDICTS, min_size=5, max_size=5), max_size=25),

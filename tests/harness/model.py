@@ -39,7 +39,6 @@ def compare(
                 derandomize=not LONG_RUN,
                 max_examples=max_examples,
                 stateful_step_count=STEPS,
-                deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -117,7 +117,7 @@ lines = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(parts=st.lists(lines | st.binary(max_size=9), max_size=12))
 @example(parts=[OK, LENGTH, b"\r\n", BODY, OK, LENGTH, b"\r\n", BODY])
 @example(parts=[b"HTTP/1.1 101 Up\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", BODY])

@@ -173,7 +173,7 @@ def test_every_selection_finds_and_counts_what_reading_all_would(
     messages = [read(client, name) for name in ids]
     newest = datetime.fromtimestamp(int(messages[-1]["enqueued"]) / 1000).astimezone()
 
-    @trying(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @trying(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(SELECTIONS, strategies.sampled_from((1, 7, 100)))
     def check(asked: Any, limit: int) -> None:
         selection = selection_of(asked, newest.replace(minute=0, second=0, microsecond=0))

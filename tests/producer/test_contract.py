@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, example, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import smsq
@@ -28,7 +27,6 @@ from smsq_worker.ledger import Admitted, Ledger
 PHONE = "13800138000"
 CODE = "482913"
 TEMPLATE = "SMS_1001"
-UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VALID: dict[str, Any] = {"phone": PHONE, "template": TEMPLATE, "code": CODE}
 ARGUMENTS = tuple(inspect.signature(signature_of_send_sms).parameters)
 
@@ -78,7 +76,6 @@ def test_every_mainland_prefix_is_taken(first: str) -> None:
     assert parse((f"{first}800138000", TEMPLATE), {}).phone == f"{first}800138000"
 
 
-@UNHURRIED
 @given(
     digits=st.from_regex(r"1[3-9][0-9]{9}", fullmatch=True),
     prefix=st.sampled_from(["", "+86", "0086", "86"]),
@@ -445,7 +442,6 @@ def message_or_error(args: list[Any], kwargs: dict[str, Any]) -> Message | Inval
         return error
 
 
-@UNHURRIED
 @given(st.lists(JSON_LIKE, max_size=5), st.dictionaries(KEYWORDS, JSON_LIKE, max_size=6))
 @example([PHONE, TEMPLATE], {"send_at": "1970-01-01T00:00:00+23:59"})
 @example([PHONE, TEMPLATE], {"self": 1, "args": 2})
@@ -459,7 +455,6 @@ def test_parse_raises_nothing_but_invalid_message(args: list[Any], kwargs: dict[
         assert str(outcome).encode()
 
 
-@UNHURRIED
 @given(st.dictionaries(st.sampled_from(ARGUMENTS[3:]), JSON_LIKE | st.just(CODE), min_size=1))
 def test_whatever_else_is_wrong_no_error_shows_the_number_or_the_code(
     kwargs: dict[str, Any],
@@ -470,7 +465,6 @@ def test_whatever_else_is_wrong_no_error_shows_the_number_or_the_code(
         assert CODE not in str(outcome)
 
 
-@UNHURRIED
 @given(st.from_regex(r"1[3-9][0-9]{9}", fullmatch=True))
 def test_a_message_and_its_mask_hide_the_middle_of_the_number(phone: str) -> None:
     masked = contract.mask_phone(phone)

@@ -172,7 +172,7 @@ def test_one_killed_between_ledger_and_broker_has_lost_nothing(
 @pytest.mark.usefixtures("client")
 @given(st.lists(st.one_of(st.none(), st.integers(), st.dictionaries(st.text(), st.text()))))
 @hypothesis_settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_any_rows_are_told_and_none_shows_its_text(found: list[Any]) -> None:
     sent = smsq.send_many(found, on_invalid="skip")

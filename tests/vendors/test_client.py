@@ -173,7 +173,7 @@ def test_every_code_and_template_arrive_as_they_are() -> None:
 
     with Server(says(http_answer())) as server, gateway(server.url) as made:
 
-        @hypothesis_settings(deadline=None, max_examples=60)
+        @hypothesis_settings(max_examples=60)
         @given(template=text | hard, code=text | hard)
         def every(template: str, code: str) -> None:
             made.submit(PHONE, template, code)

@@ -37,7 +37,7 @@ JSON = st.fixed_dictionaries({"code": VALUES, "data": VALUES, "msg": VALUES}).ma
     lambda value: json.dumps(value).encode()
 )
 UNHURRIED = settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -39,7 +39,7 @@ names = ["code"]
 """
 ANY_TEXT = st.text(min_size=1, max_size=500)
 UNHURRIED = settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

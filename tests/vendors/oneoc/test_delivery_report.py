@@ -327,7 +327,7 @@ content_types = (
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(content_types, st.binary() | bodies)
 @example("multipart/form-data; boundary=x; charset=idna", b"\xdc\xbb")
 def test_reading_never_fails_and_what_it_gives_is_clean(content_type: str, body: bytes) -> None:
@@ -351,14 +351,12 @@ items = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(items, max_size=20))
 def test_every_item_of_an_array_is_either_good_or_bad(array: list[Any]) -> None:
     reports = taken(json.dumps(array))
     assert len(reports.good) + reports.bad == len(array)
 
 
-@settings(deadline=None)
 @given(
     st.from_regex("[0-9A-F]{16}", fullmatch=True),
     st.from_regex("DELIVRD|M[AO]:[0-9]{3,5}", fullmatch=True),
