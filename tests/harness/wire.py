@@ -73,7 +73,9 @@ class Wire:
 
     def becomes(self, message_id: str, state: str) -> dict[str, Any]:
         eventually(lambda: self.field(message_id) == state)
-        told: dict[str, Any] = self.api.get(f"/messages/{message_id}", RELAY).json()
+        # A response is true if it is OK; 503 where Redis does not answer the API soon enough.
+        answer = eventually(lambda: self.api.get(f"/messages/{message_id}", RELAY))
+        told: dict[str, Any] = answer.json()
         assert told["state"] == state
         return told
 

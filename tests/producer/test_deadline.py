@@ -119,12 +119,14 @@ CALLS = f"""
         ticking.start()
         try:
             return await awaited
+        except Exception:
+            # A loop that is blocked stands still while the process's other threads go on.
+            assert beats > ticks / 10, (beats, ticks)
+            raise
         finally:
             beating.cancel()
             over.set()
             ticking.join()
-            # A loop that is blocked stands still while the process's other threads go on.
-            assert beats > ticks / 10, (beats, ticks)
 """
 
 
