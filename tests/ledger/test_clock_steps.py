@@ -145,6 +145,8 @@ def keep_everything(scene: Scene) -> None:
     scene.client.hset("smsq:lanes", "otp", scene.now_ms())  # as older releases do
     scene.client.zadd(keys.TIMERS, {"odd": 1})
     scene.client.set(keys.message("odd"), "no message")
+    for rate in (1, 2):  # as workers of two settings do
+        Scene(scene.client, scene.settings, rate_per_s=rate).claim()
     scene.claim()
     scene.client.hset("smsq:clock", "slice", scene.now_ms())  # as a full slice does
 

@@ -20,7 +20,7 @@ from smsq_worker.inspection.accounts import (
 )
 from smsq_worker.inspection.formatting import clean, pause_words, scope_name, scope_words
 from smsq_worker.ledger import days
-from smsq_worker.ledger.admin import Control, Pause
+from smsq_worker.ledger.admin import Control, Pause, Rate
 
 DAYS: Final = 2
 """Templates of today and of yesterday are looked at."""
@@ -40,6 +40,7 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
         else:
             advice = N_("what waits goes on once it ends; to end it now: smsq resume {scope}")
             yield from _paused(control.pauses(), advice)
+        yield from _differing(control.rate())
         return
     if overruled := settings.overruled(os.environ):
         yield warning(overruled, _("remove them here, or set was_default for one account"))
@@ -66,6 +67,7 @@ def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
         found.append(warning(what, advice))
     if not is_on_a_route(view.account, routes):
         found.append(_off(name, counts.outstanding))
+    found.extend(_differing(view.rate, name))
     yield from found or [
         ok(
             ngettext(
@@ -89,6 +91,34 @@ def _paused(pauses: Iterable[Pause], advice: str) -> Iterator[Finding]:
         scope = pause.spoken or pause.scope
         what = _("{scope} is paused ({why})", scope=scope_name(scope), why=pause_words(pause))
         yield warning(what, _(advice, scope=scope_words(scope)))
+
+
+def _differing(rate: Rate, name: str = "") -> Iterator[Finding]:
+    """Yield that workers' settings say two rates, each of which sends by its own."""
+    if not rate.of_workers:
+        return
+    (limit, burst), (other, other_burst) = rate.of_workers
+    words = {"limit": limit, "burst": burst, "other": other, "other_burst": other_burst}
+    if name:
+        what = _(
+            "account {name}: some workers have a rate of {limit:g}/s, burst {burst}, others of "
+            "{other:g}/s, burst {other_burst}, and the gateway gets more than the lower one allows",
+            name=name,
+            **words,
+        )
+        advice = _(
+            "give all workers the same file, or set one for all: smsq rate --account {name}",
+            name=name,
+        )
+        yield warning(what, advice)
+        return
+    what = _(
+        "some workers have a rate of {limit:g}/s, burst {burst}, others of {other:g}/s, burst "
+        "{other_burst}, and the gateway gets more than the lower one allows",
+        **words,
+    )
+    advice = _("give all the same SMSQ_RATE_PER_S and SMSQ_RATE_BURST, or set one: smsq rate")
+    yield warning(what, advice)
 
 
 def _off(name: str, outstanding: int) -> Finding:

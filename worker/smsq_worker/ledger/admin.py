@@ -35,6 +35,8 @@ class Rate:
     """When it will be at the limit again, if the gateway is content; None where it is now."""
     by_operator: bool
     """Whether it was set at run time; otherwise the settings say it."""
+    of_workers: tuple[tuple[float, int], ...] = ()
+    """Two limits with their bursts, where settings of workers that run now differ; else ()."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,16 @@ class Control(SuppressionActs):
 
     def rate(self, account: str = "") -> Rate:
         """Read the rate as it is now, of the account with this key."""
-        (_, limit, burst, now, by_operator, back_ms), _ = self._run_plain("read_rate", account)
+        found, _ = self._run_plain("read_rate", account)
+        _, limit, burst, now, by_operator, back_ms, *differing = found
+        pairs = zip(map(float, differing[::2]), map(int, map(float, differing[1::2])), strict=True)
         return Rate(
             limit=float(limit),
             burst=int(float(burst)),
             now=float(now),
             back_at=at(back_ms) if back_ms else None,
             by_operator=bool(by_operator),
+            of_workers=tuple(sorted(pairs)),
         )
 
     def set_rate(self, limit: float, burst: int, act: str = "", account: str = "") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from smsq.contract import Lane, State
 from smsq.ledger_writer import FIRST_CHECK_S
 from smsq_worker.ledger.acts import Acts
-from smsq_worker.ledger.types import CLAIM_AT_MOST, Decision, Due
+from smsq_worker.ledger.types import CLAIM_AT_MOST, Decision, Due, OtherRate
 
 
 class TimerActs(Acts):
@@ -33,7 +33,7 @@ class TimerActs(Acts):
         the wake-ups itself, and returns only those that their queues did not take.
         """
         heads = dict(oldest or {}) | dict.fromkeys(empty, ())
-        next_ms, lanes, rate, more, woken, *pairs = self._run(
+        next_ms, lanes, rate, more, woken, others, *pairs = self._run(
             "claim",
             CLAIM_AT_MOST,
             FIRST_CHECK_S * 1000,
@@ -46,7 +46,8 @@ class TimerActs(Acts):
         next_s = None if int(next_ms) < 0 else int(next_ms) / 1000
         lanes, *closed = lanes.split()
         closed = frozenset(map(Lane, closed))
-        return Due(wake, next_s, lanes, float(rate), bool(more), int(woken), closed)
+        rates = tuple(OtherRate(*one) for one in others)
+        return Due(wake, next_s, lanes, float(rate), bool(more), int(woken), closed, rates)
 
     def decide(
         self, message_id: str, decision: Decision, act: str = ""

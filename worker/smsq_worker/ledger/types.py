@@ -115,6 +115,16 @@ class TakenIn(NamedTuple):
     """For these there was no room."""
 
 
+class OtherRate(NamedTuple):
+    """A rate of an account in other workers' settings than this one's, as they were written."""
+
+    account: str
+    limit: str
+    burst: str
+    own_limit: str
+    own_burst: str
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Wake-ups to publish, and when to claim again; None where no message waits for anything."""
@@ -129,3 +139,5 @@ class Due:
     """How many the claim has woken up itself."""
     closed: frozenset[Lane] = frozenset()
     """Lanes for which no account sends, while others are open."""
+    other_rates: tuple[OtherRate, ...] = ()
+    """What whoever claimed before this worker has in its settings, where that differs."""

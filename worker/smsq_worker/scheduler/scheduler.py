@@ -25,6 +25,7 @@ from smsq_worker.ledger import Ledger
 from smsq_worker.ledger.callbacks import Callbacks
 from smsq_worker.ledger.errors import LedgerFault, SchemaTooNew
 from smsq_worker.ledger.types import CLAIM_AT_MOST
+from smsq_worker.scheduler.other_rates import OtherRates
 from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.send_times import set_switch_interval
@@ -92,6 +93,7 @@ class Scheduler:
         self._slices_until = self._weigh_at = 0.0
         self._outages: tuple[type[BaseException], ...] = (LedgerUnavailable,)
         self._spool_failures, self._replay_at = FailureLog(log, "the spool"), 0.0
+        self._other_rates = OtherRates()
         self._memory, self._ledger_is_full, self._broker_is_full = MemoryWatch(), False, False
 
     def run(
@@ -188,6 +190,7 @@ class Scheduler:
         lanes = "closed" if self._ledger_is_full else due.lanes
         self.gate.set(lanes, due.rate, due.closed)
         set_switch_interval(due.rate)
+        self._other_rates.note(due.other_rates)
         if due.wake or due.woken:
             reached("after claim")
         self._run_all(

@@ -23,9 +23,12 @@ def as_dict(rate: Rate) -> dict[str, Any]:
 
 
 def lines(rate: Rate, account: str = "") -> Iterator[str]:
-    """Yield the limit and who set it, and the rate at present."""
+    """Yield the limit and who set it, the rate at present, and whether workers' settings differ."""
     text = _("{name}: {meaning}", name=limit(rate), meaning=source(rate, account))
-    for name, words in ((_("limit"), text), (_("now"), current(rate))):
+    rows = [(_("limit"), text), (_("now"), current(rate))]
+    if rate.of_workers:
+        rows.append((_("differ"), differing(rate)))
+    for name, words in rows:
         yield f"{padded(name, 6)} {words}"
 
 
@@ -40,6 +43,15 @@ def by_account(rates: Mapping[str, Rate]) -> Iterator[str]:
 def limit(rate: Rate) -> str:
     """Return the limit, with the burst."""
     return _("{limit:g}/s, burst {burst}", limit=rate.limit, burst=rate.burst)
+
+
+def differing(rate: Rate) -> str:
+    """Return the two limits that workers' settings say."""
+    one, other = (
+        _("{limit:g}/s, burst {burst}", limit=limit, burst=burst)
+        for limit, burst in rate.of_workers
+    )
+    return _("workers go by two limits: {one}, and {other}", one=one, other=other)
 
 
 def current(rate: Rate) -> str:

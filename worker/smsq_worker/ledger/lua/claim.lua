@@ -12,8 +12,9 @@
 --   batch}, with marks (wakeup.lua); '' where the caller publishes
 -- Returns {events, ms until the next timer or -1, whether lanes are open, closed or probe (where they
 --   are open, behind that the lanes that are closed for lack of an account),
---   attempts a second, 1 where more is due, how many were woken up here, id, lane, id, lane, ...}: the
---   rest are wake-ups to publish
+--   attempts a second, 1 where more is due, how many were woken up here, of each account of which other
+--   workers' settings said another rate {its key, limit and burst there, limit and burst here}, id, lane,
+--   id, lane, ...}: the rest are wake-ups to publish
 --
 -- One act, because any number of workers run this at once, and one that dies after it has woken up
 -- what it claimed. Where the caller publishes, one that dies before that leaves messages that are
@@ -21,7 +22,7 @@
 
 local limit, ask_ms, lost_wait_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local oldest = cjson.decode(ARGV[4])
-local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0, closed = {}}
+local answer = {events, -1, 'open', '', sweep(ask_ms) and 1 or 0, 0, {}, closed = {}}
 -- All workers together do the rest, of which there may be a million, in slices so far apart, or an
 -- otp would wait for slice after slice.
 local APART_MS = 20
@@ -173,11 +174,24 @@ local function gate(gates)
   return all .. (all == 'open' and closed or '')
 end
 
+-- Note that the settings of whoever claimed last say another rate than those here, and when that was so
+-- before: once may be the worker that this one took the place of.
+local function compare_rates(of, own)
+  local h = open(KEY_RATE .. of)
+  local f = h.f
+  local limit, burst = f.workers_limit, f.workers_burst
+  if f.limit or not limit or not burst then return end  -- an operator's holds for all
+  if limit == tostring(own.rate) and burst == tostring(own.burst) then return end
+  table.insert(answer[7], {of:sub(2), limit, burst, tostring(own.rate), tostring(own.burst)})
+  set(h, 'differed', f.differs or 0, 'differs', now, 'other_limit', limit, 'other_burst', burst)
+end
+
 -- Return the rate of all accounts together. Releases that do not know those with a key must not work
 -- here any more, see ledger/accounts.py; that was so, but for what a failover undid.
 local function look_at_rates()
   local sum = 0
   for of, one in pairs(ACCOUNTS or {[''] = {rate = RATE, burst = BURST}}) do
+    compare_rates(of, one)
     set(open(KEY_RATE .. of), 'workers_limit', tostring(one.rate), 'workers_burst', one.burst)
     sum = sum + rate(of).now
     if of ~= '' then

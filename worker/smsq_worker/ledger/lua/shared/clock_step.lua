@@ -63,7 +63,7 @@ local function step_back()
     local ahead = {tat = 1000 + r.burst * 1000 / r.now, since = 0, newest = 0}
     rewrite(KEY_RATE .. of, function(field, at)
       if ahead[field] then return whole(moved(at / 1000, ahead[field]) * 1000) end
-      if field == 'slow_at' then return whole(moved(tonumber(at), 0)) end
+      if field == 'slow_at' or field == 'differs' or field == 'differed' then return whole(moved(tonumber(at), 0)) end
     end)
   end
 
