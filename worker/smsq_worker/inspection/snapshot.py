@@ -81,7 +81,7 @@ class Snapshot:
     callbacks: dict[str, int]
     """Callbacks that are waiting, and dead ones, which were abandoned."""
     to_send: int
-    """Messages that wait only for the rate limit."""
+    """Messages that wait only for the rate limit, that of all or of their campaign."""
     stopped: bool
     """Whether nothing is sent, because the account is paused or the breaker is open."""
     broker_answers: bool
@@ -89,11 +89,13 @@ class Snapshot:
     """Of the Redis of `ledger` and `broker`, as far as known."""
     accounts: tuple[AccountView, ...] = ()
     """() where there is only one."""
+    slowed_s: float = 0.0
+    """How long the slowest campaign with its own rate takes at least."""
 
     @property
     def drain_s(self) -> float | None:
         """Return the estimated time to send what waits; None while nothing is sent."""
-        return None if self.stopped else self.to_send / self.rate.now
+        return None if self.stopped else max(self.to_send / self.rate.now, self.slowed_s)
 
 
 class Inspector:
@@ -125,6 +127,7 @@ class Inspector:
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
             deferred = total(live, State.DEFERRED)
             due = count_deferred_and_due(self._client, now_ms, _SEARCH) if deferred else 0
+        slowed = self.campaigns.slowed()
         return Snapshot(
             at=timestamps.at(now_ms),
             rate=together(accounts) if accounts else self.control.rate(),
@@ -136,11 +139,12 @@ class Inspector:
             held=held,
             parked=parked,
             callbacks=self.callbacks.counts(),
-            to_send=total(live, State.QUEUED) + due,
-            stopped=_is_stopped(pauses, accounts, self.routes),
+            to_send=total(live, State.QUEUED) + due + slowed.messages,
+            stopped=is_stopped(pauses, accounts, self.routes),
             broker_answers=waiting is not None,
             memory=self._memory(),
             accounts=tuple(accounts),
+            slowed_s=slowed.seconds,
         )
 
     def _memory(self) -> dict[str, Memory]:
@@ -231,9 +235,10 @@ class Inspector:
         return [(ids_of(body) or [""])[-1] for body in reversed(bodies)]
 
 
-def _is_stopped(
+def is_stopped(
     pauses: Sequence[Pause], accounts: Sequence[AccountView], routes: Sequence[Route]
 ) -> bool:
+    """Return whether no account takes anything."""
     if not accounts:
         return any(pause.scope in {ACCOUNT, BREAKER} for pause in pauses)
     return all(one.stop for one in accounts if is_on_a_route(one.account, routes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -80,6 +80,15 @@ class Campaign:
         return sent / known if known else None
 
 
+@dataclass(frozen=True, slots=True)
+class Slowed:
+    """What waits for the slots of its campaign's own rate."""
+
+    messages: int
+    seconds: float
+    """How long the slowest such campaign takes at least for what it has queued, and there."""
+
+
 class Campaigns(Acts):
     """The acts on campaigns. Every method raises LedgerUnavailable where Redis fails."""
 
@@ -122,18 +131,42 @@ class Campaigns(Acts):
         """
         found = dict.fromkeys(STANDINGS, (0, 0))
         with mapped_errors(self._rules.url):
-            names = if_allowed(
-                self._client.zrangebyscore,
-                *(keys.CAMPAIGNS, "inf", "inf", 0, _WAITING_AT_MOST),
-            )
-            for record in each(self._client, "HGETALL", map(keys.campaign, names or ())):
-                stop, counts = record.get("stop"), counts_of(record)
-                going = "slowed" if "rate" in record else "open"
-                standing = stop if stop in {PAUSED, CANCELLED} else going
+            for _, record in self._live():
+                standing = _standing(record)
                 campaigns, messages = found[standing]
-                waiting = sum(counts[f"{lane}:{state}"] for lane in Lane for state in WAITING)
+                waiting = sum(_count(record, state) for state in WAITING)
                 found[standing] = campaigns + 1, messages + waiting
         return found
+
+    def slowed(self) -> Slowed:
+        """Count what waits for its campaign's own rate, of the same campaigns."""
+        with mapped_errors(self._rules.url):
+            live = [(name, one) for name, one in self._live() if _standing(one) == "slowed"]
+            rooms = each(self._client, "ZCARD", [keys.CAMPAIGN_ROOM + name for name, _ in live])
+        seconds = [
+            (_count(record, State.QUEUED) + n) / float(record["rate"])
+            for (_, record), n in zip(live, rooms, strict=True)
+        ]
+        return Slowed(sum(rooms), max(seconds, default=0.0))
+
+    def _live(self) -> Iterator[tuple[str, Any]]:
+        """Yield the names and records of live campaigns. Raises redis.RedisError."""
+        names: Any = if_allowed(
+            self._client.zrangebyscore,
+            *(keys.CAMPAIGNS, "inf", "inf", 0, _WAITING_AT_MOST),
+        )
+        records = each(self._client, "HGETALL", map(keys.campaign, names or ()))
+        return zip(names or (), records, strict=True)
+
+
+def _standing(record: Mapping[str, Any]) -> str:
+    stop = record.get("stop")
+    return stop if stop in {PAUSED, CANCELLED} else "slowed" if "rate" in record else "open"
+
+
+def _count(record: Mapping[str, Any], state: str) -> int:
+    counts = counts_of(record)
+    return sum(counts[f"{lane}:{state}"] for lane in Lane)
 
 
 def unswept(client: Client) -> Counter[str]:

@@ -195,6 +195,12 @@ def _drain(snapshot: Snapshot) -> str:
     if snapshot.drain_s is None:
         return _("{n}, stopped", n=snapshot.to_send)
     takes, rate = span(snapshot.drain_s), snapshot.rate.now
+    if snapshot.drain_s == snapshot.slowed_s > 0:
+        return _(
+            "{n}, takes {time} at least, as a campaign has a rate of its own: smsq campaign",
+            n=snapshot.to_send,
+            time=takes,
+        )
     return _("{n}, takes {time} at {rate:g}/s", n=snapshot.to_send, time=takes, rate=rate)
 
 
