@@ -505,3 +505,38 @@ def test_unknown_codes_are_listed_by_account(coded: dict[str, str], scene: Scene
     (row,) = told(coded, "codes", "--seen", "--account", "backup")
     assert row["stat"] == "XC:0001"
     assert "mid M11  account backup" in run(coded, "codes", "--seen").stdout
+
+
+# What takes how long
+
+
+def test_an_estimate_is_of_all_accounts_together(
+    several: dict[str, str], scene: Scene, tmp_path: Path
+) -> None:
+    several = several | {"SMSQ_RATE_PER_S": "10", "SMSQ_RATE_BURST": "1"}
+    scene = Scene(scene.client, Settings.load(several))
+    scene.claim()
+    for n in range(90):
+        scene.enter(f"m{n}", lane="bulk", campaign="spring", phone=f"139{n:08}")
+    show = run(several, "campaign", "show", "spring").stdout
+    assert "left       at least 3 s\n" in show
+    file = tmp_path / "numbers.csv"
+    file.write_text("phone,template\n" + "".join(f"138{n:08},SMS_1\n" for n in range(60)))
+    report = told(several, "send-file", str(file), "--dry-run")
+    assert (report["rate_per_s"], report["seconds"]) == (30, 2)
+    assert told(several, "redo", "--since", "1h", "--dry-run")["rate_per_s"] == 30
+    assert "go at 30 a second at most" in run(several, "campaign", "rate", "spring", "31").stdout
+
+
+def test_a_campaign_goes_on_while_one_of_its_accounts_does(
+    several: dict[str, str], scene: Scene
+) -> None:
+    scene.enter("m1", lane="bulk", campaign="spring")
+    scene.control.pause("account@backup", "topping up")
+    scene.control.pause(f"template@backup:{TEMPLATE}", "a word in it")
+    show = run(several, "campaign", "show", "spring").stdout
+    assert "left       at least" in show
+    scene.control.pause("account", "topping up")
+    show = run(several, "campaign", "show", "spring").stdout
+    assert "left       stopped\n" in show
+    assert "a word in it" not in show

@@ -304,3 +304,17 @@ def test_explain_says_that_a_key_is_given_up_by_what_was_not_sent(
     assert (
         "an idempotency key is not found any more once its message certainly was not sent" in told
     )
+
+
+def test_a_rate_above_that_of_all_is_said_to_slow_nothing(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", campaign="spring")
+    scene.control.set_rate(20, 1)
+    assert (
+        command("campaign", "rate", "spring", "20")[1] == "campaign spring: at most 20 a second\n"
+    )
+    code, told, _ = command("campaign", "rate", "spring", "21")
+    assert code == 0
+    assert told.splitlines()[1] == (
+        "all messages together go at 20 a second at most, so this slows nothing: see smsq rate"
+    )
+    assert command("campaign", "rate", "spring", "--reset")[1].count("\n") == 1

@@ -23,6 +23,7 @@ from smsq_worker.bulk_import.rows import Row
 from smsq_worker.bulk_import.source import BadFile
 from smsq_worker.config.settings import Settings
 from smsq_worker.i18n import N_, _
+from smsq_worker.inspection.accounts import rate_now
 from smsq_worker.inspection.formatting import pause_line, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.failures import Failure, failures_among
@@ -66,7 +67,8 @@ class BulkImport:
         """Check everything, and return what a run would do. Raises BadFile, LedgerUnavailable."""
         cipher = Opener(self.client, self.settings, strict=True)
         # First, so that an unreachable ledger is noticed before the file is read.
-        rate = Control(self.client, self.settings.rules, cipher).rate()
+        rules = self.settings.rules
+        rate = rate_now(Control(self.client, rules, cipher), rules)
         numbers = Numbers()
         lookup = SuppressedCounter(self.client, self.settings.redis_url, cipher())
 
@@ -77,14 +79,14 @@ class BulkImport:
 
         found = self.check(look_up)
         suppressed = lookup.count()
-        seconds = (found.good - suppressed) / rate.now
+        seconds = (found.good - suppressed) / rate
         doubles, first = numbers.doubles(_DOUBLES_SHOWN)
         return found.as_dict() | {
             "doubles": doubles,
             "double_rows": [{"line": line, "phone": mask_phone(phone)} for line, phone in first],
             "suppressed": suppressed,
             "would_be_sent": found.good - suppressed,
-            "rate_per_s": rate.now,
+            "rate_per_s": rate,
             "seconds": round(seconds, 1),
             "expiring": seconds > found.least_ttl_s,
         }

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from smsq.tracking import Status
+from smsq_worker.config.rules import Rules
 from smsq_worker.domain.accounts import Account, Route
 from smsq_worker.domain.scopes import name_of, read_scope
 from smsq_worker.i18n import _, ngettext, pgettext
@@ -154,6 +155,17 @@ def together(views: Sequence[AccountView]) -> Rate:
         back_at=max(back, default=None),
         by_operator=any(rate.by_operator for rate in rates),
     )
+
+
+def rates_on_routes(control: Control, rules: Rules) -> list[Rate]:
+    """Return the rate of each account that messages may go over. Raises LedgerUnavailable."""
+    going = [one for one in rules.accounts if is_on_a_route(one, rules.routes)]
+    return [control.rate(one.key) for one in going] or [control.rate()]
+
+
+def rate_now(control: Control, rules: Rules) -> float:
+    """Return the requests a second that these make now, if none is paused."""
+    return sum(rate.now for rate in rates_on_routes(control, rules))
 
 
 def is_on_a_route(account: Account, routes: Sequence[Route]) -> bool:

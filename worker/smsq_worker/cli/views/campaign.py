@@ -20,8 +20,12 @@ from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.meter import meter
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.cli.views.send_file import failed_file_lines, how_to_go_on
+from smsq_worker.config.rules import Rules
+from smsq_worker.domain.scopes import read_scope
 from smsq_worker.i18n import N_, _, ngettext, pgettext
+from smsq_worker.inspection.accounts import look_at_accounts, rate_now, rates_on_routes
 from smsq_worker.inspection.formatting import clean, local, pause_line, span, state_name
+from smsq_worker.inspection.snapshot import is_stopped
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.campaigns import SEVERAL, Campaign, Campaigns, Deed, as_dict
 from smsq_worker.ledger.failures import Failure, failures_of
@@ -72,7 +76,7 @@ def show(
     if as_json:
         echo_json({"name": name, **as_dict(found)})
     else:
-        echo_lines(_lines(found, Control(client, settings.rules)))
+        echo_lines(_lines(found, settings.rules, Control(client, settings.rules)))
 
 
 def _write_failed(
@@ -129,6 +133,18 @@ def do(deed: Deed, name: str, *, rate: float | None = None, yes: bool = False) -
     if deed == "resume" and not before:
         fail(_("campaign {name} was not paused", name=clean(name)))
     echo(_done(deed, name, rate, _known(campaigns, name)))
+    echo_lines(_without_effect(rate, settings.rules, Control(client, settings.rules)))
+
+
+def _without_effect(rate: float | None, rules: Rules, control: Control) -> Iterator[str]:
+    """Yield that a campaign's rate slows nothing, where that of all is lower."""
+    limit = sum(one.limit for one in rates_on_routes(control, rules)) if rate else 0
+    if rate and rate > limit:
+        yield _(
+            "all messages together go at {limit:g} a second at most, so this slows nothing: see "
+            "smsq rate",
+            limit=limit,
+        )
 
 
 def _done(deed: Deed, name: str, rate: float | None, now: Campaign) -> str:
@@ -176,7 +192,7 @@ def _follow(campaigns: Campaigns, found: Campaign, every_s: int) -> Campaign:
     return found
 
 
-def _lines(one: Campaign, control: Control) -> Iterator[str]:
+def _lines(one: Campaign, rules: Rules, control: Control) -> Iterator[str]:
     ended = [_("ended {time}", time=local(one.ended_at))] if one.ended_at else []
     rows = {
         _("campaign"): _(", ").join([clean(one.name), *_standing(one), *ended]),
@@ -191,12 +207,14 @@ def _lines(one: Campaign, control: Control) -> Iterator[str]:
         rows[_("delivered")] = f"{one.delivery_rate:.1%}"
     if one.reasons:
         rows[_("failed")] = _(", ").join(f"{clean(why)} {n}" for why, n in one.reasons.items())
-    stops = [one for one in control.pauses() if not one.scope.startswith("template:")]
-    if one.to_send and not one.stop and stops:
+    pauses = control.pauses()
+    accounts = look_at_accounts(control, rules.accounts)
+    if one.to_send and not one.stop and is_stopped(pauses, accounts, rules.routes):
         rows[_("left")] = _("stopped")
+        stops = [one for one in pauses if read_scope(one.scope).stops_all]
         rows[""] = _("; ").join(map(pause_line, stops))
     elif one.to_send and not one.stop:
-        least = min(control.rate().now, one.rate or float("inf"))
+        least = min(rate_now(control, rules), one.rate or float("inf"))
         rows[_("left")] = _("at least {time}", time=span(one.to_send / least))
     for name, words in rows.items():
         yield f"{padded(name, 10)} {words}"

@@ -23,6 +23,7 @@ from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogues
 from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.inspection.accounts import rate_now
 from smsq_worker.inspection.formatting import clean, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.redo import REDOABLE, Left, Redo, Tally, Wish
@@ -58,7 +59,7 @@ def redo(
     wish = Wish(_failed(selecting.read(asked)), also_doubtful, scan)
     settings, client = open_ledger(to_write=not dry_run)
     act = _act(settings, client)
-    found, rate = act.survey(wish), Control(client, settings.rules).rate().now
+    found, rate = act.survey(wish), rate_now(Control(client, settings.rules), settings.rules)
     total = found.taken.total()
     looked_at = total + found.may_have_arrived.total() + found.left.total()
     notes = selecting.missing(client, settings, wish.selection, looked_at)
