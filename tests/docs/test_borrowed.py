@@ -93,6 +93,7 @@ OVERRIDDEN = {
     "kombu.transport.virtual.base:AbstractChannel._put": "self queue message",
     "kombu.transport.virtual.base:Transport.Channel": "",
     "kombu.transport.virtual.base:Transport._deliver": "self message queue",
+    "kombu.transport.virtual.base:Transport.establish_connection": "self",
     "redis.asyncio.connection:AbstractConnection.disconnect": (
         "self nowait= error= failure_count= health_check_failed="
     ),

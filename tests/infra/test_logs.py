@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import requests
 from celery import Celery
+from celery.worker.consumer import consumer
 
 from harness.credentials import SECRET, TOKEN
 from harness.devstack import BINDS, PATIENCE_S, SMSQ, up
@@ -158,3 +160,27 @@ def test_a_wake_up_that_could_not_be_acknowledged_is_one_line(
     request_log.critical("Couldn't ack %r, reason:%r", "a tag", gone, exc_info=gone)
     (record,) = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_short"),
+    [(redis.ReadOnlyError("no writes"), True), (OSError(28, "No space left on device"), False)],
+)
+def test_a_lost_connection_is_one_line_where_redis_says_why(
+    caplog: pytest.LogCaptureFixture, error: Exception, is_short: bool
+) -> None:
+    celery_logs.add_filters()
+    consumer_log = logging.getLogger("celery.worker.consumer.consumer")
+    consumer_log.warning(consumer.CONNECTION_RETRY, exc_info=error)
+    (record,) = caplog.records
+    assert (record.exc_info is None) is is_short
+    assert record.getMessage().endswith("(no writes)") is is_short
+
+
+def test_celerys_advice_on_a_setting_that_is_made_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    celery_logs.add_filters()
+    logging.getLogger("py.warnings").warning("%s", consumer.CANCEL_TASKS_BY_DEFAULT)
+    logging.getLogger("py.warnings").warning("another")
+    assert [record.getMessage() for record in caplog.records] == ["another"]

@@ -18,7 +18,8 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
 from smsq.app import QUEUES
 from smsq.failpoints import reached
@@ -229,6 +230,32 @@ class SentinelChannel(_GatedChannel, kombu_redis.SentinelChannel):
 
 
 class _SafeTransport:
+    client: Any
+    _avail_channels: list[Any]
+    close_connection: Callable[[Any], None]
+
+    def establish_connection(self) -> Any:
+        """Connect to a server that takes writes, where messages are to be taken from it.
+
+        One that became a replica, lacks replicas or cannot save answers a PING: a worker would
+        connect to it and lose it again five times a second. So it is as one that cannot be reached,
+        for which Celery waits longer from try to try.
+        """
+        connection = super().establish_connection()  # type: ignore[misc]
+        if self.client.transport_options.get("gate"):
+            try:
+                for channel in self._avail_channels:
+                    # What kombu does next, and then leaves out as it was done a moment ago.
+                    channel.qos.restore_visible(
+                        num=channel.unacked_restore_limit, interval=channel.unacked_restore_throttle
+                    )
+            except RedisError as error:
+                self.close_connection(connection)
+                is_replica = isinstance(error, ReadOnlyError)
+                why = "the server has become a replica" if is_replica else str(error).rstrip(".")
+                raise RedisConnectionError(why) from error
+        return connection
+
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Register the loop, and tell the gate whether it goes on."""
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]
