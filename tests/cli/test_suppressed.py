@@ -52,8 +52,8 @@ def test_an_added_number_gets_nothing_until_it_is_removed(
     done = suppressed(environ, "add", "+86 138-0013-8000", OTHER, "--reason", "asked for it")
     assert (done.returncode, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
-    assert first.startswith("138****8000  suppressed until 20")
-    assert second.startswith("139****9000  suppressed until 20")
+    assert first.startswith("138****8000  suppressed until it is removed, at the latest until 20")
+    assert second.startswith("139****9000  suppressed until it is removed, at the latest until 20")
     row = known(control)[PHONE]
     assert row.reason == "asked for it"
     assert abs(row.until - row.since - TEN_YEARS) < timedelta(minutes=5)
@@ -139,7 +139,9 @@ def test_a_number_is_suppressed_in_some_lanes(
     environ: dict[str, str], control: Control, ledger: Ledger
 ) -> None:
     done = suppressed(environ, "add", PHONE, "--lane", "bulk", "--lane", "notice")
-    assert done.stdout.startswith("138****8000  suppressed in lane bulk and notice until 20")
+    assert done.stdout.startswith(
+        "138****8000  suppressed in lane bulk and notice until it is removed"
+    )
     assert suppressed(environ).stdout.splitlines()[0].endswith("  operator in lane notice and bulk")
     (row,) = json.loads(suppressed(environ, "--json").stdout)
     assert row["lanes"] == ["notice", "bulk"]

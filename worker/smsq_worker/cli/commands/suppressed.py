@@ -71,7 +71,8 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 def add(**given: Any) -> None:
     """Send nothing to these numbers; until they are removed, or for a time.
 
-    What is known of them in the same lanes is replaced.
+    Without a time that is for ten years at most. What is known of them in the same lanes is
+    replaced.
     """
     from smsq_worker.cli.views import suppressed as view
 
@@ -108,9 +109,9 @@ def import_(file: str, encoding: str | None, *, yes: bool) -> None:
     Files are read as send-file reads them: CSV or JSON Lines, UTF-8 or GB18030 (GBK). The columns
     are phone, or 手机号, 电话, and reason, since, until.
 
-    Without a time a number is suppressed until it is removed, without lanes in all of them; a
-    number may have several lines, of different lanes. If any line is wrong, all wrong
-    lines are listed, nothing is imported, and the exit code is 1.
+    Without a time a number is suppressed until it is removed, for ten years at most, without lanes
+    in all of them; a number may have several lines, of different lanes. If any line is wrong, all
+    wrong lines are listed, nothing is imported, and the exit code is 1.
     """
     from smsq_worker.cli.views import suppressed as view
 

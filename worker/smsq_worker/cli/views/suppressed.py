@@ -73,8 +73,11 @@ def add(
             until=moment(end),
         )
         control.suppress(phone, reason, end, tuple(map(Lane, lanes)), act)
+        words = N_("{phone}  suppressed{lanes} until {time}")
+        if days is None and until is None:
+            words = N_("{phone}  suppressed{lanes} until it is removed, at the latest until {time}")
         known = {"phone": mask_phone(phone), "lanes": in_lanes(lanes), "time": local(end)}
-        echo(_("{phone}  suppressed{lanes} until {time}", **known))
+        echo(_(words, **known))
 
 
 def remove(phones: tuple[str, ...], lanes: tuple[str, ...], *, yes: bool) -> None:
