@@ -318,3 +318,13 @@ def test_a_rate_above_that_of_all_is_said_to_slow_nothing(scene: Scene, command:
         "all messages together go at 20 a second at most, so this slows nothing: see smsq rate"
     )
     assert command("campaign", "rate", "spring", "--reset")[1].count("\n") == 1
+
+
+def test_a_redo_into_a_campaign_that_is_there_says_so(scene: Scene, command: Smsq) -> None:
+    scene.enter("a", campaign="spring")
+    words = ("redo", "--since", "1h", "--dry-run", "--name")
+    told = command(*words, "spring")[1]
+    assert (
+        "campaign spring has 1 message already: smsq campaign show counts them together\n" in told
+    )
+    assert "already" not in command(*words, "autumn")[1]

@@ -26,6 +26,7 @@ from smsq_worker.i18n import N_, _, ngettext
 from smsq_worker.inspection.accounts import rate_now
 from smsq_worker.inspection.formatting import clean, span, state_name
 from smsq_worker.ledger.admin import Control
+from smsq_worker.ledger.campaigns import Campaign, Campaigns
 from smsq_worker.ledger.redo import REDOABLE, Left, Redo, Tally, Wish
 from smsq_worker.ledger.selecting import Selection
 from smsq_worker.vendors.of_accounts import catalogues_of
@@ -64,6 +65,8 @@ def redo(
     looked_at = total + found.may_have_arrived.total() + found.left.total()
     notes = selecting.missing(client, settings, wish.selection, looked_at)
     answer = _as_dict(found) | {"rate_per_s": rate, "seconds": round(total / rate, 1)}
+    if name and (there := Campaigns(client, settings.rules).read(name)):
+        notes = [*notes, _there_already(there)]
     if not as_json:
         echo_lines([*_lines(found, total / rate, rate), *notes])
     if dry_run or not total:
@@ -77,6 +80,15 @@ def redo(
         done = act.run(wish, name, act=noted, ttl_s=ttl_s, told=lambda n: step(n, ""))
     answer |= _as_dict(done) | {"campaign": name, "sent_again": done.taken.total()}
     _print_end(answer, total, as_json=as_json)
+
+
+def _there_already(campaign: Campaign) -> str:
+    return ngettext(
+        "campaign {name} has {n} message already: smsq campaign show counts them together",
+        "campaign {name} has {n} messages already: smsq campaign show counts them together",
+        campaign.total,
+        name=clean(campaign.name),
+    )
 
 
 def _act(settings: Settings, client: Client) -> Redo:
