@@ -10,6 +10,7 @@ import math
 import os
 from contextlib import suppress
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import kombu.pools
@@ -154,6 +155,11 @@ class ProducerApp(SmsqApp):
         What they had locked would stay locked, and the broker's connections that they had taken
         would be waited for without end.
         """
+        for kind in type(self).__mro__:
+            for made_once in vars(kind).values():
+                # Before Python 3.12 one lock is held while a thread makes it, for ever in a child.
+                if isinstance(made_once, cached_property) and "lock" in vars(made_once):
+                    vars(made_once)["lock"] = RLock()
         vars(self).pop("ledger_writer", None)
         client = vars(self).pop("client", None)
         if client is not None:

@@ -113,6 +113,33 @@ print(json.dumps([shop.sent, shop.work()]), flush=True)
 """
 
 
+FIRST_USE = """
+import os, sys, threading
+import smsq
+import {module} as module
+
+begun = threading.Event()
+before = module.{name}
+
+def unfinished(*_, **__):
+    begun.set()
+    threading.Event().wait()
+
+def send():
+    smsq.send_sms.delay("13800138000", "SMS_1001")
+
+module.{name} = unfinished
+threading.Thread(target=send, daemon=True).start()
+begun.wait()
+child = os.fork()
+if child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+module.{name} = before
+send()
+os._exit(0)
+"""
+
+
 @pytest.fixture
 def shop(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The environment of a host's processes."""
@@ -178,6 +205,24 @@ def test_a_process_that_forks_while_others_of_its_threads_send(
         )
     have_their_own([json.loads(done.stdout)], 1)
     all_are_in(shop, client, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("smsq.configuring", "settle"),
+        ("smsq.app", "connect_in_time"),
+        ("smsq.app", "LedgerWriter"),
+        ("smsq.app", "shared_config"),
+    ],
+)
+def test_a_process_that_forks_while_another_of_its_threads_sends_for_the_first_time(
+    environ: dict[str, str], client: redis.Redis, module: str, name: str
+) -> None:
+    """What is made once is locked meanwhile, before Python 3.12, and stayed so in the child."""
+    code = FIRST_USE.format(module=module, name=name)
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)
+    assert client.llen("sms.notice") == 1
 
 
 def test_workers_of_gunicorn_that_preloads_the_application(
