@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
 
 from harness.accounts import accounts_file
 from harness.machine import machine
@@ -15,6 +16,7 @@ from harness.vendor_server import VendorServer, accepted, refused
 from harness.waiting import becomes, eventually, known
 from harness.wakeups import Source, send, send_batch
 from smsq import keys
+from smsq.cipher import Opener
 from smsq.contract import Lane, parse
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.config.settings import Settings
@@ -352,15 +354,74 @@ def test_a_refusal_shows_that_the_network_is_well(described: Runtime, right: Ven
     assert not described.sender.own_faults.is_suspect
 
 
-@pytest.mark.parametrize("fault", ["secret", "network"])
+@pytest.fixture
+def keyed(build: Build, environ: dict[str, str], right: VendorServer) -> tuple[Runtime, Runtime]:
+    """Two workers, the first of which lacks the newest key."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    environ["SMSQ_PAYLOAD_KEYS"] = old
+    bad = build(right)
+    bad.unlock()
+    environ["SMSQ_PAYLOAD_KEYS"] = f"{new},{old}"
+    good = build(right)
+    good.unlock()
+    return bad, good
+
+
+def put(runtime: Runtime, name: str) -> str:
+    """Enter a message as a producer that has the keys of a worker, and give its id."""
+    writer = LedgerWriter(runtime.client, runtime.settings, runtime.cipher)
+    writer.enter(name, parse(("13800138000", "SMS_1001", "482913"), {"lane": "notice"}))
+    return name
+
+
+def test_one_without_the_newest_key_leaves_messages_to_the_others(
+    keyed: tuple[Runtime, Runtime], right: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = keyed
+    for n in range(10):  # The others may do nothing at present.
+        assert send(bad, put(good, f"first{n}")) == "deferred"
+    assert not bad.sender.own_faults.is_suspect
+    assert send(good, put(good, "good")) == "accepted"
+    assert send(bad, put(good, "last")) == "deferred"
+    eventually(lambda: bad.sender.own_faults.is_suspect)
+    assert "opened none of its last 11 messages, and others send" in caplog.text
+    assert bad.sender.gate.open_queues(QUEUES) == []
+    with pytest.raises(RequeueLater):
+        send(bad, put(good, "m1"))
+    assert send(good, "m1") == "accepted"
+    bad.sender.gate.rest(0)
+    assert send(bad, put(bad, "old")) == "accepted"
+    eventually(lambda: not bad.sender.own_faults.is_suspect)
+    assert "this worker can read messages again" in caplog.text
+
+
+def test_what_it_can_read_between_shows_that_others_may_as_well_be_it(
+    keyed: tuple[Runtime, Runtime],
+) -> None:
+    bad, good = keyed
+    for n in range(4):
+        assert send(bad, put(good, f"first{n}")) == "deferred"
+    assert send(bad, put(bad, "between")) == "accepted"
+    for n in range(4):
+        assert send(bad, put(good, f"last{n}")) == "deferred"
+    assert send(good, put(good, "good")) == "accepted"
+    assert not bad.sender.own_faults.is_suspect
+
+
+@pytest.mark.parametrize("fault", ["secret", "network", "key"])
 def test_workers_beside_it_send_what_it_would_have_failed_or_held_up(
     environ: dict[str, str], tmp_path: Path, wrong: VendorServer, fault: str
 ) -> None:
-    with machine(environ | {"SMSQ_PROBE_S": "1"}, tmp_path) as here:
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    environ |= {"SMSQ_PROBE_S": "1", "SMSQ_PAYLOAD_KEYS": f"{new},{old}"}
+    url = {"secret": wrong.url, "network": nowhere()}.get(fault)
+    own = {"SMSQ_GATEWAY_URL": url} if url else {"SMSQ_PAYLOAD_KEYS": old}
+    with machine(environ, tmp_path) as here:
         here.start_worker()
-        here.start_worker(SMSQ_GATEWAY_URL=wrong.url if fault == "secret" else nowhere())
+        here.start_worker(**own)
         log = tmp_path / "worker1.log"
-        writer = LedgerWriter(here.client, Settings.load(here.environ))
+        settings = Settings.load(here.environ)
+        writer = LedgerWriter(here.client, settings, Opener(here.client, settings))
 
         def another(n: int) -> str:
             writer.enter(f"m{n}", parse((f"138{n:08}", "SMS_1001", "482913"), {}))
@@ -368,6 +429,6 @@ def test_workers_beside_it_send_what_it_would_have_failed_or_held_up(
             return f"m{n}"
 
         ids = iter(range(10_000))
-        eventually(lambda: another(next(ids)) and "those of others" in log.read_text())
+        eventually(lambda: another(next(ids)) and "It leaves messages" in log.read_text())
         for after in [another(next(ids)) for _ in range(40)]:
             becomes(after, "accepted")

@@ -1,8 +1,9 @@
-"""Notice that calls of this worker alone come to nothing: its secret is wrong, or its network.
+"""Notice that what this worker alone takes comes to nothing: a wrong secret, no network, no key.
 
 Pauses are of an account, for all workers. Beside good ones a worker with a wrong secret never comes
 to as many refusals in a row as pause it, and would fail its share of the messages one by one. One
-without a network would stop the others, as the outage that it meets is taken for theirs.
+without a network would stop the others, as the outage that it meets is taken for theirs. One that
+lacks the newest of SMSQ_PAYLOAD_KEYS would put off its share of the messages, again and again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ REFUSALS: Final = 20
 """As many in a row pause the account, see breaker.lua."""
 TROUBLES: Final = 10
 """Half of what the breaker needs by default: two workers share the attempts that it looks at."""
+UNREADABLES: Final = 5
+"""A few in a row may be malformed."""
+UNREADABLE: Final = "no key opens its payload"
+"""The detail of an attempt that was not made for that."""
 FIRST_REST_S: Final = 1.0
 """It may have been a moment's fault, and nobody else may serve this worker's queues."""
 PROBES: Final = 10
@@ -46,6 +51,7 @@ class _Run:
     is_only_mine: Callable[[str, int], bool]
     """Asks the ledger, of an account and since when, in Unix ms."""
     advice: str
+    over: str = "the gateway answers this worker's calls again"
     count: int = 0
     since: int = 0
 
@@ -56,7 +62,7 @@ class _Run:
 
 
 class OwnFaults:
-    """Counts this worker's calls in a row that were refused, or that met trouble.
+    """Counts what this worker had in a row that was refused, met trouble, or was unreadable to it.
 
     Where others' calls get through meanwhile, it takes one message now and then, at last each
     `probe_s`, until a call of its own does, and what is refused to it says nothing of its message.
@@ -73,13 +79,24 @@ class OwnFaults:
         self._refused = _Run(
             REFUSALS,
             lambda account, since: not ledger.was_paused(account, since),
-            "refused this worker's last %d calls, not those of others: is its secret right?",
+            "the gateway refused this worker's last %d calls, not those of others: is its secret "
+            "right?",
         )
         self._troubled = _Run(
             TROUBLES,
             ledger.answered_since,
-            "did not answer this worker's last %d calls, but those of others: is its network well?",
+            "the gateway did not answer this worker's last %d calls, but those of others: is its "
+            "network well?",
         )
+        self._unread = _Run(
+            UNREADABLES,
+            lambda *_: ledger.accepted_calls() > self._accepted_then,
+            "this worker's SMSQ_PAYLOAD_KEYS opened none of its last %d messages, and others send: "
+            "does it have the newest?",
+            over="this worker can read messages again",
+        )
+        self._accepted_then = 0
+        """How many calls were accepted when it could not read the first of a run."""
         self._fault: _Run | None = None
         self._rest_s = FIRST_REST_S
         self._probes = self._accepted = 0
@@ -107,12 +124,13 @@ class OwnFaults:
         """Note results that were recorded, and the states that followed. By one thread."""
         for result, state in zip(results, states, strict=True):
             self._note_one(result, state)
+            self._note_readable(result)
         if self._fault and not self._fault.count:
-            self._go_on("the gateway answers this worker's calls again")
+            self._go_on(self._fault.over)
         if self._fault and self._probes:
             with suppress(LedgerUnavailable):
                 self._look_at_others(self._fault)
-        for run in (self._refused, self._troubled):
+        for run in (self._refused, self._troubled, self._unread):
             if run.count >= run.enough and not self._fault:
                 with suppress(LedgerUnavailable):  # It is asked again at the next one.
                     self._judge(run, results[-1].account)
@@ -133,12 +151,21 @@ class OwnFaults:
                 if state is State.FAILED and not self._has_several:
                     self._refused.add(result.begun)
 
+    def _note_readable(self, result: AttemptResult) -> None:
+        if result.detail == UNREADABLE:
+            with suppress(LedgerUnavailable):
+                if not self._unread.count:
+                    self._accepted_then = self._ledger.accepted_calls()
+                self._unread.add(result.begun)
+        elif result.scope != "worker":
+            self._unread.count = 0
+
     def _judge(self, run: _Run, account: str) -> None:
         if run.is_only_mine(account, run.since):
             self._accepted, self._probes = self._ledger.accepted_calls(), 0
             self._fault, self._rest_s = run, FIRST_REST_S
             self._rest()
-            why = f"the gateway {run.advice} It leaves messages to them, but for one now and then"
+            why = f"{run.advice} It leaves messages to them, but for one now and then"
             log.critical(why, run.count)
         elif run is self._refused:
             run.count = 0  # They have paused the account.

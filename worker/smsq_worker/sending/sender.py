@@ -29,11 +29,11 @@ from smsq_worker.domain.testnumbers import new_mid
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Admission, Admitted, AttemptResult, Ledger, Rejected
 from smsq_worker.ledger.errors import SchemaTooNew
+from smsq_worker.sending import own_faults
 from smsq_worker.sending.attempts import Attempts, Ended
 from smsq_worker.sending.bare import entered
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
 from smsq_worker.sending.lane import LaneQueue
-from smsq_worker.sending.own_faults import OwnFaults
 from smsq_worker.sending.result_spool import ResultSpool
 from smsq_worker.sending.send_times import SendTimes
 from smsq_worker.sending.wakeup import InHand, WakeUp
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _NOT_BY_US: Final = partial(GatewayResult, Outcome.NOT_SENT, scope="worker")
 # It waits, within its ttl, until a worker has the key.
-UNREADABLE: Final = _NOT_BY_US("no key opens its payload")
+UNREADABLE: Final = _NOT_BY_US(own_faults.UNREADABLE)
 # A failover would undo its admission, and it would silently be sent again.
 UNSAFE: Final = _NOT_BY_US("too few replicas had its admission in time")
 UNKNOWN_ACCOUNT: Final = _NOT_BY_US("this worker does not know its account")
@@ -75,7 +75,7 @@ class Sender:
     ledger_writer: LedgerWriter
     backoff: Backoff
     gate: ConsumerGate
-    own_faults: OwnFaults
+    own_faults: own_faults.OwnFaults
     max_attempts: InitVar[int]
 
     def __post_init__(self, max_attempts: int) -> None:
