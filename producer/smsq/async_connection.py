@@ -154,8 +154,7 @@ def _maker(url: str, try_s: float) -> Callable[[], Any]:
     if redis_urls.names_sentinels(url):
         at = redis_urls.read(url)
         kind = AsyncTlsPrimaryConnection if at.tls else AsyncPrimaryConnection
-        options |= {"db": at.db, "username": at.username, "password": at.password, **at.tls}
-        options["sentinels"] = AskedSentinels(at)
+        options |= {**at.server_options, "sentinels": AskedSentinels(at)}
     else:
         kind = AsyncTlsConnection if url.startswith("rediss:") else AsyncConnection
         options |= redis.asyncio.connection.parse_url(url)

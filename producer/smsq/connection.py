@@ -84,8 +84,7 @@ def connect(
         return redis.Redis.from_pool(Pool.from_url(url, **options))
     at = redis_urls.read(url)
     options["connection_class"] = TlsPrimaryConnection if at.tls else PrimaryConnection
-    login = {"db": at.db, "username": at.username, "password": at.password}
-    return redis.Redis.from_pool(primary_pool(at, **login, **at.tls, **options))
+    return redis.Redis.from_pool(primary_pool(at, **at.server_options, **options))
 
 
 def connect_impatiently(url: str, timeout_s: float) -> Client:

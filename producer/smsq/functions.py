@@ -27,10 +27,7 @@ _ENQUEUE: Final = ("wakeup", *_CANCELLING, "enqueue")
 _ACTS: Final = {
     "enqueue": _ENQUEUE,
     "unpublished": ("unpublished",),
-    "verify_start": (
-        *_ENQUEUE,
-        *("verify/shared", "verify/start"),
-    ),
+    "verify_start": (*_ENQUEUE, "verify/shared", "verify/start"),
     "verify_check": ("verify/shared", "verify/check"),
     "cancel": ("audit", *_CANCELLING, "cancel"),
 }

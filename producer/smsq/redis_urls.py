@@ -40,6 +40,11 @@ class Sentinels:
     """User and password for the Sentinels themselves."""
 
     @property
+    def server_options(self) -> dict[str, Any]:
+        """Options of redis-py for a connection to the server that they name."""
+        return {"db": self.db, "username": self.username, "password": self.password, **self.tls}
+
+    @property
     def options(self) -> dict[str, Any]:
         """Options of redis-py for a connection to a Sentinel: one try, and a short one."""
         return {
