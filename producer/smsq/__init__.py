@@ -18,7 +18,6 @@ from smsq import ledgers as _ledgers
 from smsq.cancelling import Cancellation
 from smsq.configuring import configure
 from smsq.contract import LaneName, OnAmbiguousName, Row, StateName
-from smsq.contract import parse_id as _parse_id
 from smsq.errors import (
     CampaignCancelled,
     InvalidMessage,
@@ -29,6 +28,7 @@ from smsq.errors import (
     SettingsError,
     SmsqError,
 )
+from smsq.ids import parse_id as _parse_id
 from smsq.many import Duplicate, Sent, asend_many, send_many
 from smsq.results import NotDelivered, ResultTimeout, SendResult
 from smsq.tasks import send_sms

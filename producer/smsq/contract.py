@@ -6,17 +6,18 @@ Producer and worker both use it, so that they cannot differ.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal, Required, Self, TypedDict
 
 from smsq import checks
 from smsq.errors import InvalidMessage
+from smsq.ids import MAX_ID
 from smsq.suggestions import did_you_mean
+from smsq.times import parse_send_at, parse_ttl
 
 SEND_SMS: Final = "smsq.send_sms"
 SEND_BATCH: Final = "smsq.send_batch"
@@ -30,13 +31,6 @@ KEY_TTL_S: Final = 24 * 3600
 """How long an idempotency key rejects a second message."""
 FILE_SPACE: Final = "file"
 """The namespace of the idempotency keys that smsq send-file makes."""
-
-MAX_ID: Final = 255
-_VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""Of a UUID's digit, which keeps two of its bits."""
-
-MAX_TTL_S: Final = 366 * 86_400
-MAX_AHEAD_S: Final = 366 * 86_400
 
 # What callers write and read is plain text: a checker of types knows which, a test that the enums
 # below are the same.
@@ -212,7 +206,7 @@ def parse_named(given: Mapping[str, Any]) -> Message:
         ttl_s=float(lane.ttl_s) if ttl_s is None else parse_ttl(ttl_s),
         key=None if key is None else checks.text("key", key, least=1, most=256),
         on_ambiguous=policy,
-        send_at=None if send_at is None else _send_at(send_at),
+        send_at=None if send_at is None else parse_send_at(send_at),
         reference=None
         if reference is None
         else checks.text("reference", reference, least=0, most=128, is_shown=True),
@@ -267,31 +261,6 @@ def parse_phone(value: object) -> str:
     return match[1]
 
 
-def new_id() -> str:
-    """Return a random UUID of version 4, as Celery does, at half the cost of the uuid module."""
-    text = os.urandom(16).hex()
-    variant = _VARIANTS[text[16]]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
-
-
-def is_id(value: object) -> bool:
-    """Return whether a value can be a message's id: 1 to 255 printable characters.
-
-    Others would break a line of a log, or a Celery envelope, whose id a worker replaces then.
-    """
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
-
-
-def parse_id(value: object) -> str:
-    """Return a message's id. Raises InvalidMessage."""
-    if isinstance(value, str) and is_id(value):
-        return value
-    got = f"{len(value)} characters" if isinstance(value, str) else checks.kind_of(value)
-    hint = "; pass its id" if isinstance(getattr(value, "id", None), str) else ""
-    rule = f"an id must be a str of 1 to {MAX_ID} printable characters"
-    raise InvalidMessage(f"{rule}; got {got}{hint}")
-
-
 def parse_lane(value: object) -> Lane:
     """Return a lane. Raises InvalidMessage."""
     return checks.choice("lane", value, Lane)
@@ -317,43 +286,3 @@ def parse_campaign(value: object) -> str:
     if has_number(name):
         raise InvalidMessage("campaign must not hold a phone number, as it is shown in logs")
     return name
-
-
-def parse_ttl(value: object) -> float:
-    """Return seconds in which sending is still useful. Raises InvalidMessage."""
-    rule = f"ttl_s must be a number of seconds, more than 0 and at most {MAX_TTL_S}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidMessage(f"{rule}; got {checks.kind_of(value)}")
-    if not 0 < value <= MAX_TTL_S:
-        raise InvalidMessage(f"{rule}; got {checks.rounded(value)}")
-    return float(value)
-
-
-def _send_at(value: object) -> float:
-    rule = (
-        "send_at must be an aware datetime, an ISO 8601 text with an offset or Unix seconds, "
-        "at most 366 days ahead"
-    )
-    match value:
-        case bool():
-            raise InvalidMessage(f"{rule}; got a bool")
-        case int() | float():
-            moment = value
-        case datetime() | str():
-            moment = _unix_seconds(value, rule)
-        case _:
-            raise InvalidMessage(f"{rule}; got {checks.kind_of(value)}")
-    if not 0 <= moment <= datetime.now(UTC).timestamp() + MAX_AHEAD_S:
-        shown = checks.rounded(value) if isinstance(value, int | float) else repr(str(value)[:40])
-        raise InvalidMessage(f"{rule}; got {shown}")
-    return float(moment)
-
-
-def _unix_seconds(value: datetime | str, rule: str) -> float:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if moment.utcoffset() is not None:
-            return moment.timestamp()
-    except (ValueError, OverflowError):
-        raise InvalidMessage(f"{rule}; got {checks.kind_of(value)} that is no such time") from None
-    raise InvalidMessage(f"{rule}; got {moment.isoformat()}, which has no time zone")

@@ -10,10 +10,11 @@ from redis.exceptions import RedisError
 from smsq import keys
 from smsq.cipher import Opener, to_json
 from smsq.connection import NOTHING_ENTERED, Client, mapped_errors, perform, running
-from smsq.contract import Lane, Message, State, parse_id
+from smsq.contract import Lane, Message, State
 from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entries, campaign_error
 from smsq.errors import KeyConflict, LedgerFull, LedgerUnavailable
 from smsq.functions import Act
+from smsq.ids import parse_id
 from smsq.settings import ProducerSettings
 from smsq.steps import Steps
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 from smsq import ledgers
 from smsq.connection import NOTHING_ENTERED
-from smsq.contract import LaneName, Message, Row, new_id, parse, parse_campaign, parse_lane
+from smsq.contract import LaneName, Message, Row, parse, parse_campaign, parse_lane
 from smsq.entries import Entered
 from smsq.errors import (
     CampaignCancelled,
@@ -20,6 +20,7 @@ from smsq.errors import (
     LedgerFull,
     LedgerUnavailable,
 )
+from smsq.ids import new_id
 from smsq.steps import CallSteps
 
 BATCH_AT_MOST: Final = 1000

@@ -12,9 +12,10 @@ from celery.result import AsyncResult
 from smsq import checks, deadline, ledgers
 from smsq.app import app
 from smsq.cancelling import Cancellation
-from smsq.contract import MAX_TTL_S, SEND_SMS, StateName
+from smsq.contract import SEND_SMS, StateName
 from smsq.errors import LedgerUnavailable, NoResult, SmsqError
 from smsq.steps import CallSteps
+from smsq.times import MAX_TTL_S
 from smsq.tracking import Status, key_holder
 
 Until = Literal["final", "accepted"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from typing import Any, Final
 
-from celery import Signature, Task, _state
+from celery import Signature, Task
 
 from smsq import ledgers
 from smsq.app import app
@@ -17,23 +16,19 @@ from smsq.contract import (
     LaneName,
     Message,
     OnAmbiguousName,
-    new_id,
     parse,
-    parse_id,
     parse_named,
     signature_of_send_sms,
 )
+from smsq.eager import hint_if_eager
 from smsq.entries import NO_ORIGIN, Entered, Origin
 from smsq.errors import InvalidMessage, LedgerUnavailable
+from smsq.ids import new_id, parse_id
 from smsq.results import SendResult
 
 NOT_SENT: Final = (
     "of send_sms only delay(...) and apply_async(...) enqueue a message, also in tests, where "
     "smsq.testing.outbox() takes the place of Redis; for many at once there is send_many(...)"
-)
-NOT_EAGER: Final = (
-    "task_always_eager does not concern smsq, which has an app of its own: in tests, let "
-    "smsq.testing.outbox() take the place of Redis, as docs/guides/testing.md shows"
 )
 
 OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id"})
@@ -145,12 +140,12 @@ class SendSms(Task):  # type: ignore[type-arg]
 
         Raises InvalidMessage where an argument breaks a rule, KeyConflict where the `key` was taken
         for another number or template, and CampaignCancelled where its `campaign` was cancelled;
-        nothing is enqueued then. Raises LedgerUnavailable
-        where Redis did not answer in time (SMSQ_ENQUEUE_TIMEOUT_S, for all of this): the message
-        may be in, unless the text says that nothing was entered, so call again with the same `key`.
-        Raises SettingsError for a bad setting.
+        nothing is enqueued then. Raises LedgerUnavailable where Redis did not answer in time
+        (SMSQ_ENQUEUE_TIMEOUT_S, for all of this): the message may be in, unless the text says that
+        nothing was entered, so call again with the same `key`. Raises SettingsError for a bad
+        setting.
         """
-        return _sent(new_id(), parse_named(locals()))
+        return _sent(SendResult(new_id()), parse_named(locals()))
 
     async def adelay(
         self,
@@ -172,7 +167,7 @@ class SendSms(Task):  # type: ignore[type-arg]
         If its task is cancelled, the message may or may not be in, as after LedgerUnavailable: call
         again with the same `key`.
         """
-        return await _asent(new_id(), parse_named(locals()))
+        return await _asent(SendResult(new_id()), parse_named(locals()))
 
     def apply_async(  # type: ignore[override]
         self,
@@ -184,9 +179,9 @@ class SendSms(Task):  # type: ignore[type-arg]
         """Enqueue as `delay` does, with an id of the caller's choice.
 
         A second call with the same `task_id` changes nothing, and raises KeyConflict where the
-        phone or the template is another. It is a str of 1 to 255 printable
-        characters, and shown everywhere, so it must hold no number. Celery's other options are
-        refused: `lane` chooses the queue, `send_at` the time, `ttl_s` the end.
+        phone or the template is another. It is a str of 1 to 255 printable characters, and shown
+        everywhere, so it must hold no number. Celery's other options are refused: `lane` chooses
+        the queue, `send_at` the time, `ttl_s` the end.
         """
         refused = sorted(name for name, value in options.items() if value is not None)
         if not OF_A_CANVAS.isdisjoint(refused):
@@ -197,7 +192,7 @@ class SendSms(Task):  # type: ignore[type-arg]
                 "send_at the time, ttl_s the end; only task_id is taken"
             )
         message = parse(args or (), kwargs or {})
-        return _sent(new_id() if task_id is None else parse_id(task_id), message)
+        return _sent(SendResult(new_id() if task_id is None else parse_id(task_id)), message)
 
     def delay_on_commit(
         self,
@@ -254,45 +249,29 @@ class SendSms(Task):  # type: ignore[type-arg]
         return SendResult(parse_id(task_id))
 
 
-def _sent(message_id: str, message: Message) -> SendResult:
-    result = SendResult(message_id)
+def _sent(result: SendResult, message: Message) -> SendResult:
+    """Enqueue a message with a result's id; return the result."""
     try:
-        result.duplicate_of = enqueue(message_id, message).duplicate_of
+        result.duplicate_of = enqueue(result.id, message).duplicate_of
     except LedgerUnavailable as error:
-        _hint_if_eager(error)
+        hint_if_eager(error)
         raise
     return result
 
 
-async def _asent(message_id: str, message: Message) -> SendResult:
-    result = SendResult(message_id)
+async def _asent(result: SendResult, message: Message) -> SendResult:
     try:
-        entered = await ledgers.ado(ledgers.current().entering(message_id, message))
+        entered = await ledgers.ado(ledgers.current().entering(result.id, message))
         result.duplicate_of = entered.duplicate_of
     except LedgerUnavailable as error:
-        _hint_if_eager(error)
+        hint_if_eager(error)
         raise
     return result
-
-
-def _hint_if_eager(error: LedgerUnavailable) -> None:
-    if _is_eager():
-        raise type(error)(f"{error}; {NOT_EAGER}") from error
-
-
-def _is_eager() -> bool:
-    """Return whether the host's app runs its tasks in place, if there is one."""
-    # Not celery.current_app, which would make one.
-    state: Any = _state
-    host = getattr(state._tls, "current_app", None) or state.default_app  # noqa: SLF001
-    with suppress(Exception):  # its settings may be anything
-        return host is not None and bool(host.conf.task_always_eager)
-    return False
 
 
 def _send_committed(result: SendResult, message: Message) -> None:
     try:
-        result.duplicate_of = _sent(result.id, message).duplicate_of
+        _sent(result, message)
     except LedgerUnavailable as error:
         error.add_note(
             f"The transaction has committed: call apply_async(..., task_id={result.id!r}) with "

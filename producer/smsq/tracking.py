@@ -12,7 +12,8 @@ from smsq import keys
 from smsq.campaigns import came_to_nothing, reading_apparent
 from smsq.compaction import unfolded
 from smsq.connection import Client, mapped_errors, perform
-from smsq.contract import FINAL, LaneName, State, StateName, is_id
+from smsq.contract import FINAL, LaneName, State, StateName
+from smsq.ids import is_id
 from smsq.outcomes import at
 from smsq.steps import Steps, abreast, answered, as_dict
 

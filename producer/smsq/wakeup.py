@@ -15,7 +15,8 @@ from typing import Any
 from celery import Celery
 
 from smsq import envelope
-from smsq.contract import REPORT_QUEUE, Lane, new_id
+from smsq.contract import REPORT_QUEUE, Lane
+from smsq.ids import new_id
 from smsq.ledger_writer import WakeUp
 
 

@@ -217,7 +217,7 @@ PRIVATE = {
     "_get_active_apps": "celery._state, smsq/memory/host_tasks.py",
     "_help_option": "click:Command, cli/helpers/translated_help.py",
     "_raw": "kombu.transport.virtual:Message, celery_worker/transport.py and unacked.py",
-    "_tls": "celery._state, smsq/tasks.py",
+    "_tls": "celery._state, smsq/eager.py",
 }
 OURS = {"_broker_url", "_events", "_given_back"}
 """Of objects of our own."""

@@ -16,7 +16,7 @@ from harness.credentials import RELAY
 from harness.machine import machine
 from harness.scene import Scene
 from harness.waiting import becomes, eventually
-from smsq import contract, keys
+from smsq import ids, keys
 from smsq.app import app
 from smsq.tracking import read_status
 from smsq_worker.celery_worker import envelope, gathering
@@ -68,10 +68,10 @@ def test_to_ask_for_what_is_no_str_is_a_mistake(client: redis.Redis, bad: Any) -
 
 
 def test_the_rule_is_one() -> None:
-    assert envelope.is_id is contract.is_id
-    assert gathering.is_id is contract.is_id
-    assert all(map(contract.is_id, ODD))
-    assert not any(map(contract.is_id, [*NO_IDS, *NO_STR, None]))
+    assert envelope.is_id is ids.is_id
+    assert gathering.is_id is ids.is_id
+    assert all(map(ids.is_id, ODD))
+    assert not any(map(ids.is_id, [*NO_IDS, *NO_STR, None]))
 
 
 def test_odd_ids_go_all_the_way(

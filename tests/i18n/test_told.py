@@ -15,8 +15,9 @@ import smsq_worker
 from harness.cli import here
 from harness.scene import Scene
 from smsq import settings as producer_settings
-from smsq.contract import parse, parse_id
+from smsq.contract import parse
 from smsq.errors import InvalidMessage, SettingsError
+from smsq.ids import parse_id
 from smsq.ledger_writer import IN_DOUBT
 from smsq_worker import i18n
 from smsq_worker.celery_worker.options import refused

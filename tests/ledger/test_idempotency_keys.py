@@ -380,7 +380,7 @@ def test_a_key_taken_for_another_number_or_template_raises(
 def test_what_else_differs_is_a_duplicate_of_the_first(
     client: redis.Redis, other: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smsq.contract.MAX_AHEAD_S", 10 * 366 * 86_400)
+    monkeypatch.setattr("smsq.times.MAX_AHEAD_S", 10 * 366 * 86_400)
     first = smsq.send_sms.delay(PHONE, TEMPLATE, "482913", key=KEY)
     written = " ".join((PHONE[:3], PHONE[3:7], PHONE[7:]))  # the same number
     second = smsq.send_sms.delay(written, TEMPLATE, **{"code": "482913", "key": KEY} | other)  # type: ignore[arg-type]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 from smsq.cancelling import IN_DOUBT as CANCEL_IN_DOUBT
 from smsq.cancelling import Cancellation
 from smsq.cipher import PlaintextCipher
-from smsq.contract import Lane, Message, is_id, parse_id
+from smsq.contract import Lane, Message
 from smsq.entries import NO_ORIGIN, Entered, Origin, as_entered, as_entry, campaign_error
 from smsq.errors import KeyConflict
+from smsq.ids import is_id, parse_id
 from smsq.ledger_writer import IN_DOUBT
 from smsq.memory import campaigns, entry, sending
 from smsq.memory.book import Book

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, Final, Literal, overload
 
 from smsq import ledgers
-from smsq.contract import Lane, parse_id, parse_lane, parse_phone
+from smsq.contract import Lane, parse_lane, parse_phone
+from smsq.ids import parse_id
 from smsq.memory import Rules, host_tasks
 from smsq.memory.campaigns import Deed, do, waits
 from smsq.memory.endings import decide, run_out_of_ttl

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from smsq import checks
-from smsq.contract import Lane, Message, new_id, parse_phone, parse_template
+from smsq.contract import Lane, Message, parse_phone, parse_template
 from smsq.errors import InvalidMessage
+from smsq.ids import new_id
 
 AGAIN_S: Final = 60
 """For how long a start returns the challenge of the one before, and sends nothing."""

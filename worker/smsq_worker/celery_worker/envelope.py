@@ -17,7 +17,8 @@ from uuid import uuid4
 
 from kombu.utils.json import dumps, loads
 
-from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, is_id
+from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS
+from smsq.ids import is_id
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from celery import Task, signals
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
-from smsq.contract import SEND_BATCH, Lane, State, is_id
+from smsq.contract import SEND_BATCH, Lane, State
+from smsq.ids import is_id
 from smsq_worker.celery_worker.sanitizer import MaskedRequest, sanitize
 from smsq_worker.sending.wakeup import Source, WakeUp
 

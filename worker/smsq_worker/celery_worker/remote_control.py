@@ -11,8 +11,9 @@ from kombu.utils.functional import maybe_list
 
 from smsq import audit, deadline
 from smsq.cancelling import AT_ONCE, cancel
-from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS, is_id
+from smsq.contract import NOTIFY_OUTCOME, RECONCILE_REPORT, SEND_BATCH, SEND_SMS
 from smsq.errors import SmsqError
+from smsq.ids import is_id
 from smsq_worker.celery_worker.options import INSTEAD
 
 FIXED: Final = f"the number of threads stays as it is while a worker runs; {INSTEAD}"

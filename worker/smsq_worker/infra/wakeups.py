@@ -6,7 +6,8 @@ import json
 from base64 import b64decode
 from typing import Final
 
-from smsq.contract import SEND_BATCH, is_id
+from smsq.contract import SEND_BATCH
+from smsq.ids import is_id
 
 OLDEST: Final = """
 -- Return the item that is next in each queue: false if it is empty, '' if the item is longer than

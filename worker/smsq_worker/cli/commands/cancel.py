@@ -34,7 +34,7 @@ def cancel(ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
     Exits with 1 where one was not cancelled: too late, under way, or unknown.
     """
     from smsq import audit, cancelling
-    from smsq.contract import parse_id
+    from smsq.ids import parse_id
     from smsq_worker.cli.helpers.ledger_client import open_ledger
 
     for one in ids:

@@ -28,7 +28,7 @@ def held(*, as_json: bool) -> None:
     A late response or report settles a message automatically. The others are yours to decide:
     `resend` risks a duplicate, `drop` a message that never arrived.
     """
-    from smsq.contract import is_id
+    from smsq.ids import is_id
     from smsq.tracking import read_statuses
     from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.inspection.formatting import local
@@ -87,7 +87,7 @@ def _decide(
     ids: tuple[str, ...], decision: Literal["resend", "drop"], *, everything: bool, yes: bool
 ) -> None:
     from smsq import audit
-    from smsq.contract import parse_id
+    from smsq.ids import parse_id
     from smsq_worker.cli.helpers.ledger_client import open_ledger
     from smsq_worker.inspection.formatting import state_name
     from smsq_worker.ledger import Ledger

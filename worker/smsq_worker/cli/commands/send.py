@@ -63,8 +63,9 @@ def _probe(
     options: Mapping[str, str | float | None],
 ) -> tuple[str, str | None]:
     """Enqueue a message that goes over one account alone; return its id, and a duplicate's."""
-    from smsq.contract import new_id, parse
+    from smsq.contract import parse
     from smsq.entries import NO_ORIGIN, Origin
+    from smsq.ids import new_id
     from smsq.tasks import enqueue
     from smsq_worker.cli.helpers.accounts import accounts_of, choose, open_known
 

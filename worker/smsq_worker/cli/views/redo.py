@@ -12,9 +12,10 @@ import click
 
 from smsq import audit
 from smsq.connection import Client
-from smsq.contract import parse_campaign, parse_ttl
+from smsq.contract import parse_campaign
 from smsq.ledgers import do
 from smsq.redis_ledger import RedisLedger
+from smsq.times import parse_ttl
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import open_ledger
