@@ -17,7 +17,8 @@ from harness.cli import here
 from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq_worker.cli.commands.codes import codes as codes_command
-from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope, as_written, normalise
+from smsq_worker.domain.code_spelling import as_written, normalise
+from smsq_worker.domain.codes import Catalogue, Code, CodeClass, Scope
 from smsq_worker.inspection.formatting import span
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from smsq_worker.domain.codes import Catalogue, CodeClass, Scope, as_written
+from smsq_worker.domain.code_spelling import as_written
+from smsq_worker.domain.codes import Catalogue, CodeClass, Scope
 from smsq_worker.domain.reports import Report
 
 

@@ -15,7 +15,7 @@ from smsq_worker.delivery_reports.inbox import BATCH
 from smsq_worker.delivery_reports.meaning import report_of
 from smsq_worker.delivery_reports.together import Together
 from smsq_worker.domain.accounts import NAME, unqualified
-from smsq_worker.domain.codes import Catalogue
+from smsq_worker.domain.codes import NO_CODES, Catalogue
 from smsq_worker.domain.testnumbers import MID_PREFIX
 from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Ledger
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 MAX_TEXT: Final = 255
 LEFT_FOR_S: Final = 3600.0
 """Much longer than it takes to restart all workers with another file."""
-_OF_NOBODY: Final = Catalogue({}, {})
 APART_S: Final = 0.01
 """So far apart a worker's acts begin. A lone report costs Redis as much as three among many do, and
 nobody notices how late this makes one that comes right behind another."""
@@ -94,7 +93,7 @@ class Reconciler:
         account = unqualified(mid)[1]
         found = self._catalogues.get(account)
         if found is None and time.monotonic() >= self._leaves_until:
-            return _OF_NOBODY
+            return NO_CODES
         if found is None and account not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(account)
             log.warning(

@@ -10,7 +10,6 @@ So whoever overrides `MK:*` says what the others mean, and changes none that is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -23,6 +22,7 @@ from smsq.contract import Lane
 from smsq.errors import SettingsError
 from smsq.suggestions import nearest
 from smsq_worker.domain import testnumbers
+from smsq_worker.domain.code_spelling import STAT_LIMIT, as_key, normalise, wildcard_of
 from smsq_worker.domain.toml_file import FLAG, Field, listed, only, read_fields, read_tables
 
 # By their paths: to import a vendor takes the extras.
@@ -32,23 +32,6 @@ SMPP = _VENDORS / "smpp.toml"
 ONEOC = _VENDORS / "oneoc" / "codes.toml"
 """The default vendor's codes."""
 UNTIL_LIFTED_S = 315_360_000  # ten years, and the longest time a field takes
-STAT_LIMIT = 32
-
-# SMPP names each state twice, in full and in seven letters; the vendor's page mixes the two.
-# MO:200 is the one numbered code that the vendor writes with three digits.
-_SAME_AS = {
-    "ACCEPTED": "ACCEPTD",
-    "DELIVERED": "DELIVRD",
-    "MO:0200": "MO:200",
-    "REJECTD": "REJECTED",
-    "UNDELIVERABLE": "UNDELIV",
-}
-# Possessive quantifiers: a hostile run of blanks is read once, not once for each blank.
-_NUMBERED = re.compile(r"([A-Z]{2})\s*+:?\s*+([0-9]+)")
-_OF_A_PREFIX = re.compile(r"([A-Z0-9]{1,8}):[0-9][0-9A-Z]*")
-_WILDCARD = re.compile(r"([A-Z0-9]{1,8}):(?:\*|NNNN|XXXX)|([A-Z]{2})\*")
-_FOREIGN = re.compile(r"[^A-Z0-9:_.-]")
-_CLEAN = re.compile(rf"[A-Za-z0-9:_.-](?:[A-Za-z0-9:_. -]{{,{STAT_LIMIT - 2}}}[A-Za-z0-9:_.-])?")
 
 
 class CodeClass(StrEnum):
@@ -102,31 +85,6 @@ class Code:
 _UNLISTED = Code("", zh="未收录的状态码", en="not in the catalogue")
 
 
-def normalise(stat: str) -> str:
-    """Return the catalogue's spelling of a stat code as a gateway or a person wrote it.
-
-    Takes any text and never raises: the answer has 1 to 32 characters of A-Z 0-9 : _ . - with
-    `?` for every other one (and at the end of a text that was cut); blank text is `EMPTY`.
-    """
-    plain = stat.strip().replace("\uff1a", ":")  # the colon of a Chinese keyboard
-    text = plain.encode("ascii", "replace").decode("ascii").upper()
-    if numbered := _NUMBERED.fullmatch(text):
-        text = f"{numbered[1]}:{numbered[2].lstrip('0').zfill(4)}"
-    if len(text) > STAT_LIMIT:
-        # The mark keeps what is left from being taken for a code that it only begins like.
-        text = text[: STAT_LIMIT - 1] + "?"
-    return _SAME_AS.get(text) or _FOREIGN.sub("?", text) or "EMPTY"
-
-
-def as_written(stat: str) -> str:
-    """Return a stat code as the gateway wrote it, to be passed on.
-
-    Where it could do harm to whoever reads it, or is too long to be a code, `normalise` answers.
-    """
-    text = stat.strip()
-    return text if _CLEAN.fullmatch(text) else normalise(stat)
-
-
 class Catalogue:
     """Every known code; iterates over them in the order of the files."""
 
@@ -172,7 +130,7 @@ class Catalogue:
 
     def get(self, stat: str) -> Code | None:
         """Return the entry that covers what a person wrote, perhaps a wildcard's, or None."""
-        key = _key(stat)
+        key = as_key(stat)
         return self._find(key) or self._codes.get(f"{key}:*")
 
     def entry(self, stat: str) -> str | None:
@@ -180,8 +138,7 @@ class Catalogue:
         key = normalise(stat)
         if key in self._codes:
             return key
-        prefix = _OF_A_PREFIX.fullmatch(key)
-        wildcard = f"{prefix[1]}:*" if prefix else ""
+        wildcard = wildcard_of(key)
         return wildcard if wildcard in self._codes else None
 
     def nearest(self, stat: str) -> list[str]:
@@ -193,6 +150,10 @@ class Catalogue:
             return self._codes[key]
         name = self.entry(key)
         return replace(self._codes[name], stat=key) if name else None
+
+
+NO_CODES: Final = Catalogue({}, {})
+"""Of an account that nobody knows."""
 
 
 class Catalogues:
@@ -209,16 +170,7 @@ class Catalogues:
 
     def of(self, account: str | None) -> Catalogue:
         """Return that of an account, by its key; an empty one where nobody knows the account."""
-        return self._of_accounts.get(account or "", _EMPTY)
-
-
-_EMPTY: Final = Catalogue({}, {})
-
-
-def _key(written: str) -> str:
-    """Return a person's spelling as a key; unlike a report's, it may name a wildcard."""
-    found = _WILDCARD.fullmatch(written.strip().upper().replace("\uff1a", ":"))
-    return f"{found[1] or found[2]}:*" if found else normalise(written)
+        return self._of_accounts.get(account or "", NO_CODES)
 
 
 _TEXT = Field(only(lambda v: isinstance(v, str) and v.isprintable()), "text on one line")
@@ -255,7 +207,7 @@ def _lay_over(
     tables, problems = read_tables(source, "codes", example, others=others)
     written_as: dict[str, str] = {}
     for written, table in (tables or {}).items():
-        key = _key(written)
+        key = as_key(written)
         if "?" in key or not written.strip():
             found = [f": is not a code, which has 1 to {STAT_LIMIT} characters of A-Z 0-9 : _ . -"]
         elif key in written_as:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from smsq import keys
 from smsq.connection import mapped_errors
 from smsq.outcomes import callback_id, outcome_of
-from smsq_worker.domain.codes import normalise
+from smsq_worker.domain.code_spelling import normalise
 from smsq_worker.ledger import timestamps
 from smsq_worker.ledger.acts import Acts
 from smsq_worker.ledger.campaigns import FINISHED, campaign_outcome
@@ -118,8 +118,7 @@ class Callbacks(Acts):
 
     def dead_names(self) -> list[str]:
         """Return the names of all that were given up, the oldest first."""
-        with mapped_errors(self._rules.url):
-            names: Any = self._client.zrange(keys.DEAD_NOTICES, 0, -1)
+        names: Any = self._ask(self._client.zrange, keys.DEAD_NOTICES, 0, -1)
         return list(names)
 
     def revive(self, name: str, decision: Literal["replay", "drop"], act: str = "") -> bool:

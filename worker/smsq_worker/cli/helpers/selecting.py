@@ -153,7 +153,7 @@ def _words(given: Sequence[str]) -> list[str]:
 
 def _reasons(word: str) -> list[str]:
     """Return what the ledger may have for a reason: people leave out who said MA:0001 or 400."""
-    from smsq_worker.domain.codes import normalise
+    from smsq_worker.domain.code_spelling import normalise
 
     if word.startswith((*_SOURCES, "*")):
         return [word]

@@ -21,7 +21,8 @@ from smsq_worker.cli.helpers.layout import padded, terminal_columns
 from smsq_worker.cli.helpers.ledger_client import open_ledger
 from smsq_worker.cli.helpers.output import echo, echo_json, echo_lines, fail
 from smsq_worker.config.settings import Settings
-from smsq_worker.domain.codes import Catalogue, Catalogues, Code, CodeClass, normalise
+from smsq_worker.domain.code_spelling import normalise
+from smsq_worker.domain.codes import Catalogue, Catalogues, Code, CodeClass
 from smsq_worker.domain.printable import escaped
 from smsq_worker.i18n import Lang, _, language, ngettext, pgettext
 from smsq_worker.inspection.code_text import action, class_name, class_words, meaning

@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 from smsq.contract import State
-from smsq_worker.domain.codes import normalise
+from smsq_worker.domain.code_spelling import normalise
 
 _STATS: Final = {
     State.DELIVERED: "DELIVRD",
