@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from smsq.contract import State
 from smsq.errors import LedgerUnavailable
@@ -40,7 +40,6 @@ PROBES: Final = 10
 _OF_THE_ACCOUNT: Final = {"", Scope.ACCOUNT, Scope.GATEWAY}
 """Not more than record.lua counts, whatever the accounts: or none but this worker would stop."""
 _LOCAL: Final = "local:"
-_Result = TypeVar("_Result", GatewayResult, AttemptResult)
 
 
 @dataclass
@@ -188,10 +187,10 @@ class OwnFaults:
         self._rest_s = min(2 * self._rest_s, self._probe_s)
 
 
-def _is_refusal(result: _Result) -> bool:
+def _is_refusal(result: GatewayResult | AttemptResult) -> bool:
     """Return whether the gateway refused something."""
     return result.outcome is Outcome.REFUSED and not result.detail.startswith(_LOCAL)
 
 
-def _may_be_of_the_account(result: _Result) -> bool:
+def _may_be_of_the_account(result: GatewayResult | AttemptResult) -> bool:
     return _is_refusal(result) and result.scope in _OF_THE_ACCOUNT

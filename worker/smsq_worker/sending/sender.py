@@ -17,12 +17,11 @@ from dataclasses import KW_ONLY, InitVar, dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
-from smsq import tracing
 from smsq.contract import Lane, State
 from smsq.errors import LedgerUnavailable
 from smsq.failpoints import reached
 from smsq.ledger_writer import LedgerWriter
-from smsq_worker.domain.accounts import qualified, unqualified
+from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.backoff import Backoff
 from smsq_worker.domain.states import Outcome
 from smsq_worker.domain.testnumbers import new_mid
@@ -30,6 +29,7 @@ from smsq_worker.infra.logs import about
 from smsq_worker.ledger import Admission, Admitted, AttemptResult, Ledger, Rejected
 from smsq_worker.ledger.errors import SchemaTooNew
 from smsq_worker.sending import own_faults
+from smsq_worker.sending.attempt_log import NOT_RECORDED, log_result, trace, word_of
 from smsq_worker.sending.attempts import Attempts, Ended
 from smsq_worker.sending.bare import entered
 from smsq_worker.sending.consumer_gate import ConsumerGate, RequeueLater
@@ -51,9 +51,7 @@ UNKNOWN_ACCOUNT: Final = _NOT_BY_US("this worker does not know its account")
 TEST_NUMBER: Final = GatewayResult(Outcome.ACCEPTED, "test number, not sent")
 STOPPED: Final = GatewayResult(Outcome.MAYBE_SENT, "worker was stopped")
 PAUSED: Final = Rejected("paused", None)
-NOT_RECORDED: Final = "not recorded yet"
 GIVEN_BACK_S: Final = 10.0
-LOST: Final = "left to its lease"
 
 
 Attempt: TypeAlias = tuple[str, int, int, str]
@@ -194,7 +192,7 @@ class Sender:
         reached("after call")
         result = self.own_faults.excused(result)
         if admitted.trace:
-            _trace(message_id, lane, admitted, result, since_ns)
+            trace(message_id, lane, admitted, result, since_ns)
         return result
 
     def _record_and_complete(self, ended: Sequence[Ended]) -> None:
@@ -228,13 +226,13 @@ class Sender:
             wakeup, result = one.wakeup.first or one.wakeup, one.result
             if isinstance(result, AttemptResult):
                 state, detail = next(following), result.detail
-                _log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
+                log_result(result, state, wakeup.lane, is_quiet=wakeup.is_batch)
                 if result.in_hand and state is State.QUEUED:
                     self._go_on(wakeup, one.message_id)
                     continue
                 word = str(state or NOT_RECORDED)
             else:
-                word, detail = _word(one), ""
+                word, detail = word_of(one), ""
             summary = wakeup.ended(word, detail)
             if summary and wakeup.is_batch:
                 level = logging.WARNING if "unknown" in summary else logging.INFO
@@ -286,7 +284,7 @@ class Sender:
         """Record the attempts in flight as in doubt: this process will not see their end."""
         results = [self._result(attempt, STOPPED) for attempt in list(self._in_flight)]
         for result, state in zip(results, self._record(results), strict=True):
-            _log_result(result, state)
+            log_result(result, state)
 
     def _result(self, attempt: Attempt, result: GatewayResult) -> AttemptResult:
         message_id, number, begun, account = attempt
@@ -304,49 +302,3 @@ class Sender:
             scope=result.scope,
             in_hand=len(self.gateways) > 1,
         )
-
-
-def _trace(
-    message_id: str, lane: Lane, admitted: Admitted, result: GatewayResult, since_ns: int
-) -> None:
-    known: dict[str, object] = {"id": message_id, "lane": lane}
-    known |= {"template": admitted.template, "attempt": admitted.attempt}
-    known |= {"outcome": result.outcome, "mid": result.mid, "account": admitted.account}
-    error = "" if result.outcome is Outcome.ACCEPTED else result.outcome
-    tracing.happened(admitted.trace, "smsq call", "CLIENT", since_ns, known, error=error)
-
-
-def _word(ended: Ended) -> str:
-    """Return a word or two on a message that was not submitted, or whose result is lost."""
-    if not isinstance(ended.result, Rejected):
-        return LOST
-    why, state = ended.result.why, ended.result.state
-    if why == "unknown" and not ended.wakeup.is_batch:
-        log.warning(
-            "%s was woken up, but the ledger does not know it",
-            ended.message_id,
-            extra=about(id=ended.message_id, lane=ended.wakeup.lane),
-        )
-    return why if ended.wakeup.is_batch else f"{why} {state or ''}".strip()
-
-
-def _log_result(
-    result: AttemptResult, state: State | None, lane: Lane | None = None, *, is_quiet: bool = False
-) -> None:
-    is_good = result.outcome is Outcome.ACCEPTED
-    level = (logging.DEBUG if is_quiet else logging.INFO) if is_good else logging.WARNING
-    if not log.isEnabledFor(level):
-        return
-    mid, account = unqualified(result.mid)[0], result.account
-    known = {"attempt": result.attempt, "mid": mid, "outcome": result.outcome, "account": account}
-    log.log(
-        level,
-        "%s attempt %d%s: %s%s, now %s",
-        result.message_id,
-        result.attempt,
-        f" at {account}" if account else "",
-        result.outcome,
-        f" ({result.detail})" if result.detail else "",
-        state or NOT_RECORDED,
-        extra=about(id=result.message_id, **known, state=state, lane=lane),
-    )
