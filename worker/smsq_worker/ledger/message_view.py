@@ -16,7 +16,7 @@ from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, perform
 from smsq.contract import FINAL
 from smsq.tracking import Status, read_status
-from smsq_worker.domain.accounts import qualified, unqualified
+from smsq_worker.domain.accounts import qualified
 from smsq_worker.domain.scopes import scopes_at
 from smsq_worker.ledger import accounts, timestamps
 from smsq_worker.ledger.payloads import opened
@@ -99,7 +99,6 @@ def read_trace(client: Client, url: str, message_id: str) -> Trace | None:
 def _read(client: Client, status: Status) -> tuple[Trace, str]:
     message, known = keys.message(status.id), ("", *accounts.known(client, ""))
     scopes = [scope for one in known for scope in scopes_at(one, status.template or "")]
-    mids = [qualified(one.mid, one.account or "") for one in status.attempts if one.mid]
     with client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(message)
@@ -112,8 +111,7 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.hmget(keys.RESUMED, scopes)
         clock, fields, ttl, timer, held, waits, in_room, new, resumed = pipe.execute()
     now = clock[0] * 1000 + clock[1] // 1000
-    of_mids = dict(zip(mids, each(client, "GET", map(keys.mid, mids)), strict=True))
-    reused = {mid for mid, leads_to in of_mids.items() if _sharers(leads_to)}
+    report_until, reused_mids = _mids(client, status, now)
     redone_by = fields.get("redone_by")
     trace = Trace(
         at=timestamps.at(now),
@@ -133,8 +131,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         in_campaign_room=in_room is not None,
         number_rests=_rests(client, fields["who"], known, status.lane) if "who" in fields else {},
         resumed={scope: at for scope, ms in zip(scopes, resumed, strict=True) if (at := _at(ms))},
-        report_until=_after(now, each(client, "PTTL", map(keys.mid, of_mids.keys() - reused))),
-        reused_mids=frozenset(unqualified(mid)[0] for mid in reused),
+        report_until=report_until,
+        reused_mids=reused_mids,
         tellings=tuple(_tellings(client, status.id)),
         via=fields["via"].removeprefix("@") if "via" in fields else None,
         redone_by=redone_by if redone_by and client.exists(keys.message(redone_by)) else None,
@@ -142,6 +140,15 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
     )
     shown = perform(client, reading_apparent("", fields)) if "state" in fields else {}
     return trace, str(shown.get("state", ""))
+
+
+def _mids(client: Client, status: Status, now: int) -> tuple[datetime | None, frozenset[str]]:
+    """Return until when a report for a message's mids is matched, and which it shares."""
+    mids = {qualified(one.mid, one.account or ""): one.mid for one in status.attempts if one.mid}
+    lead_to = each(client, "GET", map(keys.mid, mids))
+    reused = {mid for mid, one in zip(mids, lead_to, strict=True) if _sharers(one)}
+    lifetimes = each(client, "PTTL", map(keys.mid, mids.keys() - reused))
+    return _after(now, lifetimes), frozenset(mids[mid] for mid in reused)
 
 
 def _rests(client: Client, phone_hash: str, known: Sequence[str], lane: str) -> dict[str, datetime]:
