@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
@@ -12,10 +13,12 @@ from smsq.connection import connect, connect_impatiently
 from smsq.ledger_writer import LedgerWriter
 from smsq_worker.callbacks.channels import channels
 from smsq_worker.callbacks.dispatcher import Dispatcher
+from smsq_worker.config.rules import Rules
 from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.reconciler import Reconciler
 from smsq_worker.domain import testnumbers
 from smsq_worker.domain.backoff import Backoff
+from smsq_worker.domain.codes import Catalogue
 from smsq_worker.infra import redis_fitness
 from smsq_worker.infra.spool import Spool
 from smsq_worker.ledger import Ledger, accounts, migrations
@@ -47,10 +50,7 @@ class Runtime:
         self.settings = settings
         self.client = connect(settings.redis_url, idle_s=settings.idle_timeout_s)
         self.cipher = Opener(self.client, settings, strict=True)
-        # Of one that several files name, the first that does counts.
-        test_codes = ChainMap(*(dict(one.test_codes) for one in catalogues.values()))
-        numbers = testnumbers.reported(settings.test_numbers, test_codes)
-        rules = replace(settings.rules, test_numbers=numbers)
+        rules = _rules(settings, catalogues.values())
         self.ledger = Ledger(self.client, rules, self.cipher)
         self.gateways = {
             one.account.key: Gateway(one.address, vendors[one.account.key])
@@ -89,7 +89,7 @@ class Runtime:
 
         Raises LedgerUnavailable, and SettingsError if it does not.
         """
-        redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
+        redis_fitness.check_version(self.client, self.settings.redis_url)
         migrations.check(self.client, self.settings.redis_url)
         accounts.check(self.client, self.settings.rules)
         self.cipher()
@@ -100,7 +100,7 @@ class Runtime:
         Releases that know nothing of several accounts are shut out where there are. Raises as
         `check` does.
         """
-        redis_fitness.check_version(self.client, self.settings.redis_url, "SMSQ_REDIS_URL")
+        redis_fitness.check_version(self.client, self.settings.redis_url)
         accounts.check(self.client, self.settings.rules)
         migrations.migrate(self.client, self.settings.rules)
         accounts.introduce(self.client, self.settings.rules)
@@ -124,3 +124,11 @@ class Runtime:
         for gateway in self.gateways.values():
             gateway.close()
         self.client.close()
+
+
+def _rules(settings: Settings, catalogues: Iterable[Catalogue]) -> Rules:
+    """Return the ledger's rules, with what the catalogues say is reported of test numbers."""
+    # Of one that several files name, the first that does counts.
+    test_codes = ChainMap(*(dict(one.test_codes) for one in catalogues))
+    numbers = testnumbers.reported(settings.test_numbers, test_codes)
+    return replace(settings.rules, test_numbers=numbers)

@@ -60,7 +60,7 @@ class Operation:
         }
 
 
-def document(operations: Iterable[Operation], *, several_accounts: bool = False) -> dict[str, Any]:
+def document(operations: Iterable[Operation], *, several_accounts: bool) -> dict[str, Any]:
     """Return the OpenAPI document."""
     schemas = {model.__name__: _model(model) for model in _MODELS}
     if several_accounts:

@@ -76,14 +76,7 @@ def serve(
     replayer = Thread(target=inbox.run, args=arguments, name="smsq-spool", daemon=True)
     replayer.start()
     try:
-        bounds = Bounds(connections=connections_that_fit(Bounds().connections))
-        server = uvicorn.Server(configured(web, settings.trusted_proxies, bounds=bounds))
-        # As uvicorn does a moment later; it raises the signal once more when it has ended by it.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, server.handle_exit)
-        if is_stopping():
-            server.should_exit = True
-        server.run(sockets=[listening])
+        _server(web, settings.trusted_proxies, is_stopping).run(sockets=[listening])
     finally:
         stop.set()
         replayer.join(timeout=10)
@@ -92,6 +85,20 @@ def serve(
         api.refusals.write(ledger)
         api.close()
         client.close()
+
+
+def _server(
+    web: Starlette, trusted_proxies: Sequence[Network], is_stopping: Callable[[], bool]
+) -> uvicorn.Server:
+    """Return a server that ends by a signal from now on."""
+    bounds = Bounds(connections=connections_that_fit(Bounds().connections))
+    server = uvicorn.Server(configured(web, trusted_proxies, bounds=bounds))
+    # As uvicorn does a moment later; it raises the signal once more when it has ended by it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
+    if is_stopping():
+        server.should_exit = True
+    return server
 
 
 def connections_that_fit(wanted: int) -> int:

@@ -59,15 +59,15 @@ def evicting(info: Info) -> str:
     return "" if policy == NO_EVICTION else policy
 
 
-def check_version(client: Client, url: str, setting: str) -> None:
-    """Raise SettingsError for a Redis that is too old; `setting` names its URL.
+def check_version(client: Client, url: str) -> None:
+    """Raise SettingsError for a Redis at SMSQ_REDIS_URL that is too old.
 
     Raises LedgerUnavailable.
     """
     with mapped_errors(url):
         version = too_old(read_info(client, "server"))
     if version:
-        raise SettingsError([f"{setting}: {shown_url(url)} is Redis {version}; {NEEDED}"])
+        raise SettingsError([f"SMSQ_REDIS_URL: {shown_url(url)} is Redis {version}; {NEEDED}"])
 
 
 def check(client: Client, url: str, *, allow_eviction: bool) -> None:
@@ -75,7 +75,7 @@ def check(client: Client, url: str, *, allow_eviction: bool) -> None:
 
     Raises as they do.
     """
-    check_version(client, url, "SMSQ_REDIS_URL")
+    check_version(client, url)
     warn(client, url, allow_eviction=allow_eviction)
 
 

@@ -81,7 +81,6 @@ def sandbox(
 
     Exits with 2 where a setting is wrong or the address is taken.
     """
-    from smsq_worker.config.settings import Settings
     from smsq_worker.infra import logs
     from smsq_worker.sandbox import Sandbox
 
@@ -90,11 +89,7 @@ def sandbox(
         return
     if as_json:
         raise click.UsageError(_("--json goes with --outcomes"))
-    # Without --accounts the workers' own file is not about this one.
-    given = {"SMSQ_ACCOUNTS_FILE": str(accounts_file or "")}
-    given |= {"SMSQ_SANDBOX_BIND": bind} if bind is not None else {}
-    given |= {"SMSQ_SANDBOX_REPORT_URL": report_url} if report_url is not None else {}
-    settings = Settings.load(os.environ | given, need=("app_secret",))
+    settings = _settings(accounts_file, bind, report_url)
     one = partial(Sandbox, report_delay_s=report_delay, slow_s=slow, log_path=log_path)
     gateway: Sandbox | SandboxAccounts
     if accounts_file:
@@ -107,6 +102,16 @@ def sandbox(
     for own in (log, logging.getLogger("smsq_worker.sandbox")):
         own.setLevel(logging.INFO)
     _run(gateway, settings)
+
+
+def _settings(accounts_file: Path | None, bind: str | None, report_url: str | None) -> Settings:
+    from smsq_worker.config.settings import Settings
+
+    # Without --accounts the workers' own file is not about this one.
+    given = {"SMSQ_ACCOUNTS_FILE": str(accounts_file or "")}
+    given |= {"SMSQ_SANDBOX_BIND": bind} if bind is not None else {}
+    given |= {"SMSQ_SANDBOX_REPORT_URL": report_url} if report_url is not None else {}
+    return Settings.load(os.environ | given, need=("app_secret",))
 
 
 def _several(settings: Settings, sandbox: Callable[..., Sandbox]) -> SandboxAccounts:

@@ -40,9 +40,9 @@ def echo_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> Non
     click.echo(json_text(value, indent=2, default=default))
 
 
-def echo_json_line(value: Any, *, nl: bool = True) -> None:
-    """Print a value as JSON on one line."""
-    click.echo(json_text(value), nl=nl)
+def echo_json_part(value: Any) -> None:
+    """Print a value as JSON, and let the line go on."""
+    click.echo(json_text(value), nl=False)
 
 
 def echo_csv(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -37,7 +37,7 @@ def read_scopes(
     words: tuple[str, ...],
     kinds: tuple[str, ...],
     accounts: Sequence[Account],
-    account: str | None = None,
+    account: str | None,
 ) -> list[str]:
     """Read a scope as it is printed anywhere, also in JSON; without words, the only account.
 

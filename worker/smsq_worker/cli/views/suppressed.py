@@ -19,7 +19,7 @@ from smsq_worker.bulk_import.records import read_records
 from smsq_worker.bulk_import.source import BadFile, Lines, Source, opened, scan
 from smsq_worker.cli.helpers.asking import ask
 from smsq_worker.cli.helpers.ledger_client import open_ledger
-from smsq_worker.cli.helpers.output import echo, echo_json_line, echo_own, fail
+from smsq_worker.cli.helpers.output import echo, echo_json_part, echo_own, fail
 from smsq_worker.cli.helpers.suppressed_csv import LISTED, read_list, read_time, write_list
 from smsq_worker.domain.codes import UNTIL_LIFTED_S
 from smsq_worker.i18n import N_, _, ngettext
@@ -39,7 +39,7 @@ def show(*, as_json: bool) -> None:
         if as_json:
             # One by one, as there may be very many.
             echo_own("[" if count == 1 else ",")
-            echo_json_line(_as_dict(row), nl=False)
+            echo_json_part(_as_dict(row))
         else:
             texts = (_(_phone(row)), local(row.since), local(row.until), row.reason)
             lanes = row.lanes if row.lanes != ALL_LANES else ()

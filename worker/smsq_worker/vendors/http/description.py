@@ -13,7 +13,7 @@ from smsq.errors import SettingsError
 from smsq_worker.config import parsers
 from smsq_worker.domain.codes import SMPP, Catalogue
 from smsq_worker.domain.printable import escaped
-from smsq_worker.domain.toml_file import Field, only, read_document
+from smsq_worker.domain.toml_file import Field, read_document
 from smsq_worker.vendors.http import pattern as patterns
 from smsq_worker.vendors.http.answer import KINDS, Answers
 from smsq_worker.vendors.http.fields import (
@@ -99,9 +99,7 @@ class _Document(Reader):
                 "query": texts,
                 "form": texts,
                 "json": Field(
-                    lambda value: json_template(
-                        only(lambda one: isinstance(one, dict | list))(value), self.constants
-                    ),
+                    self._json,
                     f"a table or a list; each text in it is {text}; "
                     '"{variables}" alone is an object, "{values}" an array',
                 ),
@@ -144,6 +142,11 @@ class _Document(Reader):
         if not _OURS.isdisjoint(headers):
             raise ValueError
         return headers
+
+    def _json(self, value: Any) -> Any:
+        if not isinstance(value, dict | list):
+            raise ValueError  # noqa: TRY004 - what readers of fields raise
+        return json_template(value, self.constants)
 
     def _variables(self) -> Variables:
         found = self.fields(
