@@ -28,7 +28,8 @@ from smsq_worker.domain.codes import Catalogue, Catalogues
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.message_view import read_trace
-from smsq_worker.ledger.redo import Left, Redo, Tally, Wish, redone_as
+from smsq_worker.ledger.redo import Redo
+from smsq_worker.ledger.redoable import Left, Tally, Wish, redone_as
 from smsq_worker.ledger.selecting import Selection
 
 DAY_S = 86_400
@@ -356,7 +357,8 @@ from smsq.redis_ledger import RedisLedger
 from smsq_worker.cli.helpers import selecting
 from smsq_worker.config.settings import Settings
 from smsq_worker.domain.codes import Catalogue, Catalogues
-from smsq_worker.ledger.redo import Redo, Wish
+from smsq_worker.ledger.redo import Redo
+from smsq_worker.ledger.redoable import Wish
 from smsq_worker.ledger.selecting import Selection
 s = Settings.load(os.environ)
 c = connect(s.redis_url)

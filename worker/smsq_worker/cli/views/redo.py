@@ -28,7 +28,8 @@ from smsq_worker.inspection.accounts import rate_now
 from smsq_worker.inspection.formatting import clean, span, state_name
 from smsq_worker.ledger.admin import Control
 from smsq_worker.ledger.campaigns import Campaign, Campaigns
-from smsq_worker.ledger.redo import REDOABLE, Left, Redo, Tally, Wish
+from smsq_worker.ledger.redo import Redo
+from smsq_worker.ledger.redoable import REDOABLE, Left, Tally, Wish
 from smsq_worker.ledger.selecting import Selection
 from smsq_worker.vendors.of_accounts import catalogues_of
 
