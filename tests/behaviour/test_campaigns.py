@@ -254,6 +254,6 @@ test_a_broken_rule_makes_it_red = broken_rules(
     (OfAct("shared/ends", "if is_cancelled(m) then return cancel(m) end", ""), LATE),
     (OfAct("shared/ends", "or m.campaign and", "or false and"), ACCEPTED),
     (OfAct("decide", "if is_cancelled(m)", "if false"), held_is_over),
-    (OfAct("admit", "stop == 'paused'", "false"), PAUSED),
-    (OfAct("admit", "stop == 'cancelled'", "false"), TURN),
+    (OfAct("shared/guards", "stop == 'paused'", "false"), PAUSED),
+    (OfAct("shared/guards", "stop == 'cancelled'", "false"), TURN),
 )

@@ -73,7 +73,7 @@ class Hours(NamedTuple):
     end: int
 
     def include(self, at: datetime) -> bool:
-        """Return whether a time is within them, as admit.lua decides."""
+        """Return whether a time is within them, as guards.lua decides."""
         there = at.astimezone(_SHANGHAI)
         minute = there.hour * 60 + there.minute
         return (minute - self.start) % DAY_MIN < (self.end - self.start) % DAY_MIN

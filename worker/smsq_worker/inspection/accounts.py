@@ -16,7 +16,7 @@ from smsq_worker.ledger.accounts import AccountCounts
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER, Control, Pause, Rate
 
 UNANSWERED: Final = 20
-"""As in admit.lua."""
+"""As in guards.lua."""
 NO_SLOT_S: Final = 0.1
 """How far ahead lane bulk may book: what waits for less goes at once."""
 AccountState = Literal["open", "paused", "outage", "probing"]
@@ -45,7 +45,7 @@ class AccountView:
 
     @property
     def is_silent(self) -> bool:
-        """Return whether no more is sent over it until it answers one attempt, as in admit.lua."""
+        """Return whether no more is sent over it until it answers one attempt, as in guards.lua."""
         return self.counts.unanswered >= max(UNANSWERED, 2 * self.rate.now)
 
     @property

@@ -108,7 +108,7 @@ def _position(story: Story) -> str:
 def _keys(story: Story) -> Sequence[str]:
     """Return the keys of the accounts that may take it, in the order of its route.
 
-    After a doubt those that left it in doubt come last, as in admit.lua.
+    After a doubt those that left it in doubt come last, as in guards_of_several.lua.
     """
     status, inspector = story.trace.status, story.inspector
     route = route_for(status.lane, status.template or "", inspector.routes)

@@ -53,7 +53,7 @@ class Moved:
 
 
 def share_of(route: Route, account: str) -> str:
-    """Return the field of an account's steps at a route, as admit.lua looks for it."""
+    """Return the field of an account's steps at a route, as guards_of_several.lua looks for it."""
     return f"{_SHARE}{route.lane or ''} {route.template} {'@' + account}"
 
 

@@ -15,7 +15,7 @@ IN_HAND_S: Final = 5.0
 """A wake-up that waits here longer than this is not to be taken for lost."""
 MIN_ASK_S: Final = {Lane.OTP: 0.025, Lane.NOTICE: 0.1, Lane.BULK: 0.04}
 """Asking more often would book no more slots. A lane may book at least 2.5 times as far ahead
-(AHEAD in admit.lua), so that one that asks late loses none."""
+(AHEAD in guards.lua), so that one that asks late loses none."""
 MIN_ASK_ALONE_S: Final = 0.025
 """The same for those that wait for another account."""
 MAX_ASK_S: Final = 1.0

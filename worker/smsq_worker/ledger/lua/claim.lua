@@ -345,6 +345,7 @@ local function run_out_slice()
     end
   end
 end
+
 local function push_woken()
   local ways = next(woken) and ARGV[6] ~= '' and cjson.decode(ARGV[6])
   for _, lane in ipairs({'otp', 'notice', 'bulk'}) do

@@ -63,17 +63,17 @@ end
 
 -- Admit an attempt once more that a failover undid. What led to it is undone too: each attempt
 -- before it may have been in doubt.
-local function catch_up(m, n, begun, account)
-  if begun == 0 or not is_live(m) then return false end
+local function catch_up(m, n, r)
+  if r.begun == 0 or not is_live(m) then return false end
   local is_known = (m.state == 'queued' or m.state == 'deferred') and not m.doubt
   for _ = is_known and m.n + 1 or m.n, n - 1 do
     count('possible_duplicates')
     set(m, '0:outcome', 'maybe_sent')
   end
   repeat move(m, CATCH_UP[m.state]) until m.state == 'sending'
-  m.n, m.of = n, account == '' and '' or '@' .. account
-  set(m, 'n', n, attempt(n).at, begun)
-  if account ~= '' then set(m, attempt(n).account, account) end
+  m.n, m.of = n, r.of
+  set(m, 'n', n, attempt(n).at, r.begun)
+  if r.of ~= '' then set(m, attempt(n).account, r.account) end
   return true
 end
 
@@ -205,7 +205,7 @@ end
 
 local function apply_result(m, r)
   local n, outcome = r.attempt, r.outcome
-  if n > m.n and not catch_up(m, n, r.begun, r.account) then
+  if n > m.n and not catch_up(m, n, r) then
     if r.begun ~= 0 and (outcome == 'accepted' or outcome == 'maybe_sent') then
       set(m, '0:outcome', 'maybe_sent')
       sent_after_all(m)

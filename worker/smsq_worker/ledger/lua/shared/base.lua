@@ -9,6 +9,7 @@ if readable_by > SCHEMA then return redis.error_reply('OUTGROWN ' .. readable_by
 local DAY = 86400000
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local us = clock[1] * 1000000 + clock[2]
 
 local function whole(number)
   return string.format('%.0f', number)

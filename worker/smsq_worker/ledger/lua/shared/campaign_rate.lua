@@ -38,7 +38,6 @@ end
 
 -- Book as many of a campaign's slots as are free by now, at most so many; return how many.
 local function book_slots(one, at_most)
-  local us = clock[1] * 1000000 + clock[2]
   local gap = 1000000 / one.rate
   -- What nobody used is over, but for a tick of the scheduler. A slot that lies far ahead was booked
   -- at a lower rate, or before the clock was set back.
@@ -53,7 +52,6 @@ end
 
 -- Count that a message of a campaign goes; return whether it may.
 local function keeps_pace(one)
-  local us = clock[1] * 1000000 + clock[2]
   local gap = 1000000 / one.rate
   -- Further ahead, as `slot` in book_slots.
   local pace = math.max(us, math.min(one.pace, us + AT_ONCE + gap))

@@ -35,7 +35,6 @@ end
 
 -- Send times stay in the window, so that the gateway never sees more than the rate.
 local function move_calls(of)
-  local us = clock[1] * 1000000 + clock[2]
   local calls = KEY_CALLS .. of
   for _, call in ipairs(redis.call('ZRANGEBYSCORE', calls, '(' .. whole(us), '+inf')) do
     local at = tonumber(redis.call('ZSCORE', calls, call))

@@ -87,8 +87,8 @@ end
 local function doubted_at(m)
   local last = {}
   for n = math.max(1, m.n - 7), m.n do
-    local outcome, account = m.f[attempt(n).outcome], m.f[attempt(n).account]
-    if not outcome or outcome == 'maybe_sent' then last[account and '@' .. account or ''] = n end
+    local outcome = m.f[attempt(n).outcome]
+    if not outcome or outcome == 'maybe_sent' then last[account_of_attempt(m.f, n)] = n end
   end
   return last
 end

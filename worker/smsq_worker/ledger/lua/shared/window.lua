@@ -11,8 +11,6 @@ local GUARD = 1.02
 -- After a second without slots all workers have much to do at once, and attempts come less evenly.
 local IDLE, WARM_UP, COLD = 1000000, 2000000, 0.95
 
-local us = clock[1] * 1000000 + clock[2]
-
 -- Return the share of the rate that is used. What crowds more than the burst allows is left out, so
 -- that the gateway does not see more than the limit.
 local function share(r)
