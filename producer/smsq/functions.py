@@ -23,7 +23,7 @@ from smsq.steps import Answers, Commands, Steps
 AT_THE_LIMIT: Final = frozenset({"cancel"})
 """Acts that Redis lets through at its memory limit, too: they free more than they take."""
 _CANCELLING: Final = ("campaigns", "idempotency", "cancelling")
-_ENQUEUE: Final = ("wakeup", *_CANCELLING, "enqueue")
+_ENQUEUE: Final = ("wakeup", *_CANCELLING, "key_holders", "enqueue")
 _ACTS: Final = {
     "enqueue": _ENQUEUE,
     "unpublished": ("unpublished",),
