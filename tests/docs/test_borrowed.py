@@ -120,8 +120,6 @@ OVERRIDDEN = {
     "redis.sentinel:SentinelManagedConnection.read_response": (
         "self disable_decoding= timeout= disconnect_on_error= push_request="
     ),
-    "requests.adapters:BaseAdapter.close": "self",
-    "requests.adapters:BaseAdapter.send": "self request stream= timeout= verify= cert= proxies=",
 }
 
 # What is called, read or replaced without a class of ours above it, and where.
@@ -200,7 +198,7 @@ USED = {
     "redis.sentinel:SentinelManagedConnection.connect_to": ("smsq/sentinel.py", "self address"),
     "urllib3.connection:HTTPConnection.default_socket_options": ("infra/http.py", ""),
     "urllib3.util.ssl_:create_urllib3_context": (
-        "infra/adapter.py",
+        "infra/http.py",
         (
             "ssl_version= cert_reqs= options= ciphers= ssl_minimum_version= ssl_maximum_version= "
             "verify_flags="

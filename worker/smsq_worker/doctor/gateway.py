@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from urllib3.util.ssl_ import create_urllib3_context
-
 from smsq_worker.config.accounts_file import GatewayAccount
 from smsq_worker.config.gateway_address import Address
 from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.finding import Finding, error, ok, one_line, warning
 from smsq_worker.i18n import N_, _, ngettext
+from smsq_worker.infra.http import tls_context
 from smsq_worker.vendors.of_accounts import catalogues_of
 
 TIMEOUT_S: Final = 3.0
@@ -174,7 +173,8 @@ def _connection(address: Address, setting: str) -> Iterator[Finding]:
 def _handshake(sock: socket.socket, host: str, verify: bool | str, setting: str) -> Finding:
     within_s = sock.gettimeout()
     try:
-        with _wrap(sock, host, verify) as secured:
+        context = tls_context(verify)
+        with context.wrap_socket(sock, server_hostname=host.rstrip(".")) as secured:
             certificate: Any = secured.getpeercert()
             return _certificate(certificate, secured.version() or "TLS")
     except ssl.SSLCertVerificationError as problem:
@@ -184,18 +184,6 @@ def _handshake(sock: socket.socket, host: str, verify: bool | str, setting: str)
     except OSError as problem:
         advice = _("check that {setting} names a port that speaks TLS", setting=setting)
         return error(_("the TLS handshake fails: {why}", why=_why(problem, within_s)), advice)
-
-
-def _wrap(sock: socket.socket, host: str, verify: bool | str) -> ssl.SSLSocket:
-    """Wrap a socket as the gateway's own client does: without a bundle, the system's CAs count."""
-    context = create_urllib3_context()
-    context.check_hostname = verify is not False
-    context.verify_mode = ssl.CERT_NONE if verify is False else ssl.CERT_REQUIRED
-    if isinstance(verify, str):
-        context.load_verify_locations(verify)
-    elif verify:
-        context.load_default_certs()
-    return context.wrap_socket(sock, server_hostname=host.rstrip("."))
 
 
 def _certificate(certificate: dict[str, Any], version: str) -> Finding:

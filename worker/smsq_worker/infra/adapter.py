@@ -1,6 +1,6 @@
-"""A transport adapter of requests for one origin, over kept-alive sockets that threads share.
+"""Requests to one origin, over kept-alive sockets that threads share.
 
-It is used without a Session: that would add cookies, proxies from the environment and a .netrc that
+Not by a Session of requests: that would add cookies, proxies from the environment and a .netrc that
 replaces the Authorization header, and cost more than all the rest of a call. A request is written
 once. Whatever goes wrong before its first byte has left is NotConnected; anything else may have
 been sent, and is an exception of requests.
@@ -9,7 +9,6 @@ been sent, and is an exception of requests.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import struct
@@ -18,16 +17,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 import requests
-from requests.adapters import BaseAdapter
 from urllib3.util import parse_url
-from urllib3.util.ssl_ import create_urllib3_context
 
 from smsq.boottime import now_s
 from smsq_worker.infra.answer import Response, read_answer
-from smsq_worker.infra.http import MIN_TIMEOUT_S, NotConnected, Request, name_of, socket_options
+from smsq_worker.infra.http import (
+    MIN_TIMEOUT_S,
+    NotConnected,
+    Request,
+    name_of,
+    socket_options,
+    tls_context,
+)
 from smsq_worker.infra.resolver import RESOLVER, Place, connect
 
 log = logging.getLogger(__name__)
@@ -116,7 +120,7 @@ class _KernelTimed(_Connection):
             self.sock.settimeout(None)
 
 
-class Adapter(BaseAdapter):
+class Adapter:
     """Sends requests to the origin of a URL."""
 
     def __init__(
@@ -131,7 +135,6 @@ class Adapter(BaseAdapter):
         look_up: Callable[[str, float], list[Place]] | None = None,
     ) -> None:
         """`look_up` finds a host's addresses within a timeout, where the resolver is not to."""
-        super().__init__()
         origin = parse_url(url)
         scheme = str(origin.scheme)
         self._is_secure = scheme == "https"
@@ -149,14 +152,12 @@ class Adapter(BaseAdapter):
         self._room = connections
         self._lock = Lock()
 
-    def send(  # type: ignore[override]
-        self, request: Request, *, ready: Callable[[], None], **_: Any
-    ) -> Response:
+    def send(self, request: Request, *, ready: Callable[[], None]) -> Response:
         """Send a request; return its response, whose body has been read.
 
         `ready` is called with the connection open, right before the request is written: perhaps
         twice, if its connection was closed meanwhile. What it raises is passed on, and nothing is
-        written. Raises NotConnected, and what adapters of requests raise.
+        written. Raises NotConnected, and exceptions of requests.
         """
         try:
             data = self._wire_form(request)
@@ -251,7 +252,7 @@ class Adapter(BaseAdapter):
     def _connect(self) -> _Connection:
         """Connect within the timeout: name lookup, all addresses and TLS together."""
         end = time.monotonic() + self._connect_timeout_s
-        context = _tls(self._verify) if self._is_secure else None
+        context = tls_context(self._verify) if self._is_secure else None
         places = self._look_up(self._host, self._connect_timeout_s)
         sock = connect(places, self._port, end, self._options)
         timeouts = (self._connect_timeout_s, self._read_timeout_s)
@@ -267,21 +268,3 @@ class Adapter(BaseAdapter):
         except BaseException:
             sock.close()
             raise
-
-
-def _tls(verify: bool | str) -> ssl.SSLContext:
-    """Return a context for one connection, as CAs may be replaced at any time.
-
-    Raises NotConnected, ssl.SSLError.
-    """
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
-    context.set_alpn_protocols(["http/1.1"])
-    if isinstance(verify, str):
-        if not os.path.exists(verify):  # noqa: PTH110
-            raise NotConnected("OSError")
-        is_folder = os.path.isdir(verify)  # noqa: PTH112
-        context.load_verify_locations(**{"capath" if is_folder else "cafile": verify})
-    elif verify:
-        # The system's.
-        context.load_default_certs()
-    return context

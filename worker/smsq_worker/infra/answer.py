@@ -13,11 +13,11 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from http import client
 from typing import Any, Final
 
-import requests
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict, HTTPResponse
@@ -35,28 +35,17 @@ class _Unusual(Exception):  # noqa: N818
     """The answer is for http.client."""
 
 
-_BLANK: Final = vars(requests.Response())
-
-
-class Response(requests.Response):
+@dataclass(frozen=True, slots=True)
+class Response:
     """A response whose body has been read, and may be incomplete."""
 
-    def __init__(
-        self,
-        status: int,
-        headers: CaseInsensitiveDict[str],
-        body: bytes,
-        trouble: str = "",
-        *,
-        keeps: bool,
-    ) -> None:
-        # All share one empty cookie jar: to make one takes longer than to read an answer.
-        vars(self).update(_BLANK)
-        self.status_code, self.headers, self._content = status, headers, body
-        self.trouble = trouble
-        """What went wrong while the body was read; `content` is what had come by then."""
-        self.keeps = keeps
-        """Its connection can take another request."""
+    status_code: int
+    headers: CaseInsensitiveDict[str]
+    content: bytes
+    trouble: str = ""
+    """What went wrong while the body was read; `content` is what had come by then."""
+    keeps: bool = field(kw_only=True)
+    """Its connection can take another request."""
 
 
 class _Answer:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 from urllib3.connection import HTTPConnection
+from urllib3.util.ssl_ import create_urllib3_context
 
 from smsq.connection import user_timeout
 
@@ -47,6 +50,25 @@ def socket_options(read_timeout_s: float, idle_s: float) -> list[tuple[int, int,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         *((socket.IPPROTO_TCP, option, value) for option, value in options.items()),
     ]
+
+
+def tls_context(verify: bool | str) -> ssl.SSLContext:
+    """Return a context for one connection, as CAs may be replaced at any time.
+
+    `verify` is that of `Address`. Raises OSError, of which ssl.SSLError is one.
+    """
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
+    context.set_alpn_protocols(["http/1.1"])
+    if isinstance(verify, str):
+        if not os.path.exists(verify):  # noqa: PTH110
+            # Not a FileNotFoundError: attempts show the type's name, which has always been this.
+            raise OSError(0, "No such file or directory")
+        is_folder = os.path.isdir(verify)  # noqa: PTH112
+        context.load_verify_locations(**{"capath" if is_folder else "cafile": verify})
+    elif verify:
+        # The system's.
+        context.load_default_certs()
+    return context
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float:
