@@ -66,8 +66,8 @@ class Callers:
     def find(self, secret: str) -> Caller | None:
         """Return the caller whose secret this is, in a time that does not depend on any secret."""
         given = _digest(secret)
-        matches = [hmac.compare_digest(given, digest) for digest, _ in self._by_digest]
-        return self._by_digest[matches.index(True)][1] if any(matches) else None
+        found = [one for digest, one in self._by_digest if hmac.compare_digest(given, digest)]
+        return found[0] if found else None
 
 
 def weak(relay_secret: str) -> str:

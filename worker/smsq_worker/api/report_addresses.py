@@ -70,8 +70,8 @@ class ReportAddresses:
     def find(self, token: str) -> Reporter | None:
         """Return whose token this is; None for a wrong one."""
         given = token.encode(errors="replace")
-        matches = [hmac.compare_digest(given, own) for own, _ in self._reporters]
-        return self._reporters[matches.index(True)][1] if any(matches) else None
+        found = [one for own, one in self._reporters if hmac.compare_digest(given, own)]
+        return found[0] if found else None
 
     def of_path(self, path: str) -> Reporter | None:
         """Return whose address a path is."""

@@ -161,8 +161,8 @@ class Api:
 
         A right token passes, however many wrong ones come from the same address.
         """
-        found: Reporter | None = request.scope[REPORTER]
-        if found is None or not self._may_report(request):
+        found = self.reporter_of(request)
+        if found is None:
             self._throttle.count_wrong(request)
             raise HTTPException(404, "no such address")
         return found
@@ -173,12 +173,10 @@ class Api:
         Others are not to see by the answer that the token is right.
         """
         found: Reporter | None = request.scope[REPORTER]
-        return found if found and self._may_report(request) else None
-
-    def _may_report(self, request: Request) -> bool:
         allowed = self._settings.report_allow
-        found = address_of(host_of(request))
-        return not allowed or (found is not None and any(found in network for network in allowed))
+        source = address_of(host_of(request))
+        is_allowed = not allowed or (source and any(source in network for network in allowed))
+        return found if is_allowed else None
 
     async def message(self, request: Request) -> Response:
         """Return a message's status. A caller sees only its own messages."""
