@@ -60,7 +60,8 @@ def check(settings: Settings, client: Client) -> Iterator[Finding]:
 
 def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
     name, counts = view.account.name, view.counts
-    found = [*_stops(view)]
+    advice = N_("messages take the other accounts of their route; to end it: smsq resume {scope}")
+    found = [*_paused(view.pauses, advice)]
     if counts.refusals >= REFUSALS:
         what = _("account {name}: {n} refusals in a row", name=name, n=counts.refusals)
         advice = _("usually its secret, or a template's name there: smsq explain one of them")
@@ -79,11 +80,6 @@ def _account(view: AccountView, routes: Sequence[Route]) -> Iterator[Finding]:
             )
         )
     ]
-
-
-def _stops(view: AccountView) -> Iterator[Finding]:
-    advice = N_("messages take the other accounts of their route; to end it: smsq resume {scope}")
-    yield from _paused(view.pauses, advice)
 
 
 def _paused(pauses: Iterable[Pause], advice: str) -> Iterator[Finding]:

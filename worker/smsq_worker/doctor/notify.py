@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import redis
 from kombu import Connection
-from kombu.exceptions import KombuError, OperationalError
 
 from smsq.connection import Client
 from smsq.redis_urls import as_broker
@@ -17,12 +16,11 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.doctor.access import TIMEOUT_S, on_redis
 from smsq_worker.doctor.finding import Finding, error, ok, warning
 from smsq_worker.doctor.neighbours import BINDING, OWN_DATABASE
-from smsq_worker.doctor.queues import ask_workers, workers_words
+from smsq_worker.doctor.queues import BROKER_ERRORS, ask_workers, workers_words
 from smsq_worker.i18n import _
 from smsq_worker.inspection.notify_queue import NotifyQueue, is_in_redis, look
 
 SETTING: Final = "SMSQ_NOTIFY_BROKER_URL"
-_ERRORS: Final = (KombuError, OperationalError, OSError, redis.RedisError)
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -52,11 +50,9 @@ def _in_redis(settings: Settings, client: Client) -> Iterator[Finding]:
         return
     consumers = 0
     if found.waiting or client.exists(f"{BINDING}{found.name}"):
-        try:
-            workers = ask_workers(settings.notify_broker_url)
-        except _ERRORS as problem:
-            what = _("workers could not be asked: {error}", error=type(problem).__name__)
-            yield error(what, _("check the broker's log: it did answer before"))
+        workers = ask_workers(settings.notify_broker_url)
+        if isinstance(workers, Finding):
+            yield workers
             return
         consumers = sum(found.name in queues for _name, queues in workers)
     yield from judge(settings, found, consumers)
@@ -72,7 +68,7 @@ def _elsewhere(settings: Settings) -> Finding:
                 _name, waiting, consumers = channel.queue_declare(queue=name, passive=True)
             except connection.channel_errors:
                 return ok(_("nothing was sent to {where} yet", where=_where(settings)))
-    except _ERRORS as problem:
+    except BROKER_ERRORS as problem:
         what = f"{shown_url(settings.notify_broker_url)}: {type(problem).__name__}"
         advice = _(
             "start the broker, open the network path to it, or correct {setting}", setting=SETTING

@@ -22,6 +22,7 @@ from smsq_worker.inspection.snapshot import queue_depths
 
 CONTROL: Final = "celery"
 """The exchange of every Celery app's remote control."""
+BROKER_ERRORS: Final = (KombuError, OperationalError, OSError, redis.RedisError)
 ANSWER_S: Final = 1.0
 TRIES: Final = 2
 
@@ -30,11 +31,9 @@ def check(url: str, client: Client) -> Iterator[Finding]:
     """Check the queues, and ask for their workers. Raises redis.RedisError."""
     waiting = queue_depths(client)
     unacked = client.hlen(Channel.unacked_key)
-    try:
-        workers = ask_workers(url)
-    except (KombuError, OperationalError, OSError, redis.RedisError) as problem:
-        what = _("workers could not be asked: {error}", error=type(problem).__name__)
-        yield error(what, _("check the broker's log: it did answer before"))
+    workers = ask_workers(url)
+    if isinstance(workers, Finding):
+        yield workers
         return
     consumers = Counter(queue for _name, queues in workers for queue in queues)
     ours = [name for name, queues in workers if not queues.isdisjoint(QUEUES)]
@@ -86,11 +85,20 @@ def _queue(queue: str, waiting: int, consumers: int, *, anyone: bool) -> Finding
     return error(what, advice) if waiting else warning(what, advice)
 
 
-def ask_workers(url: str) -> list[tuple[str, set[str]]]:
+def ask_workers(url: str) -> list[tuple[str, set[str]]] | Finding:
     """Return each worker that answers, with the queues that it consumes; two may have one name.
 
-    A busy machine may be too slow for the first question, so it is asked twice.
+    Where the broker fails, that is the finding.
     """
+    try:
+        return _ask_workers(url)
+    except BROKER_ERRORS as problem:
+        what = _("workers could not be asked: {error}", error=type(problem).__name__)
+        return error(what, _("check the broker's log: it did answer before"))
+
+
+def _ask_workers(url: str) -> list[tuple[str, set[str]]]:
+    """Ask twice: a busy machine may be too slow for the first question."""
     options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "max_retries": 1}
     options |= {"interval_start": 0.1, "interval_step": 0}
     # Celery's remote control without Celery, which would prefer CELERY_BROKER_URL to our URL.
