@@ -80,18 +80,19 @@ class ResultSpool:
 
     def _keep_until_taken(self, result: AttemptResult) -> State | None:
         """Wait for Redis or the disk, whichever is back first."""
-        entry = _as_entry(result)
-        for attempt in tenacity.Retrying(
+        retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_exponential(max=5)
-        ):
-            with attempt:
-                try:
-                    (state,) = self._ledger.record_many([_from_entry(entry)])
-                except LedgerUnavailable:
-                    self._spool.append(entry)
-                else:
-                    return state
-        return None
+        )
+        return retrying(self._record_or_append, _as_entry(result))
+
+    def _record_or_append(self, entry: dict[str, Any]) -> State | None:
+        """Record an entry now, or write it to the disk. Raises OSError."""
+        try:
+            (state,) = self._ledger.record_many([_from_entry(entry)])
+        except LedgerUnavailable:
+            self._spool.append(entry)
+            return None
+        return state
 
     def _record_entry(self, entry: dict[str, Any]) -> None:
         """Record an entry. Raises LedgerUnavailable, or anything else if the entry is invalid."""
