@@ -64,6 +64,9 @@ from smsq_worker.ledger.callbacks import Callback
 PHONE = "13800138000"
 PASSWORD = "redis-password-Qz77"
 HIDDEN = (SECRET, TOKEN, RELAY, PHONE, PASSWORD)
+CHECK = partial(server.check, notify_queue="")
+ROOM = 1 << 30
+"""More than any spool takes here."""
 
 DURABLE = {"maxmemory-policy": "noeviction", "appendonly": "yes"}
 # Of an otherwise good server.
@@ -103,7 +106,7 @@ def one(findings: list[Finding], words: str) -> Finding:
     return found
 
 
-def look(url: str, ask: Any = server.check, **options: Any) -> list[Finding]:
+def look(url: str, ask: Any = CHECK, **options: Any) -> list[Finding]:
     return list(access.on_redis(url, "SMSQ_REDIS_URL", ask, **options))
 
 
@@ -336,7 +339,7 @@ def test_a_good_server_is_all_well(durable: ValkeyServer) -> None:
 
 def test_a_broker_may_forget_what_the_ledger_must_keep() -> None:
     with valkey({}) as running:
-        found = look(url_of(running), partial(server.check, is_ledger=False))
+        found = look(url_of(running), partial(CHECK, is_ledger=False))
     assert one(found, "neither an append-only file nor snapshots").level == "warning"
 
 
@@ -781,7 +784,7 @@ def test_a_ledger_whose_keys_are_something_else_is_told(
 
 def test_a_spool_that_can_be_made_is_well_and_is_not_made(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "spool"
-    assert {finding.level for finding in check_spool(folder)} == {"ok"}
+    assert {finding.level for finding in check_spool(folder, ROOM)} == {"ok"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -792,7 +795,7 @@ def test_entries_in_the_spool_are_counted(tmp_path: Path) -> None:
     ended.append({"reports": []})
     ended._close()
     before = sorted(tmp_path.iterdir())
-    found = list(check_spool(tmp_path))
+    found = list(check_spool(tmp_path, ROOM))
     assert one(found, "3 entries wait in the spool").level == "warning"
     assert sorted(tmp_path.iterdir()) == before
     living._close()
@@ -800,7 +803,7 @@ def test_entries_in_the_spool_are_counted(tmp_path: Path) -> None:
 
 def test_a_spool_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    (found,) = check_spool(tmp_path / "home" / "spool")
+    (found,) = check_spool(tmp_path / "home" / "spool", ROOM)
     assert found.level == "error"
     assert "SMSQ_HOME" in found.advice
 

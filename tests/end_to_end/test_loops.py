@@ -51,6 +51,7 @@ from smsq_worker.sending.consumer_gate import ConsumerGate
 from smsq_worker.sending.wakeup import WakeUp
 
 LONG_S = 600
+ROOM = 1 << 30
 
 
 # --- the clock ------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_an_api_brings_reports_in_whatever_one_of_them_raises(
         stop.set()
         thread.join(30)
     assert inbox.stuck_s() < 30
-    (found,) = [f for f in doctor.check_spool(tmp_path) if f.level == "error"]
+    (found,) = [f for f in doctor.check_spool(tmp_path, ROOM) if f.level == "error"]
     assert "1 files" in found.what
 
 
@@ -329,11 +330,13 @@ def test_a_disk_that_hangs_shows_in_readyz_and_doctor_and_answers_in_time(
 def test_old_entries_in_a_spool_are_an_error(tmp_path: Path) -> None:
     left = tmp_path / "reports-1-aa.ready"
     left.write_text("{}\n")
-    levels = {finding.level for finding in doctor.check_spool(tmp_path)}
+    levels = {finding.level for finding in doctor.check_spool(tmp_path, ROOM)}
     assert levels == {"ok", "warning"}
     long_ago = time.time() - 2 * LONG_S
     os.utime(left, (long_ago, long_ago))
-    (found,) = [finding for finding in doctor.check_spool(tmp_path) if finding.level == "error"]
+    (found,) = [
+        finding for finding in doctor.check_spool(tmp_path, ROOM) if finding.level == "error"
+    ]
     assert "the oldest for 20 min" in found.what
 
 

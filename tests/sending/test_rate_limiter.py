@@ -213,7 +213,8 @@ def asked(ledger: Ledger, waiting: Waiting, free: int) -> list[tuple[str, Admitt
 
 def patiently(ledger: Ledger, name: str) -> Admitted | Rejected:
     """Ask until a message waits no longer."""
-    waiting = Waiting([name])
+    waiting = Waiting(Lane.OTP)
+    waiting.add([name])
     while True:
         for _, answer in asked(ledger, waiting, 1):
             return answer
@@ -401,7 +402,8 @@ def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(slo
     # The window, and not the turn, is what it waits for, as after a booking.
     slow.client.hset(keys.RATE, "tat", 1)
     slow.calls_departed(slow.now_us())
-    waiting = Waiting(["m1"])
+    waiting = Waiting(Lane.OTP)
+    waiting.add(["m1"])
     assert asked(slow.ledger, waiting, 3) == []
     waiting.add(["nobody"])
     assert asked(slow.ledger, waiting, 3) == [("nobody", Rejected("unknown", None))]
@@ -413,7 +415,8 @@ def test_a_message_that_waits_for_its_booked_turn_lets_others_of_its_lane_on(slo
 
 def test_no_more_are_asked_for_than_attempts_may_begin(scene: Scene) -> None:
     names = [scene.enter(f"m{n}") and f"m{n}" for n in range(40)]
-    waiting = Waiting(names)
+    waiting = Waiting(Lane.OTP)
+    waiting.add(names)
     assert asked(scene.ledger, waiting, 0) == []
     assert waiting.next_at() == math.inf, "it is woken up when an attempt ends"
     assert [name for name, _ in asked(scene.ledger, waiting, 3)] == names[:3]
@@ -422,7 +425,8 @@ def test_no_more_are_asked_for_than_attempts_may_begin(scene: Scene) -> None:
 
 
 def test_a_lane_whose_ledger_is_away_asks_for_nothing_for_a_while() -> None:
-    waiting = Waiting(["m1", "m2"])
+    waiting = Waiting(Lane.OTP)
+    waiting.add(["m1", "m2"])
     assert waiting.to_ask(1) == [("m1", "")]
     list(waiting.answered([("m1", "")], [RetryLater(0, "slot")]))
     waiting.rest(60)

@@ -239,7 +239,8 @@ def test_an_entry_of_one_account_is_as_before(two: Two, tmp_path: Path) -> None:
 
 
 def test_who_waits_alone_holds_up_nobody() -> None:
-    waiting = Waiting(["a1", "a2", "b1"])
+    waiting = Waiting(Lane.OTP)
+    waiting.add(["a1", "a2", "b1"])
     asks = waiting.to_ask(8)
     assert [name for name, _ in asks] == ["a1", "a2", "b1"]
     later = RetryLater(5, alone=True)
@@ -254,7 +255,8 @@ def test_who_waits_alone_holds_up_nobody() -> None:
 
 
 def test_half_of_those_asked_for_are_new() -> None:
-    waiting = Waiting(f"a{n}" for n in range(60))
+    waiting = Waiting(Lane.OTP)
+    waiting.add(f"a{n}" for n in range(60))
     later = RetryLater(0, alone=True)
     for _ in range(2):
         asks = waiting.to_ask(99)
@@ -265,7 +267,8 @@ def test_half_of_those_asked_for_are_new() -> None:
 
 
 def test_one_that_goes_on_comes_first() -> None:
-    waiting = Waiting(["m1", "m2"])
+    waiting = Waiting(Lane.OTP)
+    waiting.add(["m1", "m2"])
     assert list(waiting.answered(waiting.to_ask(8), [RetryLater(1)])) == []
     waiting.add(["m0"], first=True)
     assert waiting.to_ask(8)[0] == ("m0", "")

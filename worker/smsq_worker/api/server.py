@@ -50,7 +50,7 @@ def serve(
     settings: Settings,
     callers: Callers,
     listening: socket.socket,
-    is_stopping: Callable[[], bool] = lambda: False,
+    is_stopping: Callable[[], bool],
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; requests under way are finished.
 

@@ -59,7 +59,7 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     return Service("redis", command, environ, ready=partial(_pings, client))
 
 
-def sandbox(url: str, environ: Environ, options: Sequence[str] = ()) -> Service:
+def sandbox(url: str, environ: Environ, options: Sequence[str]) -> Service:
     """Run the sandbox gateway, with options of `smsq sandbox`."""
     command = _smsq("sandbox", *options)
     return Service("sandbox", command, environ, ready=partial(is_up, f"{url}healthz"))

@@ -87,7 +87,7 @@ def check_api(settings: Settings) -> Iterator[Finding]:
             yield warning(what, advice)
 
 
-def check_spool(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
+def check_spool(folder: Path, max_bytes: int) -> Iterator[Finding]:
     """Check the spool of this machine, without leaving anything in it.
 
     `max_bytes` is what the reports in it may take.
@@ -108,7 +108,7 @@ def check_spool(folder: Path, max_bytes: int = 0) -> Iterator[Finding]:
         return
     yield ok(_("{folder} is writable", folder=folder))
     yield _waiting(found)
-    if max_bytes and taken > NEARLY * max_bytes:
+    if taken > NEARLY * max_bytes:
         yield _nearly_full(taken, max_bytes)
     if bad:
         what = _(

@@ -56,7 +56,7 @@ class Seen:
             self.foreign_keys += 1
 
 
-def check(client: Client, notify_queue: str = "") -> Iterator[Finding]:
+def check(client: Client, notify_queue: str) -> Iterator[Finding]:
     """Check for keys that are not smsq's. Raises redis.RedisError.
 
     `notify_queue` is one in this database into which smsq puts tasks of `notify=`.

@@ -23,7 +23,7 @@ NO_CONFIG: Final = N_(
 )
 
 
-def check(client: Client, *, is_ledger: bool = True, notify_queue: str = "") -> Iterator[Finding]:
+def check(client: Client, *, is_ledger: bool = True, notify_queue: str) -> Iterator[Finding]:
     """Check a server. Raises redis.RedisError.
 
     A broker that is not the ledger may lose its data: the scheduler publishes again what is lost.

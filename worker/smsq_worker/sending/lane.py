@@ -26,7 +26,7 @@ class LaneQueue:
     def __init__(self, lane: Lane, gate: ConsumerGate, send: Callable[[LaneQueue], None]) -> None:
         """`send` sends what is due. It may raise LedgerUnavailable, and RequeueLater."""
         self.lane = lane
-        self.waiting = Waiting(lane=lane)
+        self.waiting = Waiting(lane)
         self.bare: list[WakeUp] = []
         """Bare messages that are to be entered first."""
         self.enter_at = 0.0

@@ -27,9 +27,9 @@ MAX_ASKS: Final = 25
 class Waiting:
     """Used by the lane's one thread."""
 
-    def __init__(self, ids: Iterable[str] = (), lane: Lane = Lane.OTP) -> None:
+    def __init__(self, lane: Lane) -> None:
         self._min_ask_s = MIN_ASK_S[lane]
-        self._unbooked = deque(ids)
+        self._unbooked = deque[str]()
         """Those for which no slot is booked yet."""
         self._ask_at = 0.0
         self._has_room = True
