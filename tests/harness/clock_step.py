@@ -32,7 +32,7 @@ def step(client: redis.Redis, seconds: float) -> None:
     for key in client.scan_iter("smsq:*"):
         left: Any = client.pttl(key)
         if left > 0:
-            client.pexpire(key, max(1, left - round(seconds * 1000)))
+            client.pexpire(key, left - round(seconds * 1000))
 
 
 def moments(client: redis.Redis) -> set[str]:
@@ -87,10 +87,6 @@ def _shifted(text: str, now: int, change: Callable[[int], int]) -> str | None:
 
     replaced = _NUMBER.sub(replace, text)
     return replaced if count else None
-
-
-def _name(key: str) -> str:
-    return _NAMED.sub(r"smsq:\1:*", key)
 
 
 def _place(name: str, field: str) -> str:

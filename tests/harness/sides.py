@@ -6,7 +6,6 @@ without a worker.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import redis
 
 import smsq
+from harness import clock_step
 from harness.campaigns import is_swept
 from harness.scene import PHONE, TEMPLATE, Scene, mid_of
 from smsq import KeyConflict, keys, ledgers
@@ -246,7 +246,7 @@ class InRedis:
         return found
 
     def sleep(self, seconds: float) -> None:
-        put_back(self.scene.client, round(seconds * 1000))
+        clock_step.step(self.scene.client, seconds)
 
     def advance(self, seconds: float) -> None:
         self.sleep(seconds)
@@ -262,54 +262,3 @@ class InRedis:
 @contextmanager
 def in_redis(client: redis.Redis, settings: Settings) -> Iterator[Play]:
     yield Play(InRedis(client, settings))
-
-
-ZSETS = (
-    *(keys.TIMERS, keys.LEASES, keys.OTP_TIMERS, keys.NOTICE_TIMERS, keys.HELD, keys.NOTICES),
-    keys.CAMPAIGNS,
-)
-TIMES = {"enqueued", "accepted", "finished", "allowed", "expires", "published", "due"}
-
-
-def put_back(client: Any, ms: int) -> None:
-    """Date everything back that a ledger has stored, as if so much time had passed since."""
-    _put_back_messages(client, ms)
-    _put_back_campaigns(client, ms)
-    _put_back_numbers(client, ms)
-    for key in client.scan_iter(f"{keys.PREFIX}*"):
-        left = client.pttl(key)
-        if 0 <= left <= ms:
-            client.delete(key)
-        elif left > 0:
-            client.pexpire(key, left - ms)
-
-
-def _put_back_messages(client: Any, ms: int) -> None:
-    for name in ZSETS:
-        for member, score in client.zrange(name, 0, -1, withscores=True):
-            client.zadd(name, {member: score - ms})
-    for key in client.scan_iter(f"{keys.MESSAGE}*"):
-        stored = client.hgetall(key).items()
-        dated = {name: int(at) - ms for name, at in stored if name in TIMES or name[1:] == ":at"}
-        if dated:
-            client.hset(key, mapping=dated)
-
-
-def _put_back_campaigns(client: Any, ms: int) -> None:
-    for key in client.scan_iter(f"{keys.CAMPAIGN}*"):
-        stored = client.hgetall(key).items()
-        dated = {name: int(at) - ms for name, at in stored if name in {"at", "stopped", "ended"}}
-        client.hset(key, mapping=dated)
-
-
-def _put_back_numbers(client: Any, ms: int) -> None:
-    for key in client.scan_iter(f"{keys.PHONE_HOLD}*"):
-        client.set(key, int(client.get(key)) - ms, keepttl=True)
-    for key in client.scan_iter(f"{keys.SENT}*"):
-        for n, at in enumerate(client.lrange(key, 0, -1)):
-            client.lset(key, n, int(at) - ms)
-    for who, text in client.hgetall(keys.SUPPRESSED).items():
-        entry = json.loads(text)
-        for one in (entry, *entry.get("lanes", {}).values()):
-            one["until"] -= ms
-        client.hset(keys.SUPPRESSED, who, json.dumps(entry))
