@@ -8,54 +8,31 @@ import hmac
 import json
 import re
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from harness.http_server import HttpServer, Response
 
 Answer = tuple[int, object]
 FORM = "application/x-www-form-urlencoded"
 
 
-class Served:
-    """An HTTP server on a thread of its own; `handle` answers."""
+class Served(HttpServer):
+    """A server; `handle` answers, as JSON but for bytes."""
 
     def __init__(self) -> None:
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                status, answer = outer.handle(self.path, headers, body)
-                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                for name, value in outer.extra_headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
+        super().__init__()
+        self.url = self.origin
         self.extra_headers: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def respond(self, path: str, headers: dict[str, str], body: bytes) -> Response:
+        lowered = {name.lower(): value for name, value in headers.items()}
+        status, answer = self.handle(path, lowered, body)
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return status, self.extra_headers, data
 
     def handle(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def post(url: str, form: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.scene import Scene
+from harness.scene import Scene, mid_of
 from smsq import keys
 from smsq.contract import State
 from smsq_worker.domain.accounts import qualified
@@ -29,7 +29,7 @@ class Several(Scene):
         """Record what the last attempt came to, as the process does that has it in hand."""
         n = int(self.field(name, "n") or 0)
         account = self.field(name, f"{n}:account") or ""
-        mid = qualified(f"MID-{name}-{n}", account) if outcome is ACCEPTED else ""
+        mid = qualified(mid_of(name, n), account) if outcome is ACCEPTED else ""
         begun = int(self.field(name, f"{n}:at") or 0)
         more = {"detail": UNCLEAR, "mid": mid, "wait_s": 60.0, "in_hand": True} | more
         result = AttemptResult(name, n, outcome, account=account, begun=begun, **more)
@@ -39,7 +39,7 @@ class Several(Scene):
     def told(self, name: str, report: Report, *, attempt: int = 0) -> str:
         n = attempt or int(self.field(name, "n") or 0)
         account = self.field(name, f"{n}:account") or ""
-        return self.report_on(qualified(f"MID-{name}-{n}", account), report)
+        return self.report_on(qualified(mid_of(name, n), account), report)
 
     def attempts(self, name: str = "m1") -> list[tuple[str, str | None]]:
         return [(one.account or "", one.outcome) for one in self.status(name).attempts]

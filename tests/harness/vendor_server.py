@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from typing import Self
+from threading import Event
 from urllib.parse import parse_qs, urlsplit
+
+from harness.http_server import HttpServer, Response
 
 
 def accepted(mid: str) -> tuple[int, dict[str, object]]:
@@ -19,39 +18,26 @@ def refused(mid: str) -> tuple[int, dict[str, object]]:
     return 200, {"code": 400, "msg": "校验失败", "mid": ""}
 
 
-class VendorServer:
+class VendorServer(HttpServer):
     """An HTTP server written from the vendor's page, sharing no code with the sandbox."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.url = f"{self.origin}/"
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.before_answer: Callable[[str], None] = lambda mid: None
         self.answer: Callable[[str], tuple[int, dict[str, object]]] = accepted
         """Gives the HTTP status and the JSON of an answer, for a mid that is new."""
         self._gate = Event()
         self._gate.set()
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                outer.calls.append((self.path, dict(self.headers.items())))
-                mid = f"{len(outer.calls):016X}"
-                outer.before_answer(mid)
-                outer._gate.wait(60)
-                status, answer = outer.answer(mid)
-                body = json.dumps(answer).encode()
-                with suppress(OSError):  # the caller may be dead
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+    def respond(self, path: str, headers: dict[str, str], body: bytes) -> Response:
+        self.calls.append((path, headers))
+        mid = f"{len(self.calls):016X}"
+        self.before_answer(mid)
+        self._gate.wait(60)
+        status, answer = self.answer(mid)
+        return status, {}, json.dumps(answer).encode()
 
     def phones(self) -> list[str]:
         """Give the number of each call, in order."""
@@ -63,13 +49,3 @@ class VendorServer:
 
     def release(self) -> None:
         self._gate.set()
-
-    def __enter__(self) -> Self:
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Protocol
 
 import pytest
 import redis
 
+from harness.http_server import HttpServer, Response
 from harness.vendor_server import VendorServer, accepted, refused
 from harness.waiting import known
 from harness.wakeups import Source, send
@@ -85,26 +84,17 @@ def wake(client: redis.Redis, runtime: Runtime) -> None:
     assert runtime.ledger.claim(resend_wait_s=1, empty=[]).wake
 
 
-@pytest.fixture
-def busy() -> Iterator[str]:
+class Busy(HttpServer):
     """A gateway that asks to come back in ten minutes."""
 
-    class Busy(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(503)
-            self.send_header("Retry-After", "600")
-            self.end_headers()
+    def respond(self, path: str, headers: dict[str, str], body: bytes) -> Response:
+        return 503, {"Retry-After": "600"}, b""
 
-        def log_message(self, *args: object) -> None:
-            pass
 
-    server = HTTPServer(("127.0.0.1", 0), Busy)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+@pytest.fixture
+def busy() -> Iterator[str]:
+    with Busy() as server:
+        yield f"{server.origin}/"
 
 
 def test_retry_after_is_honoured(build: Build, client: redis.Redis, busy: str) -> None:
