@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from smsq.contract import parse_phone
@@ -28,21 +27,17 @@ def _normal(name: str) -> str:
     return _BETWEEN_WORDS.sub("", unicodedata.normalize("NFKC", name).lower())
 
 
-@dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of one kind of file. One of them is `phone`."""
 
-    aliases: Mapping[str, tuple[str, ...]]
-    """The names of each argument besides its own."""
-    skipped: tuple[str, ...]
-    allowed: str
-    """What a refusal says of the names."""
-    _by_name: dict[str, str] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        named = ((one, name) for name, others in self.aliases.items() for one in (name, *others))
+    def __init__(
+        self, *, aliases: Mapping[str, Sequence[str]], skipped: Sequence[str], allowed: str
+    ) -> None:
+        """`aliases` are each argument's other names; `allowed` is what a refusal says of them."""
+        named = ((one, name) for name, others in aliases.items() for one in (name, *others))
         known = {_normal(one): name for one, name in named}
-        object.__setattr__(self, "_by_name", known | dict.fromkeys(self.skipped, ""))
+        self._by_name = known | dict.fromkeys(skipped, "")
+        self._allowed = allowed
 
     def argument(self, name: str) -> str | None:
         """Return the argument that a column holds, "" for one that is skipped, None if unknown."""
@@ -50,14 +45,14 @@ class Columns:
 
     def unknown(self, names: Iterable[str]) -> str:
         """Return which names are unknown, and what is allowed."""
-        return f"unknown: {', '.join(map(self._suggested, names))}; {self.allowed}"
+        return f"unknown: {', '.join(map(self._suggested, names))}; {self._allowed}"
 
     def arguments(self, header: Sequence[str]) -> list[str]:
         """Return the argument of each column, "" for those without a name. Raises BadFile."""
         found = [self.argument(name) if name.strip() else "" for name in header]
         if not any(found) or any(map(_is_phone, header)):
             # A row instead of a header: it is not shown, as it may hold a code.
-            raise BadFile(f"the first line must name the columns; {self.allowed}")
+            raise BadFile(f"the first line must name the columns; {self._allowed}")
         unknown_names = [name for name, known in zip(header, found, strict=True) if known is None]
         if unknown_names:
             raise BadFile(f"columns {self.unknown(unknown_names)}")
@@ -66,7 +61,7 @@ class Columns:
         if twice:
             raise BadFile(f"more than one column holds {', '.join(sorted(twice))}")
         if "phone" not in columns:
-            raise BadFile(f"no column holds the numbers; {self.allowed}")
+            raise BadFile(f"no column holds the numbers; {self._allowed}")
         return columns
 
     def _suggested(self, name: str) -> str:
