@@ -98,7 +98,7 @@ def ask_workers(url: str) -> list[tuple[str, set[str]]] | Finding:
 
 
 def _ask_workers(url: str) -> list[tuple[str, set[str]]]:
-    """Ask twice: a busy machine may be too slow for the first question."""
+    """Return the same, asked for twice: a busy machine may be too slow for the first question."""
     options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "max_retries": 1}
     options |= {"interval_start": 0.1, "interval_step": 0}
     # Celery's remote control without Celery, which would prefer CELERY_BROKER_URL to our URL.
