@@ -662,6 +662,42 @@ def test_a_failure_that_is_the_accounts_goes_on(scene: Several, report: Report) 
     assert scene.paused() == ({"account": "report"} if report.pause else {})
 
 
+@pytest.mark.parametrize("again", [NOT_FILED, stat("MA:0028", "permanent", scope="route")])
+def test_a_report_that_comes_again_does_not_fail_what_goes_on(
+    scene: Several, again: Report
+) -> None:
+    scene.enter()
+    scene.at()
+    scene.ended("m1", ACCEPTED)
+    assert scene.told("m1", NOT_FILED) == "deferred"
+    assert scene.told("m1", again) == "deferred"
+    assert scene.woken() == ["m1"]
+    assert scene.told("m1", again) == "queued"
+    assert scene.at() == B
+    scene.ended("m1", NOT_SENT)
+    assert scene.told("m1", again, attempt=1) == "deferred"  # nor where nobody has taken it yet
+    scene.wake()
+    assert scene.at() == B
+
+
+def test_the_same_report_twice_before_the_answer_lets_it_go_on(scene: Several) -> None:
+    scene.enter()
+    scene.at()
+    for _ in range(2):
+        assert scene.report_on("MID-m1-1", NOT_FILED) == "parked"
+    assert scene.ended("m1", ACCEPTED) == "deferred"
+    assert scene.status().reason is None
+
+
+def test_another_cause_fails_what_goes_on(scene: Several) -> None:
+    scene.enter()
+    scene.at()
+    scene.ended("m1", ACCEPTED)
+    assert scene.told("m1", NOT_FILED) == "deferred"
+    assert scene.told("m1", EMPTY_NUMBER) == "failed"
+    assert scene.status().reason == "report:MK:0001"
+
+
 def test_a_failure_at_all_of_them_has_the_first_reason(scene: Several) -> None:
     scene.enter()
     scene.at()

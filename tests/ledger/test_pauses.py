@@ -802,6 +802,29 @@ def test_reports_of_a_paused_template_make_messages_wait_instead_of_fail(scene: 
     assert scene.ledger.counters().get("possible_duplicates", 0) == 0
 
 
+@pytest.mark.parametrize("code", ["MA:0024", "MA:0017"])
+def test_a_report_that_comes_again_does_not_fail_what_waits_for_its_template(
+    scene: Scene, code: str
+) -> None:
+    again = stat(code, "permanent", pause="template")
+    accept(scene, "m1")
+    template_goes_bad(scene)
+    assert scene.report("m1", BAD_TEMPLATE) == "deferred"
+    assert scene.report("m1", again) == "deferred"
+    assert scene.room() == ["bad4", "m1"]
+
+
+def test_nor_what_has_waited_for_it(scene: Scene) -> None:
+    accept(scene, "m1")
+    template_goes_bad(scene)
+    scene.report("m1", BAD_TEMPLATE)
+    scene.control.resume(OF_TEMPLATE, "approved")
+    assert scene.report("m1", BAD_TEMPLATE) == "deferred"
+    assert sorted(scene.woken()) == ["bad4", "m1"]
+    assert scene.report("m1", BAD_TEMPLATE) == "queued"
+    assert scene.go("m1") == 2
+
+
 def test_what_was_sent_and_waits_till_its_end_failed_by_the_report(scene: Scene) -> None:
     accept(scene, "m1")
     template_goes_bad(scene)

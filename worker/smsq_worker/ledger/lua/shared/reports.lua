@@ -149,8 +149,12 @@ local function follow_report(m, n, mid, of, r, begun, known)
   if (FINAL[m.state] and m.state ~= 'unreported') or not certainly_not_sent(m, n + 1) then return end
   note_stat(m, r)
   local reason = 'report:' .. r.stat
+  -- Reports are repeated, and the first one let it go on.
+  local waits = m.state == 'queued' or m.state == 'deferred'
+  if waits and known == r.stat and m.f.otherwise == reason then return end
   local goes_on = not is_cancelled(m)
-  local came_not = goes_on and m.state == 'accepted' and not r.maybe_sent
+  local came_not = goes_on and not r.maybe_sent
+    and (m.state == 'accepted' or waits and r.class == 'permanent')
   local fails_there = r.class == 'permanent' or r.class == 'transient'
   if ROUTES and came_not and fails_there and ELSEWHERE[r.scope] then
     note_untaken(m, of, reason)
