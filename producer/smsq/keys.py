@@ -103,7 +103,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | row | of one from a file: the line of its row |
 | redo_of | the id of the message that it sends again |
 | redone_by | once it has ended: the id of the message that sends it again, see redo.lua |
-| freed | "1" where it ended as certainly not sent and its idempotency key was given back |
+| freed | "1" where another may have been sent in its place: it ended as certainly not sent and gave its idempotency key back, or was redone |
 | fold, <n> | the other fields once it is final, in half the memory: see ledger/lua/shared/compaction.lua, smsq/compaction.py |
 
 Where there are several accounts, each has its own smsq:rate, smsq:calls, smsq:health, smsq:outcomes,

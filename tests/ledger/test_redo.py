@@ -257,6 +257,31 @@ def test_only_what_certainly_did_not_arrive_is_taken(
     assert run(again, replace(ALL, also_doubtful=True)).taken.total() == (verdict != "left")
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("case", ["reported", "unreported"])
+def test_news_that_it_arrived_after_all_are_of_a_possible_duplicate(
+    scene: Scene,
+    again: Redo,
+    caplog: pytest.LogCaptureFixture,
+    case: str,
+    key: str | None,
+) -> None:
+    make(scene, "m1", case, key=key)
+    run(again, replace(ALL, also_doubtful=True))
+    for _ in range(2):
+        assert scene.report("m1", DELIVRD) == "delivered"
+        assert scene.ledger.counters()["possible_duplicates"] == 1
+    assert f"m1 was sent after all, and a redo sends it again as {redone_as('m1')}" in caplog.text
+
+
+def test_what_was_not_redone_is_no_duplicate(scene: Scene, again: Redo) -> None:
+    make(scene, "m1", "reported", key="k")
+    scene.enter("m2", key="k")
+    scene.report("m1", DELIVRD)
+    assert run(again).taken.total() == 0
+    assert "possible_duplicates" not in scene.ledger.counters()
+
+
 def test_what_its_backend_sent_meanwhile_is_left_out(scene: Scene, again: Redo) -> None:
     for name in ("m1", "m2"):
         expire(scene, name, key=name)

@@ -9,7 +9,7 @@
 
 local function is_as_read(f, seen)
   for field, value in pairs(f) do
-    if field ~= 'redone_by' and seen[field] ~= value then return false end
+    if field ~= 'redone_by' and field ~= 'freed' and seen[field] ~= value then return false end
   end
   for field in pairs(seen) do
     if not f[field] then return false end
@@ -28,7 +28,8 @@ local function note(id, other, seen, payload)
     if holder and holder ~= id then return 'sent ' .. holder end
     free_key(id, key)
   end
-  redis.call('HSET', message, 'redone_by', other)
+  -- News that it arrived after all are of a second SMS then, whether it had a key or not.
+  redis.call('HSET', message, 'redone_by', other, 'freed', 1)
   return 'go'
 end
 

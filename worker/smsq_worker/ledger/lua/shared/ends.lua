@@ -1,12 +1,13 @@
 -- How a message ends, and what a doubt or a transient report leads to.
 -- needs: message announce compaction idempotency
 
--- A message was sent after all: if its key was given back, perhaps a second time.
+-- A message was sent after all: if its key was given back, or it was redone, perhaps a second time.
 local function sent_after_all(m)
   if not m.f.freed then return end
   drop(m, 'freed')
   count('possible_duplicates')
-  tell(m.id .. ' was sent after all, and its key was free meanwhile: a possible duplicate')
+  local why = m.f.redone_by and 'a redo sends it again as ' .. m.f.redone_by or 'its key was free meanwhile'
+  tell(m.id .. ' was sent after all, and ' .. why .. ': a possible duplicate')
 end
 
 local OF_THE_LIVE = {'expires', 'hold', 'resends', 'doubt', 'otherwise', 'published', 'overtaken',
