@@ -260,3 +260,37 @@ test_a_broken_rule_makes_it_red = broken_rules(
         test_a_task_is_told_the_end,
     ),
 )
+
+
+@pytest.mark.parametrize(
+    ("second", "report"),
+    [
+        (None, DELIVRD),  # it is under way
+        (Outcome.NOT_SENT, DELIVRD),
+        (Outcome.MAYBE_SENT, DELIVRD),
+        (Outcome.ACCEPTED, DELIVRD),
+        (Outcome.NOT_SENT, BLACKLISTED),
+    ],
+)
+def test_a_task_is_told_the_mid_that_was_reported_on(
+    play: Play, second: Outcome | None, report: Report
+) -> None:
+    play.enter(notify=NOTIFY)
+    play.accept()
+    play.report(NO_ROUTE)
+    play.advance(601)
+    play.go()
+    if second:
+        play.record("m1", second)
+    play.report(report, attempt=1)
+    assert [one["mid"] for one in play.told()] == [mid_of("m1", 1)]
+
+
+def test_a_task_is_told_the_mid_of_which_no_report_came(play: Play) -> None:
+    play.enter(notify=NOTIFY)
+    play.call(Outcome.MAYBE_SENT)
+    play.advance(61)
+    play.call(Outcome.NOT_SENT)
+    play.record("m1", Outcome.ACCEPTED, attempt=1)
+    play.advance(3 * DAY)
+    assert [(one["state"], one["mid"]) for one in play.told()] == [("unreported", mid_of("m1", 1))]

@@ -14,8 +14,20 @@ from smsq.memory.message import OF_THE_LIVE, Stored
 def announce(book: Book, m: Stored) -> None:
     """Queue a message's end for its `notify` task."""
     if m.has("notify"):
-        mid = m.of(m.n, "mid")
+        mid = m.of(_attempt_told(m), "mid")
         book.ended.append(m.fields | {"id": m.id} | ({"mid": mid} if mid else {}))
+
+
+def _attempt_told(m: Stored) -> int:
+    """Return the attempt that an end is of: the one reported on, or by which it was sent."""
+    by, _, stat = m.fields.get("reason", "").partition("report:")
+    if m.state == "delivered":
+        stat = m.fields["stat"]
+    for n in range(m.n, 0, -1):
+        is_sent = m.state == "unreported" and m.of(n, "outcome") == "accepted"
+        if is_sent or (stat and not by and m.of(n, "stat") == stat):
+            return n
+    return m.n
 
 
 def finish(book: Book, m: Stored, to: str, reason: str | None = None) -> None:

@@ -3,6 +3,20 @@
 
 local TOLD_FIELDS = {'lane', 'reason', 'stat', 'detail', 'template', 'phone', 'reference', 'notify',
   'returnurl', 'caller', 'campaign', 'enqueued', 'accepted', 'finished', 'allowed', 'raw'}
+
+-- Return the attempt that an end is of: the one that was reported on; where no report came, the one by
+-- which it was sent, as those after it may have come to nothing.
+local function attempt_told(m)
+  local f = m.f
+  local stat = m.state == 'delivered' and f.stat or string.match(f.reason or '', '^report:(.*)$')
+  local is_sent = m.state == 'unreported'
+  for n = m.n, 1, -1 do
+    if stat and f[attempt(n).stat] == stat then return n end
+    if is_sent and f[attempt(n).outcome] == 'accepted' then return n end
+  end
+  return m.n
+end
+
 local function announce(m)
   local f, kinds = m.f, {}
   if f.notify then kinds[#kinds + 1] = 'task' end
@@ -11,12 +25,7 @@ local function announce(m)
   if #kinds == 0 then return end
   local final = {id = m.id, state = m.state, trace = m.trace}
   for _, field in ipairs(TOLD_FIELDS) do final[field] = f[field] end
-  -- The attempt by which it was sent: those after it may have come to nothing.
-  local n = m.n
-  if m.state == 'delivered' or m.state == 'unreported' then
-    while n > 1 and certainly_not_sent(m, n) do n = n - 1 end
-    if f[n .. ':outcome'] ~= 'accepted' then n = m.n end
-  end
+  local n = attempt_told(m)
   if n > 0 then final.mid = f[n .. ':mid'] end
   -- What was reported of the attempt that counts: `stat` may be of one before it.
   if m.state == 'unreported' then final.last = f[n .. ':stat'] end
