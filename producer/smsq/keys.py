@@ -76,6 +76,7 @@ Fields of smsq:m:<id>. Times are Unix milliseconds of the Redis server's clock.
 | enqueued, accepted, finished | times |
 | n | number of the last attempt, its fencing number; absent before the first |
 | <n>:at, <n>:outcome, <n>:detail, <n>:mid, <n>:stat | an attempt |
+| <n>:denied | "1" where a report said that it did not arrive, and the message went on for that |
 | <n>:account | the key of the account that made it; absent: the only one, or the first |
 | refused | why an account refused it first, and all that did: "<reason> @<key> ..." |
 | unsent | the accounts at which it certainly did not arrive since it last waited for a backoff: " @<key> ..." |

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from harness.scene import DELIVRD, PHONE_IS_OFF, Scene, mid_of, stat
+from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, mid_of, stat
 from smsq import keys
 from smsq.contract import State
 from smsq_worker.domain.states import Outcome
-from smsq_worker.ledger import Admitted
+from smsq_worker.ledger import Admitted, Report
 
 MAYBE_TRANSIENT = stat("MO:0254", "transient", 60, maybe_sent=True)
 PERMANENT = stat("MA:0001", "permanent")
+NO_ROUTE = stat("MA:0003", "transient", 600)
 LATE = "its lease was over before the request was written"
 
 
@@ -243,3 +245,48 @@ def test_it_does_not_where_one_after_it_may_have_been_sent(
     state = scene.record("m1", second) if second else State.SENDING
     assert learn(scene, 1, Outcome.ACCEPTED, detail="") is state
     assert resolved(scene) == {"accepted": 1}
+
+
+# A report that takes another back: the call did not arrive, as it seemed
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.ACCEPTED, Outcome.MAYBE_SENT, Outcome.NOT_SENT])
+@pytest.mark.parametrize("denial", [NO_ROUTE, NO_BALANCE])
+def test_a_call_that_arrived_after_all_makes_the_one_after_it_a_possible_duplicate(
+    scene: Scene,
+    caplog: pytest.LogCaptureFixture,
+    outcome: Outcome | None,
+    denial: Report,
+) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    scene.report("m1", denial)
+    scene.control.resume("account", "test")
+    scene.wake()
+    scene.go()
+    if outcome:
+        scene.record("m1", outcome)
+    for _ in range(2):
+        assert scene.report_on("MID-m1-1", DELIVRD) == "delivered"
+    is_counted = outcome is not Outcome.NOT_SENT
+    assert possible_duplicates(scene) == is_counted
+    assert ("call 1 was reported not to have arrived" in caplog.text) is is_counted
+
+
+def test_so_it_is_where_that_was_learnt_before_the_one_after_it(scene: Scene) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    scene.report("m1", NO_ROUTE)
+    assert scene.report("m1", replace(PHONE_IS_OFF, maybe_sent=True)) == "deferred"
+    assert possible_duplicates(scene) == 0
+    scene.wake()
+    scene.go()
+    assert possible_duplicates(scene) == 1
+
+
+def test_the_call_after_one_that_did_not_arrive_is_no_duplicate(scene: Scene) -> None:
+    scene.call("m1", Outcome.ACCEPTED)
+    scene.report("m1", NO_ROUTE)
+    scene.wake()
+    scene.accept("m1")
+    for _ in range(2):
+        assert scene.report("m1", DELIVRD) == "delivered"
+    assert possible_duplicates(scene) == 0

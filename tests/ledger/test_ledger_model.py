@@ -100,6 +100,8 @@ class Modelled:
     """Its timer has run out, or has not; None where it has none."""
     over: bool = False
     """Its ttl has ended."""
+    doubted_anew: bool = False
+    """A report took back, while it waits, that a call was denied."""
     published: int = 0
     """The server's time of its wake-up; 0 where the publication failed."""
     overtaken: bool = False
@@ -231,7 +233,9 @@ class Model:
         if self.paused:
             self.paused.permit = False
         self._move(m, State.SENDING)
-        self.counters["possible_duplicates"] += bool(m.calls and m.calls[-1].perhaps_sent)
+        in_doubt = m.doubted_anew or bool(m.calls and m.calls[-1].perhaps_sent)
+        self.counters["possible_duplicates"] += in_doubt
+        m.doubted_anew = False
         m.calls.append(Call())
         m.due = False
         return "go", len(m.calls)
@@ -451,6 +455,10 @@ class Model:
         if m.calls[n - 1].stat != report.stat:
             self._heed_report(m.calls[n - 1], report)
         m.calls[n - 1].stat = report.stat
+        if m.calls[n - 1].denied and (report.code_class == "delivered" or report.maybe_sent):
+            m.calls[n - 1].denied = False
+            m.doubted_anew = m.is_last_sent(n)
+            self.counters["possible_duplicates"] += not m.is_last_sent(n)
         reason = f"report:{report.stat}"
         if report.code_class == "delivered":
             m.stat = report.stat
@@ -465,17 +473,17 @@ class Model:
         ):
             self._finish(m, State.FAILED, reason)
         elif report.code_class == "transient" and m.state is State.ACCEPTED:
-            self._try_again(m, report, reason)
+            self._try_again(m, n, report, reason)
 
-    def _try_again(self, m: Modelled, report: Report, reason: str) -> None:
+    def _try_again(self, m: Modelled, n: int, report: Report, reason: str) -> None:
         if report.pause == "account" and not report.maybe_sent and not m.cancelled:
-            m.calls[-1].denied, m.last_reason = True, reason
+            m.calls[n - 1].denied, m.last_reason = True, reason
             self._defer(m, report.wait_ms / 1000)
         elif report.maybe_sent and m.hold and not m.cancelled:
             self._hold(m)
         else:
-            m.calls[-1].denied = not report.maybe_sent
             self._resend(m, report.wait_ms / 1000, reason)
+            m.calls[n - 1].denied = not (report.maybe_sent or m.final)
 
     def _doubt(self, m: Modelled, wait_s: float) -> None:
         if m.cancelled:

@@ -19,7 +19,7 @@ local function attempt(n)
   local fields = names[n]
   if not fields then
     fields = {at = n .. ':at', outcome = n .. ':outcome', detail = n .. ':detail', mid = n .. ':mid',
-      stat = n .. ':stat', account = n .. ':account'}
+      stat = n .. ':stat', account = n .. ':account', denied = n .. ':denied'}
     names[n] = fields
   end
   return fields

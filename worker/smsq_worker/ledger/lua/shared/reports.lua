@@ -130,10 +130,25 @@ local function note_stat(m, r)
   if r.raw then set(m, 'raw', r.raw) else drop(m, 'raw') end
 end
 
+-- An attempt that was reported not to have arrived, for which the message went on, may have arrived.
+local function take_back_denial(m, n)
+  drop(m, attempt(n).denied)
+  if not certainly_not_sent(m, n + 1) then
+    count('possible_duplicates')
+    tell(m.id .. ' was sent once more, as call ' .. n .. ' was reported not to have arrived, which'
+      .. ' another report takes back: a possible duplicate')
+  elseif is_live(m) then
+    set(m, 'doubt', 1)
+  end
+end
+
 -- Move the message on. Delivered outranks everything; the rest counts only where n is the last
 -- attempt that may have been sent.
 local function follow_report(m, n, mid, of, r, begun, known)
-  if FINAL[m.state] and (r.class == 'delivered' or r.maybe_sent) then sent_after_all(m) end
+  if r.class == 'delivered' or r.maybe_sent then
+    if FINAL[m.state] then sent_after_all(m) end
+    if m.f[attempt(n).denied] then take_back_denial(m, n) end
+  end
   set(m, attempt(n).stat, r.stat)
   if not NEXT[m.state] then return end
   -- A repeated report does not make a pattern.
@@ -158,17 +173,17 @@ local function follow_report(m, n, mid, of, r, begun, known)
   local fails_there = r.class == 'permanent' or r.class == 'transient'
   if ROUTES and came_not and fails_there and ELSEWHERE[r.scope] then
     note_untaken(m, of, reason)
-    if goes_elsewhere(m) then return set(m, 'otherwise', reason) end
+    if goes_elsewhere(m) then return set(m, 'otherwise', reason, attempt(n).denied, 1) end
     if r.class == 'permanent' then reason = first_reason(m) end
   end
   local of_template = came_not and r.pause == 'template' and paused(template_at(of, m.template))
   if of_template and stops_lane(of_template, m.lane) then
     -- The template is known to be at fault: it waits with the others.
-    set(m, 'otherwise', reason)
+    set(m, 'otherwise', reason, attempt(n).denied, 1)
     wait_for_template(m)
   elseif came_not and r.pause == 'account' and r.class == 'transient' then
     -- The account is at fault: that uses up nothing.
-    set(m, 'otherwise', reason)
+    set(m, 'otherwise', reason, attempt(n).denied, 1)
     defer(m, r.wait_ms)
   elseif r.class == 'permanent' or (r.class == 'transient' and m.state == 'unreported') then
     finish(m, 'failed', reason)
@@ -177,6 +192,7 @@ local function follow_report(m, n, mid, of, r, begun, known)
       hold(m)
     else
       resend(m, r.wait_ms, r.maybe_sent, reason)
+      if not (r.maybe_sent or FINAL[m.state]) then set(m, attempt(n).denied, 1) end
     end
   end
 end
