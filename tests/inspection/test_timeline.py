@@ -6,12 +6,14 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
 
+import smsq
 import smsq_worker.ledger
 from harness.cli import here
 from harness.scene import (
@@ -38,6 +40,7 @@ from smsq_worker.inspection.formatting import instant, local_instant, scope_word
 from smsq_worker.ledger import selecting
 from smsq_worker.ledger.admin import ACCOUNT
 from smsq_worker.ledger.callbacks import Callbacks
+from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.timestamps import at
 
 MASKED = mask_phone(PHONE)
@@ -445,6 +448,46 @@ def test_a_call_under_way_is_told_with_its_lease(
     assert (
         f"without a result by then its worker is presumed dead: it is in doubt, and {then}" in lease
     )
+
+
+@pytest.mark.parametrize("policy", ["hold", "resend"])
+@pytest.mark.parametrize("deed", ["message", "campaign"])
+def test_a_call_under_way_of_what_was_cancelled_is_told_to_be_the_last(
+    explain: Explain, scene: Scene, policy: str, deed: str
+) -> None:
+    scene.enter(on_ambiguous=policy, campaign="spring")
+    scene.go()
+    if deed == "message":
+        smsq.cancel("m1")
+    else:
+        Campaigns(scene.client, scene.rules).do("cancel", "spring")
+    (lease,) = coming(explain)
+    assert "as it was cancelled it ends as failed, local:cancelled" in lease
+
+
+@pytest.mark.parametrize("why", [None, retry])
+def test_one_of_a_paused_campaign_is_told_to_wait_for_it(
+    explain: Explain, scene: Scene, why: Step | None
+) -> None:
+    scene.enter(campaign="spring")
+    if why:
+        why(scene)
+    Campaigns(scene.client, scene.rules).do("pause", "spring")
+    first, *_ = found = coming(explain)
+    told = "it waits for its campaign, which is paused or slowed: smsq campaign show spring"
+    assert (told in found[1]) if why else (first == told)
+
+
+def test_one_of_lane_bulk_is_told_to_wait_for_its_hours_before_it_is_asked_for(
+    explain: Explain, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMSQ_BULK_HOURS", an_hour_from_now(scene))
+    scene.enter(lane="bulk")
+    _, out, _ = explain("m1", "--json")
+    first = json.loads(out)["next"][0]
+    assert first["text"] == "lane bulk is sent from then (SMSQ_BULK_HOURS)"
+    opens, in_an_hour = datetime.fromisoformat(first["at"]), at(scene.now_ms() + 3_600_000)
+    assert 0 <= (in_an_hour - opens).total_seconds() < 120
 
 
 def test_one_that_was_accepted_is_told_until_when_its_report_is_awaited(

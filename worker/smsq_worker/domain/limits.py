@@ -78,6 +78,12 @@ class Hours(NamedTuple):
         minute = there.hour * 60 + there.minute
         return (minute - self.start) % DAY_MIN < (self.end - self.start) % DAY_MIN
 
+    def opening(self, at: datetime) -> datetime:
+        """Return when they begin next, from a time outside of them."""
+        there = at.astimezone(_SHANGHAI).replace(second=0, microsecond=0)
+        minutes = (self.start - there.hour * 60 - there.minute) % DAY_MIN
+        return (there + timedelta(minutes=minutes)).astimezone(at.tzinfo)
+
 
 def phone_limits(text: str) -> tuple[PhoneLimit, ...]:
     """Read MESSAGES/SECONDS, any number of them, with commas between."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from smsq.contract import Lane, State
@@ -27,6 +28,7 @@ _RETRIES: Final[Mapping[str, str]] = {
     Outcome.REFUSED: N_("it is tried again: the account was paused, so the refusal did not count"),
     Outcome.ACCEPTED: N_("it is sent again because of the last report"),
 }
+_HOURS: Final = N_("lane bulk is sent from then (SMSQ_BULK_HOURS)")
 _TO_DELIVERED: Final = N_("until then a late report of its delivery would still make it delivered")
 _LATE_REPORTS: Final[Mapping[State, str]] = {
     State.FAILED: _TO_DELIVERED,
@@ -46,7 +48,8 @@ def next_events(story: Story) -> Iterator[Event]:
 
 def _queued(story: Story) -> Iterator[Event]:
     trace = story.trace
-    yield from _stops(story) or [Event(None, "turn", _position(story)), *_way(story)]
+    stops = [*_stops(story), *_later(story, trace.at)]
+    yield from stops or [Event(None, "turn", _position(story)), *_way(story)]
     if trace.unpublished:
         words = _("its wake-up could not be published; the scheduler publishes it at its next run")
         yield Event(None, "wake-up", words)
@@ -57,6 +60,22 @@ def _queued(story: Story) -> Iterator[Event]:
     if not story.snapshot.broker_answers:
         words = _("the broker does not answer: wake-ups cannot be taken")
         yield Event(None, "broker", words)
+
+
+def _later(story: Story, at: datetime) -> Iterator[Event]:
+    """Yield what else keeps it from going at a time: its campaign, and the hours of lane bulk."""
+    trace, hours = story.trace, story.settings.bulk_hours
+    if trace.is_campaign_paused:
+        yield Event(None, "pause", _for_its_campaign(trace))
+    if trace.status.lane == "bulk" and hours and not hours.include(at):
+        yield Event(hours.opening(at), "resume", _(_HOURS))
+
+
+def _for_its_campaign(trace: Trace) -> str:
+    return _(
+        "it waits for its campaign, which is paused or slowed: smsq campaign show {name}",
+        name=clean(trace.status.campaign or ""),
+    )
 
 
 def _way(story: Story) -> Iterator[Event]:
@@ -159,15 +178,12 @@ def _deferred(story: Story) -> Iterator[Event]:
         words = _("the pause of its template is over: it continues in a moment")
         yield from _stops(story) or [Event(None, "pause", words)]
     elif trace.in_campaign_room:
-        name = trace.status.campaign or ""
-        words = _(
-            "it waits for its campaign, which is paused or slowed: smsq campaign show {name}",
-            name=clean(name),
-        )
-        yield Event(None, "pause", words)
+        yield Event(None, "pause", _for_its_campaign(trace))
     else:
         yield Event(trace.timer_at, "resume", _why_then(story) + _overdue(trace))
         yield from _stops(story, template=False)
+        if trace.timer_at and trace.timer_at != trace.expires_at:
+            yield from _later(story, max(trace.at, trace.timer_at))
     yield from _ttl(trace)
 
 
@@ -183,7 +199,7 @@ def _why_then(story: Story) -> str:
     if trace.status.attempts:
         return _(_RETRIES.get(trace.status.attempts[-1].outcome or "", N_("it continues")))
     if trace.status.lane == "bulk" and hours and not hours.include(trace.at):
-        return _("lane bulk is sent from then (SMSQ_BULK_HOURS)")
+        return _(_HOURS)
     return _("it continues, and joins its lane")
 
 
@@ -197,6 +213,11 @@ def _sending(story: Story) -> Iterator[Event]:
         words = _(
             "without a result by then its worker is presumed dead: it is in doubt, and is held for "
             "an operator"
+        )
+    if trace.is_cancelled:
+        words = _(
+            "without a result by then its worker is presumed dead: it is in doubt, and as it was "
+            "cancelled it ends as failed, local:cancelled"
         )
     yield Event(trace.timer_at, "lease", words + _overdue(trace))
 

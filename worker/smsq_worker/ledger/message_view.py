@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import redis
 
 from smsq import keys
-from smsq.campaigns import reading_apparent
+from smsq.campaigns import CANCELLED, PAUSED, reading_apparent
 from smsq.cipher import PlaintextCipher
 from smsq.connection import Client, perform
 from smsq.contract import FINAL
@@ -77,6 +77,9 @@ class Trace:
     """Whether a worker is still to determine its endpoints."""
     in_campaign_room: bool = False
     """Whether it waits for its campaign, which is paused or has its own rate."""
+    is_campaign_paused: bool = False
+    is_cancelled: bool = False
+    """Whether it, or its campaign, was cancelled: there is no further attempt."""
     via: str | None = None
     """The key of the only account that it may go through; None where its route says."""
     redone_by: str | None = None
@@ -107,9 +110,10 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         pipe.zscore(keys.HELD, status.id)
         pipe.zscore(keys.WAITING + (status.template or ""), status.id)
         pipe.zscore(keys.CAMPAIGN_ROOM + (status.campaign or ""), status.id)
+        pipe.hget(keys.campaign(status.campaign or ""), "stop")
         pipe.zscore(keys.NOTICES, f"new:{status.state}:{status.id}")
         pipe.hmget(keys.RESUMED, scopes)
-        clock, fields, ttl, timer, held, waits, in_room, new, resumed = pipe.execute()
+        clock, fields, ttl, timer, held, waits, in_room, stop, new, resumed = pipe.execute()
     now = clock[0] * 1000 + clock[1] // 1000
     report_until, reused_mids = _mids(client, status, now)
     redone_by = fields.get("redone_by")
@@ -129,6 +133,8 @@ def _read(client: Client, status: Status) -> tuple[Trace, str]:
         forgotten_at=_after(now, [ttl]),
         in_waiting_room=waits is not None,
         in_campaign_room=in_room is not None,
+        is_campaign_paused=stop == PAUSED,
+        is_cancelled=CANCELLED in {stop, fields.get("stop")},
         number_rests=_rests(client, fields["who"], known, status.lane) if "who" in fields else {},
         resumed={scope: at for scope, ms in zip(scopes, resumed, strict=True) if (at := _at(ms))},
         report_until=report_until,
