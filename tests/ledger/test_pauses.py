@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from harness.campaigns import release
 from harness.scene import (
     BAD_TEMPLATE,
     DELIVRD,
@@ -27,6 +28,7 @@ from smsq_worker.domain.limits import Breaker, template_pauses
 from smsq_worker.domain.states import Outcome
 from smsq_worker.ledger import Admitted, RetryLater
 from smsq_worker.ledger.admin import ACCOUNT, BREAKER
+from smsq_worker.ledger.campaigns import Campaigns
 
 OF_TEMPLATE = template_scope(TEMPLATE)
 OTHER = "SMS_2002"
@@ -978,3 +980,24 @@ def test_what_is_told_holds_no_number(scene: Scene, caplog: pytest.LogCaptureFix
     for number in (PHONE, OTHER_PHONE):
         assert number not in caplog.text
         assert number not in json.dumps(scene.client.hgetall(keys.PAUSES))
+
+
+def test_what_waits_for_its_campaign_too_keeps_no_other_from_probing(scene: Scene) -> None:
+    template_goes_bad(scene)
+    scene.run_out_of_ttl("bad4")
+    for n in range(3):
+        scene.enter(f"c{n}", campaign="spring")
+        scene.stays(f"c{n}")
+    scene.enter("m1")
+    scene.stays("m1")
+    assert scene.room() == ["c0", "c1", "c2", "m1"]
+    campaigns = Campaigns(scene.client, scene.rules)
+    campaigns.do("pause", "spring")
+    due = scene.probe_is_due(OF_TEMPLATE)
+    assert [name for name, _ in due.wake] == ["m1"]
+    scene.go("m1")
+    campaigns.do("resume", "spring")
+    assert sorted(release(scene)) == ["c0", "c1", "c2"]
+    for n in range(3):
+        assert scene.stays(f"c{n}") == "deferred"
+    assert scene.room() == ["c0", "c1", "c2"]

@@ -129,14 +129,26 @@ redis.call('ZREMRANGEBYSCORE', KEY_BAD, '-inf', now - BAD_MS)
 for _, words in ipairs(redis.call('LRANGE', KEY_TOLD, 0, -1)) do tell(words) end
 redis.call('DEL', KEY_TOLD)
 
+-- Let one go on that may be a probe; false where it must wait for its campaign, and does so there.
+local function probe_by(id)
+  local m = redis.call('ZSCORE', KEY_TIMERS, id) and load(id)
+  if not (m and m.campaign and campaign_of(m).stop == 'paused') then return due_now(id) end
+  wait_for_campaign(m)
+  save(m)
+  return false
+end
+
 -- Let one message through a pause now and then. An unused permit does not keep the
 -- next from a template's waiting room: the one before may have expired.
+local PROBED_AT_MOST = 50
 local function permit_probe(scope, p)
   p.permit, p.probe_at = p.permit or now, now + probe_wait(scope)
   keep(scope, p)
   local template = template_of(scope)
-  local first = template and redis.call('ZPOPMIN', KEY_WAITING .. template)[1]
-  if first then let_go_on(first, due_now, first) end
+  for _ = 1, template and PROBED_AT_MOST or 0 do
+    local first = redis.call('ZPOPMIN', KEY_WAITING .. template)[1]
+    if not first or let_go_on(first, probe_by, first) ~= false then return end
+  end
 end
 
 local function look_at_pause(scope, p, gates)
