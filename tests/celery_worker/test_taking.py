@@ -18,6 +18,7 @@ from harness.remote import remote
 from harness.scene import PHONE
 from harness.waiting import becomes, eventually, known
 from harness.wire import Envelope, with_body
+from smsq import keys
 from smsq_worker.celery_worker.envelope import is_in_ledger
 from smsq_worker.celery_worker.transport import Transport
 
@@ -54,6 +55,21 @@ def test_at_the_memory_limit_a_bare_message_waits_alone(host: Machine, full: red
     for each in (other, bare):
         becomes(each, "accepted")
     assert len(host.vendor.calls) == 2
+
+
+def test_wake_ups_of_what_ended_in_an_outage_do_not_keep_its_end_from_being_found_out(
+    host: Machine, client: redis.Redis
+) -> None:
+    """One at each word of the scheduler they took as many seconds as there were messages."""
+    ended = [smsq.send_sms.delay(PHONE, "SMS_1", "1") for _ in range(400)]
+    last = smsq.send_sms.delay(PHONE, "SMS_1", "1")
+    for one in ended:
+        one.revoke()
+    pause = {"cause": "outage", "detail": "", "since": 1, "probe_at": 1}
+    client.hset(keys.PAUSES, "breaker", json.dumps(pause))
+    host.start_worker()
+    becomes(last.id, "accepted")
+    assert not client.exists(keys.PAUSES)
 
 
 def test_one_that_the_limit_kept_out_needs_no_other_to_come(

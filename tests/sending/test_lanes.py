@@ -137,6 +137,37 @@ def test_the_gate_takes_one_wake_up_as_a_probe() -> None:
     assert gate.open_queues(QUEUES) == QUEUES
 
 
+def test_after_wake_ups_of_which_nothing_is_sent_the_gate_takes_the_next_at_once_and_more() -> None:
+    gate = ConsumerGate()
+    gate.set("probe", 10)
+    for count in (1, 2, 4, 8, 16, MAX_TAKEN, MAX_TAKEN):
+        assert gate.open_queues(QUEUES) == QUEUES
+        assert gate.room(QUEUES) == count
+        gate.taken("sms.bulk")
+        assert gate.takes_more("sms.bulk")
+        assert gate.crowded()
+        assert gate.open_queues(QUEUES) == ["sms.report"]
+        gate.was_no_probe()
+    gate.taken("sms.bulk")
+    gate.close()  # the ledger says: paused
+    gate.was_no_probe()
+    assert not gate.takes_more("sms.bulk")
+    assert gate.open_queues(QUEUES) == ["sms.report"]
+    gate.set("probe", 10)
+    assert gate.room(QUEUES) == 1
+
+
+def test_what_is_no_probe_opens_no_gate_that_is_closed_or_at_its_end() -> None:
+    gate = ConsumerGate()
+    gate.close()
+    gate.was_no_probe()
+    assert gate.open_queues(QUEUES) == ["sms.report"]
+    gate.set("probe", 10)
+    gate.taken("sms.bulk")
+    gate.stop()
+    assert not gate.takes_more("sms.bulk")
+
+
 def test_a_gate_whose_clock_is_stuck_opens() -> None:
     gate = ConsumerGate()
     gate.close()

@@ -136,7 +136,7 @@ class _GatedChannel(SafeChannel):
         """
         is_cancelled = queue not in self.active_queues or self._gate.is_stopped
         for n, item in enumerate(items):
-            if is_cancelled or (n and not self._gate.open_queues([queue])):
+            if is_cancelled or (n and not self._gate.takes_more(queue)):
                 self._put_back(name, items[n:])
                 return
             self._others = name, items, n + 1

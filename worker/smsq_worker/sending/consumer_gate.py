@@ -56,6 +56,8 @@ class ConsumerGate:
         self._closed: frozenset[Lane] = frozenset()
         self._until = self._rests_until = 0.0
         self._probe_since = math.inf
+        self._is_probed, self._probes_at_once = False, 1
+        """Whether the lanes are closed as a probe was taken, and how many wake-ups are at once."""
         self.leaves_probes = False
         """Whether this process' last call came to nothing: another's may tell more. Where the same
         one took each probe, one broken worker would keep all others paused."""
@@ -96,8 +98,9 @@ class ConsumerGate:
         `closed` are closed in any state.
         """
         with self._lock:
+            self._is_probed = False
             if lanes != "probe":
-                self._probe_since = math.inf
+                self._probe_since, self._probes_at_once = math.inf, 1
             elif self._probe_since == math.inf:
                 self._probe_since = time.monotonic()
             self._lanes, self._rate, self._closed = lanes, rate, closed
@@ -177,21 +180,41 @@ class ConsumerGate:
         """Return how many wake-ups of open queues may be taken at once, at least one."""
         with self._lock:
             lanes = [_LANE_OF[queue] for queue in queues if queue in _LANE_OF]
-            if self._lanes == "probe" or not self._batches.isdisjoint(lanes):
+            if not self._batches.isdisjoint(lanes):
                 return 1
+            if self._lanes == "probe":
+                return self._probes_at_once
             left = (int(self._most()) - self._waiting[lane] for lane in lanes)
             return max(1, min((MAX_TAKEN, *left)))
 
     def crowded(self) -> bool:
         """Return whether a queue is closed only until a message of it no longer waits here."""
         with self._lock:
-            return self._callbacks_are_full() or self._pool_is_full() or bool(self._full)
+            is_full = self._callbacks_are_full() or self._pool_is_full() or bool(self._full)
+            return is_full or self._is_probed
 
     def taken(self, queue: str) -> None:
-        """Note that a wake-up was taken; one is enough to find out whether a pause is over."""
+        """Note that wake-ups were taken; one is enough to find out whether a pause is over."""
         with self._lock:
             if self._lanes == "probe" and queue in _LANE_OF:
-                self._lanes = "closed"
+                self._lanes, self._is_probed = "closed", True
+
+    def takes_more(self, queue: str) -> bool:
+        """Return whether another of the wake-ups may be delivered that were taken together."""
+        with self._lock:
+            is_probing = self._is_probed and _LANE_OF.get(queue) not in self._full
+            return not self.is_stopped and (is_probing or self._is_open(queue))
+
+    def was_no_probe(self) -> None:
+        """Note that nothing of what was taken is to be sent: open the lanes for the next at once.
+
+        After an outage thousands may have expired, or been cancelled, whose wake-ups still stand in
+        the queues. One at each word of the scheduler they would keep out what could find out.
+        """
+        with self._lock:
+            if self._is_probed:
+                self._lanes, self._is_probed = "probe", False
+                self._probes_at_once = min(2 * self._probes_at_once, MAX_TAKEN)
 
     def _is_open(self, queue: str) -> bool:
         is_trusted = time.monotonic() < self._until

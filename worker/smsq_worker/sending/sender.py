@@ -118,6 +118,8 @@ class Sender:
         if is_paused:
             self.gate.close()
             raise RequeueLater("sending is paused")
+        if answers and all(isinstance(one, Rejected) for one in answers):
+            self.gate.was_no_probe()
 
     def _take_in(self, lane: LaneQueue) -> None:
         """Queue what has come for its slots; bare messages, once they are entered."""
