@@ -992,6 +992,25 @@ def test_a_blacklist_of_an_accounts_own_holds_the_number_there(scene: Several) -
     assert scene.client.hlen(keys.SUPPRESSED) == 1
 
 
+def test_a_number_on_the_blacklist_of_each_account_is_suppressed_and_not_too_frequent(
+    scene: Several,
+) -> None:
+    channel = stat("MA:0027", "permanent", scope="route", suppress_ms=10 * 86_400_000)
+    scene.enter("m1", lane="bulk")
+    for account, state in ((A, "deferred"), (B, "failed")):
+        assert scene.at("m1") == account
+        scene.ended("m1", ACCEPTED)
+        assert scene.told("m1", channel) == state
+        scene.claim()
+    scene.enter("m2", lane="bulk")
+    assert scene.stays("m2") == "ended"
+    status = scene.status("m2")
+    assert (status.state, status.reason) == ("failed", "local:suppressed")
+    assert status.detail == "suppressed: on the blacklist of each account of its route"
+    assert status.allowed_at is not None
+    assert status.allowed_at.timestamp() > scene.now_ms() / 1000 + 9 * 86_400
+
+
 def test_lanes_of_which_no_account_sends_are_closed(build: Build) -> None:
     routes = (Route((B,), lane=Lane.BULK), Route((A,), lane=Lane.OTP), Route((B, A)))
     scene = build(routes=routes)

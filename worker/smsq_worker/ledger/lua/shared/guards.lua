@@ -105,21 +105,25 @@ local function suppressed(m)
   return failed(m, 'local:suppressed', 'detail', 'suppressed: ' .. entry.reason .. in_lane)
 end
 
--- The gateway's own limit per number.
+-- The gateway's own limit per number, or its channel's blacklist, see shield_number. Returns until when
+-- it takes nothing for the number, and whether it is the latter.
 local function held_until(m, of)
   local text = m.phone_hash and redis.call('GET', KEY_PHONE_HOLD .. m.phone_hash .. of)
   local at, lanes = string.match(text or '', '^(%d+) ?(.*)$')
   at = tonumber(at or 0)
-  return now < at and (lanes == '' or is_word(lanes, m.lane)) and at or nil
+  if now < at and (lanes == '' or is_word(lanes, m.lane)) then return at, text:find(' ', 1, true) ~= nil end
 end
 
-local function wait_for_number(m, at)
-  return at >= m.expires and too_often(m, at) or deferred(m, at - now)
+local function wait_for_number(m, at, is_listed)
+  if at < m.expires then return deferred(m, at - now) end
+  if not is_listed then return too_often(m, at) end
+  set(m, 'allowed', at)
+  return failed(m, 'local:suppressed', 'detail', 'suppressed: on the blacklist of each account of its route')
 end
 
 local function number_held_by_gateway(m, go)
-  local at = held_until(m, go.of)
-  return at and wait_for_number(m, at)
+  local at, is_listed = held_until(m, go.of)
+  return at and wait_for_number(m, at, is_listed)
 end
 
 -- Otps to one number; resends are not another message.

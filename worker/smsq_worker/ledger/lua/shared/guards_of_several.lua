@@ -34,7 +34,7 @@ local function guards_of_several()
       wait_for_template(m)
       return {'deferred', m.state}
     elseif causes.held == causes.all then
-      return wait_for_number(m, causes.held_until)
+      return wait_for_number(m, causes.held_until, causes.is_listed)
     elseif causes.silent then
       return {'later', 100000}
     end
@@ -79,7 +79,7 @@ local function guards_of_several()
     go.ways, go.differs = {}, m.f.refused or m.f.unsent or m.f.via or next(doubtful)
     for _, of in ipairs(tried) do
       go.probes = {}
-      local held = held_until(m, of)
+      local held, is_listed = held_until(m, of)
       local cause = held and 'held' or paused_at(of, m, go)
       local way = {of = of, rate = rate(of), probes = go.probes, doubtful = doubtful[of] or 0}
       if not cause and not m.f.test and is_silent(way.rate) then cause = 'silent' end
@@ -89,7 +89,9 @@ local function guards_of_several()
       else
         go.differs = go.differs or cause ~= 'account' and cause ~= 'silent'
         causes[cause], causes.all = (causes[cause] or 0) + 1, causes.all + 1
-        if held then causes.held_until = math.min(causes.held_until, held) end
+        if held and held < causes.held_until then
+          causes.held_until, causes.is_listed = held, is_listed
+        end
       end
     end
     if not go.ways[1] then go.ways = spared end
