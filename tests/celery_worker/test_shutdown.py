@@ -103,3 +103,22 @@ def test_one_that_may_not_wait_hides_no_doubt_and_gives_the_rest_back(
         assert len(becomes(one, "accepted").attempts) == 2
     assert len(host.vendor.calls) == ROWS + SINGLE + 2
     assert host.possible_duplicates() == 2
+
+
+def test_one_that_is_hung_up_ends_in_peace_and_starts_again(host: Machine) -> None:
+    host.vendor.withhold()
+    under_way = smsq.send_sms.delay(next(PHONES), "SMS_1001").id
+    # Not forked from another process: what is started again is the command.
+    worker = host.start_worker("--concurrency", "1", PYTHONNODEBUGRANGES="1")
+    eventually(lambda: len(host.vendor.calls) == 1)
+    log = host.logs / "worker0.log"
+    worker.send_signal(signal.SIGHUP)
+    eventually(lambda: b"then it starts again" in log.read_bytes())
+    worker.send_signal(signal.SIGHUP)
+    host.vendor.release()
+    assert len(becomes(under_way, "accepted").attempts) == 1
+    eventually(lambda: log.read_bytes().count(b"[queues]") == 2)
+    assert len(becomes(smsq.send_sms.delay(next(PHONES), "SMS_1001").id, "accepted").attempts) == 1
+    assert host.possible_duplicates() == 0
+    worker.send_signal(signal.SIGTERM)
+    ends(worker, 0)

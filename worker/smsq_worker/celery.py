@@ -23,7 +23,7 @@ from celery import signals
 from smsq import deadline
 from smsq.errors import LedgerUnavailable, SettingsError
 from smsq.settings import unknown
-from smsq_worker.celery_worker import celery_logs, remote_control, tasks, transport
+from smsq_worker.celery_worker import celery_logs, hangup, remote_control, tasks, transport
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
 from smsq_worker.celery_worker.options import doubtful, refused, refused_pool
 from smsq_worker.celery_worker.scheduler_step import SchedulerStep
@@ -75,6 +75,7 @@ def _check_settings(instance: Any = None, options: Any = None, **_: Any) -> None
         remote_control.install()
         celery_logs.add_filters()
         celery_logs.ignore_print_errors()
+        hangup.install()
         if app.settings.log_format == "json":
             celery_logs.use_json(instance)
         else:
