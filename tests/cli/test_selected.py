@@ -156,3 +156,18 @@ def test_the_relays_callers_are_read_as_the_api_reads_them(
     for text, names in (("[callers.shop]\nsecret = 'x'", ["shop"]), ("[callers", [])):
         file.write_text(text, encoding="utf-8-sig")
         assert selecting._callers(Settings.load(environ)) == names
+
+
+def test_a_user_that_may_run_no_script_is_told_so(
+    environ: dict[str, str], many: Scene, client: redis.Redis
+) -> None:
+    client.acl_setuser("seer", True, nopass=True, keys=["*"], commands=["+@all", "-evalsha"])
+    url = environ["SMSQ_REDIS_URL"].replace("redis://", "redis://seer:any@")
+    try:
+        for words in (("list",), ("count",), ("redo", "--since", "1h ago", "--dry-run")):
+            done = run(environ | {"SMSQ_REDIS_URL": url}, *words)
+            assert (done.returncode, done.stdout) == (1, "")
+            (line,) = done.stderr.splitlines()
+            assert "(SMSQ_REDIS_URL) refused the command: " in line
+    finally:
+        client.acl_deluser("seer")

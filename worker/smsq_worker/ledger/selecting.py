@@ -168,7 +168,7 @@ class Selector(Acts):
     def _slice(self, conditions: str, by: Sequence[str], hour: int, *places: int | str) -> _Slice:
         args = (0, hour or "all", *places, conditions, json.dumps(by))
         steps = self._scripts.act("select").run(args, [("TIME",)])
-        answer, ended = unfailed(self._ask(perform, self._client, steps))
+        answer, ended = self._ask(lambda: unfailed(perform(self._client, steps)))
         cursor, by_mask, began, *found = answer
         # As long as others had to wait: until the answer is here is longer, on a busy machine.
         time.sleep(min(max(0.0, _seconds(ended) - _seconds(began)), LONGEST_PAUSE_S))
