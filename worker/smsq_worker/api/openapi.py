@@ -129,12 +129,14 @@ _OF_BODY: Final = {
     "s413": "the body is too long",
     "s415": "the body is compressed in another way than gzip or deflate",
 }
-UNREADY: Final = _answers(s503="Redis does not answer; of /readyz also: the spool does not move")
+UNREADY: Final = _answers(
+    s503="Redis does not answer; of /readyz also: it takes no message, or the spool does not move"
+)
 HEALTH_ANSWERS: Final = _answers(s200="the process is up")
 METRICS_ANSWERS: Final = UNREADY | {
     200: {"description": "the metrics", "content": {PLAIN: {"schema": TEXT}}}
 }
-READY_ANSWERS: Final = UNREADY | _answers(s200="Redis is there with room, and the spool moves")
+READY_ANSWERS: Final = UNREADY | _answers(s200="Redis takes messages, and the spool moves")
 _STATUS: Final = {"$ref": f"#/components/schemas/{Status.__name__}"}
 MESSAGE_ANSWERS: Final = _answers(_STATUS, s200="the message") | _answers(
     s400="malformed",

@@ -31,6 +31,7 @@ from smsq_worker.config.settings import Settings
 from smsq_worker.delivery_reports.coalescer import NoRoom, WriteCoalescer
 from smsq_worker.delivery_reports.inbox import Inbox
 from smsq_worker.domain.accounts import qualified
+from smsq_worker.infra import memory
 from smsq_worker.infra.quiet import Quiet
 from smsq_worker.inspection.accounts import with_account_names
 from smsq_worker.inspection.snapshot import Inspector
@@ -102,9 +103,9 @@ class Api:
         self._parsers = CapacityLimiter(PARSERS)
         within_s = settings.enqueue_timeout_s
         # Anyone may ask for these.
-        scrape, is_full = partial(metrics.render, self._inspector), ledger.is_full
+        scrape, refused = partial(metrics.render, self._inspector), ledger.refused
         self._scrape = Shared(partial(self._query, scrape), within_s)
-        self._fullness = Shared(partial(self._query, is_full), within_s)
+        self._refused = Shared(partial(self._query, refused), within_s)
 
     def close(self) -> None:
         """Close the broker's connections; the ledger's are the caller's."""
@@ -221,10 +222,13 @@ class Api:
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def ready(self, request: Request) -> Response:
-        """Return 200 if Redis answers and has room, and the spool is being replayed."""
+        """Return 200 if Redis takes what is written, and the spool is being replayed."""
         del request
-        if await self._fullness.result():
-            raise HTTPException(503, "Redis is full: it takes no message and no report")
+        if refused := await self._refused.result():
+            if refused == memory.FULL:
+                raise HTTPException(503, "Redis is full: it takes no message and no report")
+            # Not why: that may name what is nobody's business here.
+            raise HTTPException(503, "Redis refuses what is written: smsq doctor says why")
         if self._inbox.stuck_s() > STUCK_S:
             raise HTTPException(503, "reports in the spool do not come into Redis")
         return answer(200, "ok")

@@ -12,7 +12,8 @@ from typing import Any, Final
 import redis
 
 from smsq.connection import Client
-from smsq_worker.infra.redis_fitness import read_info
+from smsq_worker.infra.memory import refusal
+from smsq_worker.infra.redis_fitness import is_replica, read_info
 
 ROUNDS: Final = 10
 ROUNDS_S: Final = 1.5
@@ -31,6 +32,8 @@ class Facts:
     round_trip_ms: float
     clock_ahead_s: float
     """How far the server's clock is ahead of this machine's."""
+    refusal: str = ""
+    """The words with which a primary refuses whatever is written; empty if it does not."""
 
     def setting(self, name: str) -> str:
         """Return a setting from CONFIG or else INFO; empty if neither has it."""
@@ -48,11 +51,14 @@ def gather(client: Client) -> Facts:
     config: Any = {}
     with suppress(redis.ResponseError):  # no permission, or a command that was renamed or removed
         config = client.config_get(*ASKED)
+    info = read_info(client)
     return Facts(
-        info=read_info(client),
+        info=info,
         config=config,
         round_trip_ms=round_trip_ms,
         clock_ahead_s=clock_ahead_s,
+        # A replica's refusal ends the connection, and its role says it already.
+        refusal="" if is_replica(info) else refusal(client),
     )
 
 

@@ -12,7 +12,14 @@ from smsq_worker.doctor.facts import Facts, gather
 from smsq_worker.doctor.finding import Finding, error, graded, ok, warning
 from smsq_worker.i18n import N_, _
 from smsq_worker.infra.memory import NEARLY
-from smsq_worker.infra.redis_fitness import NEEDED, NO_EVICTION, OTHER_PRODUCTS, is_product, too_old
+from smsq_worker.infra.redis_fitness import (
+    NEEDED,
+    NO_EVICTION,
+    OTHER_PRODUCTS,
+    is_product,
+    is_replica,
+    too_old,
+)
 
 MEMORY_WARN, MEMORY_FAIL = 0.6, NEARLY
 SLOW_MS: Final = 50
@@ -66,11 +73,10 @@ def cluster(facts: Facts) -> Finding:
 
 def role(facts: Facts) -> Finding:
     """Refuse a replica: writes to one are refused, or lost at its next synchronisation."""
-    found = facts.info.get("role")
-    if found in {"slave", "replica"}:
+    if is_replica(facts.info):
         what = _("this is a replica, which takes no writes")
         return error(what, _("name the primary in the URL"))
-    if not found:
+    if not facts.info.get("role"):
         what = _("role unknown: INFO does not contain it")
         return warning(what, _("make sure this is the primary"))
     return ok(_("primary"))
@@ -178,7 +184,20 @@ def _and_no_config(advice: str) -> str:
 
 
 def writes(facts: Facts) -> Iterator[Finding]:
-    """Report failed writes to the disk; after some of them the server refuses writes."""
+    """Report failed writes to the disk, after some of which the server refuses all; and if it does.
+
+    For its disk, or as it has fewer replicas than it needs.
+    """
+    failed_writes = [*_failed_writes(facts)]
+    yield from failed_writes
+    if facts.refusal and all(one.level != "error" for one in failed_writes):
+        yield error(
+            _("the server refuses messages: {words}", words=facts.refusal),
+            _("see its log, its disk, and its replicas if it has min-replicas-to-write"),
+        )
+
+
+def _failed_writes(facts: Facts) -> Iterator[Finding]:
     snapshots = facts.config.get("save", "perhaps")
     for name, failed, refuses in (
         ("aof_last_write_status", N_("the last write to the append-only file failed"), True),

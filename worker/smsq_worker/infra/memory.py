@@ -1,4 +1,4 @@
-"""Whether a Redis has room: at its memory limit it refuses new data."""
+"""Whether a Redis takes what is written: it may have no room, or refuse everything."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ NEARLY: Final = 0.9
 """The share of maxmemory from which a Redis is nearly full."""
 CALM_S: Final = 10.0
 """How long there must be room before it is logged: at the limit it comes and goes."""
+FULL: Final = "OOM"
+_REASONS: Final = ("MISCONF", "NOREPLICAS")
+"""Its disk fails; it has fewer replicas than its min-replicas-to-write."""
 
-# At the limit Redis refuses any script without the flag allow-oom, before it runs. So this probe is
-# exact, writes nothing, and needs no permission for INFO.
+# Redis refuses any script without flags, before it runs, at the limit and where it refuses what is
+# written. So this probe is exact, writes nothing, and needs no permission for INFO.
 _PROBE: Final = "#!lua\nreturn 1"
 
 
@@ -42,13 +45,31 @@ class Memory(NamedTuple):
 
 def is_full(client: Client) -> bool:
     """Return whether a Redis is at its memory limit. Raises redis.RedisError if it is away."""
+    return refused(client) == FULL
+
+
+def refusal(client: Client) -> str:
+    """Return the words with which a Redis refuses everything that is written, "" if it does not.
+
+    Not for its memory, at whose limit it takes some. Raises redis.RedisError if it is away.
+    """
+    words = refused(client)
+    return "" if words == FULL else words
+
+
+def refused(client: Client) -> str:
+    """Return why a Redis refuses a message: OOM at its memory limit, else its own words, or "".
+
+    Raises redis.RedisError if it is away.
+    """
     try:
         client.register_script(_PROBE)()
     except OutOfMemoryError:
-        return True
-    except ResponseError:  # Another reason to refuse, which surfaces where something is written.
-        pass
-    return False
+        return FULL
+    except ResponseError as error:
+        # Any other, as of a user without the right to scripts, says nothing of the server.
+        return words if (words := str(error)).startswith(_REASONS) else ""
+    return ""
 
 
 def memory(client: Client) -> Memory | None:

@@ -44,6 +44,11 @@ def is_product(name: str, info: Info) -> bool:
     return f"{name}_version" in info or info.get("server_name") == name
 
 
+def is_replica(info: Info) -> bool:
+    """Return whether a server is a replica, which takes no writes."""
+    return info.get("role") in {"slave", "replica"}
+
+
 def too_old(info: Info) -> str:
     """Return the version of a Redis that is too old, "" for any other server."""
     if any(is_product(name, info) for name in ("valkey", *OTHER_PRODUCTS)):

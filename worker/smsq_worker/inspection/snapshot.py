@@ -20,7 +20,7 @@ from smsq.connection import Client, connect_impatiently, mapped_errors
 from smsq.contract import FINAL, REPORT_QUEUE, Lane, State
 from smsq_worker.config.rules import Rules
 from smsq_worker.domain.accounts import Route
-from smsq_worker.infra.memory import Memory, memory
+from smsq_worker.infra.memory import Memory, memory, refusal
 from smsq_worker.infra.wakeups import ids_of
 from smsq_worker.inspection.accounts import AccountView, is_on_a_route, look_at_accounts, together
 from smsq_worker.ledger import Ledger, quality, timestamps
@@ -83,10 +83,12 @@ class Snapshot:
     to_send: int
     """Messages that wait only for the rate limit, that of all or of their campaign."""
     stopped: bool
-    """Whether nothing is sent, because the account is paused or the breaker is open."""
+    """Whether nothing is sent: the account is paused, the breaker open, or Redis refuses."""
     broker_answers: bool
     memory: dict[str, Memory]
     """Of the Redis of `ledger` and `broker`, as far as known."""
+    refusals: dict[str, str]
+    """The words with which one of these refuses whatever is written."""
     accounts: tuple[AccountView, ...] = ()
     """() where there is only one."""
     slowed_s: float = 0.0
@@ -122,6 +124,7 @@ class Inspector:
         live = self.control.live()
         waiting = self.waiting()
         held, parked, inbox = self.ledger.waiting()
+        refusals = self._refusals()
         with mapped_errors(self._url):
             now_ms = timestamps.now_ms(self._client)
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
@@ -140,9 +143,10 @@ class Inspector:
             parked=parked,
             callbacks=self.callbacks.counts(),
             to_send=total(live, State.QUEUED) + due + slowed.messages,
-            stopped=is_stopped(pauses, accounts, self.routes),
+            stopped="ledger" in refusals or is_stopped(pauses, accounts, self.routes),
             broker_answers=waiting is not None,
             memory=self._memory(),
+            refusals=refusals,
             accounts=tuple(accounts),
             slowed_s=slowed.seconds,
         )
@@ -154,6 +158,14 @@ class Inspector:
             with suppress(redis.RedisError):
                 found["broker"] = memory(self._broker)
         return {name: one for name, one in found.items() if one}
+
+    def _refusals(self) -> dict[str, str]:
+        with mapped_errors(self._url):
+            found = {"ledger": refusal(self._client)}
+        if self._broker_url != self._url:
+            with suppress(redis.RedisError):
+                found["broker"] = refusal(self._broker)
+        return {name: words for name, words in found.items() if words}
 
     def account_views(self) -> list[AccountView]:
         """Return how each of several accounts stands; [] of the only one."""

@@ -78,6 +78,10 @@ class Counters(Acts):
         """Return whether Redis is at its memory limit, where it takes no message and no report."""
         return self._ask(memory.is_full, self._client)
 
+    def refused(self) -> str:
+        """Return why Redis refuses a message, memory.FULL at its limit, or ""."""
+        return self._ask(memory.refused, self._client)
+
     def _oldest(self, key: str, at_most: int | None) -> list[tuple[str, datetime]]:
         last = -1 if at_most is None else at_most - 1
         found: Any = self._ask(self._client.zrange, key, 0, last, withscores=True)

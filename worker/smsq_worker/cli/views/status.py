@@ -109,6 +109,8 @@ def _lines(snapshot: Snapshot, notify: NotifyQueue | None) -> Iterator[str]:
     yield from (
         _line(_("memory"), _memory_words(*one)) for one in memory.items() if one[1].is_short
     )
+    for name, why in snapshot.refusals.items():
+        yield _line("redis", _refusal_words(name, why))
     yield from _lane_lines(snapshot)
     reports = snapshot.reports_waiting
     yield _line(_("reports"), _("{n} waiting", n="?" if reports is None else reports))
@@ -191,6 +193,14 @@ def _memory_words(name: str, memory: Memory) -> str:
     return _("{name}: {meaning}", name=words, meaning=share)
 
 
+def _refusal_words(name: str, why: str) -> str:
+    if name == "ledger":
+        what = _("the ledger's Redis refuses whatever is written, so nothing is sent")
+    else:
+        what = _("the broker's Redis refuses whatever is written, so no wake-up comes in")
+    return _("{name}: {meaning}", name=what, meaning=why)
+
+
 def _drain(snapshot: Snapshot) -> str:
     if snapshot.drain_s is None:
         return _("{n}, stopped", n=snapshot.to_send)
@@ -227,6 +237,7 @@ def _as_dict(snapshot: Snapshot, notify: NotifyQueue | None) -> dict[str, Any]:
         "stopped": snapshot.stopped,
         "drain_s": snapshot.drain_s,
         "memory": {name: memory._asdict() for name, memory in snapshot.memory.items()},
+        "refusals": snapshot.refusals,
     }
 
 
