@@ -206,6 +206,24 @@ def test_two_parts_cannot_have_the_same_port() -> None:
     assert problem.startswith(f"SMSQ_FLOWER_BIND: cannot listen on {same}")
 
 
+def test_a_folder_is_one_servers_alone(bare: dict[str, str]) -> None:
+    """As its port is taken, people give a second one another."""
+    second = [*SMSQ, "up", "--redis-port", "0"]
+    with up(bare) as running:
+        done = subprocess.run(
+            second, env=bare, capture_output=True, text=True, timeout=STOP_S, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        folder, there = Path(bare["SMSQ_HOME"]) / "redis", running.addresses["Redis"]
+        assert line == (
+            f"smsq: SMSQ_HOME: a server keeps its data in {folder} already; set another folder, or "
+            f"SMSQ_REDIS_URL={there} to use that server"
+        )
+    with up(bare):
+        pass
+
+
 @pytest.mark.parametrize("command", [("up", "--redis-port", "0"), ("demo",)], ids=["up", "demo"])
 @pytest.mark.parametrize("inside", ["", "x/y"], ids=["a file", "within a file"])
 def test_a_home_that_cannot_be_made_is_told_in_one_line(

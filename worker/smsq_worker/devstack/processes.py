@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from smsq.errors import SmsqError
 from smsq_worker.infra.private_file import private_opener
@@ -33,6 +33,8 @@ class Service:
     command: Sequence[str]
     environ: Mapping[str, str]
     ready: Callable[[], bool]
+    lock: BinaryIO | None = None
+    """A locked file that the process keeps open, so that the lock lasts for its life."""
 
 
 class Stack:
@@ -56,7 +58,10 @@ class Stack:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=[service.lock.fileno()] if service.lock else [],
             )
+        if service.lock:
+            service.lock.close()
         self._running.append((service.name, process))
         deadline = time.monotonic() + START_TIMEOUT_S
         while not service.ready():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import redis
 from celery import Celery
@@ -17,6 +18,7 @@ from smsq.errors import SettingsError
 from smsq.redis_urls import as_broker
 from smsq_worker.devstack.processes import Service
 from smsq_worker.infra.ports import is_up
+from smsq_worker.infra.private_file import private_opener
 
 Environ = Mapping[str, str]
 
@@ -38,7 +40,10 @@ def server_binary() -> Path:
 
 
 def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
-    """Run the embedded Valkey: persistent, never evicting, on the loopback interface."""
+    """Run the embedded Valkey: persistent, never evicting, on the loopback interface.
+
+    Raises SettingsError where another has its data in this folder.
+    """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Also for files of a release that let others read them.
     data_dir.chmod(0o700)
@@ -56,7 +61,27 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     command = [str(server_binary()), *arguments]
     client = redis.Redis(port=port, socket_timeout=1)
-    return Service("redis", command, environ, ready=partial(_pings, client))
+    lock = _locked(data_dir, port)
+    return Service("redis", command, environ, ready=partial(_pings, client), lock=lock)
+
+
+def _locked(data_dir: Path, port: int) -> BinaryIO:
+    """Lock a folder for a server: of two on the same append-only file one loses what it has."""
+    file = open(data_dir / "lock", "a+b", opener=private_opener)  # noqa: SIM115 - the server keeps it
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        there = f"redis://127.0.0.1:{file.read().decode('ascii', 'replace')}/0"
+        problem = (
+            f"SMSQ_HOME: a server keeps its data in {data_dir} already; set another folder, or "
+            f"SMSQ_REDIS_URL={there} to use that server"
+        )
+        raise SettingsError([problem]) from None
+    file.truncate(0)
+    file.write(str(port).encode())
+    file.flush()
+    return file
 
 
 def sandbox(url: str, environ: Environ, options: Sequence[str]) -> Service:
