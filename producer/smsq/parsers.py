@@ -67,8 +67,9 @@ def redis_address(text: str) -> str:
         allowed += ", with / ? # % of a password as %2F %3F %23 %25"
     try:
         parts = urlsplit(text)
-        # To redis-py and kombu port 0 is none, and so 6379, where another server may be.
-        is_good = parts.port != 0 and is_host(parts.hostname or "")
+        # To redis-py and kombu port 0 is none, and so 6379, where another server may be; and they
+        # leave out what is behind a #, which may be the rest of a password, and the host.
+        is_good = "#" not in text and parts.port != 0 and is_host(parts.hostname or "")
         options = parse_qs(parts.query, keep_blank_values=True)
     except ValueError:
         raise ValueError(allowed) from None

@@ -425,6 +425,8 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
             f"redis://:{PASSWORD}@redis:99999/0",
             f"redis://:{PASSWORD}@redis:0/0",
             f"redis://:{PASSWORD}#@redis/0",
+            f"redis://:{PASSWORD}@part#word@redis/0",
+            f"redis://redis/0#{PASSWORD}",
             f"redis://:{PASSWORD}/@redis/0",
             f"redis://redis/{PASSWORD}",
             f"redis://:{PASSWORD}@redis/²",
@@ -661,6 +663,7 @@ REFUSED: dict[str, tuple[str, bool, tuple[str, ...]]] = {
         (
             *(f"amqp://:{PASSWORD}", f"http://{PASSWORD}.example", f"rediss://:{PASSWORD}@redis/0"),
             *(f"amqp://:{PASSWORD}@rabbit:0/shop", f"redis://:{PASSWORD}@redis:0/0"),
+            f"amqp://shop:{PASSWORD}@part#word@rabbit/shop",
         ),
     ),
     "SMSQ_NOTIFY_QUEUE": ("1 to 255 letters, digits and _ . : -", False, ("a b", "a/b", "é")),

@@ -181,7 +181,7 @@ def broker_address(text: str) -> str:
     ):
         parts = urlsplit(text)
         is_good = parts.scheme in {"amqp", "amqps"} and is_host(parts.hostname or "")
-        if not (is_good and parts.port != 0 and text.isprintable()):
+        if not (is_good and "#" not in text and parts.port != 0 and text.isprintable()):
             raise ValueError
         tls = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
     if tls:
