@@ -277,6 +277,7 @@ def test_a_worker_under_which_it_goes_up_waits_and_says_why(
 def test_the_doctor_says_what_to_do(client: redis.Redis, scene: Scene) -> None:
     def found() -> tuple[str, str]:
         (finding,) = check_schema(client)
+        assert ("Redis was started empty" in finding.advice) == ("schema 1;" in finding.what)
         return finding.level, finding.what
 
     assert found() == ("ok", "the ledger is empty; the first worker records its schema")

@@ -19,7 +19,7 @@ from smsq_worker.inspection.formatting import span
 from smsq_worker.ledger import backlog
 from smsq_worker.ledger.functions import libraries, workers_run_scripts
 from smsq_worker.ledger.key_rotation import wrapped_lookup_key
-from smsq_worker.ledger.migrations import VERSION, read
+from smsq_worker.ledger.migrations import UNMARKED, VERSION, read
 from smsq_worker.ledger.types import INBOX_AT_MOST, INBOX_UNKNOWN
 
 SIDE_BY_SIDE: Final = 2
@@ -48,6 +48,13 @@ def check_schema(client: Client) -> Iterator[Finding]:
         )
     elif found.version < VERSION:
         advice = _("restart a worker of this release: it migrates the ledger at its start")
+        # Also what a running worker has made of an empty Redis, which a start would hide.
+        emptied = N_(
+            "if it had schema {known} before, its Redis was started without its data: restart "
+            "nothing, see docs/operate/runbook.md, Redis was started empty; else {advice}"
+        )
+        if found.version == UNMARKED:
+            advice = _(emptied, known=VERSION, advice=advice)
         yield warning(what, advice)
     elif found.version > VERSION:
         what = _("{what}, and may still work there", what=what)
