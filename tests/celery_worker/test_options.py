@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -41,6 +42,14 @@ def test_every_other_pool_is_refused(pool: str) -> None:
     for options in (["-P", pool], [f"-P{pool}"], ["--pool", pool], [f"--pool={pool}"]):
         (line,) = refused(["-c", "4", *options, "-Q", "sms.otp"])
         assert line.startswith(f"--pool {pool}: workers send by threads only")
+
+
+def test_fewer_attempts_than_none_are_refused() -> None:
+    for options in (["-c", "-1"], ["-c-1"], ["--concurrency", "-10"], ["--concurrency=-2"]):
+        (line,) = refused(options)
+        assert re.match("--concurrency -[0-9]+: no attempt could be made; `smsq worker", line)
+    for options in (["-c", "0"], ["-c"], ["-c", "-0"], ["-c", "-Q", "sms.otp"]):  # Celery's default
+        assert refused(options) == []
 
 
 def test_autoscaling_is_refused() -> None:

@@ -33,6 +33,8 @@ def refused(arguments: Sequence[str]) -> list[str]:
     problems = []
     if found.pool not in {POOL, None}:
         problems.append(f"--pool {found.pool}: workers send by threads only; {INSTEAD}")
+    if found.concurrency.startswith("-") and found.concurrency[1:].strip("0").isdigit():
+        problems.append(f"--concurrency {found.concurrency}: no attempt could be made; {INSTEAD}")
     if found.autoscale is not None:
         problems.append(f"--autoscale: threads are begun as they are needed; {INSTEAD}")
     if found.purge:
@@ -67,6 +69,7 @@ def doubtful(arguments: Sequence[str]) -> Iterator[str]:
 def _read(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-P", "--pool", default=POOL, nargs="?")
+    parser.add_argument("-c", "--concurrency", default="", nargs="?", const="")
     parser.add_argument("-Q", "--queues", action="append", nargs="?", default=[])
     parser.add_argument("--purge", "--discard", action="store_true")
     for name in ("--autoscale", *_DOUBTFUL):
