@@ -7,7 +7,7 @@ TESTS  := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 # Images often forbid bytecode: then each of the hundreds of processes of tests compiles all sources.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo up test check docs system matrix versions soak failover bench bench-smoke lock clean help
+.PHONY: demo up test check docs system matrix versions frozen soak failover bench bench-smoke lock clean help
 
 demo: $(VENV)/ready      ## Send some 100 messages of all kinds through everything and check every end.
 	$(BIN)/smsq demo
@@ -43,6 +43,10 @@ matrix: $(VENV)/ready    ## Run the producer's tests with the oldest and the new
 
 versions: $(VENV)/ready  ## Run a quick part of the tests on the other Pythons that are promised.
 	.ci/versions
+
+ONLY_TESTS ?= tests
+frozen: $(VENV)/ready    ## Run tests whose processes are frozen at random, to find what goes by the time.
+	PYTHONPATH=tests $(BIN)/python -m harness.freezer -q -n 3 --dist loadfile $(ONLY_TESTS)
 
 MESSAGES ?= 2000
 SECONDS  ?= 60
