@@ -19,6 +19,8 @@ from harness.waiting import eventually
 from smsq.errors import SettingsError
 from smsq.settings import names
 from smsq_worker.config.settings import Settings
+from smsq_worker.devstack import services
+from smsq_worker.devstack.processes import Stack, stopping
 from smsq_worker.devstack.up import RELAY_SECRET_FILE, Plan, addresses, make_plan
 from smsq_worker.infra.ports import free_port
 
@@ -206,22 +208,24 @@ def test_two_parts_cannot_have_the_same_port() -> None:
     assert problem.startswith(f"SMSQ_FLOWER_BIND: cannot listen on {same}")
 
 
-def test_a_folder_is_one_servers_alone(bare: dict[str, str]) -> None:
+def test_a_folder_is_one_servers_alone(bare: dict[str, str], tmp_path: Path) -> None:
     """As its port is taken, people give a second one another."""
-    second = [*SMSQ, "up", "--redis-port", "0"]
-    with up(bare) as running:
+    port, folder = free_port(), Path(bare["SMSQ_HOME"]) / "redis"
+    with stopping(Stack(tmp_path / "logs")) as stack:
+        stack.start(services.redis_server(port, folder, bare))
+        command = [*SMSQ, "up", "--redis-port", "0"]
         done = subprocess.run(
-            second, env=bare, capture_output=True, text=True, timeout=STOP_S, check=False
+            command, env=bare, capture_output=True, text=True, timeout=STOP_S, check=False
         )
-        assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
-        folder, there = Path(bare["SMSQ_HOME"]) / "redis", running.addresses["Redis"]
-        assert line == (
-            f"smsq: SMSQ_HOME: a server keeps its data in {folder} already; set another folder, or "
-            f"SMSQ_REDIS_URL={there} to use that server"
-        )
-    with up(bare):
-        pass
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"smsq: SMSQ_HOME: a server keeps its data in {folder} already; set another folder, or "
+        f"SMSQ_REDIS_URL=redis://127.0.0.1:{port}/0 to use that server"
+    )
+    lock = services.redis_server(port, folder, bare).lock
+    assert lock
+    lock.close()
 
 
 @pytest.mark.parametrize("command", [("up", "--redis-port", "0"), ("demo",)], ids=["up", "demo"])

@@ -60,9 +60,8 @@ def redis_server(port: int, data_dir: Path, environ: Environ) -> Service:
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     command = [str(server_binary()), *arguments]
-    client = redis.Redis(port=port, socket_timeout=1)
     lock = _locked(data_dir, port)
-    return Service("redis", command, environ, ready=partial(_pings, client), lock=lock)
+    return Service("redis", command, environ, ready=partial(_pings, port), lock=lock)
 
 
 def _locked(data_dir: Path, port: int) -> BinaryIO:
@@ -115,11 +114,12 @@ def _smsq(*words: str) -> list[str]:
     return [sys.executable, "-m", "smsq_worker", *words]
 
 
-def _pings(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
+def _pings(port: int) -> bool:
+    with redis.Redis(port=port, socket_timeout=1) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
 
 
 def _answers_ping(broker_url: str, name: str) -> bool:
