@@ -100,6 +100,21 @@ def test_a_transient_report_is_resent_within_the_budget(play: Play, report: Repo
     assert play.why() == ("failed", f"report:{report.stat}")
 
 
+@pytest.mark.parametrize("denial", [NO_ROUTE, NO_BALANCE], ids=lambda report: report.stat)
+@pytest.mark.parametrize("is_due", [False, True], ids=["deferred", "queued"])
+def test_one_that_is_not_to_be_sent_after_a_doubt_is_held_where_a_report_leaves_one_later(
+    play: Play, denial: Report, is_due: bool
+) -> None:
+    play.enter(on_ambiguous="hold")
+    play.accept()
+    assert play.report(denial) == "deferred"
+    if is_due:
+        play.advance(denial.wait_ms / 1000 + 1)
+    for _ in range(2):
+        assert play.report(IN_DOUBT) == "held"
+    assert play.report(DELIVRD) == "delivered"
+
+
 def test_what_is_the_accounts_fault_uses_nothing_up(play: Play) -> None:
     play.enter()
     for _ in range(4):

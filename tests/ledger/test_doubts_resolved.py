@@ -8,7 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from harness.scene import DELIVRD, NO_BALANCE, PHONE_IS_OFF, Scene, mid_of, stat
+from harness.scene import (
+    BAD_TEMPLATE,
+    DELIVRD,
+    NO_BALANCE,
+    PHONE_IS_OFF,
+    TEMPLATE,
+    Scene,
+    mid_of,
+    stat,
+)
+from harness.scopes import template_scope
 from smsq import keys
 from smsq.contract import State
 from smsq_worker.domain.states import Outcome
@@ -17,6 +27,7 @@ from smsq_worker.ledger import Admitted, Report
 MAYBE_TRANSIENT = stat("MO:0254", "transient", 60, maybe_sent=True)
 PERMANENT = stat("MA:0001", "permanent")
 NO_ROUTE = stat("MA:0003", "transient", 600)
+OF_TEMPLATE = template_scope(TEMPLATE)
 LATE = "its lease was over before the request was written"
 
 
@@ -279,6 +290,22 @@ def test_so_it_is_where_that_was_learnt_before_the_one_after_it(scene: Scene) ->
     assert possible_duplicates(scene) == 0
     scene.wake()
     scene.go()
+    assert possible_duplicates(scene) == 1
+
+
+def test_a_denial_that_is_said_once_more_leaves_no_doubt(scene: Scene) -> None:
+    """Or the call after it would be counted as it is made, and as the denial is taken back."""
+    scene.call("m1", Outcome.ACCEPTED)
+    scene.report("m1", NO_ROUTE)
+    scene.report("m1", replace(PHONE_IS_OFF, maybe_sent=True))
+    scene.control.pause(OF_TEMPLATE, "test")
+    assert scene.report("m1", BAD_TEMPLATE) == "deferred"
+    scene.control.resume(OF_TEMPLATE, "test")
+    assert scene.woken() == ["m1"]
+    scene.go()
+    assert possible_duplicates(scene) == 0
+    scene.record("m1", Outcome.ACCEPTED)
+    assert scene.report_on("MID-m1-1", DELIVRD) == "delivered"
     assert possible_duplicates(scene) == 1
 
 

@@ -124,6 +124,10 @@ class Modelled:
     def final(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def waits(self) -> bool:
+        return self.state in {State.QUEUED, State.DEFERRED}
+
     def fits(self, wait_s: float) -> bool:
         return not self.over and wait_s < self.ttl_s
 
@@ -455,10 +459,7 @@ class Model:
         if m.calls[n - 1].stat != report.stat:
             self._heed_report(m.calls[n - 1], report)
         m.calls[n - 1].stat = report.stat
-        if m.calls[n - 1].denied and (report.code_class == "delivered" or report.maybe_sent):
-            m.calls[n - 1].denied = False
-            m.doubted_anew = m.is_last_sent(n)
-            self.counters["possible_duplicates"] += not m.is_last_sent(n)
+        taken_back = self._takes_back(m, n, report)
         reason = f"report:{report.stat}"
         if report.code_class == "delivered":
             m.stat = report.stat
@@ -472,8 +473,19 @@ class Model:
             report.code_class == "transient" and m.state is State.UNREPORTED
         ):
             self._finish(m, State.FAILED, reason)
+        elif taken_back and m.waits and m.hold and not m.cancelled:
+            self._hold(m)
         elif report.code_class == "transient" and m.state is State.ACCEPTED:
             self._try_again(m, n, report, reason)
+
+    def _takes_back(self, m: Modelled, n: int, report: Report) -> bool:
+        """Tell whether a call of which a report said that it did not arrive may have arrived."""
+        if not (m.calls[n - 1].denied and (report.code_class == "delivered" or report.maybe_sent)):
+            return False
+        m.calls[n - 1].denied = False
+        m.doubted_anew = m.is_last_sent(n)
+        self.counters["possible_duplicates"] += not m.is_last_sent(n)
+        return True
 
     def _try_again(self, m: Modelled, n: int, report: Report, reason: str) -> None:
         if report.pause == "account" and not report.maybe_sent and not m.cancelled:

@@ -39,6 +39,7 @@ def apply_report(book: Book, m: Stored, n: int, mid: str, r: Meaning) -> None:
     Any other counts only where n is the last attempt that may have been sent.
     """
     m.note(n, stat=r.stat)
+    is_doubted_anew = _takes_back_denial(m, n, r)
     if r.code_class == "delivered":
         _note_stat(m, r)
         if m.state != "delivered":
@@ -53,11 +54,25 @@ def apply_report(book: Book, m: Stored, n: int, mid: str, r: Meaning) -> None:
     _note_stat(m, r)
     if r.code_class == "permanent":
         finish(book, m, "failed", f"report:{r.stat}")
+    elif is_doubted_anew and _goes_on_unless_held(book, m):
+        hold(book, m)
     elif r.code_class == "transient":
-        _retry(book, m, r, f"report:{r.stat}")
+        _retry(book, m, n, r, f"report:{r.stat}")
 
 
-def _retry(book: Book, m: Stored, r: Meaning, reason: str) -> None:
+def _takes_back_denial(m: Stored, n: int, r: Meaning) -> bool:
+    """Return whether it was reported before that an attempt did not arrive, and now may have."""
+    if m.of(n, "denied") is None or not (r.code_class == "delivered" or r.maybe_sent):
+        return False
+    m.drop(f"{n}:denied")
+    return True
+
+
+def _goes_on_unless_held(book: Book, m: Stored) -> bool:
+    return m.state in {"queued", "deferred"} and m.has("hold") and not is_cancelled(book, m)
+
+
+def _retry(book: Book, m: Stored, n: int, r: Meaning, reason: str) -> None:
     if m.state == "unreported":
         finish(book, m, "failed", reason)
     elif m.state != "accepted":
@@ -65,11 +80,14 @@ def _retry(book: Book, m: Stored, r: Meaning, reason: str) -> None:
     elif r.pause == "account" and not r.maybe_sent and not is_cancelled(book, m):
         # The account is at fault: that uses up nothing.
         m.set(otherwise=reason)
+        m.note(n, denied=1)
         defer(book, m, r.wait_ms)
     elif r.maybe_sent and m.has("hold") and not is_cancelled(book, m):
         hold(book, m)
     else:
         resend(book, m, r.wait_ms, reason, maybe_sent=r.maybe_sent)
+        if not (r.maybe_sent or m.is_final):
+            m.note(n, denied=1)
 
 
 def _note_stat(m: Stored, r: Meaning) -> None:

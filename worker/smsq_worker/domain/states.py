@@ -36,11 +36,11 @@ anything else, because the ledger's schema is too new for this process."""
 NEXT: Final[dict[State, frozenset[State]]] = {
     State(before): frozenset(map(State, after.split()))
     for before, after in {
-        # To the last three while a resend waits: by news of the attempt before it.
-        "queued": "sending failed expired cancelled accepted deferred delivered",
+        # To the last four while a resend waits: by news of the attempt before it.
+        "queued": "sending failed expired cancelled accepted deferred delivered held",
         # To `queued`: another account is asked at once.
         "sending": "accepted queued deferred held failed cancelled delivered",
-        "deferred": "queued failed expired cancelled accepted delivered",
+        "deferred": "queued failed expired cancelled accepted delivered held",
         "accepted": "delivered failed deferred held unreported",
         "held": "deferred failed cancelled accepted delivered",
         # Final; only better news changes them.

@@ -142,12 +142,20 @@ local function take_back_denial(m, n)
   end
 end
 
+-- Note that an attempt did not arrive, as a report says: no doubt is left for which the message goes on.
+local function deny(m, n, reason)
+  drop(m, 'doubt')
+  set(m, 'otherwise', reason, attempt(n).denied, 1)
+end
+
 -- Move the message on. Delivered outranks everything; the rest counts only where n is the last
 -- attempt that may have been sent.
 local function follow_report(m, n, mid, of, r, begun, known)
+  local is_doubted_anew = false
   if r.class == 'delivered' or r.maybe_sent then
     if FINAL[m.state] then sent_after_all(m) end
-    if m.f[attempt(n).denied] then take_back_denial(m, n) end
+    is_doubted_anew = m.f[attempt(n).denied] ~= nil
+    if is_doubted_anew then take_back_denial(m, n) end
   end
   set(m, attempt(n).stat, r.stat)
   if not NEXT[m.state] then return end
@@ -173,20 +181,22 @@ local function follow_report(m, n, mid, of, r, begun, known)
   local fails_there = r.class == 'permanent' or r.class == 'transient'
   if ROUTES and came_not and fails_there and ELSEWHERE[r.scope] then
     note_untaken(m, of, reason)
-    if goes_elsewhere(m) then return set(m, 'otherwise', reason, attempt(n).denied, 1) end
+    if goes_elsewhere(m) then return deny(m, n, reason) end
     if r.class == 'permanent' then reason = first_reason(m) end
   end
   local of_template = came_not and r.pause == 'template' and paused(template_at(of, m.template))
   if of_template and stops_lane(of_template, m.lane) then
     -- The template is known to be at fault: it waits with the others.
-    set(m, 'otherwise', reason, attempt(n).denied, 1)
+    deny(m, n, reason)
     wait_for_template(m)
   elseif came_not and r.pause == 'account' and r.class == 'transient' then
     -- The account is at fault: that uses up nothing.
-    set(m, 'otherwise', reason, attempt(n).denied, 1)
+    deny(m, n, reason)
     defer(m, r.wait_ms)
   elseif r.class == 'permanent' or (r.class == 'transient' and m.state == 'unreported') then
     finish(m, 'failed', reason)
+  elseif is_doubted_anew and waits and goes_on and m.hold_on_doubt then
+    hold(m)
   elseif r.class == 'transient' and m.state == 'accepted' then
     if goes_on and r.maybe_sent and m.hold_on_doubt then
       hold(m)
