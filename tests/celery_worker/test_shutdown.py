@@ -122,3 +122,20 @@ def test_one_that_is_hung_up_ends_in_peace_and_starts_again(host: Machine) -> No
     assert host.possible_duplicates() == 0
     worker.send_signal(signal.SIGTERM)
     ends(worker, 0)
+
+
+def test_one_that_is_to_end_after_a_hangup_does_so_in_peace_and_for_good(host: Machine) -> None:
+    """A session that is over may send both, and systemd stops what is still being reloaded."""
+    host.vendor.withhold()
+    under_way = smsq.send_sms.delay(next(PHONES), "SMS_1001").id
+    worker = host.start_worker("--concurrency", "1")
+    eventually(lambda: len(host.vendor.calls) == 1)
+    log = host.logs / "worker0.log"
+    worker.send_signal(signal.SIGHUP)
+    eventually(lambda: b"then it starts again" in log.read_bytes())
+    worker.send_signal(signal.SIGTERM)
+    eventually(lambda: b"Warm shutdown (MainProcess)" in log.read_bytes())
+    host.vendor.release()
+    ends(worker, 0)
+    assert len(becomes(under_way, "accepted").attempts) == 1
+    assert log.read_bytes().count(b"[queues]") == 1

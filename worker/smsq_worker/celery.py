@@ -92,14 +92,16 @@ ABANDON_S: Final = 10.0
 
 
 @signals.worker_shutting_down.connect(weak=False)
-def _stop(how: str = "", **_: Any) -> None:
+def _stop(sig: str = "", how: str = "", **_: Any) -> None:
     """Take nothing new at the first signal; at the second, or a cold one, do not wait either.
+
+    A hangup is none of them: with it the worker was not asked to end for good.
 
     Celery calls this from a signal handler, which a second signal may interrupt anywhere: so what
     takes a lock or talks to Redis runs in a thread, and signals are counted without a lock. So does
     threading.Thread take one when it starts, which would then be waited for in vain.
     """
-    is_patient = next(_signals) == 0 and how != "Cold"
+    is_patient = sig == hangup.SIGNAL or (next(_signals) == 0 and how != "Cold")
     if not is_patient:
         _abandoning.put(None)
     start_new_thread(_finish if is_patient else _abandon, ())
