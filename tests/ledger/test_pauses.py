@@ -1001,3 +1001,19 @@ def test_what_waits_for_its_campaign_too_keeps_no_other_from_probing(scene: Scen
     for n in range(3):
         assert scene.stays(f"c{n}") == "deferred"
     assert scene.room() == ["c0", "c1", "c2"]
+
+
+def test_nor_do_more_than_one_act_can_look_at(scene: Scene) -> None:
+    template_goes_bad(scene)
+    scene.run_out_of_ttl("bad4")
+    for n in range(60):
+        scene.enter(f"c{n}", campaign="spring")
+        scene.stays(f"c{n}")
+    scene.enter("m1")
+    scene.stays("m1")
+    Campaigns(scene.client, scene.rules).do("pause", "spring")
+    due = scene.probe_is_due(OF_TEMPLATE)
+    assert (due.wake, due.more, len(scene.room())) == ((), True, 11)
+    assert scene.woken() == ["m1"]
+    assert not scene.claim().more
+    scene.go("m1")

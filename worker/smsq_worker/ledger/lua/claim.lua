@@ -143,12 +143,14 @@ end
 local PROBED_AT_MOST = 50
 local function permit_probe(scope, p)
   p.permit, p.probe_at = p.permit or now, now + probe_wait(scope)
-  keep(scope, p)
   local template = template_of(scope)
-  for _ = 1, template and PROBED_AT_MOST or 0 do
+  for n = 1, template and PROBED_AT_MOST or 0 do
     local first = redis.call('ZPOPMIN', KEY_WAITING .. template)[1]
-    if not first or let_go_on(first, probe_by, first) ~= false then return end
+    if not first or let_go_on(first, probe_by, first) ~= false then break end
+    -- The rest at the next run: there may be more of the campaign than one act can take.
+    if n == PROBED_AT_MOST then p.probe_at, answer[5] = now, 1 end
   end
+  keep(scope, p)
 end
 
 local function look_at_pause(scope, p, gates)
