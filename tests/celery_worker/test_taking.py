@@ -19,10 +19,12 @@ from harness.scene import PHONE
 from harness.waiting import becomes, eventually, known
 from harness.wire import Envelope, with_body
 from smsq import keys
+from smsq.contract import SEND_BATCH, SEND_SMS
 from smsq_worker.celery_worker.envelope import is_in_ledger
 from smsq_worker.celery_worker.transport import Transport
 
 QUEUE = "sms.notice"
+OUTAGE = json.dumps({"cause": "outage", "detail": "", "since": 1, "probe_at": 1})
 
 
 @pytest.fixture
@@ -65,8 +67,23 @@ def test_wake_ups_of_what_ended_in_an_outage_do_not_keep_its_end_from_being_foun
     last = smsq.send_sms.delay(PHONE, "SMS_1", "1")
     for one in ended:
         one.revoke()
-    pause = {"cause": "outage", "detail": "", "since": 1, "probe_at": 1}
-    client.hset(keys.PAUSES, "breaker", json.dumps(pause))
+    client.hset(keys.PAUSES, "breaker", OUTAGE)
+    host.start_worker()
+    becomes(last.id, "accepted")
+    assert not client.exists(keys.PAUSES)
+
+
+@pytest.mark.parametrize("task", [SEND_SMS, SEND_BATCH])
+def test_nor_do_bare_messages_that_never_enter_the_ledger(
+    host: Machine, client: redis.Redis, task: str
+) -> None:
+    message: Envelope = with_body(["no number"], {}, {})
+    message["headers"]["task"] = task
+    for n in range(120):
+        message["headers"]["id"] = f"bare{n}"
+        client.lpush(QUEUE, json.dumps(message))
+    last = smsq.send_sms.delay(PHONE, "SMS_1", "1")
+    client.hset(keys.PAUSES, "breaker", OUTAGE)
     host.start_worker()
     becomes(last.id, "accepted")
     assert not client.exists(keys.PAUSES)

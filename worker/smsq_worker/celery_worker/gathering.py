@@ -52,6 +52,7 @@ class WakeUpRequest(MaskedRequest, Source):
             self.begins()
             self.acknowledge()
             self.ends("dropped", "")
+            self.app.gate.was_no_probe()
             return
         self.message.wakeup = wakeup
         self.app.runtime.sender.take(wakeup)
@@ -133,6 +134,7 @@ def strategy(task: Task[Any, Any], app: Any, consumer: Any, **_: Any) -> Any:
         )
         request.consumer = consumer
         if request.revoked():
+            app.gate.was_no_probe()
             return
         signals.task_received.send(sender=consumer, request=request)
         request.send_event(

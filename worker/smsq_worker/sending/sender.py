@@ -99,7 +99,7 @@ class Sender:
         """
         if self.gate.is_resting:
             raise RequeueLater("others are to send it")
-        self._take_in(lane)
+        some_rejected = self._take_in(lane)
         reached("before admit")
         if ids := lane.waiting.long_in_hand():
             with suppress(LedgerUnavailable):
@@ -118,27 +118,36 @@ class Sender:
         if is_paused:
             self.gate.close()
             raise RequeueLater("sending is paused")
-        if answers and all(isinstance(one, Rejected) for one in answers):
+        is_over = answers or (some_rejected and not (lane.waiting or lane.bare))
+        if is_over and all(isinstance(one, Rejected) for one in answers):
             self.gate.was_no_probe()
 
-    def _take_in(self, lane: LaneQueue) -> None:
-        """Queue what has come for its slots; bare messages, once they are entered."""
+    def _take_in(self, lane: LaneQueue) -> bool:
+        """Queue what has come for its slots; bare messages, once they are entered.
+
+        Returns whether any of it is not to be sent.
+        """
+        some_rejected = False
         for wakeup in lane.take_new():
             if wakeup.content:
                 lane.bare.append(wakeup)
             else:
-                self._let_wait(lane, wakeup)
+                some_rejected |= self._let_wait(lane, wakeup)
         for wakeup, rejected in entered(lane, self.ledger_writer):
             if rejected:
+                some_rejected = True
                 (message_id,) = wakeup.waiting
                 lane.pass_by(wakeup, message_id)
                 self._attempts.reject(wakeup, message_id, rejected)
             else:
-                self._let_wait(lane, wakeup)
+                some_rejected |= self._let_wait(lane, wakeup)
+        return some_rejected
 
-    def _let_wait(self, lane: LaneQueue, wakeup: WakeUp) -> None:
-        for message_id in lane.wait_for_slots(wakeup):
+    def _let_wait(self, lane: LaneQueue, wakeup: WakeUp) -> bool:
+        copies = lane.wait_for_slots(wakeup)
+        for message_id in copies:
             self._attempts.reject(wakeup, message_id, Rejected("copy", State.QUEUED))
+        return bool(copies)
 
     def _ask(self, asks: Sequence[tuple[str, str]]) -> tuple[list[Admission], bool]:
         """Return the ledger's answers, and whether there are no more as sending is paused."""
