@@ -26,6 +26,7 @@ from smsq.settings import unknown
 from smsq_worker.celery_worker import celery_logs, hangup, remote_control, tasks, transport
 from smsq_worker.celery_worker.app import WorkerApp, worker_config
 from smsq_worker.celery_worker.options import doubtful, refused, refused_pool
+from smsq_worker.celery_worker.reconnecting import ReconnectingStep
 from smsq_worker.celery_worker.scheduler_step import SchedulerStep
 from smsq_worker.i18n import Lang
 from smsq_worker.i18n.told import told
@@ -39,6 +40,7 @@ def create_app() -> WorkerApp:
     _ = worker_app.settings
     worker_app.add_defaults(lambda: worker_config(worker_app.settings))
     worker_app.steps["worker"].add(SchedulerStep)
+    worker_app.steps["consumer"].add(ReconnectingStep)
     tasks.register(worker_app)
     return worker_app
 

@@ -11,6 +11,7 @@ import celery.apps.worker
 from celery import signals
 from celery.exceptions import Reject
 from celery.utils.log import get_multiprocessing_logger
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from smsq_worker.infra import logs
@@ -37,7 +38,7 @@ def _shorten_lost_connection(record: logging.LogRecord) -> bool:
         record.exc_info = None
     elif record.exc_info and str(record.msg).startswith("consumer: Connection to broker lost"):
         error = record.exc_info[1]
-        if isinstance(error, RedisError):
+        if isinstance(error, RedisError | OperationalError):
             record.msg, record.args = f"{record.msg} (%s)", (error,)
             record.exc_info = None
     return True
