@@ -982,14 +982,19 @@ def test_what_is_told_holds_no_number(scene: Scene, caplog: pytest.LogCaptureFix
         assert number not in json.dumps(scene.client.hgetall(keys.PAUSES))
 
 
-def test_what_waits_for_its_campaign_too_keeps_no_other_from_probing(scene: Scene) -> None:
+def one_waits_behind(scene: Scene, count: int) -> None:
+    """Have m1 wait for a template behind so many of a campaign."""
     template_goes_bad(scene)
     scene.run_out_of_ttl("bad4")
-    for n in range(3):
+    for n in range(count):
         scene.enter(f"c{n}", campaign="spring")
         scene.stays(f"c{n}")
     scene.enter("m1")
     scene.stays("m1")
+
+
+def test_what_waits_for_its_campaign_too_keeps_no_other_from_probing(scene: Scene) -> None:
+    one_waits_behind(scene, 3)
     assert scene.room() == ["c0", "c1", "c2", "m1"]
     campaigns = Campaigns(scene.client, scene.rules)
     campaigns.do("pause", "spring")
@@ -1004,13 +1009,7 @@ def test_what_waits_for_its_campaign_too_keeps_no_other_from_probing(scene: Scen
 
 
 def test_nor_do_more_than_one_act_can_look_at(scene: Scene) -> None:
-    template_goes_bad(scene)
-    scene.run_out_of_ttl("bad4")
-    for n in range(60):
-        scene.enter(f"c{n}", campaign="spring")
-        scene.stays(f"c{n}")
-    scene.enter("m1")
-    scene.stays("m1")
+    one_waits_behind(scene, 60)
     Campaigns(scene.client, scene.rules).do("pause", "spring")
     due = scene.probe_is_due(OF_TEMPLATE)
     assert (due.wake, due.more, len(scene.room())) == ((), True, 11)

@@ -26,7 +26,7 @@ _ends_for_good: Final = SimpleQueue[None]()
 
 
 def install() -> None:
-    """Have Celery install this handler where it would install its own."""
+    """Install this handler where Celery would install its own."""
     worker: Any = celery.apps.worker
     worker.install_worker_restart_handler = _install
 

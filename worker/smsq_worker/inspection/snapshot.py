@@ -5,11 +5,11 @@ The broker may be another Redis than the ledger's. If it does not answer, all el
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import redis
 from kombu.transport.redis import PRIORITY_STEPS, Channel
@@ -30,6 +30,7 @@ from smsq_worker.ledger.campaigns import Campaigns
 from smsq_worker.ledger.quality import Delivery
 from smsq_worker.ledger.states import count_deferred_and_due, first_queued
 
+Seen = TypeVar("Seen")
 LIVE_STATES: Final = tuple(state for state in State if state not in FINAL)
 
 _BROKER_S: Final = 1.5
@@ -124,7 +125,7 @@ class Inspector:
         live = self.control.live()
         waiting = self.waiting()
         held, parked, inbox = self.ledger.waiting()
-        refusals = self._refusals()
+        refusals = self._of_each(refusal)
         with mapped_errors(self._url):
             now_ms = timestamps.now_ms(self._client)
             lanes = {str(lane): self._lane(lane, live, waiting, now_ms) for lane in Lane}
@@ -145,27 +146,20 @@ class Inspector:
             to_send=total(live, State.QUEUED) + due + slowed.messages,
             stopped="ledger" in refusals or is_stopped(pauses, accounts, self.routes),
             broker_answers=waiting is not None,
-            memory=self._memory(),
+            memory=self._of_each(memory),
             refusals=refusals,
             accounts=tuple(accounts),
             slowed_s=slowed.seconds,
         )
 
-    def _memory(self) -> dict[str, Memory]:
+    def _of_each(self, look: Callable[[Client], Seen | None]) -> dict[str, Seen]:
+        """Return what there is to see at the Redis of the ledger, and at a broker of its own."""
         with mapped_errors(self._url):
-            found = {"ledger": memory(self._client)}
+            found = {"ledger": look(self._client)}
         if self._broker_url != self._url:
             with suppress(redis.RedisError):
-                found["broker"] = memory(self._broker)
-        return {name: one for name, one in found.items() if one}
-
-    def _refusals(self) -> dict[str, str]:
-        with mapped_errors(self._url):
-            found = {"ledger": refusal(self._client)}
-        if self._broker_url != self._url:
-            with suppress(redis.RedisError):
-                found["broker"] = refusal(self._broker)
-        return {name: words for name, words in found.items() if words}
+                found["broker"] = look(self._broker)
+        return {name: seen for name, seen in found.items() if seen}
 
     def account_views(self) -> list[AccountView]:
         """Return how each of several accounts stands; [] of the only one."""

@@ -134,7 +134,7 @@ class Campaigns(Acts):
             for _, record in self._live():
                 standing = _standing(record)
                 campaigns, messages = found[standing]
-                waiting = sum(_count(record, state) for state in WAITING)
+                waiting = _count(record, *WAITING)
                 found[standing] = campaigns + 1, messages + waiting
         return found
 
@@ -164,9 +164,9 @@ def _standing(record: Mapping[str, Any]) -> str:
     return stop if stop in {PAUSED, CANCELLED} else "slowed" if "rate" in record else "open"
 
 
-def _count(record: Mapping[str, Any], state: str) -> int:
+def _count(record: Mapping[str, Any], *states: str) -> int:
     counts = counts_of(record)
-    return sum(counts[f"{lane}:{state}"] for lane in Lane)
+    return sum(counts[f"{lane}:{state}"] for lane in Lane for state in states)
 
 
 def unswept(client: Client) -> Counter[str]:
